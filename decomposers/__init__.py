@@ -1,0 +1,1 @@
+"""The decomposers that come with maker."""

@@ -1,0 +1,135 @@
+"""The Towers of Hanoi, one move a step: the task of MAKER (arXiv 2511.09030)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from decomposers import hanoi_oracle, hanoi_prompts
+from decomposers.hanoi_rules import (
+    Board,
+    BoardCodec,
+    Move,
+    MoveAndPegs,
+    MoveAndPegsCodec,
+    MoveCodec,
+    forbidden,
+    moved,
+    read_move,
+)
+from maker.plugin import Codec, Decomposer, Done, Oracle, Params, Step, StepClass
+
+ENGLISH_TOKENS = 512
+
+
+class HanoiParams(Params):
+    """Parameters of `Hanoi`.
+
+    Args:
+        disks: Number of disks; a run takes 2^disks - 1 steps.
+        form: ``chain``: one chain, in which every step waits for the one before.
+        answer: ``move``: the model writes the move, and the state follows. ``move+state``: it writes the move and the
+            pegs after it, voted as a pair, as in the paper.
+        prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
+    """
+
+    disks: int = Field(ge=1, le=64)
+    form: Literal["chain"] = "chain"
+    answer: Literal["move", "move+state"] = "move"
+    prompt: Literal["compact", "english"] = "compact"
+
+
+class Hanoi(Decomposer[Board, Any]):
+    """Moves a tower from peg A to peg C by the paper's strategy, which only the model applies.
+
+    The model sees direction, previous move and pegs. The check knows the rules of the game, not the strategy, so a
+    wrong but legal move passes it and costs the run: after 2^disks - 1 moves the tower is not on C.
+    """
+
+    name: ClassVar[str] = "hanoi"
+    version: ClassVar[int] = 1
+    Params = HanoiParams
+
+    def __init__(self, params: HanoiParams) -> None:
+        self.params = params
+        self.state = BoardCodec()
+        pair = params.answer == "move+state"
+        self.action: Codec[Any] = MoveAndPegsCodec() if pair else MoveCodec()
+        self._render = hanoi_prompts.english if params.prompt == "english" else hanoi_prompts.compact
+        self._last: int = 2**params.disks - 1
+        self._goal = "C" * params.disks
+        self._kind = _pair_class(params) if pair else _move_class(params)
+        self.classes = (self._kind,)
+
+    def start(self) -> Board:
+        """Return the tower on peg A."""
+        return Board("A" * self.params.disks, None, 0)
+
+    def next(self, state: Board) -> Step[Board, Any] | Done:
+        """Ask for the next move, or end after as many moves as the shortest solution takes."""
+        if state.moves < self._last:
+            return Step(self._kind, self._render(state))
+        if state.pegs == self._goal:
+            return Done({"moves": state.moves, "pegs": state.pegs})
+        reason = f"after {state.moves:,} moves the tower is not on peg C: some move before was legal, but wrong"
+        return Done({"moves": state.moves, "pegs": state.pegs}, ok=False, reason=reason)
+
+    def apply(self, state: Board, action: Move | MoveAndPegs) -> Board:
+        """Move the disk."""
+        if isinstance(action, MoveAndPegs):
+            return Board(action.pegs, action.move, state.moves + 1)
+        return Board(moved(state.pegs, action), action, state.moves + 1)
+
+    def expected_steps(self) -> int:
+        """Return 2^disks - 1."""
+        return self._last
+
+    def oracle(self) -> Oracle:
+        """Return the strategy as a function of the prompt."""
+        return hanoi_oracle.pair_truth if self.params.answer == "move+state" else hanoi_oracle.move_truth
+
+
+def _move_class(params: HanoiParams) -> StepClass[Board, Any]:
+    english = params.prompt == "english"
+    return StepClass(
+        "move",
+        parse=_parse_move,
+        check=_check_move,
+        max_tokens=ENGLISH_TOKENS if english else 8,
+        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_MOVE if english else "",
+    )
+
+
+def _pair_class(params: HanoiParams) -> StepClass[Board, Any]:
+    english = params.prompt == "english"
+    return StepClass(
+        "move+state",
+        parse=_parse_pair,
+        check=_check_pair,
+        max_tokens=ENGLISH_TOKENS if english else 8 + params.disks,
+        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_PAIR if english else "",
+    )
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2].strip()
+
+
+def _parse_move(text: str) -> Move:
+    return read_move(_last_line(text))
+
+
+def _parse_pair(text: str) -> MoveAndPegs:
+    return MoveAndPegsCodec().read(_last_line(text))
+
+
+def _check_move(board: Board, move: Move) -> str | None:
+    return forbidden(board.pegs, move)
+
+
+def _check_pair(board: Board, pair: MoveAndPegs) -> str | None:
+    if broken := forbidden(board.pegs, pair.move):
+        return broken
+    after = moved(board.pegs, pair.move)
+    return None if pair.pegs == after else f"the pegs after {pair.move} are {after}, not {pair.pegs}"

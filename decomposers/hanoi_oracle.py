@@ -1,0 +1,36 @@
+"""The strategy, for simulated models and tests alone: the decomposer and its checks never ask it."""
+
+from __future__ import annotations
+
+from decomposers.hanoi_prompts import next_peg, read
+from decomposers.hanoi_rules import Move, legal_moves, moved
+from maker.plugin import Truth
+
+
+def strategic_move(way: str, previous: Move | None, pegs: str) -> Move:
+    """Return the strategy's move: disk 1 in its cycle and the only other legal move, in turn.
+
+    Off the right path there may be no other legal move (all disks on one peg); then disk 1 moves again.
+    """
+    if previous is not None and previous.disk == 1:
+        for move in legal_moves(pegs):
+            if move.disk != 1:
+                return move
+    return Move(1, pegs[0], next_peg(way, pegs[0]))
+
+
+def move_truth(prompt: str) -> Truth:
+    """Return the right move and the other legal ones, as replies."""
+    return Truth(*([str(move) for move in moves] for moves in _moves(prompt)))  # type: ignore[arg-type]
+
+
+def pair_truth(prompt: str) -> Truth:
+    """Return the same in the form that also writes the pegs after the move."""
+    pegs = read(prompt)[2]
+    return Truth(*([f"{move} {moved(pegs, move)}" for move in moves] for moves in _moves(prompt)))  # type: ignore[arg-type]
+
+
+def _moves(prompt: str) -> tuple[list[Move], list[Move]]:
+    way, previous, pegs = read(prompt)
+    right = strategic_move(way, previous, pegs)
+    return [right], [move for move in legal_moves(pegs) if move != right]

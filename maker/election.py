@@ -1,0 +1,107 @@
+"""One step's election: ask, flag, parse, check, count, decide. Pure."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+from maker.plugin import Codec, Voter
+from maker.redflags import Candidate, judge, repeats
+from maker.tally import Tally
+from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+
+class Heard(NamedTuple):
+    """One sample of an election with what became of it: a candidate's key, or a red flag."""
+
+    vote: int
+    sample: Sample
+    outcome: str | RedFlag
+
+
+class Elected(NamedTuple, Generic[A]):
+    """The outcome of a decided election."""
+
+    key: str
+    action: A
+    margin: int
+
+
+class Election(Generic[S, A]):
+    """Holds the votes of one step.
+
+    Votes count in the order of their index within the step, never of arrival: a request's samples come in together,
+    and the voter asks for no more than could settle it, so no fast answer can win before a slow one is heard.
+
+    Args:
+        step: What is decided.
+        state: The state that the step is taken in; read only.
+        codec: How an action is written: its canonical key.
+        voter: The rule.
+        max_votes: Most samples, flagged ones included, that the step may take.
+    """
+
+    __slots__ = ("_actions", "_codec", "_flags", "_max", "_outcomes", "_state", "_voter", "asked", "counts", "heard",
+                 "rounds", "step")  # fmt: skip
+
+    def __init__(self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int) -> None:
+        self.step = step
+        self._state = state
+        self._codec = codec
+        self._voter = voter
+        self._max = max_votes
+        self.asked = 0
+        self.rounds = 0
+        self.counts: dict[str, int] = {}
+        self._actions: dict[str, A] = {}
+        self._flags: dict[Flag, int] = {}
+        self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
+        self.heard: list[Heard] = []
+
+    def verdict(self) -> Elected[A] | More | Undecidable:
+        """Return the winner, how many samples to ask for next, or why there can be no winner."""
+        verdict = self._voter.decide(Ballots(self.counts))
+        if isinstance(verdict, Decision):
+            return Elected(verdict.winner, self._actions[verdict.winner], verdict.margin)
+        if isinstance(verdict, Undecidable):
+            return verdict
+        left = self._max - self.asked
+        if verdict.n > left:
+            return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
+        return verdict
+
+    def hear(self, asked: int, samples: tuple[Sample, ...]) -> None:
+        """Count the samples of one request for ``asked`` votes; surplus ones are not counted."""
+        self.rounds += 1
+        for sample in samples[:asked]:
+            self._hear_one(sample)
+        self.asked += asked
+
+    def tally(self, kind: int, winner: str) -> Tally:
+        """Return the count in the form that is stored."""
+        rivals = {key: (n,) for key, n in self.counts.items() if key != winner}
+        return Tally(kind, self.rounds, (self.counts[winner],), rivals, self._flags)
+
+    def _hear_one(self, sample: Sample) -> None:
+        outcome = None if sample.cut else self._outcomes.get(sample.text)
+        if outcome is None:
+            outcome = judge(self.step.kind, self._state, sample, self._codec)
+            if not sample.cut:
+                self._outcomes[sample.text] = outcome
+        elif isinstance(outcome, Candidate) and repeats(sample.text, outcome.key):
+            outcome = RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
+        if isinstance(outcome, RedFlag):
+            self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
+            self.heard.append(Heard(len(self.heard), sample, outcome))
+            return
+        key = outcome.key
+        self._actions.setdefault(key, outcome.action)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.heard.append(Heard(len(self.heard), sample, key))
+
+    def _standing(self) -> str:
+        votes = ", ".join(f"{n} for {key}" for key, n in self.counts.items()) or "no valid vote"
+        flags = ", ".join(f"{n} {reason}" for reason, n in self._flags.items())
+        return f"{votes}; flagged: {flags or 'none'}"

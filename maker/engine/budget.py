@@ -1,0 +1,70 @@
+"""A run's limits, kept by reservation: used and reserved together never pass a limit. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maker.types import Allowance, Prices, Usage
+
+SHARE = 20
+"""A grant is a twentieth of a limit: what a process that dies with an open grant can cost the run at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most calls, tokens, money and seconds of a whole run, all resumes together; None is no limit."""
+
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    max_wall_s: float | None = None
+
+    @property
+    def spending(self) -> bool:
+        """Whether anything that a worker spends is limited."""
+        return (self.max_calls, self.max_tokens, self.max_cost) != (None, None, None)
+
+
+class Exhausted(Exception):
+    """A limit is reached; the message says which, with numbers."""
+
+
+class Budget:
+    """Says what may be granted next.
+
+    Args:
+        limits: The run's limits.
+        prices: Money for a token.
+        used: What the ledger holds.
+        reserved: Grants that were never settled: spent, as far as anyone can know.
+    """
+
+    def __init__(self, limits: Limits, prices: Prices, used: Usage, reserved: Allowance) -> None:
+        self._limits = limits
+        self._prices = prices
+        cost = prices.of(used.prompt_tokens, used.completion_tokens)
+        self._spent = Allowance(used.calls, used.tokens, cost).plus(reserved)
+
+    def spend(self, used: Usage) -> float:
+        """Count what was really used; returns its cost."""
+        cost = self._prices.of(used.prompt_tokens, used.completion_tokens)
+        self._spent = self._spent.plus(Allowance(used.calls, used.tokens, cost))
+        return cost
+
+    def grant(self, need: Allowance) -> Allowance:
+        """Return the next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
+        limits, spent = self._limits, self._spent
+        return Allowance(
+            int(_share("max_calls", limits.max_calls, spent.calls, need.calls)),
+            int(_share("max_tokens", limits.max_tokens, spent.tokens, need.tokens)),
+            _share("max_cost", limits.max_cost, spent.cost, need.cost),
+        )
+
+
+def _share(name: str, limit: float | None, spent: float, need: float) -> float:
+    if limit is None:
+        return 2**62
+    left = limit - spent
+    if need > left:
+        raise Exhausted(f"{name} = {limit:g}: {spent:g} spent or reserved; the next request may take {need:g}")
+    return min(left, max(need, limit / SHARE))

@@ -1,0 +1,88 @@
+"""What a run tells those who watch it. Every event is of something that is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from maker.chain import Decided
+from maker.plugin import Decomposer
+from maker.tally import unpack
+
+
+class StepRecord(NamedTuple):
+    """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes."""
+
+    chain: str
+    step: int
+    kind: str
+    action: Any
+    votes: dict[str, int]
+    flags: dict[str, int]
+    rounds: int
+    margin: int
+    epoch: int
+    superseded: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON; the step class is called ``class``."""
+        return {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run is in the store, new or resumed; ``steps`` are decided already, of ``expected_steps`` if that is known."""
+
+    run_id: str
+    steps: int
+    expected_steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepsDecided:
+    """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count these alone."""
+
+    run_id: str
+    steps: int
+    votes: int
+    red_flags: int
+    disputed: int
+    _decided: Sequence[Decided] = field(repr=False)
+    _decomposer: Decomposer[Any, Any] = field(repr=False)
+
+    def records(self) -> Iterator[StepRecord]:
+        """Yield each step; made only when asked for, because a fast run commits tens of thousands a second."""
+        for step in self._decided:
+            yield step_record(self._decomposer, step.idx, step.epoch, step.action, step.tally)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """This process's work on the run is over; ``status`` says how the run stands."""
+
+    run_id: str
+    status: str
+    reason: str
+    result: Any
+
+
+Event: TypeAlias = RunStarted | StepsDecided | RunEnded
+
+
+def step_record(decomposer: Decomposer[Any, Any], index: int, epoch: int, action: str, tally: bytes) -> StepRecord:
+    """Return a stored step as a record. Raises ``ValueError`` where the stored bytes cannot be read."""
+    count = unpack(tally)
+    votes = {action: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
+    return StepRecord(
+        chain="root",
+        step=index,
+        kind=decomposer.classes[count.kind].name,
+        action=decomposer.action.show(decomposer.action.read(action)),
+        votes=votes,
+        flags={str(flag): samples for flag, samples in count.flags.items()},
+        rounds=count.rounds,
+        margin=count.margin,
+        epoch=epoch,
+        superseded=False,
+    )

@@ -1,0 +1,255 @@
+"""A job: its settings, where each came from, and what it resolves to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from maker.engine.budget import Limits
+from maker.errors import JobError, ModelUnusable
+from maker.jobfile import Raw
+from maker.models.settings import MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
+from maker.plugin import Decomposer, Voter
+from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
+from maker.types import Prices
+
+MILLION = 1e6
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSettings(_Table):
+    """The ``[run]`` table. ``on_change`` says what a resume does when the task's code has changed: it refuses."""
+
+    seed: int = 0
+    name: str = ""
+    on_change: Literal["refuse"] = "refuse"
+
+
+class VoteSettings(_Table):
+    """The ``[vote]`` table; what it does not name here goes to the voter.
+
+    ``max_votes`` is the most samples, flagged ones included, that one step may take.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    voter: str = "first-to-ahead-by-k"
+    max_votes: int = Field(default=100, ge=1, le=100_000)
+
+
+class SwarmSettings(_Table):
+    """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
+
+    ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray.
+    """
+
+    kind: Literal["local", "ray"] | None = None
+    replicas: Literal[1] = 1
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+
+
+class StoreSettings(_Table):
+    """The ``[store]`` table. ``samples`` says of which steps the raw samples are kept."""
+
+    url: str = "sqlite:///maker.db"
+    durability: Literal["group"] = "group"
+    samples: Literal["none", "disputed", "all"] = "disputed"
+
+
+class LimitSettings(_Table):
+    """The ``[limits]`` table: of a whole run, all its resumes together."""
+
+    max_calls: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0)
+    max_wall_s: float | None = Field(default=None, gt=0)
+
+    def limits(self) -> Limits:
+        """Return the limits as the engine takes them."""
+        return Limits(**self.model_dump())
+
+
+TABLES: dict[str, Any] = {
+    "run": RunSettings,
+    "task": dict,
+    "model": ModelSettings,
+    "vote": VoteSettings,
+    "swarm": SwarmSettings,
+    "store": StoreSettings,
+    "limits": LimitSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job with every setting checked and its plugins built.
+
+    ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
+    ``table.key`` where its value came from.
+    """
+
+    run: RunSettings
+    model: SimulatedSettings | VllmSettings | OpenAISettings
+    vote: VoteSettings
+    swarm: SwarmSettings
+    store: StoreSettings
+    limits: LimitSettings
+    decomposer: Decomposer[Any, Any]
+    decomposer_plugin: Plugin
+    voter: Voter
+    voter_plugin: Plugin
+    settings: dict[str, dict[str, Any]]
+    origins: dict[str, str]
+
+    @property
+    def swarm_kind(self) -> Literal["local", "ray"]:
+        """Where the workers run."""
+        return self.swarm.kind or ("ray" if isinstance(self.model, VllmSettings) else "local")
+
+    @property
+    def prices(self) -> Prices:
+        """What a token costs, 0 where no price is given."""
+        if not isinstance(self.model, OpenAISettings):
+            return Prices()
+        return Prices((self.model.prompt_price or 0) / MILLION, (self.model.completion_price or 0) / MILLION)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what may not change while a run lives: task, code, voter, seed, and the model's sampling."""
+        decomposer, voter = self.decomposer_plugin, self.voter_plugin
+        return {
+            "decomposer": decomposer.name if not decomposer.source else Path(decomposer.name).name,
+            "decomposer_version": self.decomposer.version,
+            "decomposer_source": decomposer.source,
+            "task": {key: value for key, value in self.settings["task"].items() if key != "decomposer"},
+            "seed": self.run.seed,
+            "voter": voter.name if not voter.source else Path(voter.name).name,
+            "voter_source": voter.source,
+            "vote": {key: value for key, value in self.settings["vote"].items() if key != "voter"},
+            "samples": self.store.samples,
+            "model": self.model.identity() | _weights(self.model),
+        }
+
+
+def resolve(raw: Raw) -> Job:
+    """Check every setting, find the plugins and build them.
+
+    Raises:
+        JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
+        PluginError: The decomposer or the voter cannot be found.
+    """
+    raw.check_tables(list(TABLES))
+    tables = {name: raw.table(name) for name in TABLES}
+    run, vote, swarm, store, limits = (
+        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "swarm", "store", "limits")
+    )
+    model = _model(tables["model"], raw)
+    task = tables["task"]
+    if not isinstance(task.get("decomposer"), str):
+        raise JobError(
+            f"{raw.place('task')}: task.decomposer is missing", fix="name the task: `maker plugins` lists them"
+        )
+    task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
+    voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
+    task_params = _checked(_params(task_plugin), _without(task, "decomposer"), "task", raw)
+    vote_params = _checked(_params(voter_plugin), dict(vote.model_extra or {}), "vote", raw)
+    _check_money(model, limits, raw)
+    settings = {
+        "run": run.model_dump(),
+        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json"),
+        "model": model.model_dump(),
+        "vote": {"voter": voter_plugin.name, "max_votes": vote.max_votes} | vote_params.model_dump(mode="json"),
+        "swarm": swarm.model_dump(),
+        "store": store.model_dump(exclude={"url"}),
+        "limits": limits.model_dump(),
+    }
+    return Job(
+        run, model, vote, swarm, store, limits, task_plugin.object(task_params), task_plugin,
+        voter_plugin.object(vote_params), voter_plugin, settings, raw.origins(settings),
+    )  # fmt: skip
+
+
+def _model(table: dict[str, Any], raw: Raw) -> SimulatedSettings | VllmSettings | OpenAISettings:
+    kind = table.get("kind")
+    if kind not in MODEL_KINDS:
+        known = list(MODEL_KINDS)
+        what = "model.kind is missing" if kind is None else f"model.kind: there is no model kind {kind!r}"
+        raise JobError(f"{raw.place('model', 'kind')}: {what}", fix=near(str(kind or ""), known))
+    model: SimulatedSettings | VllmSettings | OpenAISettings = _checked(ModelSettings, table, "model", raw)
+    if isinstance(model, VllmSettings):
+        path = raw.base("model", "path") / model.path
+        return model.model_copy(update={"path": str(path.resolve())})
+    return model
+
+
+def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise _told(error, values, table, raw, _fields(kind, values)) from error
+
+
+def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, known: list[str]) -> JobError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
+    key = path[0] if path else ""
+    name = ".".join([table, *path])
+    place = raw.place(table, key)
+    if first["type"] == "extra_forbidden":
+        return JobError(f"{place}: {name}: there is no such setting", fix=near(key, known), setting=name)
+    if first["type"] == "missing":
+        return JobError(f"{place}: {name} is missing", fix=f"{table} takes: {', '.join(known)}", setting=name)
+    said = first["msg"].removeprefix("Value error, ")
+    return JobError(f"{place}: {name} = {values.get(key)!r}: {said}", setting=name)
+
+
+def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
+    kinds: dict[str, type[BaseModel]] = {"simulated": SimulatedSettings, "vllm": VllmSettings, "openai": OpenAISettings}
+    model: type[BaseModel] = kind if isinstance(kind, type) else kinds[values["kind"]]
+    return list(model.model_fields)
+
+
+def _params(plugin: Plugin) -> type[BaseModel]:
+    params = getattr(plugin.object, "Params", None)
+    if not (isinstance(params, type) and issubclass(params, BaseModel)) or not callable(plugin.object):
+        raise JobError(
+            f"{plugin.name} is no plugin: it has no Params",
+            fix="name a Decomposer or Voter class, or what decomposers.function makes",
+        )
+    return params
+
+
+def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:
+    priced = isinstance(model, OpenAISettings) and None not in (model.prompt_price, model.completion_price)
+    if limits.max_cost is not None and not priced:
+        raise JobError(
+            f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices",
+            fix="give model.prompt_price and model.completion_price, for a million tokens each",
+        )
+
+
+def _weights(model: Any) -> dict[str, str]:
+    """Tell a model folder by its configuration and its files' names and sizes: reading weights would take minutes."""
+    if not isinstance(model, VllmSettings):
+        return {}
+    folder = Path(model.path)
+    try:
+        files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
+        config = (folder / "config.json").read_bytes()
+    except OSError as error:
+        raise ModelUnusable(
+            f"model.path: {folder} is no model folder: {error.strerror}",
+            fix="it needs config.json, the tokenizer's files and weights as safetensors",
+        ) from error
+    return {"folder": hashlib.sha256(config + repr(files).encode()).hexdigest()}
+
+
+def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != key}

@@ -1,0 +1,163 @@
+"""Reads a job's raw settings: a TOML file, the environment and overrides, each value with its origin."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maker.errors import JobError
+from maker.registry import near
+
+STORE_VARIABLE = "MAKER_STORE"
+SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
+"""The key that says what the rest of its table is about: chosen anew, the table starts anew."""
+KEPT = {"max_votes"}
+
+
+class Raw:
+    """Settings as they were written, before any check. Later sources win: file, environment, command line.
+
+    Args:
+        file: The job file's path and text, or None.
+        base: What relative paths in ``values`` start from.
+        values: The settings that the file holds, or that a program gave.
+        shown: What to call that source in messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "") -> None:
+        self._base = base
+        self._shown = shown
+        self._text = text
+        self._values: dict[str, dict[str, Any]] = {}
+        self._origins: dict[str, str] = {}
+        for table, content in values.items():
+            if not isinstance(content, Mapping):
+                raise JobError(
+                    f"{self._line(table)}: {table} stands outside a table",
+                    fix="a setting belongs in a table like [task]",
+                )
+            self._values[table] = dict(content)
+            for key in content:
+                self._origins[f"{table}.{key}"] = self._line(table, key)
+
+    def take_environment(self, environment: Mapping[str, str], tables: Iterable[str]) -> None:
+        """Take ``MAKER_TABLE_KEY`` variables in, and MAKER_STORE as the store's URL."""
+        known = set(tables)
+        found = sorted(environment.items(), key=lambda item: not item[0].endswith(("_KIND", "_VOTER", "_DECOMPOSER")))
+        for name, value in found:
+            table, _, key = name.removeprefix("MAKER_").lower().partition("_")
+            if name == STORE_VARIABLE:
+                self._set("store", "url", value, f"environment {name}")
+            elif name.startswith("MAKER_") and table in known and key:
+                self._set(table, key, _value(value), f"environment {name}")
+
+    def take_overrides(self, overrides: Iterable[str]) -> None:
+        """Take ``table.key=value`` words in. Values are TOML; bare words are strings. Raises `JobError`."""
+        settings = [_override(word) for word in overrides]
+        # Selectors first, whatever the order of the words: they empty their table.
+        for table, key, value in sorted(settings, key=lambda setting: SELECTORS.get(setting[0]) != setting[1]):
+            self._set(table, key, value, "command line")
+
+    def put(self, name: str, value: Any, origin: str) -> None:
+        """Set one ``table.key``."""
+        table, _, key = name.partition(".")
+        self._set(table, key, value, origin)
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Return a table, empty where nobody wrote it."""
+        return dict(self._values.get(name, {}))
+
+    def check_tables(self, known: list[str]) -> None:
+        """Raise `JobError` for a table that nobody knows."""
+        for table in self._values:
+            if table not in known:
+                raise JobError(f"{self.place(table)}: there is no table [{table}]", fix=near(table, known))
+
+    def place(self, table: str, key: str = "") -> str:
+        """Return where a value stands: ``job.toml:7``, a variable, or the command line."""
+        name = f"{table}.{key}"
+        if name in self._origins:
+            return self._origins[name]
+        origins = {origin for known, origin in self._origins.items() if known.startswith(f"{table}.")}
+        return origins.pop() if len(origins) == 1 and table not in self._tables_written() else self._line(table)
+
+    def base(self, table: str, key: str) -> Path:
+        """Return what a relative path starts from: the job file's folder, or the working directory."""
+        origin = self._origins.get(f"{table}.{key}", "")
+        return self._base if origin.startswith(self._shown) else Path.cwd()
+
+    def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """Return the origin of every setting in effect."""
+        names = [f"{table}.{key}" for table, content in settings.items() for key in content]
+        return {name: self._origins.get(name, "default") for name in [*names, "store.url"]}
+
+    def _set(self, table: str, key: str, value: Any, origin: str) -> None:
+        values = self._values.setdefault(table, {})
+        if SELECTORS.get(table) == key and values.get(key, value) != value:
+            for old in set(values) - KEPT:
+                del values[old]
+                del self._origins[f"{table}.{old}"]
+        values[key] = value
+        self._origins[f"{table}.{key}"] = origin
+
+    def _tables_written(self) -> set[str]:
+        return set(re.findall(r"^\s*\[\s*([\w-]+)\s*\]", self._text, re.MULTILINE))
+
+    def _line(self, table: str, key: str = "") -> str:
+        """Find the line that a key is written on; its table's where the key is not found."""
+        inside, table_line = "", 0
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if header := re.match(r"\s*\[\s*([\w-]+)\s*\]", line):
+                inside = header[1]
+                table_line = number if inside == table else table_line
+                if inside == table and not key:
+                    return f"{self._shown}:{number}"
+            elif _names(line, table, key, inside):
+                return f"{self._shown}:{number}"
+        return f"{self._shown}:{table_line}" if table_line else self._shown
+
+
+def _names(line: str, table: str, key: str, inside: str) -> bool:
+    """Say whether a line sets a key: inside its table, or dotted above all tables."""
+    if inside == table and key:
+        return re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line) is not None
+    return not inside and re.match(rf"\s*{re.escape(table)}\s*(\.\s*{re.escape(key)}\s*)?=", line) is not None
+
+
+def read_job_file(path: Path) -> Raw:
+    """Read a job file. Raises `JobError` with the line that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Raw(tomllib.loads(text), base=path.parent.resolve(), shown=str(path), text=text)
+    except OSError as error:
+        raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"the job file {path} is no text: {error.reason}", fix="name a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"{path}: {error}", fix='strings need quotation marks: decomposer = "hanoi"') from error
+
+
+def complete(raw: Raw, overrides: Iterable[str], tables: Iterable[str]) -> Raw:
+    """Add the environment and the overrides to a file's settings; returns the same object."""
+    raw.take_environment(os.environ, tables)
+    raw.take_overrides(overrides)
+    return raw
+
+
+def _override(word: str) -> tuple[str, str, Any]:
+    name, equals, value = word.partition("=")
+    table, dot, key = name.partition(".")
+    if not (equals and dot and table and key):
+        raise JobError(f"{word!r} is no override", fix="write table.key=value, as in vote.k=3")
+    return table.strip(), key.strip(), _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,130 @@
+"""The ``[model]`` table of a job, one class a kind, and the only place that opens a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from maker.models.door import Model
+from maker.types import Oracle
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    IDENTITY: ClassVar[frozenset[str]] = frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides how a model answers; the rest (where it runs, what it costs) may change in a run."""
+        return self.model_dump(include={"kind", *self.IDENTITY})
+
+
+class _Sampling(_Settings):
+    temperature: float = Field(default=1.0, ge=0, le=10)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class SimulatedSettings(_Settings):
+    """A model that knows the task's oracle and errs at a known rate. For tests and rehearsals.
+
+    Args:
+        p: Probability that a sample is right.
+        rivals: How many different wrong answers it draws from; 1 is the worst case that the formulas assume.
+        malformed: Share of samples that cannot be parsed, drawn before right or wrong is.
+        common: Share of samples whose answer is the same draw for a prompt, whoever asks: correlated votes.
+        latency_s: Seconds before a request is answered.
+    """
+
+    IDENTITY: ClassVar[frozenset[str]] = frozenset({"p", "rivals", "malformed", "common"})
+    kind: Literal["simulated"] = "simulated"
+    p: float = Field(default=0.99, ge=0, le=1)
+    rivals: int = Field(default=1, ge=1)
+    malformed: float = Field(default=0.0, ge=0, le=1)
+    common: float = Field(default=0.0, ge=0, le=1)
+    latency_s: float = Field(default=0.0, ge=0)
+
+
+class VllmSettings(_Sampling):
+    """A model folder that vLLM runs in the worker's own process.
+
+    Args:
+        path: A folder with config.json, weights and tokenizer.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling; 1 leaves every token in.
+        chat: Render prompts with the tokenizer's chat template; else the shared part and the rest are joined as text.
+        dtype: vLLM's dtype.
+        max_model_len: Longest prompt and reply together, in tokens; None leaves it to the model's configuration.
+        memory_share: Share of the GPU's memory that the engine may take; on a CPU, of the machine's.
+        kv_cache_gib: On a CPU, the key-value cache in GiB.
+        compile: Compile the model: faster steps, half a minute later to start.
+    """
+
+    IDENTITY: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "chat", "dtype"})
+    kind: Literal["vllm"] = "vllm"
+    path: str
+    chat: bool = False
+    dtype: str = "auto"
+    max_model_len: int | None = Field(default=None, ge=16)
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    kv_cache_gib: int = Field(default=1, ge=1)
+    compile: bool = True
+
+
+class OpenAISettings(_Sampling):
+    """Any OpenAI-compatible server.
+
+    Args:
+        url: Base URL up to and including the version, as in ``http://127.0.0.1:8000/v1``.
+        name: The model's name on the server.
+        key_env: Name of the environment variable that holds the key; the key itself is never stored.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling; 1 leaves every token in.
+        chat: Ask ``/chat/completions``; else ``/completions`` with the raw text.
+        max_n: Most replies that one HTTP request may ask for; 1 for servers that ignore or refuse ``n``.
+        concurrency: Most HTTP requests in flight.
+        timeout_s: Seconds before one HTTP request is given up.
+        retry_s: Seconds for which a server that has answered before is retried when it fails.
+        prompt_price: Price of a million prompt tokens, in any currency.
+        completion_price: Price of a million completion tokens, in the same currency.
+    """
+
+    IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "chat"})
+    kind: Literal["openai"] = "openai"
+    url: str
+    name: str
+    key_env: str = ""
+    chat: bool = True
+    max_n: int = Field(default=128, ge=1)
+    concurrency: int = Field(default=64, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    retry_s: float = Field(default=60.0, ge=0)
+    prompt_price: float | None = Field(default=None, ge=0)
+    completion_price: float | None = Field(default=None, ge=0)
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        if "@" in url.split("/")[2]:
+            raise ValueError("must not hold a user or a password: it would be stored; use key_env")
+        return url.rstrip("/")
+
+
+ModelSettings = Annotated[SimulatedSettings | VllmSettings | OpenAISettings, Field(discriminator="kind")]
+MODEL_KINDS = ("simulated", "vllm", "openai")
+
+
+def open_model(settings: SimulatedSettings | VllmSettings | OpenAISettings, oracle: Oracle | None) -> Model:
+    """Open the model that the settings describe. Raises `ModelUnusable`; may take half a minute."""
+    if isinstance(settings, SimulatedSettings):
+        from maker.models.simulated import SimulatedModel
+
+        return SimulatedModel(settings, oracle)
+    if isinstance(settings, VllmSettings):
+        from maker.models.vllm import VllmModel
+
+        return VllmModel(settings)
+    from maker.models.openai import OpenAIModel
+
+    return OpenAIModel(settings)

@@ -1,0 +1,91 @@
+"""A model that errs at a known rate: a pure function of seed and prompt."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from hashlib import blake2b
+from struct import Struct
+
+from maker.errors import ModelUnusable
+from maker.models.door import Model
+from maker.models.settings import SimulatedSettings
+from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
+
+_SEED = Struct("<Q")
+_DRAWS = Struct("<IIII")
+_SCALE = 2**-32
+MALFORMED = "I am not sure."
+
+
+class SimulatedModel(Model):
+    """Answers from a task's oracle, right with probability p.
+
+    A sample is a function of its seed and its prompt: nothing else can change it. Prompt tokens are counted as
+    characters, a reply's as its characters and an end mark.
+    """
+
+    def __init__(self, settings: SimulatedSettings, oracle: Oracle | None) -> None:
+        if oracle is None:
+            raise ModelUnusable(
+                "the simulated model needs a task that knows its truth, and this decomposer has no oracle",
+                fix='return one from Decomposer.oracle(), or choose model.kind = "vllm" or "openai"',
+            )
+        self._settings = settings
+        self._oracle = oracle
+        self._waiting: deque[tuple[float, Request]] = deque()
+
+    def submit(self, requests: Iterable[Request]) -> None:
+        """Take requests in; each is answered ``latency_s`` seconds later."""
+        due = time.monotonic() + self._settings.latency_s if self._settings.latency_s else 0.0
+        self._waiting.extend((due, request) for request in requests)
+
+    def poll(self, wait_s: float) -> list[Finished | Failed]:
+        """Answer all that is due."""
+        if not self._waiting:
+            return []
+        if not self._settings.latency_s:
+            ready: list[Finished | Failed] = [self._answer(request) for _, request in self._waiting]
+            self._waiting.clear()
+            return ready
+        time.sleep(max(0.0, min(wait_s, self._waiting[0][0] - time.monotonic())))
+        now = time.monotonic()
+        ready = []
+        while self._waiting and self._waiting[0][0] <= now:
+            ready.append(self._answer(self._waiting.popleft()[1]))
+        return ready
+
+    def cancel(self, ids: Iterable[int]) -> None:
+        """Drop requests."""
+        dropped = set(ids)
+        self._waiting = deque(item for item in self._waiting if item[1].id not in dropped)
+
+    def close(self) -> None:
+        """Forget what is waiting."""
+        self._waiting.clear()
+
+    def _answer(self, request: Request) -> Finished:
+        truth = self._oracle(request.prompt)
+        prompt = request.prompt.encode()
+        samples = tuple(self._sample(truth, prompt, request.seed + i, request.max_tokens) for i in range(request.n))
+        spoken = sum(sample.tokens for sample in samples)
+        return Finished(request.id, samples, len(request.system) + len(request.prompt), spoken)
+
+    def _sample(self, truth: Truth, prompt: bytes, seed: int, max_tokens: int) -> Sample:
+        settings = self._settings
+        shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
+        if shape * _SCALE < settings.malformed:
+            text = MALFORMED
+        else:
+            if source * _SCALE < settings.common:
+                _, _, luck, pick = _draws(prompt)
+            wrong = truth.wrong[: settings.rivals]
+            answers = wrong if luck * _SCALE >= settings.p and wrong else truth.right
+            text = answers[pick % len(answers)]
+        tokens = len(text) + 1
+        return Sample(text[:max_tokens], max_tokens, cut=True) if tokens > max_tokens else Sample(text, tokens)
+
+
+def _draws(key: bytes) -> tuple[int, int, int, int]:
+    return _DRAWS.unpack(blake2b(key, digest_size=16, person=b"maker-simulated").digest())

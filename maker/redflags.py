@@ -1,0 +1,42 @@
+"""The red-flagger: turns a raw sample into a candidate, or into the reason why it gets no vote."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+from maker.plugin import Codec
+from maker.types import Flag, RedFlag, Sample, StepClass
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+REPEAT_CHARS = 64
+"""Free text of this length, equal word for word in two samples, is one stream: two independent draws would differ.
+Short replies must agree, so they are never flagged for it."""
+
+
+class Candidate(NamedTuple, Generic[A]):
+    """A parsed proposal with its canonical key."""
+
+    key: str
+    action: A
+
+
+def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> Candidate[A] | RedFlag:
+    """Parse and check one sample. The first reason found is the one that counts."""
+    if sample.cut:
+        return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")
+    if not sample.text or sample.text.isspace():
+        return RedFlag(Flag.EMPTY)
+    try:
+        action = kind.parse(sample.text)
+    except ValueError as error:
+        return RedFlag(Flag.FORMAT, str(error))
+    if forbidden := kind.check(state, action):
+        return RedFlag(Flag.ILLEGAL, forbidden)
+    return Candidate(codec.write(action), action)
+
+
+def repeats(text: str, key: str) -> bool:
+    """Say whether a reply that equals an earlier one of the step is a repeated stream rather than agreement."""
+    return len(text) - len(key) >= REPEAT_CHARS

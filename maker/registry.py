@@ -1,0 +1,140 @@
+"""Finds decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from maker.errors import PluginError
+
+DECOMPOSERS = "maker.decomposers"
+VOTERS = "maker.voters"
+FILE_MODULE = "maker_file_"
+"""What the names of modules begin with that were loaded from a ``path/file.py``."""
+
+
+class Plugin(NamedTuple):
+    """A plugin found. ``source`` is the SHA-256 of the file of a file plugin, else empty."""
+
+    name: str
+    object: Any
+    file: str
+    distribution: str
+    source: str
+
+
+def find_plugin(group: str, name: str, base: Path) -> Plugin:
+    """Find one plugin.
+
+    Args:
+        group: `DECOMPOSERS` or `VOTERS`.
+        name: An entry point's name, ``path/file.py:Name`` or ``module:Name``.
+        base: The folder that a relative path starts from.
+
+    Raises:
+        PluginError: Unknown (near matches are named), offered by two distributions, or broken.
+    """
+    if ":" in name:
+        place, _, attribute = name.rpartition(":")
+        return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
+    what = group.removeprefix("maker.").removesuffix("s")
+    points = [point for point in entry_points(group=group) if point.name == name]
+    if not points:
+        raise _unknown(what, name, sorted({point.name for point in entry_points(group=group)}))
+    if len(homes := {(point.value, _distribution(point)) for point in points}) > 1:
+        offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
+        raise PluginError(f"{what} {name!r} is offered by two distributions: {offers}", fix="uninstall one of them")
+    return _from_point(points[0])
+
+
+def list_plugins(group: str) -> list[Plugin | PluginError]:
+    """Return every installed plugin of a group by name; a broken one as the error that says why."""
+    found: list[Plugin | PluginError] = []
+    for name in sorted({point.name for point in entry_points(group=group)}):
+        try:
+            found.append(find_plugin(group, name, Path()))
+        except PluginError as error:
+            found.append(error)
+    return found
+
+
+def near(name: str, known: list[str]) -> str:
+    """Say which known names are near to a wrong one, or list them all."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def _from_point(point: EntryPoint) -> Plugin:
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        package = point.module.partition(".")[0]
+        won = getattr(sys.modules.get(package), "__file__", None) or "a folder without __init__.py"
+        raise PluginError(
+            f"plugin {point.name!r} of {_distribution(point)} cannot be loaded: {error}",
+            fix=f"`import {package}` gives {won}; if that is not the installed one, rename the folder that shadows it",
+        ) from error
+    return Plugin(point.name, loaded, _file(loaded), _distribution(point), "")
+
+
+def _from_module(module: str, attribute: str) -> Plugin:
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise PluginError(
+            f"module {module!r} cannot be imported: {error}", fix="install it, or name a file.py"
+        ) from error
+    return Plugin(f"{module}:{attribute}", _attribute(loaded, attribute, module), str(loaded.__file__), "", "")
+
+
+def _from_file(path: Path, attribute: str) -> Plugin:
+    path = path.resolve()
+    if not path.is_file():
+        raise PluginError(f"there is no file {path}", fix="paths in a job file are relative to the job file")
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    # The name carries the source's hash: a changed file is another module, never the one loaded before.
+    name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
+    module = sys.modules.get(name) or _execute(path, name)
+    return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
+
+
+def _execute(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, shown: str) -> Any:
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise PluginError(f"{shown} has no {attribute!r}", fix=near(attribute, names)) from error
+
+
+def _unknown(what: str, name: str, known: list[str]) -> PluginError:
+    fix = f"{near(name, known)} A file works too: path/file.py:Name"
+    return PluginError(f"there is no {what} {name!r}", fix=fix, name=name)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+
+
+def _file(loaded: Any) -> str:
+    return str(getattr(sys.modules.get(getattr(loaded, "__module__", "")), "__file__", "?"))

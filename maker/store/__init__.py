@@ -1,0 +1,1 @@
+"""The store: runs, chains and decided steps in a SQL database. The only room that imports sqlalchemy."""

@@ -1,0 +1,214 @@
+"""Runs as rows: created, found, listed, leased and released."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Insert, RowMapping, insert, select, update
+
+from maker.errors import LeaseLost, RunHeld, RunNotFound
+from maker.store import schema
+from maker.store.database import Database, retry_locked
+from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
+from maker.types import Allowance, Usage
+
+ACTIVE = "running"
+OVER = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
+
+    ``usage`` is what the ledger holds; ``reserved`` what was granted and never settled, which counts as spent.
+    """
+
+    key: int
+    run_id: str
+    name: str
+    status: str
+    reason: str
+    created_at: float
+    updated_at: float
+    settings: dict[str, Any]
+    fingerprint: dict[str, Any]
+    classes: tuple[str, ...]
+    result: Any
+    steps: int
+    votes: int
+    red_flags: int
+    disputed: int
+    digest: bytes
+    wall_s: float
+    resumes: int
+    usage: Usage
+    reserved: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run starts with. ``state`` is the root chain's first state, ``digest`` its genesis."""
+
+    name: str
+    settings: dict[str, Any]
+    fingerprint: dict[str, Any]
+    classes: tuple[str, ...]
+    digest: bytes
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRow:
+    """One chain as it stands: ``cursor`` is the index of its next step."""
+
+    key: int
+    path: tuple[int, ...]
+    cursor: int
+    epoch: int
+    digest: bytes
+    status: str
+
+
+@retry_locked
+def create_run(database: Database, new: NewRun) -> tuple[str, Lease]:
+    """Write a new run with its root chain and first snapshot, held by this process. Returns its id and the lease."""
+    now = time.time()
+    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(3)
+    with database.write() as connection:
+        key = _inserted(
+            connection,
+            insert(schema.run).values(
+                run_id=run_id, name=new.name, status=ACTIVE, reason="", created_at=now, updated_at=now,
+                settings=_json(new.settings), fingerprint=_json(new.fingerprint), classes=_json(new.classes),
+                steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
+                fence=1, holder=this_process(), lease_until=now + LEASE_S,
+            )
+        )  # fmt: skip
+        chain = _inserted(
+            connection,
+            insert(schema.chain).values(
+                run=key, parent=None, number=0, cursor=0, epoch=0, digest=new.digest, status=ACTIVE, reason=""
+            ),
+        )
+        connection.execute(insert(schema.snapshot).values(chain=chain, idx=0, epoch=0, state=new.state))
+    return run_id, Lease(key, 1)
+
+
+@retry_locked
+def take_over(database: Database, run: RunRow) -> Lease:
+    """Take a run's lease for this process, and count a resume. Raises `RunHeld` if another process works on it."""
+    now = time.time()
+    with database.write() as connection:
+        row = connection.execute(select(schema.run).where(schema.run.c.id == run.key)).mappings().one()
+        if alive(row["holder"], row["lease_until"]):
+            raise RunHeld(
+                f"run {run.run_id} is held by {describe(row['holder'])}, seen "
+                f"{max(0.0, now - row['updated_at']):.0f} s ago",
+                fix="let it work, or end that process; a dead one's run is free after "
+                f"{LEASE_S:.0f} s, at once on its own machine",
+                run_id=run.run_id,
+            )
+        fence = row["fence"] + 1
+        connection.execute(
+            update(schema.run)
+            .where(schema.run.c.id == run.key)
+            .values(
+                fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
+                resumes=row["resumes"] + 1, updated_at=now,
+            )
+        )  # fmt: skip
+    return Lease(run.key, fence)
+
+
+def fenced(connection: Connection, lease: Lease, **changes: Any) -> None:
+    """Renew the lease and change the run's row, if the run is still ours; the first statement of every transaction.
+
+    Raises `LeaseLost`, which rolls the transaction back.
+    """
+    now = time.time()
+    done = connection.execute(
+        update(schema.run)
+        .where(schema.run.c.id == lease.run, schema.run.c.fence == lease.fence)
+        .values({"updated_at": now, "lease_until": now + LEASE_S} | changes)
+    )
+    if done.rowcount != 1:
+        raise LeaseLost(
+            "another process has taken this run over; this one has written nothing since",
+            fix="`maker show` says how the run stands",
+        )
+
+
+@retry_locked
+def release(database: Database, lease: Lease, status: str, reason: str) -> None:
+    """Say how a run stands and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
+    with database.write() as connection:
+        fenced(connection, lease, status=status, reason=reason, holder="", lease_until=0.0)
+
+
+def find_run(database: Database, name: str) -> RunRow:
+    """Return a run by id, by an id's unique beginning, or ``last``. Raises `RunNotFound`."""
+    query = select(schema.run).order_by(schema.run.c.id.desc())
+    if name != "last":
+        query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
+    with database.read() as connection:
+        rows = connection.execute(query.limit(3)).mappings().all()
+        exact = [row for row in rows if row["run_id"] == name]
+        rows = exact or rows[: 1 if name == "last" else 3]
+        if len(rows) > 1:
+            raise RunNotFound(f"{name!r} is the beginning of several runs", fix="`maker ls` lists them", run_id=name)
+        if not rows:
+            what = "no run" if name == "last" else f"no run {name!r}"
+            raise RunNotFound(f"{database.shown} holds {what}", fix="`maker ls` lists the runs", run_id=name)
+        return _row(connection, rows[0])
+
+
+def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
+    """Return the newest runs, newest first."""
+    with database.read() as connection:
+        rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc()).limit(limit)).mappings().all()
+        return [_row(connection, row) for row in rows]
+
+
+def root_chain(database: Database, run: int) -> ChainRow:
+    """Return a run's root chain."""
+    query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
+    with database.read() as connection:
+        row = connection.execute(query).mappings().one()
+    return ChainRow(row["id"], (), row["cursor"], row["epoch"], row["digest"], row["status"])
+
+
+def _row(connection: Connection, row: RowMapping) -> RunRow:
+    status, reason = row["status"], row["reason"]
+    if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
+        status, reason = "paused", f"its process is gone; `maker resume {row['run_id']}` goes on"
+    spent = select(*(schema.ledger.c[name] for name in Usage._fields)).where(schema.ledger.c.run == row["id"])
+    open_grants = select(schema.grant.c.calls, schema.grant.c.tokens, schema.grant.c.cost).where(
+        schema.grant.c.run == row["id"], ~schema.grant.c.settled
+    )
+    usage, reserved = Usage(), Allowance(0, 0, 0.0)
+    for line in connection.execute(spent):
+        usage = usage.plus(Usage(*line))
+    for line in connection.execute(open_grants):
+        reserved = reserved.plus(Allowance(*line))
+    return RunRow(
+        key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
+        created_at=row["created_at"], updated_at=row["updated_at"], settings=json.loads(row["settings"]),
+        fingerprint=json.loads(row["fingerprint"]), classes=tuple(json.loads(row["classes"])),
+        result=None if row["result"] is None else json.loads(row["result"]), steps=row["steps"], votes=row["votes"],
+        red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
+        resumes=row["resumes"], usage=usage, reserved=reserved,
+    )  # fmt: skip
+
+
+def _inserted(connection: Connection, statement: Insert) -> int:
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None  # noqa: S101 - every table has one
+    return int(key[0])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,30 @@
+"""One worker in the driver's own thread."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from maker.swarm.door import FromWorker, Swarm
+from maker.swarm.worker import Orders, Worker, WorkerSpec
+
+
+class LocalSwarm(Swarm):
+    """Runs a worker's slices in `collect`. Raises `ModelUnusable` where the model cannot be opened."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.size = 1
+        self._worker = Worker(spec)
+        self._orders: deque[Orders] = deque()
+
+    def give(self, worker: int, orders: Orders) -> None:
+        """Queue orders for the next slice."""
+        self._orders.append(orders)
+
+    def collect(self, wait_s: float) -> list[FromWorker]:
+        """Work for one slice. A slice never waits longer than it is, so ``wait_s`` does not matter."""
+        orders = self._orders.popleft() if self._orders else Orders()
+        return [FromWorker(0, self._worker.advance(orders))]
+
+    def close(self) -> None:
+        """Close the model."""
+        self._worker.close()

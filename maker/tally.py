@@ -1,0 +1,126 @@
+"""What is kept of an election: counts and reasons, packed to a few bytes, and the digest that chains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+from maker.types import Flag
+
+_FLAGS = tuple(Flag)
+_FLAG_NUMBER = {flag: number for number, flag in enumerate(_FLAGS)}
+_PLACE = Struct("<QI")
+DIGEST_BYTES = 16
+
+
+class Tally(NamedTuple):
+    """The count of one decided step.
+
+    ``kind`` is the number of the step class in its decomposer. ``votes`` holds the winner's votes by model.
+    ``rivals`` maps each losing candidate's key to its votes by model, ``flags`` each reason to its samples.
+    """
+
+    kind: int
+    rounds: int
+    votes: tuple[int, ...]
+    rivals: Mapping[str, tuple[int, ...]]
+    flags: Mapping[Flag, int]
+
+    @property
+    def margin(self) -> int:
+        """The winner's votes less those of the strongest rival."""
+        return sum(self.votes) - max((sum(n) for n in self.rivals.values()), default=0)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether any valid vote went to another candidate."""
+        return bool(self.rivals)
+
+
+def pack(tally: Tally) -> bytes:
+    """Write a tally: unsigned LEB128 numbers; a clean election of one model takes 6 bytes.
+
+    Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
+    M votes), number of flags, per flag (reason number, samples).
+    """
+    out = bytearray()
+    for number in (tally.kind, tally.rounds, len(tally.votes), *tally.votes, len(tally.rivals)):
+        _put(out, number)
+    for key, votes in tally.rivals.items():
+        text = key.encode()
+        _put(out, len(text))
+        out += text
+        for number in votes:
+            _put(out, number)
+    _put(out, len(tally.flags))
+    for flag, samples in tally.flags.items():
+        _put(out, _FLAG_NUMBER[flag])
+        _put(out, samples)
+    return bytes(out)
+
+
+def unpack(blob: bytes) -> Tally:
+    """Read a packed tally. Raises ``ValueError`` for bytes that `pack` does not write."""
+    try:
+        numbers = _Reader(blob)
+        kind, rounds, models = next(numbers), next(numbers), next(numbers)
+        votes = tuple(next(numbers) for _ in range(models))
+        rivals = {}
+        for _ in range(next(numbers)):
+            key = numbers.text(next(numbers))
+            rivals[key] = tuple(next(numbers) for _ in range(models))
+        flags = {_FLAGS[next(numbers)]: next(numbers) for _ in range(next(numbers))}
+    except (IndexError, StopIteration, UnicodeDecodeError) as error:
+        raise ValueError(f"no packed tally: {blob.hex()}") from error
+    if numbers.place != len(blob):
+        raise ValueError(f"bytes left over after a packed tally: {blob.hex()}")
+    return Tally(kind, rounds, votes, rivals, flags)
+
+
+def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
+    """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
+    digest = blake2b(before, digest_size=DIGEST_BYTES, person=b"maker-step")
+    digest.update(_PLACE.pack(index, epoch))
+    text = action.encode()
+    digest.update(len(text).to_bytes(4, "little"))
+    digest.update(text)
+    digest.update(tally)
+    return digest.digest()
+
+
+def genesis(fingerprint: str, path: tuple[int, ...] = ()) -> bytes:
+    """Return the digest that a chain's first step is linked to."""
+    name = f"{fingerprint}/{'.'.join(map(str, path))}".encode()
+    return blake2b(name, digest_size=DIGEST_BYTES, person=b"maker-chain").digest()
+
+
+def _put(out: bytearray, number: int) -> None:
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+
+
+class _Reader(Iterator[int]):
+    def __init__(self, blob: bytes) -> None:
+        self._blob = blob
+        self.place = 0
+
+    def __next__(self) -> int:
+        number, shift = 0, 0
+        while True:
+            byte = self._blob[self.place]
+            self.place += 1
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+            shift += 7
+
+    def text(self, length: int) -> str:
+        text = self._blob[self.place : self.place + length]
+        if len(text) < length:
+            raise IndexError(length)
+        self.place += length
+        return text.decode()

@@ -1,0 +1,272 @@
+"""The values that cross maker's doors. Nothing here does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+
+class Flag(StrEnum):
+    """Why a sample gets no vote. The order is the order of the checks, and is stored: append only."""
+
+    LENGTH = "length"
+    """The reply was cut at its token limit."""
+    EMPTY = "empty"
+    """The reply holds nothing but white space."""
+    FORMAT = "format"
+    """The parser could not read it."""
+    ILLEGAL = "illegal"
+    """The rules of the task forbid the action."""
+    REPEAT = "repeat"
+    """Its free text is, word for word, that of an earlier sample of the step: one stream, not two votes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepClass(Generic[S, A]):
+    """What all steps of one kind share. Build each once, not per step.
+
+    Args:
+        name: Short name, unique in its decomposer.
+        parse: Reads an action from a reply; raises ``ValueError`` where it cannot (a red flag, not a fault).
+        check: Says why the rules of the task forbid the action in this state, or None. It must know the rules
+            only: a check that knows the answer would be the answer.
+        max_tokens: Most tokens of a reply; a reply cut there is flagged.
+        stop: Texts that end a reply.
+        system: The part of the prompt that all steps of the class share.
+    """
+
+    name: str
+    parse: Callable[[str], A]
+    check: Callable[[S, A], str | None] = lambda state, action: None
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    system: str = ""
+
+
+class Step(NamedTuple, Generic[S, A]):
+    """The next thing to decide: its class, and the part of the prompt that varies."""
+
+    kind: StepClass[S, A]
+    prompt: str
+
+
+class Done(NamedTuple):
+    """The chain is at its end.
+
+    ``result`` is a JSON value. ``ok`` false means that the task's own goal was missed: the run is ``failed``, and
+    ``reason`` says how.
+    """
+
+    result: Any
+    ok: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork(Generic[S]):
+    """Hand ``count`` independent sub-tasks to child chains.
+
+    ``child(state, i)`` gives the start state of child i (0-based, random access); ``join(state, i, result)`` folds
+    results in child order. Without ``join`` nothing is folded: results stay rows.
+    """
+
+    count: int
+    child: Callable[[S, int], Any]
+    join: Callable[[S, int, Any], S] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Do something in the world, once: recorded, never voted, never crossed by roll-back."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a person or another system to answer."""
+
+    name: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    deadline_s: float | None = None
+
+
+Next: TypeAlias = Step[S, A] | Fork[S] | Effect | Wait | Done
+"""What ``Decomposer.next`` may return."""
+
+
+class Truth(NamedTuple):
+    """What a simulated model knows of one prompt: replies that are right, and wrong ones that the rules allow."""
+
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+Oracle: TypeAlias = Callable[[str], Truth]
+"""Prompt → truth. Only simulated models and tests may ask it."""
+
+
+class Sample(NamedTuple):
+    """One raw reply. ``tokens`` counts the completion; ``cut`` says that it ended at its token limit."""
+
+    text: str
+    tokens: int
+    cut: bool = False
+
+
+class RedFlag(NamedTuple):
+    """Why a sample gets no vote."""
+
+    reason: Flag
+    detail: str = ""
+
+
+class Standing(NamedTuple):
+    """The candidate in front, its votes, and the votes of its strongest rival (0 without one)."""
+
+    leader: str
+    votes: int
+    rival: int
+
+
+class Ballots(NamedTuple):
+    """The valid votes so far: candidate's canonical key → votes, in order of first vote."""
+
+    counts: Mapping[str, int]
+
+    def standing(self) -> Standing | None:
+        """Return who leads, or None before the first vote. Of two with equal votes the earlier one leads."""
+        leader, votes, rival = "", 0, 0
+        for key, n in self.counts.items():
+            if n > votes:
+                leader, votes, rival = key, n, votes
+            elif n > rival:
+                rival = n
+        return Standing(leader, votes, rival) if votes else None
+
+
+class Decision(NamedTuple):
+    """A winner by the voter's rule. ``margin`` is its votes less those of the strongest rival."""
+
+    winner: str
+    margin: int
+
+
+class More(NamedTuple):
+    """Not decided: ``n`` is the fewest further valid votes that could settle it."""
+
+    n: int
+
+
+class Undecidable(NamedTuple):
+    """No further vote could settle it."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Decision | More | Undecidable
+
+
+class Request(NamedTuple):
+    """One prompt, ``n`` independent replies. Reply i is drawn with ``seed + i``.
+
+    ``id`` is unique in a worker's life. ``system`` is the shared part of the prompt, ``prompt`` the part that varies.
+    """
+
+    id: int
+    system: str
+    prompt: str
+    n: int
+    seed: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    kind: str
+
+
+class Finished(NamedTuple):
+    """A request's replies in order of index, at most n of them, with the tokens that were billed."""
+
+    id: int
+    samples: tuple[Sample, ...]
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Failed(NamedTuple):
+    """A request that got no reply, with what it cost.
+
+    ``unusable`` true says that asking again cannot help as things are configured (a refused key, say).
+    """
+
+    id: int
+    reason: str
+    fix: str = ""
+    unusable: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Usage(NamedTuple):
+    """What was spent. A call is one sample by one microagent; a request asks for several at once."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Return the sum of both."""
+        return Usage(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Allowance(NamedTuple):
+    """What may be spent, worst case: calls, tokens and money."""
+
+    calls: int
+    tokens: int
+    cost: float
+
+    def plus(self, other: Allowance, sign: int = 1) -> Allowance:
+        """Return the sum, or with ``sign`` -1 the difference."""
+        calls, tokens, cost = other
+        return Allowance(self.calls + sign * calls, self.tokens + sign * tokens, self.cost + sign * cost)
+
+    def covers(self, need: Allowance) -> bool:
+        """Say whether this is enough."""
+        return self.calls >= need.calls and self.tokens >= need.tokens and self.cost >= need.cost
+
+
+class Prices(NamedTuple):
+    """Money for one token, prompt and completion."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return what these tokens cost."""
+        return prompt_tokens * self.prompt + completion_tokens * self.completion
+
+
+class Grant(NamedTuple):
+    """An allowance that is written in the store before it is used; ``key`` is its row."""
+
+    key: int
+    allowance: Allowance
+
+
+class Starved(NamedTuple):
+    """A worker has nothing in flight, and its grant does not cover what it would ask next."""
+
+    grant: int
+    need: Allowance

@@ -1,0 +1,1 @@
+"""The voters that come with maker."""
