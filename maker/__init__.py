@@ -1,5 +1,45 @@
-"""maker executes tasks of up to millions of dependent language-model steps without an error."""
+"""maker executes tasks of up to millions of dependent language-model steps without an error.
+
+``maker.run("job.toml")`` is the whole of it for a script; `Engine` is for services. Importing this package loads
+neither ray nor vllm nor torch; a run that needs them does.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maker.api import RunReport, load_job, resume, run, runs, samples, show, steps, try_steps, verify
+    from maker.errors import MakerError
+    from maker.service import Engine, RunHandle
+
 __version__ = "0.1.0"
+__all__ = [
+    "Engine",
+    "MakerError",
+    "RunHandle",
+    "RunReport",
+    "__version__",
+    "load_job",
+    "resume",
+    "run",
+    "runs",
+    "samples",
+    "show",
+    "steps",
+    "try_steps",
+    "verify",
+]
+_HOMES = {"Engine": "service", "RunHandle": "service", "MakerError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'maker' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"maker.{_HOMES.get(name, 'api')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

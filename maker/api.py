@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from maker.chain import ChainAt, Rules
+from maker.chain import ChainAt, Ended, Rules
 from maker.engine.budget import Budget
 from maker.engine.driver import Driver, Stint
 from maker.engine.standing import standing
+from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import Verified, fingerprint_text
 from maker.engine.verify import verify as verify_log
 from maker.errors import MakerError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepRecord, StepsDecided, step_record
 from maker.job import TABLES, Job, resolve
 from maker.jobfile import Raw, complete, read_job_file
+from maker.logs import logger
 from maker.models.settings import OpenAISettings, open_model
 from maker.store.database import Database, open_database
 from maker.store.journal import Entry, Journal
@@ -30,10 +30,9 @@ from maker.store.runs import OVER, NewRun, RunRow, create_run, find_run, list_ru
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis, unpack
-from maker.types import Usage
 
 DEFAULT_STORE = "sqlite:///maker.db"
-log = structlog.get_logger("maker")
+log = logger("maker")
 
 JobLike = str | Path | Mapping[str, Mapping[str, Any]] | Job
 OnEvent = Callable[[Event], None]
@@ -200,6 +199,13 @@ def verify(run_id: str, *, store: str = DEFAULT_STORE) -> Verified:
     return verify_log(database, row, job.decomposer, job.voter)
 
 
+def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:
+    """Decide a job's first steps with its model, and yield all that was asked and answered; nothing is stored."""
+    job = load_job(job, overrides)
+    state = job.decomposer.state.write(job.decomposer.start())
+    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", state), count)
+
+
 def worker_spec(job: Job) -> WorkerSpec:
     """Return what a worker for this job is built from."""
     rules = Rules(job.run.seed, job.voter, job.vote.max_votes, job.store.samples)
@@ -302,9 +308,3 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         elif old != new:
             lines.append(f"{name} was {old!r}, is {new!r}")
     return "; ".join(lines)
-
-
-__all__ = [
-    "DEFAULT_STORE", "Job", "RunReport", "Usage", "load_job", "resume", "run", "runs", "samples", "show", "steps",
-    "verify",
-]  # fmt: skip

@@ -147,6 +147,11 @@ class ChainRunner(Generic[S, A]):
             return None
         return self._decide(election, outcome)
 
+    @property
+    def heard(self) -> tuple[Heard, ...]:
+        """The samples that the open election has heard."""
+        return tuple(self._election.heard) if self._election else ()
+
     def state_text(self) -> str:
         """Return the current state as the decomposer writes it."""
         text: str = self._own("state.write", self._decomposer.state.write, self._state)

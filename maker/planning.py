@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import math
 
+from maker.types import Prices
+
+CHARACTERS_PER_TOKEN = 4
+
 
 def step_right(p: float, k: int) -> float:
     """Return the probability that one step is decided rightly, 1 / (1 + r^k) (eq. 9).
@@ -72,3 +76,26 @@ def _odds(p: float, k: int) -> float:
     if k < 1:
         raise ValueError(f"k = {k}: must be at least 1")
     return ((1 - p) / p) ** k
+
+
+def estimate(*, steps: int | None, votes: int, prompt_characters: int, reply_tokens: int, prices: Prices | None) -> str:
+    """Say in words what a run will take at least, and what that rests on.
+
+    Args:
+        steps: Steps of the task, or None where that is not known.
+        votes: Fewest votes that decide a step.
+        prompt_characters: Length of the first step's prompt.
+        reply_tokens: Most tokens of a reply.
+        prices: Money for a token, None if it is not known.
+    """
+    count = steps or 1
+    calls = count * votes
+    prompt = count * max(1, prompt_characters // CHARACTERS_PER_TOKEN)
+    written = calls * reply_tokens
+    unit = f"{calls:,} calls" if steps else f"{calls:,} calls a step (how many steps is not known)"
+    said = f"at least {unit}, about {prompt:,} prompt tokens, at most {written:,} completion tokens for these calls"
+    if prices is not None:
+        low, high = prices.of(prompt, calls), prices.of(prompt, written)
+        said += f"; {low:,.4g} to {high:,.4g} in the currency of your prices"
+    basis = f"{count:,} steps x {votes} votes with no dissent, one prompt a step of {prompt_characters} characters"
+    return f"{said}. Basis: {basis} at {CHARACTERS_PER_TOKEN} a token; every dissent and red flag adds to it"

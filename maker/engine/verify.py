@@ -93,7 +93,7 @@ def _step(walk: _Walk, row: StepRow, decomposer: Decomposer[Any, Any], voter: Vo
         raise _Bad(f"{where} cannot be read: {error}") from error
     if not isinstance(move, Step):
         raise _Bad(f"{where}: the task asks for no step there: {type(move).__name__}")
-    if decomposer.classes[tally.kind : tally.kind + 1] != (move.kind,):
+    if [kind.name for kind in decomposer.classes[tally.kind : tally.kind + 1]] != [move.kind.name]:
         raise _Bad(f"{where}: its class is number {tally.kind}, the task's is {move.kind.name}")
     if decomposer.action.write(action) != row.action:
         raise _Bad(f"{where}: its action {row.action!r} is not written as the task writes it")

@@ -96,15 +96,30 @@ def read(answer: object, request: Request) -> Reply:
     return _reply(texts, billed, request)
 
 
-def complaint(answer: object, raw: str) -> str:
-    """Return what a server says about an error: the message in its body, or else the start of the body."""
-    said: object = None
-    if isinstance(answer, Mapping):
-        error = answer.get("error")
-        said = error.get("message") if isinstance(error, Mapping) else error
-        said = said or answer.get("message") or answer.get("detail")
-    text = said if isinstance(said, str) and said else raw
-    return " ".join(text[: 2 * SHOWN_CHARS].split())[:SHOWN_CHARS]
+def complaint(answer: object) -> str:
+    """Return the message that a decoded error body carries, or an empty text."""
+    if not isinstance(answer, Mapping):
+        return ""
+    error = answer.get("error")
+    said = error.get("message") if isinstance(error, Mapping) else error
+    said = said or answer.get("message") or answer.get("detail")
+    return said if isinstance(said, str) else ""
+
+
+def advice(status: int, settings: OpenAISettings) -> str:
+    """Return what a user can do about an HTTP status that no later try will change."""
+    if status in (401, 403):
+        if settings.key_env:
+            return f"the key in the environment variable {settings.key_env} (model.key_env) has no right there"
+        return "set model.key_env to the name of an environment variable that holds the key"
+    if status == 404:
+        return (
+            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address up "
+            "to and including the version, as in http://127.0.0.1:8000/v1"
+        )
+    if 300 <= status < 400:
+        return "redirections are not followed: set model.url to where the server is"
+    return "change the [model] table as the server says; a server that takes no n wants model.max_n = 1"
 
 
 def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:

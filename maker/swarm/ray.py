@@ -72,7 +72,7 @@ class RaySwarm(Swarm):
         self.size = replicas
         _ray.acquire()
         # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
-        _ship_source(spec)
+        _ship_sources()
         actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
         self._actors = [actor.remote() for _ in range(replicas)]
         self._orders: list[deque[Orders]] = [deque() for _ in range(replicas)]
@@ -139,11 +139,11 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _ship_source(spec: WorkerSpec) -> None:
+def _ship_sources() -> None:
     """Send plugins that were loaded from a file by value: no worker could import them by name."""
-    for plugin in (spec.decomposer, spec.rules.voter):
-        if type(plugin).__module__.startswith(FILE_MODULE):
-            cloudpickle.register_pickle_by_value(sys.modules[type(plugin).__module__])
+    for name, module in list(sys.modules.items()):
+        if name.startswith(FILE_MODULE):
+            cloudpickle.register_pickle_by_value(module)
 
 
 class _SharedRay:

@@ -1,0 +1,19 @@
+"""The command line: arguments, output, exit codes."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed or paused, 2 bad input, 130 interrupted."""
+    from maker.cli.app import app
+
+    # A cluster ends jobs with SIGTERM: to a run that is the same as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

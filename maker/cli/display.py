@@ -1,0 +1,141 @@
+"""What the reading commands print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from maker.api import DEFAULT_STORE, RunReport
+from maker.engine.verify import Verified
+from maker.errors import PluginError
+from maker.events import StepRecord
+from maker.job import Job
+from maker.registry import Plugin
+
+SHOWN_DISPUTED = 20
+JSON_DISPUTED = 1000
+
+
+def print_summary(report: RunReport, store: str) -> None:
+    """Print what a run came to: status, reason, counts, digest, and what to do next."""
+    where = "" if store == DEFAULT_STORE else f" --store {store}"
+    print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
+    print(f"  {_counts(report)}")
+    print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
+    if report.result is not None:
+        print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
+    if report.status == "paused":
+        print(f"  `maker resume {report.run_id}{where}` goes on")
+    else:
+        print(f"  `maker verify {report.run_id}{where}` re-applies every step without a model")
+
+
+def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: bool) -> None:
+    """Print a run as it stands with the steps in which a vote went to a rival."""
+    if as_json:
+        shown = [record.to_json() for record in islice(disputed, JSON_DISPUTED)]
+        print(json.dumps(report.to_json() | {"disputed_steps": shown}, ensure_ascii=False))
+        return
+    task, model, vote = (report.settings[table] for table in ("task", "model", "vote"))
+    print(f"run {report.run_id}{f' ({report.name})' if report.name else ''}: {report.status}")
+    if report.reason:
+        print(f"  {report.reason}")
+    for name, table in (("task", task), ("model", model), ("vote", vote)):
+        print(f"  {name:6} {_pairs(table)}")
+    print(f"  {_counts(report)}")
+    print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger")
+    if report.reserved_calls:
+        print(f"  up to {report.reserved_calls:,} calls more were granted to a process that died, and count as spent")
+    print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
+    if report.result is not None:
+        print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
+    lines = [step_line(record) for record in islice(disputed, SHOWN_DISPUTED)]
+    if lines:
+        print("  disputed steps:", *(f"    {line}" for line in lines), sep="\n")
+    if report.disputed > len(lines):
+        print(f"    and {report.disputed - len(lines):,} more: `maker steps {report.run_id} --disputed`")
+
+
+def step_line(record: StepRecord) -> str:
+    """Return a step in one line."""
+    (winner, votes), *rivals = record.votes.items()
+    against = ", ".join(f"{n} for {key}" for key, n in rivals)
+    flags = ", ".join(f"{n} {reason}" for reason, n in record.flags.items())
+    line = f"{record.step:>7} {record.kind} {winner}: {votes} votes"
+    line += f" against {against}" if against else ""
+    line += f"; flagged: {flags}" if flags else ""
+    return f"{line}; margin {record.margin}"
+
+
+def print_runs(reports: list[RunReport]) -> None:
+    """Print a table of runs."""
+    if not reports:
+        print("no runs yet")
+        return
+    table = Table("run", "name", "task", "status", "steps", "calls", "started (UTC)", box=None, pad_edge=False)
+    for report in reports:
+        started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
+        task = str(report.settings["task"]["decomposer"]).rpartition("/")[2]
+        table.add_row(
+            report.run_id, report.name, task, report.status, f"{report.steps:,}", f"{report.calls:,}", started
+        )
+    Console(soft_wrap=True).print(table)
+
+
+def print_verified(verified: Verified, *, as_json: bool) -> None:
+    """Print what verification found."""
+    if as_json:
+        facts = {name: getattr(verified, name) for name in ("run_id", "steps", "digest", "whole", "problem", "right")}
+        print(json.dumps(facts))
+    elif verified.problem:
+        print(f"run {verified.run_id} does NOT verify: {verified.problem}")
+    elif not verified.whole:
+        print(f"run {verified.run_id}: {verified.steps:,} steps are clean, but the run has not reached its goal")
+    else:
+        print(f"run {verified.run_id} verifies: {verified.steps:,} steps re-applied, digest {verified.digest}")
+
+
+def print_plugins(found: dict[str, list[Plugin | PluginError]], *, as_json: bool) -> None:
+    """Print plugins with file and distribution; a broken one with what is wrong."""
+    for kind, plugins in found.items():
+        for plugin in plugins:
+            if isinstance(plugin, PluginError):
+                facts = {"kind": kind, "error": str(plugin)}
+                line = f"{kind:11} BROKEN {plugin}"
+            else:
+                facts = {"kind": kind, "name": plugin.name, "file": plugin.file, "distribution": plugin.distribution}
+                line = f"{kind:11} {plugin.name:22} {plugin.distribution:24} {plugin.file}"
+            print(json.dumps(facts) if as_json else line)
+
+
+def print_config(job: Job, *, as_json: bool) -> None:
+    """Print every setting in effect with its origin."""
+    settings = {f"{table}.{key}": value for table, content in job.settings.items() for key, value in content.items()}
+    settings["store.url"] = job.store.url
+    settings["swarm.kind"] = job.swarm_kind
+    if as_json:
+        print(
+            json.dumps({name: {"value": v, "origin": job.origins.get(name, "default")} for name, v in settings.items()})
+        )
+        return
+    for name, value in settings.items():
+        shown = "none" if value is None else json.dumps(value, ensure_ascii=False)
+        print(f"{name:24} {shown:32} {job.origins.get(name, 'default')}")
+
+
+def _counts(report: RunReport) -> str:
+    voted = f"{report.votes / report.steps:.2f} a step" if report.steps else "no step decided"
+    return (
+        f"{report.steps:,} steps, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
+        f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"
+    )
+
+
+def _pairs(table: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None)

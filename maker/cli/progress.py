@@ -1,0 +1,106 @@
+"""A run's progress: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from maker.events import Event, RunStarted, StepsDecided
+
+PLAIN_EVERY_S = 10.0
+WINDOW_S = 30.0
+
+
+class Progress:
+    """Shows steps, steps/s, votes a step, flags, disputed steps and the time left.
+
+    `tell` is called in the writer's thread; the display itself is drawn by Rich's own thread.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.run_id = ""
+        self._console = Console(file=stream)
+        self._began = time.monotonic()
+        self._printed = self._began
+        self._start = 0
+        self._expected: int | None = None
+        self._steps = self._votes = self._flags = self._disputed = 0
+        self._recent: list[tuple[float, int]] = []
+        self._live = Live(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def tell(self, event: Event) -> None:
+        """Take an event in."""
+        if isinstance(event, RunStarted):
+            self.run_id, self._start, self._expected = event.run_id, event.steps, event.expected_steps
+            if not self._console.is_terminal:
+                what = f"goes on after {event.steps:,} steps" if event.steps else "started"
+                print(f"run {event.run_id} {what}", file=self._console.file, flush=True)
+        elif isinstance(event, StepsDecided):
+            self._steps += event.steps
+            self._votes += event.votes
+            self._flags += event.red_flags
+            self._disputed += event.disputed
+            now = time.monotonic()
+            self._recent.append((now, self._steps))
+            while self._recent[0][0] < now - WINDOW_S:
+                self._recent.pop(0)
+            if not self._console.is_terminal and now - self._printed >= PLAIN_EVERY_S:
+                self._printed = now
+                print(self._line(), file=self._console.file, flush=True)
+
+    def _render(self) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text(f"run {self.run_id}" if self.run_id else "starting", style="bold"))
+        if self._steps or self._start:
+            grid.add_row(Text(self._bar()), Text(self._line()))
+        elif self.run_id:
+            grid.add_row(Text(f"opening the model … {time.monotonic() - self._began:.0f} s"))
+        return grid
+
+    def _bar(self) -> str:
+        if not self._expected:
+            return ""
+        filled = min(1.0, (self._start + self._steps) / self._expected)
+        return "━" * round(24 * filled) + "╌" * (24 - round(24 * filled))
+
+    def _line(self) -> str:
+        done = self._start + self._steps
+        of = f" of {self._expected:,}" if self._expected else ""
+        parts = [f"{done:,}{of} steps", f"{self._speed():,.0f} steps/s"]
+        parts.append(f"{self._votes / max(1, self._steps):.2f} votes a step")
+        parts.append(f"{self._flags:,} flags")
+        parts.append(f"{self._disputed:,} disputed")
+        if self._expected and (speed := self._speed()) > 0:
+            parts.append(f"{_duration((self._expected - done) / speed)} left")
+        return ", ".join(parts)
+
+    def _speed(self) -> float:
+        if len(self._recent) < 2:
+            return 0.0
+        (first, before), (last, after) = self._recent[0], self._recent[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,28 @@
+"""How errors leave the command line: a message, what to do, an exit code; never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from maker.errors import MakerError
+
+INTERRUPTED = 130
+
+
+class ToldGroup(TyperGroup):
+    """Runs a command; tells maker's own errors in words and turns them into exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except MakerError as error:
+            first, *rest = str(error).splitlines()
+            print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error

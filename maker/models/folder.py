@@ -1,0 +1,57 @@
+"""What a model folder must hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maker.errors import ModelUnusable
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "tiktoken.model")
+
+
+def checked_folder(path: str) -> Path:
+    """Return the folder after looking that everything an engine needs is in it.
+
+    Done before an engine is imported, so that a mistyped path costs no time.
+
+    Raises:
+        ModelUnusable: No such folder, or a part of the model is missing; the message names each.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise ModelUnusable(
+            f"no such model folder: {folder}",
+            fix="set model.path to a folder that holds config.json, weights and a tokenizer",
+            path=str(folder),
+        )
+    if not folder.is_dir():
+        raise ModelUnusable(
+            f"model.path is a file, not a folder: {folder}",
+            fix="give the folder; single-file formats such as GGUF must be converted to safetensors first",
+            path=str(folder),
+        )
+    missing = []
+    if not (folder / "config.json").is_file():
+        missing.append("config.json")
+    if not _weights(folder):
+        missing.append("weights (*.safetensors or *.bin)")
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        missing.append("a tokenizer (tokenizer.json or tokenizer.model)")
+    if missing:
+        raise ModelUnusable(
+            f"the model folder {folder} has no {', no '.join(missing)}",
+            fix="copy the whole model there: config.json, weights and tokenizer",
+            path=str(folder),
+            missing=missing,
+        )
+    return folder
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of all weight files, in bytes."""
+    return sum(file.stat().st_size for file in _weights(folder))
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [file for pattern in _WEIGHTS for file in folder.glob(pattern)]

@@ -1,0 +1,142 @@
+"""The engine for services: runs in threads, awaited and watched from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from maker import api
+from maker.errors import MakerError
+from maker.events import Event, RunEnded, RunStarted
+from maker.job import Job
+
+
+class RunHandle:
+    """One run that an `Engine` works on. Made by `Engine.start` and `Engine.resume`."""
+
+    def __init__(self, run_id: str, task: asyncio.Future[api.RunReport], stop: threading.Event, hub: _Hub) -> None:
+        self.run_id = run_id
+        self._task = task
+        self._stop = stop
+        self._hub = hub
+
+    async def result(self) -> api.RunReport:
+        """Wait until this engine's work on the run is over; raises what stopped it."""
+        return await asyncio.shield(self._task)
+
+    async def stop(self) -> api.RunReport:
+        """Pause the run, and wait until that is committed. `Engine.resume` goes on."""
+        self._stop.set()
+        return await self.result()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what is committed from now on, and `RunEnded` at the end; raises what stopped the run.
+
+        Events wait in memory until they are read: read them, or do not ask for them.
+        """
+        with self._hub.subscribe() as queue:
+            if self._task.done():
+                report = await self.result()
+                yield RunEnded(report.run_id, report.status, report.reason, report.result)
+                return
+            while (event := await queue.get()) is not None:
+                yield event
+                if isinstance(event, RunEnded):
+                    return
+        await self.result()
+
+
+class Engine:
+    """Works on runs in the background of an event loop.
+
+        async with maker.Engine(store="sqlite:///runs.db") as engine:
+            run = await engine.start("job.toml")
+            report = await run.result()
+
+    Leaving the block pauses what still runs.
+
+    Args:
+        store: The database of all its runs.
+        max_runs: Most runs at a time; each takes a thread.
+    """
+
+    def __init__(self, *, store: str = api.DEFAULT_STORE, max_runs: int = 32) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(max_runs, thread_name_prefix="maker-run")
+        self._handles: list[RunHandle] = []
+
+    async def start(
+        self, job: api.JobLike, overrides: Iterable[str] = (), *, limit_steps: int | None = None
+    ) -> RunHandle:
+        """Start a run; returns once it is in the store. Raises what `maker.run` raises before that."""
+        if not isinstance(job, Job):
+            overrides = [*overrides, f"store.url={self._store}"]
+        return await self._begin(partial(api.run, job, overrides, limit_steps=limit_steps))
+
+    async def resume(self, run_id: str, overrides: Iterable[str] = ()) -> RunHandle:
+        """Go on with a run; returns once it is held. Raises what `maker.resume` raises before that."""
+        return await self._begin(partial(api.resume, run_id, list(overrides), store=self._store))
+
+    async def close(self) -> None:
+        """Pause all that runs, and wait for it."""
+        for handle in self._handles:
+            with contextlib.suppress(MakerError):
+                await handle.stop()
+        self._threads.shutdown()
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _begin(self, work: Callable[..., api.RunReport]) -> RunHandle:
+        loop = asyncio.get_running_loop()
+        hub, stop = _Hub(loop), threading.Event()
+        task = loop.run_in_executor(self._threads, partial(work, on_event=hub.publish, stop=stop))
+        task.add_done_callback(hub.close)
+        with hub.subscribe() as queue:
+            first = await queue.get()
+        if not isinstance(first, RunStarted):
+            await task
+            raise RuntimeError("a run ended without having started")
+        handle = RunHandle(first.run_id, task, stop, hub)
+        self._handles = [other for other in self._handles if not other._task.done()] + [handle]
+        return handle
+
+
+class _Hub:
+    """Carries events from the writer's thread to the loop's subscribers."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queues: list[asyncio.Queue[Event | None]] = []
+
+    @contextlib.contextmanager
+    def subscribe(self) -> Any:
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._queues.append(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.remove(queue)
+
+    def publish(self, event: Event) -> None:
+        # A loop that is closed has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._spread, event)
+
+    def close(self, _task: asyncio.Future[api.RunReport]) -> None:
+        self._spread(None)
+
+    def _spread(self, event: Event | None) -> None:
+        for queue in self._queues:
+            queue.put_nowait(event)
