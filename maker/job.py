@@ -10,14 +10,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from maker.engine.budget import Limits
-from maker.errors import JobError, ModelUnusable
+from maker.errors import JobError
 from maker.jobfile import Raw
+from maker.models.folder import checked_folder
 from maker.models.settings import MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.plugin import Decomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.types import Prices
 
 MILLION = 1e6
+GREEDY = 1e-5
+"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
 
 
 class _Table(BaseModel):
@@ -170,9 +173,11 @@ def resolve(raw: Raw) -> Job:
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
     }
+    voter = voter_plugin.object(vote_params)
+    _check_votes(model, voter, raw)
     return Job(
-        run, model, vote, swarm, store, limits, task_plugin.object(task_params), task_plugin,
-        voter_plugin.object(vote_params), voter_plugin, settings, raw.origins(settings),
+        run, model, vote, swarm, store, limits, task_plugin.object(task_params), task_plugin, voter, voter_plugin,
+        settings, raw.origins(settings),
     )  # fmt: skip
 
 
@@ -235,19 +240,22 @@ def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:
         )
 
 
+def _check_votes(model: Any, voter: Voter, raw: Raw) -> None:
+    temperature = getattr(model, "temperature", 1.0)
+    if temperature < GREEDY and voter.least > 1:
+        raise JobError(
+            f"{raw.place('model', 'temperature')}: model.temperature = {temperature:g}: all votes would be one reply",
+            fix="raise the temperature, or set vote.k = 1 for a run without votes",
+        )
+
+
 def _weights(model: Any) -> dict[str, str]:
     """Tell a model folder by its configuration and its files' names and sizes: reading weights would take minutes."""
     if not isinstance(model, VllmSettings):
         return {}
-    folder = Path(model.path)
-    try:
-        files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-        config = (folder / "config.json").read_bytes()
-    except OSError as error:
-        raise ModelUnusable(
-            f"model.path: {folder} is no model folder: {error.strerror}",
-            fix="it needs config.json, the tokenizer's files and weights as safetensors",
-        ) from error
+    folder = checked_folder(model.path)
+    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
+    config = (folder / "config.json").read_bytes()
     return {"folder": hashlib.sha256(config + repr(files).encode()).hexdigest()}
 
 

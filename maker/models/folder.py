@@ -40,7 +40,7 @@ def checked_folder(path: str) -> Path:
         missing.append("a tokenizer (tokenizer.json or tokenizer.model)")
     if missing:
         raise ModelUnusable(
-            f"the model folder {folder} has no {', no '.join(missing)}",
+            f"the model folder {folder} lacks {', '.join(missing)}",
             fix="copy the whole model there: config.json, weights and tokenizer",
             path=str(folder),
             missing=missing,

