@@ -18,10 +18,10 @@ from maker.engine.verify import Verified, fingerprint_text
 from maker.engine.verify import verify as verify_log
 from maker.errors import MakerError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepRecord, StepsDecided, step_record
-from maker.job import TABLES, Job, resolve
+from maker.job import MILLION, TABLES, Job, resolve
 from maker.jobfile import Raw, complete, read_job_file
 from maker.logs import logger
-from maker.models.settings import OpenAISettings, open_model
+from maker.models.settings import OpenAISettings, VllmSettings, open_model
 from maker.store.database import Database, open_database
 from maker.store.journal import Entry, Journal
 from maker.store.lease import Lease
@@ -30,6 +30,7 @@ from maker.store.runs import OVER, NewRun, RunRow, create_run, find_run, list_ru
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis, unpack
+from maker.types import Prices
 
 DEFAULT_STORE = "sqlite:///maker.db"
 log = logger("maker")
@@ -40,10 +41,11 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How a run stands. ``calls`` are samples drawn, ``requests`` the model was asked; tokens as billed.
+    """How a run stands.
 
-    ``reserved_calls`` and ``reserved_tokens`` were granted to a process that died and may have been spent. ``digest``
-    is the last step's, in hex.
+    ``calls`` are samples drawn, ``requests`` the model was asked; tokens as billed. ``cost`` is in the currency of the
+    job's prices, None without them. ``reserved_calls`` and ``reserved_tokens`` were granted to a process that died and
+    may have been spent. ``digest`` is the last step's, in hex.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class RunReport:
     completion_tokens: int
     reserved_calls: int
     reserved_tokens: int
+    cost: float | None
     wall_s: float
     resumes: int
     digest: str
@@ -215,12 +218,15 @@ def worker_spec(job: Job) -> WorkerSpec:
 
 def report(row: RunRow) -> RunReport:
     """Return a run's row as a report."""
-    usage = row.usage
+    usage, model = row.usage, row.settings["model"]
+    prompt, completion = model.get("prompt_price"), model.get("completion_price")
+    priced = prompt is not None and completion is not None
+    cost = Prices(prompt / MILLION, completion / MILLION).of(*usage[1:3]) if priced else None
     return RunReport(
         run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=row.votes,
         red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
         prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
-        reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, wall_s=round(row.wall_s, 3),
+        reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result, settings=row.settings,
     )  # fmt: skip
 
@@ -272,7 +278,8 @@ def _open_swarm(job: Job) -> Swarm:
         return LocalSwarm(spec)
     from maker.swarm.ray import RaySwarm
 
-    return RaySwarm(spec, replicas=job.swarm.replicas, cpus=job.swarm.cpus, gpus=job.swarm.gpus)
+    gpus = job.swarm.gpus if isinstance(job.model, VllmSettings) else 0.0
+    return RaySwarm(spec, replicas=job.swarm.replicas, cpus=job.swarm.cpus, gpus=gpus)
 
 
 def _open_model(settings: Any, decomposer: Any) -> Any:

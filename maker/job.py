@@ -50,13 +50,14 @@ class VoteSettings(_Table):
 class SwarmSettings(_Table):
     """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
 
-    ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray.
+    ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray; without ``gpus``, a vLLM worker
+    reserves one where there is any.
     """
 
     kind: Literal["local", "ray"] | None = None
     replicas: Literal[1] = 1
     cpus: float = Field(default=1.0, ge=0)
-    gpus: float = Field(default=0.0, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
 
 
 class StoreSettings(_Table):

@@ -138,7 +138,9 @@ def read_job_file(path: Path) -> Raw:
     except UnicodeDecodeError as error:
         raise JobError(f"the job file {path} is no text: {error.reason}", fix="name a TOML file") from error
     except tomllib.TOMLDecodeError as error:
-        raise JobError(f"{path}: {error}", fix='strings need quotation marks: decomposer = "hanoi"') from error
+        raise JobError(
+            f"{path}: {error}", fix='a job file is TOML; strings need quotation marks: decomposer = "hanoi"'
+        ) from error
 
 
 def complete(raw: Raw, overrides: Iterable[str], tables: Iterable[str]) -> Raw:

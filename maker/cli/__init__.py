@@ -12,7 +12,7 @@ def main() -> None:
 
     # A cluster ends jobs with SIGTERM: to a run that is the same as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    app(prog_name="maker")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from maker.cli import display, doctor
 from maker.cli.progress import Progress
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
-from maker.errors import MakerError
+from maker.errors import BadInput, MakerError
 from maker.models.settings import OpenAISettings
 from maker.planning import estimate
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
@@ -118,8 +118,25 @@ def ls(store: Store = api.DEFAULT_STORE, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(run_id: RunId, store: Store = api.DEFAULT_STORE, as_json: AsJson = False) -> None:
+def show(
+    run_id: RunId,
+    store: Store = api.DEFAULT_STORE,
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, metavar="N", help="One step with its raw samples.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show how a run stands, and the steps that voting repaired."""
+    if step is not None:
+        record = next((record for record in api.steps(run_id, store=store, start=step) if record.step == step), None)
+        if record is None:
+            raise BadInput(f"run {run_id} has no step {step}", fix="`maker show` says how many it has")
+        kept = api.samples(run_id, step, store=store)
+        if as_json:
+            print(json.dumps(record.to_json() | {"samples": [row._asdict() for row in kept]}, ensure_ascii=False))
+        else:
+            display.print_samples(record, kept)
+        return
     report = api.show(run_id, store=store)
     disputed = api.steps(run_id, store=store, disputed=True)
     display.print_report(report, disputed, as_json=as_json)

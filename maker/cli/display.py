@@ -17,6 +17,7 @@ from maker.errors import PluginError
 from maker.events import StepRecord
 from maker.job import Job
 from maker.registry import Plugin
+from maker.store.log import SampleRow
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000
@@ -49,7 +50,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     for name, table in (("task", task), ("model", model), ("vote", vote)):
         print(f"  {name:6} {_pairs(table)}")
     print(f"  {_counts(report)}")
-    print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger")
+    cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
+    print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
         print(f"  up to {report.reserved_calls:,} calls more were granted to a process that died, and count as spent")
     print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
@@ -71,6 +73,16 @@ def step_line(record: StepRecord) -> str:
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
     return f"{line}; margin {record.margin}"
+
+
+def print_samples(record: StepRecord, samples: list[SampleRow]) -> None:
+    """Print one step with the raw samples that were kept of it."""
+    print(step_line(record).strip())
+    for sample in samples:
+        outcome = f"vote for {sample.candidate}" if sample.flag is None else f"red flag, {sample.flag}: {sample.detail}"
+        print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}")
+    if not samples:
+        print("  no samples were kept of this step; store.samples says of which steps they are")
 
 
 def print_runs(reports: list[RunReport]) -> None:

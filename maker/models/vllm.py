@@ -27,7 +27,8 @@ class VllmModel(Model):
     A reply is a function of its seed and its prompt only as far as the arithmetic of a batch is: the order of sums
     can change with what else is in the batch, so do not count on replaying. Requests are answered when all of their
     samples are complete. At temperature 0 all replies of a request are the same by definition: one is drawn, billed
-    once, and delivered n times.
+    once, and delivered n times. A process has room for one: closing an engine tears down state that vLLM keeps for the
+    whole process.
 
     Args:
         settings: The ``[model]`` table.

@@ -64,18 +64,20 @@ class RaySwarm(Swarm):
         spec: What each worker is built from.
         replicas: How many workers, each with its own copy of the model.
         cpus: Cores that each worker reserves.
-        gpus: GPUs that each worker reserves.
+        gpus: GPUs that each worker reserves; None for one where the cluster has any.
 
     Raises:
         ModelUnusable: The model cannot be opened.
         WorkerLost: A worker's process ended while it opened the model.
     """
 
-    def __init__(self, spec: WorkerSpec, *, replicas: int, cpus: float, gpus: float) -> None:
+    def __init__(self, spec: WorkerSpec, *, replicas: int, cpus: float, gpus: float | None) -> None:
         self.size = replicas
         _ray.acquire()
         # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
         _ship_sources()
+        if gpus is None:
+            gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
         actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
         self._actors = [actor.remote() for _ in range(replicas)]
         self._orders: list[deque[Orders]] = [deque() for _ in range(replicas)]
@@ -180,7 +182,6 @@ def _start_ray() -> None:
     main = threading.current_thread() is threading.main_thread()
     kept = signal.getsignal(signal.SIGTERM) if main else None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": 100_000_000}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
