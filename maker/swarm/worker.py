@@ -116,10 +116,12 @@ class Worker:
         if orders.grant is not None:
             self._grant, self._left = orders.grant
         for order in orders.chains:
-            with _Told(self._report, order.at.chain):
+            try:
                 runner = ChainRunner(self._spec.decomposer, self._spec.rules, order.at, self._tickets)
                 self._chains[order.at.chain] = (runner, order.until)
                 self._go_on(runner)
+            except MakerError as error:
+                self._give_up(order.at.chain, error)
         self._retry_waiting()
 
     def _hear(self, reply: Finished | Failed) -> None:
@@ -129,15 +131,16 @@ class Worker:
             return
         runner = asked.runner
         if isinstance(reply, Failed):
-            self._drop(runner.chain)
-            self._report.errors.append((runner.chain, self._failure(reply, runner)))
+            self._give_up(runner.chain, self._failure(reply, runner))
             return
         self._answered = True
-        with _Told(self._report, runner.chain):
+        try:
             decided = runner.hear(reply)
             if decided is not None:
                 self._report.decided.append(decided)
             self._go_on(runner)
+        except MakerError as error:
+            self._give_up(runner.chain, error)
 
     def _go_on(self, runner: ChainRunner[Any, Any]) -> None:
         until = self._chains[runner.chain][1]
@@ -188,6 +191,11 @@ class Worker:
         fix = reply.fix or "see to the model, then `maker resume`"
         return error(f"step {runner.index}: {reply.reason}", fix=fix, step=runner.index)
 
+    def _give_up(self, chain: int, error: MakerError) -> None:
+        """Drop one chain and say why; the others go on."""
+        self._drop(chain)
+        self._report.errors.append((chain, error))
+
     def _drop(self, chain: int) -> None:
         self._chains.pop(chain, None)
         ids = [id for id, asked in self._asked.items() if asked.runner.chain == chain]
@@ -195,23 +203,6 @@ class Worker:
         for id in ids:
             del self._asked[id]
         self._waiting = deque(asked for asked in self._waiting if asked.runner.chain != chain)
-
-
-class _Told:
-    """Turns an error in one chain's own code into a line of the report; the other chains go on."""
-
-    def __init__(self, report: Report, chain: int) -> None:
-        self._errors = report.errors
-        self._chain = chain
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if isinstance(error, MakerError):
-            self._errors.append((self._chain, error))
-            return True
-        return False
 
 
 def _empty() -> Report:
