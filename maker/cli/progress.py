@@ -57,6 +57,8 @@ class Progress:
             self._flags += event.red_flags
             self._disputed += event.disputed
             now = time.monotonic()
+            if not self._recent:
+                self._printed = now
             self._recent.append((now, self._steps))
             while self._recent[0][0] < now - WINDOW_S:
                 self._recent.pop(0)

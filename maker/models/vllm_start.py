@@ -102,6 +102,8 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
             dtype=settings.dtype,
             max_model_len=settings.max_model_len,
             gpu_memory_utilization=settings.memory_share,
+            # The same model and machine, one thread, one chain / 64 chains, steps a second: eager 174 / 703, compiled
+            # 254 / 979. Ready in 12 s (eager), 16 s (compiled, from vLLM's cache), 52 s (compiled the first time).
             enforce_eager=not settings.compile,
             enable_prefix_caching=True,
             disable_log_stats=True,

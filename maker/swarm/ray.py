@@ -21,12 +21,10 @@ from maker.registry import FILE_MODULE
 from maker.swarm.door import FromWorker, Swarm
 from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
 
-# Ray warns of its defaults at every start; where no program listens, the standard library would print that.
-logging.getLogger("ray").addHandler(logging.NullHandler())
-
 QUEUED = 2
 """Calls in flight per actor: while a report travels the next slice runs. With one, 2.2 ms pass idle; with two, .75."""
 OPEN_S = 600.0
+OBJECT_STORE_BYTES = 100_000_000
 
 
 class _RayWorker:
@@ -178,12 +176,31 @@ _ray = _SharedRay()
 
 
 def _start_ray() -> None:
-    # Ray puts its own handler on SIGTERM; signals belong to the program that embeds maker.
-    main = threading.current_thread() is threading.main_thread()
-    kept = signal.getsignal(signal.SIGTERM) if main else None
+    """Join the cluster that RAY_ADDRESS names, or start a Ray that ends with this process, however it ends."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": 100_000_000}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-    if main and kept is not None:
-        signal.signal(signal.SIGTERM, kept)
+    options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        with _as_it_was():
+            ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+        raise WorkerLost(
+            f"Ray cannot be {'reached at ' + address if address else 'started'}: {error}",
+            fix='`maker doctor` looks at this machine; swarm.kind = "local" needs no Ray',
+        ) from error
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Undo what Ray's start does to the program around it: a handler on SIGTERM, and a warning of its own defaults."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if main else None
+    warner = logging.getLogger("ray._private.authentication")
+    level = warner.level
+    warner.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        warner.setLevel(level)
+        if main and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
