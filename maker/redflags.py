@@ -34,7 +34,13 @@ def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> C
         return RedFlag(Flag.FORMAT, str(error))
     if forbidden := kind.check(state, action):
         return RedFlag(Flag.ILLEGAL, forbidden)
-    return Candidate(codec.write(action), action)
+    key = codec.write(action)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        # Half a surrogate pair, which JSON can spell: no database and no digest takes it.
+        return RedFlag(Flag.FORMAT, f"no Unicode: {error.reason}")
+    return Candidate(key, action)
 
 
 def repeats(text: str, key: str) -> bool:

@@ -86,6 +86,8 @@ def _step(walk: _Walk, row: StepRow, decomposer: Decomposer[Any, Any], voter: Vo
     where = f"step {walk.index}"
     if row.idx != walk.index:
         raise _Bad(f"{where} is missing; the log goes on at {row.idx}")
+    if [type(cell) for cell in row[2:]] != [str, bytes, int, bytes]:
+        raise _Bad(f"{where}: a column holds a value of another type than it was written with")
     try:
         move = decomposer.next(walk.state)
         tally, action = unpack(row.tally), decomposer.action.read(row.action)

@@ -35,11 +35,14 @@ class Model(ABC):
     def close(self) -> None:
         """Free what the model holds. May be called again."""
 
+    def worst_tokens(self, request: Request) -> int:
+        """Return the most tokens that a request can cost: a reservation's basis.
 
-def worst_tokens(request: Request) -> int:
-    """Return the most tokens that a request can cost: a reservation's basis.
+        No tokenizer makes more tokens than the text has bytes.
+        """
+        prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
+        return prompt * self.prompts_billed(request) + request.n * request.max_tokens
 
-    No tokenizer makes more tokens than the text has bytes.
-    """
-    prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
-    return prompt + request.n * request.max_tokens
+    def prompts_billed(self, request: Request) -> int:
+        """Return how often a request's prompt is billed: once, unless the request has to be split."""
+        return 1

@@ -117,6 +117,10 @@ class OpenAIModel(Model):
                 answers.append(result)
         return answers
 
+    def prompts_billed(self, request: Request) -> int:
+        """Return how many HTTP requests it takes: each is billed its prompt."""
+        return -(-request.n // self._settings.max_n)
+
     def cancel(self, ids: Iterable[int]) -> None:
         """Drop requests, and the HTTP requests for them; what the server has begun it may bill."""
         dropped = [i for i in ids if i in self._open]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from maker.errors import StoreFailed, StoreUnusable
 from maker.store.schema import HEAD, VERSION_TABLE
 
 BUSY_S = 10.0
+_alembic = threading.Lock()
+"""Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 LOCKED_S = 30.0
 
 
@@ -142,7 +145,8 @@ def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _alembic:
+        command.upgrade(config, "head")
 
 
 def _shown(url: str) -> str:

@@ -244,9 +244,18 @@ def _sql(statement: Insert, database: Database) -> str:
 
 def _sample_rows(step: Decided) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
+    verdict: tuple[str | None, str | None, str]
     for heard in step.heard:
         outcome = heard.outcome
-        verdict = (None, str(outcome.reason), outcome.detail) if isinstance(outcome, RedFlag) else (outcome, None, "")
+        if isinstance(outcome, RedFlag):
+            verdict = (None, str(outcome.reason), _unicode(outcome.detail))
+        else:
+            verdict = (outcome, None, "")
         place = (step.chain, step.idx, step.epoch, heard.vote)
-        rows.append((*place, heard.sample.text, heard.sample.tokens, *verdict))
+        rows.append((*place, _unicode(heard.sample.text), heard.sample.tokens, *verdict))
     return rows
+
+
+def _unicode(text: str) -> str:
+    """Return a text that a database takes: what is no Unicode (half a surrogate pair) is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()

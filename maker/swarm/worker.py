@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from maker.chain import ChainAt, ChainRunner, Decided, Ended, Rules, Stuck
 from maker.errors import MakerError, ModelFailed, ModelUnusable
-from maker.models.door import Model, worst_tokens
+from maker.models.door import Model
 from maker.plugin import Decomposer
 from maker.types import Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
 
@@ -150,7 +150,7 @@ class Worker:
             return
         emitted = runner.ask()
         if isinstance(emitted, Request):
-            worst = Allowance(emitted.n, tokens := worst_tokens(emitted), self._cost(emitted, tokens))
+            worst = Allowance(emitted.n, tokens := self._model.worst_tokens(emitted), self._cost(emitted, tokens))
             self._send(_Asked(runner, emitted, worst))
             return
         self._drop(runner.chain)
