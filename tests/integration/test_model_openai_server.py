@@ -1,0 +1,101 @@
+"""The HTTP door against a real vLLM server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from maker.models.openai import OpenAIModel
+from maker.models.settings import OpenAISettings
+from maker.testing import collect
+from maker.types import Failed, Finished, Request, Sample
+
+pytestmark = pytest.mark.vllm
+
+PROMPT = "-1AC"
+"""No prompt the model was trained on: at temperature 2 hardly two replies are the same, so that seeds show."""
+
+
+def request(i: int, *, n: int = 3, seed: int = 100, prompt: str = PROMPT, max_tokens: int = 8) -> Request:
+    return Request(i, "", prompt, n, seed, max_tokens, (), "move")
+
+
+def settings(url: str, *, name: str = "hanoi", max_n: int = 128) -> OpenAISettings:
+    return OpenAISettings(url=url, name=name, chat=False, temperature=2.0, max_n=max_n)
+
+
+@pytest.fixture
+def model(vllm_server: str) -> Iterator[OpenAIModel]:
+    opened = OpenAIModel(settings(vllm_server))
+    yield opened
+    opened.close()
+
+
+def finished(model: OpenAIModel, one: Request) -> Finished:
+    model.submit([one])
+    (answer,) = collect(model, 1, within_s=60)
+    assert isinstance(answer, Finished), answer
+    return answer
+
+
+def texts(samples: tuple[Sample, ...]) -> list[str]:
+    return [sample.text for sample in samples]
+
+
+def test_n_samples_with_their_tokens(model: OpenAIModel) -> None:
+    answer = finished(model, request(1, n=5))
+    assert len(answer.samples) == 5
+    assert answer.prompt_tokens == len(PROMPT)
+    assert answer.completion_tokens == sum(sample.tokens for sample in answer.samples)
+    assert len(set(texts(answer.samples))) > 1
+
+
+def test_a_reply_at_its_limit_is_cut(model: OpenAIModel) -> None:
+    answer = finished(model, request(1, n=2, max_tokens=1))
+    assert all(sample.cut and sample.tokens == 1 for sample in answer.samples)
+
+
+def test_the_same_seed_draws_the_same_and_others_draw_others(model: OpenAIModel) -> None:
+    first = finished(model, request(1, n=30))
+    assert finished(model, request(2, n=30)).samples == first.samples
+    assert texts(finished(model, request(3, n=30, seed=9000)).samples) != texts(first.samples)
+
+
+def test_split_requests_draw_with_the_same_seeds(model: OpenAIModel, vllm_server: str) -> None:
+    """Sequence i of a request is drawn with seed + i, so the split does not show in the texts."""
+    whole = finished(model, request(1, n=30))
+    parts = OpenAIModel(settings(vllm_server, max_n=7))
+    try:
+        split = finished(parts, request(1, n=30))
+    finally:
+        parts.close()
+    assert texts(split.samples) == texts(whole.samples)
+    assert split.prompt_tokens == 5 * whole.prompt_tokens
+
+
+def test_many_at_once(model: OpenAIModel) -> None:
+    model.submit(request(i, seed=1000 * i) for i in range(40))
+    got = collect(model, 40, within_s=120)
+    assert {answer.id for answer in got} == set(range(40))
+    assert all(isinstance(answer, Finished) for answer in got)
+
+
+def test_a_wrong_name_is_unusable(vllm_server: str) -> None:
+    wrong = OpenAIModel(settings(vllm_server, name="nobody"))
+    try:
+        wrong.submit([request(1)])
+        (answer,) = collect(wrong, 1, within_s=60)
+    finally:
+        wrong.close()
+    assert isinstance(answer, Failed)
+    assert answer.unusable
+    assert "404" in answer.reason
+    assert "nobody" in answer.fix
+
+
+def test_an_over_long_prompt_shows_the_servers_words(model: OpenAIModel) -> None:
+    model.submit([request(1, prompt="A" * 500)])
+    (answer,) = collect(model, 1, within_s=60)
+    assert isinstance(answer, Failed)
+    assert "128" in answer.reason

