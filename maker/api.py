@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maker.chain import ChainAt, Ended, Rules
+from maker.chain import ChainAt, Ended, Rules, own
 from maker.engine.budget import Budget
 from maker.engine.driver import Driver, Stint
 from maker.engine.standing import standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import Verified, fingerprint_text
 from maker.engine.verify import verify as verify_log
-from maker.errors import MakerError, RunNotResumable
+from maker.errors import JobError, MakerError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepRecord, StepsDecided, step_record
 from maker.job import MILLION, TABLES, Job, resolve
 from maker.jobfile import Raw, complete, read_job_file
@@ -80,6 +80,8 @@ def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:
     Overrides are ``table.key=value`` words. Raises `JobError`, `PluginError` or `ModelUnusable`.
     """
     if isinstance(job, Job):
+        if words := list(overrides):
+            raise JobError(f"{words[0]!r} comes too late: the job is loaded", fix="give overrides to load_job")
         return job
     raw = Raw(job, base=Path.cwd(), shown="the job") if isinstance(job, Mapping) else read_job_file(Path(job))
     return resolve(complete(raw, overrides, TABLES))
@@ -110,7 +112,6 @@ def run(
         StoreFailed, LeaseLost, WorkerLost: What stopped the work; what was committed stays.
     """
     job = load_job(job, overrides)
-    database = open_database(job.store.url, create=True)
     fingerprint = job.fingerprint()
     new = NewRun(
         name=job.run.name,
@@ -118,8 +119,9 @@ def run(
         fingerprint=fingerprint,
         classes=tuple(kind.name for kind in job.decomposer.classes),
         digest=genesis(fingerprint_text(fingerprint)),
-        state=job.decomposer.state.write(job.decomposer.start()),
+        state=job.first_state(),
     )
+    database = open_database(job.store.url, create=True)
     run_id, lease = create_run(database, new)
     return _work(job, database, run_id, lease, limit_steps, on_event, stop)
 
@@ -205,8 +207,7 @@ def verify(run_id: str, *, store: str = DEFAULT_STORE) -> Verified:
 def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:
     """Decide a job's first steps with its model, and yield all that was asked and answered; nothing is stored."""
     job = load_job(job, overrides)
-    state = job.decomposer.state.write(job.decomposer.start())
-    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", state), count)
+    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", job.first_state()), count)
 
 
 def worker_spec(job: Job) -> WorkerSpec:
@@ -248,7 +249,7 @@ def _work(
     said = log.bind(run_id=run_id)
     try:
         at = standing(database, root_chain(database, row.key), job.decomposer)
-        tell(RunStarted(run_id, row.steps, job.decomposer.expected_steps()))
+        tell(RunStarted(run_id, row.steps, job.expected_steps()))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         driver.drive(partial(_open_swarm, job), _stint(job, row, at, limit_steps))
     except MakerError as error:
@@ -283,7 +284,7 @@ def _open_swarm(job: Job) -> Swarm:
 
 
 def _open_model(settings: Any, decomposer: Any) -> Any:
-    return open_model(settings, decomposer.oracle())
+    return open_model(settings, own(f"{decomposer.name}: oracle", decomposer.oracle))
 
 
 def _committed(tell: OnEvent, run_id: str, job: Job, entries: list[Entry]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election, Heard
@@ -202,12 +202,16 @@ class ChainRunner(Generic[S, A]):
         )
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:
-        """Call the task's own code; whatever it raises is its error, told with the step."""
-        try:
-            return call(*args)
-        except Exception as error:
-            raise TaskFailed(
-                f"step {self.index}: {self._decomposer.name}: {what} raised {type(error).__name__}: {error}",
-                fix="a reply that cannot be read is a ValueError in parse; anything else is a fault in the task's code",
-                step=self.index,
-            ) from error
+        return own(f"step {self.index}: {self._decomposer.name}: {what}", call, *args, step=self.index)
+
+
+def own(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
+    """Call a task's own code; whatever it raises is its error, told as `TaskFailed` with where it happened."""
+    try:
+        return call(*args)
+    except Exception as error:
+        raise TaskFailed(
+            f"{what} raised {type(error).__name__}: {error}",
+            fix="a reply that cannot be read is a ValueError in parse; anything else is a fault in the task's code",
+            **facts,
+        ) from error

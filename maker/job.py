@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from maker.chain import own
 from maker.engine.budget import Limits
-from maker.errors import JobError
+from maker.errors import JobError, PluginError
 from maker.jobfile import Raw
 from maker.models.folder import checked_folder
 from maker.models.settings import MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
@@ -125,6 +126,17 @@ class Job:
             return Prices()
         return Prices((self.model.prompt_price or 0) / MILLION, (self.model.completion_price or 0) / MILLION)
 
+    def first_state(self) -> str:
+        """Return the root chain's first state as the task writes it. Raises `TaskFailed`."""
+        state = own(f"{self.decomposer.name}: start", self.decomposer.start)
+        text: str = own(f"{self.decomposer.name}: state.write", self.decomposer.state.write, state)
+        return text
+
+    def expected_steps(self) -> int | None:
+        """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
+        steps: int | None = own(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
+        return steps
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what may not change while a run lives: task, code, voter, seed, and the model's sampling."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
@@ -174,10 +186,11 @@ def resolve(raw: Raw) -> Job:
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
     }
-    voter = voter_plugin.object(vote_params)
+    decomposer = _built(task_plugin, task_params, Decomposer)
+    voter = _built(voter_plugin, vote_params, Voter)
     _check_votes(model, voter, raw)
     return Job(
-        run, model, vote, swarm, store, limits, task_plugin.object(task_params), task_plugin, voter, voter_plugin,
+        run, model, vote, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings),
     )  # fmt: skip
 
@@ -225,11 +238,20 @@ def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
 def _params(plugin: Plugin) -> type[BaseModel]:
     params = getattr(plugin.object, "Params", None)
     if not (isinstance(params, type) and issubclass(params, BaseModel)) or not callable(plugin.object):
-        raise JobError(
+        raise PluginError(
             f"{plugin.name} is no plugin: it has no Params",
             fix="name a Decomposer or Voter class, or what decomposers.function makes",
         )
     return params
+
+
+def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
+    built = own(f"{plugin.name}: making it", plugin.object, params)
+    if not isinstance(built, door):
+        raise PluginError(
+            f"{plugin.name} is no {door.__name__.lower()}", fix=f"it must be a maker.plugin.{door.__name__}"
+        )
+    return built
 
 
 def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:

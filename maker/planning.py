@@ -11,6 +11,7 @@ import math
 from maker.types import Prices
 
 CHARACTERS_PER_TOKEN = 4
+LARGEST_EXPONENT = 709.0
 
 
 def step_right(p: float, k: int) -> float:
@@ -75,7 +76,10 @@ def _odds(p: float, k: int) -> float:
         raise ValueError(f"p = {p}: must lie in (0, 1]")
     if k < 1:
         raise ValueError(f"k = {k}: must be at least 1")
-    return ((1 - p) / p) ** k
+    if p == 1:
+        return 0.0
+    log_odds = k * (math.log1p(-p) - math.log(p))
+    return math.exp(log_odds) if log_odds < LARGEST_EXPONENT else math.inf
 
 
 def estimate(*, steps: int | None, votes: int, prompt_characters: int, reply_tokens: int, prices: Prices | None) -> str:

@@ -74,7 +74,7 @@ def near(name: str, known: list[str]) -> str:
 def _from_point(point: EntryPoint) -> Plugin:
     try:
         loaded = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         package = point.module.partition(".")[0]
         won = getattr(sys.modules.get(package), "__file__", None) or "a folder without __init__.py"
         raise PluginError(
@@ -87,9 +87,10 @@ def _from_point(point: EntryPoint) -> Plugin:
 def _from_module(module: str, attribute: str) -> Plugin:
     try:
         loaded = importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:
         raise PluginError(
-            f"module {module!r} cannot be imported: {error}", fix="install it, or name a file.py"
+            f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
+            fix="install it, or name a file.py",
         ) from error
     return Plugin(f"{module}:{attribute}", _attribute(loaded, attribute, module), str(loaded.__file__), "", "")
 
