@@ -16,7 +16,7 @@ from maker.engine.standing import standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import Verified, fingerprint_text
 from maker.engine.verify import verify as verify_log
-from maker.errors import JobError, MakerError, RunNotResumable
+from maker.errors import JobError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepRecord, StepsDecided, step_record
 from maker.job import MILLION, TABLES, Job, resolve
 from maker.jobfile import Raw, complete, read_job_file
@@ -252,8 +252,9 @@ def _work(
         tell(RunStarted(run_id, row.steps, job.expected_steps()))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         driver.drive(partial(_open_swarm, job), _stint(job, row, at, limit_steps))
-    except MakerError as error:
-        said.error("run_stopped", error=error.message)
+    except BaseException as error:
+        driver.pause(error)
+        said.error("run_stopped", error=str(error) or type(error).__name__)
         raise
     finally:
         journal.close()

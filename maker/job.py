@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from maker.chain import own
 from maker.engine.budget import Limits
 from maker.errors import JobError, PluginError
-from maker.jobfile import Raw
+from maker.jobfile import DEFAULT_VOTER, Raw
 from maker.models.folder import checked_folder
 from maker.models.settings import MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.plugin import Decomposer, Voter
@@ -44,7 +44,7 @@ class VoteSettings(_Table):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    voter: str = "first-to-ahead-by-k"
+    voter: str = DEFAULT_VOTER
     max_votes: int = Field(default=100, ge=1, le=100_000)
 
 
@@ -138,7 +138,10 @@ class Job:
         return steps
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what may not change while a run lives: task, code, voter, seed, and the model's sampling."""
+        """Return what may not change while a run lives: task, code, voter, seed, and the model's sampling.
+
+        ``max_votes`` may: it decides no step, and raising it is how a run goes on that was stuck at it.
+        """
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
         return {
             "decomposer": decomposer.name if not decomposer.source else Path(decomposer.name).name,
@@ -148,8 +151,7 @@ class Job:
             "seed": self.run.seed,
             "voter": voter.name if not voter.source else Path(voter.name).name,
             "voter_source": voter.source,
-            "vote": {key: value for key, value in self.settings["vote"].items() if key != "voter"},
-            "samples": self.store.samples,
+            "vote": {key: value for key, value in self.settings["vote"].items() if key not in ("voter", "max_votes")},
             "model": self.model.identity() | _weights(self.model),
         }
 
@@ -216,7 +218,8 @@ def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw) -> Any:
 
 
 def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, known: list[str]) -> JobError:
-    first = error.errors()[0]
+    # A misspelt name often makes another one missing: the misspelling is what to tell.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
     key = path[0] if path else ""
     name = ".".join([table, *path])

@@ -15,6 +15,7 @@ from maker.registry import near
 STORE_VARIABLE = "MAKER_STORE"
 SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
 """The key that says what the rest of its table is about: chosen anew, the table starts anew."""
+DEFAULT_VOTER = "first-to-ahead-by-k"
 KEPT = {"max_votes"}
 
 
@@ -97,7 +98,8 @@ class Raw:
 
     def _set(self, table: str, key: str, value: Any, origin: str) -> None:
         values = self._values.setdefault(table, {})
-        if SELECTORS.get(table) == key and values.get(key, value) != value:
+        before = values.get(key, DEFAULT_VOTER if key == "voter" else value)
+        if SELECTORS.get(table) == key and before != value:
             for old in set(values) - KEPT:
                 del values[old]
                 del self._origins[f"{table}.{old}"]

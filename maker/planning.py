@@ -30,6 +30,7 @@ def run_right(p: float, k: int, steps: int, m: int = 1) -> float:
 
     p = .9, k = 4, s = 1000 gives .859. Raises ``ValueError`` as `step_right` does.
     """
+    _check_steps(steps, m)
     return math.exp(-steps / m * math.log1p(_odds(p, k)))
 
 
@@ -45,6 +46,7 @@ def least_k(p: float, steps: int, target: float, m: int = 1) -> int:
         raise ValueError(f"p = {p}: against one rival, votes help only where .5 < p < 1")
     if not 0 < target < 1:
         raise ValueError(f"target = {target}: must lie between 0 and 1")
+    _check_steps(steps, m)
     allowed = math.expm1(-m / steps * math.log(target))
     return max(1, math.ceil(math.log(allowed) / math.log((1 - p) / p)))
 
@@ -69,6 +71,11 @@ def calls_per_step(p: float, k: int, valid: float = 1.0) -> float:
     if not 0 < valid <= 1:
         raise ValueError(f"valid = {valid}: must lie in (0, 1]")
     return votes_per_step(p, k) / valid
+
+
+def _check_steps(steps: int, m: int) -> None:
+    if steps < 1 or m < 1:
+        raise ValueError(f"steps = {steps}, m = {m}: both must be at least 1")
 
 
 def _odds(p: float, k: int) -> float:

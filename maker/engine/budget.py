@@ -60,6 +60,15 @@ class Budget:
             _share("max_cost", limits.max_cost, spent.cost, need.cost),
         )
 
+    def reserved(self, allowance: Allowance) -> Allowance:
+        """Return what of a grant has to be written down: nothing where there is no limit."""
+        limits = self._limits
+        return Allowance(
+            0 if limits.max_calls is None else allowance.calls,
+            0 if limits.max_tokens is None else allowance.tokens,
+            0.0 if limits.max_cost is None else allowance.cost,
+        )
+
 
 def _share(name: str, limit: float | None, spent: float, need: float) -> float:
     if limit is None:

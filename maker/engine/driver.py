@@ -59,30 +59,29 @@ class Driver:
         self._finished = False
 
     def drive(self, open_swarm: Callable[[], Swarm], stint: Stint) -> Ending:
-        """Work on the run; returns how it stands.
+        """Work on the run; returns how it stands. Whatever it raises, call `pause` with it.
 
-        Raises, once the run is paused in the store as far as that can still be told:
-            BadInput: The model never worked as it is configured.
+        Raises:
+            BadInput: The model never worked as it is configured; the run is paused.
             StoreFailed: The database stopped taking writes; what was committed stays.
             LeaseLost: Another process has taken the run over.
-            KeyboardInterrupt: Passed on, after what was decided is committed.
+            WorkerLost: A worker's process died.
         """
-        try:
-            with contextlib.closing(open_swarm()) as swarm:
-                ending = self._work(swarm, stint)
-        except KeyboardInterrupt:
-            self._pause("interrupted")
-            raise
-        except StoreFailed as error:
-            with contextlib.suppress(MakerError):
-                release(self._database, self._lease, "paused", error.message)
-            raise
-        except MakerError as error:
-            self._pause(error.message)
-            raise
+        with contextlib.closing(open_swarm()) as swarm:
+            ending = self._work(swarm, stint)
         if isinstance(self._error, BadInput):
             raise self._error
         return ending
+
+    def pause(self, error: BaseException) -> None:
+        """Say in the store why the run stands still, unless it has ended already or the store is lost to us."""
+        reason = error.message if isinstance(error, MakerError) else type(error).__name__
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else reason
+        with contextlib.suppress(MakerError):
+            if isinstance(error, StoreFailed):
+                release(self._database, self._lease, "paused", reason)
+            elif not self._finished:
+                self._finish(Entry(ending=Ending("paused", reason, None)))
 
     def _work(self, swarm: Swarm, stint: Stint) -> Ending:
         began = time.monotonic()
@@ -130,7 +129,7 @@ class Driver:
         if budget is None:
             return None
         allowance = budget.grant(need)
-        self._grant = reserve(self._database, self._lease, allowance)
+        self._grant = reserve(self._database, self._lease, budget.reserved(allowance))
         return Grant(self._grant, allowance)
 
     def _regrant(self, swarm: Swarm, budget: Budget | None, starved: Starved | None) -> None:
@@ -148,9 +147,3 @@ class Driver:
         self._journal.flush()
         self._finished = True
         return entry.ending
-
-    def _pause(self, reason: str) -> None:
-        """Say in the store why the run stands still, unless it has ended already or the store is lost to us."""
-        with contextlib.suppress(MakerError):
-            if not self._finished:
-                self._finish(Entry(ending=Ending("paused", reason, None)))

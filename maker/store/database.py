@@ -22,6 +22,16 @@ _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 LOCKED_S = 30.0
 
+retry_locked = tenacity.retry(
+    retry=tenacity.retry_if_exception(
+        lambda error: isinstance(error, StoreFailed) and error.facts.get("locked", False)
+    ),
+    stop=tenacity.stop_after_delay(LOCKED_S),
+    wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+    reraise=True,
+)
+"""Repeat a whole transaction that found the database locked, for half a minute."""
+
 
 class Database:
     """A database that holds runs. Open it with `open_database`.
@@ -121,14 +131,19 @@ def _upgrade(database: Database) -> None:
             f"{database.shown} has schema {version}; this maker knows schemas up to {HEAD}",
             fix="use the newer maker that wrote it",
         )
-    with database._told(), database.engine.connect() as connection:
-        # WAL is kept in the file: set once, outside any transaction.
-        raw = connection.connection.dbapi_connection
-        assert raw is not None  # noqa: S101 - for the type checker
-        raw.execute("PRAGMA journal_mode = WAL")
+    _use_wal(database)
     with database.write() as connection:
         if _version(connection) != HEAD:
             _migrate(connection)
+
+
+@retry_locked
+def _use_wal(database: Database) -> None:
+    """Set write-ahead logging, which the file keeps. With another opener about this fails at once, without waiting."""
+    with database._told(), database.engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert raw is not None  # noqa: S101 - for the type checker
+        raw.execute("PRAGMA journal_mode = WAL")
 
 
 def _version(connection: Connection) -> str | None:
@@ -175,13 +190,3 @@ _FAILED = (
     ("disk I/O error", "the disk does not take writes", "free some space or mend the disk, then `maker resume`"),
     ("locked", "another program holds the database's lock", "end that program, then `maker resume`"),
 )
-
-retry_locked = tenacity.retry(
-    retry=tenacity.retry_if_exception(
-        lambda error: isinstance(error, StoreFailed) and error.facts.get("locked", False)
-    ),
-    stop=tenacity.stop_after_delay(LOCKED_S),
-    wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
-    reraise=True,
-)
-"""Repeat a whole transaction that found the database locked, for half a minute."""

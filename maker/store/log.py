@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
+from maker.errors import StoreFailed
 from maker.store import schema
 from maker.store.database import Database
 
@@ -82,8 +83,11 @@ def read_snapshots(database: Database, chain: int) -> list[SnapshotRow]:
 
 
 def newest_snapshot(database: Database, chain: int, upto: int) -> SnapshotRow:
-    """Return the newest snapshot at or before an index; there is one at 0."""
+    """Return the newest snapshot at or before an index; there is one at 0. Raises `StoreFailed` if that is lost."""
     table = schema.snapshot
     query = select(table.c.idx, table.c.epoch, table.c.state).where(table.c.chain == chain, table.c.idx <= upto)
     with database.read() as connection:
-        return SnapshotRow(*connection.execute(query.order_by(table.c.idx.desc()).limit(1)).one())
+        row = connection.execute(query.order_by(table.c.idx.desc()).limit(1)).first()
+    if row is None:
+        raise StoreFailed(f"{database.shown}: chain {chain} has no snapshot", fix="restore the database from a copy")
+    return SnapshotRow(*row)

@@ -193,7 +193,8 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     for line in connection.execute(spent):
         usage = usage.plus(Usage(*line))
     for line in connection.execute(open_grants):
-        reserved = reserved.plus(Allowance(*line))
+        # What a grant does not limit it does not reserve, and use draws that below nothing.
+        reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
         created_at=row["created_at"], updated_at=row["updated_at"], settings=json.loads(row["settings"]),
