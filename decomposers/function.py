@@ -211,7 +211,7 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maker.api import RunReport, load_job, resume, run, runs, samples, show, steps, try_steps, verify
+    from maker.api import load_job, resume, run, try_steps
     from maker.errors import MakerError
+    from maker.reading import RunReport, runs, samples, show, steps, verify
     from maker.service import Engine, RunHandle
 
 __version__ = "0.1.0"
@@ -30,7 +31,12 @@ __all__ = [
     "try_steps",
     "verify",
 ]
-_HOMES = {"Engine": "service", "RunHandle": "service", "MakerError": "errors"}
+_HOMES = {
+    "service": ("Engine", "RunHandle"),
+    "api": ("load_job", "resume", "run", "try_steps"),
+    "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "errors": ("MakerError",),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -38,7 +44,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'maker' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"maker.{_HOMES.get(name, 'api')}"), name)
+    home = next(home for home, names in _HOMES.items() if name in names)
+    return getattr(importlib.import_module(f"maker.{home}"), name)
 
 
 def __dir__() -> list[str]:

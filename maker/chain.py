@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election, Heard
 from maker.errors import NotYet, TaskFailed
+from maker.owned import own
 from maker.plugin import Decomposer, Voter
 from maker.seeds import ChainSeeds
 from maker.tally import link, pack
@@ -69,11 +71,13 @@ class Ended(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """The chain cannot go on by itself: which step, of which class, and why."""
+    """The chain cannot go on by itself: which step, of which class, why, and the samples it has heard."""
 
     idx: int
+    epoch: int
     kind: str
     reason: str
+    heard: tuple[Heard, ...]
 
 
 Emit: TypeAlias = Request | Ended | Stuck
@@ -120,7 +124,7 @@ class ChainRunner(Generic[S, A]):
         assert self._election is not None  # noqa: S101 - for the type checker; _open has just set it
         kind = self._election.step.kind
         if isinstance(self._verdict, Undecidable):
-            return Stuck(self.index, kind.name, self._verdict.reason)
+            return Stuck(self.index, self._epoch, kind.name, self._verdict.reason, tuple(self._election.heard))
         assert self._verdict is not None  # noqa: S101 - for the type checker
         asked = self._election.asked
         return Request(
@@ -146,11 +150,6 @@ class ChainRunner(Generic[S, A]):
             self._verdict = outcome
             return None
         return self._decide(election, outcome)
-
-    @property
-    def heard(self) -> tuple[Heard, ...]:
-        """The samples that the open election has heard."""
-        return tuple(self._election.heard) if self._election else ()
 
     def state_text(self) -> str:
         """Return the current state as the decomposer writes it."""
@@ -191,6 +190,7 @@ class ChainRunner(Generic[S, A]):
 
     def _no_step(self, move: Any) -> Ended | Stuck:
         if isinstance(move, Done):
+            self._own("next, writing its result as JSON,", json.dumps, move.result)
             return Ended(move.result, move.ok, move.reason, self.state_text())
         what = type(move).__name__
         if what in ("Fork", "Effect", "Wait"):
@@ -203,15 +203,3 @@ class ChainRunner(Generic[S, A]):
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:
         return own(f"step {self.index}: {self._decomposer.name}: {what}", call, *args, step=self.index)
-
-
-def own(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
-    """Call a task's own code; whatever it raises is its error, told as `TaskFailed` with where it happened."""
-    try:
-        return call(*args)
-    except Exception as error:
-        raise TaskFailed(
-            f"{what} raised {type(error).__name__}: {error}",
-            fix="a reply that cannot be read is a ValueError in parse; anything else is a fault in the task's code",
-            **facts,
-        ) from error

@@ -13,6 +13,10 @@ S = TypeVar("S")
 A = TypeVar("A")
 
 
+SHOWN = 3
+SHOWN_CHARS = 80
+
+
 class Heard(NamedTuple):
     """One sample of an election with what became of it: a candidate's key, or a red flag."""
 
@@ -26,7 +30,6 @@ class Elected(NamedTuple, Generic[A]):
 
     key: str
     action: A
-    margin: int
 
 
 class Election(Generic[S, A]):
@@ -64,9 +67,11 @@ class Election(Generic[S, A]):
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
         verdict = self._voter.decide(Ballots(self.counts))
         if isinstance(verdict, Decision):
-            return Elected(verdict.winner, self._actions[verdict.winner], verdict.margin)
+            return Elected(verdict.winner, self._actions[verdict.winner])
         if isinstance(verdict, Undecidable):
             return verdict
+        if verdict.n < 1:
+            raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
         left = self._max - self.asked
         if verdict.n > left:
             return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
@@ -102,6 +107,9 @@ class Election(Generic[S, A]):
         self.heard.append(Heard(len(self.heard), sample, key))
 
     def _standing(self) -> str:
-        votes = ", ".join(f"{n} for {key}" for key, n in self.counts.items()) or "no valid vote"
+        leading = sorted(self.counts.items(), key=lambda item: -item[1])
+        votes = ", ".join(f"{n} for {key[:SHOWN_CHARS]}" for key, n in leading[:SHOWN]) or "no valid vote"
+        if len(leading) > SHOWN:
+            votes += f" and {len(leading) - SHOWN} other candidates"
         flags = ", ".join(f"{n} {reason}" for reason, n in self._flags.items())
         return f"{votes}; flagged: {flags or 'none'}"

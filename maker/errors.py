@@ -1,7 +1,7 @@
 """Every deliberate error of maker.
 
 MakerError                  something the user can act on; exit code 1
-├── BadInput                what was asked cannot be done as asked; exit code 2, nothing was changed
+├── BadInput                what was asked cannot be done as asked; exit code 2, nothing is lost
 │   ├── JobError            a job file, an override or a parameter is wrong
 │   ├── PluginError         a decomposer or voter is unknown, ambiguous or broken
 │   ├── StoreUnusable       the database is no database, read-only, or of another schema
@@ -51,7 +51,7 @@ def _rebuild(cls: type[MakerError], message: str, fix: str, facts: dict[str, Any
 
 
 class BadInput(MakerError):
-    """What was asked cannot be done as asked; nothing was changed."""
+    """What was asked cannot be done as asked; nothing is lost."""
 
     exit_code = 2
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from maker.chain import Decided
-from maker.plugin import Decomposer
+from maker.plugin import Codec
 from maker.tally import unpack
 
 
@@ -32,9 +32,10 @@ class StepRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run is in the store, new or resumed; ``steps`` are decided already, of ``expected_steps`` if that is known."""
+    """A run is in the store; ``steps`` are decided already, of ``expected_steps`` if that is known."""
 
     run_id: str
+    resumed: bool
     steps: int
     expected_steps: int | None
 
@@ -49,12 +50,13 @@ class StepsDecided:
     red_flags: int
     disputed: int
     _decided: Sequence[Decided] = field(repr=False)
-    _decomposer: Decomposer[Any, Any] = field(repr=False)
+    _classes: tuple[str, ...] = field(repr=False)
+    _codec: Codec[Any] = field(repr=False)
 
     def records(self) -> Iterator[StepRecord]:
         """Yield each step; made only when asked for, because a fast run commits tens of thousands a second."""
         for step in self._decided:
-            yield step_record(self._decomposer, step.idx, step.epoch, step.action, step.tally)
+            yield step_record(self._classes, self._codec, step.idx, step.epoch, step.action, step.tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,20 @@ class RunEnded:
 Event: TypeAlias = RunStarted | StepsDecided | RunEnded
 
 
-def step_record(decomposer: Decomposer[Any, Any], index: int, epoch: int, action: str, tally: bytes) -> StepRecord:
-    """Return a stored step as a record. Raises ``ValueError`` where the stored bytes cannot be read."""
+def step_record(
+    classes: tuple[str, ...], codec: Codec[Any] | None, index: int, epoch: int, action: str, tally: bytes
+) -> StepRecord:
+    """Return a stored step as a record; without the task's codec, its action as it is stored.
+
+    Raises ``ValueError`` where the stored bytes cannot be read.
+    """
     count = unpack(tally)
     votes = {action: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
     return StepRecord(
         chain="root",
         step=index,
-        kind=decomposer.classes[count.kind].name,
-        action=decomposer.action.show(decomposer.action.read(action)),
+        kind=classes[count.kind] if count.kind < len(classes) else f"class {count.kind}",
+        action=action if codec is None else codec.show(codec.read(action)),
         votes=votes,
         flags={str(flag): samples for flag, samples in count.flags.items()},
         rounds=count.rounds,

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from maker.chain import own
 from maker.engine.budget import Limits
 from maker.errors import JobError, PluginError
-from maker.jobfile import DEFAULT_VOTER, Raw
-from maker.models.folder import checked_folder
-from maker.models.settings import MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
+from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER, Raw
+from maker.models.folder import checked_folder, folder_digest
+from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
+from maker.owned import own
+from maker.planning import Estimate
 from maker.plugin import Decomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
-from maker.types import Prices
+from maker.types import Prices, Step
 
 MILLION = 1e6
-GREEDY = 1e-5
-"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
+SECRETIVE = ("url", "key_env")
 
 
 class _Table(BaseModel):
@@ -64,7 +65,7 @@ class SwarmSettings(_Table):
 class StoreSettings(_Table):
     """The ``[store]`` table. ``samples`` says of which steps the raw samples are kept."""
 
-    url: str = "sqlite:///maker.db"
+    url: str = DEFAULT_STORE
     durability: Literal["group"] = "group"
     samples: Literal["none", "disputed", "all"] = "disputed"
 
@@ -137,23 +138,76 @@ class Job:
         steps: int | None = own(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
         return steps
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return what may not change while a run lives: task, code, voter, seed, and the model's sampling.
-
-        ``max_votes`` may: it decides no step, and raising it is how a run goes on that was stuck at it.
-        """
+    def task_fingerprint(self) -> dict[str, Any]:
+        """Return what a log can be verified with: task, prompts, voter, and their code."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
+        task = {key: value for key, value in self.settings["task"].items() if key != "decomposer"}
+        vote = {key: value for key, value in self.settings["vote"].items() if key not in ("voter", "max_votes")}
         return {
-            "decomposer": decomposer.name if not decomposer.source else Path(decomposer.name).name,
+            "decomposer": _short(decomposer),
             "decomposer_version": self.decomposer.version,
             "decomposer_source": decomposer.source,
-            "task": {key: value for key, value in self.settings["task"].items() if key != "decomposer"},
-            "seed": self.run.seed,
-            "voter": voter.name if not voter.source else Path(voter.name).name,
+            "prompts": self._prompts(),
+            "task": task,
+            "voter": _short(voter),
             "voter_source": voter.source,
-            "vote": {key: value for key, value in self.settings["vote"].items() if key not in ("voter", "max_votes")},
-            "model": self.model.identity() | _weights(self.model),
+            "vote": vote,
         }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what may not change while a run lives: the task's, the seed, and what decides how the model answers.
+
+        ``max_votes`` may: it decides no step, and raising it is how a run goes on that was stuck at it.
+
+        Raises:
+            ModelUnusable: The model's folder is not there.
+        """
+        model = self.model.identity()
+        if isinstance(self.model, VllmSettings):
+            model["folder"] = folder_digest(checked_folder(self.model.path))
+        return self.task_fingerprint() | {"seed": self.run.seed, "model": model}
+
+    def estimate(self, steps: int | None = None) -> Estimate:
+        """Return what a run will take at least; ``steps`` where it is not the whole task."""
+        first = self._first_move()
+        kind = first.kind if isinstance(first, Step) else None
+        return Estimate(
+            steps=self.expected_steps() if steps is None else steps,
+            votes=self.voter.least,
+            prompt_characters=len(first.prompt) + len(kind.system) if kind else 0,
+            reply_tokens=kind.max_tokens if kind else 0,
+        )
+
+    def _first_move(self) -> Any:
+        state = own(f"{self.decomposer.name}: start", self.decomposer.start)
+        return own(f"{self.decomposer.name}: next", self.decomposer.next, state)
+
+    def _prompts(self) -> str:
+        first = self._first_move()
+        kinds = [(kind.name, kind.system, kind.max_tokens, kind.stop) for kind in self.decomposer.classes]
+        told = repr((kinds, first.prompt if isinstance(first, Step) else ""))
+        return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def stored_job(settings: Mapping[str, Any], run_id: str, overrides: Iterable[str] = ()) -> Job:
+    """Return the job that a run was started with, overridden. Raises `JobError` or `PluginError`."""
+    values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
+    raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
+    raw.take_overrides(overrides)
+    return resolve(raw)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say where two fingerprints differ, "" if they do not; what only one of them names was not looked at then."""
+    lines = []
+    for name in sorted(before.keys() & now.keys()):
+        old, new = before[name], now[name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            if inner := difference(old, new):
+                lines.append(f"{name}: {inner}")
+        elif old != new:
+            lines.append(f"{name} was {old!r}, is {new!r}")
+    return "; ".join(lines)
 
 
 def resolve(raw: Raw) -> Job:
@@ -177,7 +231,7 @@ def resolve(raw: Raw) -> Job:
     task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
     task_params = _checked(_params(task_plugin), _without(task, "decomposer"), "task", raw)
-    vote_params = _checked(_params(voter_plugin), dict(vote.model_extra or {}), "vote", raw)
+    vote_params = _checked(_params(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
     _check_money(model, limits, raw)
     settings = {
         "run": run.model_dump(),
@@ -190,7 +244,7 @@ def resolve(raw: Raw) -> Job:
     }
     decomposer = _built(task_plugin, task_params, Decomposer)
     voter = _built(voter_plugin, vote_params, Voter)
-    _check_votes(model, voter, raw)
+    _check_votes(model, voter, vote.max_votes, raw)
     return Job(
         run, model, vote, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings),
@@ -210,11 +264,11 @@ def _model(table: dict[str, Any], raw: Raw) -> SimulatedSettings | VllmSettings 
     return model
 
 
-def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw) -> Any:
+def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: Iterable[str] = ()) -> Any:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise _told(error, values, table, raw, _fields(kind, values)) from error
+        raise _told(error, values, table, raw, [*_fields(kind, values), *beside]) from error
 
 
 def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, known: list[str]) -> JobError:
@@ -229,12 +283,13 @@ def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, 
     if first["type"] == "missing":
         return JobError(f"{place}: {name} is missing", fix=f"{table} takes: {', '.join(known)}", setting=name)
     said = first["msg"].removeprefix("Value error, ")
-    return JobError(f"{place}: {name} = {values.get(key)!r}: {said}", setting=name)
+    # A key or a password that was put in the wrong place must not be shown.
+    shown = "" if key in SECRETIVE else f" = {values.get(key)!r}"
+    return JobError(f"{place}: {name}{shown}: {said}", setting=name)
 
 
 def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
-    kinds: dict[str, type[BaseModel]] = {"simulated": SimulatedSettings, "vllm": VllmSettings, "openai": OpenAISettings}
-    model: type[BaseModel] = kind if isinstance(kind, type) else kinds[values["kind"]]
+    model: type[BaseModel] = kind if isinstance(kind, type) else MODEL_KINDS[values["kind"]]
     return list(model.model_fields)
 
 
@@ -250,6 +305,11 @@ def _params(plugin: Plugin) -> type[BaseModel]:
 
 def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
     built = own(f"{plugin.name}: making it", plugin.object, params)
+    needed = ("name", "version", "classes", "state", "action") if door is Decomposer else ("name",)
+    if missing := [name for name in needed if not hasattr(built, name)]:
+        raise PluginError(
+            f"{plugin.name} has no {', '.join(missing)}", fix=f"maker.plugin.{door.__name__} says what it is"
+        )
     if not isinstance(built, door):
         raise PluginError(
             f"{plugin.name} is no {door.__name__.lower()}", fix=f"it must be a maker.plugin.{door.__name__}"
@@ -266,7 +326,11 @@ def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:
         )
 
 
-def _check_votes(model: Any, voter: Voter, raw: Raw) -> None:
+def _check_votes(model: Any, voter: Voter, max_votes: int, raw: Raw) -> None:
+    if voter.least > max_votes:
+        raise JobError(
+            f"{raw.place('vote', 'max_votes')}: vote.max_votes = {max_votes}: {voter.name} needs {voter.least} at least"
+        )
     temperature = getattr(model, "temperature", 1.0)
     if temperature < GREEDY and voter.least > 1:
         raise JobError(
@@ -275,14 +339,9 @@ def _check_votes(model: Any, voter: Voter, raw: Raw) -> None:
         )
 
 
-def _weights(model: Any) -> dict[str, str]:
-    """Tell a model folder by its configuration and its files' names and sizes: reading weights would take minutes."""
-    if not isinstance(model, VllmSettings):
-        return {}
-    folder = checked_folder(model.path)
-    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    config = (folder / "config.json").read_bytes()
-    return {"folder": hashlib.sha256(config + repr(files).encode()).hexdigest()}
+def _short(plugin: Plugin) -> str:
+    """Return a plugin's name without the folder of its file, which may move."""
+    return Path(plugin.name).name if plugin.source else plugin.name
 
 
 def _without(table: dict[str, Any], key: str) -> dict[str, Any]:

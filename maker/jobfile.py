@@ -15,6 +15,7 @@ from maker.registry import near
 STORE_VARIABLE = "MAKER_STORE"
 SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
 """The key that says what the rest of its table is about: chosen anew, the table starts anew."""
+DEFAULT_STORE = "sqlite:///maker.db"
 DEFAULT_VOTER = "first-to-ahead-by-k"
 KEPT = {"max_votes"}
 
@@ -23,13 +24,18 @@ class Raw:
     """Settings as they were written, before any check. Later sources win: file, environment, command line.
 
     Args:
-        file: The job file's path and text, or None.
+        values: The settings that a file or a stored run holds, or that a program gave.
         base: What relative paths in ``values`` start from.
-        values: The settings that the file holds, or that a program gave.
         shown: What to call that source in messages.
+        text: The file's text, in which lines are looked up.
+        stored: The values are those of a run: a selector chosen anew (a task's file that has moved, say) leaves the
+            rest of its table as it is.
     """
 
-    def __init__(self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "") -> None:
+    def __init__(
+        self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "", stored: bool = False
+    ) -> None:
+        self._stored = stored
         self._base = base
         self._shown = shown
         self._text = text
@@ -89,7 +95,7 @@ class Raw:
     def base(self, table: str, key: str) -> Path:
         """Return what a relative path starts from: the job file's folder, or the working directory."""
         origin = self._origins.get(f"{table}.{key}", "")
-        return self._base if origin.startswith(self._shown) else Path.cwd()
+        return self._base if origin == self._shown or origin.startswith(f"{self._shown}:") else Path.cwd()
 
     def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """Return the origin of every setting in effect."""
@@ -99,7 +105,7 @@ class Raw:
     def _set(self, table: str, key: str, value: Any, origin: str) -> None:
         values = self._values.setdefault(table, {})
         before = values.get(key, DEFAULT_VOTER if key == "voter" else value)
-        if SELECTORS.get(table) == key and before != value:
+        if SELECTORS.get(table) == key and before != value and not self._stored:
             for old in set(values) - KEPT:
                 del values[old]
                 del self._origins[f"{table}.{old}"]

@@ -7,8 +7,7 @@ m the steps that one sample decides, t the wanted probability that the whole run
 from __future__ import annotations
 
 import math
-
-from maker.types import Prices
+from dataclasses import dataclass
 
 CHARACTERS_PER_TOKEN = 4
 LARGEST_EXPONENT = 709.0
@@ -89,24 +88,33 @@ def _odds(p: float, k: int) -> float:
     return math.exp(log_odds) if log_odds < LARGEST_EXPONENT else math.inf
 
 
-def estimate(*, steps: int | None, votes: int, prompt_characters: int, reply_tokens: int, prices: Prices | None) -> str:
-    """Say in words what a run will take at least, and what that rests on.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take at least: no dissent, no red flag, one prompt a step.
 
     Args:
-        steps: Steps of the task, or None where that is not known.
+        steps: Steps of the task, or None where that is not known: then all figures are for one step.
         votes: Fewest votes that decide a step.
-        prompt_characters: Length of the first step's prompt.
+        prompt_characters: Length of the first step's prompt; the others are taken to be as long.
         reply_tokens: Most tokens of a reply.
-        prices: Money for a token, None if it is not known.
     """
-    count = steps or 1
-    calls = count * votes
-    prompt = count * max(1, prompt_characters // CHARACTERS_PER_TOKEN)
-    written = calls * reply_tokens
-    unit = f"{calls:,} calls" if steps else f"{calls:,} calls a step (how many steps is not known)"
-    said = f"at least {unit}, about {prompt:,} prompt tokens, at most {written:,} completion tokens for these calls"
-    if prices is not None:
-        low, high = prices.of(prompt, calls), prices.of(prompt, written)
-        said += f"; {low:,.4g} to {high:,.4g} in the currency of your prices"
-    basis = f"{count:,} steps x {votes} votes with no dissent, one prompt a step of {prompt_characters} characters"
-    return f"{said}. Basis: {basis} at {CHARACTERS_PER_TOKEN} a token; every dissent and red flag adds to it"
+
+    steps: int | None
+    votes: int
+    prompt_characters: int
+    reply_tokens: int
+
+    @property
+    def calls(self) -> int:
+        """Fewest samples."""
+        return (self.steps or 1) * self.votes
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt tokens at four characters a token."""
+        return (self.steps or 1) * max(1, self.prompt_characters // CHARACTERS_PER_TOKEN)
+
+    @property
+    def most_completion_tokens(self) -> int:
+        """Completion tokens of those samples, if each is as long as it may be."""
+        return self.calls * self.reply_tokens

@@ -30,7 +30,7 @@ def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> C
         return RedFlag(Flag.EMPTY)
     try:
         action = kind.parse(sample.text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return RedFlag(Flag.FORMAT, str(error))
     if forbidden := kind.check(state, action):
         return RedFlag(Flag.ILLEGAL, forbidden)

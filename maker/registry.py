@@ -21,7 +21,7 @@ FILE_MODULE = "maker_file_"
 
 
 class Plugin(NamedTuple):
-    """A plugin found. ``source`` is the SHA-256 of the file of a file plugin, else empty."""
+    """A plugin found. ``source`` is the SHA-256 of the file of a plugin that is no entry point, else empty."""
 
     name: str
     object: Any
@@ -92,7 +92,9 @@ def _from_module(module: str, attribute: str) -> Plugin:
             f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
             fix="install it, or name a file.py",
         ) from error
-    return Plugin(f"{module}:{attribute}", _attribute(loaded, attribute, module), str(loaded.__file__), "", "")
+    file = getattr(loaded, "__file__", None)
+    source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and file.endswith(".py") else ""
+    return Plugin(f"{module}:{attribute}", _attribute(loaded, attribute, module), file or "built in", "", source)
 
 
 def _from_file(path: Path, attribute: str) -> Plugin:

@@ -12,25 +12,27 @@ from types import TracebackType
 from typing import Any
 
 from maker import api
-from maker.errors import MakerError
+from maker.errors import JobError, MakerError
 from maker.events import Event, RunEnded, RunStarted
 from maker.job import Job
+from maker.jobfile import DEFAULT_STORE
+from maker.reading import RunReport
 
 
 class RunHandle:
     """One run that an `Engine` works on. Made by `Engine.start` and `Engine.resume`."""
 
-    def __init__(self, run_id: str, task: asyncio.Future[api.RunReport], stop: threading.Event, hub: _Hub) -> None:
+    def __init__(self, run_id: str, task: asyncio.Future[RunReport], stop: threading.Event, hub: _Hub) -> None:
         self.run_id = run_id
         self._task = task
         self._stop = stop
         self._hub = hub
 
-    async def result(self) -> api.RunReport:
+    async def result(self) -> RunReport:
         """Wait until this engine's work on the run is over; raises what stopped it."""
         return await asyncio.shield(self._task)
 
-    async def stop(self) -> api.RunReport:
+    async def stop(self) -> RunReport:
         """Pause the run, and wait until that is committed. `Engine.resume` goes on."""
         self._stop.set()
         return await self.result()
@@ -41,15 +43,11 @@ class RunHandle:
         Events wait in memory until they are read: read them, or do not ask for them.
         """
         with self._hub.subscribe() as queue:
-            if self._task.done():
-                report = await self.result()
-                yield RunEnded(report.run_id, report.status, report.reason, report.result)
-                return
-            while (event := await queue.get()) is not None:
-                yield event
-                if isinstance(event, RunEnded):
-                    return
-        await self.result()
+            while not self._task.done() and (event := await queue.get()) is not None:
+                if not isinstance(event, RunEnded):
+                    yield event
+        report = await self.result()
+        yield RunEnded(report.run_id, report.status, report.reason, report.result)
 
 
 class Engine:
@@ -66,18 +64,23 @@ class Engine:
         max_runs: Most runs at a time; each takes a thread.
     """
 
-    def __init__(self, *, store: str = api.DEFAULT_STORE, max_runs: int = 32) -> None:
+    def __init__(self, *, store: str = DEFAULT_STORE, max_runs: int = 32) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(max_runs, thread_name_prefix="maker-run")
         self._handles: list[RunHandle] = []
+        self._stops: list[threading.Event] = []
 
     async def start(
         self, job: api.JobLike, overrides: Iterable[str] = (), *, limit_steps: int | None = None
     ) -> RunHandle:
         """Start a run; returns once it is in the store. Raises what `maker.run` raises before that."""
         if not isinstance(job, Job):
-            overrides = [*overrides, f"store.url={self._store}"]
-        return await self._begin(partial(api.run, job, overrides, limit_steps=limit_steps))
+            job = api.load_job(job, [*overrides, f"store.url={self._store}"])
+        elif job.store.url != self._store:
+            raise JobError(
+                f"the job's store is {job.store.url}, the engine's {self._store}", fix="load it with that one"
+            )
+        return await self._begin(partial(api.run, job, limit_steps=limit_steps))
 
     async def resume(self, run_id: str, overrides: Iterable[str] = ()) -> RunHandle:
         """Go on with a run; returns once it is held. Raises what `maker.resume` raises before that."""
@@ -85,10 +88,12 @@ class Engine:
 
     async def close(self) -> None:
         """Pause all that runs, and wait for it."""
+        for stop in self._stops:
+            stop.set()
         for handle in self._handles:
             with contextlib.suppress(MakerError):
-                await handle.stop()
-        self._threads.shutdown()
+                await handle.result()
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     async def __aenter__(self) -> Engine:
         return self
@@ -98,13 +103,19 @@ class Engine:
     ) -> None:
         await self.close()
 
-    async def _begin(self, work: Callable[..., api.RunReport]) -> RunHandle:
+    async def _begin(self, work: Callable[..., RunReport]) -> RunHandle:
         loop = asyncio.get_running_loop()
         hub, stop = _Hub(loop), threading.Event()
         task = loop.run_in_executor(self._threads, partial(work, on_event=hub.publish, stop=stop))
         task.add_done_callback(hub.close)
-        with hub.subscribe() as queue:
-            first = await queue.get()
+        self._stops.append(stop)
+        try:
+            with hub.subscribe() as queue:
+                first = await queue.get()
+        except asyncio.CancelledError:
+            # Nobody would hold the run that is starting: it pauses as soon as it can.
+            stop.set()
+            raise
         if not isinstance(first, RunStarted):
             await task
             raise RuntimeError("a run ended without having started")
@@ -134,7 +145,7 @@ class _Hub:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._spread, event)
 
-    def close(self, _task: asyncio.Future[api.RunReport]) -> None:
+    def close(self, _task: asyncio.Future[RunReport]) -> None:
         self._spread(None)
 
     def _spread(self, event: Event | None) -> None:

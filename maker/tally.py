@@ -74,9 +74,10 @@ def unpack(blob: bytes) -> Tally:
         flags = {_FLAGS[next(numbers)]: next(numbers) for _ in range(next(numbers))}
     except (IndexError, StopIteration, UnicodeDecodeError) as error:
         raise ValueError(f"no packed tally: {blob.hex()}") from error
-    if numbers.place != len(blob):
-        raise ValueError(f"bytes left over after a packed tally: {blob.hex()}")
-    return Tally(kind, rounds, votes, rivals, flags)
+    tally = Tally(kind, rounds, votes, rivals, flags)
+    if pack(tally) != blob:
+        raise ValueError(f"no packed tally: {blob.hex()}")
+    return tally
 
 
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:

@@ -230,6 +230,9 @@ class Usage(NamedTuple):
         return self.prompt_tokens + self.completion_tokens
 
 
+NO_USAGE = Usage()
+
+
 class Allowance(NamedTuple):
     """What may be spent, worst case: calls, tokens and money."""
 
@@ -245,6 +248,9 @@ class Allowance(NamedTuple):
     def covers(self, need: Allowance) -> bool:
         """Say whether this is enough."""
         return self.calls >= need.calls and self.tokens >= need.tokens and self.cost >= need.cost
+
+
+NOTHING = Allowance(0, 0, 0.0)
 
 
 class Prices(NamedTuple):

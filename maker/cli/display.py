@@ -11,21 +11,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from maker.api import DEFAULT_STORE, RunReport
 from maker.engine.verify import Verified
 from maker.errors import PluginError
 from maker.events import StepRecord
-from maker.job import Job
+from maker.job import MILLION, Job
+from maker.models.settings import OpenAISettings
+from maker.planning import CHARACTERS_PER_TOKEN, Estimate
+from maker.reading import RunReport
 from maker.registry import Plugin
+from maker.store.database import shown_url
 from maker.store.log import SampleRow
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000
+WIDE = 160
 
 
-def print_summary(report: RunReport, store: str) -> None:
-    """Print what a run came to: status, reason, counts, digest, and what to do next."""
-    where = "" if store == DEFAULT_STORE else f" --store {store}"
+def print_summary(report: RunReport, where: str) -> None:
+    """Print what a run came to: status, reason, counts, digest, and what to do next in its store."""
     print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
     print(f"  {_counts(report)}")
     print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
@@ -53,7 +56,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
-        print(f"  up to {report.reserved_calls:,} calls more were granted to a process that died, and count as spent")
+        print(f"  up to {report.reserved_calls:,} calls more were under way when a process stopped, and count as spent")
     print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
     if report.result is not None:
         print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
@@ -75,9 +78,13 @@ def step_line(record: StepRecord) -> str:
     return f"{line}; margin {record.margin}"
 
 
-def print_samples(record: StepRecord, samples: list[SampleRow]) -> None:
-    """Print one step with the raw samples that were kept of it."""
-    print(step_line(record).strip())
+def print_step(number: int, record: StepRecord | None, samples: list[SampleRow], *, as_json: bool) -> None:
+    """Print one step with the raw samples that were kept of it; without a record it is one that a run is stuck at."""
+    if as_json:
+        told = {"step": number, "undecided": True} if record is None else record.to_json()
+        print(json.dumps(told | {"samples": [row._asdict() for row in samples]}, ensure_ascii=False))
+        return
+    print(f"{number} is undecided" if record is None else step_line(record).strip())
     for sample in samples:
         outcome = f"vote for {sample.candidate}" if sample.flag is None else f"red flag, {sample.flag}: {sample.detail}"
         print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}")
@@ -85,19 +92,42 @@ def print_samples(record: StepRecord, samples: list[SampleRow]) -> None:
         print("  no samples were kept of this step; store.samples says of which steps they are")
 
 
+def estimate_line(estimate: Estimate, model: OpenAISettings) -> str:
+    """Return an estimate in words, with what it rests on."""
+    steps = f"{estimate.steps:,} steps" if estimate.steps else "one step (how many there are is not known)"
+    line = (
+        f"at least {estimate.calls:,} calls, about {estimate.prompt_tokens:,} prompt tokens, at most "
+        f"{estimate.most_completion_tokens:,} completion tokens for these calls"
+    )
+    if model.prompt_price is not None and model.completion_price is not None:
+        prompt = estimate.prompt_tokens * model.prompt_price / MILLION
+        low = prompt + estimate.calls * model.completion_price / MILLION
+        high = prompt + estimate.most_completion_tokens * model.completion_price / MILLION
+        line += f"; {low:,.4g} to {high:,.4g} at your prices"
+    return (
+        f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, one prompt a step of "
+        f"{estimate.prompt_characters} characters at {CHARACTERS_PER_TOKEN} a token; dissent and red flags add to it"
+    )
+
+
 def print_runs(reports: list[RunReport]) -> None:
     """Print a table of runs."""
     if not reports:
         print("no runs yet")
         return
-    table = Table("run", "name", "task", "status", "steps", "calls", "started (UTC)", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "name", "task", "status", "steps", "calls", "started (UTC)"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
     for report in reports:
         started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
         task = str(report.settings["task"]["decomposer"]).rpartition("/")[2]
         table.add_row(
             report.run_id, report.name, task, report.status, f"{report.steps:,}", f"{report.calls:,}", started
         )
-    Console(soft_wrap=True).print(table)
+    # Ids are there to be copied: a narrow terminal wraps lines, and a pipe has no width.
+    console = Console()
+    console.width = max(console.width, WIDE)
+    console.print(table)
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:
@@ -129,7 +159,7 @@ def print_plugins(found: dict[str, list[Plugin | PluginError]], *, as_json: bool
 def print_config(job: Job, *, as_json: bool) -> None:
     """Print every setting in effect with its origin."""
     settings = {f"{table}.{key}": value for table, content in job.settings.items() for key, value in content.items()}
-    settings["store.url"] = job.store.url
+    settings["store.url"] = shown_url(job.store.url)
     settings["swarm.kind"] = job.swarm_kind
     if as_json:
         print(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maker.errors import MakerError, PluginError
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
-from maker.store.database import open_database
+from maker.store.database import open_database, shown_url
 
 LEAST_FREE_BYTES = 1 << 30
 IMPORT_S = 180
@@ -104,13 +104,14 @@ def _plugins() -> list[Finding]:
 
 
 def _store(url: str) -> Finding:
-    if not Path(url.removeprefix("sqlite:///")).exists():
-        return Finding("store", "ok", f"{url}: not there yet; the first run makes it")
+    shown = shown_url(url)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return Finding("store", "ok", f"{shown}: not there yet; the first run makes it")
     try:
         open_database(url, create=False).close()
     except MakerError as error:
         return Finding("store", "broken", error.message, error.fix)
-    return Finding("store", "ok", url)
+    return Finding("store", "ok", shown)
 
 
 def _disk() -> Finding:

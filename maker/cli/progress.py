@@ -15,6 +15,7 @@ from maker.events import Event, RunStarted, StepsDecided
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
+BAR_COLUMNS = 60
 
 
 class Progress:
@@ -49,7 +50,7 @@ class Progress:
         if isinstance(event, RunStarted):
             self.run_id, self._start, self._expected = event.run_id, event.steps, event.expected_steps
             if not self._console.is_terminal:
-                what = f"goes on after {event.steps:,} steps" if event.steps else "started"
+                what = f"goes on after {event.steps:,} steps" if event.resumed else "started"
                 print(f"run {event.run_id} {what}", file=self._console.file, flush=True)
         elif isinstance(event, StepsDecided):
             self._steps += event.steps
@@ -70,16 +71,16 @@ class Progress:
         grid = Table.grid(padding=(0, 1))
         grid.add_row(Text(f"run {self.run_id}" if self.run_id else "starting", style="bold"))
         if self._steps or self._start:
-            grid.add_row(Text(self._bar()), Text(self._line()))
+            if self._expected:
+                grid.add_row(Text(self._bar()))
+            grid.add_row(Text(self._line()))
         elif self.run_id:
             grid.add_row(Text(f"opening the model … {time.monotonic() - self._began:.0f} s"))
         return grid
 
     def _bar(self) -> str:
-        if not self._expected:
-            return ""
-        filled = min(1.0, (self._start + self._steps) / self._expected)
-        return "━" * round(24 * filled) + "╌" * (24 - round(24 * filled))
+        filled = round(BAR_COLUMNS * min(1.0, (self._start + self._steps) / (self._expected or 1)))
+        return "━" * filled + "╌" * (BAR_COLUMNS - filled)
 
     def _line(self) -> str:
         done = self._start + self._steps

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from maker.types import Allowance, Prices, Usage
 
+UNLIMITED = 2**62
 SHARE = 20
 """A grant is a twentieth of a limit: what a process that dies with an open grant can cost the run at most."""
 
@@ -23,6 +24,14 @@ class Limits:
     def spending(self) -> bool:
         """Whether anything that a worker spends is limited."""
         return (self.max_calls, self.max_tokens, self.max_cost) != (None, None, None)
+
+    def allowance(self) -> Allowance:
+        """Return all of it as one allowance, for work that is not a run."""
+        return Allowance(
+            UNLIMITED if self.max_calls is None else self.max_calls,
+            UNLIMITED if self.max_tokens is None else self.max_tokens,
+            float(UNLIMITED) if self.max_cost is None else self.max_cost,
+        )
 
 
 class Exhausted(Exception):
@@ -72,7 +81,7 @@ class Budget:
 
 def _share(name: str, limit: float | None, spent: float, need: float) -> float:
     if limit is None:
-        return 2**62
+        return UNLIMITED
     left = limit - spent
     if need > left:
         raise Exhausted(f"{name} = {limit:g}: {spent:g} spent or reserved; the next request may take {need:g}")

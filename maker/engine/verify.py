@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from maker.chain import SNAPSHOT_STEPS
+from maker.errors import MakerError, TaskFailed
+from maker.owned import own
 from maker.plugin import Decomposer, Voter
 from maker.store.database import Database
 from maker.store.log import SnapshotRow, StepRow, read_snapshots, read_steps
@@ -34,7 +37,7 @@ class Verified:
         return self.whole and not self.problem
 
 
-class _Bad(Exception):
+class _Bad(MakerError):
     """Something in the log is wrong."""
 
 
@@ -44,6 +47,7 @@ class _Walk:
 
     state: Any
     digest: bytes
+    epoch: int
     index: int = 0
     votes: int = 0
     red_flags: int = 0
@@ -59,20 +63,22 @@ def verify(database: Database, run: RunRow, decomposer: Decomposer[Any, Any], vo
     recomputes the whole chain: for that compare the printed digest. Reads in constant memory.
     """
     chain = root_chain(database, run.key)
-    walk = _Walk(decomposer.start(), genesis(fingerprint_text(run.fingerprint)))
+    walk = _Walk(decomposer.start(), genesis(fingerprint_text(run.fingerprint)), chain.epoch)
     walk.snapshots = iter(read_snapshots(database, chain.key))
     try:
         _snapshot(walk, decomposer, next(walk.snapshots, None))
         due = next(walk.snapshots, None)
         for step in read_steps(database, chain.key):
-            _step(walk, step, decomposer, voter)
-            if due is not None and due.idx == walk.index:
+            own(f"step {walk.index}: the task", _step, walk, step, decomposer, voter)
+            if due is None and walk.index % SNAPSHOT_STEPS == 0:
+                raise _Bad(f"the snapshot at step {walk.index} is missing")
+            if due is not None and walk.index % SNAPSHOT_STEPS == 0:
                 _snapshot(walk, decomposer, due)
                 due = next(walk.snapshots, None)
         if due is not None:
             raise _Bad(f"a snapshot stands at step {due.idx}, where no step leads")
         whole = _end(walk, run, chain, decomposer)
-    except _Bad as bad:
+    except (_Bad, TaskFailed) as bad:
         return Verified(run.run_id, walk.index, walk.digest.hex(), False, str(bad))
     return Verified(run.run_id, walk.index, walk.digest.hex(), whole, "")
 
@@ -88,6 +94,8 @@ def _step(walk: _Walk, row: StepRow, decomposer: Decomposer[Any, Any], voter: Vo
         raise _Bad(f"{where} is missing; the log goes on at {row.idx}")
     if [type(cell) for cell in row[2:]] != [str, bytes, int, bytes]:
         raise _Bad(f"{where}: a column holds a value of another type than it was written with")
+    if row.epoch != walk.epoch:
+        raise _Bad(f"{where} is of epoch {row.epoch}, its chain of {walk.epoch}")
     try:
         move = decomposer.next(walk.state)
         tally, action = unpack(row.tally), decomposer.action.read(row.action)
@@ -115,7 +123,7 @@ def _step(walk: _Walk, row: StepRow, decomposer: Decomposer[Any, Any], voter: Vo
 def _elected(where: str, action: str, tally: Tally, voter: Voter) -> None:
     counts = {action: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
     verdict = voter.decide(Ballots(counts))
-    if not isinstance(verdict, Decision) or verdict.winner != action:
+    if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (action, tally.margin):
         raise _Bad(f"{where}: its votes {counts} do not elect {action!r} by {voter.name}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 from maker.types import Failed, Finished, Request
 
@@ -13,6 +14,9 @@ CHAT_OVERHEAD_TOKENS = 64
 
 class Model(ABC):
     """Draws replies. Not thread-safe: one worker drives it."""
+
+    bills_cancelled: ClassVar[bool] = False
+    """Whether a request that is cancelled in flight may be billed all the same."""
 
     @abstractmethod
     def submit(self, requests: Iterable[Request]) -> None:

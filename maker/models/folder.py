@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from maker.errors import ModelUnusable
 
+_WHOLE_BYTES = 64 << 20
+_PART_BYTES = 1 << 20
 _WEIGHTS = ("*.safetensors", "*.bin")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "tiktoken.model")
 
@@ -46,6 +50,23 @@ def checked_folder(path: str) -> Path:
             missing=missing,
         )
     return folder
+
+
+def folder_digest(folder: Path) -> str:
+    """Return a hash that tells one model from another: configuration, tokenizer and weights, nothing else there.
+
+    Of files over 64 MiB only name, size, beginning and end are read: hashing all of a large model takes minutes.
+    """
+    digest = hashlib.sha256()
+    named = [folder / name for name in ("config.json", *_TOKENIZERS) if (folder / name).is_file()]
+    for file in sorted([*named, *_weights(folder)]):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as content:
+            if file.stat().st_size > _WHOLE_BYTES:
+                digest.update(content.read(_PART_BYTES))
+                content.seek(-_PART_BYTES, os.SEEK_END)
+            digest.update(content.read())
+    return digest.hexdigest()
 
 
 def weight_bytes(folder: Path) -> int:

@@ -78,6 +78,8 @@ class OpenAIModel(Model):
         ModelUnusable: The variable is not set, or the URL cannot be read. A missing server shows in `poll`, not here.
     """
 
+    bills_cancelled = True
+
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
         self._key = _key(settings.key_env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -106,13 +107,27 @@ class OpenAISettings(_Sampling):
     def _is_url(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
-        if "@" in url.split("/")[2]:
-            raise ValueError("must not hold a user or a password: it would be stored; use key_env")
+        if set("@?#") & set(url):
+            raise ValueError("must hold no user, password or query: it would be stored; use key_env")
         return url.rstrip("/")
 
+    @field_validator("key_env")
+    @classmethod
+    def _is_variable(cls, key_env: str) -> str:
+        if key_env and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key_env):
+            raise ValueError("must be the name of the variable that holds the key, not the key itself")
+        return key_env
+
+
+GREEDY = 1e-5
+"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
 
 ModelSettings = Annotated[SimulatedSettings | VllmSettings | OpenAISettings, Field(discriminator="kind")]
-MODEL_KINDS = ("simulated", "vllm", "openai")
+MODEL_KINDS: dict[str, type[BaseModel]] = {
+    "simulated": SimulatedSettings,
+    "vllm": VllmSettings,
+    "openai": OpenAISettings,
+}
 
 
 def open_model(settings: SimulatedSettings | VllmSettings | OpenAISettings, oracle: Oracle | None) -> Model:

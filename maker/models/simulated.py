@@ -11,6 +11,7 @@ from struct import Struct
 from maker.errors import ModelUnusable
 from maker.models.door import Model
 from maker.models.settings import SimulatedSettings
+from maker.owned import own
 from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
 
 _SEED = Struct("<Q")
@@ -66,7 +67,7 @@ class SimulatedModel(Model):
         self._waiting.clear()
 
     def _answer(self, request: Request) -> Finished:
-        truth = self._oracle(request.prompt)
+        truth = own("the task's oracle", self._oracle, request.prompt)
         prompt = request.prompt.encode()
         samples = tuple(self._sample(truth, prompt, request.seed + i, request.max_tokens) for i in range(request.n))
         spoken = sum(sample.tokens for sample in samples)

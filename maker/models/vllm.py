@@ -13,12 +13,9 @@ from typing import Any
 from maker.errors import ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.models.folder import checked_folder
-from maker.models.settings import VllmSettings
+from maker.models.settings import GREEDY, VllmSettings
 from maker.models.vllm_start import has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample
-
-_GREEDY = 1e-5
-"""vLLM takes a temperature below this for greedy decoding."""
 
 
 class VllmModel(Model):
@@ -145,7 +142,7 @@ class VllmModel(Model):
 
     @property
     def _greedy(self) -> bool:
-        return self._settings.temperature < _GREEDY
+        return self._settings.temperature < GREEDY
 
     def _finished(self, output: Any) -> Finished:
         request = self._open.pop(output.request_id)

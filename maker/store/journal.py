@@ -6,18 +6,19 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, insert, select, update
+from sqlalchemy import Connection, Insert, delete, insert, select, update
 
-from maker.chain import Decided
-from maker.errors import LeaseLost, MakerError, StoreFailed
+from maker.chain import Decided, Stuck
+from maker.election import Heard
+from maker.errors import LeaseLost
 from maker.store import schema
 from maker.store.database import Database, retry_locked
 from maker.store.lease import LEASE_S, Lease
-from maker.store.runs import fenced
-from maker.types import Allowance, RedFlag, Usage
+from maker.store.runs import fenced, inserted
+from maker.types import NOTHING, Allowance, RedFlag, Usage
 
 QUEUE_ENTRIES = 64
 """How many reports may wait for the writer before the driver waits too: memory stays bounded."""
@@ -34,14 +35,17 @@ class Ending(NamedTuple):
 class Entry(NamedTuple):
     """What one report adds to the log: steps in chain order, and what they cost.
 
-    ``grant`` is the reservation that the cost is drawn from; ``settled`` closes it, so that what is left of it is free.
+    ``grant`` is the reservation that the cost is drawn from. ``abandoned`` closes it and frees what is left of it but
+    this much, which requests that were cancelled in flight may cost all the same. ``undecided`` is the step that a
+    chain is stuck at, by chain: its samples are kept.
     """
 
     decided: Sequence[Decided] = ()
     usage: Usage = Usage()
     cost: float = 0.0
     grant: int | None = None
-    settled: bool = False
+    abandoned: Allowance | None = None
+    undecided: tuple[int, Stuck] | None = None
     ending: Ending | None = None
 
 
@@ -49,7 +53,7 @@ class Journal:
     """Takes entries from the driver and commits them, many in one transaction, in the order they came in.
 
     ``on_commit`` is called in the writer's thread after each commit with the entries that are now durable: whatever
-    is to be seen by others becomes visible there, never before.
+    is to be seen by others becomes visible there, never before. What it raises stops the run, and is raised by `put`.
 
     Args:
         database: Where to write.
@@ -66,9 +70,10 @@ class Journal:
         self._model = model
         self._on_commit = on_commit
         self._queue: queue.Queue[Entry | None] = queue.Queue(QUEUE_ENTRIES)
-        self._failure: MakerError | None = None
+        self._failure: Exception | None = None
         self._clock = time.monotonic()
         self._inserts = _compiled(database)
+        self._begun: set[int] = set()
         self._thread = threading.Thread(target=self._work, name="maker-journal", daemon=True)
         self._thread.start()
 
@@ -99,14 +104,12 @@ class Journal:
     def _work(self) -> None:
         while True:
             entries, last = self._take()
-            if self._failure is None:
+            if self._failure is None and (entries or not last):
                 try:
                     self._commit(entries)
                     self._on_commit(entries)
-                except MakerError as error:
+                except Exception as error:  # noqa: BLE001 - the driver raises it; a dead writer would let it wait for ever
                     self._failure = error
-                except Exception as error:  # noqa: BLE001 - a dead writer would leave the driver waiting for ever
-                    self._failure = StoreFailed(f"{self._database.shown}: the writer stopped: {error!r}")
             for _ in range(len(entries) + last):
                 self._queue.task_done()
             if last:
@@ -133,6 +136,8 @@ class Journal:
         with self._database.write() as connection:
             fenced(connection, self._lease, **self._changes(decided, entries, now - self._clock))
             self._append(connection, decided)
+            self._keep_undecided(connection, entries)
+            self._close_chains(connection, entries)
             self._account(connection, entries)
         self._clock = now
 
@@ -154,6 +159,12 @@ class Journal:
                 changes["result"] = None if result is None else json.dumps(result, ensure_ascii=False)
         return changes
 
+    def _close_chains(self, connection: Connection, entries: list[Entry]) -> None:
+        for entry in entries:
+            if entry.ending is not None:
+                stands = {"status": entry.ending.status, "reason": entry.ending.reason}
+                connection.execute(update(schema.chain).where(schema.chain.c.run == self._lease.run).values(stands))
+
     def _append(self, connection: Connection, decided: list[Decided]) -> None:
         if not decided:
             return
@@ -163,13 +174,28 @@ class Journal:
             heads[step.chain, step.epoch] = (first, step)
         for (chain, epoch), (first, newest) in heads.items():
             self._advance(connection, chain, epoch, first, newest)
+            if chain not in self._begun:
+                self._begun.add(chain)
+                self._forget_samples(connection, chain, first)
         self._insert(connection, "step", [step[:7] for step in decided])
         self._insert(
             connection,
             "snapshot",
             [(step.chain, step.idx + 1, step.epoch, step.state) for step in decided if step.state],
         )
-        self._insert(connection, "sample", [row for step in decided for row in _sample_rows(step)])
+        rows = [row for step in decided for row in _sample_rows(step.chain, step.idx, step.epoch, step.heard)]
+        self._insert(connection, "sample", rows)
+
+    def _keep_undecided(self, connection: Connection, entries: list[Entry]) -> None:
+        for entry in entries:
+            if entry.undecided is not None:
+                chain, stuck = entry.undecided
+                self._forget_samples(connection, chain, stuck.idx)
+                self._insert(connection, "sample", _sample_rows(chain, stuck.idx, stuck.epoch, stuck.heard))
+
+    def _forget_samples(self, connection: Connection, chain: int, idx: int) -> None:
+        """Make room for the samples of a step that was stuck before and has been voted on again."""
+        connection.execute(delete(schema.sample).where(schema.sample.c.chain == chain, schema.sample.c.idx == idx))
 
     def _advance(self, connection: Connection, chain: int, epoch: int, first: int, newest: Decided) -> None:
         """Move a chain's cursor on, if it stands where these steps begin: no step can be written twice."""
@@ -195,8 +221,7 @@ class Journal:
         usage = Usage()
         for entry in entries:
             usage = usage.plus(entry.usage)
-            if entry.grant is not None:
-                self._draw(connection, entry)
+            self._draw(connection, entry)
         if not any(usage):
             return
         table = schema.ledger
@@ -208,17 +233,16 @@ class Journal:
 
     def _draw(self, connection: Connection, entry: Entry) -> None:
         """Move what was used from the grant to the ledger: together they never count a call twice or not at all."""
-        grant = schema.grant.c
-        connection.execute(
-            update(schema.grant)
-            .where(grant.id == entry.grant)
-            .values(
-                calls=grant.calls - entry.usage.calls,
-                tokens=grant.tokens - entry.usage.tokens,
-                cost=grant.cost - entry.cost,
-                settled=entry.settled,
-            )
-        )
+        table, left = schema.grant, entry.abandoned
+        if entry.grant is not None:
+            if left is None:
+                used = {"calls": entry.usage.calls, "tokens": entry.usage.tokens, "cost": entry.cost}
+                changes: dict[str, Any] = {name: table.c[name] - amount for name, amount in used.items()}
+            else:
+                changes = {"settled": left == NOTHING, **left._asdict()}
+            connection.execute(update(table).where(table.c.id == entry.grant).values(changes))
+        elif left is not None and left != NOTHING:
+            connection.execute(insert(table).values(run=self._lease.run, settled=False, **left._asdict()))
 
 
 @retry_locked
@@ -227,10 +251,7 @@ def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
     with database.write() as connection:
         fenced(connection, lease)
         row = insert(schema.grant).values(run=lease.run, settled=False, **allowance._asdict())
-        key = connection.execute(row).inserted_primary_key
-    if key is None:
-        raise StoreFailed(f"{database.shown}: a grant was written without a key")
-    return int(key[0])
+        return inserted(connection, row)
 
 
 def _compiled(database: Database) -> dict[str, str]:
@@ -242,17 +263,16 @@ def _sql(statement: Insert, database: Database) -> str:
     return str(statement.compile(dialect=database.engine.dialect))
 
 
-def _sample_rows(step: Decided) -> list[tuple[Any, ...]]:
+def _sample_rows(chain: int, idx: int, epoch: int, samples: Iterable[Heard]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     verdict: tuple[str | None, str | None, str]
-    for heard in step.heard:
+    for heard in samples:
         outcome = heard.outcome
         if isinstance(outcome, RedFlag):
             verdict = (None, str(outcome.reason), _unicode(outcome.detail))
         else:
             verdict = (outcome, None, "")
-        place = (step.chain, step.idx, step.epoch, heard.vote)
-        rows.append((*place, _unicode(heard.sample.text), heard.sample.tokens, *verdict))
+        rows.append((chain, idx, epoch, heard.vote, _unicode(heard.sample.text), heard.sample.tokens, *verdict))
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from maker.errors import StoreFailed
 from maker.store import schema
@@ -53,16 +53,18 @@ def read_steps(database: Database, chain: int, start: int = 0, stop: int | None 
     """
     table = schema.step
     columns = (table.c.idx, table.c.epoch, table.c.action, table.c.tally, table.c.tokens, table.c.digest)
+    place = (table.c.idx, table.c.epoch)
+    after = (start, -1)
     while True:
-        query = select(*columns).where(table.c.chain == chain, table.c.idx >= start)
+        query = select(*columns).where(table.c.chain == chain, tuple_(*place) > after)
         if stop is not None:
             query = query.where(table.c.idx < stop)
         with database.read() as connection:
-            rows = connection.execute(query.order_by(table.c.idx, table.c.epoch).limit(PAGE)).all()
+            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
         yield from (StepRow(*row) for row in rows)
         if len(rows) < PAGE:
             return
-        start = rows[-1][0] + 1
+        after = (rows[-1][0], rows[-1][1])
 
 
 def read_samples(database: Database, chain: int, index: int) -> list[SampleRow]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, RowMapping, insert, select, update
 
-from maker.errors import LeaseLost, RunHeld, RunNotFound
+from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store import schema
 from maker.store.database import Database, retry_locked
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
@@ -79,7 +79,7 @@ def create_run(database: Database, new: NewRun) -> tuple[str, Lease]:
     now = time.time()
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(3)
     with database.write() as connection:
-        key = _inserted(
+        key = inserted(
             connection,
             insert(schema.run).values(
                 run_id=run_id, name=new.name, status=ACTIVE, reason="", created_at=now, updated_at=now,
@@ -88,7 +88,7 @@ def create_run(database: Database, new: NewRun) -> tuple[str, Lease]:
                 fence=1, holder=this_process(), lease_until=now + LEASE_S,
             )
         )  # fmt: skip
-        chain = _inserted(
+        chain = inserted(
             connection,
             insert(schema.chain).values(
                 run=key, parent=None, number=0, cursor=0, epoch=0, digest=new.digest, status=ACTIVE, reason=""
@@ -99,8 +99,13 @@ def create_run(database: Database, new: NewRun) -> tuple[str, Lease]:
 
 
 @retry_locked
-def take_over(database: Database, run: RunRow) -> Lease:
-    """Take a run's lease for this process, and count a resume. Raises `RunHeld` if another process works on it."""
+def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
+    """Take a run's lease for this process, count a resume, and keep the settings that are now in effect.
+
+    Raises:
+        RunHeld: Another process works on it.
+        RunNotResumable: It has ended meanwhile.
+    """
     now = time.time()
     with database.write() as connection:
         row = connection.execute(select(schema.run).where(schema.run.c.id == run.key)).mappings().one()
@@ -112,13 +117,17 @@ def take_over(database: Database, run: RunRow) -> Lease:
                 f"{LEASE_S:.0f} s, at once on its own machine",
                 run_id=run.run_id,
             )
+        if row["status"] in OVER:
+            raise RunNotResumable(
+                f"run {run.run_id} is {row['status']}: there is nothing to resume", fix="start a new run"
+            )
         fence = row["fence"] + 1
         connection.execute(
             update(schema.run)
             .where(schema.run.c.id == run.key)
             .values(
                 fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-                resumes=row["resumes"] + 1, updated_at=now,
+                resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings),
             )
         )  # fmt: skip
     return Lease(run.key, fence)
@@ -177,7 +186,10 @@ def root_chain(database: Database, run: int) -> ChainRow:
     """Return a run's root chain."""
     query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
     with database.read() as connection:
-        row = connection.execute(query).mappings().one()
+        rows = connection.execute(query).mappings().all()
+    if len(rows) != 1:
+        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
+    row = rows[0]
     return ChainRow(row["id"], (), row["cursor"], row["epoch"], row["digest"], row["status"])
 
 
@@ -197,15 +209,25 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
-        created_at=row["created_at"], updated_at=row["updated_at"], settings=json.loads(row["settings"]),
-        fingerprint=json.loads(row["fingerprint"]), classes=tuple(json.loads(row["classes"])),
-        result=None if row["result"] is None else json.loads(row["result"]), steps=row["steps"], votes=row["votes"],
+        created_at=row["created_at"], updated_at=row["updated_at"], settings=_read(row, "settings"),
+        fingerprint=_read(row, "fingerprint"), classes=tuple(_read(row, "classes")), result=_read(row, "result"),
+        steps=row["steps"], votes=row["votes"],
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], usage=usage, reserved=reserved,
     )  # fmt: skip
 
 
-def _inserted(connection: Connection, statement: Insert) -> int:
+def _read(row: RowMapping, column: str) -> Any:
+    try:
+        return None if row[column] is None else json.loads(row[column])
+    except (TypeError, ValueError) as error:
+        raise StoreFailed(
+            f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}", fix="restore it from a copy"
+        ) from error
+
+
+def inserted(connection: Connection, statement: Insert) -> int:
+    """Insert one row; returns its key."""
     key = connection.execute(statement).inserted_primary_key
     assert key is not None  # noqa: S101 - every table has one
     return int(key[0])

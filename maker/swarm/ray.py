@@ -16,7 +16,7 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError
 
-from maker.errors import MakerError, WorkerLost
+from maker.errors import MakerError, ModelUnusable, WorkerLost
 from maker.registry import FILE_MODULE
 from maker.swarm.door import FromWorker, Swarm
 from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
@@ -76,6 +76,7 @@ class RaySwarm(Swarm):
         _ship_sources()
         if gpus is None:
             gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+        _check_resources(replicas, cpus, gpus)
         actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
         self._actors = [actor.remote() for _ in range(replicas)]
         self._orders: list[deque[Orders]] = [deque() for _ in range(replicas)]
@@ -142,6 +143,18 @@ def _told() -> Iterator[None]:
         ) from error
 
 
+def _check_resources(replicas: int, cpus: float, gpus: float) -> None:
+    """Refuse what the cluster does not have: Ray itself would wait for it without a word."""
+    there = ray.cluster_resources()
+    for name, needed in (("CPU", cpus * replicas), ("GPU", gpus * replicas)):
+        if needed > there.get(name, 0.0):
+            _ray.release()
+            raise ModelUnusable(
+                f"the swarm needs {needed:g} {name}, Ray has {there.get(name, 0.0):g}",
+                fix=f"lower swarm.{name.lower()}s",
+            )
+
+
 def _ship_sources() -> None:
     """Send plugins that were loaded from a file by value: no worker could import them by name."""
     for name, module in list(sys.modules.items()):
@@ -182,7 +195,7 @@ def _start_ray() -> None:
     options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         with _as_it_was():
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+            ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise WorkerLost(
             f"Ray cannot be {'reached at ' + address if address else 'started'}: {error}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from maker.chain import ChainAt, ChainRunner, Decided, Ended, Rules, Stuck
 from maker.errors import MakerError, ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.plugin import Decomposer
-from maker.types import Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
+from maker.types import NO_USAGE, NOTHING, Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
 
 SLICE_S = 0.05
 SLICE_STEPS = 2000
@@ -33,20 +34,24 @@ class Orders(NamedTuple):
     grant: Grant | None = None
 
 
-class Report(NamedTuple):
+@dataclass(slots=True)
+class Report:
     """What a worker did in one slice.
 
-    ``decided`` is in chain order. ``held`` names chains that reached their ``until``, ``errors`` chains that an error
-    stopped.
+    ``decided`` is in chain order. ``held`` names chains that reached their ``until``, ``revoked`` those that were
+    called back, ``errors`` those that an error stopped. ``abandoned`` is what requests that were cancelled in flight
+    may cost all the same. ``starved`` says what a worker needs that has nothing in flight and no allowance left.
     """
 
-    decided: list[Decided]
-    ended: list[tuple[int, Ended]]
-    stuck: list[tuple[int, Stuck]]
-    held: list[int]
-    errors: list[tuple[int, MakerError]]
-    usage: Usage
-    starved: Starved | None
+    decided: list[Decided] = field(default_factory=list)
+    ended: list[tuple[int, Ended]] = field(default_factory=list)
+    stuck: list[tuple[int, Stuck]] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    revoked: list[int] = field(default_factory=list)
+    errors: list[tuple[int, MakerError]] = field(default_factory=list)
+    usage: Usage = NO_USAGE
+    abandoned: Allowance = NOTHING
+    starved: Starved | None = None
 
 
 class WorkerSpec(NamedTuple):
@@ -83,9 +88,9 @@ class Worker:
         self._asked: dict[int, _Asked] = {}
         self._waiting: deque[_Asked] = deque()
         self._grant = 0
-        self._left: Allowance | None = Allowance(0, 0, 0.0) if spec.limited else None
+        self._left: Allowance | None = NOTHING if spec.limited else None
         self._answered = False
-        self._report = _empty()
+        self._report = Report()
 
     def advance(self, orders: Orders) -> Report:
         """Take orders in, work for about 50 ms or until nothing is left to do, and report.
@@ -93,9 +98,10 @@ class Worker:
         Requests in flight stay in the model between calls.
         """
         until = time.monotonic() + SLICE_S
-        self._report = _empty()
         self._take(orders)
-        while self._asked and len(self._report.decided) < SLICE_STEPS:
+        # A report that an interrupt kept from being returned is still here: the next one goes on from it.
+        report = self._report
+        while self._asked and len(report.decided) < SLICE_STEPS:
             replies = self._model.poll(max(0.0, until - time.monotonic()))
             for reply in replies:
                 self._hear(reply)
@@ -103,8 +109,9 @@ class Worker:
             if time.monotonic() >= until:
                 break
         if self._waiting and not self._asked:
-            return self._report._replace(starved=Starved(self._grant, self._waiting[0].worst))
-        return self._report
+            report.starved = Starved(self._grant, self._waiting[0].worst)
+        self._report = Report()
+        return report
 
     def close(self) -> None:
         """Close the model."""
@@ -113,6 +120,7 @@ class Worker:
     def _take(self, orders: Orders) -> None:
         for chain in orders.revoked:
             self._drop(chain)
+            self._report.revoked.append(chain)
         if orders.grant is not None:
             self._grant, self._left = orders.grant
         for order in orders.chains:
@@ -150,8 +158,8 @@ class Worker:
             return
         emitted = runner.ask()
         if isinstance(emitted, Request):
-            worst = Allowance(emitted.n, tokens := self._model.worst_tokens(emitted), self._cost(emitted, tokens))
-            self._send(_Asked(runner, emitted, worst))
+            tokens = self._model.worst_tokens(emitted)
+            self._send(_Asked(runner, emitted, Allowance(emitted.n, tokens, self._cost(emitted, tokens))))
             return
         self._drop(runner.chain)
         if isinstance(emitted, Ended):
@@ -175,7 +183,7 @@ class Worker:
     def _count(self, reply: Finished | Failed, asked: _Asked | None) -> None:
         calls = len(reply.samples) if isinstance(reply, Finished) else 0
         used = Usage(calls, reply.prompt_tokens, reply.completion_tokens, 1)
-        self._report = self._report._replace(usage=self._report.usage.plus(used))
+        self._report.usage = self._report.usage.plus(used)
         if self._left is not None and asked is not None:
             cost = self._spec.prices.of(used.prompt_tokens, used.completion_tokens)
             self._left = self._left.plus(asked.worst).plus(Allowance(used.calls, used.tokens, cost), -1)
@@ -201,9 +209,7 @@ class Worker:
         ids = [id for id, asked in self._asked.items() if asked.runner.chain == chain]
         self._model.cancel(ids)
         for id in ids:
-            del self._asked[id]
+            asked = self._asked.pop(id)
+            if self._model.bills_cancelled:
+                self._report.abandoned = self._report.abandoned.plus(asked.worst)
         self._waiting = deque(asked for asked in self._waiting if asked.runner.chain != chain)
-
-
-def _empty() -> Report:
-    return Report([], [], [], [], [], Usage(), None)

@@ -1,0 +1,125 @@
+"""Reading the store: how runs stand, their steps and samples, and whether their logs verify."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from maker.engine.verify import Verified
+from maker.engine.verify import verify as verify_log
+from maker.errors import BadInput
+from maker.events import StepRecord, step_record
+from maker.job import MILLION, difference, stored_job
+from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
+from maker.store.database import Database, open_database
+from maker.store.log import SampleRow, read_samples, read_steps
+from maker.store.runs import RunRow, find_run, list_runs, root_chain
+from maker.tally import unpack
+from maker.types import Prices
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run stands.
+
+    ``calls`` are samples drawn, ``requests`` the model was asked; tokens as billed. ``cost`` is in the currency of the
+    job's prices, None without them. ``reserved_calls`` and ``reserved_tokens`` were granted or in flight when a process
+    stopped, and may have been spent. ``digest`` is the last step's, in hex.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    reason: str
+    steps: int
+    votes: int
+    red_flags: int
+    disputed: int
+    calls: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    reserved_calls: int
+    reserved_tokens: int
+    cost: float | None
+    wall_s: float
+    resumes: int
+    digest: str
+    result: Any
+    settings: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        return asdict(self)
+
+
+def store_url(store: str | None) -> str:
+    """Return the store that is meant: the one given, else MAKER_STORE, else maker.db in the working directory."""
+    return store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+
+
+def show(run_id: str, *, store: str | None = None) -> RunReport:
+    """Return how a run stands. Raises `RunNotFound`."""
+    return report(find_run(_opened(store), run_id))
+
+
+def runs(*, store: str | None = None) -> list[RunReport]:
+    """Return the newest runs, newest first."""
+    return [report(row) for row in list_runs(_opened(store))]
+
+
+def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
+    """Yield a run's steps in order, in constant memory; with ``disputed``, those where a vote went to a rival.
+
+    Where the task's code is no longer to be found, actions are shown as the store holds them.
+    """
+    database = _opened(store)
+    row = find_run(database, run_id)
+    try:
+        codec = stored_job(row.settings, row.run_id).decomposer.action
+    except BadInput:
+        codec = None
+    for step in read_steps(database, root_chain(database, row.key).key, start):
+        if not disputed or unpack(step.tally).disputed:
+            yield step_record(row.classes, codec, step.idx, step.epoch, step.action, step.tally)
+
+
+def samples(run_id: str, index: int, *, store: str | None = None) -> list[SampleRow]:
+    """Return the kept raw samples of one step, or of the step that a run is stuck at."""
+    database = _opened(store)
+    row = find_run(database, run_id)
+    return read_samples(database, root_chain(database, row.key).key, index)
+
+
+def verify(run_id: str, *, store: str | None = None) -> Verified:
+    """Re-apply a run's every action without a model, and compare every count and digest.
+
+    Needs the task's and the voter's code, which must be what the run was made with.
+    """
+    database = _opened(store)
+    row = find_run(database, run_id)
+    job = stored_job(row.settings, row.run_id)
+    if changed := difference(row.fingerprint, job.task_fingerprint()):
+        return Verified(row.run_id, 0, "", False, f"the task is not what the run was made with: {changed}")
+    return verify_log(database, row, job.decomposer, job.voter)
+
+
+def report(row: RunRow) -> RunReport:
+    """Return a run's row as a report."""
+    usage, model = row.usage, row.settings["model"]
+    prompt, completion = model.get("prompt_price"), model.get("completion_price")
+    priced = prompt is not None and completion is not None
+    cost = Prices(prompt / MILLION, completion / MILLION).of(*usage[1:3]) if priced else None
+    return RunReport(
+        run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=row.votes,
+        red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
+        prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
+        reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
+        resumes=row.resumes, digest=row.digest.hex(), result=row.result, settings=row.settings,
+    )  # fmt: skip
+
+
+def _opened(store: str | None) -> Database:
+    return open_database(store_url(store), create=False)

@@ -1,0 +1,226 @@
+"""The HTTP door against a small real server: what is sent, what is made of the replies, and its life."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from maker.errors import ModelUnusable
+from maker.models.openai import OpenAIModel
+from maker.models.settings import OpenAISettings
+from maker.testing import FakeReply, FakeServer, chat_completion, collect, completion
+from maker.types import Failed, Finished, Request, Sample
+
+KEY = "sk-secret-0123456789"
+Start = Callable[..., OpenAIModel]
+
+
+def request(i: int = 1, **changes: Any) -> Request:
+    return Request(i, "Rules. ", "Move?", 3, 100, 16, (), "move")._replace(**changes)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Open models that are closed at the end of the test."""
+    opened: list[OpenAIModel] = []
+
+    def open_model(url: str, **settings: Any) -> OpenAIModel:
+        model = OpenAIModel(OpenAISettings(url=url, name="tiny", **{"retry_s": 5.0, **settings}))
+        opened.append(model)
+        return model
+
+    yield open_model
+    for model in opened:
+        model.close()
+
+
+def ask(model: OpenAIModel, one: Request | None = None) -> Finished | Failed:
+    model.submit([one or request()])
+    return collect(model, 1)[0]
+
+
+class TestWhatIsSent:
+    def test_chat(self, start: Start) -> None:
+        """Chat sends the shared part as the system message."""
+        with FakeServer(lambda body: (200, chat_completion(["A", "B", None]))) as server:
+            answer = ask(start(server.url, temperature=0.5, top_p=0.9), request(stop=("\n",)))
+        assert answer == Finished(1, (Sample("A", 5), Sample("B", 5), Sample("", 5)), 7, 15)
+        (sent,) = server.requests
+        assert sent.path == "/v1/chat/completions"
+        assert "authorization" not in sent.headers
+        assert sent.body == {
+            "model": "tiny",
+            "n": 3,
+            "seed": 100,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "max_tokens": 16,
+            "stop": ["\n"],
+            "messages": [{"role": "system", "content": "Rules. "}, {"role": "user", "content": "Move?"}],
+        }
+
+    def test_an_empty_system_part_makes_no_message(self, start: Start) -> None:
+        with FakeServer(lambda body: (200, chat_completion(["A"]))) as server:
+            ask(start(server.url), request(system="", n=1))
+        assert server.requests[0].body["messages"] == [{"role": "user", "content": "Move?"}]
+
+    def test_completions(self, start: Start) -> None:
+        """Without chat both parts are joined, and no stop is sent where there is none."""
+        with FakeServer(lambda body: (200, completion(["A"]))) as server:
+            ask(start(server.url, chat=False), request(n=1, seed=2**63 + 5))
+        (sent,) = server.requests
+        assert sent.path == "/v1/completions"
+        assert sent.body["prompt"] == "Rules. Move?"
+        assert sent.body["seed"] == 5
+        assert "stop" not in sent.body
+        assert "messages" not in sent.body
+
+    def test_the_key_goes_into_the_header(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TEST_KEY", KEY + "\n")
+        with FakeServer(lambda body: (200, completion(["A"]))) as server:
+            ask(start(server.url, chat=False, key_env="TEST_KEY"), request(n=1))
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+    def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+        with FakeServer(lambda body: (200, chat_completion(["A"]))) as server:
+            assert isinstance(ask(start(server.url), request(n=1)), Finished)
+
+    def test_no_more_than_concurrency_at_once(self, start: Start) -> None:
+        lock = threading.Lock()
+        inside = most = 0
+
+        def script(body: Any) -> FakeReply:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.02)
+            with lock:
+                inside -= 1
+            return FakeReply(200, chat_completion(["A"]))
+
+        with FakeServer(script) as server:
+            model = start(server.url, concurrency=3)
+            model.submit(request(i, n=1) for i in range(12))
+            collect(model, 12)
+        assert most == 3
+
+
+class TestReplies:
+    def test_split_by_max_n_in_order_although_later_parts_arrive_first(self, start: Start) -> None:
+        """Seven replies at max_n = 3: seeds 100, 103, 106; the first part answers last."""
+
+        def script(body: Any) -> FakeReply:
+            texts = [str(body["seed"] + i) for i in range(body["n"])]
+            return FakeReply(200, completion(texts), 0.1 * (106 - body["seed"]) / 6)
+
+        with FakeServer(script) as server:
+            answer = ask(start(server.url, chat=False, max_n=3), request(n=7))
+        assert isinstance(answer, Finished)
+        assert [sample.text for sample in answer.samples] == [str(100 + i) for i in range(7)]
+        assert (answer.prompt_tokens, answer.completion_tokens) == (3 * 7, 7 * 5)
+        assert sorted((sent.body["seed"], sent.body["n"]) for sent in server.requests) == [(100, 3), (103, 3), (106, 1)]
+
+    def test_choices_are_ordered_by_index(self, start: Start) -> None:
+        body = completion(["A", "B", "C"])
+        body["choices"].reverse()
+        with FakeServer(lambda _: (200, body)) as server:
+            answer = ask(start(server.url, chat=False))
+        assert isinstance(answer, Finished)
+        assert [sample.text for sample in answer.samples] == ["A", "B", "C"]
+
+    def test_tokens_are_shared_out_evenly_and_add_up(self, start: Start) -> None:
+        body = completion(["A", "B", "C"])
+        body["usage"]["completion_tokens"] = 11
+        with FakeServer(lambda _: (200, body)) as server:
+            answer = ask(start(server.url, chat=False))
+        assert isinstance(answer, Finished)
+        assert [sample.tokens for sample in answer.samples] == [4, 4, 3]
+        assert answer.completion_tokens == 11
+
+    def test_without_usage_bytes_are_counted(self, start: Start) -> None:
+        """Upper bounds: bytes and an end mark, at most max_tokens; prompt bytes and 64."""
+        body = completion(["é", "x" * 50])
+        del body["usage"]
+        with FakeServer(lambda _: (200, body)) as server:
+            answer = ask(start(server.url, chat=False))
+        assert isinstance(answer, Finished)
+        assert [sample.tokens for sample in answer.samples] == [3, 16]
+        assert (answer.prompt_tokens, answer.completion_tokens) == (12 + 64, 19)
+
+    def test_cut_is_the_finish_reason_length(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A"], finish="length"))) as server:
+            answer = ask(start(server.url, chat=False), request(n=1))
+        assert isinstance(answer, Finished)
+        assert answer.samples == (Sample("A", 5, cut=True),)
+
+    @pytest.mark.parametrize(("texts", "kept"), [(["A"], ["A"]), (list("ABCDE"), list("ABC"))])
+    def test_fewer_choices_are_delivered_and_more_are_not(
+        self, start: Start, texts: list[str], kept: list[str]
+    ) -> None:
+        with FakeServer(lambda _: (200, completion(texts))) as server:
+            answer = ask(start(server.url, chat=False))
+        assert isinstance(answer, Finished)
+        assert [sample.text for sample in answer.samples] == kept
+
+    def test_many_requests_each_once(self, start: Start) -> None:
+        with FakeServer(lambda body: (200, completion([body["prompt"]]))) as server:
+            model = start(server.url, chat=False)
+            model.submit(request(i, system="", prompt=str(i), n=1) for i in range(200))
+            got = collect(model, 200)
+            assert model.poll(0.05) == []
+        texts = {answer.id: answer.samples[0].text for answer in got if isinstance(answer, Finished)}
+        assert texts == {i: str(i) for i in range(200)}
+
+
+class TestLife:
+    def test_cancelled_requests_are_not_answered(self, start: Start) -> None:
+        with FakeServer(lambda body: (200, completion(["A"]), 0.3 if body["seed"] == 1 else 0.0)) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1, seed=1), request(2, seed=2), request(3, seed=1)])
+            model.cancel([1, 77])
+            assert {answer.id for answer in collect(model, 2)} == {2, 3}
+            model.cancel([2, 3])
+            assert model.poll(0.1) == []
+
+    def test_cancel_after_arrival_and_before_poll(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A"]))) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1)])
+            time.sleep(0.3)
+            model.cancel([1])
+            assert model.poll(0.1) == []
+
+    def test_poll_returns_at_once_with_nothing_open_and_waits_otherwise(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A"]), 1.0)) as server:
+            model = start(server.url, chat=False)
+            began = time.monotonic()
+            assert model.poll(5) == []
+            assert time.monotonic() - began < 0.5
+            model.submit([request(1)])
+            assert model.poll(0.1) == []
+            assert 0.1 <= time.monotonic() - began < 0.9
+            assert len(model.poll(5)) == 1
+
+    def test_close_twice_with_requests_in_flight_leaves_no_thread(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A"]), 30.0)) as server:
+            model = start(server.url, chat=False, max_n=1)
+            model.submit([request(1), request(2)])
+            time.sleep(0.1)
+            began = time.monotonic()
+            model.close()
+            model.close()
+            assert time.monotonic() - began < 2
+        assert not [thread for thread in threading.enumerate() if thread.name == "maker-openai"]
+
+    def test_a_url_that_cannot_be_read(self, start: Start) -> None:
+        with pytest.raises(ModelUnusable, match="cannot be read"):
+            start("http://host:port/v1")

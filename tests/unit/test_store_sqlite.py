@@ -1,0 +1,283 @@
+"""SQLite as a store: files that are none, locks, upgrades and full disks."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from maker import api, reading
+from maker.errors import MakerError, StoreFailed, StoreUnusable
+from maker.store import database as databases
+from maker.store.database import open_database
+from maker.store.runs import NewRun, create_run, list_runs
+
+NEW = NewRun("", {}, {}, (), b"g" * 16, "state")
+
+
+def test_a_newer_schema_is_refused(store: str, tmp_path: Path) -> None:
+    """A database that a newer maker wrote is left alone."""
+    open_database(store, create=True).close()
+    with closing(sqlite3.connect(tmp_path / "maker.db")) as connection, connection:
+        connection.execute("UPDATE maker_schema_version SET version_num = '9999'")
+    with pytest.raises(StoreUnusable, match="has schema 9999; this maker knows schemas up to"):
+        open_database(store, create=True)
+
+
+def test_a_missing_database_is_made_only_when_asked(store: str, tmp_path: Path) -> None:
+    """Reading from a store that is not there is an error, and does not make one."""
+    with pytest.raises(StoreUnusable, match="there is no database"):
+        open_database(store, create=False)
+    assert list(tmp_path.iterdir()) == []
+    open_database(store, create=True).close()
+    assert (tmp_path / "maker.db").is_file()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_missing_folder_is_told(tmp_path: Path, create: bool) -> None:
+    """No folder is made for a database."""
+    with pytest.raises(StoreUnusable, match="there is no "):
+        open_database(f"sqlite:///{tmp_path}/nowhere/maker.db", create=create)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("maker.db", "is no database URL"),
+        ("", "is no database URL"),
+        ("mysql://user:secret@host/name", "mysql is not supported"),
+        ("nonsense://host/name", "nonsense is not supported"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_a_url_that_cannot_be_used(url: str, message: str) -> None:
+    """URLs of nothing, of a database in memory and of databases that are not supported are told apart."""
+    with pytest.raises(StoreUnusable, match=message) as caught:
+        open_database(url, create=True)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"no database " * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_file_that_is_no_database_is_left_alone(store: str, tmp_path: Path, content: bytes) -> None:
+    """Garbage is told as such, and is not written to."""
+    (tmp_path / "maker.db").write_bytes(content)
+    with pytest.raises(StoreUnusable, match=r"maker\.db"):
+        open_database(store, create=True)
+    assert (tmp_path / "maker.db").read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_database(store: str, tmp_path: Path) -> None:
+    """A file without a byte is what SQLite takes for a new database."""
+    (tmp_path / "maker.db").touch()
+    create_run(open_database(store, create=True), NEW)
+
+
+def test_a_hosts_own_tables_are_left_alone(store: str, tmp_path: Path) -> None:
+    """Our tables can live in a database that has tables, and an alembic version, of its own."""
+    with closing(sqlite3.connect(tmp_path / "maker.db")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('host')")
+    create_run(open_database(store, create=True), NEW)
+    with closing(sqlite3.connect(tmp_path / "maker.db")) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("host",)]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="maker-"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+ANOTHER_USER = """
+import os, sys
+from maker.errors import MakerError
+from maker.store.database import open_database
+from maker.store.runs import NewRun, create_run, list_runs
+warm, url, create = sys.argv[1:]
+open_database(warm, create=True)  # imports all that is needed, while it can still be read
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    database = open_database(url, create=create == "create")
+    list_runs(database)
+    create_run(database, NewRun("", {}, {}, (), b"g", "s"))
+    print("written")
+except MakerError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "said"),
+    [(0o444, 0o555, "StoreUnusable"), (0o444, 0o777, "StoreUnusable"), (0o666, 0o777, "written")],
+)
+def test_a_read_only_database(open_folder: Path, tmp_path: Path, file_mode: int, folder_mode: int, said: str) -> None:
+    """A user who may not write to the file is told so in maker's words; one who may, writes."""
+    open_database(f"sqlite:///{open_folder}/maker.db", create=True).close()
+    (open_folder / "maker.db").chmod(file_mode)
+    open_folder.chmod(folder_mode)
+    arguments = [f"sqlite:///{tmp_path}/warm.db", f"sqlite:///{open_folder}/maker.db", "keep"]
+    done = subprocess.run([sys.executable, "-c", ANOTHER_USER, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(said), (done.stdout, done.stderr[-2000:])
+
+
+def test_a_folder_that_cannot_be_written(open_folder: Path, tmp_path: Path) -> None:
+    """A new database in a read-only folder is told as unusable."""
+    open_folder.chmod(0o555)
+    arguments = [f"sqlite:///{tmp_path}/warm.db", f"sqlite:///{open_folder}/maker.db", "create"]
+    done = subprocess.run([sys.executable, "-c", ANOTHER_USER, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("StoreUnusable"), (done.stdout, done.stderr[-2000:])
+
+
+def test_a_busy_lock_is_waited_for(store: str, tmp_path: Path) -> None:
+    """A writer waits for another program's transaction to end."""
+    database = open_database(store, create=True)
+    other = sqlite3.connect(tmp_path / "maker.db", check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.4, other.execute, ["ROLLBACK"])
+    release.start()
+    began = time.monotonic()
+    create_run(database, NEW)
+    assert time.monotonic() - began > 0.3
+    release.join()
+    other.close()
+    assert len(list_runs(database)) == 1
+
+
+def test_a_lock_that_is_never_given_back_is_told(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that stays locked is a store that failed, and the error says that it was a lock."""
+    monkeypatch.setattr(databases, "BUSY_S", 0.05)
+    database = open_database(store, create=True)
+    with closing(sqlite3.connect(tmp_path / "maker.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        locked = pytest.raises(StoreFailed, match="another program holds the database's lock")
+        with locked as caught, database.write():
+            pass
+    assert caught.value.facts["locked"] is True
+    create_run(database, NEW)
+
+
+def at_once(n: int, work: Callable[[int], Any]) -> list[Any]:
+    """Do something in n threads that start together; return results, or the errors, in order."""
+    results: list[Any] = [None] * n
+    barrier = threading.Barrier(n)
+
+    def one(i: int) -> None:
+        barrier.wait()
+        try:
+            results[i] = work(i)
+        except Exception as error:  # noqa: BLE001 - it is told to the test
+            results[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_threads_may_make_one_database_at_once(tmp_path: Path) -> None:
+    """Several openers of a database that is not there all get the whole schema, and lose no run."""
+    for attempt in range(5):
+        url = f"sqlite:///{tmp_path}/{attempt}.db"
+        results = at_once(6, lambda i, url=url: create_run(open_database(url, create=True), NEW)[0])
+        assert [result for result in results if not isinstance(result, str)] == []
+        assert len(list_runs(open_database(url, create=False))) == 6
+
+
+def test_threads_may_make_several_databases_at_once(tmp_path: Path) -> None:
+    """Openers of different databases do not meet in the migration."""
+    for attempt in range(5):
+        urls = [f"sqlite:///{tmp_path}/{attempt}-{i}.db" for i in range(6)]
+        results = at_once(6, lambda i, urls=urls: create_run(open_database(urls[i], create=True), NEW)[0])
+        assert [result for result in results if not isinstance(result, str)] == []
+        assert [len(list_runs(open_database(url, create=False))) for url in urls] == [1] * 6
+
+
+def test_processes_may_make_one_database_at_once(store: str) -> None:
+    """Two programs started together share a store that neither has made."""
+    code = (
+        "import sys; from maker.store.database import open_database; from maker.store.runs import NewRun, create_run\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "create_run(open_database(sys.argv[1], create=True), NewRun('', {}, {}, (), b'g', 's'))"
+    )
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for program in programs:
+        assert program.stdout is not None
+        program.stdout.readline()
+    for program in programs:
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+    told = [program.communicate(timeout=60)[1][-2000:] for program in programs]
+    assert [program.returncode for program in programs] == [0, 0, 0], told
+    assert len(list_runs(open_database(store, create=False))) == 3
+
+
+def test_a_commit_reaches_the_disk_and_readers_are_not_blocked(store: str) -> None:
+    """Every connection waits for the disk at a commit, and the file is in write-ahead mode."""
+    with open_database(store, create=True).read() as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+FULL_DISK = """
+import resource, sys
+from maker import api, reading
+from maker.errors import MakerError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+job = {"task": {"decomposer": "hanoi", "disks": 14}, "model": {"kind": "simulated", "p": 0.999},
+       "vote": {"k": 3}, "store": {"url": sys.argv[1]}}
+try:
+    print(api.run(job).status)
+except MakerError as error:
+    print(type(error).__name__, error.message)
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_committed(store: str, tmp_path: Path) -> None:
+    """A disk that takes no more ends the run with StoreFailed; the log so far verifies, and the run can go on."""
+    code = [sys.executable, "-c", FULL_DISK, store, str(300_000)]
+    done = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("StoreFailed"), (done.stdout, done.stderr[-2000:])
+    report = reading.show("last", store=store)
+    assert report.status == "paused"
+    assert 0 < report.steps < 2**14 - 1
+    found = reading.verify("last", store=store)
+    assert (found.problem, found.steps) == ("", report.steps)
+    resumed = api.resume("last", store=store)
+    assert (resumed.status, resumed.steps) == ("done", 2**14 - 1)
+    assert reading.verify("last", store=store).right
+
+
+def test_a_password_is_never_shown() -> None:
+    """The URL of a store that cannot be used is told without what stands before the host."""
+    with pytest.raises(MakerError) as caught:
+        open_database("postgres ql://user:secret@host/name", create=True)
+    assert "secret" not in str(caught.value)
