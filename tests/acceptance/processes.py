@@ -1,0 +1,133 @@
+"""Runs the command line in processes of its own.
+
+Each carries a mark in its environment, by which whatever it starts in its turn is found again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MARK = "MAKER_TEST_MARK"
+END_S = 90.0
+"""How long what a killed run leaves behind may take to notice: Ray's agents, killed while they start, take over a
+minute to give the rest of it up; all else is gone within seconds."""
+
+
+class Standing(NamedTuple):
+    """How the newest run of a database stands."""
+
+    status: str
+    steps: int
+
+
+class Commands:
+    """Runs ``python -m maker`` in one folder.
+
+    Args:
+        folder: Working directory of every command; the database is ``maker.db`` there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "maker.db"
+        self.mark = uuid.uuid4().hex
+        own = ("MAKER_", "RAY_", "PYTEST_")
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(own)} | {MARK: self.mark}
+
+    def run(
+        self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 120, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; further options are those of `subprocess.run`."""
+        return subprocess.run(
+            self.line(*words), cwd=self.folder, env=self.env | (env or {}), timeout=timeout_s, check=False,
+            **({"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options),
+        )  # fmt: skip
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; its output goes to ``output.txt``."""
+        with (self.folder / "output.txt").open("a") as output:
+            given = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "text": True} | options
+            return subprocess.Popen(self.line(*words), cwd=self.folder, env=self.env, start_new_session=True, **given)
+
+    def json(self, *words: str) -> Any:
+        """Run a command with ``--json`` that must succeed; return its only line, parsed."""
+        return json.loads(self.good(*words, "--json"))
+
+    def good(self, *words: str) -> str:
+        """Run a command that must succeed; return what it prints."""
+        done = self.run(*words)
+        assert done.returncode == 0, f"maker {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file in the folder."""
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def standing(self) -> Standing | None:
+        """Say how the newest run stands, without touching the database; None before there is one."""
+        if not self.database.exists():
+            return None
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+        try:
+            row = connection.execute("SELECT status, steps FROM maker_run ORDER BY id DESC LIMIT 1").fetchone()
+        except sqlite3.OperationalError as error:
+            # Killed while the file was made: whoever opens it to write has to roll that back, and no run is in it yet.
+            assert "no such table" in str(error) or "readonly" in str(error), error
+            return None
+        finally:
+            connection.close()
+        return Standing(*row) if row else None
+
+    def wait_for(self, steps: int, process: subprocess.Popen[str]) -> None:
+        """Wait until a run that is being worked on has so many steps."""
+        while (at := self.standing()) is None or at.steps < steps:
+            assert process.poll() is None, self.output()
+            time.sleep(0.02)
+
+    def forget(self) -> None:
+        """Delete the database."""
+        for file in self.folder.glob("maker.db*"):
+            file.unlink()
+
+    def output(self) -> str:
+        """Return what the commands started so far have printed."""
+        return (self.folder / "output.txt").read_text()
+
+    def left(self, within_s: float = END_S) -> list[str]:
+        """Return the processes that are still there after so many seconds, each by number and command line."""
+        deadline = time.monotonic() + within_s
+        while (found := self._marked()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return [f"{pid} {line}" for pid, line in found.items()]
+
+    def end(self) -> None:
+        """Kill whatever is left."""
+        for pid in self._marked():
+            os.kill(pid, signal.SIGKILL)
+
+    def _marked(self) -> dict[int, str]:
+        found = {}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                # A zombie has no environment left: it has ended.
+                if f"{MARK}={self.mark}".encode() in (place / "environ").read_bytes().split(b"\0"):
+                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
+            except OSError:
+                continue
+        return found
+
+    @staticmethod
+    def line(*words: str) -> list[str]:
+        """Return a command line."""
+        return [sys.executable, "-m", "maker", *words]

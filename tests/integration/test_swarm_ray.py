@@ -1,0 +1,302 @@
+"""Real Ray: the same log as in one process, errors that arrive as they were raised, nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+MARK = "MAKER_TEST_MARK"
+LEFT_S = 90.0
+"""A part of Ray that is killed while it starts waits a minute for the rest of it before it ends."""
+TASK = """
+from decomposers.function import Done, Truth, ask, task
+
+
+@task(state=int, action=int)
+def count(state: int):
+    return Done({"counted": state}) if state >= 300 else ask(f"{state} + 1 = ")
+
+
+@count.start
+def _start() -> int:
+    return 0
+
+
+@count.apply
+def _apply(state: int, action: int) -> int:
+    return state + 1
+
+
+@count.oracle
+def _oracle(prompt: str) -> Truth:
+    number = int(prompt.split()[0])
+    return Truth((str(number + 1),), (str(number + 2), "one more"))
+"""
+JOB = """
+[task]
+decomposer = "count.py:count"
+[model]
+kind = "simulated"
+p = 0.8
+rivals = 2
+[vote]
+k = 3
+"""
+SAME = ("status", "steps", "votes", "red_flags", "disputed", "calls", "requests", "digest", "result")
+
+
+class Place:
+    """A folder with a job in it, where the command line and other programs run with a mark in their environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "count.py").write_text(TASK)
+        (folder / "job.toml").write_text(JOB)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKER_", "RAY_"))}
+        self.mark = uuid.uuid4().hex
+        self.env = kept | {MARK: self.mark}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with these words to its end."""
+        return subprocess.run(
+            [sys.executable, *words], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=200,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+
+    def maker(self, *words: str, code: int = 0) -> str:
+        """Run the command line, which must end with this exit code; return what it prints, errors included."""
+        done = self.run("-m", "maker", *words)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def program(self, text: str) -> str:
+        """Run a program that must succeed; return what it prints."""
+        (self.folder / "program.py").write_text(text)
+        done = self.run("program.py")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command line in a session of its own, with its output in a file."""
+        with (self.folder / "output.txt").open("w") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "maker", *words], cwd=self.folder, env=self.env, text=True,
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def show(self) -> dict[str, Any]:
+        """Return how the newest run stands."""
+        shown: dict[str, Any] = json.loads(self.run("-m", "maker", "show", "last", "--json").stdout)
+        return shown
+
+    def wait_for(self, steps: int, process: subprocess.Popen[str]) -> None:
+        """Wait until the newest run has so many steps."""
+        while process.poll() is None:
+            shown = self.run("-m", "maker", "show", "last", "--json")
+            if shown.returncode == 0 and json.loads(shown.stdout)["steps"] >= steps:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"the run ended before it had {steps} steps: {self.output()}")
+
+    def output(self) -> str:
+        """Return what the process that was started has printed."""
+        return (self.folder / "output.txt").read_text()
+
+    def marked(self) -> dict[int, str]:
+        """Return all processes that carry the mark, number to command line."""
+        found = {}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (place / "environ").read_bytes().split(b"\0"):
+                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            except OSError:
+                continue
+        return found
+
+    def left(self, within_s: float = LEFT_S) -> dict[int, str]:
+        """Return the processes that are still there after so many seconds."""
+        deadline = time.monotonic() + within_s
+        while (found := self.marked()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Return a folder with a job; what its processes leave running is ended after the test."""
+    made = Place(tmp_path)
+    yield made
+    for pid in made.marked():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_file_plugin_gives_the_same_log_under_ray(place: Place) -> None:
+    """A job of a file plugin is the same locally and under Ray, to the last vote; nothing is left running."""
+    logs = []
+    for kind in ("local", "ray"):
+        printed = place.maker("run", "job.toml", f"swarm.kind={kind}")
+        place.maker("verify", "last")
+        shown = place.show()
+        logs.append(({name: shown[name] for name in SAME}, place.maker("steps", "last", "--json")))
+        assert "is done" in printed
+    assert logs[0] == logs[1]
+    assert logs[0][0]["red_flags"] > 0
+    assert logs[0][0]["disputed"] > 0
+    assert not place.left()
+
+
+def test_a_run_paused_locally_goes_on_under_ray(place: Place) -> None:
+    """Where the work is done may change in the middle of a run; the log does not show it."""
+    place.maker("run", "job.toml")
+    whole = place.show()
+    place.maker("run", "job.toml", "--limit-steps", "120", code=1)
+    place.maker("resume", "last", "swarm.kind=ray", "--limit-steps", "100", code=1)
+    assert place.show()["steps"] == 220
+    place.maker("resume", "last", "swarm.kind=local")
+    shown = place.show()
+    assert {name: shown[name] for name in SAME} == {name: whole[name] for name in SAME}
+
+
+def test_a_killed_worker_pauses_the_run(place: Place) -> None:
+    """The actor's process is killed: exit 1 with words, the run is paused and goes on later to the same end."""
+    place.maker("run", "job.toml")
+    whole = place.show()
+    (place.folder / "maker.db").unlink()
+    process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.03")
+    place.wait_for(20, process)
+    workers = [pid for pid, line in place.marked().items() if line.startswith("ray::_RayWorker")]
+    assert len(workers) == 1, place.marked()
+    began = time.monotonic()
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(timeout=60) == 1, place.output()
+    print(f"the run paused {time.monotonic() - began:.1f} s after its worker was killed")
+    assert "a worker's process was lost" in place.output()
+    assert "maker resume" in place.output()
+    assert "Traceback" not in place.output()
+    shown = place.show()
+    assert (shown["status"], shown["steps"] >= 20) == ("paused", True)
+    assert "a worker's process was lost" in shown["reason"]
+    assert not place.left()
+    place.maker("resume", "last", "swarm.kind=local", "model.latency_s=0")
+    shown = place.show()
+    assert {name: shown[name] for name in ("status", "votes", "digest")} == {
+        name: whole[name] for name in ("status", "votes", "digest")
+    }
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["starting", "stepping"])
+def test_ctrl_c_pauses_and_leaves_nothing(place: Place, begun: bool) -> None:
+    """Ctrl-C reaches the whole foreground group: exit 130, paused, nothing left running, and the run goes on later."""
+    process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.03")
+    place.wait_for(20 if begun else 0, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130, place.output()
+    assert "Traceback" not in place.output()
+    assert place.show()["status"] == "paused"
+    assert not place.left()
+    place.maker("resume", "last", "swarm.kind=local", "model.latency_s=0")
+    place.maker("verify", "last")
+
+
+def test_a_task_that_raises_in_a_worker_is_told(place: Place) -> None:
+    """What a task's own code raises in a worker arrives with its step and its words, and pauses the run."""
+    (place.folder / "count.py").write_text(
+        TASK.replace("return state + 1", "return state + 1 if state < 7 else 1 // 0")
+    )
+    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=1)
+    assert "step 7: count: apply raised ZeroDivisionError" in printed
+    assert (place.show()["status"], place.show()["steps"]) == ("paused", 7)
+
+
+def test_a_worker_that_cannot_open_its_model_is_told(place: Place) -> None:
+    """A model that no worker can open: exit 2 in words, nothing left running."""
+    (place.folder / "count.py").write_text(TASK.partition("@count.oracle")[0])
+    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=2)
+    assert "oracle" in printed
+    assert not place.left()
+
+
+JOB_IN_PROGRAM = """
+job = {
+    "task": {"decomposer": "hanoi", "disks": 5},
+    "model": {"kind": "simulated", "p": 0.9},
+    "vote": {"k": 4},
+    "swarm": {"kind": "ray"},
+}
+"""
+
+
+def test_a_program_keeps_its_signal_handlers_and_its_ray(place: Place) -> None:
+    """A run in a program ends the Ray that it started, leaves one that was there, and touches no signal handler."""
+    text = f"""
+import logging
+import signal
+
+import ray
+
+import maker
+{JOB_IN_PROGRAM}
+signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
+signal.signal(signal.SIGTERM, lambda sign, frame: None)
+handlers = [signal.getsignal(sign) for sign in signs]
+handled = list(logging.getLogger().handlers)
+
+assert maker.run(job).status == "done"
+assert [signal.getsignal(sign) for sign in signs] == handlers
+assert logging.getLogger().handlers == handled
+assert not ray.is_initialized()
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+handlers = [signal.getsignal(sign) for sign in signs]
+mine = ray.put("mine")
+reports = [maker.run(job), maker.run(job)]
+assert [report.status for report in reports] == ["done", "done"]
+assert [signal.getsignal(sign) for sign in signs] == handlers
+assert ray.is_initialized()
+assert ray.get(mine) == "mine"
+print("well", *{{report.digest for report in reports}})
+"""
+    words = place.program(text).split()
+    assert words[0] == "well"
+    assert len(words) == 2
+    assert not place.left()
+
+
+def test_two_runs_at_once_share_one_ray(place: Place) -> None:
+    """Two runs of a service work under one Ray at a time, which ends with the last of them."""
+    text = f"""
+import asyncio
+
+import ray
+
+import maker
+{JOB_IN_PROGRAM}
+
+async def main():
+    async with maker.Engine(store="sqlite:///maker.db") as engine:
+        runs = [await engine.start(job, [f"run.seed={{seed}}"]) for seed in (1, 2)]
+        for run in runs:
+            report = await run.result()
+            assert report.status == "done", report
+            assert maker.verify(report.run_id).right
+    assert not ray.is_initialized()
+    print("well")
+
+
+asyncio.run(main())
+"""
+    assert place.program(text).split() == ["well"]
+    assert not place.left()

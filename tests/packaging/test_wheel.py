@@ -1,0 +1,165 @@
+"""The wheel that users get: built, installed into an environment of its own, and used far from this repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("maker", "decomposers", "voters")
+JOB = """
+[task]
+decomposer = "hanoi"
+disks = 5
+[model]
+kind = "simulated"
+p = 0.9
+[vote]
+k = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+class Installed:
+    """An environment with the wheel in it, and an empty folder to work in."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self.python = python
+        self.folder = folder
+        own = ("MAKER_", "PYTHON", "PYTEST_", "RAY_", "VIRTUAL_ENV")
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run the environment's Python with these words; return what it prints."""
+        done = subprocess.run(
+            [self.python, *words], cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def script(self, *words: str, code: int = 0) -> str:
+        """Run the console script ``maker``."""
+        return self.run(str(self.python.parent / "maker"), *words, code=code)
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with its dependencies into a new environment; return the environment's Python."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    done = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return python
+
+
+@pytest.fixture
+def installed(environment: Path, tmp_path: Path) -> Installed:
+    """Return the environment with an empty folder to work in."""
+    return Installed(environment, tmp_path)
+
+
+def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
+    """Three typed packages with their migrations, licence and entry points; no tests, examples or model weights."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    migrations = {f"maker/store/migrations/{name}" for name in ("env.py", "versions/0001_first_schema.py")}
+    assert migrations <= names
+    tops = {name.split("/", 1)[0] for name in names}
+    (info,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops == {*PACKAGES, info}
+    assert any(name.startswith(info) and name.endswith("LICENSE") for name in names)
+    sources = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert sources <= names
+
+
+def test_it_is_the_installed_one(installed: Installed) -> None:
+    """Nothing of the repository is on the path: all three packages come from the environment."""
+    text = f"import json, {', '.join(PACKAGES)}; print(json.dumps([m.__file__ for m in ({', '.join(PACKAGES)})]))"
+    files = json.loads(installed.run("-c", text))
+    assert all(Path(file).is_relative_to(installed.python.parents[1]) for file in files), files
+
+
+def test_importing_maker_loads_nothing_heavy(installed: Installed) -> None:
+    """`import maker`, and all of its public names, load neither ray, vllm nor torch."""
+    text = """
+import sys
+import maker
+assert not {"ray", "vllm", "torch", "sqlalchemy"} & set(sys.modules)
+for name in maker.__all__:
+    getattr(maker, name)
+assert not {"ray", "vllm", "torch", "transformers"} & set(sys.modules)
+print(maker.__version__)
+"""
+    assert installed.run("-c", text) == installed.script("--version")
+
+
+def test_plugins_are_found(installed: Installed) -> None:
+    """The wheel's entry points are found, each in the environment."""
+    found = [json.loads(line) for line in installed.script("plugins", "--json").splitlines()]
+    assert {plugin["name"] for plugin in found} >= {"hanoi", "first-to-ahead-by-k", "first-to-k", "majority"}
+    assert all(Path(plugin["file"]).is_relative_to(installed.python.parents[1]) for plugin in found)
+
+
+def test_a_run_from_anywhere(installed: Installed) -> None:
+    """A job is run, broken off, resumed and verified in a folder that knows nothing of the repository."""
+    (installed.folder / "job.toml").write_text(JOB)
+    assert "is done" in installed.script("run", "job.toml")
+    installed.script("verify", "last")
+    assert "is paused" in installed.script("run", "job.toml", "--limit-steps", "9", code=1)
+    installed.run("-m", "maker", "resume", "last")
+    installed.script("verify", "last")
+
+
+def test_a_run_under_ray(installed: Installed) -> None:
+    """Ray's workers find all three packages."""
+    (installed.folder / "job.toml").write_text(JOB)
+    assert "is done" in installed.script("run", "job.toml", "swarm.kind=ray")
+    installed.script("verify", "last")
+
+
+@pytest.mark.parametrize("package", ["voters", "decomposers"])
+def test_a_folder_that_shadows_a_package_is_told(installed: Installed, package: str) -> None:
+    """A folder beside a script that takes the place of a package of ours: the error says which file won."""
+    stray = installed.folder / package
+    stray.mkdir()
+    (stray / "__init__.py").write_text("")
+    (installed.folder / "job.toml").write_text(JOB)
+    (installed.folder / "script.py").write_text("import maker.cli\nmaker.cli.main()\n")
+    printed = installed.run("script.py", "run", "job.toml", code=2)
+    assert str(stray / "__init__.py") in printed
+    assert "rename the folder" in printed
+    assert not (installed.folder / "maker.db").exists()
+
+
+def test_a_folder_without_init_does_not_shadow(installed: Installed) -> None:
+    """A folder that is no package does not take our package's place."""
+    (installed.folder / "voters").mkdir()
+    (installed.folder / "job.toml").write_text(JOB)
+    (installed.folder / "script.py").write_text("import maker.cli\nmaker.cli.main()\n")
+    assert "is done" in installed.run("script.py", "run", "job.toml")
