@@ -1,10 +1,13 @@
 """Measure the Hanoi micro-agent exactly: ``python check.py model --temperatures 1.0``.
 
-Nothing is sampled from the model. For each state the probability of the right answer and
-of each legal wrong one is read off the logits; everything else it might say is illegal or
-malformed, and a red flag. Every state is checked of a run of up to 12 disks; of a longer one
-a stratified sample, in which no disk's moves are too rare to be seen, and every state with
-tall towers.
+On the optimal path nothing is sampled from the model. For each state the probability of the
+right answer and of each legal wrong one is read off the logits; everything else it might say
+is illegal or malformed, and a red flag. Every state is checked of a run of up to 12 disks; of
+a longer one a stratified sample, in which no disk's moves are too rare to be seen, and every
+state with tall towers.
+
+Off the path there is no list of states to read, so whole runs without voting are sampled: how
+far they wander, and whether one ever gets stuck where the model has nothing legal to say.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from data import Example, example_at, move_at, step_moving
+from data import Example, example_at, example_of, legal_moves, move_at, state_at, step_moving
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -33,6 +36,9 @@ MARGINS = (1, 2, 3, 4)
 CANDIDATES = 3
 EVERY_STATE_UP_TO = 12
 TALL_CHANGES = 4
+# A run gives a step up, and stands still, after this many flagged samples in a row.
+PATIENCE = 100
+ANSWER_TOKENS = 8
 COLUMNS = (
     *("disks", "T", "greedy right", "error before flags", "same, unweighted", "flagged"),
     *("error after flags", "worst state"),
@@ -41,7 +47,7 @@ COLUMNS = (
 )
 
 
-class State(NamedTuple):
+class PathState(NamedTuple):
     """One on-path state and the steps of a whole run that it stands for, perhaps none."""
 
     disks: int
@@ -98,12 +104,44 @@ class Row:
     disputed_steps: float
 
 
-def every_state(disks: int) -> list[State]:
+@dataclass(slots=True)
+class Wandering:
+    """What became of sampled runs without voting, from their first wrong move on.
+
+    ``samples`` counts all answers drawn after a run's first wrong move, ``illegal`` those of
+    them that are no legal move, ``wrong`` the legal ones that are not the strategy's.
+    ``most_draws`` is the largest number of samples that any step took, ``stuck`` the runs that
+    a step of ``PATIENCE`` samples stopped, ``solved`` those that ended with the tower on C.
+    """
+
+    disks: int
+    temperature: float
+    runs: int
+    left_path: int = 0
+    stuck: int = 0
+    solved: int = 0
+    samples: int = 0
+    illegal: int = 0
+    wrong: int = 0
+    most_draws: int = 0
+
+    def text(self) -> str:
+        """Return the figures as one line."""
+        return (
+            f"{self.runs} runs of {self.disks} disks without voting, T={self.temperature:g}: {self.left_path} left the "
+            f"path, {self.stuck} got stuck, {self.solved} ended on the goal; off the path {self.illegal} of "
+            f"{self.samples} samples illegal ({self.illegal / max(self.samples, 1):.2e}), {self.wrong} legal and wrong "
+            f"({self.wrong / max(self.samples - self.illegal, 1):.2e} of the legal); at most {self.most_draws} samples "
+            "for one step"
+        )
+
+
+def every_state(disks: int) -> list[PathState]:
     """Return all states of a run, each standing for itself."""
-    return [State(disks, step, 1.0) for step in range((1 << disks) - 1)]
+    return [PathState(disks, step, 1.0) for step in range((1 << disks) - 1)]
 
 
-def sampled_states(disks: int, cap: int, seed: int) -> list[State]:
+def sampled_states(disks: int, cap: int, seed: int) -> list[PathState]:
     """Return at most ``cap`` states of each stratum, chosen by ``seed``.
 
     The strata are disk d's moves and, apart from them, the moves of disk 1 that come right
@@ -111,13 +149,13 @@ def sampled_states(disks: int, cap: int, seed: int) -> list[State]:
     over the number drawn from it.
     """
     rng = random.Random(seed)
-    states = [State(disks, 0, 1.0)]
+    states = [PathState(disks, 0, 1.0)]
     for disk in range(2, disks + 1):
         size = 1 << (disks - disk)
         for offset in (0, 1):
             turns = rng.sample(range(size), min(cap, size))
             meant = size / len(turns)
-            states += [State(disks, step_moving(disk, t) + offset, meant) for t in turns]
+            states += [PathState(disks, step_moving(disk, t) + offset, meant) for t in turns]
     return states
 
 
@@ -136,13 +174,13 @@ def tall_steps(disks: int) -> set[int]:
     return steps - {(1 << disks) - 1}
 
 
-def states_to_check(disks: int, cap: int, seed: int) -> list[State]:
+def states_to_check(disks: int, cap: int, seed: int) -> list[PathState]:
     """Return all states of a short run; of a long one a sample, and all with tall towers."""
     if disks <= EVERY_STATE_UP_TO:
         return every_state(disks)
     states = sampled_states(disks, cap, seed)
     extra = tall_steps(disks) - {state.step for state in states}
-    return states + [State(disks, step, 0.0) for step in sorted(extra)]
+    return states + [PathState(disks, step, 0.0) for step in sorted(extra)]
 
 
 def candidates(examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list[Candidate]:
@@ -193,7 +231,7 @@ def greedy_right(reading: Reading) -> torch.Tensor:
     return ((reading.logits[:, 0].argmax(-1) == tokens) | (tokens < 0)).all(-1)
 
 
-def figures(states: list[State], reading: Reading, temperature: float) -> Row:
+def figures(states: list[PathState], reading: Reading, temperature: float) -> Row:
     """Return the figures of one tower size at one temperature.
 
     The chance that margin k decides a state wrongly is ``r**k / (1 + r**k)`` with r = all
@@ -247,19 +285,100 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Parse the command line, check both sizes, print the table and write the JSON."""
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], temperature: float
+) -> list[str]:
+    """Return one sampled answer to each prompt; advances torch's random state."""
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    settings = {"max_new_tokens": ANSWER_TOKENS, "do_sample": True, "temperature": temperature, "top_k": 0}
+    with torch.inference_mode():
+        tokens = model.generate(**inputs, **settings)
+    return tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+class Runs:
+    """Sampled runs without voting, all at the same step: the first legal answer is the move."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, found: Wandering) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._found = found
+        self._states = [state_at(found.disks, 0)] * found.runs
+        self._going = list(range(found.runs))
+        self._wrong: set[int] = set()
+
+    def step(self) -> None:
+        """Move each run that is still going, drawing again what is not legal; tallies it all."""
+        waiting = self._going
+        for draws in range(1, PATIENCE + 1):
+            examples = [example_of(self._states[run]) for run in waiting]
+            prompts = [example.prompt for example in examples]
+            answers = sample(self._model, self._tokenizer, prompts, self._found.temperature)
+            self._found.most_draws = max(self._found.most_draws, draws)
+            waiting = [
+                run
+                for run, example, answer in zip(waiting, examples, answers, strict=True)
+                if not self._move(run, example, answer)
+            ]
+            if not waiting:
+                return
+        self._going = [run for run in self._going if run not in waiting]
+
+    def _move(self, run: int, example: Example, answer: str) -> bool:
+        """Apply a run's answer if it is legal, and return whether it is; tallies it."""
+        legal = answer == example.answer or answer in example.rivals
+        if run in self._wrong:
+            self._found.samples += 1
+            self._found.illegal += not legal
+            self._found.wrong += answer in example.rivals
+        if answer in example.rivals:
+            self._wrong.add(run)
+        if legal:
+            moves = {move.text(): move for move in legal_moves(self._states[run].pegs)}
+            self._states[run] = self._states[run].after(moves[answer])
+        return legal
+
+    def finish(self) -> None:
+        """Tally how the runs ended."""
+        self._found.left_path = len(self._wrong)
+        self._found.stuck = self._found.runs - len(self._going)
+        self._found.solved = sum(set(self._states[run].pegs) == {2} for run in self._going)
+
+
+def wander(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, disks: int, temperature: float, runs: int
+) -> Wandering:
+    """Sample whole runs without voting; advances torch's random state."""
+    found = Wandering(disks, temperature, runs)
+    sampled = Runs(model, tokenizer, found)
+    for _ in range((1 << disks) - 1):
+        sampled.step()
+    sampled.finish()
+    return found
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.7, 1.0, 1.4])
     parser.add_argument("--disks", type=int, nargs="+", default=[10, 20])
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--cap", type=int, default=256, help="most states of one stratum")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of states")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of states and of the sampled runs")
     parser.add_argument("--batch", type=int, default=512, help="sequences at a time")
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+    parser.add_argument("--runs", type=int, default=200, help="sampled runs without voting; 0 for none")
+    parser.add_argument("--run-disks", type=int, default=10, help="disks of the sampled runs")
+    parser.add_argument("--run-temperature", type=float, default=1.0, help="temperature of the sampled runs")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check both sizes on the path and sampled runs off it; print the figures and write the JSON."""
+    options = parse_options()
     torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
     # "auto" is the dtype that was saved, and so the one that is served.
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model)
@@ -273,8 +392,13 @@ def main() -> None:
         reading = read(model, candidates(examples, tokenizer), size=options.batch)
         rows += [figures(states, reading, t) for t in options.temperatures]
     print(table(rows))
+    found = {"rows": [asdict(row) for row in rows]}
+    if options.runs:
+        wandering = wander(model, tokenizer, options.run_disks, options.run_temperature, options.runs)
+        print(wandering.text())
+        found["wandering"] = asdict(wandering)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

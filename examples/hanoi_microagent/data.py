@@ -3,7 +3,8 @@
 A tower of ``disks`` disks starts on peg A and is carried to peg C in
 ``2**disks - 1`` moves. Steps count from 0, disks from 1 (the smallest), and a
 run's state before any step is computed from the step's number alone, so that
-examples can be drawn from a million-step run without replaying it.
+examples can be drawn from a million-step run without replaying it. A share of the examples
+lies off that path, where a wrong move leads, with what the strategy does there.
 
 Text form, for step 1 of a run of 3 disks::
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterator
 
 PEGS = "ABC"
 ALPHABET = "0123456789ABC+- ="
@@ -29,6 +31,16 @@ FIRST_STEP_SHARE = 0.01
 # The two sizes that the model is meant for, in share of all examples; the rest
 # is spread evenly over every size.
 SIZE_SHARE = {10: 0.2, 20: 0.3}
+
+OFF_PATH_SHARE = 0.25
+# The same for examples off the path, where a run of 10 disks without voting spends most of
+# its steps, and one of 20 disks is seldom let go on for long.
+OFF_PATH_SIZE_SHARE = {10: 0.4, 20: 0.2}
+WALK_SHARE = 0.65
+WALK_STEPS = 1000
+WALK_SLIP = 0.01
+# Few, so that neighbours of one walk do not fill a batch.
+EXAMPLES_OF_A_WALK = 4
 
 
 class Move(NamedTuple):
@@ -41,6 +53,17 @@ class Move(NamedTuple):
     def text(self) -> str:
         """Return the move as an answer, e.g. ``12BA``."""
         return f"{self.disk}{PEGS[self.source]}{PEGS[self.target]}"
+
+
+class State(NamedTuple):
+    """What a step is decided from: each disk's peg, disk 1 first, and the previous move."""
+
+    pegs: tuple[int, ...]
+    previous: Move | None
+
+    def after(self, move: Move) -> State:
+        """Return the state that a legal move leads to."""
+        return State((*self.pegs[: move.disk - 1], move.target, *self.pegs[move.disk :]), move)
 
 
 class Example(NamedTuple):
@@ -98,6 +121,34 @@ def legal_moves(pegs: tuple[int, ...]) -> list[Move]:
     ]
 
 
+def strategic_move(state: State) -> Move:
+    """Return the strategy's move of any state; on the optimal path it is the right move.
+
+    Disk 1 in its cycle and the only other legal move take turns. Off the path there may be
+    no other legal move, with all disks on one peg; then disk 1 moves again.
+    """
+    if state.previous is not None and state.previous.disk == 1:
+        for move in legal_moves(state.pegs):
+            if move.disk != 1:
+                return move
+    source = state.pegs[0]
+    return Move(1, source, (source + turn(len(state.pegs), 1)) % 3)
+
+
+def state_at(disks: int, step: int) -> State:
+    """Return the state of the optimal path before ``step``."""
+    return State(pegs_before(disks, step), move_at(disks, step - 1) if step else None)
+
+
+def example_of(state: State) -> Example:
+    """Return the example of a state, on the optimal path or off it."""
+    answer = strategic_move(state)
+    rivals = tuple(sorted(move.text() for move in legal_moves(state.pegs) if move != answer))
+    sign = "+" if turn(len(state.pegs), 1) > 0 else "-"
+    previous = state.previous.text() if state.previous else "0"
+    return Example(f"{sign}{previous} {''.join(PEGS[peg] for peg in state.pegs)}=", answer.text(), rivals)
+
+
 def example_at(disks: int, step: int) -> Example:
     """Return the example of one step of the optimal path.
 
@@ -106,13 +157,7 @@ def example_at(disks: int, step: int) -> Example:
     """
     if not 0 <= step < (1 << disks) - 1:
         raise ValueError(f"{disks} disks have no step {step}: the last is {(1 << disks) - 2}")
-    pegs = pegs_before(disks, step)
-    sign = "+" if turn(disks, 1) > 0 else "-"
-    previous = move_at(disks, step - 1).text() if step else "0"
-    answer = move_at(disks, step)
-    rivals = tuple(sorted(m.text() for m in legal_moves(pegs) if m != answer))
-    prompt = f"{sign}{previous} {''.join(PEGS[peg] for peg in pegs)}="
-    return Example(prompt, answer.text(), rivals)
+    return example_of(state_at(disks, step))
 
 
 def step_moving(disk: int, earlier: int) -> int:
@@ -137,19 +182,81 @@ def draw_earlier(rng: random.Random, bits: int) -> int:
     return earlier
 
 
-def draw(rng: random.Random) -> Example:
-    """Draw one training example; advances ``rng``.
+def draw_size(rng: random.Random, shares: dict[int, float]) -> int:
+    """Draw a number of disks: by ``shares``, and what they leave evenly over every size; advances ``rng``."""
+    sizes = range(1, MAX_DISKS + 1)
+    rest = (1.0 - sum(shares.values())) / MAX_DISKS
+    return rng.choices(sizes, [rest + shares.get(size, 0.0) for size in sizes])[0]
+
+
+def draw_step(rng: random.Random, disks: int) -> int:
+    """Draw a step of the optimal path; advances ``rng``.
 
     Even over the disk that moves, or (half of the time) over the disk that moved in the
     step before: drawn evenly over the steps instead, the large disks' moves, and the moves
     of disk 1 that follow them, are so rare that the model stays wrong there.
     """
-    sizes = range(1, MAX_DISKS + 1)
-    rest = (1.0 - sum(SIZE_SHARE.values())) / MAX_DISKS
-    disks = rng.choices(sizes, [rest + SIZE_SHARE.get(size, 0.0) for size in sizes])[0]
     if rng.random() < FIRST_STEP_SHARE:
-        return example_at(disks, 0)
+        return 0
     disk = rng.randint(1, disks)
     step = step_moving(disk, draw_earlier(rng, disks - disk))
     follow = disk > 1 and rng.random() < 0.5
-    return example_at(disks, step + 1 if follow else step)
+    return step + 1 if follow else step
+
+
+def wrong_move(rng: random.Random, state: State) -> Move:
+    """Draw a legal move that is not the strategy's; advances ``rng``."""
+    right = strategic_move(state)
+    return rng.choice([move for move in legal_moves(state.pegs) if move != right])
+
+
+def draw_walk(rng: random.Random) -> list[State]:
+    """Draw states that a run passes through after a wrong move, in random order; advances ``rng``.
+
+    The run leaves the path at a random step, perhaps errs again at once, and then goes on by
+    the strategy, with slips, for 1 to ``WALK_STEPS`` steps. Their number is drawn evenly in its
+    logarithm: states soon after an error look unlike those long after it.
+    """
+    disks = draw_size(rng, OFF_PATH_SIZE_SHARE)
+    step = rng.randrange((1 << disks) - 1) if rng.random() < 0.5 else draw_step(rng, disks)
+    state = state_at(disks, step)
+    state = state.after(wrong_move(rng, state))
+    while rng.random() < 0.2:
+        state = state.after(wrong_move(rng, state))
+    seen = [state]
+    for _ in range(int(WALK_STEPS ** rng.random())):
+        move = wrong_move(rng, state) if rng.random() < WALK_SLIP else strategic_move(state)
+        state = state.after(move)
+        seen.append(state)
+    return rng.sample(seen, min(EXAMPLES_OF_A_WALK, len(seen)))
+
+
+def draw_anywhere(rng: random.Random) -> State:
+    """Draw any pegs at all, with a move that may just have been made; advances ``rng``.
+
+    Disks share a peg with the next smaller one at a rate that is itself drawn (a third is
+    even over all states), so that tall towers are common.
+    """
+    disks = draw_size(rng, OFF_PATH_SIZE_SHARE)
+    stay = 1 / 3 if rng.random() < 0.5 else rng.random()
+    pegs = [rng.randrange(3)]
+    while len(pegs) < disks:
+        pegs.append(pegs[-1] if rng.random() < stay else (pegs[-1] + rng.randint(1, 2)) % 3)
+    # Undoing a move is legal, so each legal move is the reverse of one that led here. Disk 1
+    # has two of the three.
+    disk, target, source = rng.choice(legal_moves(tuple(pegs)))
+    return State(tuple(pegs), Move(disk, source, target))
+
+
+def draw_forever(rng: random.Random) -> Iterator[Example]:
+    """Draw training examples without end; each advances ``rng``."""
+    walk: list[State] = []
+    while True:
+        if rng.random() >= OFF_PATH_SHARE:
+            disks = draw_size(rng, SIZE_SHARE)
+            yield example_at(disks, draw_step(rng, disks))
+        elif rng.random() >= WALK_SHARE:
+            yield example_of(draw_anywhere(rng))
+        else:
+            walk = walk or draw_walk(rng)
+            yield example_of(walk.pop())

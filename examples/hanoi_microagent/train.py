@@ -15,11 +15,12 @@ import math
 import random
 import shutil
 import time
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from data import ALPHABET, Example, draw
+from data import ALPHABET, Example, draw_forever
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
@@ -79,15 +80,14 @@ def next_weights(answers: list[tuple[list[int], float]], prefix: list[int]) -> l
     return [weight / total for weight in weights]
 
 
-def make_batch(rng: random.Random, size: int, *, slip: float) -> Batch:
-    """Draw ``size`` examples; advances ``rng``.
+def make_batch(rng: random.Random, examples: list[Example], *, slip: float) -> Batch:
+    """Return examples with their targets; advances ``rng``.
 
     Some examples continue with a rival, so that the model also learns to finish one; the
     wanted distributions are the exact ones after whatever prefix is shown.
     """
     sequences, rows, columns, targets = [], [], [], []
-    for row in range(size):
-        example = draw(rng)
+    for row, example in enumerate(examples):
         answers = wanted(example, slip)
         path = rng.choice(answers[1:] if rng.random() < RIVAL_SHARE else answers[:1])[0]
         prompt = encode(example.prompt)
@@ -152,12 +152,13 @@ def rate_at(step: int, steps: int, peak: float) -> float:
 def train(model: LlamaForCausalLM, options: argparse.Namespace) -> None:
     """Train ``model`` in place for ``options.steps`` batches."""
     rng = random.Random(options.seed)
+    examples = draw_forever(rng)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     started = time.monotonic()
     for step in range(options.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, options.steps, options.rate)
-        batch = make_batch(rng, options.batch, slip=options.slip)
+        batch = make_batch(rng, list(islice(examples, options.batch)), slip=options.slip)
         hidden = model.model(input_ids=batch.tokens).last_hidden_state
         logits = model.lm_head(hidden[batch.rows, batch.columns])
         hard = divergence(logits, batch.targets, 1.0)
@@ -204,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("model"), help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--slip", type=float, default=SLIP, help="wanted share of wrong answers")

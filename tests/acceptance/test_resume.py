@@ -201,12 +201,13 @@ def test_kills_while_the_database_is_made_lose_nothing(maker: Commands) -> None:
     draw = random.Random(SEED)
     print(f"seed of the moments: {SEED}")
     unmade = 0
-    for _ in range(8):
+    # The first moment is the first sign of the file, so that one kill at least comes before the run is in it.
+    for moment in (0.0, *(draw.uniform(0, 0.15) for _ in range(7))):
         maker.forget()
         process = maker.start("run", job_file.name)
         while not maker.database.exists():
             assert process.poll() is None, maker.output()
-        time.sleep(draw.uniform(0, 0.15))
+        time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         at = maker.standing()
