@@ -16,13 +16,15 @@ from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepsDecided
-from maker.job import TABLES, Job, difference, resolve, stored_job
+from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, complete, read_job_file
 from maker.logs import logger
 from maker.models.door import Model
-from maker.models.settings import OpenAISettings, VllmSettings, open_model
+from maker.models.opening import open_model
+from maker.models.settings import OpenAISettings, VllmSettings
 from maker.owned import own
 from maker.reading import RunReport, report, store_url
+from maker.settings import TABLES
 from maker.store.database import Database, open_database
 from maker.store.journal import Entry, Journal
 from maker.store.lease import Lease

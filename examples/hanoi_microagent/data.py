@@ -234,8 +234,8 @@ def draw_walk(rng: random.Random) -> list[State]:
 def draw_anywhere(rng: random.Random) -> State:
     """Draw any pegs at all, with a move that may just have been made; advances ``rng``.
 
-    Disks share a peg with the next smaller one at a rate that is itself drawn (a third is
-    even over all states), so that tall towers are common.
+    Disks share a peg with the next smaller one at a rate that is drawn too, so that tall
+    towers are common; half of the time it is 1/3, which makes all states equally likely.
     """
     disks = draw_size(rng, OFF_PATH_SIZE_SHARE)
     stay = 1 / 3 if rng.random() < 0.5 else rng.random()

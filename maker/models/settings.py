@@ -1,4 +1,4 @@
-"""The ``[model]`` table of a job, one class a kind, and the only place that opens a model."""
+"""The ``[model]`` table of a job, one class a kind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from maker.models.door import Model
-from maker.types import Oracle
 
 
 class _Settings(BaseModel):
@@ -128,18 +125,3 @@ MODEL_KINDS: dict[str, type[BaseModel]] = {
     "vllm": VllmSettings,
     "openai": OpenAISettings,
 }
-
-
-def open_model(settings: SimulatedSettings | VllmSettings | OpenAISettings, oracle: Oracle | None) -> Model:
-    """Open the model that the settings describe. Raises `ModelUnusable`; may take half a minute."""
-    if isinstance(settings, SimulatedSettings):
-        from maker.models.simulated import SimulatedModel
-
-        return SimulatedModel(settings, oracle)
-    if isinstance(settings, VllmSettings):
-        from maker.models.vllm import VllmModel
-
-        return VllmModel(settings)
-    from maker.models.openai import OpenAIModel
-
-    return OpenAIModel(settings)

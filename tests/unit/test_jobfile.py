@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from maker.errors import JobError
-from maker.job import TABLES
 from maker.jobfile import Raw, read_job_file
+from maker.settings import TABLES
 
 VLLM = """\
 # a job

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from maker.errors import ModelUnusable
-from maker.models.settings import SimulatedSettings, open_model
+from maker.models.opening import open_model
+from maker.models.settings import SimulatedSettings
 from maker.models.simulated import MALFORMED, SimulatedModel
 from maker.types import Finished, Request, Sample, Truth
 

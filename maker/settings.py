@@ -1,0 +1,80 @@
+"""The tables of a job file, each a frozen model; ``[task]`` belongs to the decomposer, ``[model]`` to its kind."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from maker.engine.budget import Limits
+from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
+from maker.models.settings import ModelSettings
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSettings(_Table):
+    """The ``[run]`` table. ``on_change`` says what a resume does when the task's code has changed: it refuses."""
+
+    seed: int = 0
+    name: str = ""
+    on_change: Literal["refuse"] = "refuse"
+
+
+class VoteSettings(_Table):
+    """The ``[vote]`` table; what it does not name here goes to the voter.
+
+    ``max_votes`` is the most samples, flagged ones included, that one step may take.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    voter: str = DEFAULT_VOTER
+    max_votes: int = Field(default=100, ge=1, le=100_000)
+
+
+class SwarmSettings(_Table):
+    """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
+
+    ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray; without ``gpus``, a vLLM worker
+    reserves one where there is any.
+    """
+
+    kind: Literal["local", "ray"] | None = None
+    replicas: Literal[1] = 1
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
+
+
+class StoreSettings(_Table):
+    """The ``[store]`` table. ``samples`` says of which steps the raw samples are kept."""
+
+    url: str = DEFAULT_STORE
+    durability: Literal["group"] = "group"
+    samples: Literal["none", "disputed", "all"] = "disputed"
+
+
+class LimitSettings(_Table):
+    """The ``[limits]`` table: of a whole run, all its resumes together."""
+
+    max_calls: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0)
+    max_wall_s: float | None = Field(default=None, gt=0)
+
+    def limits(self) -> Limits:
+        """Return the limits as the engine takes them."""
+        return Limits(**self.model_dump())
+
+
+TABLES: dict[str, Any] = {
+    "run": RunSettings,
+    "task": dict,
+    "model": ModelSettings,
+    "vote": VoteSettings,
+    "swarm": SwarmSettings,
+    "store": StoreSettings,
+    "limits": LimitSettings,
+}
