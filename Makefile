@@ -18,25 +18,25 @@ DISKS ?= 10
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: .venv/.run ## Solve the Towers of Hanoi with a real model, and check every move
+demo: .venv/.run
 	$(BIN)/maker run examples/hanoi.toml task.disks=$(DISKS)
 	$(BIN)/maker show last
 	$(BIN)/maker verify last
 	$(BIN)/maker steps last --json | $(BIN)/python examples/check_hanoi.py $(DISKS)
 
-test: .venv/.dev ## Every test there is
+test: .venv/.dev
 	$(BIN)/python -m pytest
 
-check: .venv/.dev ## Lint, types, import contracts
+check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev ## Ratios against yardsticks measured in the same run
+bench: .venv/.dev
 	$(BIN)/python benchmarks/chain_latency.py
 
-microagent: .venv/.run ## Train the microagent again, and check it exactly
+microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
 	$(BIN)/python examples/hanoi_microagent/check.py examples/hanoi_microagent/model
 
