@@ -43,7 +43,8 @@ class RunHandle:
         Events wait in memory until they are read: read them, or do not ask for them.
         """
         with self._hub.subscribe() as queue:
-            while not self._task.done() and (event := await queue.get()) is not None:
+            over = self._task.done()
+            while not over and (event := await queue.get()) is not None:
                 if not isinstance(event, RunEnded):
                     yield event
         report = await self.result()
@@ -68,7 +69,7 @@ class Engine:
         self._store = store
         self._threads = ThreadPoolExecutor(max_runs, thread_name_prefix="maker-run")
         self._handles: list[RunHandle] = []
-        self._stops: list[threading.Event] = []
+        self._stops: set[threading.Event] = set()
 
     async def start(
         self, job: api.JobLike, overrides: Iterable[str] = (), *, limit_steps: int | None = None
@@ -108,7 +109,8 @@ class Engine:
         hub, stop = _Hub(loop), threading.Event()
         task = loop.run_in_executor(self._threads, partial(work, on_event=hub.publish, stop=stop))
         task.add_done_callback(hub.close)
-        self._stops.append(stop)
+        self._stops.add(stop)
+        task.add_done_callback(lambda _: self._stops.discard(stop))
         try:
             with hub.subscribe() as queue:
                 first = await queue.get()

@@ -46,6 +46,23 @@ def test_events_tell_every_committed_step_once(hanoi: Job, store: str) -> None:
     assert last.status == "done"
 
 
+def test_a_slow_listener_misses_nothing(hanoi: Job, store: str) -> None:
+    """Events that wait when the run is over are still told."""
+
+    async def work() -> list[int]:
+        heard = []
+        async with maker.Engine(store=store) as engine:
+            run = await engine.start(hanoi(5, model=SLOW, vote={"k": 8}))
+            async for event in run.events():
+                if isinstance(event, StepsDecided):
+                    heard += [record.step for record in event.records()]
+                    await asyncio.sleep(0.3)
+        return heard
+
+    heard = asyncio.run(work())
+    assert heard == list(range(heard[0], 31))
+
+
 def test_a_late_listener_hears_of_the_end(hanoi: Job, store: str) -> None:
     """Events of a run that is over are its end alone."""
 
