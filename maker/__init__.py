@@ -1,4 +1,4 @@
-"""maker executes tasks of up to millions of dependent language-model steps without an error.
+"""maker executes tasks of many dependent language-model steps by voting on every one of them.
 
 ``maker.run("job.toml")`` is the whole of it for a script; `Engine` is for services. Importing this package loads
 neither ray nor vllm nor torch; a run that needs them does.

@@ -29,7 +29,7 @@ from maker.store.database import shown_url
 app = typer.Typer(
     name="maker",
     cls=ToldGroup,
-    help="Execute tasks of many dependent language-model steps without an error.",
+    help="Execute tasks of many dependent language-model steps by voting on every one of them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
