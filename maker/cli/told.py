@@ -8,9 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from maker.cli.signals import INTERRUPTED, interrupt, leave, on_signals
 from maker.errors import MakerError
-
-INTERRUPTED = 130
 
 
 class ToldGroup(TyperGroup):
@@ -18,6 +17,7 @@ class ToldGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
+        on_signals(interrupt)
         try:
             return super().invoke(ctx)
         except MakerError as error:
@@ -26,3 +26,5 @@ class ToldGroup(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+        finally:
+            on_signals(leave)
