@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -17,7 +18,7 @@ from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepsDecided
 from maker.job import Job, difference, resolve, stored_job
-from maker.jobfile import Raw, complete, read_job_file
+from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
@@ -28,7 +29,7 @@ from maker.settings import TABLES
 from maker.store.database import Database, open_database
 from maker.store.journal import Entry, Journal
 from maker.store.lease import Lease
-from maker.store.runs import OVER, NewRun, RunRow, create_run, find_run, root_chain, take_over
+from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, root_chain, take_over
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
@@ -66,9 +67,11 @@ def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:
         return job
     if isinstance(job, Mapping):
         raw = Raw(job, base=Path.cwd(), shown="the job")
-        raw.take_overrides(words)
-        return resolve(raw)
-    return resolve(complete(read_job_file(Path(job)), words, TABLES))
+    else:
+        raw = read_job_file(Path(job))
+        raw.take_environment(os.environ, TABLES)
+    raw.take_overrides(words)
+    return resolve(raw)
 
 
 def run(
@@ -132,8 +135,7 @@ def resume(
     """
     database = open_database(store_url(store), create=False)
     row = find_run(database, run_id)
-    if row.status in OVER:
-        raise RunNotResumable(f"run {row.run_id} is {row.status}: there is nothing to resume", fix="start a new run")
+    refuse_over(row.run_id, row.status)
     job = stored_job(row.settings, row.run_id, overrides)
     if changed := difference(row.fingerprint, job.fingerprint()):
         raise RunNotResumable(

@@ -21,7 +21,6 @@ from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, SwarmSettings, VoteSettings
 from maker.types import Prices, Step
 
-MILLION = 1e6
 SECRETIVE = ("url", "key_env")
 
 
@@ -56,7 +55,7 @@ class Job:
         """What a token costs, 0 where no price is given."""
         if not isinstance(self.model, OpenAISettings):
             return Prices()
-        return Prices((self.model.prompt_price or 0) / MILLION, (self.model.completion_price or 0) / MILLION)
+        return Prices.per_million(self.model.prompt_price, self.model.completion_price) or Prices()
 
     def first_state(self) -> str:
         """Return the root chain's first state as the task writes it. Raises `TaskFailed`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -68,11 +67,6 @@ class Raw:
         # Selectors first, whatever the order of the words: they empty their table.
         for table, key, value in sorted(settings, key=lambda setting: SELECTORS.get(setting[0]) != setting[1]):
             self._set(table, key, value, "command line")
-
-    def put(self, name: str, value: Any, origin: str) -> None:
-        """Set one ``table.key``."""
-        table, _, key = name.partition(".")
-        self._set(table, key, value, origin)
 
     def table(self, name: str) -> dict[str, Any]:
         """Return a table, empty where nobody wrote it."""
@@ -149,13 +143,6 @@ def read_job_file(path: Path) -> Raw:
         raise JobError(
             f"{path}: {error}", fix='a job file is TOML; strings need quotation marks: decomposer = "hanoi"'
         ) from error
-
-
-def complete(raw: Raw, overrides: Iterable[str], tables: Iterable[str]) -> Raw:
-    """Add the environment and the overrides to a file's settings; returns the same object."""
-    raw.take_environment(os.environ, tables)
-    raw.take_overrides(overrides)
-    return raw
 
 
 def _override(word: str) -> tuple[str, str, Any]:

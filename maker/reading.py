@@ -11,7 +11,7 @@ from maker.engine.verify import Verified
 from maker.engine.verify import verify as verify_log
 from maker.errors import BadInput
 from maker.events import StepRecord, step_record
-from maker.job import MILLION, difference, stored_job
+from maker.job import difference, stored_job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_samples, read_steps
@@ -109,9 +109,8 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
 def report(row: RunRow) -> RunReport:
     """Return a run's row as a report."""
     usage, model = row.usage, row.settings["model"]
-    prompt, completion = model.get("prompt_price"), model.get("completion_price")
-    priced = prompt is not None and completion is not None
-    cost = Prices(prompt / MILLION, completion / MILLION).of(*usage[1:3]) if priced else None
+    prices = Prices.per_million(model.get("prompt_price"), model.get("completion_price"))
+    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
     return RunReport(
         run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=row.votes,
         red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,

@@ -259,6 +259,13 @@ class Prices(NamedTuple):
     prompt: float = 0.0
     completion: float = 0.0
 
+    @classmethod
+    def per_million(cls, prompt: float | None, completion: float | None) -> Prices | None:
+        """Return the prices of a million tokens each as prices of one, None where either is not known."""
+        if prompt is None or completion is None:
+            return None
+        return cls(prompt / 1e6, completion / 1e6)
+
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return what these tokens cost."""
         return prompt_tokens * self.prompt + completion_tokens * self.completion

@@ -14,13 +14,14 @@ from rich.table import Table
 from maker.engine.verify import Verified
 from maker.errors import PluginError
 from maker.events import StepRecord
-from maker.job import MILLION, Job
+from maker.job import Job
 from maker.models.settings import OpenAISettings
 from maker.planning import CHARACTERS_PER_TOKEN, Estimate
 from maker.reading import RunReport
 from maker.registry import Plugin
 from maker.store.database import shown_url
 from maker.store.log import SampleRow
+from maker.types import Prices
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000
@@ -31,9 +32,7 @@ def print_summary(report: RunReport, where: str) -> None:
     """Print what a run came to: status, reason, counts, digest, and what to do next in its store."""
     print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
     print(f"  {_counts(report)}")
-    print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
-    if report.result is not None:
-        print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
+    _print_outcome(report)
     if report.status == "paused":
         print(f"  `maker resume {report.run_id}{where}` goes on")
     else:
@@ -57,9 +56,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
         print(f"  up to {report.reserved_calls:,} calls more were under way when a process stopped, and count as spent")
-    print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
-    if report.result is not None:
-        print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
+    _print_outcome(report)
     lines = [step_line(record) for record in islice(disputed, SHOWN_DISPUTED)]
     if lines:
         print("  disputed steps:", *(f"    {line}" for line in lines), sep="\n")
@@ -99,10 +96,9 @@ def estimate_line(estimate: Estimate, model: OpenAISettings) -> str:
         f"at least {estimate.calls:,} calls, about {estimate.prompt_tokens:,} prompt tokens, at most "
         f"{estimate.most_completion_tokens:,} completion tokens for these calls"
     )
-    if model.prompt_price is not None and model.completion_price is not None:
-        prompt = estimate.prompt_tokens * model.prompt_price / MILLION
-        low = prompt + estimate.calls * model.completion_price / MILLION
-        high = prompt + estimate.most_completion_tokens * model.completion_price / MILLION
+    if (prices := Prices.per_million(model.prompt_price, model.completion_price)) is not None:
+        low = prices.of(estimate.prompt_tokens, estimate.calls)
+        high = prices.of(estimate.prompt_tokens, estimate.most_completion_tokens)
         line += f"; {low:,.4g} to {high:,.4g} at your prices"
     return (
         f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, one prompt a step of "
@@ -169,6 +165,12 @@ def print_config(job: Job, *, as_json: bool) -> None:
     for name, value in settings.items():
         shown = "none" if value is None else json.dumps(value, ensure_ascii=False)
         print(f"{name:24} {shown:32} {job.origins.get(name, 'default')}")
+
+
+def _print_outcome(report: RunReport) -> None:
+    print(f"  {report.wall_s:,.1f} s, {report.resumes} resumes, digest {report.digest}")
+    if report.result is not None:
+        print(f"  result {json.dumps(report.result, ensure_ascii=False)}")
 
 
 def _counts(report: RunReport) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from maker.chain import SNAPSHOT_STEPS
@@ -52,7 +51,6 @@ class _Walk:
     votes: int = 0
     red_flags: int = 0
     disputed: int = 0
-    snapshots: Iterator[SnapshotRow] = field(default_factory=lambda: iter(()))
 
 
 def verify(database: Database, run: RunRow, decomposer: Decomposer[Any, Any], voter: Voter) -> Verified:
@@ -64,17 +62,17 @@ def verify(database: Database, run: RunRow, decomposer: Decomposer[Any, Any], vo
     """
     chain = root_chain(database, run.key)
     walk = _Walk(decomposer.start(), genesis(fingerprint_text(run.fingerprint)), chain.epoch)
-    walk.snapshots = iter(read_snapshots(database, chain.key))
+    snapshots = iter(read_snapshots(database, chain.key))
     try:
-        _snapshot(walk, decomposer, next(walk.snapshots, None))
-        due = next(walk.snapshots, None)
+        _snapshot(walk, decomposer, next(snapshots, None))
+        due = next(snapshots, None)
         for step in read_steps(database, chain.key):
             own(f"step {walk.index}: the task", _step, walk, step, decomposer, voter)
             if due is None and walk.index % SNAPSHOT_STEPS == 0:
                 raise _Bad(f"the snapshot at step {walk.index} is missing")
             if due is not None and walk.index % SNAPSHOT_STEPS == 0:
                 _snapshot(walk, decomposer, due)
-                due = next(walk.snapshots, None)
+                due = next(snapshots, None)
         if due is not None:
             raise _Bad(f"a snapshot stands at step {due.idx}, where no step leads")
         whole = _end(walk, run, chain, decomposer)

@@ -17,9 +17,9 @@ from maker.errors import StoreFailed, StoreUnusable
 from maker.store.schema import HEAD, VERSION_TABLE
 
 BUSY_S = 10.0
+LOCKED_S = 30.0
 _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
-LOCKED_S = 30.0
 
 retry_locked = tenacity.retry(
     retry=tenacity.retry_if_exception(

@@ -117,10 +117,7 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
                 f"{LEASE_S:.0f} s, at once on its own machine",
                 run_id=run.run_id,
             )
-        if row["status"] in OVER:
-            raise RunNotResumable(
-                f"run {run.run_id} is {row['status']}: there is nothing to resume", fix="start a new run"
-            )
+        refuse_over(run.run_id, row["status"])
         fence = row["fence"] + 1
         connection.execute(
             update(schema.run)
@@ -131,6 +128,12 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
             )
         )  # fmt: skip
     return Lease(run.key, fence)
+
+
+def refuse_over(run_id: str, status: str) -> None:
+    """Raise `RunNotResumable` for a run that has ended."""
+    if status in OVER:
+        raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix="start a new run")
 
 
 def fenced(connection: Connection, lease: Lease, **changes: Any) -> None:

@@ -71,18 +71,19 @@ class RaySwarm(Swarm):
 
     def __init__(self, spec: WorkerSpec, *, replicas: int, cpus: float, gpus: float | None) -> None:
         self.size = replicas
-        _ray.acquire()
-        # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
-        _ship_sources()
-        if gpus is None:
-            gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
-        _check_resources(replicas, cpus, gpus)
-        actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
-        self._actors = [actor.remote() for _ in range(replicas)]
+        self._actors: list[Any] = []
         self._orders: list[deque[Orders]] = [deque() for _ in range(replicas)]
-        self._flying: dict[Any, int] = {}
         self._ready: list[deque[Any]] = [deque() for _ in range(replicas)]
+        self._closed = False
+        _ray.acquire()
         try:
+            _ship_sources()
+            if gpus is None:
+                gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+            _check_resources(replicas, cpus, gpus)
+            # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
+            actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
+            self._actors = [actor.remote() for _ in range(replicas)]
             self._open(spec)
         except BaseException:
             self.close()
@@ -104,12 +105,12 @@ class RaySwarm(Swarm):
 
     def close(self) -> None:
         """End the actors, and Ray where this swarm started it."""
-        if not self._actors:
+        if self._closed:
             return
+        self._closed = True
         for actor in self._actors:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        self._actors = []
         _ray.release()
 
     def _open(self, spec: WorkerSpec) -> None:
@@ -148,7 +149,6 @@ def _check_resources(replicas: int, cpus: float, gpus: float) -> None:
     there = ray.cluster_resources()
     for name, needed in (("CPU", cpus * replicas), ("GPU", gpus * replicas)):
         if needed > there.get(name, 0.0):
-            _ray.release()
             raise ModelUnusable(
                 f"the swarm needs {needed:g} {name}, Ray has {there.get(name, 0.0):g}",
                 fix=f"lower swarm.{name.lower()}s",
