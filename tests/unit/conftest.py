@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from openai_calls import Start
 
+from maker.models.openai import OpenAIModel
+from maker.models.settings import OpenAISettings
 from maker.plugin import Codec, Decomposer, Done, Oracle, Params, Step, StepClass, Truth
 
 # A property is about its examples, not about how fast a busy machine draws them.
@@ -136,3 +139,18 @@ def working_directory(tmp_path: Path) -> Iterator[Path]:
     os.chdir(folder)
     yield folder
     os.chdir(before)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Open models that are closed at the end of the test."""
+    opened: list[OpenAIModel] = []
+
+    def open_model(url: str, **settings: Any) -> OpenAIModel:
+        model = OpenAIModel(OpenAISettings(url=url, name="tiny", **{"retry_s": 5.0, **settings}))
+        opened.append(model)
+        return model
+
+    yield open_model
+    for model in opened:
+        model.close()

@@ -4,43 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from openai_calls import KEY, Start, ask, request
 
 from maker.errors import ModelUnusable
-from maker.models.openai import OpenAIModel
-from maker.models.settings import OpenAISettings
 from maker.testing import FakeReply, FakeServer, chat_completion, collect, completion
-from maker.types import Failed, Finished, Request, Sample
-
-KEY = "sk-secret-0123456789"
-Start = Callable[..., OpenAIModel]
-
-
-def request(i: int = 1, **changes: Any) -> Request:
-    return Request(i, "Rules. ", "Move?", 3, 100, 16, (), "move")._replace(**changes)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Open models that are closed at the end of the test."""
-    opened: list[OpenAIModel] = []
-
-    def open_model(url: str, **settings: Any) -> OpenAIModel:
-        model = OpenAIModel(OpenAISettings(url=url, name="tiny", **{"retry_s": 5.0, **settings}))
-        opened.append(model)
-        return model
-
-    yield open_model
-    for model in opened:
-        model.close()
-
-
-def ask(model: OpenAIModel, one: Request | None = None) -> Finished | Failed:
-    model.submit([one or request()])
-    return collect(model, 1)[0]
+from maker.types import Finished, Sample
 
 
 class TestWhatIsSent:

@@ -6,45 +6,17 @@ import itertools
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from openai_calls import KEY, Start, ask, request
 
 from maker.errors import ModelUnusable
 from maker.models.openai import OpenAIModel
 from maker.models.openai_wire import retry_after_s
-from maker.models.settings import OpenAISettings
-from maker.testing import FakeReply, FakeServer, collect, completion
+from maker.testing import FakeReply, FakeServer, completion
 from maker.types import Failed, Finished, Request
-
-KEY = "sk-secret-0123456789"
-Start = Callable[..., OpenAIModel]
-
-
-def request(i: int = 1, **changes: Any) -> Request:
-    return Request(i, "Rules. ", "Move?", 3, 100, 16, (), "move")._replace(**changes)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Open models that are closed at the end of the test."""
-    opened: list[OpenAIModel] = []
-
-    def open_model(url: str, **settings: Any) -> OpenAIModel:
-        model = OpenAIModel(OpenAISettings(url=url, name="tiny", **{"retry_s": 5.0, **settings}))
-        opened.append(model)
-        return model
-
-    yield open_model
-    for model in opened:
-        model.close()
-
-
-def ask(model: OpenAIModel, one: Request | None = None) -> Finished | Failed:
-    model.submit([one or request()])
-    return collect(model, 1)[0]
 
 
 def failure(model: OpenAIModel, one: Request | None = None) -> Failed:
