@@ -12,6 +12,7 @@ from maker.types import Flag
 _FLAGS = tuple(Flag)
 _FLAG_NUMBER = {flag: number for number, flag in enumerate(_FLAGS)}
 _PLACE = Struct("<QI")
+_CHILD = Struct("<QIQ")
 DIGEST_BYTES = 16
 
 
@@ -95,6 +96,27 @@ def genesis(fingerprint: str, path: tuple[int, ...] = ()) -> bytes:
     """Return the digest that a chain's first step is linked to."""
     name = f"{fingerprint}/{'.'.join(map(str, path))}".encode()
     return blake2b(name, digest_size=DIGEST_BYTES, person=b"maker-chain").digest()
+
+
+def forked(before: bytes, index: int, epoch: int, number: int = 0) -> bytes:
+    """Return the digest that the first step of a fork's child is linked to.
+
+    ``before`` is the parent's digest, (``index``, ``epoch``) the parent's step that forks. All children of a fork of
+    single steps are linked to that of number 0.
+    """
+    digest = blake2b(before, digest_size=DIGEST_BYTES, person=b"maker-fork")
+    digest.update(_CHILD.pack(index, epoch, number))
+    return digest.digest()
+
+
+def folded(before: bytes, child: bytes) -> bytes:
+    """Return the digest of a fold with one more child's last digest taken in; it starts from b""."""
+    return blake2b(before + child, digest_size=DIGEST_BYTES, person=b"maker-fold").digest()
+
+
+def text_digest(text: str) -> bytes:
+    """Return the digest that a prompt or a reply is stored under."""
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES, person=b"maker-text").digest()
 
 
 def _put(out: bytearray, number: int) -> None:

@@ -69,15 +69,23 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fork(Generic[S]):
-    """Hand ``count`` independent sub-tasks to child chains.
+    """Hand ``count`` independent sub-tasks to child chains, and go on when all of them are done.
 
-    ``child(state, i)`` gives the start state of child i (0-based, random access); ``join(state, i, result)`` folds
-    results in child order. Without ``join`` nothing is folded: results stay rows.
+    Args:
+        count: How many children there are; 0 is joined at once.
+        child: ``child(state, i)`` returns the state that child i (0-based) starts in, in any order and more than once.
+            It must be a state of its own: ``apply`` may consume it.
+        join: ``join(state, i, result)`` returns the state with child i's result folded in. Called in child order, once
+            a child; may consume its ``state``. What it raises pauses the chain and names the child. None folds nothing:
+            the results stay rows of the log.
+        single: Every child is one step and then `Done`. Such a fork is stored as one chain with a row a child, so that
+            a million children are a million rows and one chain.
     """
 
     count: int
-    child: Callable[[S, int], Any]
+    child: Callable[[S, int], S]
     join: Callable[[S, int, Any], S] | None = None
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -16,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -47,24 +48,57 @@ run = Table(
     Column("fence", BigInteger, nullable=False),
     Column("holder", Text, nullable=False),
     Column("lease_until", Float, nullable=False),
+    Column("asked", Text, nullable=False, server_default=""),
+    Column("batch", BigInteger, nullable=False, server_default="0"),
 )
-"""One durable execution of a task. ``holder`` is empty when no process works on it."""
+"""One durable execution of a task.
+
+``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel". ``batch``
+counts the journal's transactions: it tells whether one whose commit was cut off took place.
+"""
 
 chain = Table(
     "maker_chain",
     metadata,
-    Column("id", _Key, primary_key=True),
+    Column("id", _Key, primary_key=True, autoincrement=False),
     Column("run", ForeignKey("maker_run.id"), nullable=False),
     Column("parent", ForeignKey("maker_chain.id")),
+    Column("at", BigInteger, nullable=False),
+    Column("fork_epoch", Integer, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("cursor", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("status", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    UniqueConstraint("run", "parent", "number"),
+    Column("result", Text),
+    Column("base", BigInteger),
+    Column("base_idx", BigInteger, nullable=False),
+    UniqueConstraint("parent", "at", "fork_epoch", "number"),
+    Index("maker_chain_run", "run"),
 )
-"""Steps of which each needs the one before. ``number`` is the chain's place among its parent's children."""
+"""Steps of which each needs the one before.
+
+``id`` is the run's key times 2^24 and the chain's number in the run: a driver names its chains without asking. (``at``,
+``fork_epoch``) is the parent's step that forked, ``number`` the place among its children. A fork of single steps has
+one chain, number 0, whose step i is child i; its ``cursor`` is the child before which all are settled. A chain that
+was forked off another run's goes on from step ``base_idx`` of chain ``base``.
+"""
+
+fork = Table(
+    "maker_fork",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("single", Boolean, nullable=False),
+    Column("joined", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""A step that forked: ``joined`` children are folded into ``state`` and ``digest``, in child order."""
 
 step = Table(
     "maker_step",
@@ -78,7 +112,33 @@ step = Table(
     Column("digest", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The log: one row a decided step, appended, never changed."""
+"""The log: one row a decided step, appended, never changed. A join is a row too: its tally is empty."""
+
+cut = Table(
+    "maker_cut",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Where ``epoch`` of a chain began: steps from ``idx`` on, of epochs before, are superseded. Nothing is deleted.
+
+In a fork of single steps each child has epochs of its own.
+"""
+
+outcome = Table(
+    "maker_outcome",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The children of a fork of single steps that have no good decision: ``undecided`` or ``failed``, and why."""
 
 snapshot = Table(
     "maker_snapshot",
@@ -98,14 +158,38 @@ sample = Table(
     Column("idx", BigInteger, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("vote", Integer, primary_key=True, autoincrement=False),
-    Column("text", Text, nullable=False),
+    Column("text", LargeBinary, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("candidate", Text),
     Column("flag", Text),
     Column("detail", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one."""
+"""Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one.
+
+``text`` is the digest of the reply in ``maker_text``.
+"""
+
+prompt = Table(
+    "maker_prompt",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("system", LargeBinary, nullable=False),
+    Column("prompt", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What was asked in the steps whose samples are kept: digests in ``maker_text``, the shared part and the rest."""
+
+text = Table(
+    "maker_text",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Prompts and replies, each once, under the digest of what it says."""
 
 ledger = Table(
     "maker_ledger",
