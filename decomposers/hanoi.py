@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from decomposers import hanoi_oracle, hanoi_prompts
 from decomposers.hanoi_rules import (
@@ -18,9 +18,11 @@ from decomposers.hanoi_rules import (
     moved,
     read_move,
 )
-from maker.plugin import Codec, Decomposer, Done, Oracle, Params, Step, StepClass
+from decomposers.hanoi_tree import Tree
+from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, Step, StepClass
 
 ENGLISH_TOKENS = 512
+SEGMENT = 10
 
 
 class HanoiParams(Params):
@@ -28,23 +30,39 @@ class HanoiParams(Params):
 
     Args:
         disks: Number of disks; a run takes 2^disks - 1 steps.
-        form: ``chain``: one chain, in which every step waits for the one before.
+        form: ``chain``: one chain, in which every step waits for the one before. ``tree``: segments of the same moves,
+            which do not wait for each other.
         answer: ``move``: the model writes the move, and the state follows. ``move+state``: it writes the move and the
             pegs after it, voted as a pair, as in the paper.
         prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
+        segment: Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are 1,024
+            segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by the
+            recursion, not decided by the model: the model makes every move, but does not find its way from one segment
+            to the next. The result therefore says ``"segments": "given"``.
     """
 
     disks: int = Field(ge=1, le=64)
-    form: Literal["chain"] = "chain"
+    form: Literal["chain", "tree"] = "chain"
     answer: Literal["move", "move+state"] = "move"
     prompt: Literal["compact", "english"] = "compact"
+    # Left out where there is none: a chain's settings and fingerprint are what they were before there were segments.
+    segment: int | None = Field(default=None, ge=1, validate_default=True, exclude_if=lambda value: value is None)
+
+    @field_validator("segment")
+    @classmethod
+    def _of_the_tree(cls, value: int | None, info: ValidationInfo) -> int | None:
+        form = info.data.get("form")
+        if form == "chain" and value is not None:
+            raise ValueError('a chain has no segments: leave it out, or set form = "tree"')
+        return SEGMENT if form == "tree" and value is None else value
 
 
 class Hanoi(Decomposer[Board, Any]):
     """Moves a tower from peg A to peg C by the paper's strategy, which only the model applies.
 
     The model sees direction, previous move and pegs. The check knows the rules of the game, not the strategy, so a
-    wrong but legal move passes it and costs the run: after 2^disks - 1 moves the tower is not on C.
+    wrong but legal move passes it and costs the run: after 2^disks - 1 moves the tower is not on C. In the tree form,
+    where `hanoi_tree` gives the starts of the segments, it costs its segment: the join sees the wrong end.
     """
 
     name: ClassVar[str] = "hanoi"
@@ -53,12 +71,12 @@ class Hanoi(Decomposer[Board, Any]):
 
     def __init__(self, params: HanoiParams) -> None:
         self.params = params
-        self.state = BoardCodec()
+        # There is a segment in the tree form, and in that alone.
+        self._form = _Chain(params.disks) if params.segment is None else Tree(params.disks, params.segment)
+        self.state: Codec[Board] = self._form.codec
         pair = params.answer == "move+state"
         self.action: Codec[Any] = MoveAndPegsCodec() if pair else MoveCodec()
         self._render = hanoi_prompts.english if params.prompt == "english" else hanoi_prompts.compact
-        self._last: int = 2**params.disks - 1
-        self._goal = "C" * params.disks
         self._kind = _pair_class(params) if pair else _move_class(params)
         self.classes = (self._kind,)
 
@@ -66,28 +84,42 @@ class Hanoi(Decomposer[Board, Any]):
         """Return the tower on peg A."""
         return Board("A" * self.params.disks, None, 0)
 
-    def next(self, state: Board) -> Step[Board, Any] | Done:
-        """Ask for the next move, or end after as many moves as the shortest solution takes."""
-        if state.moves < self._last:
-            return Step(self._kind, self._render(state))
-        if state.pegs == self._goal:
-            return Done({"moves": state.moves, "pegs": state.pegs})
-        reason = f"after {state.moves:,} moves the tower is not on peg C: some move before was legal, but wrong"
-        return Done({"moves": state.moves, "pegs": state.pegs}, ok=False, reason=reason)
+    def next(self, state: Board) -> Step[Board, Any] | Fork[Board] | Done:
+        """Ask for the next move, or end after as many moves as the shortest solution takes; the tree's root forks."""
+        return self._form.next(state) or Step(self._kind, self._render(state))
 
     def apply(self, state: Board, action: Move | MoveAndPegs) -> Board:
         """Move the disk."""
         if isinstance(action, MoveAndPegs):
-            return Board(action.pegs, action.move, state.moves + 1)
-        return Board(moved(state.pegs, action), action, state.moves + 1)
+            return Board(action.pegs, action.move, state.moves + 1, state.segment)
+        return Board(moved(state.pegs, action), action, state.moves + 1, state.segment)
 
     def expected_steps(self) -> int:
         """Return 2^disks - 1."""
-        return self._last
+        steps: int = 2**self.params.disks - 1
+        return steps
 
     def oracle(self) -> Oracle:
         """Return the strategy as a function of the prompt."""
         return hanoi_oracle.pair_truth if self.params.answer == "move+state" else hanoi_oracle.move_truth
+
+
+class _Chain:
+    """One chain of all the moves: the form that knows nothing of the solution but its length."""
+
+    def __init__(self, disks: int) -> None:
+        self.codec = BoardCodec()
+        self._last: int = 2**disks - 1
+        self._goal = "C" * disks
+
+    def next(self, state: Board) -> Done | None:
+        """End, or None while there are moves to make."""
+        if state.moves < self._last:
+            return None
+        if state.pegs == self._goal:
+            return Done({"moves": state.moves, "pegs": state.pegs})
+        reason = f"after {state.moves:,} moves the tower is not on peg C: some move before was legal, but wrong"
+        return Done({"moves": state.moves, "pegs": state.pegs}, ok=False, reason=reason)
 
 
 def _move_class(params: HanoiParams) -> StepClass[Board, Any]:

@@ -30,11 +30,15 @@ class MoveAndPegs(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Where a chain stands: the peg of each disk (disk 1 first), the move before, the moves so far."""
+    """Where a chain stands: the peg of each disk (disk 1 first), the move before, the moves so far.
+
+    ``segment`` is the 0-based segment that it walks, in the tree form alone; its moves count from the tower's first.
+    """
 
     pegs: str
     previous: Move | None
     moves: int
+    segment: int | None = None
 
 
 def read_move(text: str) -> Move:

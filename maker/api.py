@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from maker.chain import ChainAt, Ended, Rules
 from maker.engine.budget import Budget
 from maker.engine.driver import Driver, Stint
+from maker.engine.forest import Forest
+from maker.engine.reopening import reopen
 from maker.engine.standing import standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
@@ -26,10 +28,12 @@ from maker.models.settings import OpenAISettings, VllmSettings
 from maker.owned import own
 from maker.reading import RunReport, report, store_url
 from maker.settings import TABLES
+from maker.store.chains import ChainRow, last_chain, root_chain
 from maker.store.database import Database, open_database
-from maker.store.journal import Entry, Journal
+from maker.store.entry import Entry
+from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, root_chain, take_over
+from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, take_over
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
@@ -158,22 +162,23 @@ def worker_spec(job: Job) -> WorkerSpec:
     """Return what a worker for this job is built from."""
     rules = Rules(job.run.seed, job.voter, job.vote.max_votes, job.store.samples)
     model = partial(_open_model, job.model, job.decomposer)
-    return WorkerSpec(job.decomposer, rules, model, job.prices, job.limits.limits().spending)
+    limited, strict = job.limits.limits().spending, job.store.durability == "strict"
+    return WorkerSpec(job.decomposer, rules, model, job.prices, limited, strict, job.swarm.chains)
 
 
 def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     job, database, row, lease, resumed = held
     tell = on_event or _ignore
     model = job.model.name if isinstance(job.model, OpenAISettings) else job.model.kind
-    on_commit = partial(_committed, on_event, held)
-    journal = Journal(database, lease, model=model, on_commit=on_commit)
+    root = root_chain(database, row.key)
+    journal = Journal(database, lease, root=root.key, model=model, on_commit=partial(_committed, on_event, held))
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
-        at = standing(database, root_chain(database, row.key), job.decomposer)
+        stint = _stint(held, root, limit_steps)
         tell(RunStarted(row.run_id, resumed, row.steps, job.expected_steps()))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
-        driver.drive(partial(_open_swarm, job), _stint(job, row, at, limit_steps))
+        driver.drive(partial(_open_swarm, job), stint)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=str(error) or type(error).__name__)
@@ -187,12 +192,20 @@ def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: 
     return ended
 
 
-def _stint(job: Job, row: RunRow, at: ChainAt, limit_steps: int | None) -> Stint:
+def _stint(held: _Held, root: ChainRow, limit_steps: int | None) -> Stint:
+    job, database, row, _, _ = held
     limits = job.limits.limits()
-    budget = Budget(limits, job.prices, row.usage, row.reserved) if limits.spending else None
-    wall_left_s = None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s
-    until = None if limit_steps is None else at.idx + limit_steps
-    return Stint(at, until, budget, wall_left_s)
+    forest = Forest(root.key, last_chain(database, row.key), partial(reopen, database, job.decomposer))
+    forest.stand(standing(database, root, job.decomposer))
+    return Stint(
+        forest=forest,
+        decomposer=job.decomposer,
+        steps=limit_steps,
+        budget=Budget(limits, job.prices, row.usage, row.reserved) if limits.spending else None,
+        wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
+        chains=job.swarm.chains,
+        strict=job.store.durability == "strict",
+    )
 
 
 def _open_swarm(job: Job) -> Swarm:
@@ -215,7 +228,7 @@ def _committed(on_event: OnEvent | None, held: _Held, entries: list[Entry]) -> N
     if on_event is None:
         return
     for entry in entries:
-        if decided := entry.decided:
+        if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes]:
             votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
             disputed = sum(step.disputed for step in decided)
             codec = held.job.decomposer.action

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from maker.election import Elected, Election, Heard
-from maker.errors import NotYet, TaskFailed
-from maker.owned import own
+from maker.election import Elected, Election, HeardSample
+from maker.errors import MakerError, NotYet, TaskFailed
+from maker.owned import failure
+from maker.paths import Path, chain_name
 from maker.plugin import Decomposer, Voter
 from maker.seeds import ChainSeeds
-from maker.tally import link, pack
-from maker.types import Done, Finished, More, Request, Step, Undecidable
+from maker.tally import forked, link, pack
+from maker.types import Done, Finished, Fork, More, Request, Step, Undecidable
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -31,20 +33,42 @@ class Rules(NamedTuple):
 
 
 class ChainAt(NamedTuple):
-    """Where a chain stands: its key in the store, its path from the root, its next index, its state as text."""
+    """Where a chain stands: its key in the store, its path from the root, its next index, its state as text.
+
+    ``weight`` counts the characters of its actions since its last snapshot. ``single`` marks one child of a fork of
+    single steps: ``idx`` is its number, and it ends after one step.
+    """
 
     chain: int
-    path: tuple[int, ...]
+    path: Path
     idx: int
     epoch: int
     digest: bytes
     state: str
+    weight: int = 0
+    single: bool = False
+
+
+class Place(NamedTuple):
+    """A chain in work: its key, and for a child of a fork of single steps its number."""
+
+    chain: int
+    child: int | None = None
+
+
+class Heard(NamedTuple):
+    """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it."""
+
+    system: str
+    prompt: str
+    samples: tuple[HeardSample, ...]
 
 
 class Decided(NamedTuple):
     """One decided step, ready to be written: the first seven fields are its row.
 
-    ``state`` is the state after it where a snapshot is due, else empty.
+    ``heard`` is None where the step's samples are not kept. ``state`` is the state after it where a snapshot is due,
+    else empty. A join is written as a step too: it has no votes, and its tally is empty.
     """
 
     chain: int
@@ -54,35 +78,59 @@ class Decided(NamedTuple):
     tally: bytes
     tokens: int
     digest: bytes
-    votes: int
-    flags: int
-    disputed: bool
-    heard: tuple[Heard, ...]
-    state: str
+    votes: int = 0
+    flags: int = 0
+    disputed: bool = False
+    heard: Heard | None = None
+    state: str = ""
+    path: Path = ()
 
 
 class Ended(NamedTuple):
-    """The chain is done; the fields are those of `Done`, and its last state as text."""
+    """The chain is done; the fields are those of `Done`."""
 
     result: Any
     ok: bool
     reason: str
-    state: str
 
 
 class Stuck(NamedTuple):
-    """The chain cannot go on by itself: which step, of which class, why, and the samples it has heard."""
+    """The chain cannot go on by itself: which step, of which class, why, and what it has heard."""
 
     idx: int
     epoch: int
     kind: str
     reason: str
-    heard: tuple[Heard, ...]
+    heard: Heard
 
 
-Emit: TypeAlias = Request | Ended | Stuck
+class Forked(NamedTuple):
+    """The chain waits for children: where it stands, how many there are, and whether each is a single step."""
+
+    at: ChainAt
+    children: int
+    single: bool
+
+
+Emit: TypeAlias = Request | Ended | Stuck | Forked
 SNAPSHOT_STEPS = 1000
-"""A snapshot is taken at every multiple of this index: a resume re-applies fewer actions than this."""
+"""A snapshot is taken at multiples of this index, once the actions since the last one are longer than the state.
+
+So a resume re-applies fewer actions than this, or no more text of them than the state has."""
+
+
+class Shared(NamedTuple):
+    """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests."""
+
+    decomposer: Decomposer[Any, Any]
+    rules: Rules
+    kinds: Mapping[str, int]
+    tickets: Iterator[int]
+
+    @classmethod
+    def of(cls, decomposer: Decomposer[Any, Any], rules: Rules) -> Shared:
+        """Return what the runners of one worker share."""
+        return cls(decomposer, rules, {kind.name: number for number, kind in enumerate(decomposer.classes)}, count(1))
 
 
 class ChainRunner(Generic[S, A]):
@@ -93,46 +141,57 @@ class ChainRunner(Generic[S, A]):
     same samples with the same seeds.
 
     Args:
-        decomposer: The task.
-        rules: Seed, voter and limits.
+        shared: The task and its rules.
         at: Where to start.
-        tickets: Gives each request an id that is unique in the worker.
+        seeds: The seeds of the chain, else made from its path.
+        state: The state to start in, where it is at hand; else it is read from ``at``.
     """
 
-    def __init__(self, decomposer: Decomposer[S, A], rules: Rules, at: ChainAt, tickets: Iterator[int]) -> None:
-        self.chain = at.chain
+    def __init__(self, shared: Shared, at: ChainAt, *, seeds: ChainSeeds | None = None, state: S | None = None) -> None:
+        self.place = Place(at.chain, at.idx if at.single else None)
+        self.path = at.path
         self.index = at.idx
-        self._decomposer = decomposer
-        self._rules = rules
+        self._shared = shared
+        self._decomposer: Decomposer[S, A] = shared.decomposer
         self._epoch = at.epoch
         self._digest = at.digest
-        self._seeds = ChainSeeds(rules.seed, at.path)
-        self._tickets = tickets
-        self._kinds = {kind.name: number for number, kind in enumerate(decomposer.classes)}
+        self._weight = at.weight
+        self._seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
         self._election: Election[S, A] | None = None
         self._verdict: More | Undecidable | None = None
         self._tokens = 0
-        self._state: S = self._own("state.read", decomposer.state.read, at.state)
+        self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is None else state
+
+    @property
+    def where(self) -> str:
+        """The step that the chain stands at, in words."""
+        if self.place.child is not None:
+            return f"chain {chain_name(self.path, self.place.child)}"
+        return f"chain {chain_name(self.path)}, step {self.index}" if self.path else f"step {self.index}"
+
+    @property
+    def deciding(self) -> bool:
+        """Whether the votes of a step are being collected."""
+        return self._election is not None
 
     def ask(self) -> Emit:
-        """Return the request that the current step needs, or say that the chain has ended or is stuck."""
-        if self._election is None:
+        """Return the request that the current step needs, or say that the chain has ended, forks, or is stuck."""
+        election = self._election
+        if election is None:
             move = self._own("next", self._decomposer.next, self._state)
             if not isinstance(move, Step):
                 return self._no_step(move)
-            self._open(move)
-        assert self._election is not None  # noqa: S101 - for the type checker; _open has just set it
-        kind = self._election.step.kind
-        if isinstance(self._verdict, Undecidable):
-            return Stuck(self.index, self._epoch, kind.name, self._verdict.reason, tuple(self._election.heard))
-        assert self._verdict is not None  # noqa: S101 - for the type checker
-        asked = self._election.asked
+            election = self._open(move)
+        kind, verdict = election.step.kind, self._verdict
+        if not isinstance(verdict, More):
+            reason = "" if verdict is None else verdict.reason
+            return Stuck(self.index, self._epoch, kind.name, reason, _heard(election))
         return Request(
-            next(self._tickets),
+            next(self._shared.tickets),
             kind.system,
-            self._election.step.prompt,
-            self._verdict.n,
-            self._seeds.at(self.index, self._epoch, 0, asked),
+            election.step.prompt,
+            verdict.n,
+            self._seeds.at(self.index, self._epoch, 0, election.asked),
             kind.max_tokens,
             kind.stop,
             kind.name,
@@ -142,7 +201,7 @@ class ChainRunner(Generic[S, A]):
         """Count a request's samples; return the step if they decided it. The chain then stands at the next one."""
         election, verdict = self._election, self._verdict
         if election is None or not isinstance(verdict, More):
-            raise TaskFailed(f"step {self.index}: a reply came in for a step that asks for none", step=self.index)
+            raise TaskFailed(f"{self.where}: a reply came in for a step that asks for none", step=self.index)
         self._tokens += reply.prompt_tokens + reply.completion_tokens
         self._own("parse or check", election.hear, verdict.n, reply.samples)
         outcome = self._own("decide", election.verdict)
@@ -151,55 +210,104 @@ class ChainRunner(Generic[S, A]):
             return None
         return self._decide(election, outcome)
 
-    def state_text(self) -> str:
-        """Return the current state as the decomposer writes it."""
-        text: str = self._own("state.write", self._decomposer.state.write, self._state)
-        return text
-
-    def _open(self, step: Step[S, A]) -> None:
-        if step.kind.name not in self._kinds:
+    def _open(self, step: Step[S, A]) -> Election[S, A]:
+        if step.kind.name not in self._shared.kinds:
             raise TaskFailed(
-                f"step {self.index}: {self._decomposer.name} asked for step class {step.kind.name!r}",
-                fix=f"list it in the decomposer's `classes`, which holds {', '.join(self._kinds) or 'none'}",
+                f"{self.where}: {self._decomposer.name} asked for step class {step.kind.name!r}",
+                fix=f"list it in the decomposer's `classes`, which holds {', '.join(self._shared.kinds) or 'none'}",
                 step=self.index,
             )
-        self._election = Election(step, self._state, self._decomposer.action, self._rules.voter, self._rules.max_votes)
-        verdict = self._own("decide", self._election.verdict)
+        if self.place.child not in (None, self.index):
+            raise TaskFailed(
+                f"{self.where}: a child of a fork of single steps asks for a second step",
+                fix="leave out Fork(single=True): its children are chains",
+            )
+        rules = self._shared.rules
+        election = Election(step, self._state, self._decomposer.action, rules.voter, rules.max_votes)
+        verdict = self._own("decide", election.verdict)
         if isinstance(verdict, Elected):
-            raise TaskFailed(f"step {self.index}: the voter named a winner before the first vote", step=self.index)
-        self._verdict = verdict
+            raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
+        self._election, self._verdict = election, verdict
         self._tokens = 0
+        return election
 
     def _decide(self, election: Election[S, A], elected: Elected[A]) -> Decided:
-        tally = election.tally(self._kinds[election.step.kind.name], elected.key)
+        tally = election.tally(self._shared.kinds[election.step.kind.name], elected.key)
         packed = pack(tally)
         digest = link(self._digest, self.index, self._epoch, elected.key, packed)
         votes, flags = sum(election.counts.values()), sum(tally.flags.values())
-        level = self._rules.samples
+        level = self._shared.rules.samples
         keep = level == "all" or (level == "disputed" and (tally.disputed or flags > 0))
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
+        self._weight += len(elected.key)
         decided = Decided(
-            self.chain, self.index, self._epoch, elected.key, packed, self._tokens, digest, votes, flags,
-            tally.disputed, tuple(election.heard) if keep else (),
-            "" if (self.index + 1) % SNAPSHOT_STEPS else self.state_text(),
+            self.place.chain, self.index, self._epoch, elected.key, packed, self._tokens, digest, votes, flags,
+            tally.disputed, _heard(election) if keep else None,
+            self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else "",
+            self.path,
         )  # fmt: skip
         self._digest = digest
         self.index += 1
         self._election = self._verdict = None
         return decided
 
-    def _no_step(self, move: Any) -> Ended | Stuck:
+    def _snapshot(self) -> str:
+        text: str = self._own("state.write", self._decomposer.state.write, self._state)
+        if not snapshot_due(self._weight, text):
+            return ""
+        self._weight = 0
+        return text
+
+    def _no_step(self, move: Any) -> Ended | Forked:
         if isinstance(move, Done):
             self._own("next, writing its result as JSON,", json.dumps, move.result)
-            return Ended(move.result, move.ok, move.reason, self.state_text())
+            return Ended(move.result, move.ok, move.reason)
+        if isinstance(move, Fork) and self.place.child is None:
+            return self._fork(move)
         what = type(move).__name__
-        if what in ("Fork", "Effect", "Wait"):
-            raise NotYet(f"step {self.index}: {self._decomposer.name} returned {what}, which this version does not run")
+        if what in ("Effect", "Wait"):
+            raise NotYet(f"{self.where}: {self._decomposer.name} returned {what}, which this version does not run")
         raise TaskFailed(
-            f"step {self.index}: {self._decomposer.name}.next returned {what}",
-            fix="return Step, Done, Fork, Effect or Wait",
+            f"{self.where}: {self._decomposer.name}.next returned {what}",
+            fix="return Step, Done or Fork; a child of a fork of single steps Step, then Done",
             step=self.index,
         )
 
+    def _fork(self, fork: Fork[S]) -> Forked:
+        if fork.count < 0:
+            raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
+        text = self._own("state.write", self._decomposer.state.write, self._state)
+        at = ChainAt(self.place.chain, self.path, self.index, self._epoch, self._digest, text)
+        return Forked(at, fork.count, fork.single)
+
     def _own(self, what: str, call: Any, *args: Any) -> Any:
-        return own(f"step {self.index}: {self._decomposer.name}: {what}", call, *args, step=self.index)
+        # As `own`, which would have the place written out at every call.
+        try:
+            return call(*args)
+        except MakerError:
+            raise
+        except Exception as error:
+            raise failure(f"{self.where}: {self._decomposer.name}: {what}", error, step=self.index) from error
+
+
+def snapshot_due(weight: int, state: str) -> bool:
+    """Say whether a snapshot is taken at a multiple of `SNAPSHOT_STEPS`, from what came since the last one."""
+    return weight >= len(state)
+
+
+def child_at(fork: ChainAt, number: int, chain: int, epoch: int, *, single: bool) -> ChainAt:
+    """Return where a fork's child begins; its state is the fork's to make. ``fork`` is the parent's place."""
+    here = (*fork.path, fork.idx, fork.epoch)
+    if single:
+        return ChainAt(chain, here, number, epoch, forked(fork.digest, fork.idx, fork.epoch), "", single=True)
+    return ChainAt(chain, (*here, number), 0, epoch, forked(fork.digest, fork.idx, fork.epoch, number), "")
+
+
+def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
+    """Return the row that ends a fork: ``fold`` has taken in the children's last digests, ``state`` is what follows."""
+    digest = link(fork.digest, fork.idx, fork.epoch, str(count), fold)
+    return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
+
+
+def _heard(election: Election[Any, Any]) -> Heard:
+    return Heard(election.step.kind.system, election.step.prompt, tuple(election.heard))

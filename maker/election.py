@@ -17,7 +17,7 @@ SHOWN = 3
 SHOWN_CHARS = 80
 
 
-class Heard(NamedTuple):
+class HeardSample(NamedTuple):
     """One sample of an election with what became of it: a candidate's key, or a red flag."""
 
     vote: int
@@ -61,7 +61,7 @@ class Election(Generic[S, A]):
         self._actions: dict[str, A] = {}
         self._flags: dict[Flag, int] = {}
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
-        self.heard: list[Heard] = []
+        self.heard: list[HeardSample] = []
 
     def verdict(self) -> Elected[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
@@ -99,12 +99,12 @@ class Election(Generic[S, A]):
             outcome = RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
         if isinstance(outcome, RedFlag):
             self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
-            self.heard.append(Heard(len(self.heard), sample, outcome))
+            self.heard.append(HeardSample(len(self.heard), sample, outcome))
             return
         key = outcome.key
         self._actions.setdefault(key, outcome.action)
         self.counts[key] = self.counts.get(key, 0) + 1
-        self.heard.append(Heard(len(self.heard), sample, key))
+        self.heard.append(HeardSample(len(self.heard), sample, key))
 
     def _standing(self) -> str:
         leading = sorted(self.counts.items(), key=lambda item: -item[1])

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from maker.chain import Decided
+from maker.paths import Path, chain_name, is_single
 from maker.plugin import Codec
 from maker.tally import unpack
+
+
+class StoredStep(Protocol):
+    """A step as decided or as stored."""
+
+    @property
+    def idx(self) -> int: ...  # noqa: D102
+    @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
+    def action(self) -> str: ...  # noqa: D102
+    @property
+    def tally(self) -> bytes: ...  # noqa: D102
 
 
 class StepRecord(NamedTuple):
@@ -56,7 +70,8 @@ class StepsDecided:
     def records(self) -> Iterator[StepRecord]:
         """Yield each step; made only when asked for, because a fast run commits tens of thousands a second."""
         for step in self._decided:
-            yield step_record(self._classes, self._codec, step.idx, step.epoch, step.action, step.tally)
+            if step.tally:
+                yield step_record(self._classes, self._codec, step.path, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +88,26 @@ Event: TypeAlias = RunStarted | StepsDecided | RunEnded
 
 
 def step_record(
-    classes: tuple[str, ...], codec: Codec[Any] | None, index: int, epoch: int, action: str, tally: bytes
+    classes: tuple[str, ...], codec: Codec[Any] | None, path: Path, step: StoredStep, *, superseded: bool = False
 ) -> StepRecord:
     """Return a stored step as a record; without the task's codec, its action as it is stored.
 
+    A child of a fork of single steps is shown as a chain of its own, whose only step is 0.
+
     Raises ``ValueError`` where the stored bytes cannot be read.
     """
-    count = unpack(tally)
-    votes = {action: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
+    count = unpack(step.tally)
+    votes = {step.action: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
+    single = is_single(path)
     return StepRecord(
-        chain="root",
-        step=index,
+        chain=chain_name(path, step.idx if single else None),
+        step=0 if single else step.idx,
         kind=classes[count.kind] if count.kind < len(classes) else f"class {count.kind}",
-        action=action if codec is None else codec.show(codec.read(action)),
+        action=step.action if codec is None else codec.show(codec.read(step.action)),
         votes=votes,
         flags={str(flag): samples for flag, samples in count.flags.items()},
         rounds=count.rounds,
         margin=count.margin,
-        epoch=epoch,
-        superseded=False,
+        epoch=step.epoch,
+        superseded=superseded,
     )

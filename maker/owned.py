@@ -17,4 +17,9 @@ def own(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
     except MakerError:
         raise
     except Exception as error:
-        raise TaskFailed(f"{what} raised {type(error).__name__}: {error}", fix=FIX, **facts) from error
+        raise failure(what, error, **facts) from error
+
+
+def failure(what: str, error: Exception, **facts: Any) -> TaskFailed:
+    """Return what a task's own code raised as the task's error."""
+    return TaskFailed(f"{what} raised {type(error).__name__}: {error}", fix=FIX, **facts)

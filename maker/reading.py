@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maker.engine.verify import Verified
+from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
+from maker.engine.walking import Bad
 from maker.errors import BadInput
 from maker.events import StepRecord, step_record
 from maker.job import difference, stored_job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
+from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
-from maker.store.log import SampleRow, read_samples, read_steps
-from maker.store.runs import RunRow, find_run, list_runs, root_chain
+from maker.store.log import SampleRow, read_samples, span_at
+from maker.store.runs import RunRow, find_run, list_runs, run_at
+from maker.store.tree import walk_steps
 from maker.tally import unpack
 from maker.types import Prices
 
@@ -73,6 +76,8 @@ def runs(*, store: str | None = None) -> list[RunReport]:
 def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
     """Yield a run's steps in order, in constant memory; with ``disputed``, those where a vote went to a rival.
 
+    A fork's children come in child order, where their parent forked; ``start`` is a step of the root chain.
+
     Where the task's code is no longer to be found, actions are shown as the store holds them.
     """
     database = _opened(store)
@@ -81,16 +86,17 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
         codec = stored_job(row.settings, row.run_id).decomposer.action
     except BadInput:
         codec = None
-    for step in read_steps(database, root_chain(database, row.key).key, start):
+    for path, step in walk_steps(database, root_chain(database, row.key), start):
         if not disputed or unpack(step.tally).disputed:
-            yield step_record(row.classes, codec, step.idx, step.epoch, step.action, step.tally)
+            yield step_record(row.classes, codec, path, step)
 
 
 def samples(run_id: str, index: int, *, store: str | None = None) -> list[SampleRow]:
     """Return the kept raw samples of one step, or of the step that a run is stuck at."""
     database = _opened(store)
     row = find_run(database, run_id)
-    return read_samples(database, root_chain(database, row.key).key, index)
+    chain = span_at(database, root_chain(database, row.key), index).chain
+    return list(read_samples(database, chain.key, index, index + 1))
 
 
 def verify(run_id: str, *, store: str | None = None) -> Verified:
@@ -100,10 +106,15 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
     """
     database = _opened(store)
     row = find_run(database, run_id)
-    job = stored_job(row.settings, row.run_id)
-    if changed := difference(row.fingerprint, job.task_fingerprint()):
-        return Verified(row.run_id, 0, "", False, f"the task is not what the run was made with: {changed}")
-    return verify_log(database, row, job.decomposer, job.voter)
+
+    def author(run: int) -> Author:
+        made = row if run == row.key else run_at(database, run)
+        job = stored_job(made.settings, made.run_id)
+        if changed := difference(made.fingerprint, job.task_fingerprint()):
+            raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
+        return Author(made, job.decomposer, job.voter, job.store.samples)
+
+    return verify_log(database, row, author)
 
 
 def report(row: RunRow) -> RunReport:

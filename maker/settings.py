@@ -39,20 +39,26 @@ class SwarmSettings(_Table):
     """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
 
     ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray; without ``gpus``, a vLLM worker
-    reserves one where there is any.
+    reserves one where there is any. ``chains`` is how many steps a worker has in work at a time, where the task forks.
     """
 
     kind: Literal["local", "ray"] | None = None
     replicas: Literal[1] = 1
     cpus: float = Field(default=1.0, ge=0)
     gpus: float | None = Field(default=None, ge=0)
+    chains: int = Field(default=256, ge=1, le=100_000)
 
 
 class StoreSettings(_Table):
-    """The ``[store]`` table. ``samples`` says of which steps the raw samples are kept."""
+    """The ``[store]`` table.
+
+    ``durability``: ``group`` commits what was decided many steps at a time; a crash loses the last moments' steps,
+    which are decided again. ``strict`` commits each step before its chain's next one is begun. ``samples`` says of
+    which steps the raw samples and the prompt are kept.
+    """
 
     url: str = DEFAULT_STORE
-    durability: Literal["group"] = "group"
+    durability: Literal["group", "strict"] = "group"
     samples: Literal["none", "disputed", "all"] = "disputed"
 
 

@@ -14,6 +14,7 @@ import typer
 import maker
 from maker import api, reading
 from maker.cli import display, doctor
+from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.progress import Progress
 from maker.cli.told import ToldGroup
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(db, name="db")
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, in TOML.")]
 Overrides = Annotated[

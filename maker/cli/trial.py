@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from maker.chain import Ended, Stuck
-from maker.election import Heard
+from maker.election import HeardSample
 from maker.engine.trial import Trial
 from maker.job import Job
 from maker.tally import unpack
@@ -30,8 +30,8 @@ def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> 
 
 def _print(trial: Trial, job: Job) -> None:
     print(f"── step {trial.outcome.idx} · {trial.kind} " + "─" * 40)
-    print(_indent("prompt", trial.system + trial.prompt))
-    for heard in trial.heard:
+    print(_indent("prompt", trial.heard.system + trial.heard.prompt))
+    for heard in trial.heard.samples:
         print(_indent(f"sample {heard.vote}", heard.sample.text))
         if isinstance(heard.outcome, RedFlag):
             detail = f": {heard.outcome.detail}" if heard.outcome.detail else ""
@@ -53,15 +53,15 @@ def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
     return {
         "step": trial.outcome.idx,
         "class": trial.kind,
-        "system": trial.system,
-        "prompt": trial.prompt,
-        "samples": [_sample(heard) for heard in trial.heard],
+        "system": trial.heard.system,
+        "prompt": trial.heard.prompt,
+        "samples": [_sample(heard) for heard in trial.heard.samples],
         "action": None if stuck else _action(trial, job),
         "undecided": trial.outcome.reason if isinstance(trial.outcome, Stuck) else None,
     }
 
 
-def _sample(heard: Heard) -> dict[str, Any]:
+def _sample(heard: HeardSample) -> dict[str, Any]:
     flag = heard.outcome if isinstance(heard.outcome, RedFlag) else None
     return {
         "text": heard.sample.text,

@@ -6,17 +6,22 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from maker.chain import ChainAt
+from maker.chain import Ended, Stuck
 from maker.engine.budget import Budget, Exhausted
-from maker.errors import BadInput, MakerError
+from maker.engine.forest import Forest
+from maker.engine.joining import join
+from maker.errors import BadInput, MakerError, TaskFailed
+from maker.plugin import Decomposer
+from maker.store.accounts import reserve
 from maker.store.database import Database
-from maker.store.journal import Ending, Entry, Journal, reserve
+from maker.store.entry import Ending, Entry
+from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.runs import release
+from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.door import Swarm
-from maker.swarm.worker import ChainOrder, Orders, Report
+from maker.swarm.worker import Orders, Report
 from maker.types import NOTHING, Allowance, Grant, Starved
 
 WAIT_S = 0.5
@@ -28,14 +33,18 @@ INTERRUPTED = "interrupted"
 class Stint(NamedTuple):
     """One process's work on a run.
 
-    ``until`` is the index to pause before, or None. ``wall_left_s`` are the seconds that the run's limit leaves.
-    ``budget`` is None where nothing that workers spend is limited.
+    ``forest`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
+    ``wall_left_s`` are the seconds that the run's limit leaves. ``budget`` is None where nothing that workers spend is
+    limited. ``chains`` is how many a worker may hold, ``strict`` whether each step is committed before the next.
     """
 
-    at: ChainAt
-    until: int | None
+    forest: Forest
+    decomposer: Decomposer[Any, Any]
+    steps: int | None
     budget: Budget | None
     wall_left_s: float | None
+    chains: int
+    strict: bool
 
 
 class Driver:
@@ -81,6 +90,7 @@ class Driver:
                 ending = self._work_until_stopped(swarm, stint, grant)
         except Exhausted as error:
             return self._finish(Entry(ending=Ending("paused", f"limit {error}", None)))
+        self._error = self._error or stint.forest.fatal
         if isinstance(self._error, BadInput):
             raise self._error
         return ending
@@ -108,59 +118,102 @@ class Driver:
 
     def _work(self, swarm: Swarm, stint: Stint, grant: Grant | None) -> Ending:
         self._asking = True
-        swarm.give(0, Orders(chains=(ChainOrder(stint.at, stint.until),), grant=grant))
+        forest = stint.forest
+        swarm.give(0, Orders(grant=grant, steps=stint.steps))
         while True:
+            self._hand_out(swarm, stint)
             for _, report in swarm.collect(WAIT_S):
-                if (ending := self._take(report, stint)) is not None:
+                if (ending := self._take(swarm, report, stint)) is not None:
                     return ending
-                self._regrant(swarm, stint.budget, report.starved)
             if (reason := self._must_stop(stint)) is not None:
                 return self._wind_up(swarm, stint, reason)
+            if forest.fatal is not None:
+                return self._wind_up(swarm, stint, str(forest.fatal))
+            self._join(stint)
+            if forest.idle and not any(fork.to_join(time.monotonic()) for fork in forest.forks):
+                return self._finish(Entry(ending=Ending("paused", _standstill(stint), None)))
+
+    def _hand_out(self, swarm: Swarm, stint: Stint) -> None:
+        """Keep the worker supplied: it holds as many chains as it may, and as many again to begin with at once."""
+        forest = stint.forest
+        if forest.held:
+            return
+        handed = forest.hand(2 * stint.chains - forest.out)
+        if handed.begun:
+            self._journal.put(Entry(chains=handed.begun))
+        if handed.chains or handed.children:
+            swarm.give(0, Orders(chains=handed.chains, children=handed.children))
 
     def _wind_up(self, swarm: Swarm, stint: Stint, reason: str) -> Ending:
-        """Call the chain back, and journal what the worker still has to tell: its last steps and what they cost."""
-        swarm.give(0, Orders(revoked=(stint.at.chain,)))
+        """Call every chain back, and journal what the worker still has to tell: its last steps and what they cost."""
+        swarm.give(0, Orders(recall=True))
+        status = CANCELLED if self._journal.asked == CANCEL else "paused"
         deadline = time.monotonic() + WIND_UP_S
         while time.monotonic() < deadline:
             for _, report in swarm.collect(WAIT_S):
-                if (ending := self._take(report, stint, reason)) is not None:
+                ending = Ending(status, reason, None) if report.recalled else None
+                if (ending := self._take(swarm, report, stint, ending)) is not None:
                     return ending
-        return self._finish(Entry(ending=Ending("paused", reason, None)))
+        return self._finish(Entry(ending=Ending(status, reason, None)))
 
-    def _take(self, report: Report, stint: Stint, reason: str = "") -> Ending | None:
-        """Journal a report; returns the ending if it holds one. ``reason`` is why the chain was called back."""
-        ending = self._ending(report, stint)
-        if ending is None and report.revoked:
-            ending = Ending("paused", reason, None)
-        if ending is None and not report.decided and not any(report.usage):
+    def _take(self, swarm: Swarm, report: Report, stint: Stint, ending: Ending | None = None) -> Ending | None:
+        """Journal a report; returns the run's ending if it brings it."""
+        news = stint.forest.take(report)
+        ending = self._ending(stint.forest) or ending
+        if ending is None and not any(news) and not any(report.usage):
+            self._regrant(swarm, stint.budget, report.starved)
             return None
         entry = Entry(
-            decided=report.decided,
+            **news._asdict(),
             usage=report.usage,
             cost=stint.budget.spend(report.usage) if stint.budget else 0.0,
             grant=self._grant,
             abandoned=report.abandoned if ending else None,
-            undecided=report.stuck[0] if report.stuck else None,
             ending=ending,
         )
         if ending is not None:
             return self._finish(entry)
         self._journal.put(entry)
+        if stint.strict:
+            self._journal.flush()
+            swarm.give(0, Orders(mark=report.number))
+        self._regrant(swarm, stint.budget, report.starved)
         return None
 
-    def _ending(self, report: Report, stint: Stint) -> Ending | None:
-        for _, ended in report.ended:
-            return Ending("done" if ended.ok else "failed", ended.reason, ended.result)
-        for _, stuck in report.stuck:
-            return Ending("paused", f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}", None)
-        for _, error in report.errors:
-            self._error = error
-            return Ending("paused", str(error), None)
-        return Ending("paused", f"as asked, before step {stint.until}", None) if report.held else None
+    def _ending(self, forest: Forest) -> Ending | None:
+        end = forest.root_end
+        if isinstance(end, Ended):
+            return Ending("done" if end.ok else "failed", end.reason, end.result)
+        if isinstance(end, Stuck):
+            return Ending("paused", f"step {end.idx} ({end.kind}) is undecided: {end.reason}", None)
+        if isinstance(end, MakerError):
+            self._error = end
+            return Ending("paused", str(end), None)
+        return None
+
+    def _join(self, stint: Stint) -> None:
+        """Join the children that are finished, from what is committed; let parents go on whose children all are."""
+        now_s = time.monotonic()
+        for fork in [fork for fork in stint.forest.forks if fork.to_join(now_s)]:
+            self._journal.flush()
+            try:
+                joined = join(self._database, stint.decomposer, fork)
+            except TaskFailed as error:
+                self._journal.put(Entry(closed=stint.forest.break_off(fork, error)))
+                continue
+            self._journal.put(Entry(folded=[joined.folded], decided=[joined.step] if joined.step else []))
+            if joined.step is not None:
+                stint.forest.joined(fork, joined.step)
+            elif not joined.more:
+                fork.looked_over(now_s)
+            if stint.strict:
+                self._journal.flush()
 
     def _must_stop(self, stint: Stint) -> str | None:
         if self._stop.is_set():
             return "stopped"
+        if self._journal.asked == CANCEL:
+            return CANCELLED
         if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
             return "limit max_wall_s is reached"
         return None
@@ -187,3 +240,12 @@ class Driver:
         self._journal.flush()
         self._finished = True
         return entry.ending
+
+
+def _standstill(stint: Stint) -> str:
+    """Say why nothing is left to do, and the run is not at its end."""
+    forest = stint.forest
+    if forest.held:
+        return f"as asked, after {stint.steps:,} steps"
+    others = f" (and {forest.troubles - 1:,} more)" if forest.troubles > 1 else ""
+    return f"{forest.first_trouble}{others}"

@@ -1,28 +1,127 @@
-"""Finds where a run stands: its newest snapshot, and the few actions after it."""
+"""Finds where a run stands: newest snapshots, the few actions after them, and the forks that are open."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from maker.chain import ChainAt
 from maker.errors import TaskFailed
+from maker.owned import own
+from maker.paths import chain_name
 from maker.plugin import Decomposer
+from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import newest_snapshot, read_steps
-from maker.store.runs import ChainRow
+from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
+from maker.swarm.worker import Child
+from maker.types import Fork
 
 
-def standing(database: Database, chain: ChainRow, decomposer: Decomposer[Any, Any]) -> ChainAt:
-    """Return the place that a chain goes on from. Reads one snapshot and the steps after it, never the history."""
-    snapshot = newest_snapshot(database, chain.key, chain.cursor)
+class Standing(NamedTuple):
+    """Where a chain goes on: at a step, or, with ``fork``, when that fork's children are joined.
+
+    ``number`` is its place among its siblings. ``again`` says that it has been voted on here before in vain.
+    ``failed`` says why it cannot go on, else it is empty.
+    """
+
+    number: int
+    at: ChainAt
+    fork: ForkRow | None = None
+    again: bool = False
+    failed: str = ""
+
+
+class Rows(NamedTuple):
+    """How a fork of single steps stands.
+
+    Before child ``cursor`` all are settled, and of those after it the ``ahead`` ones; from ``next`` on none was begun.
+    ``finished`` counts good decisions. ``again`` are to be decided still; ``failed`` ended wrong, with why.
+    """
+
+    chain: ChainRow
+    cursor: int
+    next: int
+    finished: int
+    ahead: set[int]
+    again: list[Child]
+    failed: dict[int, str]
+
+
+def standing(
+    database: Database, chain: ChainRow, decomposer: Decomposer[Any, Any], begin: Callable[[], Any] | None = None
+) -> Standing:
+    """Return the place that a chain goes on from. Reads one snapshot and the steps after it, never the history.
+
+    ``begin`` returns the state that a child chain starts in, where it has no snapshot yet.
+    """
+    snapshot = newest_snapshot(database, chain, chain.cursor)
+    since, weight = 0 if snapshot is None else snapshot.idx, 0
     try:
-        state = decomposer.state.read(snapshot.state)
-        for step in read_steps(database, chain.key, snapshot.idx, chain.cursor):
+        if snapshot is not None:
+            state = decomposer.state.read(snapshot.state)
+        elif begin is not None:
+            state = begin()
+        else:
+            raise ValueError("it has no snapshot")
+        for step in read_steps(database, chain.key, since, chain.cursor):
             state = decomposer.apply(state, decomposer.action.read(step.action))
+            weight += len(step.action)
         text = decomposer.state.write(state)
     except Exception as error:
+        name = f"chain {chain_name(chain.path)}: " if chain.path else ""
         raise TaskFailed(
-            f"the state before step {chain.cursor} cannot be rebuilt from the snapshot at {snapshot.idx}: {error!r}",
+            f"{name}the state before step {chain.cursor} cannot be rebuilt from the snapshot at {since}: {error!r}",
             fix="`maker verify` names the first bad step",
         ) from error
-    return ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text)
+    at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
+    fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
+    return Standing(chain.number, at, fork, chain.status == "paused", chain.reason if chain.status == "failed" else "")
+
+
+def unfinished(
+    database: Database, decomposer: Decomposer[Any, Any], fork: ForkRow, parent: ChainAt
+) -> Iterator[Standing]:
+    """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
+    broken, state = opened(decomposer, parent)
+    for chain in read_children(database, fork, parent.path, unfinished=True):
+
+        def begin(number: int = chain.number) -> Any:
+            return broken.child(state, number)
+
+        yield standing(database, chain, decomposer, begin)
+
+
+def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:
+    """Return the fork that a parent's state asks for, and that state. Raises `TaskFailed`."""
+    where = f"chain {chain_name(parent.path)}, step {parent.idx}: {decomposer.name}"
+    state = own(f"{where}: state.read", decomposer.state.read, parent.state)
+    fork = own(f"{where}: next", decomposer.next, state)
+    if not isinstance(fork, Fork):
+        raise TaskFailed(
+            f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
+            fix="a decomposer must be pure",
+        )
+    return fork, state
+
+
+def rows(database: Database, fork: ForkRow, path: tuple[int, ...]) -> Rows:
+    """Return how a fork of single steps stands. Reads what lies after its cursor, never what lies before."""
+    chain = next(read_children(database, fork, path))
+    cursor = chain.cursor
+    epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+    outcomes = {outcome.idx: outcome for outcome in read_outcomes(database, chain.key)}
+    decided = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
+    ahead = decided | {number for number in outcomes if number >= cursor}
+    following = max(ahead, default=cursor - 1) + 1
+    voted = [number for number, found in outcomes.items() if found.outcome != "failed"]
+    missing = [number for number in range(cursor, following) if number not in ahead]
+    before = sum(number < cursor for number in outcomes)
+    return Rows(
+        chain=chain,
+        cursor=cursor,
+        next=following,
+        finished=cursor - before + len(decided - outcomes.keys()),
+        ahead=ahead,
+        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted(voted + missing)],
+        failed={number: found.reason for number, found in outcomes.items() if found.outcome == "failed"},
+    )

@@ -1,20 +1,22 @@
-"""Verifies a run's log without a model: every action re-applied, every count and digest compared."""
+"""Verifies a run's log without a model."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from maker.chain import SNAPSHOT_STEPS
-from maker.errors import MakerError, TaskFailed
+from maker.engine.walking import Bad, Counts, Stand, Walker
+from maker.errors import TaskFailed
 from maker.owned import own
 from maker.plugin import Decomposer, Voter
+from maker.store.chains import root_chain
 from maker.store.database import Database
-from maker.store.log import SnapshotRow, StepRow, read_snapshots, read_steps
-from maker.store.runs import ChainRow, RunRow, root_chain
-from maker.tally import Tally, genesis, link, unpack
-from maker.types import Ballots, Decision, Done, Step
+from maker.store.log import spans
+from maker.store.runs import RunRow
+from maker.tally import genesis
+from maker.types import Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Verified:
     """What verification found.
 
     ``problem`` names the first thing that is wrong, "" if nothing is. ``whole`` says that the run reached its goal.
+    ``steps`` counts those of the run itself, not of one that it was forked off.
     """
 
     run_id: str
@@ -36,49 +39,44 @@ class Verified:
         return self.whole and not self.problem
 
 
-class _Bad(MakerError):
-    """Something in the log is wrong."""
+class Author(NamedTuple):
+    """What a run's steps were decided by: its row, its task and its voter, and the level its samples are kept at."""
+
+    run: RunRow
+    decomposer: Decomposer[Any, Any]
+    voter: Voter
+    samples: str
 
 
-@dataclass(slots=True)
-class _Walk:
-    """Where the re-application stands, and what it has counted."""
-
-    state: Any
-    digest: bytes
-    epoch: int
-    index: int = 0
-    votes: int = 0
-    red_flags: int = 0
-    disputed: int = 0
-
-
-def verify(database: Database, run: RunRow, decomposer: Decomposer[Any, Any], voter: Voter) -> Verified:
-    """Re-apply every action of a run.
+def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> Verified:
+    """Re-apply every action of a run, and of what it was forked off.
 
     Checks that each step's action is legal, that its tally elects it by the run's own voter, that the digests link,
-    that snapshots, counts, cursor and result are what the steps make them. Finds damage and edits; not an editor who
-    recomputes the whole chain: for that compare the printed digest. Reads in constant memory.
+    that snapshots, kept samples, forks and joins, counts, cursors and results are what the steps make them. Finds
+    damage and edits; not an editor who recomputes the whole log: for that compare the printed digest. Reads in
+    constant memory.
+
+    Args:
+        database: The store.
+        run: The run.
+        author: Returns what the steps of a run were decided by, from the run's key.
     """
     chain = root_chain(database, run.key)
-    walk = _Walk(decomposer.start(), genesis(fingerprint_text(run.fingerprint)), chain.epoch)
-    snapshots = iter(read_snapshots(database, chain.key))
+    counts, stand = Counts(), Stand(0, None, b"")
     try:
-        _snapshot(walk, decomposer, next(snapshots, None))
-        due = next(snapshots, None)
-        for step in read_steps(database, chain.key):
-            own(f"step {walk.index}: the task", _step, walk, step, decomposer, voter)
-            if due is None and walk.index % SNAPSHOT_STEPS == 0:
-                raise _Bad(f"the snapshot at step {walk.index} is missing")
-            if due is not None and walk.index % SNAPSHOT_STEPS == 0:
-                _snapshot(walk, decomposer, due)
-                due = next(snapshots, None)
-        if due is not None:
-            raise _Bad(f"a snapshot stands at step {due.idx}, where no step leads")
-        whole = _end(walk, run, chain, decomposer)
-    except (_Bad, TaskFailed) as bad:
-        return Verified(run.run_id, walk.index, walk.digest.hex(), False, str(bad))
-    return Verified(run.run_id, walk.index, walk.digest.hex(), whole, "")
+        for span in spans(database, chain):
+            made = author(span.chain.run)
+            if span.start == 0:
+                stand.state = made.decomposer.start()
+                stand.digest = genesis(fingerprint_text(made.run.fingerprint))
+            # Of a run that this one was forked off, only what it took over counts, and not as its own.
+            counts = Counts()
+            walker = Walker(database, span.chain.run, made.decomposer, made.voter, made.samples, counts)
+            walker.along(span.chain, stand, span.stop, first_snapshot=True)
+        whole = _end(run, stand, counts, made.decomposer)
+    except (Bad, TaskFailed) as bad:
+        return Verified(run.run_id, counts.steps, stand.digest.hex(), False, str(bad))
+    return Verified(run.run_id, counts.steps, stand.digest.hex(), whole, "")
 
 
 def fingerprint_text(fingerprint: dict[str, Any]) -> str:
@@ -86,70 +84,22 @@ def fingerprint_text(fingerprint: dict[str, Any]) -> str:
     return json.dumps(fingerprint, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _step(walk: _Walk, row: StepRow, decomposer: Decomposer[Any, Any], voter: Voter) -> None:
-    where = f"step {walk.index}"
-    if row.idx != walk.index:
-        raise _Bad(f"{where} is missing; the log goes on at {row.idx}")
-    if [type(cell) for cell in row[2:]] != [str, bytes, int, bytes]:
-        raise _Bad(f"{where}: a column holds a value of another type than it was written with")
-    if row.epoch != walk.epoch:
-        raise _Bad(f"{where} is of epoch {row.epoch}, its chain of {walk.epoch}")
-    try:
-        move = decomposer.next(walk.state)
-        tally, action = unpack(row.tally), decomposer.action.read(row.action)
-    except ValueError as error:
-        raise _Bad(f"{where} cannot be read: {error}") from error
-    if not isinstance(move, Step):
-        raise _Bad(f"{where}: the task asks for no step there: {type(move).__name__}")
-    if [kind.name for kind in decomposer.classes[tally.kind : tally.kind + 1]] != [move.kind.name]:
-        raise _Bad(f"{where}: its class is number {tally.kind}, the task's is {move.kind.name}")
-    if decomposer.action.write(action) != row.action:
-        raise _Bad(f"{where}: its action {row.action!r} is not written as the task writes it")
-    if broken := move.kind.check(walk.state, action):
-        raise _Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
-    _elected(where, row.action, tally, voter)
-    digest = link(walk.digest, row.idx, row.epoch, row.action, row.tally)
-    if digest != row.digest:
-        raise _Bad(f"{where}: its digest is {row.digest.hex()}, but its contents give {digest.hex()}")
-    walk.state, walk.digest = decomposer.apply(walk.state, action), digest
-    walk.index += 1
-    walk.votes += sum(tally.votes) + sum(sum(votes) for votes in tally.rivals.values())
-    walk.red_flags += sum(tally.flags.values())
-    walk.disputed += tally.disputed
-
-
-def _elected(where: str, action: str, tally: Tally, voter: Voter) -> None:
-    counts = {action: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
-    verdict = voter.decide(Ballots(counts))
-    if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (action, tally.margin):
-        raise _Bad(f"{where}: its votes {counts} do not elect {action!r} by {voter.name}")
-
-
-def _snapshot(walk: _Walk, decomposer: Decomposer[Any, Any], snapshot: SnapshotRow | None) -> None:
-    if snapshot is None:
-        raise _Bad("the first snapshot is missing")
-    expected = decomposer.state.write(walk.state)
-    if (snapshot.idx, snapshot.state) != (walk.index, expected):
-        raise _Bad(f"the snapshot at step {snapshot.idx} is not what the steps before {walk.index} make: {expected!r}")
-
-
-def _end(walk: _Walk, run: RunRow, chain: ChainRow, decomposer: Decomposer[Any, Any]) -> bool:
+def _end(run: RunRow, stand: Stand, counts: Counts, decomposer: Decomposer[Any, Any]) -> bool:
     """Compare the ends; returns whether the run reached its goal."""
-    if (chain.cursor, chain.digest) != (walk.index, walk.digest):
-        raise _Bad(f"the log ends after {walk.index} steps, the chain's cursor stands at {chain.cursor}")
-    counted = (walk.index, walk.digest, walk.votes, walk.red_flags, walk.disputed)
+    counted = (counts.steps, stand.digest, counts.votes, counts.red_flags, counts.disputed)
     if (run.steps, run.digest, run.votes, run.red_flags, run.disputed) != counted:
-        raise _Bad(
+        raise Bad(
             f"the run's row counts {run.steps} steps, {run.votes} votes, {run.red_flags} flags, {run.disputed}"
-            f" disputed; the log holds {walk.index}, {walk.votes}, {walk.red_flags}, {walk.disputed}"
+            f" disputed, and ends with {run.digest.hex()}; the log holds {counts.steps}, {counts.votes},"
+            f" {counts.red_flags}, {counts.disputed}, and ends with {stand.digest.hex()}"
         )
-    move = decomposer.next(walk.state)
+    move = own("the task", decomposer.next, stand.state)
     if run.status not in ("done", "failed"):
         return False
     if not isinstance(move, Done):
-        raise _Bad(f"the run is {run.status}, but its task asks for another step after {walk.index}")
+        raise Bad(f"the run is {run.status}, but its task asks for another step after {stand.index}")
     if (run.status == "done") != move.ok or json.dumps(run.result, sort_keys=True) != json.dumps(
         move.result, sort_keys=True
     ):
-        raise _Bad(f"the run is {run.status} with {run.result!r}; its last state gives {move.result!r}")
+        raise Bad(f"the run is {run.status} with {run.result!r}; its last state gives {move.result!r}")
     return move.ok

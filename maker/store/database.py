@@ -3,158 +3,263 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import tenacity
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, Table, column, insert, inspect, select, table
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql import ClauseElement
 
 from maker.errors import StoreFailed, StoreUnusable
 from maker.store.schema import HEAD, VERSION_TABLE
+from maker.store.sqlite import Sqlite
 
 BUSY_S = 10.0
 LOCKED_S = 30.0
+LOST_S = 60.0
 _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
+_EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
+_SECRETS = ("password", "sslpassword", "passfile", "oauth_client_secret")
+"""What libpq takes in a URL's query and nobody else should read."""
 
-retry_locked = tenacity.retry(
-    retry=tenacity.retry_if_exception(
-        lambda error: isinstance(error, StoreFailed) and error.facts.get("locked", False)
-    ),
-    stop=tenacity.stop_after_delay(LOCKED_S),
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, StoreFailed) and bool(error.facts.get("locked") or error.facts.get("lost"))
+
+
+def _lasted(state: tenacity.RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    lost = isinstance(error, StoreFailed) and error.facts.get("lost")
+    return (state.seconds_since_start or 0.0) >= (LOST_S if lost else LOCKED_S)
+
+
+retried = tenacity.retry(
+    retry=tenacity.retry_if_exception(_passes),
+    stop=_lasted,
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
     reraise=True,
 )
-"""Repeat a whole transaction that found the database locked, for half a minute."""
+"""Repeat a whole transaction: half a minute where the database was locked, a minute where its server was lost.
+
+A connection can be lost after the server has committed and before it says so: what is repeated must find that out by
+itself, or do no harm twice.
+"""
+retry_locked = retried
+
+
+class Kind(Protocol):
+    """What one kind of database does in its own way.
+
+    ``schema`` is where its tables live, None where it has no schemas. ``upgrades_itself`` says whether opening it may
+    make and change tables. The options are those of a connection that reads, and of one that writes. ``errors`` are
+    what its driver raises, which `told` puts in maker's words.
+    """
+
+    engine: Engine
+    shown: str
+    schema: str | None
+    upgrades_itself: bool
+    read_options: Mapping[str, Any]
+    write_options: Mapping[str, Any]
+    errors: tuple[type[Exception], ...]
+
+    def prepare(self) -> None:
+        """Make the database fit to be upgraded; outside of any transaction."""
+
+    def hold(self, connection: Connection) -> None:
+        """Make sure, first thing in the transaction of an upgrade, that it is the only one."""
+
+    def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows to a table; ``sql`` inserts one."""
+
+    def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
+        """Return an error of the driver's in maker's words."""
 
 
 class Database:
     """A database that holds runs. Open it with `open_database`.
 
     `read` and `write` give a connection in one transaction, which is committed when the block ends and rolled back
-    when it raises. Any thread may use them; on SQLite a write takes the lock at its start, so it never fails half way.
+    when it raises. Any thread may use them. What a block reads stands still while it reads. On SQLite a write takes
+    the lock at its start, so it never fails half way; on PostgreSQL it locks the rows that it changes.
+
+    Attributes:
+        shown: The database's name in messages, without a password.
     """
 
-    def __init__(self, engine: Engine, shown: str) -> None:
-        self.engine = engine
-        self.shown = shown
+    def __init__(self, kind: Kind) -> None:
+        self.engine = kind.engine
+        self.shown = kind.shown
+        self._kind = kind
+        self._inserts: dict[str, str] = {}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._told(), self.engine.connect() as connection:
+        with self._told(), self.engine.connect().execution_options(**self._kind.read_options) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._told(), self.engine.connect().execution_options(maker_write=True) as connection, connection.begin():
+        options = self._kind.write_options
+        with self._told(), self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
+
+    def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows, each with a value for every column in the table's order, the fastest way that the database has.
+
+        On a row that is there already the block of `write` raises `StoreFailed` with the fact ``conflict``.
+        """
+        if rows:
+            if table.name not in self._inserts:
+                self._inserts[table.name] = self.sql(insert(table))
+            self._kind.insert(connection, table, self._inserts[table.name], rows)
+
+    def sql(self, statement: ClauseElement) -> str:
+        """Return a statement as this database's text, tables with their schema, for `Connection.exec_driver_sql`.
+
+        Its parameters are taken from a tuple, in their order.
+        """
+        options: dict[str, Any] = {}
+        if self._kind.schema is not None:
+            options = {"schema_translate_map": {None: self._kind.schema}, "render_schema_translate": True}
+        return str(statement.compile(dialect=self.engine.dialect, **options))
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
+    def version(self, connection: Connection) -> str | None:
+        """Return the schema that the database has, None where it has none of ours."""
+        schema = self._kind.schema
+        if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
+            return None
+        kept = table(VERSION_TABLE, column("version_num"), schema=schema)
+        found: str | None = connection.execute(select(kept.c.version_num)).scalar()
+        return found
+
+    def checked(self) -> str | None:
+        """Connect for the first time; return the schema that the database has. Raises `StoreUnusable`."""
+        with self._told(opening=True), self.engine.connect() as connection:
+            version = self.version(connection)
+        if version is not None and version > HEAD:
+            raise StoreUnusable(
+                f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
+                fix="use the newer maker that wrote it",
+            )
+        return version
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date, in one transaction; waits while another process does the same."""
+        self._prepare()
+        self._migrate()
+
+    @retried
+    def _prepare(self) -> None:
+        with self._told():
+            self._kind.prepare()
+
+    @retried
+    def _migrate(self) -> None:
+        with self.write() as connection:
+            self._kind.hold(connection)
+            if self.version(connection) != HEAD:
+                _migrate(connection, self._kind.schema)
+
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, *, opening: bool = False) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            raise _told(error, self.shown) from error
+        except self._kind.errors as error:
+            raise self._kind.told(error, opening=opening) from error
+
+
+class Upgrade(NamedTuple):
+    """What `upgrade_database` did: from which schema, None where there was none, to which."""
+
+    shown: str
+    before: str | None
+    after: str
 
 
 def open_database(url: str, *, create: bool) -> Database:
-    """Open a database, and bring its schema up to date.
+    """Open a database. A SQLite file is brought up to date; on PostgreSQL `upgrade_database` alone does that.
 
     Args:
-        url: A SQLAlchemy URL; SQLite paths are relative to the working directory.
-        create: Make the database if it is not there; otherwise a missing one is an error.
+        url: ``sqlite:///path``, relative to the working directory, or ``postgresql://user:password@host/name``.
+        create: Make a SQLite file that is not there; otherwise a missing one is an error.
 
     Raises:
-        StoreUnusable: The URL cannot be read, or what it names is no database, read-only, missing, or too new.
+        StoreUnusable: The URL cannot be read, or what it names is no database, read-only, missing, or of another
+            schema.
     """
+    kind = _kind(url, create=create)
+    with _closed_unless_good(Database(kind)) as database:
+        version = database.checked()
+        if version == HEAD:
+            return database
+        if not kind.upgrades_itself:
+            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no tables of maker's"
+            raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shown_url(url)}`")
+        if version is None and not create:
+            raise StoreUnusable(f"{kind.shown} holds no runs of maker", fix="name another database with --store")
+        database.upgrade()
+        return database
+
+
+def upgrade_database(url: str) -> Upgrade:
+    """Make or bring up to date the tables of a database; a SQLite file is made if it is not there.
+
+    Raises:
+        StoreUnusable: As `open_database`; or the user may not make tables.
+    """
+    with _closed_unless_good(Database(_kind(url, create=True))) as database:
+        version = database.checked()
+        if version != HEAD:
+            database.upgrade()
+        database.close()
+        return Upgrade(database.shown, version, HEAD)
+
+
+@contextmanager
+def _closed_unless_good(database: Database) -> Iterator[Database]:
+    with ExitStack() as stack:
+        stack.callback(database.close)
+        yield database
+        stack.pop_all()
+
+
+def _kind(url: str, *, create: bool) -> Kind:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is no database URL", fix=_EXAMPLES) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return Sqlite(parsed, create=create, busy_s=BUSY_S)
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        return _postgres(parsed, shown_url(url))
+    raise StoreUnusable(f"store.url: {parsed.drivername} is not supported", fix=_EXAMPLES)
+
+
+def _postgres(url: URL, shown: str) -> Kind:
+    try:
+        import psycopg  # noqa: F401 - an extra
+    except ImportError as error:
         raise StoreUnusable(
-            f"store.url {shown_url(url)!r} is no database URL", fix='write it like "sqlite:///maker.db"'
+            f"{shown} needs psycopg: {error}".splitlines()[0], fix="pip install 'maker-executor[postgres]'"
         ) from error
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise StoreUnusable(
-            f"store.url: {parsed.drivername} is not supported yet", fix='write it like "sqlite:///maker.db"'
-        )
-    if parsed.database in (None, "", ":memory:"):
-        raise StoreUnusable("store.url names no file", fix='a run must outlive its process: "sqlite:///maker.db"')
-    path = Path(str(parsed.database))
-    if not path.exists() and not create:
-        raise StoreUnusable(
-            f"there is no database {path}", fix="name it with --store URL or MAKER_STORE", path=str(path)
-        )
-    if not path.parent.is_dir():
-        raise StoreUnusable(f"there is no folder {path.parent} for the database {path.name}", path=str(path))
-    database = Database(_sqlite(url), str(path))
-    _upgrade(database, create=create)
-    return database
+    from maker.store.postgres import Postgres
+
+    return Postgres(url, shown=shown, busy_s=BUSY_S)
 
 
-def _sqlite(url: str) -> Engine:
-    # The pool keeps the writer's connection open: whoever closes the last one makes SQLite fold its log into the
-    # file and delete it, which made a commit take 16 ms instead of 2.
-    engine = create_engine(url, connect_args={"timeout": BUSY_S, "check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        # Transactions are begun below, explicitly: the driver's own would begin too late for DDL and for locks.
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("maker_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
-def _upgrade(database: Database, *, create: bool) -> None:
-    with database.read() as connection:
-        version = _version(connection)
-    if version == HEAD:
-        return
-    if version is not None and version > HEAD:
-        raise StoreUnusable(
-            f"{database.shown} has schema {version}; this maker knows schemas up to {HEAD}",
-            fix="use the newer maker that wrote it",
-        )
-    if version is None and not create:
-        raise StoreUnusable(f"{database.shown} holds no runs of maker", fix="name another database with --store")
-    _use_wal(database)
-    with database.write() as connection:
-        if _version(connection) != HEAD:
-            _migrate(connection)
-
-
-@retry_locked
-def _use_wal(database: Database) -> None:
-    """Set write-ahead logging, which the file keeps. With another opener about this fails at once, without waiting."""
-    with database._told(), database.engine.connect() as connection:
-        raw = connection.connection.dbapi_connection
-        assert raw is not None  # noqa: S101 - for the type checker
-        raw.execute("PRAGMA journal_mode = WAL")
-
-
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
-
-
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, schema: str | None) -> None:
     # Imported here: a database that is up to date never needs it, and it takes a tenth of a second.
     from alembic import command
     from alembic.config import Config
@@ -162,34 +267,17 @@ def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
+    config.attributes["schema"] = schema
     with _alembic:
         command.upgrade(config, "head")
 
 
 def shown_url(url: str) -> str:
     """Return a URL without its password."""
-    return url if "@" not in url else url.split("://", maxsplit=1)[0] + "://…@" + url.rsplit("@", 1)[1]
-
-
-def _told(error: DBAPIError, shown: str) -> StoreFailed | StoreUnusable:
-    said = str(error.orig)
-    for sign, what, fix in _UNUSABLE:
-        if sign in said:
-            return StoreUnusable(f"{shown}: {what} ({said})", fix=fix)
-    for sign, what, fix in _FAILED:
-        if sign in said:
-            return StoreFailed(f"{shown}: {what} ({said})", fix=fix, locked="locked" in said)
-    return StoreFailed(f"{shown}: {said}", fix="nothing that was committed is lost; resume the run when it is mended")
-
-
-_UNUSABLE = (
-    ("not a database", "it is no SQLite database", "name another one with store.url or --store"),
-    ("malformed", "the database is damaged", "restore it from a copy"),
-    ("readonly", "the database is read-only", "make the file and its folder writable, or name another store.url"),
-    ("unable to open", "it cannot be opened", "make the file and its folder readable and writable"),
-)
-_FAILED = (
-    ("disk is full", "the disk is full", "free some space, then `maker resume`; what was committed is safe"),
-    ("disk I/O error", "the disk does not take writes", "free some space or mend the disk, then `maker resume`"),
-    ("locked", "another program holds the database's lock", "end that program, then `maker resume`"),
-)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # What it was meant to be nobody knows: all that could be a password goes.
+        beginning, mark, rest = url.partition("://")
+        return beginning + mark + rest.rpartition("@")[2].partition("?")[0] if mark else url
+    return parsed.difference_update_query(_SECRETS).render_as_string(hide_password=True)

@@ -13,10 +13,14 @@ LEASE_S = 15.0
 
 
 class Lease(NamedTuple):
-    """The right to write to one run: valid as long as the run's fence is this one."""
+    """The right to write to one run: valid as long as the run's fence is this one.
+
+    ``batch`` is how many transactions its journals had written when it was taken.
+    """
 
     run: int
     fence: int
+    batch: int = 0
 
 
 def this_process() -> str:

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 from sqlalchemy import select, tuple_
 
-from maker.errors import StoreFailed
+from maker.paths import ROOT
 from maker.store import schema
+from maker.store.chains import ChainRow, find_chain
 from maker.store.database import Database
 
 PAGE = 5000
 
 
 class StepRow(NamedTuple):
-    """One decided step as stored."""
+    """One decided step as stored. A join has an empty tally."""
 
     idx: int
     epoch: int
@@ -34,23 +35,88 @@ class SnapshotRow(NamedTuple):
 
 
 class SampleRow(NamedTuple):
-    """One kept sample: ``candidate`` where it became a vote, else ``flag``."""
+    """One kept sample: ``candidate`` where it became a vote, else ``flag``. ``text`` is None where it is lost."""
 
     idx: int
     epoch: int
     vote: int
-    text: str
+    digest: bytes
+    text: str | None
     tokens: int
     candidate: str | None
     flag: str | None
     detail: str
 
 
-def read_steps(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[StepRow]:
-    """Yield a chain's live steps from ``start`` to before ``stop``, in order, in constant memory.
+class PromptRow(NamedTuple):
+    """What was asked in a step whose samples are kept: the shared part, and the part that varies."""
 
-    Pages by key, each in its own short transaction, so that reading never holds a writer up.
+    idx: int
+    epoch: int
+    system: str | None
+    prompt: str | None
+
+
+class CutRow(NamedTuple):
+    """Where an epoch of a chain began."""
+
+    idx: int
+    epoch: int
+    reason: str
+
+
+class OutcomeRow(NamedTuple):
+    """A child of a fork of single steps that has no good decision."""
+
+    idx: int
+    epoch: int
+    outcome: str
+    reason: str
+
+
+class Span(NamedTuple):
+    """Part of a chain's log: the steps from ``start`` to before ``stop`` are those of ``chain``."""
+
+    chain: ChainRow
+    start: int
+    stop: int | None
+
+
+def spans(database: Database, chain: ChainRow) -> list[Span]:
+    """Return whose steps make up a chain's log, first steps first: more than one where it was forked off another."""
+    found = [Span(chain, chain.base_idx, None)]
+    while chain.base is not None:
+        stop = chain.base_idx
+        chain = find_chain(database, chain.base, ROOT)
+        found.insert(0, Span(chain, chain.base_idx, stop))
+    return found
+
+
+def span_at(database: Database, chain: ChainRow, idx: int) -> Span:
+    """Return whose step a chain's step is."""
+    found = spans(database, chain)
+    return next((span for span in reversed(found) if span.start <= idx), found[0])
+
+
+def read_steps(
+    database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
+) -> Iterator[StepRow]:
+    """Yield the live steps that a chain itself holds, from ``start`` to before ``stop``, in order, in constant memory.
+
+    Steps that a cut has superseded are left out. ``single`` says that each step is a child of its own: a cut there
+    supersedes that one alone. Pages by key, each in its own short transaction, so that reading never holds a writer up.
     """
+    cuts = read_cuts(database, chain)
+    for row in _read_all(database, chain, start, stop):
+        if not cuts or not any(cut.epoch > row.epoch and _covers(cut, row, single) for cut in cuts):
+            yield row
+
+
+def _covers(cut: CutRow, row: StepRow, single: bool) -> bool:
+    return cut.idx == row.idx if single else cut.idx <= row.idx
+
+
+def _read_all(database: Database, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
     table = schema.step
     columns = (table.c.idx, table.c.epoch, table.c.action, table.c.tally, table.c.tokens, table.c.digest)
     place = (table.c.idx, table.c.epoch)
@@ -67,29 +133,84 @@ def read_steps(database: Database, chain: int, start: int = 0, stop: int | None 
         after = (rows[-1][0], rows[-1][1])
 
 
-def read_samples(database: Database, chain: int, index: int) -> list[SampleRow]:
-    """Return the kept samples of one step, in order of vote."""
-    table = schema.sample
-    columns = [table.c[name] for name in ("idx", "epoch", "vote", "text", "tokens", "candidate", "flag", "detail")]
-    query = select(*columns).where(table.c.chain == chain, table.c.idx == index).order_by(table.c.epoch, table.c.vote)
+def read_live(database: Database, chain: ChainRow, start: int = 0, stop: int | None = None) -> Iterator[StepRow]:
+    """Yield a chain's live steps in order, those of the chains that it was forked off included."""
+    for span in spans(database, chain):
+        end = stop if span.stop is None else span.stop if stop is None else min(span.stop, stop)
+        if end is None or end > start:
+            yield from read_steps(database, span.chain.key, max(start, span.start), end)
+
+
+def read_cuts(database: Database, chain: int) -> list[CutRow]:
+    """Return where epochs of a chain began, in order of epoch."""
+    table = schema.cut.c
+    query = select(table.idx, table.epoch, table.reason).where(table.chain == chain).order_by(table.epoch, table.idx)
     with database.read() as connection:
-        return [SampleRow(*row) for row in connection.execute(query)]
+        return [CutRow(*row) for row in connection.execute(query)]
 
 
-def read_snapshots(database: Database, chain: int) -> list[SnapshotRow]:
-    """Return a chain's snapshots in order."""
+def read_outcomes(database: Database, chain: int) -> list[OutcomeRow]:
+    """Return the children of a fork of single steps that have no good decision, in order."""
+    table = schema.outcome.c
+    query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain).order_by(table.idx)
+    with database.read() as connection:
+        return [OutcomeRow(*row) for row in connection.execute(query)]
+
+
+def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:
+    """Yield the kept samples of a chain's own steps from ``start`` to before ``stop``, in order of step and vote."""
+    table, text = schema.sample, schema.text
+    columns = [table.c[name] for name in ("idx", "epoch", "vote", "text")] + [text.c.body]
+    columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail")]
+    place = (table.c.idx, table.c.epoch, table.c.vote)
+    joined = table.outerjoin(text, text.c.digest == table.c.text)
+    after = (start, -1, -1)
+    while True:
+        query = select(*columns).select_from(joined).where(table.c.chain == chain, tuple_(*place) > after)
+        if stop is not None:
+            query = query.where(table.c.idx < stop)
+        with database.read() as connection:
+            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        yield from (SampleRow(*row) for row in rows)
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1][0], rows[-1][1], rows[-1][2])
+
+
+def read_prompts(database: Database, chain: int, idx: int) -> list[PromptRow]:
+    """Return what was asked at one step, an epoch each."""
+    table, system, prompt = schema.prompt, schema.text.alias("shared"), schema.text.alias("varying")
+    joined = table.outerjoin(system, system.c.digest == table.c.system)
+    joined = joined.outerjoin(prompt, prompt.c.digest == table.c.prompt)
+    query = select(table.c.idx, table.c.epoch, system.c.body, prompt.c.body).select_from(joined)
+    query = query.where(table.c.chain == chain, table.c.idx == idx).order_by(table.c.epoch)
+    with database.read() as connection:
+        return [PromptRow(*row) for row in connection.execute(query)]
+
+
+def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
+    """Yield the snapshots that a chain itself holds, in order."""
     table = schema.snapshot
-    query = select(table.c.idx, table.c.epoch, table.c.state).where(table.c.chain == chain).order_by(table.c.idx)
-    with database.read() as connection:
-        return [SnapshotRow(*row) for row in connection.execute(query)]
+    place = (table.c.idx, table.c.epoch)
+    after = (-1, -1)
+    while True:
+        query = select(*place, table.c.state).where(table.c.chain == chain, tuple_(*place) > after)
+        with database.read() as connection:
+            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        yield from (SnapshotRow(*row) for row in rows)
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1][0], rows[-1][1])
 
 
-def newest_snapshot(database: Database, chain: int, upto: int) -> SnapshotRow:
-    """Return the newest snapshot at or before an index; there is one at 0. Raises `StoreFailed` if that is lost."""
-    table = schema.snapshot
-    query = select(table.c.idx, table.c.epoch, table.c.state).where(table.c.chain == chain, table.c.idx <= upto)
+def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotRow | None:
+    """Return the newest live snapshot that a chain itself holds at or before an index, or None."""
+    table = schema.snapshot.c
+    cuts = read_cuts(database, chain.key)
+    query = select(table.idx, table.epoch, table.state).where(table.chain == chain.key, table.idx <= upto)
     with database.read() as connection:
-        row = connection.execute(query.order_by(table.c.idx.desc()).limit(1)).first()
-    if row is None:
-        raise StoreFailed(f"{database.shown}: chain {chain} has no snapshot", fix="restore the database from a copy")
-    return SnapshotRow(*row)
+        for row in connection.execute(query.order_by(table.idx.desc(), table.epoch.desc())):
+            # A snapshot tells the state before its step: one at a cut itself holds what the cut left.
+            if not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts):
+                return SnapshotRow(*row)
+    return None

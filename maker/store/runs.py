@@ -12,11 +12,14 @@ from sqlalchemy import Connection, Insert, RowMapping, insert, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store import schema
+from maker.store.chains import chain_values, first_chain
 from maker.store.database import Database, retry_locked
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
 from maker.types import Allowance, Usage
 
 ACTIVE = "running"
+CANCELLED = "cancelled"
+CANCEL = "cancel"
 OVER = ("done", "failed", "cancelled")
 
 
@@ -51,7 +54,10 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What a run starts with. ``state`` is the root chain's first state, ``digest`` its genesis."""
+    """What a run starts with. ``state`` is the root chain's first state, ``digest`` what its first step links to.
+
+    A run that is forked off another one goes on from step ``base_idx`` of chain ``base``.
+    """
 
     name: str
     settings: dict[str, Any]
@@ -59,42 +65,36 @@ class NewRun:
     classes: tuple[str, ...]
     digest: bytes
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRow:
-    """One chain as it stands: ``cursor`` is the index of its next step."""
-
-    key: int
-    path: tuple[int, ...]
-    cursor: int
-    epoch: int
-    digest: bytes
-    status: str
+    base: int | None = None
+    base_idx: int = 0
 
 
 @retry_locked
-def create_run(database: Database, new: NewRun) -> tuple[str, Lease]:
-    """Write a new run with its root chain and first snapshot, held by this process. Returns its id and the lease."""
+def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
+    """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
+
+    With ``work`` this process holds it; else it is paused, and waits for a resume.
+    """
     now = time.time()
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(3)
+    status, reason = (ACTIVE, "") if work else ("paused", "not started yet")
+    holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
     with database.write() as connection:
         key = inserted(
             connection,
             insert(schema.run).values(
-                run_id=run_id, name=new.name, status=ACTIVE, reason="", created_at=now, updated_at=now,
+                run_id=run_id, name=new.name, status=status, reason=reason, created_at=now, updated_at=now,
                 settings=_json(new.settings), fingerprint=_json(new.fingerprint), classes=_json(new.classes),
                 steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
-                fence=1, holder=this_process(), lease_until=now + LEASE_S,
+                fence=1, holder=holder, lease_until=until, asked="", batch=0,
             )
         )  # fmt: skip
-        chain = inserted(
-            connection,
-            insert(schema.chain).values(
-                run=key, parent=None, number=0, cursor=0, epoch=0, digest=new.digest, status=ACTIVE, reason=""
-            ),
+        root = chain_values(
+            id=first_chain(key), run=key, cursor=new.base_idx, digest=new.digest, base=new.base, base_idx=new.base_idx
         )
-        connection.execute(insert(schema.snapshot).values(chain=chain, idx=0, epoch=0, state=new.state))
+        connection.execute(insert(schema.chain).values(root))
+        snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
+        connection.execute(insert(schema.snapshot).values(snapshot))
     return run_id, Lease(key, 1)
 
 
@@ -124,10 +124,10 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
             .where(schema.run.c.id == run.key)
             .values(
                 fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-                resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings),
+                resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings), asked="",
             )
         )  # fmt: skip
-    return Lease(run.key, fence)
+    return Lease(run.key, fence, row["batch"])
 
 
 def refuse_over(run_id: str, status: str) -> None:
@@ -136,22 +136,24 @@ def refuse_over(run_id: str, status: str) -> None:
         raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix="start a new run")
 
 
-def fenced(connection: Connection, lease: Lease, **changes: Any) -> None:
+def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
     """Renew the lease and change the run's row, if the run is still ours; the first statement of every transaction.
 
-    Raises `LeaseLost`, which rolls the transaction back.
+    Returns what another process has asked of the run. Raises `LeaseLost`, which rolls the transaction back.
     """
     now = time.time()
-    done = connection.execute(
+    asked: str | None = connection.execute(
         update(schema.run)
         .where(schema.run.c.id == lease.run, schema.run.c.fence == lease.fence)
         .values({"updated_at": now, "lease_until": now + LEASE_S} | changes)
-    )
-    if done.rowcount != 1:
+        .returning(schema.run.c.asked)
+    ).scalar()
+    if asked is None:
         raise LeaseLost(
             "another process has taken this run over; this one has written nothing since",
             fix="`maker show` says how the run stands",
         )
+    return asked
 
 
 @retry_locked
@@ -178,22 +180,20 @@ def find_run(database: Database, name: str) -> RunRow:
         return _row(connection, rows[0])
 
 
+def run_at(database: Database, key: int) -> RunRow:
+    """Return a run by its key. Raises `RunNotFound`."""
+    with database.read() as connection:
+        row = connection.execute(select(schema.run).where(schema.run.c.id == key)).mappings().first()
+        if row is None:
+            raise RunNotFound(f"{database.shown} holds no run {key}, which another one was forked off")
+        return _row(connection, row)
+
+
 def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
     """Return the newest runs, newest first."""
     with database.read() as connection:
         rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc()).limit(limit)).mappings().all()
         return [_row(connection, row) for row in rows]
-
-
-def root_chain(database: Database, run: int) -> ChainRow:
-    """Return a run's root chain."""
-    query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
-    with database.read() as connection:
-        rows = connection.execute(query).mappings().all()
-    if len(rows) != 1:
-        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
-    row = rows[0]
-    return ChainRow(row["id"], (), row["cursor"], row["epoch"], row["digest"], row["status"])
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:

@@ -53,8 +53,8 @@ run = Table(
 )
 """One durable execution of a task.
 
-``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel". ``batch``
-counts the journal's transactions: it tells whether one whose commit was cut off took place.
+``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
+``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place.
 """
 
 chain = Table(

@@ -6,49 +6,73 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any, NamedTuple
 
-from maker.chain import ChainAt, ChainRunner, Decided, Ended, Rules, Stuck
-from maker.errors import MakerError, ModelFailed, ModelUnusable
+from maker.chain import ChainAt, ChainRunner, Decided, Ended, Forked, Place, Rules, Shared, Stuck, child_at
+from maker.errors import MakerError, ModelFailed, ModelUnusable, TaskFailed
 from maker.models.door import Model
+from maker.owned import own
+from maker.paths import chain_name
 from maker.plugin import Decomposer
-from maker.types import NO_USAGE, NOTHING, Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
+from maker.seeds import ChainSeeds
+from maker.types import NO_USAGE, NOTHING, Allowance, Failed, Finished, Fork, Grant, Prices, Request, Starved, Usage
 
 SLICE_S = 0.05
 SLICE_STEPS = 2000
+KEPT_FORKS = 64
+"""Forks whose parent's state a worker keeps at hand while it makes their children."""
 
 
-class ChainOrder(NamedTuple):
-    """A chain to walk, up to before index ``until``."""
+class Child(NamedTuple):
+    """A child to begin with: its number, its chain's key (one for all of a fork of single steps), its epoch."""
 
-    at: ChainAt
-    until: int | None = None
+    number: int
+    chain: int
+    epoch: int
+
+
+class Children(NamedTuple):
+    """New children of a fork: ``fork`` is the parent's place and state, from which the worker makes theirs."""
+
+    fork: ChainAt
+    single: bool
+    born: tuple[Child, ...]
 
 
 class Orders(NamedTuple):
-    """What the engine tells a worker: new chains, revoked ones by key, and a grant that takes the place of the old."""
+    """What the engine tells a worker.
 
-    chains: tuple[ChainOrder, ...] = ()
-    revoked: tuple[int, ...] = ()
+    ``chains`` are to be walked on, ``children`` to be begun. ``recall`` calls every chain back. ``grant`` takes the
+    place of the grant before. ``steps``, where given, is how many more steps may be begun. ``mark`` is the newest
+    report that is committed: where every step is to be durable before the next, it lets the chains go on.
+    """
+
+    chains: tuple[ChainAt, ...] = ()
+    children: tuple[Children, ...] = ()
+    recall: bool = False
     grant: Grant | None = None
+    steps: int | None = None
+    mark: int = 0
 
 
 @dataclass(slots=True)
 class Report:
-    """What a worker did in one slice.
+    """What a worker did in one slice; ``number`` counts its reports, from 1.
 
-    ``decided`` is in chain order. ``held`` names chains that reached their ``until``, ``revoked`` those that were
-    called back, ``errors`` those that an error stopped. ``abandoned`` is what requests that were cancelled in flight
-    may cost all the same. ``starved`` says what a worker needs that has nothing in flight and no allowance left.
+    ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an
+    error stopped, ``recalled`` says that all were called back. ``abandoned`` is what requests that were cancelled in
+    flight may cost all the same. ``starved`` says what a worker needs that has nothing in flight and no allowance
+    left.
     """
 
+    number: int
     decided: list[Decided] = field(default_factory=list)
-    ended: list[tuple[int, Ended]] = field(default_factory=list)
-    stuck: list[tuple[int, Stuck]] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
-    revoked: list[int] = field(default_factory=list)
-    errors: list[tuple[int, MakerError]] = field(default_factory=list)
+    forked: list[Forked] = field(default_factory=list)
+    ended: list[tuple[Place, Ended]] = field(default_factory=list)
+    stuck: list[tuple[Place, Stuck]] = field(default_factory=list)
+    held: list[Place] = field(default_factory=list)
+    errors: list[tuple[Place, MakerError]] = field(default_factory=list)
+    recalled: bool = False
     usage: Usage = NO_USAGE
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
@@ -58,7 +82,8 @@ class WorkerSpec(NamedTuple):
     """All that a worker is built from; crosses process borders.
 
     ``open_model`` opens the model in the worker's process. ``limited`` says that the worker may spend only what its
-    grants cover.
+    grants cover, ``strict`` that a chain's next step begins when the last one is committed. ``chains`` is how many
+    steps may be in work at a time; what else the worker is given waits.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -66,12 +91,22 @@ class WorkerSpec(NamedTuple):
     open_model: Callable[[], Model]
     prices: Prices = Prices()
     limited: bool = False
+    strict: bool = False
+    chains: int = 256
 
 
 class _Asked(NamedTuple):
     runner: ChainRunner[Any, Any]
     request: Request
     worst: Allowance
+
+
+class _Brood(NamedTuple):
+    """A fork whose children are being made: the parent's state, what it returned, the seeds of single steps."""
+
+    state: Any
+    fork: Fork[Any]
+    seeds: ChainSeeds
 
 
 class Worker:
@@ -83,14 +118,17 @@ class Worker:
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
         self._model = spec.open_model()
-        self._tickets = count(1)
-        self._chains: dict[int, tuple[ChainRunner[Any, Any], int | None]] = {}
+        self._shared = Shared.of(spec.decomposer, spec.rules)
         self._asked: dict[int, _Asked] = {}
         self._waiting: deque[_Asked] = deque()
+        self._backlog: deque[ChainAt | tuple[Children, Child]] = deque()
+        self._parked: deque[tuple[int, ChainRunner[Any, Any]]] = deque()
+        self._broods: dict[tuple[int, int, int], _Brood] = {}
         self._grant = 0
         self._left: Allowance | None = NOTHING if spec.limited else None
+        self._steps: int | None = None
         self._answered = False
-        self._report = Report()
+        self._report = Report(1)
 
     def advance(self, orders: Orders) -> Report:
         """Take orders in, work for about 50 ms or until nothing is left to do, and report.
@@ -102,15 +140,15 @@ class Worker:
         # A report that an interrupt kept from being returned is still here: the next one goes on from it.
         report = self._report
         while self._asked and len(report.decided) < SLICE_STEPS:
-            replies = self._model.poll(max(0.0, until - time.monotonic()))
-            for reply in replies:
+            for reply in self._model.poll(max(0.0, until - time.monotonic())):
                 self._hear(reply)
             self._retry_waiting()
+            self._begin_more()
             if time.monotonic() >= until:
                 break
         if self._waiting and not self._asked:
             report.starved = Starved(self._grant, self._waiting[0].worst)
-        self._report = Report()
+        self._report = Report(report.number + 1)
         return report
 
     def close(self) -> None:
@@ -118,19 +156,63 @@ class Worker:
         self._model.close()
 
     def _take(self, orders: Orders) -> None:
-        for chain in orders.revoked:
-            self._drop(chain)
-            self._report.revoked.append(chain)
+        if orders.recall:
+            self._recall()
         if orders.grant is not None:
             self._grant, self._left = orders.grant
-        for order in orders.chains:
-            try:
-                runner = ChainRunner(self._spec.decomposer, self._spec.rules, order.at, self._tickets)
-                self._chains[order.at.chain] = (runner, order.until)
-                self._go_on(runner)
-            except MakerError as error:
-                self._give_up(order.at.chain, error)
+        if orders.steps is not None:
+            self._steps = orders.steps
+        while self._parked and self._parked[0][0] <= orders.mark:
+            self._try_on(self._parked.popleft()[1])
+        self._backlog.extend(orders.chains)
+        self._backlog.extend((children, child) for children in orders.children for child in children.born)
         self._retry_waiting()
+        self._begin_more()
+
+    def _begin_more(self) -> None:
+        """Begin with what waits, as far as there is room for it."""
+        while self._backlog and len(self._asked) + len(self._waiting) < self._spec.chains:
+            item = self._backlog.popleft()
+            if isinstance(item, ChainAt):
+                self._begin(item)
+            else:
+                self._begin_child(*item)
+
+    def _begin(self, at: ChainAt, seeds: ChainSeeds | None = None, state: Any = None) -> None:
+        try:
+            runner: ChainRunner[Any, Any] = ChainRunner(self._shared, at, seeds=seeds, state=state)
+        except MakerError as error:
+            self._give_up(Place(at.chain, at.idx if at.single else None), error)
+            return
+        self._try_on(runner)
+
+    def _begin_child(self, children: Children, child: Child) -> None:
+        at, single, _ = children
+        try:
+            brood = self._brood(at)
+            what = f"{self._spec.decomposer.name}: child {child.number} of step {at.idx}"
+            state = own(what, brood.fork.child, brood.state, child.number)
+        except MakerError as error:
+            self._give_up(Place(child.chain, child.number if single else None), error)
+            return
+        place = child_at(at, child.number, child.chain, child.epoch, single=single)
+        self._begin(place, brood.seeds if single else None, state)
+
+    def _brood(self, at: ChainAt) -> _Brood:
+        key = (at.chain, at.idx, at.epoch)
+        brood = self._broods.get(key)
+        if brood is None:
+            decomposer = self._spec.decomposer
+            where = f"chain {chain_name(at.path)}, step {at.idx}: {decomposer.name}"
+            state = own(f"{where}: state.read", decomposer.state.read, at.state)
+            fork = own(f"{where}: next", decomposer.next, state)
+            if not isinstance(fork, Fork):
+                raise TaskFailed(f"{where}.next returned Fork and then, for the same state, {type(fork).__name__}")
+            seeds = ChainSeeds(self._spec.rules.seed, (*at.path, at.idx, at.epoch))
+            self._broods[key] = brood = _Brood(state, fork, seeds)
+            if len(self._broods) > KEPT_FORKS:
+                del self._broods[next(iter(self._broods))]
+        return brood
 
     def _hear(self, reply: Finished | Failed) -> None:
         asked = self._asked.pop(reply.id, None)
@@ -139,33 +221,45 @@ class Worker:
             return
         runner = asked.runner
         if isinstance(reply, Failed):
-            self._give_up(runner.chain, self._failure(reply, runner))
+            self._give_up(runner.place, self._failure(reply, runner))
             return
         self._answered = True
         try:
             decided = runner.hear(reply)
-            if decided is not None:
-                self._report.decided.append(decided)
+        except MakerError as error:
+            self._give_up(runner.place, error)
+            return
+        if decided is not None:
+            self._report.decided.append(decided)
+            if self._spec.strict:
+                self._parked.append((self._report.number, runner))
+                return
+        self._try_on(runner)
+
+    def _try_on(self, runner: ChainRunner[Any, Any]) -> None:
+        try:
             self._go_on(runner)
         except MakerError as error:
-            self._give_up(runner.chain, error)
+            self._give_up(runner.place, error)
 
     def _go_on(self, runner: ChainRunner[Any, Any]) -> None:
-        until = self._chains[runner.chain][1]
-        if until is not None and runner.index >= until:
-            self._drop(runner.chain)
-            self._report.held.append(runner.chain)
-            return
+        begins = not runner.deciding
         emitted = runner.ask()
         if isinstance(emitted, Request):
+            if begins and self._steps is not None:
+                if self._steps == 0:
+                    self._report.held.append(runner.place)
+                    return
+                self._steps -= 1
             tokens = self._model.worst_tokens(emitted)
             self._send(_Asked(runner, emitted, Allowance(emitted.n, tokens, self._cost(emitted, tokens))))
             return
-        self._drop(runner.chain)
         if isinstance(emitted, Ended):
-            self._report.ended.append((runner.chain, emitted))
+            self._report.ended.append((runner.place, emitted))
+        elif isinstance(emitted, Forked):
+            self._report.forked.append(emitted)
         else:
-            self._report.stuck.append((runner.chain, emitted))
+            self._report.stuck.append((runner.place, emitted))
 
     def _send(self, asked: _Asked) -> None:
         if self._left is not None:
@@ -197,19 +291,18 @@ class Worker:
         unusable = reply.unusable and not self._answered
         error = ModelUnusable if unusable else ModelFailed
         fix = reply.fix or "see to the model, then `maker resume`"
-        return error(f"step {runner.index}: {reply.reason}", fix=fix, step=runner.index)
+        return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
 
-    def _give_up(self, chain: int, error: MakerError) -> None:
-        """Drop one chain and say why; the others go on."""
-        self._drop(chain)
-        self._report.errors.append((chain, error))
+    def _give_up(self, place: Place, error: MakerError) -> None:
+        """Let one chain go and say why; the others go on."""
+        self._report.errors.append((place, error))
 
-    def _drop(self, chain: int) -> None:
-        self._chains.pop(chain, None)
-        ids = [id for id, asked in self._asked.items() if asked.runner.chain == chain]
-        self._model.cancel(ids)
-        for id in ids:
-            asked = self._asked.pop(id)
-            if self._model.bills_cancelled:
+    def _recall(self) -> None:
+        """Let go of every chain; what is in flight is cancelled."""
+        self._model.cancel(list(self._asked))
+        if self._model.bills_cancelled:
+            for asked in self._asked.values():
                 self._report.abandoned = self._report.abandoned.plus(asked.worst)
-        self._waiting = deque(asked for asked in self._waiting if asked.runner.chain != chain)
+        for kept in (self._asked, self._waiting, self._parked, self._backlog):
+            kept.clear()
+        self._report.recalled = True

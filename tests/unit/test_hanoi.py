@@ -190,7 +190,7 @@ def test_bad_disks_in_a_job(hanoi: Any, disks: Any) -> None:
         api.load_job(hanoi(disks))
 
 
-@pytest.mark.parametrize("values", [{"form": "tree"}, {"answer": "state"}, {"prompt": "german"}, {"pegs": 3}])
+@pytest.mark.parametrize("values", [{"form": "bush"}, {"answer": "state"}, {"prompt": "german"}, {"pegs": 3}])
 def test_bad_parameters(values: dict[str, Any]) -> None:
     """Forms that there are not, and names that there are not, are refused."""
     with pytest.raises(ValidationError):

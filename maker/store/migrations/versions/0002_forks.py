@@ -20,17 +20,27 @@ PAGE = 10_000
 
 def upgrade() -> None:
     """Widen chains and samples, and add what forks need."""
-    op.add_column("maker_run", sa.Column("asked", sa.Text, nullable=False, server_default=""))
-    op.add_column("maker_run", sa.Column("batch", sa.BigInteger, nullable=False, server_default="0"))
+    schema = _schema()
+    op.add_column("maker_run", sa.Column("asked", sa.Text, nullable=False, server_default=""), schema=schema)
+    op.add_column("maker_run", sa.Column("batch", sa.BigInteger, nullable=False, server_default="0"), schema=schema)
     _chains()
     _forks()
     _texts()
     _samples()
 
 
+def _schema() -> str | None:
+    # For what is not put into our schema by the connection: see env.py.
+    return op.get_context().version_table_schema
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(name, *map(sa.column, columns), schema=_schema())
+
+
 def _chains() -> None:
     # Made anew: a chain's place among its siblings now names the fork, and SQLite cannot change a constraint.
-    op.rename_table("maker_chain", "maker_chain_old")
+    op.rename_table("maker_chain", "maker_chain_old", schema=_schema())
     op.create_table(
         "maker_chain",
         sa.Column("id", _Key, primary_key=True, autoincrement=False),
@@ -49,12 +59,11 @@ def _chains() -> None:
         sa.Column("base_idx", sa.BigInteger, nullable=False),
         sa.UniqueConstraint("parent", "at", "fork_epoch", "number"),
     )
-    old = sa.table("maker_chain_old", *map(sa.column, ("id", "run", "number", "cursor", "epoch", "digest", "status")))
-    kept = [old.c[name] for name in ("id", "run", "number", "cursor", "epoch", "digest", "status")]
-    new = sa.table("maker_chain", *map(sa.column, (*old.c.keys(), "at", "fork_epoch", "reason", "base_idx")))
-    zero = sa.literal_column("0")
-    rows = sa.select(*kept, zero, zero, sa.literal_column("''"), zero)
-    op.execute(new.insert().from_select([*old.c.keys(), "at", "fork_epoch", "reason", "base_idx"], rows))
+    old = _table("maker_chain_old", "id", "run", "number", "cursor", "epoch", "digest", "status")
+    new = _table("maker_chain", *old.c.keys(), "at", "fork_epoch", "reason", "base_idx")
+    zero: sa.ColumnElement[int] = sa.literal_column("0")
+    rows = sa.select(*old.c, zero, zero, sa.literal_column("''"), zero)
+    op.execute(new.insert().from_select(new.c.keys(), rows))
     op.drop_table("maker_chain_old")
     op.create_index("maker_chain_run", "maker_chain", ["run"])
 
@@ -105,7 +114,7 @@ def _texts() -> None:
 
 
 def _samples() -> None:
-    op.rename_table("maker_sample", "maker_sample_old")
+    op.rename_table("maker_sample", "maker_sample_old", schema=_schema())
     op.create_table(
         "maker_sample",
         *_place(),
@@ -118,20 +127,20 @@ def _samples() -> None:
         sqlite_with_rowid=False,
     )
     names = ("chain", "idx", "epoch", "vote", "text", "tokens", "candidate", "flag", "detail")
-    new = sa.table("maker_sample", *map(sa.column, names))
-    texts = sa.table("maker_text", sa.column("digest"), sa.column("body"))
+    new = _table("maker_sample", *names)
+    texts = _table("maker_text", "digest", "body")
     seen: set[bytes] = set()
     for rows in _old_samples(names):
         bodies = {_digest(row["text"]): row["text"] for row in rows}
         if fresh := [{"digest": digest, "body": body} for digest, body in bodies.items() if digest not in seen]:
-            op.bulk_insert(texts, fresh)  # type: ignore[arg-type]
+            op.bulk_insert(texts, fresh)
         seen |= bodies.keys()
-        op.bulk_insert(new, [{**row, "text": _digest(row["text"])} for row in rows])  # type: ignore[arg-type]
+        op.bulk_insert(new, [{**row, "text": _digest(row["text"])} for row in rows])
     op.drop_table("maker_sample_old")
 
 
 def _old_samples(names: tuple[str, ...]) -> Iterator[list[dict[str, Any]]]:
-    old = sa.table("maker_sample_old", *map(sa.column, names))
+    old = _table("maker_sample_old", *names)
     place = (old.c.chain, old.c.idx, old.c.epoch, old.c.vote)
     after: tuple[int, ...] | None = None
     while True:

@@ -1,0 +1,61 @@
+"""Compares what is kept of elections, samples and prompts, with the steps that they decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from maker.store.database import Database
+from maker.store.log import SampleRow, StepRow, read_prompts, read_samples
+from maker.store.texts import stored
+from maker.tally import Tally, text_digest
+from maker.types import Step
+
+
+class Evidence:
+    """The kept samples and prompts of one chain, read along with its steps.
+
+    Args:
+        database: Where they are.
+        chain: Whose they are.
+        start: The first step.
+        level: Of which steps they must be there: ``none``, ``disputed`` or ``all``.
+    """
+
+    def __init__(self, database: Database, chain: int, start: int, level: str) -> None:
+        self._database = database
+        self._chain = chain
+        self._level = level
+        self._samples = read_samples(database, chain, start) if level != "none" else iter(())
+        self._next: SampleRow | None = next(self._samples, None)
+
+    def problem(self, row: StepRow, tally: Tally, move: Step[Any, Any]) -> str:
+        """Say what does not fit a step, "" if all does."""
+        kept = self._of(row)
+        needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
+        if not kept:
+            return "its samples are missing" if needed else ""
+        if [sample.vote for sample in kept] != list(range(len(kept))):
+            return "one of its samples is missing"
+        for sample in kept:
+            if sample.text is None or text_digest(sample.text) != sample.digest:
+                return f"the text of its sample {sample.vote} is lost or changed"
+        votes = Counter(sample.candidate for sample in kept if sample.flag is None)
+        flags = Counter(sample.flag for sample in kept if sample.flag is not None)
+        counted = {row.action: sum(tally.votes)} | {key: sum(models) for key, models in tally.rivals.items()}
+        if votes != counted or flags != {str(flag): n for flag, n in tally.flags.items()}:
+            return "its samples do not add up to its tally"
+        return self._asked(row, move)
+
+    def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
+        found = [kept for kept in read_prompts(self._database, self._chain, row.idx) if kept.epoch == row.epoch]
+        asked = [(stored(move.kind.system), stored(move.prompt))]
+        return "" if [(kept.system, kept.prompt) for kept in found] == asked else "its prompt is lost or changed"
+
+    def _of(self, row: StepRow) -> list[SampleRow]:
+        found: list[SampleRow] = []
+        while self._next is not None and (self._next.idx, self._next.epoch) <= (row.idx, row.epoch):
+            if (self._next.idx, self._next.epoch) == (row.idx, row.epoch):
+                found.append(self._next)
+            self._next = next(self._samples, None)
+        return found

@@ -1,0 +1,336 @@
+"""Which chains are in work, which forks are open, what is handed out next. Pure: the driver does what it says."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
+from maker.engine.standing import Standing
+from maker.errors import MakerError, TaskFailed
+from maker.paths import Path, chain_name
+from maker.store.chains import CHAIN_BITS, first_chain
+from maker.store.entry import Closed, NewChain, NewFork, Outcome
+from maker.swarm.worker import Child, Children, Report
+
+AHEAD = 100_000
+"""How far children of a fork of single steps are begun after the first that is not settled: what a resume scans."""
+JOIN_EVERY = 5_000
+JOIN_S = 1.0
+"""Children are joined when so many are finished, or after so many seconds, and when all are."""
+STOOD_AT_ONCE = 16
+"""How many chains of an earlier process are stood up before the worker gets what there is: each takes milliseconds."""
+
+
+class OpenFork:
+    """A fork whose children are not all joined yet.
+
+    Args:
+        at: The parent's place and state.
+        count: How many children there are.
+        single: Whether each is a single step, all of them in one chain.
+        rows: The key of that chain.
+    """
+
+    def __init__(self, at: ChainAt, count: int, *, single: bool, rows: int = 0) -> None:
+        self.at = at
+        self.count = count
+        self.single = single
+        self.rows = rows
+        self.next = 0
+        self.finished = 0
+        self.again: Iterator[Standing] | None = None
+        self.again_rows: deque[Child] = deque()
+        self.settled = 0
+        self.ahead: set[int] = set()
+        self.first_failed = count
+        self.failed: dict[int, str] = {}
+        self.joined = 0
+        self.folded = at.state
+        self.digest = b""
+        self.broken = False
+        self.looked_at = -1
+        self.looked_s = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there are children to hand out now."""
+        ahead = self.next < self.settled + AHEAD if self.single else True
+        return self.again is not None or bool(self.again_rows) or (self.next < self.count and ahead)
+
+    def settle(self, number: int) -> bool:
+        """Take note that a single step is settled; returns whether all before a later one are now."""
+        if number < self.settled:
+            return False
+        self.ahead.add(number)
+        before = self.settled
+        while self.settled in self.ahead:
+            self.ahead.remove(self.settled)
+            self.settled += 1
+        return self.settled > before
+
+    def to_join(self, now_s: float) -> bool:
+        """Say whether it is time to join children that are finished."""
+        fresh = self.finished - self.looked_at
+        if self.broken or fresh == 0:
+            return False
+        return self.finished == self.count or fresh >= JOIN_EVERY or now_s - self.looked_s >= JOIN_S
+
+    def looked_over(self, now_s: float) -> None:
+        """Take note that what was finished up to now has been joined, as far as that goes."""
+        self.looked_at, self.looked_s = self.finished, now_s
+
+
+class Handed(NamedTuple):
+    """What a worker is to be given, and the chains that begin with it."""
+
+    chains: tuple[ChainAt, ...]
+    children: tuple[Children, ...]
+    begun: tuple[NewChain, ...]
+
+
+class News(NamedTuple):
+    """What a report comes to: parts of an `Entry`, by its names."""
+
+    decided: list[Decided]
+    rows: list[Decided]
+    settled: list[tuple[int, int]]
+    chains: list[NewChain]
+    forks: list[NewFork]
+    closed: list[Closed]
+    outcomes: list[Outcome]
+    undecided: list[tuple[int, Stuck]]
+    forgotten: list[tuple[int, int]]
+
+
+class Forest:
+    """The chains of a run: those in work, those that wait for children, those to be begun.
+
+    Deeper forks come first, so that the chains in memory are bounded by the window times the depth, whatever the
+    width.
+
+    Args:
+        root: The root chain's key.
+        last: The highest key that the run's chains have; new ones get the next.
+        reopen: Returns a fork as the store holds it, for a chain that waits for its children.
+    """
+
+    def __init__(self, root: int, last: int, reopen: Callable[[Standing], OpenFork]) -> None:
+        self._root = root
+        self._last = last
+        self._reopen = reopen
+        self._ready: deque[ChainAt] = deque()
+        self.forks: list[OpenFork] = []
+        self._rows: dict[int, OpenFork] = {}
+        self._parents: dict[int, tuple[OpenFork, int]] = {}
+        self._voted: set[Place] = set()
+        self._epochs: dict[Place, int] = {}
+        self.out = 0
+        self.held = 0
+        self.root_end: Ended | Stuck | MakerError | None = None
+        self.fatal: MakerError | None = None
+        self.troubles = 0
+        self.first_trouble = ""
+
+    def stand(self, standing: Standing, parent: OpenFork | None = None) -> None:
+        """Take in where a chain goes on: the root, or one of a fork's unfinished children."""
+        at = standing.at
+        if parent is not None:
+            self._parents[at.chain] = (parent, standing.number)
+        if standing.failed:
+            self._trouble(at.path, standing.failed)
+            return
+        if standing.again:
+            self._voted.add(Place(at.chain))
+        if standing.fork is None:
+            self._ready.append(at)
+            return
+        fork = self._reopen(standing)
+        self._voted |= {Place(child.chain, child.number) for child in fork.again_rows}
+        for number, reason in fork.failed.items():
+            self._trouble((*at.path, at.idx, at.epoch, number), reason)
+        self._add(fork)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work, and nothing more is to be handed out."""
+        waiting = self._ready or any(fork.has_work for fork in self.forks)
+        return not self.out and bool(self.held or not waiting)
+
+    def hand(self, room: int) -> Handed:
+        """Return what is to be handed out next, ``room`` chains at most."""
+        chains: list[ChainAt] = []
+        children: list[Children] = []
+        begun: list[NewChain] = []
+        stood = 0
+        while room > 0:
+            if self._ready:
+                chains.append(self._ready.popleft())
+                self.out, room = self.out + 1, room - 1
+                continue
+            fork = next((fork for fork in reversed(self.forks) if fork.has_work), None)
+            if fork is None or stood == STOOD_AT_ONCE:
+                break
+            if fork.again is not None:
+                stood += 1
+                self._take_up(fork)
+                continue
+            born = self._born(fork, room, begun)
+            children.append(Children(fork.at, fork.single, born))
+            self.out, room = self.out + len(born), room - len(born)
+        return Handed(tuple(chains), tuple(children), tuple(begun))
+
+    def take(self, report: Report) -> News:
+        """Take a report in; returns what it adds to the log."""
+        news = News([], [], [], [], [], [], [], [], [])
+        for step in report.decided if self._rows else ():
+            (news.rows if step.chain in self._rows else news.decided).append(step)
+        if not self._rows:
+            news.decided.extend(report.decided)
+        if self._voted:
+            self._forget(news)
+        for forked in report.forked:
+            self._open(forked, news)
+        for place, ended in report.ended:
+            self._ended(place, ended, news)
+        for place, stuck in report.stuck:
+            self._stopped(place, f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}", stuck, news)
+        for place, error in report.errors:
+            self._erred(place, error, news)
+        gone = len(report.forked) + len(report.ended) + len(report.stuck) + len(report.errors) + len(report.held)
+        self.out = 0 if report.recalled else self.out - gone
+        self.held += len(report.held)
+        return news
+
+    def joined(self, fork: OpenFork, row: Decided) -> None:
+        """Let a fork's parent go on: all its children are joined, and ``row`` says so."""
+        self._close(fork)
+        at = fork.at
+        self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, row.state))
+
+    def break_off(self, fork: OpenFork, error: TaskFailed) -> list[Closed]:
+        """Let a fork's parent wait: a child could not be joined. The children that are in work go on."""
+        fork.broken = True
+        if fork.at.chain == self._root:
+            self._trouble(fork.at.path, error.message)
+            return []
+        self._trouble(fork.at.path, error.message)
+        return [Closed(fork.at.chain, "paused", error.message, None)]
+
+    def _add(self, fork: OpenFork) -> None:
+        self.forks.append(fork)
+        if fork.single:
+            self._rows[fork.rows] = fork
+            self._epochs |= {Place(child.chain, child.number): child.epoch for child in fork.again_rows if child.epoch}
+
+    def _close(self, fork: OpenFork) -> None:
+        self.forks.remove(fork)
+        self._rows.pop(fork.rows, None)
+
+    def _take_up(self, fork: OpenFork) -> None:
+        assert fork.again is not None  # noqa: S101 - the caller has looked
+        standing = next(fork.again, None)
+        if standing is None:
+            fork.again = None
+        else:
+            self.stand(standing, fork)
+
+    def _born(self, fork: OpenFork, room: int, begun: list[NewChain]) -> tuple[Child, ...]:
+        if fork.again_rows:
+            return tuple(fork.again_rows.popleft() for _ in range(min(room, len(fork.again_rows))))
+        first, stop = fork.next, min(fork.count, fork.next + room)
+        fork.next = stop
+        if fork.single:
+            return tuple(Child(number, fork.rows, 0) for number in range(first, stop))
+        born = tuple(Child(number, self._key(), 0) for number in range(first, stop))
+        for child in born:
+            self._parents[child.chain] = (fork, child.number)
+            digest = child_at(fork.at, child.number, child.chain, 0, single=False).digest
+            begun.append(NewChain(child.chain, fork.at.chain, fork.at.idx, fork.at.epoch, child.number, digest))
+        return born
+
+    def _key(self) -> int:
+        self._last += 1
+        if self._last >= self._root_end_key:
+            raise TaskFailed(
+                f"the run has forked into {2**CHAIN_BITS:,} chains, which is the most that it may",
+                fix="where each child is a single step, say so: Fork(single=True) is one chain",
+            )
+        return self._last
+
+    @property
+    def _root_end_key(self) -> int:
+        return first_chain((self._last >> CHAIN_BITS) + 1)
+
+    def _open(self, forked: Forked, news: News) -> None:
+        at, count, single = forked
+        fork = OpenFork(at, count, single=single, rows=self._key() if single else 0)
+        news.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
+        if single:
+            digest = child_at(at, 0, fork.rows, 0, single=True).digest
+            news.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, digest))
+        self._add(fork)
+
+    def _ended(self, place: Place, ended: Ended, news: News) -> None:
+        if place.chain == self._root:
+            self.root_end = ended
+        elif not ended.ok:
+            self._stopped(place, ended.reason or "it ended wrong", None, news, failed=True)
+        elif place.child is not None:
+            fork = self._rows[place.chain]
+            fork.finished += 1
+            self._settle(fork, place.child, news)
+        else:
+            fork, _ = self._parents.pop(place.chain)
+            fork.finished += 1
+            news.closed.append(Closed(place.chain, "done", "", ended.result))
+
+    def _erred(self, place: Place, error: MakerError, news: News) -> None:
+        if not isinstance(error, TaskFailed):
+            # What the model or the machine did is not this chain's own: every other one would meet it too.
+            self.fatal = self.fatal or error
+        if place.chain == self._root:
+            self.root_end = error
+        elif isinstance(error, TaskFailed):
+            self._stopped(place, error.message, None, news)
+
+    def _stopped(self, place: Place, reason: str, stuck: Stuck | None, news: News, *, failed: bool = False) -> None:
+        """Let a branch rest, and the others go on: a step of it is undecided, or its task's own code failed."""
+        if stuck is not None:
+            news.undecided.append((place.chain, stuck))
+        if place.chain == self._root:
+            self.root_end = stuck
+        elif place.child is not None:
+            fork = self._rows[place.chain]
+            outcome = "failed" if failed else "undecided"
+            epoch = self._epochs.get(place, 0)
+            news.outcomes.append(Outcome(place.chain, place.child, epoch, outcome, reason))
+            if failed:
+                fork.first_failed = min(fork.first_failed, place.child)
+            self._settle(fork, place.child, news)
+            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, place.child), reason)
+        else:
+            fork, number = self._parents[place.chain]
+            news.closed.append(Closed(place.chain, "failed" if failed else "paused", reason, None))
+            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, number), reason)
+
+    def _settle(self, fork: OpenFork, number: int, news: News) -> None:
+        if fork.settle(number):
+            news.settled.append((fork.rows, fork.settled))
+
+    def _forget(self, news: News) -> None:
+        """The samples of a step that was voted on in vain make room, once it is voted on again."""
+        for step in news.decided:
+            if (place := Place(step.chain)) in self._voted:
+                self._voted.remove(place)
+                news.forgotten.append((step.chain, step.idx))
+        for step in news.rows:
+            if (place := Place(step.chain, step.idx)) in self._voted:
+                self._voted.remove(place)
+                news.forgotten.append((step.chain, step.idx))
+
+    def _trouble(self, path: Path, reason: str) -> None:
+        self.troubles += 1
+        if not self.first_trouble:
+            self.first_trouble = f"chain {chain_name(path)}: {reason}" if path else reason

@@ -1,0 +1,31 @@
+"""Opens forks again as the store holds them, for a run that goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from maker.engine.forest import OpenFork
+from maker.engine.standing import Standing, rows, unfinished
+from maker.plugin import Decomposer
+from maker.store.chains import count_children
+from maker.store.database import Database
+
+
+def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: Standing) -> OpenFork:
+    """Return the fork that a chain waits at. Its unfinished chains are stood up one by one, as they are asked for."""
+    row = standing.fork
+    assert row is not None  # noqa: S101 - the caller has looked
+    fork = OpenFork(standing.at, row.children, single=row.single)
+    fork.joined, fork.folded, fork.digest = row.joined, row.state, row.digest
+    if not row.single:
+        fork.next, fork.finished = count_children(database, row)
+        fork.again = unfinished(database, decomposer, row, standing.at)
+        return fork
+    found = rows(database, row, standing.at.path)
+    fork.rows, fork.settled, fork.ahead, fork.next = found.chain.key, found.cursor, found.ahead, found.next
+    fork.finished = found.finished
+    fork.again_rows = deque(found.again)
+    fork.first_failed = min(found.failed, default=row.children)
+    fork.failed = found.failed
+    return fork

@@ -1,0 +1,320 @@
+"""Walks a log again without a model: every action re-applied, every count and digest compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from maker.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
+from maker.engine.evidence import Evidence
+from maker.errors import MakerError
+from maker.owned import own
+from maker.paths import chain_name
+from maker.plugin import Decomposer, Voter
+from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
+from maker.store.database import Database
+from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes, read_snapshots, read_steps
+from maker.tally import Tally, folded, link, unpack
+from maker.types import Ballots, Decision, Done, Fork, Step
+
+
+class Bad(MakerError):
+    """Something in the log is wrong."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted on the way."""
+
+    steps: int = 0
+    votes: int = 0
+    red_flags: int = 0
+    disputed: int = 0
+
+
+@dataclass(slots=True)
+class Stand:
+    """Where a walk along a chain stands: its next index, the state and the digest before it."""
+
+    index: int
+    state: Any
+    digest: bytes
+    weight: int = 0
+
+
+class Kept(NamedTuple):
+    """What is kept beside the steps of one chain: snapshots, samples and prompts, and where its epochs began."""
+
+    cuts: list[CutRow]
+    snapshots: _Snapshots
+    evidence: Evidence
+
+    def epoch(self, index: int) -> int:
+        """Return the epoch that a live step must be of."""
+        return max((cut.epoch for cut in self.cuts if cut.idx <= index), default=0)
+
+
+@dataclass(slots=True)
+class Walker:
+    """Walks the chains of one run. ``level`` says of which steps the samples must be there.
+
+    Everything that is wrong is raised as `Bad`, with its place; what the task's own code raises as `TaskFailed`.
+    """
+
+    database: Database
+    run: int
+    decomposer: Decomposer[Any, Any]
+    voter: Voter
+    level: str
+    counts: Counts = field(default_factory=Counts)
+
+    def along(self, chain: ChainRow, stand: Stand, stop: int | None, *, first_snapshot: bool) -> None:
+        """Walk along the steps that a chain itself holds, from where ``stand`` is; it moves on with them.
+
+        Up to before ``stop``, or to the chain's end, where cursor, digest and an open fork are compared too.
+        """
+        kept = self._kept(chain, stand.index)
+        due = first_snapshot
+        where = _where(chain, stand.index)
+        for row in read_steps(self.database, chain.key, stand.index, stop):
+            where = _where(chain, stand.index)
+            if row.idx != stand.index:
+                raise Bad(f"{where} is missing; the log goes on at {row.idx}")
+            _types(where, row)
+            if row.epoch != kept.epoch(row.idx):
+                raise Bad(f"{where} is of epoch {row.epoch}, its chain of {kept.epoch(row.idx)} there")
+            joined = not row.tally
+            self._snapshot(where, stand, kept.snapshots, due=due or joined)
+            if joined:
+                self._join(where, chain, stand, row)
+            else:
+                own(where, self._step, where, stand, row, kept.evidence)
+            due = joined
+        where = _where(chain, stand.index)
+        if stop is not None:
+            if stand.index != stop:
+                raise Bad(f"{where} is missing: the log of chain {chain_name(chain.path)} ends before {stop}")
+            return
+        self._open_end(where, chain, stand, kept, due=due)
+
+    def _kept(self, chain: ChainRow, start: int) -> Kept:
+        cuts = read_cuts(self.database, chain.key)
+        snapshots = _Snapshots(read_snapshots(self.database, chain.key), cuts, start)
+        return Kept(cuts, snapshots, Evidence(self.database, chain.key, start, self.level))
+
+    def _open_end(self, where: str, chain: ChainRow, stand: Stand, kept: Kept, *, due: bool) -> None:
+        fork = read_fork(self.database, chain.key, stand.index, chain.epoch)
+        self._snapshot(where, stand, kept.snapshots, due=due or fork is not None)
+        kept.snapshots.must_end()
+        if chain.epoch != max((cut.epoch for cut in kept.cuts), default=0):
+            raise Bad(f"chain {chain_name(chain.path)} is of epoch {chain.epoch}, its cuts say another")
+        if (chain.cursor, chain.digest) != (stand.index, stand.digest):
+            raise Bad(
+                f"{where}: the log of chain {chain_name(chain.path)} ends before it, its cursor stands at"
+                f" {chain.cursor}, or the digest there is another"
+            )
+        if fork is not None:
+            self._children(where, chain, stand, fork)
+
+    def _step(self, where: str, stand: Stand, row: StepRow, evidence: Evidence) -> None:
+        action = self._decision(where, stand.state, row, evidence)
+        self._link(where, stand, row, row.tally)
+        stand.state = self.decomposer.apply(stand.state, action)
+        stand.index += 1
+        stand.weight += len(row.action)
+
+    def _decision(self, where: str, state: Any, row: StepRow, evidence: Evidence) -> Any:
+        """Check that an action is legal, and elected by its votes; returns it."""
+        move = self.decomposer.next(state)
+        try:
+            tally, action = unpack(row.tally), self.decomposer.action.read(row.action)
+        except ValueError as error:
+            raise Bad(f"{where} cannot be read: {error}") from error
+        if not isinstance(move, Step):
+            raise Bad(f"{where}: the task asks for no step there: {type(move).__name__}")
+        classes = self.decomposer.classes
+        if [kind.name for kind in classes[tally.kind : tally.kind + 1]] != [move.kind.name]:
+            raise Bad(f"{where}: its class is number {tally.kind}, the task's is {move.kind.name}")
+        if self.decomposer.action.write(action) != row.action:
+            raise Bad(f"{where}: its action {row.action!r} is not written as the task writes it")
+        if broken := move.kind.check(state, action):
+            raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
+        self._elected(where, row.action, tally)
+        if problem := evidence.problem(row, tally, move):
+            raise Bad(f"{where}: {problem}")
+        self.counts.steps += 1
+        self.counts.votes += sum(tally.votes) + sum(sum(votes) for votes in tally.rivals.values())
+        self.counts.red_flags += sum(tally.flags.values())
+        self.counts.disputed += tally.disputed
+        return action
+
+    def _elected(self, where: str, action: str, tally: Tally) -> None:
+        counts = {action: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
+        verdict = self.voter.decide(Ballots(counts))
+        if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (action, tally.margin):
+            raise Bad(f"{where}: its votes {counts} do not elect {action!r} by {self.voter.name}")
+
+    def _link(self, where: str, stand: Stand, row: StepRow, content: bytes) -> None:
+        digest = link(stand.digest, row.idx, row.epoch, row.action, content)
+        if digest != row.digest:
+            raise Bad(f"{where}: its digest is {row.digest.hex()}, but its contents give {digest.hex()}")
+        stand.digest = digest
+
+    def _snapshot(self, where: str, stand: Stand, snapshots: _Snapshots, *, due: bool) -> None:
+        if not due and stand.index % SNAPSHOT_STEPS:
+            return
+        text = self.decomposer.state.write(stand.state)
+        if not due and not (stand.index and snapshot_due(stand.weight, text)):
+            return
+        stand.weight = 0
+        if problem := snapshots.problem(stand.index, text):
+            raise Bad(f"{where}: {problem}")
+
+    def _join(self, where: str, chain: ChainRow, stand: Stand, row: StepRow) -> None:
+        fork = read_fork(self.database, chain.key, row.idx, row.epoch)
+        if fork is None:
+            raise Bad(f"{where}: the row of its fork is missing")
+        if row.action != str(fork.children) or fork.joined != fork.children:
+            raise Bad(
+                f"{where}: it joins {row.action} children, its fork has {fork.children} and {fork.joined} are joined"
+            )
+        state = self._children(where, chain, stand, fork)
+        self._link(where, stand, row, fork.digest)
+        stand.state, stand.weight = state, 0
+        stand.index += 1
+
+    def _children(self, where: str, chain: ChainRow, stand: Stand, fork: ForkRow) -> Any:
+        """Walk a fork's children, and fold them; returns the state that as many as are joined make."""
+        move = own(where, self.decomposer.next, stand.state)
+        if not isinstance(move, Fork) or (move.count, move.single) != (fork.children, bool(fork.single)):
+            raise Bad(f"{where}: it forked into {fork.children} children; the task asks for another thing there")
+        at = ChainAt(chain.key, chain.path, fork.idx, fork.epoch, stand.digest, "")
+        ends = self._singles(where, move, stand.state, fork, at) if fork.single else self._chains(move, stand, fork, at)
+        # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
+        state, digest, number = self.decomposer.state.read(self.decomposer.state.write(stand.state)), b"", 0
+        for child, last, result in ends:
+            if number < fork.joined and child == number:
+                if move.join is not None:
+                    state = own(f"{where}: join of child {number}", move.join, state, number, result)
+                digest = folded(digest, last)
+                number += 1
+        if number != fork.joined:
+            raise Bad(f"{where}: {fork.joined} children are joined, but child {number} is not done")
+        if (fork.state, fork.digest) != (self.decomposer.state.write(state), digest):
+            raise Bad(f"{where}: what its first {number} children fold to is not what its fork holds")
+        return state
+
+    def _chains(self, move: Fork[Any], stand: Stand, fork: ForkRow, at: ChainAt) -> Iterator[tuple[int, bytes, Any]]:
+        """Walk the chains of a fork; yields number, last digest and result of those that are done."""
+        for number, child in enumerate(read_children(self.database, fork, at.path)):
+            name = chain_name(child.path)
+            if child.number != number or child.run != self.run or child.base is not None:
+                raise Bad(f"chain {chain_name((*child.path[:-1], number))} is missing, or of another run")
+            begin = child_at(at, number, child.key, 0, single=False)
+            state = own(f"chain {name}", move.child, stand.state, number)
+            inner = Stand(0, state, begin.digest)
+            self.along(child, inner, None, first_snapshot=False)
+            end = own(f"chain {name}", self.decomposer.next, inner.state)
+            _closed(f"chain {name}", child, end)
+            if child.status == "done":
+                yield number, inner.digest, child.result
+
+    def _singles(
+        self, where: str, move: Fork[Any], state: Any, fork: ForkRow, at: ChainAt
+    ) -> Iterator[tuple[int, bytes, Any]]:
+        """Check the single steps of a fork; yields number, digest and result of each that is done."""
+        chain = next(read_children(self.database, fork, at.path), None)
+        if chain is None or chain.run != self.run or chain.number != 0:
+            raise Bad(f"{where}: the chain of its children is missing")
+        epochs = {cut.idx: cut.epoch for cut in read_cuts(self.database, chain.key)}
+        outcomes = {found.idx: found for found in read_outcomes(self.database, chain.key)}
+        genesis = child_at(at, 0, chain.key, 0, single=True).digest
+        if chain.digest != genesis:
+            raise Bad(f"{where}: the digest that its children link to is another")
+        evidence = Evidence(self.database, chain.key, 0, self.level)
+        settled = 0
+        for row in read_steps(self.database, chain.key, single=True):
+            here = f"chain {chain_name(chain.path, row.idx)}"
+            while settled in outcomes and settled < row.idx:
+                settled += 1
+            if row.idx < chain.cursor and row.idx != settled:
+                raise Bad(f"chain {chain_name(chain.path, settled)} is missing")
+            _types(here, row)
+            if not 0 <= row.idx < fork.children or row.epoch != epochs.get(row.idx, 0):
+                raise Bad(f"{here} is of epoch {row.epoch}, or out of range: {fork.children} children were asked for")
+            settled = row.idx + 1 if row.idx == settled else settled
+            end, digest = own(here, self._single, here, move.child(state, row.idx), row, genesis, evidence)
+            failed = row.idx in outcomes and outcomes[row.idx].outcome == "failed"
+            if end.ok == failed or (row.idx in outcomes and not failed):
+                raise Bad(
+                    f"{here} is decided and ended {'well' if end.ok else 'wrong'}; its outcome says another thing"
+                )
+            if end.ok:
+                yield row.idx, digest, end.result
+        while settled in outcomes:
+            settled += 1
+        if settled < chain.cursor:
+            raise Bad(f"chain {chain_name(chain.path, settled)} is missing")
+
+    def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:
+        action = self._decision(where, state, row, evidence)
+        stand = Stand(row.idx, None, genesis)
+        self._link(where, stand, row, row.tally)
+        end = self.decomposer.next(self.decomposer.apply(state, action))
+        if not isinstance(end, Done):
+            raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
+        return end, stand.digest
+
+
+class _Snapshots:
+    """The live snapshots of a chain, in order; each must be where one is due."""
+
+    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int) -> None:
+        self._found = (
+            row
+            for row in found
+            if row.idx >= start and not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts)
+        )
+        self._next = next(self._found, None)
+
+    def problem(self, index: int, text: str) -> str:
+        """Say what is wrong with the snapshot that is due at an index, "" if nothing is."""
+        # At a cut there may be two: what was taken there before, and again after it. They hold the same state.
+        if self._next is None or self._next.idx != index:
+            found = "none" if self._next is None else f"the next one stands at {self._next.idx}"
+            return f"the snapshot before it is missing: {found}"
+        while self._next is not None and self._next.idx == index:
+            if self._next.state != text:
+                return f"the snapshot before it is not what the steps make: {text!r}"
+            self._next = next(self._found, None)
+        return ""
+
+    def must_end(self) -> None:
+        """Raise `Bad` where a snapshot is left over."""
+        if self._next is not None:
+            raise Bad(f"a snapshot stands at step {self._next.idx}, where no step leads")
+
+
+def _where(chain: ChainRow, index: int) -> str:
+    return f"chain {chain_name(chain.path)}, step {index}" if chain.path else f"step {index}"
+
+
+def _types(where: str, row: StepRow) -> None:
+    if [type(cell) for cell in row[2:]] != [str, bytes, int, bytes]:
+        raise Bad(f"{where}: a column holds a value of another type than it was written with")
+
+
+def _closed(where: str, child: ChainRow, end: Any) -> None:
+    if child.status not in ("running", "paused", "done", "failed"):
+        raise Bad(f"{where}: its status is {child.status!r}")
+    if child.status in ("done", "failed"):
+        if not isinstance(end, Done) or end.ok != (child.status == "done"):
+            raise Bad(f"{where}: it is {child.status}; its last state says another thing")
+        if end.ok and _canonical(end.result) != _canonical(child.result):
+            raise Bad(f"{where}: its result is {child.result!r}; its last state gives {end.result!r}")
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

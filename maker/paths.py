@@ -1,0 +1,27 @@
+"""How chains are named: by the forks and the child numbers that lead to them from the root."""
+
+from __future__ import annotations
+
+Path = tuple[int, ...]
+"""Three numbers a fork on the way: the parent's step that forks, its epoch, the child's number; () for the root.
+
+A fork of single steps is one chain whose path ends with step and epoch; its step i is child i.
+"""
+
+ROOT: Path = ()
+
+
+def chain_name(path: Path, child: int | None = None) -> str:
+    """Return a chain's name: ``root``, or ``0.17/5.3``: child 3 of the fork at step 5 of child 17 of that at step 0.
+
+    An epoch that is not the first is written after its step: ``0~1.17``. ``child`` completes the path of a fork of
+    single steps.
+    """
+    whole = path if child is None else (*path, child)
+    forks = [whole[place : place + 3] for place in range(0, len(whole), 3)]
+    return "/".join(f"{at}{f'~{epoch}' if epoch else ''}.{number}" for at, epoch, number in forks) or "root"
+
+
+def is_single(path: Path) -> bool:
+    """Say whether a path is that of a fork of single steps."""
+    return len(path) % 3 == 2

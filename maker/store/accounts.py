@@ -1,0 +1,54 @@
+"""What runs spend: the ledger, and the grants that are written before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, insert, update
+
+from maker.store import schema
+from maker.store.database import Database, retry_locked
+from maker.store.entry import Entry
+from maker.store.lease import Lease
+from maker.store.runs import fenced, inserted
+from maker.types import NOTHING, Allowance, Usage
+
+
+@retry_locked
+def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
+    """Write a grant before it is used; returns its key. Raises `LeaseLost` or `StoreFailed`."""
+    with database.write() as connection:
+        fenced(connection, lease)
+        row = insert(schema.grant).values(run=lease.run, settled=False, **allowance._asdict())
+        return inserted(connection, row)
+
+
+def account(connection: Connection, run: int, model: str, entries: Iterable[Entry]) -> None:
+    """Add what entries cost to the run's ledger, and draw it from their grants."""
+    usage = Usage()
+    for entry in entries:
+        usage = usage.plus(entry.usage)
+        _draw(connection, run, entry)
+    if not any(usage):
+        return
+    table = schema.ledger
+    spent = {name: table.c[name] + amount for name, amount in usage._asdict().items()}
+    mine = (table.c.run == run, table.c.model == model, table.c.role == "vote")
+    if connection.execute(update(table).where(*mine).values(spent)).rowcount == 0:
+        first = {"run": run, "model": model, "role": "vote"} | usage._asdict()
+        connection.execute(insert(table).values(first))
+
+
+def _draw(connection: Connection, run: int, entry: Entry) -> None:
+    """Move what was used from the grant to the ledger: together they never count a call twice or not at all."""
+    table, left = schema.grant, entry.abandoned
+    if entry.grant is not None:
+        if left is None:
+            used = {"calls": entry.usage.calls, "tokens": entry.usage.tokens, "cost": entry.cost}
+            changes: dict[str, Any] = {name: table.c[name] - amount for name, amount in used.items()}
+        else:
+            changes = {"settled": left == NOTHING, **left._asdict()}
+        connection.execute(update(table).where(table.c.id == entry.grant).values(changes))
+    elif left is not None and left != NOTHING:
+        connection.execute(insert(table).values(run=run, settled=False, **left._asdict()))

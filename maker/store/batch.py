@@ -1,0 +1,201 @@
+"""What one transaction of the journal writes to the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain as chained
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from maker.chain import Decided, Heard
+from maker.errors import LeaseLost
+from maker.store import schema
+from maker.store.chains import chain_values
+from maker.store.database import Database
+from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
+from maker.store.texts import stored
+from maker.tally import text_digest
+from maker.types import RedFlag
+
+KEPT_TEXTS = 100_000
+"""Digests of texts that are known to be stored: they need not be offered to the database again."""
+
+_chain, _fork = schema.chain.c, schema.fork.c
+_MOVED = (
+    update(schema.chain)
+    .where(_chain.id == bindparam("key"), _chain.epoch == bindparam("of"), _chain.cursor == bindparam("first"))
+    .values(cursor=bindparam("cursor"), digest=bindparam("digest"))
+)
+_SETTLED = update(schema.chain).where(_chain.id == bindparam("key")).values(cursor=bindparam("cursor"))
+_CLOSED = (
+    update(schema.chain)
+    .where(_chain.id == bindparam("key"))
+    .values(status=bindparam("status"), reason=bindparam("reason"), result=bindparam("result"))
+)
+_FOLDED = (
+    update(schema.fork)
+    .where(_fork.chain == bindparam("of"), _fork.idx == bindparam("at"), _fork.epoch == bindparam("in"))
+    .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"))
+)
+
+
+class LogWriter:
+    """Writes entries to the tables of the log, in a transaction that its caller holds.
+
+    Args:
+        database: Where to write.
+        run: The run's key.
+    """
+
+    def __init__(self, database: Database, run: int) -> None:
+        self._database = database
+        self._run = run
+        self._texts: set[bytes] = set()
+        self._new_texts: dict[bytes, str] = {}
+        dialect: Any = postgresql if database.engine.dialect.name == "postgresql" else sqlite
+        self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
+
+    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Write what the entries hold. Raises `LeaseLost` where a chain does not stand where they begin."""
+        self._new_texts.clear()
+        self._begin(connection, _all(entries, lambda entry: entry.chains), _all(entries, lambda entry: entry.forks))
+        decided = _all(entries, lambda entry: entry.decided)
+        rows = _all(entries, lambda entry: entry.rows)
+        self._advance(connection, decided)
+        self._many(connection, _SETTLED, [{"key": key, "cursor": n} for entry in entries for key, n in entry.settled])
+        self._forget(connection, _all(entries, lambda entry: entry.forgotten))
+        self._append(connection, decided + rows)
+        self._keep(connection, decided + rows, entries)
+        self._close(connection, entries)
+
+    def committed(self) -> None:
+        """Take note that what was written last is durable."""
+        if len(self._texts) > KEPT_TEXTS:
+            self._texts.clear()
+        self._texts.update(self._new_texts)
+
+    def _begin(self, connection: Connection, chains: list[NewChain], forks: list[NewFork]) -> None:
+        self._insert(connection, schema.chain, [_chain_row(self._run, new) for new in chains])
+        self._insert(
+            connection, schema.fork, [(*new[:3], new.children, new.single, 0, new.state, b"") for new in forks]
+        )
+        # A fork at a multiple of the snapshots' step may stand where one was taken.
+        places = [(new.chain, new.idx, new.epoch) for new in forks]
+        for chain, idx, epoch in places:
+            table = schema.snapshot.c
+            here = (table.chain == chain, table.idx == idx, table.epoch == epoch)
+            connection.execute(delete(schema.snapshot).where(*here))
+        self._insert(connection, schema.snapshot, [(*new[:3], new.state) for new in forks])
+
+    def _advance(self, connection: Connection, decided: list[Decided]) -> None:
+        """Move the chains' cursors on, if they stand where these steps begin: no step can be written twice."""
+        heads: dict[tuple[int, int], tuple[int, Decided]] = {}
+        for step in decided:
+            first, _ = heads.get((step.chain, step.epoch), (step.idx, step))
+            heads[step.chain, step.epoch] = (first, step)
+        moves = [
+            {"key": chain, "of": epoch, "first": first, "cursor": newest.idx + 1, "digest": newest.digest}
+            for (chain, epoch), (first, newest) in heads.items()
+        ]
+        if moves and connection.execute(_MOVED, moves).rowcount != len(moves):
+            raise LeaseLost(_elsewhere(connection, moves), fix="another process has written to it; see `maker show`")
+
+    def _append(self, connection: Connection, steps: list[Decided]) -> None:
+        self._insert(connection, schema.step, [step[:7] for step in steps])
+        self._insert(
+            connection,
+            schema.snapshot,
+            [(step.chain, step.idx + 1, step.epoch, step.state) for step in steps if step.state],
+        )
+
+    def _forget(self, connection: Connection, places: list[tuple[int, int]]) -> None:
+        """Make room for the samples of steps that were stuck before and have been voted on again."""
+        for table in (schema.sample, schema.prompt, schema.outcome):
+            for chain, idx in places:
+                connection.execute(delete(table).where(table.c.chain == chain, table.c.idx == idx))
+
+    def _keep(self, connection: Connection, steps: list[Decided], entries: Sequence[Entry]) -> None:
+        kept = [(step.chain, step.idx, step.epoch, step.heard) for step in steps if step.heard is not None]
+        for entry in entries:
+            kept += [(chain, stuck.idx, stuck.epoch, stuck.heard) for chain, stuck in entry.undecided]
+        if not kept:
+            return
+        prompts = [(*place, self._text(heard.system), self._text(heard.prompt)) for *place, heard in kept]
+        samples = [row for *place, heard in kept for row in self._samples(place, heard)]
+        if self._new_texts:
+            texts = [{"digest": digest, "body": body} for digest, body in self._new_texts.items()]
+            connection.execute(self._add_text, texts)
+        self._insert(connection, schema.prompt, prompts)
+        self._insert(connection, schema.sample, samples)
+
+    def _samples(self, place: Sequence[int], heard: Heard) -> Iterable[tuple[Any, ...]]:
+        for vote, sample, outcome in heard.samples:
+            verdict: tuple[str | None, str | None, str] = (None, None, "")
+            if isinstance(outcome, RedFlag):
+                verdict = (None, str(outcome.reason), stored(outcome.detail))
+            else:
+                verdict = (outcome, None, "")
+            yield (*place, vote, self._text(sample.text), sample.tokens, *verdict)
+
+    def _text(self, text: str) -> bytes:
+        body = stored(text)
+        digest = text_digest(body)
+        if digest not in self._texts:
+            self._new_texts[digest] = body
+        return digest
+
+    def _close(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        self._many(connection, _FOLDED, [_fold_row(fold) for entry in entries for fold in entry.folded])
+        self._many(connection, _CLOSED, [_closed_row(closed) for entry in entries for closed in entry.closed])
+        self._insert(connection, schema.outcome, _all(entries, lambda entry: entry.outcomes))
+        for entry in entries:
+            if entry.ending is not None:
+                root = (schema.chain.c.run == self._run, schema.chain.c.parent.is_(None))
+                stands = {"status": entry.ending.status, "reason": entry.ending.reason}
+                connection.execute(update(schema.chain).where(*root).values(stands))
+
+    def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            sql = str(insert(table).compile(dialect=self._database.engine.dialect))
+            connection.exec_driver_sql(sql, rows)
+
+    def _many(self, connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            connection.execute(statement, rows)
+
+
+def _all(entries: Sequence[Entry], part: Callable[[Entry], Sequence[Any]]) -> list[Any]:
+    return list(chained.from_iterable(map(part, entries)))
+
+
+def _chain_row(run: int, new: NewChain) -> tuple[Any, ...]:
+    values = chain_values(
+        id=new.key, run=run, parent=new.parent, at=new.at, fork_epoch=new.fork_epoch, number=new.number,
+        digest=new.digest,
+    )  # fmt: skip
+    return tuple(values[column.name] for column in schema.chain.columns)
+
+
+def _fold_row(fold: Folded) -> dict[str, Any]:
+    return {
+        "of": fold.chain, "at": fold.idx, "in": fold.epoch,
+        "joined": fold.joined, "state": fold.state, "digest": fold.digest,
+    }  # fmt: skip
+
+
+def _closed_row(closed: Closed) -> dict[str, Any]:
+    result = None if closed.result is None else json.dumps(closed.result, ensure_ascii=False)
+    return {"key": closed.chain, "status": closed.status, "reason": closed.reason, "result": result}
+
+
+def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:
+    """Say which chain does not stand where this process left it."""
+    for move in moves:
+        table = schema.chain.c
+        cursor, epoch = connection.execute(select(table.cursor, table.epoch).where(table.id == move["key"])).one()
+        if (cursor, epoch) != (move["cursor"], move["of"]):
+            return f"chain {move['key']} stands at step {cursor} of epoch {epoch}, not at {move['first']} as left here"
+    return "a chain does not stand where this process left it"

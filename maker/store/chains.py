@@ -1,0 +1,149 @@
+"""Chains and forks as they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import RowMapping, Select, func, select
+
+from maker.errors import StoreFailed
+from maker.paths import ROOT, Path
+from maker.store import schema
+from maker.store.database import Database
+
+CHAIN_BITS = 24
+"""A run's chains are numbered by its driver, from 0: a chain's key is its run's key, and its number in these bits."""
+PAGE = 1000
+
+
+class ChainRow(NamedTuple):
+    """One chain as it stands: ``cursor`` is the index of its next step.
+
+    ``number`` is its place among the children of its fork. Up to before ``base_idx`` its steps are those of ``base``.
+    """
+
+    key: int
+    run: int
+    path: Path
+    number: int
+    cursor: int
+    epoch: int
+    digest: bytes
+    status: str
+    reason: str
+    result: Any
+    base: int | None
+    base_idx: int
+
+
+class ForkRow(NamedTuple):
+    """A step that forked: ``joined`` children are folded into ``state`` and ``digest``."""
+
+    chain: int
+    idx: int
+    epoch: int
+    children: int
+    single: bool
+    joined: int
+    state: str
+    digest: bytes
+
+
+def first_chain(run: int) -> int:
+    """Return the key of a run's root chain; the keys of the chains it forks follow."""
+    return run << CHAIN_BITS
+
+
+def chain_values(**known: Any) -> dict[str, Any]:
+    """Return a chain's row: what is given, and for the rest that of a root chain that begins."""
+    return {
+        "parent": None, "at": 0, "fork_epoch": 0, "number": 0, "cursor": 0, "epoch": 0, "status": "running",
+        "reason": "", "result": None, "base": None, "base_idx": 0,
+    } | known  # fmt: skip
+
+
+def root_chain(database: Database, run: int) -> ChainRow:
+    """Return a run's root chain."""
+    query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
+    with database.read() as connection:
+        rows = connection.execute(query).mappings().all()
+    if len(rows) != 1:
+        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
+    return _chain(rows[0], ROOT, database)
+
+
+def last_chain(database: Database, run: int) -> int:
+    """Return the highest key that a run's chains have."""
+    table = schema.chain.c
+    query = select(func.max(table.id)).where(table.id >= first_chain(run), table.id < first_chain(run + 1))
+    with database.read() as connection:
+        found = connection.execute(query).scalar()
+    return first_chain(run) if found is None else int(found)
+
+
+def find_chain(database: Database, key: int, path: Path) -> ChainRow:
+    """Return a chain by its key; raises `StoreFailed` if it is lost."""
+    with database.read() as connection:
+        row = connection.execute(select(schema.chain).where(schema.chain.c.id == key)).mappings().first()
+    if row is None:
+        raise StoreFailed(f"{database.shown}: chain {key} is lost", fix="restore the database from a copy")
+    return _chain(row, path, database)
+
+
+def read_fork(database: Database, chain: int, idx: int, epoch: int) -> ForkRow | None:
+    """Return the fork that stands at a step, if there is one."""
+    table = schema.fork
+    query = select(table).where(table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
+    with database.read() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else ForkRow(*row)
+
+
+def read_children(
+    database: Database, fork: ForkRow, path: Path, *, start: int = 0, unfinished: bool = False
+) -> Iterator[ChainRow]:
+    """Yield the chains of a fork in order of their numbers, from ``start`` on, in constant memory.
+
+    A fork of single steps has one, number 0. ``path`` is the parent's.
+    """
+    query = _children(fork)
+    if unfinished:
+        query = query.where(schema.chain.c.status != "done")
+    while True:
+        with database.read() as connection:
+            page = query.where(schema.chain.c.number >= start).order_by(schema.chain.c.number).limit(PAGE)
+            rows = connection.execute(page).mappings().all()
+        for row in rows:
+            here = (*path, fork.idx, fork.epoch)
+            yield _chain(row, here if fork.single else (*here, row["number"]), database)
+        if len(rows) < PAGE:
+            return
+        start = rows[-1]["number"] + 1
+
+
+def count_children(database: Database, fork: ForkRow) -> tuple[int, int]:
+    """Return how many children of a fork of chains have begun, and how many of them are done."""
+    table, mine = schema.chain.c, _children(fork).subquery().c
+    done = select(func.count()).select_from(_children(fork).where(table.status == "done").subquery())
+    with database.read() as connection:
+        newest = connection.execute(select(func.max(mine.number))).scalar()
+        return (0 if newest is None else int(newest) + 1), int(connection.execute(done).scalar_one())
+
+
+def _children(fork: ForkRow) -> Select[Any]:
+    table = schema.chain.c
+    mine = (table.parent == fork.chain, table.at == fork.idx, table.fork_epoch == fork.epoch)
+    return select(schema.chain).where(*mine)
+
+
+def _chain(row: RowMapping, path: Path, database: Database) -> ChainRow:
+    try:
+        result = None if row["result"] is None else json.loads(row["result"])
+    except (TypeError, ValueError) as error:
+        raise StoreFailed(f"{database.shown}: the result of chain {row['id']} cannot be read: {error}") from error
+    return ChainRow(
+        row["id"], row["run"], path, row["number"], row["cursor"], row["epoch"], row["digest"], row["status"],
+        row["reason"], result, row["base"], row["base_idx"],
+    )  # fmt: skip

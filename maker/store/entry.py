@@ -1,0 +1,96 @@
+"""What the driver hands to the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from maker.chain import Decided, Stuck
+from maker.types import Allowance, Usage
+
+
+class Ending(NamedTuple):
+    """How a run stands at the end of this process's work; written with its last steps."""
+
+    status: str
+    reason: str
+    result: Any
+
+
+class NewChain(NamedTuple):
+    """A child chain that begins: its keys, its place under its parent, the digest that its first step links to."""
+
+    key: int
+    parent: int
+    at: int
+    fork_epoch: int
+    number: int
+    digest: bytes
+
+
+class NewFork(NamedTuple):
+    """A step that forked: the parent's place and its state there, which is kept as a snapshot."""
+
+    chain: int
+    idx: int
+    epoch: int
+    children: int
+    single: bool
+    state: str
+
+
+class Folded(NamedTuple):
+    """How far a fork's children are joined: ``joined`` of them are folded into ``state`` and ``digest``."""
+
+    chain: int
+    idx: int
+    epoch: int
+    joined: int
+    state: str
+    digest: bytes
+
+
+class Closed(NamedTuple):
+    """A child chain that goes no further now: ``done``, ``failed`` or ``paused``."""
+
+    chain: int
+    status: str
+    reason: str
+    result: Any
+
+
+class Outcome(NamedTuple):
+    """A child of a fork of single steps that has no good decision: ``undecided`` or ``failed``."""
+
+    chain: int
+    idx: int
+    epoch: int
+    outcome: str
+    reason: str
+
+
+class Entry(NamedTuple):
+    """What one report adds to the log, and what it cost.
+
+    ``decided`` holds the steps and joins of chains, each chain's in order; ``rows`` those of children of forks of
+    single steps, in any order; ``settled`` says for such a fork's chain before which child all are settled now.
+    ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` (chain, step)
+    make room, which is voted on again. ``grant`` is the reservation that the cost is drawn from. ``abandoned`` closes
+    it and frees what is left of it but this much, which requests that were cancelled in flight may cost all the same.
+    """
+
+    decided: Sequence[Decided] = ()
+    rows: Sequence[Decided] = ()
+    settled: Sequence[tuple[int, int]] = ()
+    chains: Sequence[NewChain] = ()
+    forks: Sequence[NewFork] = ()
+    folded: Sequence[Folded] = ()
+    closed: Sequence[Closed] = ()
+    outcomes: Sequence[Outcome] = ()
+    undecided: Sequence[tuple[int, Stuck]] = ()
+    forgotten: Sequence[tuple[int, int]] = ()
+    usage: Usage = Usage()
+    cost: float = 0.0
+    grant: int | None = None
+    abandoned: Allowance | None = None
+    ending: Ending | None = None
