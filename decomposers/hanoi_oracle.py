@@ -7,13 +7,13 @@ from decomposers.hanoi_rules import Move, legal_moves, moved
 from maker.plugin import Truth
 
 
-def strategic_move(way: str, previous: Move | None, pegs: str) -> Move:
-    """Return the strategy's move: disk 1 in its cycle and the only other legal move, in turn.
+def strategic_move(way: str, previous: Move | None, pegs: str, legal: list[Move]) -> Move:
+    """Return the strategy's move among the legal ones: disk 1 in its cycle and the only other one, in turn.
 
     Off the right path there may be no other legal move (all disks on one peg); then disk 1 moves again.
     """
     if previous is not None and previous.disk == 1:
-        for move in legal_moves(pegs):
+        for move in legal:
             if move.disk != 1:
                 return move
     return Move(1, pegs[0], next_peg(way, pegs[0]))
@@ -32,5 +32,6 @@ def pair_truth(prompt: str) -> Truth:
 
 def _moves(prompt: str) -> tuple[list[Move], list[Move]]:
     way, previous, pegs = read(prompt)
-    right = strategic_move(way, previous, pegs)
-    return [right], [move for move in legal_moves(pegs) if move != right]
+    legal = legal_moves(pegs)
+    right = strategic_move(way, previous, pegs, legal)
+    return [right], [move for move in legal if move != right]

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 PEGS = "ABC"
 """Peg 0 is A, where the tower stands at first; peg 2 is C, where it must go."""
 
+EMPTY = 100
+"""What an empty peg's top counts as: any disk may go there."""
+
 _MOVE = re.compile(r"([1-9][0-9]?)([ABC])([ABC])")
 
 
@@ -71,8 +74,14 @@ def moved(pegs: str, move: Move) -> str:
 
 def legal_moves(pegs: str) -> list[Move]:
     """Return every move that the rules allow: two of disk 1, and at most one more."""
-    tops = [(pegs.find(peg) + 1, peg) for peg in PEGS if peg in pegs]
-    return [move for disk, peg in tops for to in PEGS if forbidden(pegs, move := Move(disk, peg, to)) is None]
+    tops = [pegs.find(peg) + 1 or EMPTY for peg in PEGS]
+    return [
+        Move(disk, PEGS[peg], PEGS[to])
+        for peg, disk in enumerate(tops)
+        if disk != EMPTY
+        for to, other in enumerate(tops)
+        if disk < other
+    ]
 
 
 class MoveCodec:

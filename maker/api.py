@@ -29,6 +29,7 @@ from maker.owned import own
 from maker.reading import RunReport, report, store_url
 from maker.settings import TABLES
 from maker.store.chains import ChainRow, last_chain, root_chain
+from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
@@ -137,6 +138,41 @@ def resume(
         RunNotResumable: It is over, or its task, code, voter, seed or model is not what it was started with.
         RunHeld: Another process works on it.
     """
+    return _work(_taken_over(run_id, overrides, store), limit_steps, on_event, stop)
+
+
+def retry(
+    run_id: str,
+    overrides: Iterable[str] = (),
+    *,
+    store: str | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Go on with a paused run, and decide anew what it could not get past. Blocks.
+
+    Undecided steps get new votes, from new seeds; children that ended wrong, or that could not be joined, begin again.
+    What they decided before is superseded, and stays in the log.
+
+    Raises:
+        RunNotResumable: As `resume`; or there is nothing to retry.
+        RunNotFound, RunHeld: As `resume`.
+    """
+    database = open_database(store_url(store), create=False)
+    row = find_run(database, run_id)
+    refuse_over(row.run_id, row.status, f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew")
+    cuts = to_retry(database, row.key)
+    if not cuts:
+        raise RunNotResumable(
+            f"run {row.run_id} has nothing to retry: no step is undecided, no child failed",
+            fix=f"`maker resume {row.run_id}` goes on",
+        )
+    held = _taken_over(row.run_id, overrides, store)
+    cut(held.database, held.lease, cuts)
+    return _work(held._replace(row=find_run(held.database, row.run_id)), None, on_event, stop)
+
+
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None) -> _Held:
     database = open_database(store_url(store), create=False)
     row = find_run(database, run_id)
     refuse_over(row.run_id, row.status)
@@ -146,8 +182,7 @@ def resume(
             f"run {row.run_id} was started with another task: {changed}",
             fix="resume it with what it was started with, or start a new run",
         )
-    held = _Held(job, database, row, take_over(database, row, job.settings), resumed=True)
-    return _work(held, limit_steps, on_event, stop)
+    return _Held(job, database, row, take_over(database, row, job.settings), resumed=True)
 
 
 def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:

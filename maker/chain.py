@@ -9,12 +9,12 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election, HeardSample
 from maker.errors import MakerError, NotYet, TaskFailed
-from maker.owned import failure
+from maker.owned import failure, own
 from maker.paths import Path, chain_name
 from maker.plugin import Decomposer, Voter
 from maker.seeds import ChainSeeds
 from maker.tally import forked, link, pack
-from maker.types import Done, Finished, Fork, More, Request, Step, Undecidable
+from maker.types import Ballots, Done, Finished, Fork, More, Request, Step, Undecidable, Verdict
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -120,17 +120,23 @@ So a resume re-applies fewer actions than this, or no more text of them than the
 
 
 class Shared(NamedTuple):
-    """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests."""
+    """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests.
+
+    ``opening`` is the voter's word on a step without votes: the same for every step.
+    """
 
     decomposer: Decomposer[Any, Any]
     rules: Rules
     kinds: Mapping[str, int]
+    opening: Verdict
     tickets: Iterator[int]
 
     @classmethod
     def of(cls, decomposer: Decomposer[Any, Any], rules: Rules) -> Shared:
         """Return what the runners of one worker share."""
-        return cls(decomposer, rules, {kind.name: number for number, kind in enumerate(decomposer.classes)}, count(1))
+        kinds = {kind.name: number for number, kind in enumerate(decomposer.classes)}
+        opening = own(f"{rules.voter.name}: decide", rules.voter.decide, Ballots({}))
+        return cls(decomposer, rules, kinds, opening, count(1))
 
 
 class ChainRunner(Generic[S, A]):
@@ -224,7 +230,7 @@ class ChainRunner(Generic[S, A]):
             )
         rules = self._shared.rules
         election = Election(step, self._state, self._decomposer.action, rules.voter, rules.max_votes)
-        verdict = self._own("decide", election.verdict)
+        verdict = self._own("decide", election.ruled, self._shared.opening)
         if isinstance(verdict, Elected):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
         self._election, self._verdict = election, verdict
@@ -235,14 +241,15 @@ class ChainRunner(Generic[S, A]):
         tally = election.tally(self._shared.kinds[election.step.kind.name], elected.key)
         packed = pack(tally)
         digest = link(self._digest, self.index, self._epoch, elected.key, packed)
-        votes, flags = sum(election.counts.values()), sum(tally.flags.values())
+        votes, disputed = sum(election.counts.values()), tally.disputed
+        flags = sum(tally.flags.values()) if tally.flags else 0
         level = self._shared.rules.samples
-        keep = level == "all" or (level == "disputed" and (tally.disputed or flags > 0))
+        keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
         self._weight += len(elected.key)
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.key, packed, self._tokens, digest, votes, flags,
-            tally.disputed, _heard(election) if keep else None,
+            disputed, _heard(election) if keep else None,
             self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else "",
             self.path,
         )  # fmt: skip
@@ -310,4 +317,4 @@ def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
 
 
 def _heard(election: Election[Any, Any]) -> Heard:
-    return Heard(election.step.kind.system, election.step.prompt, tuple(election.heard))
+    return Heard(election.step.kind.system, election.step.prompt, election.heard)

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from maker.plugin import Codec, Voter
 from maker.redflags import Candidate, judge, repeats
 from maker.tally import Tally
-from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable
+from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -46,7 +46,7 @@ class Election(Generic[S, A]):
         max_votes: Most samples, flagged ones included, that the step may take.
     """
 
-    __slots__ = ("_actions", "_codec", "_flags", "_max", "_outcomes", "_state", "_voter", "asked", "counts", "heard",
+    __slots__ = ("_actions", "_codec", "_flags", "_heard", "_max", "_outcomes", "_state", "_voter", "asked", "counts",
                  "rounds", "step")  # fmt: skip
 
     def __init__(self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int) -> None:
@@ -61,11 +61,14 @@ class Election(Generic[S, A]):
         self._actions: dict[str, A] = {}
         self._flags: dict[Flag, int] = {}
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
-        self.heard: list[HeardSample] = []
+        self._heard: list[tuple[Sample, Candidate[A] | RedFlag]] = []
 
     def verdict(self) -> Elected[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
-        verdict = self._voter.decide(Ballots(self.counts))
+        return self.ruled(self._voter.decide(Ballots(self.counts)))
+
+    def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
+        """Return what the voter's verdict comes to here."""
         if isinstance(verdict, Decision):
             return Elected(verdict.winner, self._actions[verdict.winner])
         if isinstance(verdict, Undecidable):
@@ -77,11 +80,26 @@ class Election(Generic[S, A]):
             return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
         return verdict
 
+    @property
+    def heard(self) -> tuple[HeardSample, ...]:
+        """Every sample so far, in order, with what became of it."""
+        return tuple(
+            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key)
+            for vote, (sample, outcome) in enumerate(self._heard)
+        )
+
     def hear(self, asked: int, samples: tuple[Sample, ...]) -> None:
         """Count the samples of one request for ``asked`` votes; surplus ones are not counted."""
         self.rounds += 1
+        counts = self.counts
         for sample in samples[:asked]:
-            self._hear_one(sample)
+            outcome = self._judged(sample)
+            self._heard.append((sample, outcome))
+            if isinstance(outcome, RedFlag):
+                self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
+            else:
+                self._actions.setdefault(outcome.key, outcome.action)
+                counts[outcome.key] = counts.get(outcome.key, 0) + 1
         self.asked += asked
 
     def tally(self, kind: int, winner: str) -> Tally:
@@ -89,22 +107,16 @@ class Election(Generic[S, A]):
         rivals = {key: (n,) for key, n in self.counts.items() if key != winner}
         return Tally(kind, self.rounds, (self.counts[winner],), rivals, self._flags)
 
-    def _hear_one(self, sample: Sample) -> None:
-        outcome = None if sample.cut else self._outcomes.get(sample.text)
+    def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
+        """Return what becomes of a sample. Equal texts are read once."""
+        if sample.cut:
+            return judge(self.step.kind, self._state, sample, self._codec)
+        outcome = self._outcomes.get(sample.text)
         if outcome is None:
-            outcome = judge(self.step.kind, self._state, sample, self._codec)
-            if not sample.cut:
-                self._outcomes[sample.text] = outcome
+            outcome = self._outcomes[sample.text] = judge(self.step.kind, self._state, sample, self._codec)
         elif isinstance(outcome, Candidate) and repeats(sample.text, outcome.key):
-            outcome = RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
-        if isinstance(outcome, RedFlag):
-            self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
-            self.heard.append(HeardSample(len(self.heard), sample, outcome))
-            return
-        key = outcome.key
-        self._actions.setdefault(key, outcome.action)
-        self.counts[key] = self.counts.get(key, 0) + 1
-        self.heard.append(HeardSample(len(self.heard), sample, key))
+            return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
+        return outcome
 
     def _standing(self) -> str:
         leading = sorted(self.counts.items(), key=lambda item: -item[1])

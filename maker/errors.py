@@ -8,6 +8,7 @@ MakerError                  something the user can act on; exit code 1
 │   ├── RunNotFound         no run of that id
 │   ├── RunNotResumable     the run is over, or its task is no longer the one it was started with
 │   ├── RunHeld             another process works on the run
+│   ├── RunNeeded           another run goes on from the run's steps
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no right
 ├── ModelFailed             a model that worked stopped answering
 ├── StoreFailed             a database that worked stopped taking writes
@@ -78,6 +79,10 @@ class RunNotResumable(BadInput):
 
 class RunHeld(BadInput):
     """Another process works on the run."""
+
+
+class RunNeeded(BadInput):
+    """Another run goes on from the run's steps."""
 
 
 class ModelUnusable(BadInput):

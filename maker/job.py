@@ -19,7 +19,7 @@ from maker.planning import Estimate
 from maker.plugin import Decomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, SwarmSettings, VoteSettings
-from maker.types import Prices, Step
+from maker.types import Fork, Prices, Step
 
 SECRETIVE = ("url", "key_env")
 
@@ -109,8 +109,14 @@ class Job:
         )
 
     def _first_move(self) -> Any:
-        state = own(f"{self.decomposer.name}: start", self.decomposer.start)
-        return own(f"{self.decomposer.name}: next", self.decomposer.next, state)
+        """Return what the task asks for first, of its first child where it forks."""
+        name = self.decomposer.name
+        state = own(f"{name}: start", self.decomposer.start)
+        move = own(f"{name}: next", self.decomposer.next, state)
+        while isinstance(move, Fork) and move.count > 0:
+            state = own(f"{name}: child", move.child, state, 0)
+            move = own(f"{name}: next", self.decomposer.next, state)
+        return move
 
     def _prompts(self) -> str:
         first = self._first_move()

@@ -46,17 +46,20 @@ def pack(tally: Tally) -> bytes:
     Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
     M votes), number of flags, per flag (reason number, samples).
     """
+    kind, rounds, votes, rivals, flags = tally
+    if not rivals and not flags and len(votes) == 1 and kind < 128 and rounds < 128 and votes[0] < 128:
+        return bytes((kind, rounds, 1, votes[0], 0, 0))
     out = bytearray()
-    for number in (tally.kind, tally.rounds, len(tally.votes), *tally.votes, len(tally.rivals)):
+    for number in (kind, rounds, len(votes), *votes, len(rivals)):
         _put(out, number)
-    for key, votes in tally.rivals.items():
+    for key, counts in rivals.items():
         text = key.encode()
         _put(out, len(text))
         out += text
-        for number in votes:
+        for number in counts:
             _put(out, number)
-    _put(out, len(tally.flags))
-    for flag, samples in tally.flags.items():
+    _put(out, len(flags))
+    for flag, samples in flags.items():
         _put(out, _FLAG_NUMBER[flag])
         _put(out, samples)
     return bytes(out)
@@ -83,13 +86,9 @@ def unpack(blob: bytes) -> Tally:
 
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
     """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
-    digest = blake2b(before, digest_size=DIGEST_BYTES, person=b"maker-step")
-    digest.update(_PLACE.pack(index, epoch))
     text = action.encode()
-    digest.update(len(text).to_bytes(4, "little"))
-    digest.update(text)
-    digest.update(tally)
-    return digest.digest()
+    whole = b"".join((before, _PLACE.pack(index, epoch), len(text).to_bytes(4, "little"), text, tally))
+    return blake2b(whole, digest_size=DIGEST_BYTES, person=b"maker-step").digest()
 
 
 def genesis(fingerprint: str, path: tuple[int, ...] = ()) -> bytes:
@@ -104,9 +103,8 @@ def forked(before: bytes, index: int, epoch: int, number: int = 0) -> bytes:
     ``before`` is the parent's digest, (``index``, ``epoch``) the parent's step that forks. All children of a fork of
     single steps are linked to that of number 0.
     """
-    digest = blake2b(before, digest_size=DIGEST_BYTES, person=b"maker-fork")
-    digest.update(_CHILD.pack(index, epoch, number))
-    return digest.digest()
+    whole = before + _CHILD.pack(index, epoch, number)
+    return blake2b(whole, digest_size=DIGEST_BYTES, person=b"maker-fork").digest()
 
 
 def folded(before: bytes, child: bytes) -> bytes:

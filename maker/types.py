@@ -230,7 +230,13 @@ class Usage(NamedTuple):
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum of both."""
-        return Usage(*(a + b for a, b in zip(self, other, strict=True)))
+        calls, prompt, completion, requests = other
+        return Usage(
+            self.calls + calls,
+            self.prompt_tokens + prompt,
+            self.completion_tokens + completion,
+            self.requests + requests,
+        )
 
     @property
     def tokens(self) -> int:

@@ -13,9 +13,10 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import display, doctor
+from maker.cli import display, doctor, upkeep
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
+from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
@@ -37,19 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(db, name="db")
-
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, in TOML.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that win over the job's.")
-]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its unique beginning, or `last`.")]
-Store = Annotated[
-    str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="The database of runs, else MAKER_STORE.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LimitSteps = Annotated[
-    int | None, typer.Option("--limit-steps", min=1, metavar="N", help="Pause after N steps; `maker resume` goes on.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -104,6 +92,21 @@ def resume(
         return api.resume(found.run_id, overrides or [], store=store, limit_steps=limit_steps, on_event=tell)
 
     _work(work, store, as_json=as_json)
+
+
+@app.command()
+def retry(run_id: RunId, overrides: Overrides = None, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Decide anew what a paused run could not get past, and go on."""
+    found = reading.show(run_id, store=store)
+
+    def work(tell: api.OnEvent) -> RunReport:
+        return api.retry(found.run_id, overrides or [], store=store, on_event=tell)
+
+    _work(work, store, as_json=as_json)
+
+
+for command in (upkeep.fork, upkeep.cancel, upkeep.prune):
+    app.command()(command)
 
 
 @app.command(name="try")

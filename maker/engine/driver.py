@@ -12,7 +12,7 @@ from maker.chain import Ended, Stuck
 from maker.engine.budget import Budget, Exhausted
 from maker.engine.forest import Forest
 from maker.engine.joining import join
-from maker.errors import BadInput, MakerError, TaskFailed
+from maker.errors import BadInput, MakerError
 from maker.plugin import Decomposer
 from maker.store.accounts import reserve
 from maker.store.database import Database
@@ -196,13 +196,14 @@ class Driver:
         now_s = time.monotonic()
         for fork in [fork for fork in stint.forest.forks if fork.to_join(now_s)]:
             self._journal.flush()
-            try:
-                joined = join(self._database, stint.decomposer, fork)
-            except TaskFailed as error:
-                self._journal.put(Entry(closed=stint.forest.break_off(fork, error)))
-                continue
-            self._journal.put(Entry(folded=[joined.folded], decided=[joined.step] if joined.step else []))
-            if joined.step is not None:
+            joined = join(self._database, stint.decomposer, fork)
+            decided = [joined.step] if joined.step else []
+            self._journal.put(
+                Entry(folded=[joined.folded], decided=decided, closed=joined.closed, outcomes=joined.outcomes)
+            )
+            if joined.refused is not None:
+                stint.forest.break_off(fork, joined.refused)
+            elif joined.step is not None:
                 stint.forest.joined(fork, joined.step)
             elif not joined.more:
                 fork.looked_over(now_s)

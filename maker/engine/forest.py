@@ -9,7 +9,7 @@ from typing import NamedTuple
 from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
 from maker.engine.standing import Standing
 from maker.errors import MakerError, TaskFailed
-from maker.paths import Path, chain_name
+from maker.paths import ROOT, Path, chain_name
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, NewChain, NewFork, Outcome
 from maker.swarm.worker import Child, Children, Report
@@ -46,6 +46,7 @@ class OpenFork:
         self.ahead: set[int] = set()
         self.first_failed = count
         self.failed: dict[int, str] = {}
+        self.rejected: set[int] = set()
         self.joined = 0
         self.folded = at.state
         self.digest = b""
@@ -101,7 +102,7 @@ class News(NamedTuple):
     closed: list[Closed]
     outcomes: list[Outcome]
     undecided: list[tuple[int, Stuck]]
-    forgotten: list[tuple[int, int]]
+    forgotten: list[tuple[int, int, int]]
 
 
 class Forest:
@@ -209,14 +210,10 @@ class Forest:
         at = fork.at
         self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, row.state))
 
-    def break_off(self, fork: OpenFork, error: TaskFailed) -> list[Closed]:
-        """Let a fork's parent wait: a child could not be joined. The children that are in work go on."""
+    def break_off(self, fork: OpenFork, error: TaskFailed) -> None:
+        """Let a fork's parent wait: a child could not be joined. The other children go on."""
         fork.broken = True
-        if fork.at.chain == self._root:
-            self._trouble(fork.at.path, error.message)
-            return []
-        self._trouble(fork.at.path, error.message)
-        return [Closed(fork.at.chain, "paused", error.message, None)]
+        self._trouble(ROOT, error.message)
 
     def _add(self, fork: OpenFork) -> None:
         self.forks.append(fork)
@@ -324,11 +321,11 @@ class Forest:
         for step in news.decided:
             if (place := Place(step.chain)) in self._voted:
                 self._voted.remove(place)
-                news.forgotten.append((step.chain, step.idx))
+                news.forgotten.append((step.chain, step.idx, step.epoch))
         for step in news.rows:
             if (place := Place(step.chain, step.idx)) in self._voted:
                 self._voted.remove(place)
-                news.forgotten.append((step.chain, step.idx))
+                news.forgotten.append((step.chain, step.idx, step.epoch))
 
     def _trouble(self, path: Path, reason: str) -> None:
         self.troubles += 1

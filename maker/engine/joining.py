@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from maker.chain import Decided, join_step
 from maker.engine.forest import OpenFork
 from maker.engine.standing import opened
+from maker.errors import TaskFailed
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer
-from maker.store.chains import ForkRow, read_children
+from maker.store.chains import DONE, ForkRow, read_children
 from maker.store.database import Database
-from maker.store.entry import Folded
+from maker.store.entry import Closed, Folded, Outcome
 from maker.store.log import read_steps
 from maker.tally import folded
 from maker.types import Done, Fork
@@ -24,30 +25,62 @@ AT_ONCE = 10_000
 
 
 class Joined(NamedTuple):
-    """How far a fork is joined now, and where that is to its end, the row that says so."""
+    """How far a fork is joined now, and where that is to its end, the row that says so.
+
+    ``more`` says that others can be joined at once. ``refused`` is what its join raised at child ``folded.joined``:
+    ``closed`` and ``outcomes`` mark that child.
+    """
 
     folded: Folded
-    step: Decided | None
-    more: bool
+    step: Decided | None = None
+    more: bool = False
+    refused: TaskFailed | None = None
+    closed: tuple[Closed, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+
+class _Child(NamedTuple):
+    """A finished child: its chain (one for all single steps), its epoch, its last digest, its result."""
+
+    chain: int
+    epoch: int
+    digest: bytes
+    result: Any
 
 
 def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -> Joined:
-    """Join what is finished and in order, so many children at most. Raises `TaskFailed`, naming the child."""
+    """Join what is finished and in order, so many children at most. Raises `TaskFailed` for the task's other code."""
     at = fork.at
     broken, first_state = opened(decomposer, at)
     where = f"chain {chain_name(at.path)}, step {at.idx}" if at.path else f"step {at.idx}"
     state = own(f"{where}: state.read", decomposer.state.read, fork.folded)
     number, digest = fork.joined, fork.digest
-    for last, result in islice(_finished(database, decomposer, fork, broken, first_state), AT_ONCE):
+    for child in islice(_finished(database, decomposer, fork, broken, first_state), AT_ONCE):
         if broken.join is not None:
-            state = own(f"{where}: {decomposer.name}: join of child {number}", broken.join, state, number, result)
-        digest = folded(digest, last)
+            what = f"{where}: {decomposer.name}: join of child {number}"
+            try:
+                state = own(what, broken.join, state, number, child.result)
+            except TaskFailed as error:
+                return _refused(fork, number, child, error)
+        digest = folded(digest, child.digest)
         number += 1
     more = number - fork.joined == AT_ONCE and number < fork.count
     fork.folded = own(f"{where}: state.write", decomposer.state.write, state)
     fork.joined, fork.digest = number, digest
     step = join_step(at, fork.count, digest, fork.folded) if number == fork.count else None
     return Joined(Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest), step, more)
+
+
+def _refused(fork: OpenFork, number: int, child: _Child, error: TaskFailed) -> Joined:
+    """Mark the child that was refused. What was joined before it in the same go is joined again later."""
+    at = fork.at
+    as_before = Folded(at.chain, at.idx, at.epoch, fork.joined, fork.folded, fork.digest)
+    if not fork.single:
+        return Joined(as_before, refused=error, closed=(Closed(child.chain, "rejected", error.message, child.result),))
+    if number in fork.rejected:
+        return Joined(as_before, refused=error)
+    outcome = Outcome(child.chain, number, child.epoch, "rejected", error.message)
+    return Joined(as_before, refused=error, outcomes=(outcome,))
 
 
 def single_result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any, number: int, action: Any) -> Any:
@@ -60,21 +93,22 @@ def single_result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any,
 
 def _finished(
     database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork, broken: Fork[Any], state: Any
-) -> Iterator[tuple[bytes, Any]]:
-    """Yield the last digest and the result of each child, from the first that is not joined to one that is not done."""
+) -> Iterator[_Child]:
+    """Yield the children in order, from the first that is not joined to one that is not done."""
     at = fork.at
     if fork.single:
         rows = read_steps(database, fork.rows, fork.joined, fork.first_failed, single=True)
         for number, row in enumerate(rows, fork.joined):
             if row.idx != number:
                 return
-            yield row.digest, broken.join and _result(decomposer, broken, state, number, row.action)
+            result = None if broken.join is None else _result(decomposer, broken, state, number, row.action)
+            yield _Child(fork.rows, row.epoch, row.digest, result)
         return
     stored = ForkRow(at.chain, at.idx, at.epoch, fork.count, False, 0, "", b"")
     for number, chain in enumerate(read_children(database, stored, at.path, start=fork.joined), fork.joined):
-        if chain.number != number or chain.status != "done":
+        if chain.number != number or chain.status not in DONE:
             return
-        yield chain.digest, chain.result
+        yield _Child(chain.key, chain.epoch, chain.digest, chain.result)
 
 
 def _result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any, number: int, action: str) -> Any:

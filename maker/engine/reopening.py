@@ -27,5 +27,5 @@ def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: Stand
     fork.finished = found.finished
     fork.again_rows = deque(found.again)
     fork.first_failed = min(found.failed, default=row.children)
-    fork.failed = found.failed
+    fork.failed, fork.rejected = found.failed, found.rejected
     return fork

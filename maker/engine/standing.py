@@ -10,7 +10,7 @@ from maker.errors import TaskFailed
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer
-from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
+from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
 from maker.swarm.worker import Child
@@ -35,7 +35,8 @@ class Rows(NamedTuple):
     """How a fork of single steps stands.
 
     Before child ``cursor`` all are settled, and of those after it the ``ahead`` ones; from ``next`` on none was begun.
-    ``finished`` counts good decisions. ``again`` are to be decided still; ``failed`` ended wrong, with why.
+    ``finished`` counts good decisions. ``again`` are to be decided still; ``failed`` ended wrong, with why;
+    ``rejected`` are decided, but their parent's join has refused them.
     """
 
     chain: ChainRow
@@ -45,6 +46,7 @@ class Rows(NamedTuple):
     ahead: set[int]
     again: list[Child]
     failed: dict[int, str]
+    rejected: set[int]
 
 
 def standing(
@@ -84,6 +86,8 @@ def unfinished(
     """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
     broken, state = opened(decomposer, parent)
     for chain in read_children(database, fork, parent.path, unfinished=True):
+        if chain.status in DONE:
+            continue
 
         def begin(number: int = chain.number) -> Any:
             return broken.child(state, number)
@@ -109,11 +113,12 @@ def rows(database: Database, fork: ForkRow, path: tuple[int, ...]) -> Rows:
     chain = next(read_children(database, fork, path))
     cursor = chain.cursor
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-    outcomes = {outcome.idx: outcome for outcome in read_outcomes(database, chain.key)}
+    found = {outcome.idx: outcome for outcome in read_outcomes(database, chain.key)}
+    outcomes = {number: one for number, one in found.items() if one.outcome != "rejected"}
     decided = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
     ahead = decided | {number for number in outcomes if number >= cursor}
     following = max(ahead, default=cursor - 1) + 1
-    voted = [number for number, found in outcomes.items() if found.outcome != "failed"]
+    voted = [number for number, one in outcomes.items() if one.outcome != "failed"]
     missing = [number for number in range(cursor, following) if number not in ahead]
     before = sum(number < cursor for number in outcomes)
     return Rows(
@@ -123,5 +128,6 @@ def rows(database: Database, fork: ForkRow, path: tuple[int, ...]) -> Rows:
         finished=cursor - before + len(decided - outcomes.keys()),
         ahead=ahead,
         again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted(voted + missing)],
-        failed={number: found.reason for number, found in outcomes.items() if found.outcome == "failed"},
+        failed={number: one.reason for number, one in outcomes.items() if one.outcome == "failed"},
+        rejected=found.keys() - outcomes.keys(),
     )

@@ -13,7 +13,7 @@ from maker.errors import MakerError
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer, Voter
-from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
+from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes, read_snapshots, read_steps
 from maker.tally import Tally, folded, link, unpack
@@ -218,7 +218,7 @@ class Walker:
             self.along(child, inner, None, first_snapshot=False)
             end = own(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
-            if child.status == "done":
+            if child.status in DONE:
                 yield number, inner.digest, child.result
 
     def _singles(
@@ -247,7 +247,7 @@ class Walker:
             settled = row.idx + 1 if row.idx == settled else settled
             end, digest = own(here, self._single, here, move.child(state, row.idx), row, genesis, evidence)
             failed = row.idx in outcomes and outcomes[row.idx].outcome == "failed"
-            if end.ok == failed or (row.idx in outcomes and not failed):
+            if end.ok == failed or (row.idx in outcomes and outcomes[row.idx].outcome not in ("failed", "rejected")):
                 raise Bad(
                     f"{here} is decided and ended {'well' if end.ok else 'wrong'}; its outcome says another thing"
                 )
@@ -307,10 +307,10 @@ def _types(where: str, row: StepRow) -> None:
 
 
 def _closed(where: str, child: ChainRow, end: Any) -> None:
-    if child.status not in ("running", "paused", "done", "failed"):
+    if child.status not in ("running", "paused", "failed", *DONE):
         raise Bad(f"{where}: its status is {child.status!r}")
-    if child.status in ("done", "failed"):
-        if not isinstance(end, Done) or end.ok != (child.status == "done"):
+    if child.status in ("failed", *DONE):
+        if not isinstance(end, Done) or end.ok != (child.status in DONE):
             raise Bad(f"{where}: it is {child.status}; its last state says another thing")
         if end.ok and _canonical(end.result) != _canonical(child.result):
             raise Bad(f"{where}: its result is {child.result!r}; its last state gives {end.result!r}")

@@ -111,11 +111,12 @@ class LogWriter:
             [(step.chain, step.idx + 1, step.epoch, step.state) for step in steps if step.state],
         )
 
-    def _forget(self, connection: Connection, places: list[tuple[int, int]]) -> None:
+    def _forget(self, connection: Connection, places: list[tuple[int, int, int]]) -> None:
         """Make room for the samples of steps that were stuck before and have been voted on again."""
         for table in (schema.sample, schema.prompt, schema.outcome):
-            for chain, idx in places:
-                connection.execute(delete(table).where(table.c.chain == chain, table.c.idx == idx))
+            for chain, idx, epoch in places:
+                here = (table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
+                connection.execute(delete(table).where(*here))
 
     def _keep(self, connection: Connection, steps: list[Decided], entries: Sequence[Entry]) -> None:
         kept = [(step.chain, step.idx, step.epoch, step.heard) for step in steps if step.heard is not None]

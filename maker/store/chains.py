@@ -16,6 +16,8 @@ from maker.store.database import Database
 CHAIN_BITS = 24
 """A run's chains are numbered by its driver, from 0: a chain's key is its run's key, and its number in these bits."""
 PAGE = 1000
+DONE = ("done", "rejected")
+"""The status of a child that is done; a rejected one is, but its parent's join has refused it."""
 
 
 class ChainRow(NamedTuple):
@@ -126,7 +128,7 @@ def read_children(
 def count_children(database: Database, fork: ForkRow) -> tuple[int, int]:
     """Return how many children of a fork of chains have begun, and how many of them are done."""
     table, mine = schema.chain.c, _children(fork).subquery().c
-    done = select(func.count()).select_from(_children(fork).where(table.status == "done").subquery())
+    done = select(func.count()).select_from(_children(fork).where(table.status.in_(DONE)).subquery())
     with database.read() as connection:
         newest = connection.execute(select(func.max(mine.number))).scalar()
         return (0 if newest is None else int(newest) + 1), int(connection.execute(done).scalar_one())

@@ -74,9 +74,9 @@ class Entry(NamedTuple):
 
     ``decided`` holds the steps and joins of chains, each chain's in order; ``rows`` those of children of forks of
     single steps, in any order; ``settled`` says for such a fork's chain before which child all are settled now.
-    ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` (chain, step)
-    make room, which is voted on again. ``grant`` is the reservation that the cost is drawn from. ``abandoned`` closes
-    it and frees what is left of it but this much, which requests that were cancelled in flight may cost all the same.
+    ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` (chain, step,
+    epoch) make room, which is voted on again. ``grant`` is the reservation that the cost is drawn from. ``abandoned``
+    closes it and frees what is left of it but this much, which requests that were cancelled in flight may cost too.
     """
 
     decided: Sequence[Decided] = ()
@@ -88,7 +88,7 @@ class Entry(NamedTuple):
     closed: Sequence[Closed] = ()
     outcomes: Sequence[Outcome] = ()
     undecided: Sequence[tuple[int, Stuck]] = ()
-    forgotten: Sequence[tuple[int, int]] = ()
+    forgotten: Sequence[tuple[int, int, int]] = ()
     usage: Usage = Usage()
     cost: float = 0.0
     grant: int | None = None

@@ -130,10 +130,10 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
     return Lease(run.key, fence, row["batch"])
 
 
-def refuse_over(run_id: str, status: str) -> None:
+def refuse_over(run_id: str, status: str, fix: str = "start a new run") -> None:
     """Raise `RunNotResumable` for a run that has ended."""
     if status in OVER:
-        raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix="start a new run")
+        raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix=fix)
 
 
 def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:

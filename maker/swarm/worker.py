@@ -251,8 +251,7 @@ class Worker:
                     self._report.held.append(runner.place)
                     return
                 self._steps -= 1
-            tokens = self._model.worst_tokens(emitted)
-            self._send(_Asked(runner, emitted, Allowance(emitted.n, tokens, self._cost(emitted, tokens))))
+            self._send(_Asked(runner, emitted, self._worst(emitted) if self._left is not None else NOTHING))
             return
         if isinstance(emitted, Ended):
             self._report.ended.append((runner.place, emitted))
@@ -282,9 +281,10 @@ class Worker:
             cost = self._spec.prices.of(used.prompt_tokens, used.completion_tokens)
             self._left = self._left.plus(asked.worst).plus(Allowance(used.calls, used.tokens, cost), -1)
 
-    def _cost(self, request: Request, tokens: int) -> float:
-        written = request.n * request.max_tokens
-        return self._spec.prices.of(tokens - written, written)
+    def _worst(self, request: Request) -> Allowance:
+        """Return the most that a request may cost."""
+        tokens, written = self._model.worst_tokens(request), request.n * request.max_tokens
+        return Allowance(request.n, tokens, self._spec.prices.of(tokens - written, written))
 
     def _failure(self, reply: Failed, runner: ChainRunner[Any, Any]) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
@@ -302,7 +302,7 @@ class Worker:
         self._model.cancel(list(self._asked))
         if self._model.bills_cancelled:
             for asked in self._asked.values():
-                self._report.abandoned = self._report.abandoned.plus(asked.worst)
+                self._report.abandoned = self._report.abandoned.plus(self._worst(asked.request))
         for kept in (self._asked, self._waiting, self._parked, self._backlog):
             kept.clear()
         self._report.recalled = True

@@ -1,0 +1,123 @@
+"""Cuts: the steps of a chain from an index on are superseded, and its next epoch begins there. Nothing is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, insert, update
+
+from maker.paths import Path, chain_name
+from maker.store import schema
+from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root_chain
+from maker.store.database import Database, retry_locked
+from maker.store.lease import Lease
+from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
+from maker.store.runs import fenced
+from maker.store.tree import walk_steps
+from maker.tally import forked, unpack
+
+AGAIN = "again"
+"""The outcome of a child of a fork of single steps that is to be decided anew."""
+
+
+class Lost(NamedTuple):
+    """What a cut supersedes: counts to be taken off the run's."""
+
+    steps: int = 0
+    votes: int = 0
+    red_flags: int = 0
+    disputed: int = 0
+
+
+class Cut(NamedTuple):
+    """Where a chain is to be decided anew: from ``idx`` on, in ``epoch``; ``digest`` is the one before it.
+
+    ``single`` marks one child of a fork of single steps, whose number ``idx`` is.
+    """
+
+    chain: int
+    path: Path
+    idx: int
+    epoch: int
+    digest: bytes
+    single: bool
+    reason: str
+    lost: Lost
+
+    @property
+    def name(self) -> str:
+        """The chain's name, and its step where it is not the first."""
+        if self.single or not self.path or not self.idx:
+            return chain_name(self.path, self.idx if self.single else None) if self.path else f"step {self.idx}"
+        return f"chain {chain_name(self.path)}, step {self.idx}"
+
+
+def to_retry(database: Database, run: int) -> list[Cut]:
+    """Return what a run cannot get past: undecided steps, and children that ended wrong or could not be joined."""
+    root = root_chain(database, run)
+    return list(_stuck(database, root, root.digest))
+
+
+@retry_locked
+def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
+    """Write cuts. Raises `LeaseLost` or `StoreFailed`."""
+    cuts = list(cuts)
+    lost = Lost(*(sum(amounts) for amounts in zip(*(one.lost for one in cuts), strict=True))) if cuts else Lost()
+    run = schema.run.c
+    with database.write() as connection:
+        fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
+        for one in cuts:
+            _write(connection, one)
+
+
+def _write(connection: Connection, one: Cut) -> None:
+    connection.execute(insert(schema.cut).values(chain=one.chain, idx=one.idx, epoch=one.epoch, reason=one.reason))
+    if one.single:
+        here = (schema.outcome.c.chain == one.chain, schema.outcome.c.idx == one.idx)
+        connection.execute(delete(schema.outcome).where(*here))
+        values = {"chain": one.chain, "idx": one.idx, "epoch": one.epoch, "outcome": AGAIN, "reason": one.reason}
+        connection.execute(insert(schema.outcome).values(values))
+        return
+    begins = {"cursor": one.idx, "epoch": one.epoch, "digest": one.digest}
+    open_again = {"status": "running", "reason": "", "result": None}
+    connection.execute(update(schema.chain).where(schema.chain.c.id == one.chain).values(begins | open_again))
+
+
+def _stuck(database: Database, chain: ChainRow, genesis: bytes) -> Iterator[Cut]:
+    if chain.status in ("failed", "rejected") and chain.path:
+        lost = _lost(step.tally for _, step in walk_steps(database, chain))
+        yield Cut(chain.key, chain.path, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
+        return
+    if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor)):
+        yield Cut(chain.key, chain.path, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Lost())
+    fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
+    for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():
+        if fork is not None and fork.single:
+            yield from _rows(database, child)
+        elif fork is not None:
+            yield from _stuck(database, child, _first(chain, fork, child))
+
+
+def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
+    return forked(parent.digest, fork.idx, fork.epoch, child.number)
+
+
+def _rows(database: Database, chain: ChainRow) -> Iterator[Cut]:
+    epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+    for found in read_outcomes(database, chain.key):
+        if found.outcome != AGAIN:
+            rows = read_steps(database, chain.key, found.idx, found.idx + 1, single=True)
+            lost = _lost(row.tally for row in rows)
+            yield Cut(chain.key, chain.path, found.idx, epochs.get(found.idx, 0) + 1, b"", True, found.reason, lost)
+
+
+def _lost(tallies: Iterable[bytes]) -> Lost:
+    steps = votes = red_flags = disputed = 0
+    for packed in tallies:
+        tally = unpack(packed)
+        steps += 1
+        votes += sum(tally.votes) + sum(map(sum, tally.rivals.values()))
+        red_flags += sum(tally.flags.values())
+        disputed += tally.disputed
+    return Lost(steps, votes, red_flags, disputed)

@@ -1,0 +1,100 @@
+"""What is done to runs without working on them: forked off, cancelled, removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from maker.engine.standing import standing
+from maker.engine.verify import fingerprint_text
+from maker.errors import BadInput, RunNotFound, RunNotResumable
+from maker.job import difference, stored_job
+from maker.reading import RunReport, report, store_url
+from maker.store.chains import root_chain
+from maker.store.database import Database, open_database
+from maker.store.lease import LEASE_S
+from maker.store.log import read_steps, spans
+from maker.store.removing import cancel_run, remove_run
+from maker.store.runs import NewRun, RunRow, create_run, find_run
+from maker.tally import genesis
+
+TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
+"""What a run that is forked off another must share with it."""
+
+
+def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | None = None) -> RunReport:
+    """Make a new run that goes on from before step ``at`` of another's root chain; `resume` works on it.
+
+    It shares the other's steps before that, and copies nothing. Overrides may change everything but the task: the
+    voter, the model, the seed.
+
+    Raises:
+        RunNotFound: No such run.
+        BadInput: It has no step ``at`` yet.
+        RunNotResumable: The task's code, or an override, makes it another task.
+    """
+    database = open_database(store_url(store), create=False)
+    row = find_run(database, run_id)
+    root = root_chain(database, row.key)
+    if not 0 <= at <= root.cursor:
+        raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
+    job = stored_job(row.settings, row.run_id, overrides)
+    fingerprint = job.fingerprint()
+    was, now = ({name: found.get(name) for name in TASK} for found in (row.fingerprint, fingerprint))
+    if changed := difference(was, now):
+        raise RunNotResumable(
+            f"a fork of run {row.run_id} would be another task: {changed}",
+            fix="start a run of that task with `maker run`",
+        )
+    # The span that decided the step before: a fork exactly where its source was forked goes on from that one's source.
+    span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
+    base = root if span is None else span.chain
+    before = next(read_steps(database, base.key, at - 1, at), None) if at else None
+    digest = genesis(fingerprint_text(fingerprint)) if before is None else before.digest
+    state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+    new = NewRun(
+        name=job.run.name,
+        settings=job.settings,
+        fingerprint=fingerprint,
+        classes=tuple(kind.name for kind in job.decomposer.classes),
+        digest=digest,
+        state=state,
+        base=base.key if at else None,
+        base_idx=at,
+    )
+    created, _ = create_run(database, new, work=False)
+    return report(find_run(database, created))
+
+
+def cancel(run_id: str, *, store: str | None = None) -> RunReport:
+    """End a run for good. A process that works on it is asked to stop, and waited for as long as its lease may last.
+
+    Raises:
+        RunNotFound: No such run, or it is not named: `last` will not do.
+        RunNotResumable: It is over.
+    """
+    database, row = _named(run_id, "cancel", store)
+    deadline = time.monotonic() + 2 * LEASE_S
+    while not cancel_run(database, row) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return report(find_run(database, row.run_id))
+
+
+def prune(run_id: str, *, store: str | None = None) -> RunReport:
+    """Remove a run with all that it holds; returns how it stood.
+
+    Raises:
+        RunNotFound: No such run, or it is not named: `last` will not do.
+        RunHeld: A process works on it.
+        RunNeeded: Another run was forked off it.
+    """
+    database, row = _named(run_id, "prune", store)
+    remove_run(database, row)
+    return report(row)
+
+
+def _named(run_id: str, what: str, store: str | None) -> tuple[Database, RunRow]:
+    if run_id == "last":
+        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="`maker ls` lists the runs")
+    database = open_database(store_url(store), create=False)
+    return database, find_run(database, run_id)
