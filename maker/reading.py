@@ -51,6 +51,8 @@ class RunReport:
     resumes: int
     digest: str
     result: Any
+    forked_from: str | None
+    forked_at: int | None
     settings: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +129,8 @@ def report(row: RunRow) -> RunReport:
         red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
         prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
-        resumes=row.resumes, digest=row.digest.hex(), result=row.result, settings=row.settings,
+        resumes=row.resumes, digest=row.digest.hex(), result=row.result,
+        forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings,
     )  # fmt: skip
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, insert, update
 
 from maker.store import schema
-from maker.store.database import Database, retry_locked
+from maker.store.database import Database, retried
 from maker.store.entry import Entry
 from maker.store.lease import Lease
 from maker.store.runs import fenced, inserted
 from maker.types import NOTHING, Allowance, Usage
 
 
-@retry_locked
+@retried
 def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
     """Write a grant before it is used; returns its key. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain as chained
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.chain import Decided, Heard
@@ -160,8 +160,7 @@ class LogWriter:
 
     def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            sql = str(insert(table).compile(dialect=self._database.engine.dialect))
-            connection.exec_driver_sql(sql, rows)
+            self._database.insert_rows(connection, table, rows)
 
     def _many(self, connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
         if rows:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, update
 from maker.paths import Path, chain_name
 from maker.store import schema
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root_chain
-from maker.store.database import Database, retry_locked
+from maker.store.database import Database, retried
 from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.runs import fenced
@@ -59,7 +59,7 @@ def to_retry(database: Database, run: int) -> list[Cut]:
     return list(_stuck(database, root, root.digest))
 
 
-@retry_locked
+@retried
 def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
     """Write cuts. Raises `LeaseLost` or `StoreFailed`."""
     cuts = list(cuts)

@@ -49,7 +49,6 @@ retried = tenacity.retry(
 A connection can be lost after the server has committed and before it says so: what is repeated must find that out by
 itself, or do no harm twice.
 """
-retry_locked = retried
 
 
 class Kind(Protocol):

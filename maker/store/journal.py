@@ -15,7 +15,7 @@ from maker.errors import StoreFailed
 from maker.store import schema
 from maker.store.accounts import account
 from maker.store.batch import LogWriter
-from maker.store.database import Database, retry_locked
+from maker.store.database import Database, retried
 from maker.store.entry import Entry
 from maker.store.lease import LEASE_S, Lease
 from maker.store.runs import fenced
@@ -123,7 +123,7 @@ class Journal:
         self._batch += 1
         self._clock = now
 
-    @retry_locked
+    @retried
     def _transact(self, entries: list[Entry], seconds: float) -> None:
         if self._doubt and self._took_place():
             return

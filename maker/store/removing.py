@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, delete, func, select, text, union_all,
 
 from maker.errors import RunHeld, RunNeeded, RunNotResumable
 from maker.store import schema
-from maker.store.database import Database, retry_locked
+from maker.store.database import Database, retried
 from maker.store.lease import alive, describe
 from maker.store.runs import CANCEL, CANCELLED, OVER, RunRow
 
@@ -20,7 +20,7 @@ _LOG = (
 )  # fmt: skip
 
 
-@retry_locked
+@retried
 def cancel_run(database: Database, run: RunRow) -> bool:
     """Cancel a run that nobody works on, or ask its holder to; returns whether it is cancelled now.
 
@@ -60,7 +60,7 @@ def remove_run(database: Database, run: RunRow) -> None:
     _drop_run(database, run)
 
 
-@retry_locked
+@retried
 def _close(database: Database, run: RunRow) -> None:
     """Make sure that nobody needs the run, and that nobody can take it up any more."""
     table = schema.run
@@ -102,24 +102,26 @@ def _empty(database: Database, chain: int) -> None:
                 _delete(database, table, chain, stop)
 
 
-@retry_locked
+@retried
 def _delete(database: Database, table: Table, chain: int, stop: int) -> None:
     with database.write() as connection:
         connection.execute(delete(table).where(table.c.chain == chain, table.c.idx < stop))
 
 
-@retry_locked
+@retried
 def _drop_chains(database: Database, keys: list[int]) -> None:
     with database.write() as connection:
         connection.execute(delete(schema.chain).where(schema.chain.c.id.in_(keys)))
 
 
-@retry_locked
+@retried
 def _drop_run(database: Database, run: RunRow) -> None:
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
+            from maker.store.postgres import SCHEMA
+
             # A writer that has just found its text stored must not lose it: none may be in the middle of that.
-            connection.execute(text("LOCK TABLE maker.maker_text IN EXCLUSIVE MODE"))
+            connection.execute(text(f"LOCK TABLE {SCHEMA}.{schema.text.name} IN EXCLUSIVE MODE"))
         used = union_all(select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt))
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
         for table in (schema.ledger, schema.grant):

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Insert, RowMapping, insert, select, update
+from sqlalchemy import Connection, Insert, RowMapping, Select, insert, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store import schema
 from maker.store.chains import chain_values, first_chain
-from maker.store.database import Database, retry_locked
+from maker.store.database import Database, retried
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
 from maker.types import Allowance, Usage
 
@@ -28,6 +28,7 @@ class RunRow:
     """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
     ``usage`` is what the ledger holds; ``reserved`` what was granted and never settled, which counts as spent.
+    A run that was forked off another names that one and the step it goes on from.
     """
 
     key: int
@@ -50,6 +51,8 @@ class RunRow:
     resumes: int
     usage: Usage
     reserved: Allowance
+    forked_from: str | None
+    forked_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class NewRun:
     base_idx: int = 0
 
 
-@retry_locked
+@retried
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
     """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
 
@@ -98,7 +101,7 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
     return run_id, Lease(key, 1)
 
 
-@retry_locked
+@retried
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
     """Take a run's lease for this process, count a resume, and keep the settings that are now in effect.
 
@@ -156,7 +159,7 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
     return asked
 
 
-@retry_locked
+@retried
 def release(database: Database, lease: Lease, status: str, reason: str) -> None:
     """Say how a run stands and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:
@@ -210,6 +213,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     for line in connection.execute(open_grants):
         # What a grant does not limit it does not reserve, and use draws that below nothing.
         reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
+    forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
         created_at=row["created_at"], updated_at=row["updated_at"], settings=_read(row, "settings"),
@@ -217,7 +221,18 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         steps=row["steps"], votes=row["votes"],
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], usage=usage, reserved=reserved,
+        forked_from=forked[0] if forked else None, forked_at=forked[1] if forked else None,
     )  # fmt: skip
+
+
+def _forked_from(run: int) -> Select[tuple[str, int]]:
+    base, root = schema.chain.alias("base"), schema.chain.alias("root")
+    return (
+        select(schema.run.c.run_id, root.c.base_idx)
+        .join(base, base.c.run == schema.run.c.id)
+        .join(root, root.c.base == base.c.id)
+        .where(root.c.run == run, root.c.parent.is_(None))
+    )
 
 
 def _read(row: RowMapping, column: str) -> Any:
