@@ -221,7 +221,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         steps=row["steps"], votes=row["votes"],
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], usage=usage, reserved=reserved,
-        forked_from=forked[0] if forked else None, forked_at=forked[1] if forked else None,
+        forked_from=None if forked is None else forked.run_id, forked_at=None if forked is None else forked.base_idx,
     )  # fmt: skip
 
 

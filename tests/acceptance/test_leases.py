@@ -1,0 +1,108 @@
+"""Who may write to a run: one process at a time, and none that has slept through its lease."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from processes import Commands
+
+from maker.store.lease import LEASE_S
+
+JOB = """
+    [task]
+    decomposer = "hanoi"
+    disks = 12
+    [model]
+    kind = "simulated"
+    p = 0.99
+    latency_s = 0.005
+    [vote]
+    k = 3
+    """
+
+
+def stop_between_commits(process: subprocess.Popen[str], database: Path) -> None:
+    """Stop a process at a moment when it holds no lock of the database: SQLite's go with the process alone."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            with sqlite3.connect(database, timeout=0, isolation_level=None) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            return
+        except sqlite3.OperationalError:
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.05)
+
+
+def test_a_live_holder_keeps_its_run(maker: Commands) -> None:
+    """Of two processes that resume one run, one works; the other says who holds it and leaves it alone."""
+    maker.write("job.toml", JOB)
+    process = maker.start("run", "job.toml")
+    maker.wait_for(20, process)
+    other = maker.run("resume", "last")
+    assert other.returncode == 2
+    assert f"is held by process {process.pid} " in other.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert maker.json("show", "last")["resumes"] == 0
+
+
+def test_a_dead_holder_is_taken_over(maker: Commands) -> None:
+    """A killed process's run is free at once."""
+    maker.write("job.toml", JOB)
+    process = maker.start("run", "job.toml")
+    maker.wait_for(20, process)
+    process.kill()
+    process.wait()
+    assert maker.run("resume", "last", "--limit-steps", "5").returncode == 1
+    assert maker.json("show", "last")["resumes"] == 1
+
+
+@pytest.mark.slow
+def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
+    """A process that was stopped for three lease times loses its run; when it wakes it writes nothing, and says why."""
+    maker.write("job.toml", JOB)
+    process = maker.start("run", "job.toml")
+    maker.wait_for(20, process)
+    stop_between_commits(process, maker.database)
+    began = time.monotonic()
+    while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
+        assert "is held by" in taken.stderr
+        assert time.monotonic() - began < 2 * LEASE_S
+        time.sleep(1)
+    assert taken.returncode == 1, taken.stderr
+    before = maker.json("show", "last")
+    time.sleep(max(0.0, 3 * LEASE_S - (time.monotonic() - began)))
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(30) == 1
+    assert "another process has taken this run over; this one has written nothing since" in maker.output()
+    assert maker.json("show", "last") == before
+    assert maker.run("resume", "last").returncode == 0
+    maker.good("verify", "last")
+
+
+def test_a_run_is_cancelled_under_its_process(maker: Commands) -> None:
+    """The process that works on a cancelled run stops by itself; what it decided stays, and nobody can take it up."""
+    maker.write("job.toml", JOB)
+    process = maker.start("run", "job.toml")
+    maker.wait_for(20, process)
+    run_id = maker.json("show", "last")["run_id"]
+    refused = maker.run("cancel", "last")
+    assert refused.returncode == 2
+    assert "not `last`" in refused.stderr
+    assert f"run {run_id} is cancelled" in maker.good("cancel", run_id)
+    assert process.wait(30) == 1
+    shown = maker.json("show", run_id)
+    assert (shown["status"], shown["reason"]) == ("cancelled", "cancelled")
+    assert shown["steps"] >= 20
+    assert maker.run("resume", run_id).returncode == 2
+    assert maker.run("prune", "last").returncode == 2
+    maker.good("prune", run_id)
+    assert maker.run("show", run_id).returncode == 2
