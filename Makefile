@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DISKS ?= 10
 
-.PHONY: demo test check bench microagent format clean
+.PHONY: demo million-chained million test check bench microagent format clean
 
 # What a run on this machine needs. vLLM's CPU build names companions of torch that exist for CUDA alone; its import
 # fails on them, and it works without.
@@ -23,6 +23,13 @@ demo: .venv/.run
 	$(BIN)/maker show last
 	$(BIN)/maker verify last
 	$(BIN)/maker steps last --json | $(BIN)/python examples/check_hanoi.py $(DISKS)
+
+# 1,048,575 steps; cut off, either goes on where it was.
+million-chained: .venv/.run
+	$(BIN)/python benchmarks/million.py chain
+
+million: .venv/.run
+	$(BIN)/python benchmarks/million.py tree
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
