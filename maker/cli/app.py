@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import display, doctor, upkeep
+from maker.cli import display, doctor, export, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
@@ -105,7 +105,7 @@ def retry(run_id: RunId, overrides: Overrides = None, store: Store = DEFAULT_STO
     _work(work, store, as_json=as_json)
 
 
-for command in (upkeep.fork, upkeep.cancel, upkeep.prune):
+for command in (watch.watch, export.export, upkeep.fork, upkeep.cancel, upkeep.prune):
     app.command()(command)
 
 

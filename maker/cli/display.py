@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
@@ -15,6 +16,7 @@ from maker.engine.verify import Verified
 from maker.errors import PluginError
 from maker.events import StepRecord
 from maker.job import Job
+from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.models.settings import OpenAISettings
 from maker.planning import CHARACTERS_PER_TOKEN, Estimate
 from maker.reading import RunReport
@@ -39,6 +41,11 @@ def print_summary(report: RunReport, where: str) -> None:
         print(f"  `maker verify {report.run_id}{where}` re-applies every step without a model")
 
 
+def store_words(store: str) -> str:
+    """Return what a suggested command must say of its store: nothing where it is the one that is meant anyway."""
+    return "" if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE) else f" --store {shown_url(store)}"
+
+
 def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: bool) -> None:
     """Print a run as it stands with the steps in which a vote went to a rival."""
     if as_json:
@@ -47,6 +54,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         return
     task, model, vote = (report.settings[table] for table in ("task", "model", "vote"))
     print(f"run {report.run_id}{f' ({report.name})' if report.name else ''}: {report.status}")
+    if report.forked_from:
+        print(f"  forked from {report.forked_from} before step {report.forked_at}")
     if report.reason:
         print(f"  {report.reason}")
     for name, table in (("task", task), ("model", model), ("vote", vote)):
@@ -65,11 +74,12 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
 
 
 def step_line(record: StepRecord) -> str:
-    """Return a step in one line."""
+    """Return a step in one line; in a child of a fork, its place is written ``0.17:3``: step 3 of chain 0.17."""
     (winner, votes), *rivals = record.votes.items()
     against = ", ".join(f"{n} for {key}" for key, n in rivals)
     flags = ", ".join(f"{n} {reason}" for reason, n in record.flags.items())
-    line = f"{record.step:>7} {record.kind} {winner}: {votes} votes"
+    place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
+    line = f"{place:>7} {record.kind} {winner}: {votes} votes"
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
     return f"{line}; margin {record.margin}"

@@ -21,11 +21,17 @@ BAR_COLUMNS = 60
 class Progress:
     """Shows steps, steps/s, votes a step, flags, disputed steps and the time left.
 
-    `tell` is called in the writer's thread; the display itself is drawn by Rich's own thread.
+    The work itself is told with `tell`, in the writer's thread; who only watches a run says with `begin` and `stand`
+    how it stands. The display itself is drawn by Rich's own thread.
+
+    Args:
+        stream: Where it is shown.
+        waiting: What the run does before its first step.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, waiting: str = "opening the model") -> None:
         self.run_id = ""
+        self._waiting = waiting
         self._console = Console(file=stream)
         self._began = time.monotonic()
         self._printed = self._began
@@ -48,24 +54,35 @@ class Progress:
     def tell(self, event: Event) -> None:
         """Take an event in."""
         if isinstance(event, RunStarted):
-            self.run_id, self._start, self._expected = event.run_id, event.steps, event.expected_steps
-            if not self._console.is_terminal:
-                what = f"goes on after {event.steps:,} steps" if event.resumed else "started"
-                print(f"run {event.run_id} {what}", file=self._console.file, flush=True)
+            said = f"goes on after {event.steps:,} steps" if event.resumed else "started"
+            self.begin(event.run_id, said, expected=event.expected_steps, start=event.steps)
         elif isinstance(event, StepsDecided):
-            self._steps += event.steps
-            self._votes += event.votes
-            self._flags += event.red_flags
-            self._disputed += event.disputed
-            now = time.monotonic()
-            if not self._recent:
-                self._printed = now
-            self._recent.append((now, self._steps))
-            while self._recent[0][0] < now - WINDOW_S:
-                self._recent.pop(0)
-            if not self._console.is_terminal and now - self._printed >= PLAIN_EVERY_S:
-                self._printed = now
-                print(self._line(), file=self._console.file, flush=True)
+            self.stand(
+                steps=self._steps + event.steps,
+                votes=self._votes + event.votes,
+                red_flags=self._flags + event.red_flags,
+                disputed=self._disputed + event.disputed,
+            )
+
+    def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
+        """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""
+        self.run_id, self._start, self._expected = run_id, start, expected
+        if not self._console.is_terminal:
+            print(f"run {run_id} {said}", file=self._console.file, flush=True)
+
+    def stand(self, *, steps: int, votes: int, red_flags: int, disputed: int) -> None:
+        """Take in how many there are now of each."""
+        self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
+        now = time.monotonic()
+        if not self._recent:
+            self._printed = now
+        self._recent.append((now, steps))
+        # Two are kept however old they are: there is no speed in one.
+        while len(self._recent) > 2 and self._recent[0][0] < now - WINDOW_S:
+            self._recent.pop(0)
+        if not self._console.is_terminal and now - self._printed >= PLAIN_EVERY_S:
+            self._printed = now
+            print(self._line(), file=self._console.file, flush=True)
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -75,7 +92,7 @@ class Progress:
                 grid.add_row(Text(self._bar()))
             grid.add_row(Text(self._line()))
         elif self.run_id:
-            grid.add_row(Text(f"opening the model … {time.monotonic() - self._began:.0f} s"))
+            grid.add_row(Text(f"{self._waiting} … {time.monotonic() - self._began:.0f} s"))
         return grid
 
     def _bar(self) -> str:
@@ -97,7 +114,8 @@ class Progress:
         if len(self._recent) < 2:
             return 0.0
         (first, before), (last, after) = self._recent[0], self._recent[-1]
-        return (after - before) / (last - first) if last > first else 0.0
+        # Steps that are cut, to be decided anew, are no speed.
+        return max(0.0, (after - before) / (last - first)) if last > first else 0.0
 
 
 def _duration(seconds: float) -> str:

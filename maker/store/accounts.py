@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, bindparam, insert, update
 
 from maker.store import schema
 from maker.store.database import Database, retried
@@ -13,6 +13,17 @@ from maker.store.entry import Entry
 from maker.store.lease import Lease
 from maker.store.runs import fenced, inserted
 from maker.types import NOTHING, Allowance, Usage
+
+_ledger = schema.ledger.c
+_SPENT = (
+    update(schema.ledger)
+    .where(
+        _ledger.run == bindparam("of_run"),
+        _ledger.model == bindparam("of_model"),
+        _ledger.role == bindparam("of_role"),
+    )
+    .values({name: _ledger[name] + bindparam(f"more_{name}") for name in Usage._fields})
+)
 
 
 @retried
@@ -32,12 +43,10 @@ def account(connection: Connection, run: int, model: str, entries: Iterable[Entr
         _draw(connection, run, entry)
     if not any(usage):
         return
-    table = schema.ledger
-    spent = {name: table.c[name] + amount for name, amount in usage._asdict().items()}
-    mine = (table.c.run == run, table.c.model == model, table.c.role == "vote")
-    if connection.execute(update(table).where(*mine).values(spent)).rowcount == 0:
+    mine = {"of_run": run, "of_model": model, "of_role": "vote"}
+    if connection.execute(_SPENT, mine | {f"more_{name}": n for name, n in usage._asdict().items()}).rowcount == 0:
         first = {"run": run, "model": model, "role": "vote"} | usage._asdict()
-        connection.execute(insert(table).values(first))
+        connection.execute(insert(schema.ledger).values(first))
 
 
 def _draw(connection: Connection, run: int, entry: Entry) -> None:

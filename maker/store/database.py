@@ -85,7 +85,8 @@ class Database:
 
     `read` and `write` give a connection in one transaction, which is committed when the block ends and rolled back
     when it raises. Any thread may use them. What a block reads stands still while it reads. On SQLite a write takes
-    the lock at its start, so it never fails half way; on PostgreSQL it locks the rows that it changes.
+    the lock at its start, so it never fails half way; on PostgreSQL it locks the rows that it changes. A block that
+    finds no server waits for it, as long as `retried` does; what is cut off in the middle is for `retried` to repeat.
 
     Attributes:
         shown: The database's name in messages, without a password.
@@ -100,14 +101,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._told(), self.engine.connect().execution_options(**self._kind.read_options) as connection:
+        with self._told(), self._connected(self._kind.read_options) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
-        options = self._kind.write_options
-        with self._told(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._told(), self._connected(self._kind.write_options) as connection, connection.begin():
             yield connection
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -158,6 +158,11 @@ class Database:
         """Bring the schema up to date, in one transaction; waits while another process does the same."""
         self._prepare()
         self._migrate()
+
+    @retried
+    def _connected(self, options: Mapping[str, Any]) -> Connection:
+        with self._told():
+            return self.engine.connect().execution_options(**options)
 
     @retried
     def _prepare(self) -> None:

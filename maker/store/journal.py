@@ -9,17 +9,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, LargeBinary, bindparam, func, select, update
 
 from maker.errors import StoreFailed
 from maker.store import schema
 from maker.store.accounts import account
 from maker.store.batch import LogWriter
 from maker.store.database import Database, retried
-from maker.store.entry import Entry
+from maker.store.entry import Ending, Entry
 from maker.store.lease import LEASE_S, Lease
-from maker.store.runs import fenced
+from maker.store.runs import fenced, lost_lease
 
+# Made once: to build a statement costs several times what it costs to execute it.
+_run = schema.run.c
+_MARKED = (
+    update(schema.run)
+    .where(_run.id == bindparam("of_run"), _run.fence == bindparam("of_fence"))
+    .values(
+        updated_at=bindparam("now"),
+        lease_until=bindparam("until"),
+        batch=bindparam("number"),
+        wall_s=_run.wall_s + bindparam("seconds"),
+        digest=func.coalesce(bindparam("newest", type_=LargeBinary), _run.digest),
+        steps=_run.steps + bindparam("more_steps"),
+        votes=_run.votes + bindparam("more_votes"),
+        red_flags=_run.red_flags + bindparam("more_flags"),
+        disputed=_run.disputed + bindparam("more_disputed"),
+    )
+    .returning(_run.asked)
+)
 QUEUE_ENTRIES = 64
 """How many reports may wait for the writer before the driver waits too: memory stays bounded."""
 
@@ -129,7 +147,7 @@ class Journal:
             return
         try:
             with self._database.write() as connection:
-                self.asked = fenced(connection, self._lease, batch=self._batch + 1, **self._changes(entries, seconds))
+                self._mark(connection, entries, seconds)
                 self._log.write(connection, entries)
                 account(connection, self._lease.run, self._model, entries)
         except StoreFailed as error:
@@ -143,23 +161,34 @@ class Journal:
             found = connection.execute(select(table.batch, table.fence).where(table.id == self._lease.run)).one()
         return tuple(found) == (self._batch + 1, self._lease.fence)
 
-    def _changes(self, entries: list[Entry], seconds: float) -> dict[str, Any]:
-        run = schema.run.c
-        changes: dict[str, Any] = {"wall_s": run.wall_s + seconds}
+    def _mark(self, connection: Connection, entries: list[Entry], seconds: float) -> None:
+        """Renew the lease and bring the run's row up to date, if the run is still ours. Raises `LeaseLost`."""
+        now = time.time()
         steps = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps if step.votes]
-        if steps:
-            changes |= {
-                "steps": run.steps + len(steps),
-                "votes": run.votes + sum(step.votes for step in steps),
-                "red_flags": run.red_flags + sum(step.flags for step in steps),
-                "disputed": run.disputed + sum(step.disputed for step in steps),
-            }
+        mine = [step for entry in entries for step in entry.decided if step.chain == self._root]
+        changes = {
+            "of_run": self._lease.run,
+            "of_fence": self._lease.fence,
+            "now": now,
+            "until": now + LEASE_S,
+            "number": self._batch + 1,
+            "seconds": seconds,
+            "newest": mine[-1].digest if mine else None,
+            "more_steps": len(steps),
+            "more_votes": sum(step.votes for step in steps),
+            "more_flags": sum(step.flags for step in steps),
+            "more_disputed": sum(step.disputed for step in steps),
+        }
+        asked = connection.execute(_MARKED, changes).scalar()
+        if asked is None:
+            raise lost_lease()
+        self.asked = asked
         for entry in entries:
-            newest = next((step for step in reversed(entry.decided) if step.chain == self._root), None)
-            if newest is not None:
-                changes["digest"] = newest.digest
             if entry.ending is not None:
-                status, reason, result = entry.ending
-                changes |= {"status": status, "reason": reason, "holder": "", "lease_until": 0.0}
-                changes["result"] = None if result is None else json.dumps(result, ensure_ascii=False)
-        return changes
+                fenced(connection, self._lease, **_ended(entry.ending))
+
+
+def _ended(ending: Ending) -> dict[str, Any]:
+    result = None if ending.result is None else json.dumps(ending.result, ensure_ascii=False)
+    free = {"holder": "", "lease_until": 0.0}
+    return {"status": ending.status, "reason": ending.reason, "result": result} | free

@@ -152,11 +152,16 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
         .returning(schema.run.c.asked)
     ).scalar()
     if asked is None:
-        raise LeaseLost(
-            "another process has taken this run over; this one has written nothing since",
-            fix="`maker show` says how the run stands",
-        )
+        raise lost_lease()
     return asked
+
+
+def lost_lease() -> LeaseLost:
+    """Return what whoever lost a run is told."""
+    return LeaseLost(
+        "another process has taken this run over; this one has written nothing since",
+        fix="`maker show` says how the run stands",
+    )
 
 
 @retried

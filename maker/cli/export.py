@@ -1,0 +1,34 @@
+"""``maker export``: a run's steps for other tools."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maker.cli.options import RunId, Store
+from maker.errors import BadInput
+from maker.export import Format, export_steps
+from maker.jobfile import DEFAULT_STORE
+
+
+def export(
+    run_id: RunId,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Else parquet for a FILE that is called so, or jsonl.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else standard output.")] = None,
+    store: Store = DEFAULT_STORE,
+    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+) -> None:
+    """Write a run's steps for other tools, as JSON lines or Parquet."""
+    kind = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
+    if kind == "parquet" and out is None:
+        raise BadInput("parquet cannot go to standard output", fix="name a file with --out FILE")
+    done = export_steps(run_id, out or sys.stdout.buffer, format=kind, store=store, force=force)
+    if done.actions == "stored":
+        print("the task's code is not to be found here: actions are as the store holds them", file=sys.stderr)
+    if out is not None:
+        print(f"run {done.run_id}: {done.steps:,} steps in {out}")

@@ -1,0 +1,97 @@
+"""``maker watch``: a run that another process works on, followed to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Annotated, Any
+
+import typer
+
+from maker.cli import display
+from maker.cli.options import AsJson, RunId, Store
+from maker.cli.progress import Progress
+from maker.errors import MakerError
+from maker.job import stored_job
+from maker.jobfile import DEFAULT_STORE
+from maker.reading import RunReport, report, store_url
+from maker.store.database import Database, open_database, retried
+from maker.store.runs import ACTIVE, find_run
+
+
+def watch(
+    run_id: RunId,
+    store: Store = DEFAULT_STORE,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="How often to look.")
+    ] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a run that another process works on, until it ends."""
+    database = open_database(store_url(store), create=False)
+    looks = _looks(database, run_id, every)
+    first = next(looks)
+    try:
+        last = _tell_json(first, looks) if as_json else _show(first, looks)
+    except KeyboardInterrupt:
+        print(f"run {first.run_id} is no longer watched; it goes on", file=sys.stderr)
+        raise
+    if not as_json:
+        display.print_summary(last, display.store_words(store))
+    raise typer.Exit(0 if last.status == "done" else 1)
+
+
+def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
+    """Yield how a run stands, as often as asked, until no process works on it any more."""
+    found = report(_look(database, run_id))
+    yield found
+    while found.status == ACTIVE:
+        time.sleep(every_s)
+        # By its id: `last` may be another one by now.
+        found = report(_look(database, found.run_id))
+        yield found
+
+
+_look = retried(find_run)
+
+
+def _tell_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+    told: dict[str, Any] = {}
+    last = first
+    for last in chain([first], looks):
+        facts = {name: value for name, value in last.to_json().items() if name != "settings"}
+        if facts != told:
+            print(json.dumps(facts, ensure_ascii=False), flush=True)
+            told = facts
+    return last
+
+
+def _show(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+    last = first
+    if first.status != ACTIVE:
+        return last
+    progress = Progress(sys.stdout, waiting="watching")
+    with progress:
+        progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=_expected(first))
+        _stand(progress, first)
+        for last in looks:
+            _stand(progress, last)
+    return last
+
+
+def _stand(progress: Progress, found: RunReport) -> None:
+    progress.stand(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
+
+
+def _expected(found: RunReport) -> int | None:
+    if found.forked_from:
+        # What it shares with that run is none of its steps, and how much that is the store does not count.
+        return None
+    try:
+        return stored_job(found.settings, found.run_id).expected_steps()
+    except MakerError:
+        # The task's code may be elsewhere: whoever watches needs the store alone.
+        return None
