@@ -15,7 +15,7 @@ from maker.events import StepRecord, step_record
 from maker.job import stored_job
 from maker.owned import own
 from maker.paths import Path as ChainPath
-from maker.paths import chain_name
+from maker.paths import chain_name, is_single
 from maker.plugin import Codec
 from maker.reading import report, store_url
 from maker.store.chains import root_chain
@@ -135,11 +135,15 @@ def _header(source: _Source) -> str:
 def _rows(source: _Source) -> Iterator[_Row]:
     database, run, codec = source
     for path, step in _in_order(run.run_id, walk_steps(database, root_chain(database, run.key))):
-        where = f"run {run.run_id}, chain {chain_name(path)}, step {step.idx}"
         try:
             record = step_record(run.classes, None, path, step)
         except ValueError as error:
-            raise StoreFailed(f"{where} cannot be read: {error}", fix="restore the database from a copy") from error
+            chain = chain_name(path, step.idx if is_single(path) else None)
+            raise StoreFailed(
+                f"run {run.run_id}, chain {chain}, step {step.idx} cannot be read: {error}",
+                fix="restore the database from a copy",
+            ) from error
+        where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
         shown = step.action if codec is None else own(f"{where}: the action's codec", _show, codec, step.action)
         yield _Row(where, record, shown, step.tokens, step.digest.hex())
 

@@ -14,6 +14,8 @@ _FLAG_NUMBER = {flag: number for number, flag in enumerate(_FLAGS)}
 _PLACE = Struct("<QI")
 _CHILD = Struct("<QIQ")
 DIGEST_BYTES = 16
+CLEAN_BYTES = 6
+"""A clean election of one model, in numbers below 128."""
 
 
 class Tally(NamedTuple):
@@ -67,6 +69,8 @@ def pack(tally: Tally) -> bytes:
 
 def unpack(blob: bytes) -> Tally:
     """Read a packed tally. Raises ``ValueError`` for bytes that `pack` does not write."""
+    if len(blob) == CLEAN_BYTES and blob[2] == 1 and blob[4] == blob[5] == 0 and max(blob) < 128:
+        return Tally(blob[0], blob[1], (blob[3],), {}, {})
     try:
         numbers = _Reader(blob)
         kind, rounds, models = next(numbers), next(numbers), next(numbers)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
 
 from maker.store.database import Database
-from maker.store.log import SampleRow, StepRow, read_prompts, read_samples
+from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_samples
 from maker.store.texts import stored
 from maker.tally import Tally, text_digest
 from maker.types import Step
+
+R = TypeVar("R", SampleRow, PromptRow)
 
 
 class Evidence:
@@ -23,15 +26,13 @@ class Evidence:
     """
 
     def __init__(self, database: Database, chain: int, start: int, level: str) -> None:
-        self._database = database
-        self._chain = chain
         self._level = level
-        self._samples = read_samples(database, chain, start) if level != "none" else iter(())
-        self._next: SampleRow | None = next(self._samples, None)
+        self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
+        self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
 
     def problem(self, row: StepRow, tally: Tally, move: Step[Any, Any]) -> str:
         """Say what does not fit a step, "" if all does."""
-        kept = self._of(row)
+        kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
         if not kept:
             return "its samples are missing" if needed else ""
@@ -48,14 +49,24 @@ class Evidence:
         return self._asked(row, move)
 
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
-        found = [kept for kept in read_prompts(self._database, self._chain, row.idx) if kept.epoch == row.epoch]
+        found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]
         asked = [(stored(move.kind.system), stored(move.prompt))]
-        return "" if [(kept.system, kept.prompt) for kept in found] == asked else "its prompt is lost or changed"
+        return "" if found == asked else "its prompt is lost or changed"
 
-    def _of(self, row: StepRow) -> list[SampleRow]:
-        found: list[SampleRow] = []
-        while self._next is not None and (self._next.idx, self._next.epoch) <= (row.idx, row.epoch):
-            if (self._next.idx, self._next.epoch) == (row.idx, row.epoch):
+
+class _Along(Generic[R]):
+    """Rows in order of step and epoch, taken as the steps that they belong to come by."""
+
+    def __init__(self, rows: Iterator[R]) -> None:
+        self._rows: Iterator[R] = rows
+        self._next: R | None = next(rows, None)
+
+    def at(self, step: StepRow) -> list[R]:
+        """Return a step's rows; those of steps before it are passed over."""
+        found: list[R] = []
+        place = (step.idx, step.epoch)
+        while self._next is not None and (at := (self._next.idx, self._next.epoch)) <= place:
+            if at == place:
                 found.append(self._next)
-            self._next = next(self._samples, None)
+            self._next = next(self._rows, None)
         return found

@@ -89,7 +89,7 @@ def _stuck(database: Database, chain: ChainRow, genesis: bytes) -> Iterator[Cut]
         lost = _lost(step.tally for _, step in walk_steps(database, chain))
         yield Cut(chain.key, chain.path, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
         return
-    if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor)):
+    if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor, chain.cursor + 1)):
         yield Cut(chain.key, chain.path, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Lost())
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
     for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():

@@ -177,15 +177,24 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
         after = (rows[-1][0], rows[-1][1], rows[-1][2])
 
 
-def read_prompts(database: Database, chain: int, idx: int) -> list[PromptRow]:
-    """Return what was asked at one step, an epoch each."""
+def read_prompts(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[PromptRow]:
+    """Yield what was asked in a chain's own steps whose samples are kept, in order of step and epoch."""
     table, system, prompt = schema.prompt, schema.text.alias("shared"), schema.text.alias("varying")
     joined = table.outerjoin(system, system.c.digest == table.c.system)
     joined = joined.outerjoin(prompt, prompt.c.digest == table.c.prompt)
-    query = select(table.c.idx, table.c.epoch, system.c.body, prompt.c.body).select_from(joined)
-    query = query.where(table.c.chain == chain, table.c.idx == idx).order_by(table.c.epoch)
-    with database.read() as connection:
-        return [PromptRow(*row) for row in connection.execute(query)]
+    place = (table.c.idx, table.c.epoch)
+    after = (start, -1)
+    while True:
+        query = select(*place, system.c.body, prompt.c.body).select_from(joined)
+        query = query.where(table.c.chain == chain, tuple_(*place) > after)
+        if stop is not None:
+            query = query.where(table.c.idx < stop)
+        with database.read() as connection:
+            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        yield from (PromptRow(*row) for row in rows)
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1][0], rows[-1][1])
 
 
 def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:

@@ -19,6 +19,7 @@ SCHEMA = "maker"
 """All tables live in a schema of their own, and every statement names it: no search path leads elsewhere."""
 UPGRADE_LOCK = int.from_bytes(b"maker")
 """The advisory lock that an upgrade holds until it is committed."""
+FEW_ROWS = 10
 
 # What libpq takes, wherever the URL does not say otherwise. A server that is cut off, not stopped, is noticed within
 # half a minute: the system's own patience is two hours for an idle connection and a quarter of an hour for a busy one.
@@ -71,7 +72,7 @@ class Postgres:
 
     def hold(self, connection: Connection) -> None:
         """Wait until no other upgrade is under way, and make our schema."""
-        # A migration of long tables may take minutes: whoever waits for it must not give up, nor what it waits for.
+        # A migration of long tables may take minutes: who waits for it does not give up.
         connection.execute(text("SELECT set_config('lock_timeout', '0', true)"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         # Not IF NOT EXISTS: that asks for the right to make schemas where ours is there already.
@@ -79,7 +80,10 @@ class Postgres:
             connection.execute(CreateSchema(SCHEMA))
 
     def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Add rows by COPY: from 100 rows on three to nine times as fast as executemany, and no slower for one."""
+        """Add rows. COPY takes one round trip more than executemany, and from 100 rows on a fifth of its time."""
+        if len(rows) < FEW_ROWS:
+            connection.exec_driver_sql(sql, list(rows))
+            return
         raw = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
         names = composed.SQL(", ").join(composed.Identifier(column.name) for column in table.columns)
         copy = composed.SQL("COPY {} ({}) FROM STDIN").format(composed.Identifier(SCHEMA, table.name), names)
@@ -130,7 +134,7 @@ def _engine(url: URL, busy_s: float) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def _on_checkout(connection: psycopg.Connection[Any], record: Any, _proxy: Any) -> None:
-        # A server that ends says so to every connection. Looking costs 10 us, SQLAlchemy's ping a round trip.
+        # A server that ends says so to every connection. Looking costs 20 us, SQLAlchemy's ping a round trip.
         fresh = record.info.pop("fresh", False)
         if not fresh and (connection.closed or _spoken_to(connection)):
             raise InvalidatePoolError
