@@ -23,13 +23,13 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, create_model
 
-from maker.plugin import Codec, Decomposer, Done, Oracle, Params, PydanticCodec, Step, StepClass, Truth
+from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, PydanticCodec, Step, StepClass, Truth
 
-__all__ = ["Ask", "Done", "FunctionTask", "Question", "Truth", "ask", "questions", "task"]
+__all__ = ["Ask", "Done", "Fork", "FunctionTask", "Question", "Truth", "ask", "questions", "task"]
 
 _HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 ANSWER = "answer"
@@ -44,6 +44,10 @@ class Ask(NamedTuple):
     max_tokens: int
     stop: tuple[str, ...]
     system: str
+
+
+Following: TypeAlias = Ask | Done | Fork[Any]
+"""What a task's function returns: a question, the end, or sub-tasks for children, which are states of the same task."""
 
 
 def ask(
@@ -72,7 +76,7 @@ def ask(
 class FunctionTask:
     """A task made of functions; a job names it where it would name a decomposer class. Made by `task`."""
 
-    def __init__(self, following: Callable[[Any], Ask | Done], state: Any, action: Any, version: int) -> None:
+    def __init__(self, following: Callable[[Any], Following], state: Any, action: Any, version: int) -> None:
         self.name = following.__name__
         self.version = version
         self.following = following
@@ -111,8 +115,8 @@ class FunctionTask:
         return _Function(self, self.begin, params)
 
 
-def task(*, state: Any, action: Any = str, version: int = 1) -> Callable[[Callable[[Any], Ask | Done]], FunctionTask]:
-    """Make a task of a function that says, for a state, what to ask next or that all is done.
+def task(*, state: Any, action: Any = str, version: int = 1) -> Callable[[Callable[[Any], Following]], FunctionTask]:
+    """Make a task of a function that says, for a state, what to ask next, what to hand on, or that all is done.
 
     Args:
         state: The state's type: anything pydantic can write as JSON.
@@ -179,7 +183,7 @@ class _Function(Decomposer[Any, Any]):
     def start(self) -> Any:
         return self._begin(**self._params)
 
-    def next(self, state: Any) -> Step[Any, Any] | Done:
+    def next(self, state: Any) -> Step[Any, Any] | Done | Fork[Any]:
         asked = self._following(state)
         if not isinstance(asked, Ask):
             return asked
