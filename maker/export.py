@@ -91,16 +91,16 @@ def export_steps(
         StoreFailed, TaskFailed: A step cannot be read; the task's codec raised.
         BrokenPipeError: Nobody reads the stream any more.
     """
-    write = _write_jsonl if format == "jsonl" else _write_parquet
     if format == "parquet":
         _parquet()
+        if not isinstance(out, Path):
+            raise BadInput("parquet cannot be streamed", fix="name a file")
+    write = _write_jsonl if format == "jsonl" else _write_parquet
     source = _source(run_id, store)
     try:
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
                 steps = write(source, file)
-        elif format == "parquet":
-            raise BadInput("parquet cannot be streamed", fix="name a file")
         else:
             steps = write(source, out)
             out.flush()
@@ -176,7 +176,11 @@ def _in_order(run_id: str, walk: Iterator[PlacedStep]) -> Iterator[PlacedStep]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # JSON has no word for NaN and infinities.
+        return json.dumps(json.loads(json.dumps(value), parse_constant=lambda name: None), ensure_ascii=False)
 
 
 def _bytes(text: str) -> bytes:
@@ -232,7 +236,7 @@ def _groups(source: _Source, arrow: Any, schema: Any) -> Iterator[Any]:
     steps = characters = 0
     for row in _rows(source):
         rows.append(_columns(source, row))
-        characters += len(rows[-1]["action"]) + len(rows[-1]["action_json"] or "")
+        characters += len(rows[-1]["action_json"] or "") + sum(map(len, row.record.votes))
         full = steps + len(rows) >= GROUP_STEPS or characters >= GROUP_CHARACTERS
         if full or len(rows) >= BATCH_STEPS:
             steps += len(rows)
@@ -263,11 +267,7 @@ def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
     # A name of its own: two exports at once must not write into one another's file.
     part = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
     try:
-        file = part.open("xb")
-    except OSError as error:
-        raise BadInput(f"{out} cannot be made: {error.strerror}") from error
-    try:
-        with file:
+        with _made(part, out) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -280,6 +280,13 @@ def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _made(part: Path, out: Path) -> IO[bytes]:
+    try:
+        return part.open("xb")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be made: {error.strerror}") from error
 
 
 def _refuse(out: Path, *, force: bool) -> None:

@@ -11,6 +11,7 @@ from maker.store import schema
 from maker.store.database import Database, retried
 from maker.store.entry import Entry
 from maker.store.lease import Lease
+from maker.store.prepared import Prepared
 from maker.store.runs import fenced, inserted
 from maker.types import NOTHING, Allowance, Usage
 
@@ -35,21 +36,34 @@ def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
         return inserted(connection, row)
 
 
-def account(connection: Connection, run: int, model: str, entries: Iterable[Entry]) -> None:
-    """Add what entries cost to the run's ledger, and draw it from their grants."""
-    usage = Usage()
-    for entry in entries:
-        usage = usage.plus(entry.usage)
-        _draw(connection, run, entry)
-    if not any(usage):
-        return
-    mine = {"of_run": run, "of_model": model, "of_role": "vote"}
-    if connection.execute(_SPENT, mine | {f"more_{name}": n for name, n in usage._asdict().items()}).rowcount == 0:
-        first = {"run": run, "model": model, "role": "vote"} | usage._asdict()
-        connection.execute(insert(schema.ledger).values(first))
+class Accounts:
+    """Writes what a run spends, in a transaction that its caller holds.
+
+    Args:
+        database: Where to write.
+        run: The run's key.
+        model: The model's name in the ledger.
+    """
+
+    def __init__(self, database: Database, run: int, model: str) -> None:
+        self._mine: dict[str, Any] = {"run": run, "model": model, "role": "vote"}
+        self._spent = Prepared(database, _SPENT)
+
+    def write(self, connection: Connection, entries: Iterable[Entry]) -> None:
+        """Add what entries cost to the run's ledger, and draw it from their grants."""
+        usage = Usage()
+        for entry in entries:
+            usage = usage.plus(entry.usage)
+            _draw(connection, self._mine["run"], entry)
+        if not any(usage):
+            return
+        changes = {f"of_{name}": value for name, value in self._mine.items()}
+        changes |= {f"more_{name}": amount for name, amount in usage._asdict().items()}
+        if self._spent.execute(connection, changes).rowcount == 0:
+            connection.execute(insert(schema.ledger).values(self._mine | usage._asdict()))
 
 
-def _draw(connection: Connection, run: int, entry: Entry) -> None:
+def _draw(connection: Connection, run: Any, entry: Entry) -> None:
     """Move what was used from the grant to the ledger: together they never count a call twice or not at all."""
     table, left = schema.grant, entry.abandoned
     if entry.grant is not None:

@@ -16,6 +16,7 @@ from maker.store import schema
 from maker.store.chains import chain_values
 from maker.store.database import Database
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
+from maker.store.prepared import Prepared
 from maker.store.texts import stored
 from maker.tally import text_digest
 from maker.types import RedFlag
@@ -56,6 +57,7 @@ class LogWriter:
         self._texts: set[bytes] = set()
         self._new_texts: dict[bytes, str] = {}
         dialect: Any = postgresql if database.engine.dialect.name == "postgresql" else sqlite
+        self._moved = Prepared(database, _MOVED)
         self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
@@ -100,7 +102,7 @@ class LogWriter:
             {"key": chain, "of": epoch, "first": first, "cursor": newest.idx + 1, "digest": newest.digest}
             for (chain, epoch), (first, newest) in heads.items()
         ]
-        if moves and connection.execute(_MOVED, moves).rowcount != len(moves):
+        if moves and self._moved.execute_many(connection, moves) != len(moves):
             raise LeaseLost(_elsewhere(connection, moves), fix="another process has written to it; see `maker show`")
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:

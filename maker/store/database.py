@@ -24,7 +24,7 @@ LOST_S = 60.0
 _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 _EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
-_SECRETS = ("password", "sslpassword", "passfile", "oauth_client_secret")
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
 """What libpq takes in a URL's query and nobody else should read."""
 
 

@@ -13,14 +13,14 @@ from sqlalchemy import Connection, LargeBinary, bindparam, func, select, update
 
 from maker.errors import StoreFailed
 from maker.store import schema
-from maker.store.accounts import account
+from maker.store.accounts import Accounts
 from maker.store.batch import LogWriter
 from maker.store.database import Database, retried
 from maker.store.entry import Ending, Entry
 from maker.store.lease import LEASE_S, Lease
+from maker.store.prepared import Prepared
 from maker.store.runs import fenced, lost_lease
 
-# Made once: to build a statement costs several times what it costs to execute it.
 _run = schema.run.c
 _MARKED = (
     update(schema.run)
@@ -69,12 +69,13 @@ class Journal:
         self._database = database
         self._lease = lease
         self._root = root
-        self._model = model
         self._on_commit = on_commit
         self._queue: queue.Queue[Entry | None] = queue.Queue(QUEUE_ENTRIES)
         self._failure: Exception | None = None
         self._clock = time.monotonic()
         self._log = LogWriter(database, lease.run)
+        self._accounts = Accounts(database, lease.run, model)
+        self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
         self._doubt = False
         self.asked = ""
@@ -149,7 +150,7 @@ class Journal:
             with self._database.write() as connection:
                 self._mark(connection, entries, seconds)
                 self._log.write(connection, entries)
-                account(connection, self._lease.run, self._model, entries)
+                self._accounts.write(connection, entries)
         except StoreFailed as error:
             self._doubt = self._doubt or bool(error.facts.get("lost"))
             raise
@@ -179,7 +180,7 @@ class Journal:
             "more_flags": sum(step.flags for step in steps),
             "more_disputed": sum(step.disputed for step in steps),
         }
-        asked = connection.execute(_MARKED, changes).scalar()
+        asked = self._marked.execute(connection, changes).scalar()
         if asked is None:
             raise lost_lease()
         self.asked = asked
