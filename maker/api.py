@@ -211,7 +211,9 @@ def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: 
     said = log.bind(run_id=row.run_id)
     try:
         stint = _stint(held, root, limit_steps)
-        tell(RunStarted(row.run_id, resumed, row.steps, job.expected_steps()))
+        # Of a run that was forked off another, how many steps it shares is not counted.
+        expected = None if row.forked_from else job.expected_steps()
+        tell(RunStarted(row.run_id, resumed, row.steps, expected))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         driver.drive(partial(_open_swarm, job), stint)
     except BaseException as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
 from maker.engine.walking import Bad
-from maker.errors import BadInput
+from maker.errors import BadInput, TaskFailed
 from maker.events import StepRecord, step_record
 from maker.job import difference, stored_job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
@@ -67,12 +68,14 @@ def store_url(store: str | None) -> str:
 
 def show(run_id: str, *, store: str | None = None) -> RunReport:
     """Return how a run stands. Raises `RunNotFound`."""
-    return report(find_run(_opened(store), run_id))
+    with _opened(store) as database:
+        return report(find_run(database, run_id))
 
 
 def runs(*, store: str | None = None) -> list[RunReport]:
     """Return the newest runs, newest first."""
-    return [report(row) for row in list_runs(_opened(store))]
+    with _opened(store) as database:
+        return [report(row) for row in list_runs(database)]
 
 
 def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
@@ -82,23 +85,23 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
 
     Where the task's code is no longer to be found, actions are shown as the store holds them.
     """
-    database = _opened(store)
-    row = find_run(database, run_id)
-    try:
-        codec = stored_job(row.settings, row.run_id).decomposer.action
-    except BadInput:
-        codec = None
-    for path, step in walk_steps(database, root_chain(database, row.key), start):
-        if not disputed or unpack(step.tally).disputed:
-            yield step_record(row.classes, codec, path, step)
+    with _opened(store) as database:
+        row = find_run(database, run_id)
+        try:
+            codec = stored_job(row.settings, row.run_id).decomposer.action
+        except (BadInput, TaskFailed):
+            codec = None
+        for path, step in walk_steps(database, root_chain(database, row.key), start):
+            if not disputed or unpack(step.tally).disputed:
+                yield step_record(row.classes, codec, path, step)
 
 
 def samples(run_id: str, index: int, *, store: str | None = None) -> list[SampleRow]:
     """Return the kept raw samples of one step, or of the step that a run is stuck at."""
-    database = _opened(store)
-    row = find_run(database, run_id)
-    chain = span_at(database, root_chain(database, row.key), index).chain
-    return list(read_samples(database, chain.key, index, index + 1))
+    with _opened(store) as database:
+        row = find_run(database, run_id)
+        chain = span_at(database, root_chain(database, row.key), index).chain
+        return list(read_samples(database, chain.key, index, index + 1))
 
 
 def verify(run_id: str, *, store: str | None = None) -> Verified:
@@ -106,17 +109,17 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
 
     Needs the task's and the voter's code, which must be what the run was made with.
     """
-    database = _opened(store)
-    row = find_run(database, run_id)
+    with _opened(store) as database:
+        row = find_run(database, run_id)
 
-    def author(run: int) -> Author:
-        made = row if run == row.key else run_at(database, run)
-        job = stored_job(made.settings, made.run_id)
-        if changed := difference(made.fingerprint, job.task_fingerprint()):
-            raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
-        return Author(made, job.decomposer, job.voter, job.store.samples)
+        def author(run: int) -> Author:
+            made = row if run == row.key else run_at(database, run)
+            job = stored_job(made.settings, made.run_id)
+            if changed := difference(made.fingerprint, job.task_fingerprint()):
+                raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
+            return Author(made, job.decomposer, job.voter, job.store.samples)
 
-    return verify_log(database, row, author)
+        return verify_log(database, row, author)
 
 
 def report(row: RunRow) -> RunReport:
@@ -134,5 +137,5 @@ def report(row: RunRow) -> RunReport:
     )  # fmt: skip
 
 
-def _opened(store: str | None) -> Database:
-    return open_database(store_url(store), create=False)
+def _opened(store: str | None) -> closing[Database]:
+    return closing(open_database(store_url(store), create=False))

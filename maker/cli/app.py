@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,6 @@ from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
 from maker.reading import RunReport
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
-from maker.store.database import shown_url
 
 app = typer.Typer(
     name="maker",
@@ -146,7 +144,14 @@ def show(
     if step is None:
         display.print_report(report, reading.steps(run_id, store=store, disputed=True), as_json=as_json)
         return
-    record = next((found for found in reading.steps(run_id, store=store, start=step) if found.step == step), None)
+    record = next(
+        (
+            found
+            for found in reading.steps(run_id, store=store, start=step)
+            if (found.chain, found.step) == ("root", step)
+        ),
+        None,
+    )
     kept = reading.samples(run_id, step, store=store)
     if record is None and not kept:
         raise BadInput(f"run {report.run_id} has no step {step}; it has {report.steps}")
@@ -197,7 +202,7 @@ def _tell_estimate(job: Job, steps: int | None) -> None:
 
 def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:
     progress = Progress(sys.stderr)
-    where = "" if store == (os.environ.get("MAKER_STORE") or DEFAULT_STORE) else f" --store {shown_url(store)}"
+    where = display.store_words(store)
     try:
         with progress:
             report = work(progress.tell)

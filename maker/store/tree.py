@@ -23,16 +23,20 @@ def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[
 
     In constant memory. Joins are left out: they hold no decision.
     """
+    last = -1
     for span in spans(database, chain):
         if span.stop is not None and span.stop <= start:
             continue
         own = span.chain
         for row in read_steps(database, own.key, max(start, span.start), span.stop):
+            last = row.idx
             if row.tally:
                 yield PlacedStep(own.path, row)
             elif (fork := read_fork(database, own.key, row.idx, row.epoch)) is not None:
                 yield from _children(database, fork, own.path)
-    if (fork := read_fork(database, chain.key, chain.cursor, chain.epoch)) is not None:
+    # A fork that has been joined since the chain's row was read was among the rows.
+    fork = read_fork(database, chain.key, chain.cursor, chain.epoch) if last < chain.cursor else None
+    if fork is not None:
         yield from _children(database, fork, chain.path)
 
 

@@ -1,0 +1,149 @@
+"""How much of a raw vLLM engine's throughput a run keeps: samples a second, with the same requests.
+
+maker works on one run of many chains (the Towers of Hanoi, form = "tree") with the real microagent; every request that
+it makes is noted. Then a raw LLMEngine in a process of its own gets all the same requests at once, with the same
+prompts, n, seeds, dtype and detokenising, and steps until they are done: it never waits for an election. It does so
+with three settings of how many sequences it holds at once, and the fastest counts. The two sides take turns.
+
+    python benchmarks/saturation.py [--disks 13] [--segment 5] [--chains 256] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from comparing import Goal, number, table
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / "examples" / "hanoi_microagent" / "model"
+SEQUENCES = (128, 256, 1024)
+"""How many sequences the raw engine holds at once."""
+FLOOR = 300.0
+"""Samples a second that the fastest raw engine must reach: a tenth of what it does on two modest cores. Below that
+something else holds it back, and a share of it says nothing."""
+
+
+def main() -> int:
+    """Measure both sides in turn; 1 where the yardstick is implausibly slow."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--disks", type=int, default=13)
+    parser.add_argument("--segment", type=int, default=5, help="disks of a segment: 2^(disks - segment) chains in all")
+    parser.add_argument("--chains", type=int, default=256, help="chains in work at a time")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", choices=["maker", "raw"], help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sequences", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps(maker_part(options) if options.part == "maker" else raw_part(options)))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        return compare(options, Path(folder) / "requests.jsonl")
+
+
+def compare(options: argparse.Namespace, file: Path) -> int:
+    """Run both sides ``rounds`` times, print medians and the share that maker keeps."""
+    ours: list[float] = []
+    raw: dict[int, list[float]] = {n: [] for n in SEQUENCES}
+    for _ in range(options.rounds):
+        ours.append(part(options, "maker", file))
+        for sequences, found in raw.items():
+            found.append(part(options, "raw", file, "--sequences", str(sequences)))
+    fastest = max(statistics.median(found) for found in raw.values())
+    rows = [("maker", str(options.chains), number(statistics.median(ours)))]
+    rows += [
+        (f"raw engine, {n} sequences", "all at once", number(statistics.median(found))) for n, found in raw.items()
+    ]
+    table("samples a second (medians)", ("", "chains in work", "samples/s"), rows)
+    share = statistics.median(ours) / fastest
+    table("goal", ("", "goal", "measured", ""), [Goal("maker / fastest raw engine", 0.9, share, "x").row()])
+    if fastest < FLOOR:
+        print(
+            f"\nthis run proves nothing: the raw engine reached {fastest:.0f} samples/s, and {FLOOR:.0f} is its floor"
+        )
+        return 1
+    return 0
+
+
+def part(options: argparse.Namespace, name: str, file: Path, *words: str) -> float:
+    """Run one side in a process of its own; returns its samples a second."""
+    shape = ("--disks", str(options.disks), "--segment", str(options.segment), "--chains", str(options.chains))
+    line = [sys.executable, __file__, *shape, "--part", name, "--file", str(file), *words]
+    done = subprocess.run(line, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
+    print(f"{name} {' '.join(words)}: {found['samples']:,} samples in {found['seconds']:.1f} s", file=sys.stderr)
+    return found["samples"] / found["seconds"]
+
+
+def maker_part(options: argparse.Namespace) -> dict[str, float]:
+    """Work on the run, and note its requests; the time is from the first request to the last reply."""
+    import maker
+    from maker.models.vllm import VllmModel
+
+    submit, poll = VllmModel.submit, VllmModel.poll
+    noted: list[Any] = []
+    times: list[float] = []
+
+    def noting_submit(model: VllmModel, requests: Any) -> None:
+        noted.extend(requests)
+        times.append(time.perf_counter())
+        submit(model, requests)
+
+    def noting_poll(model: VllmModel, wait_s: float) -> Any:
+        replies = poll(model, wait_s)
+        times[1:] = [time.perf_counter()]
+        return replies
+
+    VllmModel.submit, VllmModel.poll = noting_submit, noting_poll  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        report = maker.run(
+            {
+                "task": {"decomposer": "hanoi", "disks": options.disks, "form": "tree", "segment": options.segment},
+                "model": {"kind": "vllm", "path": str(MODEL)},
+                "vote": {"k": 4},
+                "swarm": {"kind": "local", "chains": options.chains},
+                "store": {"url": f"sqlite:///{folder}/saturation.db"},
+            }
+        )
+    lines = [json.dumps([one.system + one.prompt, one.n, one.seed, one.max_tokens, list(one.stop)]) for one in noted]
+    options.file.write_text("\n".join(lines))
+    return {"samples": report.calls, "seconds": times[-1] - times[0]}
+
+
+def raw_part(options: argparse.Namespace) -> dict[str, float]:
+    """Give the noted requests to a raw engine, all at once; the time is from the first of them to the last reply."""
+    from maker.models.folder import checked_folder
+    from maker.models.settings import VllmSettings
+    from maker.models.vllm_start import import_vllm, pin_thread, start_engine
+
+    vllm = import_vllm()
+    pin_thread()
+    wide = vllm._replace(engine_args=lambda **given: vllm.engine_args(**given, max_num_seqs=options.sequences))
+    engine = start_engine(wide, VllmSettings(path=str(MODEL)), checked_folder(str(MODEL)))
+    tokenizer = engine.get_tokenizer()
+    requests = [json.loads(line) for line in options.file.read_text().splitlines()]
+    began, samples = time.perf_counter(), 0
+    for number_, (prompt, n, seed, max_tokens, stop) in enumerate(requests):
+        sampling = vllm.sampling_params(
+            n=n, seed=seed, temperature=1.0, max_tokens=max_tokens, stop=stop,
+            output_kind=vllm.final_only, skip_clone=True,
+        )  # fmt: skip
+        tokens = list(tokenizer.encode(prompt))
+        engine.add_request(str(number_), {"type": "token", "prompt_token_ids": tokens}, sampling)
+    while engine.has_unfinished_requests():
+        samples += sum(len(output.outputs) for output in engine.step() if output.finished)
+    seconds = time.perf_counter() - began
+    engine.engine_core.shutdown()
+    return {"samples": samples, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
