@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 Path = tuple[int, ...]
 """Three numbers a fork on the way: the parent's step that forks, its epoch, the child's number; () for the root.
 
@@ -9,6 +11,7 @@ A fork of single steps is one chain whose path ends with step and epoch; its ste
 """
 
 ROOT: Path = ()
+_FORK = re.compile(r"(\d+)(?:~(\d+))?\.(\d+)")
 
 
 def chain_name(path: Path, child: int | None = None) -> str:
@@ -20,6 +23,16 @@ def chain_name(path: Path, child: int | None = None) -> str:
     whole = path if child is None else (*path, child)
     forks = [whole[place : place + 3] for place in range(0, len(whole), 3)]
     return "/".join(f"{at}{f'~{epoch}' if epoch else ''}.{number}" for at, epoch, number in forks) or "root"
+
+
+def read_name(name: str) -> Path:
+    """Return the path of a chain's name. Raises ``ValueError`` for what is none."""
+    if name == "root":
+        return ROOT
+    found = [_FORK.fullmatch(part) for part in name.split("/")]
+    if not all(found):
+        raise ValueError(f"no chain's name: {name!r}; they are written like root, 0.17 or 0.17/5.3")
+    return tuple(int(part or 0) for match in found if match for part in match.groups())
 
 
 def is_single(path: Path) -> bool:

@@ -11,15 +11,17 @@ from typing import Any
 from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
 from maker.engine.walking import Bad
-from maker.errors import BadInput, TaskFailed
+from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
 from maker.job import difference, stored_job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
+from maker.paths import chain_name, is_single, read_name
+from maker.plugin import Codec
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
-from maker.store.log import SampleRow, read_samples, span_at
+from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import RunRow, find_run, list_runs, run_at
-from maker.store.tree import walk_steps
+from maker.store.tree import chain_of_step, walk_steps
 from maker.tally import unpack
 from maker.types import Prices
 
@@ -87,21 +89,59 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
     """
     with _opened(store) as database:
         row = find_run(database, run_id)
-        try:
-            codec = stored_job(row.settings, row.run_id).decomposer.action
-        except (BadInput, TaskFailed):
-            codec = None
-        for path, step in walk_steps(database, root_chain(database, row.key), start):
-            if not disputed or unpack(step.tally).disputed:
-                yield step_record(row.classes, codec, path, step)
+        codec = _codec(row)
+        for path, found in walk_steps(database, root_chain(database, row.key), start):
+            if not disputed or unpack(found.tally).disputed:
+                yield step_record(row.classes, codec, path, found)
 
 
-def samples(run_id: str, index: int, *, store: str | None = None) -> list[SampleRow]:
-    """Return the kept raw samples of one step, or of the step that a run is stuck at."""
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step with what was kept of it; ``record`` is None for one that its chain is stuck at.
+
+    ``asked`` is what the model was asked: the shared part of the prompt and the rest, None where it was not kept.
+    """
+
+    record: StepRecord | None
+    asked: tuple[str, str] | None
+    samples: list[SampleRow]
+
+
+def step(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> StepView:
+    """Return one step of a chain, or the step that the chain is stuck at. Raises `BadInput` where there is none."""
     with _opened(store) as database:
         row = find_run(database, run_id)
-        chain = span_at(database, root_chain(database, row.key), index).chain
-        return list(read_samples(database, chain.key, index, index + 1))
+        try:
+            path = read_name(chain)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        placed = chain_of_step(database, root_chain(database, row.key), path, index)
+        if placed is not None:
+            held, at = placed
+            single = is_single(held.path)
+            found = next(read_steps(database, held.key, at, at + 1, single=single), None)
+            kept = list(read_samples(database, held.key, at, at + 1))
+            prompts = [(kept.system or "", kept.prompt or "") for kept in read_prompts(database, held.key, at, at + 1)]
+            if found is not None and not found.tally:
+                first = chain_name((*held.path, at, found.epoch), 0)
+                raise BadInput(
+                    f"step {index} holds no vote: it joins {found.action} children", fix=f"the first is chain {first}"
+                )
+            if found is not None or kept:
+                record = None if found is None else step_record(row.classes, _codec(row), held.path, found)
+                return StepView(record, prompts[-1] if prompts else None, kept)
+        of = "" if chain == "root" else f" of chain {chain}"
+        raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
+
+
+def samples(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> list[SampleRow]:
+    """Return the kept raw samples of one step, or of the step that a chain is stuck at."""
+    try:
+        return step(run_id, index, chain=chain, store=store).samples
+    except RunNotFound:
+        raise
+    except BadInput:
+        return []
 
 
 def verify(run_id: str, *, store: str | None = None) -> Verified:
@@ -139,3 +179,12 @@ def report(row: RunRow) -> RunReport:
 
 def _opened(store: str | None) -> closing[Database]:
     return closing(open_database(store_url(store), create=False))
+
+
+def _codec(row: RunRow) -> Codec[Any] | None:
+    """Return how a run's actions are shown, None where the task's code is no longer to be found."""
+    try:
+        codec: Codec[Any] = stored_job(row.settings, row.run_id).decomposer.action
+    except (BadInput, TaskFailed):
+        return None
+    return codec

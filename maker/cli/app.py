@@ -19,7 +19,7 @@ from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Sto
 from maker.cli.progress import Progress
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
-from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
+from maker.errors import MakerError, ModelFailed, StoreFailed, WorkerLost
 from maker.job import Job, stored_job
 from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
@@ -137,25 +137,15 @@ def show(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
     step: Annotated[int | None, typer.Option("--step", min=0, metavar="N", help="One step with its samples.")] = None,
+    chain: Annotated[str, typer.Option("--chain", metavar="NAME", help="Whose step; as `steps` names it.")] = "root",
     as_json: AsJson = False,
 ) -> None:
     """Show a run and the steps that voting repaired."""
-    report = reading.show(run_id, store=store)
     if step is None:
+        report = reading.show(run_id, store=store)
         display.print_report(report, reading.steps(run_id, store=store, disputed=True), as_json=as_json)
         return
-    record = next(
-        (
-            found
-            for found in reading.steps(run_id, store=store, start=step)
-            if (found.chain, found.step) == ("root", step)
-        ),
-        None,
-    )
-    kept = reading.samples(run_id, step, store=store)
-    if record is None and not kept:
-        raise BadInput(f"run {report.run_id} has no step {step}; it has {report.steps}")
-    display.print_step(step, record, kept, as_json=as_json)
+    display.print_step(step, reading.step(run_id, step, chain=chain, store=store), as_json=as_json)
 
 
 @app.command()

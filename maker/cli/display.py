@@ -19,10 +19,9 @@ from maker.job import Job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.models.settings import OpenAISettings
 from maker.planning import CHARACTERS_PER_TOKEN, Estimate
-from maker.reading import RunReport
+from maker.reading import RunReport, StepView
 from maker.registry import Plugin
 from maker.store.database import shown_url
-from maker.store.log import SampleRow
 from maker.types import Prices
 
 SHOWN_DISPUTED = 20
@@ -85,13 +84,18 @@ def step_line(record: StepRecord) -> str:
     return f"{line}; margin {record.margin}"
 
 
-def print_step(number: int, record: StepRecord | None, samples: list[SampleRow], *, as_json: bool) -> None:
-    """Print one step with the raw samples that were kept of it; without a record it is one that a run is stuck at."""
+def print_step(number: int, view: StepView, *, as_json: bool) -> None:
+    """Print one step with the prompt and the raw samples that were kept of it."""
+    record, samples = view.record, view.samples
     if as_json:
         told = {"step": number, "undecided": True} if record is None else record.to_json()
-        print(json.dumps(told | {"samples": [row._asdict() for row in samples]}, ensure_ascii=False))
+        asked = dict(zip(("system", "prompt"), view.asked or (None, None), strict=True))
+        kept = [{name: cell for name, cell in row._asdict().items() if name != "digest"} for row in samples]
+        print(json.dumps(told | asked | {"samples": kept}, ensure_ascii=False))
         return
     print(f"{number} is undecided" if record is None else step_line(record).strip())
+    if view.asked is not None:
+        print(f"  prompt: {json.dumps(''.join(view.asked), ensure_ascii=False)}")
     for sample in samples:
         outcome = f"vote for {sample.candidate}" if sample.flag is None else f"red flag, {sample.flag}: {sample.detail}"
         print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from maker.paths import Path
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import StepRow, read_steps, spans
+from maker.store.log import StepRow, read_steps, span_at, spans
 
 
 class PlacedStep(NamedTuple):
@@ -16,6 +16,13 @@ class PlacedStep(NamedTuple):
 
     path: Path
     step: StepRow
+
+
+class PlacedChain(NamedTuple):
+    """A chain, and the index in it of a step that was looked for."""
+
+    chain: ChainRow
+    idx: int
 
 
 def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[PlacedStep]:
@@ -46,3 +53,24 @@ def _children(database: Database, fork: ForkRow, path: Path) -> Iterator[PlacedS
             yield from (PlacedStep(child.path, row) for row in read_steps(database, child.key, single=True))
         else:
             yield from walk_steps(database, child)
+
+
+def chain_of_step(database: Database, root: ChainRow, path: Path, idx: int) -> PlacedChain | None:
+    """Return the chain that holds step ``idx`` of the chain with a path, and the step's index in it; None without one.
+
+    A child of a fork of single steps is step number of its fork's one chain.
+    """
+    chain = span_at(database, root, path[0] if path else idx).chain
+    for place in range(0, len(path), 3):
+        at, epoch, number = path[place : place + 3]
+        fork = read_fork(database, chain.key, at, epoch)
+        children = () if fork is None else read_children(database, fork, chain.path, start=0 if fork.single else number)
+        found = next(iter(children), None)
+        if fork is None or found is None:
+            return None
+        if fork.single:
+            return PlacedChain(found, number) if len(path) == place + 3 and idx == 0 else None
+        if found.number != number:
+            return None
+        chain = found
+    return PlacedChain(chain, idx)
