@@ -68,24 +68,28 @@ class SimulatedModel(Model):
 
     def _answer(self, request: Request) -> Finished:
         truth = own("the task's oracle", self._oracle, request.prompt)
-        prompt = request.prompt.encode()
-        samples = tuple(self._sample(truth, prompt, request.seed + i, request.max_tokens) for i in range(request.n))
-        spoken = sum(sample.tokens for sample in samples)
-        return Finished(request.id, samples, len(request.system) + len(request.prompt), spoken)
+        prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
+        samples = []
+        spoken = 0
+        for place in range(seed, seed + request.n):
+            text = self._text(truth, prompt, place)
+            tokens = len(text) + 1
+            sample = Sample(text, tokens) if tokens <= most else Sample(text[:most], most, cut=True)
+            spoken += sample.tokens
+            samples.append(sample)
+        return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
 
-    def _sample(self, truth: Truth, prompt: bytes, seed: int, max_tokens: int) -> Sample:
+    def _text(self, truth: Truth, prompt: bytes, seed: int) -> str:
         settings = self._settings
         shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
         if shape * _SCALE < settings.malformed:
-            text = MALFORMED
-        else:
-            if source * _SCALE < settings.common:
-                _, _, luck, pick = _draws(prompt)
-            wrong = truth.wrong[: settings.rivals]
-            answers = wrong if luck * _SCALE >= settings.p and wrong else truth.right
-            text = answers[pick % len(answers)]
-        tokens = len(text) + 1
-        return Sample(text[:max_tokens], max_tokens, cut=True) if tokens > max_tokens else Sample(text, tokens)
+            return MALFORMED
+        if source * _SCALE < settings.common:
+            _, _, luck, pick = _draws(prompt)
+        answers = truth.right
+        if luck * _SCALE >= settings.p:
+            answers = truth.wrong[: settings.rivals] or truth.right
+        return answers[pick % len(answers)]
 
 
 def _draws(key: bytes) -> tuple[int, int, int, int]:

@@ -142,8 +142,10 @@ class Worker:
         while self._asked and len(report.decided) < SLICE_STEPS:
             for reply in self._model.poll(max(0.0, until - time.monotonic())):
                 self._hear(reply)
-            self._retry_waiting()
-            self._begin_more()
+            if self._waiting:
+                self._retry_waiting()
+            if self._backlog:
+                self._begin_more()
             if time.monotonic() >= until:
                 break
         if self._waiting and not self._asked:
@@ -275,11 +277,12 @@ class Worker:
 
     def _count(self, reply: Finished | Failed, asked: _Asked | None) -> None:
         calls = len(reply.samples) if isinstance(reply, Finished) else 0
-        used = Usage(calls, reply.prompt_tokens, reply.completion_tokens, 1)
-        self._report.usage = self._report.usage.plus(used)
+        read, written = reply.prompt_tokens, reply.completion_tokens
+        before = self._report.usage
+        self._report.usage = Usage(before[0] + calls, before[1] + read, before[2] + written, before[3] + 1)
         if self._left is not None and asked is not None:
-            cost = self._spec.prices.of(used.prompt_tokens, used.completion_tokens)
-            self._left = self._left.plus(asked.worst).plus(Allowance(used.calls, used.tokens, cost), -1)
+            used = Allowance(calls, read + written, self._spec.prices.of(read, written))
+            self._left = self._left.plus(asked.worst).plus(used, -1)
 
     def _worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
