@@ -82,7 +82,7 @@ class Decided(NamedTuple):
     flags: int = 0
     disputed: bool = False
     heard: Heard | None = None
-    state: str = ""
+    state: str | None = None
     path: Path = ()
 
 
@@ -119,6 +119,10 @@ SNAPSHOT_STEPS = 1000
 So a resume re-applies fewer actions than this, or no more text of them than the state has."""
 
 
+UNREAD: Any = object()
+"""Stands for a state that is still to be read from its text: any value may be a state, None too."""
+
+
 class Shared(NamedTuple):
     """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests.
 
@@ -153,7 +157,7 @@ class ChainRunner(Generic[S, A]):
         state: The state to start in, where it is at hand; else it is read from ``at``.
     """
 
-    def __init__(self, shared: Shared, at: ChainAt, *, seeds: ChainSeeds | None = None, state: S | None = None) -> None:
+    def __init__(self, shared: Shared, at: ChainAt, *, seeds: ChainSeeds | None = None, state: Any = UNREAD) -> None:
         self.place = Place(at.chain, at.idx if at.single else None)
         self.path = at.path
         self.index = at.idx
@@ -166,7 +170,7 @@ class ChainRunner(Generic[S, A]):
         self._election: Election[S, A] | None = None
         self._verdict: More | Undecidable | None = None
         self._tokens = 0
-        self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is None else state
+        self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is UNREAD else state
 
     @property
     def where(self) -> str:
@@ -250,7 +254,7 @@ class ChainRunner(Generic[S, A]):
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.key, packed, self._tokens, digest, votes, flags,
             disputed, _heard(election) if keep else None,
-            self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else "",
+            self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
             self.path,
         )  # fmt: skip
         self._digest = digest
@@ -258,10 +262,10 @@ class ChainRunner(Generic[S, A]):
         self._election = self._verdict = None
         return decided
 
-    def _snapshot(self) -> str:
+    def _snapshot(self) -> str | None:
         text: str = self._own("state.write", self._decomposer.state.write, self._state)
         if not snapshot_due(self._weight, text):
-            return ""
+            return None
         self._weight = 0
         return text
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
+from maker.store.chains import first_chain
 from maker.store.database import Database
 from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_samples
 from maker.store.texts import stored
@@ -27,6 +28,8 @@ class Evidence:
 
     def __init__(self, database: Database, chain: int, start: int, level: str) -> None:
         self._level = level
+        # The first schema kept no prompts, and numbered its chains from 1.
+        self._old = chain < first_chain(1)
         self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
         self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
 
@@ -51,6 +54,8 @@ class Evidence:
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
         found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]
         asked = [(stored(move.kind.system), stored(move.prompt))]
+        if not found and self._old:
+            return ""
         return "" if found == asked else "its prompt is lost or changed"
 
 

@@ -208,7 +208,7 @@ class Forest:
         """Let a fork's parent go on: all its children are joined, and ``row`` says so."""
         self._close(fork)
         at = fork.at
-        self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, row.state))
+        self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, fork.folded))
 
     def break_off(self, fork: OpenFork, error: TaskFailed) -> None:
         """Let a fork's parent wait: a child could not be joined. The other children go on."""
@@ -296,6 +296,9 @@ class Forest:
         """Let a branch rest, and the others go on: a step of it is undecided, or its task's own code failed."""
         if stuck is not None:
             news.undecided.append((place.chain, stuck))
+            self._make_room(place, stuck.idx, stuck.epoch, news)
+        elif place.child is not None:
+            self._make_room(place, place.child, self._epochs.get(place, 0), news)
         if place.chain == self._root:
             self.root_end = stuck
         elif place.child is not None:
@@ -317,15 +320,16 @@ class Forest:
             news.settled.append((fork.rows, fork.settled))
 
     def _forget(self, news: News) -> None:
-        """The samples of a step that was voted on in vain make room, once it is voted on again."""
         for step in news.decided:
-            if (place := Place(step.chain)) in self._voted:
-                self._voted.remove(place)
-                news.forgotten.append((step.chain, step.idx, step.epoch))
+            self._make_room(Place(step.chain), step.idx, step.epoch, news)
         for step in news.rows:
-            if (place := Place(step.chain, step.idx)) in self._voted:
-                self._voted.remove(place)
-                news.forgotten.append((step.chain, step.idx, step.epoch))
+            self._make_room(Place(step.chain, step.idx), step.idx, step.epoch, news)
+
+    def _make_room(self, place: Place, idx: int, epoch: int, news: News) -> None:
+        """What was kept of a step that was voted on in vain makes room, once it has been voted on again."""
+        if place in self._voted:
+            self._voted.remove(place)
+            news.forgotten.append((place.chain, idx, epoch))
 
     def _trouble(self, path: Path, reason: str) -> None:
         self.troubles += 1

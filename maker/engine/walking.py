@@ -13,7 +13,7 @@ from maker.errors import MakerError
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer, Voter
-from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
+from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes, read_snapshots, read_steps
 from maker.tally import Tally, folded, link, unpack
@@ -101,7 +101,7 @@ class Walker:
 
     def _kept(self, chain: ChainRow, start: int) -> Kept:
         cuts = read_cuts(self.database, chain.key)
-        snapshots = _Snapshots(read_snapshots(self.database, chain.key), cuts, start)
+        snapshots = _Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
         return Kept(cuts, snapshots, Evidence(self.database, chain.key, start, self.level))
 
     def _open_end(self, where: str, chain: ChainRow, stand: Stand, kept: Kept, *, due: bool) -> None:
@@ -119,13 +119,12 @@ class Walker:
             self._children(where, chain, stand, fork)
 
     def _step(self, where: str, stand: Stand, row: StepRow, evidence: Evidence) -> None:
-        action = self._decision(where, stand.state, row, evidence)
-        self._link(where, stand, row, row.tally)
+        action = self._decision(where, stand, stand.state, row, evidence)
         stand.state = self.decomposer.apply(stand.state, action)
         stand.index += 1
         stand.weight += len(row.action)
 
-    def _decision(self, where: str, state: Any, row: StepRow, evidence: Evidence) -> Any:
+    def _decision(self, where: str, stand: Stand, state: Any, row: StepRow, evidence: Evidence) -> Any:
         """Check that an action is legal, and elected by its votes; returns it."""
         move = self.decomposer.next(state)
         try:
@@ -144,6 +143,7 @@ class Walker:
         self._elected(where, row.action, tally)
         if problem := evidence.problem(row, tally, move):
             raise Bad(f"{where}: {problem}")
+        self._link(where, stand, row, row.tally)
         self.counts.steps += 1
         self.counts.votes += sum(tally.votes) + sum(sum(votes) for votes in tally.rivals.values())
         self.counts.red_flags += sum(tally.flags.values())
@@ -166,7 +166,7 @@ class Walker:
         if not due and stand.index % SNAPSHOT_STEPS:
             return
         text = self.decomposer.state.write(stand.state)
-        if not due and not (stand.index and snapshot_due(stand.weight, text)):
+        if not due and not (stand.index and snapshot_due(stand.weight, text)) and not snapshots.early(stand.index):
             return
         stand.weight = 0
         if problem := snapshots.problem(stand.index, text):
@@ -259,9 +259,8 @@ class Walker:
             raise Bad(f"chain {chain_name(chain.path, settled)} is missing")
 
     def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:
-        action = self._decision(where, state, row, evidence)
         stand = Stand(row.idx, None, genesis)
-        self._link(where, stand, row, row.tally)
+        action = self._decision(where, stand, state, row, evidence)
         end = self.decomposer.next(self.decomposer.apply(state, action))
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
@@ -271,7 +270,8 @@ class Walker:
 class _Snapshots:
     """The live snapshots of a chain, in order; each must be where one is due."""
 
-    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int) -> None:
+    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
+        self._old = old
         self._found = (
             row
             for row in found
@@ -290,6 +290,10 @@ class _Snapshots:
                 return f"the snapshot before it is not what the steps make: {text!r}"
             self._next = next(self._found, None)
         return ""
+
+    def early(self, index: int) -> bool:
+        """Say whether one stands at an index where schema 0001 took one, and today's rule would not."""
+        return self._old and self._next is not None and self._next.idx == index
 
     def must_end(self) -> None:
         """Raise `Bad` where a snapshot is left over."""

@@ -110,7 +110,7 @@ class LogWriter:
         self._insert(
             connection,
             schema.snapshot,
-            [(step.chain, step.idx + 1, step.epoch, step.state) for step in steps if step.state],
+            [(step.chain, step.idx + 1, step.epoch, step.state) for step in steps if step.state is not None],
         )
 
     def _forget(self, connection: Connection, places: list[tuple[int, int, int]]) -> None:
@@ -198,6 +198,6 @@ def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:
     for move in moves:
         table = schema.chain.c
         cursor, epoch = connection.execute(select(table.cursor, table.epoch).where(table.id == move["key"])).one()
-        if (cursor, epoch) != (move["cursor"], move["of"]):
+        if len(moves) == 1 or (cursor, epoch) != (move["cursor"], move["of"]):
             return f"chain {move['key']} stands at step {cursor} of epoch {epoch}, not at {move['first']} as left here"
     return "a chain does not stand where this process left it"

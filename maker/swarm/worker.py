@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from maker.chain import ChainAt, ChainRunner, Decided, Ended, Forked, Place, Rules, Shared, Stuck, child_at
+from maker.chain import UNREAD, ChainAt, ChainRunner, Decided, Ended, Forked, Place, Rules, Shared, Stuck, child_at
 from maker.errors import MakerError, ModelFailed, ModelUnusable, TaskFailed
 from maker.models.door import Model
 from maker.owned import own
@@ -180,7 +180,7 @@ class Worker:
             else:
                 self._begin_child(*item)
 
-    def _begin(self, at: ChainAt, seeds: ChainSeeds | None = None, state: Any = None) -> None:
+    def _begin(self, at: ChainAt, seeds: ChainSeeds | None = None, state: Any = UNREAD) -> None:
         try:
             runner: ChainRunner[Any, Any] = ChainRunner(self._shared, at, seeds=seeds, state=state)
         except MakerError as error:

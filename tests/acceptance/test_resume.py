@@ -21,9 +21,10 @@ from processes import Commands
 
 import maker as library
 from maker.seeds import ChainSeeds
+from maker.store.chains import root_chain
 from maker.store.database import open_database
 from maker.store.log import StepRow, read_steps
-from maker.store.runs import OVER, find_run, root_chain
+from maker.store.runs import OVER, find_run
 
 TASK = Path(__file__).parent / "tasks" / "many.py"
 SEED = int(os.environ.get("MAKER_TEST_SEED", "20261"))

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from maker.chain import SNAPSHOT_STEPS, ChainAt, ChainRunner, Decided, Ended, Rules, Stuck
+from maker.chain import SNAPSHOT_STEPS, ChainAt, ChainRunner, Decided, Ended, Forked, Rules, Shared, Stuck
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
+from maker.paths import Path
 from maker.plugin import Ballots, Decision, Decomposer, Effect, Fork, Step, StepClass, Verdict, Voter, Wait
 from maker.seeds import ChainSeeds
 from maker.tally import genesis, link, unpack
@@ -27,29 +28,46 @@ def rules(*, seed: int = 0, k: int = 3, max_votes: int = 100, samples: str = "di
     return Rules(seed, FirstToAheadByK(FirstToAheadByKParams(k=k)), max_votes, samples)
 
 
-def start(task: Decomposer[Any, Any], *, path: tuple[int, ...] = ()) -> ChainAt:
+def start(task: Decomposer[Any, Any], *, path: Path = ()) -> ChainAt:
     return ChainAt(1, path, 0, 0, GENESIS, task.state.write(task.start()))
+
+
+def begin(
+    task: Decomposer[Any, Any],
+    its_rules: Rules,
+    at: ChainAt | None = None,
+    *,
+    tickets: Iterator[int] | None = None,
+) -> ChainRunner[Any, Any]:
+    """Return the runner of a chain, by default of the root from its start."""
+    shared = Shared.of(task, its_rules)
+    return ChainRunner(shared._replace(tickets=tickets or shared.tickets), at or start(task))
 
 
 class Walk(NamedTuple):
     """What a chain decided, and how it ended."""
 
     steps: list[Decided]
-    end: Ended | Stuck
+    end: Ended | Stuck | Forked
     requests: list[Request]
 
 
 def walk(
-    task: Decomposer[Any, Any], its_rules: Rules, at: ChainAt | None = None, *, tickets: Iterator[int] | None = None
+    task: Decomposer[Any, Any],
+    its_rules: Rules,
+    at: ChainAt | None = None,
+    *,
+    tickets: Iterator[int] | None = None,
+    model: SimulatedSettings = SIMULATED,
 ) -> Walk:
     """Drive a chain to its end with the simulated model."""
-    runner = ChainRunner(task, its_rules, at or start(task), tickets or count(1))
-    model = SimulatedModel(SIMULATED, task.oracle())
+    runner = begin(task, its_rules, at, tickets=tickets)
+    simulated = SimulatedModel(model, task.oracle())
     steps, requests = [], []
     while isinstance(move := runner.ask(), Request):
         requests.append(move)
-        model.submit([move])
-        for reply in model.poll(0.0):
+        simulated.submit([move])
+        for reply in simulated.poll(0.0):
             assert isinstance(reply, Finished)
             if (decided := runner.hear(reply)) is not None:
                 steps.append(decided)
@@ -82,7 +100,7 @@ def test_the_log_follows_from_the_run_seed(tower: Hanoi) -> None:
 
 def test_the_path_of_a_chain_is_part_of_its_seeds(tower: Hanoi) -> None:
     """Two chains of one run draw other samples for the same prompts."""
-    root, child = walk(tower, rules()), walk(tower, rules(), start(tower, path=(3,)))
+    root, child = walk(tower, rules()), walk(tower, rules(), start(tower, path=(0, 0, 3)))
     assert {request.seed for request in root.requests}.isdisjoint(request.seed for request in child.requests)
 
 
@@ -114,7 +132,7 @@ def test_each_step_links_to_the_one_before(tower: Hanoi) -> None:
 
 def test_a_step_counts_votes_flags_and_tokens(letters: Any) -> None:
     """Votes, flags and tokens are those of all requests of the step, and the next step starts from zero."""
-    runner = ChainRunner(letters(2), rules(k=2), start(letters(2)), count(1))
+    runner = begin(letters(2), rules(k=2))
     assert answer(runner, "x", "4") is None
     assert answer(runner, "a") is None
     decided = answer(runner, "x", "x")
@@ -132,7 +150,7 @@ def test_requests_carry_seed_and_class(letters: Any) -> None:
     task = letters(1)
     task.kind = StepClass("letter", parse=str, max_tokens=5, stop=("\n",), system="Say a letter.")
     task.classes = (task.kind,)
-    runner = ChainRunner(task, rules(seed=9, k=2), start(task), count(5))
+    runner = begin(task, rules(seed=9, k=2), tickets=count(5))
     first = runner.ask()
     seeds = ChainSeeds(9)
     assert first == Request(5, "Say a letter.", "letter 0", 2, seeds.at(0, 0, 0, 0), 5, ("\n",), "letter")
@@ -147,16 +165,18 @@ def test_requests_carry_seed_and_class(letters: Any) -> None:
 )
 def test_samples_are_kept_at_the_chosen_level(letters: Any, level: str, kept: list[bool]) -> None:
     """Of a clean, a flagged and a disputed step, ``disputed`` keeps the last two, and keeps all their samples."""
-    runner = ChainRunner(letters(3), rules(k=1, samples=level), start(letters(3)), count(1))
+    runner = begin(letters(3), rules(k=1, samples=level))
     steps = [answer(runner, "x"), answer(runner, "4") or answer(runner, "x")]
-    runner_of_two = ChainRunner(letters(3), rules(k=2, samples=level), start(letters(3)), count(1))
+    runner_of_two = begin(letters(3), rules(k=2, samples=level))
     answer(runner_of_two, "x", "a")
     steps.append(answer(runner_of_two, "x", "x"))
     assert all(step is not None for step in steps)
     heard = [step.heard for step in steps if step is not None]
     assert [bool(one) for one in heard] == kept
+    prompts = [("", "letter 0"), ("", "letter 1"), ("", "letter 0")]
+    assert [one[:2] for one in heard if one] == [prompt for prompt, its in zip(prompts, kept, strict=True) if its]
     if level == "disputed":
-        assert [len(one) for one in heard] == [0, 2, 4]
+        assert [len(one.samples) if one else 0 for one in heard] == [0, 2, 4]
 
 
 def test_snapshots_are_due_at_multiples_of_a_thousand(letters: Any) -> None:
@@ -167,17 +187,55 @@ def test_snapshots_are_due_at_multiples_of_a_thousand(letters: Any) -> None:
     assert {step.idx + 1: step.state for step in steps if step.state} == {1000: "1000", 2000: "2000"}
 
 
-def test_the_end_carries_result_and_state(tower: Hanoi) -> None:
-    """At the end the chain returns what `Done` holds, and its last state."""
-    end = walk(tower, rules(k=6)).end
-    assert end == Ended({"moves": 127, "pegs": "CCCCCCC"}, True, "", end.state if isinstance(end, Ended) else "")
-    assert isinstance(end, Ended)
-    assert tower.state.read(end.state).pegs == "CCCCCCC"
+class WideCodec:
+    """A number is written as so many digits, with zeros before it."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+
+    def write(self, value: int) -> str:
+        """Return the digits."""
+        return str(value).zfill(self._width)
+
+    def read(self, text: str) -> int:
+        """Return the number."""
+        return int(text)
+
+    def show(self, value: int) -> int:
+        """Return the number."""
+        return value
+
+
+@pytest.mark.parametrize(
+    ("width", "taken"),
+    [(999, [1000, 2000, 3000, 4000]), (1000, [1000, 2000, 3000, 4000]), (1001, [2000, 4000]), (2001, [3000])],
+)
+def test_snapshots_wait_until_the_actions_are_as_long_as_the_state(letters: Any, width: int, taken: list[int]) -> None:
+    """A state longer than the actions since its last snapshot is not written: of a letter a step, 1,000 are 1,000."""
+    task = letters(4005)
+    task.state = WideCodec(width)
+    steps = walk(task, rules(k=1), model=SimulatedSettings(p=1.0)).steps
+    assert [step.idx + 1 for step in steps if step.state] == taken
+    # A chain that goes on in the middle takes them where it would have: what came since the last one is handed over.
+    weight = 500 if taken[0] == 1000 else 1500
+    place = ChainAt(1, (), 1500, 0, steps[1499].digest, task.state.write(1500), weight)
+    rest = walk(task, rules(k=1), place, model=SimulatedSettings(p=1.0)).steps
+    assert rest == steps[1500:]
+
+
+def test_the_end_carries_its_result(tower: Hanoi) -> None:
+    """At the end the chain returns what `Done` holds, and that is of the state that its steps lead to."""
+    whole = walk(tower, rules(k=6))
+    assert whole.end == Ended({"moves": 127, "pegs": "CCCCCCC"}, True, "")
+    state = tower.start()
+    for step in whole.steps:
+        state = tower.apply(state, tower.action.read(step.action))
+    assert state.pegs == "CCCCCCC"
 
 
 def test_stuck_says_where_and_why(letters: Any) -> None:
     """A step that max_votes ends stops the chain there, with its index, its class and the count."""
-    runner = ChainRunner(letters(3), rules(k=3, max_votes=4), start(letters(3)), count(1))
+    runner = begin(letters(3), rules(k=3, max_votes=4))
     assert answer(runner, "x", "x", "x") is not None
     assert answer(runner, "x", "a", "4") is None
     stuck = runner.ask()
@@ -188,20 +246,36 @@ def test_stuck_says_where_and_why(letters: Any) -> None:
 
 def test_an_unsolicited_reply_is_refused(letters: Any) -> None:
     """A reply before anything was asked is a fault, not votes."""
-    runner = ChainRunner(letters(3), rules(), start(letters(3)), count(1))
+    runner = begin(letters(3), rules())
     with pytest.raises(TaskFailed, match="asks for none"):
         runner.hear(Finished(1, (Sample("x", 1),), 1, 1))
 
 
-@pytest.mark.parametrize("move", [Fork(2, lambda state, i: state), Effect("mail"), Wait("approval")])
+@pytest.mark.parametrize("single", [False, True])
+def test_a_fork_hands_the_chain_over_to_its_children(letters: Any, single: bool) -> None:
+    """A chain that forks says where it stands, into how many children, and of which kind; it says so again if asked."""
+
+    class Task(letters):  # type: ignore[misc]
+        def next(self, state: int) -> Any:
+            return Fork(2, lambda state, i: state, single=single) if state == 1 else super().next(state)
+
+    runner = begin(Task(3), rules(k=1))
+    first = answer(runner, "x")
+    assert first is not None
+    forked = runner.ask()
+    assert forked == Forked(ChainAt(1, (), 1, 0, first.digest, "1"), 2, single)
+    assert runner.ask() == forked
+
+
+@pytest.mark.parametrize("move", [Effect("mail"), Wait("approval")])
 def test_what_this_version_does_not_run(letters: Any, move: Any) -> None:
-    """Fork, effect and wait are told as not yet run, with the step."""
+    """Effect and wait are told as not yet run, with the step."""
 
     class Task(letters):  # type: ignore[misc]
         def next(self, state: int) -> Any:
             return move if state == 1 else super().next(state)
 
-    runner = ChainRunner(Task(3), rules(k=1), start(Task(3)), count(1))
+    runner = begin(Task(3), rules(k=1))
     answer(runner, "x")
     with pytest.raises(NotYet, match=f"step 1: letters returned {type(move).__name__}"):
         runner.ask()
@@ -210,7 +284,7 @@ def test_what_this_version_does_not_run(letters: Any, move: Any) -> None:
 def failing(letters: Any, **methods: Any) -> ChainRunner[Any, Any]:
     """Return a chain of a task with other methods, with its first step decided."""
     task = type("Task", (letters,), methods)(3)
-    runner = ChainRunner(task, rules(k=1), start(task), count(1))
+    runner = begin(task, rules(k=1))
     answer(runner, "x")
     return runner
 
@@ -265,7 +339,7 @@ def test_what_the_task_raises_is_told_with_the_step(letters: Any, where: str, wh
         def apply(self, state: int, action: str) -> int:
             return boom() if where == "apply" and state == 1 else state + 1
 
-    runner = ChainRunner(Task(3), rules(k=1), start(Task(3)), count(1))
+    runner = begin(Task(3), rules(k=1))
     answer(runner, "x")
     with pytest.raises(TaskFailed, match=rf"step 1: letters: {what} raised KeyError: 'lost'") as caught:
         answer(runner, "x")
@@ -275,7 +349,7 @@ def test_what_the_task_raises_is_told_with_the_step(letters: Any, where: str, wh
 
 def test_a_value_error_in_parse_is_a_flag(letters: Any) -> None:
     """A reply that cannot be read costs its vote and nothing else."""
-    runner = ChainRunner(letters(1), rules(k=1), start(letters(1)), count(1))
+    runner = begin(letters(1), rules(k=1))
     assert answer(runner, "4") is None
     decided = answer(runner, "x")
     assert decided is not None
@@ -285,7 +359,7 @@ def test_a_value_error_in_parse_is_a_flag(letters: Any) -> None:
 def test_a_state_that_cannot_be_read_is_told(letters: Any) -> None:
     """A chain that is started from a damaged state says so."""
     with pytest.raises(TaskFailed, match=r"step 4: letters: state\.read raised ValueError"):
-        ChainRunner(letters(9), rules(), ChainAt(1, (), 4, 0, GENESIS, "four"), count(1))
+        begin(letters(9), rules(), ChainAt(1, (), 4, 0, GENESIS, "four"))
 
 
 def test_a_voter_may_not_decide_without_votes(letters: Any) -> None:
@@ -301,7 +375,7 @@ def test_a_voter_may_not_decide_without_votes(letters: Any) -> None:
         def least(self) -> int:
             return 0
 
-    runner = ChainRunner(letters(1), rules()._replace(voter=Rash()), start(letters(1)), count(1))
+    runner = begin(letters(1), rules()._replace(voter=Rash()))
     with pytest.raises(MakerError, match="step 0"):
         runner.ask()
 
@@ -315,7 +389,7 @@ def test_a_key_that_is_no_unicode_is_a_flag(letters: Any) -> None:
             self.kind = StepClass("letter", parse=lambda text: "\ud800" if text == "bad" else text)
             self.classes = (self.kind,)
 
-    runner = ChainRunner(Task(1), rules(k=1), start(Task(1)), count(1))
+    runner = begin(Task(1), rules(k=1))
     assert answer(runner, "bad") is None
     decided = answer(runner, "x")
     assert decided is not None

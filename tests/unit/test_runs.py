@@ -111,6 +111,14 @@ def test_a_run_may_be_paused_before_its_first_step(hanoi: Job, store: str, diges
     assert api.resume(report.run_id, store=store).digest == digest
 
 
+def test_a_task_that_ends_at_the_limit_of_steps_is_done(hanoi: Job, store: str) -> None:
+    """A limit pauses a run that has steps left, and no other; each resume counts its own steps."""
+    assert api.run(hanoi(3, vote={"k": 8}), limit_steps=7).status == "done"
+    short = api.run(hanoi(3, vote={"k": 8}), limit_steps=6)
+    assert (short.status, short.reason, short.steps) == ("paused", "as asked, after 6 steps", 6)
+    assert api.resume(short.run_id, store=store, limit_steps=1).status == "done"
+
+
 @pytest.mark.parametrize(("k", "status"), [(8, "done"), (1, "failed")])
 def test_a_run_that_is_over_is_not_resumed(hanoi: Job, store: str, k: int, status: str) -> None:
     """Done is done, and failed is failed: there is nothing to resume."""
@@ -205,6 +213,19 @@ def test_samples_of_a_step(hanoi: Job, store: str) -> None:
         assert {vote: votes.count(vote) for vote in votes} == record.votes
         assert len(kept) - len(votes) == sum(record.flags.values())
         assert [sample.vote for sample in kept] == list(range(len(kept)))
+
+
+def test_a_stuck_run_may_be_stuck_again(hanoi: Job, store: str) -> None:
+    """A run that is stuck at the same step after a resume says the same again, and keeps the samples it drew last."""
+    report = api.run(hanoi(4, model={"p": 0.6}, vote={"k": 4, "max_votes": 8}))
+    assert len(reading.samples(report.run_id, report.steps, store=store)) == 8
+    again = api.resume(report.run_id, store=store)
+    assert (again.status, again.reason, again.digest) == ("paused", report.reason, report.digest)
+    assert len(reading.samples(report.run_id, report.steps, store=store)) == 8
+    # One vote more could not settle it: the least that could is four.
+    more = api.resume(report.run_id, ["vote.max_votes=9"], store=store)
+    assert "max_votes = 9: 4 for 1AC, 4 for 1AB; flagged: none; 4 more" in more.reason
+    assert [sample.vote for sample in reading.samples(report.run_id, report.steps, store=store)] == list(range(8))
 
 
 def test_a_stuck_run_can_be_given_more_votes(hanoi: Job, store: str) -> None:

@@ -16,16 +16,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select, update
 
-from maker.chain import Decided
-from maker.election import Heard
+from maker.chain import Decided, Heard
+from maker.election import HeardSample
 from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound
-from maker.store import lease as leases
 from maker.store import schema
+from maker.store.accounts import reserve
+from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.database import Database, open_database
-from maker.store.journal import Ending, Entry, Journal, reserve
+from maker.store.entry import Ending, Entry
+from maker.store.journal import Journal
 from maker.store.lease import Lease, this_process
-from maker.store.log import newest_snapshot, read_samples, read_snapshots, read_steps
-from maker.store.runs import NewRun, create_run, find_run, list_runs, release, root_chain, take_over
+from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
+from maker.store.runs import NewRun, create_run, find_run, list_runs, release, take_over
+from maker.tally import text_digest
 from maker.types import NOTHING, Allowance, Flag, RedFlag, Sample, Usage
 
 NEW = NewRun("a name", {"vote": {"k": 3}}, {"seed": 0}, ("move",), b"g" * 16, "state 0")
@@ -50,19 +53,19 @@ class Work:
         self.journal = self.open(self.lease, on_commit)
 
     def open(self, lease: Lease, on_commit: Callable[[list[Entry]], None] = lambda entries: None) -> Journal:
-        return Journal(self.database, lease, model="m", on_commit=on_commit)
+        return Journal(self.database, lease, root=self.chain, model="m", on_commit=on_commit)
 
     def step(self, index: int, **changes: Any) -> Decided:
         """Return a decided step of two votes and a flag."""
         base = Decided(
             chain=self.chain, idx=index, epoch=0, action=f"a{index}", tally=b"t", tokens=3,
-            digest=index.to_bytes(16, "big"), votes=2, flags=1, disputed=False, heard=(), state="",
+            digest=index.to_bytes(16, "big"), votes=2, flags=1, disputed=False, heard=None,
         )  # fmt: skip
         return base._replace(**changes)
 
     def steps(self, first: int, stop: int) -> Entry:
         """Return an entry of steps, each of which took four calls."""
-        return Entry([self.step(i) for i in range(first, stop)], Usage(4, 40, 8, 1))
+        return Entry(decided=[self.step(i) for i in range(first, stop)], usage=Usage(4, 40, 8, 1))
 
     def count(self) -> int:
         """Return how many steps are in the store."""
@@ -113,7 +116,10 @@ def test_a_new_run_is_held_by_this_process(database: Database) -> None:
     assert (row.digest, row.usage, row.reserved) == (b"g" * 16, Usage(), Allowance(0, 0, 0.0))
     chain = root_chain(database, row.key)
     assert (chain.cursor, chain.epoch, chain.digest, chain.path) == (0, 0, b"g" * 16, ())
-    assert newest_snapshot(database, chain.key, 0).state == "state 0"
+    assert (chain.key, chain.run, chain.status, chain.base) == (row.key << CHAIN_BITS, row.key, "running", None)
+    snapshot = newest_snapshot(database, chain, 0)
+    assert snapshot is not None
+    assert snapshot.state == "state 0"
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(database: Database) -> None:
@@ -225,9 +231,10 @@ def test_a_released_run_is_free(work: Work) -> None:
 
 def test_the_writer_renews_the_lease(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without anything to write, the journal shows that its process lives."""
-    monkeypatch.setattr("maker.store.journal.LEASE_S", 0.06)
+    lease_s = 0.06
+    monkeypatch.setattr("maker.store.journal.LEASE_S", lease_s)
     journal = work.open(work.lease)
-    until = time.time() + leases.LEASE_S + 0.2
+    until = time.time() + lease_s + 0.2
     work.run_columns(lease_until=0.0)
     deadline = time.monotonic() + 10
     renewed = 0.0
@@ -246,7 +253,7 @@ def test_steps_are_written_with_all_that_goes_with_them(work: Work) -> None:
     """One commit holds the steps, the cursor, the counts, the ledger and the ending."""
     ending = Ending("done", "", {"pegs": "CCC"})
     work.journal.put(work.steps(0, 3))
-    work.journal.put(Entry([work.step(3, disputed=True)], Usage(5, 50, 9, 2), ending=ending))
+    work.journal.put(Entry(decided=[work.step(3, disputed=True)], usage=Usage(5, 50, 9, 2), ending=ending))
     work.journal.flush()
     rows = list(read_steps(work.database, work.chain))
     assert [(row.idx, row.epoch, row.action, row.tally, row.tokens) for row in rows] == [
@@ -272,28 +279,56 @@ def test_reading_begins_and_ends_where_asked(work: Work) -> None:
 
 
 def test_samples_keep_what_became_of_them(work: Work) -> None:
-    """A kept sample has its text, and its candidate or its flag with the detail."""
+    """A kept sample has its text, and its candidate or its flag with the detail; NUL is spelled out."""
     heard = (
-        Heard(0, Sample("1AC", 4), "1AC"),
-        Heard(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens")),
+        HeardSample(0, Sample("1AC", 4), "1AC"),
+        HeardSample(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens")),
     )
-    work.journal.put(Entry([work.step(0), work.step(1, heard=heard)]))
+    work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=Heard("Move.", "1AC 2", heard))]))
     work.journal.flush()
-    assert read_samples(work.database, work.chain, 0) == []
-    voted, flagged = read_samples(work.database, work.chain, 1)
-    assert voted[2:] == (0, "1AC", 4, "1AC", None, "")
-    assert flagged[2:] == (1, "1A\x00é\n", 5, None, "length", "cut after 5 tokens")
+    assert list(read_samples(work.database, work.chain, 0, 1)) == []
+    voted, flagged = read_samples(work.database, work.chain, 1, 2)
+    assert voted == (1, 0, 0, text_digest("1AC"), "1AC", 4, "1AC", None, "")
+    spelled = "1A\\x00é\n"
+    assert flagged == (1, 0, 1, text_digest(spelled), spelled, 5, None, "length", "cut after 5 tokens")
+    assert list(read_samples(work.database, work.chain, 0)) == [voted, flagged]
+    assert list(read_prompts(work.database, work.chain, 0, 1)) == []
+    assert list(read_prompts(work.database, work.chain, 1)) == [(1, 0, "Move.", "1AC 2")]
+
+
+def test_a_text_is_stored_once(work: Work) -> None:
+    """Prompts and replies that say the same share one row, within a step, between steps and between writers."""
+
+    def heard(index: int) -> Heard:
+        samples = (HeardSample(0, Sample("x", 1), "x"), HeardSample(1, Sample("x", 1), "x"))
+        return Heard("Say a letter.", f"letter {index % 2}", samples)
+
+    work.journal.put(Entry(decided=[work.step(i, heard=heard(i)) for i in range(4)]))
+    work.journal.flush()
+    work.journal.put(Entry(decided=[work.step(4, heard=heard(4))]))
+    work.journal.close()
+    later = work.open(work.lease._replace(batch=2))
+    later.put(Entry(decided=[work.step(5, heard=heard(5))]))
+    later.flush()
+    later.close()
+    assert len(list(read_samples(work.database, work.chain, 0))) == 12
+    with work.database.read() as connection:
+        bodies = connection.execute(select(schema.text.c.body).order_by(schema.text.c.body)).scalars().all()
+    assert bodies == ["Say a letter.", "letter 0", "letter 1", "x"]
 
 
 def test_the_newest_snapshot_before_an_index(work: Work) -> None:
     """A snapshot is of the state before its index, and the newest one at or before an index is found."""
-    work.journal.put(Entry([work.step(i, state=f"state {i + 1}" if i in (1, 3) else "") for i in range(5)]))
+    steps = [work.step(i, **{"state": f"state {i + 1}"} if i in (1, 3) else {}) for i in range(5)]
+    work.journal.put(Entry(decided=steps))
     work.journal.flush()
     assert [(row.idx, row.state) for row in read_snapshots(work.database, work.chain)] == [
         (0, "state 0"), (2, "state 2"), (4, "state 4"),
     ]  # fmt: skip
-    found = [newest_snapshot(work.database, work.chain, upto).idx for upto in range(6)]
-    assert found == [0, 0, 2, 2, 4, 4]
+    chain = root_chain(work.database, work.lease.run)
+    found = [newest_snapshot(work.database, chain, upto) for upto in range(6)]
+    assert [row and row.idx for row in found] == [0, 0, 2, 2, 4, 4]
+    assert newest_snapshot(work.database, chain, -1) is None
 
 
 def test_what_is_told_is_committed(database: Database) -> None:
@@ -379,7 +414,7 @@ def test_no_step_is_written_twice_or_with_a_gap(work: Work, first: int) -> None:
     work.journal.flush()
     before = find_run(work.database, work.run_id)
     work.journal.put(work.steps(first, first + 2))
-    with pytest.raises(LeaseLost, match=f"stands at step 2, not at {first}"):
+    with pytest.raises(LeaseLost, match=f"stands at step 2 of epoch 0, not at {first} "):
         work.journal.flush()
     after = find_run(work.database, work.run_id)
     assert (after.steps, after.votes, after.usage, after.digest) == (
@@ -432,7 +467,7 @@ def test_the_ledger_adds_up_over_models(work: Work) -> None:
     """A run that went on with another model's name has both in its ledger."""
     work.journal.put(Entry(usage=Usage(1, 2, 3, 4)))
     work.journal.flush()
-    other = Journal(work.database, work.lease, model="other", on_commit=lambda entries: None)
+    other = Journal(work.database, work.lease, root=work.chain, model="other", on_commit=lambda entries: None)
     other.put(Entry(usage=Usage(10, 20, 30, 40)))
     other.flush()
     other.close()
@@ -462,10 +497,12 @@ def test_a_failed_block_changes_nothing(work: Work) -> None:
 
 def test_a_sample_that_is_no_unicode_does_not_stop_the_writer(work: Work) -> None:
     """Half a surrogate pair in a reply, as a server's JSON can spell it, is kept in some form."""
-    heard = (Heard(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "no move: '\ud800'")),)
-    work.journal.put(Entry([work.step(0, heard=heard)]))
+    heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "no move: '\ud800'")),)
+    work.journal.put(Entry(decided=[work.step(0, heard=Heard("\ud800", "\udfff", heard))]))
     work.journal.flush()
-    assert len(read_samples(work.database, work.chain, 0)) == 1
+    (sample,) = read_samples(work.database, work.chain, 0)
+    assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"no move: '\ud800'")
+    assert list(read_prompts(work.database, work.chain, 0)) == [(0, 0, "\\ud800", "\\udfff")]
 
 
 def test_every_store_error_is_makers_own(database: Database) -> None:

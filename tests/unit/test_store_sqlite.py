@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from maker import api, reading
 from maker.errors import MakerError, StoreFailed, StoreUnusable
 from maker.store import database as databases
+from maker.store import schema
 from maker.store.database import open_database
 from maker.store.runs import NewRun, create_run, list_runs
 
 NEW = NewRun("", {}, {}, (), b"g" * 16, "state")
+OLD = Path(__file__).parent / "store_0001.sql"
 
 
 def test_a_newer_schema_is_refused(store: str, tmp_path: Path) -> None:
@@ -33,6 +37,166 @@ def test_a_newer_schema_is_refused(store: str, tmp_path: Path) -> None:
         connection.execute("UPDATE maker_schema_version SET version_num = '9999'")
     with pytest.raises(StoreUnusable, match="has schema 9999; this maker knows schemas up to"):
         open_database(store, create=True)
+
+
+@pytest.fixture
+def old(store: str, tmp_path: Path) -> str:
+    """Return a store that the maker of schema 0001 wrote."""
+    with closing(sqlite3.connect(tmp_path / "maker.db")) as connection:
+        connection.executescript(OLD.read_text())
+        assert connection.execute("SELECT version_num FROM maker_schema_version").fetchall() == [("0001",)]
+    return store
+
+
+def rows(store: str, table: str, what: str = "*") -> int:
+    """Count a table's rows, past all that knows what they are."""
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection:
+        return int(connection.execute(f"SELECT count({what}) FROM {table}").fetchone()[0])  # noqa: S608
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(old: str) -> None:
+    """Whoever opens it, be it to read, finds the tables of the code, every row that was there, and each text once."""
+    kept = ("run", "chain", "step", "snapshot", "sample", "ledger", "grant")
+    before = {name: rows(old, f"maker_{name}") for name in kept}
+    assert all(before.values())
+    texts = rows(old, "maker_sample", "DISTINCT text")
+    database = open_database(old, create=False)
+    with database.read() as connection:
+        options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, schema.metadata) == []
+        assert context.get_current_revision() == schema.HEAD
+    database.close()
+    assert {name: rows(old, f"maker_{name}") for name in kept} == before
+    assert rows(old, "maker_text") == texts < before["sample"]
+
+
+def test_runs_of_the_first_schema_are_shown(old: str) -> None:
+    """Runs say what they said before: how they stand, what was counted and spent, which step is undecided."""
+    shown = {report.name: report for report in reading.runs(store=old)}
+    assert list(shown) == ["killed", "all", "stuck", "paused", "done"]
+    assert {name: (run.status, run.steps, run.votes, run.red_flags, run.disputed) for name, run in shown.items()} == {
+        "done": ("done", 15, 53, 2, 3),
+        "paused": ("paused", 9, 35, 2, 3),
+        "stuck": ("paused", 0, 0, 0, 0),
+        "all": ("paused", 4, 12, 1, 0),
+        "killed": ("paused", 2, 8, 0, 1),
+    }
+    assert {name: run.digest for name, run in shown.items()} == {
+        "done": "d3b6320521cde32bfe615340df4a7073",
+        "paused": "b07da3bfc0986413d0fd83588640a447",
+        "stuck": "1c38061e2add3e21235f60615f8be8bf",
+        "all": "355341a02819f551f0cfc9924635cef3",
+        "killed": "38a22f6a9c34d7c4a5ce54ca05dfad17",
+    }
+    done, killed, stuck = shown["done"], shown["killed"], shown["stuck"]
+    assert (done.calls, done.requests, done.prompt_tokens, done.completion_tokens) == (55, 20, 196, 228)
+    assert done.result == {"moves": 15, "pegs": "CCCC"}
+    assert (killed.calls, killed.reserved_calls) == (8, 12)
+    assert stuck.reason.startswith("step 0 (move) is undecided: max_votes = 12: 5 for 1AC, 5 for 1AB; ")
+    kept = reading.samples(stuck.run_id, 0, store=old)
+    assert [sample.vote for sample in kept] == list(range(12))
+    assert [sample.candidate for sample in kept].count("1AC") == 5
+    for record in reading.steps(shown["all"].run_id, store=old):
+        kept = reading.samples(shown["all"].run_id, record.step, store=old)
+        assert len(kept) == sum(record.votes.values()) + sum(record.flags.values())
+        assert {sample.text for sample in kept if sample.candidate is not None} == set(record.votes)
+
+
+def test_runs_of_the_first_schema_verify(old: str) -> None:
+    """Their logs are what they were: each is clean, as far as it goes."""
+    found = {report.name: reading.verify(report.run_id, store=old) for report in reading.runs(store=old)}
+    assert {name: (verified.problem, verified.steps, verified.whole) for name, verified in found.items()} == {
+        "done": ("", 15, True),
+        "paused": ("", 9, False),
+        "stuck": ("", 0, False),
+        "all": ("", 4, False),
+        "killed": ("", 2, False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "disks", "words"),
+    [
+        ("paused", 4, []),
+        ("stuck", 4, ["vote.max_votes=1000"]),
+        ("all", 3, []),
+        ("killed", 4, ["model.latency_s=0"]),
+    ],
+)
+def test_runs_of_the_first_schema_go_on(old: str, tmp_path: Path, name: str, disks: int, words: list[str]) -> None:
+    """Resumed, they come to the log that a run of today's makes of the same job, to the last digest, and verify."""
+    run_id = next(report.run_id for report in reading.runs(store=old) if report.name == name)
+    stuck = name == "stuck"
+    job = {
+        "task": {"decomposer": "hanoi", "disks": disks},
+        "model": {"kind": "simulated", "p": 0.7 if stuck else 0.9, "malformed": 0.05},
+        "vote": {"k": 4 if stuck else 3, "max_votes": 1000},
+        "store": {"url": f"sqlite:///{tmp_path}/new.db", "samples": "all" if name == "all" else "disputed"},
+    }
+    whole = api.run(job)
+    resumed = api.resume(run_id, words, store=old)
+    assert (resumed.status, resumed.steps, resumed.digest) == (whole.status, whole.steps, whole.digest)
+    assert (resumed.votes, resumed.red_flags, resumed.disputed) == (whole.votes, whole.red_flags, whole.disputed)
+    logs = [list(reading.steps(run.run_id, store=url)) for run, url in ((resumed, old), (whole, job["store"]["url"]))]
+    assert logs[0] == logs[1]
+    assert reading.verify(run_id, store=old).problem == ""
+
+
+GROWING = """
+from decomposers.function import Done, Truth, ask, task
+
+@task(state=list[int], action=int)
+def grow(state):
+    return Done(len(state)) if len(state) == 1100 else ask(f"After {len(state)}? ")
+
+@grow.start
+def _():
+    return []
+
+@grow.apply
+def _(state, action):
+    return [*state, action]
+
+@grow.oracle
+def _(prompt):
+    return Truth(("7",), ("8",))
+"""
+
+
+def test_a_snapshot_of_the_first_schema_that_is_not_due_today(store: str, tmp_path: Path) -> None:
+    """It took one at every multiple of 1,000, however long the state; such a run still verifies and goes on."""
+    (tmp_path / "grow.py").write_text(GROWING)
+    job = {
+        "task": {"decomposer": f"{tmp_path}/grow.py:grow"},
+        "model": {"kind": "simulated", "p": 1.0},
+        "vote": {"k": 1},
+        "store": {"url": store},
+    }
+    assert api.run(job, limit_steps=1005).status == "paused"
+    with closing(sqlite3.connect(tmp_path / "maker.db")) as connection, connection:
+        assert connection.execute("SELECT idx FROM maker_snapshot").fetchall() == [(0,)]
+        # Chains of the first schema were numbered from 1, whatever their run.
+        connection.execute("UPDATE maker_chain SET id = 1")
+        for table in ("step", "snapshot", "sample", "prompt"):
+            connection.execute(f"UPDATE maker_{table} SET chain = 1")  # noqa: S608
+        state = api.load_job(job).decomposer.state.write([7] * 1000)
+        connection.execute("INSERT INTO maker_snapshot VALUES (1, 1000, 0, ?)", (state,))
+    assert reading.verify("last", store=store).problem == ""
+    assert api.resume("last", store=store).result == 1100
+    assert reading.verify("last", store=store).right
+
+
+def test_a_run_of_today_beside_those_of_the_first_schema(old: str) -> None:
+    """A new run in such a store meets no key of theirs."""
+    job = {
+        "task": {"decomposer": "hanoi", "disks": 4},
+        "model": {"kind": "simulated", "p": 1.0},
+        "store": {"url": old},
+    }
+    assert api.run(job).status == "done"
+    assert reading.verify("last", store=old).right
+    assert len(reading.runs(store=old)) == 6
 
 
 def test_a_missing_database_is_made_only_when_asked(store: str, tmp_path: Path) -> None:

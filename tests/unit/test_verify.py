@@ -80,20 +80,24 @@ def test_a_clean_run_verifies(finished: tuple[Path, reading.RunReport], damage: 
     assert (found.run_id, found.steps, found.digest) == (report.run_id, STEPS, report.digest)
 
 
-def test_an_edited_action_is_found(damage: Damage) -> None:
-    """Another legal action in a step's place is found at that step, by its digest."""
+@pytest.mark.parametrize(
+    ("clean", "problem"), [(True, "its digest is"), (False, "its samples do not add up to its tally")]
+)
+def test_an_edited_action_is_found(damage: Damage, clean: bool, problem: str) -> None:
+    """Another legal action in a step's place is found at that step, by its samples or, without them, its digest."""
     pegs = "A" * 10
     for record in reading.steps("last", store=damage.url):
-        if record.step == 500:
+        if record.step >= 500 and clean == (not record.flags and len(record.votes) == 1):
             break
         pegs = moved(pegs, Move(record.action["disk"], PEGS[record.action["from"]], PEGS[record.action["to"]]))
-    action, tally, digest = damage.row(500)
-    other = next(move for move in legal_moves(pegs) if str(move) != action)
-    damage.write(500, str(other), tally, digest)
+    action, tally, digest = damage.row(record.step)
+    voted = [*unpack(tally).rivals, action]
+    other = next(move for move in legal_moves(pegs) if str(move) not in voted)
+    damage.write(record.step, str(other), tally, digest)
     found = damage.verify()
     assert not found.right
-    assert found.problem.startswith("step 500: its digest is")
-    assert found.steps == 500
+    assert found.problem.startswith(f"step {record.step}: {problem}")
+    assert found.steps == record.step
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,8 @@ def test_every_edited_tally_byte_is_found(damage: Damage) -> None:
         (lambda t: t._replace(votes=(5,)), "its digest is"),
         (lambda t: t._replace(votes=(3,)), "do not elect"),
         (lambda t: t._replace(rivals={"1AB": (3,)}), "do not elect"),
-        (lambda t: t._replace(flags={Flag.EMPTY: 1}), "its digest is"),
+        (lambda t: t._replace(flags={Flag.EMPTY: 1}), "its samples are missing"),
+        (lambda t: t._replace(votes=(7,), rivals={"1AB": (3,)}), "its samples are missing"),
         (lambda t: t._replace(rounds=2), "its digest is"),
         (lambda t: t._replace(kind=1), "its class is number 1, the task's is move"),
     ],
@@ -187,7 +192,9 @@ def test_a_deleted_tail_is_found(damage: Damage, first: int) -> None:
     """A log that ends before the chain's cursor is named with both."""
     assert damage.do("DELETE FROM maker_step WHERE idx >= ?", first) == STEPS - first
     found = damage.verify()
-    assert found.problem == f"the log ends after {first} steps, the chain's cursor stands at 1023"
+    assert found.problem == (
+        f"step {first}: the log of chain root ends before it, its cursor stands at 1023, or the digest there is another"
+    )
     assert found.steps == first
 
 
@@ -209,18 +216,81 @@ def test_an_emptied_log_is_found(damage: Damage) -> None:
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0", "the snapshot at step 0 "),
-        ("UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000", "the snapshot at step 1000 "),
-        ("UPDATE maker_snapshot SET idx = 999 WHERE idx = 1000", "the snapshot at step 999 "),
-        ("UPDATE maker_snapshot SET idx = 5000 WHERE idx = 1000", "the snapshot at step 5000 is not what "),
-        ("DELETE FROM maker_snapshot WHERE idx = 0", "the snapshot at step 1000 is not what the steps before 0 make"),
-        ("DELETE FROM maker_snapshot", "the first snapshot is missing"),
+        ("UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0", "step 0: the snapshot before it is not "),
+        ("UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000", "step 1000: the snapshot before it is not "),
+        (
+            "UPDATE maker_snapshot SET idx = 999 WHERE idx = 1000",
+            "step 1000: the snapshot before it is missing: the next one stands at 999",
+        ),
+        (
+            "UPDATE maker_snapshot SET idx = 5000 WHERE idx = 1000",
+            "step 1000: the snapshot before it is missing: the next one stands at 5000",
+        ),
+        (
+            "INSERT INTO maker_snapshot SELECT chain, 999, epoch, state FROM maker_snapshot WHERE idx = 1000",
+            "step 1000: the snapshot before it is missing: the next one stands at 999",
+        ),
+        (
+            "INSERT INTO maker_snapshot SELECT chain, 1023, epoch, state FROM maker_snapshot WHERE idx = 1000",
+            "a snapshot stands at step 1023, where no step leads",
+        ),
+        (
+            "DELETE FROM maker_snapshot WHERE idx = 0",
+            "step 0: the snapshot before it is missing: the next one stands at 1000",
+        ),
+        ("DELETE FROM maker_snapshot WHERE idx = 1000", "step 1000: the snapshot before it is missing: none"),
+        ("DELETE FROM maker_snapshot", "step 0: the snapshot before it is missing: none"),
     ],
 )
 def test_an_edited_snapshot_is_found(damage: Damage, sql: str, problem: str) -> None:
     """Snapshots are compared with the states that the steps make."""
     damage.do(sql)
     assert damage.verify().problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("DELETE FROM maker_sample WHERE idx = {0}", "its samples are missing"),
+        ("DELETE FROM maker_sample WHERE idx = {0} AND vote = 0", "one of its samples is missing"),
+        (
+            "DELETE FROM maker_sample WHERE idx = {0} AND vote = (SELECT max(vote) FROM maker_sample WHERE idx = {0})",
+            "its samples do not add up to its tally",
+        ),
+        (
+            "UPDATE maker_sample SET candidate = '3AB' WHERE idx = {0} AND candidate IS NOT NULL",
+            "its samples do not add up to its tally",
+        ),
+        (
+            "UPDATE maker_sample SET candidate = NULL, flag = 'empty' WHERE idx = {0} AND vote = 0",
+            "its samples do not add up to its tally",
+        ),
+        (
+            "UPDATE maker_sample SET text = x'00' WHERE idx = {0} AND vote = 0",
+            "the text of its sample 0 is lost or changed",
+        ),
+        ("DELETE FROM maker_prompt WHERE idx = {0}", "its prompt is lost or changed"),
+        (
+            "UPDATE maker_text SET body = body || ' ' WHERE digest = (SELECT prompt FROM maker_prompt WHERE idx = {0})",
+            "its prompt is lost or changed",
+        ),
+    ],
+)
+def test_edited_evidence_is_found(damage: Damage, sql: str, problem: str) -> None:
+    """The kept samples and the prompt of a step are compared with its tally and with what its task asks there."""
+    index = _cell(damage, "SELECT max(idx) FROM maker_sample")
+    assert damage.do(sql.format(index)) >= 1
+    assert damage.verify().problem == f"step {index}: {problem}"
+
+
+@pytest.mark.parametrize("sql", ["UPDATE maker_text SET body = '' WHERE", "DELETE FROM maker_text WHERE"])
+def test_an_edited_reply_is_found(damage: Damage, sql: str) -> None:
+    """A reply that is lost or changed is found at the first step that it was kept for."""
+    text = _cell(damage, "SELECT max(text) FROM maker_sample")
+    first = "FROM maker_sample WHERE text = (SELECT max(text) FROM maker_sample) ORDER BY idx, vote"
+    index, vote = _cell(damage, f"SELECT idx {first}"), _cell(damage, f"SELECT vote {first}")
+    assert damage.do(f"{sql} digest = ?", text) == 1
+    assert damage.verify().problem == f"step {index}: the text of its sample {vote} is lost or changed"
 
 
 @pytest.mark.parametrize("column", ["steps", "votes", "red_flags", "disputed"])
@@ -242,7 +312,9 @@ def test_an_edited_last_digest_is_found(damage: Damage, table: str) -> None:
 def test_an_edited_cursor_is_found(damage: Damage) -> None:
     """A cursor beyond the log is named."""
     damage.do("UPDATE maker_chain SET cursor = 1024")
-    assert damage.verify().problem == "the log ends after 1023 steps, the chain's cursor stands at 1024"
+    assert damage.verify().problem == (
+        "step 1023: the log of chain root ends before it, its cursor stands at 1024, or the digest there is another"
+    )
 
 
 @pytest.mark.parametrize(
