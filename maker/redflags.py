@@ -35,12 +35,19 @@ def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> C
     if forbidden := kind.check(state, action):
         return RedFlag(Flag.ILLEGAL, forbidden)
     key = codec.write(action)
+    if unfit := _unfit(key):
+        return RedFlag(Flag.FORMAT, unfit)
+    return Candidate(key, action)
+
+
+def _unfit(key: str) -> str:
+    """Say why no database and no digest takes a text, "" for one that they take."""
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        # Half a surrogate pair, which JSON can spell: no database and no digest takes it.
-        return RedFlag(Flag.FORMAT, f"no Unicode: {error.reason}")
-    return Candidate(key, action)
+        # Half a surrogate pair, which JSON can spell.
+        return f"no Unicode: {error.reason}"
+    return "it holds a NUL" if "\0" in key else ""
 
 
 def repeats(text: str, key: str) -> bool:

@@ -17,6 +17,7 @@ from maker.events import Event, RunEnded, RunStarted
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import RunReport
+from maker.store.database import shown_url
 
 
 class RunHandle:
@@ -79,7 +80,8 @@ class Engine:
             job = api.load_job(job, [*overrides, f"store.url={self._store}"])
         elif job.store.url != self._store:
             raise JobError(
-                f"the job's store is {job.store.url}, the engine's {self._store}", fix="load it with that one"
+                f"the job's store is {shown_url(job.store.url)}, the engine's {shown_url(self._store)}",
+                fix="load it with that one",
             )
         return await self._begin(partial(api.run, job, limit_steps=limit_steps))
 

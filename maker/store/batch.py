@@ -129,7 +129,8 @@ class LogWriter:
         prompts = [(*place, self._text(heard.system), self._text(heard.prompt)) for *place, heard in kept]
         samples = [row for *place, heard in kept for row in self._samples(place, heard)]
         if self._new_texts:
-            texts = [{"digest": digest, "body": body} for digest, body in self._new_texts.items()]
+            # In one order everywhere: two runs that store the same texts would else wait for each other.
+            texts = [{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())]
             connection.execute(self._add_text, texts)
         self._insert(connection, schema.prompt, prompts)
         self._insert(connection, schema.sample, samples)

@@ -69,8 +69,7 @@ def chain_values(**known: Any) -> dict[str, Any]:
 def root_chain(database: Database, run: int) -> ChainRow:
     """Return a run's root chain."""
     query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
-    with database.read() as connection:
-        rows = connection.execute(query).mappings().all()
+    rows = [row._mapping for row in database.fetch(query)]
     if len(rows) != 1:
         raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
     return _chain(rows[0], ROOT, database)
@@ -80,27 +79,24 @@ def last_chain(database: Database, run: int) -> int:
     """Return the highest key that a run's chains have."""
     table = schema.chain.c
     query = select(func.max(table.id)).where(table.id >= first_chain(run), table.id < first_chain(run + 1))
-    with database.read() as connection:
-        found = connection.execute(query).scalar()
+    found = database.fetch(query)[0][0]
     return first_chain(run) if found is None else int(found)
 
 
 def find_chain(database: Database, key: int, path: Path) -> ChainRow:
     """Return a chain by its key; raises `StoreFailed` if it is lost."""
-    with database.read() as connection:
-        row = connection.execute(select(schema.chain).where(schema.chain.c.id == key)).mappings().first()
-    if row is None:
+    rows = database.fetch(select(schema.chain).where(schema.chain.c.id == key))
+    if not rows:
         raise StoreFailed(f"{database.shown}: chain {key} is lost", fix="restore the database from a copy")
-    return _chain(row, path, database)
+    return _chain(rows[0]._mapping, path, database)
 
 
 def read_fork(database: Database, chain: int, idx: int, epoch: int) -> ForkRow | None:
     """Return the fork that stands at a step, if there is one."""
     table = schema.fork
     query = select(table).where(table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
-    with database.read() as connection:
-        row = connection.execute(query).first()
-    return None if row is None else ForkRow(*row)
+    rows = database.fetch(query)
+    return ForkRow(*rows[0]) if rows else None
 
 
 def read_children(
@@ -114,9 +110,8 @@ def read_children(
     if unfinished:
         query = query.where(schema.chain.c.status != "done")
     while True:
-        with database.read() as connection:
-            page = query.where(schema.chain.c.number >= start).order_by(schema.chain.c.number).limit(PAGE)
-            rows = connection.execute(page).mappings().all()
+        page = query.where(schema.chain.c.number >= start).order_by(schema.chain.c.number).limit(PAGE)
+        rows = [row._mapping for row in database.fetch(page)]
         for row in rows:
             here = (*path, fork.idx, fork.epoch)
             yield _chain(row, here if fork.single else (*here, row["number"]), database)
@@ -129,9 +124,8 @@ def count_children(database: Database, fork: ForkRow) -> tuple[int, int]:
     """Return how many children of a fork of chains have begun, and how many of them are done."""
     table, mine = schema.chain.c, _children(fork).subquery().c
     done = select(func.count()).select_from(_children(fork).where(table.status.in_(DONE)).subquery())
-    with database.read() as connection:
-        newest = connection.execute(select(func.max(mine.number))).scalar()
-        return (0 if newest is None else int(newest) + 1), int(connection.execute(done).scalar_one())
+    newest = database.fetch(select(func.max(mine.number)))[0][0]
+    return (0 if newest is None else int(newest) + 1), int(database.fetch(done)[0][0])
 
 
 def _children(fork: ForkRow) -> Select[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import tenacity
-from sqlalchemy import URL, Connection, Engine, Table, column, insert, inspect, select, table
+from sqlalchemy import URL, Connection, Engine, Select, Table, column, insert, inspect, select, table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql import ClauseElement
@@ -103,6 +103,15 @@ class Database:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
         with self._told(), self._connected(self._kind.read_options) as connection:
             yield connection
+
+    @retried
+    def fetch(self, query: Select[Any]) -> Sequence[Any]:
+        """Return all rows of a query, asked again where the server was lost.
+
+        Raises `StoreFailed` or `StoreUnusable`.
+        """
+        with self.read() as connection:
+            return connection.execute(query).all()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

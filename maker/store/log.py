@@ -125,8 +125,7 @@ def _read_all(database: Database, chain: int, start: int, stop: int | None) -> I
         query = select(*columns).where(table.c.chain == chain, tuple_(*place) > after)
         if stop is not None:
             query = query.where(table.c.idx < stop)
-        with database.read() as connection:
-            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        rows = database.fetch(query.order_by(*place).limit(PAGE))
         yield from (StepRow(*row) for row in rows)
         if len(rows) < PAGE:
             return
@@ -145,16 +144,14 @@ def read_cuts(database: Database, chain: int) -> list[CutRow]:
     """Return where epochs of a chain began, in order of epoch."""
     table = schema.cut.c
     query = select(table.idx, table.epoch, table.reason).where(table.chain == chain).order_by(table.epoch, table.idx)
-    with database.read() as connection:
-        return [CutRow(*row) for row in connection.execute(query)]
+    return [CutRow(*row) for row in database.fetch(query)]
 
 
 def read_outcomes(database: Database, chain: int) -> list[OutcomeRow]:
     """Return the children of a fork of single steps that have no good decision, in order."""
     table = schema.outcome.c
     query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain).order_by(table.idx)
-    with database.read() as connection:
-        return [OutcomeRow(*row) for row in connection.execute(query)]
+    return [OutcomeRow(*row) for row in database.fetch(query)]
 
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:
@@ -169,8 +166,7 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
         query = select(*columns).select_from(joined).where(table.c.chain == chain, tuple_(*place) > after)
         if stop is not None:
             query = query.where(table.c.idx < stop)
-        with database.read() as connection:
-            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        rows = database.fetch(query.order_by(*place).limit(PAGE))
         yield from (SampleRow(*row) for row in rows)
         if len(rows) < PAGE:
             return
@@ -189,8 +185,7 @@ def read_prompts(database: Database, chain: int, start: int, stop: int | None = 
         query = query.where(table.c.chain == chain, tuple_(*place) > after)
         if stop is not None:
             query = query.where(table.c.idx < stop)
-        with database.read() as connection:
-            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        rows = database.fetch(query.order_by(*place).limit(PAGE))
         yield from (PromptRow(*row) for row in rows)
         if len(rows) < PAGE:
             return
@@ -204,8 +199,7 @@ def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
     after = (-1, -1)
     while True:
         query = select(*place, table.c.state).where(table.c.chain == chain, tuple_(*place) > after)
-        with database.read() as connection:
-            rows = connection.execute(query.order_by(*place).limit(PAGE)).all()
+        rows = database.fetch(query.order_by(*place).limit(PAGE))
         yield from (SnapshotRow(*row) for row in rows)
         if len(rows) < PAGE:
             return
@@ -217,9 +211,9 @@ def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotR
     table = schema.snapshot.c
     cuts = read_cuts(database, chain.key)
     query = select(table.idx, table.epoch, table.state).where(table.chain == chain.key, table.idx <= upto)
-    with database.read() as connection:
-        for row in connection.execute(query.order_by(table.idx.desc(), table.epoch.desc())):
-            # A snapshot tells the state before its step: one at a cut itself holds what the cut left.
-            if not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts):
-                return SnapshotRow(*row)
+    query = query.order_by(table.idx.desc(), table.epoch.desc())
+    for row in database.fetch(query if cuts else query.limit(1)):
+        # A snapshot tells the state before its step: one at a cut itself holds what the cut left.
+        if not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts):
+            return SnapshotRow(*row)
     return None

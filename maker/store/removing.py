@@ -28,7 +28,7 @@ def cancel_run(database: Database, run: RunRow) -> bool:
     """
     table = schema.run
     with database.write() as connection:
-        row = connection.execute(select(table).where(table.c.id == run.key)).mappings().one()
+        row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
         if row["status"] == CANCELLED:
             return True
         if row["status"] in OVER:
@@ -65,7 +65,7 @@ def _close(database: Database, run: RunRow) -> None:
     """Make sure that nobody needs the run, and that nobody can take it up any more."""
     table = schema.run
     with database.write() as connection:
-        row = connection.execute(select(table).where(table.c.id == run.key)).mappings().one()
+        row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
         if alive(row["holder"], row["lease_until"]):
             raise RunHeld(
                 f"run {run.run_id} is held by {describe(row['holder'])}",

@@ -72,14 +72,24 @@ class NewRun:
     base_idx: int = 0
 
 
-@retried
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
     """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
 
     With ``work`` this process holds it; else it is paused, and waits for a resume.
     """
+    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    try:
+        return run_id, Lease(_created(database, run_id, new, work=work), 1)
+    except StoreFailed as error:
+        if not error.facts.get("conflict"):
+            raise
+        # The connection was lost at the commit, which took place all the same: the row that is there is ours.
+        return run_id, Lease(find_run(database, run_id).key, 1)
+
+
+@retried
+def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int:
     now = time.time()
-    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + secrets.token_hex(3)
     status, reason = (ACTIVE, "") if work else ("paused", "not started yet")
     holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
     with database.write() as connection:
@@ -98,10 +108,9 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
         connection.execute(insert(schema.chain).values(root))
         snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
         connection.execute(insert(schema.snapshot).values(snapshot))
-    return run_id, Lease(key, 1)
+    return key
 
 
-@retried
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
     """Take a run's lease for this process, count a resume, and keep the settings that are now in effect.
 
@@ -109,27 +118,42 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
         RunHeld: Another process works on it.
         RunNotResumable: It has ended meanwhile.
     """
+    taken: list[Lease] = []
+
+    @retried
+    def attempt() -> Lease:
+        with database.write() as connection:
+            query = select(schema.run).where(schema.run.c.id == run.key).with_for_update()
+            row = connection.execute(query).mappings().one()
+            if taken and (row["fence"], row["holder"]) == (taken[0].fence, this_process()):
+                # The connection was lost at the commit, which took place all the same.
+                return taken[0]
+            taken[:] = [_take(connection, run, row, settings)]
+        return taken[0]
+
+    return attempt()
+
+
+def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
     now = time.time()
-    with database.write() as connection:
-        row = connection.execute(select(schema.run).where(schema.run.c.id == run.key)).mappings().one()
-        if alive(row["holder"], row["lease_until"]):
-            raise RunHeld(
-                f"run {run.run_id} is held by {describe(row['holder'])}, seen "
-                f"{max(0.0, now - row['updated_at']):.0f} s ago",
-                fix="let it work, or end that process; a dead one's run is free after "
-                f"{LEASE_S:.0f} s, at once on its own machine",
-                run_id=run.run_id,
-            )
-        refuse_over(run.run_id, row["status"])
-        fence = row["fence"] + 1
-        connection.execute(
-            update(schema.run)
-            .where(schema.run.c.id == run.key)
-            .values(
-                fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-                resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings), asked="",
-            )
-        )  # fmt: skip
+    if alive(row["holder"], row["lease_until"]):
+        seen_s = max(0.0, now - row["updated_at"])
+        raise RunHeld(
+            f"run {run.run_id} is held by {describe(row['holder'])}, seen {seen_s:.0f} s ago",
+            fix="let it work, or end that process; a dead one's run is free after "
+            f"{LEASE_S:.0f} s, at once on its own machine",
+            run_id=run.run_id,
+        )
+    refuse_over(run.run_id, row["status"])
+    fence = row["fence"] + 1
+    connection.execute(
+        update(schema.run)
+        .where(schema.run.c.id == run.key)
+        .values(
+            fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
+            resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings), asked="",
+        )
+    )  # fmt: skip
     return Lease(run.key, fence, row["batch"])
 
 
@@ -171,6 +195,7 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
         fenced(connection, lease, status=status, reason=reason, holder="", lease_until=0.0)
 
 
+@retried
 def find_run(database: Database, name: str) -> RunRow:
     """Return a run by id, by an id's unique beginning, or ``last``. Raises `RunNotFound`."""
     query = select(schema.run).order_by(schema.run.c.id.desc())
@@ -188,6 +213,7 @@ def find_run(database: Database, name: str) -> RunRow:
         return _row(connection, rows[0])
 
 
+@retried
 def run_at(database: Database, key: int) -> RunRow:
     """Return a run by its key. Raises `RunNotFound`."""
     with database.read() as connection:
@@ -197,6 +223,7 @@ def run_at(database: Database, key: int) -> RunRow:
         return _row(connection, row)
 
 
+@retried
 def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
     """Return the newest runs, newest first."""
     with database.read() as connection:

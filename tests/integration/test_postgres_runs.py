@@ -1,0 +1,103 @@
+"""Whole runs in PostgreSQL: the same log as in SQLite, whatever happens to the server."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postgres_server import PostgresServer
+from sqlalchemy import update
+
+from maker import api, reading
+from maker.errors import RunHeld
+from maker.events import Event, StepsDecided
+from maker.store import schema
+from maker.store.database import open_database, upgrade_database
+from maker.store.runs import find_run, take_over
+
+DISKS = 11
+
+
+def job(store: str, disks: int = DISKS) -> dict[str, dict[str, Any]]:
+    """Return the Towers of Hanoi by a simulated model."""
+    return {
+        "task": {"decomposer": "hanoi", "disks": disks},
+        "model": {"kind": "simulated", "p": 0.9},
+        "vote": {"k": 6},
+        "store": {"url": store, "samples": "all"},
+    }
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    """Return the URL of an empty store in PostgreSQL."""
+    made = postgres.create_database()
+    upgrade_database(made)
+    return made
+
+
+def test_a_run_is_the_same_in_either_database(url: str, tmp_path: Path) -> None:
+    """A run, read back and verified, is in PostgreSQL what it is in SQLite."""
+    lite = f"sqlite:///{tmp_path}/same.db"
+    here, there = api.run(job(url)), api.run(job(lite))
+    assert here.status == "done"
+    assert (here.digest, here.votes, here.calls, here.result) == (there.digest, there.votes, there.calls, there.result)
+    assert list(reading.steps("last", store=url)) == list(reading.steps("last", store=lite))
+    assert list(reading.samples("last", 5, store=url)) == list(reading.samples("last", 5, store=lite))
+    assert reading.verify("last", store=url).right
+
+
+def test_a_run_outlives_its_server(url: str, postgres: PostgresServer) -> None:
+    """A server that is restarted under a run, also as by a crash, costs no step and repeats none."""
+    restarts: list[threading.Thread] = []
+    committed = 0
+
+    def restart(how: Any) -> None:
+        postgres.stop(how)
+        postgres.start()
+
+    def on_event(event: Event) -> None:
+        nonlocal committed
+        committed += event.steps if isinstance(event, StepsDecided) else 0
+        if committed > 400 * (len(restarts) + 1) and not any(thread.is_alive() for thread in restarts):
+            restarts.append(threading.Thread(target=restart, args=(("fast", "immediate")[len(restarts) % 2],)))
+            restarts[-1].start()
+
+    report = api.run(job(url), on_event=on_event)
+    for thread in restarts:
+        thread.join()
+    assert (report.status, report.steps) == ("done", 2**DISKS - 1)
+    assert len(restarts) > 1
+    assert reading.verify("last", store=url).right
+    with_peace = api.run(job(url))
+    assert (report.digest, report.votes) == (with_peace.digest, with_peace.votes)
+
+
+def test_one_of_many_takes_a_run_over(url: str, postgres: PostgresServer) -> None:
+    """Of several that want a paused run at the same moment one gets it."""
+    report = api.run(job(url, disks=5), limit_steps=3)
+    got, refused = [], []
+    with closing(open_database(url, create=False)) as database:
+        row = find_run(database, report.run_id)
+
+        def take() -> None:
+            try:
+                got.append(take_over(database, row, row.settings))
+            except RunHeld as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=take) for _ in range(6)]
+        # The run's row is held until all of them have come to it, so that they meet however slowly they start.
+        with database.write() as connection:
+            connection.execute(update(schema.run).values(updated_at=0.0))
+            for thread in threads:
+                thread.start()
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while postgres.sql(waiting) != [(6,)]:
+                assert any(thread.is_alive() for thread in threads)
+        for thread in threads:
+            thread.join()
+    assert (len(got), len(refused)) == (1, 5)
