@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
 from maker.reading import RunReport
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
+from maker.swarm.worker import YOUNG_OBJECTS
 
 app = typer.Typer(
     name="maker",
@@ -191,6 +193,7 @@ def _tell_estimate(job: Job, steps: int | None) -> None:
 
 
 def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:
+    gc.set_threshold(YOUNG_OBJECTS)
     progress = Progress(sys.stderr)
     where = display.store_words(store)
     try:

@@ -106,7 +106,8 @@ class LogWriter:
             raise LeaseLost(_elsewhere(connection, moves), fix="another process has written to it; see `maker show`")
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
-        self._insert(connection, schema.step, [step[:7] for step in steps])
+        # In the order of the key: of many chains at once, neighbours in the table come together.
+        self._insert(connection, schema.step, sorted(step[:7] for step in steps))
         self._insert(
             connection,
             schema.snapshot,
