@@ -35,8 +35,10 @@ def _child(state: State, index: int) -> State:
 
 
 def _join(state: State, index: int, prime: bool) -> State:
-    found = state.primes or []
-    return State(limit=state.limit, primes=[*found, index + 1] if prime else found)
+    found = state.primes if state.primes is not None else []
+    if prime:
+        found.append(index + 1)
+    return State(limit=state.limit, primes=found)
 
 
 def _yes_or_no(answer: str) -> str | None:

@@ -76,6 +76,8 @@ chain = Table(
     Column("base_idx", BigInteger, nullable=False),
     UniqueConstraint("parent", "at", "fork_epoch", "number"),
     Index("maker_chain_run", "run"),
+    # Each commit moves the cursors of the chains in work: PostgreSQL writes the new row beside the old one.
+    postgresql_with={"fillfactor": 40},
 )
 """Steps of which each needs the one before.
 

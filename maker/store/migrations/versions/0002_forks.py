@@ -58,6 +58,7 @@ def _chains() -> None:
         sa.Column("base", sa.BigInteger),
         sa.Column("base_idx", sa.BigInteger, nullable=False),
         sa.UniqueConstraint("parent", "at", "fork_epoch", "number"),
+        postgresql_with={"fillfactor": 40},
     )
     old = _table("maker_chain_old", "id", "run", "number", "cursor", "epoch", "digest", "status")
     new = _table("maker_chain", *old.c.keys(), "at", "fork_epoch", "reason", "base_idx")
