@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from maker.owned import own
 from maker.reading import RunReport, report, store_url
 from maker.settings import TABLES
 from maker.store.chains import ChainRow, last_chain, root_chain
-from maker.store.cuts import cut, to_retry
+from maker.store.cuts import Cut, cut, to_retry
 from maker.store.database import Database, open_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
@@ -158,31 +159,34 @@ def retry(
         RunNotResumable: As `resume`; or there is nothing to retry.
         RunNotFound, RunHeld: As `resume`.
     """
-    database = open_database(store_url(store), create=False)
-    row = find_run(database, run_id)
-    refuse_over(row.run_id, row.status, f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew")
-    cuts = to_retry(database, row.key)
+    with closing(open_database(store_url(store), create=False)) as database:
+        row = find_run(database, run_id)
+        fix = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
+        refuse_over(row.run_id, row.status, fix)
+        cuts = to_retry(database, row.key)
     if not cuts:
         raise RunNotResumable(
             f"run {row.run_id} has nothing to retry: no step is undecided, no child failed",
             fix=f"`maker resume {row.run_id}` goes on",
         )
-    held = _taken_over(row.run_id, overrides, store)
-    cut(held.database, held.lease, cuts)
-    return _work(held._replace(row=find_run(held.database, row.run_id)), None, on_event, stop)
+    return _work(_taken_over(row.run_id, overrides, store, cuts), None, on_event, stop)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None) -> _Held:
-    database = open_database(store_url(store), create=False)
-    row = find_run(database, run_id)
-    refuse_over(row.run_id, row.status)
-    job = stored_job(row.settings, row.run_id, overrides)
-    if changed := difference(row.fingerprint, job.fingerprint()):
-        raise RunNotResumable(
-            f"run {row.run_id} was started with another task: {changed}",
-            fix="resume it with what it was started with, or start a new run",
-        )
-    return _Held(job, database, row, take_over(database, row, job.settings), resumed=True)
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, cuts: Iterable[Cut] = ()) -> _Held:
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(store_url(store), create=False)))
+        row = find_run(database, run_id)
+        refuse_over(row.run_id, row.status)
+        job = stored_job(row.settings, row.run_id, overrides)
+        if changed := difference(row.fingerprint, job.fingerprint()):
+            raise RunNotResumable(
+                f"run {row.run_id} was started with another task: {changed}",
+                fix="resume it with what it was started with, or start a new run",
+            )
+        lease = take_over(database, row, job.settings)
+        cut(database, lease, cuts)
+        stack.pop_all()
+        return _Held(job, database, find_run(database, row.run_id), lease, resumed=True)
 
 
 def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:
@@ -202,6 +206,11 @@ def worker_spec(job: Job) -> WorkerSpec:
 
 
 def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
+    with closing(held.database):
+        return _drive(held, limit_steps, on_event, stop)
+
+
+def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     job, database, row, lease, resumed = held
     tell = on_event or _ignore
     model = job.model.name if isinstance(job.model, OpenAISettings) else job.model.kind
@@ -223,7 +232,6 @@ def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: 
     finally:
         journal.close()
     ended = report(find_run(database, row.run_id))
-    database.close()
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
     return ended

@@ -84,6 +84,10 @@ class Job:
             "vote": vote,
         }
 
+    def stored_fingerprint(self) -> dict[str, Any]:
+        """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
+        return self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what may not change while a run lives: the task's, the seed, and what decides how the model answers.
 
@@ -92,10 +96,10 @@ class Job:
         Raises:
             ModelUnusable: The model's folder is not there.
         """
-        model = self.model.identity()
+        found = self.stored_fingerprint()
         if isinstance(self.model, VllmSettings):
-            model["folder"] = folder_digest(checked_folder(self.model.path))
-        return self.task_fingerprint() | {"seed": self.run.seed, "model": model}
+            found["model"]["folder"] = folder_digest(checked_folder(self.model.path))
+        return found
 
     def estimate(self, steps: int | None = None) -> Estimate:
         """Return what a run will take at least; ``steps`` where it is not the whole task."""

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from maker.engine.alongside import Bad
 from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
-from maker.engine.walking import Bad
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
 from maker.job import difference, stored_job
@@ -155,7 +155,7 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
         def author(run: int) -> Author:
             made = row if run == row.key else run_at(database, run)
             job = stored_job(made.settings, made.run_id)
-            if changed := difference(made.fingerprint, job.task_fingerprint()):
+            if changed := difference(made.fingerprint, job.stored_fingerprint()):
                 raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
             return Author(made, job.decomposer, job.voter, job.store.samples)
 

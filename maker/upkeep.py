@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 
 from maker.engine.standing import standing
 from maker.engine.verify import fingerprint_text
@@ -33,37 +34,37 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
         BadInput: It has no step ``at`` yet.
         RunNotResumable: The task's code, or an override, makes it another task.
     """
-    database = open_database(store_url(store), create=False)
-    row = find_run(database, run_id)
-    root = root_chain(database, row.key)
-    if not 0 <= at <= root.cursor:
-        raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
-    job = stored_job(row.settings, row.run_id, overrides)
-    fingerprint = job.fingerprint()
-    was, now = ({name: found.get(name) for name in TASK} for found in (row.fingerprint, fingerprint))
-    if changed := difference(was, now):
-        raise RunNotResumable(
-            f"a fork of run {row.run_id} would be another task: {changed}",
-            fix="start a run of that task with `maker run`",
+    with _opened(store) as database:
+        row = find_run(database, run_id)
+        root = root_chain(database, row.key)
+        if not 0 <= at <= root.cursor:
+            raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
+        job = stored_job(row.settings, row.run_id, overrides)
+        fingerprint = job.fingerprint()
+        was, now = ({name: found.get(name) for name in TASK} for found in (row.fingerprint, fingerprint))
+        if changed := difference(was, now):
+            raise RunNotResumable(
+                f"a fork of run {row.run_id} would be another task: {changed}",
+                fix="start a run of that task with `maker run`",
+            )
+        # Whose the step before is: a fork just where its source was forked goes on from that one's source.
+        span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
+        base = root if span is None else span.chain
+        before = next(read_steps(database, base.key, at - 1, at), None) if at else None
+        digest = genesis(fingerprint_text(fingerprint)) if before is None else before.digest
+        state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+        new = NewRun(
+            name=job.run.name,
+            settings=job.settings,
+            fingerprint=fingerprint,
+            classes=tuple(kind.name for kind in job.decomposer.classes),
+            digest=digest,
+            state=state,
+            base=base.key if at else None,
+            base_idx=at,
         )
-    # The span that decided the step before: a fork exactly where its source was forked goes on from that one's source.
-    span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
-    base = root if span is None else span.chain
-    before = next(read_steps(database, base.key, at - 1, at), None) if at else None
-    digest = genesis(fingerprint_text(fingerprint)) if before is None else before.digest
-    state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
-    new = NewRun(
-        name=job.run.name,
-        settings=job.settings,
-        fingerprint=fingerprint,
-        classes=tuple(kind.name for kind in job.decomposer.classes),
-        digest=digest,
-        state=state,
-        base=base.key if at else None,
-        base_idx=at,
-    )
-    created, _ = create_run(database, new, work=False)
-    return report(find_run(database, created))
+        created, _ = create_run(database, new, work=False)
+        return report(find_run(database, created))
 
 
 def cancel(run_id: str, *, store: str | None = None) -> RunReport:
@@ -73,11 +74,12 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
         RunNotFound: No such run, or it is not named: `last` will not do.
         RunNotResumable: It is over.
     """
-    database, row = _named(run_id, "cancel", store)
-    deadline = time.monotonic() + 2 * LEASE_S
-    while not cancel_run(database, row) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return report(find_run(database, row.run_id))
+    with _opened(store) as database:
+        row = _named(database, run_id, "cancel")
+        deadline = time.monotonic() + 2 * LEASE_S
+        while not cancel_run(database, row) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return report(find_run(database, row.run_id))
 
 
 def prune(run_id: str, *, store: str | None = None) -> RunReport:
@@ -88,13 +90,17 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
         RunHeld: A process works on it.
         RunNeeded: Another run was forked off it.
     """
-    database, row = _named(run_id, "prune", store)
-    remove_run(database, row)
-    return report(row)
+    with _opened(store) as database:
+        row = _named(database, run_id, "prune")
+        remove_run(database, row)
+        return report(row)
 
 
-def _named(run_id: str, what: str, store: str | None) -> tuple[Database, RunRow]:
+def _opened(store: str | None) -> closing[Database]:
+    return closing(open_database(store_url(store), create=False))
+
+
+def _named(database: Database, run_id: str, what: str) -> RunRow:
     if run_id == "last":
         raise RunNotFound(f"{what} takes a run's id, not `last`", fix="`maker ls` lists the runs")
-    database = open_database(store_url(store), create=False)
-    return database, find_run(database, run_id)
+    return find_run(database, run_id)

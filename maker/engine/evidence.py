@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
+from maker.plugin import Codec
+from maker.redflags import judge
 from maker.store.chains import first_chain
 from maker.store.database import Database
 from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_samples
 from maker.store.texts import stored
 from maker.tally import Tally, text_digest
-from maker.types import Step
+from maker.types import Flag, RedFlag, Sample, Step
 
 R = TypeVar("R", SampleRow, PromptRow)
 
@@ -24,16 +26,18 @@ class Evidence:
         chain: Whose they are.
         start: The first step.
         level: Of which steps they must be there: ``none``, ``disputed`` or ``all``.
+        codec: How the task's actions are written.
     """
 
-    def __init__(self, database: Database, chain: int, start: int, level: str) -> None:
+    def __init__(self, database: Database, chain: int, start: int, level: str, codec: Codec[Any]) -> None:
+        self._codec = codec
         self._level = level
         # The first schema kept no prompts, and numbered its chains from 1.
         self._old = chain < first_chain(1)
         self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
         self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
 
-    def problem(self, row: StepRow, tally: Tally, move: Step[Any, Any]) -> str:
+    def problem(self, row: StepRow, tally: Tally, move: Step[Any, Any], state: Any) -> str:
         """Say what does not fit a step, "" if all does."""
         kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
@@ -49,7 +53,22 @@ class Evidence:
         counted = {row.action: sum(tally.votes)} | {key: sum(models) for key, models in tally.rivals.items()}
         if votes != counted or flags != {str(flag): n for flag, n in tally.flags.items()}:
             return "its samples do not add up to its tally"
+        for sample in kept:
+            if not self._judged(sample, move, state):
+                return f"its sample {sample.vote} does not say what it is counted for"
         return self._asked(row, move)
+
+    def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any) -> bool:
+        """Say whether a sample is what its text makes it: a vote for its candidate, or flagged for its reason."""
+        if (sample.candidate is None) == (sample.flag is None):
+            return False
+        # A text with a sign that was spelled out is not the reply itself; a cut or repeated one reads as a good one.
+        if "\\" in (sample.text or "") or sample.flag in (Flag.LENGTH, Flag.REPEAT):
+            return True
+        outcome = judge(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
+        if isinstance(outcome, RedFlag):
+            return sample.flag == outcome.reason
+        return sample.candidate == outcome.key
 
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
         found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]

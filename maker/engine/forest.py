@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
+from maker.engine.open_fork import OpenFork
 from maker.engine.standing import Standing
 from maker.errors import MakerError, TaskFailed
 from maker.paths import ROOT, Path, chain_name
@@ -14,73 +15,8 @@ from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, NewChain, NewFork, Outcome
 from maker.swarm.worker import Child, Children, Report
 
-AHEAD = 100_000
-"""How far children of a fork of single steps are begun after the first that is not settled: what a resume scans."""
-JOIN_EVERY = 5_000
-JOIN_S = 1.0
-"""Children are joined when so many are finished, or after so many seconds, and when all are."""
 STOOD_AT_ONCE = 16
 """How many chains of an earlier process are stood up before the worker gets what there is: each takes milliseconds."""
-
-
-class OpenFork:
-    """A fork whose children are not all joined yet.
-
-    Args:
-        at: The parent's place and state.
-        count: How many children there are.
-        single: Whether each is a single step, all of them in one chain.
-        rows: The key of that chain.
-    """
-
-    def __init__(self, at: ChainAt, count: int, *, single: bool, rows: int = 0) -> None:
-        self.at = at
-        self.count = count
-        self.single = single
-        self.rows = rows
-        self.next = 0
-        self.finished = 0
-        self.again: Iterator[Standing] | None = None
-        self.again_rows: deque[Child] = deque()
-        self.settled = 0
-        self.ahead: set[int] = set()
-        self.first_failed = count
-        self.failed: dict[int, str] = {}
-        self.rejected: set[int] = set()
-        self.joined = 0
-        self.folded = at.state
-        self.digest = b""
-        self.broken = False
-        self.looked_at = -1
-        self.looked_s = 0.0
-
-    @property
-    def has_work(self) -> bool:
-        """Whether there are children to hand out now."""
-        ahead = self.next < self.settled + AHEAD if self.single else True
-        return self.again is not None or bool(self.again_rows) or (self.next < self.count and ahead)
-
-    def settle(self, number: int) -> bool:
-        """Take note that a single step is settled; returns whether all before a later one are now."""
-        if number < self.settled:
-            return False
-        self.ahead.add(number)
-        before = self.settled
-        while self.settled in self.ahead:
-            self.ahead.remove(self.settled)
-            self.settled += 1
-        return self.settled > before
-
-    def to_join(self, now_s: float) -> bool:
-        """Say whether it is time to join children that are finished."""
-        fresh = self.finished - self.looked_at
-        if self.broken or fresh == 0:
-            return False
-        return self.finished == self.count or fresh >= JOIN_EVERY or now_s - self.looked_s >= JOIN_S
-
-    def looked_over(self, now_s: float) -> None:
-        """Take note that what was finished up to now has been joined, as far as that goes."""
-        self.looked_at, self.looked_s = self.finished, now_s
 
 
 class Handed(NamedTuple):

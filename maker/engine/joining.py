@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from maker.chain import Decided, join_step
-from maker.engine.forest import OpenFork
+from maker.engine.open_fork import OpenFork
 from maker.engine.standing import opened
 from maker.errors import TaskFailed
 from maker.owned import own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from maker.engine.forest import OpenFork
+from maker.engine.open_fork import OpenFork
 from maker.engine.standing import Standing, rows, unfinished
 from maker.plugin import Decomposer
 from maker.store.chains import count_children

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maker.engine.walking import Bad, Counts, Stand, Walker
+from maker.engine.alongside import Bad
+from maker.engine.walking import Counts, Stand, Walker
 from maker.errors import TaskFailed
 from maker.owned import own
 from maker.plugin import Decomposer, Voter
-from maker.store.chains import root_chain
+from maker.store.chains import ChainRow, root_chain
 from maker.store.database import Database
 from maker.store.log import spans
 from maker.store.runs import RunRow
 from maker.tally import genesis
 from maker.types import Done
+
+ENDED = ("done", "failed")
+STATUSES = ("running", "paused", "cancelled", *ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
             counts = Counts()
             walker = Walker(database, span.chain.run, made.decomposer, made.voter, made.samples, counts)
             walker.along(span.chain, stand, span.stop, first_snapshot=True)
-        whole = _end(run, stand, counts, made.decomposer)
+        whole = _end(run, chain, stand, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:
         return Verified(run.run_id, counts.steps, stand.digest.hex(), False, str(bad))
     return Verified(run.run_id, counts.steps, stand.digest.hex(), whole, "")
@@ -84,7 +88,7 @@ def fingerprint_text(fingerprint: dict[str, Any]) -> str:
     return json.dumps(fingerprint, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _end(run: RunRow, stand: Stand, counts: Counts, decomposer: Decomposer[Any, Any]) -> bool:
+def _end(run: RunRow, root: ChainRow, stand: Stand, counts: Counts, decomposer: Decomposer[Any, Any]) -> bool:
     """Compare the ends; returns whether the run reached its goal."""
     counted = (counts.steps, stand.digest, counts.votes, counts.red_flags, counts.disputed)
     if (run.steps, run.digest, run.votes, run.red_flags, run.disputed) != counted:
@@ -94,7 +98,13 @@ def _end(run: RunRow, stand: Stand, counts: Counts, decomposer: Decomposer[Any, 
             f" {counts.red_flags}, {counts.disputed}, and ends with {stand.digest.hex()}"
         )
     move = own("the task", decomposer.next, stand.state)
-    if run.status not in ("done", "failed"):
+    if run.classes != tuple(kind.name for kind in decomposer.classes):
+        raise Bad(f"the run's row names the step classes {', '.join(run.classes)}; its task has others")
+    if run.status not in STATUSES:
+        raise Bad(f"the run's row says that it is {run.status!r}")
+    if run.status not in ENDED:
+        if run.result is not None or root.status in ENDED:
+            raise Bad(f"the run is {run.status} with {run.result!r}; its root chain is {root.status}")
         return False
     if not isinstance(move, Done):
         raise Bad(f"the run is {run.status}, but its task asks for another step after {stand.index}")
@@ -102,4 +112,6 @@ def _end(run: RunRow, stand: Stand, counts: Counts, decomposer: Decomposer[Any, 
         move.result, sort_keys=True
     ):
         raise Bad(f"the run is {run.status} with {run.result!r}; its last state gives {move.result!r}")
+    if root.status != run.status:
+        raise Bad(f"the run is {run.status}; its root chain is {root.status}")
     return move.ok

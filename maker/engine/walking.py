@@ -8,20 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from maker.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
+from maker.engine.alongside import Bad, Singles, Snapshots
 from maker.engine.evidence import Evidence
-from maker.errors import MakerError
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer, Voter
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes, read_snapshots, read_steps
+from maker.store.log import CutRow, StepRow, read_cuts, read_snapshots, read_steps
 from maker.tally import Tally, folded, link, unpack
 from maker.types import Ballots, Decision, Done, Fork, Step
-
-
-class Bad(MakerError):
-    """Something in the log is wrong."""
 
 
 @dataclass(slots=True)
@@ -48,7 +44,7 @@ class Kept(NamedTuple):
     """What is kept beside the steps of one chain: snapshots, samples and prompts, and where its epochs began."""
 
     cuts: list[CutRow]
-    snapshots: _Snapshots
+    snapshots: Snapshots
     evidence: Evidence
 
     def epoch(self, index: int) -> int:
@@ -86,7 +82,7 @@ class Walker:
             if row.epoch != kept.epoch(row.idx):
                 raise Bad(f"{where} is of epoch {row.epoch}, its chain of {kept.epoch(row.idx)} there")
             joined = not row.tally
-            self._snapshot(where, stand, kept.snapshots, due=due or joined)
+            self._snapshot(where, stand, kept, due=due or joined)
             if joined:
                 self._join(where, chain, stand, row)
             else:
@@ -101,20 +97,20 @@ class Walker:
 
     def _kept(self, chain: ChainRow, start: int) -> Kept:
         cuts = read_cuts(self.database, chain.key)
-        snapshots = _Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
-        return Kept(cuts, snapshots, Evidence(self.database, chain.key, start, self.level))
+        snapshots = Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
+        return Kept(cuts, snapshots, Evidence(self.database, chain.key, start, self.level, self.decomposer.action))
 
     def _open_end(self, where: str, chain: ChainRow, stand: Stand, kept: Kept, *, due: bool) -> None:
-        fork = read_fork(self.database, chain.key, stand.index, chain.epoch)
-        self._snapshot(where, stand, kept.snapshots, due=due or fork is not None)
-        kept.snapshots.must_end()
-        if chain.epoch != max((cut.epoch for cut in kept.cuts), default=0):
-            raise Bad(f"chain {chain_name(chain.path)} is of epoch {chain.epoch}, its cuts say another")
         if (chain.cursor, chain.digest) != (stand.index, stand.digest):
             raise Bad(
                 f"{where}: the log of chain {chain_name(chain.path)} ends before it, its cursor stands at"
                 f" {chain.cursor}, or the digest there is another"
             )
+        if chain.epoch != max((cut.epoch for cut in kept.cuts), default=0):
+            raise Bad(f"chain {chain_name(chain.path)} is of epoch {chain.epoch}, its cuts say another")
+        fork = read_fork(self.database, chain.key, stand.index, chain.epoch)
+        self._snapshot(where, stand, kept, due=due or fork is not None)
+        kept.snapshots.must_end()
         if fork is not None:
             self._children(where, chain, stand, fork)
 
@@ -141,7 +137,7 @@ class Walker:
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         self._elected(where, row.action, tally)
-        if problem := evidence.problem(row, tally, move):
+        if problem := evidence.problem(row, tally, move, state):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
         self.counts.steps += 1
@@ -162,14 +158,16 @@ class Walker:
             raise Bad(f"{where}: its digest is {row.digest.hex()}, but its contents give {digest.hex()}")
         stand.digest = digest
 
-    def _snapshot(self, where: str, stand: Stand, snapshots: _Snapshots, *, due: bool) -> None:
+    def _snapshot(self, where: str, stand: Stand, kept: Kept, *, due: bool) -> None:
         if not due and stand.index % SNAPSHOT_STEPS:
             return
         text = self.decomposer.state.write(stand.state)
-        if not due and not (stand.index and snapshot_due(stand.weight, text)) and not snapshots.early(stand.index):
+        if not due and not (stand.index and snapshot_due(stand.weight, text)) and not kept.snapshots.early(stand.index):
             return
         stand.weight = 0
-        if problem := snapshots.problem(stand.index, text):
+        # It was taken with the step before it, or with a fork at its own index.
+        epochs = {kept.epoch(stand.index - 1), kept.epoch(stand.index)}
+        if problem := kept.snapshots.problem(stand.index, text, epochs):
             raise Bad(f"{where}: {problem}")
 
     def _join(self, where: str, chain: ChainRow, stand: Stand, row: StepRow) -> None:
@@ -210,7 +208,7 @@ class Walker:
         """Walk the chains of a fork; yields number, last digest and result of those that are done."""
         for number, child in enumerate(read_children(self.database, fork, at.path)):
             name = chain_name(child.path)
-            if child.number != number or child.run != self.run or child.base is not None:
+            if child.number != number or child.run != self.run or (child.base, child.base_idx) != (None, 0):
                 raise Bad(f"chain {chain_name((*child.path[:-1], number))} is missing, or of another run")
             begin = child_at(at, number, child.key, 0, single=False)
             state = own(f"chain {name}", move.child, stand.state, number)
@@ -228,35 +226,20 @@ class Walker:
         chain = next(read_children(self.database, fork, at.path), None)
         if chain is None or chain.run != self.run or chain.number != 0:
             raise Bad(f"{where}: the chain of its children is missing")
-        epochs = {cut.idx: cut.epoch for cut in read_cuts(self.database, chain.key)}
-        outcomes = {found.idx: found for found in read_outcomes(self.database, chain.key)}
         genesis = child_at(at, 0, chain.key, 0, single=True).digest
-        if chain.digest != genesis:
-            raise Bad(f"{where}: the digest that its children link to is another")
-        evidence = Evidence(self.database, chain.key, 0, self.level)
-        settled = 0
+        if (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest) != (0, "running", None, 0, genesis):
+            raise Bad(f"chain {chain_name(chain.path, 0)}: the chain that it is a row of is not as it was made")
+        singles = Singles(self.database, chain, fork.children)
+        evidence = Evidence(self.database, chain.key, 0, self.level, self.decomposer.action)
         for row in read_steps(self.database, chain.key, single=True):
             here = f"chain {chain_name(chain.path, row.idx)}"
-            while settled in outcomes and settled < row.idx:
-                settled += 1
-            if row.idx < chain.cursor and row.idx != settled:
-                raise Bad(f"chain {chain_name(chain.path, settled)} is missing")
             _types(here, row)
-            if not 0 <= row.idx < fork.children or row.epoch != epochs.get(row.idx, 0):
-                raise Bad(f"{here} is of epoch {row.epoch}, or out of range: {fork.children} children were asked for")
-            settled = row.idx + 1 if row.idx == settled else settled
+            singles.stands(here, row)
             end, digest = own(here, self._single, here, move.child(state, row.idx), row, genesis, evidence)
-            failed = row.idx in outcomes and outcomes[row.idx].outcome == "failed"
-            if end.ok == failed or (row.idx in outcomes and outcomes[row.idx].outcome not in ("failed", "rejected")):
-                raise Bad(
-                    f"{here} is decided and ended {'well' if end.ok else 'wrong'}; its outcome says another thing"
-                )
+            singles.ended(here, row, ok=end.ok)
             if end.ok:
                 yield row.idx, digest, end.result
-        while settled in outcomes:
-            settled += 1
-        if settled < chain.cursor:
-            raise Bad(f"chain {chain_name(chain.path, settled)} is missing")
+        singles.must_end()
 
     def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:
         stand = Stand(row.idx, None, genesis)
@@ -265,40 +248,6 @@ class Walker:
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
         return end, stand.digest
-
-
-class _Snapshots:
-    """The live snapshots of a chain, in order; each must be where one is due."""
-
-    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
-        self._old = old
-        self._found = (
-            row
-            for row in found
-            if row.idx >= start and not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts)
-        )
-        self._next = next(self._found, None)
-
-    def problem(self, index: int, text: str) -> str:
-        """Say what is wrong with the snapshot that is due at an index, "" if nothing is."""
-        # At a cut there may be two: what was taken there before, and again after it. They hold the same state.
-        if self._next is None or self._next.idx != index:
-            found = "none" if self._next is None else f"the next one stands at {self._next.idx}"
-            return f"the snapshot before it is missing: {found}"
-        while self._next is not None and self._next.idx == index:
-            if self._next.state != text:
-                return f"the snapshot before it is not what the steps make: {text!r}"
-            self._next = next(self._found, None)
-        return ""
-
-    def early(self, index: int) -> bool:
-        """Say whether one stands at an index where schema 0001 took one, and today's rule would not."""
-        return self._old and self._next is not None and self._next.idx == index
-
-    def must_end(self) -> None:
-        """Raise `Bad` where a snapshot is left over."""
-        if self._next is not None:
-            raise Bad(f"a snapshot stands at step {self._next.idx}, where no step leads")
 
 
 def _where(chain: ChainRow, index: int) -> str:

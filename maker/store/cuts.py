@@ -63,7 +63,9 @@ def to_retry(database: Database, run: int) -> list[Cut]:
 def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
     """Write cuts. Raises `LeaseLost` or `StoreFailed`."""
     cuts = list(cuts)
-    lost = Lost(*(sum(amounts) for amounts in zip(*(one.lost for one in cuts), strict=True))) if cuts else Lost()
+    if not cuts:
+        return
+    lost = Lost(*(sum(amounts) for amounts in zip(*(one.lost for one in cuts), strict=True)))
     run = schema.run.c
     with database.write() as connection:
         fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
