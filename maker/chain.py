@@ -271,6 +271,11 @@ class ChainRunner(Generic[S, A]):
 
     def _no_step(self, move: Any) -> Ended | Forked:
         if isinstance(move, Done):
+            if self.place.child == self.index:
+                raise TaskFailed(
+                    f"{self.where}: a child of a fork of single steps is done before its step",
+                    fix="leave it out, or leave out Fork(single=True): its children are chains",
+                )
             self._own("next, writing its result as JSON,", json.dumps, move.result)
             return Ended(move.result, move.ok, move.reason)
         if isinstance(move, Fork) and self.place.child is None:
@@ -285,8 +290,14 @@ class ChainRunner(Generic[S, A]):
         )
 
     def _fork(self, fork: Fork[S]) -> Forked:
-        if fork.count < 0:
+        if not isinstance(fork.count, int) or fork.count < 0:
             raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
+        if fork.join is None and fork.then is None:
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} forked without join and then: it would go on in the same state,"
+                " and fork for ever",
+                fix="give the fork a join, or a then that says what follows",
+            )
         text = self._own("state.write", self._decomposer.state.write, self._state)
         at = ChainAt(self.place.chain, self.path, self.index, self._epoch, self._digest, text)
         return Forked(at, fork.count, fork.single)

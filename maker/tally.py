@@ -111,6 +111,11 @@ def forked(before: bytes, index: int, epoch: int, number: int = 0) -> bytes:
     return blake2b(whole, digest_size=DIGEST_BYTES, person=b"maker-fork").digest()
 
 
+def based(before: bytes, fingerprint: str) -> bytes:
+    """Return the digest that a forked run's first own step is linked to: the step before it, and its fingerprint."""
+    return blake2b(before + fingerprint.encode(), digest_size=DIGEST_BYTES, person=b"maker-run").digest()
+
+
 def folded(before: bytes, child: bytes) -> bytes:
     """Return the digest of a fold with one more child's last digest taken in; it starts from b""."""
     return blake2b(before + child, digest_size=DIGEST_BYTES, person=b"maker-fold").digest()

@@ -78,6 +78,8 @@ class Fork(Generic[S]):
         join: ``join(state, i, result)`` returns the state with child i's result folded in. Called in child order, once
             a child; may consume its ``state``. What it raises pauses the chain and names the child. None folds nothing:
             the results stay rows of the log.
+        then: ``then(state)`` returns the state to go on with when all children are joined; None leaves it as it is.
+            After a fork the state must be another one than before, or the chain would fork for ever.
         single: Every child is one step and then `Done`. Such a fork is stored as one chain with a row a child, so that
             a million children are a million rows and one chain.
     """
@@ -85,6 +87,7 @@ class Fork(Generic[S]):
     count: int
     child: Callable[[S, int], S]
     join: Callable[[S, int, Any], S] | None = None
+    then: Callable[[S], S] | None = None
     single: bool = False
 
 

@@ -17,7 +17,7 @@ from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.removing import cancel_run, remove_run
 from maker.store.runs import NewRun, RunRow, create_run, find_run
-from maker.tally import genesis
+from maker.tally import based, genesis
 
 TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
 """What a run that is forked off another must share with it."""
@@ -51,7 +51,8 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
         span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
         base = root if span is None else span.chain
         before = next(read_steps(database, base.key, at - 1, at), None) if at else None
-        digest = genesis(fingerprint_text(fingerprint)) if before is None else before.digest
+        told = fingerprint_text(fingerprint)
+        digest = genesis(told) if before is None else based(before.digest, told)
         state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
         new = NewRun(
             name=job.run.name,

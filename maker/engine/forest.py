@@ -144,7 +144,7 @@ class Forest:
         """Let a fork's parent go on: all its children are joined, and ``row`` says so."""
         self._close(fork)
         at = fork.at
-        self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, fork.folded))
+        self._ready.append(ChainAt(at.chain, at.path, at.idx + 1, at.epoch, row.digest, row.state or ""))
 
     def break_off(self, fork: OpenFork, error: TaskFailed) -> None:
         """Let a fork's parent wait: a child could not be joined. The other children go on."""
@@ -270,4 +270,6 @@ class Forest:
     def _trouble(self, path: Path, reason: str) -> None:
         self.troubles += 1
         if not self.first_trouble:
-            self.first_trouble = f"chain {chain_name(path)}: {reason}" if path else reason
+            # What the task's own code raised names its chain by itself.
+            named = not path or reason.startswith("chain ")
+            self.first_trouble = reason if named else f"chain {chain_name(path)}: {reason}"

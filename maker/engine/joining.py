@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -67,8 +68,28 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
     more = number - fork.joined == AT_ONCE and number < fork.count
     fork.folded = own(f"{where}: state.write", decomposer.state.write, state)
     fork.joined, fork.digest = number, digest
-    step = join_step(at, fork.count, digest, fork.folded) if number == fork.count else None
-    return Joined(Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest), step, more)
+    folded_to = Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest)
+    if number < fork.count:
+        return Joined(folded_to, more=more)
+    after = _after(decomposer, broken, state, fork, where)
+    if after == at.state:
+        endless = TaskFailed(
+            f"{where}: {decomposer.name}: after its {fork.count} children are joined it stands in the same state,"
+            " and would fork for ever",
+            fix="let join or then change the state",
+        )
+        return Joined(folded_to, refused=endless)
+    return Joined(folded_to, join_step(at, fork.count, digest, after))
+
+
+def _after(decomposer: Decomposer[Any, Any], broken: Fork[Any], state: Any, fork: OpenFork, where: str) -> str:
+    """Return the state to go on with, as text."""
+    if broken.then is None:
+        return fork.folded
+    text: str = own(
+        f"{where}: {decomposer.name}: then", lambda: decomposer.state.write(broken.then(state)) if broken.then else ""
+    )
+    return text
 
 
 def _refused(fork: OpenFork, number: int, child: _Child, error: TaskFailed) -> Joined:
@@ -88,7 +109,8 @@ def single_result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any,
     done = decomposer.next(decomposer.apply(fork.child(state, number), action))
     if not isinstance(done, Done):
         raise ValueError(f"child {number} is not done after its step")
-    return done.result
+    # As the results of chains are, which come from the store.
+    return json.loads(json.dumps(done.result))
 
 
 def _finished(

@@ -25,6 +25,9 @@ def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: Stand
     found = rows(database, row, standing.at.path)
     fork.rows, fork.settled, fork.ahead, fork.next = found.chain.key, found.cursor, found.ahead, found.next
     fork.finished = found.finished
+    while fork.settled in fork.ahead:
+        fork.ahead.remove(fork.settled)
+        fork.settled += 1
     fork.again_rows = deque(found.again)
     fork.first_failed = min(found.failed, default=row.children)
     fork.failed, fork.rejected = found.failed, found.rejected

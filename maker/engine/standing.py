@@ -69,6 +69,8 @@ def standing(
             state = decomposer.apply(state, decomposer.action.read(step.action))
             weight += len(step.action)
         text = decomposer.state.write(state)
+    except TaskFailed:
+        raise
     except Exception as error:
         name = f"chain {chain_name(chain.path)}: " if chain.path else ""
         raise TaskFailed(
@@ -90,9 +92,14 @@ def unfinished(
             continue
 
         def begin(number: int = chain.number) -> Any:
-            return broken.child(state, number)
+            return own(f"{decomposer.name}: child {number} of step {parent.idx}", broken.child, state, number)
 
-        yield standing(database, chain, decomposer, begin)
+        try:
+            yield standing(database, chain, decomposer, begin)
+        except TaskFailed as error:
+            # The other children go on.
+            at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
+            yield Standing(chain.number, at, failed=error.message)
 
 
 def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:

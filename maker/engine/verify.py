@@ -16,7 +16,7 @@ from maker.store.chains import ChainRow, root_chain
 from maker.store.database import Database
 from maker.store.log import spans
 from maker.store.runs import RunRow
-from maker.tally import genesis
+from maker.tally import based, genesis
 from maker.types import Done
 
 ENDED = ("done", "failed")
@@ -70,9 +70,10 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
     try:
         for span in spans(database, chain):
             made = author(span.chain.run)
+            told = fingerprint_text(made.run.fingerprint)
             if span.start == 0:
                 stand.state = made.decomposer.start()
-                stand.digest = genesis(fingerprint_text(made.run.fingerprint))
+            stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()
             walker = Walker(database, span.chain.run, made.decomposer, made.voter, made.samples, counts)

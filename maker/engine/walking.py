@@ -178,9 +178,10 @@ class Walker:
             raise Bad(
                 f"{where}: it joins {row.action} children, its fork has {fork.children} and {fork.joined} are joined"
             )
+        then = own(where, self.decomposer.next, stand.state).then
         state = self._children(where, chain, stand, fork)
         self._link(where, stand, row, fork.digest)
-        stand.state, stand.weight = state, 0
+        stand.state, stand.weight = state if then is None else own(f"{where}: then", then, state), 0
         stand.index += 1
 
     def _children(self, where: str, chain: ChainRow, stand: Stand, fork: ForkRow) -> Any:
@@ -238,7 +239,8 @@ class Walker:
             end, digest = own(here, self._single, here, move.child(state, row.idx), row, genesis, evidence)
             singles.ended(here, row, ok=end.ok)
             if end.ok:
-                yield row.idx, digest, end.result
+                # As the engine folds it.
+                yield row.idx, digest, json.loads(json.dumps(end.result))
         singles.must_end()
 
     def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:

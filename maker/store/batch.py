@@ -70,6 +70,7 @@ class LogWriter:
         self._many(connection, _SETTLED, [{"key": key, "cursor": n} for entry in entries for key, n in entry.settled])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
         self._append(connection, decided + rows)
+        self._take_snapshots(connection, decided, _all(entries, lambda entry: entry.forks))
         self._keep(connection, decided + rows, entries)
         self._close(connection, entries)
 
@@ -84,13 +85,6 @@ class LogWriter:
         self._insert(
             connection, schema.fork, [(*new[:3], new.children, new.single, 0, new.state, b"") for new in forks]
         )
-        # A fork at a multiple of the snapshots' step may stand where one was taken.
-        places = [(new.chain, new.idx, new.epoch) for new in forks]
-        for chain, idx, epoch in places:
-            table = schema.snapshot.c
-            here = (table.chain == chain, table.idx == idx, table.epoch == epoch)
-            connection.execute(delete(schema.snapshot).where(*here))
-        self._insert(connection, schema.snapshot, [(*new[:3], new.state) for new in forks])
 
     def _advance(self, connection: Connection, decided: list[Decided]) -> None:
         """Move the chains' cursors on, if they stand where these steps begin: no step can be written twice."""
@@ -108,11 +102,17 @@ class LogWriter:
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
         # In the order of the key: of many chains at once, neighbours in the table come together.
         self._insert(connection, schema.step, sorted(step[:7] for step in steps))
-        self._insert(
-            connection,
-            schema.snapshot,
-            [(step.chain, step.idx + 1, step.epoch, step.state) for step in steps if step.state is not None],
-        )
+
+    def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
+        """Write snapshots. A fork may stand where one was taken already, before or in this very batch."""
+        taken = {(step.chain, step.idx + 1, step.epoch): step.state for step in steps if step.state is not None}
+        for fork in forks:
+            place = (fork.chain, fork.idx, fork.epoch)
+            taken[place] = fork.state
+            table = schema.snapshot.c
+            here = (table.chain == fork.chain, table.idx == fork.idx, table.epoch == fork.epoch)
+            connection.execute(delete(schema.snapshot).where(*here))
+        self._insert(connection, schema.snapshot, [(*place, state) for place, state in taken.items()])
 
     def _forget(self, connection: Connection, places: list[tuple[int, int, int]]) -> None:
         """Make room for the samples of steps that were stuck before and have been voted on again."""
@@ -191,7 +191,7 @@ def _fold_row(fold: Folded) -> dict[str, Any]:
 
 
 def _closed_row(closed: Closed) -> dict[str, Any]:
-    result = None if closed.result is None else json.dumps(closed.result, ensure_ascii=False)
+    result = None if closed.result is None else json.dumps(closed.result)
     return {"key": closed.chain, "status": closed.status, "reason": closed.reason, "result": result}
 
 

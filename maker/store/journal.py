@@ -190,6 +190,6 @@ class Journal:
 
 
 def _ended(ending: Ending) -> dict[str, Any]:
-    result = None if ending.result is None else json.dumps(ending.result, ensure_ascii=False)
+    result = None if ending.result is None else json.dumps(ending.result)
     free = {"holder": "", "lease_until": 0.0}
     return {"status": ending.status, "reason": ending.reason, "result": result} | free

@@ -234,12 +234,27 @@ class Worker:
         except MakerError as error:
             self._give_up(runner.place, error)
             return
-        if decided is not None:
+        if decided is None:
+            self._try_on(runner)
+        elif runner.place.child is not None:
+            self._end_single(runner, decided)
+        else:
             self._report.decided.append(decided)
             if self._spec.strict:
                 self._parked.append((self._report.number, runner))
-                return
-        self._try_on(runner)
+            else:
+                self._try_on(runner)
+
+    def _end_single(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
+        """Report a single step together with its end: one whose task does not end there is not decided."""
+        try:
+            ended = runner.ask()
+        except MakerError as error:
+            self._give_up(runner.place, error)
+            return
+        assert isinstance(ended, Ended)  # noqa: S101 - a runner of a single step raises for anything else
+        self._report.decided.append(decided)
+        self._report.ended.append((runner.place, ended))
 
     def _try_on(self, runner: ChainRunner[Any, Any]) -> None:
         try:
