@@ -42,6 +42,11 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/chain_latency.py
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/swarms.py
+	$(BIN)/python benchmarks/saturation.py
+	$(BIN)/python benchmarks/postgres.py
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
