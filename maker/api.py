@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from maker.engine.reopening import reopen
 from maker.engine.standing import standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
-from maker.errors import JobError, RunNotResumable
+from maker.errors import JobError, MakerError, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepsDecided
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
@@ -30,12 +30,12 @@ from maker.owned import own
 from maker.reading import RunReport, report, store_url
 from maker.settings import TABLES
 from maker.store.chains import ChainRow, last_chain, root_chain
-from maker.store.cuts import Cut, cut, to_retry
+from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, take_over
+from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, release, take_over
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
@@ -159,34 +159,51 @@ def retry(
         RunNotResumable: As `resume`; or there is nothing to retry.
         RunNotFound, RunHeld: As `resume`.
     """
-    with closing(open_database(store_url(store), create=False)) as database:
-        row = find_run(database, run_id)
-        fix = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
-        refuse_over(row.run_id, row.status, fix)
-        cuts = to_retry(database, row.key)
-    if not cuts:
-        raise RunNotResumable(
-            f"run {row.run_id} has nothing to retry: no step is undecided, no child failed",
-            fix=f"`maker resume {row.run_id}` goes on",
-        )
-    return _work(_taken_over(row.run_id, overrides, store, cuts), None, on_event, stop)
+    return _work(_taken_over(run_id, overrides, store, retry=True), None, on_event, stop)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, cuts: Iterable[Cut] = ()) -> _Held:
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, *, retry: bool = False) -> _Held:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
-        refuse_over(row.run_id, row.status)
+        fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
+        refuse_over(row.run_id, row.status, fork if retry else "start a new run")
         job = stored_job(row.settings, row.run_id, overrides)
-        if changed := difference(row.fingerprint, job.fingerprint()):
-            raise RunNotResumable(
-                f"run {row.run_id} was started with another task: {changed}",
-                fix="resume it with what it was started with, or start a new run",
-            )
+        _refuse_change(row, job)
         lease = take_over(database, row, job.settings)
-        cut(database, lease, cuts)
+        if retry:
+            _cut(database, row, lease)
         stack.pop_all()
         return _Held(job, database, find_run(database, row.run_id), lease, resumed=True)
+
+
+def _refuse_change(row: RunRow, job: Job) -> None:
+    if changed := difference(row.fingerprint, job.fingerprint()):
+        raise RunNotResumable(
+            f"run {row.run_id} was started with another task: {changed}",
+            fix="resume it with what it was started with, or start a new run",
+        )
+    if (level := row.settings["store"]["samples"]) != job.store.samples:
+        raise RunNotResumable(
+            f"run {row.run_id} keeps samples at the level {level!r}: store.samples cannot be {job.store.samples!r}",
+            fix="`maker fork` makes a run that goes on from here with another level",
+        )
+
+
+def _cut(database: Database, row: RunRow, lease: Lease) -> None:
+    """Cut what the run cannot get past; gives the run back where there is nothing, or it cannot be done."""
+    try:
+        cuts = to_retry(database, row.key)
+        if not cuts:
+            raise RunNotResumable(
+                f"run {row.run_id} has nothing to retry: no step is undecided, no child failed",
+                fix=f"`maker resume {row.run_id}` goes on",
+            )
+        cut(database, lease, cuts)
+    except BaseException:
+        with suppress(MakerError):
+            release(database, lease, "paused", row.reason)
+        raise
 
 
 def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:

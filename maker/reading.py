@@ -121,7 +121,11 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             single = is_single(held.path)
             found = next(read_steps(database, held.key, at, at + 1, single=single), None)
             kept = list(read_samples(database, held.key, at, at + 1))
-            prompts = [(kept.system or "", kept.prompt or "") for kept in read_prompts(database, held.key, at, at + 1)]
+            # Those of the live epoch, or of the newest one where none is decided.
+            epoch = max((sample.epoch for sample in kept), default=0) if found is None else found.epoch
+            kept = [sample for sample in kept if sample.epoch == epoch]
+            asked = read_prompts(database, held.key, at, at + 1)
+            prompts = [(row.system or "", row.prompt or "") for row in asked if row.epoch == epoch]
             if found is not None and not found.tally:
                 first = chain_name((*held.path, at, found.epoch), 0)
                 raise BadInput(

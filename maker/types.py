@@ -75,9 +75,9 @@ class Fork(Generic[S]):
         count: How many children there are; 0 is joined at once.
         child: ``child(state, i)`` returns the state that child i (0-based) starts in, in any order and more than once.
             It must be a state of its own: ``apply`` may consume it.
-        join: ``join(state, i, result)`` returns the state with child i's result folded in. Called in child order, once
-            a child; may consume its ``state``. What it raises pauses the chain and names the child. None folds nothing:
-            the results stay rows of the log.
+        join: ``join(state, i, result)`` returns the state with child i's result folded in. Called in child order; may
+            consume its ``state``, and may be called again from an earlier one. What it raises pauses the chain and
+            names the child. None folds nothing: the results stay rows of the log.
         then: ``then(state)`` returns the state to go on with when all children are joined; None leaves it as it is.
             After a fork the state must be another one than before, or the chain would fork for ever.
         single: Every child is one step and then `Done`. Such a fork is stored as one chain with a row a child, so that

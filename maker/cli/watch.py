@@ -18,7 +18,7 @@ from maker.errors import MakerError
 from maker.job import stored_job
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import RunReport, report, store_url
-from maker.store.database import Database, open_database, retried
+from maker.store.database import Database, open_database
 from maker.store.runs import ACTIVE, find_run
 
 
@@ -46,16 +46,13 @@ def watch(
 
 def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
     """Yield how a run stands, as often as asked, until no process works on it any more."""
-    found = report(_look(database, run_id))
+    found = report(find_run(database, run_id))
     yield found
     while found.status == ACTIVE:
         time.sleep(every_s)
         # By its id: `last` may be another one by now.
-        found = report(_look(database, found.run_id))
+        found = report(find_run(database, found.run_id))
         yield found
-
-
-_look = retried(find_run)
 
 
 def _tell_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:

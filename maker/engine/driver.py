@@ -12,7 +12,7 @@ from maker.chain import Ended, Stuck
 from maker.engine.budget import Budget, Exhausted
 from maker.engine.forest import Forest
 from maker.engine.joining import join
-from maker.errors import BadInput, MakerError
+from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.accounts import reserve
 from maker.store.database import Database
@@ -69,6 +69,7 @@ class Driver:
         self._error: MakerError | None = None
         self._began = 0.0
         self._asking = False
+        self._taking = False
         self._finished = False
 
     def drive(self, open_swarm: Callable[[], Swarm], stint: Stint) -> Ending:
@@ -113,7 +114,9 @@ class Driver:
         try:
             return self._work(swarm, stint, grant)
         except KeyboardInterrupt:
-            self._wind_up(swarm, stint, INTERRUPTED)
+            # Within a report what it says may be lost: nothing that follows from it may be written then.
+            if not self._taking:
+                self._wind_up(swarm, stint, INTERRUPTED)
             raise
 
     def _work(self, swarm: Swarm, stint: Stint, grant: Grant | None) -> Ending:
@@ -158,6 +161,12 @@ class Driver:
 
     def _take(self, swarm: Swarm, report: Report, stint: Stint, ending: Ending | None = None) -> Ending | None:
         """Journal a report; returns the run's ending if it brings it."""
+        self._taking = True
+        ending = self._journalled(swarm, report, stint, ending)
+        self._taking = False
+        return ending
+
+    def _journalled(self, swarm: Swarm, report: Report, stint: Stint, ending: Ending | None) -> Ending | None:
         news = stint.forest.take(report)
         ending = self._ending(stint.forest) or ending
         if ending is None and not any(news) and not any(report.usage):
@@ -194,9 +203,15 @@ class Driver:
     def _join(self, stint: Stint) -> None:
         """Join the children that are finished, from what is committed; let parents go on whose children all are."""
         now_s = time.monotonic()
-        for fork in [fork for fork in stint.forest.forks if fork.to_join(now_s)]:
+        due = [fork for fork in stint.forest.forks if fork.to_join(now_s)]
+        if due:
             self._journal.flush()
-            joined = join(self._database, stint.decomposer, fork)
+        for fork in due:
+            try:
+                joined = join(self._database, stint.decomposer, fork)
+            except TaskFailed as error:
+                stint.forest.break_off(fork, error)
+                continue
             decided = [joined.step] if joined.step else []
             self._journal.put(
                 Entry(folded=[joined.folded], decided=decided, closed=joined.closed, outcomes=joined.outcomes)

@@ -56,6 +56,7 @@ class Forest:
     def __init__(self, root: int, last: int, reopen: Callable[[Standing], OpenFork]) -> None:
         self._root = root
         self._last = last
+        self._end = first_chain((last >> CHAIN_BITS) + 1)
         self._reopen = reopen
         self._ready: deque[ChainAt] = deque()
         self.forks: list[OpenFork] = []
@@ -185,16 +186,12 @@ class Forest:
 
     def _key(self) -> int:
         self._last += 1
-        if self._last >= self._root_end_key:
+        if self._last >= self._end:
             raise TaskFailed(
                 f"the run has forked into {2**CHAIN_BITS:,} chains, which is the most that it may",
                 fix="where each child is a single step, say so: Fork(single=True) is one chain",
             )
         return self._last
-
-    @property
-    def _root_end_key(self) -> int:
-        return first_chain((self._last >> CHAIN_BITS) + 1)
 
     def _open(self, forked: Forked, news: News) -> None:
         at, count, single = forked

@@ -44,7 +44,7 @@ class OpenFork:
         self.folded = at.state
         self.digest = b""
         self.broken = False
-        self.looked_at = -1
+        self.looked_at = 0 if count else -1
         self.looked_s = 0.0
 
     @property

@@ -72,7 +72,7 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
             made = author(span.chain.run)
             told = fingerprint_text(made.run.fingerprint)
             if span.start == 0:
-                stand.state = made.decomposer.start()
+                stand.state = own("the task's start", made.decomposer.start)
             stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()

@@ -161,7 +161,7 @@ class Walker:
     def _snapshot(self, where: str, stand: Stand, kept: Kept, *, due: bool) -> None:
         if not due and stand.index % SNAPSHOT_STEPS:
             return
-        text = self.decomposer.state.write(stand.state)
+        text = own(where, self.decomposer.state.write, stand.state)
         if not due and not (stand.index and snapshot_due(stand.weight, text)) and not kept.snapshots.early(stand.index):
             return
         stand.weight = 0
@@ -178,21 +178,22 @@ class Walker:
             raise Bad(
                 f"{where}: it joins {row.action} children, its fork has {fork.children} and {fork.joined} are joined"
             )
-        then = own(where, self.decomposer.next, stand.state).then
-        state = self._children(where, chain, stand, fork)
+        move, state = self._children(where, chain, stand, fork)
         self._link(where, stand, row, fork.digest)
-        stand.state, stand.weight = state if then is None else own(f"{where}: then", then, state), 0
+        stand.state = state if move.then is None else own(f"{where}: then", move.then, state)
+        stand.weight = 0
         stand.index += 1
 
-    def _children(self, where: str, chain: ChainRow, stand: Stand, fork: ForkRow) -> Any:
-        """Walk a fork's children, and fold them; returns the state that as many as are joined make."""
+    def _children(self, where: str, chain: ChainRow, stand: Stand, fork: ForkRow) -> tuple[Fork[Any], Any]:
+        """Walk a fork's children, and fold them; returns the fork, and the state that as many as are joined make."""
         move = own(where, self.decomposer.next, stand.state)
         if not isinstance(move, Fork) or (move.count, move.single) != (fork.children, bool(fork.single)):
             raise Bad(f"{where}: it forked into {fork.children} children; the task asks for another thing there")
         at = ChainAt(chain.key, chain.path, fork.idx, fork.epoch, stand.digest, "")
         ends = self._singles(where, move, stand.state, fork, at) if fork.single else self._chains(move, stand, fork, at)
         # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
-        state, digest, number = self.decomposer.state.read(self.decomposer.state.write(stand.state)), b"", 0
+        text = own(where, self.decomposer.state.write, stand.state)
+        state, digest, number = own(where, self.decomposer.state.read, text), b"", 0
         for child, last, result in ends:
             if number < fork.joined and child == number:
                 if move.join is not None:
@@ -201,9 +202,9 @@ class Walker:
                 number += 1
         if number != fork.joined:
             raise Bad(f"{where}: {fork.joined} children are joined, but child {number} is not done")
-        if (fork.state, fork.digest) != (self.decomposer.state.write(state), digest):
+        if (fork.state, fork.digest) != (own(where, self.decomposer.state.write, state), digest):
             raise Bad(f"{where}: what its first {number} children fold to is not what its fork holds")
-        return state
+        return move, state
 
     def _chains(self, move: Fork[Any], stand: Stand, fork: ForkRow, at: ChainAt) -> Iterator[tuple[int, bytes, Any]]:
         """Walk the chains of a fork; yields number, last digest and result of those that are done."""
@@ -236,7 +237,7 @@ class Walker:
             here = f"chain {chain_name(chain.path, row.idx)}"
             _types(here, row)
             singles.stands(here, row)
-            end, digest = own(here, self._single, here, move.child(state, row.idx), row, genesis, evidence)
+            end, digest = own(here, self._single, here, own(here, move.child, state, row.idx), row, genesis, evidence)
             singles.ended(here, row, ok=end.ok)
             if end.ok:
                 # As the engine folds it.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from maker.paths import Path, chain_name
 from maker.store import schema
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root_chain
 from maker.store.database import Database, retried
@@ -37,20 +36,12 @@ class Cut(NamedTuple):
     """
 
     chain: int
-    path: Path
     idx: int
     epoch: int
     digest: bytes
     single: bool
     reason: str
     lost: Lost
-
-    @property
-    def name(self) -> str:
-        """The chain's name, and its step where it is not the first."""
-        if self.single or not self.path or not self.idx:
-            return chain_name(self.path, self.idx if self.single else None) if self.path else f"step {self.idx}"
-        return f"chain {chain_name(self.path)}, step {self.idx}"
 
 
 def to_retry(database: Database, run: int) -> list[Cut]:
@@ -68,9 +59,18 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
     lost = Lost(*(sum(amounts) for amounts in zip(*(one.lost for one in cuts), strict=True)))
     run = schema.run.c
     with database.write() as connection:
+        if _is_there(connection, cuts[0]):
+            # The connection was lost at the commit, which took place all the same.
+            return
         fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
         for one in cuts:
             _write(connection, one)
+
+
+def _is_there(connection: Connection, one: Cut) -> bool:
+    table = schema.cut.c
+    here = (table.chain == one.chain, table.idx == one.idx, table.epoch == one.epoch)
+    return connection.execute(select(table.idx).where(*here)).first() is not None
 
 
 def _write(connection: Connection, one: Cut) -> None:
@@ -89,10 +89,10 @@ def _write(connection: Connection, one: Cut) -> None:
 def _stuck(database: Database, chain: ChainRow, genesis: bytes) -> Iterator[Cut]:
     if chain.status in ("failed", "rejected") and chain.path:
         lost = _lost(step.tally for _, step in walk_steps(database, chain))
-        yield Cut(chain.key, chain.path, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
+        yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
         return
     if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor, chain.cursor + 1)):
-        yield Cut(chain.key, chain.path, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Lost())
+        yield Cut(chain.key, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Lost())
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
     for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():
         if fork is not None and fork.single:
@@ -107,11 +107,14 @@ def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
 
 def _rows(database: Database, chain: ChainRow) -> Iterator[Cut]:
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-    for found in read_outcomes(database, chain.key):
-        if found.outcome != AGAIN:
-            rows = read_steps(database, chain.key, found.idx, found.idx + 1, single=True)
-            lost = _lost(row.tally for row in rows)
-            yield Cut(chain.key, chain.path, found.idx, epochs.get(found.idx, 0) + 1, b"", True, found.reason, lost)
+    found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome != AGAIN}
+    if not found:
+        return
+    rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True)
+    tallies = {row.idx: row.tally for row in rows if row.idx in found}
+    for idx, one in found.items():
+        lost = _lost([tallies[idx]] if idx in tallies else [])
+        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, lost)
 
 
 def _lost(tallies: Iterable[bytes]) -> Lost:

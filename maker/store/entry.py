@@ -51,7 +51,7 @@ class Folded(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """A child chain that goes no further now: ``done``, ``failed`` or ``paused``."""
+    """A child chain that rests: ``done``, ``failed``, ``paused``, or ``rejected`` by its parent's join."""
 
     chain: int
     status: str
@@ -60,7 +60,7 @@ class Closed(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A child of a fork of single steps that has no good decision: ``undecided`` or ``failed``."""
+    """A child of a fork of single steps that is ``undecided``, ``failed``, or ``rejected`` by its parent's join."""
 
     chain: int
     idx: int

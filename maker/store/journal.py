@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, bindparam, func, select, update
 
-from maker.errors import StoreFailed
 from maker.store import schema
 from maker.store.accounts import Accounts
 from maker.store.batch import LogWriter
@@ -24,7 +23,7 @@ from maker.store.runs import fenced, lost_lease
 _run = schema.run.c
 _MARKED = (
     update(schema.run)
-    .where(_run.id == bindparam("of_run"), _run.fence == bindparam("of_fence"))
+    .where(_run.id == bindparam("of_run"), _run.fence == bindparam("of_fence"), _run.batch == bindparam("after"))
     .values(
         updated_at=bindparam("now"),
         lease_until=bindparam("until"),
@@ -77,7 +76,6 @@ class Journal:
         self._accounts = Accounts(database, lease.run, model)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
-        self._doubt = False
         self.asked = ""
         self._thread = threading.Thread(target=self._work, name="maker-journal", daemon=True)
         self._thread.start()
@@ -135,7 +133,6 @@ class Journal:
         return taken, len(taken) < len(entries)
 
     def _commit(self, entries: list[Entry]) -> None:
-        self._doubt = False
         now = time.monotonic()
         self._transact(entries, now - self._clock)
         self._log.committed()
@@ -144,26 +141,16 @@ class Journal:
 
     @retried
     def _transact(self, entries: list[Entry], seconds: float) -> None:
-        if self._doubt and self._took_place():
-            return
-        try:
-            with self._database.write() as connection:
-                self._mark(connection, entries, seconds)
+        with self._database.write() as connection:
+            if self._mark(connection, entries, seconds):
                 self._log.write(connection, entries)
                 self._accounts.write(connection, entries)
-        except StoreFailed as error:
-            self._doubt = self._doubt or bool(error.facts.get("lost"))
-            raise
 
-    def _took_place(self) -> bool:
-        """Say whether the transaction whose connection was lost was committed all the same."""
-        table = schema.run.c
-        with self._database.read() as connection:
-            found = connection.execute(select(table.batch, table.fence).where(table.id == self._lease.run)).one()
-        return tuple(found) == (self._batch + 1, self._lease.fence)
+    def _mark(self, connection: Connection, entries: list[Entry], seconds: float) -> bool:
+        """Renew the lease and bring the run's row up to date, if the run is still ours. Raises `LeaseLost`.
 
-    def _mark(self, connection: Connection, entries: list[Entry], seconds: float) -> None:
-        """Renew the lease and bring the run's row up to date, if the run is still ours. Raises `LeaseLost`."""
+        Returns false where this transaction took place already, and its connection was lost before that was said.
+        """
         now = time.time()
         steps = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps if step.votes]
         mine = [step for entry in entries for step in entry.decided if step.chain == self._root]
@@ -172,6 +159,7 @@ class Journal:
             "of_fence": self._lease.fence,
             "now": now,
             "until": now + LEASE_S,
+            "after": self._batch,
             "number": self._batch + 1,
             "seconds": seconds,
             "newest": mine[-1].digest if mine else None,
@@ -182,11 +170,15 @@ class Journal:
         }
         asked = self._marked.execute(connection, changes).scalar()
         if asked is None:
+            query = select(_run.batch, _run.fence).where(_run.id == self._lease.run)
+            if tuple(connection.execute(query).one()) == (self._batch + 1, self._lease.fence):
+                return False
             raise lost_lease()
         self.asked = asked
         for entry in entries:
             if entry.ending is not None:
                 fenced(connection, self._lease, **_ended(entry.ending))
+        return True
 
 
 def _ended(ending: Ending) -> dict[str, Any]:

@@ -107,13 +107,14 @@ def read_steps(
     supersedes that one alone. Pages by key, each in its own short transaction, so that reading never holds a writer up.
     """
     cuts = read_cuts(database, chain)
+    newest = {cut.idx: cut.epoch for cut in cuts} if single else {}
     for row in _read_all(database, chain, start, stop):
-        if not cuts or not any(cut.epoch > row.epoch and _covers(cut, row, single) for cut in cuts):
+        if single:
+            live = row.epoch >= newest.get(row.idx, 0)
+        else:
+            live = not cuts or not any(cut.epoch > row.epoch and cut.idx <= row.idx for cut in cuts)
+        if live:
             yield row
-
-
-def _covers(cut: CutRow, row: StepRow, single: bool) -> bool:
-    return cut.idx == row.idx if single else cut.idx <= row.idx
 
 
 def _read_all(database: Database, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
@@ -130,14 +131,6 @@ def _read_all(database: Database, chain: int, start: int, stop: int | None) -> I
         if len(rows) < PAGE:
             return
         after = (rows[-1][0], rows[-1][1])
-
-
-def read_live(database: Database, chain: ChainRow, start: int = 0, stop: int | None = None) -> Iterator[StepRow]:
-    """Yield a chain's live steps in order, those of the chains that it was forked off included."""
-    for span in spans(database, chain):
-        end = stop if span.stop is None else span.stop if stop is None else min(span.stop, stop)
-        if end is None or end > start:
-            yield from read_steps(database, span.chain.key, max(start, span.start), end)
 
 
 def read_cuts(database: Database, chain: int) -> list[CutRow]:

@@ -140,7 +140,10 @@ outcome = Table(
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The children of a fork of single steps that have no good decision: ``undecided`` or ``failed``, and why."""
+"""The children of a fork of single steps that are not simply decided, and why.
+
+``undecided``, ``again`` (to be decided anew), ``failed`` (ended wrong), ``rejected`` (its parent's join refused it).
+"""
 
 snapshot = Table(
     "maker_snapshot",

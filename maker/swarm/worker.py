@@ -153,6 +153,8 @@ class Worker:
                 break
         if self._waiting and not self._asked:
             report.starved = Starved(self._grant, self._waiting[0].worst)
+            # The grant is given back with this: whatever comes before the next one has to wait for that.
+            self._left = NOTHING
         self._report = Report(report.number + 1)
         return report
 

@@ -257,7 +257,11 @@ def test_a_fork_hands_the_chain_over_to_its_children(letters: Any, single: bool)
 
     class Task(letters):  # type: ignore[misc]
         def next(self, state: int) -> Any:
-            return Fork(2, lambda state, i: state, single=single) if state == 1 else super().next(state)
+            return (
+                Fork(2, lambda state, i: state, then=lambda state: 2, single=single)
+                if state == 1
+                else super().next(state)
+            )
 
     runner = begin(Task(3), rules(k=1))
     first = answer(runner, "x")

@@ -15,6 +15,8 @@ import pytest
 from maker import api, reading
 from maker.errors import LeaseLost, MakerError, RunHeld, RunNotResumable, TaskFailed
 from maker.events import StepsDecided
+from maker.store.entry import Entry
+from maker.store.journal import Journal
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 SLOW = {"latency_s": 0.002}
@@ -237,3 +239,37 @@ def test_a_stuck_run_can_be_given_more_votes(hanoi: Job, store: str) -> None:
     assert done.steps == whole.steps == 15
     actions = [[record.action for record in reading.steps(run.run_id, store=store)] for run in (done, whole)]
     assert actions[0] == actions[1]
+
+
+@pytest.mark.parametrize(("before", "after"), [("none", "all"), ("disputed", "none"), ("disputed", "all")])
+def test_the_level_of_samples_stays(hanoi: Any, store: str, before: str, after: str) -> None:
+    """A resume that would keep other samples is refused: what must be there would change in the middle of a log."""
+    api.run(hanoi(4, store={"samples": before}), limit_steps=3)
+    with pytest.raises(RunNotResumable, match=f"level '{before}'"):
+        api.resume("last", [f"store.samples={after}"], store=store)
+
+
+def test_a_retry_of_nothing_gives_the_run_back(hanoi: Any, store: str) -> None:
+    """Where nothing is undecided a retry is refused, and the run can be resumed at once."""
+    api.run(hanoi(4), limit_steps=3)
+    with pytest.raises(RunNotResumable, match="nothing to retry"):
+        api.retry("last", store=store)
+    assert api.resume("last", store=store).status == "done"
+
+
+def test_an_interrupt_within_a_report_loses_no_step(hanoi: Any, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the last report is handed to the writer leaves a paused run that can go on, never a hollow end."""
+    put = Journal.put
+
+    def interrupted(journal: Journal, entry: Entry) -> None:
+        if entry.decided and entry.ending:
+            raise KeyboardInterrupt
+        put(journal, entry)
+
+    monkeypatch.setattr(Journal, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api.run(hanoi(4))
+    monkeypatch.undo()
+    assert reading.show("last", store=store).status == "paused"
+    assert api.resume("last", store=store).status == "done"
+    assert reading.verify("last", store=store).right

@@ -455,7 +455,8 @@ def test_the_ledger_adds_up_over_models(work: Work) -> None:
     """A run that went on with another model's name has both in its ledger."""
     work.journal.put(Entry(usage=Usage(1, 2, 3, 4)))
     work.journal.flush()
-    other = Journal(work.database, work.lease, root=work.chain, model="other", on_commit=lambda entries: None)
+    lease = work.lease._replace(batch=1)
+    other = Journal(work.database, lease, root=work.chain, model="other", on_commit=lambda entries: None)
     other.put(Entry(usage=Usage(10, 20, 30, 40)))
     other.flush()
     other.close()
