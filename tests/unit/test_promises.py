@@ -91,12 +91,12 @@ def test_requests_cut_off_in_flight_count_as_spent(hanoi: Job, store: str) -> No
 
 def test_the_samples_of_an_undecided_step_are_kept(hanoi: Job, store: str) -> None:
     """What a run is stuck at can be read, and makes room when the step is voted on again."""
-    stuck = api.run(hanoi(3, model={"p": 0.5}, vote={"k": 3, "max_votes": 4}))
+    stuck = api.run(hanoi(3, model={"p": 0.5}, vote={"k": 3, "max_votes": 4}, store={"samples": "all"}))
     assert stuck.status == "paused"
     kept = reading.samples(stuck.run_id, stuck.steps, store=store)
     assert len(kept) in (3, 4)
     assert {row.candidate for row in kept} == {key for key in ("1AC", "1AB", "2AB", "1CB", "1CA") if key in str(kept)}
-    done = api.resume(stuck.run_id, ["vote.max_votes=1000", "store.samples=all"], store=store)
+    done = api.resume(stuck.run_id, ["vote.max_votes=1000"], store=store)
     assert done.status in ("done", "failed")
     votes = sum(sum(step.votes.values()) for step in reading.steps(done.run_id, store=store, start=stuck.steps))
     again = [reading.samples(done.run_id, step, store=store) for step in range(stuck.steps, done.steps)]
