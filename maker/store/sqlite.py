@@ -32,7 +32,7 @@ class Sqlite:
     upgrades_itself = True
     read_options: Mapping[str, Any] = MappingProxyType({})
     write_options: Mapping[str, Any] = MappingProxyType({"maker_write": True})
-    errors: tuple[type[Exception], ...] = (DBAPIError,)
+    errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
     def __init__(self, url: URL, *, create: bool, busy_s: float) -> None:
         if url.database in (None, "", ":memory:"):
