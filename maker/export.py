@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
-from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
+from maker.errors import BadInput, MakerError, StoreFailed
 from maker.events import StepRecord, step_record
-from maker.job import stored_job
 from maker.owned import own
 from maker.paths import Path as ChainPath
 from maker.paths import chain_name, is_single
 from maker.plugin import Codec
-from maker.reading import report, store_url
+from maker.reading import codec_of, report, store_url
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
 from maker.store.runs import RunRow, find_run
@@ -119,11 +118,7 @@ def export_steps(
 def _source(run_id: str, store: str | None) -> _Source:
     database = open_database(store_url(store), create=False)
     run = find_run(database, run_id)
-    try:
-        codec = stored_job(run.settings, run.run_id).decomposer.action
-    except (BadInput, TaskFailed):
-        codec = None
-    return _Source(database, run, codec)
+    return _Source(database, run, codec_of(run))
 
 
 def _header(source: _Source) -> str:

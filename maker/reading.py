@@ -70,13 +70,13 @@ def store_url(store: str | None) -> str:
 
 def show(run_id: str, *, store: str | None = None) -> RunReport:
     """Return how a run stands. Raises `RunNotFound`."""
-    with _opened(store) as database:
+    with opened(store) as database:
         return report(find_run(database, run_id))
 
 
 def runs(*, store: str | None = None) -> list[RunReport]:
     """Return the newest runs, newest first."""
-    with _opened(store) as database:
+    with opened(store) as database:
         return [report(row) for row in list_runs(database)]
 
 
@@ -87,9 +87,9 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
 
     Where the task's code is no longer to be found, actions are shown as the store holds them.
     """
-    with _opened(store) as database:
+    with opened(store) as database:
         row = find_run(database, run_id)
-        codec = _codec(row)
+        codec = codec_of(row)
         for path, found in walk_steps(database, root_chain(database, row.key), start):
             if not disputed or unpack(found.tally).disputed:
                 yield step_record(row.classes, codec, path, found)
@@ -109,7 +109,7 @@ class StepView:
 
 def step(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> StepView:
     """Return one step of a chain, or the step that the chain is stuck at. Raises `BadInput` where there is none."""
-    with _opened(store) as database:
+    with opened(store) as database:
         row = find_run(database, run_id)
         try:
             path = read_name(chain)
@@ -132,7 +132,7 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
                     f"step {index} holds no vote: it joins {found.action} children", fix=f"the first is chain {first}"
                 )
             if found is not None or kept:
-                record = None if found is None else step_record(row.classes, _codec(row), held.path, found)
+                record = None if found is None else step_record(row.classes, codec_of(row), held.path, found)
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
         raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
@@ -153,7 +153,7 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
 
     Needs the task's and the voter's code, which must be what the run was made with.
     """
-    with _opened(store) as database:
+    with opened(store) as database:
         row = find_run(database, run_id)
 
         def author(run: int) -> Author:
@@ -181,11 +181,12 @@ def report(row: RunRow) -> RunReport:
     )  # fmt: skip
 
 
-def _opened(store: str | None) -> closing[Database]:
+def opened(store: str | None) -> closing[Database]:
+    """Return a block that has a store open. Raises `StoreUnusable`."""
     return closing(open_database(store_url(store), create=False))
 
 
-def _codec(row: RunRow) -> Codec[Any] | None:
+def codec_of(row: RunRow) -> Codec[Any] | None:
     """Return how a run's actions are shown, None where the task's code is no longer to be found."""
     try:
         codec: Codec[Any] = stored_job(row.settings, row.run_id).decomposer.action

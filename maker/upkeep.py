@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import closing
 
 from maker.engine.standing import standing
 from maker.engine.verify import fingerprint_text
 from maker.errors import BadInput, RunNotFound, RunNotResumable
 from maker.job import difference, stored_job
-from maker.reading import RunReport, report, store_url
+from maker.reading import RunReport, opened, report
 from maker.store.chains import root_chain
-from maker.store.database import Database, open_database
+from maker.store.database import Database
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.removing import cancel_run, remove_run
@@ -34,7 +33,7 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
         BadInput: It has no step ``at`` yet.
         RunNotResumable: The task's code, or an override, makes it another task.
     """
-    with _opened(store) as database:
+    with opened(store) as database:
         row = find_run(database, run_id)
         root = root_chain(database, row.key)
         if not 0 <= at <= root.cursor:
@@ -75,7 +74,7 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
         RunNotFound: No such run, or it is not named: `last` will not do.
         RunNotResumable: It is over.
     """
-    with _opened(store) as database:
+    with opened(store) as database:
         row = _named(database, run_id, "cancel")
         deadline = time.monotonic() + 2 * LEASE_S
         while not cancel_run(database, row) and time.monotonic() < deadline:
@@ -91,14 +90,10 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
         RunHeld: A process works on it.
         RunNeeded: Another run was forked off it.
     """
-    with _opened(store) as database:
+    with opened(store) as database:
         row = _named(database, run_id, "prune")
         remove_run(database, row)
         return report(row)
-
-
-def _opened(store: str | None) -> closing[Database]:
-    return closing(open_database(store_url(store), create=False))
 
 
 def _named(database: Database, run_id: str, what: str) -> RunRow:

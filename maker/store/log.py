@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, Select, select, tuple_
 
 from maker.paths import ROOT
 from maker.store import schema
@@ -118,19 +119,25 @@ def read_steps(
 
 
 def _read_all(database: Database, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
-    table = schema.step
-    columns = (table.c.idx, table.c.epoch, table.c.action, table.c.tally, table.c.tokens, table.c.digest)
-    place = (table.c.idx, table.c.epoch)
-    after = (start, -1)
+    table = schema.step.c
+    query = select(table.idx, table.epoch, table.action, table.tally, table.tokens, table.digest)
+    place = (table.idx, table.epoch)
+    return starmap(StepRow, _paged(database, query.where(table.chain == chain), place, start, stop))
+
+
+def _paged(
+    database: Database, query: Select[Any], place: Sequence[ColumnElement[Any]], start: int, stop: int | None
+) -> Iterator[Any]:
+    """Yield a query's rows in order of ``place``, which they begin with; ``start`` and ``stop`` bound its first."""
+    if stop is not None:
+        query = query.where(place[0] < stop)
+    after = (start, *(-1 for _ in place[1:]))
     while True:
-        query = select(*columns).where(table.c.chain == chain, tuple_(*place) > after)
-        if stop is not None:
-            query = query.where(table.c.idx < stop)
-        rows = database.fetch(query.order_by(*place).limit(PAGE))
-        yield from (StepRow(*row) for row in rows)
+        rows = database.fetch(query.where(tuple_(*place) > after).order_by(*place).limit(PAGE))
+        yield from rows
         if len(rows) < PAGE:
             return
-        after = (rows[-1][0], rows[-1][1])
+        after = tuple(rows[-1][: len(place)])
 
 
 def read_cuts(database: Database, chain: int) -> list[CutRow]:
@@ -154,16 +161,8 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
     columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail")]
     place = (table.c.idx, table.c.epoch, table.c.vote)
     joined = table.outerjoin(text, text.c.digest == table.c.text)
-    after = (start, -1, -1)
-    while True:
-        query = select(*columns).select_from(joined).where(table.c.chain == chain, tuple_(*place) > after)
-        if stop is not None:
-            query = query.where(table.c.idx < stop)
-        rows = database.fetch(query.order_by(*place).limit(PAGE))
-        yield from (SampleRow(*row) for row in rows)
-        if len(rows) < PAGE:
-            return
-        after = (rows[-1][0], rows[-1][1], rows[-1][2])
+    query = select(*columns).select_from(joined).where(table.c.chain == chain)
+    return starmap(SampleRow, _paged(database, query, place, start, stop))
 
 
 def read_prompts(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[PromptRow]:
@@ -172,31 +171,15 @@ def read_prompts(database: Database, chain: int, start: int, stop: int | None = 
     joined = table.outerjoin(system, system.c.digest == table.c.system)
     joined = joined.outerjoin(prompt, prompt.c.digest == table.c.prompt)
     place = (table.c.idx, table.c.epoch)
-    after = (start, -1)
-    while True:
-        query = select(*place, system.c.body, prompt.c.body).select_from(joined)
-        query = query.where(table.c.chain == chain, tuple_(*place) > after)
-        if stop is not None:
-            query = query.where(table.c.idx < stop)
-        rows = database.fetch(query.order_by(*place).limit(PAGE))
-        yield from (PromptRow(*row) for row in rows)
-        if len(rows) < PAGE:
-            return
-        after = (rows[-1][0], rows[-1][1])
+    query = select(*place, system.c.body, prompt.c.body).select_from(joined).where(table.c.chain == chain)
+    return starmap(PromptRow, _paged(database, query, place, start, stop))
 
 
 def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
     """Yield the snapshots that a chain itself holds, in order."""
-    table = schema.snapshot
-    place = (table.c.idx, table.c.epoch)
-    after = (-1, -1)
-    while True:
-        query = select(*place, table.c.state).where(table.c.chain == chain, tuple_(*place) > after)
-        rows = database.fetch(query.order_by(*place).limit(PAGE))
-        yield from (SnapshotRow(*row) for row in rows)
-        if len(rows) < PAGE:
-            return
-        after = (rows[-1][0], rows[-1][1])
+    table = schema.snapshot.c
+    query = select(table.idx, table.epoch, table.state).where(table.chain == chain)
+    return starmap(SnapshotRow, _paged(database, query, (table.idx, table.epoch), 0, None))
 
 
 def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotRow | None:
