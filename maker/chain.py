@@ -325,6 +325,19 @@ def child_at(fork: ChainAt, number: int, chain: int, epoch: int, *, single: bool
     return ChainAt(chain, (*here, number), 0, epoch, forked(fork.digest, fork.idx, fork.epoch, number), "")
 
 
+def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:
+    """Return the fork that a parent's state asks for, and that state. Raises `TaskFailed`."""
+    where = f"chain {chain_name(parent.path)}, step {parent.idx}: {decomposer.name}"
+    state = own(f"{where}: state.read", decomposer.state.read, parent.state)
+    fork = own(f"{where}: next", decomposer.next, state)
+    if not isinstance(fork, Fork):
+        raise TaskFailed(
+            f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
+            fix="a decomposer must be pure",
+        )
+    return fork, state
+
+
 def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
     """Return the row that ends a fork: ``fold`` has taken in the children's last digests, ``state`` is what follows."""
     digest = link(fork.digest, fork.idx, fork.epoch, str(count), fold)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.chain import Decided, join_step
+from maker.chain import Decided, join_step, opened
 from maker.engine.open_fork import OpenFork
-from maker.engine.standing import opened
 from maker.errors import TaskFailed
 from maker.owned import own
 from maker.paths import chain_name

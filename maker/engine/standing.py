@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from maker.chain import ChainAt
+from maker.chain import ChainAt, opened
 from maker.errors import TaskFailed
 from maker.owned import own
 from maker.paths import chain_name
@@ -14,7 +14,6 @@ from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
 from maker.swarm.worker import Child
-from maker.types import Fork
 
 
 class Standing(NamedTuple):
@@ -100,19 +99,6 @@ def unfinished(
             # The other children go on.
             at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
             yield Standing(chain.number, at, failed=error.message)
-
-
-def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:
-    """Return the fork that a parent's state asks for, and that state. Raises `TaskFailed`."""
-    where = f"chain {chain_name(parent.path)}, step {parent.idx}: {decomposer.name}"
-    state = own(f"{where}: state.read", decomposer.state.read, parent.state)
-    fork = own(f"{where}: next", decomposer.next, state)
-    if not isinstance(fork, Fork):
-        raise TaskFailed(
-            f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
-            fix="a decomposer must be pure",
-        )
-    return fork, state
 
 
 def rows(database: Database, fork: ForkRow, path: tuple[int, ...]) -> Rows:

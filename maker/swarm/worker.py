@@ -8,11 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from maker.chain import UNREAD, ChainAt, ChainRunner, Decided, Ended, Forked, Place, Rules, Shared, Stuck, child_at
-from maker.errors import MakerError, ModelFailed, ModelUnusable, TaskFailed
+from maker.chain import (
+    UNREAD,
+    ChainAt,
+    ChainRunner,
+    Decided,
+    Ended,
+    Forked,
+    Place,
+    Rules,
+    Shared,
+    Stuck,
+    child_at,
+    opened,
+)
+from maker.errors import MakerError, ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.owned import own
-from maker.paths import chain_name
 from maker.plugin import Decomposer
 from maker.seeds import ChainSeeds
 from maker.types import NO_USAGE, NOTHING, Allowance, Failed, Finished, Fork, Grant, Prices, Request, Starved, Usage
@@ -209,12 +221,7 @@ class Worker:
         key = (at.chain, at.idx, at.epoch)
         brood = self._broods.get(key)
         if brood is None:
-            decomposer = self._spec.decomposer
-            where = f"chain {chain_name(at.path)}, step {at.idx}: {decomposer.name}"
-            state = own(f"{where}: state.read", decomposer.state.read, at.state)
-            fork = own(f"{where}: next", decomposer.next, state)
-            if not isinstance(fork, Fork):
-                raise TaskFailed(f"{where}.next returned Fork and then, for the same state, {type(fork).__name__}")
+            fork, state = opened(self._spec.decomposer, at)
             seeds = ChainSeeds(self._spec.rules.seed, (*at.path, at.idx, at.epoch))
             self._broods[key] = brood = _Brood(state, fork, seeds)
             if len(self._broods) > KEPT_FORKS:
