@@ -21,17 +21,24 @@ def strategic_move(way: str, previous: Move | None, pegs: str, legal: list[Move]
 
 def move_truth(prompt: str) -> Truth:
     """Return the right move and the other legal ones, as replies."""
-    return Truth(*([str(move) for move in moves] for moves in _moves(prompt)))  # type: ignore[arg-type]
+    right, wrong = _moves(prompt)
+    return Truth([str(right)], [str(move) for move in wrong])
 
 
 def pair_truth(prompt: str) -> Truth:
     """Return the same in the form that also writes the pegs after the move."""
     pegs = read(prompt)[2]
-    return Truth(*([f"{move} {moved(pegs, move)}" for move in moves] for moves in _moves(prompt)))  # type: ignore[arg-type]
+    right, wrong = _moves(prompt)
+    return Truth([_pair(right, pegs)], [_pair(move, pegs) for move in wrong])
 
 
-def _moves(prompt: str) -> tuple[list[Move], list[Move]]:
+def _pair(move: Move, pegs: str) -> str:
+    return f"{move} {moved(pegs, move)}"
+
+
+def _moves(prompt: str) -> tuple[Move, list[Move]]:
+    """Return the right move and the other legal ones."""
     way, previous, pegs = read(prompt)
     legal = legal_moves(pegs)
     right = strategic_move(way, previous, pegs, legal)
-    return [right], [move for move in legal if move != right]
+    return right, [move for move in legal if move != right]

@@ -74,14 +74,8 @@ def moved(pegs: str, move: Move) -> str:
 
 def legal_moves(pegs: str) -> list[Move]:
     """Return every move that the rules allow: two of disk 1, and at most one more."""
-    tops = [pegs.find(peg) + 1 or EMPTY for peg in PEGS]
-    return [
-        Move(disk, PEGS[peg], PEGS[to])
-        for peg, disk in enumerate(tops)
-        if disk != EMPTY
-        for to, other in enumerate(tops)
-        if disk < other
-    ]
+    tops = [(pegs.find(peg) + 1 or EMPTY, peg) for peg in PEGS]
+    return [Move(disk, source, target) for disk, source in tops for other, target in tops if disk < other]
 
 
 class MoveCodec:

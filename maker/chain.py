@@ -119,6 +119,9 @@ SNAPSHOT_STEPS = 1000
 So a resume re-applies fewer actions than this, or no more text of them than the state has."""
 
 
+DEEPEST = 100
+"""How many forks may stand within one another. A chain's path grows by three numbers a fork."""
+
 UNREAD: Any = object()
 """Stands for a state that is still to be read from its text: any value may be a state, None too."""
 
@@ -297,6 +300,12 @@ class ChainRunner(Generic[S, A]):
                 f"{self.where}: {self._decomposer.name} forked without join and then: it would go on in the same state,"
                 " and fork for ever",
                 fix="give the fork a join, or a then that says what follows",
+            )
+        if len(self.path) >= 3 * DEEPEST:
+            raise TaskFailed(
+                f"{self._decomposer.name} forked {DEEPEST} times within one another, and once more",
+                fix="let a chain go on with steps, or fork into more children at a time",
+                step=self.index,
             )
         text = self._own("state.write", self._decomposer.state.write, self._state)
         at = ChainAt(self.place.chain, self.path, self.index, self._epoch, self._digest, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -115,8 +115,8 @@ Next: TypeAlias = Step[S, A] | Fork[S] | Effect | Wait | Done
 class Truth(NamedTuple):
     """What a simulated model knows of one prompt: replies that are right, and wrong ones that the rules allow."""
 
-    right: tuple[str, ...]
-    wrong: tuple[str, ...]
+    right: Sequence[str]
+    wrong: Sequence[str]
 
 
 Oracle: TypeAlias = Callable[[str], Truth]

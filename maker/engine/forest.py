@@ -1,4 +1,7 @@
-"""Which chains are in work, which forks are open, what is handed out next. Pure: the driver does what it says."""
+"""Which chains are in work, which forks are open, what is handed out next. The driver does what it says.
+
+Pure but for the chains of an earlier process, which it takes from the store one by one through what it is given.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class News(NamedTuple):
 class Forest:
     """The chains of a run: those in work, those that wait for children, those to be begun.
 
-    Deeper forks come first, so that the chains in memory are bounded by the window times the depth, whatever the
+    The newest forks come first, so that the chains in memory are bounded by the window times the depth, whatever the
     width.
 
     Args:

@@ -11,7 +11,7 @@ from maker.errors import RunHeld, RunNeeded, RunNotResumable
 from maker.store import schema
 from maker.store.database import Database, retried
 from maker.store.lease import alive, describe
-from maker.store.runs import CANCEL, CANCELLED, OVER, RunRow
+from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow
 
 CHUNK = 20_000
 """Steps of a chain that are removed in one transaction: other runs' writers wait no longer than that takes."""
@@ -62,7 +62,7 @@ def remove_run(database: Database, run: RunRow) -> None:
 
 @retried
 def _close(database: Database, run: RunRow) -> None:
-    """Make sure that nobody needs the run, and that nobody can take it up any more."""
+    """Make sure that nobody needs the run, and that nobody can take it up or fork it any more."""
     table = schema.run
     with database.write() as connection:
         row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
@@ -78,7 +78,7 @@ def _close(database: Database, run: RunRow) -> None:
                 fix="prune what was forked off it first",
                 run_id=run.run_id,
             )
-        gone = {"status": CANCELLED, "reason": "being removed; `maker prune` ends it", "fence": row["fence"] + 1}
+        gone = {"status": PRUNING, "reason": "being removed; `maker prune` ends it", "fence": row["fence"] + 1}
         connection.execute(update(table).where(table.c.id == run.key).values(gone))
 
 

@@ -20,7 +20,8 @@ from maker.types import Allowance, Usage
 ACTIVE = "running"
 CANCELLED = "cancelled"
 CANCEL = "cancel"
-OVER = ("done", "failed", "cancelled")
+PRUNING = "pruning"
+OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class NewRun:
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
     """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
 
-    With ``work`` this process holds it; else it is paused, and waits for a resume.
+    With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` where the run
+    that it goes on from is being removed.
     """
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     try:
@@ -93,6 +95,8 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
     status, reason = (ACTIVE, "") if work else ("paused", "not started yet")
     holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
     with database.write() as connection:
+        if new.base is not None:
+            _needs(connection, new.base)
         key = inserted(
             connection,
             insert(schema.run).values(
@@ -109,6 +113,14 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
         snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
         connection.execute(insert(schema.snapshot).values(snapshot))
     return key
+
+
+def _needs(connection: Connection, base: int) -> None:
+    """Make sure that a chain stays: whoever removes its run waits for this transaction, and then sees who needs it."""
+    run, chain = schema.run, schema.chain
+    query = select(run.c.status).join(chain, chain.c.run == run.c.id).where(chain.c.id == base)
+    if connection.execute(query.with_for_update(read=True, of=run)).scalar() in (None, PRUNING):
+        raise RunNotFound("the run that it is to be forked off is being removed", fix="`maker ls` lists the runs")
 
 
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:

@@ -213,3 +213,36 @@ class Broken(_Spelling):
 
     def _unchanged(self, state: list[Any], i: int, result: Any) -> list[Any]:
         return state
+
+
+class DeepParams(Params):
+    """How many forks stand within one another."""
+
+    forks: int
+
+
+class Deep(_Spelling):
+    """A step at the bottom of forks into one child each.
+
+    A state is [forks below, children joined, steps done, hash].
+    """
+
+    name: ClassVar[str] = "deep"
+    Params = DeepParams
+
+    def start(self) -> list[Any]:
+        """Return the root."""
+        return [self.params.forks, 0, 0, hashed("root")]
+
+    def next(self, state: list[Any]) -> Any:
+        """Fork, ask at the bottom, end."""
+        below, joined, done, letters = state
+        if joined or done:
+            return Done(letters)
+        return Fork(1, self._child, self._join) if below else self.ask(state)
+
+    def _child(self, state: list[Any], i: int) -> list[Any]:
+        return [state[0] - 1, 0, 0, hashed(state[-1], i)]
+
+    def _join(self, state: list[Any], i: int, result: Any) -> list[Any]:
+        return [state[0], 1, 0, hashed(state[-1], i, result)]

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maker import api, reading
+from maker.chain import DEEPEST
 from maker.engine.forest import Forest
 from maker.errors import MakerError
 from maker.events import StepsDecided
@@ -66,6 +67,10 @@ def snapshots(every: int) -> Iterator[None]:
 
 def tree(shape: Shape) -> dict[str, Any]:
     return {"decomposer": "fork_tasks:Tree", "shape": shape}
+
+
+def deep(forks: int) -> dict[str, Any]:
+    return {"decomposer": "fork_tasks:Deep", "forks": forks}
 
 
 # --- logs, compared ---
@@ -624,3 +629,14 @@ def test_a_wide_tree_takes_little_memory(store: str, bite: int | None) -> None:
     assert 4 <= found.out <= 8
     assert found.kept <= 200
     assert found.forks <= 3 * 8
+
+
+def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
+    """What is allowed can be run, read and verified; one deeper is refused by name, and nothing overflows a stack."""
+    log = log_of(store, api.run(job(store, deep(DEEPEST))))
+    assert [len(path) for path, _ in log.rows] == [3 * DEEPEST]
+    assert len(list(reading.steps("last", store=store))) == 1
+    report = api.run(job(store, deep(DEEPEST + 1)))
+    assert report.status == "paused"
+    assert f"deep forked {DEEPEST} times within one another" in report.reason
+    assert not reading.verify("last", store=store).problem
