@@ -17,12 +17,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
 metadata = MetaData()
 _Key = BigInteger().with_variant(Integer, "sqlite")
+_Index = BigInteger().with_variant(Integer, "postgresql")
+LAST_INDEX = 2**31 - 2
+"""The last step that a chain can have on any database: on PostgreSQL its index and the next one take four bytes."""
 
 run = Table(
     "maker_run",
@@ -91,7 +94,7 @@ fork = Table(
     "maker_fork",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
     Column("single", Boolean, nullable=False),
@@ -106,7 +109,7 @@ step = Table(
     "maker_step",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("action", Text, nullable=False),
     Column("tally", LargeBinary, nullable=False),
@@ -120,7 +123,7 @@ cut = Table(
     "maker_cut",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
@@ -134,7 +137,7 @@ outcome = Table(
     "maker_outcome",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("outcome", Text, nullable=False),
     Column("reason", Text, nullable=False),
@@ -149,7 +152,7 @@ snapshot = Table(
     "maker_snapshot",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
     sqlite_with_rowid=False,
@@ -160,7 +163,7 @@ sample = Table(
     "maker_sample",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("vote", Integer, primary_key=True, autoincrement=False),
     Column("text", LargeBinary, nullable=False),
@@ -179,7 +182,7 @@ prompt = Table(
     "maker_prompt",
     metadata,
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("system", LargeBinary, nullable=False),
     Column("prompt", LargeBinary, nullable=False),

@@ -9,6 +9,7 @@ from maker.paths import Path
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import StepRow, read_steps, span_at, spans
+from maker.store.schema import LAST_INDEX
 
 
 class PlacedStep(NamedTuple):
@@ -31,6 +32,7 @@ def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[
     In constant memory. Joins are left out: they hold no decision.
     """
     last = -1
+    start = min(start, LAST_INDEX)
     for span in spans(database, chain):
         if span.stop is not None and span.stop <= start:
             continue
@@ -60,6 +62,8 @@ def chain_of_step(database: Database, root: ChainRow, path: Path, idx: int) -> P
 
     A child of a fork of single steps is step number of its fork's one chain.
     """
+    if max(idx, *path, 0) > LAST_INDEX:
+        return None
     chain = span_at(database, root, path[0] if path else idx).chain
     for place in range(0, len(path), 3):
         at, epoch, number = path[place : place + 3]

@@ -12,7 +12,7 @@ from postgres_server import PostgresServer
 from sqlalchemy import update
 
 from maker import api, reading
-from maker.errors import RunHeld
+from maker.errors import BadInput, RunHeld
 from maker.events import Event, StepsDecided
 from maker.store import schema
 from maker.store.database import open_database, upgrade_database
@@ -48,6 +48,17 @@ def test_a_run_is_the_same_in_either_database(url: str, tmp_path: Path) -> None:
     assert list(reading.steps("last", store=url)) == list(reading.steps("last", store=lite))
     assert list(reading.samples("last", 5, store=url)) == list(reading.samples("last", 5, store=lite))
     assert reading.verify("last", store=url).right
+
+
+@pytest.mark.parametrize("far", [2**31 - 2, 2**31 - 1, 2**31, 2**63, 10**30])
+def test_a_step_that_no_chain_can_have_is_not_there(database_url: str, far: int) -> None:
+    """A number beyond what a database's columns hold is a step that is not there, no error of the database's."""
+    upgrade_database(database_url)
+    assert api.run(job(database_url, disks=2)).status == "done"
+    for index, chain in ((far, "root"), (0, f"{far}.0"), (0, f"0~{far}.0"), (0, f"0.{far}")):
+        with pytest.raises(BadInput, match=f"has no step {index}"):
+            reading.step("last", index, chain=chain, store=database_url)
+    assert not list(reading.steps("last", start=far, store=database_url))
 
 
 def test_a_run_outlives_its_server(url: str, postgres: PostgresServer) -> None:
