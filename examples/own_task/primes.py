@@ -35,10 +35,11 @@ def _child(state: State, index: int) -> State:
 
 
 def _join(state: State, index: int, prime: bool) -> State:
-    found = state.primes if state.primes is not None else []
+    if state.primes is None:
+        state.primes = []
     if prime:
-        found.append(index + 1)
-    return State(limit=state.limit, primes=found)
+        state.primes.append(index + 1)
+    return state
 
 
 def _yes_or_no(answer: str) -> str | None:
