@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, 
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
+from maker.types import Outcome
 
 log = logger("maker")
 
@@ -146,6 +147,7 @@ def retry(
     run_id: str,
     overrides: Iterable[str] = (),
     *,
+    outcomes: Collection[Outcome] = (),
     store: str | None = None,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
@@ -153,26 +155,28 @@ def retry(
     """Go on with a paused run, and decide anew what it could not get past. Blocks.
 
     Undecided steps get new votes, from new seeds; children that ended wrong, or that could not be joined, begin again.
-    What they decided before is superseded, and stays in the log.
+    What they decided before is superseded, and stays in the log. Of children of forks of single steps, those with one
+    of ``outcomes`` alone, where any are given.
 
     Raises:
         RunNotResumable: As `resume`; or there is nothing to retry.
         RunNotFound, RunHeld: As `resume`.
     """
-    return _work(_taken_over(run_id, overrides, store, retry=True), None, on_event, stop)
+    again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
+    return _work(_taken_over(run_id, overrides, store, again), None, on_event, stop)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, *, retry: bool = False) -> _Held:
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[Outcome] = ()) -> _Held:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
         fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
-        refuse_over(row.run_id, row.status, fork if retry else "start a new run")
+        refuse_over(row.run_id, row.status, fork if again else "start a new run")
         job = stored_job(row.settings, row.run_id, overrides)
         _refuse_change(row, job)
         lease = take_over(database, row, job.settings)
-        if retry:
-            _cut(database, row, lease)
+        if again:
+            _cut(database, row, lease, again)
         stack.pop_all()
         return _Held(job, database, find_run(database, row.run_id), lease, resumed=True)
 
@@ -190,13 +194,13 @@ def _refuse_change(row: RunRow, job: Job) -> None:
         )
 
 
-def _cut(database: Database, row: RunRow, lease: Lease) -> None:
+def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[Outcome]) -> None:
     """Cut what the run cannot get past; gives the run back where there is nothing, or it cannot be done."""
     try:
-        cuts = to_retry(database, row.key)
+        cuts = to_retry(database, row.key, again)
         if not cuts:
             raise RunNotResumable(
-                f"run {row.run_id} has nothing to retry: no step is undecided, no child failed",
+                f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
                 fix=f"`maker resume {row.run_id}` goes on",
             )
         cut(database, lease, cuts)
@@ -265,6 +269,7 @@ def _stint(held: _Held, root: ChainRow, limit_steps: int | None) -> Stint:
         steps=limit_steps,
         budget=Budget(limits, job.prices, row.usage, row.reserved) if limits.spending else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
+        most_missed=limits.max_undecided,
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
     )

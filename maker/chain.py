@@ -105,11 +105,15 @@ class Stuck(NamedTuple):
 
 
 class Forked(NamedTuple):
-    """The chain waits for children: where it stands, how many there are, and whether each is a single step."""
+    """The chain waits for children: where it stands, how many there are, and whether each is a single step.
+
+    ``lenient`` says that a child without a good decision holds nothing up.
+    """
 
     at: ChainAt
     children: int
     single: bool
+    lenient: bool = False
 
 
 Emit: TypeAlias = Request | Ended | Stuck | Forked
@@ -295,7 +299,7 @@ class ChainRunner(Generic[S, A]):
     def _fork(self, fork: Fork[S]) -> Forked:
         if not isinstance(fork.count, int) or fork.count < 0:
             raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
-        if fork.join is None and fork.then is None:
+        if fork.join is None and fork.then is None and fork.missed is None:
             raise TaskFailed(
                 f"{self.where}: {self._decomposer.name} forked without join and then: it would go on in the same state,"
                 " and fork for ever",
@@ -307,9 +311,15 @@ class ChainRunner(Generic[S, A]):
                 fix="let a chain go on with steps, or fork into more children at a time",
                 step=self.index,
             )
+        if fork.missed is not None and not fork.single:
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} forked with missed, and not single",
+                fix="only a fork of single steps can go on without some of its children",
+                step=self.index,
+            )
         text = self._own("state.write", self._decomposer.state.write, self._state)
         at = ChainAt(self.place.chain, self.path, self.index, self._epoch, self._digest, text)
-        return Forked(at, fork.count, fork.single)
+        return Forked(at, fork.count, fork.single, fork.missed is not None)
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:
         # As `own`, which would have the place written out at every call.

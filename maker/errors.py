@@ -11,6 +11,7 @@ MakerError                  something the user can act on; exit code 1
 │   ├── RunNeeded           another run goes on from the run's steps
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no right
 ├── ModelFailed             a model that worked stopped answering
+├── PromptRefused           a model refuses one prompt; it answers others
 ├── StoreFailed             a database that worked stopped taking writes
 ├── LeaseLost               another process has taken the run over; this one has stopped writing
 ├── WorkerLost              a worker's process died
@@ -91,6 +92,10 @@ class ModelUnusable(BadInput):
 
 class ModelFailed(MakerError):
     """A model that worked stopped answering."""
+
+
+class PromptRefused(MakerError):
+    """A model refuses one prompt; it answers others."""
 
 
 class StoreFailed(MakerError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from maker.errors import JobError, PluginError
+from maker.errors import JobError, PluginError, TaskFailed
 from maker.jobfile import Raw
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
@@ -22,6 +23,8 @@ from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, Sw
 from maker.types import Fork, Prices, Step
 
 SECRETIVE = ("url", "key_env")
+LOOKED_AT = 100
+"""How many children of a fork are tried for one that can be made, to see what it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,17 @@ class Job:
         state = own(f"{name}: start", self.decomposer.start)
         move = own(f"{name}: next", self.decomposer.next, state)
         while isinstance(move, Fork) and move.count > 0:
-            state = own(f"{name}: child", move.child, state, 0)
+            state = self._first_child(move, state)
             move = own(f"{name}: next", self.decomposer.next, state)
         return move
+
+    def _first_child(self, fork: Fork[Any], state: Any) -> Any:
+        """Return the state of a fork's first child; where some may be missed, of the first that can be made."""
+        last = min(fork.count, LOOKED_AT) - 1 if fork.missed else 0
+        for number in range(last):
+            with suppress(TaskFailed):
+                return own(f"{self.decomposer.name}: child", fork.child, state, number)
+        return own(f"{self.decomposer.name}: child", fork.child, state, last)
 
     def _prompts(self) -> str:
         first = self._first_move()

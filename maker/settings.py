@@ -63,12 +63,16 @@ class StoreSettings(_Table):
 
 
 class LimitSettings(_Table):
-    """The ``[limits]`` table: of a whole run, all its resumes together."""
+    """The ``[limits]`` table: of a whole run, all its resumes together.
+
+    ``max_undecided`` is how many rows of a map may stay without a good decision.
+    """
 
     max_calls: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_cost: float | None = Field(default=None, gt=0)
     max_wall_s: float | None = Field(default=None, gt=0)
+    max_undecided: int | None = Field(default=None, ge=0)
 
     def limits(self) -> Limits:
         """Return the limits as the engine takes them."""

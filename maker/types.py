@@ -82,6 +82,9 @@ class Fork(Generic[S]):
             After a fork the state must be another one than before, or the chain would fork for ever.
         single: Every child is one step and then `Done`. Such a fork is stored as one chain with a row a child, so that
             a million children are a million rows and one chain.
+        missed: ``missed(state, i, outcome)`` returns the state with it folded in that child i has no good decision, in
+            its place among the children: ``undecided``, ``rejected`` (no reply was valid), ``failed`` (it could not be
+            asked) or ``wrong`` (it ended so). Without it such a child holds its parent up. For ``single`` alone.
     """
 
     count: int
@@ -89,6 +92,7 @@ class Fork(Generic[S]):
     join: Callable[[S, int, Any], S] | None = None
     then: Callable[[S], S] | None = None
     single: bool = False
+    missed: Callable[[S, int, str], S] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,28 @@ class Wait:
 
 Next: TypeAlias = Step[S, A] | Fork[S] | Effect | Wait | Done
 """What ``Decomposer.next`` may return."""
+
+
+class Outcome(StrEnum):
+    """Why a child of a fork of single steps has no good decision."""
+
+    UNDECIDED = "undecided"
+    """Votes were cast, and none could win."""
+    REJECTED = "rejected"
+    """No reply was a valid vote."""
+    FAILED = "failed"
+    """It could not be asked: its state could not be made, or the model refuses its prompt."""
+    AGAIN = "again"
+    """It is to be decided anew."""
+    WRONG = "wrong"
+    """It is decided, and ended wrong."""
+    REFUSED = "refused"
+    """It is decided, and its parent's join has refused the result."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the child has a step all the same."""
+        return self in (Outcome.WRONG, Outcome.REFUSED)
 
 
 class Truth(NamedTuple):
@@ -212,7 +238,8 @@ class Finished(NamedTuple):
 class Failed(NamedTuple):
     """A request that got no reply, with what it cost.
 
-    ``unusable`` true says that asking again cannot help as things are configured (a refused key, say).
+    ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused``
+    true says that this prompt cannot be answered, too long as it is, say; another one may.
     """
 
     id: int
@@ -221,6 +248,7 @@ class Failed(NamedTuple):
     unusable: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    refused: bool = False
 
 
 class Usage(NamedTuple):

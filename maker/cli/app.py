@@ -20,13 +20,14 @@ from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Sto
 from maker.cli.progress import Progress
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
-from maker.errors import MakerError, ModelFailed, StoreFailed, WorkerLost
+from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
 from maker.job import Job, stored_job
 from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
 from maker.reading import RunReport
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
 from maker.swarm.worker import YOUNG_OBJECTS
+from maker.types import Outcome
 
 app = typer.Typer(
     name="maker",
@@ -95,12 +96,22 @@ def resume(
 
 
 @app.command()
-def retry(run_id: RunId, overrides: Overrides = None, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def retry(
+    run_id: RunId,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
+    outcome: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Which children, as in undecided,failed."),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Decide anew what a paused run could not get past, and go on."""
     found = reading.show(run_id, store=store)
+    outcomes = _outcomes(outcome)
 
     def work(tell: api.OnEvent) -> RunReport:
-        return api.retry(found.run_id, overrides or [], store=store, on_event=tell)
+        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=tell)
 
     _work(work, store, as_json=as_json)
 
@@ -184,6 +195,15 @@ def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     found = doctor.examine(store)
     doctor.print_findings(found, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)
+
+
+def _outcomes(names: str) -> list[Outcome]:
+    """Read ``undecided,failed``. Raises `BadInput`."""
+    known = [outcome for outcome in Outcome if outcome != Outcome.AGAIN]
+    words = [word.strip() for word in names.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in known]:
+        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose among {', '.join(known)}")
+    return [Outcome(word) for word in words]
 
 
 def _tell_estimate(job: Job, steps: int | None) -> None:

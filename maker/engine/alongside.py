@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from maker.errors import MakerError
@@ -9,9 +10,7 @@ from maker.paths import chain_name
 from maker.store.chains import ChainRow
 from maker.store.database import Database
 from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes
-
-UNDECIDED = ("undecided", "again")
-DECIDED = ("failed", "rejected")
+from maker.types import Outcome
 
 
 class Bad(MakerError):
@@ -67,14 +66,26 @@ class Singles:
         self._chain = chain
         self._children = children
         self._epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-        self._outcomes: dict[int, str] = {}
+        self._outcomes: dict[int, Outcome] = {}
         for found in read_outcomes(database, chain.key):
-            known = found.outcome in (*UNDECIDED, *DECIDED) and 0 <= found.idx < children
+            known = found.outcome in tuple(Outcome) and 0 <= found.idx < children
             if not known or found.epoch != self._epochs.get(found.idx, 0):
                 raise Bad(f"{self._name(found.idx)} has an outcome that it cannot have: {found.outcome!r}")
-            self._outcomes[found.idx] = found.outcome
+            self._outcomes[found.idx] = Outcome(found.outcome)
+        final = (Outcome.UNDECIDED, Outcome.REJECTED, Outcome.FAILED)
+        self._undecided = deque(number for number, outcome in self._outcomes.items() if outcome in final)
         self._settled = 0
         self._seen = 0
+
+    def undecided(self, stop: int | None = None) -> Iterator[tuple[int, str]]:
+        """Yield the children to before ``stop`` that have no step and never will, in order, each only once."""
+        while self._undecided and (stop is None or self._undecided[0] < stop):
+            number = self._undecided.popleft()
+            yield number, str(self._outcomes[number])
+
+    def outcome(self, number: int) -> Outcome | None:
+        """Return why a child has no good decision, None for one that has."""
+        return self._outcomes.get(number)
 
     def stands(self, where: str, row: StepRow) -> None:
         """Check that a child's step is where it must be; raises `Bad`. Call it with each row, in order."""
@@ -89,19 +100,19 @@ class Singles:
     def ended(self, where: str, row: StepRow, *, ok: bool) -> None:
         """Check how a child ended against its outcome; raises `Bad`."""
         outcome = self._outcomes.get(row.idx)
-        if outcome in UNDECIDED or ok == (outcome == "failed"):
+        if (outcome is not None and not outcome.decided) or ok == (outcome == Outcome.WRONG):
             raise Bad(f"{where} is decided and ended {'well' if ok else 'wrong'}; its outcome says another thing")
         self._seen += outcome is not None
 
     def must_end(self) -> None:
         """Check that all is accounted for, as far as the chain's cursor says; raises `Bad`."""
         self._pass_undecided(self._children)
-        undecided = sum(outcome in UNDECIDED for outcome in self._outcomes.values())
+        undecided = sum(not outcome.decided for outcome in self._outcomes.values())
         if self._settled != self._chain.cursor or self._seen + undecided != len(self._outcomes):
             raise Bad(f"{self._name(self._settled)} is missing, or counted as settled and is not")
 
     def _pass_undecided(self, stop: int) -> None:
-        while self._settled < stop and self._outcomes.get(self._settled) in UNDECIDED:
+        while self._settled < stop and (outcome := self._outcomes.get(self._settled)) and not outcome.decided:
             self._settled += 1
 
     def _name(self, number: int) -> str:

@@ -13,12 +13,16 @@ SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most calls, tokens, money and seconds of a whole run, all resumes together; None is no limit."""
+    """Most calls, tokens, money and seconds of a whole run, all resumes together; None is no limit.
+
+    ``max_undecided`` is how many children without a good decision it may have, where its task goes on without them.
+    """
 
     max_calls: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
     max_wall_s: float | None = None
+    max_undecided: int | None = None
 
     @property
     def spending(self) -> bool:

@@ -35,7 +35,8 @@ class Stint(NamedTuple):
 
     ``forest`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
     ``wall_left_s`` are the seconds that the run's limit leaves. ``budget`` is None where nothing that workers spend is
-    limited. ``chains`` is how many a worker may hold, ``strict`` whether each step is committed before the next.
+    limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may hold,
+    ``strict`` whether each step is committed before the next.
     """
 
     forest: Forest
@@ -43,6 +44,7 @@ class Stint(NamedTuple):
     steps: int | None
     budget: Budget | None
     wall_left_s: float | None
+    most_missed: int | None
     chains: int
     strict: bool
 
@@ -214,7 +216,7 @@ class Driver:
                 continue
             decided = [joined.step] if joined.step else []
             self._journal.put(
-                Entry(folded=[joined.folded], decided=decided, closed=joined.closed, outcomes=joined.outcomes)
+                Entry(folded=[joined.folded], decided=decided, closed=joined.closed, missed=joined.missed)
             )
             if joined.refused is not None:
                 stint.forest.break_off(fork, joined.refused)
@@ -232,6 +234,8 @@ class Driver:
             return CANCELLED
         if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
             return "limit max_wall_s is reached"
+        if stint.most_missed is not None and stint.forest.missed > stint.most_missed:
+            return f"limit max_undecided = {stint.most_missed} is passed: {stint.forest.missed} have no good decision"
         return None
 
     def _reserve(self, budget: Budget | None, need: Allowance) -> Grant | None:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
 from maker.engine.open_fork import OpenFork
 from maker.engine.standing import Standing
-from maker.errors import MakerError, TaskFailed
+from maker.errors import MakerError, PromptRefused, TaskFailed
 from maker.paths import ROOT, Path, chain_name
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.store.entry import Closed, NewChain, NewFork, Outcome
+from maker.store.entry import Closed, Missed, NewChain, NewFork
 from maker.swarm.worker import Child, Children, Report
+from maker.types import Outcome
 
 STOOD_AT_ONCE = 16
 """How many chains of an earlier process are stood up before the worker gets what there is: each takes milliseconds."""
@@ -39,7 +40,7 @@ class News(NamedTuple):
     chains: list[NewChain]
     forks: list[NewFork]
     closed: list[Closed]
-    outcomes: list[Outcome]
+    missed: list[Missed]
     undecided: list[tuple[int, Stuck]]
     forgotten: list[tuple[int, int, int]]
 
@@ -71,6 +72,7 @@ class Forest:
         self.held = 0
         self.root_end: Ended | Stuck | MakerError | None = None
         self.fatal: MakerError | None = None
+        self.missed = 0
         self.troubles = 0
         self.first_trouble = ""
 
@@ -89,7 +91,8 @@ class Forest:
             return
         fork = self._reopen(standing)
         self._voted |= {Place(child.chain, child.number) for child in fork.again_rows}
-        for number, reason in fork.failed.items():
+        self.missed += fork.missed
+        for number, reason in fork.wrong.items():
             self._trouble((*at.path, at.idx, at.epoch, number), reason)
         self._add(fork)
 
@@ -136,7 +139,7 @@ class Forest:
         for place, ended in report.ended:
             self._ended(place, ended, news)
         for place, stuck in report.stuck:
-            self._stopped(place, f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}", stuck, news)
+            self._stuck(place, stuck, news)
         for place, error in report.errors:
             self._erred(place, error, news)
         gone = len(report.forked) + len(report.ended) + len(report.stuck) + len(report.errors) + len(report.held)
@@ -197,8 +200,8 @@ class Forest:
         return self._last
 
     def _open(self, forked: Forked, news: News) -> None:
-        at, count, single = forked
-        fork = OpenFork(at, count, single=single, rows=self._key() if single else 0)
+        at, count, single, lenient = forked
+        fork = OpenFork(at, count, single=single, lenient=lenient, rows=self._key() if single else 0)
         news.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
         if single:
             digest = child_at(at, 0, fork.rows, 0, single=True).digest
@@ -209,7 +212,7 @@ class Forest:
         if place.chain == self._root:
             self.root_end = ended
         elif not ended.ok:
-            self._stopped(place, ended.reason or "it ended wrong", None, news, failed=True)
+            self._stopped(place, ended.reason or "it ended wrong", news, Outcome.WRONG)
         elif place.child is not None:
             fork = self._rows[place.chain]
             fork.finished += 1
@@ -220,16 +223,23 @@ class Forest:
             news.closed.append(Closed(place.chain, "done", "", ended.result))
 
     def _erred(self, place: Place, error: MakerError, news: News) -> None:
-        if not isinstance(error, TaskFailed):
+        own = isinstance(error, TaskFailed | PromptRefused)
+        if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.
             self.fatal = self.fatal or error
         if place.chain == self._root:
             self.root_end = error
-        elif isinstance(error, TaskFailed):
-            self._stopped(place, error.message, None, news)
+        elif own:
+            self._stopped(place, error.message, news, Outcome.FAILED)
 
-    def _stopped(self, place: Place, reason: str, stuck: Stuck | None, news: News, *, failed: bool = False) -> None:
-        """Let a branch rest, and the others go on: a step of it is undecided, or its task's own code failed."""
+    def _stuck(self, place: Place, stuck: Stuck, news: News) -> None:
+        valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
+        outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
+        reason = f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}"
+        self._stopped(place, reason, news, outcome, stuck)
+
+    def _stopped(self, place: Place, reason: str, news: News, outcome: Outcome, stuck: Stuck | None = None) -> None:
+        """Let a branch rest, and the others go on."""
         if stuck is not None:
             news.undecided.append((place.chain, stuck))
             self._make_room(place, stuck.idx, stuck.epoch, news)
@@ -239,16 +249,19 @@ class Forest:
             self.root_end = stuck
         elif place.child is not None:
             fork = self._rows[place.chain]
-            outcome = "failed" if failed else "undecided"
             epoch = self._epochs.get(place, 0)
-            news.outcomes.append(Outcome(place.chain, place.child, epoch, outcome, reason))
-            if failed:
-                fork.first_failed = min(fork.first_failed, place.child)
+            news.missed.append(Missed(place.chain, place.child, epoch, str(outcome), reason))
             self._settle(fork, place.child, news)
+            if fork.lenient:
+                fork.finished += 1
+                self.missed += 1
+                return
+            if outcome.decided:
+                fork.first_wrong = min(fork.first_wrong, place.child)
             self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, place.child), reason)
         else:
             fork, number = self._parents[place.chain]
-            news.closed.append(Closed(place.chain, "failed" if failed else "paused", reason, None))
+            news.closed.append(Closed(place.chain, "failed" if outcome.decided else "paused", reason, None))
             self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, number), reason)
 
     def _settle(self, fork: OpenFork, number: int, news: News) -> None:

@@ -15,10 +15,10 @@ from maker.paths import chain_name
 from maker.plugin import Decomposer
 from maker.store.chains import DONE, ForkRow, read_children
 from maker.store.database import Database
-from maker.store.entry import Closed, Folded, Outcome
-from maker.store.log import read_steps
+from maker.store.entry import Closed, Folded, Missed
+from maker.store.log import StepRow, read_outcomes, read_steps
 from maker.tally import folded
-from maker.types import Done, Fork
+from maker.types import Done, Fork, Outcome
 
 AT_ONCE = 10_000
 """How many children are joined before the driver looks after its workers again."""
@@ -28,7 +28,7 @@ class Joined(NamedTuple):
     """How far a fork is joined now, and where that is to its end, the row that says so.
 
     ``more`` says that others can be joined at once. ``refused`` is what its join raised at child ``folded.joined``:
-    ``closed`` and ``outcomes`` mark that child.
+    ``closed`` and ``missed`` mark that child.
     """
 
     folded: Folded
@@ -36,16 +36,20 @@ class Joined(NamedTuple):
     more: bool = False
     refused: TaskFailed | None = None
     closed: tuple[Closed, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    missed: tuple[Missed, ...] = ()
 
 
 class _Child(NamedTuple):
-    """A finished child: its chain (one for all single steps), its epoch, its last digest, its result."""
+    """A finished child: its chain (one for all single steps), its epoch, its last digest, its result.
+
+    ``missed`` is the outcome of one that holds nothing up, though it has no good decision.
+    """
 
     chain: int
     epoch: int
     digest: bytes
     result: Any
+    missed: str = ""
 
 
 def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -> Joined:
@@ -56,7 +60,10 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
     state = own(f"{where}: state.read", decomposer.state.read, fork.folded)
     number, digest = fork.joined, fork.digest
     for child in islice(_finished(database, decomposer, fork, broken, first_state), AT_ONCE):
-        if broken.join is not None:
+        if child.missed and broken.missed is not None:
+            what = f"{where}: {decomposer.name}: missed of child {number}"
+            state = own(what, broken.missed, state, number, child.missed)
+        elif broken.join is not None:
             what = f"{where}: {decomposer.name}: join of child {number}"
             try:
                 state = own(what, broken.join, state, number, child.result)
@@ -97,10 +104,10 @@ def _refused(fork: OpenFork, number: int, child: _Child, error: TaskFailed) -> J
     as_before = Folded(at.chain, at.idx, at.epoch, fork.joined, fork.folded, fork.digest)
     if not fork.single:
         return Joined(as_before, refused=error, closed=(Closed(child.chain, "rejected", error.message, child.result),))
-    if number in fork.rejected:
+    if number in fork.refused:
         return Joined(as_before, refused=error)
-    outcome = Outcome(child.chain, number, child.epoch, "rejected", error.message)
-    return Joined(as_before, refused=error, outcomes=(outcome,))
+    missed = Missed(child.chain, number, child.epoch, str(Outcome.REFUSED), error.message)
+    return Joined(as_before, refused=error, missed=(missed,))
 
 
 def single_result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any, number: int, action: Any) -> Any:
@@ -118,18 +125,38 @@ def _finished(
     """Yield the children in order, from the first that is not joined to one that is not done."""
     at = fork.at
     if fork.single:
-        rows = read_steps(database, fork.rows, fork.joined, fork.first_failed, single=True)
-        for number, row in enumerate(rows, fork.joined):
-            if row.idx != number:
-                return
-            result = None if broken.join is None else _result(decomposer, broken, state, number, row.action)
-            yield _Child(fork.rows, row.epoch, row.digest, result)
+        yield from _singles(database, decomposer, fork, broken, state)
         return
     stored = ForkRow(at.chain, at.idx, at.epoch, fork.count, False, 0, "", b"")
     for number, chain in enumerate(read_children(database, stored, at.path, start=fork.joined), fork.joined):
         if chain.number != number or chain.status not in DONE:
             return
         yield _Child(chain.key, chain.epoch, chain.digest, chain.result)
+
+
+def _singles(
+    database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork, broken: Fork[Any], state: Any
+) -> Iterator[_Child]:
+    stop = min(fork.first_wrong, fork.joined + AT_ONCE)
+    missed = {one.idx: one for one in read_outcomes(database, fork.rows, fork.joined, stop)} if fork.lenient else {}
+    rows = read_steps(database, fork.rows, fork.joined, stop, single=True)
+    row = next(rows, None)
+    for number in range(fork.joined, stop):
+        here = row if row is not None and row.idx == number else None
+        one = missed.get(number)
+        if one is not None and one.outcome != Outcome.AGAIN:
+            yield _Child(fork.rows, one.epoch, missed_digest(one.outcome, here), None, one.outcome)
+        elif here is not None and one is None:
+            result = None if broken.join is None else _result(decomposer, broken, state, number, here.action)
+            yield _Child(fork.rows, here.epoch, here.digest, result)
+        else:
+            return
+        row = next(rows, None) if here is not None else row
+
+
+def missed_digest(outcome: str, row: StepRow | None) -> bytes:
+    """Return what a child without a good decision adds to its fork's digest: its step's digest, or its outcome."""
+    return outcome.encode() if row is None else row.digest
 
 
 def _result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any, number: int, action: str) -> Any:

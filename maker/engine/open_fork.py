@@ -23,13 +23,15 @@ class OpenFork:
         at: The parent's place and state.
         count: How many children there are.
         single: Whether each is a single step, all of them in one chain.
+        lenient: Whether one without a good decision holds nothing up.
         rows: The key of that chain.
     """
 
-    def __init__(self, at: ChainAt, count: int, *, single: bool, rows: int = 0) -> None:
+    def __init__(self, at: ChainAt, count: int, *, single: bool, lenient: bool = False, rows: int = 0) -> None:
         self.at = at
         self.count = count
         self.single = single
+        self.lenient = lenient
         self.rows = rows
         self.next = 0
         self.finished = 0
@@ -37,9 +39,10 @@ class OpenFork:
         self.again_rows: deque[Child] = deque()
         self.settled = 0
         self.ahead: set[int] = set()
-        self.first_failed = count
-        self.failed: dict[int, str] = {}
-        self.rejected: set[int] = set()
+        self.missed = 0
+        self.first_wrong = count
+        self.wrong: dict[int, str] = {}
+        self.refused: set[int] = set()
         self.joined = 0
         self.folded = at.state
         self.digest = b""

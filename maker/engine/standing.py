@@ -12,8 +12,9 @@ from maker.paths import chain_name
 from maker.plugin import Decomposer
 from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
+from maker.store.log import OutcomeRow, newest_snapshot, read_cuts, read_outcomes, read_steps
 from maker.swarm.worker import Child
+from maker.types import Outcome
 
 
 class Standing(NamedTuple):
@@ -34,8 +35,9 @@ class Rows(NamedTuple):
     """How a fork of single steps stands.
 
     Before child ``cursor`` all are settled, and of those after it the ``ahead`` ones; from ``next`` on none was begun.
-    ``finished`` counts good decisions. ``again`` are to be decided still; ``failed`` ended wrong, with why;
-    ``rejected`` are decided, but their parent's join has refused them.
+    ``finished`` counts good decisions, and in a lenient fork also the ``missed``, which have none and hold nothing up.
+    ``again`` are to be decided still; ``wrong`` ended so, with why; ``refused`` are decided, but their parent's join
+    has refused them.
     """
 
     chain: ChainRow
@@ -44,8 +46,9 @@ class Rows(NamedTuple):
     finished: int
     ahead: set[int]
     again: list[Child]
-    failed: dict[int, str]
-    rejected: set[int]
+    wrong: dict[int, str]
+    refused: set[int]
+    missed: int
 
 
 def standing(
@@ -101,26 +104,34 @@ def unfinished(
             yield Standing(chain.number, at, failed=error.message)
 
 
-def rows(database: Database, fork: ForkRow, path: tuple[int, ...]) -> Rows:
-    """Return how a fork of single steps stands. Reads what lies after its cursor, never what lies before."""
+def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:
+    """Return how a fork of single steps stands. Of its steps reads those after its cursor, never those before."""
     chain = next(read_children(database, fork, path))
     cursor = chain.cursor
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
     found = {outcome.idx: outcome for outcome in read_outcomes(database, chain.key)}
-    outcomes = {number: one for number, one in found.items() if one.outcome != "rejected"}
+    outcomes = {number: one for number, one in found.items() if one.outcome != Outcome.REFUSED}
+    # What is not to be decided any more: in a lenient fork all but what a retry has asked for.
+    over = {number for number, one in outcomes.items() if (one.outcome != Outcome.AGAIN if lenient else _wrong(one))}
+    unfinished = outcomes.keys() - over if lenient else outcomes.keys()
     decided = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
     ahead = decided | {number for number in outcomes if number >= cursor}
     following = max(ahead, default=cursor - 1) + 1
-    voted = [number for number, one in outcomes.items() if one.outcome != "failed"]
+    voted = outcomes.keys() - over
     missing = [number for number in range(cursor, following) if number not in ahead]
-    before = sum(number < cursor for number in outcomes)
+    before = sum(number < cursor for number in unfinished)
     return Rows(
         chain=chain,
         cursor=cursor,
         next=following,
-        finished=cursor - before + len(decided - outcomes.keys()),
+        finished=cursor - before + len(ahead - unfinished),
         ahead=ahead,
-        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted(voted + missing)],
-        failed={number: one.reason for number, one in outcomes.items() if one.outcome == "failed"},
-        rejected=found.keys() - outcomes.keys(),
+        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted([*voted, *missing])],
+        wrong={} if lenient else {number: outcomes[number].reason for number in over},
+        refused=found.keys() - outcomes.keys(),
+        missed=len(over) if lenient else 0,
     )
+
+
+def _wrong(one: OutcomeRow) -> bool:
+    return one.outcome == Outcome.WRONG

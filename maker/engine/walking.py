@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from maker.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
 from maker.engine.alongside import Bad, Singles, Snapshots
 from maker.engine.evidence import Evidence
+from maker.engine.joining import missed_digest
 from maker.owned import own
 from maker.paths import chain_name
 from maker.plugin import Decomposer, Voter
@@ -38,6 +39,18 @@ class Stand:
     state: Any
     digest: bytes
     weight: int = 0
+
+
+class End(NamedTuple):
+    """A child that is done: its number, its last digest, its result.
+
+    ``missed`` is the outcome of one that holds nothing up, though it has no good decision.
+    """
+
+    child: int
+    digest: bytes
+    result: Any
+    missed: str = ""
 
 
 class Kept(NamedTuple):
@@ -194,11 +207,13 @@ class Walker:
         # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
         text = own(where, self.decomposer.state.write, stand.state)
         state, digest, number = own(where, self.decomposer.state.read, text), b"", 0
-        for child, last, result in ends:
-            if number < fork.joined and child == number:
-                if move.join is not None:
-                    state = own(f"{where}: join of child {number}", move.join, state, number, result)
-                digest = folded(digest, last)
+        for end in ends:
+            if number < fork.joined and end.child == number:
+                if end.missed and move.missed is not None:
+                    state = own(f"{where}: missed of child {number}", move.missed, state, number, end.missed)
+                elif move.join is not None:
+                    state = own(f"{where}: join of child {number}", move.join, state, number, end.result)
+                digest = folded(digest, end.digest)
                 number += 1
         if number != fork.joined:
             raise Bad(f"{where}: {fork.joined} children are joined, but child {number} is not done")
@@ -206,8 +221,8 @@ class Walker:
             raise Bad(f"{where}: what its first {number} children fold to is not what its fork holds")
         return move, state
 
-    def _chains(self, move: Fork[Any], stand: Stand, fork: ForkRow, at: ChainAt) -> Iterator[tuple[int, bytes, Any]]:
-        """Walk the chains of a fork; yields number, last digest and result of those that are done."""
+    def _chains(self, move: Fork[Any], stand: Stand, fork: ForkRow, at: ChainAt) -> Iterator[End]:
+        """Walk the chains of a fork; yields those that are done."""
         for number, child in enumerate(read_children(self.database, fork, at.path)):
             name = chain_name(child.path)
             if child.number != number or child.run != self.run or (child.base, child.base_idx) != (None, 0):
@@ -219,12 +234,10 @@ class Walker:
             end = own(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
             if child.status in DONE:
-                yield number, inner.digest, child.result
+                yield End(number, inner.digest, child.result)
 
-    def _singles(
-        self, where: str, move: Fork[Any], state: Any, fork: ForkRow, at: ChainAt
-    ) -> Iterator[tuple[int, bytes, Any]]:
-        """Check the single steps of a fork; yields number, digest and result of each that is done."""
+    def _singles(self, where: str, move: Fork[Any], state: Any, fork: ForkRow, at: ChainAt) -> Iterator[End]:
+        """Check the single steps of a fork; yields those that are done, and those that hold nothing up."""
         chain = next(read_children(self.database, fork, at.path), None)
         if chain is None or chain.run != self.run or chain.number != 0:
             raise Bad(f"{where}: the chain of its children is missing")
@@ -233,15 +246,23 @@ class Walker:
             raise Bad(f"chain {chain_name(chain.path, 0)}: the chain that it is a row of is not as it was made")
         singles = Singles(self.database, chain, fork.children)
         evidence = Evidence(self.database, chain.key, 0, self.level, self.decomposer.action)
+        lenient = move.missed is not None
         for row in read_steps(self.database, chain.key, single=True):
             here = f"chain {chain_name(chain.path, row.idx)}"
+            if lenient:
+                yield from _missed(singles, row.idx)
             _types(here, row)
             singles.stands(here, row)
             end, digest = own(here, self._single, here, own(here, move.child, state, row.idx), row, genesis, evidence)
             singles.ended(here, row, ok=end.ok)
+            outcome = singles.outcome(row.idx)
             if end.ok:
                 # As the engine folds it.
-                yield row.idx, digest, json.loads(json.dumps(end.result))
+                yield End(row.idx, digest, json.loads(json.dumps(end.result)))
+            elif lenient and outcome is not None:
+                yield End(row.idx, missed_digest(outcome, row), None, str(outcome))
+        if lenient:
+            yield from _missed(singles, None)
         singles.must_end()
 
     def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:
@@ -251,6 +272,11 @@ class Walker:
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
         return end, stand.digest
+
+
+def _missed(singles: Singles, stop: int | None) -> Iterator[End]:
+    for number, outcome in singles.undecided(stop):
+        yield End(number, missed_digest(outcome, None), None, outcome)
 
 
 def _where(chain: ChainRow, index: int) -> str:

@@ -34,6 +34,9 @@ from maker.types import Failed, Finished, Request
 _PASSING = frozenset({408, 409, 425, 429})
 """Refusals that a later try may not meet; so are all of 500 and above."""
 
+_OF_THE_PROMPT = frozenset({400, 413, 422})
+"""Refusals that another prompt may not meet: this one is too long, say."""
+
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL is to fail in seconds, not after ``retry_s``."""
 
@@ -55,12 +58,21 @@ class _Fault(Exception):
 class _Refusal(Exception):
     """What cannot be had. Becomes a `Failed`."""
 
-    def __init__(self, reason: str, *, fix: str = "", unusable: bool, billed: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fix: str = "",
+        unusable: bool,
+        billed: tuple[int, int] = (0, 0),
+        of_prompt: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.fix = fix
         self.unusable = unusable
         self.billed = billed
+        self.of_prompt = of_prompt
 
 
 class OpenAIModel(Model):
@@ -188,7 +200,7 @@ class OpenAIModel(Model):
         spoken = sum(reply.completion_tokens for reply in replies) + sum(refusal.billed[1] for refusal in refusals)
         if refusals:
             first = refusals[0]
-            return Failed(request.id, first.reason, first.fix, first.unusable, prompt, spoken)
+            return Failed(request.id, first.reason, first.fix, first.unusable, prompt, spoken, first.of_prompt)
         return Finished(request.id, tuple(s for reply in replies for s in reply.samples), prompt, spoken)
 
     async def _part(self, part: Request) -> Reply:
@@ -235,7 +247,7 @@ class OpenAIModel(Model):
             self._answered = self._answered or status == 429 or wait_s is not None
             raise _Fault(f"HTTP {status}: {said}", wait_s=wait_s)
         reason = f"{self._url} refused the request: HTTP {status}: {said}"
-        raise _Refusal(reason, fix=advice(status, self._settings), unusable=True)
+        raise _Refusal(reason, fix=advice(status, self._settings), unusable=True, of_prompt=status in _OF_THE_PROMPT)
 
     def _is_enough(self, state: RetryCallState) -> bool:
         if not self._answered and state.attempt_number >= _FIRST_TRIES:

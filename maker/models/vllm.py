@@ -161,4 +161,5 @@ def _refusal(request: Request, error: Exception) -> Failed:
         request.id,
         f"vLLM refused a prompt of step class {request.kind}: {error}",
         fix="shorten the prompt, or raise model.max_model_len as far as the model allows",
+        refused=True,
     )

@@ -155,7 +155,7 @@ class LogWriter:
     def _close(self, connection: Connection, entries: Sequence[Entry]) -> None:
         self._many(connection, _FOLDED, [_fold_row(fold) for entry in entries for fold in entry.folded])
         self._many(connection, _CLOSED, [_closed_row(closed) for entry in entries for closed in entry.closed])
-        self._insert(connection, schema.outcome, _all(entries, lambda entry: entry.outcomes))
+        self._insert(connection, schema.outcome, _all(entries, lambda entry: entry.missed))
         for entry in entries:
             if entry.ending is not None:
                 root = (schema.chain.c.run == self._run, schema.chain.c.parent.is_(None))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from maker.store import schema
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root_chain
@@ -15,9 +15,7 @@ from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.runs import fenced
 from maker.store.tree import walk_steps
 from maker.tally import forked, unpack
-
-AGAIN = "again"
-"""The outcome of a child of a fork of single steps that is to be decided anew."""
+from maker.types import Outcome
 
 
 class Lost(NamedTuple):
@@ -32,7 +30,7 @@ class Lost(NamedTuple):
 class Cut(NamedTuple):
     """Where a chain is to be decided anew: from ``idx`` on, in ``epoch``; ``digest`` is the one before it.
 
-    ``single`` marks one child of a fork of single steps, whose number ``idx`` is.
+    ``single`` marks one child of a fork of single steps, whose number ``idx`` is; ``fork`` is that fork.
     """
 
     chain: int
@@ -42,12 +40,16 @@ class Cut(NamedTuple):
     single: bool
     reason: str
     lost: Lost
+    fork: ForkRow | None = None
 
 
-def to_retry(database: Database, run: int) -> list[Cut]:
-    """Return what a run cannot get past: undecided steps, and children that ended wrong or could not be joined."""
+def to_retry(database: Database, run: int, outcomes: Collection[Outcome]) -> list[Cut]:
+    """Return what a run cannot get past: undecided steps, and children that ended wrong or could not be joined.
+
+    Of children of forks of single steps, those with one of the ``outcomes``.
+    """
     root = root_chain(database, run)
-    return list(_stuck(database, root, root.digest))
+    return list(_stuck(database, root, root.digest, outcomes))
 
 
 @retried
@@ -63,8 +65,12 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
             # The connection was lost at the commit, which took place all the same.
             return
         fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
+        connection.execute(insert(schema.cut), [_row(one) for one in cuts])
         for one in cuts:
-            _write(connection, one)
+            if not one.single:
+                _begin_again(connection, one)
+        if singles := [one for one in cuts if one.single]:
+            _decide_again(connection, singles)
 
 
 def _is_there(connection: Connection, one: Cut) -> bool:
@@ -73,20 +79,35 @@ def _is_there(connection: Connection, one: Cut) -> bool:
     return connection.execute(select(table.idx).where(*here)).first() is not None
 
 
-def _write(connection: Connection, one: Cut) -> None:
-    connection.execute(insert(schema.cut).values(chain=one.chain, idx=one.idx, epoch=one.epoch, reason=one.reason))
-    if one.single:
-        here = (schema.outcome.c.chain == one.chain, schema.outcome.c.idx == one.idx)
-        connection.execute(delete(schema.outcome).where(*here))
-        values = {"chain": one.chain, "idx": one.idx, "epoch": one.epoch, "outcome": AGAIN, "reason": one.reason}
-        connection.execute(insert(schema.outcome).values(values))
-        return
+def _row(one: Cut) -> dict[str, Any]:
+    return {"chain": one.chain, "idx": one.idx, "epoch": one.epoch, "reason": one.reason}
+
+
+def _decide_again(connection: Connection, singles: list[Cut]) -> None:
+    table = schema.outcome
+    here = (table.c.chain == bindparam("of"), table.c.idx == bindparam("at"))
+    connection.execute(delete(table).where(*here), [{"of": one.chain, "at": one.idx} for one in singles])
+    connection.execute(insert(table), [_row(one) | {"outcome": str(Outcome.AGAIN)} for one in singles])
+    for fork in {one.fork for one in singles if one.fork is not None and one.idx < one.fork.joined}:
+        _join_again(connection, fork)
+
+
+def _join_again(connection: Connection, fork: ForkRow) -> None:
+    """What a fork's children were folded to is folded anew, from the state that it began in."""
+    kept, table = schema.snapshot.c, schema.fork.c
+    place = (kept.chain == fork.chain, kept.idx == fork.idx, kept.epoch == fork.epoch)
+    state = connection.execute(select(kept.state).where(*place)).scalar_one()
+    here = (table.chain == fork.chain, table.idx == fork.idx, table.epoch == fork.epoch)
+    connection.execute(update(schema.fork).where(*here).values(joined=0, state=state, digest=b""))
+
+
+def _begin_again(connection: Connection, one: Cut) -> None:
     begins = {"cursor": one.idx, "epoch": one.epoch, "digest": one.digest}
     open_again = {"status": "running", "reason": "", "result": None}
     connection.execute(update(schema.chain).where(schema.chain.c.id == one.chain).values(begins | open_again))
 
 
-def _stuck(database: Database, chain: ChainRow, genesis: bytes) -> Iterator[Cut]:
+def _stuck(database: Database, chain: ChainRow, genesis: bytes, outcomes: Collection[Outcome]) -> Iterator[Cut]:
     if chain.status in ("failed", "rejected") and chain.path:
         lost = _lost(step.tally for _, step in walk_steps(database, chain))
         yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
@@ -96,25 +117,25 @@ def _stuck(database: Database, chain: ChainRow, genesis: bytes) -> Iterator[Cut]
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
     for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():
         if fork is not None and fork.single:
-            yield from _rows(database, child)
+            yield from _rows(database, fork, child, outcomes)
         elif fork is not None:
-            yield from _stuck(database, child, _first(chain, fork, child))
+            yield from _stuck(database, child, _first(chain, fork, child), outcomes)
 
 
 def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
     return forked(parent.digest, fork.idx, fork.epoch, child.number)
 
 
-def _rows(database: Database, chain: ChainRow) -> Iterator[Cut]:
+def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[Outcome]) -> Iterator[Cut]:
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-    found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome != AGAIN}
+    found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes)}
     if not found:
         return
     rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True)
     tallies = {row.idx: row.tally for row in rows if row.idx in found}
     for idx, one in found.items():
         lost = _lost([tallies[idx]] if idx in tallies else [])
-        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, lost)
+        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, lost, fork)
 
 
 def _lost(tallies: Iterable[bytes]) -> Lost:

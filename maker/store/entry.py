@@ -59,8 +59,8 @@ class Closed(NamedTuple):
     result: Any
 
 
-class Outcome(NamedTuple):
-    """A child of a fork of single steps that is ``undecided``, ``failed``, or ``rejected`` by its parent's join."""
+class Missed(NamedTuple):
+    """A child of a fork of single steps that has no good decision: the value of an `Outcome`, and why."""
 
     chain: int
     idx: int
@@ -86,7 +86,7 @@ class Entry(NamedTuple):
     forks: Sequence[NewFork] = ()
     folded: Sequence[Folded] = ()
     closed: Sequence[Closed] = ()
-    outcomes: Sequence[Outcome] = ()
+    missed: Sequence[Missed] = ()
     undecided: Sequence[tuple[int, Stuck]] = ()
     forgotten: Sequence[tuple[int, int, int]] = ()
     usage: Usage = Usage()

@@ -147,11 +147,11 @@ def read_cuts(database: Database, chain: int) -> list[CutRow]:
     return [CutRow(*row) for row in database.fetch(query)]
 
 
-def read_outcomes(database: Database, chain: int) -> list[OutcomeRow]:
-    """Return the children of a fork of single steps that have no good decision, in order."""
+def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[OutcomeRow]:
+    """Yield the children of a fork of single steps that have no good decision, from ``start`` to before ``stop``."""
     table = schema.outcome.c
-    query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain).order_by(table.idx)
-    return [OutcomeRow(*row) for row in database.fetch(query)]
+    query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain)
+    return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
 
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -145,7 +145,7 @@ outcome = Table(
 )
 """The children of a fork of single steps that are not simply decided, and why.
 
-``undecided``, ``again`` (to be decided anew), ``failed`` (ended wrong), ``rejected`` (its parent's join refused it).
+``outcome`` is the value of a `maker.types.Outcome`.
 """
 
 snapshot = Table(

@@ -22,7 +22,7 @@ from maker.chain import (
     child_at,
     opened,
 )
-from maker.errors import MakerError, ModelFailed, ModelUnusable
+from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused
 from maker.models.door import Model
 from maker.owned import own
 from maker.plugin import Decomposer
@@ -34,6 +34,8 @@ YOUNG_OBJECTS = 100_000
 tuples and no cycle; with Python's own 700 the looking takes a fifth of the time where a thousand chains are in work."""
 SLICE_S = 0.05
 SLICE_STEPS = 2000
+DOUBTS = 16
+"""So many prompts that a server refuses before it has answered any are the settings' fault, not the prompts'."""
 KEPT_FORKS = 64
 """Forks whose parent's state a worker keeps at hand while it makes their children."""
 
@@ -143,6 +145,7 @@ class Worker:
         self._left: Allowance | None = NOTHING if spec.limited else None
         self._steps: int | None = None
         self._answered = False
+        self._doubtful: list[tuple[ChainRunner[Any, Any], Failed]] = []
         self._report = Report(1)
 
     def advance(self, orders: Orders) -> Report:
@@ -157,6 +160,8 @@ class Worker:
         while self._asked and len(report.decided) < SLICE_STEPS:
             for reply in self._model.poll(max(0.0, until - time.monotonic())):
                 self._hear(reply)
+            if self._doubtful:
+                self._judge_doubtful()
             if self._waiting:
                 self._retry_waiting()
             if self._backlog:
@@ -235,7 +240,10 @@ class Worker:
             return
         runner = asked.runner
         if isinstance(reply, Failed):
-            self._give_up(runner.place, self._failure(reply, runner))
+            if reply.refused and reply.unusable and not self._answered:
+                self._doubtful.append((runner, reply))
+            else:
+                self._give_up(runner.place, self._failure(reply, runner))
             return
         self._answered = True
         try:
@@ -253,6 +261,14 @@ class Worker:
                 self._parked.append((self._report.number, runner))
             else:
                 self._try_on(runner)
+
+    def _judge_doubtful(self) -> None:
+        """Tell whose fault it was that prompts were refused before any was answered, as soon as that is known."""
+        alone = not (self._asked or self._waiting or self._backlog)
+        if self._answered or alone or len(self._doubtful) >= DOUBTS:
+            for runner, reply in self._doubtful:
+                self._give_up(runner.place, self._failure(reply, runner))
+            self._doubtful.clear()
 
     def _end_single(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
         """Report a single step together with its end: one whose task does not end there is not decided."""
@@ -319,7 +335,7 @@ class Worker:
     def _failure(self, reply: Failed, runner: ChainRunner[Any, Any]) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
         unusable = reply.unusable and not self._answered
-        error = ModelUnusable if unusable else ModelFailed
+        error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
         fix = reply.fix or "see to the model, then `maker resume`"
         return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
 
@@ -333,6 +349,6 @@ class Worker:
         if self._model.bills_cancelled:
             for asked in self._asked.values():
                 self._report.abandoned = self._report.abandoned.plus(self._worst(asked.request))
-        for kept in (self._asked, self._waiting, self._parked, self._backlog):
+        for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful):
             kept.clear()
         self._report.recalled = True

@@ -17,7 +17,8 @@ PROMPTS = 4
 
 Shape: TypeAlias = dict[str, Any]
 """What a chain does: ``steps`` says how many steps come before each fork and after the last; ``forks`` holds the forks,
-each with a shape per child, or with a number of ``singles``. A number in ``wrong`` is a child that ends wrong."""
+each with a shape per child, or with a number of ``singles``. A number in ``wrong`` is a child that ends wrong; one in
+``lost`` cannot be made. A ``lenient`` fork goes on without those, and without undecided ones."""
 
 
 def leaf(steps: int) -> Shape:
@@ -111,7 +112,8 @@ class Tree(_Spelling):
         fork = shape["forks"][forks]
         singles = "singles" in fork
         number = fork["singles"] if singles else len(fork["children"])
-        return Fork(number, self._child, self._join if fork.get("join", True) else None, single=singles)
+        missed = self._missed if fork.get("lenient") else None
+        return Fork(number, self._child, self._join if fork.get("join", True) else None, single=singles, missed=missed)
 
     def expected_steps(self) -> int:
         """Return the number of steps of all chains."""
@@ -127,15 +129,26 @@ class Tree(_Spelling):
 
     def _child(self, state: list[Any], i: int) -> list[Any]:
         address, forks, _, _, letters = state
+        if i in self._shape(address)["forks"][forks].get("lost", ()):
+            raise ValueError(f"there is no child {i}")
         return [[*address, [forks, i]], 0, 0, 0, hashed(letters, i)]
 
     def _join(self, state: list[Any], i: int, result: Any) -> list[Any]:
-        address, forks, joined, _, letters = state
+        address, forks, joined, _, _ = state
         if i != joined or result["at"] != [*address, [forks, i]]:
             raise ValueError(f"{result['at']} is joined as child {i} of {address}, after {joined} children")
+        return self._folded(state, i, result["letters"])
+
+    def _missed(self, state: list[Any], i: int, outcome: str) -> list[Any]:
+        if i != state[2]:
+            raise ValueError(f"child {i} is missed after {state[2]} children")
+        return self._folded(state, i, outcome)
+
+    def _folded(self, state: list[Any], i: int, told: str) -> list[Any]:
+        address, forks, _, _, letters = state
         fork = self._shape(address)["forks"][forks]
         last = i + 1 == (fork["singles"] if "singles" in fork else len(fork["children"]))
-        state[1:] = [forks + last, 0 if last else i + 1, 0 if last else state[3], hashed(letters, i, result["letters"])]
+        state[1:] = [forks + last, 0 if last else i + 1, 0 if last else state[3], hashed(letters, i, told)]
         return state
 
 

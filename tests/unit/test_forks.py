@@ -11,7 +11,7 @@ import itertools
 import queue
 import sqlite3
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from maker import api, reading
 from maker.chain import DEEPEST
 from maker.engine.forest import Forest
-from maker.errors import MakerError
+from maker.errors import MakerError, RunNotResumable
 from maker.events import StepsDecided
 from maker.paths import chain_name
 from maker.seeds import ChainSeeds
@@ -39,6 +39,7 @@ from maker.store.runs import find_run
 from maker.store.tree import PlacedStep, walk_steps
 from maker.swarm.worker import Orders, Report, Worker
 from maker.tally import unpack
+from maker.types import Outcome
 
 DEAD = f"{this_process().rsplit(' ', 2)[0]} {2**22 + 1} 1"
 VOTER = "voters.first_to_ahead_by_k:FirstToAheadByK"
@@ -191,10 +192,10 @@ def stopping(life: Life) -> dict[str, Any]:
     return {"stop": stop, "on_event": on_event}
 
 
-def through(lives: list[Life], folder: Path, tables: dict[str, dict[str, Any]]) -> Log:
+def through(lives: list[Life], folder: Path, tables: dict[str, dict[str, Any]], last: Life | None = None) -> Log:
     """Run a job through lives that are killed or paused, and a last one that is not; return its log."""
     url, begun = f"sqlite:///{folder}/maker.db", False
-    for number, life in enumerate((*lives, Life())):
+    for number, life in enumerate((*lives, last or Life())):
         copy = folder / f"{number}.db"
         told = stopping(life)
         with living(life, copy), contextlib.suppress(Killed):
@@ -629,6 +630,103 @@ def test_a_wide_tree_takes_little_memory(store: str, bite: int | None) -> None:
     assert 4 <= found.out <= 8
     assert found.kept <= 200
     assert found.forks <= 3 * 8
+
+
+LENIENT: Shape = {
+    "steps": [0, 0, 0],
+    "forks": [
+        {"singles": 40, "lenient": True, "wrong": list(range(1, 40, 4)), "lost": [0, 5, 39]},
+        {"children": [{"steps": [0, 0], "forks": [{"singles": 12, "lenient": True, "lost": [4]}]}]},
+    ],
+}
+"""Forks that go on without some of their children."""
+NOISY = {"p": 0.6, "malformed": 0.4, "rivals": 3}
+CAPPED = {"k": 2, "max_votes": 3}
+
+
+def lenient(url: str, **tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a job some of whose children find no decision."""
+    base = {"model": NOISY, "vote": CAPPED}
+    return job(url, tree(LENIENT), **(base | tables))
+
+
+def outcomes(url: str) -> dict[tuple[int, int], str]:
+    """Return the outcomes of a store's single children, by chain and number."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        found = connection.execute("SELECT chain, idx, outcome FROM maker_outcome").fetchall()
+    return {(chain, idx): outcome for chain, idx, outcome in found}
+
+
+@pytest.fixture(scope="module")
+def spared(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    """Return the log of an undisturbed run that goes on without some of its children."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('spared')}/maker.db"
+    log = log_of(url, api.run(lenient(url)))
+    kinds = Counter(outcomes(url).values())
+    assert kinds["failed"] == 4
+    assert min(kinds[kind] for kind in ("undecided", "rejected", "wrong")) > 0
+    assert len(log.rows) == 52 - sum(kinds.values()) + kinds["wrong"]
+    return log
+
+
+@settings(max_examples=12, derandomize=True, deadline=None)
+@given(lives=st.lists(LIVES, min_size=1, max_size=5))
+def test_a_killed_run_goes_on_without_the_same_children(spared: Log, lives: list[Life]) -> None:
+    """Undecided, unreadable and wrong children hold nothing up, and killed after any commit it is the same ones."""
+    capped = [life._replace(max_votes=CAPPED["max_votes"]) for life in lives]
+    with TemporaryDirectory() as folder:
+        found = through(capped, Path(folder), lenient(""), Life(max_votes=CAPPED["max_votes"]))
+        assert_same(found, spared)
+
+
+def test_a_run_goes_on_without_so_many_children_and_no_more(spared: Log, store: str) -> None:
+    """Past limits.max_undecided it pauses and says so; a retry decides them anew, and a higher limit lets it end."""
+    report = api.run(lenient(store, limits={"max_undecided": 5}, swarm={"chains": 4}))
+    assert report.status == "paused"
+    assert "limit max_undecided = 5 is passed: " in report.reason
+    assert reading.verify("last", store=store).problem == ""
+    log = log_of(store, api.resume("last", ["limits.max_undecided=100"], store=store))
+    assert_same(log, spared)
+
+
+@pytest.mark.parametrize("chosen", [(), (Outcome.UNDECIDED,), (Outcome.FAILED, Outcome.WRONG)])
+def test_children_without_a_decision_are_decided_anew(chosen: tuple[Outcome, ...], store: str) -> None:
+    """A retry votes again on those with the outcomes that it names, whatever was joined already, and on no others."""
+    report = api.run(lenient(store, limits={"max_undecided": 8}, swarm={"chains": 1}))
+    assert report.status == "paused"
+    before = outcomes(store)
+    whole = list(reading.steps("last", store=store))
+    wide = ["limits.max_undecided=100", "vote.max_votes=1000"]
+    report = api.retry("last", wide, outcomes=chosen, store=store)
+    log_of(store, report)
+    after = outcomes(store)
+    for place, outcome in before.items():
+        if chosen and outcome not in chosen:
+            assert after[place] == outcome
+        elif outcome in ("failed", "wrong"):
+            # What could not be made, or ends wrong, does so again.
+            assert after[place] == outcome
+        else:
+            assert after.get(place, "wrong") == "wrong"
+    assert len(list(reading.steps("last", store=store))) > len(whole)
+
+
+def test_nothing_to_retry_is_told_by_the_outcomes_asked_for(store: str) -> None:
+    """A retry of outcomes that no child has leaves the run as it was."""
+    api.run(lenient(store, limits={"max_undecided": 3}, swarm={"chains": 1}))
+    before = reading.show("last", store=store)
+    with pytest.raises(RunNotResumable, match="no child is refused"):
+        api.retry("last", outcomes=[Outcome.REFUSED], store=store)
+    assert reading.show("last", store=store).reason == before.reason
+
+
+def test_an_edited_outcome_of_a_joined_child_is_found(spared: Log, store: str) -> None:
+    """Why a fork went on without a child is part of the digest."""
+    log_of(store, api.run(lenient(store)))
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE maker_outcome SET outcome = 'rejected' WHERE idx = 5 AND outcome = 'failed'")
+        assert connection.total_changes == 1
+    assert "fold to is not what its fork holds" in reading.verify("last", store=store).problem
 
 
 def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
