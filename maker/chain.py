@@ -251,15 +251,15 @@ class ChainRunner(Generic[S, A]):
     def _decide(self, election: Election[S, A], elected: Elected[A]) -> Decided:
         tally = election.tally(self._shared.kinds[election.step.kind.name], elected.key)
         packed = pack(tally)
-        digest = link(self._digest, self.index, self._epoch, elected.key, packed)
+        digest = link(self._digest, self.index, self._epoch, elected.text, packed)
         votes, disputed = sum(election.counts.values()), tally.disputed
         flags = sum(tally.flags.values()) if tally.flags else 0
         level = self._shared.rules.samples
         keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
-        self._weight += len(elected.key)
+        self._weight += len(elected.text)
         decided = Decided(
-            self.place.chain, self.index, self._epoch, elected.key, packed, self._tokens, digest, votes, flags,
+            self.place.chain, self.index, self._epoch, elected.text, packed, self._tokens, digest, votes, flags,
             disputed, _heard(election) if keep else None,
             self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
             self.path,

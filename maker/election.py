@@ -26,9 +26,10 @@ class HeardSample(NamedTuple):
 
 
 class Elected(NamedTuple, Generic[A]):
-    """The outcome of a decided election."""
+    """The outcome of a decided election: the key of the winner, and the first action that was proposed under it."""
 
     key: str
+    text: str
     action: A
 
 
@@ -46,8 +47,8 @@ class Election(Generic[S, A]):
         max_votes: Most samples, flagged ones included, that the step may take.
     """
 
-    __slots__ = ("_actions", "_codec", "_flags", "_heard", "_max", "_outcomes", "_state", "_voter", "asked", "counts",
-                 "rounds", "step")  # fmt: skip
+    __slots__ = ("_candidates", "_codec", "_flags", "_heard", "_max", "_outcomes", "_state", "_voter", "asked",
+                 "counts", "rounds", "step")  # fmt: skip
 
     def __init__(self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int) -> None:
         self.step = step
@@ -58,7 +59,7 @@ class Election(Generic[S, A]):
         self.asked = 0
         self.rounds = 0
         self.counts: dict[str, int] = {}
-        self._actions: dict[str, A] = {}
+        self._candidates: dict[str, Candidate[A]] = {}
         self._flags: dict[Flag, int] = {}
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
         self._heard: list[tuple[Sample, Candidate[A] | RedFlag]] = []
@@ -70,7 +71,7 @@ class Election(Generic[S, A]):
     def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
         """Return what the voter's verdict comes to here."""
         if isinstance(verdict, Decision):
-            return Elected(verdict.winner, self._actions[verdict.winner])
+            return Elected(*self._candidates[verdict.winner])
         if isinstance(verdict, Undecidable):
             return verdict
         if verdict.n < 1:
@@ -98,7 +99,7 @@ class Election(Generic[S, A]):
             if isinstance(outcome, RedFlag):
                 self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
             else:
-                self._actions.setdefault(outcome.key, outcome.action)
+                self._candidates.setdefault(outcome.key, outcome)
                 counts[outcome.key] = counts.get(outcome.key, 0) + 1
         self.asked += asked
 

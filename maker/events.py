@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from maker.chain import Decided
 from maker.paths import Path, chain_name, is_single
-from maker.plugin import Codec
+from maker.plugin import Codec, vote_key
 from maker.tally import unpack
 
 
@@ -97,13 +97,15 @@ def step_record(
     Raises ``ValueError`` where the stored bytes cannot be read.
     """
     count = unpack(step.tally)
-    votes = {step.action: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
+    action = None if codec is None else codec.read(step.action)
+    winner = step.action if codec is None else vote_key(codec, action)
+    votes = {winner: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
     single = is_single(path)
     return StepRecord(
         chain=chain_name(path, step.idx if single else None),
         step=0 if single else step.idx,
         kind=classes[count.kind] if count.kind < len(classes) else f"class {count.kind}",
-        action=step.action if codec is None else codec.show(codec.read(step.action)),
+        action=step.action if codec is None else codec.show(action),
         votes=votes,
         flags={str(flag): samples for flag, samples in count.flags.items()},
         rounds=count.rounds,

@@ -62,7 +62,8 @@ class Codec(Protocol[T]):
     """How a state or an action is written down.
 
     ``write`` is canonical: two actions are the same vote exactly when they are written the same. The store keeps
-    what it returns, so short is good.
+    what it returns, so short is good. A codec of actions may have a method ``key(value) -> str`` as well: then those
+    with the same key are the same vote, and the first of them that was proposed is what wins.
     """
 
     def write(self, value: T) -> str:
@@ -76,6 +77,12 @@ class Codec(Protocol[T]):
     def show(self, value: T) -> Any:
         """Return the value as JSON for people and programs to read."""
         ...
+
+
+def vote_key(codec: Codec[T], value: T) -> str:
+    """Return the text that says which vote an action is."""
+    key = getattr(codec, "key", None)
+    return codec.write(value) if key is None else key(value)
 
 
 class PydanticCodec(Generic[T]):

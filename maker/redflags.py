@@ -16,9 +16,10 @@ Short replies must agree, so they are never flagged for it."""
 
 
 class Candidate(NamedTuple, Generic[A]):
-    """A parsed proposal with its canonical key."""
+    """A parsed proposal: the key that says which vote it is, and its canonical text."""
 
     key: str
+    text: str
     action: A
 
 
@@ -34,10 +35,12 @@ def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> C
         return RedFlag(Flag.FORMAT, str(error))
     if forbidden := kind.check(state, action):
         return RedFlag(Flag.ILLEGAL, forbidden)
-    key = codec.write(action)
-    if unfit := _unfit(key):
+    text = codec.write(action)
+    own_key = getattr(codec, "key", None)
+    key = text if own_key is None else own_key(action)
+    if unfit := _unfit(text) or _unfit(key):
         return RedFlag(Flag.FORMAT, unfit)
-    return Candidate(key, action)
+    return Candidate(key, text, action)
 
 
 def _unfit(key: str) -> str:

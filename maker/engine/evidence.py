@@ -37,8 +37,8 @@ class Evidence:
         self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
         self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
 
-    def problem(self, row: StepRow, tally: Tally, move: Step[Any, Any], state: Any) -> str:
-        """Say what does not fit a step, "" if all does."""
+    def problem(self, row: StepRow, key: str, tally: Tally, move: Step[Any, Any], state: Any) -> str:
+        """Say what does not fit a step that was won by the candidate with this key, "" if all does."""
         kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
         if not kept:
@@ -50,25 +50,34 @@ class Evidence:
                 return f"the text of its sample {sample.vote} is lost or changed"
         votes = Counter(sample.candidate for sample in kept if sample.flag is None)
         flags = Counter(sample.flag for sample in kept if sample.flag is not None)
-        counted = {row.action: sum(tally.votes)} | {key: sum(models) for key, models in tally.rivals.items()}
+        counted = {key: sum(tally.votes)} | {key: sum(models) for key, models in tally.rivals.items()}
         if votes != counted or flags != {str(flag): n for flag, n in tally.flags.items()}:
             return "its samples do not add up to its tally"
-        for sample in kept:
-            if not self._judged(sample, move, state):
-                return f"its sample {sample.vote} does not say what it is counted for"
-        return self._asked(row, move)
+        return self._proposed(row, key, kept, move, state) or self._asked(row, move)
 
-    def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any) -> bool:
-        """Say whether a sample is what its text makes it: a vote for its candidate, or flagged for its reason."""
+    def _proposed(self, row: StepRow, key: str, kept: list[SampleRow], move: Step[Any, Any], state: Any) -> str:
+        """Say which of a step's samples is not what its text makes it, or that another action should have won."""
+        texts = [self._judged(sample, move, state) for sample in kept]
+        if None in texts:
+            return f"its sample {texts.index(None)} does not say what it is counted for"
+        # What wins is what the first sample proposed that voted for the winner; "" where that cannot be said.
+        proposed = next(text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key)
+        return "" if proposed in ("", row.action) else "its action is not that of the first sample that voted for it"
+
+    def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any) -> str | None:
+        """Return the action that a sample proposes, as text, "" where that cannot be said.
+
+        None where it is not what its text makes it: a vote for its candidate, or flagged for its reason.
+        """
         if (sample.candidate is None) == (sample.flag is None):
-            return False
+            return None
         # A text with a sign that was spelled out is not the reply itself; a cut or repeated one reads as a good one.
         if "\\" in (sample.text or "") or sample.flag in (Flag.LENGTH, Flag.REPEAT):
-            return True
+            return ""
         outcome = judge(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
         if isinstance(outcome, RedFlag):
-            return sample.flag == outcome.reason
-        return sample.candidate == outcome.key
+            return "" if sample.flag == outcome.reason else None
+        return outcome.text if sample.candidate == outcome.key else None
 
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
         found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]

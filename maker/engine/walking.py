@@ -13,7 +13,7 @@ from maker.engine.evidence import Evidence
 from maker.engine.joining import missed_digest
 from maker.owned import own
 from maker.paths import chain_name
-from maker.plugin import Decomposer, Voter
+from maker.plugin import Decomposer, Voter, vote_key
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import CutRow, StepRow, read_cuts, read_snapshots, read_steps
@@ -149,8 +149,9 @@ class Walker:
             raise Bad(f"{where}: its action {row.action!r} is not written as the task writes it")
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
-        self._elected(where, row.action, tally)
-        if problem := evidence.problem(row, tally, move, state):
+        key = vote_key(self.decomposer.action, action)
+        self._elected(where, key, tally)
+        if problem := evidence.problem(row, key, tally, move, state):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
         self.counts.steps += 1
@@ -159,11 +160,11 @@ class Walker:
         self.counts.disputed += tally.disputed
         return action
 
-    def _elected(self, where: str, action: str, tally: Tally) -> None:
-        counts = {action: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
+    def _elected(self, where: str, winner: str, tally: Tally) -> None:
+        counts = {winner: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
         verdict = self.voter.decide(Ballots(counts))
-        if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (action, tally.margin):
-            raise Bad(f"{where}: its votes {counts} do not elect {action!r} by {self.voter.name}")
+        if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (winner, tally.margin):
+            raise Bad(f"{where}: its votes {counts} do not elect {winner!r} by {self.voter.name}")
 
     def _link(self, where: str, stand: Stand, row: StepRow, content: bytes) -> None:
         digest = link(stand.digest, row.idx, row.epoch, row.action, content)
