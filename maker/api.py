@@ -26,8 +26,10 @@ from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
 from maker.models.settings import OpenAISettings, VllmSettings
+from maker.output import Output, refuse_used
 from maker.owned import own
-from maker.reading import RunReport, report, store_url
+from maker.plugin import RowDecomposer
+from maker.reading import RunReport, report, show, store_url
 from maker.settings import TABLES
 from maker.store.chains import ChainRow, last_chain, root_chain
 from maker.store.cuts import cut, to_retry
@@ -35,11 +37,12 @@ from maker.store.database import Database, open_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.runs import NewRun, RunRow, create_run, find_run, refuse_over, release, take_over
+from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over, release, take_over
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
 from maker.types import Outcome
+from maker.upkeep import another_round
 
 log = logger("maker")
 
@@ -106,6 +109,8 @@ def run(
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
     """
     job = load_job(job, overrides)
+    if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
+        refuse_used(job.decomposer.output)
     fingerprint = job.fingerprint()
     new = NewRun(
         name=job.run.name,
@@ -114,6 +119,7 @@ def run(
         classes=tuple(kind.name for kind in job.decomposer.classes),
         digest=genesis(fingerprint_text(fingerprint)),
         state=job.first_state(),
+        parts=job.parts(),
     )
     database = open_database(job.store.url, create=True)
     run_id, lease = create_run(database, new)
@@ -140,14 +146,27 @@ def resume(
         RunNotResumable: It is over, or its task, code, voter, seed or model is not what it was started with.
         RunHeld: Another process works on it.
     """
+    if (found := show(run_id, store=store)).status == "done" and (written := _write_output(found, store)):
+        return written
     return _work(_taken_over(run_id, overrides, store), limit_steps, on_event, stop)
+
+
+def _write_output(run: RunReport, store: str | None) -> RunReport | None:
+    """Write the files of a map that is done: its process may have died just before. None where it writes none."""
+    with closing(open_database(store_url(store), create=False)) as database:
+        row = find_run(database, run.run_id)
+        decomposer = stored_job(row.settings, row.run_id, parts=read_parts(database, row.key)).decomposer
+        if not isinstance(decomposer, RowDecomposer) or not decomposer.output:
+            return None
+        Output(database, row, decomposer).close()
+        return report(row)
 
 
 def retry(
     run_id: str,
     overrides: Iterable[str] = (),
     *,
-    outcomes: Collection[Outcome] = (),
+    outcomes: Collection[str] = (),
     store: str | None = None,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
@@ -158,21 +177,27 @@ def retry(
     What they decided before is superseded, and stays in the log. Of children of forks of single steps, those with one
     of ``outcomes`` alone, where any are given.
 
+    Of a map that is done a new run goes on, which asks such rows again, with the model and the voter that the overrides
+    name; ``new`` among the outcomes stands for rows that the input has grown by.
+
     Raises:
         RunNotResumable: As `resume`; or there is nothing to retry.
         RunNotFound, RunHeld: As `resume`.
     """
     again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
+    if (found := show(run_id, store=store)).status == "done" and "round" in found.settings["task"]:
+        run_id = another_round(found.run_id, tuple(map(str, again)), overrides, store=store).run_id
+        return resume(run_id, store=store, on_event=on_event, stop=stop)
     return _work(_taken_over(run_id, overrides, store, again), None, on_event, stop)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[Outcome] = ()) -> _Held:
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = ()) -> _Held:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
         fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
-        job = stored_job(row.settings, row.run_id, overrides)
+        job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
         lease = take_over(database, row, job.settings)
         if again:
@@ -194,7 +219,7 @@ def _refuse_change(row: RunRow, job: Job) -> None:
         )
 
 
-def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[Outcome]) -> None:
+def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) -> None:
     """Cut what the run cannot get past; gives the run back where there is nothing, or it cannot be done."""
     try:
         cuts = to_retry(database, row.key, again)
@@ -236,10 +261,14 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
     tell = on_event or _ignore
     model = job.model.name if isinstance(job.model, OpenAISettings) else job.model.kind
     root = root_chain(database, row.key)
-    journal = Journal(database, lease, root=root.key, model=model, on_commit=partial(_committed, on_event, held))
+    outputs: list[Output] = []
+    committed = partial(_committed, on_event, held, outputs)
+    journal = Journal(database, lease, root=root.key, model=model, on_commit=committed)
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
+        if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
+            outputs.append(Output(database, row, job.decomposer))
         stint = _stint(held, root, limit_steps)
         # Of a run that was forked off another, how many steps it shares is not counted.
         expected = None if row.forked_from else job.expected_steps()
@@ -252,6 +281,8 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
         raise
     finally:
         journal.close()
+        for output in outputs:
+            output.close()
     ended = report(find_run(database, row.run_id))
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
@@ -291,7 +322,9 @@ def _open_model(settings: Any, decomposer: Any) -> Model:
     return open_model(settings, own(f"{decomposer.name}: oracle", decomposer.oracle))
 
 
-def _committed(on_event: OnEvent | None, held: _Held, entries: list[Entry]) -> None:
+def _committed(on_event: OnEvent | None, held: _Held, outputs: list[Output], entries: list[Entry]) -> None:
+    for output in outputs:
+        output.note(entries)
     if on_event is None:
         return
     for entry in entries:

@@ -212,6 +212,7 @@ class ChainRunner(Generic[S, A]):
             kind.max_tokens,
             kind.stop,
             kind.name,
+            kind.schema,
         )
 
     def hear(self, reply: Finished) -> Decided | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
+from maker.atomic import replacing
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.events import StepRecord, step_record
 from maker.owned import own
@@ -255,33 +254,11 @@ def _columns(source: _Source, row: _Row) -> dict[str, Any]:
 
 @contextmanager
 def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """Give a file that takes the place of ``out`` when the block ends well, and is gone when it does not."""
     if not out.parent.is_dir():
         raise BadInput(f"there is no folder {out.parent} for {out.name}")
     _refuse(out, force=force)
-    # A name of its own: two exports at once must not write into one another's file.
-    part = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _made(part, out) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _refuse(out, force=force)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(out.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _made(part: Path, out: Path) -> IO[bytes]:
-    try:
-        return part.open("xb")
-    except OSError as error:
-        raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+    with replacing(out, lambda: _refuse(out, force=force)) as file:
+        yield file
 
 
 def _refuse(out: Path, *, force: bool) -> None:

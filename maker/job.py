@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +19,15 @@ from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.owned import own
 from maker.planning import Estimate
-from maker.plugin import Decomposer, Voter
+from maker.plugin import Decomposer, OrFile, Place, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, SwarmSettings, VoteSettings
-from maker.types import Fork, Prices, Step
+from maker.types import Fork, InputPart, Prices, Step
 
 SECRETIVE = ("url", "key_env")
+LONGEST_PATH = 255
+UNWRITTEN: Mapping[str, dict[str, Any]] = {"model": {"structured": "off"}}
+"""What held in runs whose fingerprints are older than the choice."""
 LOOKED_AT = 100
 """How many children of a fork are tried for one that can be made, to see what it is asked."""
 
@@ -66,6 +71,11 @@ class Job:
         text: str = own(f"{self.decomposer.name}: state.write", self.decomposer.state.write, state)
         return text
 
+    def parts(self) -> tuple[InputPart, ...]:
+        """Return the input files that the task reads. Raises `BadInput` where they cannot be read, or have changed."""
+        parts: tuple[InputPart, ...] = own(f"{self.decomposer.name}: parts", self.decomposer.parts)
+        return parts
+
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
         steps: int | None = own(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
@@ -74,7 +84,8 @@ class Job:
     def task_fingerprint(self) -> dict[str, Any]:
         """Return what a log can be verified with: task, prompts, voter, and their code."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
-        task = {key: value for key, value in self.settings["task"].items() if key != "decomposer"}
+        beside = {"decomposer", *_marked(decomposer, Place)}
+        task = {key: value for key, value in self.settings["task"].items() if key not in beside}
         vote = {key: value for key, value in self.settings["vote"].items() if key not in ("voter", "max_votes")}
         return {
             "decomposer": _short(decomposer),
@@ -89,7 +100,8 @@ class Job:
 
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
-        return self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+        found = self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+        return found | {"schemas": self._schemas()} if found["model"].get("structured") == "schema" else found
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what may not change while a run lives: the task's, the seed, and what decides how the model answers.
@@ -99,7 +111,10 @@ class Job:
         Raises:
             ModelUnusable: The model's folder is not there.
         """
+        parts = self.parts()
         found = self.stored_fingerprint()
+        if parts:
+            found["inputs"] = inputs_digest(parts)
         if isinstance(self.model, VllmSettings):
             found["model"]["folder"] = folder_digest(checked_folder(self.model.path))
         return found
@@ -139,22 +154,42 @@ class Job:
         told = repr((kinds, first.prompt if isinstance(first, Step) else ""))
         return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
+    def _schemas(self) -> str:
+        kinds = [(kind.name, kind.schema and dict(kind.schema)) for kind in self.decomposer.classes]
+        told: str = own(f"{self.decomposer.name}: a schema as JSON", partial(json.dumps, kinds, sort_keys=True))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-def stored_job(settings: Mapping[str, Any], run_id: str, overrides: Iterable[str] = ()) -> Job:
-    """Return the job that a run was started with, overridden. Raises `JobError` or `PluginError`."""
+
+def inputs_digest(parts: Iterable[InputPart]) -> str:
+    """Return one digest of all input files as they were when a run began."""
+    return hashlib.sha256("".join(map(repr, map(tuple, parts))).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def stored_job(
+    settings: Mapping[str, Any], run_id: str, overrides: Iterable[str] = (), parts: Sequence[InputPart] = ()
+) -> Job:
+    """Return the job that a run was started with, overridden. Raises `JobError` or `PluginError`.
+
+    ``parts`` are its input files as they were when it began; without them the job can be shown, not worked on.
+    """
     values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
     raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
     raw.take_overrides(overrides)
-    return resolve(raw)
+    job = resolve(raw)
+    job.decomposer.bind(parts)
+    return job
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say where two fingerprints differ, "" if they do not; what only one of them names was not looked at then."""
+    """Say where two fingerprints differ, "" if they do not.
+
+    What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`.
+    """
     lines = []
     for name in sorted(before.keys() & now.keys()):
         old, new = before[name], now[name]
         if isinstance(old, dict) and isinstance(new, dict):
-            if inner := difference(old, new):
+            if inner := difference(UNWRITTEN.get(name, {}) | old, new):
                 lines.append(f"{name}: {inner}")
         elif old != new:
             lines.append(f"{name} was {old!r}, is {new!r}")
@@ -181,12 +216,12 @@ def resolve(raw: Raw) -> Job:
         )
     task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    task_params = _checked(_params(task_plugin), _without(task, "decomposer"), "task", raw)
+    task_params = _checked(_params(task_plugin), _placed(task_plugin, _without(task, "decomposer"), raw), "task", raw)
     vote_params = _checked(_params(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
     _check_money(model, limits, raw)
     settings = {
         "run": run.model_dump(),
-        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json"),
+        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
         "model": model.model_dump(),
         "vote": {"voter": voter_plugin.name, "max_votes": vote.max_votes} | vote_params.model_dump(mode="json"),
         "swarm": swarm.model_dump(),
@@ -252,6 +287,37 @@ def _params(plugin: Plugin) -> type[BaseModel]:
             fix="name a Decomposer or Voter class, or what decomposers.function makes",
         )
     return params
+
+
+def _marked(plugin: Plugin, mark: type[Any]) -> list[str]:
+    """Return the names of a plugin's parameters that carry a mark, as a job writes them."""
+    fields = _params(plugin).model_fields.items()
+    return [field.alias or name for name, field in fields if any(isinstance(one, mark) for one in field.metadata)]
+
+
+def _placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
+    """Return parameters with their paths made absolute, and with the texts of files that are named in their place."""
+    found = dict(values)
+    for name in _marked(plugin, Place):
+        value = found.get(name)
+        if isinstance(value, str) and value and "://" not in value:
+            found[name] = str((raw.base("task", name) / value).resolve())
+    for name in _marked(plugin, OrFile):
+        value = found.get(name)
+        if isinstance(value, str) and not raw.is_stored("task", name):
+            found[name] = _text_of(raw.base("task", name), value, f"{raw.place('task', name)}: task.{name}")
+    return found
+
+
+def _text_of(base: Path, value: str, where: str) -> str:
+    """Return the text of the file that a value names, else the value itself."""
+    # No file's name is longer, or holds a line break.
+    if not value or "\n" in value or len(value) > LONGEST_PATH or not (base / value).is_file():
+        return value
+    try:
+        return (base / value).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{where}: the file {value} cannot be read as UTF-8 text: {error}") from error
 
 
 def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:

@@ -91,6 +91,10 @@ class Raw:
         origin = self._origins.get(f"{table}.{key}", "")
         return self._base if origin == self._shown or origin.startswith(f"{self._shown}:") else Path.cwd()
 
+    def is_stored(self, table: str, key: str) -> bool:
+        """Say whether a value is that of a stored run, which names no file any more."""
+        return self._stored and self._origins.get(f"{table}.{key}") == self._shown
+
     def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """Return the origin of every setting in effect."""
         names = [f"{table}.{key}" for table, content in settings.items() for key in content]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from maker.errors import BadInput
 from maker.types import (
     Ballots,
     Decision,
     Done,
     Effect,
     Fork,
+    InputPart,
     More,
     Next,
     Oracle,
@@ -26,6 +30,8 @@ from maker.types import (
 )
 
 __all__ = [
+    "NEW",
+    "BadInput",
     "Ballots",
     "Codec",
     "Decision",
@@ -33,11 +39,16 @@ __all__ = [
     "Done",
     "Effect",
     "Fork",
+    "InputPart",
     "More",
     "Next",
+    "OrFile",
     "Oracle",
     "Params",
+    "Place",
     "PydanticCodec",
+    "RowDecomposer",
+    "RowParams",
     "Step",
     "StepClass",
     "Truth",
@@ -50,6 +61,19 @@ __all__ = [
 S = TypeVar("S")
 A = TypeVar("A")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Marks a parameter, by ``Annotated``, that says where something is: a path or a URL.
+
+    A relative path starts from the job file's folder. The place is not part of what a run is: it may move.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class OrFile:
+    """Marks a text parameter, by ``Annotated``, that may name a file instead: its text is what the run is made of."""
 
 
 class Params(BaseModel):
@@ -136,6 +160,16 @@ class Decomposer(ABC, Generic[S, A]):
     def apply(self, state: S, action: A) -> S:
         """Return the state after an action. May consume its ``state`` argument."""
 
+    def parts(self) -> tuple[InputPart, ...]:
+        """Return the input files that the task reads, as they are now; () where it reads none.
+
+        They are immutable while a run lives, and thereby part of what ``child`` and ``next`` are pure functions of.
+        """
+        return ()
+
+    def bind(self, parts: Sequence[InputPart]) -> None:
+        """Take in what the input files were when the run began: no other row is read, and a changed file is refused."""
+
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, or None where that is not known beforehand."""
         return None
@@ -143,6 +177,54 @@ class Decomposer(ABC, Generic[S, A]):
     def oracle(self) -> Oracle | None:
         """Return what a simulated model needs to know, or None where the truth is not known."""
         return None
+
+
+NEW = "new"
+"""Stands among the outcomes that a later round of a map asks again: rows that have come since."""
+
+
+class RowParams(Params):
+    """Base of the parameters of a decomposer of rows.
+
+    Args:
+        output: The folder that the rows' answers are written to while the run goes on; "" writes none.
+        round: Which round of the map this run is: 0, or one more than that of the run that it goes on from.
+        again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``.
+    """
+
+    output: Annotated[str, Place()] = ""
+    round: int = Field(default=0, ge=0)
+    again: tuple[str, ...] = ()
+
+
+class RowDecomposer(Decomposer[S, A]):
+    """A decomposer whose root forks into single steps, one for each row of some data.
+
+    What it says of its rows lets results and output files be made of the log.
+    """
+
+    output: str = ""
+    """The folder that answers are written to, "" for none."""
+
+    @abstractmethod
+    def grown(self) -> tuple[InputPart, ...]:
+        """Return the input files as they were when the run began, and after them what has come since."""
+
+    @abstractmethod
+    def rows(self, state: S) -> Sequence[int]:
+        """Return the numbers of the rows that the fork at a root's state asks, in the order of its children."""
+
+    @abstractmethod
+    def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
+        """Return a row's id and values, which go before its answer in the output; no value of one that is broken."""
+
+
+    def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
+        """Return by how many votes each part of a winning answer leads, by name; nothing where it has no parts.
+
+        ``votes`` are those of every candidate, by its key; ``winner`` is one of them.
+        """
+        return {}
 
 
 class Voter(ABC):

@@ -20,7 +20,7 @@ from maker.plugin import Codec
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
-from maker.store.runs import RunRow, find_run, list_runs, run_at
+from maker.store.runs import RunRow, find_run, list_runs, read_parts, run_at
 from maker.store.tree import chain_of_step, walk_steps
 from maker.tally import unpack
 from maker.types import Prices
@@ -158,7 +158,7 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
 
         def author(run: int) -> Author:
             made = row if run == row.key else run_at(database, run)
-            job = stored_job(made.settings, made.run_id)
+            job = stored_job(made.settings, made.run_id, parts=read_parts(database, run))
             if changed := difference(made.fingerprint, job.stored_fingerprint()):
                 raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
             return Author(made, job.decomposer, job.voter, job.store.samples)

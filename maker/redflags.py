@@ -53,6 +53,6 @@ def _unfit(key: str) -> str:
     return "it holds a NUL" if "\0" in key else ""
 
 
-def repeats(text: str, key: str) -> bool:
+def repeats(text: str, action: str) -> bool:
     """Say whether a reply that equals an earlier one of the step is a repeated stream rather than agreement."""
-    return len(text) - len(key) >= REPEAT_CHARS
+    return len(text) - len(action) >= REPEAT_CHARS

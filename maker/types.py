@@ -38,6 +38,8 @@ class StepClass(Generic[S, A]):
         max_tokens: Most tokens of a reply; a reply cut there is flagged.
         stop: Texts that end a reply.
         system: The part of the prompt that all steps of the class share.
+        schema: The JSON schema, as JSON values, that a reply is to match; a model may hold its replies to it. ``parse``
+            reads them all the same: not every model does.
     """
 
     name: str
@@ -46,6 +48,8 @@ class StepClass(Generic[S, A]):
     max_tokens: int = 64
     stop: tuple[str, ...] = ()
     system: str = ""
+    # A dictionary has no hash; classes are told apart without it.
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class Step(NamedTuple, Generic[S, A]):
@@ -114,6 +118,21 @@ class Wait:
 
 Next: TypeAlias = Step[S, A] | Fork[S] | Effect | Wait | Done
 """What ``Decomposer.next`` may return."""
+
+
+class InputPart(NamedTuple):
+    """Rows of one file that a run reads, as the file was when they were counted.
+
+    ``name`` is its path from the folder or the URL that the input names. ``first`` is the number of the first of these
+    rows in the file: not 0 for what a file has grown by. ``size`` and ``digest`` (BLAKE2b, 16 bytes, hex) are of the
+    file up to the end of these rows.
+    """
+
+    name: str
+    first: int
+    rows: int
+    size: int
+    digest: str
 
 
 class Outcome(StrEnum):
@@ -214,6 +233,7 @@ class Request(NamedTuple):
     """One prompt, ``n`` independent replies. Reply i is drawn with ``seed + i``.
 
     ``id`` is unique in a worker's life. ``system`` is the shared part of the prompt, ``prompt`` the part that varies.
+    ``schema`` is the step class's own, not a copy.
     """
 
     id: int
@@ -224,6 +244,7 @@ class Request(NamedTuple):
     max_tokens: int
     stop: tuple[str, ...]
     kind: str
+    schema: Mapping[str, Any] | None = None
 
 
 class Finished(NamedTuple):

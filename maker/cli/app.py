@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import display, doctor, export, upkeep, watch
+from maker.cli import display, doctor, export, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
@@ -24,6 +24,7 @@ from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerL
 from maker.job import Job, stored_job
 from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
+from maker.plugin import NEW
 from maker.reading import RunReport
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
 from maker.swarm.worker import YOUNG_OBJECTS
@@ -116,7 +117,7 @@ def retry(
     _work(work, store, as_json=as_json)
 
 
-for command in (watch.watch, export.export, upkeep.fork, upkeep.cancel, upkeep.prune):
+for command in (watch.watch, results.results, export.export, upkeep.fork, upkeep.cancel, upkeep.prune):
     app.command()(command)
 
 
@@ -197,13 +198,13 @@ def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)
 
 
-def _outcomes(names: str) -> list[Outcome]:
+def _outcomes(names: str) -> list[str]:
     """Read ``undecided,failed``. Raises `BadInput`."""
-    known = [outcome for outcome in Outcome if outcome != Outcome.AGAIN]
+    known = [*(str(outcome) for outcome in Outcome if outcome != Outcome.AGAIN), NEW]
     words = [word.strip() for word in names.split(",") if word.strip()]
     if unknown := [word for word in words if word not in known]:
         raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose among {', '.join(known)}")
-    return [Outcome(word) for word in words]
+    return words
 
 
 def _tell_estimate(job: Job, steps: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +14,10 @@ from maker.types import Request, Sample
 
 _SEEDS = 2**63
 """Servers read a seed as a signed 64-bit number."""
+
+_NOT_IN_NAMES = re.compile("[^A-Za-z0-9_-]")
+_NAME_CHARS = 64
+"""What OpenAI's API allows in the name of a schema, and how many characters of it."""
 
 SHOWN_CHARS = 200
 """How much of a server's reply an error shows."""
@@ -63,6 +68,8 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
     }
     if request.stop:
         fields["stop"] = list(request.stop)
+    if (schema := settings.schema_of(request)) is not None:
+        fields["response_format"] = _held_to(schema, request.kind)
     if not settings.chat:
         return {**fields, "prompt": request.system + request.prompt}
     messages = [{"role": "user", "content": request.prompt}]
@@ -119,7 +126,13 @@ def advice(status: int, settings: OpenAISettings) -> str:
         )
     if 300 <= status < 400:
         return "redirections are not followed: set model.url to where the server is"
-    return "change the [model] table as the server says; a server that takes no n wants model.max_n = 1"
+    told = "change the [model] table as the server says; a server that takes no n wants model.max_n = 1"
+    if settings.structured == "off":
+        return told
+    return (
+        f'{told}, one that takes no response_format a new run with model.structured = "off"; if the schema is refused: '
+        "OpenAI's own API wants every object to require all of its properties and to have additionalProperties = false"
+    )
 
 
 def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:
@@ -136,6 +149,15 @@ def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | 
         return None
     due = due if due.tzinfo else due.replace(tzinfo=UTC)
     return max(0.0, (due - (now or datetime.now(UTC))).total_seconds())
+
+
+def _held_to(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the ``response_format`` for a step class.
+
+    Always strict: without it OpenAI's own API takes a schema for a hint, and nobody would notice.
+    """
+    name = _NOT_IN_NAMES.sub("_", kind)[:_NAME_CHARS] or "reply"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(schema), "strict": True}}
 
 
 def _index(choice: object) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from maker.types import Request
 
 
 class _Settings(BaseModel):
@@ -20,6 +23,11 @@ class _Settings(BaseModel):
 class _Sampling(_Settings):
     temperature: float = Field(default=1.0, ge=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    structured: Literal["off", "schema"] = "off"
+
+    def schema_of(self, request: Request) -> Mapping[str, Any] | None:
+        """Return the schema that the replies to a request are held to, None where they are free."""
+        return request.schema if self.structured == "schema" else None
 
 
 class SimulatedSettings(_Settings):
@@ -49,6 +57,9 @@ class VllmSettings(_Sampling):
         path: A folder with config.json, weights and tokenizer.
         temperature: Sampling temperature.
         top_p: Nucleus sampling; 1 leaves every token in.
+        structured: ``schema`` lets vLLM draw only what can still become a reply that matches the step class's JSON
+            schema; ``off``, and steps of a class without a schema, leave replies free. A schema tells nothing of what
+            it asks for: the prompt still has to. Fields come in the schema's order.
         chat: Render prompts with the tokenizer's chat template; else the shared part and the rest are joined as text.
         dtype: vLLM's dtype.
         max_model_len: Longest prompt and reply together, in tokens; None leaves it to the model's configuration.
@@ -57,7 +68,7 @@ class VllmSettings(_Sampling):
         compile: Compile the model: faster steps, half a minute later to start.
     """
 
-    IDENTITY: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "chat", "dtype"})
+    IDENTITY: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "structured", "chat", "dtype"})
     kind: Literal["vllm"] = "vllm"
     path: str
     chat: bool = False
@@ -77,6 +88,11 @@ class OpenAISettings(_Sampling):
         key_env: Name of the environment variable that holds the key; the key itself is never stored.
         temperature: Sampling temperature.
         top_p: Nucleus sampling; 1 leaves every token in.
+        structured: ``schema`` asks the server to hold replies to the step class's JSON schema, in a ``response_format``
+            that is marked strict; ``off``, and steps of a class without a schema, ask for none. OpenAI's own API takes
+            only schemas whose every object requires all of its properties and has ``additionalProperties = false``,
+            and refuses others. Without ``chat``, vLLM's server is known to take it; a server that knows no such field
+            refuses it, or ignores it and replies as it likes.
         chat: Ask ``/chat/completions``; else ``/completions`` with the raw text.
         max_n: Most replies that one HTTP request may ask for; 1 for servers that ignore or refuse ``n``.
         concurrency: Most HTTP requests in flight.
@@ -86,7 +102,7 @@ class OpenAISettings(_Sampling):
         completion_price: Price of a million completion tokens, in the same currency.
     """
 
-    IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "chat"})
+    IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
     kind: Literal["openai"] = "openai"
     url: str
     name: str

@@ -6,16 +6,27 @@ around it by default: for small models those hops cost more than the model does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 from maker.errors import ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.models.folder import checked_folder
 from maker.models.settings import GREEDY, VllmSettings
-from maker.models.vllm_start import has_tiny_weights, import_vllm, pin_thread, said, start_engine
+from maker.models.vllm_start import check_grammars, has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample
+
+_OFF = 'or start a run with model.structured = "off"'
+_PROBE = "probe"
+
+
+class _Held(NamedTuple):
+    """A step class's schema, and what vLLM makes of it."""
+
+    schema: Mapping[str, Any]
+    constraint: Any
 
 
 class VllmModel(Model):
@@ -31,13 +42,17 @@ class VllmModel(Model):
         settings: The ``[model]`` table.
 
     Raises:
-        ModelUnusable: No such folder, a part of it missing, no vLLM, or vLLM refuses the model.
+        ModelUnusable: No such folder, a part of it missing, no vLLM, or vLLM refuses the model; or it cannot hold
+            replies to schemas, and is to.
     """
 
     def __init__(self, settings: VllmSettings) -> None:
         self._settings = settings
         folder = checked_folder(settings.path)
         self._vllm = import_vllm()
+        if settings.structured == "schema":
+            check_grammars()
+        self._held: dict[str, _Held] = {}
         self._check_sampling()
         # Number of the thread that is held to one OpenMP thread; None where the engine may take all cores.
         self._pinned: int | None = None
@@ -62,7 +77,7 @@ class VllmModel(Model):
                 prompt = {"type": "token", "prompt_token_ids": self._encode(request)}
                 self._engine.add_request(str(request.id), prompt, self._sampling(request))
             except self._vllm.refusals as error:
-                self._refused.append(_refusal(request, error))
+                self._refused.append(self._refusal(request, error))
             else:
                 self._open[str(request.id)] = request
 
@@ -126,10 +141,21 @@ class VllmModel(Model):
             top_p=self._settings.top_p,
             max_tokens=request.max_tokens,
             stop=list(request.stop),
+            structured_outputs=self._constraint(request),
             output_kind=self._vllm.final_only,
             # The engine need not copy what is used once: 3 % of a step of 64 chains.
             skip_clone=True,
         )
+
+    def _constraint(self, request: Request) -> Any:
+        schema = self._settings.schema_of(request)
+        if schema is None:
+            return None
+        held = self._held.get(request.kind)
+        # One for all steps of a class. As text, which vLLM takes as it is: it would write a dictionary for each reply.
+        if held is None or held.schema is not schema:
+            held = self._held[request.kind] = _Held(schema, self._vllm.constraint(json=json.dumps(dict(schema))))
+        return held.constraint
 
     def _check_sampling(self) -> None:
         # Its limits are narrower than ours and change with its version; found here, it is not every request that fails.
@@ -144,22 +170,50 @@ class VllmModel(Model):
     def _greedy(self) -> bool:
         return self._settings.temperature < GREEDY
 
-    def _finished(self, output: Any) -> Finished:
+    def _refusal(self, request: Request, error: Exception) -> Failed:
+        if (fault := self._schema_fault(request)) is not None:
+            return Failed(
+                request.id,
+                f"vLLM cannot hold replies to the schema of step class {request.kind}: {fault}",
+                fix=f"leave out of the schema what it does not take, {_OFF}",
+                unusable=True,
+            )
+        return Failed(
+            request.id,
+            f"vLLM refused a prompt of step class {request.kind}: {error}",
+            fix="shorten the prompt, or raise model.max_model_len as far as the model allows",
+            refused=True,
+        )
+
+    def _schema_fault(self, request: Request) -> Exception | None:
+        """Return what vLLM has against a request's schema, whatever its prompt is."""
+        if self._settings.schema_of(request) is None:
+            return None
+        # Its errors do not say which they are about, so a prompt is tried that nothing can be wrong with.
+        try:
+            sampling = self._sampling(request._replace(n=1, max_tokens=1))
+            self._engine.add_request(_PROBE, {"type": "token", "prompt_token_ids": [0]}, sampling)
+        except self._vllm.refusals as error:
+            return error
+        self._engine.abort_request([_PROBE])
+        return None
+
+    def _finished(self, output: Any) -> Finished | Failed:
         request = self._open.pop(output.request_id)
         samples = tuple(
             Sample(choice.text, len(choice.token_ids), choice.finish_reason == "length")
             for choice in sorted(output.outputs, key=lambda choice: choice.index)
         )
         spoken = sum(sample.tokens for sample in samples)
+        if any(choice.finish_reason == "error" for choice in output.outputs):
+            return self._broken_off(request, len(output.prompt_token_ids), spoken)
         if self._greedy:
             samples *= request.n
         return Finished(request.id, samples, len(output.prompt_token_ids), spoken)
 
-
-def _refusal(request: Request, error: Exception) -> Failed:
-    return Failed(
-        request.id,
-        f"vLLM refused a prompt of step class {request.kind}: {error}",
-        fix="shorten the prompt, or raise model.max_model_len as far as the model allows",
-        refused=True,
-    )
+    def _broken_off(self, request: Request, prompt_tokens: int, spoken: int) -> Failed:
+        reason, fix = f"vLLM broke off a request of step class {request.kind}", "resume the run"
+        if self._settings.schema_of(request) is not None:
+            reason += ": it makes no grammar of the class's schema, or no token can go on a reply that is to match it"
+            fix = f"see that the model can write what the schema asks for, {_OFF}"
+        return Failed(request.id, reason, fix, prompt_tokens=prompt_tokens, completion_tokens=spoken)

@@ -8,6 +8,7 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ Measured in steps a second on 2 cores, one of them busy with another process (1.
 samples of 4 tokens): OMP_NUM_THREADS=1 180; =2 7 to 25, as every operation waits for a thread that waits for its core;
 =2 with OMP_WAIT_POLICY=PASSIVE 134.
 """
+
+_GRAMMARS = "xgrammar"
+"""What vLLM makes grammars of schemas with, before it tries anything else."""
 
 _ENVIRONMENT: Mapping[str, str] = {
     # What the terminal shows is the command line's business. At WARNING vLLM prints six lines about preloaded
@@ -45,6 +49,7 @@ class Vllm(NamedTuple):
     engine: Any
     engine_args: Any
     sampling_params: Any
+    constraint: Any
     final_only: Any
     refusals: tuple[type[Exception], ...]
     usage: Any
@@ -67,16 +72,17 @@ def import_vllm() -> Vllm:
         from vllm import EngineArgs, LLMEngine, SamplingParams
         from vllm.exceptions import VLLMValidationError
         from vllm.platforms import current_platform
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.usage.usage_lib import UsageContext
 
         return Vllm(
             LLMEngine,
             EngineArgs,
             SamplingParams,
+            StructuredOutputsParams,
             RequestOutputKind.FINAL_ONLY,
-            # What it raises for a prompt; at 0.32 no ValueError any more.
-            (ValueError, VLLMValidationError),
+            # What it raises for a prompt; at 0.32 no ValueError any more. A schema may want a package that is missing.
+            (ValueError, VLLMValidationError, ImportError),
             # Offline batches: on large GPUs the defaults of this context hold 1,024 sequences at once, not 128.
             UsageContext.LLM_CLASS,
             current_platform.is_cpu(),
@@ -114,6 +120,21 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
             **arguments,
         )
         return vllm.engine.from_engine_args(engine_args, usage_context=vllm.usage)
+
+
+def check_grammars() -> None:
+    """See that replies can be held to a schema: that what vLLM does it with can be imported.
+
+    Raises:
+        ModelUnusable: It cannot.
+    """
+    try:
+        import_module(_GRAMMARS)
+    except ImportError as error:
+        raise ModelUnusable(
+            f'model.structured = "schema" needs {_GRAMMARS}, which cannot be imported: {said(error)}',
+            fix=f'install the {_GRAMMARS} that your vLLM asks for, or start a run with model.structured = "off"',
+        ) from error
 
 
 @contextmanager

@@ -99,6 +99,15 @@ def read_fork(database: Database, chain: int, idx: int, epoch: int) -> ForkRow |
     return ForkRow(*rows[0]) if rows else None
 
 
+def read_forks(database: Database, chain: int, start: int, stop: int | None) -> list[ForkRow]:
+    """Return the forks that a chain itself holds from step ``start`` to before ``stop``, of every epoch, in order."""
+    table = schema.fork
+    query = select(table).where(table.c.chain == chain, table.c.idx >= start).order_by(table.c.idx, table.c.epoch)
+    if stop is not None:
+        query = query.where(table.c.idx < stop)
+    return [ForkRow(*row) for row in database.fetch(query)]
+
+
 def read_children(
     database: Database, fork: ForkRow, path: Path, *, start: int = 0, unfinished: bool = False
 ) -> Iterator[ChainRow]:

@@ -43,7 +43,7 @@ class Cut(NamedTuple):
     fork: ForkRow | None = None
 
 
-def to_retry(database: Database, run: int, outcomes: Collection[Outcome]) -> list[Cut]:
+def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cut]:
     """Return what a run cannot get past: undecided steps, and children that ended wrong or could not be joined.
 
     Of children of forks of single steps, those with one of the ``outcomes``.
@@ -107,7 +107,7 @@ def _begin_again(connection: Connection, one: Cut) -> None:
     connection.execute(update(schema.chain).where(schema.chain.c.id == one.chain).values(begins | open_again))
 
 
-def _stuck(database: Database, chain: ChainRow, genesis: bytes, outcomes: Collection[Outcome]) -> Iterator[Cut]:
+def _stuck(database: Database, chain: ChainRow, genesis: bytes, outcomes: Collection[str]) -> Iterator[Cut]:
     if chain.status in ("failed", "rejected") and chain.path:
         lost = _lost(step.tally for _, step in walk_steps(database, chain))
         yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
@@ -126,7 +126,7 @@ def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
     return forked(parent.digest, fork.idx, fork.epoch, child.number)
 
 
-def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[Outcome]) -> Iterator[Cut]:
+def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[str]) -> Iterator[Cut]:
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
     found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes)}
     if not found:

@@ -15,7 +15,7 @@ from maker.store import schema
 from maker.store.chains import chain_values, first_chain
 from maker.store.database import Database, retried
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.types import Allowance, Usage
+from maker.types import Allowance, InputPart, Usage
 
 ACTIVE = "running"
 CANCELLED = "cancelled"
@@ -60,7 +60,8 @@ class RunRow:
 class NewRun:
     """What a run starts with. ``state`` is the root chain's first state, ``digest`` what its first step links to.
 
-    A run that is forked off another one goes on from step ``base_idx`` of chain ``base``.
+    A run that is forked off another one goes on from step ``base_idx`` of chain ``base``. ``parts`` are the input files
+    that it reads.
     """
 
     name: str
@@ -71,6 +72,7 @@ class NewRun:
     state: str
     base: int | None = None
     base_idx: int = 0
+    parts: tuple[InputPart, ...] = ()
 
 
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
@@ -101,7 +103,7 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
             connection,
             insert(schema.run).values(
                 run_id=run_id, name=new.name, status=status, reason=reason, created_at=now, updated_at=now,
-                settings=_json(new.settings), fingerprint=_json(new.fingerprint), classes=_json(new.classes),
+                settings=_ordered(new.settings), fingerprint=_json(new.fingerprint), classes=_json(new.classes),
                 steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
                 fence=1, holder=holder, lease_until=until, asked="", batch=0,
             )
@@ -112,7 +114,19 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
         connection.execute(insert(schema.chain).values(root))
         snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
         connection.execute(insert(schema.snapshot).values(snapshot))
+        if new.parts:
+            rows = [{"run": key, "number": number, **part._asdict()} for number, part in enumerate(new.parts)]
+            connection.execute(insert(schema.input_part), rows)
     return key
+
+
+def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
+    """Return the input files of a run, as they were when it began."""
+    table = schema.input_part.c
+    columns = [table[name] for name in InputPart._fields]
+    return tuple(
+        InputPart(*row) for row in database.fetch(select(*columns).where(table.run == run).order_by(table.number))
+    )
 
 
 def _needs(connection: Connection, base: int) -> None:
@@ -163,7 +177,7 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
         .where(schema.run.c.id == run.key)
         .values(
             fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-            resumes=row["resumes"] + 1, updated_at=now, settings=_json(settings), asked="",
+            resumes=row["resumes"] + 1, updated_at=now, settings=_ordered(settings), asked="",
         )
     )  # fmt: skip
     return Lease(run.key, fence, row["batch"])
@@ -293,6 +307,11 @@ def inserted(connection: Connection, statement: Insert) -> int:
     key = connection.execute(statement).inserted_primary_key
     assert key is not None  # noqa: S101 - every table has one
     return int(key[0])
+
+
+def _ordered(settings: dict[str, Any]) -> str:
+    # As they were written: a model that is held to a schema writes its fields in the schema's order.
+    return json.dumps(settings, ensure_ascii=False)
 
 
 def _json(value: Any) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -59,6 +59,19 @@ run = Table(
 ``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
 ``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place.
 """
+
+input_part = Table(
+    "maker_input_part",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+"""The files that a run reads, in order, as they were when it began: the fields of a `maker.types.InputPart`."""
 
 chain = Table(
     "maker_chain",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 
 from maker.models.openai import OpenAIModel
+from maker.models.openai_wire import body
 from maker.models.settings import OpenAISettings
 from maker.testing import collect
 from maker.types import Failed, Finished, Request, Sample
@@ -99,3 +101,15 @@ def test_an_over_long_prompt_shows_the_servers_words(model: OpenAIModel) -> None
     (answer,) = collect(model, 1, within_s=60)
     assert isinstance(answer, Failed)
     assert "128" in answer.reason
+
+
+@pytest.mark.parametrize(("chat", "name"), [(True, "ChatCompletion"), (False, "Completion")])
+def test_the_server_reads_a_schema_in_either_request(chat: bool, name: str) -> None:
+    """Its own reader of requests is asked: the tests' model has no chat template, and its alphabet no braces."""
+    schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+    module = "chat_completion" if chat else "completion"
+    reader = getattr(import_module(f"vllm.entrypoints.openai.{module}.protocol"), f"{name}Request")
+    asked = settings("http://localhost/v1").model_copy(update={"chat": chat, "structured": "schema"})
+    read = reader.model_validate(body(request(1)._replace(schema=schema), asked)).extract_structured_outputs()
+    assert read.json == schema
+    assert reader.model_validate(body(request(1), asked)).extract_structured_outputs() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sys
 import threading
@@ -44,6 +45,14 @@ def samples(model: VllmModel, one: Request) -> tuple[Sample, ...]:
 def model(model_folder: Path) -> Iterator[VllmModel]:
     """One engine for all tests."""
     opened = open_model(model_folder, temperature=2.0)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="class")
+def holding(model_folder: Path) -> Iterator[VllmModel]:
+    """One engine for all tests, which holds replies to schemas."""
+    opened = open_model(model_folder, temperature=2.0, structured="schema")
     yield opened
     opened.close()
 
@@ -111,6 +120,69 @@ class TestEngine:
         thread.start()
         thread.join()
         assert got == [samples(model, request(2))]
+
+
+@pytest.mark.vllm
+class TestHeld:
+    """The model's alphabet has digits and no braces: its JSON is numbers."""
+
+    def test_replies_match_their_classs_schema(self, holding: VllmModel) -> None:
+        """Each class has its own, beside one that has none."""
+        number, choice = {"type": "integer"}, {"enum": [12, 345]}
+        holding.submit(
+            [
+                request(1, prompt=UNSURE, n=20, kind="number", schema=number),
+                request(2, prompt=UNSURE, n=20, kind="choice", schema=choice),
+                request(3, prompt=UNSURE, n=20),
+            ]
+        )
+        got = {answer.id: answer for answer in collect(holding, 3, within_s=120) if isinstance(answer, Finished)}
+        assert all(re.fullmatch(r"-?(0|[1-9]\d*)", sample.text) for sample in got[1].samples)
+        assert {(sample.text, sample.cut) for sample in got[2].samples} <= {("12", False), ("345", False)}
+        assert not any(sample.text.isdigit() for sample in got[3].samples)
+
+    def test_a_reply_at_its_limit_is_cut(self, holding: VllmModel) -> None:
+        one = request(1, max_tokens=1, schema={"enum": [12, 345]})
+        assert all(sample.cut and len(sample.text) == 1 for sample in samples(holding, one))
+
+    def test_a_class_has_one_constraint(self, holding: VllmModel) -> None:
+        """Two schemas of one name are not mixed up either."""
+        schema = {"type": "integer"}
+        first, second, other = (
+            holding._sampling(request(i, schema=one)).structured_outputs
+            for i, one in enumerate([schema, schema, {"enum": [1]}])
+        )
+        assert first is second
+        assert (first.json, other.json) == ('{"type": "integer"}', '{"enum": [1]}')
+
+    @pytest.mark.parametrize("schema", [{"type": "string", "pattern": "("}, {"$ref": "#/nowhere"}])
+    def test_a_schema_that_makes_no_grammar_is_refused_by_its_classs_name(
+        self, holding: VllmModel, schema: dict[str, Any]
+    ) -> None:
+        holding.submit([request(1, schema=schema)])
+        (failed,) = collect(holding, 1, within_s=60)
+        assert isinstance(failed, Failed)
+        assert (failed.unusable, failed.refused) == (True, False)
+        assert "the schema of step class move" in failed.reason
+        assert 'model.structured = "off"' in failed.fix
+        assert samples(holding, request(2, schema={"enum": [12]}))[0].text == "12"
+
+    def test_a_prompt_that_cannot_be_is_not_the_schemas_fault(self, holding: VllmModel) -> None:
+        holding.submit([request(1, prompt="A" * 500, schema={"enum": [12]})])
+        (failed,) = collect(holding, 1, within_s=60)
+        assert isinstance(failed, Failed)
+        assert (failed.unusable, failed.refused) == (False, True)
+        assert "prompt of step class move" in failed.reason
+        assert [holding.poll(0) for _ in range(5)] == [[]] * 5
+
+    def test_a_schema_that_the_model_has_no_letters_for(self, holding: VllmModel) -> None:
+        """It is no empty reply: those would be asked for again until no votes are left."""
+        holding.submit([request(1, schema={"type": "object", "properties": {"a": {"type": "integer"}}})])
+        (failed,) = collect(holding, 1, within_s=60)
+        assert isinstance(failed, Failed)
+        assert not failed.refused
+        assert "broke off a request of step class move" in failed.reason
+        assert 'model.structured = "off"' in failed.fix
 
 
 @pytest.mark.vllm

@@ -1,0 +1,284 @@
+"""A map over data: every row of a table or a pile of texts is asked for one answer, and voted on by itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from decomposers.map_answer import ANSWER, Answer, AnswerFormat
+from decomposers.map_rules import FieldRule
+from decomposers.map_template import Template
+from maker.inputs.handle import Input
+from maker.plugin import (
+    NEW,
+    BadInput,
+    Codec,
+    Done,
+    Fork,
+    InputPart,
+    OrFile,
+    Place,
+    RowDecomposer,
+    RowParams,
+    Step,
+    StepClass,
+)
+
+
+def _schema(value: Any) -> Any:
+    """Read a schema that was given as text, from a file."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"it is neither a file nor a JSON schema: {error}") from error
+
+
+class MapParams(RowParams):
+    """Parameters of `Map`.
+
+    Args:
+        input: A CSV, TSV, JSON Lines or Parquet file, a pattern like ``parts/*.csv``, or a folder of text files; a path
+            or a URL that fsspec knows.
+        template: What a row is asked, or the file that holds it: ``{{column}}`` stands for a value of the row.
+        system: The part of the prompt that all rows share, or the file that holds it.
+        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
+        fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
+        answer: The same for an answer without a schema.
+        id_column: The column that holds the rows' ids; without it they are named by file and row number.
+        encoding: Of the input's texts.
+        max_tokens: Most tokens of a reply; a reply cut there is flagged.
+        stop: Texts that end a reply.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    input: Annotated[str, Place()]
+    template: Annotated[str, OrFile()]
+    system: Annotated[str, OrFile()] = ""
+    schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
+    fields: dict[str, FieldRule] = Field(default_factory=dict)
+    answer: FieldRule = FieldRule(vote="exact")
+    id_column: str = ""
+    encoding: str = "utf-8"
+    max_tokens: int = Field(default=256, ge=1)
+    stop: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> MapParams:
+        if not Template(self.template).columns:
+            raise ValueError(
+                "template names no column: write {{column}} where a row's value goes; no file has that name"
+            )
+        self.format()
+        return self
+
+    def format(self) -> AnswerFormat:
+        """Return how answers are read and counted. Raises ``ValueError`` for a schema or a rule that does not fit."""
+        rules: Mapping[str, FieldRule] = self.fields
+        return AnswerFormat(self.schema_, rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
+
+
+@dataclass(slots=True)
+class Root:
+    """Where the whole map stands: how many rounds are over, and how many rows they asked.
+
+    ``missing`` names the rows that have no answer, with their outcomes; ``fresh`` those of the round that is not over.
+    """
+
+    round: int = 0
+    rows: int = 0
+    missing: list[tuple[int, str]] = field(default_factory=list)
+    fresh: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Asked(NamedTuple):
+    """A row that is asked: its prompt, and its values."""
+
+    prompt: str
+    values: Mapping[str, Any]
+
+
+class Answered(NamedTuple):
+    """A row that is answered."""
+
+
+State: TypeAlias = Root | Asked | Answered
+
+
+class RootCodec:
+    """Writes a map's root as JSON; rows' states are never written."""
+
+    def write(self, value: State) -> str:
+        """Return the JSON text."""
+        return json.dumps(astuple(_root(value)), separators=(",", ":"))
+
+    def read(self, text: str) -> State:
+        """Return the root of a text. Raises ``ValueError``."""
+        round_, rows, missing, fresh = json.loads(text)
+        return Root(round_, rows, [tuple(one) for one in missing], [tuple(one) for one in fresh])
+
+    def show(self, value: State) -> Any:
+        """Return the root as JSON."""
+        return asdict(_root(value))
+
+
+class Map(RowDecomposer[State, Answer]):
+    """Asks every row of the input for one answer.
+
+    Rows are independent: each is one step, and one that finds no answer holds none of the others up. A parser or a
+    check of one's own goes into a subclass, in a file that the job names as ``decomposer = "path/file.py:Name"``:
+    ``parse(text)`` returns the answer as a dictionary or raises ``ValueError``, ``check(row, answer)`` says why an
+    answer cannot be, or None.
+
+    The root forks into the rows that its round is to ask: in round 0 all of them, in a later one (`again`) those that
+    had no answer, and those that have come since.
+    """
+
+    name: ClassVar[str] = "map"
+    version: ClassVar[int] = 1
+    Params = MapParams
+
+    def __init__(self, params: MapParams) -> None:
+        self.params = params
+        self.output = params.output
+        self._template = Template(params.template)
+        self._format = params.format()
+        self._input = self._opened(())
+        self._known: tuple[InputPart, ...] = ()
+        self._kind: StepClass[State, Answer] = StepClass(
+            "row", self.parse, self._checked, params.max_tokens, params.stop, params.system, params.schema_
+        )
+        self.classes = (self._kind,)
+        self.state: Codec[State] = RootCodec()
+        self.action = self._format.codec
+
+    def parse(self, text: str) -> Answer:
+        """Read an answer from a reply. Raises ``ValueError``: a red flag."""
+        return self._format.parse(text)
+
+    def check(self, row: Mapping[str, Any], answer: Answer) -> str | None:
+        """Say why an answer to a row cannot be, or None. It may know the rules, not the answer."""
+        return None
+
+    def parts(self) -> tuple[InputPart, ...]:
+        """Count the input's rows, and see that the template and the answer fit its columns."""
+        found = self._input.scan()
+        columns = self._input.columns
+        if unknown := [name for name in self._template.columns if name not in columns]:
+            raise BadInput(
+                f"the template names {{{{{unknown[0]}}}}}, and the input has no such column",
+                fix=f"its columns are {', '.join(columns)}",
+            )
+        if both := [name for name in self._format.fields if name in columns]:
+            raise BadInput(
+                f"the answer's field {both[0]!r} is a column of the input too: a row of the output cannot hold both",
+                fix="give the field another name, or leave the column out of the input",
+            )
+        return self._known or found
+
+    def grown(self) -> tuple[InputPart, ...]:
+        """Count what has come since the run began, too."""
+        return self._input.scan()
+
+    def bind(self, parts: Sequence[InputPart]) -> None:
+        """Read what the input was when the run began."""
+        if parts:
+            self._known = tuple(parts)
+            self._input = self._opened(self._known)
+
+    def start(self) -> State:
+        """Return the root before its first round."""
+        return Root()
+
+    def next(self, state: State) -> Step[State, Answer] | Fork[State] | Done:
+        """Ask a row, or fork into those that are to be asked."""
+        if isinstance(state, Asked):
+            return Step(self._kind, state.prompt)
+        if isinstance(state, Answered):
+            return Done(None)
+        if state.round > self.params.round:
+            return Done(self._counts(state))
+        rows = self.rows(state)
+        return Fork(
+            len(rows), partial(self._child, rows), then=partial(self._then, rows), single=True,
+            missed=partial(self._missed, rows),
+        )  # fmt: skip
+
+    def apply(self, state: State, action: Answer) -> State:
+        """A row is answered."""
+        return Answered()
+
+    def rows(self, state: State) -> Sequence[int]:
+        """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
+        root = _root(state)
+        new = range(root.rows, self._count())
+        if not root.round:
+            return new
+        again = [row for row, outcome in root.missing if outcome in self.params.again]
+        return [*again, *(new if NEW in self.params.again else ())]
+
+    def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
+        """Return a row's id and values; of one that cannot be read, its place and nothing."""
+        try:
+            found = self._scanned().row(number)
+        except ValueError:
+            return self._scanned().row_id(number), {}
+        return found.id, found.values
+
+    def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
+        """Return by how many votes each field of a winning answer leads."""
+        return self._format.field_margins(votes, winner)
+
+    def expected_steps(self) -> int | None:
+        """Return the number of rows, None for a later round."""
+        return None if self.params.round else self._count()
+
+    def _count(self) -> int:
+        """Return how many rows the input has, or had when the run began."""
+        return sum(part.rows for part in self._known or self._input.scan())
+
+    def _scanned(self) -> Input:
+        self._input.scan()
+        return self._input
+
+    def _opened(self, known: tuple[InputPart, ...]) -> Input:
+        params = self.params
+        return Input(params.input, id_column=params.id_column, encoding=params.encoding, known=known)
+
+    def _checked(self, state: State, answer: Answer) -> str | None:
+        values = state.values if isinstance(state, Asked) else {}
+        return self._format.check(answer) or self.check(values, answer)
+
+    def _counts(self, root: Root) -> dict[str, int]:
+        """Return the run's result: rows in all, and how many have which outcome."""
+        missing = Counter(outcome for _, outcome in root.missing)
+        return {"rows": root.rows, "decided": root.rows - missing.total(), **dict(sorted(missing.items()))}
+
+    def _child(self, rows: Sequence[int], root: State, i: int) -> State:
+        values = self._scanned().row(rows[i]).values
+        return Asked(self._template.render(values), values)
+
+    def _missed(self, rows: Sequence[int], root: State, i: int, outcome: str) -> State:
+        _root(root).fresh.append((rows[i], outcome))
+        return root
+
+    def _then(self, rows: Sequence[int], root: State) -> State:
+        before = _root(root)
+        asked = set(rows) if before.round else ()
+        missing = [one for one in before.missing if one[0] not in asked]
+        whole = not before.round or NEW in self.params.again
+        return Root(before.round + 1, self._count() if whole else before.rows, sorted([*missing, *before.fresh]))
+
+
+def _root(state: State) -> Root:
+    if not isinstance(state, Root):
+        raise TypeError(f"a row's state is never written, and forks into nothing: {state!r}")
+    return state

@@ -1,0 +1,44 @@
+"""Files that take their name when they are whole and on the disk."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from maker.errors import BadInput
+
+
+@contextmanager
+def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[IO[bytes]]:
+    """Give a file that takes the place of ``out`` when the block ends well, and is gone when it does not.
+
+    ``check`` is called just before it does; what it raises keeps ``out`` as it was. Raises `BadInput` where no file can
+    be made beside it.
+    """
+    # A name of its own: two processes at once must not write into one another's file.
+    part = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
+    try:
+        with _made(part, out) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        check()
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _made(part: Path, out: Path) -> IO[bytes]:
+    try:
+        return part.open("xb")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be made: {error.strerror}") from error

@@ -1,0 +1,60 @@
+"""Which format a file is in, by the end of its name."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+
+from maker.errors import BadInput
+from maker.inputs.codec import Codec
+from maker.inputs.columnar import Parquet
+from maker.inputs.delimited import Delimited
+from maker.inputs.door import Format
+from maker.inputs.jsonlines import JsonLines
+from maker.inputs.sites import Found
+from maker.inputs.texts import Texts
+
+_ENDINGS = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".jsonl": "JSON lines",
+    ".ndjson": "JSON lines",
+    ".parquet": "Parquet",
+    ".txt": "text",
+    ".md": "text",
+    ".text": "text",
+}
+_MADE: dict[str, Callable[[Codec], Format]] = {
+    "CSV": lambda codec: Delimited(codec, ","),
+    "TSV": lambda codec: Delimited(codec, "\t"),
+    "JSON lines": JsonLines,
+    "Parquet": lambda _: Parquet(),
+    "text": Texts,
+}
+
+
+def word_of(found: Found) -> tuple[str, list[str]]:
+    """Return which format the files of an input are in, in words, and their names.
+
+    What a folder holds beside them, in no format that is known, is passed over.
+
+    Raises:
+        BadInput: There is none, there are two formats, or a file that was asked for is in none.
+    """
+    words = {name: _ENDINGS.get(posixpath.splitext(name)[1].lower(), "") for name in found.names}
+    names = [name for name in found.names if words[name]]
+    if (len(names) < len(found.names) and not found.folder) or not names:
+        odd = next(name for name in found.names if not words[name])
+        raise BadInput(f"{odd} is in no format that can be read", fix=f"known are {', '.join(_ENDINGS)}")
+    word = words[names[0]]
+    if other := next((name for name in names if words[name] != word), ""):
+        raise BadInput(
+            f"the input mixes formats: {names[0]} is {word}, {other} is {words[other]}",
+            fix="name a pattern that fits those of one format, such as data/*.csv",
+        )
+    return word, names
+
+
+def make_format(word: str, codec: Codec) -> Format:
+    """Return a format by the word that `word_of` gave."""
+    return _MADE[word](codec)

@@ -1,0 +1,136 @@
+"""Where an input's files are: on this machine or behind a URL, always by way of fsspec."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from typing import IO, Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import fsspec  # type: ignore[import-untyped]
+
+from maker.errors import BadInput
+from maker.inputs.failures import protocol_of, shown, told
+
+_WEB = {"http", "https"}
+
+
+class Site:
+    """A folder or URL, and the files under it. Pickles without anything open.
+
+    Args:
+        where: The input as it was declared: says which file system.
+        base: What the names of files are relative to, as that file system writes it.
+        alone: The path of the only file, if the input is one file.
+    """
+
+    def __init__(self, where: str, base: str, alone: str = "") -> None:
+        self.where = where
+        self._base = base
+        self._alone = alone
+        self._system: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Site, (self.where, self._base, self._alone)
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for reading. Raises `BadInput`; wrap what is read from it in `telling`."""
+        with self.telling(name):
+            return cast("IO[bytes]", self._files().open(self._path(name), "rb"))
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes of a file from ``start`` to before ``stop``, fewer at its end. Raises `BadInput`."""
+        if start == stop:
+            return b""
+        with self.telling(name):
+            data = bytes(self._files().cat_file(self._path(name), start=start, end=stop))
+        # A server that does not know ranges sends the whole file.
+        return data if len(data) <= stop - start else data[start:stop]
+
+    def telling(self, name: str, fix: str = "") -> Any:
+        """Return the context in which whatever reading a file raises becomes a `BadInput`."""
+        return told(f"input part {name}", self.where, fix)
+
+    def _files(self) -> Any:
+        if self._system is None:
+            self._system, _ = fsspec.core.url_to_fs(self.where)
+        return self._system
+
+    def _path(self, name: str) -> str:
+        return self._alone or f"{self._base}/{name}"
+
+
+class Found(NamedTuple):
+    """The files of an input. ``names`` are sorted; ``folder`` says that they are whatever a folder holds."""
+
+    site: Site
+    names: tuple[str, ...]
+    folder: bool
+
+
+def find(where: str) -> Found:
+    """Look for the files of an input.
+
+    Args:
+        where: A file, a pattern or a folder: a path, or a URL that fsspec knows. What there is under that very name
+            goes before what it would match as a pattern.
+
+    Raises:
+        BadInput: There is nothing, a package or credentials are missing, or the place cannot be read.
+    """
+    if not where.strip():
+        raise BadInput("the input names no file", fix="name a file, a pattern or a folder")
+    with told(shown(where), where):
+        files, path = fsspec.core.url_to_fs(where)
+        # Listings that this process keeps of a remote place may be older than the files.
+        files.invalidate_cache()
+        path = path.rstrip("/") or path
+        kind = _kind(files, path)
+        if kind == "directory":
+            return _under(where, path, files.find(path, detail=True), files, folder=True)
+        if kind:
+            name = posixpath.basename(_bare(where, path))
+            return Found(Site(where, posixpath.dirname(path), path), (name,), folder=False)
+        # In a web address a question mark begins the query.
+        marks = "*[" if protocol_of(where) in _WEB else "*?["
+        magic = min((path.index(mark) for mark in marks if mark in path), default=-1)
+        if magic < 0:
+            raise BadInput(
+                f"there is no input {shown(where)}", fix="name a file, a pattern such as data/*.csv or a folder"
+            )
+        return _under(where, path[:magic].rpartition("/")[0], files.glob(path, detail=True), files, folder=False)
+
+
+def _kind(files: Any, path: str) -> str:
+    try:
+        return str(files.info(path)["type"])
+    except FileNotFoundError as error:
+        # A web server that refuses or does not answer comes as a missing file.
+        cause = error.__cause__
+        if isinstance(cause, Exception) and path.startswith("http") and getattr(cause, "status", 0) != 404:
+            raise cause from None
+        return ""
+
+
+def _under(where: str, base: str, listed: dict[str, dict[str, Any]], files: Any, *, folder: bool) -> Found:
+    base = base.rstrip("/")
+    paths = (path for path, info in listed.items() if _is_file(files, path, info))
+    names = sorted(path.removeprefix(base).lstrip("/") for path in paths)
+    names = [name for name in names if not (folder and _is_hidden(name.split("/")))]
+    if not names:
+        what = f"the folder {shown(where)} holds no file" if folder else f"no file matches {shown(where)}"
+        raise BadInput(what, fix="name a file, a pattern such as data/*.csv or a folder")
+    return Found(Site(where, base), tuple(names), folder)
+
+
+def _is_file(files: Any, path: str, info: dict[str, Any]) -> bool:
+    return info["type"] == "file" or (bool(info.get("islink")) and bool(files.isfile(path)))
+
+
+def _is_hidden(steps: Iterable[str]) -> bool:
+    return any(step.startswith(".") for step in steps)
+
+
+def _bare(where: str, path: str) -> str:
+    """Return a path without a web address's query, which may be secret and is no part of the file's name."""
+    return urlsplit(path).path if protocol_of(where) in _WEB else path

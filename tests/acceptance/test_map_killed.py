@@ -1,0 +1,102 @@
+"""A map through the command line: killed with -9 five times, and its files are byte for byte those of a whole run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+from processes import Commands
+
+ROWS = 20_000
+KILLS = 5
+SEED = int(os.environ.get("MAKER_TEST_SEED", "20262"))
+P, K, RIVALS = 0.9, 3, 1
+TASK = """\
+import re
+from decomposers.map import Map
+from maker.plugin import Truth
+
+
+class Parity(Map):
+    def oracle(self):
+        return truth
+
+
+def truth(prompt):
+    even = int(re.search(r"[0-9]+", prompt)[0]) % 2 == 0
+    return Truth(("even",), ("odd",)) if even else Truth(("odd",), ("even",))
+"""
+JOB = f"""\
+[task]
+decomposer = "task.py:Parity"
+input = "parts/*.csv"
+template = "Is {{{{number}}}} even or odd?"
+output = "out"
+[model]
+kind = "simulated"
+p = {P}
+rivals = {RIVALS}
+[vote]
+k = {K}
+max_votes = 9
+"""
+
+
+def make(folder: Path) -> None:
+    """Write the input, ten files with all the rows, and the job."""
+    (folder / "parts").mkdir(parents=True)
+    for part in range(10):
+        numbers = range(part * ROWS // 10, (part + 1) * ROWS // 10)
+        text = "number,note\n" + "".join(f'{number},"{{a}} ""b""\nc"\n' for number in numbers)
+        (folder / "parts" / f"{part:03}.csv").write_text(text)
+    (folder / "task.py").write_text(TASK)
+    (folder / "job.toml").write_text(JOB)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the output's files, but the one that names the run."""
+    return {file.name: file.read_bytes() for file in (folder / "out").iterdir() if file.name != "maker-run.json"}
+
+
+def test_a_killed_map_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
+    """Outcomes add up to the rows, wrong answers to what the vote promises, and kills change no byte."""
+    whole, killed = Commands(tmp_path / "whole"), Commands(tmp_path / "killed")
+    make(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    try:
+        whole.good("run", "job.toml")
+        draw = random.Random(SEED)
+        process = killed.start("run", "job.toml")
+        for steps in sorted(draw.sample(range(ROWS // 20, ROWS * 9 // 10), KILLS)):
+            killed.wait_for(steps, process)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process = killed.start("resume", "last")
+        assert process.wait(120) == 0, killed.output()
+        expected = files(whole.folder)
+        assert files(killed.folder) == expected
+        shown = killed.json("show", "last")
+        assert shown["resumes"] == KILLS
+        assert shown["digest"] == whole.json("show", "last")["digest"]
+        killed.good("verify", "last")
+        results = [json.loads(line) for line in killed.good("results", "last", "--json").splitlines()]
+    finally:
+        whole.end()
+        killed.end()
+    assert [one["row"] for one in results] == list(range(ROWS))
+    kinds = Counter(one["outcome"] for one in results)
+    assert shown["result"] == {"rows": ROWS, **kinds}
+    written = [content for name, content in sorted(expected.items()) if name.startswith("rows-")]
+    rows = [json.loads(line) for content in written for line in content.splitlines()]
+    assert len(rows) == kinds["decided"]
+    assert [int(row["number"]) for row in rows] == sorted({int(row["number"]) for row in rows})
+    # Of rows decided by k votes ahead, 1 in 1 + (p / (1 - p))^k is wrong (the gambler's ruin), whatever the cap.
+    promised = 1 / (1 + (P / (1 - P)) ** K)
+    wrong = sum(row["answer"] != ("odd" if int(row["number"]) % 2 else "even") for row in rows)
+    assert abs(wrong - promised * len(rows)) <= 4 * math.sqrt(promised * len(rows))
