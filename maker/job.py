@@ -18,8 +18,8 @@ from maker.jobfile import Raw
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.owned import own
-from maker.planning import Estimate
-from maker.plugin import Decomposer, OrFile, Place, Voter
+from maker.planning import Estimate, Survey
+from maker.plugin import Decomposer, OrFile, Place, RowDecomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, SwarmSettings, VoteSettings
 from maker.types import Fork, InputPart, Prices, Step
@@ -129,6 +129,29 @@ class Job:
             prompt_characters=len(first.prompt) + len(kind.system) if kind else 0,
             reply_tokens=kind.max_tokens if kind else 0,
         )
+
+    def survey(self) -> Survey:
+        """Go through all rows of a map without a model. Raises `BadInput` for another task, or a wrong input."""
+        if not isinstance(self.decomposer, RowDecomposer):
+            raise JobError(
+                f"{self.decomposer.name} is no map over rows: there is nothing to count",
+                fix="`maker try JOB -n 5` shows what it asks",
+            )
+        self.parts()
+        name = self.decomposer.name
+        root = own(f"{name}: start", self.decomposer.start)
+        fork = own(f"{name}: next", self.decomposer.next, root)
+        unreadable = characters = longest = 0
+        for number in range(fork.count):
+            try:
+                step = own(name, self.decomposer.next, own(f"{name}: child", fork.child, root, number))
+            except TaskFailed:
+                unreadable += 1
+                continue
+            length = len(step.kind.system) + len(step.prompt)
+            characters, longest = characters + length, max(longest, length)
+        kind = self.decomposer.classes[0]
+        return Survey(fork.count, unreadable, characters, longest, self.voter.least, kind.max_tokens)
 
     def _first_move(self) -> Any:
         """Return what the task asks for first, of its first child where it forks."""

@@ -118,3 +118,39 @@ class Estimate:
     def most_completion_tokens(self) -> int:
         """Completion tokens of those samples, if each is as long as it may be."""
         return self.calls * self.reply_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a map's rows will take at least, from all of its prompts: no dissent, no red flag.
+
+    Args:
+        rows: Rows of the input.
+        unreadable: How many of them cannot be read or rendered: they will be ``failed``.
+        prompt_characters: Of all prompts together, with the part that they share.
+        longest_prompt: Characters of the longest one.
+        votes: Fewest votes that decide a row.
+        reply_tokens: Most tokens of a reply.
+    """
+
+    rows: int
+    unreadable: int
+    prompt_characters: int
+    longest_prompt: int
+    votes: int
+    reply_tokens: int
+
+    @property
+    def calls(self) -> int:
+        """Fewest samples."""
+        return (self.rows - self.unreadable) * self.votes
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt tokens at four characters a token, each prompt once."""
+        return self.prompt_characters // CHARACTERS_PER_TOKEN
+
+    @property
+    def most_completion_tokens(self) -> int:
+        """Completion tokens of those samples, if each is as long as it may be."""
+        return self.calls * self.reply_tokens

@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import display, doctor, export, results, upkeep, watch
+from maker.cli import audit, display, doctor, export, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
@@ -65,12 +65,18 @@ def run(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print every setting with its origin, and do nothing else.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count a map's rows and the tokens of their prompts, and do nothing else.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a run and work on it until it ends."""
     loaded = api.load_job(job, [*(overrides or []), *([f"store.url={store}"] if store else [])])
     if print_config:
         display.print_config(loaded, as_json=as_json)
+        return
+    if dry_run:
+        display.print_survey(loaded.survey(), loaded.model, as_json=as_json)
         return
     _tell_estimate(loaded, limit_steps)
     _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
@@ -117,7 +123,9 @@ def retry(
     _work(work, store, as_json=as_json)
 
 
-for command in (watch.watch, results.results, export.export, upkeep.fork, upkeep.cancel, upkeep.prune):
+for command in (
+    watch.watch, results.results, audit.audit, export.export, upkeep.fork, upkeep.cancel, upkeep.prune,
+):  # fmt: skip
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,7 +19,7 @@ from maker.events import StepRecord
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.models.settings import OpenAISettings
-from maker.planning import CHARACTERS_PER_TOKEN, Estimate
+from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey
 from maker.reading import RunReport, StepView
 from maker.registry import Plugin
 from maker.store.database import shown_url
@@ -117,6 +118,27 @@ def estimate_line(estimate: Estimate, model: OpenAISettings) -> str:
     return (
         f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, one prompt a step of "
         f"{estimate.prompt_characters} characters at {CHARACTERS_PER_TOKEN} a token; dissent and red flags add to it"
+    )
+
+
+def print_survey(survey: Survey, model: Any, *, as_json: bool) -> None:
+    """Print what a map's rows will take, and what that rests on."""
+    prices = Prices.per_million(getattr(model, "prompt_price", None), getattr(model, "completion_price", None))
+    calls, tokens, most = survey.calls, survey.prompt_tokens, survey.most_completion_tokens
+    cost = None if prices is None else (prices.of(tokens, calls), prices.of(tokens, most))
+    if as_json:
+        facts = {"calls": calls, "prompt_tokens": tokens, "most_completion_tokens": most, "cost": cost}
+        print(json.dumps(asdict(survey) | facts))
+        return
+    broken = f", {survey.unreadable:,} of which cannot be read or rendered" if survey.unreadable else ""
+    print(f"{survey.rows:,} rows{broken}; the longest prompt has {survey.longest_prompt:,} characters")
+    print(
+        f"at least {calls:,} calls, about {tokens:,} prompt tokens, at most {most:,} completion tokens for these calls"
+        + ("" if cost is None else f"; {cost[0]:,.4g} to {cost[1]:,.4g} at your prices")
+    )
+    print(
+        f"basis: {survey.votes} votes a row, no dissent, each prompt once, {CHARACTERS_PER_TOKEN} characters a token;"
+        " dissent and red flags add to it"
     )
 
 

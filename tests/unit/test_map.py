@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sqlite3
@@ -14,7 +15,8 @@ import pytest
 from row_tasks import job, label, truth, write_rows
 
 from maker import api, output, reading
-from maker.errors import BadInput, MakerError, ModelUnusable, RunNotResumable
+from maker.errors import BadInput, JobError, MakerError, ModelUnusable, RunNotResumable
+from maker.planning import Survey
 from maker.results import follow, results
 from maker.testing import FakeReply, FakeServer, chat_completion
 
@@ -338,3 +340,19 @@ def test_a_server_that_refuses_every_prompt_is_told_at_once(tmp_path: Path) -> N
     with FakeServer(refusing()) as server:
         report = api.resume("last", [f"model.url={server.url}"], store=store(tmp_path))
     assert report.result == {"rows": 300, "decided": 300}
+
+
+def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
+    """A survey renders every prompt, counts what cannot be read, and leaves nothing behind."""
+    write_rows(tmp_path / "rows.csv", range(40))
+    with (tmp_path / "rows.csv").open("a") as file:
+        file.write("row-40,one,cell too many\n")
+    found = api.load_job(job(tmp_path, task={"system": "Colours."})).survey()
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        texts = [row[1] for row in list(csv.reader(file))[1:41]]
+    lengths = [len(f"Colours.What colour is {text}?") for text in texts]
+    assert found == Survey(41, 1, sum(lengths), max(lengths), 2, 256)
+    assert (found.calls, found.prompt_tokens, found.most_completion_tokens) == (80, sum(lengths) // 4, 80 * 256)
+    assert not (tmp_path / "maker.db").exists()
+    with pytest.raises(JobError, match="hanoi is no map"):
+        api.load_job({"task": {"decomposer": "hanoi", "disks": 3}, "model": {"kind": "simulated"}}).survey()
