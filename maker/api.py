@@ -26,7 +26,7 @@ from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
 from maker.models.settings import OpenAISettings, VllmSettings
-from maker.output import Output, refuse_used
+from maker.output import Output, refuse_others, refuse_used
 from maker.owned import own
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, report, show, store_url
@@ -109,9 +109,9 @@ def run(
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
     """
     job = load_job(job, overrides)
+    fingerprint = job.fingerprint()
     if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
         refuse_used(job.decomposer.output)
-    fingerprint = job.fingerprint()
     new = NewRun(
         name=job.run.name,
         settings=job.settings,
@@ -146,19 +146,26 @@ def resume(
         RunNotResumable: It is over, or its task, code, voter, seed or model is not what it was started with.
         RunHeld: Another process works on it.
     """
-    if (found := show(run_id, store=store)).status == "done" and (written := _write_output(found, store)):
+    found = show(run_id, store=store)
+    if found.status == "done" and (written := _write_output(found.run_id, overrides, store, on_event)):
         return written
-    return _work(_taken_over(run_id, overrides, store), limit_steps, on_event, stop)
+    return _work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
 
 
-def _write_output(run: RunReport, store: str | None) -> RunReport | None:
+def _write_output(
+    run_id: str, overrides: Iterable[str], store: str | None, on_event: OnEvent | None
+) -> RunReport | None:
     """Write the files of a map that is done: its process may have died just before. None where it writes none."""
     with closing(open_database(store_url(store), create=False)) as database:
-        row = find_run(database, run.run_id)
-        decomposer = stored_job(row.settings, row.run_id, parts=read_parts(database, row.key)).decomposer
-        if not isinstance(decomposer, RowDecomposer) or not decomposer.output:
+        row = find_run(database, run_id)
+        job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+        if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
             return None
-        Output(database, row, decomposer).close()
+        _refuse_change(row, job)
+        tell = on_event or _ignore
+        tell(RunStarted(row.run_id, True, row.steps, row.steps))
+        Output(database, row, job.decomposer).close()
+        tell(RunEnded(row.run_id, row.status, row.reason, row.result))
         return report(row)
 
 
@@ -185,10 +192,21 @@ def retry(
         RunNotFound, RunHeld: As `resume`.
     """
     again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
-    if (found := show(run_id, store=store)).status == "done" and "round" in found.settings["task"]:
-        run_id = another_round(found.run_id, tuple(map(str, again)), overrides, store=store).run_id
-        return resume(run_id, store=store, on_event=on_event, stop=stop)
-    return _work(_taken_over(run_id, overrides, store, again), None, on_event, stop)
+    found = show(run_id, store=store)
+    if found.status == "done" and "round" in found.settings["task"]:
+        _refuse_others(found.run_id, overrides, store)
+        following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
+        return resume(following.run_id, store=store, on_event=on_event, stop=stop)
+    return _work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
+
+
+def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> None:
+    """Raise `BadInput` where the files of a run that goes on from a map's could not be written."""
+    with closing(open_database(store_url(store), create=False)) as database:
+        row = find_run(database, run_id)
+        folder = stored_job(row.settings, row.run_id, overrides).settings["task"]["output"]
+        if folder:
+            refuse_others(folder, row, database)
 
 
 def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = ()) -> _Held:

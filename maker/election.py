@@ -115,7 +115,7 @@ class Election(Generic[S, A]):
         outcome = self._outcomes.get(sample.text)
         if outcome is None:
             outcome = self._outcomes[sample.text] = judge(self.step.kind, self._state, sample, self._codec)
-        elif isinstance(outcome, Candidate) and repeats(sample.text, outcome.text):
+        elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
             return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
         return outcome
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from maker.atomic import replacing
 from maker.errors import BadInput, StoreFailed
 from maker.plugin import RowDecomposer
-from maker.results import Round, RowLog, Settled, reach, result, settled_rows
+from maker.results import Round, RowLog, Settled, ends, reach, result, settled_rows
 from maker.store.chains import root_chain
 from maker.store.database import Database
 from maker.store.entry import Entry
@@ -53,13 +56,14 @@ class Output:
         self._rows = sum(part.rows for part in decomposer.parts())
         self._news, self._over = threading.Event(), threading.Event()
         self._failure: Exception | None = None
-        _claim(self._folder, run, database)
+        self._lock = _claim(self._folder, run, database)
         self._thread = threading.Thread(target=self._work, name="maker-output", daemon=True)
         self._thread.start()
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Take note of what is committed. Raises what the writing of a file raised."""
-        if self._failure is not None:
+        # Once the run has ended, that its files have not is told by `close`.
+        if self._failure is not None and not any(entry.ending for entry in entries):
             raise self._failure
         if any(entry.settled for entry in entries):
             self._news.set()
@@ -69,6 +73,7 @@ class Output:
         self._over.set()
         self._news.set()
         self._thread.join()
+        os.close(self._lock)
         if self._failure is not None:
             raise self._failure
 
@@ -123,8 +128,9 @@ class Output:
             ) from error
 
     def _line(self, settled: Settled) -> dict[str, Any]:
-        name, values = self._decomposer.row(settled.row)
-        return {**values, **result(settled, name).answer}
+        assert settled.step is not None  # noqa: S101 - a row without an outcome has a step
+        action = settled.round.decomposer.action
+        return {**self._decomposer.row(settled.row)[1], **action.show(action.read(settled.step.action))}
 
     def _review(self, settled: Settled) -> dict[str, Any]:
         name, values = self._decomposer.row(settled.row)
@@ -136,11 +142,26 @@ class Output:
 
 
 def refuse_used(folder: str) -> None:
-    """Raise `BadInput` where a new run's files would stand among others."""
+    """Make the folder for a new run's files. Raises `BadInput` where it cannot be, or other files are in it."""
     if "://" in folder:
         raise BadInput(f"task.output = {folder}: files are written to a local folder", fix="name one, and copy it then")
-    if used := _used(Path(folder)):
-        raise BadInput(f"the output folder {folder} holds {used}", fix="name another one, or empty it")
+    with _told(Path(folder)):
+        if used := _used(Path(folder)):
+            raise BadInput(f"the output folder {folder} holds {used}", fix="name another one, or empty it")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with replacing(Path(folder) / MARK):
+            pass
+        (Path(folder) / MARK).unlink()
+
+
+def refuse_others(folder: str, run: RunRow, database: Database) -> None:
+    """Raise `BadInput` where a folder holds other files than this run's, or those of one that it goes on from."""
+    with _told(Path(folder)):
+        if (used := _used(Path(folder))) and _marked(Path(folder)) not in _lineage(run, database):
+            raise BadInput(
+                f"the output folder {folder} holds {used}",
+                fix="if that run goes on from this one, name it instead; or name another folder with task.output=",
+            )
 
 
 def _used(folder: Path) -> str:
@@ -160,28 +181,47 @@ def _marked(folder: Path) -> str:
         return f"that {MARK} should name"
 
 
-def _claim(folder: Path, run: RunRow, database: Database) -> None:
-    """Mark a folder as this run's, or as taken over from the one that it goes on from."""
-    ours = {run.run_id}
-    for span in spans(database, root_chain(database, run.key)):
-        ours.add(run_at(database, span.chain.run).run_id)
-    if (used := _used(folder)) and _marked(folder) not in ours:
-        raise BadInput(f"the output folder {folder} holds {used}", fix="name another one with task.output=")
-    try:
+def _lineage(run: RunRow, database: Database) -> set[str]:
+    """Return a run's id and those of the runs that it goes on from."""
+    found = spans(database, root_chain(database, run.key))
+    return {run.run_id} | {run_at(database, span.chain.run).run_id for span in found}
+
+
+def _claim(folder: Path, run: RunRow, database: Database) -> int:
+    """Mark a folder as this run's, and lock it; returns what to close."""
+    refuse_others(str(folder), run, database)
+    with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob("*.part"):
-            # Begun by a process that was killed.
-            left.unlink(missing_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise BadInput(f"another process writes to the output folder {folder}", fix="let it end first") from error
+        for name in ("rows-*.jsonl", REVIEW, MARK):
+            for left in folder.glob(f"{name}.*.part"):
+                # Begun by a process that was killed.
+                left.unlink(missing_ok=True)
         with replacing(folder / MARK) as file:
             file.write(_bytes({"run": run.run_id}))
+    return lock
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadInput(f"the output folder {folder} cannot be written to: {error.strerror}") from error
 
 
 def _changed(found: Sequence[Round], database: Database) -> set[int]:
-    """Return the part files that may hold rows which have been asked again since they were written."""
-    rows = [row for later in found[1:] for row in later.rows]
-    rows += [one.rows[cut.idx] for one in found for cut in read_cuts(database, one.chain.key)]
+    """Return the part files that may hold rows which have been asked again, or come, since they were written."""
+    rows = [one.rows[cut.idx] for one in found for cut in read_cuts(database, one.chain.key)]
+    for later, end in zip(found[1:], ends(found), strict=False):
+        rows += takewhile(lambda row, end=end: row < end, later.rows)  # type: ignore[misc]
+        # A file that was the last one, and not full.
+        rows += [end] if end % PART_ROWS else []
     return {row // PART_ROWS for row in rows}
 
 

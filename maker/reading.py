@@ -13,7 +13,7 @@ from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
-from maker.job import difference, stored_job
+from maker.job import difference, inputs_digest, stored_job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.paths import chain_name, is_single, read_name
 from maker.plugin import Codec
@@ -158,7 +158,10 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
 
         def author(run: int) -> Author:
             made = row if run == row.key else run_at(database, run)
-            job = stored_job(made.settings, made.run_id, parts=read_parts(database, run))
+            parts = read_parts(database, run)
+            job = stored_job(made.settings, made.run_id, parts=parts)
+            if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
+                raise Bad(f"the input files of run {made.run_id} are not those that it began with")
             if changed := difference(made.fingerprint, job.stored_fingerprint()):
                 raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
             return Author(made, job.decomposer, job.voter, job.store.samples)

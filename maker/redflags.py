@@ -55,4 +55,5 @@ def _unfit(key: str) -> str:
 
 def repeats(text: str, action: str) -> bool:
     """Say whether a reply that equals an earlier one of the step is a repeated stream rather than agreement."""
-    return len(text) - len(action) >= REPEAT_CHARS
+    # White space is layout.
+    return len("".join(text.split())) - len("".join(action.split())) >= REPEAT_CHARS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput
@@ -59,18 +60,15 @@ class RowResult:
         return asdict(self)
 
 
-class Place(NamedTuple):
-    """Where a row was decided: in which round, as which child."""
-
-    round: Round
-    child: int
-
-
 class Settled(NamedTuple):
-    """A row of which it is settled what becomes of it: its step, or its outcome (both where it ended wrong)."""
+    """A row of which it is settled what becomes of it: its step, or its outcome (both where it ended wrong).
+
+    It was child ``child`` of ``round``.
+    """
 
     row: int
-    place: Place
+    round: Round
+    child: int
     step: StepRow | None
     outcome: OutcomeRow | None
 
@@ -93,7 +91,7 @@ class Round(NamedTuple):
             why = outcome if outcome is not None and outcome.idx == child else None
             if (here is None and why is None) or (why is not None and why.outcome == Outcome.AGAIN):
                 return
-            yield Settled(self.rows[child], Place(self, child), here, why)
+            yield Settled(self.rows[child], self, child, here, why)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
 
@@ -182,40 +180,52 @@ def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
 
 
 def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
-    """Yield each row from ``start`` on, as the newest round that has settled it says, to the first that none has."""
-    newer = [_again(rounds[number:], rounds[number - 1]) for number in range(1, len(rounds))]
+    """Yield each row from ``start`` on, as the newest round that asks it says, to the first that is not settled."""
+    newer = [_again(one, end) for one, end in zip(rounds[1:], ends(rounds), strict=False)]
     after = 0
     for number, one in enumerate(rounds):
-        # Rows that a round asks for the first time follow on those of the rounds before, at its end.
-        first = next((child for child, row in enumerate(one.rows) if row >= after), len(one.rows)) if number else 0
+        # A round asks rows of the rounds before first, then those that follow on them.
+        first = len(newer[number - 1]) if number else 0
         asked = {row: settled for again in newer[number:] for row, settled in again.items()}
-        skipped = max(0, start - after)
-        for settled in one.settled(first + skipped):
-            yield asked.get(settled.row, settled)
+        for settled in one.settled(first + max(0, start - after)):
+            found = asked.get(settled.row, settled)
+            if found is None:
+                return
+            yield found
         if one.chain.cursor < len(one.rows):
             return
-        after = max(after, one.rows[-1] + 1 if len(one.rows) else 0)
+        after = ends(rounds)[number]
+
+
+def ends(rounds: Sequence[Round]) -> list[int]:
+    """Return for each round before which row it and those before it have asked all."""
+    found: list[int] = []
+    for one in rounds:
+        found.append(max([*found[-1:], one.rows[-1] + 1 if len(one.rows) else 0]))
+    return found
+
+
+def _again(one: Round, end: int) -> dict[int, Settled | None]:
+    """Return the rows before ``end`` that a round asks again, and what it has settled of them, None where nothing."""
+    asked: dict[int, Settled | None] = dict.fromkeys(takewhile(lambda row: row < end, one.rows))
+    for settled in islice(one.settled(), len(asked)):
+        asked[settled.row] = settled
+    return asked
 
 
 def reach(rounds: Sequence[Round]) -> int:
     """Return before which row all have been asked, by the chains' cursors."""
     after = 0
-    for one in rounds:
+    for one, end in zip(rounds, ends(rounds), strict=True):
         if one.chain.cursor < len(one.rows):
             return max(after, one.rows[one.chain.cursor])
-        after = max(after, one.rows[-1] + 1 if len(one.rows) else 0)
+        after = end
     return after
-
-
-def _again(rounds: Sequence[Round], before: Round) -> dict[int, Settled]:
-    """Return what a round has settled of the rows that a round before it asked already."""
-    after = before.rows[-1] + 1 if len(before.rows) else 0
-    return {settled.row: settled for settled in rounds[0].settled() if settled.row < after}
 
 
 def result(settled: Settled, name: str) -> RowResult:
     """Return a settled row as it is shown; ``name`` is its id."""
-    row, (round_, _), step, outcome = settled
+    row, round_, _, step, outcome = settled
     if step is None:
         assert outcome is not None  # noqa: S101 - a settled row has one of them
         votes, flags = _heard(samples(settled))
@@ -240,8 +250,8 @@ def result(settled: Settled, name: str) -> RowResult:
 
 def samples(settled: Settled) -> list[SampleRow]:
     """Return the kept samples of a row that found no decision."""
-    (round_, child), outcome = settled.place, settled.outcome
-    found = read_samples(round_.database, round_.chain.key, child, child + 1)
+    round_, outcome = settled.round, settled.outcome
+    found = read_samples(round_.database, round_.chain.key, settled.child, settled.child + 1)
     return [sample for sample in found if outcome is not None and sample.epoch == outcome.epoch]
 
 

@@ -38,6 +38,8 @@ class StepClass(Generic[S, A]):
         max_tokens: Most tokens of a reply; a reply cut there is flagged.
         stop: Texts that end a reply.
         system: The part of the prompt that all steps of the class share.
+        verbatim: Replies hold the action and nothing that would differ: long ones that are equal word for word agree,
+            instead of being taken for one stream.
         schema: The JSON schema, as JSON values, that a reply is to match; a model may hold its replies to it. ``parse``
             reads them all the same: not every model does.
     """
@@ -50,6 +52,7 @@ class StepClass(Generic[S, A]):
     system: str = ""
     # A dictionary has no hash; classes are told apart without it.
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    verbatim: bool = False
 
 
 class Step(NamedTuple, Generic[S, A]):

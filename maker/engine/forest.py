@@ -16,7 +16,7 @@ from maker.errors import MakerError, PromptRefused, TaskFailed
 from maker.paths import ROOT, Path, chain_name
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork
-from maker.swarm.worker import Child, Children, Report
+from maker.swarm.worker import DOUBTS, Child, Children, Report
 from maker.types import Outcome
 
 STOOD_AT_ONCE = 16
@@ -73,6 +73,8 @@ class Forest:
         self.root_end: Ended | Stuck | MakerError | None = None
         self.fatal: MakerError | None = None
         self.missed = 0
+        self._decided = False
+        self._failures = 0
         self.troubles = 0
         self.first_trouble = ""
 
@@ -132,6 +134,7 @@ class Forest:
             (news.rows if step.chain in self._rows else news.decided).append(step)
         if not self._rows:
             news.decided.extend(report.decided)
+        self._decided = self._decided or bool(report.decided)
         if self._voted:
             self._forget(news)
         for forked in report.forked:
@@ -166,6 +169,7 @@ class Forest:
 
     def _close(self, fork: OpenFork) -> None:
         self.forks.remove(fork)
+        self.missed -= fork.missed
         self._rows.pop(fork.rows, None)
 
     def _take_up(self, fork: OpenFork) -> None:
@@ -227,6 +231,10 @@ class Forest:
         if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.
             self.fatal = self.fatal or error
+        if own and "step" in error.facts and not self._decided:
+            # Not a row that cannot be read: the task's own code, or the model, fails for all that has been asked.
+            self._failures += 1
+            self.fatal = self.fatal or (error if self._failures >= DOUBTS else None)
         if place.chain == self._root:
             self.root_end = error
         elif own:
@@ -254,6 +262,7 @@ class Forest:
             self._settle(fork, place.child, news)
             if fork.lenient:
                 fork.finished += 1
+                fork.missed += 1
                 self.missed += 1
                 return
             if outcome.decided:

@@ -144,9 +144,10 @@ def _singles(
     for number in range(fork.joined, stop):
         here = row if row is not None and row.idx == number else None
         one = missed.get(number)
-        if one is not None and one.outcome != Outcome.AGAIN:
+        refused = one is not None and one.outcome == Outcome.REFUSED
+        if one is not None and not refused and one.outcome != Outcome.AGAIN:
             yield _Child(fork.rows, one.epoch, missed_digest(one.outcome, here), None, one.outcome)
-        elif here is not None and one is None:
+        elif here is not None and (one is None or refused):
             result = None if broken.join is None else _result(decomposer, broken, state, number, here.action)
             yield _Child(fork.rows, here.epoch, here.digest, result)
         else:

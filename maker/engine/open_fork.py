@@ -13,7 +13,9 @@ AHEAD = 100_000
 """How far children of a fork of single steps are begun after the first that is not settled: what a resume scans."""
 JOIN_EVERY = 5_000
 JOIN_S = 1.0
-"""Children are joined when so many are finished, or after so many seconds, and when all are."""
+JOIN_SHARE = 16
+"""Children are joined when so many are finished, or after so many seconds, but not before a sixteenth more are than the
+last time, so that the state of a fork is written a few dozen times, however wide it is; and when all are."""
 
 
 class OpenFork:
@@ -72,7 +74,8 @@ class OpenFork:
         fresh = self.finished - self.looked_at
         if self.broken or fresh == 0:
             return False
-        return self.finished == self.count or fresh >= JOIN_EVERY or now_s - self.looked_s >= JOIN_S
+        due = fresh >= JOIN_EVERY or now_s - self.looked_s >= JOIN_S
+        return self.finished == self.count or (due and fresh * JOIN_SHARE >= self.looked_at)
 
     def looked_over(self, now_s: float) -> None:
         """Take note that what was finished up to now has been joined, as far as that goes."""

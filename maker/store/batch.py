@@ -155,11 +155,12 @@ class LogWriter:
     def _close(self, connection: Connection, entries: Sequence[Entry]) -> None:
         self._many(connection, _FOLDED, [_fold_row(fold) for entry in entries for fold in entry.folded])
         self._many(connection, _CLOSED, [_closed_row(closed) for entry in entries for closed in entry.closed])
-        self._insert(connection, schema.outcome, _all(entries, lambda entry: entry.missed))
+        missed = _all(entries, lambda entry: entry.missed)
+        self._insert(connection, schema.outcome, [one._replace(reason=stored(one.reason)) for one in missed])
         for entry in entries:
             if entry.ending is not None:
                 root = (schema.chain.c.run == self._run, schema.chain.c.parent.is_(None))
-                stands = {"status": entry.ending.status, "reason": entry.ending.reason}
+                stands = {"status": entry.ending.status, "reason": stored(entry.ending.reason)}
                 connection.execute(update(schema.chain).where(*root).values(stands))
 
     def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -192,7 +193,7 @@ def _fold_row(fold: Folded) -> dict[str, Any]:
 
 def _closed_row(closed: Closed) -> dict[str, Any]:
     result = None if closed.result is None else json.dumps(closed.result)
-    return {"key": closed.chain, "status": closed.status, "reason": closed.reason, "result": result}
+    return {"key": closed.chain, "status": closed.status, "reason": stored(closed.reason), "result": result}
 
 
 def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:

@@ -19,6 +19,7 @@ from maker.store.entry import Ending, Entry
 from maker.store.lease import LEASE_S, Lease
 from maker.store.prepared import Prepared
 from maker.store.runs import fenced, lost_lease
+from maker.store.texts import stored
 
 _run = schema.run.c
 _MARKED = (
@@ -184,4 +185,4 @@ class Journal:
 def _ended(ending: Ending) -> dict[str, Any]:
     result = None if ending.result is None else json.dumps(ending.result)
     free = {"holder": "", "lease_until": 0.0}
-    return {"status": ending.status, "reason": ending.reason, "result": result} | free
+    return {"status": ending.status, "reason": stored(ending.reason), "result": result} | free

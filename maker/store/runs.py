@@ -15,6 +15,7 @@ from maker.store import schema
 from maker.store.chains import chain_values, first_chain
 from maker.store.database import Database, retried
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
+from maker.store.texts import stored
 from maker.types import Allowance, InputPart, Usage
 
 ACTIVE = "running"
@@ -218,7 +219,7 @@ def lost_lease() -> LeaseLost:
 def release(database: Database, lease: Lease, status: str, reason: str) -> None:
     """Say how a run stands and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:
-        fenced(connection, lease, status=status, reason=reason, holder="", lease_until=0.0)
+        fenced(connection, lease, status=status, reason=stored(reason), holder="", lease_until=0.0)
 
 
 @retried

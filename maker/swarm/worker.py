@@ -168,6 +168,8 @@ class Worker:
                 self._begin_more()
             if time.monotonic() >= until:
                 break
+        if self._doubtful and not self._asked:
+            self._judge_doubtful()
         if self._waiting and not self._asked:
             report.starved = Starved(self._grant, self._waiting[0].worst)
             # The grant is given back with this: whatever comes before the next one has to wait for that.

@@ -18,7 +18,7 @@ PROMPTS = 4
 Shape: TypeAlias = dict[str, Any]
 """What a chain does: ``steps`` says how many steps come before each fork and after the last; ``forks`` holds the forks,
 each with a shape per child, or with a number of ``singles``. A number in ``wrong`` is a child that ends wrong; one in
-``lost`` cannot be made. A ``lenient`` fork goes on without those, and without undecided ones."""
+``lost`` cannot be made, and the result of one in ``refused`` is not joined. A ``lenient`` fork goes on without those, and without undecided ones."""
 
 
 def leaf(steps: int) -> Shape:
@@ -137,6 +137,8 @@ class Tree(_Spelling):
         address, forks, joined, _, _ = state
         if i != joined or result["at"] != [*address, [forks, i]]:
             raise ValueError(f"{result['at']} is joined as child {i} of {address}, after {joined} children")
+        if i in self._shape(address)["forks"][forks].get("refused", ()):
+            raise ValueError(f"child {i} does not fit")
         return self._folded(state, i, result["letters"])
 
     def _missed(self, state: list[Any], i: int, outcome: str) -> list[Any]:

@@ -689,6 +689,26 @@ def test_a_run_goes_on_without_so_many_children_and_no_more(spared: Log, store: 
     assert_same(log, spared)
 
 
+def test_a_child_that_the_join_refuses_holds_a_lenient_fork_up(store: str) -> None:
+    """It has a decision, and is none of those that the fork goes on without, however often the run is resumed."""
+    shape = {"steps": [0, 0], "forks": [{"singles": 9, "lenient": True, "refused": [2], "lost": [4]}]}
+    report = api.run(job(store, tree(shape)))
+    for _ in range(2):
+        assert (report.status, outcomes(store)[16777217, 2]) == ("paused", "refused")
+        assert "child 2 does not fit" in report.reason
+        assert reading.verify("last", store=store).problem == ""
+        report = api.resume("last", store=store)
+
+
+def test_the_children_of_one_fork_count_against_the_limit(spared: Log, store: str) -> None:
+    """Those of a fork that is joined count no more, so that a resume in between changes nothing."""
+    log_of(store, api.run(lenient(store)))
+    missed = Counter(chain for chain, _ in outcomes(store))
+    assert len(missed) > 1
+    report = api.run(lenient(store, limits={"max_undecided": max(missed.values())}))
+    assert_same(log_of(store, report), spared)
+
+
 @pytest.mark.parametrize("chosen", [(), (Outcome.UNDECIDED,), (Outcome.FAILED, Outcome.WRONG)])
 def test_children_without_a_decision_are_decided_anew(chosen: tuple[Outcome, ...], store: str) -> None:
     """A retry votes again on those with the outcomes that it names, whatever was joined already, and on no others."""
