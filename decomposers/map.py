@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from decomposers.map_answer import ANSWER, Answer, AnswerFormat
+from decomposers.map_root import Ranges, Root, RootCodec, add_row, checked_root, merged
 from decomposers.map_rules import FieldRule
 from decomposers.map_template import Template
 from maker.inputs.handle import Input
+from maker.inputs.sites import would_read
 from maker.plugin import (
     NEW,
     BadInput,
@@ -29,6 +30,10 @@ from maker.plugin import (
     Step,
     StepClass,
 )
+
+_EXACT = FieldRule(vote="exact")
+_WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
+"""Files of an output folder, which the input must not take for its own."""
 
 
 def _schema(value: Any) -> Any:
@@ -51,7 +56,7 @@ class MapParams(RowParams):
         system: The part of the prompt that all rows share, or the file that holds it.
         schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
         fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
-        answer: The same for an answer without a schema.
+        answer: The same for an answer without a schema; refused beside one.
         id_column: The column that holds the rows' ids; without it they are named by file and row number.
         encoding: Of the input's texts.
         max_tokens: Most tokens of a reply; a reply cut there is flagged.
@@ -65,7 +70,7 @@ class MapParams(RowParams):
     system: Annotated[str, OrFile()] = ""
     schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
     fields: dict[str, FieldRule] = Field(default_factory=dict)
-    answer: FieldRule = FieldRule(vote="exact")
+    answer: FieldRule = _EXACT
     id_column: str = ""
     encoding: str = "utf-8"
     max_tokens: int = Field(default=256, ge=1)
@@ -77,6 +82,9 @@ class MapParams(RowParams):
             raise ValueError(
                 "template names no column: write {{column}} where a row's value goes; no file has that name"
             )
+        # Not whether it was given: a stored job names every parameter.
+        if self.schema_ is not None and self.answer != _EXACT:
+            raise ValueError("answer is for a map without a schema; say in fields how the schema's fields count")
         self.format()
         return self
 
@@ -84,19 +92,6 @@ class MapParams(RowParams):
         """Return how answers are read and counted. Raises ``ValueError`` for a schema or a rule that does not fit."""
         rules: Mapping[str, FieldRule] = self.fields
         return AnswerFormat(self.schema_, rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
-
-
-@dataclass(slots=True)
-class Root:
-    """Where the whole map stands: how many rounds are over, and how many rows they asked.
-
-    ``missing`` names the rows that have no answer, with their outcomes; ``fresh`` those of the round that is not over.
-    """
-
-    round: int = 0
-    rows: int = 0
-    missing: list[tuple[int, str]] = field(default_factory=list)
-    fresh: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Asked(NamedTuple):
@@ -113,30 +108,14 @@ class Answered(NamedTuple):
 State: TypeAlias = Root | Asked | Answered
 
 
-class RootCodec:
-    """Writes a map's root as JSON; rows' states are never written."""
-
-    def write(self, value: State) -> str:
-        """Return the JSON text."""
-        return json.dumps(astuple(_root(value)), separators=(",", ":"))
-
-    def read(self, text: str) -> State:
-        """Return the root of a text. Raises ``ValueError``."""
-        round_, rows, missing, fresh = json.loads(text)
-        return Root(round_, rows, [tuple(one) for one in missing], [tuple(one) for one in fresh])
-
-    def show(self, value: State) -> Any:
-        """Return the root as JSON."""
-        return asdict(_root(value))
-
-
 class Map(RowDecomposer[State, Answer]):
     """Asks every row of the input for one answer.
 
     Rows are independent: each is one step, and one that finds no answer holds none of the others up. A parser or a
     check of one's own goes into a subclass, in a file that the job names as ``decomposer = "path/file.py:Name"``:
     ``parse(text)`` returns the answer as a dictionary or raises ``ValueError``, ``check(row, answer)`` says why an
-    answer cannot be, or None.
+    answer cannot be, or None. Of what an answer holds the schema's ``properties`` alone are results (``answer``, where
+    there is no schema); the rest is checked, stays in the log, and is not shown.
 
     The root forks into the rows that its round is to ask: in round 0 all of them, in a later one (`again`) those that
     had no answer, and those that have come since.
@@ -151,11 +130,13 @@ class Map(RowDecomposer[State, Answer]):
         self.output = params.output
         self._template = Template(params.template)
         self._format = params.format()
-        self._input = self._opened(())
         self._known: tuple[InputPart, ...] = ()
+        self._input = self._opened(grow=False)
+        self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
-            "row", self.parse, self._checked, params.max_tokens, params.stop, params.system, params.schema_
-        )
+            "row", self.parse, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
+            verbatim=True,
+        )  # fmt: skip
         self.classes = (self._kind,)
         self.state: Codec[State] = RootCodec()
         self.action = self._format.codec
@@ -169,10 +150,17 @@ class Map(RowDecomposer[State, Answer]):
         return None
 
     def parts(self) -> tuple[InputPart, ...]:
-        """Count the input's rows, and see that the template and the answer fit its columns."""
+        """Count the input's rows, and see that the template and the answer fit its columns.
+
+        Raises:
+            BadInput: They do not (of JSON lines, which have columns of their own each, a row fails by itself), the
+                input cannot be read or has changed, or it would read the output.
+        """
+        self._check_apart()
         found = self._input.scan()
         columns = self._input.columns
-        if unknown := [name for name in self._template.columns if name not in columns]:
+        unknown = [name for name in self._template.columns if name not in columns]
+        if unknown and self._input.uniform:
             raise BadInput(
                 f"the template names {{{{{unknown[0]}}}}}, and the input has no such column",
                 fix=f"its columns are {', '.join(columns)}",
@@ -185,14 +173,18 @@ class Map(RowDecomposer[State, Answer]):
         return self._known or found
 
     def grown(self) -> tuple[InputPart, ...]:
-        """Count what has come since the run began, too."""
-        return self._input.scan()
+        """Count what has come since the run began, too: it alone looks for that."""
+        return self._opened(grow=True).scan() if self._known else self._input.scan()
 
     def bind(self, parts: Sequence[InputPart]) -> None:
         """Read what the input was when the run began."""
         if parts:
             self._known = tuple(parts)
-            self._input = self._opened(self._known)
+            self._input = self._opened(grow=False)
+
+    def prompts(self) -> str:
+        """Return what the rows' prompts are made of: the text of the template. Reads nothing."""
+        return self._template.text
 
     def start(self) -> State:
         """Return the root before its first round."""
@@ -208,8 +200,7 @@ class Map(RowDecomposer[State, Answer]):
             return Done(self._counts(state))
         rows = self.rows(state)
         return Fork(
-            len(rows), partial(self._child, rows), then=partial(self._then, rows), single=True,
-            missed=partial(self._missed, rows),
+            len(rows), partial(self._child, rows), then=self._then, single=True, missed=partial(self._missed, rows),
         )  # fmt: skip
 
     def apply(self, state: State, action: Answer) -> State:
@@ -218,12 +209,12 @@ class Map(RowDecomposer[State, Answer]):
 
     def rows(self, state: State) -> Sequence[int]:
         """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
-        root = _root(state)
+        root = checked_root(state)
         new = range(root.rows, self._count())
         if not root.round:
             return new
-        again = [row for row, outcome in root.missing if outcome in self.params.again]
-        return [*again, *(new if NEW in self.params.again else ())]
+        again = [range(run.first, run.stop) for run in root.missing if run.outcome in self.params.again]
+        return Ranges([*again, new] if NEW in self.params.again else again)
 
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
         """Return a row's id and values; of one that cannot be read, its place and nothing."""
@@ -249,9 +240,21 @@ class Map(RowDecomposer[State, Answer]):
         self._input.scan()
         return self._input
 
-    def _opened(self, known: tuple[InputPart, ...]) -> Input:
+    def _opened(self, *, grow: bool) -> Input:
         params = self.params
-        return Input(params.input, id_column=params.id_column, encoding=params.encoding, known=known)
+        return Input(params.input, id_column=params.id_column, encoding=params.encoding, known=self._known, grow=grow)
+
+    def _check_apart(self) -> None:
+        """Raise `BadInput` where the input would read what is written."""
+        where, folder = self.params.input, self.output
+        if self._apart or not folder or "://" in folder:
+            return
+        if any(would_read(where, f"{folder}/{name}") for name in _WRITTEN):
+            raise BadInput(
+                f"the input {where} would read what is written to the output folder {folder}",
+                fix="name an output folder outside of the input",
+            )
+        self._apart = True
 
     def _checked(self, state: State, answer: Answer) -> str | None:
         values = state.values if isinstance(state, Asked) else {}
@@ -259,26 +262,33 @@ class Map(RowDecomposer[State, Answer]):
 
     def _counts(self, root: Root) -> dict[str, int]:
         """Return the run's result: rows in all, and how many have which outcome."""
-        missing = Counter(outcome for _, outcome in root.missing)
+        missing: Counter[str] = Counter()
+        for run in root.missing:
+            missing[run.outcome] += run.stop - run.first
         return {"rows": root.rows, "decided": root.rows - missing.total(), **dict(sorted(missing.items()))}
 
     def _child(self, rows: Sequence[int], root: State, i: int) -> State:
         values = self._scanned().row(rows[i]).values
-        return Asked(self._template.render(values), values)
+        if both := [name for name in self._format.fields if name in values]:
+            raise ValueError(f"the row has a column {both[0]!r}, which is a field of the answer too")
+        return Asked(_sendable(self._template.render(values)), values)
 
     def _missed(self, rows: Sequence[int], root: State, i: int, outcome: str) -> State:
-        _root(root).fresh.append((rows[i], outcome))
+        add_row(checked_root(root).fresh, rows[i], outcome)
         return root
 
-    def _then(self, rows: Sequence[int], root: State) -> State:
-        before = _root(root)
-        asked = set(rows) if before.round else ()
-        missing = [one for one in before.missing if one[0] not in asked]
+    def _then(self, root: State) -> State:
+        before = checked_root(root)
+        left = [run for run in before.missing if run.outcome not in self.params.again]
         whole = not before.round or NEW in self.params.again
-        return Root(before.round + 1, self._count() if whole else before.rows, sorted([*missing, *before.fresh]))
+        return Root(before.round + 1, self._count() if whole else before.rows, merged(left, before.fresh))
 
 
-def _root(state: State) -> Root:
-    if not isinstance(state, Root):
-        raise TypeError(f"a row's state is never written, and forks into nothing: {state!r}")
-    return state
+def _sendable(prompt: str) -> str:
+    """Return a prompt that can be sent. Raises ``ValueError`` for half a surrogate pair, which JSON can spell."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(prompt[error.start])
+        raise ValueError(f"the row's prompt is no Unicode: {half} is half of a surrogate pair") from None
+    return prompt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -26,15 +26,20 @@ class AnswerCodec:
 
     Args:
         forms: Voted field → what makes of its value the one that it counts as.
+        fields: All fields: what else an answer holds is not shown.
         plain: The answer is a text, and its key the text that it counts as, without JSON around it.
     """
 
-    def __init__(self, forms: Mapping[str, Form], *, plain: bool = False) -> None:
+    def __init__(self, forms: Mapping[str, Form], *, fields: Sequence[str], plain: bool = False) -> None:
         self._forms = dict(forms)
+        self._fields = frozenset(fields)
         self._plain = plain
 
     def write(self, value: Answer) -> str:
-        """Return canonical JSON of the whole answer, carried fields too; equal answers are written alike."""
+        """Return canonical JSON of the whole answer; equal answers are written alike.
+
+        That takes in carried fields, and what is no field: the schema is asked again of what the log holds.
+        """
         return written(value)
 
     def read(self, text: str) -> Answer:
@@ -42,8 +47,11 @@ class AnswerCodec:
         return read_object(text)
 
     def show(self, value: Answer) -> dict[str, Any]:
-        """Return the answer as JSON-compatible Python; a number that is not whole as the nearest float."""
-        return {name: shown(member) for name, member in value.items()}
+        """Return the answer's fields as JSON-compatible Python; a number that is not whole as the nearest float.
+
+        What is no field is left out: nobody has named it, so it may be called as a column of the row is.
+        """
+        return {name: shown(member) for name, member in value.items() if name in self._fields}
 
     def key(self, value: Answer) -> str:
         """Return the canonical text of the voted fields: two answers are the same vote exactly when it is the same.
@@ -75,7 +83,7 @@ class AnswerFormat:
         schema: A JSON schema for objects, see `AnswerSchema`. None: an answer is the reply's text, stripped, as the
             one field `ANSWER`.
         rules: Field → `FieldRule`, or what one is made from. Fields that are not named count as ``exact``; what an
-            answer holds beside the schema's ``properties`` is carried.
+            answer holds beside the schema's ``properties`` is checked by the schema, and stays in the log.
 
     Raises:
         ValueError: The schema is not one, or a rule does not fit it; names the field.
@@ -91,7 +99,8 @@ class AnswerFormat:
         self.voted: tuple[str, ...] = tuple(name for name, rule in checked.items() if rule.vote != "carry")
         """Those of them that are voted on."""
         self._numbers = tuple(name for name, rule in checked.items() if rule.vote == "number")
-        self.codec = AnswerCodec({name: checked[name].form() for name in self.voted}, plain=schema is None)
+        forms = {name: checked[name].form() for name in self.voted}
+        self.codec = AnswerCodec(forms, fields=self.fields, plain=schema is None)
 
     def parse(self, text: str) -> Answer:
         """Return the answer that a reply gives.

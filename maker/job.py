@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from maker.errors import JobError, PluginError, TaskFailed
-from maker.jobfile import Raw
+from maker.jobfile import Raw, shortened
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.owned import own
@@ -25,7 +26,7 @@ from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, Sw
 from maker.types import Fork, InputPart, Prices, Step
 
 SECRETIVE = ("url", "key_env")
-LONGEST_PATH = 255
+TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
 UNWRITTEN: Mapping[str, dict[str, Any]] = {"model": {"structured": "off"}}
 """What held in runs whose fingerprints are older than the choice."""
 LOOKED_AT = 100
@@ -119,9 +120,16 @@ class Job:
             found["model"]["folder"] = folder_digest(checked_folder(self.model.path))
         return found
 
-    def estimate(self, steps: int | None = None) -> Estimate:
-        """Return what a run will take at least; ``steps`` where it is not the whole task."""
-        first = self._first_move()
+    def estimate(self, steps: int | None = None) -> Estimate | None:
+        """Return what a run will take at least; ``steps`` where it is not the whole task.
+
+        None where the task's code makes no prompt to look at, as where none of a map's first rows can be read: whether
+        a run can do without them is for the run to say.
+        """
+        try:
+            first = self._first_move()
+        except TaskFailed:
+            return None
         kind = first.kind if isinstance(first, Step) else None
         return Estimate(
             steps=self.expected_steps() if steps is None else steps,
@@ -172,9 +180,12 @@ class Job:
         return own(f"{self.decomposer.name}: child", fork.child, state, last)
 
     def _prompts(self) -> str:
-        first = self._first_move()
+        asked: str | None = own(f"{self.decomposer.name}: prompts", self.decomposer.prompts)
+        if asked is None:
+            first = self._first_move()
+            asked = first.prompt if isinstance(first, Step) else ""
         kinds = [(kind.name, kind.system, kind.max_tokens, kind.stop) for kind in self.decomposer.classes]
-        told = repr((kinds, first.prompt if isinstance(first, Step) else ""))
+        told = repr((kinds, asked))
         return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
     def _schemas(self) -> str:
@@ -277,10 +288,10 @@ def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: It
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise _told(error, values, table, raw, [*_fields(kind, values), *beside]) from error
+        raise _told(error, table, raw, [*_fields(kind, values), *beside]) from error
 
 
-def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, known: list[str]) -> JobError:
+def _told(error: ValidationError, table: str, raw: Raw, known: list[str]) -> JobError:
     # A misspelt name often makes another one missing: the misspelling is what to tell.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
@@ -292,14 +303,14 @@ def _told(error: ValidationError, values: dict[str, Any], table: str, raw: Raw, 
     if first["type"] == "missing":
         return JobError(f"{place}: {name} is missing", fix=f"{table} takes: {', '.join(known)}", setting=name)
     said = first["msg"].removeprefix("Value error, ")
-    # A key or a password that was put in the wrong place must not be shown.
-    shown = "" if key in SECRETIVE else f" = {values.get(key)!r}"
+    # A key or a password that was put in the wrong place must not be shown; what a whole table is wrong in has no key.
+    shown = "" if not key or key in SECRETIVE else f" = {shortened(repr(first['input']))}"
     return JobError(f"{place}: {name}{shown}: {said}", setting=name)
 
 
 def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
     model: type[BaseModel] = kind if isinstance(kind, type) else MODEL_KINDS[values["kind"]]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _params(plugin: Plugin) -> type[BaseModel]:
@@ -333,14 +344,45 @@ def _placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
 
 
 def _text_of(base: Path, value: str, where: str) -> str:
-    """Return the text of the file that a value names, else the value itself."""
-    # No file's name is longer, or holds a line break.
-    if not value or "\n" in value or len(value) > LONGEST_PATH or not (base / value).is_file():
+    """Return the text of the file that a value names, else the value itself. Raises `JobError` for a misspelt name."""
+    if not value or "\n" in value:
         return value
     try:
-        return (base / value).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if _is_file(base / value):
+            return (base / value).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise JobError(f"{where}: the file {value} cannot be read as UTF-8 text: {error}") from error
+    except OSError as error:
+        raise JobError(
+            f"{where}: the file {shortened(value)} cannot be read: {error.strerror}",
+            fix="see to the permissions of it and of its folders, or name another file",
+        ) from error
+    if _means_a_file(value):
+        looked = "" if Path(value).is_absolute() else f" in {base}"
+        raise JobError(
+            f"{where}: there is no file {shortened(value)}{looked}",
+            fix="mend the path; if it is meant as a text, let it end with a line break",
+        )
+    return value
+
+
+def _means_a_file(text: str) -> bool:
+    """Say whether a text is one word with the ending of a text's file, or with folders and any ending."""
+    _, dot, ending = text.rpartition(".")
+    if not (dot and ending.isascii() and ending.isalnum()) or len(text.split()) > 1 or "{" in text:
+        return False
+    return ending.lower() in TEXT_ENDINGS or "/" in text or "\\" in text
+
+
+def _is_file(path: Path) -> bool:
+    """Say whether a path is that of a file. Raises ``PermissionError`` where one may not look."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        # A text need not be a path at all: too long for one, say, or with a NUL in it.
+        return False
 
 
 def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:

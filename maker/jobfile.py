@@ -17,6 +17,10 @@ SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
 DEFAULT_STORE = "sqlite:///maker.db"
 DEFAULT_VOTER = "first-to-ahead-by-k"
 KEPT = {"max_votes"}
+MOST_SHOWN = 80
+MOST_WHOLE = 160
+"""Characters of a value that is shown to people as it is, as most paths are; of a longer one, a schema, say, so many as
+`MOST_SHOWN`."""
 
 
 class Raw:
@@ -162,3 +166,8 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def shortened(text: str) -> str:
+    """Return a value's text for a line that people read; of a long one the beginning, and how long it is."""
+    return text if len(text) <= MOST_WHOLE else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"

@@ -170,6 +170,13 @@ class Decomposer(ABC, Generic[S, A]):
     def bind(self, parts: Sequence[InputPart]) -> None:
         """Take in what the input files were when the run began: no other row is read, and a changed file is refused."""
 
+    def prompts(self) -> str | None:
+        """Return what all prompts are made of (a template's text, say), or None: then the first prompt stands for it.
+
+        It is part of what a run is: a run does not go on with another. `StepClass.system` is taken in anyway.
+        """
+        return None
+
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, or None where that is not known beforehand."""
         return None
@@ -217,7 +224,6 @@ class RowDecomposer(Decomposer[S, A]):
     @abstractmethod
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
         """Return a row's id and values, which go before its answer in the output; no value of one that is broken."""
-
 
     def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
         """Return by how many votes each part of a winning answer leads, by name; nothing where it has no parts.

@@ -18,10 +18,11 @@ from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
 from maker.cli.progress import Progress
+from maker.cli.stored import stored_run
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
 from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
-from maker.job import Job, stored_job
+from maker.job import Job
 from maker.jobfile import DEFAULT_STORE
 from maker.models.settings import OpenAISettings
 from maker.plugin import NEW
@@ -91,10 +92,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run from its last step."""
-    found = reading.show(run_id, store=store)
-    job = stored_job(found.settings, found.run_id, overrides or [])
-    expected = job.expected_steps()
-    _tell_estimate(job, limit_steps if expected is None else min(limit_steps or expected, expected - found.steps))
+    found, job = stored_run(run_id, overrides or [], store=store)
+    _tell_estimate(job, limit_steps, done=found.steps)
 
     def work(tell: api.OnEvent) -> RunReport:
         return api.resume(found.run_id, overrides or [], store=store, limit_steps=limit_steps, on_event=tell)
@@ -138,6 +137,8 @@ def try_(
 ) -> None:
     """Decide a few steps and store nothing."""
     loaded = api.load_job(job, overrides or [])
+    # An input that does not fit is told in the words of `run`, before anything is asked.
+    loaded.parts()
     _tell_estimate(loaded, count)
     stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
     raise typer.Exit(1 if stuck else 0)
@@ -215,10 +216,14 @@ def _outcomes(names: str) -> list[str]:
     return words
 
 
-def _tell_estimate(job: Job, steps: int | None) -> None:
-    """Say what a run on somebody's server will take, before it takes it."""
-    if isinstance(job.model, OpenAISettings):
-        print(f"estimate: {display.estimate_line(job.estimate(steps), job.model)}", file=sys.stderr)
+def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
+    """Say what a run on somebody's server will take, before it takes it; nothing is looked up for another model."""
+    if not isinstance(job.model, OpenAISettings):
+        return
+    expected = job.expected_steps()
+    estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
+    unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
+    print(f"estimate: {display.estimate_line(estimate, job.model) if estimate else unknown}", file=sys.stderr)
 
 
 def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from maker.engine.verify import Verified
 from maker.errors import PluginError
 from maker.events import StepRecord
 from maker.job import Job
-from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
+from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE, shortened
 from maker.models.settings import OpenAISettings
 from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey
 from maker.reading import RunReport, StepView
@@ -199,7 +199,7 @@ def print_config(job: Job, *, as_json: bool) -> None:
         )
         return
     for name, value in settings.items():
-        shown = "none" if value is None else json.dumps(value, ensure_ascii=False)
+        shown = "none" if value is None else shortened(json.dumps(value, ensure_ascii=False))
         print(f"{name:24} {shown:32} {job.origins.get(name, 'default')}")
 
 
@@ -218,4 +218,4 @@ def _counts(report: RunReport) -> str:
 
 
 def _pairs(table: dict[str, Any]) -> str:
-    return ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None)
+    return ", ".join(f"{key} = {shortened(json.dumps(value))}" for key, value in table.items() if value is not None)

@@ -23,16 +23,11 @@ def results(
     """Print what became of a map's rows, one a line, in the order of the input."""
     found: Iterator[RowResult] = follow(run_id, store=store) if wait else read_results(run_id, store=store)
     for one in found:
-        print(json.dumps(one.to_json(), ensure_ascii=not _plain(one)) if as_json else _line(one), flush=wait)
+        print(json.dumps(one.to_json(), ensure_ascii=False) if as_json else _line(one), flush=wait)
 
 
 def _line(one: RowResult) -> str:
     votes = ", ".join(f"{n} for {key}" for key, n in one.votes.items()) or "no valid vote"
     if one.outcome == DECIDED:
-        return f"{one.id}: {json.dumps(one.answer, ensure_ascii=not _plain(one))} · {votes}; margin {one.margin}"
+        return f"{one.id}: {json.dumps(one.answer, ensure_ascii=False)} · {votes}; margin {one.margin}"
     return f"{one.id}: {one.outcome.upper()} · {one.reason or votes}"
-
-
-def _plain(one: RowResult) -> bool:
-    """Say whether a row's answer can be printed as it is: half a surrogate pair, which JSON can spell, cannot."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in json.dumps(one.answer, ensure_ascii=False))

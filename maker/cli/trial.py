@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from maker.chain import Ended, Stuck
+from maker.chain import Decided, Ended
 from maker.election import HeardSample
-from maker.engine.trial import Trial
+from maker.engine.trial import Lost, Trial
 from maker.job import Job
 from maker.tally import unpack
 from maker.types import RedFlag
 
 
 def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> bool:
-    """Print tried steps as they are decided; returns whether a step was left undecided."""
+    """Print tried steps as they are decided; returns whether any was left undecided."""
     stuck = False
     for trial in trials:
         if isinstance(trial, Ended):
@@ -24,11 +24,14 @@ def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> 
             print(json.dumps(_as_json(trial, job), ensure_ascii=False))
         else:
             _print(trial, job)
-        stuck = isinstance(trial, Trial) and isinstance(trial.outcome, Stuck)
+        stuck = stuck or (isinstance(trial, Trial) and not isinstance(trial.outcome, Decided))
     return stuck
 
 
 def _print(trial: Trial, job: Job) -> None:
+    if isinstance(trial.outcome, Lost):
+        print(f"── row {trial.outcome.idx}: FAILED {trial.outcome.reason}")
+        return
     print(f"── step {trial.outcome.idx} · {trial.kind} " + "─" * 40)
     print(_indent("prompt", trial.heard.system + trial.heard.prompt))
     for heard in trial.heard.samples:
@@ -38,26 +41,28 @@ def _print(trial: Trial, job: Job) -> None:
             print(f"           red flag, {heard.outcome.reason}{detail}")
         else:
             print(f"           vote for {heard.outcome}")
-    if isinstance(trial.outcome, Stuck):
+    if not isinstance(trial.outcome, Decided):
         print(f"  UNDECIDED {trial.outcome.reason}")
         return
     tally = unpack(trial.outcome.tally)
     rivals = ", ".join(f"{sum(votes)} for {key}" for key, votes in tally.rivals.items()) or "none"
     flags = ", ".join(f"{n} {flag}" for flag, n in tally.flags.items()) or "none"
-    print(f"  decided  {json.dumps(_action(trial, job), ensure_ascii=False)}")
+    print(f"  decided  {json.dumps(_action(trial.outcome, job), ensure_ascii=False)}")
     print(f"  tally    {sum(tally.votes)} votes, against: {rivals}; flagged: {flags}; rounds: {tally.rounds}")
 
 
 def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
-    stuck = isinstance(trial.outcome, Stuck)
+    outcome = trial.outcome
+    if isinstance(outcome, Lost):
+        return {"step": outcome.idx, "failed": outcome.reason}
     return {
-        "step": trial.outcome.idx,
+        "step": outcome.idx,
         "class": trial.kind,
         "system": trial.heard.system,
         "prompt": trial.heard.prompt,
         "samples": [_sample(heard) for heard in trial.heard.samples],
-        "action": None if stuck else _action(trial, job),
-        "undecided": trial.outcome.reason if isinstance(trial.outcome, Stuck) else None,
+        "action": _action(outcome, job) if isinstance(outcome, Decided) else None,
+        "undecided": None if isinstance(outcome, Decided) else outcome.reason,
     }
 
 
@@ -71,10 +76,9 @@ def _sample(heard: HeardSample) -> dict[str, Any]:
     }
 
 
-def _action(trial: Trial, job: Job) -> Any:
-    assert not isinstance(trial.outcome, Stuck)  # noqa: S101 - both callers have looked
+def _action(decided: Decided, job: Job) -> Any:
     codec = job.decomposer.action
-    return codec.show(codec.read(trial.outcome.action))
+    return codec.show(codec.read(decided.action))
 
 
 def _indent(title: str, text: str) -> str:

@@ -14,8 +14,8 @@ import typer
 from maker.cli import display
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.progress import Progress
+from maker.cli.stored import job_of
 from maker.errors import MakerError
-from maker.job import stored_job
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import RunReport, report, store_url
 from maker.store.database import Database, open_database
@@ -35,7 +35,7 @@ def watch(
     looks = _looks(database, run_id, every)
     first = next(looks)
     try:
-        last = _tell_json(first, looks) if as_json else _show(first, looks)
+        last = _tell_json(first, looks) if as_json else _show(database, first, looks)
     except KeyboardInterrupt:
         print(f"run {first.run_id} is no longer watched; it goes on", file=sys.stderr)
         raise
@@ -66,13 +66,14 @@ def _tell_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
     return last
 
 
-def _show(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+def _show(database: Database, first: RunReport, looks: Iterable[RunReport]) -> RunReport:
     last = first
     if first.status != ACTIVE:
         return last
     progress = Progress(sys.stdout, waiting="watching")
     with progress:
-        progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=_expected(first))
+        expected = expected_steps(database, first)
+        progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=expected)
         _stand(progress, first)
         for last in looks:
             _stand(progress, last)
@@ -83,12 +84,13 @@ def _stand(progress: Progress, found: RunReport) -> None:
     progress.stand(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
 
 
-def _expected(found: RunReport) -> int | None:
+def expected_steps(database: Database, found: RunReport) -> int | None:
+    """Return how many steps a run will have, None where that is not known; its input is not read for it."""
     if found.forked_from:
         # What it shares with that run is none of its steps, and how much that is the store does not count.
         return None
     try:
-        return stored_job(found.settings, found.run_id).expected_steps()
+        return job_of(database, found.run_id).expected_steps()
     except MakerError:
         # The task's code may be elsewhere: whoever watches needs the store alone.
         return None

@@ -7,25 +7,38 @@ from itertools import count
 from typing import NamedTuple
 
 from maker.chain import ChainAt, Decided, Ended, Forked, Heard, Stuck
-from maker.errors import BadInput
+from maker.errors import BadInput, PromptRefused, TaskFailed
 from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
 from maker.tally import unpack
 from maker.types import Allowance, Grant
 
+NOTHING_HEARD = Heard("", "", ())
+
+
+class Lost(NamedTuple):
+    """A child of a lenient fork that could not be asked, or ended wrong: its number, and why."""
+
+    idx: int
+    reason: str
+
 
 class Trial(NamedTuple):
-    """One tried step: what was asked, every sample with what became of it, and what was decided."""
+    """One tried step: what was asked, every sample with what became of it, and what was decided.
+
+    Of a child that is lost neither its class nor what it has heard is known: both are empty.
+    """
 
     kind: str
     heard: Heard
-    outcome: Decided | Stuck
+    outcome: Decided | Stuck | Lost
 
 
 def try_chain(spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | None) -> Iterator[Trial | Ended]:
     """Decide a few steps, and yield each as it is decided. Where the task forks, its children one after another.
 
     Ends early with a step that no vote could settle (its outcome is `Stuck`), with the task's own end, or with the
-    last child of its first fork.
+    last child of its first fork. Children of a lenient fork hold nothing up: after one that is stuck, or lost, the next
+    one is tried; either counts as a step.
 
     Raises:
         ModelUnusable, ModelFailed: The model gave no reply.
@@ -34,18 +47,21 @@ def try_chain(spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | 
     worker = Worker(spec._replace(rules=spec.rules._replace(samples="all"), strict=False))
     keys = count(at.chain + 1)
     children: Iterator[Orders] = iter(())
+    lenient, left = False, steps
     try:
         grant = None if allowance is None else Grant(0, allowance)
         orders = Orders(chains=(at,), grant=grant, steps=steps)
         while True:
             report = worker.advance(orders)
             orders = Orders()
-            yield from _trials(spec, report)
-            if report.held or report.stuck:
+            over = bool(report.ended or report.stuck or report.errors)
+            yield from _lenient_trials(spec, report) if lenient else _trials(spec, report)
+            left -= over if lenient else len(report.decided)
+            if report.held or (left == 0 if lenient else report.stuck):
                 return
             for fork in report.forked:
-                children = _one_by_one(fork, keys)
-            if report.ended or report.forked:
+                children, lenient = _one_by_one(fork, keys), fork.lenient
+            if over or report.forked:
                 following = next(children, None)
                 if following is None:
                     return
@@ -62,14 +78,40 @@ def _one_by_one(fork: Forked, keys: Iterator[int]) -> Iterator[Orders]:
 
 
 def _trials(spec: WorkerSpec, report: Report) -> Iterator[Trial | Ended]:
-    for decided in report.decided:
-        assert decided.heard is not None  # noqa: S101 - every step's samples are kept here
-        yield Trial(spec.decomposer.classes[unpack(decided.tally).kind].name, decided.heard, decided)
+    yield from _decided(spec, report)
     for _, error in report.errors:
         raise error
-    if report.starved is not None:
-        raise BadInput("the job's limits are used up", fix="raise them, or try fewer steps")
+    _refuse_starved(report)
     for _, stuck in report.stuck:
         yield Trial(stuck.kind, stuck.heard, stuck)
     for _, ended in report.ended:
         yield ended
+
+
+def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
+    """Yield what became of a lenient fork's children; how each of them ended says nothing more, where it is right.
+
+    Raises what is no child's own: every other one would meet it too.
+    """
+    for _, error in report.errors:
+        if not isinstance(error, TaskFailed | PromptRefused):
+            raise error
+    _refuse_starved(report)
+    wrong = {place: ended.reason or "it ended wrong" for place, ended in report.ended if not ended.ok}
+    lost = [*wrong.items(), *((place, error.message) for place, error in report.errors)]
+    yield from _decided(spec, report)
+    for _, stuck in report.stuck:
+        yield Trial(stuck.kind, stuck.heard, stuck)
+    for place, reason in lost:
+        yield Trial("", NOTHING_HEARD, Lost(place.child or 0, reason))
+
+
+def _decided(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
+    for decided in report.decided:
+        assert decided.heard is not None  # noqa: S101 - every step's samples are kept here
+        yield Trial(spec.decomposer.classes[unpack(decided.tally).kind].name, decided.heard, decided)
+
+
+def _refuse_starved(report: Report) -> None:
+    if report.starved is not None:
+        raise BadInput("the job's limits are used up", fix="raise them, or try fewer steps")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -33,9 +34,12 @@ _FIX = "see that it is a whole Parquet file"
 
 @dataclass(frozen=True, slots=True)
 class Parquet(Format):
-    """Rows of typed columns. Their file cannot grow: any other content is another file."""
+    """Rows of typed columns. Their file cannot grow: any other content is another file.
 
-    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering) -> None:
+    A number that is not finite comes out as None, as JSON has none.
+    """
+
+    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
         """Digest a file's bytes, then read its footer, and its ids where there is an id column."""
         size, digest = _digest(site, name)
         for part in known:
@@ -110,12 +114,35 @@ class _Rows(Sequence[Any]):
 def _python(table: Any) -> list[Any]:
     """Return rows as Python values; `Broken` for one of which a value has none."""
     try:
-        return list(table.to_pylist())
+        rows = list(table.to_pylist())
     except (ValueError, OverflowError) as error:
         # Text that is not UTF-8, nanoseconds, years after 9999: Arrow holds what Python does not.
         if table.num_rows == 1:
             return [Broken(f"holds what cannot be read: {error}".splitlines()[0])]
         return [row for at in range(table.num_rows) for row in _python(table.slice(at, 1))]
+    if names := [field.name for field in table.schema if _has_floats(field.type)]:
+        for row in rows:
+            row.update([(name, _finite(row[name])) for name in names])
+    return rows
+
+
+def _has_floats(kind: Any) -> bool:
+    """Say whether values of an Arrow type may hold floats: they are some, or lists, objects or a dictionary of them."""
+    types = _parquet().types
+    if types.is_dictionary(kind):
+        return _has_floats(kind.value_type)
+    return types.is_floating(kind) or any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None for every number in it that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return type(value)(map(_finite, value))
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    return value
 
 
 def _take_ids(file: Any, name: str, found: Gathering) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from maker.inputs.blocks import Block
 from maker.inputs.gathering import Gathering
@@ -23,15 +23,19 @@ class Loaded(NamedTuple):
 class Format(ABC):
     """One kind of files. Holds no state of a file."""
 
+    uniform: ClassVar[bool] = True
+    """Every row has the columns of the first."""
+
     @abstractmethod
-    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering) -> None:
-        """Read a whole file once: take its parts, blocks, columns and ids into ``found``.
+    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
+        """Read a file once: take its parts, blocks, columns and ids into ``found``.
 
         Args:
             site: Where the file is.
             name: Which it is.
             known: The parts that it had when the run began, by their first rows.
             found: Taken into.
+            grow: Read on after the known parts.
 
         Raises:
             BadInput: The file cannot be read, is not what it was, or holds no rows in this format.

@@ -26,8 +26,11 @@ _REFUSED = re.compile(r"credential|unauthori[sz]ed|authenticat|forbidden|access 
 
 
 def shown(text: str) -> str:
-    """Return a text without what may be secret in its URLs: user, password and query."""
-    return _QUERY.sub(r"\1?…", _USER.sub("", text))
+    """Return a text without what may be secret in its URLs: user, password and query.
+
+    What UTF-8 cannot write is escaped: a file's name may hold bytes that are no text.
+    """
+    return _QUERY.sub(r"\1?…", _USER.sub("", text)).encode("utf-8", "backslashreplace").decode()
 
 
 def protocol_of(where: str) -> str:

@@ -10,6 +10,7 @@ from maker.inputs.codec import Codec
 from maker.inputs.columnar import Parquet
 from maker.inputs.delimited import Delimited
 from maker.inputs.door import Format
+from maker.inputs.failures import shown
 from maker.inputs.jsonlines import JsonLines
 from maker.inputs.sites import Found
 from maker.inputs.texts import Texts
@@ -39,13 +40,15 @@ def word_of(found: Found) -> tuple[str, list[str]]:
     What a folder holds beside them, in no format that is known, is passed over.
 
     Raises:
-        BadInput: There is none, there are two formats, or a file that was asked for is in none.
+        BadInput: There is none, there are two formats, a file that was asked for is in none, or a name is no UTF-8.
     """
     words = {name: _ENDINGS.get(posixpath.splitext(name)[1].lower(), "") for name in found.names}
     names = [name for name in found.names if words[name]]
     if (len(names) < len(found.names) and not found.folder) or not names:
         odd = next(name for name in found.names if not words[name])
-        raise BadInput(f"{odd} is in no format that can be read", fix=f"known are {', '.join(_ENDINGS)}")
+        raise BadInput(f"{shown(odd)} is in no format that can be read", fix=f"known are {', '.join(_ENDINGS)}")
+    if wrong := next((name for name in names if not _is_text(name)), ""):
+        raise BadInput(f"the name of the file {shown(wrong)} is no UTF-8", fix="rename it")
     word = words[names[0]]
     if other := next((name for name in names if words[name] != word), ""):
         raise BadInput(
@@ -53,6 +56,14 @@ def word_of(found: Found) -> tuple[str, list[str]]:
             fix="name a pattern that fits those of one format, such as data/*.csv",
         )
     return word, names
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_format(word: str, codec: Codec) -> Format:

@@ -56,22 +56,30 @@ class Input:
         where: A file, a pattern, or a folder; a path, or a URL that fsspec knows.
         id_column: The column that gives the rows' ids; without it a row's id is ``part:number``.
         encoding: What text is written in; a byte order mark is passed over.
-        known: The parts that a run began with: they keep their rows' numbers, and must be what they were. What has
-            come since, at the end of files or as new ones, comes after.
+        known: The parts that a run began with: they keep their rows' numbers, and must be what they were.
+        grow: Read what has come since as well, at the end of files or as new ones: its rows come after. Otherwise
+            nothing but the known parts is looked at, if there are any.
     """
 
     def __init__(
-        self, where: str, *, id_column: str = "", encoding: str = "utf-8", known: Sequence[InputPart] = ()
+        self,
+        where: str,
+        *,
+        id_column: str = "",
+        encoding: str = "utf-8",
+        known: Sequence[InputPart] = (),
+        grow: bool = True,
     ) -> None:
         self._where = where
         self._id_column = id_column
         self._encoding = encoding
         self._known = tuple(known)
+        self._grow = grow or not self._known
         self._scanned: _Scanned | None = None
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_where", "_id_column", "_encoding", "_known", "_scanned")
+        kept = ("_where", "_id_column", "_encoding", "_known", "_grow", "_scanned")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -100,6 +108,11 @@ class Input:
     def columns(self) -> tuple[str, ...]:
         """The columns of all parts; of JSON lines those of the first row, the others may have their own."""
         return self._done().columns
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every row has these columns; of JSON lines each has its own."""
+        return self._done().format.uniform
 
     def __len__(self) -> int:
         return len(self._done().rows)
@@ -171,14 +184,17 @@ class Input:
     def _read_through(self) -> tuple[_Scanned, set[int]]:
         codec = checked_codec(self._encoding)
         found = find(self._where)
-        word, names = word_of(found)
         known: defaultdict[str, list[InputPart]] = defaultdict(list)
         for part in self._known:
             known[part.name].append(InputPart(*part))
-        _check_there(known, names)
+        _check_there(known, found.names)
+        if not self._grow:
+            found = found._replace(names=tuple(sorted(known)))
+        word, names = word_of(found)
         gathered, format = Gathering(self._id_column, codec), make_format(word, codec)
         for name in names:
-            format.scan(found.site, name, sorted(known[name], key=lambda part: part.first), gathered)
+            parts = sorted(known[name], key=lambda part: part.first)
+            format.scan(found.site, name, parts, gathered, grow=self._grow)
         index = gathered.index(self._known)
         if not len(index):
             what = names[0] if len(names) == 1 else f"{shown(self._where)}, {len(names):,} files,"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from maker.inputs.lines import split_lines
 from maker.inputs.parts import Broken, BrokenRow, Undecodable
@@ -17,6 +18,8 @@ _WORDS = {list: "a list", str: "a text", bool: "true or false", type(None): "nul
 @dataclass(frozen=True, slots=True)
 class JsonLines(Records):
     """Rows of their own columns each. They are kept as text, and parsed each time that one is asked for."""
+
+    uniform: ClassVar[bool] = False
 
     def cut(self, data: bytes, *, final: bool) -> Cut:
         """Cut data at its newlines."""
@@ -31,7 +34,7 @@ class JsonLines(Records):
     def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
         """Return the line's object."""
         try:
-            value = json.loads(entry)
+            value = _DECODER.decode(entry)
         except json.JSONDecodeError as error:
             raise BrokenRow(f"is no JSON: {error.msg} at its character {error.pos}") from error
         except (ValueError, RecursionError) as error:
@@ -39,3 +42,18 @@ class JsonLines(Records):
         if not isinstance(value, dict):
             raise BrokenRow(f"is no JSON object but {_WORDS.get(type(value), 'a number')}")
         return value
+
+
+def _finite(numeral: str) -> float:
+    """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
+    if math.isinf(value := float(numeral)):
+        raise ValueError(f"it holds {numeral[:40]}, which is beyond all numbers")
+    return value
+
+
+def _no_number(word: str) -> float:
+    """Refuse NaN and Infinity, which Python reads though JSON has none."""
+    raise ValueError(f"it holds {word}")
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)

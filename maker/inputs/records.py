@@ -68,13 +68,15 @@ class Records(Format):
         """Return how many Python objects the entries are, about."""
         return len(entries)
 
-    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering) -> None:
+    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
         """Count, digest and index a file in one pass; what it has grown by is a part of its own."""
         with site.open(name) as file:
             scan = _Scan(self, site, name, file, found)
             for part in known:
                 scan.check(part)
-            scan.go_on()
+            # Where nothing may follow, what does is told as a change.
+            if grow or not self.line_starts:
+                scan.go_on()
 
     def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
         """Read a range of bytes and cut it into records."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
 from collections.abc import Iterable
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
+from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from maker.errors import BadInput
 from maker.inputs.failures import protocol_of, shown, told
 
 _WEB = {"http", "https"}
+_LOCAL = {"file", "local"}
 
 
 class Site:
@@ -91,14 +95,44 @@ def find(where: str) -> Found:
         if kind:
             name = posixpath.basename(_bare(where, path))
             return Found(Site(where, posixpath.dirname(path), path), (name,), folder=False)
-        # In a web address a question mark begins the query.
-        marks = "*[" if protocol_of(where) in _WEB else "*?["
-        magic = min((path.index(mark) for mark in marks if mark in path), default=-1)
+        magic = _magic(where, path)
         if magic < 0:
             raise BadInput(
                 f"there is no input {shown(where)}", fix="name a file, a pattern such as data/*.csv or a folder"
             )
         return _under(where, path[:magic].rpartition("/")[0], files.glob(path, detail=True), files, folder=False)
+
+
+def would_read(where: str, file: str) -> bool:
+    """Say whether a file of this machine would be one of an input's, if there were one at that path.
+
+    Of a folder, any would that is not hidden, in whatever format. Links are followed; of a URL it is not known: False.
+    """
+    if "::" in where or protocol_of(where) not in _LOCAL or not where.strip():
+        return False
+    files, path = fsspec.core.url_to_fs(where)
+    path, real = path.rstrip("/") or path, os.path.realpath(file)
+    if kind := _kind(files, path):
+        name = _within(path, real)
+        return name != "" and not _is_hidden(name.split("/")) if kind == "directory" else os.path.realpath(path) == real
+    if (magic := _magic(where, path)) < 0:
+        return False
+    base = path[:magic].rpartition("/")[0]
+    name = _within(base or "/", real)
+    return name != "" and re.match(glob_translate(path[len(base) :].lstrip("/")), name) is not None
+
+
+def _within(folder: str, real: str) -> str:
+    """Return a path as it is relative to a folder, "" where it is not in it."""
+    base = os.path.realpath(folder).rstrip("/") + "/"
+    return real.removeprefix(base) if real.startswith(base) else ""
+
+
+def _magic(where: str, path: str) -> int:
+    """Return where a path becomes a pattern, -1 if it is none."""
+    # In a web address a question mark begins the query.
+    marks = "*[" if protocol_of(where) in _WEB else "*?["
+    return min((path.index(mark) for mark in marks if mark in path), default=-1)
 
 
 def _kind(files: Any, path: str) -> str:

@@ -42,6 +42,9 @@ output = "out"
 kind = "simulated"
 p = {P}
 rivals = {RIVALS}
+latency_s = 0.02        # so that no kill comes after the end, however fast the machine
+[swarm]
+chains = 64
 [vote]
 k = {K}
 max_votes = 9

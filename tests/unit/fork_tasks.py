@@ -18,7 +18,8 @@ PROMPTS = 4
 Shape: TypeAlias = dict[str, Any]
 """What a chain does: ``steps`` says how many steps come before each fork and after the last; ``forks`` holds the forks,
 each with a shape per child, or with a number of ``singles``. A number in ``wrong`` is a child that ends wrong; one in
-``lost`` cannot be made, and the result of one in ``refused`` is not joined. A ``lenient`` fork goes on without those, and without undecided ones."""
+``lost`` cannot be made, and the result of one in ``refused`` is not joined. A ``lenient`` fork goes on without wrong
+and lost ones, and without undecided ones."""
 
 
 def leaf(steps: int) -> Shape:

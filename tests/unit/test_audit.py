@@ -144,7 +144,7 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
     for seed in range(2_000):
         lots = Lots(f"digest/{seed}", 15)
         for row in range(40):
-            lots.add(Settled(row, None, None, None))  # type: ignore[arg-type]
+            lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
         assert lots.seen == 40
         counts.update(settled.row for settled in lots.first(10))
     sigma = math.sqrt(2_000 * 0.25 * 0.75)
@@ -171,7 +171,7 @@ def test_memory_is_for_the_rows_that_are_drawn() -> None:
     """Of a hundred thousand rows no more are kept than may be drawn."""
     lots = Lots("digest/0", 50)
     for row in range(100_000):
-        lots.add(Settled(row, None, None, None))  # type: ignore[arg-type]
+        lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
     assert (lots.seen, len(lots._kept), len(lots.first(100))) == (100_000, 50, 50)
 
 

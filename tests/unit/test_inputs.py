@@ -34,13 +34,13 @@ from maker.inputs import blocks, columnar, handle, records
 from maker.inputs.handle import Input
 from maker.inputs.ids import Ids, id_text
 from maker.inputs.parts import InputRow
-from maker.inputs.sites import Site
+from maker.inputs.sites import Site, would_read
 from maker.types import InputPart
 
 SPECIAL = ['"', ",", "\t", "\n", "\r", "\r\n", "\0", "é", "😀", "\u2028", "\x85", "\x0b", "\x1c", "\ufeff", "a", " "]
 CELLS = st.lists(st.sampled_from(SPECIAL), max_size=6).map("".join) | st.text(max_size=6)
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
@@ -665,6 +665,102 @@ def test_rows_counted_otherwise_are_a_change(tmp_path: Path) -> None:
     assert "rows 1 to 2 were counted" in refusal(tmp_path, known=[part._replace(first=1)])
 
 
+ADDED = {
+    "an id that was there": ("a.csv", "id,x\n1,a\n2,b\n1,c\n"),
+    "an open quote": ("a.csv", 'id,x\n1,a\n2,b\n3,"c\n4,d\n'),
+    "a row that goes on": ("b.csv", "id,x\n3,cd"),
+    "half a row": ("a.csv", "id,x\n1,a\n2,b\n3"),
+    "another encoding": ("a.csv", b"id,x\n1,a\n2,b\n3,\xff\n"),
+    "other columns": ("c.csv", "id,y\n1,a\n"),
+    "another format": ("notes.txt", "hello"),
+    "a name that is no text": (os.fsdecode(b"caf\xe9.csv"), "id,x\n9,z\n"),
+}
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_what_has_come_since_disturbs_nothing_that_was_known(tmp_path: Path, added: str) -> None:
+    """Nothing but the known rows is looked at where the input is not to grow."""
+    write(tmp_path, a__csv="id,x\n1,a\n2,b\n", b__csv="id,x\n3,c")
+    known = scanned(tmp_path, id_column="id").scan()
+    name, content = ADDED[added]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    source = scanned(tmp_path, id_column="id", known=known, grow=False)
+    assert source.scan() == known
+    assert values_of(source) == values_of(pickle.loads(pickle.dumps(source)))  # noqa: S301
+    assert [(row["id"], row["x"]) for row in values_of(source)] == [("1", "a"), ("2", "b"), ("3", "c")]
+    if added not in ("half a row", "another encoding"):
+        assert refusal(tmp_path, id_column="id", known=known)
+
+
+def test_what_was_known_is_still_looked_at_where_nothing_may_grow(tmp_path: Path) -> None:
+    """Changed and missing parts are told as ever; a text or Parquet file that has grown is another one."""
+    write(tmp_path, **{"c/a__csv": "x\n1\n2\n", "c/b__csv": "x\n3\n", "t/a__txt": "a"})
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2]}), tmp_path / "p.parquet")
+    tables, texts = scanned(tmp_path / "c").scan(), scanned(tmp_path / "t").scan()
+    columns = scanned(tmp_path / "p.parquet").scan()
+    write(tmp_path, **{"c/a__csv": "x\n1\n3\n4\n", "t/a__txt": "ab"})
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2, 3]}), tmp_path / "p.parquet")
+    told = refusal(tmp_path / "c", known=tables, grow=False)
+    assert "a.csv changed since the run began: its first 6 bytes are not what they were" in told
+    told = refusal(tmp_path / "t", known=texts, grow=False)
+    assert "a.txt changed since the run began: it had 1 bytes and has more" in told
+    told = refusal(tmp_path / "p.parquet", known=columns, grow=False)
+    assert "p.parquet changed since the run began: it had " in told
+    (tmp_path / "c" / "a.csv").unlink()
+    told = refusal(tmp_path / "c", known=tables, grow=False)
+    assert told.startswith("input part a.csv is gone: the run began with its 2 rows\n")
+
+
+def test_parts_that_a_file_grew_by_are_read_as_they_were_taken(tmp_path: Path) -> None:
+    """A file that has grown twice is read to the end of the last part that is known."""
+    write(tmp_path, a__csv="x\n1\n")
+    known = scanned(tmp_path).scan()
+    write(tmp_path, a__csv="x\n1\n2\n")
+    known = scanned(tmp_path, known=known).scan()
+    write(tmp_path, a__csv='x\n1\n2\n"3')
+    source = scanned(tmp_path, known=known, grow=False)
+    assert source.scan() == known
+    assert [row["x"] for row in values_of(source)] == ["1", "2"]
+
+
+def test_a_file_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    """With what UTF-8 cannot write escaped, so that it can be printed."""
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("item 1")
+    told = refusal(tmp_path)
+    assert told.startswith("the name of the file caf\\udce9.txt is no UTF-8\n")
+    assert told.isascii()
+    assert refusal(tmp_path / os.fsdecode(b"caf\xe9.log")).isascii()
+    assert refusal(tmp_path / os.fsdecode(b"caf\xe9.txt")).isascii()
+
+
+@pytest.mark.parametrize(
+    ("where", "file", "read"),
+    [
+        ("in", "in/out/a.jsonl", True),
+        ("in", "in/a.jsonl", True),
+        ("in/", "linked/a.jsonl", True),
+        ("in", "in/.out/a.jsonl", False),
+        ("in", "inside/a.jsonl", False),
+        ("in/*.jsonl", "in/a.jsonl", True),
+        ("in/*.jsonl", "in/out/a.jsonl", False),
+        ("in/*.csv", "in/a.jsonl", False),
+        ("**/*.jsonl", "in/out/a.jsonl", True),
+        ("*/a.jsonl", "in/a.jsonl", True),
+        ("linked/*", "in/a.jsonl", True),
+        ("in/rows.csv", "in/a.jsonl", False),
+        ("in/rows.csv", "in/rows.csv", True),
+        ("nowhere", "nowhere/a.jsonl", False),
+    ],
+)
+def test_what_an_input_would_read(tmp_path: Path, where: str, file: str, read: bool) -> None:
+    """A file that is not there yet is judged by where it would be."""
+    write(tmp_path, **{"in/rows__csv": "x\n1\n"})
+    (tmp_path / "linked").symlink_to(tmp_path / "in")
+    assert would_read(f"{tmp_path}/{where}", f"{tmp_path}/{file}") is read
+    assert would_read(f"file://{tmp_path}/{where}", f"{tmp_path}/{file}") is read
+    assert not would_read(f"memory://{tmp_path}/{where}", f"{tmp_path}/{file}")
+
+
 def test_an_input_that_moved_is_the_same(tmp_path: Path) -> None:
     write(tmp_path, **{"here/a__csv": "x\n1\n", "here/sub/b__csv": "x\n2\n"})
     known = scanned(tmp_path / "here").scan()
@@ -932,7 +1028,7 @@ def test_the_ids_of_broken_rows_do_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [('""', "nothing"), ('" "', "' '"), ("null", "nothing"), ("[1]", r"\[1\]"), ("true", "True"), ("NaN", "nan")],
+    [('""', "nothing"), ('" "', "' '"), ("null", "nothing"), ("[1]", r"\[1\]"), ("true", "True")],
 )
 def test_a_row_without_an_id_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, told: str) -> None:
     monkeypatch.setattr(records, "CHUNK_BYTES", 8)
@@ -984,6 +1080,23 @@ def test_one_hash_is_not_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_ids_that_utf8_cannot_write(tmp_path: Path) -> None:
     write(tmp_path, a__jsonl='{"id": "\\ud800"}\n{"id": "\\ud801"}\n')
     assert [scanned(tmp_path, id_column="id").row_id(i) for i in range(2)] == ["\ud800", "\ud801"]
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", '{"y": [NaN]}'])
+def test_a_line_with_what_is_no_number_is_broken_alone(tmp_path: Path, value: str) -> None:
+    """JSON has neither NaN nor Infinity, and nothing that is written of a row may hold them."""
+    write(tmp_path, a__jsonl=f'{{"x": 1}}\n{{"x": {value}}}\n{{"x": 1e30}}\n')
+    source = scanned(tmp_path)
+    assert broken(source, 1).startswith("row 1 of a.jsonl is no JSON that can be read: it holds ")
+    assert [source.row(i).values for i in (0, 2)] == [{"x": 1}, {"x": 1e30}]
+
+
+def test_only_json_lines_have_columns_of_their_own_each(tmp_path: Path) -> None:
+    """Of the other formats every row has those of the first."""
+    write(tmp_path, a__csv="x\n1\n", a__jsonl='{"x": 1}\n', a__txt="x")
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / "a.parquet")
+    found = {name: scanned(tmp_path / f"a.{name}").uniform for name in ("csv", "jsonl", "txt", "parquet")}
+    assert found == {"csv": True, "jsonl": False, "txt": True, "parquet": True}
 
 
 # Parquet.
@@ -1066,6 +1179,30 @@ def test_parquet_values_that_python_does_not_have_break_their_row(tmp_path: Path
         assert broken(source, 1).startswith("row 1 of a.parquet holds what cannot be read: ")
         assert [source.row(i).values["x"] for i in (0, 2)] == ["a", "c"]
         assert source.row_id(1) == "a.parquet:1"
+
+
+def test_parquet_numbers_that_are_not_finite_are_nothing(tmp_path: Path) -> None:
+    """Wherever they stand in a value: JSON has none of them."""
+    odd = [math.nan, math.inf, -math.inf, 1.5]
+    pairs = pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    table = pyarrow.table({
+        "plain": odd,
+        "half": pyarrow.array(odd, pyarrow.float16()),
+        "list": [[value, 1.0] for value in odd],
+        "part": [{"a": value, "b": "x"} for value in odd],
+        "deep": [[{"a": [value]}] for value in odd],
+        "pairs": pyarrow.array([[("a", value)] for value in odd], pairs),
+        "named": pyarrow.array(odd).dictionary_encode(),
+        "text": ["NaN"] * 4,
+    })  # fmt: skip
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    rows = values_of(scanned(tmp_path))
+    for row, value in zip(rows, [None, None, None, 1.5], strict=True):
+        assert row == {
+            "plain": value, "half": value, "list": [value, 1.0], "part": {"a": value, "b": "x"},
+            "deep": [{"a": [value]}], "pairs": [("a", value)], "named": value, "text": "NaN",
+        }  # fmt: skip
+        json.dumps(row, allow_nan=False)
 
 
 def test_parquet_that_is_none(tmp_path: Path) -> None:

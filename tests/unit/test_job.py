@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from decomposers.hanoi import Hanoi
 from maker import api
 from maker.errors import BadInput, JobError, MakerError, PluginError
 from maker.models.settings import SimulatedSettings
-from maker.types import Prices
+from maker.types import Prices, Step
 from voters.first_to_ahead_by_k import FirstToAheadByK
 
 JOB = """\
@@ -191,6 +192,16 @@ def test_the_fingerprint_holds_what_may_not_change(hanoi: Job) -> None:
     ]  # fmt: skip
     assert [tables for tables in same if fingerprint(**tables) != base] == []
     assert [tables for tables in other if fingerprint(**tables) == base] == []
+
+
+def test_a_tasks_first_prompt_is_part_of_its_fingerprint(hanoi: Job) -> None:
+    """A task that does not say what its prompts are made of keeps the digest that older runs were stored with."""
+    job = api.load_job(hanoi())
+    kinds = [(kind.name, kind.system, kind.max_tokens, kind.stop) for kind in job.decomposer.classes]
+    first = job.decomposer.next(job.decomposer.start())
+    assert isinstance(first, Step)
+    assert job.decomposer.prompts() is None
+    assert job.fingerprint()["prompts"] == sha256(repr((kinds, first.prompt)).encode()).hexdigest()[:16]
 
 
 def test_a_loaded_job_is_taken_as_it_is(hanoi: Job) -> None:

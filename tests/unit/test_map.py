@@ -199,9 +199,9 @@ def test_an_output_folder_is_one_runs(tmp_path: Path) -> None:
     [
         ({"template": "What is it?"}, "names no column"),
         ({"template": "What is {{colour}}?"}, r"the template names \{\{colour\}\}.*\n.*id, text"),
-        ({"template": "prompt.txt"}, "names no column"),
+        ({"template": "prompt.txt"}, "there is no file prompt.txt"),
         ({"schema": {"type": "array"}}, "object"),
-        ({"schema": "schema.json"}, "neither a file nor a JSON schema"),
+        ({"schema": "schema.json"}, "there is no file schema.json"),
         ({"fields": {"lable": "carry"}}, "lable"),
         ({"fields": {"label": "guess"}}, "guess"),
         ({"id_column": "name"}, "name"),

@@ -490,12 +490,29 @@ def test_items_of_a_set() -> None:
 
 
 def test_carried_fields_are_written_and_not_voted_on() -> None:
-    """The key holds the voted fields alone; what the schema does not name is carried too."""
+    """The key holds the voted fields alone; what the schema does not name stays in the log."""
     form = AnswerFormat(schema_of(reason=TEXT, label=TEXT), {"reason": "carry"})
     one, other = form.parse('{"label":"a","reason":"x","more":1}'), form.parse('{"reason":"y","label":"a"}')
     assert (form.fields, form.voted) == (("reason", "label"), ("label",))
     assert form.codec.key(one) == form.codec.key(other) == '{"label":"a"}'
     assert form.codec.write(one) == '{"label":"a","more":1,"reason":"x"}'
+
+
+@pytest.mark.parametrize("named", [{}, {"patternProperties": {"^x": {}}}, {"minProperties": 2}])
+def test_what_the_schema_does_not_name_is_checked_and_not_shown(named: dict[str, Any]) -> None:
+    """So that a reply cannot give values to columns of the row; the log holds what the schema is asked of again."""
+    form = AnswerFormat(schema_of(label=TEXT, part={"type": "object"}) | {"additionalProperties": True} | named)
+    answer = form.parse('{"label": "a", "id": "row-9", "x": 1, "part": {"id": 2}}')
+    again = form.codec.read(form.codec.write(answer))
+    assert again == answer
+    assert form.check(answer) is form.check(again) is None
+    assert form.codec.show(answer) == form.codec.show(again) == {"label": "a", "part": {"id": 2}}
+    assert form.codec.key(answer) == form.codec.key(again) == '{"label":"a","part":{"id":2}}'
+
+
+def test_an_answer_of_a_parser_shows_the_one_field_without_a_schema() -> None:
+    """A parser of one's own may return more than the text."""
+    assert AnswerFormat(None).codec.show({"answer": "a", "id": 1}) == {"answer": "a"}
 
 
 # Without a schema

@@ -1,0 +1,23 @@
+"""A run of the store with its job, as the commands that go on with it or watch it need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from maker.job import Job, stored_job
+from maker.reading import RunReport, opened, report
+from maker.store.database import Database
+from maker.store.runs import find_run, read_parts
+
+
+def stored_run(run_id: str, overrides: Iterable[str] = (), *, store: str) -> tuple[RunReport, Job]:
+    """Return how a run stands, and its job. Raises `RunNotFound`, `JobError` or `PluginError`."""
+    with opened(store) as database:
+        found = report(find_run(database, run_id))
+        return found, job_of(database, found.run_id, overrides)
+
+
+def job_of(database: Database, run_id: str, overrides: Iterable[str] = ()) -> Job:
+    """Return a run's job with its input files as they were when it began: they need not be read to be counted."""
+    row = find_run(database, run_id)
+    return stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
