@@ -122,12 +122,13 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
 
 
 def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
-    """Return the input files of a run, as they were when it began."""
+    """Return the input files of a run, as they were when it began. Raises `StoreFailed` where one is lost."""
     table = schema.input_part.c
     columns = [table[name] for name in InputPart._fields]
-    return tuple(
-        InputPart(*row) for row in database.fetch(select(*columns).where(table.run == run).order_by(table.number))
-    )
+    rows = database.fetch(select(table.number, *columns).where(table.run == run).order_by(table.number))
+    if [row[0] for row in rows] != list(range(len(rows))):
+        raise StoreFailed(f"{database.shown}: run {run}: one of its input files is lost", fix="restore it from a copy")
+    return tuple(InputPart(*row[1:]) for row in rows)
 
 
 def _needs(connection: Connection, base: int) -> None:

@@ -1,7 +1,7 @@
 """Damage to the log of runs that fork: whatever row or cell is edited, `verify` says what is wrong and where.
 
-The store holds three runs: one with nested forks, snapshots, samples, disputed and flagged steps, cuts and a resume in
-between; one that waits with undecided children; one that was forked off the first.
+The store holds four runs: one with nested forks, snapshots, samples, disputed and flagged steps, cuts and a resume in
+between; one that waits with undecided children; one that was forked off the first; a map over two files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from fork_tasks import Shape, count, leaf
+from row_tasks import job as rows_job
+from row_tasks import write_rows
 from sqlalchemy import Column, Float, LargeBinary, Table, Text
 
 from maker import api, reading, upkeep
@@ -65,18 +67,28 @@ def job(url: str, shape: Shape, max_votes: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def mapping(folder: Path, url: str) -> dict[str, dict[str, Any]]:
+    """Write two files of rows, and return a map over them."""
+    (folder / "rows").mkdir()
+    for part in range(2):
+        write_rows(folder / "rows" / f"{part}.csv", range(5 * part, 5 * part + 5))
+    made = rows_job(folder, store={"url": url}, vote={"max_votes": 1000})
+    return made | {"task": made["task"] | {"input": str(folder / "rows"), "output": ""}}
+
+
 class Built(NamedTuple):
-    """The store, and the three runs in it by their ids."""
+    """The store, and the four runs in it by their ids."""
 
     path: Path
     finished: str
     waiting: str
     forked: str
+    mapped: str
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Return a store with three runs that verify."""
+    """Return a store with four runs that verify."""
     path = tmp_path_factory.mktemp("built") / "maker.db"
     url = f"sqlite:///{path}"
     first = api.run(job(url, SHAPE, 1000), limit_steps=14)
@@ -93,11 +105,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     forked = upkeep.fork(first.run_id, 15, ["run.seed=7"], store=url)
     forked = api.resume(forked.run_id, store=url)
     assert forked.status == "done"
+    mapped = api.run(mapping(path.parent, url))
+    assert mapped.status == "done"
     # Whole in one file: what is copied must not lie in a write-ahead log that an open connection keeps.
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
         source.backup(target)
-    return Built(whole, first.run_id, waiting.run_id, forked.run_id)
+    return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id)
 
 
 class Damage:
@@ -105,7 +119,7 @@ class Damage:
 
     def __init__(self, path: Path, built: Built) -> None:
         self.url = f"sqlite:///{path}"
-        self.runs = (built.finished, built.waiting, built.forked)
+        self.runs = (built.finished, built.waiting, built.forked, built.mapped)
         self.root = 1 << CHAIN_BITS
         self._path = path
 
@@ -149,7 +163,7 @@ def damage(built: Built, tmp_path: Path) -> Damage:
 
 def test_what_was_built_verifies(damage: Damage) -> None:
     """As they were written, all runs are clean; there are cuts, outcomes and every kind of fork to damage."""
-    assert [damage.verify(run) for run in (1, 2, 3)] == ["", "", ""]
+    assert [damage.verify(run) for run in (1, 2, 3, 4)] == ["", "", "", ""]
     for table in schema.metadata.sorted_tables:
         assert damage.rows(f"SELECT * FROM {table.name} LIMIT 1"), table.name  # noqa: S608
     assert {row["single"] for row in damage.rows("SELECT single FROM maker_fork")} == {0, 1}
@@ -189,8 +203,9 @@ KINDS: dict[str, dict[str, str]] = {
     # Those of steps that are superseded, or undecided still, decide nothing.
     "maker_sample": {"vote": f"flag IS NULL AND chain = {1 << CHAIN_BITS}", "flag": "flag IS NOT NULL AND idx < 10"},
     "maker_prompt": {"": f"chain = {1 << CHAIN_BITS}"},
-    "maker_text": {"": "digest IN (SELECT prompt FROM maker_prompt)"},
+    "maker_text": {"": "digest IN (SELECT prompt FROM maker_prompt WHERE chain >> 24 = 1)"},
     "maker_outcome": {"": "outcome = 'undecided'"},
+    "maker_input_part": {"": "true"},
     "maker_snapshot": {"before cuts": f"chain = {1 << CHAIN_BITS}", "after a cut": "epoch > 0"},
 }
 """Rows that are told apart: of each kind the middle one is damaged."""
