@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
 Handler = Callable[[int, FrameType | None], NoReturn]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def on_signals(handler: Handler) -> None:
@@ -16,8 +18,20 @@ def on_signals(handler: Handler) -> None:
 
     A signal that is ignored stays so: that is how a shell keeps Ctrl-C from what it runs in the background.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Let the signals interrupt a command, and do after it what they did before."""
+    before = [(number, signal.getsignal(number)) for number in _SIGNALS]
+    on_signals(_interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before:
             signal.signal(number, handler)
 
 
@@ -26,6 +40,6 @@ def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(INTERRUPTED)
 
 
-def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     """Interrupt a command, which commits what it has and pauses."""
     raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from maker.cli.signals import INTERRUPTED, interrupt, leave, on_signals
+from maker.cli.signals import INTERRUPTED, interrupting
 from maker.errors import MakerError
 
 
@@ -17,14 +17,12 @@ class ToldGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        on_signals(interrupt)
         try:
-            return super().invoke(ctx)
+            with interrupting():
+                return super().invoke(ctx)
         except MakerError as error:
             first, *rest = str(error).splitlines()
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
-        finally:
-            on_signals(leave)

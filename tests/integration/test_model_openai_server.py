@@ -10,6 +10,7 @@ import pytest
 from maker.models.openai import OpenAIModel
 from maker.models.openai_wire import body
 from maker.models.settings import OpenAISettings
+from maker.models.vllm_start import import_vllm
 from maker.testing import collect
 from maker.types import Failed, Finished, Request, Sample
 
@@ -107,6 +108,7 @@ def test_an_over_long_prompt_shows_the_servers_words(model: OpenAIModel) -> None
 def test_the_server_reads_a_schema_in_either_request(chat: bool, name: str) -> None:
     """Its own reader of requests is asked: the tests' model has no chat template, and its alphabet no braces."""
     schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+    import_vllm()  # As maker does it: the first import in a process settles for good how loud vLLM and torch are.
     module = "chat_completion" if chat else "completion"
     reader = getattr(import_module(f"vllm.entrypoints.openai.{module}.protocol"), f"{name}Request")
     asked = settings("http://localhost/v1").model_copy(update={"chat": chat, "structured": "schema"})

@@ -1,0 +1,18 @@
+"""Signals: a command of the command line takes them, and gives them back."""
+
+from __future__ import annotations
+
+import signal
+
+from typer.testing import CliRunner
+
+from maker.cli.app import app
+
+
+def test_a_command_gives_the_signals_back() -> None:
+    """A program that calls the command line's own application keeps its handlers, whether it went well or not."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    assert CliRunner().invoke(app, ["--version"]).exit_code == 0
+    assert CliRunner().invoke(app, ["run", "nowhere.toml"]).exit_code == 2
+    assert [signal.getsignal(number) for number in numbers] == before
