@@ -47,6 +47,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/swarms.py
 	$(BIN)/python benchmarks/saturation.py
 	$(BIN)/python benchmarks/postgres.py
+	$(BIN)/python benchmarks/maps.py
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

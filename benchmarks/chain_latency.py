@@ -31,7 +31,7 @@ from maker.events import StepsDecided
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
 from maker.seeds import ChainSeeds
-from maker.swarm.worker import ChainOrder, Orders, Worker, WorkerSpec
+from maker.swarm.worker import Orders, Worker, WorkerSpec
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 MODEL = Path(__file__).parent.parent / "examples" / "hanoi_microagent" / "model"
@@ -72,7 +72,7 @@ def bare_block(model: VllmModel, board: Board, steps: int) -> tuple[float, Board
 def worker_block(worker: Worker, at: ChainAt, steps: int) -> tuple[float, int]:
     """Time a block of the worker; returns steps a second and the calls it took."""
     began, calls = time.perf_counter(), 0
-    report = worker.advance(Orders(chains=(ChainOrder(at, at.idx + steps),)))
+    report = worker.advance(Orders(chains=(at,), steps=steps))
     calls += report.usage.calls
     while not report.held:
         report = worker.advance(Orders())

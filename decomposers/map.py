@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
+from random import Random
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -19,10 +20,13 @@ from maker.inputs.sites import would_read
 from maker.plugin import (
     NEW,
     BadInput,
+    Called,
     Codec,
     Done,
     Fork,
+    Function,
     InputPart,
+    Oracle,
     OrFile,
     Place,
     RowDecomposer,
@@ -32,6 +36,7 @@ from maker.plugin import (
 )
 
 _EXACT = FieldRule(vote="exact")
+SAMPLE_SEED = 0
 _WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
 """Files of an output folder, which the input must not take for its own."""
 
@@ -57,6 +62,11 @@ class MapParams(RowParams):
         schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
         fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
         answer: The same for an answer without a schema; refused beside one.
+        parse: A function ``file.py:name`` that reads a reply its own way: ``read(text)`` returns the answer, a dict
+            where there is a schema, else any JSON value but null; or it raises ``ValueError``, a red flag.
+        check: One that knows the task's rules, not the answer: ``plausible(row, answer)`` says why an answer to a row
+            cannot be, or returns None. It is asked of answers that match the schema; numbers are ints, or decimals.
+        truth: One that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
         id_column: The column that holds the rows' ids; without it they are named by file and row number.
         encoding: Of the input's texts.
         max_tokens: Most tokens of a reply; a reply cut there is flagged.
@@ -71,6 +81,9 @@ class MapParams(RowParams):
     schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
     fields: dict[str, FieldRule] = Field(default_factory=dict)
     answer: FieldRule = _EXACT
+    parse: Annotated[Function | None, Called(("text",))] = None
+    check: Annotated[Function | None, Called(("row", "answer"))] = None
+    truth: Annotated[Function | None, Called(("prompt",))] = None
     id_column: str = ""
     encoding: str = "utf-8"
     max_tokens: int = Field(default=256, ge=1)
@@ -111,11 +124,9 @@ State: TypeAlias = Root | Asked | Answered
 class Map(RowDecomposer[State, Answer]):
     """Asks every row of the input for one answer.
 
-    Rows are independent: each is one step, and one that finds no answer holds none of the others up. A parser or a
-    check of one's own goes into a subclass, in a file that the job names as ``decomposer = "path/file.py:Name"``:
-    ``parse(text)`` returns the answer as a dictionary or raises ``ValueError``, ``check(row, answer)`` says why an
-    answer cannot be, or None. Of what an answer holds the schema's ``properties`` alone are results (``answer``, where
-    there is no schema); the rest is checked, stays in the log, and is not shown.
+    Rows are independent: each is one step, and one that finds no answer holds none of the others up. Of what an answer
+    holds the schema's ``properties`` alone are results (``answer``, where there is no schema); the rest is checked,
+    stays in the log, and is not shown.
 
     The root forks into the rows that its round is to ask: in round 0 all of them, in a later one (`again`) those that
     had no answer, and those that have come since.
@@ -134,20 +145,12 @@ class Map(RowDecomposer[State, Answer]):
         self._input = self._opened(grow=False)
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
-            "row", self.parse, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
+            "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
             verbatim=True,
         )  # fmt: skip
         self.classes = (self._kind,)
         self.state: Codec[State] = RootCodec()
         self.action = self._format.codec
-
-    def parse(self, text: str) -> Answer:
-        """Read an answer from a reply. Raises ``ValueError``: a red flag."""
-        return self._format.parse(text)
-
-    def check(self, row: Mapping[str, Any], answer: Answer) -> str | None:
-        """Say why an answer to a row cannot be, or None. It may know the rules, not the answer."""
-        return None
 
     def parts(self) -> tuple[InputPart, ...]:
         """Count the input's rows, and see that the template and the answer fit its columns.
@@ -173,8 +176,8 @@ class Map(RowDecomposer[State, Answer]):
         return self._known or found
 
     def grown(self) -> tuple[InputPart, ...]:
-        """Count what has come since the run began, too: it alone looks for that."""
-        return self._opened(grow=True).scan() if self._known else self._input.scan()
+        """Count what has come since the run began, too: it alone looks for that. A sample does not grow."""
+        return self._opened(grow=True).scan() if self._known and not self.params.sample else self._input.scan()
 
     def bind(self, parts: Sequence[InputPart]) -> None:
         """Read what the input was when the run began."""
@@ -207,10 +210,15 @@ class Map(RowDecomposer[State, Answer]):
         """A row is answered."""
         return Answered()
 
+    def count(self) -> int:
+        """Return how many rows the map has: those of the input as it was when the run began, or of the sample."""
+        rows = self._rows_of_input()
+        return min(rows, self.params.sample or rows)
+
     def rows(self, state: State) -> Sequence[int]:
         """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
         root = checked_root(state)
-        new = range(root.rows, self._count())
+        new = range(root.rows, self.count())
         if not root.round:
             return new
         again = [range(run.first, run.stop) for run in root.missing if run.outcome in self.params.again]
@@ -218,23 +226,36 @@ class Map(RowDecomposer[State, Answer]):
 
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
         """Return a row's id and values; of one that cannot be read, its place and nothing."""
+        place = self._place(number)
         try:
-            found = self._scanned().row(number)
+            found = self._scanned().row(place)
         except ValueError:
-            return self._scanned().row_id(number), {}
+            return self._scanned().row_id(place), {}
         return found.id, found.values
 
     def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
         """Return by how many votes each field of a winning answer leads."""
         return self._format.field_margins(votes, winner)
 
+    def oracle(self) -> Oracle | None:
+        """Return the job's ``truth``."""
+        return None if self.params.truth is None else self.params.truth.call
+
     def expected_steps(self) -> int | None:
         """Return the number of rows, None for a later round."""
-        return None if self.params.round else self._count()
+        return None if self.params.round else self.count()
 
-    def _count(self) -> int:
-        """Return how many rows the input has, or had when the run began."""
+    def _rows_of_input(self) -> int:
         return sum(part.rows for part in self._known or self._input.scan())
+
+    def _place(self, number: int) -> int:
+        """Return where a row of the map stands in the input."""
+        return self._drawn[number] if self.params.sample else number
+
+    @cached_property
+    def _drawn(self) -> Sequence[int]:
+        """The rows of the sample, in the order of the input."""
+        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self.count()))
 
     def _scanned(self) -> Input:
         self._input.scan()
@@ -256,9 +277,20 @@ class Map(RowDecomposer[State, Answer]):
             )
         self._apart = True
 
+    def _parsed(self, text: str) -> Answer:
+        parse = self.params.parse
+        return self._format.parse(text) if parse is None else self._format.taken(parse.call(text))
+
     def _checked(self, state: State, answer: Answer) -> str | None:
+        check = self.params.check
+        if (broken := self._format.check(answer)) or check is None:
+            return broken
         values = state.values if isinstance(state, Asked) else {}
-        return self._format.check(answer) or self.check(values, answer)
+        forbidden: str | None = check.call(values, self._format.given(answer))
+        # True would be taken for a reason, of a check that means the opposite.
+        if not isinstance(forbidden, str | None):
+            raise TypeError(f"check returned {forbidden!r:.80}, and neither a reason nor None")
+        return forbidden
 
     def _counts(self, root: Root) -> dict[str, int]:
         """Return the run's result: rows in all, and how many have which outcome."""
@@ -268,7 +300,7 @@ class Map(RowDecomposer[State, Answer]):
         return {"rows": root.rows, "decided": root.rows - missing.total(), **dict(sorted(missing.items()))}
 
     def _child(self, rows: Sequence[int], root: State, i: int) -> State:
-        values = self._scanned().row(rows[i]).values
+        values = self._scanned().row(self._place(rows[i])).values
         if both := [name for name in self._format.fields if name in values]:
             raise ValueError(f"the row has a column {both[0]!r}, which is a field of the answer too")
         return Asked(_sendable(self._template.render(values)), values)
@@ -281,7 +313,7 @@ class Map(RowDecomposer[State, Answer]):
         before = checked_root(root)
         left = [run for run in before.missing if run.outcome not in self.params.again]
         whole = not before.round or NEW in self.params.again
-        return Root(before.round + 1, self._count() if whole else before.rows, merged(left, before.fresh))
+        return Root(before.round + 1, self.count() if whole else before.rows, merged(left, before.fresh))
 
 
 def _sendable(prompt: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from decomposers.map_json import members, object_in, read_object, shown, written
+from decomposers.map_json import DEPTH, deeper, exact, members, object_in, read_object, shown, written
 from decomposers.map_rules import FITS, FieldRule, Form, near, nfc, numeric
 from decomposers.map_schema import AnswerSchema
 
@@ -108,7 +108,34 @@ class AnswerFormat:
         Raises:
             ValueError: It gives none, several, or one that cannot be counted; says why in few words.
         """
-        answer = self._read(text)
+        return self._countable(self._read(text))
+
+    def taken(self, value: Any) -> Answer:
+        """Return the answer that a parser of the task's own has read: with a schema its fields, else the value itself.
+
+        Raises:
+            TypeError: It is not of that kind: the parser is wrong, not the reply.
+            ValueError: It is nested too deep, or cannot be counted; says why in few words.
+        """
+        if deeper(value):
+            raise ValueError(f"nested more than {DEPTH} deep")
+        if self._schema is None and value is not None:
+            return self._countable({ANSWER: exact(value if not isinstance(value, str) else _nonblank(value))})
+        if not isinstance(value, dict):
+            what = "an answer" if self._schema is None else "a dict of the schema's fields"
+            raise TypeError(f"parse returned {value!r:.80}, and not {what}")
+        return self._countable(exact(value))
+
+    def given(self, answer: Answer) -> Any:
+        """Return an answer as `taken` takes it."""
+        return answer if self._schema is not None else answer[ANSWER]
+
+    def check(self, answer: Answer) -> str | None:
+        """Say in what an answer is against the schema, the first thing found, or None."""
+        return None if self._schema is None else self._schema.violation(answer)
+
+    def _countable(self, answer: Answer) -> Answer:
+        """Return an answer whose fields that count as numbers are some. Raises ``ValueError``."""
         for name in self._numbers:
             if isinstance(value := answer.get(name), str):
                 try:
@@ -116,10 +143,6 @@ class AnswerFormat:
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
         return answer
-
-    def check(self, answer: Answer) -> str | None:
-        """Say in what an answer is against the schema, the first thing found, or None."""
-        return None if self._schema is None else self._schema.violation(answer)
 
     def field_margins(self, votes: Mapping[str, int], winner: str) -> dict[str, int]:
         """Return by how many votes each field of the winner leads the strongest other value of that field.
@@ -155,9 +178,14 @@ class AnswerFormat:
     def _read(self, text: str) -> Answer:
         if self._schema is not None:
             return object_in(text)
-        if not (answer := text.strip()):
-            raise ValueError("nothing but white space")
-        return {ANSWER: answer}
+        return {ANSWER: _nonblank(text)}
+
+
+def _nonblank(text: str) -> str:
+    """Return a text without blanks around it. Raises ``ValueError`` where nothing is left."""
+    if not (found := text.strip()):
+        raise ValueError("nothing but white space")
+    return found
 
 
 def _rules(types: Mapping[str, frozenset[str]], given: Mapping[str, Any]) -> dict[str, FieldRule]:

@@ -212,16 +212,17 @@ def _decoded(text: str, start: int) -> _Place:
     except RecursionError:
         raise ValueError(f"nested more than {DEPTH} deep") from None
     # Nearly every answer has too few brackets to be too deep, and need not be walked.
-    if text.count("{", start, end) + text.count("[", start, end) > DEPTH and _deeper(value, DEPTH):
+    if text.count("{", start, end) + text.count("[", start, end) > DEPTH and deeper(value):
         raise ValueError(f"nested more than {DEPTH} deep")
     return _Place(value, end)
 
 
-def _deeper(value: Any, depth: int) -> bool:
+def deeper(value: Any, depth: int = DEPTH) -> bool:
+    """Say whether more than ``depth`` objects and lists of a JSON value are within one another."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_deeper(child, depth - 1) for child in inner)
+    return depth == 0 or any(deeper(child, depth - 1) for child in inner)
 
 
 def _object(value: Any) -> dict[str, Any]:

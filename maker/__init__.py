@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maker.api import load_job, resume, run, try_steps
+    from maker.api import load_job, pilot, resume, run, try_steps
     from maker.errors import MakerError
     from maker.reading import RunReport, runs, samples, show, steps, verify
     from maker.service import Engine, RunHandle
@@ -22,6 +22,7 @@ __all__ = [
     "RunReport",
     "__version__",
     "load_job",
+    "pilot",
     "resume",
     "run",
     "runs",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 _HOMES = {
     "service": ("Engine", "RunHandle"),
-    "api": ("load_job", "resume", "run", "try_steps"),
+    "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "errors": ("MakerError",),
 }

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from maker.engine.reopening import reopen
 from maker.engine.standing import standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
-from maker.errors import JobError, MakerError, RunNotResumable
+from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
 from maker.events import Event, RunEnded, RunStarted, StepsDecided
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
@@ -28,6 +29,7 @@ from maker.models.opening import open_model
 from maker.models.settings import OpenAISettings, VllmSettings
 from maker.output import Output, refuse_others, refuse_used
 from maker.owned import own
+from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, report, show, store_url
 from maker.settings import TABLES
@@ -37,7 +39,17 @@ from maker.store.database import Database, open_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over, release, take_over
+from maker.store.runs import (
+    NewRun,
+    RunRow,
+    create_run,
+    find_run,
+    list_runs,
+    read_parts,
+    refuse_over,
+    release,
+    take_over,
+)
 from maker.swarm.door import Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
@@ -45,6 +57,9 @@ from maker.types import Outcome
 from maker.upkeep import another_round
 
 log = logger("maker")
+
+PILOTED = ("done", "paused")
+"""How a run stands that a pilot can go on with."""
 
 JobLike = str | Path | Mapping[str, Mapping[str, Any]] | Job
 OnEvent = Callable[[Event], None]
@@ -104,14 +119,18 @@ def run(
     Returns:
         How the run stands; look at ``status``.
 
+    A job that says ``vote.row_error`` begins with its `pilot`, of which ``on_event`` hears nothing.
+
     Raises:
         BadInput: The job cannot be run as it is.
+        OutOfReach, PilotPaused: As `pilot` does.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
     """
     job = load_job(job, overrides)
+    if job.needs_pilot:
+        job = pilot(job, stop=stop)
     fingerprint = job.fingerprint()
-    if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
-        refuse_used(job.decomposer.output)
+    _refuse_used(job)
     new = NewRun(
         name=job.run.name,
         settings=job.settings,
@@ -125,6 +144,63 @@ def run(
     run_id, lease = create_run(database, new)
     held = _Held(job, database, find_run(database, run_id), lease, resumed=False)
     return _work(held, limit_steps, on_event, stop)
+
+
+def pilot(
+    job: JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> Job:
+    """Vote on a sample of a map's rows twice, and return the job with the least margin that keeps its row error.
+
+    Either vote is a run of its own in the job's store; one that is there already, from a pilot that was cut off or for
+    a job that differs in nothing that counts, is gone on with. Blocks.
+
+    Raises:
+        BadInput: The job says no row error, or cannot be run as it is.
+        OutOfReach: The rows are too few to show the row error, or no margin up to the largest of a pilot keeps it.
+        PilotPaused: ``stop`` was set, or a limit was reached.
+    """
+    job = load_job(job, overrides)
+    if not job.needs_pilot:
+        raise JobError("a pilot finds the margin for vote.row_error, and the job says none")
+    _refuse_used(job)
+    row_error = job.vote.row_error or 0.0
+    rows = sample_size(job.expected_steps() or 0, row_error)
+    for k in sorted({min(k, (job.vote.max_votes + 1) // 2) for k in MARGINS}):
+        first, second = (_pilot_run(job, rows, k, job.run.seed + n, on_event, stop) for n in (1, 2))
+        with closing(open_database(job.store.url, create=False)) as database:
+            found = judge(database, job, (first, second))
+        if found.at_most <= row_error:
+            return job.piloted(found)
+    raise OutOfReach(
+        f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows that "
+        f"were decided twice differed, so that it may be {found.at_most:.2%}",
+        fix=f"`maker results {first}` shows what was voted; mend the prompt, take a better model, or set vote.k",
+    )
+
+
+def _pilot_run(job: Job, rows: int, k: int, seed: int, on_event: OnEvent | None, stop: threading.Event | None) -> str:
+    """Return one of a pilot's runs, which is done; begins it, or goes on with it, where it is not."""
+    made = stored_job(job.settings, "of the pilot", pilot_words(job, rows, k, seed))
+    made = replace(made, store=made.store.model_copy(update={"url": job.store.url}))
+    with closing(open_database(job.store.url, create=True)) as database:
+        fingerprint = made.fingerprint()
+        alike = [row for row in list_runs(database) if row.fingerprint == fingerprint and row.status in PILOTED]
+    if not alike:
+        ended = run(made, on_event=on_event, stop=stop)
+    elif alike[0].status == "done":
+        return alike[0].run_id
+    else:
+        ended = resume(alike[0].run_id, store=job.store.url, on_event=on_event, stop=stop)
+    if ended.status != "done":
+        raise PilotPaused(
+            f"run {ended.run_id}, the pilot for vote.row_error, is {ended.status}: {ended.reason}",
+            fix="start the job again: its pilot goes on from there",
+        )
+    return ended.run_id
 
 
 def resume(
@@ -198,6 +274,12 @@ def retry(
         following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
         return resume(following.run_id, store=store, on_event=on_event, stop=stop)
     return _work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
+
+
+def _refuse_used(job: Job) -> None:
+    """Raise `BadInput` where the files of a map could not be written."""
+    if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
+        refuse_used(job.decomposer.output)
 
 
 def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> None:

@@ -1,6 +1,6 @@
-"""How many rows of a finite population can be wrong, judged by a random sample of it without replacement. Pure.
+"""How many rows of a finite population can be wrong, judged by a random sample of it; how likely something is at most.
 
-A stratum has N rows, W of them wrong; W is not known. Of n rows drawn at random x are wrong: x is hypergeometric.
+Pure. A stratum has N rows, W of them wrong; W is not known. Of n rows drawn at random x are wrong: x is hypergeometric.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ SAFE = 1e-10
 """By this much a probability may come out too low and a bound still holds; sums err by 1e-12 or so."""
 NEGLIGIBLE = 1e-17
 """Probabilities below this part of the largest one are left out."""
+NARROW = 1e-9
+"""How close a share is found."""
 
 
 class Labelled(NamedTuple):
@@ -106,6 +108,27 @@ def most_wrong(strata: Sequence[Labelled], confidence: float) -> int:
         return seen <= mean - 1 and binomial(seen, trials, min(1.0, mean / trials)) <= 1 - confidence - SAFE
 
     return seen + bisect_left(range(seen + 1, most + 1), True, key=surprises)
+
+
+def share_at_most(x: int, trials: int, confidence: float) -> float:
+    """Return the upper confidence bound on the mean chance of success, of which ``trials`` independent ones had x.
+
+    Clopper and Pearson's. Chances that are not alike make it more careful (Hoeffding 1956, see `most_wrong`). 1.0
+    without a trial.
+
+    x = 0, trials = 300 at .95 gives .99 %: 1 - .05^(1/300).
+
+    Raises:
+        ValueError: The confidence is not in (0, 1), or x is not one of 0 to ``trials``.
+    """
+    _check([Labelled(trials, trials, x)], confidence)
+    if x == trials:
+        return 1.0
+    low, high = x / trials, 1.0
+    while high - low > NARROW:
+        middle = (low + high) / 2
+        low, high = (low, middle) if binomial(x, trials, middle) <= 1 - confidence else (middle, high)
+    return high
 
 
 def binomial(x: int, trials: int, p: float) -> float:

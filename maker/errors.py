@@ -12,6 +12,8 @@ MakerError                  something the user can act on; exit code 1
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no right
 ├── ModelFailed             a model that worked stopped answering
 ├── PromptRefused           a model refuses one prompt; it answers others
+├── OutOfReach              what is aimed at cannot be reached with this model, or not be shown
+├── PilotPaused             the pilot that a run needs before it is paused
 ├── StoreFailed             a database that worked stopped taking writes
 ├── LeaseLost               another process has taken the run over; this one has stopped writing
 ├── WorkerLost              a worker's process died
@@ -96,6 +98,14 @@ class ModelFailed(MakerError):
 
 class PromptRefused(MakerError):
     """A model refuses one prompt; it answers others."""
+
+
+class OutOfReach(MakerError):
+    """What is aimed at cannot be reached with this model, or cannot be shown."""
+
+
+class PilotPaused(MakerError):
+    """The pilot that a run needs before is paused; started again, the run goes on with it."""
 
 
 class StoreFailed(MakerError):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +18,18 @@ from maker.jobfile import Raw, shortened
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
 from maker.owned import own
+from maker.parameters import marked, params_of, placed
 from maker.planning import Estimate, Survey
-from maker.plugin import Decomposer, OrFile, Place, RowDecomposer, Voter
+from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
-from maker.settings import TABLES, LimitSettings, RunSettings, StoreSettings, SwarmSettings, VoteSettings
+from maker.settings import TABLES, LimitSettings, PilotFound, RunSettings, StoreSettings, SwarmSettings, VoteSettings
 from maker.types import Fork, InputPart, Prices, Step
 
 SECRETIVE = ("url", "key_env")
-TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
-UNWRITTEN: Mapping[str, dict[str, Any]] = {"model": {"structured": "off"}}
+UNWRITTEN: Mapping[str, dict[str, Any]] = {
+    "model": {"structured": "off"},
+    "task": {"parse": None, "check": None, "truth": None},
+}
 """What held in runs whose fingerprints are older than the choice."""
 LOOKED_AT = 100
 """How many children of a fork are tried for one that can be made, to see what it is asked."""
@@ -38,7 +40,7 @@ class Job:
     """A job with every setting checked and its plugins built.
 
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
-    ``table.key`` where its value came from.
+    ``table.key`` where its value came from. ``functions`` are those that the task's parameters name.
     """
 
     run: RunSettings
@@ -53,6 +55,7 @@ class Job:
     voter_plugin: Plugin
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
+    functions: dict[str, Function]
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
@@ -65,6 +68,25 @@ class Job:
         if not isinstance(self.model, OpenAISettings):
             return Prices()
         return Prices.per_million(self.model.prompt_price, self.model.completion_price) or Prices()
+
+    @property
+    def needs_pilot(self) -> bool:
+        """Whether the vote's margin is still to be found: ``vote.row_error`` stands in its place."""
+        return self.vote.row_error is not None and self.vote.pilot is None
+
+    def piloted(self, found: PilotFound) -> Job:
+        """Return the job with the margin that a pilot found."""
+        vote = self.vote.model_copy(update={"pilot": found})
+        settings = self.settings | {"vote": self.settings["vote"] | {"k": found.k, "pilot": found.model_dump()}}
+        origins = self.origins | {"vote.k": "pilot", "vote.pilot": "pilot"}
+        return replace(self, vote=vote, voter=self.voter_at(found.k), settings=settings, origins=origins)
+
+    def voter_at(self, k: int) -> Voter:
+        """Return the job's voter with another margin; a job with a row error has one that knows margins."""
+        params = params_of(self.voter_plugin)
+        given = {name: self.settings["vote"][name] for name in params.model_fields}
+        voter: Voter = _built(self.voter_plugin, params.model_validate(given | {"k": k}), Voter)
+        return voter
 
     def first_state(self) -> str:
         """Return the root chain's first state as the task writes it. Raises `TaskFailed`."""
@@ -85,9 +107,10 @@ class Job:
     def task_fingerprint(self) -> dict[str, Any]:
         """Return what a log can be verified with: task, prompts, voter, and their code."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
-        beside = {"decomposer", *_marked(decomposer, Place)}
+        beside = {"decomposer", *marked(decomposer, Place)}
         task = {key: value for key, value in self.settings["task"].items() if key not in beside}
-        vote = {key: value for key, value in self.settings["vote"].items() if key not in ("voter", "max_votes")}
+        task |= {name: {"function": _short(one), "source": one.source} for name, one in self.functions.items()}
+        vote = {key: value for key, value in self.settings["vote"].items() if key not in VoteSettings.model_fields}
         return {
             "decomposer": _short(decomposer),
             "decomposer_version": self.decomposer.version,
@@ -250,14 +273,17 @@ def resolve(raw: Raw) -> Job:
         )
     task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    task_params = _checked(_params(task_plugin), _placed(task_plugin, _without(task, "decomposer"), raw), "task", raw)
-    vote_params = _checked(_params(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
+    task_values = placed(task_plugin, _without(task, "decomposer"), raw)
+    task_params = _checked(params_of(task_plugin), task_values, "task", raw)
+    vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
+    vote = _row_error(vote, "k" in tables["vote"], raw)
     _check_money(model, limits, raw)
+    said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
     settings = {
         "run": run.model_dump(),
         "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
         "model": model.model_dump(),
-        "vote": {"voter": voter_plugin.name, "max_votes": vote.max_votes} | vote_params.model_dump(mode="json"),
+        "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
         "swarm": swarm.model_dump(),
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
@@ -265,9 +291,11 @@ def resolve(raw: Raw) -> Job:
     decomposer = _built(task_plugin, task_params, Decomposer)
     voter = _built(voter_plugin, vote_params, Voter)
     _check_votes(model, voter, vote.max_votes, raw)
+    if vote.row_error is not None:
+        _check_row_error(decomposer, voter_plugin, f"{raw.place('vote', 'row_error')}: vote.row_error")
     return Job(
         run, model, vote, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
-        settings, raw.origins(settings),
+        settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
     )  # fmt: skip
 
 
@@ -313,78 +341,6 @@ def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _params(plugin: Plugin) -> type[BaseModel]:
-    params = getattr(plugin.object, "Params", None)
-    if not (isinstance(params, type) and issubclass(params, BaseModel)) or not callable(plugin.object):
-        raise PluginError(
-            f"{plugin.name} is no plugin: it has no Params",
-            fix="name a Decomposer or Voter class, or what decomposers.function makes",
-        )
-    return params
-
-
-def _marked(plugin: Plugin, mark: type[Any]) -> list[str]:
-    """Return the names of a plugin's parameters that carry a mark, as a job writes them."""
-    fields = _params(plugin).model_fields.items()
-    return [field.alias or name for name, field in fields if any(isinstance(one, mark) for one in field.metadata)]
-
-
-def _placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
-    """Return parameters with their paths made absolute, and with the texts of files that are named in their place."""
-    found = dict(values)
-    for name in _marked(plugin, Place):
-        value = found.get(name)
-        if isinstance(value, str) and value and "://" not in value:
-            found[name] = str((raw.base("task", name) / value).resolve())
-    for name in _marked(plugin, OrFile):
-        value = found.get(name)
-        if isinstance(value, str) and not raw.is_stored("task", name):
-            found[name] = _text_of(raw.base("task", name), value, f"{raw.place('task', name)}: task.{name}")
-    return found
-
-
-def _text_of(base: Path, value: str, where: str) -> str:
-    """Return the text of the file that a value names, else the value itself. Raises `JobError` for a misspelt name."""
-    if not value or "\n" in value:
-        return value
-    try:
-        if _is_file(base / value):
-            return (base / value).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise JobError(f"{where}: the file {value} cannot be read as UTF-8 text: {error}") from error
-    except OSError as error:
-        raise JobError(
-            f"{where}: the file {shortened(value)} cannot be read: {error.strerror}",
-            fix="see to the permissions of it and of its folders, or name another file",
-        ) from error
-    if _means_a_file(value):
-        looked = "" if Path(value).is_absolute() else f" in {base}"
-        raise JobError(
-            f"{where}: there is no file {shortened(value)}{looked}",
-            fix="mend the path; if it is meant as a text, let it end with a line break",
-        )
-    return value
-
-
-def _means_a_file(text: str) -> bool:
-    """Say whether a text is one word with the ending of a text's file, or with folders and any ending."""
-    _, dot, ending = text.rpartition(".")
-    if not (dot and ending.isascii() and ending.isalnum()) or len(text.split()) > 1 or "{" in text:
-        return False
-    return ending.lower() in TEXT_ENDINGS or "/" in text or "\\" in text
-
-
-def _is_file(path: Path) -> bool:
-    """Say whether a path is that of a file. Raises ``PermissionError`` where one may not look."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except PermissionError:
-        raise
-    except (OSError, ValueError):
-        # A text need not be a path at all: too long for one, say, or with a NUL in it.
-        return False
-
-
 def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
     built = own(f"{plugin.name}: making it", plugin.object, params)
     needed = ("name", "version", "classes", "state", "action") if door is Decomposer else ("name",)
@@ -408,6 +364,31 @@ def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:
         )
 
 
+def _row_error(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
+    """Return the vote's settings, in which a margin of its own makes a pilot's out of date."""
+    place = f"{raw.place('vote', 'row_error')}: vote.row_error"
+    if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
+        raise JobError(f"{raw.place('vote', 'pilot')}: vote.pilot is what a pilot found, and not to be set")
+    if vote.row_error is None or not k:
+        return vote
+    if not raw.is_stored("vote", "row_error"):
+        raise JobError(
+            f"{place} and vote.k are two ways to say one thing", fix="leave one of them out; a run that exists has a k"
+        )
+    kept = raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")
+    return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
+
+
+def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str) -> None:
+    if not isinstance(decomposer, RowDecomposer):
+        raise JobError(f"{what} is for maps over rows: {decomposer.name} is none", fix="set vote.k instead")
+    if "k" not in params_of(voter).model_fields:
+        raise JobError(
+            f"{what}: the voter {voter.name} has no k that a pilot could find",
+            fix="leave it out, or take the voter first-to-ahead-by-k",
+        )
+
+
 def _check_votes(model: Any, voter: Voter, max_votes: int, raw: Raw) -> None:
     if voter.least > max_votes:
         raise JobError(
@@ -421,9 +402,9 @@ def _check_votes(model: Any, voter: Voter, max_votes: int, raw: Raw) -> None:
         )
 
 
-def _short(plugin: Plugin) -> str:
-    """Return a plugin's name without the folder of its file, which may move."""
-    return Path(plugin.name).name if plugin.source else plugin.name
+def _short(code: Plugin | Function) -> str:
+    """Return the name of a plugin or a function without the folder of its file, which may move."""
+    return Path(code.name).name if code.source else code.name
 
 
 def _without(table: dict[str, Any], key: str) -> dict[str, Any]:

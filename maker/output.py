@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from itertools import islice, takewhile
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Output:
         # One of our own: what reads the input is not for two threads.
         self._decomposer = deepcopy(decomposer)
         self._folder = Path(decomposer.output)
-        self._rows = sum(part.rows for part in decomposer.parts())
+        self._rows = decomposer.count()
         self._news, self._over = threading.Event(), threading.Event()
         self._failure: Exception | None = None
         self._lock = _claim(self._folder, run, database)
@@ -217,17 +218,22 @@ def _told(folder: Path) -> Iterator[None]:
 
 def _changed(found: Sequence[Round], database: Database) -> set[int]:
     """Return the part files that may hold rows which have been asked again, or come, since they were written."""
-    rows = [one.rows[cut.idx] for one in found for cut in read_cuts(database, one.chain.key)]
+    changed = {one.rows[cut.idx] // PART_ROWS for one in found for cut in read_cuts(database, one.chain.key)}
     for later, end in zip(found[1:], ends(found), strict=False):
-        rows += takewhile(lambda row, end=end: row < end, later.rows)  # type: ignore[misc]
+        # Places in the round of the first row of each file, and of the first row that was not asked before.
+        places = [bisect_left(later.rows, min(row, end)) for row in range(0, end + PART_ROWS, PART_ROWS)]
+        changed |= {part for part, (first, stop) in enumerate(pairwise(places)) if first < stop}
         # A file that was the last one, and not full.
-        rows += [end] if end % PART_ROWS else []
-    return {row // PART_ROWS for row in rows}
+        changed |= {end // PART_ROWS} if end % PART_ROWS else set()
+    return changed
 
 
 def _bytes(value: dict[str, Any]) -> bytes:
     try:
-        return (json.dumps(value, ensure_ascii=False, default=str) + "\n").encode()
+        return (_WRITTEN.encode(value) + "\n").encode()
     except UnicodeEncodeError:
         # Half a surrogate pair, which JSON can spell and UTF-8 cannot.
         return (json.dumps(value, default=str) + "\n").encode()
+
+
+_WRITTEN = json.JSONEncoder(ensure_ascii=False, default=str)

@@ -50,6 +50,14 @@ def least_k(p: float, steps: int, target: float, m: int = 1) -> int:
     return max(1, math.ceil(math.log(allowed) / math.log((1 - p) / p)))
 
 
+def one_rival(agreement: float) -> float | None:
+    """Return the p at which two votes are alike so often, if all steps are alike and each has one rival: p^2 + (1-p)^2.
+
+    .82 gives .9. None below one half: then there are more rivals than one.
+    """
+    return None if agreement < 0.5 else (1 + math.sqrt(2 * agreement - 1)) / 2
+
+
 def votes_per_step(p: float, k: int) -> float:
     """Return the expected valid votes of one step, (2kP - k) / (2p - 1), k^2 at p = .5 (eq. 15-17).
 

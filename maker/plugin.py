@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput
 from maker.types import (
@@ -33,12 +35,14 @@ __all__ = [
     "NEW",
     "BadInput",
     "Ballots",
+    "Called",
     "Codec",
     "Decision",
     "Decomposer",
     "Done",
     "Effect",
     "Fork",
+    "Function",
     "InputPart",
     "More",
     "Next",
@@ -74,6 +78,42 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class OrFile:
     """Marks a text parameter, by ``Annotated``, that may name a file instead: its text is what the run is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Marks a parameter, by ``Annotated``, that names a function; its type is `Function`.
+
+    A job names it as it does a decomposer: ``path/file.py:name`` or ``package.module:name``. The code of the file that
+    it stands in is part of what a run is; where that file lies is not.
+
+    Args:
+        arguments: What the function is called with, in order, by names that a message can show.
+    """
+
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that a job names, see `Called`.
+
+    Args:
+        name: As the job names it, a file by its whole path.
+        source: SHA-256 of the file that it stands in, "" where that is no Python file.
+        call: The function itself.
+    """
+
+    name: str
+    source: str
+    call: Callable[..., Any]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Take a function as it is, and write it as its name."""
+        return core_schema.is_instance_schema(
+            cls, serialization=core_schema.plain_serializer_function_ser_schema(attrgetter("name"))
+        )
 
 
 class Params(BaseModel):
@@ -197,11 +237,14 @@ class RowParams(Params):
         output: The folder that the rows' answers are written to while the run goes on; "" writes none.
         round: Which round of the map this run is: 0, or one more than that of the run that it goes on from.
         again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``.
+        sample: Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them. The
+            same are drawn of the same input.
     """
 
     output: Annotated[str, Place()] = ""
     round: int = Field(default=0, ge=0)
     again: tuple[str, ...] = ()
+    sample: int = Field(default=0, ge=0)
 
 
 class RowDecomposer(Decomposer[S, A]):
@@ -216,6 +259,10 @@ class RowDecomposer(Decomposer[S, A]):
     @abstractmethod
     def grown(self) -> tuple[InputPart, ...]:
         """Return the input files as they were when the run began, and after them what has come since."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Return how many rows there are in all. Raises `BadInput` where the input cannot be read, or has changed."""
 
     @abstractmethod
     def rows(self, state: S) -> Sequence[int]:

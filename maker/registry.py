@@ -42,8 +42,7 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         PluginError: Unknown (near matches are named), offered by two distributions, or broken.
     """
     if ":" in name:
-        place, _, attribute = name.rpartition(":")
-        return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
+        return find_named(name, base)
     what = group.removeprefix("maker.").removesuffix("s")
     points = [point for point in entry_points(group=group) if point.name == name]
     if not points:
@@ -52,6 +51,18 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
         raise PluginError(f"{what} {name!r} is offered by two distributions: {offers}", fix="uninstall one of them")
     return _from_point(points[0])
+
+
+def find_named(name: str, base: Path) -> Plugin:
+    """Find what ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
+
+    Raises:
+        PluginError: There is no such file, module or name (near ones are named), or its code cannot be loaded.
+    """
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        raise PluginError(f"{name!r} names nothing in a file", fix="write path/file.py:name, or package.module:name")
+    return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
 
 
 def list_plugins(group: str) -> list[Plugin | PluginError]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice, takewhile
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput
@@ -57,7 +58,7 @@ class RowResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Settled(NamedTuple):
@@ -111,11 +112,14 @@ class RowLog:
         self._database = database
         self._run = run
         self._tasks = {run.key: row_decomposer(database, run)}
+        self._counted = False
 
     def name(self, row: int) -> str:
         """Return a row's id. Raises `BadInput` where the input cannot be read, or is another one."""
         task = self._tasks[self._run.key]
-        task.parts()
+        if not self._counted:
+            task.parts()
+            self._counted = True
         return task.row(row)[0]
 
     def rounds(self) -> list[Round]:
@@ -135,6 +139,20 @@ class RowLog:
         if run not in self._tasks:
             self._tasks[run] = row_decomposer(self._database, run_at(self._database, run))
         return self._tasks[run]
+
+
+class RowFeed:
+    """What becomes of a map's rows, in the order of the input, as it is settled. Made as `RowLog` is."""
+
+    def __init__(self, database: Database, run: RunRow) -> None:
+        self._log = RowLog(database, run)
+        self._next = 0
+
+    def news(self) -> Iterator[RowResult]:
+        """Yield the rows that follow on those before, to the first that is not settled."""
+        for settled in settled_rows(self._log.rounds(), self._next):
+            self._next += 1
+            yield result(settled, self._log.name(settled.row))
 
 
 def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterator[RowResult]:
@@ -157,12 +175,10 @@ def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
     """
     with opened(store) as database:
         run = find_run(database, run_id)
-        log, start = RowLog(database, run), 0
+        feed = RowFeed(database, run)
         while True:
             over = find_run(database, run.run_id).status != ACTIVE
-            for settled in settled_rows(log.rounds(), start):
-                yield result(settled, log.name(settled.row))
-                start += 1
+            yield from feed.news()
             if over:
                 return
             time.sleep(LOOK_S)
@@ -181,20 +197,18 @@ def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
 
 def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
     """Yield each row from ``start`` on, as the newest round that asks it says, to the first that is not settled."""
-    newer = [_again(one, end) for one, end in zip(rounds[1:], ends(rounds), strict=False)]
-    after = 0
-    for number, one in enumerate(rounds):
+    after = start
+    for number, (one, end) in enumerate(zip(rounds, ends(rounds), strict=True)):
         # A round asks rows of the rounds before first, then those that follow on them.
-        first = len(newer[number - 1]) if number else 0
-        asked = {row: settled for again in newer[number:] for row, settled in again.items()}
-        for settled in one.settled(first + max(0, start - after)):
-            found = asked.get(settled.row, settled)
+        newer = [_Newer(again, after) for again in reversed(rounds[number + 1 :])]
+        for settled in one.settled(bisect_left(one.rows, after)):
+            found = next((again.found for again in newer if again.asks(settled.row)), settled)
             if found is None:
                 return
             yield found
         if one.chain.cursor < len(one.rows):
             return
-        after = ends(rounds)[number]
+        after = max(start, end)
 
 
 def ends(rounds: Sequence[Round]) -> list[int]:
@@ -205,12 +219,25 @@ def ends(rounds: Sequence[Round]) -> list[int]:
     return found
 
 
-def _again(one: Round, end: int) -> dict[int, Settled | None]:
-    """Return the rows before ``end`` that a round asks again, and what it has settled of them, None where nothing."""
-    asked: dict[int, Settled | None] = dict.fromkeys(takewhile(lambda row: row < end, one.rows))
-    for settled in islice(one.settled(), len(asked)):
-        asked[settled.row] = settled
-    return asked
+class _Newer:
+    """Reads what a newer round says of the rows that it asks again, from row ``start`` on, in their order.
+
+    ``found`` is what it says of the row that it was asked for last, None where that is not settled.
+    """
+
+    def __init__(self, one: Round, start: int) -> None:
+        first = bisect_left(one.rows, start)
+        self._rows = islice(one.rows, first, None)
+        self._settled = one.settled(first)
+        self._row = next(self._rows, None)
+        self.found = next(self._settled, None)
+
+    def asks(self, row: int) -> bool:
+        """Say whether the round asks a row, which comes after those before."""
+        while self._row is not None and self._row < row:
+            self._row = next(self._rows, None)
+            self.found = next(self._settled, None)
+        return self._row == row
 
 
 def reach(rounds: Sequence[Round]) -> int:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -17,14 +18,22 @@ from maker.events import Event, RunEnded, RunStarted
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import RunReport
-from maker.store.database import shown_url
+from maker.results import LOOK_S, RowFeed, RowResult
+from maker.store.database import open_database, shown_url
+from maker.store.runs import find_run
+
+ROWS_AT_ONCE = 1000
+"""Rows that `RunHandle.rows` holds at a time."""
 
 
 class RunHandle:
     """One run that an `Engine` works on. Made by `Engine.start` and `Engine.resume`."""
 
-    def __init__(self, run_id: str, task: asyncio.Future[RunReport], stop: threading.Event, hub: _Hub) -> None:
+    def __init__(
+        self, run_id: str, store: str, task: asyncio.Future[RunReport], stop: threading.Event, hub: _Hub
+    ) -> None:
         self.run_id = run_id
+        self._store = store
         self._task = task
         self._stop = stop
         self._hub = hub
@@ -50,6 +59,28 @@ class RunHandle:
                     yield event
         report = await self.result()
         yield RunEnded(report.run_id, report.status, report.reason, report.result)
+
+    async def rows(self) -> AsyncIterator[RowResult]:
+        """Yield what becomes of a map's rows, in the order of the input, as it is settled; raises what stopped the run.
+
+        All rows from the first on, read from the store: none waits in memory. A row that is late holds back the rows
+        after it.
+
+        Raises:
+            BadInput: The run's task has no rows.
+        """
+        with contextlib.closing(await asyncio.to_thread(open_database, self._store, create=False)) as database:
+            feed = await asyncio.to_thread(lambda: RowFeed(database, find_run(database, self.run_id)))
+            over = False
+            while not over:
+                over = self._task.done()
+                news = feed.news()
+                while batch := await asyncio.to_thread(list, islice(news, ROWS_AT_ONCE)):
+                    for row in batch:
+                        yield row
+                if not over:
+                    await asyncio.wait({self._task}, timeout=LOOK_S)
+        await self.result()
 
 
 class Engine:
@@ -123,7 +154,7 @@ class Engine:
         if not isinstance(first, RunStarted):
             await task
             raise RuntimeError("a run ended without having started")
-        handle = RunHandle(first.run_id, task, stop, hub)
+        handle = RunHandle(first.run_id, self._store, task, stop, hub)
         self._handles = [other for other in self._handles if not other._task.done()] + [handle]
         return handle
 

@@ -23,16 +23,40 @@ class RunSettings(_Table):
     on_change: Literal["refuse"] = "refuse"
 
 
+class PilotFound(_Table):
+    """What a pilot found, see `maker.piloting`.
+
+    ``rows`` of ``of`` were voted on twice, ``both`` of them were decided both times, and ``differ`` of these not alike;
+    in the whole map at most ``at_most`` of the decided rows would be, with ``confidence``. ``votes`` is the mean of
+    valid votes a row that was decided; ``agreement`` the share of rows whose first two valid votes were alike.
+    """
+
+    k: int
+    rows: int
+    of: int
+    both: int
+    differ: int
+    at_most: float
+    confidence: float
+    votes: float
+    agreement: float
+    runs: tuple[str, ...]
+
+
 class VoteSettings(_Table):
     """The ``[vote]`` table; what it does not name here goes to the voter.
 
-    ``max_votes`` is the most samples, flagged ones included, that one step may take.
+    ``max_votes`` is the most samples, flagged ones included, that one step may take. ``row_error`` is said of a map in
+    place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
+    of the rows finds the margin, and leaves what it found in ``pilot``.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     voter: str = DEFAULT_VOTER
     max_votes: int = Field(default=100, ge=1, le=100_000)
+    row_error: float | None = Field(default=None, gt=0, lt=1)
+    pilot: PilotFound | None = None
 
 
 class SwarmSettings(_Table):

@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import audit, display, doctor, export, results, upkeep, watch
+from maker.cli import audit, display, doctor, export, init, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
@@ -41,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(db, name="db")
+app.command()(init.init)
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +79,11 @@ def run(
         return
     if dry_run:
         display.print_survey(loaded.survey(), loaded.model, as_json=as_json)
+        if loaded.needs_pilot:
+            print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
         return
+    if loaded.needs_pilot:
+        loaded = _piloted(loaded)
     _tell_estimate(loaded, limit_steps)
     _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
 
@@ -224,6 +229,16 @@ def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
     unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
     print(f"estimate: {display.estimate_line(estimate, job.model) if estimate else unknown}", file=sys.stderr)
+
+
+def _piloted(job: Job) -> Job:
+    """Find the margin for a map's row error, and say what it rests on."""
+    print(display.pilot_plan(job), file=sys.stderr, flush=True)
+    with Progress(sys.stderr) as progress:
+        job = api.pilot(job, on_event=progress.tell)
+    assert job.vote.pilot is not None  # noqa: S101 - a pilot leaves what it found
+    print("pilot:", "\n  ".join(display.pilot_lines(job.vote.pilot)), file=sys.stderr)
+    return job
 
 
 def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:

@@ -19,9 +19,11 @@ from maker.events import StepRecord
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE, shortened
 from maker.models.settings import OpenAISettings
-from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey
+from maker.piloting import MARGINS, sample_size
+from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey, one_rival, votes_per_step
 from maker.reading import RunReport, StepView
 from maker.registry import Plugin
+from maker.settings import PilotFound
 from maker.store.database import shown_url
 from maker.types import Prices
 
@@ -58,8 +60,11 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         print(f"  forked from {report.forked_from} before step {report.forked_at}")
     if report.reason:
         print(f"  {report.reason}")
-    for name, table in (("task", task), ("model", model), ("vote", vote)):
+    pilot = vote.get("pilot")
+    for name, table in (("task", task), ("model", model), ("vote", vote | {"pilot": None})):
         print(f"  {name:6} {_pairs(table)}")
+    if pilot:
+        print("  pilot ", "\n         ".join(pilot_lines(PilotFound.model_validate(pilot))))
     print(f"  {_counts(report)}")
     cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
@@ -140,6 +145,36 @@ def print_survey(survey: Survey, model: Any, *, as_json: bool) -> None:
         f"basis: {survey.votes} votes a row, no dissent, each prompt once, {CHARACTERS_PER_TOKEN} characters a token;"
         " dissent and red flags add to it"
     )
+
+
+def pilot_plan(job: Job) -> str:
+    """Return in words what the pilot will take that a job needs. Raises `OutOfReach`."""
+    assert job.vote.row_error is not None  # noqa: S101 - that is what needs a pilot
+    of = job.expected_steps() or 0
+    rows = sample_size(of, job.vote.row_error)
+    return (
+        f"pilot: vote.row_error = {job.vote.row_error:g} asks for the k that a vote on {rows:,} of {of:,} rows finds, "
+        f"held twice at k = {MARGINS[0]}: at least {2 * rows * MARGINS[0]:,} calls"
+    )
+
+
+def pilot_lines(found: PilotFound) -> list[str]:
+    """Return in words what a pilot found, with what it rests on."""
+    p = one_rival(found.agreement)
+    votes = f"{found.votes:.2f} votes a row"
+    if p is not None and 0.5 < p < 1:
+        votes += (
+            f"; {votes_per_step(p, found.k):.2f} by the formulas, if rows were alike in that the first two votes agree "
+            f"on {found.agreement:.1%}"
+        )
+    return [
+        f"k = {found.k}: another vote would decide at most {found.at_most:.2%} of the decided rows otherwise "
+        f"({found.confidence:.1%} confidence)",
+        f"{found.differ:,} of {found.both:,} rows that were decided twice differed; {found.rows:,} of {found.of:,} "
+        f"rows were drawn at random, runs {' and '.join(found.runs)}",
+        votes,
+        "what all votes on a row are wrong about together a pilot cannot see; `maker audit` can",
+    ]
 
 
 def print_runs(reports: list[RunReport]) -> None:

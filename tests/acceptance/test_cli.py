@@ -451,8 +451,9 @@ def test_own_tasks_run(examples: Commands) -> None:
 
 
 def readme_commands() -> list[tuple[str, ...]]:
-    """Return the commands of each block of the README that a comment says is to be tested."""
-    blocks = re.findall(r"<!-- test -->\s*```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """Return the commands of each block of the README and of docs/own-task.md that a comment says is to be tested."""
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/own-task.md"))
+    blocks = re.findall(r"<!-- test -->\s*```sh\n(.*?)```", text, re.DOTALL)
     return [tuple(line for line in block.splitlines() if line.startswith(("maker ", "python "))) for block in blocks]
 
 

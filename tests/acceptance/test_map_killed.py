@@ -19,13 +19,7 @@ SEED = int(os.environ.get("MAKER_TEST_SEED", "20262"))
 P, K, RIVALS = 0.9, 3, 1
 TASK = """\
 import re
-from decomposers.map import Map
 from maker.plugin import Truth
-
-
-class Parity(Map):
-    def oracle(self):
-        return truth
 
 
 def truth(prompt):
@@ -34,7 +28,8 @@ def truth(prompt):
 """
 JOB = f"""\
 [task]
-decomposer = "task.py:Parity"
+decomposer = "map"
+truth = "task.py:truth"
 input = "parts/*.csv"
 template = "Is {{{{number}}}} even or odd?"
 output = "out"

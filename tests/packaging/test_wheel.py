@@ -94,8 +94,8 @@ def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
     (info,) = (top for top in tops if top.endswith(".dist-info"))
     assert tops == {*PACKAGES, info}
     assert any(name.startswith(info) and name.endswith("LICENSE") for name in names)
-    sources = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    assert sources <= names
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
+    assert {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"} <= names
 
 
 def test_it_is_the_installed_one(installed: Installed) -> None:
@@ -128,6 +128,8 @@ def test_plugins_are_found(installed: Installed) -> None:
 
 def test_a_run_from_anywhere(installed: Installed) -> None:
     """A job is run, broken off, resumed and verified in a folder that knows nothing of the repository."""
+    installed.script("init", "map", "mine")
+    assert "is done" in installed.script("run", "mine/job.toml")
     (installed.folder / "job.toml").write_text(JOB)
     assert "is done" in installed.script("run", "job.toml")
     installed.script("verify", "last")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from decomposers.map import Map
 from maker.plugin import Truth
 
 LABELS = ("red", "green", "blue")
@@ -34,16 +33,9 @@ def truth(prompt: str) -> Truth:
     return Truth((right,), tuple(replies.values()))
 
 
-class Labels(Map):
-    """Asks each row for its label; a row that says so cannot be right."""
-
-    def check(self, row: Mapping[str, Any], answer: Any) -> str | None:
-        """Forbid any answer to a row that says so."""
-        return "there is no answer to this" if "unanswerable" in row["text"] else None
-
-    def oracle(self) -> Any:
-        """Return the truth, which the simulated model asks."""
-        return truth
+def answerable(row: Mapping[str, Any], answer: Any) -> str | None:
+    """Forbid any answer to a row that says so."""
+    return "there is no answer to this" if "unanswerable" in row["text"] else None
 
 
 def write_rows(path: Path, numbers: Iterable[int], *, more: bool = False) -> None:
@@ -61,7 +53,9 @@ def job(folder: Path, **tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a job over ``rows.csv`` in a folder, which writes to ``out`` beside it."""
     base: dict[str, dict[str, Any]] = {
         "task": {
-            "decomposer": "row_tasks:Labels",
+            "decomposer": "map",
+            "check": "row_tasks:answerable",
+            "truth": "row_tasks:truth",
             "input": str(folder / "rows.csv"),
             "template": "What colour is {{text}}?",
             "schema": SCHEMA,

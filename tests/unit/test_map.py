@@ -239,8 +239,8 @@ def test_texts_of_files_are_what_a_run_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "system.txt").write_text("You know colours.\n")
     (tmp_path / "schema.json").write_text(json.dumps({"type": "object", "properties": {"label": {"type": "string"}}}))
     (tmp_path / "job.toml").write_text(
-        '[task]\ndecomposer = "row_tasks:Labels"\ninput = "rows.csv"\ntemplate = "prompt.txt"\nsystem = "system.txt"\n'
-        'schema = "schema.json"\n[model]\nkind = "simulated"\n'
+        '[task]\ndecomposer = "map"\ninput = "rows.csv"\ntemplate = "prompt.txt"\nsystem = "system.txt"\n'
+        'truth = "row_tasks:truth"\nschema = "schema.json"\n[model]\nkind = "simulated"\n'
     )
     report = api.run(tmp_path / "job.toml", [f"store.url={store(tmp_path)}"], limit_steps=100)
     for name in ("prompt.txt", "system.txt", "schema.json"):

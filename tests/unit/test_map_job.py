@@ -51,7 +51,8 @@ def maker(*words: object) -> Result:
 
 def job_file(folder: Path, model: str = 'kind = "simulated"\np = 1.0', **task: Any) -> Path:
     """Write a job over ``rows.csv``, and return its path."""
-    settings = {"decomposer": "row_tasks:Labels", "input": "rows.csv", "template": "Say {{text}}", **task}
+    functions = {"check": "row_tasks:answerable", "truth": "row_tasks:truth"}
+    settings = {"decomposer": "map", "input": "rows.csv", "template": "Say {{text}}", **functions, **task}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     path = folder / "job.toml"
     path.write_text("\n".join(["[task]", *lines, "[model]", model, "[store]", f'url = "{store(folder)}"']))
@@ -267,12 +268,11 @@ def test_long_settings_are_printed_short(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair_is_printed_as_its_escape(tmp_path: Path) -> None:
     """Rows that are no Unicode end no command; what is printed as JSON is JSON."""
     (tmp_path / "task.py").write_text(
-        "from decomposers.map import Map\nfrom maker.plugin import Truth\n"
-        "class Odd(Map):\n    def oracle(self):\n        return truth\n"
-        "def truth(prompt):\n    return Truth(('é',), ('è',))\n"
+        "from maker.plugin import Truth\n"
+        "def truth(prompt):\n    return Truth(('é',), ('è',))\ndef check(row, answer):\n    return None\n"
     )
     (tmp_path / "rows.jsonl").write_text('{"id": "a\\ud83d", "text": "item 1"}\n{"id": "b\\udfff"}\n')
-    path = job_file(tmp_path, decomposer="task.py:Odd", input="rows.jsonl", id_column="id")
+    path = job_file(tmp_path, truth="task.py:truth", check="task.py:check", input="rows.jsonl", id_column="id")
     api.run(path)
     words = ["results", "last"]
     for more in ([], ["--json"]):

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from row_tasks import Labels, job, truth, write_rows
+from row_tasks import job, truth, write_rows
 
-from decomposers.map import Map
 from maker import api, output, reading
 from maker.errors import BadInput, MakerError
 from maker.events import RunEnded, RunStarted
@@ -43,28 +42,22 @@ def made(folder: Path, rows: int = ROWS, **tables: dict[str, Any]) -> dict[str, 
     return job(folder, **tables)
 
 
-class Wide(Map):
-    """Answers each row with a long object in a wide layout, word for word the same in each sample."""
-
-    def oracle(self) -> Any:
-        """Return the one reply."""
-        wide = json.dumps({f"field number {n}": "a value" for n in range(12)}, indent=4)
-        return lambda prompt: Truth((f"Here is the object that you have asked me for:\n```json\n{wide}\n```",), ())
+def wide(prompt: str) -> Truth:
+    """Return one long object in a wide layout, word for word the same for each sample."""
+    found = json.dumps({f"field number {n}": "a value" for n in range(12)}, indent=4)
+    return Truth((f"Here is the object that you have asked me for:\n```json\n{found}\n```",), ())
 
 
-class Failing(Labels):
-    """Whose own check is broken."""
-
-    def check(self, row: Any, answer: Any) -> str | None:
-        """Raise what nobody foresaw."""
-        raise KeyError("nothing is so named")
+def failing(row: Any, answer: Any) -> str | None:
+    """Raise what nobody foresaw."""
+    raise KeyError("nothing is so named")
 
 
 def test_long_replies_that_agree_are_votes(tmp_path: Path) -> None:
     """Layout and set phrases around an answer are no sign of one stream."""
     schema = {"type": "object", "properties": {f"field number {n}": {"type": "string"} for n in range(12)}}
     tables = made(tmp_path, 5, model={"p": 1.0, "malformed": 0.0})
-    tables["task"] |= {"decomposer": "test_map_odd:Wide", "schema": schema, "fields": {}, "max_tokens": 1000}
+    tables["task"] |= {"truth": "test_map_odd:wide", "schema": schema, "fields": {}, "max_tokens": 1000}
     report = api.run(tables)
     assert (report.result, report.red_flags) == ({"rows": 5, "decided": 5}, 0)
 
@@ -116,7 +109,7 @@ def test_words_that_no_database_takes_are_spelled_out(database_url: str, tmp_pat
 def test_task_code_that_always_fails_stops_the_run(tmp_path: Path) -> None:
     """A check that raises for every row is the task's fault, and is told after a few, not row by row to the end."""
     tables = made(tmp_path, 200, swarm={"chains": 4})
-    tables["task"]["decomposer"] = "test_map_odd:Failing"
+    tables["task"]["check"] = "test_map_odd:failing"
     report = api.run(tables)
     assert report.status == "paused"
     assert "KeyError" in report.reason

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from row_tasks import SCHEMA, Labels, job, write_rows
+from row_tasks import SCHEMA, job, write_rows
 
 from decomposers.map import Map, MapParams
 from decomposers.map_root import Ranges, Root, RootCodec, Run, add_row, merged
@@ -51,7 +51,7 @@ def write_lines(path: Path, *rows: str) -> str:
 def made(folder: Path, **params: Any) -> Map:
     """Return a map over ``rows.csv`` in a folder."""
     base = {"input": str(folder / "rows.csv"), "template": "What colour is {{text}}?", "schema": SCHEMA}
-    return Labels(MapParams.model_validate(base | params))
+    return Map(MapParams.model_validate(base | params))
 
 
 def forked(task: Map, root: Root) -> Fork[Any]:
@@ -64,13 +64,17 @@ def forked(task: Map, root: Root) -> Fork[Any]:
 # What comes out.
 
 
-def test_a_reply_gives_no_value_to_a_column_of_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def telling_too_much(prompt: str) -> Truth:
+    """Return a reply with more than was asked."""
+    return Truth(('{"label": "red", "id": "row-999", "text": "invented", "more": 1}',), ('{"label": "blue"}',))
+
+
+def test_a_reply_gives_no_value_to_a_column_of_the_row(tmp_path: Path) -> None:
     """What the schema does not name is let through, and neither written to the output nor shown as a result."""
-    right = '{"label": "red", "id": "row-999", "text": "invented", "more": 1}'
-    monkeypatch.setattr(Labels, "oracle", lambda self: lambda prompt: Truth((right,), ('{"label": "blue"}',)))
     write_rows(tmp_path / "rows.csv", range(3))
     schema = {"type": "object", "properties": {"label": {"enum": ["red", "blue"]}}, "minProperties": 3}
-    api.run(job(tmp_path, task={"schema": schema, "fields": {}}, model=RIGHT))
+    task = {"schema": schema, "fields": {}, "truth": "test_map_rows:telling_too_much"}
+    api.run(job(tmp_path, task=task, model=RIGHT))
     assert written(tmp_path) == [{"id": f"row-{n}", "text": f"item {n}", "label": "red"} for n in range(3)]
     assert [one.answer for one in results("last", store=store(tmp_path))] == [{"label": "red"}] * 3
     # The schema is asked again of what the log holds, which is all of it.

@@ -6,14 +6,18 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from row_tasks import job as row_job
+from row_tasks import write_rows
 
 import maker
 from maker import reading
-from maker.errors import JobError, RunHeld
+from maker.errors import BadInput, JobError, RunHeld
 from maker.events import RunEnded, StepsDecided
+from maker.results import RowResult, results
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 SLOW = {"latency_s": 0.01}
@@ -44,6 +48,37 @@ def test_events_tell_every_committed_step_once(hanoi: Job, store: str) -> None:
     assert heard == list(range(heard[0], 31))
     assert isinstance(last, RunEnded)
     assert last.status == "done"
+
+
+def test_rows_of_a_map_are_streamed_while_it_goes_on(tmp_path: Path) -> None:
+    """Every row comes once, in the order of the input, the first before the run is over; and again to who asks anew."""
+    write_rows(tmp_path / "rows.csv", range(2500))
+    made = row_job(tmp_path, model={"latency_s": 0.01}, swarm={"chains": 32})
+
+    async def work() -> tuple[list[RowResult], list[RowResult], bool]:
+        async with maker.Engine(store=made["store"]["url"]) as engine:
+            run = await engine.start(made)
+            first = await anext(aiter(run.rows()))
+            early = reading.show(run.run_id, store=made["store"]["url"]).status == "running"
+            assert first.row == 0
+            return [row async for row in run.rows()], [row async for row in run.rows()], early
+
+    rows, again, early = asyncio.run(work())
+    assert early
+    assert [row.row for row in rows] == list(range(2500))
+    assert again == rows == list(results("last", store=made["store"]["url"]))
+
+
+def test_rows_are_those_of_a_map(hanoi: Job, store: str) -> None:
+    """Another task has none; a run that stops passes on why."""
+
+    async def work() -> None:
+        async with maker.Engine(store=store) as engine:
+            run = await engine.start(hanoi(5))
+            with pytest.raises(BadInput, match="is no map over rows"):
+                await anext(aiter(run.rows()))
+
+    asyncio.run(work())
 
 
 def test_a_slow_listener_misses_nothing(hanoi: Job, store: str) -> None:
