@@ -7,7 +7,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -44,9 +45,9 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
     if ":" in name:
         return find_named(name, base)
     what = group.removeprefix("maker.").removesuffix("s")
-    points = [point for point in entry_points(group=group) if point.name == name]
+    points = [point for point in _points(group) if point.name == name]
     if not points:
-        raise _unknown(what, name, sorted({point.name for point in entry_points(group=group)}))
+        raise _unknown(what, name, sorted({point.name for point in _points(group)}))
     if len(homes := {(point.value, _distribution(point)) for point in points}) > 1:
         offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
         raise PluginError(f"{what} {name!r} is offered by two distributions: {offers}", fix="uninstall one of them")
@@ -68,7 +69,7 @@ def find_named(name: str, base: Path) -> Plugin:
 def list_plugins(group: str) -> list[Plugin | PluginError]:
     """Return every installed plugin of a group by name; a broken one as the error that says why."""
     found: list[Plugin | PluginError] = []
-    for name in sorted({point.name for point in entry_points(group=group)}):
+    for name in sorted({point.name for point in _points(group)}):
         try:
             found.append(find_plugin(group, name, Path()))
         except PluginError as error:
@@ -80,6 +81,16 @@ def near(name: str, known: list[str]) -> str:
     """Say which known names are near to a wrong one, or list them all."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def _points(group: str) -> EntryPoints:
+    return _scanned(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=8)
+def _scanned(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """Return a group's entry points; to look for them among two hundred distributions takes a tenth of a second."""
+    return entry_points(group=group)
 
 
 def _from_point(point: EntryPoint) -> Plugin:

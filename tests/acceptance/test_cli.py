@@ -48,6 +48,15 @@ DISKS = 6
 MOVES = 2**DISKS - 1
 
 
+FRESH = [
+    "", "--help", "--version", "plugins", "plugins --json", "ls", "ls --json", "show last", "show last --json",
+    "steps last", "steps last --json", "verify last", "verify last --json", "export last", "watch last",
+    "watch last --json", "run job.toml --print-config", "try job.toml", "resume last", "show nosuch",
+    "run nosuch.toml", "nosuch", "retry last", "results last", "audit last", "fork nosuch --at 1", "cancel nosuch",
+    "prune nosuch", "db upgrade",
+]  # fmt: skip
+
+
 @pytest.fixture
 def hanoi(maker: Commands) -> Commands:
     """Return a folder with a job that is solved in a moment."""
@@ -62,9 +71,17 @@ def solved(hanoi: Commands) -> Commands:
     return hanoi
 
 
+@pytest.mark.parametrize("words", FRESH)
+def test_a_fresh_process_says_the_same(solved: Commands, words: str) -> None:
+    """What a command says does not hang on what was imported before: most tests run it where maker is imported."""
+    begun, fresh = solved.run(*words.split()), solved.run(*words.split(), fresh=True)
+    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (begun.returncode, begun.stdout, begun.stderr)
+    assert fresh.stdout + fresh.stderr
+
+
 def test_a_run_says_what_it_came_to(hanoi: Commands) -> None:
     """`run` prints status, counts, digest, result and the next command to standard output; no traces of a terminal."""
-    done = hanoi.run("run", "job.toml")
+    done = hanoi.run("run", "job.toml", fresh=True)
     run_id = hanoi.json("show", "last")["run_id"]
     assert done.returncode == 0
     assert done.stdout.startswith(f"run {run_id} is done\n  {MOVES} steps, ")
@@ -427,7 +444,7 @@ def test_verbose_logs_events(hanoi: Commands) -> None:
 
 def test_doctor(maker: Commands) -> None:
     """`doctor --json` prints a finding a line, each with a state and what to do."""
-    found = [json.loads(line) for line in maker.run("doctor", "--json").stdout.splitlines()]
+    found = [json.loads(line) for line in maker.run("doctor", "--json", fresh=True).stdout.splitlines()]
     assert {finding["what"] for finding in found} >= {"python", "ray", "vllm", "decomposers", "voters", "store", "disk"}
     assert {finding["state"] for finding in found} <= {"ok", "missing", "broken"}
     assert all(finding["fix"] for finding in found if finding["state"] != "ok")

@@ -224,5 +224,5 @@ def test_show_names_what_a_run_was_forked_from(solved: Commands) -> None:
     """`show` says of which run, and before which step, a run was forked; of others nothing."""
     source = solved.json("show", "last")["run_id"]
     assert "forked from" not in solved.good("show", "last")
-    solved.good("fork", "last", "--at", "20")
+    solved.good("fork", "last", "--at", "20", fresh=True)
     assert f"\n  forked from {source} before step 20\n" in solved.good("show", "last")

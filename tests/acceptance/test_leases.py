@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from processes import Commands
 
-from maker.store.lease import LEASE_S
-
 JOB = """
     [task]
     decomposer = "hanoi"
@@ -65,26 +63,35 @@ def test_a_dead_holder_is_taken_over(maker: Commands) -> None:
     assert maker.json("show", "last")["resumes"] == 1
 
 
+SHORT_LEASE_S = 5.0
+SHORT = f"""
+from maker.store import lease
+lease.LEASE_S = {SHORT_LEASE_S}
+from maker.cli import main
+main()
+"""
+
+
 @pytest.mark.slow
 def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     """A process that was stopped for three lease times loses its run; when it wakes it writes nothing, and says why."""
     maker.write("job.toml", JOB)
-    process = maker.start("run", "job.toml")
+    process = maker.start("run", "job.toml", program=("-c", SHORT))
     maker.wait_for(20, process)
     stop_between_commits(process, maker.database)
     began = time.monotonic()
     while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
         assert "is held by" in taken.stderr
-        assert time.monotonic() - began < 2 * LEASE_S
-        time.sleep(1)
+        assert time.monotonic() - began < 2 * SHORT_LEASE_S
+        time.sleep(0.2)
     assert taken.returncode == 1, taken.stderr
     before = maker.json("show", "last")
-    time.sleep(max(0.0, 3 * LEASE_S - (time.monotonic() - began)))
+    time.sleep(max(0.0, 3 * SHORT_LEASE_S - (time.monotonic() - began)))
     process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 1
     assert "another process has taken this run over; this one has written nothing since" in maker.output()
     assert maker.json("show", "last") == before
-    assert maker.run("resume", "last").returncode == 0
+    assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
     maker.good("verify", "last")
 
 
@@ -97,12 +104,12 @@ def test_a_run_is_cancelled_under_its_process(maker: Commands) -> None:
     refused = maker.run("cancel", "last")
     assert refused.returncode == 2
     assert "not `last`" in refused.stderr
-    assert f"run {run_id} is cancelled" in maker.good("cancel", run_id)
+    assert f"run {run_id} is cancelled" in maker.good("cancel", run_id, fresh=True)
     assert process.wait(30) == 1
     shown = maker.json("show", run_id)
     assert (shown["status"], shown["reason"]) == ("cancelled", "cancelled")
     assert shown["steps"] >= 20
     assert maker.run("resume", run_id).returncode == 2
     assert maker.run("prune", "last").returncode == 2
-    maker.good("prune", run_id)
+    maker.good("prune", run_id, fresh=True)
     assert maker.run("show", run_id).returncode == 2

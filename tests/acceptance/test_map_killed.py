@@ -68,7 +68,7 @@ def test_a_killed_map_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
     make(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     try:
-        whole.good("run", "job.toml")
+        undisturbed = whole.start("run", "job.toml")
         draw = random.Random(SEED)
         process = killed.start("run", "job.toml")
         for steps in sorted(draw.sample(range(ROWS // 20, ROWS * 9 // 10), KILLS)):
@@ -77,13 +77,14 @@ def test_a_killed_map_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
             process.wait()
             process = killed.start("resume", "last")
         assert process.wait(120) == 0, killed.output()
+        assert undisturbed.wait(120) == 0, whole.output()
         expected = files(whole.folder)
         assert files(killed.folder) == expected
         shown = killed.json("show", "last")
         assert shown["resumes"] == KILLS
         assert shown["digest"] == whole.json("show", "last")["digest"]
-        killed.good("verify", "last")
-        results = [json.loads(line) for line in killed.good("results", "last", "--json").splitlines()]
+        killed.good("verify", "last", fresh=True)
+        results = [json.loads(line) for line in killed.good("results", "last", "--json", fresh=True).splitlines()]
     finally:
         whole.end()
         killed.end()

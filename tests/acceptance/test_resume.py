@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,24 +164,53 @@ class Killer:
         print(f"kill {self.kills:2} of {who} after {after_s:5.2f} of {left_s:5.2f} s: {at or 'no run yet'}")
 
 
+class Part:
+    """One job in a folder of its own: undisturbed, then through kills.
+
+    Args:
+        folder: An empty folder.
+        k: The votes that a step is decided by.
+        swarm: Where the work is done.
+    """
+
+    def __init__(self, folder: Path, k: int, swarm: str) -> None:
+        folder.mkdir()
+        self.maker = Commands(folder)
+        self.killer = Killer(self.maker, random.Random(f"{SEED} {swarm} {k}"))
+        self._job_file = self.maker.write("job.toml", job(k, swarm=swarm))
+        self._whole: Whole | None = None
+
+    def work(self, kills: int) -> None:
+        """Run the job as often as it takes until it was killed so often; compare each run with the undisturbed one."""
+        self._whole = self._whole or uninterrupted(self.maker, self._job_file)
+        while self.killer.kills < kills:
+            self.killer.work(self._job_file, self._whole)
+            assert_same(log_of(self.maker), self._whole.log)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("swarm", ["local", "ray"])
-def test_a_killed_and_resumed_run_is_the_uninterrupted_one(maker: Commands, swarm: str) -> None:
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path: Path, swarm: str) -> None:
     """Twenty kills at evenly drawn moments, k = 1 and k = 2: every step, vote, flag, round and digest is the same."""
     print(f"seed of the moments: {SEED}, swarm: {swarm}")
-    killer = Killer(maker, random.Random(f"{SEED} {swarm}"))
-    for k, kills, inside in ((1, KILLS // 2, 0), (2, KILLS, INSIDE)):
-        job_file = maker.write(f"k{k}.toml", job(k, swarm=swarm))
-        whole = uninterrupted(maker, job_file)
+    parts = [Part(tmp_path / f"k{k}", k, swarm) for k in (1, 2)]
+    try:
+        # At once: both wait for the model nearly all the time.
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda part: part.work(KILLS // 2), parts))
+        last, counts = parts[-1], [part.killer for part in parts]
         # A kill may come before the run is stored or after its end; too many such, and there are some more.
-        while killer.kills < kills or (killer.inside < inside and killer.kills < 2 * KILLS):
-            killer.work(job_file, whole)
-            assert_same(log_of(maker), whole.log)
-    print(f"{killer.kills} kills, {killer.inside} inside a run, {killer.early} before there was one")
-    assert killer.kills >= KILLS
-    assert killer.inside >= INSIDE
-    assert not maker.left()
+        while sum(one.inside for one in counts) < INSIDE and sum(one.kills for one in counts) < 2 * KILLS:
+            last.work(last.killer.kills + KILLS_PER_RUN)
+        kills, inside, early = (sum(getattr(one, name) for one in counts) for name in ("kills", "inside", "early"))
+        print(f"{kills} kills, {inside} inside a run, {early} before there was one")
+        assert kills >= KILLS
+        assert inside >= INSIDE
+        assert not [line for part in parts for line in part.maker.left()]
+    finally:
+        for part in parts:
+            part.maker.end()
 
 
 @pytest.mark.slow

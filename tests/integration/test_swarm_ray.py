@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MARK = "MAKER_TEST_MARK"
-LEFT_S = 90.0
-"""A part of Ray that is killed while it starts waits a minute for the rest of it before it ends."""
 TASK = """
 from decomposers.function import Done, Truth, ask, task
 
@@ -57,81 +53,36 @@ k = 3
 SAME = ("status", "steps", "votes", "red_flags", "disputed", "calls", "requests", "digest", "result")
 
 
-class Place:
+class Place(Commands):
     """A folder with a job in it, where the command line and other programs run with a mark in their environment."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "count.py").write_text(TASK)
-        (folder / "job.toml").write_text(JOB)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKER_", "RAY_"))}
-        self.mark = uuid.uuid4().hex
-        self.env = kept | {MARK: self.mark}
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with these words to its end."""
-        return subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=200,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        super().__init__(folder)
+        self.write("count.py", TASK)
+        self.write("job.toml", JOB)
 
     def maker(self, *words: str, code: int = 0) -> str:
         """Run the command line, which must end with this exit code; return what it prints, errors included."""
-        done = self.run("-m", "maker", *words)
+        # What starts Ray is a fresh process: Ray looks at it to make workers that are like it.
+        done = self.run(*words, fresh="swarm.kind=ray" in words, timeout_s=200)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 
     def program(self, text: str) -> str:
         """Run a program that must succeed; return what it prints."""
-        (self.folder / "program.py").write_text(text)
-        done = self.run("program.py")
+        self.write("program.py", text)
+        done = subprocess.run(
+            [sys.executable, "program.py"], cwd=self.folder, env=self.env, capture_output=True, text=True,
+            timeout=200, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start the command line in a session of its own, with its output in a file."""
-        with (self.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "maker", *words], cwd=self.folder, env=self.env, text=True,
-                start_new_session=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-
     def show(self) -> dict[str, Any]:
         """Return how the newest run stands."""
-        shown: dict[str, Any] = json.loads(self.run("-m", "maker", "show", "last", "--json").stdout)
+        shown: dict[str, Any] = self.json("show", "last")
         return shown
-
-    def wait_for(self, steps: int, process: subprocess.Popen[str]) -> None:
-        """Wait until the newest run has so many steps."""
-        while process.poll() is None:
-            shown = self.run("-m", "maker", "show", "last", "--json")
-            if shown.returncode == 0 and json.loads(shown.stdout)["steps"] >= steps:
-                return
-            time.sleep(0.2)
-        raise AssertionError(f"the run ended before it had {steps} steps: {self.output()}")
-
-    def output(self) -> str:
-        """Return what the process that was started has printed."""
-        return (self.folder / "output.txt").read_text()
-
-    def marked(self) -> dict[int, str]:
-        """Return all processes that carry the mark, number to command line."""
-        found = {}
-        for place in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"{MARK}={self.mark}".encode() in (place / "environ").read_bytes().split(b"\0"):
-                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            except OSError:
-                continue
-        return found
-
-    def left(self, within_s: float = LEFT_S) -> dict[int, str]:
-        """Return the processes that are still there after so many seconds."""
-        deadline = time.monotonic() + within_s
-        while (found := self.marked()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return found
 
 
 @pytest.fixture
@@ -139,8 +90,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     """Return a folder with a job; what its processes leave running is ended after the test."""
     made = Place(tmp_path)
     yield made
-    for pid in made.marked():
-        os.kill(pid, signal.SIGKILL)
+    made.end()
 
 
 def test_a_file_plugin_gives_the_same_log_under_ray(place: Place) -> None:
@@ -174,7 +124,7 @@ def test_a_killed_worker_pauses_the_run(place: Place) -> None:
     """The actor's process is killed: exit 1 with words, the run is paused and goes on later to the same end."""
     place.maker("run", "job.toml")
     whole = place.show()
-    (place.folder / "maker.db").unlink()
+    place.forget()
     process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.03")
     place.wait_for(20, process)
     workers = [pid for pid, line in place.marked().items() if line.startswith("ray::_RayWorker")]

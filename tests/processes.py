@@ -16,6 +16,8 @@ import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import warm
+
 MARK = "MAKER_TEST_MARK"
 END_S = 90.0
 """How long what a killed run leaves behind may take to notice: Ray's agents, killed while they start, take over a
@@ -44,27 +46,50 @@ class Commands:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(own)} | {MARK: self.mark}
 
     def run(
-        self, *words: str, env: dict[str, str] | None = None, timeout_s: float = 120, **options: Any
+        self,
+        *words: str,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 120,
+        fresh: bool = False,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; further options are those of `subprocess.run`."""
+        """Run a command to its end, without input.
+
+        Args:
+            *words: The command.
+            env: What its environment has on top.
+            timeout_s: Seconds that it may take.
+            fresh: Start Python anew; else the command runs in a process that has maker imported, see `warm`.
+            **options: Those of `subprocess.run`, for a fresh process.
+        """
+        given = self.env | (env or {})
+        if not (fresh or options or any(name.startswith("PYTHON") for name in env or {})):
+            return warm.run([*words], folder=self.folder, env=given, timeout_s=timeout_s)
         return subprocess.run(
-            self.line(*words), cwd=self.folder, env=self.env | (env or {}), timeout=timeout_s, check=False,
+            self.line(*words), cwd=self.folder, env=given, timeout=timeout_s, check=False,
             **({"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options),
         )  # fmt: skip
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command in a session of its own; its output goes to ``output.txt``."""
+    def start(self, *words: str, program: tuple[str, ...] = ("-m", "maker"), **options: Any) -> subprocess.Popen[str]:
+        """Start a command in a session of its own; its output goes to ``output.txt``.
+
+        Args:
+            *words: The command.
+            program: What Python runs.
+            **options: Those of `subprocess.Popen`.
+        """
         with (self.folder / "output.txt").open("a") as output:
             given = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "text": True} | options
-            return subprocess.Popen(self.line(*words), cwd=self.folder, env=self.env, start_new_session=True, **given)
+            line = [sys.executable, *program, *words]
+            return subprocess.Popen(line, cwd=self.folder, env=self.env, start_new_session=True, **given)
 
     def json(self, *words: str) -> Any:
         """Run a command with ``--json`` that must succeed; return its only line, parsed."""
         return json.loads(self.good(*words, "--json"))
 
-    def good(self, *words: str) -> str:
+    def good(self, *words: str, fresh: bool = False) -> str:
         """Run a command that must succeed; return what it prints."""
-        done = self.run(*words)
+        done = self.run(*words, fresh=fresh)
         assert done.returncode == 0, f"maker {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -107,16 +132,17 @@ class Commands:
     def left(self, within_s: float = END_S) -> list[str]:
         """Return the processes that are still there after so many seconds, each by number and command line."""
         deadline = time.monotonic() + within_s
-        while (found := self._marked()) and time.monotonic() < deadline:
+        while (found := self.marked()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return [f"{pid} {line}" for pid, line in found.items()]
 
     def end(self) -> None:
         """Kill whatever is left."""
-        for pid in self._marked():
+        for pid in self.marked():
             os.kill(pid, signal.SIGKILL)
 
-    def _marked(self) -> dict[int, str]:
+    def marked(self) -> dict[int, str]:
+        """Return all processes that carry the mark, number to command line."""
         found = {}
         for place in Path("/proc").glob("[0-9]*"):
             try:
