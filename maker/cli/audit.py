@@ -89,10 +89,13 @@ def _tell_audit(found: Audit, *, as_json: bool) -> None:
         print(f"  {name:10} {_counts(one)}")
     for name in found.strata:
         print(f"  {name}: {MEANING[name]}")
-    print(
-        f"With a confidence of {sure} at most {_up(whole.at_most)} of the {whole.decided:,} decided rows are wrong: "
-        f"{whole.at_most_rows:,} rows."
-    )
+    if found.census:
+        print(f"{whole.wrong:,} of the {whole.decided:,} decided rows are wrong: {_near(whole.wrong / whole.decided)}.")
+    else:
+        print(
+            f"With a confidence of {sure} at most {_up(whole.at_most)} of the {whole.decided:,} decided rows are "
+            f"wrong: {_rows(whole.at_most_rows)}."
+        )
     for line in _basis(found):
         print(f"  {line}")
     _tell_missing(found.missed, found.unsettled)
@@ -120,15 +123,22 @@ def _basis(found: Audit) -> list[str]:
 
 
 def _counts(one: Judged) -> str:
-    shares = f"{'unknown' if one.estimate is None else _near(one.estimate):>9} {_up(one.at_most):>9}"
+    exact = one.labelled == one.decided
+    shares = f"{'unknown' if one.estimate is None else _near(one.estimate):>9} "
+    shares += f"{_near(one.at_most) if exact else _up(one.at_most):>9}"
     return f"{one.decided:>9,} {one.sampled:>8,} {one.labelled:>8,} {one.wrong:>6,} {shares}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count != 1 else ''}"
 
 
 def _tell_missing(missed: Mapping[str, int], unsettled: int) -> None:
     told = [f"{count:,} {name}" for name, count in missed.items()]
     told += [f"{unsettled:,} not settled yet, or after one that is not"] if unsettled else []
     if told:
-        print(f"  no part of it are {sum(missed.values()) + unsettled:,} rows without a decision: {', '.join(told)}")
+        without = _rows(sum(missed.values()) + unsettled)
+        print(f"  not part of it: {without} without a decision, {', '.join(told)}")
 
 
 def _plain(share: float) -> str:
