@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 from maker.errors import MakerError
 from maker.paths import chain_name
 from maker.store.chains import ChainRow
 from maker.store.database import Database
-from maker.store.log import CutRow, SnapshotRow, StepRow, read_cuts, read_outcomes
+from maker.store.log import CutRow, OutcomeRow, SnapshotRow, StepRow, read_cuts, read_outcomes
 from maker.types import Outcome
 
 
@@ -56,6 +55,8 @@ class Snapshots:
 class Singles:
     """The children of a fork of single steps: which are decided, which are not, and why.
 
+    Reads their outcomes alongside their steps, in constant memory.
+
     Args:
         database: The store.
         chain: The chain whose steps they are.
@@ -66,26 +67,29 @@ class Singles:
         self._chain = chain
         self._children = children
         self._epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-        self._outcomes: dict[int, Outcome] = {}
-        for found in read_outcomes(database, chain.key):
-            known = found.outcome in tuple(Outcome) and 0 <= found.idx < children
-            if not known or found.epoch != self._epochs.get(found.idx, 0):
-                raise Bad(f"{self._name(found.idx)} has an outcome that it cannot have: {found.outcome!r}")
-            self._outcomes[found.idx] = Outcome(found.outcome)
-        final = (Outcome.UNDECIDED, Outcome.REJECTED, Outcome.FAILED)
-        self._undecided = deque(number for number, outcome in self._outcomes.items() if outcome in final)
+        self._outcomes = map(self._checked, read_outcomes(database, chain.key))
+        self._next = next(self._outcomes, None)
+        self._here: Outcome | None = None
         self._settled = 0
-        self._seen = 0
 
     def undecided(self, stop: int | None = None) -> Iterator[tuple[int, str]]:
-        """Yield the children to before ``stop`` that have no step and never will, in order, each only once."""
-        while self._undecided and (stop is None or self._undecided[0] < stop):
-            number = self._undecided.popleft()
-            yield number, str(self._outcomes[number])
+        """Yield the children to before ``stop`` that have no step and never will, in order, each only once.
 
-    def outcome(self, number: int) -> Outcome | None:
-        """Return why a child has no good decision, None for one that has."""
-        return self._outcomes.get(number)
+        Raises `Bad` for one that should have a step.
+        """
+        while self._next is not None and (stop is None or self._next[0] < stop):
+            number, outcome = self._next
+            if outcome.decided:
+                raise Bad(f"{self._name(number)} is missing: its outcome {str(outcome)!r} is that of a step")
+            self._next = next(self._outcomes, None)
+            self._settled += number == self._settled
+            if outcome != Outcome.AGAIN:
+                yield number, str(outcome)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Why the child that stood last has no good decision, None where it has."""
+        return self._here
 
     def stands(self, where: str, row: StepRow) -> None:
         """Check that a child's step is where it must be; raises `Bad`. Call it with each row, in order."""
@@ -94,26 +98,33 @@ class Singles:
             raise Bad(f"{self._name(self._settled)} is missing")
         if not 0 <= row.idx < self._children or row.epoch != self._epochs.get(row.idx, 0):
             raise Bad(f"{where} is of epoch {row.epoch}, or out of range: {self._children} children were asked for")
-        if row.idx == self._settled:
-            self._settled += 1
+        self._settled += row.idx == self._settled
+        self._here = None
+        if self._next is not None and self._next[0] == row.idx:
+            self._here = self._next[1]
+            self._next = next(self._outcomes, None)
 
-    def ended(self, where: str, row: StepRow, *, ok: bool) -> None:
-        """Check how a child ended against its outcome; raises `Bad`."""
-        outcome = self._outcomes.get(row.idx)
+    def ended(self, where: str, *, ok: bool) -> None:
+        """Check how the child that stood last ended against its outcome; raises `Bad`."""
+        outcome = self._here
         if (outcome is not None and not outcome.decided) or ok == (outcome == Outcome.WRONG):
             raise Bad(f"{where} is decided and ended {'well' if ok else 'wrong'}; its outcome says another thing")
-        self._seen += outcome is not None
 
     def must_end(self) -> None:
         """Check that all is accounted for, as far as the chain's cursor says; raises `Bad`."""
-        self._pass_undecided(self._children)
-        undecided = sum(not outcome.decided for outcome in self._outcomes.values())
-        if self._settled != self._chain.cursor or self._seen + undecided != len(self._outcomes):
+        self._pass_undecided(None)
+        if self._settled != self._chain.cursor:
             raise Bad(f"{self._name(self._settled)} is missing, or counted as settled and is not")
 
-    def _pass_undecided(self, stop: int) -> None:
-        while self._settled < stop and (outcome := self._outcomes.get(self._settled)) and not outcome.decided:
-            self._settled += 1
+    def _checked(self, row: OutcomeRow) -> tuple[int, Outcome]:
+        known = row.outcome in tuple(Outcome) and 0 <= row.idx < self._children
+        if not known or row.epoch != self._epochs.get(row.idx, 0):
+            raise Bad(f"{self._name(row.idx)} has an outcome that it cannot have: {row.outcome!r}")
+        return row.idx, Outcome(row.outcome)
+
+    def _pass_undecided(self, stop: int | None) -> None:
+        for _ in self.undecided(stop):
+            pass
 
     def _name(self, number: int) -> str:
         return f"chain {chain_name(self._chain.path, number)}"

@@ -12,7 +12,7 @@ from maker.paths import chain_name
 from maker.plugin import Decomposer
 from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import OutcomeRow, newest_snapshot, read_cuts, read_outcomes, read_steps
+from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
 from maker.swarm.worker import Child
 from maker.types import Outcome
 
@@ -105,33 +105,41 @@ def unfinished(
 
 
 def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:
-    """Return how a fork of single steps stands. Of its steps reads those after its cursor, never those before."""
+    """Return how a fork of single steps stands.
+
+    Of its steps reads those after its cursor, never those before; of its outcomes keeps those that are still to come
+    to something, whatever else it has missed.
+    """
     chain = next(read_children(database, fork, path))
     cursor = chain.cursor
     epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-    found = {outcome.idx: outcome for outcome in read_outcomes(database, chain.key)}
-    outcomes = {number: one for number, one in found.items() if one.outcome != Outcome.REFUSED}
-    # What is not to be decided any more: in a lenient fork all but what a retry has asked for.
-    over = {number for number, one in outcomes.items() if (one.outcome != Outcome.AGAIN if lenient else _wrong(one))}
-    unfinished = outcomes.keys() - over if lenient else outcomes.keys()
-    decided = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
-    ahead = decided | {number for number in outcomes if number >= cursor}
+    ahead = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
+    again: list[int] = []
+    wrong: dict[int, str] = {}
+    refused: set[int] = set()
+    missed = 0
+    for one in read_outcomes(database, chain.key):
+        if one.outcome == Outcome.REFUSED:
+            refused.add(one.idx)
+            continue
+        if one.idx >= cursor:
+            ahead.add(one.idx)
+        if lenient and one.outcome != Outcome.AGAIN:
+            missed += 1
+        elif not lenient and one.outcome == Outcome.WRONG:
+            wrong[one.idx] = one.reason
+        else:
+            again.append(one.idx)
     following = max(ahead, default=cursor - 1) + 1
-    voted = outcomes.keys() - over
-    missing = [number for number in range(cursor, following) if number not in ahead]
-    before = sum(number < cursor for number in unfinished)
+    missing = (number for number in range(cursor, following) if number not in ahead)
     return Rows(
         chain=chain,
         cursor=cursor,
         next=following,
-        finished=cursor - before + len(ahead - unfinished),
+        finished=cursor + len(ahead) - len(again) - len(wrong),
         ahead=ahead,
-        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted([*voted, *missing])],
-        wrong={} if lenient else {number: outcomes[number].reason for number in over},
-        refused=found.keys() - outcomes.keys(),
-        missed=len(over) if lenient else 0,
+        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted([*again, *missing])],
+        wrong=wrong,
+        refused=refused,
+        missed=missed,
     )
-
-
-def _wrong(one: OutcomeRow) -> bool:
-    return one.outcome == Outcome.WRONG

@@ -255,8 +255,8 @@ class Walker:
             _types(here, row)
             singles.stands(here, row)
             end, digest = own(here, self._single, here, own(here, move.child, state, row.idx), row, genesis, evidence)
-            singles.ended(here, row, ok=end.ok)
-            outcome = singles.outcome(row.idx)
+            singles.ended(here, ok=end.ok)
+            outcome = singles.outcome
             if end.ok:
                 # As the engine folds it.
                 yield End(row.idx, digest, json.loads(json.dumps(end.result)))

@@ -60,6 +60,11 @@ def _failure(what: str, where: str, error: Exception, fix: str) -> BadInput:
         names = " and ".join(VARIABLES.get(protocol, ()))
         fix = f"set {names} to credentials that may read it" if names else "see who may read it"
         return BadInput(f"{what} may not be read: {_words(error)}", fix=fix)
+    if isinstance(error, PermissionError):
+        place = shown(error.filename) if isinstance(error.filename, str) else ""
+        where = f" at {place}" if place not in ("", what) else ""
+        right = "give this user the right to read it (chmod +r, of a folder +rx), or name an input without it"
+        return BadInput(f"{what} may not be read: {_words(error)}{where}", fix=right)
     if isinstance(error, FileNotFoundError):
         return BadInput(f"{what} is not there", fix=fix or "put it back")
     return BadInput(f"{what} cannot be read: {_words(error)}", fix=fix)

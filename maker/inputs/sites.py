@@ -10,6 +10,7 @@ from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from maker.errors import BadInput
@@ -64,6 +65,20 @@ class Site:
         return self._alone or f"{self._base}/{name}"
 
 
+class _Folders(LocalFileSystem):  # type: ignore[misc]
+    """This machine's folders. One that cannot be read is told: fsspec passes over it, and its rows would be missing."""
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:
+        """List a folder. Raises `BadInput`, which fsspec does not pass over, where that is not possible."""
+        try:
+            return super().ls(path, detail=detail, **options)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            with told(shown(path), path):
+                raise
+
+
 class Found(NamedTuple):
     """The files of an input. ``names`` are sorted; ``folder`` says that they are whatever a folder holds."""
 
@@ -86,6 +101,8 @@ def find(where: str) -> Found:
         raise BadInput("the input names no file", fix="name a file, a pattern or a folder")
     with told(shown(where), where):
         files, path = fsspec.core.url_to_fs(where)
+        if _is_local(where):
+            files = _Folders()
         # Listings that this process keeps of a remote place may be older than the files.
         files.invalidate_cache()
         path = path.rstrip("/") or path
@@ -107,12 +124,17 @@ def would_read(where: str, file: str) -> bool:
     """Say whether a file of this machine would be one of an input's, if there were one at that path.
 
     Of a folder, any would that is not hidden, in whatever format. Links are followed; of a URL it is not known: False.
+
+    Raises:
+        BadInput: It may not be looked at what the input is.
     """
-    if "::" in where or protocol_of(where) not in _LOCAL or not where.strip():
+    if not _is_local(where) or not where.strip():
         return False
     files, path = fsspec.core.url_to_fs(where)
     path, real = path.rstrip("/") or path, os.path.realpath(file)
-    if kind := _kind(files, path):
+    with told(shown(where), where):
+        kind = _kind(files, path)
+    if kind:
         name = _within(path, real)
         return name != "" and not _is_hidden(name.split("/")) if kind == "directory" else os.path.realpath(path) == real
     if (magic := _magic(where, path)) < 0:
@@ -120,6 +142,10 @@ def would_read(where: str, file: str) -> bool:
     base = path[:magic].rpartition("/")[0]
     name = _within(base or "/", real)
     return name != "" and re.match(glob_translate(path[len(base) :].lstrip("/")), name) is not None
+
+
+def _is_local(where: str) -> bool:
+    return "::" not in where and protocol_of(where) in _LOCAL
 
 
 def _within(folder: str, real: str) -> str:

@@ -67,7 +67,9 @@ class LogWriter:
         decided = _all(entries, lambda entry: entry.decided)
         rows = _all(entries, lambda entry: entry.rows)
         self._advance(connection, decided)
-        self._many(connection, _SETTLED, [{"key": key, "cursor": n} for entry in entries for key, n in entry.settled])
+        # A fork of single steps is settled row by row: the last of them tells it all.
+        settled = dict(chained.from_iterable(entry.settled for entry in entries))
+        self._many(connection, _SETTLED, [{"key": key, "cursor": n} for key, n in settled.items()])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
         self._append(connection, decided + rows)
         self._take_snapshots(connection, decided, _all(entries, lambda entry: entry.forks))
