@@ -15,12 +15,13 @@ from maker.chain import ChainAt, Ended, Rules
 from maker.engine.budget import Budget
 from maker.engine.driver import Driver, Stint
 from maker.engine.forest import Forest
+from maker.engine.grants import Grants
 from maker.engine.reopening import reopen
-from maker.engine.standing import standing
+from maker.engine.standing import found, standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
-from maker.events import Event, RunEnded, RunStarted, StepsDecided
+from maker.events import Event, RunEnded, RunStarted, StepsDecided, WorkerGone
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
@@ -50,7 +51,7 @@ from maker.store.runs import (
     release,
     take_over,
 )
-from maker.swarm.door import Swarm
+from maker.swarm.door import Gone, Swarm
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
 from maker.types import Outcome
@@ -369,7 +370,7 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
     try:
         if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
             outputs.append(Output(database, row, job.decomposer))
-        stint = _stint(held, root, limit_steps)
+        stint = _stint(held, root, limit_steps, journal, tell)
         # Of a run that was forked off another, how many steps it shares is not counted.
         expected = None if row.forked_from else job.expected_steps()
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
@@ -389,21 +390,31 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
     return ended
 
 
-def _stint(held: _Held, root: ChainRow, limit_steps: int | None) -> Stint:
-    job, database, row, _, _ = held
+def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journal, tell: OnEvent) -> Stint:
+    job, database, row, lease, _ = held
     limits = job.limits.limits()
-    forest = Forest(root.key, last_chain(database, row.key), partial(reopen, database, job.decomposer))
+    budget = Budget(limits, job.prices, row.usage, row.reserved)
+    finders = (partial(reopen, database, job.decomposer), partial(found, database, job.decomposer))
+    forest = Forest(root.key, last_chain(database, row.key), *finders)
     forest.stand(standing(database, root, job.decomposer))
     return Stint(
         forest=forest,
         decomposer=job.decomposer,
         steps=limit_steps,
-        budget=Budget(limits, job.prices, row.usage, row.reserved) if limits.spending else None,
+        grants=Grants(budget, database, lease, journal) if limits.spending else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
+        on_lost=partial(_lost, tell, row.run_id),
     )
+
+
+def _lost(tell: OnEvent, run_id: str, lost: Gone, chains: int) -> None:
+    log.warning(
+        "worker_lost", run_id=run_id, worker=lost.worker, reason=lost.reason, chains=chains, replaced=lost.replaced
+    )
+    tell(WorkerGone(run_id, lost.worker, lost.reason, chains, lost.replaced))
 
 
 def _open_swarm(job: Job) -> Swarm:
@@ -415,7 +426,15 @@ def _open_swarm(job: Job) -> Swarm:
     from maker.swarm.ray import RaySwarm
 
     gpus = job.swarm.gpus if isinstance(job.model, VllmSettings) else 0.0
-    return RaySwarm(spec, replicas=job.swarm.replicas, cpus=job.swarm.cpus, gpus=gpus)
+    swarm = job.swarm
+    return RaySwarm(
+        spec,
+        replicas=None if swarm.replicas == "auto" else swarm.replicas,
+        most=swarm.max_replicas or 0,
+        cpus=swarm.cpus,
+        gpus=gpus,
+        address=swarm.address,
+    )
 
 
 def _open_model(settings: Any, decomposer: Any) -> Model:

@@ -75,6 +75,20 @@ class StepsDecided:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker is lost; the ``chains`` that it held go on elsewhere, from what is committed.
+
+    ``reason`` is the last that was heard of it; ``replaced`` says whether another one is started in its place.
+    """
+
+    run_id: str
+    worker: int
+    reason: str
+    chains: int
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """This process's work on the run is over; ``status`` says how the run stands."""
 
@@ -84,7 +98,7 @@ class RunEnded:
     result: Any
 
 
-Event: TypeAlias = RunStarted | StepsDecided | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | RunEnded
 
 
 def step_record(

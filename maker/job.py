@@ -279,6 +279,7 @@ def resolve(raw: Raw) -> Job:
     vote = _row_error(vote, "k" in tables["vote"], raw)
     _check_money(model, limits, raw)
     said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
+    _check_swarm(model, swarm, raw)
     settings = {
         "run": run.model_dump(),
         "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
@@ -386,6 +387,16 @@ def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str)
         raise JobError(
             f"{what}: the voter {voter.name} has no k that a pilot could find",
             fix="leave it out, or take the voter first-to-ahead-by-k",
+        )
+
+
+def _check_swarm(model: Any, swarm: SwarmSettings, raw: Raw) -> None:
+    local = swarm.kind == "local" or (swarm.kind is None and not isinstance(model, VllmSettings))
+    if local and (swarm.replicas != 1 or swarm.max_replicas or swarm.address):
+        key = "replicas" if swarm.replicas != 1 else "max_replicas" if swarm.max_replicas else "address"
+        raise JobError(
+            f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
+            fix='set swarm.kind = "ray"',
         )
 
 

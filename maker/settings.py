@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,12 +62,16 @@ class VoteSettings(_Table):
 class SwarmSettings(_Table):
     """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
 
-    ``cpus`` and ``gpus`` are what each of the ``replicas`` workers reserves under Ray; without ``gpus``, a vLLM worker
-    reserves one where there is any. ``chains`` is how many steps a worker has in work at a time, where the task forks.
+    Under Ray there are ``replicas`` workers, ``auto`` being one for every GPU, and up to ``max_replicas`` where there
+    is work for more; ``cpus`` and ``gpus`` are what each reserves; without ``gpus``, a vLLM worker reserves one where
+    there is any. ``address`` is that of a Ray cluster; without it RAY_ADDRESS counts, or a Ray is started that ends
+    with the run. ``chains`` is how many steps a worker has in work at a time, where the task forks.
     """
 
     kind: Literal["local", "ray"] | None = None
-    replicas: Literal[1] = 1
+    replicas: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = 1
+    max_replicas: int | None = Field(default=None, ge=1, le=10_000)
+    address: str = ""
     cpus: float = Field(default=1.0, ge=0)
     gpus: float | None = Field(default=None, ge=0)
     chains: int = Field(default=256, ge=1, le=100_000)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import Event, RunStarted, StepsDecided
+from maker.events import Event, RunStarted, StepsDecided, WorkerGone
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
@@ -63,6 +63,13 @@ class Progress:
                 red_flags=self._flags + event.red_flags,
                 disputed=self._disputed + event.disputed,
             )
+        elif isinstance(event, WorkerGone):
+            then = "another one is started" if event.replaced else "its place is given up"
+            self._console.print(
+                f"worker {event.worker} is lost, {then}; {event.chains:,} chains go on from what is committed: "
+                f"{event.reason}",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
     def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
         """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maker.types import Allowance, Prices, Usage
+from maker.types import NOTHING, Allowance, Prices, Usage
 
 UNLIMITED = 2**62
 SHARE = 20
@@ -43,7 +43,7 @@ class Exhausted(Exception):
 
 
 class Budget:
-    """Says what may be granted next.
+    """Says what may be granted next; each worker has one grant at a time.
 
     Args:
         limits: The run's limits.
@@ -57,21 +57,38 @@ class Budget:
         self._prices = prices
         cost = prices.of(used.prompt_tokens, used.completion_tokens)
         self._spent = Allowance(used.calls, used.tokens, cost).plus(reserved)
+        self._open: dict[int, Allowance] = {}
 
-    def spend(self, used: Usage) -> float:
-        """Count what was really used; returns its cost."""
+    def spend(self, worker: int, used: Usage) -> float:
+        """Count what a worker really used; returns its cost."""
         cost = self._prices.of(used.prompt_tokens, used.completion_tokens)
-        self._spent = self._spent.plus(Allowance(used.calls, used.tokens, cost))
+        allowance = Allowance(used.calls, used.tokens, cost)
+        self._spent = self._spent.plus(allowance)
+        if worker in self._open:
+            self._open[worker] = self._open[worker].plus(allowance, -1)
         return cost
 
-    def grant(self, need: Allowance) -> Allowance:
-        """Return the next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
+    def grant(self, worker: int, need: Allowance) -> Allowance:
+        """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
+        allowance = self.check(need)
+        self._open[worker] = allowance
+        return allowance
+
+    def check(self, need: Allowance) -> Allowance:
+        """Return what `grant` would. Raises `Exhausted`."""
         limits, spent = self._limits, self._spent
+        for allowance in self._open.values():
+            spent = spent.plus(allowance)
         return Allowance(
             int(_share("max_calls", limits.max_calls, spent.calls, need.calls)),
             int(_share("max_tokens", limits.max_tokens, spent.tokens, need.tokens)),
             _share("max_cost", limits.max_cost, spent.cost, need.cost),
         )
+
+    def settle(self, worker: int, abandoned: Allowance | None = NOTHING) -> None:
+        """Take a worker's grant back, but for what is abandoned: it counts as spent. None: all of it."""
+        left = self._open.pop(worker, NOTHING)
+        self._spent = self._spent.plus(left if abandoned is None else abandoned)
 
     def reserved(self, allowance: Allowance) -> Allowance:
         """Return what of a grant has to be written down: nothing where there is no limit."""

@@ -9,24 +9,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from maker.chain import Ended, Stuck
-from maker.engine.budget import Budget, Exhausted
+from maker.engine.budget import Exhausted
 from maker.engine.forest import Forest
+from maker.engine.grants import Grants
 from maker.engine.joining import join
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
-from maker.store.accounts import reserve
 from maker.store.database import Database
 from maker.store.entry import Ending, Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
-from maker.swarm.door import Swarm
-from maker.swarm.worker import Orders, Report
-from maker.types import NOTHING, Allowance, Grant, Starved
+from maker.swarm.door import FromWorker, Gone, Swarm
+from maker.swarm.worker import Orders
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
-LEAST = Allowance(1, 1, 0.0)
 INTERRUPTED = "interrupted"
 
 
@@ -34,19 +32,21 @@ class Stint(NamedTuple):
     """One process's work on a run.
 
     ``forest`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
-    ``wall_left_s`` are the seconds that the run's limit leaves. ``budget`` is None where nothing that workers spend is
-    limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may hold,
-    ``strict`` whether each step is committed before the next.
+    ``wall_left_s`` are the seconds that the run's limit leaves. ``grants`` is None where nothing that workers spend is
+    limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may have in
+    work, ``strict`` whether each step is committed before the next. ``on_lost`` is told of a lost worker, and how many
+    chains go on elsewhere.
     """
 
     forest: Forest
     decomposer: Decomposer[Any, Any]
     steps: int | None
-    budget: Budget | None
+    grants: Grants | None
     wall_left_s: float | None
     most_missed: int | None
     chains: int
     strict: bool
+    on_lost: Callable[[Gone, int], None]
 
 
 class Driver:
@@ -67,10 +67,11 @@ class Driver:
         self._lease = lease
         self._journal = journal
         self._stop = stop
-        self._grant: int | None = None
         self._error: MakerError | None = None
         self._began = 0.0
-        self._asking = False
+        self._welcome: set[int] = set()
+        self._asked_back: set[int] = set()
+        self._decided = 0
         self._taking = False
         self._finished = False
 
@@ -88,9 +89,10 @@ class Driver:
             # Limits are looked at before a model is opened, which can take half a minute.
             if (reason := self._must_stop(stint)) is not None:
                 return self._finish(Entry(ending=Ending("paused", reason, None)))
-            grant = self._reserve(stint.budget, LEAST)
+            if stint.grants is not None:
+                stint.grants.check()
             with contextlib.closing(open_swarm()) as swarm:
-                ending = self._work_until_stopped(swarm, stint, grant)
+                ending = self._work_until_stopped(swarm, stint)
         except Exhausted as error:
             return self._finish(Entry(ending=Ending("paused", f"limit {error}", None)))
         self._error = self._error or stint.forest.fatal
@@ -104,31 +106,28 @@ class Driver:
         reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else reason
         if self._finished:
             return
-        # A grant that a worker may have drawn on stays reserved: nobody can say what was in flight.
-        unused = None if self._asking else NOTHING
+        # The workers' grants stay reserved: nobody can say what was in flight.
         try:
-            self._finish(Entry(grant=self._grant, abandoned=unused, ending=Ending("paused", reason, None)))
+            self._finish(Entry(ending=Ending("paused", reason, None)))
         except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take it
             with contextlib.suppress(MakerError):
                 release(self._database, self._lease, "paused", reason)
 
-    def _work_until_stopped(self, swarm: Swarm, stint: Stint, grant: Grant | None) -> Ending:
+    def _work_until_stopped(self, swarm: Swarm, stint: Stint) -> Ending:
         try:
-            return self._work(swarm, stint, grant)
+            return self._work(swarm, stint)
         except KeyboardInterrupt:
             # Within a report what it says may be lost: nothing that follows from it may be written then.
             if not self._taking:
                 self._wind_up(swarm, stint, INTERRUPTED)
             raise
 
-    def _work(self, swarm: Swarm, stint: Stint, grant: Grant | None) -> Ending:
-        self._asking = True
+    def _work(self, swarm: Swarm, stint: Stint) -> Ending:
         forest = stint.forest
-        swarm.give(0, Orders(grant=grant, steps=stint.steps))
         while True:
             self._hand_out(swarm, stint)
-            for _, report in swarm.collect(WAIT_S):
-                if (ending := self._take(swarm, report, stint)) is not None:
+            for news in swarm.collect(WAIT_S):
+                if (ending := self._take(swarm, news, stint)) is not None:
                     return ending
             if (reason := self._must_stop(stint)) is not None:
                 return self._wind_up(swarm, stint, reason)
@@ -136,60 +135,115 @@ class Driver:
                 return self._wind_up(swarm, stint, str(forest.fatal))
             self._join(stint)
             if forest.idle and not any(fork.to_join(time.monotonic()) for fork in forest.forks):
-                return self._finish(Entry(ending=Ending("paused", _standstill(stint), None)))
+                return self._over(stint, Ending("paused", _standstill(stint), None))
 
     def _hand_out(self, swarm: Swarm, stint: Stint) -> None:
-        """Keep the worker supplied: it holds as many chains as it may, and as many again to begin with at once."""
-        forest = stint.forest
-        if forest.held:
+        """Keep the workers supplied: each holds as many chains as it may, and as many again to begin with at once."""
+        forest, ready = stint.forest, swarm.ready
+        if stint.steps is not None:
+            # Steps are counted where they are begun: one worker has them all.
+            ready = ready[:1]
+        for worker in ready:
+            if worker not in self._welcome:
+                self._welcome.add(worker)
+                if stint.steps is not None:
+                    swarm.give(worker, Orders(steps=max(0, stint.steps - self._decided)))
+                if stint.grants is not None:
+                    stint.grants.join(worker)
+        self._give_grants(swarm, stint)
+        if forest.held or not ready:
             return
-        handed = forest.hand(2 * stint.chains - forest.out)
-        if handed.begun:
-            self._journal.put(Entry(chains=handed.begun))
-        if handed.chains or handed.children:
-            swarm.give(0, Orders(chains=handed.chains, children=handed.children))
+        most = min(2 * stint.chains, forest.share(len(ready)))
+        for worker in ready:
+            handed = forest.hand(worker, most - forest.out(worker))
+            if handed.begun:
+                self._journal.put(Entry(chains=handed.begun))
+            if handed.chains or handed.children:
+                swarm.give(worker, Orders(chains=handed.chains, children=handed.children))
+        if forest.has_work:
+            swarm.grow()
+        elif len(ready) > 1:
+            self._even_out(swarm, stint)
+
+    def _even_out(self, swarm: Swarm, stint: Stint) -> None:
+        """Where nothing is left to hand out, ask a worker whose chains wait for chains that an idle one can begin."""
+        forest = stint.forest
+        idle = [worker for worker in swarm.ready if not forest.out(worker)]
+        fullest = max(swarm.ready, key=forest.out)
+        surplus = forest.out(fullest) - stint.chains
+        if idle and surplus > 0 and fullest not in self._asked_back:
+            self._asked_back.add(fullest)
+            swarm.give(fullest, Orders(give_back=-(-surplus * len(idle) // (len(idle) + 1))))
+
+    def _give_grants(self, swarm: Swarm, stint: Stint) -> None:
+        if stint.grants is None:
+            return
+        idle = [worker for worker in self._welcome if not stint.forest.out(worker)]
+        for worker, grant in stint.grants.give(idle).items():
+            swarm.give(worker, Orders(grant=grant))
 
     def _wind_up(self, swarm: Swarm, stint: Stint, reason: str) -> Ending:
-        """Call every chain back, and journal what the worker still has to tell: its last steps and what they cost."""
-        swarm.give(0, Orders(recall=True))
+        """Call every chain back, and journal what the workers still have to tell: last steps, and what they cost."""
         status = CANCELLED if self._journal.asked == CANCEL else "paused"
+        out = self._welcome.intersection(swarm.ready)
+        for worker in out:
+            swarm.give(worker, Orders(recall=True))
         deadline = time.monotonic() + WIND_UP_S
-        while time.monotonic() < deadline:
-            for _, report in swarm.collect(WAIT_S):
-                ending = Ending(status, reason, None) if report.recalled else None
-                if (ending := self._take(swarm, report, stint, ending)) is not None:
+        while out and time.monotonic() < deadline:
+            for news in swarm.collect(WAIT_S):
+                if (ending := self._take(swarm, news, stint)) is not None:
                     return ending
-        return self._finish(Entry(ending=Ending(status, reason, None)))
+                if isinstance(news, Gone) or news.report.recalled:
+                    out.discard(news.worker)
+        return self._over(stint, Ending(status, reason, None))
 
-    def _take(self, swarm: Swarm, report: Report, stint: Stint, ending: Ending | None = None) -> Ending | None:
-        """Journal a report; returns the run's ending if it brings it."""
+    def _take(self, swarm: Swarm, news: FromWorker | Gone, stint: Stint) -> Ending | None:
+        """Journal a report, or take back what a lost worker had; returns the run's ending if it brings it."""
         self._taking = True
-        ending = self._journalled(swarm, report, stint, ending)
+        ending = None
+        if isinstance(news, Gone):
+            self._lose(news, stint)
+        else:
+            ending = self._journalled(swarm, news, stint)
         self._taking = False
         return ending
 
-    def _journalled(self, swarm: Swarm, report: Report, stint: Stint, ending: Ending | None) -> Ending | None:
-        news = stint.forest.take(report)
-        ending = self._ending(stint.forest) or ending
-        if ending is None and not any(news) and not any(report.usage):
-            self._regrant(swarm, stint.budget, report.starved)
-            return None
-        entry = Entry(
-            **news._asdict(),
-            usage=report.usage,
-            cost=stint.budget.spend(report.usage) if stint.budget else 0.0,
-            grant=self._grant,
-            abandoned=report.abandoned if ending else None,
-            ending=ending,
-        )
-        if ending is not None:
-            return self._finish(entry)
-        self._journal.put(entry)
-        if stint.strict:
+    def _journalled(self, swarm: Swarm, told: FromWorker, stint: Stint) -> Ending | None:
+        worker, report = told
+        self._asked_back.discard(worker)
+        self._decided += len(report.decided)
+        if report.returned:
+            # Where they go on is read from the store.
             self._journal.flush()
-            swarm.give(0, Orders(mark=report.number))
-        self._regrant(swarm, stint.budget, report.starved)
+        news, grants = stint.forest.take(worker, report), stint.grants
+        ending = self._ending(stint.forest)
+        if any(news) or any(report.usage):
+            entry = Entry(
+                **news._asdict(),
+                usage=report.usage,
+                cost=grants.spend(worker, report.usage) if grants else 0.0,
+                grant=grants.key(worker) if grants else None,
+            )
+            self._journal.put(entry)
+        if report.recalled and grants:
+            grants.settle(worker, report.abandoned)
+        elif report.recalled:
+            self._journal.put(Entry(abandoned=report.abandoned))
+        if ending is not None:
+            return self._over(stint, ending)
+        if stint.strict and any(news):
+            self._journal.flush()
+            swarm.give(worker, Orders(mark=report.number))
+        if grants and report.starved is not None:
+            grants.starve(worker, report.starved)
         return None
+
+    def _lose(self, lost: Gone, stint: Stint) -> None:
+        """Let the chains of a lost worker go on elsewhere, from what is committed of them."""
+        self._journal.flush()
+        if stint.grants:
+            stint.grants.lose(lost.worker)
+        stint.on_lost(lost, stint.forest.lose(lost.worker))
 
     def _ending(self, forest: Forest) -> Ending | None:
         end = forest.root_end
@@ -238,21 +292,13 @@ class Driver:
             return f"limit max_undecided = {stint.most_missed} is passed: {stint.forest.missed} have no good decision"
         return None
 
-    def _reserve(self, budget: Budget | None, need: Allowance) -> Grant | None:
-        if budget is None:
-            return None
-        allowance = budget.grant(need)
-        self._grant = reserve(self._database, self._lease, budget.reserved(allowance))
-        return Grant(self._grant, allowance)
-
-    def _regrant(self, swarm: Swarm, budget: Budget | None, starved: Starved | None) -> None:
-        """Settle the grant that ran out and write a new one; a report from before the newest grant asks for nothing."""
-        if budget is None or starved is None or starved.grant != self._grant:
-            return
-        self._journal.put(Entry(grant=self._grant, abandoned=NOTHING))
-        self._journal.flush()
-        self._grant = None
-        swarm.give(0, Orders(grant=self._reserve(budget, starved.need)))
+    def _over(self, stint: Stint, ending: Ending) -> Ending:
+        """End the work: the grants of workers that have nothing in flight are free again."""
+        if stint.grants is not None:
+            for worker in self._welcome:
+                if not stint.forest.out(worker) and stint.grants.key(worker) is not None:
+                    stint.grants.settle(worker)
+        return self._finish(Entry(ending=ending))
 
     def _finish(self, entry: Entry) -> Ending:
         assert entry.ending is not None  # noqa: S101 - for the type checker

@@ -6,7 +6,8 @@ Pure but for the chains of an earlier process, which it takes from the store one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
@@ -55,10 +56,19 @@ class Forest:
         root: The root chain's key.
         last: The highest key that the run's chains have; new ones get the next.
         reopen: Returns a fork as the store holds it, for a chain that waits for its children.
+        find: Returns where a chain goes on as the store holds it: its key and path, and for a child its parent's place
+            and its number.
     """
 
-    def __init__(self, root: int, last: int, reopen: Callable[[Standing], OpenFork]) -> None:
+    def __init__(
+        self,
+        root: int,
+        last: int,
+        reopen: Callable[[Standing], OpenFork],
+        find: Callable[[int, Path, ChainAt | None, int], Standing],
+    ) -> None:
         self._root = root
+        self._find = find
         self._last = last
         self._end = first_chain((last >> CHAIN_BITS) + 1)
         self._reopen = reopen
@@ -68,7 +78,7 @@ class Forest:
         self._parents: dict[int, tuple[OpenFork, int]] = {}
         self._voted: set[Place] = set()
         self._epochs: dict[Place, int] = {}
-        self.out = 0
+        self._out: dict[int, set[Place]] = {}
         self.held = 0
         self.root_end: Ended | Stuck | MakerError | None = None
         self.fatal: MakerError | None = None
@@ -101,11 +111,25 @@ class Forest:
     @property
     def idle(self) -> bool:
         """Whether nothing is in work, and nothing more is to be handed out."""
-        waiting = self._ready or any(fork.has_work for fork in self.forks)
-        return not self.out and bool(self.held or not waiting)
+        return not any(self._out.values()) and bool(self.held or not self.has_work)
 
-    def hand(self, room: int) -> Handed:
-        """Return what is to be handed out next, ``room`` chains at most."""
+    @property
+    def has_work(self) -> bool:
+        """Whether there are chains to hand out now."""
+        return bool(self._ready) or any(fork.has_work for fork in self.forks)
+
+    def out(self, worker: int) -> int:
+        """Return how many chains a worker holds."""
+        return len(self._out.get(worker, ()))
+
+    def share(self, workers: int) -> int:
+        """Return how many chains each of so many workers has its hands full with, if all have as many."""
+        waiting = len(self._ready) + sum(fork.waiting for fork in self.forks)
+        return -(-(waiting + sum(map(len, self._out.values()))) // workers)
+
+    def hand(self, worker: int, room: int) -> Handed:
+        """Return what a worker is to be given next, ``room`` chains at most."""
+        out = self._out.setdefault(worker, set())
         chains: list[ChainAt] = []
         children: list[Children] = []
         begun: list[NewChain] = []
@@ -113,7 +137,8 @@ class Forest:
         while room > 0:
             if self._ready:
                 chains.append(self._ready.popleft())
-                self.out, room = self.out + 1, room - 1
+                out.add(Place(chains[-1].chain))
+                room -= 1
                 continue
             fork = next((fork for fork in reversed(self.forks) if fork.has_work), None)
             if fork is None or stood == STOOD_AT_ONCE:
@@ -124,11 +149,16 @@ class Forest:
                 continue
             born = self._born(fork, room, begun)
             children.append(Children(fork.at, fork.single, born))
-            self.out, room = self.out + len(born), room - len(born)
+            out.update(Place(child.chain, child.number if fork.single else None) for child in born)
+            room -= len(born)
         return Handed(tuple(chains), tuple(children), tuple(begun))
 
-    def take(self, report: Report) -> News:
-        """Take a report in; returns what it adds to the log."""
+    def lose(self, worker: int) -> int:
+        """Take back all that a worker holds which is gone, to go on from what is committed; returns how many chains."""
+        return self._put_back(self._out.pop(worker, set()))
+
+    def take(self, worker: int, report: Report) -> News:
+        """Take a worker's report in; returns what it adds to the log."""
         news = News([], [], [], [], [], [], [], [], [])
         for step in report.decided if self._rows else ():
             (news.rows if step.chain in self._rows else news.decided).append(step)
@@ -145,8 +175,15 @@ class Forest:
             self._stuck(place, stuck, news)
         for place, error in report.errors:
             self._erred(place, error, news)
-        gone = len(report.forked) + len(report.ended) + len(report.stuck) + len(report.errors) + len(report.held)
-        self.out = 0 if report.recalled else self.out - gone
+        out = self._out.setdefault(worker, set())
+        out.difference_update(Place(forked.at.chain) for forked in report.forked)
+        out.difference_update(place for place, _ in chain(report.ended, report.stuck, report.errors))
+        out.difference_update(report.held)
+        if report.returned:
+            out.difference_update(report.returned)
+            self._put_back(report.returned)
+        if report.recalled:
+            out.clear()
         self.held += len(report.held)
         return news
 
@@ -160,6 +197,22 @@ class Forest:
         """Let a fork's parent wait: a child could not be joined. The other children go on."""
         fork.broken = True
         self._trouble(ROOT, error.message)
+
+    def _put_back(self, places: Iterable[Place]) -> int:
+        """Let chains that a worker held be handed out again, from where the store says that they are."""
+        count = 0
+        for place in sorted(places, reverse=True):
+            count += 1
+            if place.child is not None:
+                fork = self._rows[place.chain]
+                fork.again_rows.appendleft(Child(place.child, place.chain, self._epochs.get(place, 0)))
+            elif place.chain == self._root:
+                self.stand(self._find(place.chain, ROOT, None, 0))
+            else:
+                fork, number = self._parents[place.chain]
+                path = (*fork.at.path, fork.at.idx, fork.at.epoch, number)
+                self.stand(self._find(place.chain, path, fork.at, number), fork)
+        return count
 
     def _add(self, fork: OpenFork) -> None:
         self.forks.append(fork)

@@ -58,6 +58,13 @@ class OpenFork:
         ahead = self.next < self.settled + AHEAD if self.single else True
         return self.again is not None or bool(self.again_rows) or (self.next < self.count and ahead)
 
+    @property
+    def waiting(self) -> int:
+        """How many children there are to hand out now; of chains of an earlier process, at most."""
+        earlier = max(1, self.next - self.finished) if self.again is not None else 0
+        stop = min(self.count, self.settled + AHEAD) if self.single else self.count
+        return earlier + len(self.again_rows) + max(0, stop - self.next)
+
     def settle(self, number: int) -> bool:
         """Take note that a single step is settled; returns whether all before a later one are now."""
         if number < self.settled:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from maker.chain import ChainAt, opened
 from maker.errors import TaskFailed
 from maker.owned import own
-from maker.paths import chain_name
+from maker.paths import Path, chain_name
 from maker.plugin import Decomposer
-from maker.store.chains import DONE, ChainRow, ForkRow, read_children, read_fork
+from maker.store.chains import DONE, ChainRow, ForkRow, find_chain, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
 from maker.swarm.worker import Child
@@ -102,6 +102,18 @@ def unfinished(
             # The other children go on.
             at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
             yield Standing(chain.number, at, failed=error.message)
+
+
+def found(
+    database: Database, decomposer: Decomposer[Any, Any], key: int, path: Path, parent: ChainAt | None, number: int
+) -> Standing:
+    """Return where one chain of a run goes on, by its key; of a child, ``parent`` and ``number`` say which it is."""
+    chain = find_chain(database, key, path)
+    if parent is None:
+        return standing(database, chain, decomposer)
+    broken, state = opened(decomposer, parent)
+    what = f"{decomposer.name}: child {number} of step {parent.idx}"
+    return standing(database, chain, decomposer, lambda: own(what, broken.child, state, number))
 
 
 def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:

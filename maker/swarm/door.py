@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 from maker.swarm.worker import Orders, Report
 
@@ -15,18 +16,44 @@ class FromWorker(NamedTuple):
     report: Report
 
 
-class Swarm(ABC):
-    """A pool of workers. One thread drives it."""
+class Gone(NamedTuple):
+    """A worker is gone, with all that it held and had not reported; ``reason`` is the last that was heard of it.
 
-    size: int
+    ``replaced`` says whether another one is being started in its place.
+    """
+
+    worker: int
+    reason: str
+    replaced: bool
+
+
+News: TypeAlias = FromWorker | Gone
+
+
+class Swarm(ABC):
+    """A pool of workers. One thread drives it. Workers come and go; a number is never given twice."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> Sequence[int]:
+        """The workers that take orders now."""
 
     @abstractmethod
     def give(self, worker: int, orders: Orders) -> None:
-        """Queue orders for a worker's next slice (0-based worker numbers). Does not block."""
+        """Queue orders for a worker's next slice. Does not block."""
 
     @abstractmethod
-    def collect(self, wait_s: float) -> list[FromWorker]:
-        """Return the next reports, waiting ``wait_s`` seconds at most. Raises `WorkerLost`."""
+    def collect(self, wait_s: float) -> list[News]:
+        """Return what has come in, each worker's reports in order; waits ``wait_s`` seconds at most.
+
+        Raises:
+            WorkerLost: No worker is left, and none can be started.
+            ModelUnusable: A worker that was started later cannot open the model.
+        """
+
+    def grow(self) -> None:
+        """Start one more worker, if there may be more and there is room for it: there is work for it."""
+        return
 
     @abstractmethod
     def close(self) -> None:

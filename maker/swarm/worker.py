@@ -62,6 +62,7 @@ class Orders(NamedTuple):
     ``chains`` are to be walked on, ``children`` to be begun. ``recall`` calls every chain back. ``grant`` takes the
     place of the grant before. ``steps``, where given, is how many more steps may be begun. ``mark`` is the newest
     report that is committed: where every step is to be durable before the next, it lets the chains go on.
+    ``give_back`` is how many chains that are not begun with yet are wanted back, for another worker, at most.
     """
 
     chains: tuple[ChainAt, ...] = ()
@@ -70,6 +71,7 @@ class Orders(NamedTuple):
     grant: Grant | None = None
     steps: int | None = None
     mark: int = 0
+    give_back: int = 0
 
 
 @dataclass(slots=True)
@@ -77,9 +79,9 @@ class Report:
     """What a worker did in one slice; ``number`` counts its reports, from 1.
 
     ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an
-    error stopped, ``recalled`` says that all were called back. ``abandoned`` is what requests that were cancelled in
-    flight may cost all the same. ``starved`` says what a worker needs that has nothing in flight and no allowance
-    left.
+    error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``abandoned``
+    is what requests that were cancelled in flight may cost all the same. ``starved`` says what a worker needs that has
+    nothing in flight and no allowance left.
     """
 
     number: int
@@ -89,6 +91,7 @@ class Report:
     stuck: list[tuple[Place, Stuck]] = field(default_factory=list)
     held: list[Place] = field(default_factory=list)
     errors: list[tuple[Place, MakerError]] = field(default_factory=list)
+    returned: list[Place] = field(default_factory=list)
     recalled: bool = False
     usage: Usage = NO_USAGE
     abandoned: Allowance = NOTHING
@@ -192,6 +195,8 @@ class Worker:
             self._try_on(self._parked.popleft()[1])
         self._backlog.extend(orders.chains)
         self._backlog.extend((children, child) for children in orders.children for child in children.born)
+        for _ in range(min(orders.give_back, len(self._backlog))):
+            self._report.returned.append(_place(self._backlog.pop()))
         self._retry_waiting()
         self._begin_more()
 
@@ -354,3 +359,11 @@ class Worker:
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful):
             kept.clear()
         self._report.recalled = True
+
+
+def _place(item: ChainAt | tuple[Children, Child]) -> Place:
+    """Return the place of a chain that is not begun with."""
+    if isinstance(item, ChainAt):
+        return Place(item.chain, item.idx if item.single else None)
+    children, child = item
+    return Place(child.chain, child.number if children.single else None)

@@ -34,7 +34,7 @@ def budget(used: Usage = NO_USAGE, reserved: Allowance = NOTHING, **limits: Any)
 
 def test_a_grant_is_a_twentieth_of_the_limit() -> None:
     """A process that dies with an open grant costs the run a twentieth of its limit at most."""
-    grant = budget(max_calls=1000, max_tokens=50_000, max_cost=8.0).grant(NOTHING)
+    grant = budget(max_calls=1000, max_tokens=50_000, max_cost=8.0).grant(0, NOTHING)
     assert grant == Allowance(50, 2500, pytest.approx(0.4))
     assert SHARE == 20
 
@@ -42,16 +42,18 @@ def test_a_grant_is_a_twentieth_of_the_limit() -> None:
 def test_a_grant_covers_the_need() -> None:
     """A need beyond a twentieth is granted whole, and never less."""
     need = Allowance(70, 3000, 0.5)
-    assert budget(max_calls=1000, max_tokens=50_000, max_cost=8.0).grant(need) == need
+    assert budget(max_calls=1000, max_tokens=50_000, max_cost=8.0).grant(0, need) == need
 
 
 def test_the_last_grant_is_what_is_left() -> None:
     """A grant ends at the limit, used and reserved counted alike."""
     left = budget(Usage(900, 10, 5, 300), Allowance(80, 0, 0.0), max_calls=1000)
-    assert left.grant(Allowance(3, 10, 0.0)).calls == 20
-    assert left.grant(Allowance(20, 10, 0.0)).calls == 20
+    assert left.grant(0, Allowance(3, 10, 0.0)).calls == 20
+    left.settle(0)
+    assert left.grant(0, Allowance(20, 10, 0.0)).calls == 20
+    left.settle(0)
     with pytest.raises(Exhausted, match="max_calls = 1000: 980 spent or reserved; the next request may take 21"):
-        left.grant(Allowance(21, 10, 0.0))
+        left.grant(0, Allowance(21, 10, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -65,34 +67,43 @@ def test_the_last_grant_is_what_is_left() -> None:
 def test_the_limit_that_is_reached_is_named(limits: dict[str, Any], need: Allowance, named: str) -> None:
     """Each of the limits holds by itself."""
     with pytest.raises(Exhausted, match=named):
-        budget(**limits).grant(need)
+        budget(**limits).grant(0, need)
 
 
 def test_money_follows_from_tokens() -> None:
     """What was used is priced by prompt and completion tokens."""
     spending = budget(Usage(1, 10, 10, 1), max_cost=10.0)
-    assert spending.spend(Usage(2, 100, 50, 1)) == pytest.approx(2.0)
+    assert spending.spend(0, Usage(2, 100, 50, 1)) == pytest.approx(2.0)
     with pytest.raises(Exhausted, match=r"max_cost = 10: 2\.3 spent"):
-        spending.grant(Allowance(1, 1, 7.8))
-    assert spending.grant(Allowance(1, 1, 7.6)).cost == pytest.approx(7.6)
+        spending.grant(0, Allowance(1, 1, 7.8))
+    assert spending.grant(0, Allowance(1, 1, 7.6)).cost == pytest.approx(7.6)
 
 
-@given(st.integers(1, 2000), st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), max_size=300))
-def test_grants_never_add_up_to_more_than_the_limit(limit: int, rounds: list[tuple[int, float]]) -> None:
-    """Whatever is needed, and whatever share of each grant is used, used and granted stay within the limit."""
+@given(
+    st.integers(1, 2000),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50), st.floats(0, 1), st.booleans()), max_size=300),
+)
+def test_grants_never_add_up_to_more_than_the_limit(limit: int, rounds: list[tuple[int, int, float, bool]]) -> None:
+    """Whoever needs whatever, whatever share of it is used, and whoever is lost with it: all stay within the limit."""
     spending = budget(max_calls=limit)
-    used = 0
-    for need, share in rounds:
+    used, held = 0, dict.fromkeys(range(4), 0)
+    for worker, need, share, lost in rounds:
+        spending.settle(worker)
+        held[worker] = 0
         try:
-            granted = spending.grant(Allowance(need, 0, 0.0)).calls
+            granted = spending.grant(worker, Allowance(need, 0, 0.0)).calls
         except Exhausted:
-            assert used + need > limit
+            assert used + sum(held.values()) + need > limit
             continue
         assert granted >= need
-        assert used + granted <= limit
+        assert used + sum(held.values()) + granted <= limit
         spent = int(granted * share)
-        spending.spend(Usage(spent, 0, 0, 1))
+        spending.spend(worker, Usage(spent, 0, 0, 1))
         used += spent
+        held[worker] = granted - spent
+        if lost:
+            spending.settle(worker, None)
+            used, held[worker] = used + held[worker], 0
 
 
 # --- whole runs ---

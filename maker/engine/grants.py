@@ -1,0 +1,108 @@
+"""What each worker may spend: one grant a worker at a time, written in the store before it is used."""
+
+from __future__ import annotations
+
+from maker.engine.budget import Budget, Exhausted
+from maker.store.accounts import reserve
+from maker.store.database import Database
+from maker.store.entry import Entry
+from maker.store.journal import Journal
+from maker.store.lease import Lease
+from maker.types import NOTHING, Allowance, Grant, Starved, Usage
+
+LEAST = Allowance(1, 1, 0.0)
+
+
+class Grants:
+    """Gives workers grants, takes them back, and says when there are none left to give.
+
+    Args:
+        budget: The run's limits and what it has spent.
+        database: The store.
+        lease: The right to write to the run.
+        journal: What is spent and settled goes there.
+    """
+
+    def __init__(self, budget: Budget, database: Database, lease: Lease, journal: Journal) -> None:
+        self._budget = budget
+        self._database = database
+        self._lease = lease
+        self._journal = journal
+        self._keys: dict[int, int] = {}
+        self._starving: dict[int, Allowance] = {}
+
+    def check(self) -> None:
+        """Raise `Exhausted` where nothing may be spent any more."""
+        self._budget.check(LEAST)
+
+    def key(self, worker: int) -> int | None:
+        """Return the key of a worker's grant."""
+        return self._keys.get(worker)
+
+    def spend(self, worker: int, usage: Usage) -> float:
+        """Count what a worker has spent; returns its cost."""
+        return self._budget.spend(worker, usage)
+
+    def join(self, worker: int) -> None:
+        """Take a new worker in, which has no grant yet."""
+        self._starving[worker] = LEAST
+
+    def starve(self, worker: int, starved: Starved) -> None:
+        """Take back the grant of a worker that has run out of it; a report from before it had this one asks nothing."""
+        if starved.grant == self._keys.get(worker):
+            self.settle(worker)
+            self._starving[worker] = starved.need
+
+    def settle(self, worker: int, abandoned: Allowance = NOTHING) -> None:
+        """Take a worker's grant back, but for what requests that were cancelled in flight may still cost."""
+        key = self._keys.pop(worker, None)
+        self._starving.pop(worker, None)
+        self._budget.settle(worker, abandoned)
+        if key is not None or abandoned != NOTHING:
+            self._journal.put(Entry(grant=key, abandoned=abandoned))
+
+    def lose(self, worker: int) -> None:
+        """Count a lost worker's grant as spent: nobody can say what was in flight."""
+        self._keys.pop(worker, None)
+        self._starving.pop(worker, None)
+        self._budget.settle(worker, None)
+
+    def give(self, idle: list[int]) -> dict[int, Grant]:
+        """Return grants for workers that have none, as far as there is something to give.
+
+        What is left of the grants of ``idle`` workers, which hold no chain, is taken back where it is needed: they get
+        one of nothing.
+
+        Raises:
+            Exhausted: Nobody has any left, and there is nothing to give.
+        """
+        given: dict[int, Grant] = {}
+        for worker, need in list(self._starving.items()):
+            try:
+                allowance = self._granted(worker, need, idle, given)
+            except Exhausted:
+                if self._keys:
+                    continue
+                raise
+            given[worker] = Grant(self._reserve(allowance), allowance)
+            self._keys[worker] = given[worker].key
+            del self._starving[worker]
+        return given
+
+    def _granted(self, worker: int, need: Allowance, idle: list[int], given: dict[int, Grant]) -> Allowance:
+        taken = [other for other in idle if other in self._keys and other not in given]
+        try:
+            return self._budget.grant(worker, need)
+        except Exhausted:
+            if not taken:
+                raise
+        for other in taken:
+            self.settle(other)
+            self._starving[other] = LEAST
+            given[other] = Grant(0, NOTHING)
+        return self._budget.grant(worker, need)
+
+    def _reserve(self, allowance: Allowance) -> int:
+        # What was settled is to be free in the store before it is given away again.
+        self._journal.flush()
+        return reserve(self._database, self._lease, self._budget.reserved(allowance))
