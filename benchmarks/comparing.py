@@ -34,7 +34,7 @@ class Goal(NamedTuple):
             return f"not measured: {self.why}" if self.why else "not measured"
         if self.measured >= self.goal if self.least else self.measured <= self.goal:
             return "reached"
-        return f"missed by {abs(self.measured - self.goal) / self.goal:.0%}"
+        return f"missed by {abs(self.measured - self.goal) / self.goal:.0%}" if self.goal else "missed"
 
     def row(self) -> tuple[str, ...]:
         """Return the cells of its line."""

@@ -5,7 +5,10 @@ it makes is noted. Then a raw LLMEngine in a process of its own gets all the sam
 prompts, n, seeds, dtype and detokenising, and steps until they are done: it never waits for an election. It does so
 with three settings of how many sequences it holds at once, and the fastest counts. The two sides take turns.
 
-    python benchmarks/saturation.py [--disks 13] [--segment 5] [--chains 256] [--rounds 3]
+With --form map the run is a map, of which every row is one of the tower's positions: the same questions, none of which
+waits for another.
+
+    python benchmarks/saturation.py [--form map] [--disks 13] [--segment 5] [--chains 256] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ something else holds it back, and a share of it says nothing."""
 def main() -> int:
     """Measure both sides in turn; 1 where the yardstick is implausibly slow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--form", choices=["chains", "map"], default="chains")
     parser.add_argument("--disks", type=int, default=13)
     parser.add_argument("--segment", type=int, default=5, help="disks of a segment: 2^(disks - segment) chains in all")
     parser.add_argument("--chains", type=int, default=256, help="chains in work at a time")
@@ -58,7 +62,7 @@ def compare(options: argparse.Namespace, file: Path) -> int:
         for sequences, found in raw.items():
             found.append(part(options, "raw", file, "--sequences", str(sequences)))
     fastest = max(statistics.median(found) for found in raw.values())
-    rows = [("maker", str(options.chains), number(statistics.median(ours)))]
+    rows = [(f"maker, {options.form}", str(options.chains), number(statistics.median(ours)))]
     rows += [
         (f"raw engine, {n} sequences", "all at once", number(statistics.median(found))) for n, found in raw.items()
     ]
@@ -75,7 +79,8 @@ def compare(options: argparse.Namespace, file: Path) -> int:
 
 def part(options: argparse.Namespace, name: str, file: Path, *words: str) -> float:
     """Run one side in a process of its own; returns its samples a second."""
-    shape = ("--disks", str(options.disks), "--segment", str(options.segment), "--chains", str(options.chains))
+    named = ("disks", "segment", "chains", "form")
+    shape = [word for one in named for word in (f"--{one}", str(getattr(options, one)))]
     line = [sys.executable, __file__, *shape, "--part", name, "--file", str(file), *words]
     done = subprocess.run(line, stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
@@ -106,7 +111,7 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         report = maker.run(
             {
-                "task": {"decomposer": "hanoi", "disks": options.disks, "form": "tree", "segment": options.segment},
+                "task": map_task(options, Path(folder)) if options.form == "map" else tree_task(options),
                 "model": {"kind": "vllm", "path": str(MODEL)},
                 "vote": {"k": 4},
                 "swarm": {"kind": "local", "chains": options.chains},
@@ -116,6 +121,26 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
     lines = [json.dumps([one.system + one.prompt, one.n, one.seed, one.max_tokens, list(one.stop)]) for one in noted]
     options.file.write_text("\n".join(lines))
     return {"samples": report.calls, "seconds": times[-1] - times[0]}
+
+
+def tree_task(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the task of a tower whose segments are chains."""
+    return {"decomposer": "hanoi", "disks": options.disks, "form": "tree", "segment": options.segment}
+
+
+def map_task(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Write every position of the tower on its way as a row; returns the task that asks each for its move."""
+    from decomposers.hanoi import Hanoi, HanoiParams
+    from maker.plugin import Step
+
+    task = Hanoi(HanoiParams(disks=options.disks))
+    truth, state = task.oracle(), task.start()
+    with (folder / "positions.jsonl").open("w") as file:
+        while isinstance(step := task.next(state), Step):
+            file.write(json.dumps({"position": step.prompt}) + "\n")
+            state = task.apply(state, step.kind.parse(truth(step.prompt).right[0]))
+    positions = {"input": f"{folder}/positions.jsonl", "template": "{{position}}", "output": f"{folder}/out"}
+    return {"decomposer": "map", "max_tokens": task.classes[0].max_tokens, **positions}
 
 
 def raw_part(options: argparse.Namespace) -> dict[str, float]:
