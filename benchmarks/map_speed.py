@@ -22,9 +22,8 @@ CHAINS = 1000
 ROW_TO_STEP = 2.5
 """What a row may take of a processor over what a step of a chain takes: it is read, begun, joined and written, too."""
 GROWTH_BYTES = 64.0
-"""Bytes that peak memory may grow by with each row, at most: a third of what a row, its votes and its answer take on
-the disk. What a run keeps of its rows is those without an answer, four in a hundred here; the rest is what the
-allocator does not give back."""
+"""Bytes that peak memory may grow by with each row, at most. What a run keeps of its rows is those without an answer,
+four in a hundred here; the rest is what the allocator does not give back."""
 RESUME_S = 5.0
 """What a resume may take to its first new row beyond what `maker show` takes, which only starts and reads a row."""
 LATENCY_S, SLOTS = 1.0, 32

@@ -266,7 +266,7 @@ class RowDecomposer(Decomposer[S, A]):
 
     @abstractmethod
     def rows(self, state: S) -> Sequence[int]:
-        """Return the numbers of the rows that the fork at a root's state asks, in the order of its children: ascending."""
+        """Return the numbers of the rows that the fork at a root's state asks, ascending, as its children are."""
 
     @abstractmethod
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
