@@ -14,6 +14,7 @@ from decomposers.hanoi_rules import (
     MoveAndPegs,
     MoveAndPegsCodec,
     MoveCodec,
+    MoveOfEitherCodec,
     forbidden,
     moved,
     read_move,
@@ -33,7 +34,8 @@ class HanoiParams(Params):
         form: ``chain``: one chain, in which every step waits for the one before. ``tree``: segments of the same moves,
             which do not wait for each other.
         answer: ``move``: the model writes the move, and the state follows. ``move+state``: it writes the move and the
-            pegs after it, voted as a pair, as in the paper.
+            pegs after it, voted as a pair, as in the paper. ``either``: it writes one or the other, and the move alone
+            is voted on, so that models of both kinds vote on the same candidates; pegs that are written must be right.
         prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
         segment: Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are 1,024
             segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by the
@@ -43,7 +45,7 @@ class HanoiParams(Params):
 
     disks: int = Field(ge=1, le=64)
     form: Literal["chain", "tree"] = "chain"
-    answer: Literal["move", "move+state"] = "move"
+    answer: Literal["move", "move+state", "either"] = "move"
     prompt: Literal["compact", "english"] = "compact"
     # Left out where there is none: a chain's settings and fingerprint are what they were before there were segments.
     segment: int | None = Field(default=None, ge=1, validate_default=True, exclude_if=lambda value: value is None)
@@ -74,10 +76,9 @@ class Hanoi(Decomposer[Board, Any]):
         # There is a segment in the tree form, and in that alone.
         self._form = _Chain(params.disks) if params.segment is None else Tree(params.disks, params.segment)
         self.state: Codec[Board] = self._form.codec
-        pair = params.answer == "move+state"
-        self.action: Codec[Any] = MoveAndPegsCodec() if pair else MoveCodec()
+        self.action: Codec[Any] = _CODECS[params.answer]
         self._render = hanoi_prompts.english if params.prompt == "english" else hanoi_prompts.compact
-        self._kind = _pair_class(params) if pair else _move_class(params)
+        self._kind = _CLASSES[params.answer](params)
         self.classes = (self._kind,)
 
     def start(self) -> Board:
@@ -144,6 +145,23 @@ def _pair_class(params: HanoiParams) -> StepClass[Board, Any]:
     )
 
 
+def _either_class(params: HanoiParams) -> StepClass[Board, Any]:
+    english = params.prompt == "english"
+    return StepClass(
+        "move",
+        parse=_parse_either,
+        check=_check_either,
+        max_tokens=ENGLISH_TOKENS if english else 8 + params.disks,
+        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_EITHER if english else "",
+        # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
+        verbatim=not english,
+    )
+
+
+_CODECS: dict[str, Codec[Any]] = {"move": MoveCodec(), "move+state": MoveAndPegsCodec(), "either": MoveOfEitherCodec()}
+_CLASSES = {"move": _move_class, "move+state": _pair_class, "either": _either_class}
+
+
 def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
 
@@ -156,6 +174,11 @@ def _parse_pair(text: str) -> MoveAndPegs:
     return MoveAndPegsCodec().read(_last_line(text))
 
 
+def _parse_either(text: str) -> Move | MoveAndPegs:
+    line = _last_line(text)
+    return MoveAndPegsCodec().read(line) if " " in line else read_move(line)
+
+
 def _check_move(board: Board, move: Move) -> str | None:
     return forbidden(board.pegs, move)
 
@@ -165,3 +188,7 @@ def _check_pair(board: Board, pair: MoveAndPegs) -> str | None:
         return broken
     after = moved(board.pegs, pair.move)
     return None if pair.pegs == after else f"the pegs after {pair.move} are {after}, not {pair.pegs}"
+
+
+def _check_either(board: Board, action: Move | MoveAndPegs) -> str | None:
+    return _check_pair(board, action) if isinstance(action, MoveAndPegs) else _check_move(board, action)

@@ -25,6 +25,11 @@ ANSWER_PAIR = (
     "the move, disk 1 first, as in 1AC CAA.\n\n"
 )
 
+ANSWER_EITHER = (
+    "Answer with one line: the move alone (disk, peg it leaves, peg it goes to), as in 12AC; or the move, a blank, and "
+    "the pegs of all disks after it, disk 1 first, as in 1AC CAA.\n\n"
+)
+
 
 def direction(disks: int) -> str:
     """Return which way disk 1 cycles so that the tower ends on C: + is A-B-C (even), - is A-C-B (odd)."""

@@ -113,6 +113,22 @@ class MoveAndPegsCodec:
         return MoveCodec().show(value.move) | {"pegs": value.pegs}
 
 
+class MoveOfEitherCodec(MoveCodec):
+    """Writes and shows the move alone, of a pair as well; what it reads is a move."""
+
+    def write(self, value: Move | MoveAndPegs) -> str:
+        """Return the canonical text."""
+        return super().write(_move_of(value))
+
+    def show(self, value: Move | MoveAndPegs) -> dict[str, Any]:
+        """Return disk and peg numbers."""
+        return super().show(_move_of(value))
+
+
+def _move_of(value: Move | MoveAndPegs) -> Move:
+    return value.move if isinstance(value, MoveAndPegs) else value
+
+
 class BoardCodec:
     """Writes ``CAA 1AC 1``: pegs, previous move (0 for none), moves so far."""
 

@@ -28,11 +28,16 @@ from decomposers.hanoi_rules import (
     moved,
 )
 from maker import api
+from maker.election import Election
 from maker.errors import JobError
 from maker.plugin import Done, Step
+from maker.redflags import Candidate, judge
+from maker.types import Flag, RedFlag, Sample
+from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 DATA = Path(__file__).parents[2] / "examples" / "hanoi_microagent" / "data.py"
-FORMS = [("move", "compact"), ("move", "english"), ("move+state", "compact"), ("move+state", "english")]
+ANSWERS = ["move", "move+state", "either"]
+FORMS = list(itertools.product(ANSWERS, ["compact", "english"]))
 
 
 def task(disks: int, answer: Any = "move", prompt: Any = "compact") -> Hanoi:
@@ -102,8 +107,9 @@ def test_the_check_knows_the_rules_and_no_strategy(pegs: str, answer: str, promp
         board = Board(pegs, previous, 1)
         for disk, source, target in legal_by_stacks(pegs):
             move = Move(disk, source, target)
-            action = move if answer == "move" else MoveAndPegs(move, moved(pegs, move))
-            assert kind.check(board, action) is None
+            pair = MoveAndPegs(move, moved(pegs, move))
+            for action in {"move": [move], "move+state": [pair], "either": [move, pair]}[answer]:
+                assert kind.check(board, action) is None
 
 
 @given(st.integers(1, 64), st.randoms(use_true_random=False))
@@ -151,7 +157,7 @@ def test_every_form_solves_the_same_tower(disks: int, answer: str, prompt: str) 
     assert end.ok
 
 
-@pytest.mark.parametrize("answer", ["move", "move+state"])
+@pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("step", range(15))
 def test_one_wrong_move_costs_the_run(step: int, answer: str) -> None:
     """A legal but wrong move at any one step of four disks, whichever it is, never ends on C."""
@@ -307,6 +313,62 @@ def test_a_pair_must_fit_together() -> None:
     for pegs in ("AAA", "CCA", "CA", "CAAA", "BAA"):
         why = kind.check(board, MoveAndPegs(Move(1, "A", "C"), pegs))
         assert why == f"the pegs after 1AC are CAA, not {pegs}"
+
+
+# --- either: a move, or a move with its pegs ---
+
+
+def reply(text: str) -> Sample:
+    return Sample(text, len(text))
+
+
+@pytest.mark.parametrize("prompt", ["compact", "english"])
+@pytest.mark.parametrize("disks", [3, 64])
+def test_both_forms_vote_for_one_candidate(disks: int, prompt: str) -> None:
+    """A move and the same move with its pegs are one key; what is kept is the move, and either leads to one state."""
+    hanoi = task(disks, "either", prompt)
+    (kind,) = hanoi.classes
+    start = hanoi.start()
+    pegs = "C" + start.pegs[1:]
+    alone, pair = (judge(kind, start, reply(text), hanoi.action) for text in ("1AC", f"1AC {pegs}"))
+    assert isinstance(alone, Candidate) and isinstance(pair, Candidate)
+    assert (alone.key, alone.text) == (pair.key, pair.text) == ("1AC", "1AC")
+    assert hanoi.action.show(alone.action) == hanoi.action.show(pair.action) == {"disk": 1, "from": 0, "to": 2}
+    assert hanoi.apply(start, alone.action) == hanoi.apply(start, pair.action) == Board(pegs, Move(1, "A", "C"), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("1AC CCA", Flag.ILLEGAL), ("1AC CA", Flag.ILLEGAL), ("2AC ACA", Flag.ILLEGAL), ("2AC", Flag.ILLEGAL),
+        ("1AC CAD", Flag.FORMAT), ("1AC  CAA", Flag.FORMAT), ("CAA", Flag.FORMAT), ("CAA 1AC", Flag.FORMAT),
+    ],
+)  # fmt: skip
+def test_pegs_that_are_given_must_be_right(text: str, flag: Flag) -> None:
+    """A right move with wrong pegs gets no vote: a sample that misreads the state is not to be trusted."""
+    hanoi = task(3, "either")
+    flagged = judge(hanoi.classes[0], hanoi.start(), reply(text), hanoi.action)
+    assert isinstance(flagged, RedFlag)
+    assert flagged.reason is flag
+
+
+@pytest.mark.parametrize("disks", [1, 9, 10, 64])
+def test_either_has_room_for_the_pair(disks: int) -> None:
+    """The longest answer with its end token fits, as in the form of the pair alone."""
+    (kind,) = task(disks, "either").classes
+    assert kind.max_tokens == task(disks, "move+state").classes[0].max_tokens
+    assert len(f"{disks}AC {'A' * disks}") < kind.max_tokens
+
+
+def test_votes_of_both_forms_decide_a_step() -> None:
+    """Pairs of 64 disks, equal word for word, are agreement; an election counts them with the moves alone."""
+    hanoi = task(64, "either")
+    pegs = "B" + "A" * 63
+    step = hanoi.next(hanoi.start())
+    assert isinstance(step, Step)
+    election = Election(step, hanoi.start(), hanoi.action, FirstToAheadByK(FirstToAheadByKParams(k=3)), 3)
+    election.hear(3, (reply("1AB"), reply(f"1AB {pegs}"), reply(f"1AB {pegs}")))
+    assert election.counts == {"1AB": 3}
 
 
 # --- codecs ---

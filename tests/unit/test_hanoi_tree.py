@@ -22,7 +22,7 @@ from maker import api
 from maker.errors import JobError
 from maker.plugin import Done, Fork, Step
 
-FORMS = [("move", "compact"), ("move", "english"), ("move+state", "compact"), ("move+state", "english")]
+FORMS = [(answer, prompt) for answer in ("move", "move+state", "either") for prompt in ("compact", "english")]
 
 
 def tree(disks: int, segment: int | None = None, answer: Any = "move", prompt: Any = "compact") -> Hanoi:
