@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DISKS ?= 10
 
-.PHONY: demo million-chained million test check bench microagent format clean
+.PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 
 # What a run on this machine needs. vLLM's CPU build names companions of torch that exist for CUDA alone; its import
 # fails on them, and it works without.
@@ -52,6 +52,10 @@ bench: .venv/.dev
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
 	$(BIN)/python examples/hanoi_microagent/check.py examples/hanoi_microagent/model
+
+pair-microagent: .venv/.run
+	$(BIN)/python examples/hanoi_microagent/train.py --answer move+state --out examples/hanoi_microagent/pair_model
+	$(BIN)/python examples/hanoi_microagent/check.py --answer move+state examples/hanoi_microagent/pair_model
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,7 @@
 """Measure the Hanoi micro-agent exactly: ``python check.py model --temperatures 1.0``.
 
+``--answer move+state`` measures the model that also writes the pegs, ``pair_model``.
+
 On the optimal path nothing is sampled from the model. For each state the probability of the
 right answer and of each legal wrong one is read off the logits; everything else it might say
 is illegal or malformed, and a red flag. Every state is checked of a run of up to 12 disks; of
@@ -24,7 +26,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from data import Example, example_at, example_of, legal_moves, move_at, state_at, step_moving
+from data import FORMS, Example, Form, answer_text, example_at, example_of, legal_moves, move_at, state_at, step_moving
+from margins import Margins, margins
+from margins import table as margins_table
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -38,7 +42,9 @@ EVERY_STATE_UP_TO = 12
 TALL_CHANGES = 4
 # A run gives a step up, and stands still, after this many flagged samples in a row.
 PATIENCE = 100
+# More than the longest move with its end token; the pegs come on top, one token a disk.
 ANSWER_TOKENS = 8
+SIZES: dict[Form, list[int]] = {"move": [10, 20], "move+state": [10, 12, 14]}
 COLUMNS = (
     *("disks", "T", "greedy right", "error before flags", "same, unweighted", "flagged"),
     *("error after flags", "worst state"),
@@ -286,11 +292,11 @@ def table(rows: list[Row]) -> str:
 
 
 def sample(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], temperature: float
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], *, temperature: float, most: int
 ) -> list[str]:
-    """Return one sampled answer to each prompt; advances torch's random state."""
+    """Return one sampled answer of at most ``most`` tokens to each prompt; advances torch's random state."""
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-    settings = {"max_new_tokens": ANSWER_TOKENS, "do_sample": True, "temperature": temperature, "top_k": 0}
+    settings = {"max_new_tokens": most, "do_sample": True, "temperature": temperature, "top_k": 0}
     with torch.inference_mode():
         tokens = model.generate(**inputs, **settings)
     return tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -299,10 +305,14 @@ def sample(
 class Runs:
     """Sampled runs without voting, all at the same step: the first legal answer is the move."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, found: Wandering) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, found: Wandering, form: Form
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._found = found
+        self._form = form
+        self._most = ANSWER_TOKENS if form == "move" else ANSWER_TOKENS + found.disks
         self._states = [state_at(found.disks, 0)] * found.runs
         self._going = list(range(found.runs))
         self._wrong: set[int] = set()
@@ -311,9 +321,11 @@ class Runs:
         """Move each run that is still going, drawing again what is not legal; tallies it all."""
         waiting = self._going
         for draws in range(1, PATIENCE + 1):
-            examples = [example_of(self._states[run]) for run in waiting]
+            examples = [example_of(self._states[run], self._form) for run in waiting]
             prompts = [example.prompt for example in examples]
-            answers = sample(self._model, self._tokenizer, prompts, self._found.temperature)
+            answers = sample(
+                self._model, self._tokenizer, prompts, temperature=self._found.temperature, most=self._most
+            )
             self._found.most_draws = max(self._found.most_draws, draws)
             waiting = [
                 run
@@ -334,8 +346,9 @@ class Runs:
         if answer in example.rivals:
             self._wrong.add(run)
         if legal:
-            moves = {move.text(): move for move in legal_moves(self._states[run].pegs)}
-            self._states[run] = self._states[run].after(moves[answer])
+            state = self._states[run]
+            moves = {answer_text(state, move, self._form): move for move in legal_moves(state.pegs)}
+            self._states[run] = state.after(moves[answer])
         return legal
 
     def finish(self) -> None:
@@ -346,15 +359,32 @@ class Runs:
 
 
 def wander(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, disks: int, temperature: float, runs: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: Form, options: argparse.Namespace
 ) -> Wandering:
     """Sample whole runs without voting; advances torch's random state."""
-    found = Wandering(disks, temperature, runs)
-    sampled = Runs(model, tokenizer, found)
-    for _ in range((1 << disks) - 1):
+    found = Wandering(options.run_disks, options.run_temperature, options.runs)
+    sampled = Runs(model, tokenizer, found, form)
+    for _ in range((1 << found.disks) - 1):
         sampled.step()
     sampled.finish()
     return found
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, disks: int, options: argparse.Namespace
+) -> tuple[list[Row], list[Margins]]:
+    """Return the figures of one tower size and the margins that it needs, at each temperature; prints the states."""
+    states = states_to_check(disks, options.cap, options.seed)
+    moved = Counter(move_at(state.disks, state.step).disk for state in states)
+    counts = ", ".join(f"{disk}: {moved[disk]}" for disk in sorted(moved))
+    print(f"{disks} disks: {len(states)} states; by moving disk {counts}")
+    examples = [example_at(state.disks, state.step, options.answer) for state in states]
+    reading = read(model, candidates(examples, tokenizer), size=options.batch)
+    meant = [state.steps_meant for state in states]
+    return (
+        [figures(states, reading, t) for t in options.temperatures],
+        [margins(disks, t, chances=probabilities(reading, t).tolist(), meant=meant) for t in options.temperatures],
+    )
 
 
 def parse_options() -> argparse.Namespace:
@@ -362,7 +392,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.7, 1.0, 1.4])
-    parser.add_argument("--disks", type=int, nargs="+", default=[10, 20])
+    parser.add_argument("--answer", choices=FORMS, default="move", help="what the model writes")
+    parser.add_argument("--disks", type=int, nargs="+", help="tower sizes; as the form is meant for")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--cap", type=int, default=256, help="most states of one stratum")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of states and of the sampled runs")
@@ -382,19 +413,16 @@ def main() -> None:
     # "auto" is the dtype that was saved, and so the one that is served.
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    rows = []
-    for disks in options.disks:
-        states = states_to_check(disks, options.cap, options.seed)
-        moved = Counter(move_at(state.disks, state.step).disk for state in states)
-        counts = ", ".join(f"{disk}: {moved[disk]}" for disk in sorted(moved))
-        print(f"{disks} disks: {len(states)} states; by moving disk {counts}")
-        examples = [example_at(state.disks, state.step) for state in states]
-        reading = read(model, candidates(examples, tokenizer), size=options.batch)
-        rows += [figures(states, reading, t) for t in options.temperatures]
-    print(table(rows))
-    found = {"rows": [asdict(row) for row in rows]}
+    rows: list[Row] = []
+    needed: list[Margins] = []
+    for disks in options.disks or SIZES[options.answer]:
+        of_size = measure(model, tokenizer, disks, options)
+        rows += of_size[0]
+        needed += of_size[1]
+    print(table(rows), margins_table(needed), sep="\n\n")
+    found = {"rows": [asdict(row) for row in rows], "margins": [asdict(row) for row in needed]}
     if options.runs:
-        wandering = wander(model, tokenizer, options.run_disks, options.run_temperature, options.runs)
+        wandering = wander(model, tokenizer, options.answer, options)
         print(wandering.text())
         found["wandering"] = asdict(wandering)
     if options.json:

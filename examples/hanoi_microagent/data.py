@@ -12,12 +12,14 @@ Text form, for step 1 of a run of 3 disks::
 
 The direction of disk 1 (``-``), the previous move (``1AC``; ``0`` before the
 first), the peg of every disk beginning with disk 1 (``CAA``), an equals sign;
-then the answer: disk, from, to.
+then the answer: disk, from, to. In the form "move+state" the pegs after the move follow it::
+
+    -1AC CAA=2AB CBA
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import random
@@ -25,22 +27,42 @@ if TYPE_CHECKING:
 
 PEGS = "ABC"
 ALPHABET = "0123456789ABC+- ="
-MAX_DISKS = 20
 
 FIRST_STEP_SHARE = 0.01
-# The two sizes that the model is meant for, in share of all examples; the rest
-# is spread evenly over every size.
-SIZE_SHARE = {10: 0.2, 20: 0.3}
-
 OFF_PATH_SHARE = 0.25
-# The same for examples off the path, where a run of 10 disks without voting spends most of
-# its steps, and one of 20 disks is seldom let go on for long.
-OFF_PATH_SIZE_SHARE = {10: 0.4, 20: 0.2}
 WALK_SHARE = 0.65
 WALK_STEPS = 1000
 WALK_SLIP = 0.01
 # Few, so that neighbours of one walk do not fill a batch.
 EXAMPLES_OF_A_WALK = 4
+
+Form = Literal["move", "move+state"]
+FORMS: tuple[Form, ...] = ("move", "move+state")
+
+
+class Mix(NamedTuple):
+    """Which towers the examples of a form show.
+
+    Attributes:
+        most: Every size from 1 to this one is drawn.
+        on_path, off_path: The sizes that the model is meant for, in share of the examples on the
+            optimal path and off it; the rest is spread evenly over every size.
+        fade: How often the moves of a disk are drawn on the path, over those of the next smaller
+            one. In a run it is one half.
+    """
+
+    most: int
+    on_path: dict[int, float]
+    off_path: dict[int, float]
+    fade: float
+
+
+MIXES: dict[Form, Mix] = {
+    # Off the path a run of 10 disks without voting spends most of its steps, and one of 20
+    # disks is seldom let go on for long.
+    "move": Mix(20, {10: 0.2, 20: 0.3}, {10: 0.4, 20: 0.2}, fade=1.0),
+    "move+state": Mix(14, {10: 0.2, 12: 0.3}, {10: 0.3, 12: 0.3}, fade=0.6),
+}
 
 
 class Move(NamedTuple):
@@ -71,8 +93,8 @@ class Example(NamedTuple):
 
     Attributes:
         prompt: What the model is given.
-        answer: The right move.
-        rivals: The legal moves that are wrong here, one or two, sorted.
+        answer: The right move, in the form "move+state" with the pegs after it.
+        rivals: The legal moves that are wrong here, one or two, sorted, in the same form.
     """
 
     prompt: str
@@ -140,16 +162,26 @@ def state_at(disks: int, step: int) -> State:
     return State(pegs_before(disks, step), move_at(disks, step - 1) if step else None)
 
 
-def example_of(state: State) -> Example:
+def pegs_text(pegs: tuple[int, ...]) -> str:
+    """Return the pegs as letters, disk 1 first."""
+    return "".join(PEGS[peg] for peg in pegs)
+
+
+def answer_text(state: State, move: Move, form: Form) -> str:
+    """Return a legal move as an answer of the form, e.g. ``2AB`` or ``2AB CBA``."""
+    return move.text() if form == "move" else f"{move.text()} {pegs_text(state.after(move).pegs)}"
+
+
+def example_of(state: State, form: Form = "move") -> Example:
     """Return the example of a state, on the optimal path or off it."""
-    answer = strategic_move(state)
-    rivals = tuple(sorted(move.text() for move in legal_moves(state.pegs) if move != answer))
+    right = strategic_move(state)
+    rivals = tuple(sorted(answer_text(state, move, form) for move in legal_moves(state.pegs) if move != right))
     sign = "+" if turn(len(state.pegs), 1) > 0 else "-"
     previous = state.previous.text() if state.previous else "0"
-    return Example(f"{sign}{previous} {''.join(PEGS[peg] for peg in state.pegs)}=", answer.text(), rivals)
+    return Example(f"{sign}{previous} {pegs_text(state.pegs)}=", answer_text(state, right, form), rivals)
 
 
-def example_at(disks: int, step: int) -> Example:
+def example_at(disks: int, step: int, form: Form = "move") -> Example:
     """Return the example of one step of the optimal path.
 
     Raises:
@@ -157,7 +189,7 @@ def example_at(disks: int, step: int) -> Example:
     """
     if not 0 <= step < (1 << disks) - 1:
         raise ValueError(f"{disks} disks have no step {step}: the last is {(1 << disks) - 2}")
-    return example_of(state_at(disks, step))
+    return example_of(state_at(disks, step), form)
 
 
 def step_moving(disk: int, earlier: int) -> int:
@@ -182,23 +214,27 @@ def draw_earlier(rng: random.Random, bits: int) -> int:
     return earlier
 
 
-def draw_size(rng: random.Random, shares: dict[int, float]) -> int:
-    """Draw a number of disks: by ``shares``, and what they leave evenly over every size; advances ``rng``."""
-    sizes = range(1, MAX_DISKS + 1)
-    rest = (1.0 - sum(shares.values())) / MAX_DISKS
+def draw_size(rng: random.Random, shares: dict[int, float], most: int) -> int:
+    """Draw a number of disks: by ``shares``, and what they leave evenly over 1 to ``most``; advances ``rng``."""
+    sizes = range(1, most + 1)
+    rest = (1.0 - sum(shares.values())) / most
     return rng.choices(sizes, [rest + shares.get(size, 0.0) for size in sizes])[0]
 
 
-def draw_step(rng: random.Random, disks: int) -> int:
+def draw_step(rng: random.Random, disks: int, fade: float) -> int:
     """Draw a step of the optimal path; advances ``rng``.
 
-    Even over the disk that moves, or (half of the time) over the disk that moved in the
-    step before: drawn evenly over the steps instead, the large disks' moves, and the moves
-    of disk 1 that follow them, are so rare that the model stays wrong there.
+    With ``fade`` 1 even over the disk that moves, or (half of the time) over the disk that moved
+    in the step before: drawn evenly over the steps instead, the large disks' moves, and the moves
+    of disk 1 that follow them, are so rare that the model stays wrong there. In between it
+    stays unsure there.
     """
     if rng.random() < FIRST_STEP_SHARE:
         return 0
-    disk = rng.randint(1, disks)
+    if fade == 1:
+        disk = rng.randint(1, disks)
+    else:
+        disk = rng.choices(range(1, disks + 1), [fade**disk for disk in range(disks)])[0]
     step = step_moving(disk, draw_earlier(rng, disks - disk))
     follow = disk > 1 and rng.random() < 0.5
     return step + 1 if follow else step
@@ -210,15 +246,14 @@ def wrong_move(rng: random.Random, state: State) -> Move:
     return rng.choice([move for move in legal_moves(state.pegs) if move != right])
 
 
-def draw_walk(rng: random.Random) -> list[State]:
+def draw_walk(rng: random.Random, disks: int, fade: float) -> list[State]:
     """Draw states that a run passes through after a wrong move, in random order; advances ``rng``.
 
     The run leaves the path at a random step, perhaps errs again at once, and then goes on by
     the strategy, with slips, for 1 to ``WALK_STEPS`` steps. Their number is drawn evenly in its
     logarithm: states soon after an error look unlike those long after it.
     """
-    disks = draw_size(rng, OFF_PATH_SIZE_SHARE)
-    step = rng.randrange((1 << disks) - 1) if rng.random() < 0.5 else draw_step(rng, disks)
+    step = rng.randrange((1 << disks) - 1) if rng.random() < 0.5 else draw_step(rng, disks, fade)
     state = state_at(disks, step)
     state = state.after(wrong_move(rng, state))
     while rng.random() < 0.2:
@@ -231,13 +266,12 @@ def draw_walk(rng: random.Random) -> list[State]:
     return rng.sample(seen, min(EXAMPLES_OF_A_WALK, len(seen)))
 
 
-def draw_anywhere(rng: random.Random) -> State:
+def draw_anywhere(rng: random.Random, disks: int) -> State:
     """Draw any pegs at all, with a move that may just have been made; advances ``rng``.
 
     Disks share a peg with the next smaller one at a rate that is drawn too, so that tall
     towers are common; half of the time it is 1/3, which makes all states equally likely.
     """
-    disks = draw_size(rng, OFF_PATH_SIZE_SHARE)
     stay = 1 / 3 if rng.random() < 0.5 else rng.random()
     pegs = [rng.randrange(3)]
     while len(pegs) < disks:
@@ -248,15 +282,16 @@ def draw_anywhere(rng: random.Random) -> State:
     return State(tuple(pegs), Move(disk, source, target))
 
 
-def draw_forever(rng: random.Random) -> Iterator[Example]:
+def draw_forever(rng: random.Random, form: Form = "move") -> Iterator[Example]:
     """Draw training examples without end; each advances ``rng``."""
+    most, on_path, off_path, fade = MIXES[form]
     walk: list[State] = []
     while True:
         if rng.random() >= OFF_PATH_SHARE:
-            disks = draw_size(rng, SIZE_SHARE)
-            yield example_at(disks, draw_step(rng, disks))
+            disks = draw_size(rng, on_path, most)
+            yield example_at(disks, draw_step(rng, disks, fade), form)
         elif rng.random() >= WALK_SHARE:
-            yield example_of(draw_anywhere(rng))
+            yield example_of(draw_anywhere(rng, draw_size(rng, off_path, most)), form)
         else:
-            walk = walk or draw_walk(rng)
-            yield example_of(walk.pop())
+            walk = walk or draw_walk(rng, draw_size(rng, off_path, most), fade)
+            yield example_of(walk.pop(), form)

@@ -1,9 +1,12 @@
 """Train the Hanoi micro-agent: ``python train.py --out model``.
 
-The model learns a distribution over moves, not only the right move: the right one with
-``1 - SLIP`` and the rest shared by the legal wrong moves of the state. So at temperature
-1 it errs at a known rate, evenly over the states, which is what a demonstration of
-voting needs. See README.md.
+Of the form "move" it learns a distribution over moves, not only the right move: the right one
+with ``1 - slip`` and the rest shared by the legal wrong moves of the state. So at temperature 1
+it errs at a known rate, evenly over the states, which is what a demonstration of voting needs.
+
+The form "move+state" (``--answer move+state --out pair_model``) is trained the ordinary way, on
+the right answer alone, and briefly. Its errors are those that are left: most states have hardly
+any, a few have many. See README.md.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from data import ALPHABET, Example, draw_forever
+from data import ALPHABET, FORMS, Example, Form, draw_forever
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
@@ -36,11 +39,20 @@ VOCABULARY = [PAD, EOS, *ALPHABET]
 TOKEN_OF = {token: index for index, token in enumerate(VOCABULARY)}
 PAD_ID, EOS_ID = TOKEN_OF[PAD], TOKEN_OF[EOS]
 
-SLIP = 0.009
 RIVAL_SHARE = 0.25
 # Training also compares both distributions at this temperature, which lifts the small
 # probabilities: at 1 alone an error of half a rival's mass hardly costs anything.
 SOFT_TEMPERATURE = 2.0
+
+
+class Recipe(NamedTuple):
+    """How long a form is trained, and with which wanted share of wrong answers."""
+
+    steps: int
+    slip: float
+
+
+RECIPES: dict[Form, Recipe] = {"move": Recipe(3500, 0.009), "move+state": Recipe(900, 0.0)}
 
 
 class Batch(NamedTuple):
@@ -64,7 +76,9 @@ def encode(text: str) -> list[int]:
 
 
 def wanted(example: Example, slip: float) -> list[tuple[list[int], float]]:
-    """Return the answers with EOS and their wanted probabilities, the right one first."""
+    """Return the answers with EOS and their wanted probabilities, the right one first; without slip it alone."""
+    if not slip:
+        return [([*encode(example.answer), EOS_ID], 1.0)]
     share = slip / len(example.rivals)
     answers = [(example.answer, 1.0 - slip), *((rival, share) for rival in example.rivals)]
     return [([*encode(text), EOS_ID], weight) for text, weight in answers]
@@ -83,13 +97,13 @@ def next_weights(answers: list[tuple[list[int], float]], prefix: list[int]) -> l
 def make_batch(rng: random.Random, examples: list[Example], *, slip: float) -> Batch:
     """Return examples with their targets; advances ``rng``.
 
-    Some examples continue with a rival, so that the model also learns to finish one; the
-    wanted distributions are the exact ones after whatever prefix is shown.
+    With slip, some examples continue with a rival, so that the model also learns to finish one;
+    the wanted distributions are the exact ones after whatever prefix is shown.
     """
     sequences, rows, columns, targets = [], [], [], []
     for row, example in enumerate(examples):
         answers = wanted(example, slip)
-        path = rng.choice(answers[1:] if rng.random() < RIVAL_SHARE else answers[:1])[0]
+        path = rng.choice(answers[1:] if slip and rng.random() < RIVAL_SHARE else answers[:1])[0]
         prompt = encode(example.prompt)
         for done in range(len(path)):
             rows.append(row)
@@ -152,7 +166,7 @@ def rate_at(step: int, steps: int, peak: float) -> float:
 def train(model: LlamaForCausalLM, options: argparse.Namespace) -> None:
     """Train ``model`` in place for ``options.steps`` batches."""
     rng = random.Random(options.seed)
-    examples = draw_forever(rng)
+    examples = draw_forever(rng, options.answer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     started = time.monotonic()
     for step in range(options.steps):
@@ -162,7 +176,8 @@ def train(model: LlamaForCausalLM, options: argparse.Namespace) -> None:
         hidden = model.model(input_ids=batch.tokens).last_hidden_state
         logits = model.lm_head(hidden[batch.rows, batch.columns])
         hard = divergence(logits, batch.targets, 1.0)
-        soft = divergence(logits, batch.targets, SOFT_TEMPERATURE)
+        # One right answer is the same at every temperature: the plain cross-entropy is enough.
+        soft = divergence(logits, batch.targets, SOFT_TEMPERATURE) if options.slip else torch.zeros(())
         optimizer.zero_grad()
         (hard + soft).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -205,12 +220,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("model"), help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--answer", choices=FORMS, default="move", help="what the model writes")
+    parser.add_argument("--steps", type=int, help="batches; as the form's recipe says")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--slip", type=float, default=SLIP, help="wanted share of wrong answers")
+    parser.add_argument("--slip", type=float, help="wanted share of wrong answers; as the form's recipe says")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    recipe = RECIPES[options.answer]
+    options.steps = recipe.steps if options.steps is None else options.steps
+    options.slip = recipe.slip if options.slip is None else options.slip
     if options.out.exists() and not (options.out / "config.json").is_file():
         parser.error(f"--out {options.out} exists and is no model: it would be replaced as a whole")
     logging.basicConfig(level=logging.INFO, format="%(message)s")

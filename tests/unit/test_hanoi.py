@@ -262,16 +262,17 @@ def data() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize("answer", ["move", "move+state"])
 @pytest.mark.parametrize("disks", range(1, 9))
-def test_prompts_and_answers_are_those_the_microagent_learned(data: ModuleType, disks: int) -> None:
+def test_prompts_and_answers_are_those_the_microagents_learned(data: ModuleType, disks: int, answer: str) -> None:
     """At every step of 1 to 8 disks the compact prompt, the right answer and the wrong ones are the training data's."""
-    hanoi = task(disks)
+    hanoi = task(disks, answer)
     oracle = hanoi.oracle()
     state = hanoi.start()
     for step in range(2**disks - 1):
         move = hanoi.next(state)
         assert isinstance(move, Step)
-        example = data.example_at(disks, step)
+        example = data.example_at(disks, step, answer)
         truth = oracle(move.prompt)
         assert move.kind.system + move.prompt == example.prompt
         assert truth.right == (example.answer,) or list(truth.right) == [example.answer]
