@@ -61,7 +61,7 @@ MIXES: dict[Form, Mix] = {
     # Off the path a run of 10 disks without voting spends most of its steps, and one of 20
     # disks is seldom let go on for long.
     "move": Mix(20, {10: 0.2, 20: 0.3}, {10: 0.4, 20: 0.2}, fade=1.0),
-    "move+state": Mix(14, {10: 0.2, 12: 0.3}, {10: 0.3, 12: 0.3}, fade=0.6),
+    "move+state": Mix(14, {10: 0.2, 12: 0.3}, {10: 0.3, 12: 0.3}, fade=0.685),
 }
 
 

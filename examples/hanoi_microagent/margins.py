@@ -22,8 +22,8 @@ LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 MOST = 200
 LARGEST_EXPONENT = 700.0
 COLUMNS = (
-    *("disks", "T", "mean error after flags", "k for .95 by the mean", "run right, it says", "run right in fact"),
-    *("k for .95 by the states", "run right", "votes a step", "samples a step"),
+    *("disks", "T", "mean error after flags", "k for .95 by the mean", "run right, by the mean", "by the states"),
+    *("k for .95 by the states", "run right", "votes a step", "samples a step", "samples, worst state"),
 )
 
 
@@ -33,7 +33,8 @@ class Margins:
 
     ``by_mean`` is the least k for ``TARGET`` if every step had the mean error; with it the run is right
     with ``promised`` by the same formula, with ``kept`` by the states. ``by_states`` is the least k by
-    the states, None if no k up to ``MOST`` does; ``right``, ``votes`` and ``samples`` (a step) go with it.
+    the states, None if no k up to ``MOST`` does; ``right``, ``votes`` and ``samples`` (a step) go with it, and
+    ``most_samples``, expected in the state that takes most.
     ``wrong_steps[k]`` and ``disputed_steps[k]`` are expected numbers in a whole run: of steps decided
     wrongly, and of steps whose first k valid votes do not agree.
     """
@@ -48,6 +49,7 @@ class Margins:
     right: float | None
     votes: float | None
     samples: float | None
+    most_samples: float | None
     wrong_steps: dict[int, float]
     disputed_steps: dict[int, float]
 
@@ -88,7 +90,8 @@ def margins(disks: int, temperature: float, *, chances: Sequence[Sequence[float]
     # No margin helps a mean that is wrong more often than not.
     naive = least_k(1 - error, steps, TARGET) if 0 < error < 0.5 else None
     needed = next((k for k in range(1, MOST + 1) if _right(states, k) >= TARGET), None)
-    votes = [] if needed is None else [state.meant * votes_per_step(state.votes[0], needed) for state in states]
+    votes = [] if needed is None else [votes_per_step(state.votes[0], needed) for state in states]
+    samples = [count / state.valid for count, state in zip(votes, states, strict=bool(votes))]
     return Margins(
         disks=disks,
         temperature=temperature,
@@ -98,8 +101,9 @@ def margins(disks: int, temperature: float, *, chances: Sequence[Sequence[float]
         kept=naive and _right(states, naive),
         by_states=needed,
         right=needed and _right(states, needed),
-        votes=needed and sum(votes) / steps,
-        samples=needed and sum(n / state.valid for n, state in zip(votes, states, strict=True)) / steps,
+        votes=needed and _mean(votes, states),
+        samples=needed and _mean(samples, states),
+        most_samples=needed and max(samples),
         wrong_steps={k: sum(state.meant * _share(state.odds(k)) for state in states) for k in LADDER},
         disputed_steps={k: sum(state.meant * _disputed(state, k) for state in states) for k in LADDER},
     )
@@ -107,6 +111,12 @@ def margins(disks: int, temperature: float, *, chances: Sequence[Sequence[float]
 
 def _right(states: list[Chances], k: int) -> float:
     return math.exp(-sum(state.meant * math.log1p(state.odds(k)) for state in states))
+
+
+def _mean(values: list[float], states: list[Chances]) -> float:
+    """Return the mean over the steps of the run."""
+    total = sum(value * state.meant for value, state in zip(values, states, strict=True))
+    return total / sum(state.meant for state in states)
 
 
 def _share(odds: float) -> float:
@@ -123,7 +133,8 @@ def table(found: list[Margins]) -> str:
         [
             *(str(row.disks), f"{row.temperature:g}", f"{row.mean_error:.2e}"),
             *(_cell(row.by_mean, "d"), _cell(row.promised, ".3f"), _cell(row.kept, ".3f")),
-            *(_cell(row.by_states, "d"), _cell(row.right, ".3f"), _cell(row.votes, ".2f"), _cell(row.samples, ".2f")),
+            *(_cell(row.by_states, "d"), _cell(row.right, ".3f"), _cell(row.votes, ".2f")),
+            *(_cell(row.samples, ".2f"), _cell(row.most_samples, ".0f")),
         ]
         for row in found
     ]

@@ -37,7 +37,7 @@ def test_states_that_are_alike_need_what_the_mean_says(checker: ModuleType, vali
     assert found.mean_error == pytest.approx(0.1)
     assert found.kept == pytest.approx(found.promised) == pytest.approx(run_right(0.9, found.by_mean, 1000))
     assert found.votes == pytest.approx(votes_per_step(0.9, found.by_states))
-    assert found.samples == pytest.approx(found.votes / valid)
+    assert found.samples == pytest.approx(found.most_samples) == pytest.approx(found.votes / valid)
     assert found.wrong_steps[1] == pytest.approx(100)
     assert found.disputed_steps[3] == pytest.approx(1000 * (1 - 0.9**3 - 0.1**3))
 
@@ -49,6 +49,8 @@ def test_one_bad_state_asks_for_more_than_the_mean(checker: ModuleType) -> None:
     assert found.promised > 0.95
     assert found.kept == pytest.approx(1 / 1.64)
     assert found.right == pytest.approx(1 / (1 + 0.8**14))
+    assert found.most_samples == pytest.approx(votes_per_step(1 / 1.8, 14))
+    assert found.samples == pytest.approx((999 * 14 + found.most_samples) / 1000)
 
 
 def test_a_state_that_is_wrong_by_likelihood_has_no_margin(checker: ModuleType) -> None:
