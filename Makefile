@@ -55,7 +55,7 @@ microagent: .venv/.run
 
 pair-microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --answer move+state --out examples/hanoi_microagent/pair_model
-	$(BIN)/python examples/hanoi_microagent/check.py --answer move+state examples/hanoi_microagent/pair_model
+	$(BIN)/python examples/hanoi_microagent/check.py --answer move+state --runs 0 examples/hanoi_microagent/pair_model
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

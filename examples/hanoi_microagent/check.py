@@ -44,7 +44,7 @@ TALL_CHANGES = 4
 PATIENCE = 100
 # More than the longest move with its end token; the pegs come on top, one token a disk.
 ANSWER_TOKENS = 8
-SIZES: dict[Form, list[int]] = {"move": [10, 20], "move+state": [10, 12, 14]}
+SIZES: dict[Form, list[int]] = {"move": [10, 20], "move+state": [8, 9, 10, 11, 12]}
 COLUMNS = (
     *("disks", "T", "greedy right", "error before flags", "same, unweighted", "flagged"),
     *("error after flags", "worst state"),
