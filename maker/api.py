@@ -21,19 +21,19 @@ from maker.engine.standing import found, standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
-from maker.events import Event, RunEnded, RunStarted, StepsDecided, WorkerGone
+from maker.events import Event, RunEnded, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
-from maker.models.settings import OpenAISettings, VllmSettings
+from maker.models.settings import OpenAISettings
 from maker.output import Output, refuse_others, refuse_used
 from maker.owned import own
 from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, report, show, store_url
-from maker.settings import TABLES
+from maker.settings import TABLES, worker_gpus
 from maker.store.chains import ChainRow, last_chain, root_chain
 from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
@@ -51,7 +51,7 @@ from maker.store.runs import (
     release,
     take_over,
 )
-from maker.swarm.door import Gone, Swarm
+from maker.swarm.door import Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
 from maker.types import Outcome
@@ -407,6 +407,7 @@ def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journa
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
         on_lost=partial(_lost, tell, row.run_id),
+        on_waiting=partial(_waits, tell, row.run_id),
     )
 
 
@@ -417,6 +418,11 @@ def _lost(tell: OnEvent, run_id: str, lost: Gone, chains: int) -> None:
     tell(WorkerGone(run_id, lost.worker, lost.reason, chains, lost.replaced))
 
 
+def _waits(tell: OnEvent, run_id: str, waiting: Waiting) -> None:
+    log.warning("worker_waiting", run_id=run_id, worker=waiting.worker, reason=waiting.reason)
+    tell(WorkerWaiting(run_id, waiting.worker, waiting.reason))
+
+
 def _open_swarm(job: Job) -> Swarm:
     spec = worker_spec(job)
     if job.swarm_kind == "local":
@@ -425,14 +431,15 @@ def _open_swarm(job: Job) -> Swarm:
         return LocalSwarm(spec)
     from maker.swarm.ray import RaySwarm
 
-    gpus = job.swarm.gpus if isinstance(job.model, VllmSettings) else 0.0
     swarm = job.swarm
+    gpus = worker_gpus(job.model, swarm)
     return RaySwarm(
         spec,
         replicas=None if swarm.replicas == "auto" else swarm.replicas,
         most=swarm.max_replicas or 0,
         cpus=swarm.cpus,
         gpus=gpus,
+        resources=swarm.resources,
         address=swarm.address,
     )
 

@@ -89,6 +89,15 @@ class WorkerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerWaiting:
+    """A worker cannot be started yet; ``reason`` is what it needs and what there is. The others work on."""
+
+    run_id: str
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """This process's work on the run is over; ``status`` says how the run stands."""
 
@@ -98,7 +107,7 @@ class RunEnded:
     result: Any
 
 
-Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | WorkerWaiting | RunEnded
 
 
 def step_record(

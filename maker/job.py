@@ -22,7 +22,16 @@ from maker.parameters import marked, params_of, placed
 from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
-from maker.settings import TABLES, LimitSettings, PilotFound, RunSettings, StoreSettings, SwarmSettings, VoteSettings
+from maker.settings import (
+    TABLES,
+    LimitSettings,
+    PilotFound,
+    RunSettings,
+    StoreSettings,
+    SwarmSettings,
+    VoteSettings,
+    worker_gpus,
+)
 from maker.types import Fork, InputPart, Prices, Step
 
 SECRETIVE = ("url", "key_env")
@@ -392,11 +401,20 @@ def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str)
 
 def _check_swarm(model: Any, swarm: SwarmSettings, raw: Raw) -> None:
     local = swarm.kind == "local" or (swarm.kind is None and not isinstance(model, VllmSettings))
-    if local and (swarm.replicas != 1 or swarm.max_replicas or swarm.address):
-        key = "replicas" if swarm.replicas != 1 else "max_replicas" if swarm.max_replicas else "address"
+    for_ray = [key for key in ("max_replicas", "address", "resources") if getattr(swarm, key)]
+    if swarm.replicas != 1:
+        for_ray.insert(0, "replicas")
+    if local and for_ray:
+        key = for_ray[0]
         raise JobError(
             f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
             fix='set swarm.kind = "ray"',
+        )
+    gpus, spread = worker_gpus(model, swarm), getattr(model, "tensor_parallel", 1)
+    if not local and spread > 1 and gpus is not None and gpus < spread:
+        raise JobError(
+            f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, and model.tensor_parallel = {spread} takes {spread}",
+            fix="leave swarm.gpus out: a worker then reserves as many as its model is spread over",
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from maker.engine.budget import Limits
 from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
-from maker.models.settings import ModelSettings
+from maker.models.settings import ModelSettings, VllmSettings
 
 
 class _Table(BaseModel):
@@ -63,9 +63,10 @@ class SwarmSettings(_Table):
     """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
 
     Under Ray there are ``replicas`` workers, ``auto`` being one for every GPU, and up to ``max_replicas`` where there
-    is work for more; ``cpus`` and ``gpus`` are what each reserves; without ``gpus``, a vLLM worker reserves one where
-    there is any. ``address`` is that of a Ray cluster; without it RAY_ADDRESS counts, or a Ray is started that ends
-    with the run. ``chains`` is how many steps a worker has in work at a time, where the task forks.
+    is work for more; ``cpus``, ``gpus`` and ``resources``, by Ray's names, are what each reserves of one node; without
+    ``gpus``, a vLLM worker reserves as many as its model is spread over, one where there is any. ``address`` is that of
+    a Ray cluster; without it RAY_ADDRESS counts, or a Ray is started that ends with the run. ``chains`` is how many
+    steps a worker has in work at a time, where the task forks.
     """
 
     kind: Literal["local", "ray"] | None = None
@@ -74,7 +75,15 @@ class SwarmSettings(_Table):
     address: str = ""
     cpus: float = Field(default=1.0, ge=0)
     gpus: float | None = Field(default=None, ge=0)
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
     chains: int = Field(default=256, ge=1, le=100_000)
+
+    @field_validator("resources")
+    @classmethod
+    def _are_others(cls, resources: dict[str, float]) -> dict[str, float]:
+        if named := sorted({"cpu", "gpu"} & {name.lower() for name in resources}):
+            raise ValueError(f"{named[0].upper()} has a setting of its own: swarm.{named[0]}s")
+        return resources
 
 
 class StoreSettings(_Table):
@@ -105,6 +114,13 @@ class LimitSettings(_Table):
     def limits(self) -> Limits:
         """Return the limits as the engine takes them."""
         return Limits(**self.model_dump())
+
+
+def worker_gpus(model: Any, swarm: SwarmSettings) -> float | None:
+    """Return how many GPUs a worker reserves; None for one where there is any."""
+    if not isinstance(model, VllmSettings):
+        return 0.0
+    return swarm.gpus if swarm.gpus is not None or model.tensor_parallel == 1 else float(model.tensor_parallel)
 
 
 TABLES: dict[str, Any] = {

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import Event, RunStarted, StepsDecided, WorkerGone
+from maker.events import Event, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
@@ -70,6 +70,9 @@ class Progress:
                 f"{event.reason}",
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
+        elif isinstance(event, WorkerWaiting):
+            said = f"worker {event.worker} cannot be started yet: {event.reason}"
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
         """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""

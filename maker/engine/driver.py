@@ -20,7 +20,7 @@ from maker.store.entry import Ending, Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
-from maker.swarm.door import FromWorker, Gone, Swarm
+from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.worker import Orders
 
 WAIT_S = 0.5
@@ -35,7 +35,7 @@ class Stint(NamedTuple):
     ``wall_left_s`` are the seconds that the run's limit leaves. ``grants`` is None where nothing that workers spend is
     limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may have in
     work, ``strict`` whether each step is committed before the next. ``on_lost`` is told of a lost worker, and how many
-    chains go on elsewhere.
+    chains go on elsewhere; ``on_waiting`` of one that cannot be started.
     """
 
     forest: Forest
@@ -47,6 +47,7 @@ class Stint(NamedTuple):
     chains: int
     strict: bool
     on_lost: Callable[[Gone, int], None]
+    on_waiting: Callable[[Waiting], None]
 
 
 class Driver:
@@ -142,7 +143,7 @@ class Driver:
         forest, ready = stint.forest, swarm.ready
         if stint.steps is not None:
             # Steps are counted where they are begun: one worker has them all.
-            ready = ready[:1]
+            ready = [worker for worker in ready if worker in self._welcome][:1] or ready[:1]
         for worker in ready:
             if worker not in self._welcome:
                 self._welcome.add(worker)
@@ -193,16 +194,18 @@ class Driver:
             for news in swarm.collect(WAIT_S):
                 if (ending := self._take(swarm, news, stint)) is not None:
                     return ending
-                if isinstance(news, Gone) or news.report.recalled:
+                if isinstance(news, Gone) or (isinstance(news, FromWorker) and news.report.recalled):
                     out.discard(news.worker)
         return self._over(stint, Ending(status, reason, None))
 
-    def _take(self, swarm: Swarm, news: FromWorker | Gone, stint: Stint) -> Ending | None:
+    def _take(self, swarm: Swarm, news: News, stint: Stint) -> Ending | None:
         """Journal a report, or take back what a lost worker had; returns the run's ending if it brings it."""
         self._taking = True
         ending = None
         if isinstance(news, Gone):
             self._lose(news, stint)
+        elif isinstance(news, Waiting):
+            stint.on_waiting(news)
         else:
             ending = self._journalled(swarm, news, stint)
         self._taking = False

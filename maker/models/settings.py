@@ -66,6 +66,7 @@ class VllmSettings(_Sampling):
         memory_share: Share of the GPU's memory that the engine may take; on a CPU, of the machine's.
         kv_cache_gib: On a CPU, the key-value cache in GiB.
         compile: Compile the model: faster steps, half a minute later to start.
+        tensor_parallel: How many GPUs of one node the model is spread over.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "structured", "chat", "dtype"})
@@ -77,6 +78,7 @@ class VllmSettings(_Sampling):
     memory_share: float = Field(default=0.9, gt=0, le=1)
     kv_cache_gib: int = Field(default=1, ge=1)
     compile: bool = True
+    tensor_parallel: int = Field(default=1, ge=1)
 
 
 class OpenAISettings(_Sampling):

@@ -101,6 +101,14 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
         arguments["enable_chunked_prefill"] = False
         # VLLM_CPU_KVCACHE_SPACE, where it is set, still overrules this inside vLLM.
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
+    if settings.tensor_parallel > 1:
+        if vllm.on_cpu:
+            raise ModelUnusable(
+                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, and this vLLM runs on the CPU",
+                fix="set model.tensor_parallel = 1",
+            )
+        # Within a Ray actor vLLM may choose Ray, and ask the cluster for GPUs that the actor has already.
+        arguments |= {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}
     with _start_errors(f"vLLM cannot run the model in {folder}"), _in_this_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine_args = vllm.engine_args(

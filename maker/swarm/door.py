@@ -27,7 +27,14 @@ class Gone(NamedTuple):
     replaced: bool
 
 
-News: TypeAlias = FromWorker | Gone
+class Waiting(NamedTuple):
+    """A worker has not been started for a while; ``reason`` is what it needs and what there is."""
+
+    worker: int
+    reason: str
+
+
+News: TypeAlias = FromWorker | Gone | Waiting
 
 
 class Swarm(ABC):
@@ -48,7 +55,7 @@ class Swarm(ABC):
 
         Raises:
             WorkerLost: No worker is left, and none can be started.
-            ModelUnusable: A worker that was started later cannot open the model.
+            ModelUnusable: The model cannot be opened.
         """
 
     def grow(self) -> None:

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import ray
-from ray import cloudpickle
 from ray.exceptions import RayError
 
-from maker.errors import MakerError, ModelUnusable, WorkerLost
-from maker.registry import FILE_MODULE
-from maker.swarm.door import FromWorker, Gone, News, Swarm
+from maker.errors import MakerError, ModelFailed, ModelUnusable, WorkerLost
+from maker.swarm import cluster
+from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.worker import YOUNG_OBJECTS, Orders, Report, Worker, WorkerSpec
 
 QUEUED = 2
 """Calls in flight per actor: while a report travels the next slice runs. With one, 2.2 ms pass idle; with two, .75."""
 OPEN_S = 600.0
+"""How long a worker may take to open its model, and how long a run goes on in which no worker finds a place."""
 PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 LAST_WORDS = 600
+LAST_LINES = 5
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
-OBJECT_STORE_BYTES = 100_000_000
+WAIT_TOLD_S = 10.0
+"""After so long it is told that a worker has not been started: starting a process takes a few seconds."""
+
+
+class _Where(NamedTuple):
+    """Where an actor runs: its process, and the file that its standard error goes to."""
+
+    pid: int
+    errors: str
 
 
 class _RayWorker:
@@ -40,6 +46,11 @@ class _RayWorker:
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+
+    def where(self) -> _Where:
+        with contextlib.suppress(OSError):
+            return _Where(os.getpid(), str(Path("/proc/self/fd/2").readlink()))
+        return _Where(os.getpid(), "")
 
     def open(self, spec: WorkerSpec) -> MakerError | None:
         gc.set_threshold(YOUNG_OBJECTS)
@@ -64,24 +75,40 @@ class _RayWorker:
 class _Replica:
     """One place in the swarm for a worker: the actor that fills it now, and how the ones before it fared.
 
-    ``failures`` counts the actors that were lost one after another without having decided a step.
+    ``placing`` is there until the actor's process runs, then ``opening`` until its model is open. ``failures`` counts
+    the actors that were lost one after another without having decided a step. One that is ``extra`` is there because
+    of `RaySwarm.grow`, and not waited for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, extra: bool) -> None:
+        self.extra = extra
         self.worker = -1
         self.actor: Any = None
+        self.placing: Any = None
         self.opening: Any = None
+        self.where = _Where(0, "")
         self.since = 0.0
+        self.told = False
         self.failures = 0
         self.orders: deque[Orders] = deque()
         self.calls: deque[Any] = deque()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its model is open."""
+        return self.placing is None and self.opening is None
+
+    @property
+    def next(self) -> Any:
+        """The call to wait for: an actor answers in order, so of its calls it is the oldest."""
+        return self.placing or self.opening or self.calls[0]
 
 
 class RaySwarm(Swarm):
     """Runs workers as Ray actors, each in a process of its own, and starts another one for one that is lost.
 
     Uses the Ray that is running in this process, or the cluster at ``address``, or starts one here that ends with this
-    process, however it ends. Returns once one worker is ready; the others follow.
+    process, however it ends. Returns before a worker is ready.
 
     Args:
         spec: What each worker is built from.
@@ -89,11 +116,12 @@ class RaySwarm(Swarm):
         most: How many there may be, where there is work for more.
         cpus: Cores that each worker reserves.
         gpus: GPUs that each worker reserves; None for one where the cluster has any.
+        resources: What else each worker reserves, by Ray's names.
         address: The cluster's address; else RAY_ADDRESS says, or a Ray is started here.
 
     Raises:
-        ModelUnusable: The model cannot be opened, or the cluster has not what a worker needs.
-        WorkerLost: Ray cannot be reached, or no worker's process lives to open the model.
+        ModelUnusable: The cluster has not what a worker needs.
+        WorkerLost: Ray cannot be reached.
     """
 
     def __init__(
@@ -104,30 +132,30 @@ class RaySwarm(Swarm):
         most: int,
         cpus: float,
         gpus: float | None,
+        resources: Mapping[str, float],
         address: str = "",
     ) -> None:
         self._replicas: list[_Replica] = []
         self._closed = False
-        _ray.acquire(address)
+        cluster.RAY.acquire(address)
         try:
-            _ship_sources()
-            there = ray.cluster_resources()
+            cluster.ship_sources()
             if gpus is None:
-                gpus = min(1.0, there.get("GPU", 0.0))
+                gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+            self._needs = {"CPU": cpus, "GPU": gpus, **resources}
             if replicas is None:
-                replicas = int(there.get("GPU", 0.0) / gpus) if gpus else 1
-            self._needs = {"CPU": cpus, "GPU": gpus}
-            _check_resources(there, self._needs, replicas)
+                replicas = max(1, cluster.auto_replicas(gpus))
+            cluster.check_room(self._needs, replicas)
             # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
-            self._actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_RayWorker)
+            options = {"num_cpus": cpus, "num_gpus": gpus, "resources": dict(resources), "max_restarts": 0}
+            self._actor = ray.remote(**options)(_RayWorker)
             self._spec = ray.put(spec)
             self._most = max(replicas, most)
             self._grow_at = 0.0
+            self._opened = False
             self._numbers = count()
             for _ in range(replicas):
-                self._add()
-            while not self.ready:
-                self.collect(OPEN_S)
+                self._add(extra=False)
         except BaseException:
             self.close()
             raise
@@ -135,7 +163,7 @@ class RaySwarm(Swarm):
     @property
     def ready(self) -> list[int]:
         """The workers whose models are open."""
-        return [one.worker for one in self._replicas if one.opening is None]
+        return [one.worker for one in self._replicas if one.ready]
 
     def give(self, worker: int, orders: Orders) -> None:
         """Queue orders for a worker's next slice; what is given to one that is lost is lost with it."""
@@ -146,33 +174,29 @@ class RaySwarm(Swarm):
     def collect(self, wait_s: float) -> list[News]:
         """Keep every actor supplied with calls, and return what has come in."""
         for one in self._replicas:
-            if one.opening is None:
-                while len(one.calls) < QUEUED:
-                    one.calls.append(one.actor.advance.remote(one.orders.popleft() if one.orders else Orders()))
-        # An actor answers its calls in order, so the oldest call of each is the one to wait for.
-        waiting = {one.calls[0] if one.opening is None else one.opening: one for one in self._replicas}
+            while one.ready and len(one.calls) < QUEUED:
+                one.calls.append(one.actor.advance.remote(one.orders.popleft() if one.orders else Orders()))
+        waiting = {one.next: one for one in self._replicas}
         with _told():
             done, _ = ray.wait(list(waiting), num_returns=1, timeout=wait_s)
             if done and len(waiting) > 1:
                 done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
         found: list[News] = []
         for call in done:
-            found += self._opened(waiting[call]) if waiting[call].opening is not None else self._heard(waiting[call])
-        for one in self._replicas:
-            if one.opening is not None and time.monotonic() - one.since > OPEN_S:
-                found += self._lose(one, f"it was not ready within {OPEN_S:g} s")
-        return found
+            found += self._heard(waiting[call])
+        return found + self._look_at_late()
 
     def grow(self) -> None:
         """Start one more worker, if there may be more, all are ready, and the cluster has room for it."""
         now_s = time.monotonic()
-        opening = any(one.opening is not None for one in self._replicas)
-        if len(self._replicas) >= self._most or opening or now_s < self._grow_at:
+        starting = not all(one.ready for one in self._replicas)
+        if len(self._replicas) >= self._most or starting or now_s < self._grow_at:
             return
         self._grow_at = now_s + GROW_S
-        free = ray.available_resources()
-        if all(free.get(name, 0.0) >= needed for name, needed in self._needs.items()):
-            self._add()
+        with _told():
+            room = cluster.has_room(self._needs)
+        if room:
+            self._add(extra=True)
 
     def close(self) -> None:
         """End the actors, and Ray where this swarm started it."""
@@ -182,52 +206,85 @@ class RaySwarm(Swarm):
         for one in self._replicas:
             with contextlib.suppress(RayError):
                 ray.kill(one.actor)
-        _ray.release()
+        cluster.RAY.release()
 
-    def _add(self) -> None:
-        self._replicas.append(_Replica())
+    def _add(self, *, extra: bool) -> None:
+        self._replicas.append(_Replica(extra=extra))
         self._start(self._replicas[-1])
 
     def _start(self, one: _Replica) -> None:
         """Start an actor in a replica's place, under a new number."""
-        one.worker, one.since = next(self._numbers), time.monotonic()
+        one.worker, one.since, one.told = next(self._numbers), time.monotonic(), False
+        one.where = _Where(0, "")
         one.orders.clear()
         one.calls.clear()
         one.actor = self._actor.remote()
+        one.placing = one.actor.where.remote()
         one.opening = one.actor.open.remote(self._spec)
 
-    def _opened(self, one: _Replica) -> list[News]:
-        try:
-            outcome: MakerError | None = ray.get(one.opening)
-        except RayError as error:
-            return self._lose(one, _last_words(error))
-        if outcome is not None:
-            raise outcome
-        one.opening = None
-        return []
-
     def _heard(self, one: _Replica) -> list[News]:
+        """Take in the answer to a replica's oldest call."""
+        call = one.next
+        if one.ready:
+            one.calls.popleft()
         try:
-            outcome: Report | MakerError = ray.get(one.calls.popleft())
+            outcome: _Where | Report | MakerError | None = ray.get(call)
         except RayError as error:
-            return self._lose(one, _last_words(error))
+            return self._lose(one, _last_words(error, one.where))
+        if one.placing is not None:
+            assert isinstance(outcome, _Where)  # noqa: S101 - for the type checker
+            one.where, one.placing, one.since = outcome, None, time.monotonic()
+            return []
+        if isinstance(outcome, ModelFailed) or (isinstance(outcome, ModelUnusable) and self._opened):
+            # The engine within an actor, or a model that can be opened elsewhere, is that worker's own loss.
+            return self._lose(one, str(outcome))
         if isinstance(outcome, MakerError):
             raise outcome
-        if outcome.decided:
-            one.failures = 0
-        return [FromWorker(one.worker, outcome)]
+        if isinstance(outcome, Report):
+            if outcome.decided:
+                one.failures = 0
+            return [FromWorker(one.worker, outcome)]
+        one.opening = None
+        self._opened = True
+        return []
+
+    def _look_at_late(self) -> list[News]:
+        """Tell of workers for which there is no room, and give up those whose models do not get open."""
+        found: list[News] = []
+        for one in [one for one in self._replicas if not one.ready]:
+            late_s = time.monotonic() - one.since
+            if one.placing is None and late_s > OPEN_S:
+                found += self._lose(one, f"it was not ready within {OPEN_S:g} s")
+            elif one.placing is not None and late_s > WAIT_TOLD_S and not one.told:
+                found += self._tell_waits(one)
+        if all(one.placing is not None and time.monotonic() - one.since > OPEN_S for one in self._replicas):
+            raise WorkerLost(
+                f"no worker has found a place for {OPEN_S:g} s: {cluster.shortage(self._needs)}",
+                fix="see to the cluster; what was committed is safe, and `maker resume` goes on from there",
+            )
+        return found
+
+    def _tell_waits(self, one: _Replica) -> list[News]:
+        if one.extra and len(self._replicas) > 1:
+            # What it was to have is in use: a worker that can be done without is not waited for.
+            self._end(one)
+            self._replicas.remove(one)
+            return []
+        one.told = True
+        with _told():
+            return [Waiting(one.worker, cluster.shortage(self._needs))]
 
     def _lose(self, one: _Replica, reason: str) -> list[News]:
         """Start another actor for one that is lost, or retire its place where that has failed too often."""
         lost = one.worker
-        with contextlib.suppress(RayError):
-            ray.kill(one.actor)
+        self._end(one)
         one.failures += 1
         replaced = one.failures < PATIENCE
         if replaced:
             self._start(one)
         else:
             self._replicas.remove(one)
+            self._most -= 1
         if not self._replicas:
             raise WorkerLost(
                 f"a worker's process was lost {PATIENCE} times without a step decided; the last: {reason}",
@@ -235,10 +292,23 @@ class RaySwarm(Swarm):
             )
         return [Gone(lost, reason, replaced)]
 
+    def _end(self, one: _Replica) -> None:
+        with contextlib.suppress(RayError):
+            ray.kill(one.actor)
 
-def _last_words(error: RayError) -> str:
-    """Return what Ray says of a lost worker, in one line."""
-    return " ".join(str(error).split())[:LAST_WORDS]
+
+def _last_words(error: RayError, where: _Where) -> str:
+    """Return what Ray says of a lost worker, in one line, and what the worker itself said last, where that is here."""
+    found = " ".join(str(error).split())[:LAST_WORDS]
+    if not where.errors:
+        return found
+    try:
+        lines = Path(where.errors).read_text(errors="replace").splitlines()
+    except OSError:
+        return found
+    # Lines that begin with a colon are Ray's own marks.
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(":")][-LAST_LINES:]
+    return f"{found}; it said: {' / '.join(said)[-LAST_WORDS:]}" if said else found
 
 
 @contextlib.contextmanager
@@ -247,81 +317,6 @@ def _told() -> Iterator[None]:
         yield
     except RayError as error:
         raise WorkerLost(
-            f"Ray cannot be reached any more: {_last_words(error)}",
+            f"Ray cannot be reached any more: {' '.join(str(error).split())[:LAST_WORDS]}",
             fix="what was committed is safe; `maker resume` goes on from there",
         ) from error
-
-
-def _check_resources(there: Mapping[str, float], needs: Mapping[str, float], replicas: int) -> None:
-    """Refuse what the cluster does not have: Ray itself would wait for it without a word."""
-    for name, one in needs.items():
-        if one * replicas > there.get(name, 0.0):
-            raise ModelUnusable(
-                f"{replicas} workers need {one * replicas:g} {name}, Ray has {there.get(name, 0.0):g}"
-                if replicas > 1
-                else f"a worker needs {one:g} {name}, Ray has {there.get(name, 0.0):g}",
-                fix=f"lower swarm.{name.lower()}s{' or swarm.replicas' if replicas > 1 else ''}",
-            )
-
-
-def _ship_sources() -> None:
-    """Send plugins that were loaded from a file by value: no worker could import them by name."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith(FILE_MODULE):
-            cloudpickle.register_pickle_by_value(module)
-
-
-class _SharedRay:
-    """The Ray of this process: started by the first swarm that finds none, ended by the last one that uses it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._mine = False
-
-    def acquire(self, address: str) -> None:
-        with self._lock:
-            if not ray.is_initialized():
-                _start_ray(address or os.environ.get("RAY_ADDRESS", ""))
-                self._mine = True
-            self._users += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._mine:
-                ray.shutdown()
-                self._mine = False
-
-
-_ray = _SharedRay()
-
-
-def _start_ray(address: str) -> None:
-    """Join the cluster at an address, or without one start a Ray that ends with this process, however it ends."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        with _as_it_was():
-            ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        raise WorkerLost(
-            f"Ray cannot be {'reached at ' + address if address else 'started'}: {error}",
-            fix='`maker doctor` looks at this machine; swarm.kind = "local" needs no Ray',
-        ) from error
-
-
-@contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Undo what Ray's start does to the program around it: a handler on SIGTERM, and a warning of its own defaults."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM) if main else None
-    warner = logging.getLogger("ray._private.authentication")
-    level = warner.level
-    warner.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        warner.setLevel(level)
-        if main and handler is not None:
-            signal.signal(signal.SIGTERM, handler)
