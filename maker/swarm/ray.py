@@ -28,6 +28,8 @@ PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 LAST_WORDS = 600
 LAST_LINES = 5
+RAYS_OWN = ("\tclass_name:", "\tactor_id:", "\tnamespace:")
+"""Lines of Ray's errors that say nothing to a user."""
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
 WAIT_TOLD_S = 10.0
@@ -299,7 +301,8 @@ class RaySwarm(Swarm):
 
 def _last_words(error: RayError, where: _Where) -> str:
     """Return what Ray says of a lost worker, in one line, and what the worker itself said last, where that is here."""
-    found = " ".join(str(error).split())[:LAST_WORDS]
+    told = [line for line in str(error).splitlines() if not line.startswith(RAYS_OWN)]
+    found = " ".join(" ".join(told).split())[:LAST_WORDS]
     if not where.errors:
         return found
     try:
