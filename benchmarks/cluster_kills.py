@@ -1,6 +1,6 @@
 """A cluster of two nodes whose actors and nodes are killed, against the same run undisturbed.
 
-    python benchmarks/cluster_kills.py [--chains 200] [--moves 200] [--every 5]
+    python benchmarks/cluster_kills.py [--chains 200] [--moves 200] [--every 8]
 
 Both nodes are raylets of this machine, with Ray's own timings; the head, where the run is driven from, lives on. An
 actor and the other node are killed in turns, with SIGKILL, every so many seconds; a new node follows at once. Four
@@ -62,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--moves", type=int, default=200)
-    parser.add_argument("--every", type=float, default=5.0, help="seconds between kills")
+    parser.add_argument("--every", type=float, default=8.0, help="seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from maker import api, reading
 from maker.cli import audit, display, doctor, export, init, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import configure_logging
-from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RunId, Store
+from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.stored import stored_run
 from maker.cli.told import ToldGroup
@@ -64,6 +64,7 @@ def run(
     overrides: Overrides = None,
     store: Annotated[str | None, typer.Option("--store", metavar="URL", help="The database of runs.")] = None,
     limit_steps: LimitSteps = None,
+    ray_address: RayAddress = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print every setting with its origin, and do nothing else.")
     ] = False,
@@ -73,7 +74,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Start a run and work on it until it ends."""
-    loaded = api.load_job(job, [*(overrides or []), *([f"store.url={store}"] if store else [])])
+    given = [*(overrides or []), *([f"store.url={store}"] if store else []), *_address(ray_address)]
+    loaded = api.load_job(job, given)
     if print_config:
         display.print_config(loaded, as_json=as_json)
         return
@@ -94,14 +96,16 @@ def resume(
     overrides: Overrides = None,
     store: Store = DEFAULT_STORE,
     limit_steps: LimitSteps = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run from its last step."""
-    found, job = stored_run(run_id, overrides or [], store=store)
+    given = [*(overrides or []), *_address(ray_address)]
+    found, job = stored_run(run_id, given, store=store)
     _tell_estimate(job, limit_steps, done=found.steps)
 
     def work(tell: api.OnEvent) -> RunReport:
-        return api.resume(found.run_id, overrides or [], store=store, limit_steps=limit_steps, on_event=tell)
+        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=tell)
 
     _work(work, store, as_json=as_json)
 
@@ -210,6 +214,10 @@ def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     found = doctor.examine(store)
     doctor.print_findings(found, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)
+
+
+def _address(ray_address: str | None) -> list[str]:
+    return [f"swarm.address={ray_address}"] if ray_address else []
 
 
 def _outcomes(names: str) -> list[str]:

@@ -20,3 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitSteps = Annotated[
     int | None, typer.Option("--limit-steps", min=1, metavar="N", help="Pause after N steps; `maker resume` goes on.")
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="HOST:PORT", help="The Ray cluster to work on: swarm.address in short."),
+]

@@ -95,20 +95,7 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
     Raises:
         ModelUnusable: vLLM refuses the model, or these settings for it.
     """
-    arguments: dict[str, Any] = {}
-    if vllm.on_cpu:
-        # Seeded requests with chunked prefill kill the CPU engine ("Generator does not use offset").
-        arguments["enable_chunked_prefill"] = False
-        # VLLM_CPU_KVCACHE_SPACE, where it is set, still overrules this inside vLLM.
-        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
-    if settings.tensor_parallel > 1:
-        if vllm.on_cpu:
-            raise ModelUnusable(
-                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, and this vLLM runs on the CPU",
-                fix="set model.tensor_parallel = 1",
-            )
-        # Within a Ray actor vLLM may choose Ray, and ask the cluster for GPUs that the actor has already.
-        arguments |= {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}
+    arguments = hardware_arguments(vllm, settings)
     with _start_errors(f"vLLM cannot run the model in {folder}"), _in_this_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine_args = vllm.engine_args(
@@ -128,6 +115,25 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
             **arguments,
         )
         return vllm.engine.from_engine_args(engine_args, usage_context=vllm.usage)
+
+
+def hardware_arguments(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
+    """Return the engine's arguments that depend on what it runs on. Raises `ModelUnusable`."""
+    arguments: dict[str, Any] = {}
+    if vllm.on_cpu:
+        # Seeded requests with chunked prefill kill the CPU engine ("Generator does not use offset").
+        arguments["enable_chunked_prefill"] = False
+        # VLLM_CPU_KVCACHE_SPACE, where it is set, still overrules this inside vLLM.
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
+    if settings.tensor_parallel > 1:
+        if vllm.on_cpu:
+            raise ModelUnusable(
+                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, and this vLLM runs on the CPU",
+                fix="set model.tensor_parallel = 1",
+            )
+        # Within a Ray actor vLLM may choose Ray, and ask the cluster for GPUs that the actor has already.
+        arguments |= {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}
+    return arguments
 
 
 def check_grammars() -> None:

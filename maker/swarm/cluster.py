@@ -196,15 +196,17 @@ def _log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Undo what Ray's start does to the program around it: a handler on SIGTERM, and a warning of its own defaults."""
+    """Undo what Ray's start does to the program around it: a handler on SIGTERM, and warnings of its own defaults."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
-    warner = logging.getLogger("ray._private.authentication")
-    level = warner.level
-    warner.setLevel(logging.ERROR)
+    warners = [logging.getLogger(f"ray._private.{name}") for name in ("authentication", "worker")]
+    levels = [warner.level for warner in warners]
+    for warner in warners:
+        warner.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        warner.setLevel(level)
+        for warner, level in zip(warners, levels, strict=True):
+            warner.setLevel(level)
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from maker.errors import MakerError, ModelFailed, ModelUnusable, WorkerLost
 from maker.swarm import cluster
@@ -28,6 +27,7 @@ PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 LAST_WORDS = 600
 LAST_LINES = 5
+NODE_DIED = "its node has died"
 RAYS_OWN = ("\tclass_name:", "\tactor_id:", "\tnamespace:")
 """Lines of Ray's errors that say nothing to a user."""
 GROW_S = 5.0
@@ -37,9 +37,9 @@ WAIT_TOLD_S = 10.0
 
 
 class _Where(NamedTuple):
-    """Where an actor runs: its process, and the file that its standard error goes to."""
+    """Where an actor runs: its node's id, and the file that its standard error goes to."""
 
-    pid: int
+    node: str
     errors: str
 
 
@@ -50,9 +50,10 @@ class _RayWorker:
         self._worker: Worker | None = None
 
     def where(self) -> _Where:
+        node = ray.get_runtime_context().get_node_id()
         with contextlib.suppress(OSError):
-            return _Where(os.getpid(), str(Path("/proc/self/fd/2").readlink()))
-        return _Where(os.getpid(), "")
+            return _Where(node, str(Path("/proc/self/fd/2").readlink()))
+        return _Where(node, "")
 
     def open(self, spec: WorkerSpec) -> MakerError | None:
         gc.set_threshold(YOUNG_OBJECTS)
@@ -78,8 +79,8 @@ class _Replica:
     """One place in the swarm for a worker: the actor that fills it now, and how the ones before it fared.
 
     ``placing`` is there until the actor's process runs, then ``opening`` until its model is open. ``failures`` counts
-    the actors that were lost one after another without having decided a step. One that is ``extra`` is there because
-    of `RaySwarm.grow`, and not waited for.
+    the actors that were lost one after another without having decided a step, but not those that went with their node.
+    One that is ``extra`` is there because of `RaySwarm.grow`, and not waited for.
     """
 
     def __init__(self, *, extra: bool) -> None:
@@ -88,7 +89,7 @@ class _Replica:
         self.actor: Any = None
         self.placing: Any = None
         self.opening: Any = None
-        self.where = _Where(0, "")
+        self.where = _Where("", "")
         self.since = 0.0
         self.told = False
         self.failures = 0
@@ -217,7 +218,7 @@ class RaySwarm(Swarm):
     def _start(self, one: _Replica) -> None:
         """Start an actor in a replica's place, under a new number."""
         one.worker, one.since, one.told = next(self._numbers), time.monotonic(), False
-        one.where = _Where(0, "")
+        one.where = _Where("", "")
         one.orders.clear()
         one.calls.clear()
         one.actor = self._actor.remote()
@@ -232,7 +233,7 @@ class RaySwarm(Swarm):
         try:
             outcome: _Where | Report | MakerError | None = ray.get(call)
         except RayError as error:
-            return self._lose(one, _last_words(error, one.where))
+            return self._lose(one, _last_words(error, one.where), blamed=not _node_died(error, one.where))
         if one.placing is not None:
             assert isinstance(outcome, _Where)  # noqa: S101 - for the type checker
             one.where, one.placing, one.since = outcome, None, time.monotonic()
@@ -276,11 +277,11 @@ class RaySwarm(Swarm):
         with _told():
             return [Waiting(one.worker, cluster.shortage(self._needs))]
 
-    def _lose(self, one: _Replica, reason: str) -> list[News]:
-        """Start another actor for one that is lost, or retire its place where that has failed too often."""
+    def _lose(self, one: _Replica, reason: str, *, blamed: bool = True) -> list[News]:
+        """Start another actor for one that is lost, or retire its place where that was its own fault too often."""
         lost = one.worker
         self._end(one)
-        one.failures += 1
+        one.failures += blamed
         replaced = one.failures < PATIENCE
         if replaced:
             self._start(one)
@@ -297,6 +298,16 @@ class RaySwarm(Swarm):
     def _end(self, one: _Replica) -> None:
         with contextlib.suppress(RayError):
             ray.kill(one.actor)
+
+
+def _node_died(error: RayError, where: _Where) -> bool:
+    """Say whether an actor was lost with its node: who kills nodes is not to blame the worker for it."""
+    # Of a process that ends, its node tells within moments. One of which nobody tells anything has lost its node, long
+    # before Ray gives the node up.
+    if isinstance(error, ActorUnavailableError) or NODE_DIED in str(error):
+        return True
+    with _told():
+        return any(node["NodeID"] == where.node and not node["Alive"] for node in ray.nodes())
 
 
 def _last_words(error: RayError, where: _Where) -> str:

@@ -1,0 +1,109 @@
+"""Steps a second by the number of workers: a simulated model that waits, and two vLLM engines beside one.
+
+    python benchmarks/scaling.py [--rounds 3] [--workers 1 2 4 8]
+    python benchmarks/scaling.py --vllm [--rounds 3] [--disks 14]
+
+The simulated model answers after 20 ms and takes next to no processor; a worker has four chains in work, so that it is
+the waiting that more workers share. An engine of `--vllm` has one thread, and each worker reserves one core. The speed
+is that of the second half of a run's steps: workers come one after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from comparing import Goal, number, table
+
+import maker
+from maker.events import Event, StepsDecided
+
+HERE = Path(__file__).parent
+MODEL = HERE.parent / "examples" / "hanoi_microagent" / "model"
+EIGHT = 7.0
+"""The goal for eight workers beside one."""
+
+
+def main() -> int:
+    """Measure, in rounds over all numbers of workers; print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--workers", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--moves", type=int, default=100, help="steps of a chain of the simulated model")
+    parser.add_argument("--disks", type=int, default=14, help="disks of vLLM's tower")
+    options = parser.parse_args()
+    counts = options.workers or ([1, 2] if options.vllm else [1, 2, 4, 8])
+    # Where each engine is to have one core, its threads are not to wait for one another on it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    loads = [os.getloadavg()[0]]
+    ray.init(num_cpus=max(counts), include_dashboard=False, log_to_driver=False, configure_logging=False)
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(options.rounds):
+        for count in counts:
+            found[count].append(speed(real(options, count) if options.vllm else simulated(options, count)))
+            loads.append(os.getloadavg()[0])
+            print(f"{count} workers: {found[count][-1]:,.0f} steps/s, load {loads[-1]:.1f}", file=sys.stderr)
+    medians = {count: statistics.median(speeds) for count, speeds in found.items()}
+    least = min(counts)
+    each = {count: " ".join(number(one) for one in speeds) for count, speeds in found.items()}
+    rows = [(str(count), number(one), number(one / medians[least]), each[count]) for count, one in medians.items()]
+    kind = "vLLM" if options.vllm else "simulated model, 20 ms"
+    table(f"{kind}: steps a second, medians of {options.rounds}", ("workers", "steps/s", "ratio", "each"), rows)
+    print(f"\n  load of the machine, least and most: {min(loads):.1f}, {max(loads):.1f}")
+    most = max(counts)
+    goal = EIGHT if (least, most) == (1, 8) and not options.vllm else None
+    ratio = Goal(f"{most} workers / {least}", goal, medians[most] / medians[least], "x")
+    table("goal", ("", "goal", "measured", ""), [ratio.row()])
+    return 0
+
+
+def simulated(options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Return a job of 40 chains for each worker there is, four of them in work at a time."""
+    return {
+        "task": {"decomposer": f"{HERE / 'towers.py'}:Towers", "chains": 40 * workers, "moves": options.moves},
+        "model": {"kind": "simulated", "p": 0.999, "latency_s": 0.02},
+        "vote": {"k": 3},
+        "swarm": {"kind": "ray", "replicas": workers, "chains": 4},
+    }
+
+
+def real(options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Return a job of the Hanoi microagent, on one core a worker."""
+    return {
+        "task": {"decomposer": "hanoi", "disks": options.disks, "form": "tree", "segment": options.disks - 7},
+        "model": {"kind": "vllm", "path": str(MODEL)},
+        "vote": {"k": 3},
+        "swarm": {"kind": "ray", "replicas": workers, "cpus": 1.0, "chains": 128 // workers},
+    }
+
+
+def speed(job: dict[str, Any]) -> float:
+    """Run a job; returns the steps a second from when half of them are committed to the end."""
+    commits: list[tuple[float, int]] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, StepsDecided):
+            commits.append((time.perf_counter(), event.steps))
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = maker.run(job | {"store": {"url": f"sqlite:///{folder}/scaling.db"}}, on_event=note)
+    if report.status != "done":
+        raise SystemExit(f"the run is {report.status}: {report.reason}")
+    done = 0
+    for began, steps in commits:
+        done += steps
+        if done >= report.steps / 2:
+            return (report.steps - done) / (commits[-1][0] - began)
+    raise AssertionError("a run that is done has committed its steps")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
