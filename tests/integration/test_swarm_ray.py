@@ -60,6 +60,24 @@ p = 0.9
 [vote]
 k = 3
 """
+DOOMED = """
+import os
+import sys
+
+from decomposers.hanoi import Hanoi
+
+
+class Doomed(Hanoi):
+    name = "doomed"
+
+    def oracle(self):
+        try:
+            os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            print("no device is left", file=sys.stderr, flush=True)
+            os._exit(3)
+        return super().oracle()
+"""
 SAME = ("status", "steps", "votes", "red_flags", "disputed", "calls", "requests", "digest", "result")
 
 
@@ -163,6 +181,22 @@ def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
     shown = place.show()
     assert shown["status"] == "paused"
     assert "was lost 3 times" in shown["reason"]
+    assert not place.left()
+
+
+def test_a_place_that_fails_again_and_again_is_given_up(place: Place) -> None:
+    """Of two workers one dies whenever it opens its model: its place is given up, with its last words shown."""
+    place.write("doomed.py", DOOMED)
+    place.write("doomed.toml", FORK.replace('"hanoi"', '"doomed.py:Doomed"'))
+    process = place.start("run", "doomed.toml", "swarm.kind=ray", "swarm.replicas=2", "swarm.chains=4", "swarm.cpus=.1",
+                          "model.latency_s=0.2")  # fmt: skip
+    assert process.wait(timeout=120) == 0, place.output()
+    losses = [line for line in place.output().splitlines() if " is lost, " in line]
+    assert [line.partition(" is lost, ")[2].partition("; 0 chains go on")[0] for line in losses] == [
+        "another one is started", "another one is started", "its place is given up",
+    ]  # fmt: skip
+    assert all("The actor died" in line and line.endswith("it said: no device is left") for line in losses), losses
+    assert place.show()["status"] == "done"
     assert not place.left()
 
 

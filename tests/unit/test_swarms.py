@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,6 +51,10 @@ class Several(Swarm):
         self._workers: dict[int, Worker] = {}
         self._orders: dict[int, deque[Orders]] = {}
         self.started = 0
+        self.decided: dict[int, Counter[int]] = {}
+        """By worker, how many steps of each chain it has decided."""
+        self.idle = 0
+        """Slices of workers that had nothing to do while another one had chains that it had not begun with."""
         for _ in range(workers):
             self._start()
 
@@ -65,12 +69,15 @@ class Several(Swarm):
         found: list[News] = []
         for number, worker in list(self._workers.items()):
             report = worker.advance(self._orders[number].popleft() if self._orders[number] else Orders())
+            self.decided[number].update(step.chain for step in report.decided)
             if self._dies():
                 del self._workers[number]
                 self._start()
                 found.append(Gone(number, "it was told to", replaced=True))
             else:
                 found.append(FromWorker(number, report))
+        if any(worker._backlog for worker in self._workers.values()):
+            self.idle += sum(not worker._asked for worker in self._workers.values())
         return found
 
     def grow(self) -> None:
@@ -84,6 +91,7 @@ class Several(Swarm):
     def _start(self) -> None:
         self._workers[self.started] = Worker(self._spec)
         self._orders[self.started] = deque()
+        self.decided[self.started] = Counter()
         self.started += 1
 
 
@@ -174,6 +182,23 @@ def test_a_pause_after_so_many_steps_is_one_workers(store: str, several: Open) -
     several(3)
     report = api.run(made, limit_steps=17)
     assert (report.status, report.steps) == ("paused", 17)
+
+
+def test_no_worker_idles_while_chains_wait_at_another(store: str, several: Open) -> None:
+    """One worker is given all the long chains, the other is soon through with the short ones, and takes over some.
+
+    A chain that is begun stays where it is, where its prefix is warm.
+    """
+    shape: Shape = {"steps": [0, 0], "forks": [{"children": [leaf(40)] * 8 + [leaf(1)] * 8}]}
+    made = job(store, tree(shape), model={"p": 1.0, "malformed": 0.0, "latency_s": 0.01}, swarm={"chains": 4})
+    opened = several(2)
+    settled(api.run(made))
+    (swarm,) = opened
+    long = {number: [chain for chain, steps in done.items() if steps > 1] for number, done in swarm.decided.items()}
+    assert sorted(map(len, long.values())) == [2, 6], long
+    assert all(swarm.decided[number][chain] == 40 for number, chains in long.items() for chain in chains)
+    # Of each taking over: one to ask for chains, one to give them back, one to hand them out.
+    assert swarm.idle <= 6
 
 
 def test_there_are_more_workers_where_there_is_work_for_them(store: str, several: Open) -> None:
