@@ -187,7 +187,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
 def test_a_place_that_fails_again_and_again_is_given_up(place: Place) -> None:
     """Of two workers one dies whenever it opens its model: its place is given up, with its last words shown."""
     place.write("doomed.py", DOOMED)
-    place.write("doomed.toml", FORK.replace('"hanoi"', '"doomed.py:Doomed"'))
+    place.write("doomed.toml", FORK.replace('"hanoi"', '"doomed.py:Doomed"\nsegment = 5'))
     process = place.start("run", "doomed.toml", "swarm.kind=ray", "swarm.replicas=2", "swarm.chains=4", "swarm.cpus=.1",
                           "model.latency_s=0.2")  # fmt: skip
     assert process.wait(timeout=120) == 0, place.output()
