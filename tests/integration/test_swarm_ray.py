@@ -200,6 +200,68 @@ def test_a_place_that_fails_again_and_again_is_given_up(place: Place) -> None:
     assert not place.left()
 
 
+def test_an_engine_that_stops_is_its_workers_loss(place: Place) -> None:
+    """What the model raises in one worker ends neither the others nor the run, until no place is left."""
+    text = """
+from pathlib import Path
+
+from maker import api
+from maker.chain import ChainAt
+from maker.errors import MakerError, ModelFailed, ModelUnusable
+from maker.models.simulated import SimulatedModel
+from maker.swarm.door import Gone
+from maker.swarm.ray import RaySwarm
+from maker.swarm.worker import Orders
+
+job = api.load_job({"task": {"decomposer": "hanoi", "disks": 5}, "model": {"kind": "simulated"}})
+spec = api.worker_spec(job)
+chain = ChainAt(0, (), 0, 0, b"", job.first_state())
+
+
+class Stops(SimulatedModel):
+    def poll(self, wait_s):
+        raise ModelFailed("the engine stopped")
+
+
+def stops():
+    return Stops(job.model, job.decomposer.oracle())
+
+
+def opens_once():
+    if Path("opened").exists():
+        raise ModelUnusable("no memory is left")
+    Path("opened").touch()
+    return stops()
+
+
+def never():
+    raise ModelUnusable("there is no such model")
+
+
+for open_model in (stops, opens_once, never):
+    swarm = RaySwarm(spec._replace(open_model=open_model), replicas=1, most=0, cpus=1, gpus=0, resources={})
+    served = set()
+    try:
+        while True:
+            for worker in set(swarm.ready) - served:
+                served.add(worker)
+                swarm.give(worker, Orders(chains=(chain,)))
+            for news in swarm.collect(5.0):
+                if isinstance(news, Gone):
+                    print(open_model.__name__, news.worker, news.reason, news.replaced)
+    except MakerError as error:
+        print(open_model.__name__, type(error).__name__, error.message)
+    swarm.close()
+"""
+    lost = "WorkerLost a worker's process was lost 3 times without a step decided; the last:"
+    assert place.program(text).splitlines() == [
+        "stops 0 the engine stopped True", "stops 1 the engine stopped True", f"stops {lost} the engine stopped",
+        "opens_once 0 the engine stopped True", "opens_once 1 no memory is left True",
+        f"opens_once {lost} no memory is left",
+        "never ModelUnusable there is no such model",
+    ]  # fmt: skip
+
+
 def test_replicas_share_the_work(place: Place) -> None:
     """Three workers leave the log of one."""
     place.write("fork.toml", FORK)
