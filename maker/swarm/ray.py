@@ -6,17 +6,17 @@ import contextlib
 import gc
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import count
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import RayError
 
 from maker.errors import MakerError, ModelFailed, ModelUnusable, WorkerLost
 from maker.swarm import cluster
 from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
+from maker.swarm.losses import Where, here, last_words, node_died, ray_errors_told
 from maker.swarm.worker import YOUNG_OBJECTS, Orders, Report, Worker, WorkerSpec
 
 QUEUED = 2
@@ -25,22 +25,10 @@ OPEN_S = 600.0
 """How long a worker may take to open its model, and how long a run goes on in which no worker finds a place."""
 PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
-LAST_WORDS = 600
-LAST_LINES = 5
-NODE_DIED = "its node has died"
-RAYS_OWN = ("\tclass_name:", "\tactor_id:", "\tnamespace:")
-"""Lines of Ray's errors that say nothing to a user."""
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
 WAIT_TOLD_S = 10.0
 """After so long it is told that a worker has not been started: starting a process takes a few seconds."""
-
-
-class _Where(NamedTuple):
-    """Where an actor runs: its node's id, and the file that its standard error goes to."""
-
-    node: str
-    errors: str
 
 
 class _RayWorker:
@@ -49,11 +37,8 @@ class _RayWorker:
     def __init__(self) -> None:
         self._worker: Worker | None = None
 
-    def where(self) -> _Where:
-        node = ray.get_runtime_context().get_node_id()
-        with contextlib.suppress(OSError):
-            return _Where(node, str(Path("/proc/self/fd/2").readlink()))
-        return _Where(node, "")
+    def where(self) -> Where:
+        return here()
 
     def open(self, spec: WorkerSpec) -> MakerError | None:
         gc.set_threshold(YOUNG_OBJECTS)
@@ -89,7 +74,7 @@ class _Replica:
         self.actor: Any = None
         self.placing: Any = None
         self.opening: Any = None
-        self.where = _Where("", "")
+        self.where = Where("", "")
         self.since = 0.0
         self.told = False
         self.failures = 0
@@ -180,7 +165,7 @@ class RaySwarm(Swarm):
             while one.ready and len(one.calls) < QUEUED:
                 one.calls.append(one.actor.advance.remote(one.orders.popleft() if one.orders else Orders()))
         waiting = {one.next: one for one in self._replicas}
-        with _told():
+        with ray_errors_told():
             done, _ = ray.wait(list(waiting), num_returns=1, timeout=wait_s)
             if done and len(waiting) > 1:
                 done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
@@ -196,7 +181,7 @@ class RaySwarm(Swarm):
         if len(self._replicas) >= self._most or starting or now_s < self._grow_at:
             return
         self._grow_at = now_s + GROW_S
-        with _told():
+        with ray_errors_told():
             room = cluster.has_room(self._needs)
         if room:
             self._add(extra=True)
@@ -218,7 +203,7 @@ class RaySwarm(Swarm):
     def _start(self, one: _Replica) -> None:
         """Start an actor in a replica's place, under a new number."""
         one.worker, one.since, one.told = next(self._numbers), time.monotonic(), False
-        one.where = _Where("", "")
+        one.where = Where("", "")
         one.orders.clear()
         one.calls.clear()
         one.actor = self._actor.remote()
@@ -231,11 +216,11 @@ class RaySwarm(Swarm):
         if one.ready:
             one.calls.popleft()
         try:
-            outcome: _Where | Report | MakerError | None = ray.get(call)
+            outcome: Where | Report | MakerError | None = ray.get(call)
         except RayError as error:
-            return self._lose(one, _last_words(error, one.where), blamed=not _node_died(error, one.where))
+            return self._lose(one, last_words(error, one.where), blamed=not node_died(error, one.where))
         if one.placing is not None:
-            assert isinstance(outcome, _Where)  # noqa: S101 - for the type checker
+            assert isinstance(outcome, Where)  # noqa: S101 - for the type checker
             one.where, one.placing, one.since = outcome, None, time.monotonic()
             return []
         if isinstance(outcome, ModelFailed) or (isinstance(outcome, ModelUnusable) and self._opened):
@@ -274,7 +259,7 @@ class RaySwarm(Swarm):
             self._replicas.remove(one)
             return []
         one.told = True
-        with _told():
+        with ray_errors_told():
             return [Waiting(one.worker, cluster.shortage(self._needs))]
 
     def _lose(self, one: _Replica, reason: str, *, blamed: bool = True) -> list[News]:
@@ -298,39 +283,3 @@ class RaySwarm(Swarm):
     def _end(self, one: _Replica) -> None:
         with contextlib.suppress(RayError):
             ray.kill(one.actor)
-
-
-def _node_died(error: RayError, where: _Where) -> bool:
-    """Say whether an actor was lost with its node: who kills nodes is not to blame the worker for it."""
-    # Of a process that ends, its node tells within moments. One of which nobody tells anything has lost its node, long
-    # before Ray gives the node up.
-    if isinstance(error, ActorUnavailableError) or NODE_DIED in str(error):
-        return True
-    with _told():
-        return any(node["NodeID"] == where.node and not node["Alive"] for node in ray.nodes())
-
-
-def _last_words(error: RayError, where: _Where) -> str:
-    """Return what Ray says of a lost worker, in one line, and what the worker itself said last, where that is here."""
-    told = [line for line in str(error).splitlines() if not line.startswith(RAYS_OWN)]
-    found = " ".join(" ".join(told).split())[:LAST_WORDS]
-    if not where.errors:
-        return found
-    try:
-        lines = Path(where.errors).read_text(errors="replace").splitlines()
-    except OSError:
-        return found
-    # Lines that begin with a colon are Ray's own marks.
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(":")][-LAST_LINES:]
-    return f"{found}; it said: {' / '.join(said)[-LAST_WORDS:]}" if said else found
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except RayError as error:
-        raise WorkerLost(
-            f"Ray cannot be reached any more: {' '.join(str(error).split())[:LAST_WORDS]}",
-            fix="what was committed is safe; `maker resume` goes on from there",
-        ) from error
