@@ -90,7 +90,7 @@ class WorkerGone:
 
 @dataclass(frozen=True, slots=True)
 class WorkerWaiting:
-    """A worker cannot be started yet; ``reason`` is what it needs and what there is. The others work on."""
+    """A worker has not started for a while; ``reason`` is what it needs and what there is. The others work on."""
 
     run_id: str
     worker: int

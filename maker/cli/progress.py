@@ -71,7 +71,7 @@ class Progress:
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
         elif isinstance(event, WorkerWaiting):
-            said = f"worker {event.worker} cannot be started yet: {event.reason}"
+            said = f"worker {event.worker} has not started yet: {event.reason}"
             self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:

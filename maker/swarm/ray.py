@@ -27,7 +27,7 @@ PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
-WAIT_TOLD_S = 10.0
+WAIT_TOLD_S = 15.0
 """After so long it is told that a worker has not been started: starting a process takes a few seconds."""
 
 

@@ -25,7 +25,7 @@ from maker.events import Event, StepsDecided, WorkerGone, WorkerWaiting
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
 QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 1000}
 """With Ray's own figures a node is known to be dead after a quarter of a minute and more."""
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Told:
@@ -49,7 +49,9 @@ class Told:
 
     def until(self, what: str, true: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(true, PATIENCE_S), f"not within {PATIENCE_S} s: {what}; {self.gone}"
+            assert self._changed.wait_for(true, PATIENCE_S), (
+                f"not within {PATIENCE_S} s: {what}; {self.steps} steps, {self.waiting}, {self.gone}"
+            )
 
 
 def main() -> None:
@@ -89,7 +91,8 @@ def kill(cluster: Cluster, told: Told) -> None:
     told.until("more steps", lambda: told.steps > began + 100)
     cluster.remove_node(lost, allow_graceful=False)
     told.until("the node's losses", lambda: len(told.gone) == 3)
-    told.until("that workers wait", lambda: len(told.waiting) == 2)
+    # On a busy machine some have been slow to start before.
+    told.until("that workers wait", lambda: sum("1 nodes of Ray" in one.reason for one in told.waiting) == 2)
     cluster.add_node(**NODE)
 
 
