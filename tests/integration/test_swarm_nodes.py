@@ -19,7 +19,7 @@ KILL_NODES, RESERVE, CARRY = (Path(__file__).parent / f"{name}.py" for name in (
 JOB = """
 [task]
 decomposer = "hanoi"
-disks = 12
+disks = 11
 form = "tree"
 segment = 6
 [model]
@@ -47,7 +47,7 @@ def test_killed_actors_and_nodes_change_nothing(place: Commands) -> None:
     place.write("job.toml", JOB.format(latency_s=0))
     place.good("run", "job.toml")
     whole = place.json("show", "last")
-    place.write("job.toml", JOB.format(latency_s=0.05))
+    place.write("job.toml", JOB.format(latency_s=0.09))
     process = place.start("job.toml", "sqlite:///maker.db", program=(str(KILL_NODES),))
     assert process.wait(timeout=200) == 0, place.output()
     found = json.loads(place.output().splitlines()[-1])
