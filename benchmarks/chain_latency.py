@@ -106,7 +106,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=250)
     options = arguments.parse_args()
     hanoi = Hanoi(HanoiParams(disks=DISKS))
-    model = VllmModel(VllmSettings(path=str(MODEL), temperature=TEMPERATURE))
+    model = VllmModel([VllmSettings(path=str(MODEL), temperature=TEMPERATURE)])
     rules = Rules(0, FirstToAheadByK(FirstToAheadByKParams(k=N)), 100, "disputed")
     worker = Worker(WorkerSpec(hanoi, rules, lambda: model))
     _, board = bare_block(model, hanoi.start(), 100)

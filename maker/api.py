@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maker.chain import ChainAt, Ended, Rules
+from maker.chain import ChainAt, Ended
 from maker.engine.budget import Budget
 from maker.engine.driver import Driver, Stint
 from maker.engine.forest import Forest
@@ -21,23 +21,23 @@ from maker.engine.standing import found, standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
-from maker.events import Event, RunEnded, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
+from maker.events import Event, ModelAway, RunEnded, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
-from maker.models.settings import OpenAISettings
 from maker.output import Output, refuse_others, refuse_used
 from maker.owned import own
 from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
-from maker.reading import RunReport, report, show, store_url
+from maker.reading import RunReport, show, store_url, whole_report
 from maker.settings import TABLES, worker_gpus
+from maker.store.accounts import Models
 from maker.store.chains import ChainRow, last_chain, root_chain
 from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
-from maker.store.entry import Entry
+from maker.store.entry import Entry, Told
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import (
@@ -54,7 +54,7 @@ from maker.store.runs import (
 from maker.swarm.door import Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
-from maker.types import Outcome
+from maker.types import Account, Allowance, Outcome, spent_in_all
 from maker.upkeep import another_round
 
 log = logger("maker")
@@ -243,7 +243,7 @@ def _write_output(
         tell(RunStarted(row.run_id, True, row.steps, row.steps))
         Output(database, row, job.decomposer).close()
         tell(RunEnded(row.run_id, row.status, row.reason, row.result))
-        return report(row)
+        return whole_report(database, row.run_id)
 
 
 def retry(
@@ -346,10 +346,9 @@ def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) ->
 
 def worker_spec(job: Job) -> WorkerSpec:
     """Return what a worker for this job is built from."""
-    rules = Rules(job.run.seed, job.voter, job.vote.max_votes, job.store.samples)
     model = partial(_open_model, job.model, job.decomposer)
     limited, strict = job.limits.limits().spending, job.store.durability == "strict"
-    return WorkerSpec(job.decomposer, rules, model, job.prices, limited, strict, job.swarm.chains)
+    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains)
 
 
 def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
@@ -360,11 +359,12 @@ def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: 
 def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     job, database, row, lease, resumed = held
     tell = on_event or _ignore
-    model = job.model.name if isinstance(job.model, OpenAISettings) else job.model.kind
     root = root_chain(database, row.key)
     outputs: list[Output] = []
     committed = partial(_committed, on_event, held, outputs)
-    journal = Journal(database, lease, root=root.key, model=model, on_commit=committed)
+    roles = tuple(kind.role for kind in job.decomposer.classes)
+    models = Models(tuple(job.members), roles, job.rules().judge is not None)
+    journal = Journal(database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed)
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
@@ -384,7 +384,7 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
         journal.close()
         for output in outputs:
             output.close()
-    ended = report(find_run(database, row.run_id))
+    ended = whole_report(database, row.run_id)
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
     return ended
@@ -393,7 +393,7 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
 def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journal, tell: OnEvent) -> Stint:
     job, database, row, lease, _ = held
     limits = job.limits.limits()
-    budget = Budget(limits, job.prices, row.usage, row.reserved)
+    budget = Budget(limits, _used(job, row), row.reserved)
     finders = (partial(reopen, database, job.decomposer), partial(found, database, job.decomposer))
     forest = Forest(root.key, last_chain(database, row.key), *finders)
     forest.stand(standing(database, root, job.decomposer))
@@ -406,21 +406,38 @@ def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journa
         most_missed=limits.max_undecided,
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
+        prices=job.prices,
         on_lost=partial(_lost, tell, row.run_id),
         on_waiting=partial(_waits, tell, row.run_id),
+        on_away=partial(_away, tell, row.run_id, tuple(job.members)),
     )
 
 
-def _lost(tell: OnEvent, run_id: str, lost: Gone, chains: int) -> None:
-    log.warning(
-        "worker_lost", run_id=run_id, worker=lost.worker, reason=lost.reason, chains=chains, replaced=lost.replaced
-    )
+def _used(job: Job, row: RunRow) -> Allowance:
+    """Return what a run has spent, at the prices that the job has now."""
+    numbers = {name: number for number, name in enumerate(job.members)}
+    spent = {Account(numbers[one.model], one.role): one.usage for one in row.accounts if one.model in numbers}
+    return spent_in_all(spent, job.prices)
+
+
+def _lost(tell: OnEvent, run_id: str, lost: Gone, chains: int) -> Told:
+    facts = {"worker": lost.worker, "reason": lost.reason, "chains": chains, "replaced": lost.replaced}
+    log.warning("worker_lost", run_id=run_id, **facts)
     tell(WorkerGone(run_id, lost.worker, lost.reason, chains, lost.replaced))
+    return Told("worker_lost", facts)
 
 
-def _waits(tell: OnEvent, run_id: str, waiting: Waiting) -> None:
-    log.warning("worker_waiting", run_id=run_id, worker=waiting.worker, reason=waiting.reason)
+def _away(tell: OnEvent, run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> Told:
+    facts = {"worker": worker, "model": names[model], "reason": reason}
+    log.warning("model_away", run_id=run_id, **facts)
+    tell(ModelAway(run_id, worker, names[model], reason))
+    return Told("model_away", facts)
+
+
+def _waits(tell: OnEvent, run_id: str, waiting: Waiting) -> Told:
+    log.warning("worker_waiting", run_id=run_id, **waiting._asdict())
     tell(WorkerWaiting(run_id, waiting.worker, waiting.reason))
+    return Told("worker_waiting", waiting._asdict())
 
 
 def _open_swarm(job: Job) -> Swarm:
@@ -432,7 +449,7 @@ def _open_swarm(job: Job) -> Swarm:
     from maker.swarm.ray import RaySwarm
 
     swarm = job.swarm
-    gpus = worker_gpus(job.model, swarm)
+    gpus = worker_gpus(job.members.values(), swarm)
     return RaySwarm(
         spec,
         replicas=None if swarm.replicas == "auto" else swarm.replicas,

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election, HeardSample
 from maker.errors import MakerError, NotYet, TaskFailed
+from maker.hearing import JUDGED, Ask, At, Hearing
+from maker.judging import appeal
 from maker.owned import failure, own
 from maker.paths import Path, chain_name
-from maker.plugin import Decomposer, Voter
+from maker.plugin import Decomposer
+from maker.rules import SOLVER, Shared
 from maker.seeds import ChainSeeds
 from maker.tally import forked, link, pack
-from maker.types import Ballots, Done, Finished, Fork, More, Request, Step, Undecidable, Verdict
+from maker.types import Done, Finished, Fork, Request, Step
 
 S = TypeVar("S")
 A = TypeVar("A")
-
-
-class Rules(NamedTuple):
-    """What holds for every step of a run.
-
-    ``samples`` says of which steps the raw samples are kept: ``none``, ``disputed`` (any rival or flag) or ``all``.
-    """
-
-    seed: int
-    voter: Voter
-    max_votes: int
-    samples: str
 
 
 class ChainAt(NamedTuple):
@@ -95,13 +85,18 @@ class Ended(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """The chain cannot go on by itself: which step, of which class, why, and what it has heard."""
+    """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
+
+    The last ``judged`` of the samples are a judge's.
+    """
 
     idx: int
     epoch: int
     kind: str
     reason: str
     heard: Heard
+    role: str = SOLVER
+    judged: int = 0
 
 
 class Forked(NamedTuple):
@@ -116,7 +111,7 @@ class Forked(NamedTuple):
     lenient: bool = False
 
 
-Emit: TypeAlias = Request | Ended | Stuck | Forked
+Emit: TypeAlias = Ask | Ended | Stuck | Forked
 SNAPSHOT_STEPS = 1000
 """A snapshot is taken at multiples of this index, once the actions since the last one are longer than the state.
 
@@ -128,26 +123,6 @@ DEEPEST = 100
 
 UNREAD: Any = object()
 """Stands for a state that is still to be read from its text: any value may be a state, None too."""
-
-
-class Shared(NamedTuple):
-    """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests.
-
-    ``opening`` is the voter's word on a step without votes: the same for every step.
-    """
-
-    decomposer: Decomposer[Any, Any]
-    rules: Rules
-    kinds: Mapping[str, int]
-    opening: Verdict
-    tickets: Iterator[int]
-
-    @classmethod
-    def of(cls, decomposer: Decomposer[Any, Any], rules: Rules) -> Shared:
-        """Return what the runners of one worker share."""
-        kinds = {kind.name: number for number, kind in enumerate(decomposer.classes)}
-        opening = own(f"{rules.voter.name}: decide", rules.voter.decide, Ballots({}))
-        return cls(decomposer, rules, kinds, opening, count(1))
 
 
 class ChainRunner(Generic[S, A]):
@@ -174,9 +149,11 @@ class ChainRunner(Generic[S, A]):
         self._digest = at.digest
         self._weight = at.weight
         self._seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
-        self._election: Election[S, A] | None = None
-        self._verdict: More | Undecidable | None = None
-        self._tokens = 0
+        self._hearing: Hearing[S, A] | None = None
+        # Where a judge is asked: the votes that settled nothing.
+        self._voted: Hearing[S, A] | None = None
+        self._unsettled = ""
+        self._left: Sequence[int] = ()
         self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is UNREAD else state
 
     @property
@@ -189,47 +166,43 @@ class ChainRunner(Generic[S, A]):
     @property
     def deciding(self) -> bool:
         """Whether the votes of a step are being collected."""
-        return self._election is not None
+        return self._hearing is not None
 
     def ask(self) -> Emit:
-        """Return the request that the current step needs, or say that the chain has ended, forks, or is stuck."""
-        election = self._election
-        if election is None:
+        """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck."""
+        hearing = self._hearing
+        if hearing is None:
             move = self._own("next", self._decomposer.next, self._state)
             if not isinstance(move, Step):
                 return self._no_step(move)
-            election = self._open(move)
-        kind, verdict = election.step.kind, self._verdict
-        if not isinstance(verdict, More):
-            reason = "" if verdict is None else verdict.reason
-            return Stuck(self.index, self._epoch, kind.name, reason, _heard(election))
-        return Request(
-            next(self._shared.tickets),
-            kind.system,
-            election.step.prompt,
-            verdict.n,
-            self._seeds.at(self.index, self._epoch, 0, election.asked),
-            kind.max_tokens,
-            kind.stop,
-            kind.name,
-            kind.schema,
-        )
+            hearing = self._open(move)
+        needed = hearing.ask()
+        return needed if isinstance(needed, Ask) else self._appeal(hearing, needed.reason)
 
     def hear(self, reply: Finished) -> Decided | None:
-        """Count a request's samples; return the step if they decided it. The chain then stands at the next one."""
-        election, verdict = self._election, self._verdict
-        if election is None or not isinstance(verdict, More):
-            raise TaskFailed(f"{self.where}: a reply came in for a step that asks for none", step=self.index)
-        self._tokens += reply.prompt_tokens + reply.completion_tokens
-        self._own("parse or check", election.hear, verdict.n, reply.samples)
-        outcome = self._own("decide", election.verdict)
-        if not isinstance(outcome, Elected):
-            self._verdict = outcome
-            return None
-        return self._decide(election, outcome)
+        """Count a request's samples; return the step if they decided it. The chain then stands at the next one.
 
-    def _open(self, step: Step[S, A]) -> Election[S, A]:
-        if step.kind.name not in self._shared.kinds:
+        Samples that come in before those of votes that stand before them wait for these.
+        """
+        hearing = self._hearing
+        if hearing is None:
+            raise TaskFailed(f"{self.where}: a reply came in for a step that asks for none", step=self.index)
+        elected = self._own("parse, check or decide", hearing.hear, reply)
+        return None if elected is None else self._decide(hearing, elected)
+
+    def pass_on(self, request: Request) -> Ask:
+        """Return the requests that ask other models of the pool for a request's votes: its own stays away."""
+        assert self._hearing is not None  # noqa: S101 - the request is of its votes
+        return self._hearing.pass_on(request)
+
+    def let_go(self) -> Sequence[int]:
+        """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
+        left, self._left = self._left, ()
+        return [*left, *self._hearing.let_go()] if self._hearing is not None else left
+
+    def _open(self, step: Step[S, A]) -> Hearing[S, A]:
+        kind = self._shared.kinds.get(step.kind.name)
+        if kind is None:
             raise TaskFailed(
                 f"{self.where}: {self._decomposer.name} asked for step class {step.kind.name!r}",
                 fix=f"list it in the decomposer's `classes`, which holds {', '.join(self._shared.kinds) or 'none'}",
@@ -240,34 +213,59 @@ class ChainRunner(Generic[S, A]):
                 f"{self.where}: a child of a fork of single steps asks for a second step",
                 fix="leave out Fork(single=True): its children are chains",
             )
-        rules = self._shared.rules
-        election = Election(step, self._state, self._decomposer.action, rules.voter, rules.max_votes)
-        verdict = self._own("decide", election.ruled, self._shared.opening)
+        role, models = kind.role, self._shared.rules.models
+        election = Election(step, self._state, self._decomposer.action, role.voter, role.max_votes, models)
+        verdict = self._own("decide", election.ruled, kind.opening)
         if isinstance(verdict, Elected):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
-        self._election, self._verdict = election, verdict
-        self._tokens = 0
-        return election
+        at = At(self._seeds, self.index, self._epoch)
+        self._hearing = hearing = Hearing(self._shared, election, role, verdict, at, plain=kind.plain)
+        return hearing
 
-    def _decide(self, election: Election[S, A], elected: Elected[A]) -> Decided:
-        tally = election.tally(self._shared.kinds[election.step.kind.name], elected.key)
+    def _appeal(self, hearing: Hearing[S, A], reason: str) -> Ask | Stuck:
+        """Ask the judge about what votes could not settle, or say that the chain is stuck."""
+        judge, election, voted = self._shared.rules.judge, hearing.election, self._voted
+        if voted is not None:
+            reason = f"{self._unsettled}; the judge: {reason}"
+            kind, heard, judged = voted.election.step.kind, _heard(voted.election, election), len(election.heard)
+            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged)
+        if judge is None or len(election.counts) < 2:
+            kind = election.step.kind
+            return Stuck(self.index, self._epoch, kind.name, reason, _heard(election), kind.role)
+        put = self._own("decide", appeal, election, judge, self._shared.rules.models)
+        self._voted, self._unsettled = hearing, reason
+        at = At(self._seeds, self.index, self._epoch, JUDGED)
+        self._hearing = Hearing(
+            self._shared, put.election, judge.role, put.verdict, at, plain=False, listed=put.listed
+        )  # fmt: skip
+        return self.ask()  # type: ignore[return-value]
+
+    def _decide(self, hearing: Hearing[S, A], elected: Elected[A]) -> Decided:
+        self._left = hearing.let_go()
+        election = hearing.election
+        tally, tokens = election.tally(self._shared.kinds[election.step.kind.name].number, elected.key), hearing.tokens
+        heard: tuple[Election[S, A], ...] = (election,)
+        if (voted := self._voted) is not None:
+            elected = voted.election.candidate(elected.key)
+            heard, tokens = (voted.election, election), tokens + voted.tokens
+            tally = voted.election.tally(tally.kind, elected.key)._replace(judge=tally)
         packed = pack(tally)
         digest = link(self._digest, self.index, self._epoch, elected.text, packed)
-        votes, disputed = sum(election.counts.values()), tally.disputed
-        flags = sum(tally.flags.values()) if tally.flags else 0
+        votes, disputed = sum(voted.election.counts.values() if voted else election.counts.values()), tally.disputed
+        flags = sum(tally.flagged) if tally.flags else 0
         level = self._shared.rules.samples
         keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
         self._weight += len(elected.text)
         decided = Decided(
-            self.place.chain, self.index, self._epoch, elected.text, packed, self._tokens, digest, votes, flags,
-            disputed, _heard(election) if keep else None,
+            self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
+            disputed, _heard(*heard) if keep else None,
             self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
             self.path,
         )  # fmt: skip
         self._digest = digest
         self.index += 1
-        self._election = self._verdict = None
+        self._hearing = self._voted = None
         return decided
 
     def _snapshot(self) -> str | None:
@@ -364,5 +362,9 @@ def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
     return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
 
 
-def _heard(election: Election[Any, Any]) -> Heard:
-    return Heard(election.step.kind.system, election.step.prompt, election.heard)
+def _heard(*elections: Election[Any, Any]) -> Heard:
+    step = elections[0].step
+    samples = [sample for election in elections for sample in election.heard]
+    return Heard(
+        step.kind.system, step.prompt, tuple(sample._replace(vote=vote) for vote, sample in enumerate(samples))
+    )

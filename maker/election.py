@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec, Voter
@@ -18,11 +19,12 @@ SHOWN_CHARS = 80
 
 
 class HeardSample(NamedTuple):
-    """One sample of an election with what became of it: a candidate's key, or a red flag."""
+    """One sample of an election with what became of it: a candidate's key, or a red flag; and its model's number."""
 
     vote: int
     sample: Sample
     outcome: str | RedFlag
+    model: int = 0
 
 
 class Elected(NamedTuple, Generic[A]):
@@ -45,24 +47,30 @@ class Election(Generic[S, A]):
         codec: How an action is written: its canonical key.
         voter: The rule.
         max_votes: Most samples, flagged ones included, that the step may take.
+        models: How many models the pool has that is asked.
     """
 
-    __slots__ = ("_candidates", "_codec", "_flags", "_heard", "_max", "_outcomes", "_state", "_voter", "asked",
-                 "counts", "rounds", "step")  # fmt: skip
+    __slots__ = ("_candidates", "_flags", "_heard", "_max", "_models", "_of", "_outcomes", "_voter", "asked", "codec",
+                 "counts", "rounds", "state", "step")  # fmt: skip
 
-    def __init__(self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int) -> None:
+    def __init__(
+        self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int, models: int = 1
+    ) -> None:
         self.step = step
-        self._state = state
-        self._codec = codec
+        self.state = state
+        self.codec = codec
         self._voter = voter
         self._max = max_votes
+        self._models = models
         self.asked = 0
         self.rounds = 0
         self.counts: dict[str, int] = {}
         self._candidates: dict[str, Candidate[A]] = {}
-        self._flags: dict[Flag, int] = {}
+        # Of a pool, each candidate's votes by model.
+        self._of: dict[str, list[int]] = {}
+        self._flags: dict[Flag, list[int]] = {}
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
-        self._heard: list[tuple[Sample, Candidate[A] | RedFlag]] = []
+        self._heard: list[tuple[Sample, Candidate[A] | RedFlag, int]] = []
 
     def verdict(self) -> Elected[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
@@ -71,50 +79,65 @@ class Election(Generic[S, A]):
     def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
         """Return what the voter's verdict comes to here."""
         if isinstance(verdict, Decision):
-            return Elected(*self._candidates[verdict.winner])
+            return self.candidate(verdict.winner)
         if isinstance(verdict, Undecidable):
             return verdict
         if verdict.n < 1:
             raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
-        left = self._max - self.asked
-        if verdict.n > left:
+        if verdict.n > self.left:
             return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
         return verdict
+
+    def candidate(self, key: str) -> Elected[A]:
+        """Return the candidate with a key, as a winner."""
+        return Elected(*self._candidates[key])
 
     @property
     def heard(self) -> tuple[HeardSample, ...]:
         """Every sample so far, in order, with what became of it."""
         return tuple(
-            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key)
-            for vote, (sample, outcome) in enumerate(self._heard)
+            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key, model)
+            for vote, (sample, outcome, model) in enumerate(self._heard)
         )
 
-    def hear(self, asked: int, samples: tuple[Sample, ...]) -> None:
-        """Count the samples of one request for ``asked`` votes; surplus ones are not counted."""
+    @property
+    def left(self) -> int:
+        """How many more samples the step may take."""
+        return self._max - self.asked
+
+    def hear(self, asked: int, samples: Sequence[Sample]) -> None:
+        """Count the samples of a round that was one request for ``asked`` votes; surplus ones are not counted."""
         self.rounds += 1
+        self.count(asked, samples)
+
+    def count(self, asked: int, samples: Sequence[Sample], model: int = 0) -> None:
+        """Count a model's samples for the next ``asked`` votes."""
         counts = self.counts
         for sample in samples[:asked]:
             outcome = self._judged(sample)
-            self._heard.append((sample, outcome))
+            self._heard.append((sample, outcome, model))
             if isinstance(outcome, RedFlag):
-                self._flags[outcome.reason] = self._flags.get(outcome.reason, 0) + 1
-            else:
-                self._candidates.setdefault(outcome.key, outcome)
-                counts[outcome.key] = counts.get(outcome.key, 0) + 1
+                self._flags.setdefault(outcome.reason, [0] * self._models)[model] += 1
+                continue
+            self._candidates.setdefault(outcome.key, outcome)
+            counts[outcome.key] = counts.get(outcome.key, 0) + 1
+            if self._models > 1:
+                self._of.setdefault(outcome.key, [0] * self._models)[model] += 1
         self.asked += asked
 
     def tally(self, kind: int, winner: str) -> Tally:
         """Return the count in the form that is stored."""
-        rivals = {key: (n,) for key, n in self.counts.items() if key != winner}
-        return Tally(kind, self.rounds, (self.counts[winner],), rivals, self._flags)
+        of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
+        flags = {flag: tuple(models) for flag, models in self._flags.items()}
+        return Tally(kind, self.rounds, of.pop(winner), of, flags)
 
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
         if sample.cut:
-            return judge(self.step.kind, self._state, sample, self._codec)
+            return judge(self.step.kind, self.state, sample, self.codec)
         outcome = self._outcomes.get(sample.text)
         if outcome is None:
-            outcome = self._outcomes[sample.text] = judge(self.step.kind, self._state, sample, self._codec)
+            outcome = self._outcomes[sample.text] = judge(self.step.kind, self.state, sample, self.codec)
         elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
             return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
         return outcome
@@ -124,5 +147,5 @@ class Election(Generic[S, A]):
         votes = ", ".join(f"{n} for {key[:SHOWN_CHARS]}" for key, n in leading[:SHOWN]) or "no valid vote"
         if len(leading) > SHOWN:
             votes += f" and {len(leading) - SHOWN} other candidates"
-        flags = ", ".join(f"{n} {reason}" for reason, n in self._flags.items())
+        flags = ", ".join(f"{sum(models)} {reason}" for reason, models in self._flags.items())
         return f"{votes}; flagged: {flags or 'none'}"

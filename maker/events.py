@@ -26,7 +26,10 @@ class StoredStep(Protocol):
 
 
 class StepRecord(NamedTuple):
-    """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes."""
+    """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes.
+
+    ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then.
+    """
 
     chain: str
     step: int
@@ -38,10 +41,12 @@ class StepRecord(NamedTuple):
     margin: int
     epoch: int
     superseded: bool
+    judge: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON; the step class is called ``class``."""
-        return {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+        """Return the record as JSON; the step class is called ``class``, and ``judge`` is there where one was asked."""
+        told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+        return told if self.judge else {name: value for name, value in told.items() if name != "judge"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,16 @@ class WorkerWaiting:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAway:
+    """A member of the pool cannot be asked any more by a worker: its votes pass on to the others until a resume."""
+
+    run_id: str
+    worker: int
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """This process's work on the run is over; ``status`` says how the run stands."""
 
@@ -107,7 +122,7 @@ class RunEnded:
     result: Any
 
 
-Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | WorkerWaiting | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | WorkerWaiting | ModelAway | RunEnded
 
 
 def step_record(
@@ -122,17 +137,17 @@ def step_record(
     count = unpack(step.tally)
     action = None if codec is None else codec.read(step.action)
     winner = step.action if codec is None else vote_key(codec, action)
-    votes = {winner: sum(count.votes)} | {key: sum(models) for key, models in count.rivals.items()}
     single = is_single(path)
     return StepRecord(
         chain=chain_name(path, step.idx if single else None),
         step=0 if single else step.idx,
         kind=classes[count.kind] if count.kind < len(classes) else f"class {count.kind}",
         action=step.action if codec is None else codec.show(action),
-        votes=votes,
-        flags={str(flag): samples for flag, samples in count.flags.items()},
+        votes=count.counts(winner),
+        flags=count.reasons(),
         rounds=count.rounds,
-        margin=count.margin,
+        margin=(count.judge or count).margin,
         epoch=step.epoch,
         superseded=superseded,
+        judge={} if count.judge is None else count.judge.counts(winner),
     )

@@ -15,17 +15,29 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from maker.errors import JobError, PluginError, TaskFailed
 from maker.jobfile import Raw, shortened
+from maker.judging import PROMPT
 from maker.models.folder import checked_folder, folder_digest
-from maker.models.settings import GREEDY, MODEL_KINDS, ModelSettings, OpenAISettings, SimulatedSettings, VllmSettings
+from maker.models.settings import (
+    MODEL_KINDS,
+    MemberSettings,
+    ModelSettings,
+    OpenAISettings,
+    PoolSettings,
+    SimulatedSettings,
+    VllmSettings,
+    check_rotation,
+)
 from maker.owned import own
 from maker.parameters import marked, params_of, placed
 from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
+from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
 from maker.settings import (
     TABLES,
     LimitSettings,
     PilotFound,
+    RoleSettings,
     RunSettings,
     StoreSettings,
     SwarmSettings,
@@ -53,8 +65,9 @@ class Job:
     """
 
     run: RunSettings
-    model: SimulatedSettings | VllmSettings | OpenAISettings
+    model: MemberSettings | PoolSettings
     vote: VoteSettings
+    roles: dict[str, RoleSettings]
     swarm: SwarmSettings
     store: StoreSettings
     limits: LimitSettings
@@ -69,14 +82,44 @@ class Job:
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
         """Where the workers run."""
-        return self.swarm.kind or ("ray" if isinstance(self.model, VllmSettings) else "local")
+        vllm = any(isinstance(member, VllmSettings) for member in self.members.values())
+        return self.swarm.kind or ("ray" if vllm else "local")
 
     @property
-    def prices(self) -> Prices:
-        """What a token costs, 0 where no price is given."""
-        if not isinstance(self.model, OpenAISettings):
-            return Prices()
-        return Prices.per_million(self.model.prompt_price, self.model.completion_price) or Prices()
+    def members(self) -> dict[str, MemberSettings]:
+        """The models by name, in the order of their numbers: those of a pool, or the one that there is."""
+        return members_of(self.model)
+
+    @property
+    def prices(self) -> tuple[Prices, ...]:
+        """What a token costs by model, 0 where no price is given."""
+        return tuple(prices_of(member) or Prices() for member in self.members.values())
+
+    @property
+    def vote_prices(self) -> Prices | None:
+        """What a token of a vote costs, in the mean over whose turn it is; None where a model has no prices."""
+        found = [prices_of(member) for member in self.members.values()]
+        turns = [found[number] for number in self.rules().roles[SOLVER].rotation]
+        prices = [one for one in turns if one is not None]
+        if len(prices) < len(turns):
+            return None
+        return Prices(*(sum(amounts) / len(prices) for amounts in zip(*prices, strict=True)))
+
+    def rules(self) -> Rules:
+        """Return what holds for every step of a run."""
+        pool = self.model if isinstance(self.model, PoolSettings) else None
+        numbers = {name: number for number, name in enumerate(self.members)}
+        turns = tuple(numbers[name] for name in pool.rotation) if pool and pool.rotation else tuple(numbers.values())
+        solver = Role(self.voter, self.vote.max_votes, turns, self.vote.extra)
+        roles = {SOLVER: solver}
+        for name, table in self.roles.items():
+            rotation = tuple(numbers[member] for member in table.rotation) or solver.rotation
+            most = solver.max_votes if table.max_votes is None else table.max_votes
+            extra = solver.extra if table.extra is None else table.extra
+            roles[name] = Role(self.voter if table.k is None else self.voter_at(table.k), most, rotation, extra)
+        passes = pool is not None and pool.away == "pass"
+        judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
+        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge)
 
     @property
     def needs_pilot(self) -> bool:
@@ -91,7 +134,7 @@ class Job:
         return replace(self, vote=vote, voter=self.voter_at(found.k), settings=settings, origins=origins)
 
     def voter_at(self, k: int) -> Voter:
-        """Return the job's voter with another margin; a job with a row error has one that knows margins."""
+        """Return the job's voter with another margin, where it knows margins."""
         params = params_of(self.voter_plugin)
         given = {name: self.settings["vote"][name] for name in params.model_fields}
         voter: Voter = _built(self.voter_plugin, params.model_validate(given | {"k": k}), Voter)
@@ -129,7 +172,18 @@ class Job:
             "voter": _short(voter),
             "voter_source": voter.source,
             "vote": vote,
+        } | ({"roles": self._roles()} if self.roles else {})
+
+    def _roles(self) -> dict[str, Any]:
+        """Return what of the roles decides steps."""
+        return {
+            name: {"k": table.k, "rotation": list(table.rotation), "classes": self._classes_of(name)}
+            | ({"prompt": table.prompt or PROMPT} if name == JUDGE else {})
+            for name, table in self.roles.items()
         }
+
+    def _classes_of(self, role: str) -> list[str]:
+        return [kind.name for kind in self.decomposer.classes if kind.role == role]
 
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
@@ -148,8 +202,15 @@ class Job:
         found = self.stored_fingerprint()
         if parts:
             found["inputs"] = inputs_digest(parts)
-        if isinstance(self.model, VllmSettings):
-            found["model"]["folder"] = folder_digest(checked_folder(self.model.path))
+        folders = {
+            name: folder_digest(checked_folder(member.path))
+            for name, member in self.members.items()
+            if isinstance(member, VllmSettings)
+        }
+        if isinstance(self.model, PoolSettings):
+            found["model"]["folders"] = folders
+        elif folders:
+            found["model"]["folder"] = next(iter(folders.values()))
         return found
 
     def estimate(self, steps: int | None = None) -> Estimate | None:
@@ -271,8 +332,8 @@ def resolve(raw: Raw) -> Job:
     """
     raw.check_tables(list(TABLES))
     tables = {name: raw.table(name) for name in TABLES}
-    run, vote, swarm, store, limits = (
-        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "swarm", "store", "limits")
+    run, vote, roles, swarm, store, limits = (
+        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "roles", "swarm", "store", "limits")
     )
     model = _model(tables["model"], raw)
     task = tables["task"]
@@ -294,6 +355,7 @@ def resolve(raw: Raw) -> Job:
         "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
         "model": model.model_dump(),
         "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
+        "roles": {name: table.model_dump(mode="json", exclude_none=True) for name, table in roles.items()},
         "swarm": swarm.model_dump(),
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
@@ -301,25 +363,47 @@ def resolve(raw: Raw) -> Job:
     decomposer = _built(task_plugin, task_params, Decomposer)
     voter = _built(voter_plugin, vote_params, Voter)
     _check_votes(model, voter, vote.max_votes, raw)
+    _check_roles(model, decomposer, roles, voter_plugin, raw)
     if vote.row_error is not None:
         _check_row_error(decomposer, voter_plugin, f"{raw.place('vote', 'row_error')}: vote.row_error")
     return Job(
-        run, model, vote, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
+        run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
     )  # fmt: skip
 
 
-def _model(table: dict[str, Any], raw: Raw) -> SimulatedSettings | VllmSettings | OpenAISettings:
+def _model(table: dict[str, Any], raw: Raw) -> MemberSettings | PoolSettings:
     kind = table.get("kind")
     if kind not in MODEL_KINDS:
         known = list(MODEL_KINDS)
         what = "model.kind is missing" if kind is None else f"model.kind: there is no model kind {kind!r}"
         raise JobError(f"{raw.place('model', 'kind')}: {what}", fix=near(str(kind or ""), known))
-    model: SimulatedSettings | VllmSettings | OpenAISettings = _checked(ModelSettings, table, "model", raw)
-    if isinstance(model, VllmSettings):
-        path = raw.base("model", "path") / model.path
-        return model.model_copy(update={"path": str(path.resolve())})
-    return model
+    model: MemberSettings | PoolSettings = _checked(ModelSettings, table, "model", raw)
+    if isinstance(model, PoolSettings):
+        members = {name: _in_place(one, f"members.{name}.path", raw) for name, one in model.members.items()}
+        return model.model_copy(update={"members": members})
+    return _in_place(model, "path", raw)
+
+
+def _in_place(model: MemberSettings, key: str, raw: Raw) -> MemberSettings:
+    """Return a model's settings with the whole path of its folder."""
+    if not isinstance(model, VllmSettings):
+        return model
+    return model.model_copy(update={"path": str((raw.base("model", key) / model.path).resolve())})
+
+
+def members_of(model: MemberSettings | PoolSettings) -> dict[str, MemberSettings]:
+    """Return models by name, in the order of their numbers."""
+    if isinstance(model, PoolSettings):
+        return dict(model.members)
+    return {model.name if isinstance(model, OpenAISettings) else model.kind: model}
+
+
+def prices_of(model: MemberSettings) -> Prices | None:
+    """Return what a model's tokens cost, None where that is not said."""
+    if not isinstance(model, OpenAISettings):
+        return None
+    return Prices.per_million(model.prompt_price, model.completion_price)
 
 
 def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: Iterable[str] = ()) -> Any:
@@ -335,7 +419,7 @@ def _told(error: ValidationError, table: str, raw: Raw, known: list[str]) -> Job
     path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
     key = path[0] if path else ""
     name = ".".join([table, *path])
-    place = raw.place(table, key)
+    place = raw.place(table, ".".join(path))
     if first["type"] == "extra_forbidden":
         return JobError(f"{place}: {name}: there is no such setting", fix=near(key, known), setting=name)
     if first["type"] == "missing":
@@ -365,11 +449,12 @@ def _built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
     return built
 
 
-def _check_money(model: Any, limits: LimitSettings, raw: Raw) -> None:
-    priced = isinstance(model, OpenAISettings) and None not in (model.prompt_price, model.completion_price)
-    if limits.max_cost is not None and not priced:
+def _check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
+    unpriced = [name for name, member in members_of(model).items() if prices_of(member) is None]
+    if limits.max_cost is not None and unpriced:
+        of = f" of {', '.join(unpriced)}" if isinstance(model, PoolSettings) else ""
         raise JobError(
-            f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices",
+            f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices{of}",
             fix="give model.prompt_price and model.completion_price, for a million tokens each",
         )
 
@@ -399,8 +484,10 @@ def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str)
         )
 
 
-def _check_swarm(model: Any, swarm: SwarmSettings, raw: Raw) -> None:
-    local = swarm.kind == "local" or (swarm.kind is None and not isinstance(model, VllmSettings))
+def _check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw: Raw) -> None:
+    members = members_of(model).values()
+    vllm = [member for member in members if isinstance(member, VllmSettings)]
+    local = swarm.kind == "local" or (swarm.kind is None and not vllm)
     for_ray = [key for key in ("max_replicas", "address", "resources") if getattr(swarm, key)]
     if swarm.replicas != 1:
         for_ray.insert(0, "replicas")
@@ -410,7 +497,7 @@ def _check_swarm(model: Any, swarm: SwarmSettings, raw: Raw) -> None:
             f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
             fix='set swarm.kind = "ray"',
         )
-    gpus, spread = worker_gpus(model, swarm), getattr(model, "tensor_parallel", 1)
+    gpus, spread = worker_gpus(members, swarm), max((member.tensor_parallel for member in vllm), default=1)
     if not local and spread > 1 and gpus is not None and gpus < spread:
         raise JobError(
             f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, and model.tensor_parallel = {spread} takes {spread}",
@@ -418,17 +505,43 @@ def _check_swarm(model: Any, swarm: SwarmSettings, raw: Raw) -> None:
         )
 
 
-def _check_votes(model: Any, voter: Voter, max_votes: int, raw: Raw) -> None:
+def _check_votes(model: MemberSettings | PoolSettings, voter: Voter, max_votes: int, raw: Raw) -> None:
     if voter.least > max_votes:
         raise JobError(
             f"{raw.place('vote', 'max_votes')}: vote.max_votes = {max_votes}: {voter.name} needs {voter.least} at least"
         )
-    temperature = getattr(model, "temperature", 1.0)
-    if temperature < GREEDY and voter.least > 1:
+    for name, member in members_of(model).items():
+        if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
+            continue
+        key = f"members.{name}.temperature" if isinstance(model, PoolSettings) else "temperature"
         raise JobError(
-            f"{raw.place('model', 'temperature')}: model.temperature = {temperature:g}: all votes would be one reply",
+            f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
             fix="raise the temperature, or set vote.k = 1 for a run without votes",
         )
+
+
+def _check_roles(
+    model: MemberSettings | PoolSettings,
+    decomposer: Decomposer[Any, Any],
+    roles: Mapping[str, RoleSettings],
+    voter: Plugin,
+    raw: Raw,
+) -> None:
+    known = sorted({kind.role for kind in decomposer.classes} | {JUDGE})
+    for name, table in roles.items():
+        place = f"{raw.place('roles', name)}: roles.{name}"
+        if name not in known:
+            raise JobError(f"{place}: {decomposer.name} has no steps of that role", fix=near(name, known))
+        if table.rotation and not isinstance(model, PoolSettings):
+            raise JobError(f"{place}.rotation: there is one model", fix='leave it out, or set model.kind = "pool"')
+        try:
+            check_rotation(table.rotation, members_of(model))
+        except ValueError as error:
+            raise JobError(f"{place}.rotation: {error}") from error
+        if table.k is not None and "k" not in params_of(voter).model_fields:
+            raise JobError(f"{place}.k: the voter {voter.name} has no k", fix="leave it out")
+        if table.prompt and name != JUDGE:
+            raise JobError(f"{place}.prompt: only a judge is told one", fix="the prompts of steps are the task's own")
 
 
 def _short(code: Plugin | Function) -> str:

@@ -41,7 +41,7 @@ class Raw:
         self._stored = stored
         self._base = base
         self._shown = shown
-        self._text = text
+        self._lines = _lines(text)
         self._values: dict[str, dict[str, Any]] = {}
         self._origins: dict[str, str] = {}
         for table, content in values.items():
@@ -87,12 +87,14 @@ class Raw:
         name = f"{table}.{key}"
         if name in self._origins:
             return self._origins[name]
+        if table in self._lines:
+            return self._line(table, key)
         origins = {origin for known, origin in self._origins.items() if known.startswith(f"{table}.")}
-        return origins.pop() if len(origins) == 1 and table not in self._tables_written() else self._line(table)
+        return origins.pop() if len(origins) == 1 else self._line(table)
 
     def base(self, table: str, key: str) -> Path:
         """Return what a relative path starts from: the job file's folder, or the working directory."""
-        origin = self._origins.get(f"{table}.{key}", "")
+        origin = self._origin(table, key)
         return self._base if origin == self._shown or origin.startswith(f"{self._shown}:") else Path.cwd()
 
     def is_stored(self, table: str, key: str) -> bool:
@@ -104,6 +106,14 @@ class Raw:
         names = [f"{table}.{key}" for table, content in settings.items() for key in content]
         return {name: self._origins.get(name, "default") for name in [*names, "store.url"]}
 
+    def _origin(self, table: str, key: str) -> str:
+        """Return where a value was set, or the table that it is in, "" where neither was."""
+        while (name := f"{table}.{key}") not in self._origins:
+            key, dot, _ = key.rpartition(".")
+            if not dot:
+                return ""
+        return self._origins[name]
+
     def _set(self, table: str, key: str, value: Any, origin: str) -> None:
         values = self._values.setdefault(table, {})
         before = values.get(key, DEFAULT_VOTER if key == "voter" else value)
@@ -111,31 +121,39 @@ class Raw:
             for old in set(values) - KEPT:
                 del values[old]
                 del self._origins[f"{table}.{old}"]
-        values[key] = value
+        *tables, last = key.split(".")
+        for name in tables:
+            inner = values.get(name)
+            values[name] = values = dict(inner) if isinstance(inner, Mapping) else {}
+        values[last] = value
         self._origins[f"{table}.{key}"] = origin
 
-    def _tables_written(self) -> set[str]:
-        return set(re.findall(r"^\s*\[\s*([\w-]+)\s*\]", self._text, re.MULTILINE))
-
     def _line(self, table: str, key: str = "") -> str:
-        """Find the line that a key is written on; its table's where the key is not found."""
-        inside, table_line = "", 0
-        for number, line in enumerate(self._text.splitlines(), 1):
-            if header := re.match(r"\s*\[\s*([\w-]+)\s*\]", line):
-                inside = header[1]
-                table_line = number if inside == table else table_line
-                if inside == table and not key:
+        """Find the line that a key is written on, or what it is within; its table's where the key is not found."""
+        name = f"{table}.{key}" if key else table
+        while name:
+            for path, number in self._lines.items():
+                if path == name or path.startswith(f"{name}."):
                     return f"{self._shown}:{number}"
-            elif _names(line, table, key, inside):
-                return f"{self._shown}:{number}"
-        return f"{self._shown}:{table_line}" if table_line else self._shown
+            name = name.rpartition(".")[0]
+        return self._shown
 
 
-def _names(line: str, table: str, key: str, inside: str) -> bool:
-    """Say whether a line sets a key: inside its table, or dotted above all tables."""
-    if inside == table and key:
-        return re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line) is not None
-    return not inside and re.match(rf"\s*{re.escape(table)}\s*(\.\s*{re.escape(key)}\s*)?=", line) is not None
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of each table and each key, by their dotted names."""
+    found: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\"\s-]+?)\s*\]", line):
+            table = _plain(header[1])
+            found.setdefault(table, number)
+        elif key := re.match(r"\s*([\w.\"\s-]+?)\s*=", line):
+            found.setdefault(f"{table}.{_plain(key[1])}".lstrip("."), number)
+    return found
+
+
+def _plain(name: str) -> str:
+    return ".".join(part.strip().strip('"') for part in name.split("."))
 
 
 def read_job_file(path: Path) -> Raw:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from maker.engine.alongside import Bad
@@ -20,7 +20,7 @@ from maker.plugin import Codec
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
-from maker.store.runs import RunRow, find_run, list_runs, read_parts, run_at
+from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
 from maker.tally import unpack
 from maker.types import Prices
@@ -30,9 +30,11 @@ from maker.types import Prices
 class RunReport:
     """How a run stands.
 
-    ``calls`` are samples drawn, ``requests`` the model was asked; tokens as billed. ``cost`` is in the currency of the
-    job's prices, None without them. ``reserved_calls`` and ``reserved_tokens`` were granted or in flight when a process
-    stopped, and may have been spent. ``digest`` is the last step's, in hex.
+    ``models`` tells what each model did in each role, ``workers`` what each worker did, ``events`` what happened beside
+    the steps; the last two are there where one run is shown. ``calls`` are samples drawn, ``requests`` the models were
+    asked; tokens as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
+    ``reserved_tokens`` were granted or in flight when a process stopped, or cut off on the way, and may have been
+    spent. ``digest`` is the last step's, in hex.
     """
 
     run_id: str
@@ -57,6 +59,9 @@ class RunReport:
     forked_from: str | None
     forked_at: int | None
     settings: dict[str, Any]
+    models: list[dict[str, Any]]
+    workers: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -71,7 +76,7 @@ def store_url(store: str | None) -> str:
 def show(run_id: str, *, store: str | None = None) -> RunReport:
     """Return how a run stands. Raises `RunNotFound`."""
     with opened(store) as database:
-        return report(find_run(database, run_id))
+        return whole_report(database, run_id)
 
 
 def runs(*, store: str | None = None) -> list[RunReport]:
@@ -164,24 +169,42 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
                 raise Bad(f"the input files of run {made.run_id} are not those that it began with")
             if changed := difference(made.fingerprint, job.stored_fingerprint()):
                 raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
-            return Author(made, job.decomposer, job.voter, job.store.samples)
+            return Author(made, job.decomposer, job.rules())
 
         return verify_log(database, row, author)
 
 
+def whole_report(database: Database, run_id: str) -> RunReport:
+    """Return how a run stands, with its workers and events. Raises `RunNotFound`."""
+    row = find_run(database, run_id)
+    workers, events = read_workers(database, row.key), read_events(database, row.key)
+    return replace(report(row), workers=workers, events=events)
+
+
 def report(row: RunRow) -> RunReport:
     """Return a run's row as a report."""
-    usage, model = row.usage, row.settings["model"]
-    prices = Prices.per_million(model.get("prompt_price"), model.get("completion_price"))
-    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
+    usage = row.usage
+    models = [_account(account, row.settings["model"]) for account in row.accounts]
+    costs = [model["cost"] for model in models]
+    cost = None if not costs or None in costs else sum(costs)
     return RunReport(
         run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=row.votes,
         red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
         prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
-        forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings,
+        forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
     )  # fmt: skip
+
+
+def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the ledger as JSON; its cost is None where the model has no prices."""
+    settings = model["members"].get(account.model, {}) if model["kind"] == "pool" else model
+    prices = Prices.per_million(settings.get("prompt_price"), settings.get("completion_price"))
+    usage = account.usage
+    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
+    counts = {"votes": account.votes, "red_flags": account.red_flags}
+    return {"model": account.model, "role": account.role} | usage._asdict() | counts | {"cost": cost}
 
 
 def opened(store: str | None) -> closing[Database]:

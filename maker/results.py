@@ -260,7 +260,7 @@ def result(settled: Settled, name: str) -> RowResult:
     task, tally = round_.decomposer, unpack(step.tally)
     action = own(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
-    votes = {winner: sum(tally.votes)} | {key: sum(n) for key, n in tally.rivals.items()}
+    votes = tally.counts(winner)
     return RowResult(
         row=row,
         id=name,
@@ -268,7 +268,7 @@ def result(settled: Settled, name: str) -> RowResult:
         reason="" if outcome is None else outcome.reason,
         answer=task.action.show(action),
         votes=votes,
-        flags={str(flag): n for flag, n in tally.flags.items()},
+        flags=tally.reasons(),
         margin=tally.margin,
         margins=own(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from maker.engine.budget import Limits
 from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
-from maker.models.settings import ModelSettings, VllmSettings
+from maker.models.settings import MemberSettings, ModelSettings, VllmSettings
 
 
 class _Table(BaseModel):
@@ -48,15 +49,31 @@ class VoteSettings(_Table):
 
     ``max_votes`` is the most samples, flagged ones included, that one step may take. ``row_error`` is said of a map in
     place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
-    of the rows finds the margin, and leaves what it found in ``pilot``.
+    of the rows finds the margin, and leaves what it found in ``pilot``. ``extra`` is how many votes more than could
+    settle a step are asked for at once: they are billed, counted where they are needed, and can save a round.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     voter: str = DEFAULT_VOTER
     max_votes: int = Field(default=100, ge=1, le=100_000)
+    extra: int = Field(default=0, ge=0, le=1000)
     row_error: float | None = Field(default=None, gt=0, lt=1)
     pilot: PilotFound | None = None
+
+
+class RoleSettings(_Table):
+    """A table ``[roles.NAME]``: how the steps of a role are decided, where that is not as ``[vote]`` says.
+
+    ``rotation`` names members of the pool, as that of the pool itself does. The role ``judge`` is asked about steps
+    that votes could not settle, and told ``prompt`` before the candidates; without its table there is no judge.
+    """
+
+    rotation: tuple[str, ...] = ()
+    k: int | None = Field(default=None, ge=1, le=1000)
+    max_votes: int | None = Field(default=None, ge=1, le=100_000)
+    extra: int | None = Field(default=None, ge=0, le=1000)
+    prompt: str = ""
 
 
 class SwarmSettings(_Table):
@@ -116,11 +133,12 @@ class LimitSettings(_Table):
         return Limits(**self.model_dump())
 
 
-def worker_gpus(model: Any, swarm: SwarmSettings) -> float | None:
-    """Return how many GPUs a worker reserves; None for one where there is any."""
-    if not isinstance(model, VllmSettings):
+def worker_gpus(members: Iterable[MemberSettings], swarm: SwarmSettings) -> float | None:
+    """Return how many GPUs a worker with these models reserves; None for one where there is any."""
+    spread = max((member.tensor_parallel for member in members if isinstance(member, VllmSettings)), default=0)
+    if spread == 0:
         return 0.0
-    return swarm.gpus if swarm.gpus is not None or model.tensor_parallel == 1 else float(model.tensor_parallel)
+    return swarm.gpus if swarm.gpus is not None or spread == 1 else float(spread)
 
 
 TABLES: dict[str, Any] = {
@@ -128,6 +146,7 @@ TABLES: dict[str, Any] = {
     "task": dict,
     "model": ModelSettings,
     "vote": VoteSettings,
+    "roles": dict[str, RoleSettings],
     "swarm": SwarmSettings,
     "store": StoreSettings,
     "limits": LimitSettings,

@@ -22,18 +22,21 @@ class Tally(NamedTuple):
     """The count of one decided step.
 
     ``kind`` is the number of the step class in its decomposer. ``votes`` holds the winner's votes by model.
-    ``rivals`` maps each losing candidate's key to its votes by model, ``flags`` each reason to its samples.
+    ``rivals`` maps each losing candidate's key to its votes by model, ``flags`` each reason to its samples by model.
+    Where these votes settled nothing, ``judge`` is the count of the judge's, which elected the winner: its rivals are
+    among the others.
     """
 
     kind: int
     rounds: int
     votes: tuple[int, ...]
     rivals: Mapping[str, tuple[int, ...]]
-    flags: Mapping[Flag, int]
+    flags: Mapping[Flag, tuple[int, ...]]
+    judge: Tally | None = None
 
     @property
     def margin(self) -> int:
-        """The winner's votes less those of the strongest rival."""
+        """The winner's votes less those of the strongest rival; below 0 where a judge has overruled them."""
         return sum(self.votes) - max((sum(n) for n in self.rivals.values()), default=0)
 
     @property
@@ -41,14 +44,32 @@ class Tally(NamedTuple):
         """Whether any valid vote went to another candidate."""
         return bool(self.rivals)
 
+    @property
+    def valid(self) -> tuple[int, ...]:
+        """The valid votes by model, whoever they are for."""
+        return tuple(map(sum, zip(self.votes, *self.rivals.values(), strict=True)))
+
+    @property
+    def flagged(self) -> tuple[int, ...]:
+        """The flagged samples by model."""
+        return tuple(map(sum, zip(*self.flags.values(), strict=True))) if self.flags else (0,) * len(self.votes)
+
+    def counts(self, winner: str) -> dict[str, int]:
+        """Return each candidate's votes, the winner's first; ``winner`` is its key, which a tally does not hold."""
+        return {winner: sum(self.votes)} | {key: sum(models) for key, models in self.rivals.items()}
+
+    def reasons(self) -> dict[str, int]:
+        """Return the flagged samples by reason."""
+        return {str(flag): sum(models) for flag, models in self.flags.items()}
+
 
 def pack(tally: Tally) -> bytes:
     """Write a tally: unsigned LEB128 numbers; a clean election of one model takes 6 bytes.
 
     Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
-    M votes), number of flags, per flag (reason number, samples).
+    M votes), number of flags, per flag (reason number, M samples). A judge's count follows in the same form.
     """
-    kind, rounds, votes, rivals, flags = tally
+    kind, rounds, votes, rivals, flags, judge = tally
     if not rivals and not flags and len(votes) == 1 and kind < 128 and rounds < 128 and votes[0] < 128:
         return bytes((kind, rounds, 1, votes[0], 0, 0))
     out = bytearray()
@@ -61,10 +82,11 @@ def pack(tally: Tally) -> bytes:
         for number in counts:
             _put(out, number)
     _put(out, len(flags))
-    for flag, samples in flags.items():
+    for flag, counts in flags.items():
         _put(out, _FLAG_NUMBER[flag])
-        _put(out, samples)
-    return bytes(out)
+        for number in counts:
+            _put(out, number)
+    return bytes(out) + (pack(judge) if judge is not None else b"")
 
 
 def unpack(blob: bytes) -> Tally:
@@ -73,19 +95,28 @@ def unpack(blob: bytes) -> Tally:
         return Tally(blob[0], blob[1], (blob[3],), {}, {})
     try:
         numbers = _Reader(blob)
-        kind, rounds, models = next(numbers), next(numbers), next(numbers)
-        votes = tuple(next(numbers) for _ in range(models))
-        rivals = {}
-        for _ in range(next(numbers)):
-            key = numbers.text(next(numbers))
-            rivals[key] = tuple(next(numbers) for _ in range(models))
-        flags = {_FLAGS[next(numbers)]: next(numbers) for _ in range(next(numbers))}
+        tally = _read(numbers)
+        if numbers.place < len(blob):
+            tally = tally._replace(judge=_read(numbers))
     except (IndexError, StopIteration, UnicodeDecodeError) as error:
         raise ValueError(f"no packed tally: {blob.hex()}") from error
-    tally = Tally(kind, rounds, votes, rivals, flags)
     if pack(tally) != blob:
         raise ValueError(f"no packed tally: {blob.hex()}")
     return tally
+
+
+def _read(numbers: _Reader) -> Tally:
+    kind, rounds, models = next(numbers), next(numbers), next(numbers)
+    votes = tuple(next(numbers) for _ in range(models))
+    rivals = {}
+    for _ in range(next(numbers)):
+        key = numbers.text(next(numbers))
+        rivals[key] = tuple(next(numbers) for _ in range(models))
+    flags = {}
+    for _ in range(next(numbers)):
+        flag = _FLAGS[next(numbers)]
+        flags[flag] = tuple(next(numbers) for _ in range(models))
+    return Tally(kind, rounds, votes, rivals, flags)
 
 
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import reduce
+from operator import add
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 S = TypeVar("S")
@@ -42,6 +44,7 @@ class StepClass(Generic[S, A]):
             instead of being taken for one stream.
         schema: The JSON schema, as JSON values, that a reply is to match; a model may hold its replies to it. ``parse``
             reads them all the same: not every model does.
+        role: Who decides such steps. A job may give each role models and a margin of its own.
     """
 
     name: str
@@ -53,6 +56,7 @@ class StepClass(Generic[S, A]):
     # A dictionary has no hash; classes are told apart without it.
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     verbatim: bool = False
+    role: str = "solver"
 
 
 class Step(NamedTuple, Generic[S, A]):
@@ -172,11 +176,15 @@ Oracle: TypeAlias = Callable[[str], Truth]
 
 
 class Sample(NamedTuple):
-    """One raw reply. ``tokens`` counts the completion; ``cut`` says that it ended at its token limit."""
+    """One raw reply. ``tokens`` counts the completion; ``cut`` says that it ended at its token limit.
+
+    ``logprob`` is the sum of the log-probabilities (natural) of its tokens, where the model was asked for them.
+    """
 
     text: str
     tokens: int
     cut: bool = False
+    logprob: float | None = None
 
 
 class RedFlag(NamedTuple):
@@ -236,7 +244,8 @@ class Request(NamedTuple):
     """One prompt, ``n`` independent replies. Reply i is drawn with ``seed + i``.
 
     ``id`` is unique in a worker's life. ``system`` is the shared part of the prompt, ``prompt`` the part that varies.
-    ``schema`` is the step class's own, not a copy.
+    ``schema`` is the step class's own, not a copy. ``model`` is the number of the model in its pool, ``role`` the step
+    class's.
     """
 
     id: int
@@ -248,22 +257,31 @@ class Request(NamedTuple):
     stop: tuple[str, ...]
     kind: str
     schema: Mapping[str, Any] | None = None
+    model: int = 0
+    role: str = "solver"
 
 
 class Finished(NamedTuple):
-    """A request's replies in order of index, at most n of them, with the tokens that were billed."""
+    """A request's replies in order of index, at most n of them, with the tokens that were billed.
+
+    ``cached_tokens`` of the prompt's were served from a cache of prefixes, as far as the model says. ``retries`` counts
+    tries that came to nothing before this one.
+    """
 
     id: int
     samples: tuple[Sample, ...]
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    retries: int = 0
 
 
 class Failed(NamedTuple):
     """A request that got no reply, with what it cost.
 
     ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused``
-    true says that this prompt cannot be answered, too long as it is, say; another one may.
+    true says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it
+    was under way when it was cut off: it may be billed, nobody says how much, and it may be asked again.
     """
 
     id: int
@@ -273,25 +291,29 @@ class Failed(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     refused: bool = False
+    retries: int = 0
+    lost: bool = False
 
 
 class Usage(NamedTuple):
-    """What was spent. A call is one sample by one microagent; a request asks for several at once."""
+    """What was spent. A call is one sample by one microagent; a request asks for several at once.
+
+    ``cached_tokens`` are prompt tokens that came from a cache of prefixes. ``retries`` counts tries that came to
+    nothing and were repeated. ``untold`` counts calls that were cut off or cancelled under way: they may be billed, and
+    nobody says how much.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     requests: int = 0
+    cached_tokens: int = 0
+    retries: int = 0
+    untold: int = 0
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum of both."""
-        calls, prompt, completion, requests = other
-        return Usage(
-            self.calls + calls,
-            self.prompt_tokens + prompt,
-            self.completion_tokens + completion,
-            self.requests + requests,
-        )
+        return Usage(*map(add, self, other))
 
     @property
     def tokens(self) -> int:
@@ -300,6 +322,22 @@ class Usage(NamedTuple):
 
 
 NO_USAGE = Usage()
+
+
+def sum_usage(usages: Iterable[Usage]) -> Usage:
+    """Return what was spent in all."""
+    return reduce(Usage.plus, usages, NO_USAGE)
+
+
+class Account(NamedTuple):
+    """Who spends: a model, by its number in the pool, in a role."""
+
+    model: int
+    role: str
+
+
+Spent: TypeAlias = Mapping[Account, Usage]
+"""What was spent, by model and role."""
 
 
 class Allowance(NamedTuple):
@@ -338,6 +376,15 @@ class Prices(NamedTuple):
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return what these tokens cost."""
         return prompt_tokens * self.prompt + completion_tokens * self.completion
+
+
+def spent_in_all(spent: Spent, prices: Sequence[Prices]) -> Allowance:
+    """Return what accounts have spent together; ``prices`` are those of the models, by number."""
+    total = NOTHING
+    for account, usage in spent.items():
+        cost = prices[account.model].of(usage.prompt_tokens, usage.completion_tokens)
+        total = total.plus(Allowance(usage.calls, usage.tokens, cost))
+    return total
 
 
 class Grant(NamedTuple):

@@ -80,7 +80,7 @@ def run(
         display.print_config(loaded, as_json=as_json)
         return
     if dry_run:
-        display.print_survey(loaded.survey(), loaded.model, as_json=as_json)
+        display.print_survey(loaded.survey(), loaded.vote_prices, as_json=as_json)
         if loaded.needs_pilot:
             print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
         return
@@ -231,12 +231,12 @@ def _outcomes(names: str) -> list[str]:
 
 def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     """Say what a run on somebody's server will take, before it takes it; nothing is looked up for another model."""
-    if not isinstance(job.model, OpenAISettings):
+    if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
         return
     expected = job.expected_steps()
     estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
     unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
-    print(f"estimate: {display.estimate_line(estimate, job.model) if estimate else unknown}", file=sys.stderr)
+    print(f"estimate: {display.estimate_line(estimate, job.vote_prices) if estimate else unknown}", file=sys.stderr)
 
 
 def _piloted(job: Job) -> Job:

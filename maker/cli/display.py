@@ -10,15 +10,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from maker.cli.tables import print_events, print_models, print_table, print_workers
 from maker.engine.verify import Verified
 from maker.errors import PluginError
 from maker.events import StepRecord
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE, shortened
-from maker.models.settings import OpenAISettings
 from maker.piloting import MARGINS, sample_size
 from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey, one_rival, votes_per_step
 from maker.reading import RunReport, StepView
@@ -29,7 +26,6 @@ from maker.types import Prices
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000
-WIDE = 160
 
 
 def print_summary(report: RunReport, where: str) -> None:
@@ -69,7 +65,10 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
-        print(f"  up to {report.reserved_calls:,} calls more were under way when a process stopped, and count as spent")
+        print(f"  up to {report.reserved_calls:,} calls more were under way and cut off, and count as spent")
+    print_models(report.models)
+    print_workers(report.workers)
+    print_events(report.events)
     _print_outcome(report)
     lines = [step_line(record) for record in islice(disputed, SHOWN_DISPUTED)]
     if lines:
@@ -87,6 +86,8 @@ def step_line(record: StepRecord) -> str:
     line = f"{place:>7} {record.kind} {winner}: {votes} votes"
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
+    if record.judge:
+        line += f"; the judge: {', '.join(f'{n} for {key}' for key, n in record.judge.items())}"
     return f"{line}; margin {record.margin}"
 
 
@@ -109,14 +110,14 @@ def print_step(number: int, view: StepView, *, as_json: bool) -> None:
         print("  no samples were kept of this step; store.samples says of which steps they are")
 
 
-def estimate_line(estimate: Estimate, model: OpenAISettings) -> str:
+def estimate_line(estimate: Estimate, prices: Prices | None) -> str:
     """Return an estimate in words, with what it rests on."""
     steps = f"{estimate.steps:,} steps" if estimate.steps else "one step (how many there are is not known)"
     line = (
         f"at least {estimate.calls:,} calls, about {estimate.prompt_tokens:,} prompt tokens, at most "
         f"{estimate.most_completion_tokens:,} completion tokens for these calls"
     )
-    if (prices := Prices.per_million(model.prompt_price, model.completion_price)) is not None:
+    if prices is not None:
         low = prices.of(estimate.prompt_tokens, estimate.calls)
         high = prices.of(estimate.prompt_tokens, estimate.most_completion_tokens)
         line += f"; {low:,.4g} to {high:,.4g} at your prices"
@@ -126,9 +127,8 @@ def estimate_line(estimate: Estimate, model: OpenAISettings) -> str:
     )
 
 
-def print_survey(survey: Survey, model: Any, *, as_json: bool) -> None:
+def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> None:
     """Print what a map's rows will take, and what that rests on."""
-    prices = Prices.per_million(getattr(model, "prompt_price", None), getattr(model, "completion_price", None))
     calls, tokens, most = survey.calls, survey.prompt_tokens, survey.most_completion_tokens
     cost = None if prices is None else (prices.of(tokens, calls), prices.of(tokens, most))
     if as_json:
@@ -182,19 +182,14 @@ def print_runs(reports: list[RunReport]) -> None:
     if not reports:
         print("no runs yet")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "task", "status", "steps", "calls", "started (UTC)"):
-        table.add_column(heading, no_wrap=True, overflow="ignore")
+    rows = []
     for report in reports:
         started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
         task = str(report.settings["task"]["decomposer"]).rpartition("/")[2]
-        table.add_row(
-            report.run_id, report.name, task, report.status, f"{report.steps:,}", f"{report.calls:,}", started
+        rows.append(
+            (report.run_id, report.name, task, report.status, f"{report.steps:,}", f"{report.calls:,}", started)
         )
-    # Ids are there to be copied: a narrow terminal wraps lines, and a pipe has no width.
-    console = Console()
-    console.width = max(console.width, WIDE)
-    console.print(table)
+    print_table(("run", "name", "task", "status", "steps", "calls", "started (UTC)"), rows)
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import Event, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
+from maker.events import Event, ModelAway, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
@@ -73,6 +73,12 @@ class Progress:
         elif isinstance(event, WorkerWaiting):
             said = f"worker {event.worker} has not started yet: {event.reason}"
             self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, ModelAway):
+            self._console.print(
+                f"worker {event.worker} cannot ask {event.model} any more, its votes pass on to the others: "
+                f"{event.reason}",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
     def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
         """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""

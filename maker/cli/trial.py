@@ -46,7 +46,7 @@ def _print(trial: Trial, job: Job) -> None:
         return
     tally = unpack(trial.outcome.tally)
     rivals = ", ".join(f"{sum(votes)} for {key}" for key, votes in tally.rivals.items()) or "none"
-    flags = ", ".join(f"{n} {flag}" for flag, n in tally.flags.items()) or "none"
+    flags = ", ".join(f"{n} {flag}" for flag, n in tally.reasons().items()) or "none"
     print(f"  decided  {json.dumps(_action(trial.outcome, job), ensure_ascii=False)}")
     print(f"  tally    {sum(tally.votes)} votes, against: {rivals}; flagged: {flags}; rounds: {tally.rounds}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maker.types import NOTHING, Allowance, Prices, Usage
+from maker.types import NOTHING, Allowance
 
 UNLIMITED = 2**62
 SHARE = 20
@@ -47,26 +47,20 @@ class Budget:
 
     Args:
         limits: The run's limits.
-        prices: Money for a token.
         used: What the ledger holds.
         reserved: Grants that were never settled: spent, as far as anyone can know.
     """
 
-    def __init__(self, limits: Limits, prices: Prices, used: Usage, reserved: Allowance) -> None:
+    def __init__(self, limits: Limits, used: Allowance, reserved: Allowance) -> None:
         self._limits = limits
-        self._prices = prices
-        cost = prices.of(used.prompt_tokens, used.completion_tokens)
-        self._spent = Allowance(used.calls, used.tokens, cost).plus(reserved)
+        self._spent = used.plus(reserved)
         self._open: dict[int, Allowance] = {}
 
-    def spend(self, worker: int, used: Usage) -> float:
-        """Count what a worker really used; returns its cost."""
-        cost = self._prices.of(used.prompt_tokens, used.completion_tokens)
-        allowance = Allowance(used.calls, used.tokens, cost)
-        self._spent = self._spent.plus(allowance)
+    def spend(self, worker: int, used: Allowance) -> None:
+        """Count what a worker really used, or may have: what nobody can tell counts at its worst."""
+        self._spent = self._spent.plus(used)
         if worker in self._open:
-            self._open[worker] = self._open[worker].plus(allowance, -1)
-        return cost
+            self._open[worker] = self._open[worker].plus(used, -1)
 
     def grant(self, worker: int, need: Allowance) -> Allowance:
         """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
@@ -85,10 +79,13 @@ class Budget:
             _share("max_cost", limits.max_cost, spent.cost, need.cost),
         )
 
-    def settle(self, worker: int, abandoned: Allowance | None = NOTHING) -> None:
-        """Take a worker's grant back, but for what is abandoned: it counts as spent. None: all of it."""
-        left = self._open.pop(worker, NOTHING)
-        self._spent = self._spent.plus(left if abandoned is None else abandoned)
+    def settle(self, worker: int) -> None:
+        """Take a worker's grant back."""
+        self._open.pop(worker, None)
+
+    def lose(self, worker: int) -> None:
+        """Count all of a worker's grant as spent."""
+        self._spent = self._spent.plus(self._open.pop(worker, NOTHING))
 
     def reserved(self, allowance: Allowance) -> Allowance:
         """Return what of a grant has to be written down: nothing where there is no limit."""

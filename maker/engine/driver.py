@@ -16,12 +16,13 @@ from maker.engine.joining import join
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.database import Database
-from maker.store.entry import Ending, Entry
+from maker.store.entry import Ending, Entry, Told
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.worker import Orders
+from maker.types import Prices, spent_in_all
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -34,8 +35,9 @@ class Stint(NamedTuple):
     ``forest`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
     ``wall_left_s`` are the seconds that the run's limit leaves. ``grants`` is None where nothing that workers spend is
     limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may have in
-    work, ``strict`` whether each step is committed before the next. ``on_lost`` is told of a lost worker, and how many
-    chains go on elsewhere; ``on_waiting`` of one that cannot be started.
+    work, ``strict`` whether each step is committed before the next. ``prices`` are those of the models, by number.
+    ``on_lost`` is told of a lost worker, and how many chains go on elsewhere; ``on_waiting`` of one that cannot be
+    started; ``on_away`` of a worker that finds a model of its pool away, and why. They return what is to be kept of it.
     """
 
     forest: Forest
@@ -46,8 +48,10 @@ class Stint(NamedTuple):
     most_missed: int | None
     chains: int
     strict: bool
-    on_lost: Callable[[Gone, int], None]
-    on_waiting: Callable[[Waiting], None]
+    prices: tuple[Prices, ...]
+    on_lost: Callable[[Gone, int], Told]
+    on_waiting: Callable[[Waiting], Told]
+    on_away: Callable[[int, int, str], Told]
 
 
 class Driver:
@@ -205,7 +209,7 @@ class Driver:
         if isinstance(news, Gone):
             self._lose(news, stint)
         elif isinstance(news, Waiting):
-            stint.on_waiting(news)
+            self._journal.put(Entry(events=[stint.on_waiting(news)]))
         else:
             ending = self._journalled(swarm, news, stint)
         self._taking = False
@@ -220,18 +224,23 @@ class Driver:
             self._journal.flush()
         news, grants = stint.forest.take(worker, report), stint.grants
         ending = self._ending(stint.forest)
-        if any(news) or any(report.usage):
+        if any(news) or report.spent or report.away or report.place:
+            used = spent_in_all(report.spent, stint.prices)
             entry = Entry(
                 **news._asdict(),
-                usage=report.usage,
-                cost=grants.spend(worker, report.usage) if grants else 0.0,
+                worker=worker,
+                place=report.place,
+                spent=report.spent,
+                cost=used.cost,
                 grant=grants.key(worker) if grants else None,
+                abandoned=report.abandoned,
+                events=[stint.on_away(worker, *away) for away in report.away],
             )
             self._journal.put(entry)
+            if grants:
+                grants.spend(worker, used.plus(report.abandoned))
         if report.recalled and grants:
-            grants.settle(worker, report.abandoned)
-        elif report.recalled:
-            self._journal.put(Entry(abandoned=report.abandoned))
+            grants.settle(worker)
         if ending is not None:
             return self._over(stint, ending)
         if stint.strict and any(news):
@@ -246,7 +255,8 @@ class Driver:
         self._journal.flush()
         if stint.grants:
             stint.grants.lose(lost.worker)
-        stint.on_lost(lost, stint.forest.lose(lost.worker))
+        told = stint.on_lost(lost, stint.forest.lose(lost.worker))
+        self._journal.put(Entry(worker=lost.worker, gone=lost.reason, events=[told]))
 
     def _ending(self, forest: Forest) -> Ending | None:
         end = forest.root_end

@@ -48,16 +48,25 @@ class Evidence:
         for sample in kept:
             if sample.text is None or text_digest(sample.text) != sample.digest:
                 return f"the text of its sample {sample.vote} is lost or changed"
-        votes = Counter(sample.candidate for sample in kept if sample.flag is None)
-        flags = Counter(sample.flag for sample in kept if sample.flag is not None)
-        counted = {key: sum(tally.votes)} | {key: sum(models) for key, models in tally.rivals.items()}
-        if votes != counted or flags != {str(flag): n for flag, n in tally.flags.items()}:
+        heard = [(sample.candidate, sample.flag, sample.model) for sample in kept]
+        counted = _counted(key, tally)
+        votes = counted.total()
+        judged = Counter() if tally.judge is None else _counted(key, tally.judge)
+        if Counter(heard[:votes]) != counted or Counter(heard[votes:]) != judged:
             return "its samples do not add up to its tally"
-        return self._proposed(row, key, kept, move, state) or self._asked(row, move)
+        return self._proposed(row, key, kept, votes, move, state) or self._asked(row, move)
 
-    def _proposed(self, row: StepRow, key: str, kept: list[SampleRow], move: Step[Any, Any], state: Any) -> str:
-        """Say which of a step's samples is not what its text makes it, or that another action should have won."""
-        texts = [self._judged(sample, move, state) for sample in kept]
+    def _proposed(
+        self, row: StepRow, key: str, kept: list[SampleRow], votes: int, move: Step[Any, Any], state: Any
+    ) -> str:
+        """Say which of a step's samples is not what its text makes it, or that another action should have won.
+
+        Samples beyond so many ``votes`` are a judge's, for whom all that was not proposed is illegal.
+        """
+        texts = [
+            "" if place >= votes and sample.flag == Flag.ILLEGAL else self._judged(sample, move, state)
+            for place, sample in enumerate(kept)
+        ]
         if None in texts:
             return f"its sample {texts.index(None)} does not say what it is counted for"
         # What wins is what the first sample proposed that voted for the winner; "" where that cannot be said.
@@ -85,6 +94,16 @@ class Evidence:
         if not found and self._old:
             return ""
         return "" if found == asked else "its prompt is lost or changed"
+
+
+def _counted(winner: str, tally: Tally) -> Counter[tuple[str | None, str | None, int]]:
+    """Return how many samples of each candidate, or flag, and model a tally counts."""
+    found: Counter[tuple[str | None, str | None, int]] = Counter()
+    for key, models in ((winner, tally.votes), *tally.rivals.items()):
+        found.update({(key, None, model): n for model, n in enumerate(models) if n})
+    for flag, models in tally.flags.items():
+        found.update({(None, str(flag), model): n for model, n in enumerate(models) if n})
+    return found
 
 
 class _Along(Generic[R]):

@@ -8,7 +8,7 @@ from maker.store.database import Database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.types import NOTHING, Allowance, Grant, Starved, Usage
+from maker.types import NOTHING, Allowance, Grant, Starved
 
 LEAST = Allowance(1, 1, 0.0)
 
@@ -39,9 +39,9 @@ class Grants:
         """Return the key of a worker's grant."""
         return self._keys.get(worker)
 
-    def spend(self, worker: int, usage: Usage) -> float:
-        """Count what a worker has spent; returns its cost."""
-        return self._budget.spend(worker, usage)
+    def spend(self, worker: int, used: Allowance) -> None:
+        """Count what a worker has spent, or may have."""
+        self._budget.spend(worker, used)
 
     def join(self, worker: int) -> None:
         """Take a new worker in, which has no grant yet."""
@@ -53,19 +53,19 @@ class Grants:
             self.settle(worker)
             self._starving[worker] = starved.need
 
-    def settle(self, worker: int, abandoned: Allowance = NOTHING) -> None:
-        """Take a worker's grant back, but for what requests that were cancelled in flight may still cost."""
+    def settle(self, worker: int) -> None:
+        """Take a worker's grant back."""
         key = self._keys.pop(worker, None)
         self._starving.pop(worker, None)
-        self._budget.settle(worker, abandoned)
-        if key is not None or abandoned != NOTHING:
-            self._journal.put(Entry(grant=key, abandoned=abandoned))
+        self._budget.settle(worker)
+        if key is not None:
+            self._journal.put(Entry(grant=key, freed=True))
 
     def lose(self, worker: int) -> None:
         """Count a lost worker's grant as spent: nobody can say what was in flight."""
         self._keys.pop(worker, None)
         self._starving.pop(worker, None)
-        self._budget.settle(worker, None)
+        self._budget.lose(worker)
 
     def give(self, idle: list[int]) -> dict[int, Grant]:
         """Return grants for workers that have none, as far as there is something to give.

@@ -11,7 +11,8 @@ from maker.engine.alongside import Bad
 from maker.engine.walking import Counts, Stand, Walker
 from maker.errors import TaskFailed
 from maker.owned import own
-from maker.plugin import Decomposer, Voter
+from maker.plugin import Decomposer
+from maker.rules import Rules
 from maker.store.chains import ChainRow, root_chain
 from maker.store.database import Database
 from maker.store.log import spans
@@ -44,12 +45,11 @@ class Verified:
 
 
 class Author(NamedTuple):
-    """What a run's steps were decided by: its row, its task and its voter, and the level its samples are kept at."""
+    """What a run's steps were decided by: its row, its task and the rules of its elections."""
 
     run: RunRow
     decomposer: Decomposer[Any, Any]
-    voter: Voter
-    samples: str
+    rules: Rules
 
 
 def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> Verified:
@@ -76,7 +76,7 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
             stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()
-            walker = Walker(database, span.chain.run, made.decomposer, made.voter, made.samples, counts)
+            walker = Walker(database, span.chain.run, made.decomposer, made.rules, counts)
             walker.along(span.chain, stand, span.stop, first_snapshot=True)
         whole = _end(run, chain, stand, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:

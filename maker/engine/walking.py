@@ -13,7 +13,8 @@ from maker.engine.evidence import Evidence
 from maker.engine.joining import missed_digest
 from maker.owned import own
 from maker.paths import chain_name
-from maker.plugin import Decomposer, Voter, vote_key
+from maker.plugin import Decomposer, vote_key
+from maker.rules import Rules
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import CutRow, StepRow, read_cuts, read_snapshots, read_steps
@@ -67,7 +68,7 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Walker:
-    """Walks the chains of one run. ``level`` says of which steps the samples must be there.
+    """Walks the chains of one run.
 
     Everything that is wrong is raised as `Bad`, with its place; what the task's own code raises as `TaskFailed`.
     """
@@ -75,8 +76,7 @@ class Walker:
     database: Database
     run: int
     decomposer: Decomposer[Any, Any]
-    voter: Voter
-    level: str
+    rules: Rules
     counts: Counts = field(default_factory=Counts)
 
     def along(self, chain: ChainRow, stand: Stand, stop: int | None, *, first_snapshot: bool) -> None:
@@ -111,7 +111,8 @@ class Walker:
     def _kept(self, chain: ChainRow, start: int) -> Kept:
         cuts = read_cuts(self.database, chain.key)
         snapshots = Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
-        return Kept(cuts, snapshots, Evidence(self.database, chain.key, start, self.level, self.decomposer.action))
+        evidence = Evidence(self.database, chain.key, start, self.rules.samples, self.decomposer.action)
+        return Kept(cuts, snapshots, evidence)
 
     def _open_end(self, where: str, chain: ChainRow, stand: Stand, kept: Kept, *, due: bool) -> None:
         if (chain.cursor, chain.digest) != (stand.index, stand.digest):
@@ -150,21 +151,28 @@ class Walker:
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         key = vote_key(self.decomposer.action, action)
-        self._elected(where, key, tally)
+        self._elected(where, key, tally, move.kind.role)
         if problem := evidence.problem(row, key, tally, move, state):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
         self.counts.steps += 1
-        self.counts.votes += sum(tally.votes) + sum(sum(votes) for votes in tally.rivals.values())
-        self.counts.red_flags += sum(tally.flags.values())
+        self.counts.votes += sum(tally.valid)
+        self.counts.red_flags += sum(tally.flagged)
         self.counts.disputed += tally.disputed
         return action
 
-    def _elected(self, where: str, winner: str, tally: Tally) -> None:
-        counts = {winner: sum(tally.votes)} | {key: sum(votes) for key, votes in tally.rivals.items()}
-        verdict = self.voter.decide(Ballots(counts))
+    def _elected(self, where: str, winner: str, tally: Tally, role: str) -> None:
+        counts, voter = tally.counts(winner), self.rules.role(role).voter
+        if len(tally.votes) != self.rules.models:
+            raise Bad(f"{where}: its votes are those of {len(tally.votes)} models, the pool has {self.rules.models}")
+        verdict = voter.decide(Ballots(counts))
+        if tally.judge is not None:
+            if isinstance(verdict, Decision) or self.rules.judge is None:
+                raise Bad(f"{where}: a judge was asked about votes that elect {winner!r}, or there is none")
+            voter, counts, tally = self.rules.judge.role.voter, tally.judge.counts(winner), tally.judge
+            verdict = voter.decide(Ballots(counts))
         if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (winner, tally.margin):
-            raise Bad(f"{where}: its votes {counts} do not elect {winner!r} by {self.voter.name}")
+            raise Bad(f"{where}: its votes {counts} do not elect {winner!r} by {voter.name}")
 
     def _link(self, where: str, stand: Stand, row: StepRow, content: bytes) -> None:
         digest = link(stand.digest, row.idx, row.epoch, row.action, content)
@@ -246,7 +254,7 @@ class Walker:
         if (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest) != (0, "running", None, 0, genesis):
             raise Bad(f"chain {chain_name(chain.path, 0)}: the chain that it is a row of is not as it was made")
         singles = Singles(self.database, chain, fork.children)
-        evidence = Evidence(self.database, chain.key, 0, self.level, self.decomposer.action)
+        evidence = Evidence(self.database, chain.key, 0, self.rules.samples, self.decomposer.action)
         lenient = move.missed is not None
         for row in read_steps(self.database, chain.key, single=True):
             here = f"chain {chain_name(chain.path, row.idx)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
 
+from maker.round import unbounded
 from maker.types import Failed, Finished, Request
 
 CHAT_OVERHEAD_TOKENS = 64
@@ -14,9 +14,6 @@ CHAT_OVERHEAD_TOKENS = 64
 
 class Model(ABC):
     """Draws replies. Not thread-safe: one worker drives it."""
-
-    bills_cancelled: ClassVar[bool] = False
-    """Whether a request that is cancelled in flight may be billed all the same."""
 
     @abstractmethod
     def submit(self, requests: Iterable[Request]) -> None:
@@ -45,8 +42,12 @@ class Model(ABC):
         No tokenizer makes more tokens than the text has bytes.
         """
         prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
-        return prompt * self.prompts_billed(request) + request.n * request.max_tokens
+        return prompt + request.n * request.max_tokens
 
-    def prompts_billed(self, request: Request) -> int:
-        """Return how often a request's prompt is billed: once, unless the request has to be split."""
-        return 1
+    def bills(self, model: int) -> bool:
+        """Say whether a request that is cancelled in flight may be billed all the same; ``model`` as below."""
+        return False
+
+    def most_n(self, model: int) -> int:
+        """Return how many replies one request may ask for; ``model`` is the number in a pool."""
+        return unbounded(model)

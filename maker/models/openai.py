@@ -90,8 +90,6 @@ class OpenAIModel(Model):
         ModelUnusable: The variable is not set, or the URL cannot be read. A missing server shows in `poll`, not here.
     """
 
-    bills_cancelled = True
-
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
         self._key = _key(settings.key_env)
@@ -131,9 +129,13 @@ class OpenAIModel(Model):
                 answers.append(result)
         return answers
 
-    def prompts_billed(self, request: Request) -> int:
-        """Return how many HTTP requests it takes: each is billed its prompt."""
-        return -(-request.n // self._settings.max_n)
+    def bills(self, model: int) -> bool:
+        """Yes: what the server has begun it may bill."""
+        return True
+
+    def most_n(self, model: int) -> int:
+        """Return how many replies one HTTP request may ask for."""
+        return self._settings.max_n
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Drop requests, and the HTTP requests for them; what the server has begun it may bill."""

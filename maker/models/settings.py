@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from maker.types import Request
+
+GREEDY = 1e-5
+"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
 
 
 class _Settings(BaseModel):
@@ -24,6 +27,11 @@ class _Sampling(_Settings):
     temperature: float = Field(default=1.0, ge=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
     structured: Literal["off", "schema"] = "off"
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all replies to a prompt are one, however many are asked for."""
+        return self.temperature < GREEDY
 
     def schema_of(self, request: Request) -> Mapping[str, Any] | None:
         """Return the schema that the replies to a request are held to, None where they are free."""
@@ -80,6 +88,10 @@ class VllmSettings(_Sampling):
     compile: bool = True
     tensor_parallel: int = Field(default=1, ge=1)
 
+    def engine(self) -> dict[str, Any]:
+        """Return what an engine is started with; the rest is said with each request."""
+        return self.model_dump(exclude={"temperature", "top_p", "structured", "chat"})
+
 
 class OpenAISettings(_Sampling):
     """Any OpenAI-compatible server.
@@ -134,12 +146,52 @@ class OpenAISettings(_Sampling):
         return key_env
 
 
-GREEDY = 1e-5
-"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
+class PoolSettings(_Settings):
+    """Several models that vote in one election.
 
-ModelSettings = Annotated[SimulatedSettings | VllmSettings | OpenAISettings, Field(discriminator="kind")]
+    Args:
+        members: Each member's own settings, under its name.
+        rotation: Vote i of a step is asked of member ``rotation[i % len(rotation)]``: a name that stands there twice
+            has twice the votes. By default all members, in the order in which they are written.
+        away: What becomes of the votes of a member that cannot be asked any more: ``pause`` the run, or ``pass`` them
+            on to the next in the rotation, until the run is resumed.
+    """
+
+    kind: Literal["pool"] = "pool"
+    members: dict[str, Annotated[SimulatedSettings | VllmSettings | OpenAISettings, Field(discriminator="kind")]]
+    rotation: tuple[str, ...] = ()
+    away: Literal["pause", "pass"] = "pause"
+
+    @field_validator("members")
+    @classmethod
+    def _some(cls, members: dict[str, Any]) -> dict[str, Any]:
+        if not members:
+            raise ValueError("a pool needs members: a table [model.members.NAME] for each")
+        return members
+
+    @model_validator(mode="after")
+    def _known(self) -> PoolSettings:
+        check_rotation(self.rotation, self.members)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides how its votes fall: its members, in order, and whose turn it is when."""
+        members = [[name, member.identity()] for name, member in self.members.items()]
+        return {"kind": self.kind, "members": members, "rotation": list(self.rotation)}
+
+
+def check_rotation(rotation: Iterable[str], members: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a name in a rotation that no member has."""
+    for name in rotation:
+        if name not in members:
+            raise ValueError(f"there is no member {name!r}; there are {', '.join(members)}")
+
+
+MemberSettings: TypeAlias = SimulatedSettings | VllmSettings | OpenAISettings
+ModelSettings = Annotated[MemberSettings | PoolSettings, Field(discriminator="kind")]
 MODEL_KINDS: dict[str, type[BaseModel]] = {
     "simulated": SimulatedSettings,
     "vllm": VllmSettings,
     "openai": OpenAISettings,
+    "pool": PoolSettings,
 }

@@ -7,19 +7,23 @@ around it by default: for small models those hops cost more than the model does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
 from maker.errors import ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.models.folder import checked_folder
-from maker.models.settings import GREEDY, VllmSettings
+from maker.models.settings import VllmSettings
 from maker.models.vllm_start import check_grammars, has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample
 
 _OFF = 'or start a run with model.structured = "off"'
 _PROBE = "probe"
+LOST_SHARE = 0.2
+"""A model whose tokenizer loses more of a prompt's signs than this was not made for such prompts."""
+SHOWN_CHARS = 120
 
 
 class _Held(NamedTuple):
@@ -39,18 +43,20 @@ class VllmModel(Model):
     whole process.
 
     Args:
-        settings: The ``[model]`` table.
+        variants: The ``[model]`` table; of a pool, those of the members that differ only in how they sample.
 
     Raises:
         ModelUnusable: No such folder, a part of it missing, no vLLM, or vLLM refuses the model; or it cannot hold
             replies to schemas, and is to.
     """
 
-    def __init__(self, settings: VllmSettings) -> None:
-        self._settings = settings
+    def __init__(self, variants: Sequence[VllmSettings]) -> None:
+        self._variants = variants
+        settings = variants[0]
+        self._path = settings.path
         folder = checked_folder(settings.path)
         self._vllm = import_vllm()
-        if settings.structured == "schema":
+        if any(one.structured == "schema" for one in variants):
             check_grammars()
         self._held: dict[str, _Held] = {}
         self._check_sampling()
@@ -61,8 +67,10 @@ class VllmModel(Model):
         self._engine: Any = start_engine(self._vllm, settings, folder)
         self._tokenizer = self._engine.get_tokenizer()
         self._open: dict[str, Request] = {}
+        # Step classes whose prompts the tokenizer can write.
+        self._fitting: set[str] = set()
         self._refused: list[Failed] = []
-        if settings.chat and not getattr(self._tokenizer, "chat_template", None):
+        if any(one.chat for one in variants) and not getattr(self._tokenizer, "chat_template", None):
             self.close()
             raise ModelUnusable(
                 f"the tokenizer of {folder} has no chat template, and model.chat is true",
@@ -99,7 +107,7 @@ class VllmModel(Model):
             raise ModelFailed(
                 f"vLLM's engine stopped with {len(self._open)} requests open: {said(error)}",
                 fix="resume the run to start a fresh engine; if it happens again, lower model.memory_share",
-                path=self._settings.path,
+                path=self._path,
             ) from error
         answers.extend(self._finished(output) for output in outputs if output.finished)
         return answers
@@ -123,8 +131,11 @@ class VllmModel(Model):
 
     def _encode(self, request: Request) -> list[int]:
         tokenizer = self._tokenizer
-        if not self._settings.chat:
-            return list(tokenizer.encode(request.system + request.prompt))
+        if not self._variants[request.model].chat:
+            text = request.system + request.prompt
+            if request.kind not in self._fitting:
+                self._check_fit(request.kind, text)
+            return list(tokenizer.encode(text))
         messages = [{"role": "user", "content": request.prompt}]
         if request.system:
             messages.insert(0, {"role": "system", "content": request.system})
@@ -132,13 +143,33 @@ class VllmModel(Model):
         # The template has written the special tokens.
         return list(tokenizer.encode(text, add_special_tokens=False))
 
+    def _check_fit(self, kind: str, text: str) -> None:
+        """Raise `ModelUnusable` where much of a step class's first prompt is lost on the model's tokenizer."""
+        told = Counter("".join(text.split()))
+        try:
+            written = self._tokenizer.decode(self._tokenizer.encode(text))
+        except Exception as error:
+            raise self._misfit(kind, said(error)) from error
+        lost = told - Counter(written)
+        if lost.total() > LOST_SHARE * told.total():
+            raise self._misfit(kind, f"its tokenizer has no {' '.join(sorted(lost))[:SHOWN_CHARS]}")
+        self._fitting.add(kind)
+
+    def _misfit(self, kind: str, why: str) -> ModelUnusable:
+        return ModelUnusable(
+            f"prompts of step class {kind} do not fit the model in {self._path}: {why}",
+            fix="give the task the prompt that the model was made for; all members of a pool are asked the same",
+            path=self._path,
+        )
+
     def _sampling(self, request: Request) -> Any:
         # Sequence i is drawn with seed + i: vLLM's ParentRequest gives each child its own seed that way.
+        settings = self._variants[request.model]
         return self._vllm.sampling_params(
-            n=1 if self._greedy else request.n,
+            n=1 if settings.greedy else request.n,
             seed=request.seed,
-            temperature=self._settings.temperature,
-            top_p=self._settings.top_p,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
             max_tokens=request.max_tokens,
             stop=list(request.stop),
             structured_outputs=self._constraint(request),
@@ -148,7 +179,7 @@ class VllmModel(Model):
         )
 
     def _constraint(self, request: Request) -> Any:
-        schema = self._settings.schema_of(request)
+        schema = self._variants[request.model].schema_of(request)
         if schema is None:
             return None
         held = self._held.get(request.kind)
@@ -160,15 +191,12 @@ class VllmModel(Model):
     def _check_sampling(self) -> None:
         # Its limits are narrower than ours and change with its version; found here, it is not every request that fails.
         try:
-            self._sampling(Request(0, "", "", 1, 0, 1, (), ""))
+            for number in range(len(self._variants)):
+                self._sampling(Request(0, "", "", 1, 0, 1, (), "", model=number))
         except self._vllm.refusals as error:
             raise ModelUnusable(
                 f"vLLM refuses these sampling settings: {error}", fix="change model.temperature or model.top_p"
             ) from error
-
-    @property
-    def _greedy(self) -> bool:
-        return self._settings.temperature < GREEDY
 
     def _refusal(self, request: Request, error: Exception) -> Failed:
         if (fault := self._schema_fault(request)) is not None:
@@ -187,7 +215,7 @@ class VllmModel(Model):
 
     def _schema_fault(self, request: Request) -> Exception | None:
         """Return what vLLM has against a request's schema, whatever its prompt is."""
-        if self._settings.schema_of(request) is None:
+        if self._variants[request.model].schema_of(request) is None:
             return None
         # Its errors do not say which they are about, so a prompt is tried that nothing can be wrong with.
         try:
@@ -207,13 +235,14 @@ class VllmModel(Model):
         spoken = sum(sample.tokens for sample in samples)
         if any(choice.finish_reason == "error" for choice in output.outputs):
             return self._broken_off(request, len(output.prompt_token_ids), spoken)
-        if self._greedy:
+        if self._variants[request.model].greedy:
             samples *= request.n
-        return Finished(request.id, samples, len(output.prompt_token_ids), spoken)
+        cached = output.num_cached_tokens or 0
+        return Finished(request.id, samples, len(output.prompt_token_ids), spoken, cached)
 
     def _broken_off(self, request: Request, prompt_tokens: int, spoken: int) -> Failed:
         reason, fix = f"vLLM broke off a request of step class {request.kind}", "resume the run"
-        if self._settings.schema_of(request) is not None:
+        if self._variants[request.model].schema_of(request) is not None:
             reason += ": it makes no grammar of the class's schema, or no token can go on a reply that is to match it"
             fix = f"see that the model can write what the schema asks for, {_OFF}"
         return Failed(request.id, reason, fix, prompt_tokens=prompt_tokens, completion_tokens=spoken)

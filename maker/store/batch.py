@@ -139,13 +139,13 @@ class LogWriter:
         self._insert(connection, schema.sample, samples)
 
     def _samples(self, place: Sequence[int], heard: Heard) -> Iterable[tuple[Any, ...]]:
-        for vote, sample, outcome in heard.samples:
+        for vote, sample, outcome, model in heard.samples:
             verdict: tuple[str | None, str | None, str] = (None, None, "")
             if isinstance(outcome, RedFlag):
                 verdict = (None, str(outcome.reason), stored(outcome.detail))
             else:
                 verdict = (outcome, None, "")
-            yield (*place, vote, self._text(sample.text), sample.tokens, *verdict)
+            yield (*place, vote, self._text(sample.text), sample.tokens, *verdict, model, sample.logprob)
 
     def _text(self, text: str) -> bytes:
         body = stored(text)

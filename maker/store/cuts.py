@@ -143,7 +143,7 @@ def _lost(tallies: Iterable[bytes]) -> Lost:
     for packed in tallies:
         tally = unpack(packed)
         steps += 1
-        votes += sum(tally.votes) + sum(map(sum, tally.rivals.values()))
-        red_flags += sum(tally.flags.values())
+        votes += sum(tally.valid)
+        red_flags += sum(tally.flagged)
         disputed += tally.disputed
     return Lost(steps, votes, red_flags, disputed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.chain import Decided, Stuck
-from maker.types import Allowance, Usage
+from maker.types import NOTHING, Account, Allowance, Usage
 
 
 class Ending(NamedTuple):
@@ -69,14 +69,23 @@ class Missed(NamedTuple):
     reason: str
 
 
+class Told(NamedTuple):
+    """Something that happened to a run, apart from its steps: what kind of thing, and its facts as JSON values."""
+
+    kind: str
+    facts: Mapping[str, Any]
+
+
 class Entry(NamedTuple):
     """What one report adds to the log, and what it cost.
 
     ``decided`` holds the steps and joins of chains, each chain's in order; ``rows`` those of children of forks of
     single steps, in any order; ``settled`` says for such a fork's chain before which child all are settled now.
     ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` (chain, step,
-    epoch) make room, which is voted on again. ``grant`` is the reservation that the cost is drawn from. ``abandoned``
-    closes it and frees what is left of it but this much, which requests that were cancelled in flight may cost too.
+    epoch) make room, which is voted on again. ``worker`` is who reports it, from ``place``, and ``gone`` says why it
+    will not again. ``spent`` is drawn from the reservation ``grant``, and so is ``abandoned``, which requests that were
+    cut off or cancelled in flight may cost beside it; ``freed`` gives back what is left of it. ``events`` are told with
+    it.
     """
 
     decided: Sequence[Decided] = ()
@@ -89,8 +98,13 @@ class Entry(NamedTuple):
     missed: Sequence[Missed] = ()
     undecided: Sequence[tuple[int, Stuck]] = ()
     forgotten: Sequence[tuple[int, int, int]] = ()
-    usage: Usage = Usage()
+    worker: int | None = None
+    place: str = ""
+    gone: str = ""
+    spent: Mapping[Account, Usage] = {}
     cost: float = 0.0
     grant: int | None = None
-    abandoned: Allowance | None = None
+    abandoned: Allowance = NOTHING
+    freed: bool = False
+    events: Sequence[Told] = ()
     ending: Ending | None = None

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, LargeBinary, bindparam, func, select, update
 
 from maker.store import schema
-from maker.store.accounts import Accounts
+from maker.store.accounts import Accounts, Models
 from maker.store.batch import LogWriter
 from maker.store.database import Database, retried
 from maker.store.entry import Ending, Entry
@@ -53,7 +53,8 @@ class Journal:
         database: Where to write.
         lease: The right to write to the run.
         root: The root chain's key: its newest digest is the run's.
-        model: The model's name in the ledger.
+        stint: How often the run was resumed before.
+        models: Whose samples are counted.
         on_commit: Called with what was committed.
     """
 
@@ -63,7 +64,8 @@ class Journal:
         lease: Lease,
         *,
         root: int,
-        model: str,
+        stint: int,
+        models: Models,
         on_commit: Callable[[list[Entry]], None],
     ) -> None:
         self._database = database
@@ -74,7 +76,7 @@ class Journal:
         self._failure: Exception | None = None
         self._clock = time.monotonic()
         self._log = LogWriter(database, lease.run)
-        self._accounts = Accounts(database, lease.run, model)
+        self._accounts = Accounts(database, lease.run, stint, models)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
         self.asked = ""

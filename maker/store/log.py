@@ -36,7 +36,10 @@ class SnapshotRow(NamedTuple):
 
 
 class SampleRow(NamedTuple):
-    """One kept sample: ``candidate`` where it became a vote, else ``flag``. ``text`` is None where it is lost."""
+    """One kept sample: ``candidate`` where it became a vote, else ``flag``. ``text`` is None where it is lost.
+
+    ``model`` is the number of its model in the pool.
+    """
 
     idx: int
     epoch: int
@@ -47,6 +50,8 @@ class SampleRow(NamedTuple):
     candidate: str | None
     flag: str | None
     detail: str
+    model: int
+    logprob: float | None
 
 
 class PromptRow(NamedTuple):
@@ -158,7 +163,7 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
     """Yield the kept samples of a chain's own steps from ``start`` to before ``stop``, in order of step and vote."""
     table, text = schema.sample, schema.text
     columns = [table.c[name] for name in ("idx", "epoch", "vote", "text")] + [text.c.body]
-    columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail")]
+    columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail", "model", "logprob")]
     place = (table.c.idx, table.c.epoch, table.c.vote)
     joined = table.outerjoin(text, text.c.digest == table.c.text)
     query = select(*columns).select_from(joined).where(table.c.chain == chain)

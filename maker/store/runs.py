@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Insert, RowMapping, Select, insert, select, update
 
@@ -16,7 +16,7 @@ from maker.store.chains import chain_values, first_chain
 from maker.store.database import Database, retried
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
 from maker.store.texts import stored
-from maker.types import Allowance, InputPart, Usage
+from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
 CANCELLED = "cancelled"
@@ -25,11 +25,21 @@ PRUNING = "pruning"
 OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
+class AccountRow(NamedTuple):
+    """What a model did in a role: what it cost, and what became of its samples."""
+
+    model: str
+    role: str
+    usage: Usage
+    votes: int
+    red_flags: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
-    ``usage`` is what the ledger holds; ``reserved`` what was granted and never settled, which counts as spent.
+    ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
     A run that was forked off another names that one and the step it goes on from.
     """
 
@@ -51,10 +61,15 @@ class RunRow:
     digest: bytes
     wall_s: float
     resumes: int
-    usage: Usage
+    accounts: tuple[AccountRow, ...]
     reserved: Allowance
     forked_from: str | None
     forked_at: int | None
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has spent in all."""
+        return sum_usage(account.usage for account in self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,21 @@ def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
     if [row[0] for row in rows] != list(range(len(rows))):
         raise StoreFailed(f"{database.shown}: run {run}: one of its input files is lost", fix="restore it from a copy")
     return tuple(InputPart(*row[1:]) for row in rows)
+
+
+def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
+    """Return the workers of a run, by stint and number, as their rows say."""
+    table = schema.worker.c
+    columns = [column for column in table if column.name != "run"]
+    query = select(*columns).where(table.run == run).order_by(table.stint, table.number)
+    return [dict(zip([column.name for column in columns], row, strict=True)) for row in database.fetch(query)]
+
+
+def read_events(database: Database, run: int) -> list[dict[str, Any]]:
+    """Return what happened to a run apart from its steps, in order: ``at`` (seconds since 1970), ``kind``, facts."""
+    table = schema.event.c
+    query = select(table.at, table.kind, table.facts).where(table.run == run).order_by(table.id)
+    return [{"at": at, "kind": kind, **json.loads(facts)} for at, kind, facts in database.fetch(query)]
 
 
 def _needs(connection: Connection, base: int) -> None:
@@ -263,13 +293,17 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     status, reason = row["status"], row["reason"]
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
         status, reason = "paused", f"its process is gone; `maker resume {row['run_id']}` goes on"
-    spent = select(*(schema.ledger.c[name] for name in Usage._fields)).where(schema.ledger.c.run == row["id"])
+    ledger = schema.ledger.c
+    columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *(ledger[name] for name in Usage._fields))
+    spent = select(*columns).where(ledger.run == row["id"]).order_by(ledger.model, ledger.role)
     open_grants = select(schema.grant.c.calls, schema.grant.c.tokens, schema.grant.c.cost).where(
         schema.grant.c.run == row["id"], ~schema.grant.c.settled
     )
-    usage, reserved = Usage(), Allowance(0, 0, 0.0)
-    for line in connection.execute(spent):
-        usage = usage.plus(Usage(*line))
+    reserved = Allowance(0, 0, 0.0)
+    accounts = tuple(
+        AccountRow(model, role, Usage(*usage), votes, red_flags)
+        for model, role, votes, red_flags, *usage in connection.execute(spent)
+    )
     for line in connection.execute(open_grants):
         # What a grant does not limit it does not reserve, and use draws that below nothing.
         reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
@@ -280,7 +314,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         fingerprint=_read(row, "fingerprint"), classes=tuple(_read(row, "classes")), result=_read(row, "result"),
         steps=row["steps"], votes=row["votes"],
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
-        resumes=row["resumes"], usage=usage, reserved=reserved,
+        resumes=row["resumes"], accounts=accounts, reserved=reserved,
         forked_from=None if forked is None else forked.run_id, forked_at=None if forked is None else forked.base_idx,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -184,11 +184,13 @@ sample = Table(
     Column("candidate", Text),
     Column("flag", Text),
     Column("detail", Text, nullable=False),
+    Column("model", Integer, nullable=False, server_default="0"),
+    Column("logprob", Float),
     sqlite_with_rowid=False,
 )
 """Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one.
 
-``text`` is the digest of the reply in ``maker_text``.
+``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool.
 """
 
 prompt = Table(
@@ -222,8 +224,41 @@ ledger = Table(
     Column("requests", BigInteger, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("retries", BigInteger, nullable=False, server_default="0"),
+    Column("untold", BigInteger, nullable=False, server_default="0"),
+    Column("votes", BigInteger, nullable=False, server_default="0"),
+    Column("red_flags", BigInteger, nullable=False, server_default="0"),
 )
-"""What was spent, by model and role."""
+"""What was spent, by model and role, and what became of the samples: superseded and undecided steps count too."""
+
+worker = Table(
+    "maker_worker",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("stint", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("place", Text, nullable=False),
+    Column("steps", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("gone", Text, nullable=False),
+)
+"""Who did it: the workers of each stint, which is what the run was resumed how many times before. ``gone`` says why
+one was lost."""
+
+event = Table(
+    "maker_event",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index("maker_event_run", "run"),
+)
+"""What happened to a run, apart from its steps: workers that were lost, models that stay away."""
 
 grant = Table(
     "maker_grant",

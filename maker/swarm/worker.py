@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,18 +18,31 @@ from maker.chain import (
     Ended,
     Forked,
     Place,
-    Rules,
-    Shared,
     Stuck,
     child_at,
     opened,
 )
 from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused
+from maker.hearing import Ask
 from maker.models.door import Model
 from maker.owned import own
 from maker.plugin import Decomposer
+from maker.rules import Rules, Shared
 from maker.seeds import ChainSeeds
-from maker.types import NO_USAGE, NOTHING, Allowance, Failed, Finished, Fork, Grant, Prices, Request, Starved, Usage
+from maker.types import (
+    NO_USAGE,
+    NOTHING,
+    Account,
+    Allowance,
+    Failed,
+    Finished,
+    Fork,
+    Grant,
+    Prices,
+    Request,
+    Starved,
+    Usage,
+)
 
 YOUNG_OBJECTS = 100_000
 """How many objects a process that works on runs may make before it looks for cycles among them. A step makes dozens of
@@ -36,6 +51,8 @@ SLICE_S = 0.05
 SLICE_STEPS = 2000
 DOUBTS = 16
 """So many prompts that a server refuses before it has answered any are the settings' fault, not the prompts'."""
+LOST_TRIES = 5
+"""So often a request is asked for again that was cut off under way: each time it may have been billed."""
 KEPT_FORKS = 64
 """Forks whose parent's state a worker keeps at hand while it makes their children."""
 
@@ -79,9 +96,11 @@ class Report:
     """What a worker did in one slice; ``number`` counts its reports, from 1.
 
     ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an
-    error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``abandoned``
-    is what requests that were cancelled in flight may cost all the same. ``starved`` says what a worker needs that has
-    nothing in flight and no allowance left.
+    error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is
+    what was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it.
+    ``away`` names models of the pool that stay away, by number, and why: their votes pass on. ``starved`` says what a
+    worker needs that has nothing in flight and no allowance left. ``place`` says where the worker is, in its first
+    report.
     """
 
     number: int
@@ -93,23 +112,26 @@ class Report:
     errors: list[tuple[Place, MakerError]] = field(default_factory=list)
     returned: list[Place] = field(default_factory=list)
     recalled: bool = False
-    usage: Usage = NO_USAGE
+    spent: dict[Account, Usage] = field(default_factory=dict)
+    away: list[tuple[int, str]] = field(default_factory=list)
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
+    place: str = ""
 
 
 class WorkerSpec(NamedTuple):
     """All that a worker is built from; crosses process borders.
 
-    ``open_model`` opens the model in the worker's process. ``limited`` says that the worker may spend only what its
-    grants cover, ``strict`` that a chain's next step begins when the last one is committed. ``chains`` is how many
-    steps may be in work at a time; what else the worker is given waits.
+    ``open_model`` opens the model in the worker's process, or all models of a pool; ``prices`` are theirs, by number.
+    ``limited`` says that the worker may spend only what its grants cover, ``strict`` that a chain's next step begins
+    when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
+    waits.
     """
 
     decomposer: Decomposer[Any, Any]
     rules: Rules
     open_model: Callable[[], Model]
-    prices: Prices = Prices()
+    prices: tuple[Prices, ...] = (Prices(),)
     limited: bool = False
     strict: bool = False
     chains: int = 256
@@ -119,6 +141,7 @@ class _Asked(NamedTuple):
     runner: ChainRunner[Any, Any]
     request: Request
     worst: Allowance
+    tries: int = 1
 
 
 class _Brood(NamedTuple):
@@ -138,7 +161,7 @@ class Worker:
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
         self._model = spec.open_model()
-        self._shared = Shared.of(spec.decomposer, spec.rules)
+        self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n)
         self._asked: dict[int, _Asked] = {}
         self._waiting: deque[_Asked] = deque()
         self._backlog: deque[ChainAt | tuple[Children, Child]] = deque()
@@ -147,9 +170,9 @@ class Worker:
         self._grant = 0
         self._left: Allowance | None = NOTHING if spec.limited else None
         self._steps: int | None = None
-        self._answered = False
-        self._doubtful: list[tuple[ChainRunner[Any, Any], Failed]] = []
-        self._report = Report(1)
+        self._answered: set[int] = set()
+        self._doubtful: list[tuple[_Asked, Failed]] = []
+        self._report = Report(1, place=f"{platform.node()}:{os.getpid()}")
 
     def advance(self, orders: Orders) -> Report:
         """Take orders in, work for about 50 ms or until nothing is left to do, and report.
@@ -213,7 +236,7 @@ class Worker:
         try:
             runner: ChainRunner[Any, Any] = ChainRunner(self._shared, at, seeds=seeds, state=state)
         except MakerError as error:
-            self._give_up(Place(at.chain, at.idx if at.single else None), error)
+            self._report.errors.append((Place(at.chain, at.idx if at.single else None), error))
             return
         self._try_on(runner)
 
@@ -224,7 +247,7 @@ class Worker:
             what = f"{self._spec.decomposer.name}: child {child.number} of step {at.idx}"
             state = own(what, brood.fork.child, brood.state, child.number)
         except MakerError as error:
-            self._give_up(Place(child.chain, child.number if single else None), error)
+            self._report.errors.append((Place(child.chain, child.number if single else None), error))
             return
         place = child_at(at, child.number, child.chain, child.epoch, single=single)
         self._begin(place, brood.seeds if single else None, state)
@@ -242,25 +265,24 @@ class Worker:
 
     def _hear(self, reply: Finished | Failed) -> None:
         asked = self._asked.pop(reply.id, None)
-        self._count(reply, asked)
         if asked is None:
             return
-        runner = asked.runner
+        self._count(reply, asked)
         if isinstance(reply, Failed):
-            if reply.refused and reply.unusable and not self._answered:
-                self._doubtful.append((runner, reply))
-            else:
-                self._give_up(runner.place, self._failure(reply, runner))
+            self._hear_failure(reply, asked)
             return
-        self._answered = True
+        runner = asked.runner
+        self._answered.add(asked.request.model)
         try:
             decided = runner.hear(reply)
         except MakerError as error:
-            self._give_up(runner.place, error)
+            self._give_up(runner, error)
             return
         if decided is None:
             self._try_on(runner)
-        elif runner.place.child is not None:
+            return
+        self._drop(runner)
+        if runner.place.child is not None:
             self._end_single(runner, decided)
         else:
             self._report.decided.append(decided)
@@ -269,12 +291,31 @@ class Worker:
             else:
                 self._try_on(runner)
 
+    def _hear_failure(self, reply: Failed, asked: _Asked) -> None:
+        runner, model = asked.runner, asked.request.model
+        if reply.lost and asked.tries < LOST_TRIES:
+            self._send(asked._replace(tries=asked.tries + 1))
+        elif self._spec.rules.pass_on and not reply.refused and self._others(model):
+            if model not in self._shared.away:
+                self._shared.away.add(model)
+                self._report.away.append((model, reply.reason))
+            self._send_all(runner, runner.pass_on(asked.request))
+        elif reply.refused and reply.unusable and model not in self._answered:
+            self._doubtful.append((asked, reply))
+        else:
+            self._give_up(runner, self._failure(reply, asked))
+
+    def _others(self, model: int) -> bool:
+        """Say whether a model of the pool is still there beside this one."""
+        return len(self._shared.away | {model}) < self._spec.rules.models
+
     def _judge_doubtful(self) -> None:
         """Tell whose fault it was that prompts were refused before any was answered, as soon as that is known."""
         alone = not (self._asked or self._waiting or self._backlog)
-        if self._answered or alone or len(self._doubtful) >= DOUBTS:
-            for runner, reply in self._doubtful:
-                self._give_up(runner.place, self._failure(reply, runner))
+        known = all(asked.request.model in self._answered for asked, _ in self._doubtful)
+        if known or alone or len(self._doubtful) >= DOUBTS:
+            for asked, reply in self._doubtful:
+                self._give_up(asked.runner, self._failure(reply, asked))
             self._doubtful.clear()
 
     def _end_single(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
@@ -282,7 +323,7 @@ class Worker:
         try:
             ended = runner.ask()
         except MakerError as error:
-            self._give_up(runner.place, error)
+            self._give_up(runner, error)
             return
         assert isinstance(ended, Ended)  # noqa: S101 - a runner of a single step raises for anything else
         self._report.decided.append(decided)
@@ -292,25 +333,30 @@ class Worker:
         try:
             self._go_on(runner)
         except MakerError as error:
-            self._give_up(runner.place, error)
+            self._give_up(runner, error)
 
     def _go_on(self, runner: ChainRunner[Any, Any]) -> None:
         begins = not runner.deciding
         emitted = runner.ask()
-        if isinstance(emitted, Request):
+        if isinstance(emitted, Ask):
             if begins and self._steps is not None:
                 if self._steps == 0:
                     self._report.held.append(runner.place)
                     return
                 self._steps -= 1
-            self._send(_Asked(runner, emitted, self._worst(emitted) if self._left is not None else NOTHING))
+            self._send_all(runner, emitted)
             return
+        self._drop(runner)
         if isinstance(emitted, Ended):
             self._report.ended.append((runner.place, emitted))
         elif isinstance(emitted, Forked):
             self._report.forked.append(emitted)
         else:
             self._report.stuck.append((runner.place, emitted))
+
+    def _send_all(self, runner: ChainRunner[Any, Any], ask: Ask) -> None:
+        for request in ask.requests:
+            self._send(_Asked(runner, request, self._worst(request) if self._left is not None else NOTHING))
 
     def _send(self, asked: _Asked) -> None:
         if self._left is not None:
@@ -325,37 +371,67 @@ class Worker:
         for _ in range(len(self._waiting)):
             self._send(self._waiting.popleft())
 
-    def _count(self, reply: Finished | Failed, asked: _Asked | None) -> None:
-        calls = len(reply.samples) if isinstance(reply, Finished) else 0
+    def _count(self, reply: Finished | Failed, asked: _Asked) -> None:
+        request, untold, cached = asked.request, 0, 0
         read, written = reply.prompt_tokens, reply.completion_tokens
-        before = self._report.usage
-        self._report.usage = Usage(before[0] + calls, before[1] + read, before[2] + written, before[3] + 1)
-        if self._left is not None and asked is not None:
-            used = Allowance(calls, read + written, self._spec.prices.of(read, written))
-            self._left = self._left.plus(asked.worst).plus(used, -1)
+        if isinstance(reply, Finished):
+            calls, cached = len(reply.samples), reply.cached_tokens
+        else:
+            calls, untold = 0, request.n if reply.lost else 0
+        account = Account(request.model, request.role)
+        before = self._report.spent.get(account, NO_USAGE)
+        self._report.spent[account] = Usage(
+            before[0] + calls, before[1] + read, before[2] + written, before[3] + 1, before[4] + cached,
+            before[5] + reply.retries, before[6] + untold,
+        )  # fmt: skip
+        if untold:
+            self._report.abandoned = self._report.abandoned.plus(self._worst(request))
+        if self._left is None or untold:
+            return
+        used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
+        self._left = self._left.plus(asked.worst).plus(used, -1)
 
     def _worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
         tokens, written = self._model.worst_tokens(request), request.n * request.max_tokens
-        return Allowance(request.n, tokens, self._spec.prices.of(tokens - written, written))
+        return Allowance(request.n, tokens, self._spec.prices[request.model].of(tokens - written, written))
 
-    def _failure(self, reply: Failed, runner: ChainRunner[Any, Any]) -> MakerError:
+    def _failure(self, reply: Failed, asked: _Asked) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
-        unusable = reply.unusable and not self._answered
+        runner, unusable = asked.runner, reply.unusable and asked.request.model not in self._answered
         error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
         fix = reply.fix or "see to the model, then `maker resume`"
         return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
 
-    def _give_up(self, place: Place, error: MakerError) -> None:
+    def _give_up(self, runner: ChainRunner[Any, Any], error: MakerError) -> None:
         """Let one chain go and say why; the others go on."""
-        self._report.errors.append((place, error))
+        self._drop(runner)
+        self._report.errors.append((runner.place, error))
+
+    def _drop(self, runner: ChainRunner[Any, Any]) -> None:
+        """Cancel what a chain has under way that can decide nothing any more."""
+        if ids := runner.let_go():
+            self._cancel([self._asked[i] for i in ids if i in self._asked])
+            dropped = set(ids)
+            self._waiting = deque(asked for asked in self._waiting if asked.request.id not in dropped)
+
+    def _cancel(self, cancelled: list[_Asked]) -> None:
+        """Cancel requests under way: of those that may be billed nobody says how much, so that the worst counts."""
+        self._model.cancel([asked.request.id for asked in cancelled])
+        for asked in cancelled:
+            request = asked.request
+            del self._asked[request.id]
+            account = Account(request.model, request.role)
+            before = self._report.spent.get(account, NO_USAGE)
+            self._report.spent[account] = before.plus(Usage(requests=1, untold=request.n))
+            if self._model.bills(request.model):
+                self._report.abandoned = self._report.abandoned.plus(self._worst(request))
+            elif self._left is not None:
+                self._left = self._left.plus(asked.worst)
 
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""
-        self._model.cancel(list(self._asked))
-        if self._model.bills_cancelled:
-            for asked in self._asked.values():
-                self._report.abandoned = self._report.abandoned.plus(self._worst(asked.request))
+        self._cancel(list(self._asked.values()))
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful):
             kept.clear()
         self._report.recalled = True

@@ -31,7 +31,7 @@ def request(i: int, **changes: Any) -> Request:
 
 
 def open_model(folder: Path, **settings: Any) -> VllmModel:
-    return VllmModel(VllmSettings(path=str(folder), compile=False, memory_share=0.2, **settings))
+    return VllmModel([VllmSettings(path=str(folder), compile=False, memory_share=0.2, **settings)])
 
 
 def samples(model: VllmModel, one: Request) -> tuple[Sample, ...]:
@@ -104,6 +104,11 @@ class TestEngine:
         assert "move" in failed.reason
         assert isinstance(got[1], Finished)
         assert isinstance(got[3], Finished)
+
+    def test_prompts_that_the_tokenizer_cannot_write_are_no_prompts_for_it(self, model: VllmModel) -> None:
+        """A model of another prompt format, in a pool say, is named, with what it lacks."""
+        with pytest.raises(ModelUnusable, match=r"step class words do not fit the model in .*hanoi_microagent"):
+            model.submit([request(1, kind="words", prompt="Which disk is to be moved?")])
 
     def test_cancelled_requests_are_not_answered(self, model: VllmModel) -> None:
         model.submit([request(1), request(2), request(3, prompt="")])
@@ -205,6 +210,17 @@ class TestLife:
         assert answer.samples == (Sample("2AB", 4),) * 3
         assert answer.completion_tokens == 4
         assert "".join(capfd.readouterr()) == ""
+
+    def test_a_variant_draws_as_its_own_settings_say(self, model_folder: Path) -> None:
+        """Members of a pool that differ only in how they sample share an engine."""
+        settings = VllmSettings(path=str(model_folder), compile=False, memory_share=0.2, temperature=0)
+        pair = VllmModel([settings, settings.model_copy(update={"temperature": 2.0})])
+        try:
+            cold, hot = (samples(pair, request(i, prompt=UNSURE, n=20, model=i)) for i in range(2))
+        finally:
+            pair.close()
+        assert len({sample.text for sample in cold}) == 1
+        assert len({sample.text for sample in hot}) > 5
 
     def test_chat_without_a_template_is_refused(self, model_folder: Path) -> None:
         with pytest.raises(ModelUnusable, match="chat template"):

@@ -18,15 +18,14 @@ from maker import api, reading
 from maker.engine.budget import SHARE, Budget, Exhausted, Limits
 from maker.errors import JobError
 from maker.testing import FakeServer, completion
-from maker.types import Allowance, Prices, Usage
+from maker.types import Account, Allowance, Prices, Usage, spent_in_all
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 NOTHING = Allowance(0, 0, 0.0)
-NO_USAGE = Usage()
 
 
-def budget(used: Usage = NO_USAGE, reserved: Allowance = NOTHING, **limits: Any) -> Budget:
-    return Budget(Limits(**limits), Prices(0.01, 0.02), used, reserved)
+def budget(used: Allowance = NOTHING, reserved: Allowance = NOTHING, **limits: Any) -> Budget:
+    return Budget(Limits(**limits), used, reserved)
 
 
 # --- the arithmetic ---
@@ -47,7 +46,7 @@ def test_a_grant_covers_the_need() -> None:
 
 def test_the_last_grant_is_what_is_left() -> None:
     """A grant ends at the limit, used and reserved counted alike."""
-    left = budget(Usage(900, 10, 5, 300), Allowance(80, 0, 0.0), max_calls=1000)
+    left = budget(Allowance(900, 15, 0.0), Allowance(80, 0, 0.0), max_calls=1000)
     assert left.grant(0, Allowance(3, 10, 0.0)).calls == 20
     left.settle(0)
     assert left.grant(0, Allowance(20, 10, 0.0)).calls == 20
@@ -71,9 +70,13 @@ def test_the_limit_that_is_reached_is_named(limits: dict[str, Any], need: Allowa
 
 
 def test_money_follows_from_tokens() -> None:
-    """What was used is priced by prompt and completion tokens."""
-    spending = budget(Usage(1, 10, 10, 1), max_cost=10.0)
-    assert spending.spend(0, Usage(2, 100, 50, 1)) == pytest.approx(2.0)
+    """What was used is priced by each model's prompt and completion tokens."""
+    prices = (Prices(0.01, 0.02), Prices(0.001, 0.002))
+    solved = {Account(0, "solver"): Usage(2, 100, 45, 1), Account(1, "judge"): Usage(1, 40, 30, 1)}
+    used = spent_in_all(solved, prices)
+    assert used == (3, 215, pytest.approx(2.0))
+    spending = budget(Allowance(1, 20, 0.3), max_cost=10.0)
+    spending.spend(0, used)
     with pytest.raises(Exhausted, match=r"max_cost = 10: 2\.3 spent"):
         spending.grant(0, Allowance(1, 1, 7.8))
     assert spending.grant(0, Allowance(1, 1, 7.6)).cost == pytest.approx(7.6)
@@ -98,11 +101,11 @@ def test_grants_never_add_up_to_more_than_the_limit(limit: int, rounds: list[tup
         assert granted >= need
         assert used + sum(held.values()) + granted <= limit
         spent = int(granted * share)
-        spending.spend(worker, Usage(spent, 0, 0, 1))
+        spending.spend(worker, Allowance(spent, 0, 0.0))
         used += spent
         held[worker] = granted - spent
         if lost:
-            spending.settle(worker, None)
+            spending.lose(worker)
             used, held[worker] = used + held[worker], 0
 
 

@@ -9,12 +9,22 @@ from typing import Any, NamedTuple
 import pytest
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from maker.chain import SNAPSHOT_STEPS, ChainAt, ChainRunner, Decided, Ended, Forked, Rules, Shared, Stuck
+from maker.chain import (
+    SNAPSHOT_STEPS,
+    ChainAt,
+    ChainRunner,
+    Decided,
+    Ended,
+    Forked,
+    Stuck,
+)
 from maker.errors import MakerError, NotYet, TaskFailed
+from maker.hearing import Ask
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
 from maker.paths import Path
 from maker.plugin import Ballots, Decision, Decomposer, Effect, Fork, Step, StepClass, Verdict, Voter, Wait
+from maker.rules import SOLVER, Role, Rules, Shared
 from maker.seeds import ChainSeeds
 from maker.tally import genesis, link, unpack
 from maker.types import Finished, Flag, Request, Sample
@@ -25,7 +35,7 @@ SIMULATED = SimulatedSettings(p=0.9, rivals=2, malformed=0.05)
 
 
 def rules(*, seed: int = 0, k: int = 3, max_votes: int = 100, samples: str = "disputed") -> Rules:
-    return Rules(seed, FirstToAheadByK(FirstToAheadByKParams(k=k)), max_votes, samples)
+    return Rules(seed, samples, {SOLVER: Role(FirstToAheadByK(FirstToAheadByKParams(k=k)), max_votes)})
 
 
 def start(task: Decomposer[Any, Any], *, path: Path = ()) -> ChainAt:
@@ -64,9 +74,9 @@ def walk(
     runner = begin(task, its_rules, at, tickets=tickets)
     simulated = SimulatedModel(model, task.oracle())
     steps, requests = [], []
-    while isinstance(move := runner.ask(), Request):
-        requests.append(move)
-        simulated.submit([move])
+    while isinstance(move := runner.ask(), Ask):
+        requests += move.requests
+        simulated.submit(move.requests)
         for reply in simulated.poll(0.0):
             assert isinstance(reply, Finished)
             if (decided := runner.hear(reply)) is not None:
@@ -74,10 +84,17 @@ def walk(
     return Walk(steps, move, requests)
 
 
+def asked(runner: ChainRunner[Any, Any]) -> Request:
+    """Return the one request that the chain's step needs."""
+    move = runner.ask()
+    assert isinstance(move, Ask)
+    (request,) = move.requests
+    return request
+
+
 def answer(runner: ChainRunner[Any, Any], *replies: str) -> Decided | None:
     """Answer the chain's next request with these replies."""
-    request = runner.ask()
-    assert isinstance(request, Request)
+    request = asked(runner)
     samples = tuple(Sample(reply, len(reply)) for reply in replies)
     return runner.hear(Finished(request.id, samples, 10, sum(map(len, replies))))
 
@@ -138,7 +155,7 @@ def test_a_step_counts_votes_flags_and_tokens(letters: Any) -> None:
     decided = answer(runner, "x", "x")
     assert decided is not None
     tally = unpack(decided.tally)
-    assert (tally.votes, tally.rivals, tally.flags, tally.rounds) == ((3,), {"a": (1,)}, {Flag.FORMAT: 1}, 3)
+    assert (tally.votes, tally.rivals, tally.flags, tally.rounds) == ((3,), {"a": (1,)}, {Flag.FORMAT: (1,)}, 3)
     assert (decided.votes, decided.flags, decided.disputed, decided.tokens) == (4, 1, True, 3 * 10 + 5)
     second = answer(runner, "x", "x")
     assert second is not None
@@ -151,12 +168,11 @@ def test_requests_carry_seed_and_class(letters: Any) -> None:
     task.kind = StepClass("letter", parse=str, max_tokens=5, stop=("\n",), system="Say a letter.")
     task.classes = (task.kind,)
     runner = begin(task, rules(seed=9, k=2), tickets=count(5))
-    first = runner.ask()
+    first = asked(runner)
     seeds = ChainSeeds(9)
     assert first == Request(5, "Say a letter.", "letter 0", 2, seeds.at(0, 0, 0, 0), 5, ("\n",), "letter")
     runner.hear(Finished(5, (Sample("x", 1), Sample("a", 1)), 0, 0))
-    second = runner.ask()
-    assert isinstance(second, Request)
+    second = asked(runner)
     assert (second.id, second.n, second.seed) == (6, 2, seeds.at(0, 0, 0, 2))
 
 
@@ -319,7 +335,7 @@ def test_a_class_must_be_declared(letters: Any) -> None:
 
 @pytest.mark.parametrize(
     ("where", "what"),
-    [("next", "next"), ("apply", "apply"), ("parse", "parse or check"), ("check", "parse or check")],
+    [("next", "next"), ("apply", "apply"), ("parse", "parse, check or decide"), ("check", "parse, check or decide")],
 )
 def test_what_the_task_raises_is_told_with_the_step(letters: Any, where: str, what: str) -> None:
     """A KeyError in the task's own code is its fault: named, with the step, never a raw traceback."""
@@ -379,7 +395,7 @@ def test_a_voter_may_not_decide_without_votes(letters: Any) -> None:
         def least(self) -> int:
             return 0
 
-    runner = begin(letters(1), rules()._replace(voter=Rash()))
+    runner = begin(letters(1), rules()._replace(roles={SOLVER: Role(Rash(), 100)}))
     with pytest.raises(MakerError, match="step 0"):
         runner.ask()
 

@@ -110,6 +110,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     # Whole in one file: what is copied must not lie in a write-ahead log that an open connection keeps.
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
+        source.execute("INSERT INTO maker_event (run, at, kind, facts) VALUES (1, 0.5, 'worker_lost', '{}')")
+        source.commit()
         source.backup(target)
     return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id)
 
@@ -180,11 +182,14 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_cut": ("reason",),
     "maker_outcome": ("reason",),
     "maker_step": ("tokens",),
-    "maker_sample": ("tokens", "detail"),
+    "maker_sample": ("tokens", "detail", "logprob"),
     "maker_ledger": tuple(schema.ledger.columns.keys()),
     "maker_grant": tuple(schema.grant.columns.keys()),
+    "maker_worker": tuple(schema.worker.columns.keys()),
+    "maker_event": tuple(schema.event.columns.keys()),
 }
-"""What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants."""
+"""What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
+workers and events."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {

@@ -432,7 +432,7 @@ def decided_within(log: Log, cap: int) -> list[PlacedStep]:
     for row in log.rows:
         tally, single = unpack(row.step.tally), len(row.path) % 3 == 2
         place = (*row.path, row.step.idx) if single else row.path
-        if sum(tally.votes) + sum(map(sum, tally.rivals.values())) + sum(tally.flags.values()) > cap:
+        if sum(tally.valid) + sum(tally.flagged) > cap:
             stuck |= {place, ()}
         if place not in stuck:
             rows.append(row)

@@ -52,11 +52,11 @@ def test_a_job_is_built_with_all_defaults(job_file: Callable[..., Path]) -> None
     assert isinstance(job.voter, FirstToAheadByK)
     assert (job.voter.k, job.vote.max_votes, job.run.seed, job.swarm_kind) == (3, 100, 0, "local")
     assert isinstance(job.model, SimulatedSettings)
-    assert job.prices == Prices()
+    assert job.prices == (Prices(),)
     assert job.settings["task"] == {
         "decomposer": "hanoi", "disks": 4, "form": "chain", "answer": "move", "prompt": "compact",
     }  # fmt: skip
-    assert job.settings["vote"] == {"voter": "first-to-ahead-by-k", "max_votes": 100, "k": 3}
+    assert job.settings["vote"] == {"voter": "first-to-ahead-by-k", "max_votes": 100, "extra": 0, "k": 3}
     assert "url" not in job.settings["store"]
     assert job.origins["task.disks"] == f"{path}:3"
     assert (job.origins["run.seed"], job.origins["store.url"]) == ("default", "default")
@@ -67,7 +67,7 @@ def test_a_job_is_built_with_all_defaults(job_file: Callable[..., Path]) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message", "fix"),
     [
-        ("[vote]", "[votes]", r"job\.toml:9: there is no table \[votes\]", "did you mean 'vote'?"),
+        ("[vote]", "[votes]", r"job\.toml:9: there is no table \[votes\]", "did you mean 'vote' or 'roles'?"),
         ("disks", "disk", r"job\.toml:3: task\.disk: there is no such setting", "did you mean 'disks'?"),
         ("disks = 4", "disks = 4\npegs = 3", r"job\.toml:4: task\.pegs: there is no such setting", "known: disks"),
         ("disks = 4", "", r"job\.toml:1: task\.disks is missing", "task takes: disks, form, answer, prompt"),
@@ -152,7 +152,7 @@ def test_another_model_may_be_chosen_for_a_rehearsal(tmp_path: Path) -> None:
 def test_another_voter_may_be_chosen(job_file: Callable[..., Path]) -> None:
     """A file that sets k for the default voter can be run with a majority."""
     job = api.load_job(job_file(), ["vote.voter=majority"])
-    assert job.settings["vote"] == {"voter": "majority", "max_votes": 100, "n": 5}
+    assert job.settings["vote"] == {"voter": "majority", "max_votes": 100, "extra": 0, "n": 5}
 
 
 def test_a_models_folder_is_relative_to_the_job_file(tmp_path: Path, working_directory: Path) -> None:

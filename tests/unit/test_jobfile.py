@@ -189,7 +189,7 @@ def test_an_unknown_table_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_text("[task]\n[modle]\nkind = 3\n")
     with pytest.raises(JobError, match=r"job\.toml:2: there is no table \[modle\]") as caught:
         read_job_file(path).check_tables(list(TABLES))
-    assert caught.value.fix == "did you mean 'model'?"
+    assert caught.value.fix == "did you mean 'model' or 'roles'?"
 
 
 def test_a_setting_outside_a_table_is_named_with_its_line(tmp_path: Path) -> None:

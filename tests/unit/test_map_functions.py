@@ -139,7 +139,7 @@ def test_a_function_that_breaks_is_told_as_the_tasks_own_code(job: Job, change: 
     assert isinstance(tried, Trial)
     assert isinstance(tried.outcome, Lost)
     assert told in tried.outcome.reason
-    assert "parse or check raised" in tried.outcome.reason
+    assert "parse, check or decide raised" in tried.outcome.reason
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from maker.chain import Decided, Heard
 from maker.election import HeardSample
 from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound
 from maker.store import schema
-from maker.store.accounts import reserve
+from maker.store.accounts import Models, reserve
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.database import Database, open_database, upgrade_database
 from maker.store.entry import Ending, Entry
@@ -26,8 +26,9 @@ from maker.store.lease import Lease, this_process
 from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
 from maker.store.runs import NewRun, create_run, find_run, list_runs, release, take_over
 from maker.tally import text_digest
-from maker.types import NOTHING, Allowance, Flag, RedFlag, Sample, Usage
+from maker.types import Account, Allowance, Flag, RedFlag, Sample, Usage
 
+MODELS = Models(("m",), ("solver",))
 NEW = NewRun("a name", {"vote": {"k": 3}}, {"seed": 0}, ("move",), b"g" * 16, "state 0")
 
 
@@ -40,6 +41,11 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+def spent(*amounts: int) -> dict[Account, Usage]:
+    """Return what the one model has spent."""
+    return {Account(0, "solver"): Usage(*amounts)}
+
+
 class Work:
     """A run in a store, with a journal that this process writes to."""
 
@@ -50,7 +56,7 @@ class Work:
         self.journal = self.open(self.lease, on_commit)
 
     def open(self, lease: Lease, on_commit: Callable[[list[Entry]], None] = lambda entries: None) -> Journal:
-        return Journal(self.database, lease, root=self.chain, model="m", on_commit=on_commit)
+        return Journal(self.database, lease, root=self.chain, stint=0, models=MODELS, on_commit=on_commit)
 
     def step(self, index: int, **changes: Any) -> Decided:
         """Return a decided step of two votes and a flag."""
@@ -62,7 +68,7 @@ class Work:
 
     def steps(self, first: int, stop: int) -> Entry:
         """Return an entry of steps, each of which took four calls."""
-        return Entry(decided=[self.step(i) for i in range(first, stop)], usage=Usage(4, 40, 8, 1))
+        return Entry(decided=[self.step(i) for i in range(first, stop)], spent=spent(4, 40, 8, 1))
 
     def count(self) -> int:
         """Return how many steps are in the store."""
@@ -241,7 +247,7 @@ def test_steps_are_written_with_all_that_goes_with_them(work: Work) -> None:
     """One commit holds the steps, the cursor, the counts, the ledger and the ending."""
     ending = Ending("done", "", {"pegs": "CCC"})
     work.journal.put(work.steps(0, 3))
-    work.journal.put(Entry(decided=[work.step(3, disputed=True)], usage=Usage(5, 50, 9, 2), ending=ending))
+    work.journal.put(Entry(decided=[work.step(3, disputed=True)], spent=spent(5, 50, 9, 2), ending=ending))
     work.journal.flush()
     rows = list(read_steps(work.database, work.chain))
     assert [(row.idx, row.epoch, row.action, row.tally, row.tokens) for row in rows] == [
@@ -269,16 +275,16 @@ def test_reading_begins_and_ends_where_asked(work: Work) -> None:
 def test_samples_keep_what_became_of_them(work: Work) -> None:
     """A kept sample has its text, and its candidate or its flag with the detail; NUL is spelled out."""
     heard = (
-        HeardSample(0, Sample("1AC", 4), "1AC"),
+        HeardSample(0, Sample("1AC", 4, logprob=-0.5), "1AC"),
         HeardSample(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens")),
     )
     work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=Heard("Move.", "1AC 2", heard))]))
     work.journal.flush()
     assert list(read_samples(work.database, work.chain, 0, 1)) == []
     voted, flagged = read_samples(work.database, work.chain, 1, 2)
-    assert voted == (1, 0, 0, text_digest("1AC"), "1AC", 4, "1AC", None, "")
+    assert voted == (1, 0, 0, text_digest("1AC"), "1AC", 4, "1AC", None, "", 0, -0.5)
     spelled = "1A\\x00é\n"
-    assert flagged == (1, 0, 1, text_digest(spelled), spelled, 5, None, "length", "cut after 5 tokens")
+    assert flagged == (1, 0, 1, text_digest(spelled), spelled, 5, None, "length", "cut after 5 tokens", 0, None)
     assert list(read_samples(work.database, work.chain, 0)) == [voted, flagged]
     assert list(read_prompts(work.database, work.chain, 0, 1)) == []
     assert list(read_prompts(work.database, work.chain, 1)) == [(1, 0, "Move.", "1AC 2")]
@@ -441,11 +447,11 @@ def test_a_grant_is_reserved_until_it_is_settled(work: Work) -> None:
     """What is drawn moves from the grant to the ledger, and a settled grant gives the rest back."""
     key = reserve(work.database, work.lease, Allowance(100, 1000, 2.0))
     assert find_run(work.database, work.run_id).reserved == Allowance(100, 1000, 2.0)
-    work.journal.put(Entry(usage=Usage(30, 200, 100, 10), cost=0.5, grant=key))
+    work.journal.put(Entry(spent=spent(30, 200, 100, 10), cost=0.5, grant=key))
     work.journal.flush()
     row = find_run(work.database, work.run_id)
     assert (row.reserved, row.usage) == (Allowance(70, 700, 1.5), Usage(30, 200, 100, 10))
-    work.journal.put(Entry(usage=Usage(10, 10, 10, 1), cost=0.1, grant=key, abandoned=NOTHING))
+    work.journal.put(Entry(spent=spent(10, 10, 10, 1), cost=0.1, grant=key, freed=True))
     work.journal.flush()
     row = find_run(work.database, work.run_id)
     assert (row.reserved, row.usage) == (Allowance(0, 0, 0.0), Usage(40, 210, 110, 11))
@@ -453,11 +459,12 @@ def test_a_grant_is_reserved_until_it_is_settled(work: Work) -> None:
 
 def test_the_ledger_adds_up_over_models(work: Work) -> None:
     """A run that went on with another model's name has both in its ledger."""
-    work.journal.put(Entry(usage=Usage(1, 2, 3, 4)))
+    work.journal.put(Entry(spent=spent(1, 2, 3, 4)))
     work.journal.flush()
     lease = work.lease._replace(batch=1)
-    other = Journal(work.database, lease, root=work.chain, model="other", on_commit=lambda entries: None)
-    other.put(Entry(usage=Usage(10, 20, 30, 40)))
+    models = MODELS._replace(names=("other",))
+    other = Journal(work.database, lease, root=work.chain, stint=1, models=models, on_commit=lambda entries: None)
+    other.put(Entry(spent=spent(10, 20, 30, 40)))
     other.flush()
     other.close()
     assert find_run(work.database, work.run_id).usage == Usage(11, 22, 33, 44)

@@ -15,13 +15,15 @@ from openai_calls import Start, ask, request
 from row_tasks import LABELS, SCHEMA, job, write_rows
 
 from maker import api, reading
-from maker.chain import ChainAt, ChainRunner, Rules, Shared
+from maker.chain import ChainAt, ChainRunner
 from maker.errors import JobError, ModelUnusable, RunNotResumable, TaskFailed
+from maker.hearing import Ask
 from maker.job import difference
 from maker.models.openai_wire import body
 from maker.models.settings import OpenAISettings, SimulatedSettings, VllmSettings
 from maker.models.vllm_start import check_grammars
 from maker.redflags import judge
+from maker.rules import SOLVER, Role, Rules, Shared
 from maker.testing import FakeReply, FakeServer, chat_completion, completion
 from maker.types import Failed, Finished, Flag, RedFlag, Request, StepClass
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -147,10 +149,10 @@ class TestStepClass:
         task = letters(1)
         task.kind = StepClass("letter", parse=str, schema=OPEN_SCHEMA)
         task.classes = (task.kind,)
-        shared = Shared.of(task, Rules(0, FirstToAheadByK(FirstToAheadByKParams(k=1)), 10, "none"))
+        shared = Shared.of(task, Rules(0, "none", {SOLVER: Role(FirstToAheadByK(FirstToAheadByKParams(k=1)), 10)}))
         asked = ChainRunner(shared, ChainAt(1, (), 0, 0, b"", "0")).ask()
-        assert isinstance(asked, Request)
-        assert asked.schema is OPEN_SCHEMA
+        assert isinstance(asked, Ask)
+        assert [request.schema is OPEN_SCHEMA for request in asked.requests] == [True]
 
     def test_has_a_hash_and_tells_schemas_apart(self) -> None:
         first = StepClass("row", str, schema=OPEN_SCHEMA)

@@ -23,7 +23,7 @@ def tallies(draw: st.DrawFn) -> Tally:
         draw(NUMBER),
         draw(votes),
         draw(st.dictionaries(keys, votes, max_size=5)),
-        draw(st.dictionaries(st.sampled_from(Flag), NUMBER, max_size=5)),
+        draw(st.dictionaries(st.sampled_from(Flag), votes, max_size=5)),
     )
 
 
@@ -94,7 +94,7 @@ def test_only_what_is_packed_is_unpacked(blob: bytes) -> None:
 def test_a_clean_election_takes_six_bytes() -> None:
     """The layout is part of every stored log: it may not change unseen."""
     assert pack(Tally(0, 1, (3,), {}, {})) == bytes([0, 1, 1, 3, 0, 0])
-    disputed = Tally(1, 2, (300,), {"1AB": (1,)}, {Flag.REPEAT: 2, Flag.LENGTH: 1})
+    disputed = Tally(1, 2, (300,), {"1AB": (1,)}, {Flag.REPEAT: (2,), Flag.LENGTH: (1,)})
     assert pack(disputed) == bytes([1, 2, 1, 0xAC, 2, 1, 3]) + b"1AB" + bytes([1, 2, 4, 2, 0, 1])
 
 

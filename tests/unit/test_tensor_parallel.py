@@ -22,7 +22,7 @@ def test_a_worker_reserves_what_its_model_is_spread_over(
     spread: int, gpus: float | None, reserved: float | None
 ) -> None:
     model = VllmSettings(path="m", tensor_parallel=spread)
-    assert worker_gpus(model, SwarmSettings(gpus=gpus)) == reserved
+    assert worker_gpus([model], SwarmSettings(gpus=gpus)) == reserved
 
 
 def test_fewer_gpus_than_the_model_takes_are_refused() -> None:

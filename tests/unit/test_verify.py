@@ -138,7 +138,7 @@ def test_every_edited_tally_byte_is_found(damage: Damage) -> None:
         (lambda t: t._replace(votes=(5,)), "its digest is"),
         (lambda t: t._replace(votes=(3,)), "do not elect"),
         (lambda t: t._replace(rivals={"1AB": (3,)}), "do not elect"),
-        (lambda t: t._replace(flags={Flag.EMPTY: 1}), "its samples are missing"),
+        (lambda t: t._replace(flags={Flag.EMPTY: (1,)}), "its samples are missing"),
         (lambda t: t._replace(votes=(7,), rivals={"1AB": (3,)}), "its samples are missing"),
         (lambda t: t._replace(rounds=2), "its digest is"),
         (lambda t: t._replace(kind=1), "its class is number 1, the task's is move"),

@@ -1,0 +1,65 @@
+"""What models, workers and events of a run look like in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 160
+MOST = 20
+"""How many workers and events are shown; all of them are in the JSON."""
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
+    """Print rows under headings: no wider than the terminal, and never narrower than ids need that are to be copied."""
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(" " * indent * (not number) + heading, no_wrap=True, overflow="ignore")
+    for first, *others in rows:
+        table.add_row(" " * indent + first, *others)
+    console = Console()
+    console.width = max(console.width, WIDE)
+    console.print(table, markup=False, highlight=False)
+
+
+def print_models(models: Sequence[Mapping[str, Any]]) -> None:
+    """Print what each model did in each role."""
+    counted = ("calls", "votes", "flags", "prompt tokens", "cached", "completion", "retries", "untold")
+    priced = any(one["cost"] is not None for one in models)
+    rows = []
+    for one in models:
+        cached = one["cached_tokens"] / one["prompt_tokens"] if one["prompt_tokens"] else 0.0
+        counts = [f"{one[name]:,}" for name in ("calls", "votes", "red_flags", "prompt_tokens")]
+        counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "untold"))]
+        cost = [] if not priced else ["" if one["cost"] is None else f"{one['cost']:,.4f}"]
+        rows.append((one["model"], one["role"], *counts, *cost))
+    print_table(("model", "role", *counted, *(["cost"] if priced else [])), rows, indent=2)
+
+
+def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
+    """Print what each worker did; the number of the stint comes before its own."""
+    rows = []
+    for one in workers[-MOST:]:
+        counts = (f"{one[name]:,}" for name in ("steps", "calls", "prompt_tokens", "completion_tokens"))
+        rows.append((f"{one['stint']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}"))
+    print_table(("worker", "place", "steps", "calls", "prompt tokens", "completion", ""), rows, indent=2)
+    _tell_more(len(workers))
+
+
+def print_events(events: Sequence[Mapping[str, Any]]) -> None:
+    """Print what happened beside the steps."""
+    for one in events[-MOST:]:
+        facts = {name: value for name, value in one.items() if name not in ("at", "kind")}
+        told = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items())
+        print(f"  {datetime.fromtimestamp(one['at'], UTC):%Y-%m-%d %H:%M:%S} {one['kind']}: {told}")
+    _tell_more(len(events))
+
+
+def _tell_more(there: int) -> None:
+    if there > MOST:
+        print(f"    and {there - MOST:,} before: --json shows them")

@@ -1,0 +1,78 @@
+"""Several models behind one door: a request goes to the member whose number it names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from maker.models.door import Model
+from maker.types import Failed, Finished, Request
+
+TURN_S = 0.005
+
+
+class Member(NamedTuple):
+    """A member of a pool: the model that answers for it, and its number among those that the model answers for."""
+
+    model: Model
+    variant: int
+
+
+class Pool(Model):
+    """Hands requests to its members, and their replies back.
+
+    Args:
+        members: By number. Several may be answered for by one model.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = members
+        self._models = list({id(member.model): member.model for member in members}.values())
+        self._asked: dict[int, Model] = {}
+
+    def submit(self, requests: Iterable[Request]) -> None:
+        """Give each request to its member."""
+        for request in requests:
+            model, variant = self._members[request.model]
+            self._asked[request.id] = model
+            model.submit((request._replace(model=variant),))
+
+    def poll(self, wait_s: float) -> list[Finished | Failed]:
+        """Return what has come in from any member; those that owe replies are waited for in turn."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            owing = {id(model) for model in self._asked.values()}
+            busy = [model for model in self._models if id(model) in owing]
+            left_s = max(0.0, deadline - time.monotonic())
+            came = [reply for model in busy for reply in model.poll(left_s if len(busy) == 1 else min(left_s, TURN_S))]
+            for reply in came:
+                self._asked.pop(reply.id, None)
+            if came or not busy or time.monotonic() >= deadline:
+                return came
+
+    def cancel(self, ids: Iterable[int]) -> None:
+        """Drop requests."""
+        for request in ids:
+            if (model := self._asked.pop(request, None)) is not None:
+                model.cancel((request,))
+
+    def close(self) -> None:
+        """Close all members."""
+        self._asked.clear()
+        for model in self._models:
+            model.close()
+
+    def bills(self, model: int) -> bool:
+        """Say whether a member's requests that are cancelled in flight may be billed."""
+        return self._members[model].model.bills(self._members[model].variant)
+
+    def worst_tokens(self, request: Request) -> int:
+        """Return the most tokens that a request can cost."""
+        model, variant = self._members[request.model]
+        return model.worst_tokens(request._replace(model=variant))
+
+    def most_n(self, model: int) -> int:
+        """Return how many replies one request to a member may ask for."""
+        member, variant = self._members[model]
+        return member.most_n(variant)

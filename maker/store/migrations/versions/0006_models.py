@@ -1,0 +1,45 @@
+"""What each model of a pool and each worker did, and what happened to a run."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Count more in the ledger, name each sample's model, and add tables of workers and events."""
+    schema = op.get_context().version_table_schema
+    for name in ("cached_tokens", "retries", "untold", "votes", "red_flags"):
+        op.add_column("maker_ledger", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"), schema=schema)
+    ledger = sa.table("maker_ledger", sa.column("role"), schema=schema)
+    op.execute(ledger.update().where(ledger.c.role == "vote").values(role="solver"))
+    op.add_column("maker_sample", sa.Column("model", sa.Integer, nullable=False, server_default="0"), schema=schema)
+    op.add_column("maker_sample", sa.Column("logprob", sa.Float), schema=schema)
+    op.create_table(
+        "maker_worker",
+        sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
+        sa.Column("stint", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("place", sa.Text, nullable=False),
+        sa.Column("steps", sa.BigInteger, nullable=False),
+        sa.Column("calls", sa.BigInteger, nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+        sa.Column("gone", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "maker_event",
+        sa.Column("id", _Key, primary_key=True),
+        sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("facts", sa.Text, nullable=False),
+    )
+    op.create_index("maker_event_run", "maker_event", ["run"], schema=schema)
