@@ -281,7 +281,9 @@ class Failed(NamedTuple):
 
     ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused``
     true says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it
-    was under way when it was cut off: it may be billed, nobody says how much, and it may be asked again.
+    came to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
+    ``calls`` of its replies are billed as told, and cannot vote; of the others of a lost request nobody says what they
+    cost.
     """
 
     id: int
@@ -293,6 +295,7 @@ class Failed(NamedTuple):
     refused: bool = False
     retries: int = 0
     lost: bool = False
+    calls: int = 0
 
 
 class Usage(NamedTuple):

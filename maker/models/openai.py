@@ -3,85 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import random
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from maker.errors import ModelUnusable
 from maker.models.door import Model
-from maker.models.openai_wire import (
-    SHOWN_CHARS,
-    Reply,
-    Unreadable,
-    advice,
-    body,
-    complaint,
-    endpoint,
-    read,
-    retry_after_s,
-    split,
-)
+from maker.models.openai_http import Http, Lost, Refusal, Unbilled
+from maker.models.openai_wire import Reply
+from maker.models.pacing import Pace, pause_s
 from maker.models.settings import OpenAISettings
-from maker.types import Failed, Finished, Request
-
-_PASSING = frozenset({408, 409, 425, 429})
-"""Refusals that a later try may not meet; so are all of 500 and above."""
-
-_OF_THE_PROMPT = frozenset({400, 413, 422})
-"""Refusals that another prompt may not meet: this one is too long, say."""
+from maker.types import Failed, Finished, Request, Sample
 
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL is to fail in seconds, not after ``retry_s``."""
 
 _RETRY_AFTER_CAP_S = 30.0
-_CONNECT_S = 5.0
-
-_backoff = wait_random_exponential(multiplier=0.5, max=8, min=0.1)
-"""Seconds before the next try, drawn evenly below .5, 1, 2, 4, 8, 8 …: three first tries take 1.5 s at most."""
 
 
-class _Fault(Exception):
-    """A try that failed and may be repeated."""
+@dataclass(slots=True)
+class _Told:
+    """What has come of a request so far; ``waited_s`` is how long its present try stood in line, which is no fault."""
 
-    def __init__(self, what: str, *, wait_s: float | None = None) -> None:
-        super().__init__(what)
-        self.wait_s = wait_s
+    samples: list[Sample] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    retries: int = 0
+    waited_s: float = 0.0
 
-
-class _Refusal(Exception):
-    """What cannot be had. Becomes a `Failed`."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        fix: str = "",
-        unusable: bool,
-        billed: tuple[int, int] = (0, 0),
-        of_prompt: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
-        self.unusable = unusable
-        self.billed = billed
-        self.of_prompt = of_prompt
+    def bill(self, reply: Reply) -> None:
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        self.cached_tokens += reply.cached_tokens
 
 
 class OpenAIModel(Model):
     """Asks a server over HTTP.
 
-    A request for more than ``max_n`` replies becomes several HTTP requests with shifted seeds. It is answered when all
-    of them are in, so the order of arrival never shows, and fails when one of them does. Tokens are the server's own
-    count where it reports one (see `maker.models.openai_wire.read`); tries that failed are not counted, as no server
-    says what they cost.
+    A request is one HTTP request, but for a server that ignores or refuses ``n``: what it is asked for then is made up
+    of HTTP requests for one reply each, with shifted seeds, and later requests are for one. Tokens are the server's own
+    count where it reports one (see `maker.models.openai_wire.read`).
+
+    A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429 and from 500 on) is repeated here. One
+    that was sent and brought nothing that can vote (cut off, too late, half a body, the reply of another model) comes
+    back as lost, and waits a while when it is asked again.
 
     Args:
         settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
@@ -92,16 +63,20 @@ class OpenAIModel(Model):
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
-        self._key = _key(settings.key_env)
-        self._url = endpoint(settings)
-        self._client = _client(settings, self._key)
-        self._answered = False
+        self._http = Http(settings)
         self._open: set[int] = set()
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
-        # Below this line: touched by the loop's thread alone.
+        # Written by the loop's thread alone, from here on.
+        self._answered = False
+        self._most_taken = 1
+        self._one_each = False
+        self._losses: dict[int, int] = {}
         self._tasks: dict[int, asyncio.Task[Finished | Failed]] = {}
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
+        self._line = asyncio.Lock()
+        self._eased = asyncio.Event()
         self._thread = Thread(target=self._loop.run_forever, name="maker-openai", daemon=True)
         self._thread.start()
 
@@ -134,8 +109,19 @@ class OpenAIModel(Model):
         return True
 
     def most_n(self, model: int) -> int:
-        """Return how many replies one HTTP request may ask for."""
-        return self._settings.max_n
+        """Return how many replies one HTTP request may ask for: one, of a server that has been seen to take no n."""
+        return 1 if self._one_each else self._settings.max_n
+
+    def worst_tokens(self, request: Request) -> int:
+        """Return the most tokens that a request can cost.
+
+        Where no request for so many replies has been answered in full yet, it may have to be made up of requests for
+        one each, and the prompt be billed with each.
+        """
+        worst = super().worst_tokens(request)
+        if request.n <= self._most_taken:
+            return worst
+        return request.n * super().worst_tokens(request._replace(n=1))
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Drop requests, and the HTTP requests for them; what the server has begun it may bill."""
@@ -170,6 +156,7 @@ class OpenAIModel(Model):
 
     def _drop(self, ids: list[int]) -> None:
         for i in ids:
+            self._losses.pop(i, None)
             if task := self._tasks.get(i):
                 task.cancel()
 
@@ -178,140 +165,141 @@ class OpenAIModel(Model):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
+        await self._http.close()
 
     async def _answer(self, request: Request) -> Finished | Failed:
-        parts = [self._loop.create_task(self._part(part)) for part in split(request, max_n=self._settings.max_n)]
+        told = _Told()
+        if losses := self._losses.get(request.id, 0):
+            # A server that is ill is not to be hammered by those who ask again.
+            await asyncio.sleep(pause_s(losses, random.random()))
         try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
-        replies: list[Reply] = []
-        refusals: list[_Refusal] = []
-        for part in parts:
-            if part.cancelled():
-                continue
-            error = part.exception()
-            if isinstance(error, _Refusal):
-                refusals.append(error)
-            else:
-                replies.append(part.result())
-        prompt = sum(reply.prompt_tokens for reply in replies) + sum(refusal.billed[0] for refusal in refusals)
-        spoken = sum(reply.completion_tokens for reply in replies) + sum(refusal.billed[1] for refusal in refusals)
-        if refusals:
-            first = refusals[0]
-            return Failed(request.id, first.reason, first.fix, first.unusable, prompt, spoken, first.of_prompt)
-        return Finished(request.id, tuple(s for reply in replies for s in reply.samples), prompt, spoken)
+            await self._collect(request, told)
+        except Lost as lost:
+            return self._failed_lost(request, lost, told)
+        except Refusal as refusal:
+            failed = self._failed(request, refusal.reason, refusal.fix, refusal.unusable, told)
+            prompt, spoken = refusal.billed
+            return failed._replace(
+                prompt_tokens=failed.prompt_tokens + prompt,
+                completion_tokens=failed.completion_tokens + spoken,
+                calls=failed.calls + (request.n - failed.calls if spoken else 0),
+                refused=refusal.of_prompt,
+            )
+        self._losses.pop(request.id, None)
+        spent = (told.prompt_tokens, told.completion_tokens, told.cached_tokens, told.retries)
+        return Finished(request.id, tuple(told.samples), *spent)
 
-    async def _part(self, part: Request) -> Reply:
+    async def _collect(self, request: Request, told: _Told) -> None:
+        """Ask for a request's samples: in one HTTP request, or in one each where the server takes no n."""
+        one_each = self._one_each
+        while (got := len(told.samples)) < request.n:
+            part = request._replace(n=1, seed=request.seed + got) if one_each else request
+            try:
+                reply = await self._tried(part, told)
+            except Refusal as refusal:
+                if part.n == 1 or not refusal.of_n:
+                    raise
+                one_each = True
+                told.retries += 1
+                continue
+            told.samples += reply.samples
+            if part.n == 1:
+                self._one_each = self._one_each or (one_each and request.n > 1)
+            elif len(reply.samples) > 1 or part.n <= self._most_taken:
+                self._most_taken = max(self._most_taken, len(reply.samples))
+                return
+            one_each = True
+
+    async def _tried(self, part: Request, told: _Told) -> Reply:
+        told.waited_s = 0.0
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Fault),
+            retry=retry_if_exception_type(Unbilled),
             wait=_wait_s,
             stop=self._is_enough,
+            before_sleep=_count_retry,
             retry_error_callback=self._give_up,
         )
-        return await retrying(self._once, part)
-
-    async def _once(self, part: Request) -> Reply:
-        try:
-            # httpx's own timeouts are for each read: a server that drips bytes would never meet them.
-            async with self._slots, asyncio.timeout(self._settings.timeout_s):
-                response = await self._client.post(self._url, json=body(part, self._settings))
-        except TimeoutError as error:
-            raise _Fault(f"no reply within {self._settings.timeout_s:g} s") from error
-        except httpx.RequestError as error:
-            raise _Fault(self._shown(f"{type(error).__name__}: {error}")) from error
-        return self._judged(response, part)
-
-    def _judged(self, response: httpx.Response, part: Request) -> Reply:
-        if not response.is_success:
-            self._raise_status(response)
-        try:
-            reply = read(_decoded(response.text), part)
-        except Unreadable as error:
-            raise _Refusal(
-                f"{self._url} answered {response.status_code}, but {error}: {self._shown(response.text)!r}",
-                fix="model.url must be the base address of an OpenAI-compatible server; it often ends in /v1",
-                unusable=not self._answered,
-                billed=(error.prompt_tokens, error.completion_tokens),
-            ) from error
+        reply: Reply = await retrying(self._once, part, told)
         self._answered = True
+        told.bill(reply)
         return reply
 
-    def _raise_status(self, response: httpx.Response) -> None:
-        status = response.status_code
-        said = self._shown(complaint(_decoded(response.text)) or response.text)
-        if status in _PASSING or status >= 500:
-            wait_s = retry_after_s(response.headers.get("retry-after"))
-            # Whoever says "too many" or "later" is there.
-            self._answered = self._answered or status == 429 or wait_s is not None
-            raise _Fault(f"HTTP {status}: {said}", wait_s=wait_s)
-        reason = f"{self._url} refused the request: HTTP {status}: {said}"
-        raise _Refusal(reason, fix=advice(status, self._settings), unusable=True, of_prompt=status in _OF_THE_PROMPT)
+    async def _once(self, part: Request, told: _Told) -> Reply:
+        came_s = self._loop.time()
+        async with self._slots:
+            worst = super().worst_tokens(part)
+            await self._turn(worst)
+            taken = self._pace.take(worst, self._loop.time())
+            told.waited_s += taken.at_s - came_s
+            cost = 0
+            try:
+                reply = await self._http.post(part)
+                cost = reply.prompt_tokens + reply.completion_tokens
+            except Unbilled as fault:
+                self._answered = self._answered or fault.alive
+                if fault.crowded and fault.wait_s:
+                    self._pace.hold(self._loop.time() + min(fault.wait_s, _RETRY_AFTER_CAP_S))
+                raise
+            except BaseException:
+                cost = worst
+                raise
+            finally:
+                self._pace.correct(taken, cost)
+                self._eased.set()
+        return reply
+
+    async def _turn(self, tokens: int) -> None:
+        """Wait until the limits let a request go, in order of arrival."""
+        async with self._line:
+            while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
+                self._eased.clear()
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._eased.wait()
+                except TimeoutError:
+                    continue
+
+    def _failed_lost(self, request: Request, lost: Lost, told: _Told) -> Failed:
+        losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
+        hopeless = not self._answered and losses >= _FIRST_TRIES
+        reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
+        if lost.told is not None:
+            told.bill(lost.told)
+            told.samples += lost.told.samples
+        return self._failed(request, reason, lost.fix, hopeless, told)._replace(lost=True)
+
+    def _failed(self, request: Request, reason: str, fix: str, unusable: bool, told: _Told) -> Failed:
+        spent = (told.prompt_tokens, told.completion_tokens)
+        return Failed(request.id, reason, fix, unusable, *spent, retries=told.retries, calls=len(told.samples))
 
     def _is_enough(self, state: RetryCallState) -> bool:
         if not self._answered and state.attempt_number >= _FIRST_TRIES:
             return True
-        spent = state.seconds_since_start or 0.0
-        return spent + state.upcoming_sleep > self._settings.retry_s
+        return _tried_for_s(state) + state.upcoming_sleep > self._settings.retry_s
 
     def _give_up(self, state: RetryCallState) -> Reply:
         error = state.outcome.exception() if state.outcome else None
-        spent = state.seconds_since_start or 0.0
-        raise _Refusal(
-            f"{self._url} failed {state.attempt_number} tries in {spent:.1f} s; the last: {error}",
+        raise Refusal(
+            f"{self._http.url} failed {state.attempt_number} tries in {_tried_for_s(state):.1f} s; the last: {error}",
             fix=f"check that a server runs at {self._settings.url}; model.retry_s says for how long to retry",
             unusable=not self._answered,
         )
 
-    def _shown(self, text: str) -> str:
-        # The key goes first: a cut or joined line could leave a part of it that is no longer recognised.
-        if self._key:
-            text = text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
-        return " ".join(text.split())[:SHOWN_CHARS]
+
+def _tried_for_s(state: RetryCallState) -> float:
+    """Return for how long something was tried, less what it stood in line."""
+    told: _Told = state.args[1]
+    return (state.seconds_since_start or 0.0) - told.waited_s
 
 
-def _decoded(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+def _count_retry(state: RetryCallState) -> None:
+    told: _Told = state.args[1]
+    told.retries += 1
 
 
 def _wait_s(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _Fault) and error.wait_s is not None:
-        return min(error.wait_s, _RETRY_AFTER_CAP_S) + _backoff(state) / 10
-    return _backoff(state)
-
-
-def _key(name: str) -> str:
-    if not name:
-        return ""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ModelUnusable(
-            f"the environment variable {name}, which model.key_env names, is not set",
-            fix=f"export {name}=…, on a Ray cluster before `ray start` on every node; or clear model.key_env for a "
-            "server that wants no key",
-            variable=name,
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise ModelUnusable(f"the key in the environment variable {name} holds characters that no header can carry")
-    return key
-
-
-def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
-    try:
-        host = httpx.URL(settings.url).host
-    except httpx.InvalidURL as error:
-        raise ModelUnusable(f"model.url cannot be read: {settings.url!r}: {error}") from error
-    return httpx.AsyncClient(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s, _CONNECT_S)),
-        limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
-        # A proxy of the environment cannot reach this machine's own loopback.
-        trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
-    )
+    drawn_s = pause_s(state.attempt_number, random.random())
+    if isinstance(error, Unbilled) and error.wait_s is not None:
+        return min(error.wait_s, _RETRY_AFTER_CAP_S) + drawn_s / 10
+    return drawn_s

@@ -24,31 +24,30 @@ SHOWN_CHARS = 200
 
 
 class Reply(NamedTuple):
-    """One HTTP reply: samples in order of index, and the tokens billed for them."""
+    """One HTTP reply: samples in order of index, and the tokens billed for them.
+
+    ``cached_tokens`` of the prompt's came from a cache, as far as the server says; ``model`` is who replied, by the
+    server's own word, an empty text where it says nothing.
+    """
 
     samples: tuple[Sample, ...]
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    model: str = ""
 
 
 class Unreadable(ValueError):
-    """The body is not what the protocol promises. Carries the tokens it says were billed."""
+    """The body is not what the protocol promises.
 
-    def __init__(self, why: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+    Carries the tokens that it says were billed; ``told`` false says that it says nothing of them.
+    """
+
+    def __init__(self, why: str, *, told: bool = False, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         super().__init__(why)
+        self.told = told
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
-
-
-def split(request: Request, *, max_n: int) -> list[Request]:
-    """Return requests of at most ``max_n`` replies each that together ask for the same seeds.
-
-    Seven replies from seed 100 at ``max_n = 3`` become three requests with seeds 100, 103 and 106 for 3, 3 and 1.
-    """
-    return [
-        request._replace(n=min(max_n, request.n - offset), seed=request.seed + offset)
-        for offset in range(0, request.n, max_n)
-    ]
 
 
 def endpoint(settings: OpenAISettings) -> str:
@@ -66,6 +65,8 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
         "top_p": settings.top_p,
         "max_tokens": request.max_tokens,
     }
+    if settings.logprobs:
+        fields["logprobs"] = True if settings.chat else 0
     if request.stop:
         fields["stop"] = list(request.stop)
     if (schema := settings.schema_of(request)) is not None:
@@ -81,10 +82,11 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
 def read(answer: object, request: Request) -> Reply:
     """Return the samples of a decoded JSON body.
 
-    A server counts the tokens of all choices together. For a single choice that is its count; of several each is
-    given its equal share (the first ones one more where it does not divide), so the sum is exact and the single count
-    is not. Where a server reports no usage, the UTF-8 bytes of the texts and an end mark each are counted, at most
-    ``max_tokens``, and the bytes of the prompt: upper bounds for text that is shown, which hidden reasoning can exceed.
+    A server counts the tokens of all choices together. For a single choice that is its count. Of several each has as
+    many as it has log-probabilities, where they were asked for and add up to the server's count; else its equal share
+    (the first ones one more where it does not divide), so the sum is exact and the single count is not. Where a server
+    reports no usage, the UTF-8 bytes of the texts and an end mark each are counted, at most ``max_tokens``, and the
+    bytes of the prompt: upper bounds for text that is shown, which hidden reasoning can exceed.
 
     Raises:
         Unreadable: Not an object, no choices, or choices without text.
@@ -95,12 +97,24 @@ def read(answer: object, request: Request) -> Reply:
     billed: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise Unreadable("the body holds no choices", **_counts(billed))
+        raise Unreadable("the body holds no choices", told=bool(billed), **_counts(billed))
     try:
-        texts = [_text(choice) for choice in sorted(choices, key=_index)[: request.n]]
+        read = [_choice(choice) for choice in sorted(choices, key=_index)[: request.n]]
     except Unreadable as error:
-        raise Unreadable(str(error), **_counts(billed)) from error
-    return _reply(texts, billed, request)
+        raise Unreadable(str(error), told=bool(billed), **_counts(billed)) from error
+    model = answer.get("model")
+    return _reply(read, billed, request)._replace(model=model if isinstance(model, str) else "")
+
+
+def is_another(model: str, settings: OpenAISettings) -> bool:
+    """Say whether a reply's model is another than the one that was asked.
+
+    Names that begin with one another are one model ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), and so are those of which
+    that is true of what comes after the last slash ("meta/llama-3", "/models/llama-3"). An unnamed model is no other.
+    """
+    meant = (settings.reply_name or settings.name).lower()
+    pairs = ((model.lower(), meant), (_last(model.lower()), _last(meant)))
+    return bool(model) and not any(a.startswith(b) or b.startswith(a) for a, b in pairs)
 
 
 def complaint(answer: object) -> str:
@@ -126,7 +140,7 @@ def advice(status: int, settings: OpenAISettings) -> str:
         )
     if 300 <= status < 400:
         return "redirections are not followed: set model.url to where the server is"
-    told = "change the [model] table as the server says; a server that takes no n wants model.max_n = 1"
+    told = "change the [model] table, or the prompt, as the server says"
     if settings.structured == "off":
         return told
     return (
@@ -165,7 +179,17 @@ def _index(choice: object) -> int:
     return index if isinstance(index, int) else 0
 
 
-def _text(choice: object) -> tuple[str, bool]:
+def _last(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
+class _Choice(NamedTuple):
+    text: str
+    cut: bool
+    logprobs: tuple[float, ...] | None
+
+
+def _choice(choice: object) -> _Choice:
     if not isinstance(choice, Mapping):
         raise Unreadable("a choice is no JSON object")
     message = choice.get("message")
@@ -174,28 +198,51 @@ def _text(choice: object) -> tuple[str, bool]:
         text = ""
     if not isinstance(text, str):
         raise Unreadable("the text of a choice is no string")
-    return text, choice.get("finish_reason") == "length"
+    return _Choice(text, choice.get("finish_reason") == "length", _logprobs(choice.get("logprobs")))
 
 
-def _reply(texts: list[tuple[str, bool]], billed: Mapping[str, Any], request: Request) -> Reply:
+def _logprobs(told: object) -> tuple[float, ...] | None:
+    """Return the log-probability of each token, as a chat or a completion tells it; None where it does not."""
+    if not isinstance(told, Mapping):
+        return None
+    listed = told.get("content", told.get("token_logprobs"))
+    if not isinstance(listed, list):
+        return None
+    values = [one.get("logprob") if isinstance(one, Mapping) else one for one in listed]
+    numbers = tuple(float(value) for value in values if isinstance(value, int | float))
+    return numbers if len(numbers) == len(values) else None
+
+
+def _reply(choices: list[_Choice], billed: Mapping[str, Any], request: Request) -> Reply:
     counts = _counts(billed)
-    spoken = counts["completion_tokens"]
-    if "completion_tokens" in billed:
-        share, rest = divmod(spoken, len(texts))
-        tokens = [share + (i < rest) for i in range(len(texts))]
-    else:
-        tokens = [min(len(text.encode()) + 1, request.max_tokens) for text, _ in texts]
-        spoken = sum(tokens)
+    tokens = _shares(choices, counts["completion_tokens"] if "completion_tokens" in billed else None, request)
     prompt = counts["prompt_tokens"]
     if "prompt_tokens" not in billed:
         prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
-    samples = tuple(Sample(text, n, cut) for (text, cut), n in zip(texts, tokens, strict=True))
-    return Reply(samples, prompt, spoken)
+    samples = tuple(
+        Sample(choice.text, n, choice.cut, None if choice.logprobs is None else sum(choice.logprobs))
+        for choice, n in zip(choices, tokens, strict=True)
+    )
+    details = billed.get("prompt_tokens_details")
+    cached = _count(details, "cached_tokens") if isinstance(details, Mapping) else 0
+    return Reply(samples, prompt, sum(tokens), min(cached, prompt))
+
+
+def _shares(choices: list[_Choice], spoken: int | None, request: Request) -> list[int]:
+    """Return the tokens of each choice; together they are what the server counted, if it did."""
+    known = [len(choice.logprobs) for choice in choices if choice.logprobs is not None]
+    if len(known) == len(choices) and spoken in (None, sum(known)):
+        return known
+    if spoken is None:
+        return [min(len(choice.text.encode()) + 1, request.max_tokens) for choice in choices]
+    share, rest = divmod(spoken, len(choices))
+    return [share + (i < rest) for i in range(len(choices))]
 
 
 def _counts(billed: Mapping[str, Any]) -> dict[str, int]:
-    counts = {}
-    for name in ("prompt_tokens", "completion_tokens"):
-        value = billed.get(name)
-        counts[name] = value if isinstance(value, int) and value >= 0 else 0
-    return counts
+    return {name: _count(billed, name) for name in ("prompt_tokens", "completion_tokens")}
+
+
+def _count(told: Mapping[str, Any], name: str) -> int:
+    value = told.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0

@@ -108,9 +108,18 @@ class OpenAISettings(_Sampling):
             and refuses others. Without ``chat``, vLLM's server is known to take it; a server that knows no such field
             refuses it, or ignores it and replies as it likes.
         chat: Ask ``/chat/completions``; else ``/completions`` with the raw text.
-        max_n: Most replies that one HTTP request may ask for; 1 for servers that ignore or refuse ``n``.
+        logprobs: Ask for the log-probabilities of the tokens that were drawn; a server that offers none sends none, or
+            refuses.
+        reply_name: What the model is called in replies, where a server calls it otherwise than it is asked for (an
+            alias, a deployment). A reply of another model is billed and gets no vote.
+        max_n: Most replies that one HTTP request may ask for. A server that ignores or refuses ``n`` is noticed, and
+            asked for one at a time from then on.
         concurrency: Most HTTP requests in flight.
-        timeout_s: Seconds before one HTTP request is given up.
+        requests_per_minute: Most HTTP requests in any minute, each try counted. Like ``concurrency`` this holds for
+            each worker by itself: with four workers behind one key give each a quarter of what the key allows.
+        tokens_per_minute: Most tokens in any minute, prompt and reply together; what a request may cost at most counts
+            until its reply tells.
+        timeout_s: Seconds before one HTTP request is given up; it may be billed all the same.
         retry_s: Seconds for which a server that has answered before is retried when it fails.
         prompt_price: Price of a million prompt tokens, in any currency.
         completion_price: Price of a million completion tokens, in the same currency.
@@ -122,8 +131,12 @@ class OpenAISettings(_Sampling):
     name: str
     key_env: str = ""
     chat: bool = True
+    logprobs: bool = False
+    reply_name: str = ""
     max_n: int = Field(default=128, ge=1)
     concurrency: int = Field(default=64, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
     retry_s: float = Field(default=60.0, ge=0)
     prompt_price: float | None = Field(default=None, ge=0)

@@ -293,7 +293,7 @@ class Worker:
 
     def _hear_failure(self, reply: Failed, asked: _Asked) -> None:
         runner, model = asked.runner, asked.request.model
-        if reply.lost and asked.tries < LOST_TRIES:
+        if _repeats(reply, asked):
             self._send(asked._replace(tries=asked.tries + 1))
         elif self._spec.rules.pass_on and not reply.refused and self._others(model):
             if model not in self._shared.away:
@@ -377,19 +377,19 @@ class Worker:
         if isinstance(reply, Finished):
             calls, cached = len(reply.samples), reply.cached_tokens
         else:
-            calls, untold = 0, request.n if reply.lost else 0
+            calls, untold = reply.calls, max(0, request.n - reply.calls) if reply.lost else 0
+        repeats = _repeats(reply, asked)
         account = Account(request.model, request.role)
         before = self._report.spent.get(account, NO_USAGE)
         self._report.spent[account] = Usage(
-            before[0] + calls, before[1] + read, before[2] + written, before[3] + 1, before[4] + cached,
-            before[5] + reply.retries, before[6] + untold,
+            before[0] + calls, before[1] + read, before[2] + written, before[3] + (not repeats), before[4] + cached,
+            before[5] + reply.retries + repeats, before[6] + untold,
         )  # fmt: skip
         if untold:
             self._report.abandoned = self._report.abandoned.plus(self._worst(request))
-        if self._left is None or untold:
-            return
-        used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
-        self._left = self._left.plus(asked.worst).plus(used, -1)
+        if self._left is not None:
+            used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
+            self._left = self._left.plus(NOTHING if untold else asked.worst).plus(used, -1)
 
     def _worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
@@ -435,6 +435,11 @@ class Worker:
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful):
             kept.clear()
         self._report.recalled = True
+
+
+def _repeats(reply: Finished | Failed, asked: _Asked) -> bool:
+    """Say whether a request is asked again: it was lost under way, and not too often yet."""
+    return isinstance(reply, Failed) and reply.lost and not reply.unusable and asked.tries < LOST_TRIES
 
 
 def _place(item: ChainAt | tuple[Children, Child]) -> Place:

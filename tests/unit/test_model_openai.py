@@ -86,20 +86,6 @@ class TestWhatIsSent:
 
 
 class TestReplies:
-    def test_split_by_max_n_in_order_although_later_parts_arrive_first(self, start: Start) -> None:
-        """Seven replies at max_n = 3: seeds 100, 103, 106; the first part answers last."""
-
-        def script(body: Any) -> FakeReply:
-            texts = [str(body["seed"] + i) for i in range(body["n"])]
-            return FakeReply(200, completion(texts), 0.1 * (106 - body["seed"]) / 6)
-
-        with FakeServer(script) as server:
-            answer = ask(start(server.url, chat=False, max_n=3), request(n=7))
-        assert isinstance(answer, Finished)
-        assert [sample.text for sample in answer.samples] == [str(100 + i) for i in range(7)]
-        assert (answer.prompt_tokens, answer.completion_tokens) == (3 * 7, 7 * 5)
-        assert sorted((sent.body["seed"], sent.body["n"]) for sent in server.requests) == [(100, 3), (103, 3), (106, 1)]
-
     def test_choices_are_ordered_by_index(self, start: Start) -> None:
         body = completion(["A", "B", "C"])
         body["choices"].reverse()
@@ -127,13 +113,21 @@ class TestReplies:
         assert [sample.tokens for sample in answer.samples] == [3, 16]
         assert (answer.prompt_tokens, answer.completion_tokens) == (12 + 64, 19)
 
+    def test_prompt_tokens_from_a_cache_are_told(self, start: Start) -> None:
+        body = completion(["A"], prompt_tokens=100)
+        body["usage"]["prompt_tokens_details"] = {"cached_tokens": 64}
+        with FakeServer(lambda _: (200, body)) as server:
+            answer = ask(start(server.url, chat=False), request(n=1))
+        assert isinstance(answer, Finished)
+        assert (answer.prompt_tokens, answer.cached_tokens) == (100, 64)
+
     def test_cut_is_the_finish_reason_length(self, start: Start) -> None:
         with FakeServer(lambda _: (200, completion(["A"], finish="length"))) as server:
             answer = ask(start(server.url, chat=False), request(n=1))
         assert isinstance(answer, Finished)
         assert answer.samples == (Sample("A", 5, cut=True),)
 
-    @pytest.mark.parametrize(("texts", "kept"), [(["A"], ["A"]), (list("ABCDE"), list("ABC"))])
+    @pytest.mark.parametrize(("texts", "kept"), [(["A", "B"], ["A", "B"]), (list("ABCDE"), list("ABC"))])
     def test_fewer_choices_are_delivered_and_more_are_not(
         self, start: Start, texts: list[str], kept: list[str]
     ) -> None:

@@ -15,7 +15,7 @@ from openai_calls import KEY, Start, ask, request
 from maker.errors import ModelUnusable
 from maker.models.openai import OpenAIModel
 from maker.models.openai_wire import retry_after_s
-from maker.testing import FakeReply, FakeServer, completion
+from maker.testing import FakeReply, FakeServer, collect, completion
 from maker.types import Failed, Finished, Request
 
 
@@ -33,15 +33,16 @@ class TestRefusals:
             (403, "model.key_env"),
             (404, "'tiny'"),
             (404, "/v1"),
-            (400, "max_n"),
-            (422, "[model]"),
+            (400, "[model]"),
+            (422, "prompt"),
         ],
     )
     def test_is_not_retried_and_says_what_to_do(self, start: Start, status: int, fix: str) -> None:
         body = {"error": {"message": "the server's own words"}}
         with FakeServer(lambda _: (status, body)) as server:
-            failed = failure(start(server.url))
+            failed = failure(start(server.url), request(n=1))
         assert failed.unusable
+        assert not failed.lost
         assert fix in failed.fix
         assert str(status) in failed.reason
         assert server.url in failed.reason
@@ -53,50 +54,98 @@ class TestRefusals:
         with FakeServer(lambda _: (401, {"message": "no"})) as server:
             assert "TEST_KEY" in failure(start(server.url, key_env="TEST_KEY")).fix
 
+    def test_a_reply_without_choices_is_told_what_it_cost(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion([]))) as server:
+            failed = failure(start(server.url, chat=False))
+        assert (failed.prompt_tokens, failed.completion_tokens, failed.lost) == (7, 0, False)
+        assert len(server.requests) == 1
+
+
+class TestLost:
+    """Tries that were sent and brought nothing: they come back at once, as they may be billed."""
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            FakeReply(200, completion(["A"]), cut=-1),
+            FakeReply(200, completion(["A"]), cut=0),
+            FakeReply(200, completion(["A"]), cut=30),
+            FakeReply(200, '{"choices": [{"index": 0, "te'),
+            FakeReply(200, completion(["A"]), delay_s=5.0),
+        ],
+        ids=["silent", "head", "half a body", "half a JSON", "late"],
+    )
+    def test_comes_back_as_lost_and_is_answered_when_asked_again(self, start: Start, reply: FakeReply) -> None:
+        replies = iter([reply, FakeReply(200, completion(["A", "B", "C"]))])
+        with FakeServer(lambda _: next(replies)) as server:
+            model = start(server.url, chat=False, timeout_s=0.3)
+            failed = failure(model)
+            assert (failed.lost, failed.unusable, failed.retries, failed.calls) == (True, False, 0, 0)
+            assert (failed.prompt_tokens, failed.completion_tokens) == (0, 0)
+            assert isinstance(ask(model), Finished)
+        assert len(server.requests) == 2
+
+    def test_who_asks_again_waits_a_while_and_longer_each_time(self, start: Start) -> None:
+        """Any pause is .1 s at least; a request that met no loss has none."""
+        with FakeServer(lambda body: (200, completion(["A"]), 0.0, {}, -1 if body["seed"] == 1 else None)) as server:
+            model = start(server.url, chat=False)
+            for _ in range(3):
+                assert failure(model, request(1, n=1, seed=1)).lost
+            times = [sent.at_s for sent in server.requests]
+            began = time.monotonic()
+            assert isinstance(ask(model, request(2, n=1, seed=2)), Finished)
+            assert time.monotonic() - began < 0.1
+        assert all(later - earlier >= 0.1 for earlier, later in itertools.pairwise(times))
+
     @pytest.mark.parametrize(
         "body", ["<html>hello " + "x" * 500, "[1, 2]", '{"choices": []}', '{"choices": [7]}', "{}"]
     )
-    def test_a_body_that_is_no_answer(self, start: Start, body: str) -> None:
-        """The first 200 characters are shown, with URL and status; nothing is retried."""
+    def test_a_server_of_which_nothing_else_is_heard_is_unusable_after_three(self, start: Start, body: str) -> None:
+        """The first 200 characters are shown, with URL and status."""
         with FakeServer(lambda _: (200, body)) as server:
-            failed = failure(start(server.url))
+            model = start(server.url)
+            assert [failure(model).unusable for _ in range(2)] == [False, False]
+            failed = failure(model)
         assert failed.unusable
+        assert failed.lost
+        assert "3 tries" in failed.reason
         assert f"{server.url}/chat/completions answered 200" in failed.reason
         assert body[:200] in failed.reason
         assert body[:201] not in failed.reason or len(body) <= 200
-        assert len(server.requests) == 1
+        assert "/v1" in failed.fix
 
-    def test_after_a_good_answer_a_broken_one_is_no_reason_to_give_up(self, start: Start) -> None:
-        replies = iter([(200, completion(["A"])), (200, "oops")])
+    def test_a_server_that_never_answers_in_time_is_unusable_after_three(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A"]), 5.0)) as server:
+            model = start(server.url, timeout_s=0.1)
+            for _ in range(2):
+                assert not failure(model).unusable
+            failed = failure(model)
+        assert failed.unusable
+        assert "0.1 s" in failed.reason
+        assert "model.timeout_s" in failed.fix
+
+    def test_after_a_good_answer_no_loss_is_a_reason_to_give_up(self, start: Start) -> None:
+        replies = itertools.chain([(200, completion(["A", "B", "C"]))], itertools.repeat((200, "oops")))
         with FakeServer(lambda _: next(replies)) as server:
             model = start(server.url, chat=False)
             ask(model)
-            assert not failure(model, request(2)).unusable
-
-    def test_tokens_of_a_useless_reply_and_of_the_other_parts_are_counted(self, start: Start) -> None:
-        """Part one is good (7 + 15), part two bills 7 + 0 for no choices."""
-
-        def script(body: Any) -> FakeReply:
-            if body["seed"] == 100:
-                return FakeReply(200, completion(["A", "B", "C"]))
-            return FakeReply(200, completion([]), 0.2)
-
-        with FakeServer(script) as server:
-            failed = failure(start(server.url, chat=False, max_n=3), request(n=6))
-        assert (failed.prompt_tokens, failed.completion_tokens) == (14, 15)
+            assert not any(failure(model, request(2)).unusable for _ in range(4))
 
 
 class TestRetries:
     def test_then_success(self, start: Start) -> None:
         replies = iter([(500, "a"), (503, "b"), (200, completion(["A"]))])
         with FakeServer(lambda _: next(replies)) as server:
-            assert isinstance(ask(start(server.url, chat=False)), Finished)
+            answer = ask(start(server.url, chat=False), request(n=1))
+        assert isinstance(answer, Finished)
+        assert (answer.retries, answer.prompt_tokens, answer.completion_tokens) == (2, 7, 5)
         assert len(server.requests) == 3
 
     def test_a_server_that_never_answered_gets_three_tries(self, start: Start) -> None:
         with FakeServer(lambda _: (500, {"error": "broken inside"})) as server:
             failed = failure(start(server.url, retry_s=60))
         assert failed.unusable
+        assert (failed.lost, failed.retries) == (False, 2)
         assert "3 tries" in failed.reason
         assert "HTTP 500: broken inside" in failed.reason
         assert len(server.requests) == 3
@@ -127,7 +176,7 @@ class TestRetries:
             [FakeReply(429, "slow", headers={"Retry-After": "0.3"})] * 4 + [FakeReply(200, completion(["A"]))]
         )
         with FakeServer(lambda _: next(replies)) as server:
-            assert isinstance(ask(start(server.url, chat=False)), Finished)
+            assert isinstance(ask(start(server.url, chat=False), request(n=1)), Finished)
         times = [sent.at_s for sent in server.requests]
         assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(times))
 
@@ -137,10 +186,20 @@ class TestRetries:
         assert not failed.unusable
         assert len(server.requests) == 1
 
-    def test_a_slow_server_times_out(self, start: Start) -> None:
-        with FakeServer(lambda _: (200, completion(["A"]), 5.0)) as server:
-            failed = failure(start(server.url, timeout_s=0.1))
-        assert "0.1 s" in failed.reason or "Timeout" in failed.reason
+    def test_too_many_requests_hold_back_all_others(self, start: Start) -> None:
+        """Whoever is asked second waits as well; one try of his is enough."""
+        replies = iter([FakeReply(429, "slow", headers={"Retry-After": "0.5"})])
+        with FakeServer(lambda _: next(replies, FakeReply(200, completion(["A"])))) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1, n=1)])
+            while not server.requests:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            model.submit([request(2, n=1)])
+            answers = collect(model, 2)
+        assert {answer.id: answer.retries for answer in answers} == {1: 1, 2: 0}
+        first, *others = (sent.at_s for sent in server.requests)
+        assert all(later - first >= 0.5 for later in others)
 
     @pytest.mark.parametrize(
         ("value", "seconds"),

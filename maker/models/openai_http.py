@@ -1,0 +1,206 @@
+"""One try at an OpenAI-compatible server: a request is posted, and its reply read, or it is said what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import httpx
+
+from maker.errors import ModelUnusable
+from maker.models.openai_wire import (
+    SHOWN_CHARS,
+    Reply,
+    Unreadable,
+    advice,
+    body,
+    complaint,
+    endpoint,
+    is_another,
+    read,
+    retry_after_s,
+)
+from maker.models.settings import OpenAISettings
+from maker.types import Request
+
+_PASSING = frozenset({408, 409, 425, 429})
+"""Refusals that a later try may not meet; so are all of 500 and above."""
+
+_OF_THE_PROMPT = frozenset({400, 413, 422})
+"""Refusals that another prompt may not meet: this one is too long, say."""
+
+_OF_N = frozenset({400, 422})
+"""Refusals that a request for one reply may not meet."""
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+_CONNECT_S = 5.0
+
+
+class Unbilled(Exception):
+    """A try that failed, that was certainly not billed, and that may be repeated.
+
+    ``wait_s`` is for how long the server wants to be left alone; ``alive`` says that it is there, ``crowded`` that it
+    had too many requests.
+    """
+
+    def __init__(self, what: str, *, wait_s: float | None = None, alive: bool = False, crowded: bool = False) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s
+        self.alive = alive
+        self.crowded = crowded
+
+
+class Lost(Exception):
+    """A try that was sent and brought nothing that can vote: it may be billed, and ``told`` is what is known of that.
+
+    ``fix`` is for a server of which nothing else was ever heard.
+    """
+
+    def __init__(self, what: str, *, fix: str, told: Reply | None = None) -> None:
+        super().__init__(what)
+        self.fix = fix
+        self.told = told
+
+
+class Refusal(Exception):
+    """What cannot be had, and no later try will change that.
+
+    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for one reply may. ``billed`` are
+    prompt and completion tokens.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fix: str = "",
+        unusable: bool = False,
+        of_prompt: bool = False,
+        of_n: bool = False,
+        billed: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fix = fix
+        self.unusable = unusable
+        self.of_prompt = of_prompt
+        self.of_n = of_n
+        self.billed = billed
+
+
+class Http:
+    """Posts requests to one server.
+
+    Args:
+        settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
+
+    Raises:
+        ModelUnusable: The variable is not set, or the URL cannot be read.
+    """
+
+    def __init__(self, settings: OpenAISettings) -> None:
+        self.url = endpoint(settings)
+        self._settings = settings
+        self._key = _key(settings.key_env)
+        self._client = _client(settings, self._key)
+
+    async def post(self, request: Request) -> Reply:
+        """Return the reply to a request. Raises `Unbilled`, `Lost` or `Refusal`."""
+        try:
+            # httpx's own timeouts are for each read: a server that drips bytes would never meet them.
+            async with asyncio.timeout(self._settings.timeout_s):
+                response = await self._client.post(self.url, json=body(request, self._settings))
+        except TimeoutError as error:
+            raise self._lost(f"no reply within {self._settings.timeout_s:g} s") from error
+        except _UNSENT as error:
+            raise Unbilled(self._shown(f"{type(error).__name__}: {error}")) from error
+        except httpx.RequestError as error:
+            raise self._lost(self._shown(f"{type(error).__name__}: {error}")) from error
+        if not response.is_success:
+            raise self._failure(response)
+        return self._read(response, request)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _read(self, response: httpx.Response, request: Request) -> Reply:
+        try:
+            reply = read(_decoded(response.text), request)
+        except Unreadable as error:
+            what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(response.text)!r}"
+            fix = "model.url must be the base address of an OpenAI-compatible server; it often ends in /v1"
+            if not error.told:
+                raise Lost(what, fix=fix) from error
+            raise Refusal(what, fix=fix, billed=(error.prompt_tokens, error.completion_tokens)) from error
+        if is_another(reply.model, self._settings):
+            named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
+            raise Lost(
+                f"{self.url} answered as model {named!r}, and was asked for {meant!r}: such replies get no vote",
+                fix=f"set model.reply_name = {named!r} if that is the model that you mean, else model.name",
+                told=reply,
+            )
+        return reply
+
+    def _failure(self, response: httpx.Response) -> Unbilled | Refusal:
+        status = response.status_code
+        said = self._shown(complaint(_decoded(response.text)) or response.text)
+        if status in _PASSING or status >= 500:
+            wait_s = retry_after_s(response.headers.get("retry-after"))
+            # Whoever says "too many" or "later" is there.
+            alive = status == 429 or wait_s is not None
+            return Unbilled(f"HTTP {status}: {said}", wait_s=wait_s, alive=alive, crowded=status == 429)
+        return Refusal(
+            f"{self.url} refused the request: HTTP {status}: {said}",
+            fix=advice(status, self._settings),
+            unusable=True,
+            of_prompt=status in _OF_THE_PROMPT,
+            of_n=status in _OF_N,
+        )
+
+    def _lost(self, what: str) -> Lost:
+        return Lost(what, fix=f"check that a server runs at {self._settings.url}, and model.timeout_s")
+
+    def _shown(self, text: str) -> str:
+        # The key goes first: a cut or joined line could leave a part of it that is no longer recognised.
+        if self._key:
+            text = text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
+        return " ".join(text.split())[:SHOWN_CHARS]
+
+
+def _decoded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _key(name: str) -> str:
+    if not name:
+        return ""
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ModelUnusable(
+            f"the environment variable {name}, which model.key_env names, is not set",
+            fix=f"export {name}=…, or clear model.key_env for a server that wants no key",
+            variable=name,
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ModelUnusable(f"the key in the environment variable {name} holds characters that no header can carry")
+    return key
+
+
+def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
+    try:
+        host = httpx.URL(settings.url).host
+    except httpx.InvalidURL as error:
+        raise ModelUnusable(f"model.url cannot be read: {settings.url!r}: {error}") from error
+    return httpx.AsyncClient(
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        # A connection that cannot be made is to fail before the request as a whole does: it was not billed.
+        timeout=httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s / 2, _CONNECT_S)),
+        limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+        # A proxy of the environment cannot reach this machine's own loopback.
+        trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
+    )
