@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -48,6 +49,11 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     # With socketserver's own 5, connections are reset where many are made at once.
     request_queue_size = 1024
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that is gone: such are what it is for."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class FakeServer:
