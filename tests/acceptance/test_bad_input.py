@@ -156,6 +156,15 @@ SERVERS: dict[str, tuple[Script, tuple[str, ...]]] = {
     "500": (lambda body: (500, {"error": {"message": "out of order"}}), ("500", "out of order")),
     "no choices": (lambda body: (200, {"choices": []}), ("200", "choices")),
     "no JSON": (lambda body: (200, "<html>hello</html>"), ("200", "hello")),
+    "silent": (lambda body: (200, "", 0.0, {}, -1), ("3 tries", "disconnected")),
+    "another model": (
+        lambda body: (200, chat_completion(["true"] * body["n"]) | {"model": "x"}),
+        ("model 'x'", "reply_name = 'x'"),
+    ),
+    "prompt too long": (
+        lambda body: (400, {"error": {"message": "maximum context length is 8192 tokens, your messages have 9000"}}),
+        ("step 0", "8192 tokens", "9000"),
+    ),
 }
 
 

@@ -24,8 +24,8 @@ def request(i: int, *, n: int = 3, seed: int = 100, prompt: str = PROMPT, max_to
     return Request(i, "", prompt, n, seed, max_tokens, (), "move")
 
 
-def settings(url: str, *, name: str = "hanoi", max_n: int = 128) -> OpenAISettings:
-    return OpenAISettings(url=url, name=name, chat=False, temperature=2.0, max_n=max_n)
+def settings(url: str, *, name: str = "hanoi") -> OpenAISettings:
+    return OpenAISettings(url=url, name=name, chat=False, temperature=2.0)
 
 
 @pytest.fixture
@@ -65,16 +65,23 @@ def test_the_same_seed_draws_the_same_and_others_draw_others(model: OpenAIModel)
     assert texts(finished(model, request(3, n=30, seed=9000)).samples) != texts(first.samples)
 
 
-def test_split_requests_draw_with_the_same_seeds(model: OpenAIModel, vllm_server: str) -> None:
-    """Sequence i of a request is drawn with seed + i, so the split does not show in the texts."""
-    whole = finished(model, request(1, n=30))
-    parts = OpenAIModel(settings(vllm_server, max_n=7))
+def test_requests_for_one_each_draw_what_one_for_all_does(model: OpenAIModel) -> None:
+    """Sequence i of a request is drawn with seed + i, so that a server that takes no n draws the same."""
+    whole = finished(model, request(1, n=5))
+    singles = [finished(model, request(2 + i, n=1, seed=100 + i)) for i in range(5)]
+    assert [sample.text for one in singles for sample in one.samples] == texts(whole.samples)
+
+
+def test_log_probabilities_are_told_for_each_token(vllm_server: str) -> None:
+    """Their number is that of the tokens, which the server counts for all samples together; each is at most 0."""
+    asking = OpenAIModel(settings(vllm_server).model_copy(update={"logprobs": True}))
     try:
-        split = finished(parts, request(1, n=30))
+        answer = finished(asking, request(1, n=5))
     finally:
-        parts.close()
-    assert texts(split.samples) == texts(whole.samples)
-    assert split.prompt_tokens == 5 * whole.prompt_tokens
+        asking.close()
+    assert all(sample.logprob is not None and sample.logprob < 0 for sample in answer.samples)
+    assert answer.completion_tokens == sum(sample.tokens for sample in answer.samples)
+    assert all(sample.tokens == len(sample.text) + (not sample.cut) for sample in answer.samples)
 
 
 def test_many_at_once(model: OpenAIModel) -> None:
