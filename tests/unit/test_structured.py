@@ -64,10 +64,10 @@ class TestWhatIsSent:
     def test_a_name_that_servers_take(self, kind: str, name: str) -> None:
         assert body(held(kind=kind), settings())["response_format"]["json_schema"]["name"] == name
 
-    def test_all_parts_of_a_split_request(self, start: Start) -> None:
-        with FakeServer(lambda sent: (200, chat_completion(["{}"] * sent["n"]))) as server:
-            ask(start(server.url, structured="schema", max_n=2), held(n=3))
-        assert [sent.body["response_format"]["json_schema"]["schema"] for sent in server.requests] == [OPEN_SCHEMA] * 2
+    def test_all_requests_to_a_server_that_takes_no_n(self, start: Start) -> None:
+        with FakeServer(lambda sent: (200, chat_completion(["{}"]))) as server:
+            ask(start(server.url, structured="schema"), held(n=3))
+        assert [sent.body["response_format"]["json_schema"]["schema"] for sent in server.requests] == [OPEN_SCHEMA] * 3
 
 
 class TestReplies:
