@@ -25,7 +25,8 @@ class Model(ABC):
 
         Returns at once if anything is ready, and after ``wait_s`` seconds at the latest where the model waits for
         something outside. Every submitted request that is not cancelled is answered exactly once, in any order.
-        Transport faults are retried here, within the configured time; what cannot be had is a `Failed`.
+        What failed on the way and was certainly not billed is retried here, within the configured time; what may have
+        been billed is a `Failed` that is lost, and may be submitted again; what cannot be had is a `Failed`.
         """
 
     @abstractmethod

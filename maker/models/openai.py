@@ -23,8 +23,6 @@ from maker.types import Failed, Finished, Request, Sample
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL is to fail in seconds, not after ``retry_s``."""
 
-_RETRY_AFTER_CAP_S = 30.0
-
 
 @dataclass(slots=True)
 class _Told:
@@ -50,9 +48,10 @@ class OpenAIModel(Model):
     of HTTP requests for one reply each, with shifted seeds, and later requests are for one. Tokens are the server's own
     count where it reports one (see `maker.models.openai_wire.read`).
 
-    A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429 and from 500 on) is repeated here. One
-    that was sent and brought nothing that can vote (cut off, too late, half a body, the reply of another model) comes
-    back as lost, and waits a while when it is asked again.
+    A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429 and from 500 on, but for a gateway's
+    504) is repeated here, after a Retry-After where the server sends one. One that was sent and brought nothing that
+    can vote (cut off, too late, half a body, the reply of another model) comes back as lost, and waits a while when it
+    is asked again.
 
     Args:
         settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
@@ -237,8 +236,8 @@ class OpenAIModel(Model):
                 cost = reply.prompt_tokens + reply.completion_tokens
             except Unbilled as fault:
                 self._answered = self._answered or fault.alive
-                if fault.crowded and fault.wait_s:
-                    self._pace.hold(self._loop.time() + min(fault.wait_s, _RETRY_AFTER_CAP_S))
+                if fault.crowded and fault.wait_s and fault.wait_s <= self._settings.retry_s:
+                    self._pace.hold(self._loop.time() + fault.wait_s)
                 raise
             except BaseException:
                 cost = worst
@@ -301,5 +300,5 @@ def _wait_s(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     drawn_s = pause_s(state.attempt_number, random.random())
     if isinstance(error, Unbilled) and error.wait_s is not None:
-        return min(error.wait_s, _RETRY_AFTER_CAP_S) + drawn_s / 10
+        return error.wait_s + drawn_s / 10
     return drawn_s

@@ -27,6 +27,9 @@ from maker.types import Request
 _PASSING = frozenset({408, 409, 425, 429})
 """Refusals that a later try may not meet; so are all of 500 and above."""
 
+_GATEWAY = frozenset({504, 524})
+"""A gateway waited in vain for the server behind it, which may have drawn the replies and bill them."""
+
 _OF_THE_PROMPT = frozenset({400, 413, 422})
 """Refusals that another prompt may not meet: this one is too long, say."""
 
@@ -143,14 +146,17 @@ class Http:
             )
         return reply
 
-    def _failure(self, response: httpx.Response) -> Unbilled | Refusal:
+    def _failure(self, response: httpx.Response) -> Unbilled | Lost | Refusal:
         status = response.status_code
         said = self._shown(complaint(_decoded(response.text)) or response.text)
+        if status in _GATEWAY:
+            return self._lost(f"HTTP {status}: {said}")
         if status in _PASSING or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after"))
             # Whoever says "too many" or "later" is there.
             alive = status == 429 or wait_s is not None
-            return Unbilled(f"HTTP {status}: {said}", wait_s=wait_s, alive=alive, crowded=status == 429)
+            told = f"HTTP {status}: {said}" + (f" (Retry-After: {wait_s:g} s)" if wait_s else "")
+            return Unbilled(told, wait_s=wait_s, alive=alive, crowded=status == 429)
         return Refusal(
             f"{self.url} refused the request: HTTP {status}: {said}",
             fix=advice(status, self._settings),

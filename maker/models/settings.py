@@ -120,7 +120,8 @@ class OpenAISettings(_Sampling):
         tokens_per_minute: Most tokens in any minute, prompt and reply together; what a request may cost at most counts
             until its reply tells.
         timeout_s: Seconds before one HTTP request is given up; it may be billed all the same.
-        retry_s: Seconds for which a server that has answered before is retried when it fails.
+        retry_s: Seconds for which a server that has answered before is retried when it fails; a longer Retry-After is
+            not waited for.
         prompt_price: Price of a million prompt tokens, in any currency.
         completion_price: Price of a million completion tokens, in the same currency.
     """
@@ -138,7 +139,7 @@ class OpenAISettings(_Sampling):
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
-    retry_s: float = Field(default=60.0, ge=0)
+    retry_s: float = Field(default=120.0, ge=0)
     prompt_price: float | None = Field(default=None, ge=0)
     completion_price: float | None = Field(default=None, ge=0)
 

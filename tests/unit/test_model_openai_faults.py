@@ -72,8 +72,9 @@ class TestLost:
             FakeReply(200, completion(["A"]), cut=30),
             FakeReply(200, '{"choices": [{"index": 0, "te'),
             FakeReply(200, completion(["A"]), delay_s=5.0),
+            FakeReply(504, "<html>Gateway Time-out</html>"),
         ],
-        ids=["silent", "head", "half a body", "half a JSON", "late"],
+        ids=["silent", "head", "half a body", "half a JSON", "late", "a gateway's timeout"],
     )
     def test_comes_back_as_lost_and_is_answered_when_asked_again(self, start: Start, reply: FakeReply) -> None:
         replies = iter([reply, FakeReply(200, completion(["A", "B", "C"]))])
@@ -184,6 +185,7 @@ class TestRetries:
         with FakeServer(lambda _: FakeReply(429, "slow", headers={"Retry-After": "3600"})) as server:
             failed = failure(start(server.url))
         assert not failed.unusable
+        assert "Retry-After: 3600 s" in failed.reason
         assert len(server.requests) == 1
 
     def test_too_many_requests_hold_back_all_others(self, start: Start) -> None:
