@@ -48,6 +48,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/saturation.py
 	$(BIN)/python benchmarks/postgres.py
 	$(BIN)/python benchmarks/maps.py
+	$(BIN)/python benchmarks/faults.py
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

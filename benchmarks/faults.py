@@ -76,6 +76,8 @@ def faults(options: argparse.Namespace, folder: Path) -> list[Goal]:
               abs(served.requests - ledger["requests"] - ledger["retries"])),
         _none("figures of the ledger that are not what the server told", missing),
         _none("untold calls that the server counts otherwise", abs(ledger["untold"] - served.untold)),
+        _none("drawn calls that are neither told nor untold in the ledger",
+              max(0, calls(served) - ledger["calls"] - ledger["untold"])),
         _none("files that hold the key", sum(KEY.encode() in file.read_bytes() for file in written(folder))),
     ]  # fmt: skip
 
@@ -186,7 +188,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--requests", type=int, default=10_000, help="about so many (%(default)s); limits: an eighth")
     parser.add_argument("--rate", type=float, default=0.05, help="the share of requests that go wrong (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=3.0, help="model.timeout_s, beyond which a reply is too late")
+    parser.add_argument("--timeout", type=float, default=8.0, help="model.timeout_s, beyond which a reply is too late")
     parser.add_argument("--seed", type=int, default=20262)
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:

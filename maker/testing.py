@@ -116,7 +116,11 @@ class FakeServer:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+                length = int(self.headers.get("content-length", 0))
+                raw = self.rfile.read(length)
+                if len(raw) < length:  # the client has given up while it sent
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 reply = answer(FakeRequest(self.path, headers, json.loads(raw), time.monotonic()))
                 content = (reply.json if isinstance(reply.json, str) else json.dumps(reply.json)).encode()

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -16,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from maker.models.door import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
 from maker.models.openai_wire import Reply
-from maker.models.pacing import Pace, pause_s
+from maker.models.pacing import Pace, Taken, pause_s
 from maker.models.settings import OpenAISettings
 from maker.types import Failed, Finished, Request, Sample
 
@@ -176,14 +177,11 @@ class OpenAIModel(Model):
         except Lost as lost:
             return self._failed_lost(request, lost, told)
         except Refusal as refusal:
+            told.prompt_tokens += refusal.billed[0]
+            told.completion_tokens += refusal.billed[1]
             failed = self._failed(request, refusal.reason, refusal.fix, refusal.unusable, told)
-            prompt, spoken = refusal.billed
-            return failed._replace(
-                prompt_tokens=failed.prompt_tokens + prompt,
-                completion_tokens=failed.completion_tokens + spoken,
-                calls=failed.calls + (request.n - failed.calls if spoken else 0),
-                refused=refusal.of_prompt,
-            )
+            calls = request.n if refusal.billed[1] else failed.calls
+            return failed._replace(calls=calls, refused=refusal.of_prompt)
         self._losses.pop(request.id, None)
         spent = (told.prompt_tokens, told.completion_tokens, told.cached_tokens, told.retries)
         return Finished(request.id, tuple(told.samples), *spent)
@@ -224,39 +222,36 @@ class OpenAIModel(Model):
         return reply
 
     async def _once(self, part: Request, told: _Told) -> Reply:
-        came_s = self._loop.time()
+        came_s, cost = self._loop.time(), super().worst_tokens(part)
         async with self._slots:
-            worst = super().worst_tokens(part)
-            await self._turn(worst)
-            taken = self._pace.take(worst, self._loop.time())
+            taken = await self._turn(cost)
             told.waited_s += taken.at_s - came_s
-            cost = 0
             try:
                 reply = await self._http.post(part)
                 cost = reply.prompt_tokens + reply.completion_tokens
             except Unbilled as fault:
+                cost = 0
                 self._answered = self._answered or fault.alive
                 if fault.crowded and fault.wait_s and fault.wait_s <= self._settings.retry_s:
                     self._pace.hold(self._loop.time() + fault.wait_s)
                 raise
-            except BaseException:
-                cost = worst
+            except Refusal as refusal:
+                cost = sum(refusal.billed)
                 raise
             finally:
                 self._pace.correct(taken, cost)
                 self._eased.set()
         return reply
 
-    async def _turn(self, tokens: int) -> None:
+    async def _turn(self, tokens: int) -> Taken:
         """Wait until the limits let a request go, in order of arrival."""
         async with self._line:
             while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
                 self._eased.clear()
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._eased.wait()
-                except TimeoutError:
-                    continue
+            return self._pace.take(tokens, self._loop.time())
 
     def _failed_lost(self, request: Request, lost: Lost, told: _Told) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1

@@ -31,7 +31,7 @@ kind = "openai"
 url = "{url}"
 name = "parity"
 key_env = "TEST_KEY"
-timeout_s = 2
+timeout_s = 4
 [swarm]
 chains = 16
 [vote]
@@ -76,7 +76,7 @@ def holding(text: str, *folders: Path) -> list[str]:
 
 def test_the_ledger_is_the_servers_count(rows: Callable[[int, str], Commands]) -> None:
     """A tenth of all requests fail in one of seven ways: calls, tokens, retries and what is untold are the server's."""
-    with FaultyServer(parity, rate=0.1, seed=3, slow_s=10.0) as server:
+    with FaultyServer(parity, rate=0.1, seed=3, slow_s=12.0) as server:
         maker = rows(300, server.url)
         done = maker.run("run", "job.toml")
         served = server.served
@@ -99,7 +99,7 @@ def test_the_ledger_is_the_servers_count(rows: Callable[[int, str], Commands]) -
 def test_no_limit_is_passed_by_the_servers_own_count(rows: Callable[[int, str], Commands]) -> None:
     """Killed on its way, resumed to its limit, then to its end: calls that were drawn and lost on the way count too."""
     lost = LOST | {Fault.BROKEN}
-    with FaultyServer(parity, rate=0.1, seed=4, faults=lost, slow_s=10.0) as server:
+    with FaultyServer(parity, rate=0.1, seed=4, faults=lost, slow_s=12.0) as server:
         maker = rows(120, server.url)
 
         def drawn() -> int:
@@ -144,7 +144,7 @@ def test_a_key_that_the_server_says_again_is_written_nowhere(
 @pytest.mark.slow
 def test_ray_writes_the_key_nowhere(rows: Callable[[int, str], Commands], ray_folder: Path) -> None:
     """Neither the session folder of a Ray that the run starts nor anything of the run's own holds the key."""
-    with FaultyServer(parity, rate=0.1, seed=5, slow_s=10.0) as server:
+    with FaultyServer(parity, rate=0.1, seed=5, slow_s=12.0) as server:
         maker = rows(30, server.url)
         maker.env["RAY_TMPDIR"] = str(ray_folder)
         done = maker.run("run", "job.toml", "swarm.kind=ray", fresh=True)
