@@ -189,7 +189,8 @@ def _key(name: str) -> str:
     if not key:
         raise ModelUnusable(
             f"the environment variable {name}, which model.key_env names, is not set",
-            fix=f"export {name}=…, or clear model.key_env for a server that wants no key",
+            fix=f"export {name}=…, on a Ray cluster before `ray start` on every node; or clear model.key_env for a "
+            "server that wants no key",
             variable=name,
         )
     if not (key.isascii() and key.isprintable()):
