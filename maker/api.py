@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from maker.chain import ChainAt, Ended
 from maker.engine.budget import Budget
-from maker.engine.driver import Driver, Stint
+from maker.engine.driver import LIMIT, Driver, OnReport, Stint
 from maker.engine.forest import Forest
 from maker.engine.grants import Grants
 from maker.engine.reopening import reopen
@@ -21,7 +21,16 @@ from maker.engine.standing import found, standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
-from maker.events import Event, ModelAway, RunEnded, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
+from maker.events import (
+    Event,
+    ModelAway,
+    RunEnded,
+    RunStarted,
+    StepsDecided,
+    WorkerGone,
+    WorkerWaiting,
+    stored_event,
+)
 from maker.job import Job, difference, resolve, stored_job
 from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
@@ -51,11 +60,13 @@ from maker.store.runs import (
     release,
     take_over,
 )
-from maker.swarm.door import Gone, Swarm, Waiting
+from maker.swarm.door import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
+from maker.tracing import run_span
 from maker.types import Account, Allowance, Outcome, spent_in_all
 from maker.upkeep import another_round
+from maker.worklog import WorkLog, logging_steps
 
 log = logger("maker")
 
@@ -352,11 +363,22 @@ def worker_spec(job: Job) -> WorkerSpec:
 
 
 def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
-    with closing(held.database):
-        return _drive(held, limit_steps, on_event, stop)
+    row, heard = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
+    with closing(held.database), closing(heard), run_span(row.run_id, row.resumes) as span:
+        on_report: OnReport = heard.report if span is None else partial(_tell_both, heard.report, span.report)
+        ended = _drive(held, limit_steps, logging_steps(on_event), stop, on_report)
+        if span is not None:
+            span.end_with(ended)
+        return ended
 
 
-def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
+def _drive(
+    held: _Held,
+    limit_steps: int | None,
+    on_event: OnEvent | None,
+    stop: threading.Event | None,
+    on_report: OnReport,
+) -> RunReport:
     job, database, row, lease, resumed = held
     tell = on_event or _ignore
     root = root_chain(database, row.key)
@@ -370,7 +392,7 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
     try:
         if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
             outputs.append(Output(database, row, job.decomposer))
-        stint = _stint(held, root, limit_steps, journal, tell)
+        stint = _stint(held, root, limit_steps, journal, on_report)
         # Of a run that was forked off another, how many steps it shares is not counted.
         expected = None if row.forked_from else job.expected_steps()
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
@@ -385,12 +407,14 @@ def _drive(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop:
         for output in outputs:
             output.close()
     ended = whole_report(database, row.run_id)
+    if ended.status == "paused" and ended.reason.startswith(LIMIT):
+        said.warning("limit_reached", reason=ended.reason)
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
     return ended
 
 
-def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journal, tell: OnEvent) -> Stint:
+def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Stint:
     job, database, row, lease, _ = held
     limits = job.limits.limits()
     budget = Budget(limits, _used(job, row), row.reserved)
@@ -407,9 +431,10 @@ def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journa
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
         prices=job.prices,
-        on_lost=partial(_lost, tell, row.run_id),
-        on_waiting=partial(_waits, tell, row.run_id),
-        on_away=partial(_away, tell, row.run_id, tuple(job.members)),
+        on_lost=partial(_lost, row.run_id),
+        on_waiting=partial(_waits, row.run_id),
+        on_away=partial(_away, row.run_id, tuple(job.members)),
+        on_report=on_report,
     )
 
 
@@ -420,24 +445,26 @@ def _used(job: Job, row: RunRow) -> Allowance:
     return spent_in_all(spent, job.prices)
 
 
-def _lost(tell: OnEvent, run_id: str, lost: Gone, chains: int) -> Told:
+def _lost(run_id: str, lost: Gone, chains: int) -> Told:
     facts = {"worker": lost.worker, "reason": lost.reason, "chains": chains, "replaced": lost.replaced}
     log.warning("worker_lost", run_id=run_id, **facts)
-    tell(WorkerGone(run_id, lost.worker, lost.reason, chains, lost.replaced))
-    return Told("worker_lost", facts)
+    return Told(WorkerGone.kind, facts)
 
 
-def _away(tell: OnEvent, run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> Told:
+def _away(run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> Told:
     facts = {"worker": worker, "model": names[model], "reason": reason}
     log.warning("model_away", run_id=run_id, **facts)
-    tell(ModelAway(run_id, worker, names[model], reason))
-    return Told("model_away", facts)
+    return Told(ModelAway.kind, facts)
 
 
-def _waits(tell: OnEvent, run_id: str, waiting: Waiting) -> Told:
+def _tell_both(one: OnReport, other: OnReport, told: FromWorker, entry: Entry, forest: Forest) -> None:
+    one(told, entry, forest)
+    other(told, entry, forest)
+
+
+def _waits(run_id: str, waiting: Waiting) -> Told:
     log.warning("worker_waiting", run_id=run_id, **waiting._asdict())
-    tell(WorkerWaiting(run_id, waiting.worker, waiting.reason))
-    return Told("worker_waiting", waiting._asdict())
+    return Told(WorkerWaiting.kind, waiting._asdict())
 
 
 def _open_swarm(job: Job) -> Swarm:
@@ -471,6 +498,9 @@ def _committed(on_event: OnEvent | None, held: _Held, outputs: list[Output], ent
     if on_event is None:
         return
     for entry in entries:
+        for told in entry.events:
+            if (event := stored_event(held.row.run_id, told.kind, told.facts)) is not None:
+                on_event(event)
         if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes]:
             votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
             disputed = sum(step.disputed for step in decided)

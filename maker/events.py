@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from maker.chain import Decided
 from maker.paths import Path, chain_name, is_single
@@ -49,9 +49,23 @@ class StepRecord(NamedTuple):
         return told if self.judge else {name: value for name, value in told.items() if name != "judge"}
 
 
+class Tellable:
+    """An event that can be told as JSON; ``kind`` is its name there, in the log, and in the store."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as JSON: its name as ``event``, and its public fields."""
+        names = [one.name for one in fields(self) if not one.name.startswith("_")]  # type: ignore[arg-type]
+        return {"event": self.kind} | {name: getattr(self, name) for name in names}
+
+
 @dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Tellable):
     """A run is in the store; ``steps`` are decided already, of ``expected_steps`` if that is known."""
+
+    kind: ClassVar[str] = "run_started"
 
     run_id: str
     resumed: bool
@@ -60,8 +74,10 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class StepsDecided:
+class StepsDecided(Tellable):
     """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count these alone."""
+
+    kind: ClassVar[str] = "steps_decided"
 
     run_id: str
     steps: int
@@ -80,11 +96,13 @@ class StepsDecided:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(Tellable):
     """A worker is lost; the ``chains`` that it held go on elsewhere, from what is committed.
 
     ``reason`` is the last that was heard of it; ``replaced`` says whether another one is started in its place.
     """
+
+    kind: ClassVar[str] = "worker_lost"
 
     run_id: str
     worker: int
@@ -94,8 +112,10 @@ class WorkerGone:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerWaiting:
+class WorkerWaiting(Tellable):
     """A worker has not started for a while; ``reason`` is what it needs and what there is. The others work on."""
+
+    kind: ClassVar[str] = "worker_waiting"
 
     run_id: str
     worker: int
@@ -103,8 +123,10 @@ class WorkerWaiting:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelAway:
+class ModelAway(Tellable):
     """A member of the pool cannot be asked any more by a worker: its votes pass on to the others until a resume."""
+
+    kind: ClassVar[str] = "model_away"
 
     run_id: str
     worker: int
@@ -113,8 +135,10 @@ class ModelAway:
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Tellable):
     """This process's work on the run is over; ``status`` says how the run stands."""
+
+    kind: ClassVar[str] = "run_ended"
 
     run_id: str
     status: str
@@ -123,6 +147,15 @@ class RunEnded:
 
 
 Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | WorkerWaiting | ModelAway | RunEnded
+_STORED: dict[str, type[WorkerGone | WorkerWaiting | ModelAway]] = {
+    kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway)
+}
+
+
+def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | None:
+    """Return an event as the store holds it; None for one of a kind that this version does not know."""
+    made = _STORED.get(kind)
+    return None if made is None else made(run_id, **facts)
 
 
 def step_record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -140,7 +141,9 @@ class Engine:
     async def _begin(self, work: Callable[..., RunReport]) -> RunHandle:
         loop = asyncio.get_running_loop()
         hub, stop = _Hub(loop), threading.Event()
-        task = loop.run_in_executor(self._threads, partial(work, on_event=hub.publish, stop=stop))
+        # With the context of who starts it: the run's span is a child of the span that is current here.
+        context = contextvars.copy_context()
+        task = loop.run_in_executor(self._threads, partial(context.run, work, on_event=hub.publish, stop=stop))
         task.add_done_callback(hub.close)
         self._stops.add(stop)
         task.add_done_callback(lambda _: self._stops.discard(stop))

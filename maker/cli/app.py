@@ -15,9 +15,10 @@ import maker
 from maker import api, reading
 from maker.cli import audit, display, doctor, export, init, results, upkeep, watch
 from maker.cli.db import db
-from maker.cli.logs import configure_logging
+from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
 from maker.cli.progress import Progress
+from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
 from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
@@ -48,6 +49,9 @@ app.command()(init.init)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log events to standard error.")] = False,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Append events to a file, as JSON lines.")
+    ] = None,
 ) -> None:
     # At the end, so that nothing in the working directory can stand in for an installed package.
     sys.path.append(str(Path.cwd()))
@@ -55,7 +59,9 @@ def _root(
         print(maker.__version__)
         raise typer.Exit
     if verbose:
-        configure_logging()
+        print_events()
+    if log is not None:
+        write_events(log)
 
 
 @app.command()
@@ -251,6 +257,7 @@ def _piloted(job: Job) -> Job:
 
 def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:
     gc.set_threshold(YOUNG_OBJECTS)
+    send_spans()
     progress = Progress(sys.stderr)
     where = display.store_words(store)
     try:

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping, Sequence
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Any
 
 import structlog
 
+from maker.errors import BadInput
 
-def configure_logging() -> None:
+
+def print_events() -> None:
     """Print maker's events to standard error."""
-    handler = logging.StreamHandler()
+    _handle(logging.StreamHandler(), [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())])
+
+
+def write_events(path: Path) -> None:
+    """Append maker's events to a file, one JSON object a line. Raises `BadInput` where it cannot be written."""
+    try:
+        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise BadInput(f"--log {path}: {error.strerror or error}", fix="name a file that can be written") from error
+    _handle(handler, [structlog.processors.JSONRenderer(ensure_ascii=False)])
+
+
+class _LogFile(WatchedFileHandler):
+    """A file that may be moved away under way (log rotation), and that no run stops for when it cannot be written."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library calls it so
+        """Say once that records are lost."""
+        if not self._told:
+            self._told = True
+            print(f"maker: --log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+
+def _handle(handler: logging.Handler, renderers: Sequence[Any]) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_foreign, *renderers],
             foreign_pre_chain=[
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.ExtraAdder(),
@@ -26,3 +53,10 @@ def configure_logging() -> None:
     )
     logging.getLogger("maker").addHandler(handler)
     logging.getLogger("maker").setLevel(logging.INFO)
+
+
+def _drop_foreign(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop what others add to every record of a process, as Ray does with ``_ray_timestamp_ns``."""
+    for name in [name for name in facts if name.startswith("_")]:
+        del facts[name]
+    return facts

@@ -16,10 +16,11 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.stored import job_of
 from maker.errors import MakerError
+from maker.events import stored_event
 from maker.jobfile import DEFAULT_STORE
-from maker.reading import RunReport, report, store_url
+from maker.reading import RunReport, store_url, whole_report
 from maker.store.database import Database, open_database
-from maker.store.runs import ACTIVE, find_run
+from maker.store.runs import ACTIVE
 
 
 def watch(
@@ -46,12 +47,12 @@ def watch(
 
 def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
     """Yield how a run stands, as often as asked, until no process works on it any more."""
-    found = report(find_run(database, run_id))
+    found = whole_report(database, run_id)
     yield found
     while found.status == ACTIVE:
         time.sleep(every_s)
         # By its id: `last` may be another one by now.
-        found = report(find_run(database, found.run_id))
+        found = whole_report(database, found.run_id)
         yield found
 
 
@@ -75,9 +76,18 @@ def _show(database: Database, first: RunReport, looks: Iterable[RunReport]) -> R
         expected = expected_steps(database, first)
         progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=expected)
         _stand(progress, first)
-        for last in looks:
+        for look in looks:
+            for told in look.events[len(last.events) :]:
+                _tell_event(progress, look.run_id, told)
+            last = look
             _stand(progress, last)
     return last
+
+
+def _tell_event(progress: Progress, run_id: str, told: dict[str, Any]) -> None:
+    facts = {name: fact for name, fact in told.items() if name not in ("at", "kind")}
+    if (event := stored_event(run_id, told["kind"], facts)) is not None:
+        progress.tell(event)
 
 
 def _stand(progress: Progress, found: RunReport) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from maker.chain import Ended, Stuck
 from maker.engine.budget import Exhausted
@@ -27,6 +27,10 @@ from maker.types import Prices, spent_in_all
 WAIT_S = 0.5
 WIND_UP_S = 10.0
 INTERRUPTED = "interrupted"
+LIMIT = "limit "
+"""What the reason of a run begins with that is paused at a limit."""
+OnReport: TypeAlias = Callable[[FromWorker, Entry, Forest], None]
+"""Told of each report that has something to tell, of what the log takes in of it, and of the chains in work."""
 
 
 class Stint(NamedTuple):
@@ -38,6 +42,7 @@ class Stint(NamedTuple):
     work, ``strict`` whether each step is committed before the next. ``prices`` are those of the models, by number.
     ``on_lost`` is told of a lost worker, and how many chains go on elsewhere; ``on_waiting`` of one that cannot be
     started; ``on_away`` of a worker that finds a model of its pool away, and why. They return what is to be kept of it.
+    ``on_report`` is told of reports.
     """
 
     forest: Forest
@@ -52,6 +57,7 @@ class Stint(NamedTuple):
     on_lost: Callable[[Gone, int], Told]
     on_waiting: Callable[[Waiting], Told]
     on_away: Callable[[int, int, str], Told]
+    on_report: OnReport
 
 
 class Driver:
@@ -99,7 +105,7 @@ class Driver:
             with contextlib.closing(open_swarm()) as swarm:
                 ending = self._work_until_stopped(swarm, stint)
         except Exhausted as error:
-            return self._finish(Entry(ending=Ending("paused", f"limit {error}", None)))
+            return self._finish(Entry(ending=Ending("paused", f"{LIMIT}{error}", None)))
         self._error = self._error or stint.forest.fatal
         if isinstance(self._error, BadInput):
             raise self._error
@@ -224,7 +230,7 @@ class Driver:
             self._journal.flush()
         news, grants = stint.forest.take(worker, report), stint.grants
         ending = self._ending(stint.forest)
-        if any(news) or report.spent or report.away or report.place:
+        if any(news) or report.spent or report.away or report.place or report.errors:
             used = spent_in_all(report.spent, stint.prices)
             entry = Entry(
                 **news._asdict(),
@@ -236,6 +242,7 @@ class Driver:
                 abandoned=report.abandoned,
                 events=[stint.on_away(worker, *away) for away in report.away],
             )
+            stint.on_report(told, entry, stint.forest)
             self._journal.put(entry)
             if grants:
                 grants.spend(worker, used.plus(report.abandoned))
@@ -300,9 +307,9 @@ class Driver:
         if self._journal.asked == CANCEL:
             return CANCELLED
         if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
-            return "limit max_wall_s is reached"
+            return f"{LIMIT}max_wall_s is reached"
         if stint.most_missed is not None and stint.forest.missed > stint.most_missed:
-            return f"limit max_undecided = {stint.most_missed} is passed: {stint.forest.missed} have no good decision"
+            return f"{LIMIT}max_undecided = {stint.most_missed} is passed: {stint.forest.missed} have no good decision"
         return None
 
     def _over(self, stint: Stint, ending: Ending) -> Ending:

@@ -122,6 +122,16 @@ class Forest:
         """Return how many chains a worker holds."""
         return len(self._out.get(worker, ()))
 
+    def known(self, place: Place) -> tuple[str, bool]:
+        """Return the name of a chain in work, and whether its fork can do without it."""
+        if place.chain == self._root:
+            return chain_name(ROOT), False
+        if place.child is not None:
+            fork, number = self._rows[place.chain], place.child
+        else:
+            fork, number = self._parents[place.chain]
+        return chain_name((*fork.at.path, fork.at.idx, fork.at.epoch), number), fork.lenient
+
     def share(self, workers: int) -> int:
         """Return how many chains each of so many workers has its hands full with, if all have as many."""
         waiting = len(self._ready) + sum(fork.waiting for fork in self.forks)

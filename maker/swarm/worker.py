@@ -99,8 +99,8 @@ class Report:
     error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is
     what was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it.
     ``away`` names models of the pool that stay away, by number, and why: their votes pass on. ``starved`` says what a
-    worker needs that has nothing in flight and no allowance left. ``place`` says where the worker is, in its first
-    report.
+    worker needs that has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says
+    where the worker is, and ``opened_s`` how long it took to open its model, in its first report.
     """
 
     number: int
@@ -116,7 +116,9 @@ class Report:
     away: list[tuple[int, str]] = field(default_factory=list)
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
+    took_s: float = 0.0
     place: str = ""
+    opened_s: float = 0.0
 
 
 class WorkerSpec(NamedTuple):
@@ -159,6 +161,7 @@ class Worker:
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
+        began = time.monotonic()
         self._spec = spec
         self._model = spec.open_model()
         self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n)
@@ -172,14 +175,16 @@ class Worker:
         self._steps: int | None = None
         self._answered: set[int] = set()
         self._doubtful: list[tuple[_Asked, Failed]] = []
-        self._report = Report(1, place=f"{platform.node()}:{os.getpid()}")
+        opened_s = time.monotonic() - began
+        self._report = Report(1, place=f"{platform.node()}:{os.getpid()}", opened_s=opened_s)
 
     def advance(self, orders: Orders) -> Report:
         """Take orders in, work for about 50 ms or until nothing is left to do, and report.
 
         Requests in flight stay in the model between calls.
         """
-        until = time.monotonic() + SLICE_S
+        began = time.monotonic()
+        until = began + SLICE_S
         self._take(orders)
         # A report that an interrupt kept from being returned is still here: the next one goes on from it.
         report = self._report
@@ -200,6 +205,7 @@ class Worker:
             report.starved = Starved(self._grant, self._waiting[0].worst)
             # The grant is given back with this: whatever comes before the next one has to wait for that.
             self._left = NOTHING
+        report.took_s = time.monotonic() - began
         self._report = Report(report.number + 1)
         return report
 
