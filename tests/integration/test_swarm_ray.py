@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -149,16 +150,28 @@ def test_a_run_paused_locally_goes_on_under_ray(place: Place) -> None:
 
 
 def test_a_killed_worker_is_replaced(place: Place) -> None:
-    """The actor's process is killed: another one goes on from what is committed, and the run ends as without that."""
+    """The actor's process is killed: another one goes on from what is committed, and the run ends as without that.
+
+    The terminal, the log, and who watches the run from another process are told of it.
+    """
     place.maker("run", "job.toml")
     whole = place.show()
     place.forget()
-    process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.03")
+    process = place.start("--log", "log.jsonl", "run", "job.toml", "swarm.kind=ray", "model.latency_s=0.03")
     place.wait_for(20, process)
     workers = [pid for pid, line in place.marked().items() if line.startswith("ray::_RayWorker")]
     assert len(workers) == 1, place.marked()
+    watcher = place.start("watch", "last", stdout=subprocess.PIPE)
+    assert watcher.stdout is not None
+    watcher.stdout.readline()
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(timeout=120) == 0, place.output()
+    assert "worker 0 is lost, another one is started" in " ".join(watcher.communicate(timeout=30)[0].split())
+    log = [json.loads(line) for line in (place.folder / "log.jsonl").read_text().splitlines()]
+    begun = [(record["worker"], record["place"].rpartition(":")[2]) for record in log if "opened_s" in record]
+    assert (len(begun), begun[0], begun[1][0]) == (2, (0, str(workers[0])), 1)
+    assert [record["worker"] for record in log if record["event"] == "worker_lost"] == [0]
+    assert not [name for record in log for name in record if "ray" in name]
     told = " ".join(place.output().split())
     assert "worker 0 is lost, another one is started; 1 chains go on from what is committed: The actor died" in told
     assert "Traceback" not in told
