@@ -65,9 +65,9 @@ def test_the_spans_add_up_to_the_report(hanoi: Job, spans: Spans) -> None:
         assert span.parent is not None
         around = by_id[span.parent.span_id]
         assert around.start_time <= span.start_time <= span.end_time <= around.end_time  # type: ignore[operator]
-    # One worker's slices follow one another; each waited for its model, so that hardly any time is between them.
-    busy = sum(span.end_time - span.start_time for span in advances)  # type: ignore[operator]
-    assert busy >= 0.5 * sum(span.end_time - span.start_time for span in runs)  # type: ignore[operator]
+    # A slice waits for its model, and each of the steps takes at least one request.
+    busy_ns = sum(span.end_time - span.start_time for span in advances)  # type: ignore[operator]
+    assert busy_ns >= report.steps * 0.005e9
 
 
 def test_what_stops_a_run_is_the_status_of_its_span(hanoi: Job, spans: Spans) -> None:
