@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"ray", "vllm", "torch", "transformers"}
+HEAVY = {"ray", "vllm", "torch", "transformers", "opentelemetry"}
 
 
 def loaded_by(code: str) -> set[str]:
