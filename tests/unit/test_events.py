@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import maker
 from maker.events import Event, ModelAway, RunEnded, RunStarted, StepsDecided, WorkerGone, stored_event
+from maker.testing import FakeServer
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 
@@ -26,6 +28,45 @@ def test_every_event_is_json(hanoi: Job) -> None:
     assert ended == {
         "event": "run_ended", "run_id": report.run_id, "status": "done", "reason": "", "result": report.result,
     }  # fmt: skip
+
+
+def test_a_model_that_is_away_is_told_and_kept(hanoi: Job, store: str) -> None:
+    """Who listens hears of it in the order of what is committed; the run's report and an `Engine` have it too."""
+    with FakeServer(lambda _: (404, {"error": "gone"})) as server:
+        far = {"kind": "openai", "url": server.url, "name": "m"}
+        members = {"near": {"kind": "simulated"}, "far": far}
+        job = hanoi(4) | {"model": {"kind": "pool", "away": "pass", "members": members}}
+        told: list[Event] = []
+        report = maker.run(job, on_event=told.append)
+
+        async def work() -> list[Event]:
+            async with maker.Engine(store=store) as engine:
+                return [event async for event in (await engine.start(job)).events()]
+
+        streamed = asyncio.run(work())
+    (away,) = [event for event in told if isinstance(event, ModelAway)]
+    assert (report.status, away.run_id, away.worker, away.model) == ("done", report.run_id, 0, "far")
+    assert "404" in away.reason
+    (kept,) = report.events
+    assert {"at": kept["at"], "kind": "model_away"} | away.to_json() == kept | {
+        "event": "model_away", "run_id": report.run_id,
+    }  # fmt: skip
+    assert [event.model for event in streamed if isinstance(event, ModelAway)] == ["far"]
+
+
+def test_what_is_told_is_committed(hanoi: Job, store: str) -> None:
+    """When an event is heard, whoever reads the store finds it there."""
+    seen: list[int] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, ModelAway):
+            seen.append(len(maker.show(event.run_id, store=store).events))
+
+    with FakeServer(lambda _: (404, {"error": "gone"})) as server:
+        far = {"kind": "openai", "url": server.url, "name": "m"}
+        members = {"near": {"kind": "simulated"}, "far": far}
+        maker.run(hanoi(4) | {"model": {"kind": "pool", "away": "pass", "members": members}}, on_event=look)
+    assert seen == [1]
 
 
 def test_stored_events_are_the_events_that_were_told() -> None:

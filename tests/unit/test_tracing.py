@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,3 +134,12 @@ def test_the_command_line_says_why_it_sends_none(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     send_spans()
     assert "is grpc, not http/protobuf" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("exporter")
+def test_what_is_set_up_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenTelemetry's own launcher has set everything up, no second exporter is made."""
+    threads = threading.active_count()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    send_spans()
+    assert threading.active_count() == threads
