@@ -89,3 +89,20 @@ def test_the_pair_model_solves_six_disks(tmp_path: Path) -> None:
     steps = [json.loads(line) for line in maker(tmp_path, "steps", "last", "--json").stdout.splitlines()]
     assert all(len(step["action"]["pegs"]) == 6 for step in steps)
     assert list(steps[0]["votes"]) == ["1AB BAAAAA"]
+
+
+def test_a_mixed_pool_decides_and_is_told_apart(tmp_path: Path) -> None:
+    """The microagent at two temperatures and the one that writes the pegs vote in one election, counted by model."""
+    job = ROOT / "examples" / "hanoi_pool.toml"
+    run = maker(tmp_path, "run", str(job), "task.disks=5", "swarm.kind=local")
+    assert run.returncode == 0, run.stderr
+    assert maker(tmp_path, "verify", "last").returncode == 0
+    report = json.loads(maker(tmp_path, "show", "last", "--json").stdout)
+    assert (report["status"], report["steps"]) == ("done", 31)
+    models = {one["model"]: one for one in report["models"]}
+    assert set(models) == {"cool", "warm", "pair"}
+    assert all(one["votes"] >= 25 for one in models.values())
+    assert sum(one["votes"] for one in models.values()) == report["votes"]
+    assert sum(one["calls"] for one in models.values()) == report["calls"]
+    # A move is three signs and an end mark; with the pegs after it, nine and one.
+    assert models["pair"]["completion_tokens"] > 2 * models["cool"]["completion_tokens"]
