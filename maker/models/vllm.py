@@ -24,6 +24,9 @@ _PROBE = "probe"
 LOST_SHARE = 0.2
 """A model whose tokenizer loses more of a prompt's signs than this was not made for such prompts."""
 SHOWN_CHARS = 120
+CONTEXT = 6
+"""How many of the prompt's last tokens a reply's text is read with."""
+KEPT_TEXTS = 10_000
 
 
 class _Held(NamedTuple):
@@ -67,6 +70,7 @@ class VllmModel(Model):
         self._engine: Any = start_engine(self._vllm, settings, folder)
         self._tokenizer = self._engine.get_tokenizer()
         self._open: dict[str, Request] = {}
+        self._texts: dict[tuple[tuple[int, ...], tuple[int, ...]], str] = {}
         # Step classes whose prompts the tokenizer can write.
         self._fitting: set[str] = set()
         self._refused: list[Failed] = []
@@ -172,6 +176,8 @@ class VllmModel(Model):
             top_p=settings.top_p,
             max_tokens=request.max_tokens,
             stop=list(request.stop),
+            # Stop texts are looked for in the text as it grows; else it is read when it is whole, equal ones once.
+            detokenize=bool(request.stop),
             structured_outputs=self._constraint(request),
             output_kind=self._vllm.final_only,
             # The engine need not copy what is used once: 3 % of a step of 64 chains.
@@ -228,8 +234,13 @@ class VllmModel(Model):
 
     def _finished(self, output: Any) -> Finished | Failed:
         request = self._open.pop(output.request_id)
+        context = () if request.stop else tuple(output.prompt_token_ids[-CONTEXT:])
         samples = tuple(
-            Sample(choice.text, len(choice.token_ids), choice.finish_reason == "length")
+            Sample(
+                choice.text if request.stop else self._text(context, choice),
+                len(choice.token_ids),
+                choice.finish_reason == "length",
+            )
             for choice in sorted(output.outputs, key=lambda choice: choice.index)
         )
         spoken = sum(sample.tokens for sample in samples)
@@ -239,6 +250,21 @@ class VllmModel(Model):
             samples *= request.n
         cached = output.num_cached_tokens or 0
         return Finished(request.id, samples, len(output.prompt_token_ids), spoken, cached)
+
+    def _text(self, context: tuple[int, ...], choice: Any) -> str:
+        """Return a reply's text: what it adds to that of the prompt's last tokens, as some begin with a blank."""
+        # The token that ends a reply is no part of it.
+        tokens = tuple(choice.token_ids[:-1] if choice.finish_reason == "stop" else choice.token_ids)
+        text = self._texts.get((context, tokens))
+        if text is None:
+            before, whole = (
+                self._tokenizer.decode(ids, skip_special_tokens=True) for ids in (context, context + tokens)
+            )
+            if len(self._texts) >= KEPT_TEXTS:
+                self._texts.clear()
+            # Of a sign that the limit cuts in two nothing is left.
+            text = self._texts[context, tokens] = whole[len(before) :].rstrip("\N{REPLACEMENT CHARACTER}")
+        return text
 
     def _broken_off(self, request: Request, prompt_tokens: int, spoken: int) -> Failed:
         reason, fix = f"vLLM broke off a request of step class {request.kind}", "resume the run"

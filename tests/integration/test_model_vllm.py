@@ -91,6 +91,12 @@ class TestEngine:
         one = request(1, prompt=UNSURE, n=20, stop=("A", "B", "C"))
         assert not any(letter in sample.text for sample in samples(model, one) for letter in "ABC")
 
+    def test_texts_are_what_vllm_would_make_of_the_tokens(self, model: VllmModel) -> None:
+        """With a stop text vLLM reads the tokens as they come; without one they are read when all are there."""
+        for changes in ({}, {"max_tokens": 2}):
+            one = request(1, prompt=UNSURE, n=40, **changes)
+            assert samples(model, one) == samples(model, one._replace(id=2, stop=("#",)))
+
     def test_the_shared_part_comes_first(self, model: VllmModel) -> None:
         assert samples(model, request(1, system="-1", prompt="AC")) == samples(model, request(2, prompt=UNSURE))
 
