@@ -31,7 +31,7 @@ kind = "openai"
 url = "{url}"
 name = "parity"
 key_env = "TEST_KEY"
-timeout_s = 4
+timeout_s = 8
 [swarm]
 chains = 16
 [vote]
@@ -74,10 +74,11 @@ def holding(text: str, *folders: Path) -> list[str]:
     return [str(file) for file in files if text.encode() in file.read_bytes()]
 
 
+@pytest.mark.slow
 def test_the_ledger_is_the_servers_count(rows: Callable[[int, str], Commands]) -> None:
     """A tenth of all requests fail in one of seven ways: calls, tokens, retries and what is untold are the server's."""
-    with FaultyServer(parity, rate=0.1, seed=3, slow_s=12.0) as server:
-        maker = rows(300, server.url)
+    with FaultyServer(parity, rate=0.1, seed=3, slow_s=20.0) as server:
+        maker = rows(200, server.url)
         done = maker.run("run", "job.toml")
         served = server.served
     assert done.returncode == 0, done.stderr
@@ -85,7 +86,7 @@ def test_the_ledger_is_the_servers_count(rows: Callable[[int, str], Commands]) -
     shown = maker.json("show", "last")
     (ledger,) = shown["models"]
     assert set(served.faults) == set(Fault)
-    assert shown["result"]["rows"] == 300
+    assert shown["result"]["rows"] == 200
     assert "failed" not in shown["result"]
     for name in ("calls", "prompt_tokens", "completion_tokens", "untold"):
         assert ledger[name] == getattr(served, name), name
@@ -96,11 +97,13 @@ def test_the_ledger_is_the_servers_count(rows: Callable[[int, str], Commands]) -
     assert not holding(KEY, maker.folder)
 
 
+@pytest.mark.slow
 def test_no_limit_is_passed_by_the_servers_own_count(rows: Callable[[int, str], Commands]) -> None:
     """Killed on its way, resumed to its limit, then to its end: calls that were drawn and lost on the way count too."""
     lost = LOST | {Fault.BROKEN}
-    with FaultyServer(parity, rate=0.1, seed=4, faults=lost, slow_s=12.0) as server:
+    with FaultyServer(parity, rate=0.1, seed=4, faults=lost, slow_s=4.0) as server:
         maker = rows(120, server.url)
+        maker.write("job.toml", (maker.folder / "job.toml").read_text().replace("timeout_s = 8", "timeout_s = 1"))
 
         def drawn() -> int:
             return server.served.calls + server.served.untold
@@ -144,7 +147,7 @@ def test_a_key_that_the_server_says_again_is_written_nowhere(
 @pytest.mark.slow
 def test_ray_writes_the_key_nowhere(rows: Callable[[int, str], Commands], ray_folder: Path) -> None:
     """Neither the session folder of a Ray that the run starts nor anything of the run's own holds the key."""
-    with FaultyServer(parity, rate=0.1, seed=5, slow_s=12.0) as server:
+    with FaultyServer(parity, rate=0.1, seed=5, slow_s=20.0) as server:
         maker = rows(30, server.url)
         maker.env["RAY_TMPDIR"] = str(ray_folder)
         done = maker.run("run", "job.toml", "swarm.kind=ray", fresh=True)
