@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -229,6 +230,7 @@ class Job:
             votes=self.voter.least,
             prompt_characters=len(first.prompt) + len(kind.system) if kind else 0,
             reply_tokens=kind.max_tokens if kind else 0,
+            requests=self._requests(),
         )
 
     def survey(self) -> Survey:
@@ -252,7 +254,14 @@ class Job:
             length = len(step.kind.system) + len(step.prompt)
             characters, longest = characters + length, max(longest, length)
         kind = self.decomposer.classes[0]
-        return Survey(fork.count, unreadable, characters, longest, self.voter.least, kind.max_tokens)
+        votes = self.voter.least
+        return Survey(fork.count, unreadable, characters, longest, votes, kind.max_tokens, self._requests())
+
+    def _requests(self) -> int:
+        """Return in how many requests the fewest votes of a step are asked for."""
+        rotation, members = self.rules().roles[SOLVER].rotation, list(self.members.values())
+        votes = Counter(rotation[vote % len(rotation)] for vote in range(self.voter.least))
+        return sum(-(-n // getattr(members[number], "max_n", n)) for number, n in votes.items())
 
     def _first_move(self) -> Any:
         """Return what the task asks for first, of its first child where it forks."""

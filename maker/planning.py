@@ -98,19 +98,21 @@ def _odds(p: float, k: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take at least: no dissent, no red flag, one prompt a step.
+    """What a run will take at least: no dissent, no red flag.
 
     Args:
         steps: Steps of the task, or None where that is not known: then all figures are for one step.
         votes: Fewest votes that decide a step.
         prompt_characters: Length of the first step's prompt; the others are taken to be as long.
         reply_tokens: Most tokens of a reply.
+        requests: In how many requests a step's votes are asked for: each is billed the prompt.
     """
 
     steps: int | None
     votes: int
     prompt_characters: int
     reply_tokens: int
+    requests: int = 1
 
     @property
     def calls(self) -> int:
@@ -120,7 +122,7 @@ class Estimate:
     @property
     def prompt_tokens(self) -> int:
         """Prompt tokens at four characters a token."""
-        return (self.steps or 1) * max(1, self.prompt_characters // CHARACTERS_PER_TOKEN)
+        return (self.steps or 1) * self.requests * max(1, self.prompt_characters // CHARACTERS_PER_TOKEN)
 
     @property
     def most_completion_tokens(self) -> int:
@@ -139,6 +141,7 @@ class Survey:
         longest_prompt: Characters of the longest one.
         votes: Fewest votes that decide a row.
         reply_tokens: Most tokens of a reply.
+        requests: In how many requests a row's votes are asked for: each is billed the prompt.
     """
 
     rows: int
@@ -147,6 +150,7 @@ class Survey:
     longest_prompt: int
     votes: int
     reply_tokens: int
+    requests: int = 1
 
     @property
     def calls(self) -> int:
@@ -155,8 +159,8 @@ class Survey:
 
     @property
     def prompt_tokens(self) -> int:
-        """Prompt tokens at four characters a token, each prompt once."""
-        return self.prompt_characters // CHARACTERS_PER_TOKEN
+        """Prompt tokens at four characters a token."""
+        return self.requests * self.prompt_characters // CHARACTERS_PER_TOKEN
 
     @property
     def most_completion_tokens(self) -> int:

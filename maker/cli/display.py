@@ -121,9 +121,10 @@ def estimate_line(estimate: Estimate, prices: Prices | None) -> str:
         low = prices.of(estimate.prompt_tokens, estimate.calls)
         high = prices.of(estimate.prompt_tokens, estimate.most_completion_tokens)
         line += f"; {low:,.4g} to {high:,.4g} at your prices"
+    asked = "one request" if estimate.requests == 1 else f"{estimate.requests} requests"
     return (
-        f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, one prompt a step of "
-        f"{estimate.prompt_characters} characters at {CHARACTERS_PER_TOKEN} a token; dissent and red flags add to it"
+        f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, {asked} a step, all prompts as long as the "
+        f"first, {estimate.prompt_characters} characters at {CHARACTERS_PER_TOKEN} a token; dissent and flags add to it"
     )
 
 
@@ -141,8 +142,9 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
         f"at least {calls:,} calls, about {tokens:,} prompt tokens, at most {most:,} completion tokens for these calls"
         + ("" if cost is None else f"; {cost[0]:,.4g} to {cost[1]:,.4g} at your prices")
     )
+    asked = "one request" if survey.requests == 1 else f"{survey.requests} requests"
     print(
-        f"basis: {survey.votes} votes a row, no dissent, each prompt once, {CHARACTERS_PER_TOKEN} characters a token;"
+        f"basis: {survey.votes} votes a row in {asked}, no dissent, {CHARACTERS_PER_TOKEN} characters a token;"
         " dissent and red flags add to it"
     )
 

@@ -380,6 +380,17 @@ name = "m"
 """
 
 
+def test_an_estimate_counts_the_prompt_of_each_request(hanoi: Job) -> None:
+    """A pool's votes are asked for in a request a member, and no larger than its server takes."""
+    there = {"kind": "openai", "url": "http://localhost/v1", "name": "m", "max_n": 2}
+    alone = api.load_job(hanoi(3) | {"model": there, "vote": {"k": 5}}).estimate()
+    assert alone is not None
+    both = api.load_job(hanoi(3) | {"model": pool(members={"good": GOOD, "m": there}), "vote": {"k": 5}}).estimate()
+    assert both is not None
+    assert (alone.requests, both.requests) == (3, 2)
+    assert 2 * alone.prompt_tokens == 3 * both.prompt_tokens
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "job.toml"
     path.write_text(text)
