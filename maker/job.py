@@ -49,7 +49,7 @@ from maker.types import Fork, InputPart, Prices, Step
 
 SECRETIVE = ("url", "key_env")
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
-    "model": {"structured": "off"},
+    "model": {"structured": "off", "engine_args": {}},
     "task": {"parse": None, "check": None, "truth": None},
 }
 """What held in runs whose fingerprints are older than the choice."""

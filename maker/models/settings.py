@@ -75,9 +75,12 @@ class VllmSettings(_Sampling):
         kv_cache_gib: On a CPU, the key-value cache in GiB.
         compile: Compile the model: faster steps, half a minute later to start.
         tensor_parallel: How many GPUs of one node the model is spread over.
+        engine_args: Further arguments of vLLM's engine by their own names, as in ``{max_num_seqs = 64}``.
     """
 
-    IDENTITY: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "structured", "chat", "dtype"})
+    IDENTITY: ClassVar[frozenset[str]] = frozenset(
+        {"temperature", "top_p", "structured", "chat", "dtype", "engine_args"}
+    )
     kind: Literal["vllm"] = "vllm"
     path: str
     chat: bool = False
@@ -87,6 +90,7 @@ class VllmSettings(_Sampling):
     kv_cache_gib: int = Field(default=1, ge=1)
     compile: bool = True
     tensor_parallel: int = Field(default=1, ge=1)
+    engine_args: dict[str, Any] = {}
 
     def engine(self) -> dict[str, Any]:
         """Return what an engine is started with; the rest is said with each request."""

@@ -8,6 +8,7 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from threading import get_ident
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from maker.errors import MakerError, ModelUnusable
 from maker.models.folder import weight_bytes
 from maker.models.settings import VllmSettings
+from maker.registry import near
 
 _TINY_BYTES = 64 * 2**20
 """Below this size of weights a second CPU thread cannot help, and on a busy machine it ruins the engine.
@@ -27,6 +29,19 @@ samples of 4 tokens): OMP_NUM_THREADS=1 180; =2 7 to 25, as every operation wait
 
 _GRAMMARS = "xgrammar"
 """What vLLM makes grammars of schemas with, before it tries anything else."""
+
+_SET_HERE: Mapping[str, str] = {
+    "model": "set model.path",
+    "dtype": "set model.dtype",
+    "max_model_len": "set model.max_model_len",
+    "gpu_memory_utilization": "set model.memory_share",
+    "enforce_eager": "set model.compile",
+    "tensor_parallel_size": "set model.tensor_parallel",
+    "kv_cache_memory_bytes": "set model.kv_cache_gib",
+    "seed": "each request has a seed of its own",
+    "generation_config": "sampling is what the job says",
+}
+"""Arguments of the engine that have settings of their own, or must be as they are."""
 
 _ENVIRONMENT: Mapping[str, str] = {
     # What the terminal shows is the command line's business. At WARNING vLLM prints six lines about preloaded
@@ -95,7 +110,7 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
     Raises:
         ModelUnusable: vLLM refuses the model, or these settings for it.
     """
-    arguments = hardware_arguments(vllm, settings)
+    arguments = hardware_arguments(vllm, settings) | _further(vllm, settings)
     with _start_errors(f"vLLM cannot run the model in {folder}"), _in_this_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine_args = vllm.engine_args(
@@ -115,6 +130,17 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
             **arguments,
         )
         return vllm.engine.from_engine_args(engine_args, usage_context=vllm.usage)
+
+
+def _further(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
+    """Return the engine's arguments that the job names. Raises `ModelUnusable` for one that is not to be set."""
+    for name in settings.engine_args:
+        known = [field.name for field in fields(vllm.engine_args) if field.name not in _SET_HERE]
+        if name in _SET_HERE:
+            raise ModelUnusable(f"model.engine_args.{name} is not to be set", fix=_SET_HERE[name])
+        if name not in known:
+            raise ModelUnusable(f"model.engine_args.{name}: this vLLM has no such argument", fix=near(name, known))
+    return dict(settings.engine_args)
 
 
 def hardware_arguments(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:

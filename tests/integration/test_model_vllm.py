@@ -248,6 +248,20 @@ class TestLife:
         with pytest.raises(ModelUnusable, match="temperature"):
             open_model(model_folder, temperature=9.5)
 
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"max_num_seq": 8}, "max_num_seq: this vLLM has no such argument"),
+            ({"seed": 8}, "engine_args.seed is not to be set"),
+            ({"max_num_seqs": 0}, "vLLM cannot run the model"),
+        ],
+    )
+    def test_wrong_arguments_of_the_engine_are_told(
+        self, model_folder: Path, given: dict[str, int], message: str
+    ) -> None:
+        with pytest.raises(ModelUnusable, match=message):
+            open_model(model_folder, engine_args=given)
+
     def test_what_vllm_refuses_is_said(self, model_folder: Path) -> None:
         with pytest.raises(ModelUnusable, match="cannot run the model"):
             open_model(model_folder, dtype="float7")
