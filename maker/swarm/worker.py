@@ -320,9 +320,9 @@ class Worker:
         alone = not (self._asked or self._waiting or self._backlog)
         known = all(asked.request.model in self._answered for asked, _ in self._doubtful)
         if known or alone or len(self._doubtful) >= DOUBTS:
-            for asked, reply in self._doubtful:
+            while self._doubtful:
+                asked, reply = self._doubtful.pop(0)
                 self._give_up(asked.runner, self._failure(reply, asked))
-            self._doubtful.clear()
 
     def _end_single(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
         """Report a single step together with its end: one whose task does not end there is not decided."""
@@ -392,7 +392,7 @@ class Worker:
             before[5] + reply.retries + repeats, before[6] + untold,
         )  # fmt: skip
         if untold:
-            self._report.abandoned = self._report.abandoned.plus(self._worst(request))
+            self._abandon(asked)
         if self._left is not None:
             used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
             self._left = self._left.plus(NOTHING if untold else asked.worst).plus(used, -1)
@@ -420,6 +420,7 @@ class Worker:
             self._cancel([self._asked[i] for i in ids if i in self._asked])
             dropped = set(ids)
             self._waiting = deque(asked for asked in self._waiting if asked.request.id not in dropped)
+            self._doubtful = [doubt for doubt in self._doubtful if doubt[0].request.id not in dropped]
 
     def _cancel(self, cancelled: list[_Asked]) -> None:
         """Cancel requests under way: of those that may be billed nobody says how much, so that the worst counts."""
@@ -431,9 +432,14 @@ class Worker:
             before = self._report.spent.get(account, NO_USAGE)
             self._report.spent[account] = before.plus(Usage(requests=1, untold=request.n))
             if self._model.bills(request.model):
-                self._report.abandoned = self._report.abandoned.plus(self._worst(request))
+                self._abandon(asked)
             elif self._left is not None:
                 self._left = self._left.plus(asked.worst)
+
+    def _abandon(self, asked: _Asked) -> None:
+        """Count a request that may be billed at its worst: as it was reserved, where there are limits."""
+        worst = asked.worst if self._left is not None else self._worst(asked.request)
+        self._report.abandoned = self._report.abandoned.plus(worst)
 
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""

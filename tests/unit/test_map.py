@@ -328,6 +328,18 @@ def test_a_prompt_that_the_server_refuses_stops_no_other(refused: tuple[int, ...
     assert all("the prompt is too long" in one["reason"] for one in review)
 
 
+@pytest.mark.parametrize("refused", [(4,), (0, 1, 2), (0, 9)])
+def test_a_prompt_that_two_servers_refuse_fails_once(refused: tuple[int, ...], tmp_path: Path) -> None:
+    """A row of which several requests are under way fails once, however many of them are refused."""
+    write_rows(tmp_path / "rows.csv", range(20))
+    with FakeServer(refusing(*refused)) as server:
+        made = served(tmp_path, server.url, max_n=1)
+        member = made["model"]
+        made["model"] = {"kind": "pool", "members": {"one": member, "other": member | {"concurrency": 2}}}
+        report = api.run(made)
+    assert report.result == {"rows": 20, "decided": 20 - len(refused), "failed": len(refused)}
+
+
 def test_a_server_that_refuses_every_prompt_is_told_at_once(tmp_path: Path) -> None:
     """Then the settings are wrong, not the rows: nothing is called failed, and few requests are made."""
     write_rows(tmp_path / "rows.csv", range(300))
