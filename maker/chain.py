@@ -195,9 +195,18 @@ class ChainRunner(Generic[S, A]):
         assert self._hearing is not None  # noqa: S101 - the request is of its votes
         return self._hearing.pass_on(request)
 
-    def let_go(self) -> Sequence[int]:
-        """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
+    def can_pass(self, model: int) -> bool:
+        """Say whether votes of a model that stays away could pass on: another one that has a turn is there."""
+        return self._hearing is not None and self._hearing.can_pass(model)
+
+    def left(self) -> Sequence[int]:
+        """Return the ids of requests that were under way when their votes ended, and forget them."""
         left, self._left = self._left, ()
+        return left
+
+    def let_go(self) -> Sequence[int]:
+        """Return the ids of all requests that are under way, and forget them: the chain is given up or stands still."""
+        left = self.left()
         return [*left, *self._hearing.let_go()] if self._hearing is not None else left
 
     def _open(self, step: Step[S, A]) -> Hearing[S, A]:
@@ -233,7 +242,7 @@ class ChainRunner(Generic[S, A]):
             kind = election.step.kind
             return Stuck(self.index, self._epoch, kind.name, reason, _heard(election), kind.role)
         put = self._own("decide", appeal, election, judge, self._shared.rules.models)
-        self._voted, self._unsettled = hearing, reason
+        self._voted, self._unsettled, self._left = hearing, reason, hearing.let_go()
         at = At(self._seeds, self.index, self._epoch, JUDGED)
         self._hearing = Hearing(
             self._shared, put.election, judge.role, put.verdict, at, plain=False, listed=put.listed

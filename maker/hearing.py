@@ -100,6 +100,10 @@ class Hearing(Generic[S, A]):
         assert self._round is not None  # noqa: S101 - there is no other model without one
         return Ask(self._parts(self._round, self._round.take_back(request.id)))
 
+    def can_pass(self, model: int) -> bool:
+        """Say whether another model than this one has a turn in the rotation, and is not away."""
+        return any(other != model and other not in self._shared.away for other in self._role.rotation)
+
     def let_go(self) -> Sequence[int]:
         """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
         if self._round is None:

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -287,7 +287,7 @@ class Worker:
         if decided is None:
             self._try_on(runner)
             return
-        self._drop(runner)
+        self._drop(runner.left())
         if runner.place.child is not None:
             self._end_single(runner, decided)
         else:
@@ -301,7 +301,7 @@ class Worker:
         runner, model = asked.runner, asked.request.model
         if _repeats(reply, asked):
             self._send(asked._replace(tries=asked.tries + 1))
-        elif self._spec.rules.pass_on and not reply.refused and self._others(model):
+        elif self._spec.rules.pass_on and not reply.refused and runner.can_pass(model):
             if model not in self._shared.away:
                 self._shared.away.add(model)
                 self._report.away.append((model, reply.reason))
@@ -311,17 +311,13 @@ class Worker:
         else:
             self._give_up(runner, self._failure(reply, asked))
 
-    def _others(self, model: int) -> bool:
-        """Say whether a model of the pool is still there beside this one."""
-        return len(self._shared.away | {model}) < self._spec.rules.models
-
     def _judge_doubtful(self) -> None:
         """Tell whose fault it was that prompts were refused before any was answered, as soon as that is known."""
         alone = not (self._asked or self._waiting or self._backlog)
         known = all(asked.request.model in self._answered for asked, _ in self._doubtful)
         if known or alone or len(self._doubtful) >= DOUBTS:
             while self._doubtful:
-                asked, reply = self._doubtful.pop(0)
+                asked, reply = self._doubtful[0]
                 self._give_up(asked.runner, self._failure(reply, asked))
 
     def _end_single(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
@@ -344,6 +340,7 @@ class Worker:
     def _go_on(self, runner: ChainRunner[Any, Any]) -> None:
         begins = not runner.deciding
         emitted = runner.ask()
+        self._drop(runner.left())
         if isinstance(emitted, Ask):
             if begins and self._steps is not None:
                 if self._steps == 0:
@@ -352,7 +349,7 @@ class Worker:
                 self._steps -= 1
             self._send_all(runner, emitted)
             return
-        self._drop(runner)
+        self._drop(runner.let_go())
         if isinstance(emitted, Ended):
             self._report.ended.append((runner.place, emitted))
         elif isinstance(emitted, Forked):
@@ -410,13 +407,14 @@ class Worker:
         return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
 
     def _give_up(self, runner: ChainRunner[Any, Any], error: MakerError) -> None:
-        """Let one chain go and say why; the others go on."""
-        self._drop(runner)
+        """Let one chain go and say why, once; the others go on."""
+        self._drop(runner.let_go())
+        self._doubtful = [doubt for doubt in self._doubtful if doubt[0].runner is not runner]
         self._report.errors.append((runner.place, error))
 
-    def _drop(self, runner: ChainRunner[Any, Any]) -> None:
+    def _drop(self, ids: Sequence[int]) -> None:
         """Cancel what a chain has under way that can decide nothing any more."""
-        if ids := runner.let_go():
+        if ids:
             self._cancel([self._asked[i] for i in ids if i in self._asked])
             dropped = set(ids)
             self._waiting = deque(asked for asked in self._waiting if asked.request.id not in dropped)

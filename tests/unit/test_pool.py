@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from maker.models.pool import Member, Pool
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
 from maker.rules import SOLVER, Judge, Role, Rules, Shared
+from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
 from maker.tally import Tally, genesis, unpack
 from maker.testing import FakeReply, FakeServer, collect, completion
-from maker.types import Done, Finished, Flag, Request, Sample, Step, StepClass
+from maker.types import Done, Failed, Finished, Flag, Prices, Request, Sample, Step, StepClass
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -281,6 +282,25 @@ def test_a_judge_may_settle_nothing_either(letters: Any) -> None:
     assert "the judge: max_votes = 2: 1 for a, 1 for x" in stuck.reason
 
 
+def test_votes_in_advance_are_let_go_before_a_judge_is_asked(letters: Any) -> None:
+    """One that is under way when the others settle nothing is cancelled; its reply would be of another election."""
+    rules = Rules(0, "all", {SOLVER: Role(ahead_by(2), 5, (0,), 1)}, judge=Judge(Role(ahead_by(1), 10), "Choose."))
+    runner: ChainRunner[Any, Any] = ChainRunner(
+        Shared.of(letters(2), rules), ChainAt(1, (), 0, 0, genesis("test"), "0")
+    )
+    requests = asked(runner)
+    assert [one.n for one in requests] == [2, 1]
+    assert runner.hear(reply(requests[0], "xa")) is None
+    assert runner.hear(reply(requests[1], "x")) is None
+    fourth, fifth = asked(runner)
+    assert runner.hear(reply(fourth, "a")) is None
+    (judge,) = asked(runner)
+    assert judge.role == "judge"
+    assert list(runner.left()) == [fifth.id]
+    assert runner.hear(reply(judge, "a")) is not None
+    assert list(runner.let_go()) == []
+
+
 def test_a_run_with_a_judge_verifies_and_counts_its_votes(hanoi: Job, store: str) -> None:
     """Steps that few votes cannot settle are the judge's; its calls stand in the ledger by its own name."""
     tables: dict[str, Any] = {"model": pool(), "roles": {"judge": {"rotation": ["good"], "k": 4, "max_votes": 100}}}
@@ -355,6 +375,62 @@ def test_where_all_stay_away_the_run_pauses(hanoi: Job) -> None:
     assert paused.status == "paused"
     assert "out of order" in paused.reason
     assert [event["model"] for event in paused.events] == ["one"]
+
+
+def test_votes_pass_on_within_the_rotation_of_their_role(hanoi: Job) -> None:
+    """A member that no vote of the role is asked of takes none over: the run pauses."""
+    with FakeServer(Ill(10)) as server:
+        tables = {"model": served(server.url, away="pass"), "roles": {"solver": {"rotation": ["there"]}}}
+        paused = api.run(hanoi(6) | tables)
+        assert len(server.requests) < 20
+    assert paused.status == "paused"
+    assert "out of order" in paused.reason
+
+
+class Refusing(SimulatedModel):
+    """Refuses the prompts that it is told, and answers all others."""
+
+    def __init__(self, oracle: Any, *refused: str) -> None:
+        super().__init__(SimulatedSettings(p=1), oracle)
+        self._refused = refused
+        self._told: list[Failed] = []
+
+    def submit(self, requests: Iterable[Request]) -> None:
+        """Take requests in."""
+        for request in requests:
+            if request.prompt in self._refused:
+                self._told.append(Failed(request.id, "too long", unusable=True, refused=True))
+            else:
+                super().submit([request])
+
+    def poll(self, wait_s: float) -> list[Finished | Failed]:
+        """Answer and refuse."""
+        told, self._told = self._told, []
+        return [*told, *super().poll(wait_s)]
+
+
+def worked(task: Any, role: Role, *models: SimulatedModel) -> Report:
+    """Return what a worker reports of a root chain whose pool is these models."""
+    rules = Rules(0, "all", {SOLVER: role}, len(models))
+    spec = WorkerSpec(task, rules, lambda: Pool([Member(model, 0) for model in models]), (Prices(),) * len(models))
+    return Worker(spec).advance(Orders(chains=(ChainAt(1, (), 0, 0, genesis("test"), "0"),)))
+
+
+def test_a_prompt_that_all_members_refuse_is_told_once(letters: Any) -> None:
+    """Before either has answered anything, both are in doubt; the chain is given up once."""
+    task = letters(3)
+    models = [Refusing(task.oracle(), "letter 0") for _ in range(2)]
+    report = worked(task, Role(ahead_by(2), 100, (0, 1)), *models)
+    assert [error.message for _, error in report.errors] == ["step 0: too long"]
+
+
+def test_a_refusal_of_a_vote_in_advance_ends_nothing(letters: Any) -> None:
+    """Where the other member's votes decide the step, the chain goes on."""
+    task = letters(3)
+    models = [Refusing(task.oracle(), "letter 0"), Refusing(task.oracle())]
+    report = worked(task, Role(ahead_by(2), 100, (1, 1, 0), 1), *models)
+    assert report.errors == []
+    assert (len(report.decided), len(report.ended)) == (3, 1)
 
 
 # --- job files ---
