@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from maker.errors import JobError, PluginError, TaskFailed
 from maker.jobfile import Raw, shortened
@@ -173,7 +174,7 @@ class Job:
             "voter": _short(voter),
             "voter_source": voter.source,
             "vote": vote,
-        } | ({"roles": self._roles()} if self.roles else {})
+        } | ({"roles": roles} if (roles := self._roles()) else {})
 
     def _roles(self) -> dict[str, Any]:
         """Return what of the roles decides steps."""
@@ -181,6 +182,7 @@ class Job:
             name: {"k": table.k, "rotation": list(table.rotation), "classes": self._classes_of(name)}
             | ({"prompt": table.prompt or PROMPT} if name == JUDGE else {})
             for name, table in self.roles.items()
+            if name == JUDGE or table.k is not None or table.rotation
         }
 
     def _classes_of(self, role: str) -> list[str]:
@@ -189,7 +191,8 @@ class Job:
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
         found = self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
-        return found | {"schemas": self._schemas()} if found["model"].get("structured") == "schema" else found
+        held = any(getattr(member, "structured", "off") == "schema" for member in self.members.values())
+        return found | {"schemas": self._schemas()} if held else found
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what may not change while a run lives: the task's, the seed, and what decides how the model answers.
@@ -319,17 +322,25 @@ def stored_job(
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say where two fingerprints differ, "" if they do not.
 
-    What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`.
+    What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`. Roles are
+    named where there are any, so that those of both must be alike.
     """
+    had, has = before.get("roles", {}), now.get("roles", {})
+    lines = [] if had == has else [f"roles were {had!r}, are {has!r}"]
+    lines += _differences(before, now)
+    return "; ".join(lines)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name in sorted(before.keys() & now.keys()):
+    for name in sorted((before.keys() & now.keys()) - {"roles"}):
         old, new = before[name], now[name]
         if isinstance(old, dict) and isinstance(new, dict):
-            if inner := difference(UNWRITTEN.get(name, {}) | old, new):
-                lines.append(f"{name}: {inner}")
+            if inner := _differences(UNWRITTEN.get(name, {}) | old, new):
+                lines.append(f"{name}: {'; '.join(inner)}")
         elif old != new:
             lines.append(f"{name} was {old!r}, is {new!r}")
-    return "; ".join(lines)
+    return lines
 
 
 def resolve(raw: Raw) -> Job:
@@ -374,7 +385,7 @@ def resolve(raw: Raw) -> Job:
     _check_votes(model, voter, vote.max_votes, raw)
     _check_roles(model, decomposer, roles, voter_plugin, raw)
     if vote.row_error is not None:
-        _check_row_error(decomposer, voter_plugin, f"{raw.place('vote', 'row_error')}: vote.row_error")
+        _check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     return Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
@@ -419,28 +430,37 @@ def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: It
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise _told(error, table, raw, [*_fields(kind, values), *beside]) from error
+        # A misspelt name often makes another one missing: the misspelling is what to tell.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
+        raise _told(first, [table, *path], raw, [*_fields(kind, values, path), *beside]) from error
 
 
-def _told(error: ValidationError, table: str, raw: Raw, known: list[str]) -> JobError:
-    # A misspelt name often makes another one missing: the misspelling is what to tell.
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
-    key = path[0] if path else ""
-    name = ".".join([table, *path])
-    place = raw.place(table, ".".join(path))
+def _told(first: ErrorDetails, path: list[str], raw: Raw, known: list[str]) -> JobError:
+    name, key, within = ".".join(path), path[-1], ".".join(path[:-1])
+    place = raw.place(path[0], ".".join(path[1:]))
     if first["type"] == "extra_forbidden":
         return JobError(f"{place}: {name}: there is no such setting", fix=near(key, known), setting=name)
     if first["type"] == "missing":
-        return JobError(f"{place}: {name} is missing", fix=f"{table} takes: {', '.join(known)}", setting=name)
+        return JobError(f"{place}: {name} is missing", fix=f"{within} takes: {', '.join(known)}", setting=name)
     said = first["msg"].removeprefix("Value error, ")
-    # A key or a password that was put in the wrong place must not be shown; what a whole table is wrong in has no key.
-    shown = "" if not key or key in SECRETIVE else f" = {shortened(repr(first['input']))}"
+    # A key or a password that was put in the wrong place must not be shown, nor a whole table that may hold one.
+    whole = path[0] == "model" and isinstance(first["input"], Mapping)
+    hidden = len(path) == 1 or key in SECRETIVE or whole
+    shown = "" if hidden else f" = {shortened(repr(first['input']))}"
     return JobError(f"{place}: {name}{shown}: {said}", setting=name)
 
 
-def _fields(kind: Any, values: dict[str, Any]) -> list[str]:
-    model: type[BaseModel] = kind if isinstance(kind, type) else MODEL_KINDS[values["kind"]]
+def _fields(kind: Any, values: dict[str, Any], path: Sequence[str]) -> list[str]:
+    """Return the names that the table takes which an error's path leads into: one within another, perhaps."""
+    model: type[BaseModel]
+    if get_origin(kind) is dict:
+        model = get_args(kind)[1]
+    elif isinstance(kind, type):
+        model = kind
+    else:
+        inner = values.get(path[0], {}).get(path[1], {}) if len(path) > 2 else {}
+        model = MODEL_KINDS.get(str(inner.get("kind")), MODEL_KINDS[values["kind"]])
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -483,7 +503,9 @@ def _row_error(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
     return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
 
 
-def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str) -> None:
+def _check_row_error(
+    decomposer: Decomposer[Any, Any], voter: Plugin, roles: Mapping[str, RoleSettings], what: str
+) -> None:
     if not isinstance(decomposer, RowDecomposer):
         raise JobError(f"{what} is for maps over rows: {decomposer.name} is none", fix="set vote.k instead")
     if "k" not in params_of(voter).model_fields:
@@ -491,6 +513,12 @@ def _check_row_error(decomposer: Decomposer[Any, Any], voter: Plugin, what: str)
             f"{what}: the voter {voter.name} has no k that a pilot could find",
             fix="leave it out, or take the voter first-to-ahead-by-k",
         )
+    for name, table in roles.items():
+        if name == JUDGE or table.k is not None:
+            raise JobError(
+                f"{what}: a pilot finds the margin of votes that nothing else decides: there is roles.{name}",
+                fix="leave one of them out, or set vote.k instead",
+            )
 
 
 def _check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw: Raw) -> None:

@@ -87,7 +87,7 @@ class Raw:
         name = f"{table}.{key}"
         if name in self._origins:
             return self._origins[name]
-        if table in self._lines:
+        if any(path == table or path.startswith(f"{table}.") for path in self._lines):
             return self._line(table, key)
         origins = {origin for known, origin in self._origins.items() if known.startswith(f"{table}.")}
         return origins.pop() if len(origins) == 1 else self._line(table)
@@ -120,7 +120,7 @@ class Raw:
         if SELECTORS.get(table) == key and before != value and not self._stored:
             for old in set(values) - KEPT:
                 del values[old]
-                del self._origins[f"{table}.{old}"]
+                self._origins.pop(f"{table}.{old}", None)
         *tables, last = key.split(".")
         for name in tables:
             inner = values.get(name)

@@ -203,6 +203,9 @@ def test_what_does_not_go_with_a_row_error_is_told(tmp_path: Path) -> None:
         api.load_job(made | {"vote": made["vote"] | {"voter": "majority"}})
     with pytest.raises(JobError, match="is for maps over rows: hanoi is none"):
         api.load_job(made | {"task": {"decomposer": "hanoi", "disks": 3}})
+    for roles in ({"judge": {"k": 2}}, {"solver": {"k": 4}}):
+        with pytest.raises(JobError, match=r"a pilot finds the margin of votes that nothing else decides"):
+            api.load_job(made | {"roles": roles})
     forged = {"k": 1, "rows": 1, "of": 1, "both": 1, "differ": 0, "at_most": 0.0, "confidence": 1.0, "votes": 1.0}
     with pytest.raises(JobError, match=r"vote\.pilot is what a pilot found"):
         api.load_job(made | {"vote": made["vote"] | {"pilot": forged | {"agreement": 1.0, "runs": []}}})

@@ -215,6 +215,24 @@ def test_the_pool_is_part_of_what_a_run_is(hanoi: Job, store: str) -> None:
     assert api.resume(report.run_id, ["model.away=pass"], store=store).status == "done"
 
 
+@pytest.mark.parametrize("roles", [{}, {"judge": {"k": 2}}, {"solver": {"k": 4}}])
+def test_roles_are_part_of_what_a_run_is(hanoi: Job, store: str, roles: dict[str, Any]) -> None:
+    """A resume can neither give a run a role nor change one's margin: steps of before would not verify any more."""
+    report = api.run(hanoi(5) | {"model": pool(), "roles": roles}, limit_steps=3)
+    for word in ("roles.solver.k=5", "roles.judge.k=3"):
+        with pytest.raises(RunNotResumable, match="roles were"):
+            api.resume(report.run_id, [word], store=store)
+    assert api.resume(report.run_id, ["roles.solver.extra=1"], store=store).status == "done"
+    assert reading.verify(report.run_id, store=store).right
+
+
+def test_schemas_that_a_member_is_held_to_are_part_of_a_run(tmp_path: Path) -> None:
+    """As they are of a run with one model."""
+    path = write(tmp_path, POOL)
+    assert "schemas" not in api.load_job(path).stored_fingerprint()
+    assert "schemas" in api.load_job(path, ["model.members.cool.structured=schema"]).stored_fingerprint()
+
+
 def test_roles_have_a_margin_and_models_of_their_own(letters: Any) -> None:
     """Steps of a role are decided by its own k and its own models."""
     task = letters(2)
@@ -494,6 +512,7 @@ def test_a_pool_in_a_job_file(tmp_path: Path, working_directory: Path) -> None:
         ("[task]", "[limits]\nmax_cost = 1\n[task]", r"job\.toml:2: limits\.max_cost needs prices of cool, large"),
         ("[task]", "[roles.judges]\nk = 2\n[task]", r"job\.toml:1: roles\.judges: hanoi has no steps of that role"),
         ("[task]", '[roles.solver]\nrotation = ["x"]\n[task]', r"roles\.solver\.rotation: there is no member 'x'"),
+        ("[task]", "[roles.judge]\nkk = 2\n[task]", r"job\.toml:2: roles\.judge\.kk: there is no such setting"),
     ],
 )
 def test_a_wrong_pool_is_told(tmp_path: Path, before: str, after: str, message: str) -> None:
@@ -501,3 +520,19 @@ def test_a_wrong_pool_is_told(tmp_path: Path, before: str, after: str, message: 
     assert before in POOL
     with pytest.raises(JobError, match=message):
         api.load_job(write(tmp_path, POOL.replace(before, after)))
+
+
+@pytest.mark.parametrize("more", ["", 'kind = "opnai"', 'kind = "openai"'])
+def test_a_key_in_the_wrong_place_is_not_shown(tmp_path: Path, more: str) -> None:
+    """Neither by itself nor within the table of a member that is wrong otherwise."""
+    wrong = POOL.replace('kind = "openai"', f'{more}\nkey_env = "sk-of-ours"')
+    with pytest.raises(JobError, match=r"members\.large") as caught:
+        api.load_job(write(tmp_path, wrong))
+    assert "sk-of-ours" not in str(caught.value)
+
+
+def test_a_misspelt_setting_of_a_member_is_told_by_its_neighbours(tmp_path: Path) -> None:
+    """What is near to it are the settings of the member's own kind."""
+    with pytest.raises(JobError, match=r"members\.cool\.temprature") as caught:
+        api.load_job(write(tmp_path, POOL.replace("temperature", "temprature")))
+    assert caught.value.fix.startswith("did you mean 'temperature'")
