@@ -43,7 +43,7 @@ def test_the_command_makes_tables_and_says_so(database_url: str, tmp_path: Path)
 
 
 def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer, tmp_path: Path) -> None:
-    """Chains and samples of schema 0001 are carried over, texts once each."""
+    """Chains, samples and the ledger of schema 0001 are carried over, texts once each."""
     url = postgres.create_database()
     name = url.rpartition("/")[2]
     old_schema(postgres, name)
@@ -53,6 +53,7 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
         r"INSERT INTO maker.maker_chain VALUES (8, 7, NULL, 0, 3, 0, '\x02', 'paused', 'x')",
         "INSERT INTO maker.maker_sample SELECT 8, i, 0, 0, 'reply ' || i % 3, 5, 'c', NULL, '' "
         "FROM generate_series(0, 11999) AS i",
+        "INSERT INTO maker.maker_ledger VALUES (7, 'm', 'vote', 12, 4, 100, 50)",
         database=name,
     )
     assert "from 0001 at" in said(tmp_path, *UPGRADE, "--store", url)
@@ -67,6 +68,8 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
         replies = connection.execute(joined.order_by(schema.sample.c.idx)).all()
         assert replies == [(i, f"reply {i % 3}") for i in range(12_000)]
         assert len(connection.execute(select(schema.text)).all()) == 3
+        ledger = connection.execute(select(schema.ledger)).one()
+        assert (ledger.model, ledger.role, ledger.calls, ledger.votes, ledger.red_flags) == ("m", "solver", 12, 9, 1)
 
 
 def old_schema(postgres: PostgresServer, name: str) -> None:

@@ -92,6 +92,10 @@ def test_runs_of_the_first_schema_are_shown(old: str) -> None:
     done, killed, stuck = shown["done"], shown["killed"], shown["stuck"]
     assert (done.calls, done.requests, done.prompt_tokens, done.completion_tokens) == (55, 20, 196, 228)
     assert done.result == {"moves": 15, "pegs": "CCCC"}
+    for run in shown.values():
+        (account,) = run.models
+        assert (account["model"], account["role"], account["calls"]) == ("simulated", "solver", run.calls)
+        assert (account["votes"], account["red_flags"]) == (run.votes, run.red_flags)
     assert (killed.calls, killed.reserved_calls) == (8, 12)
     assert stuck.reason.startswith("step 0 (move) is undecided: max_votes = 12: 5 for 1AC, 5 for 1AB; ")
     kept = reading.samples(stuck.run_id, 0, store=old)

@@ -18,8 +18,7 @@ def upgrade() -> None:
     schema = op.get_context().version_table_schema
     for name in ("cached_tokens", "retries", "untold", "votes", "red_flags"):
         op.add_column("maker_ledger", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"), schema=schema)
-    ledger = sa.table("maker_ledger", sa.column("role"), schema=schema)
-    op.execute(ledger.update().where(ledger.c.role == "vote").values(role="solver"))
+    _name_the_solver(schema)
     op.add_column("maker_sample", sa.Column("model", sa.Integer, nullable=False, server_default="0"), schema=schema)
     op.add_column("maker_sample", sa.Column("logprob", sa.Float), schema=schema)
     op.create_table(
@@ -43,3 +42,15 @@ def upgrade() -> None:
         sa.Column("facts", sa.Text, nullable=False),
     )
     op.create_index("maker_event_run", "maker_event", ["run"], schema=schema)
+
+
+def _name_the_solver(schema: str | None) -> None:
+    """Give the one line that a run's ledger had the role of today, and the votes and flags of its decided steps.
+
+    Those of steps that were undecided or superseded then were counted nowhere.
+    """
+    counts = ("votes", "red_flags")
+    ledger = sa.table("maker_ledger", *map(sa.column, ("run", "role", *counts)), schema=schema)
+    run = sa.table("maker_run", *map(sa.column, ("id", *counts)), schema=schema)
+    of_it = {name: sa.select(run.c[name]).where(run.c.id == ledger.c.run).scalar_subquery() for name in counts}
+    op.execute(ledger.update().where(ledger.c.role == "vote").values(role="solver", **of_it))
