@@ -355,6 +355,11 @@ class Allowance(NamedTuple):
         calls, tokens, cost = other
         return Allowance(self.calls + sign * calls, self.tokens + sign * tokens, self.cost + sign * cost)
 
+    def less(self, used: Allowance) -> Allowance:
+        """Return what is left of this, nothing where more is used."""
+        calls, tokens, cost = self.plus(used, -1)
+        return Allowance(max(0, calls), max(0, tokens), max(0.0, cost))
+
     def covers(self, need: Allowance) -> bool:
         """Say whether this is enough."""
         return self.calls >= need.calls and self.tokens >= need.tokens and self.cost >= need.cost

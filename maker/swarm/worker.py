@@ -388,16 +388,23 @@ class Worker:
             before[0] + calls, before[1] + read, before[2] + written, before[3] + (not repeats), before[4] + cached,
             before[5] + reply.retries + repeats, before[6] + untold,
         )  # fmt: skip
-        if untold:
-            self._abandon(asked)
+        if not untold and self._left is None:
+            return
+        used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
+        # What is told of a request that was cut off is not untold as well.
+        lost = self._reserved(asked).less(used) if untold else NOTHING
+        self._report.abandoned = self._report.abandoned.plus(lost)
         if self._left is not None:
-            used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
-            self._left = self._left.plus(NOTHING if untold else asked.worst).plus(used, -1)
+            self._left = self._left.plus(asked.worst).plus(used, -1).plus(lost, -1)
 
     def _worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
         tokens, written = self._model.worst_tokens(request), request.n * request.max_tokens
         return Allowance(request.n, tokens, self._spec.prices[request.model].of(tokens - written, written))
+
+    def _reserved(self, asked: _Asked) -> Allowance:
+        """Return the most that a request that was sent may cost: where that is limited, what was reserved for it."""
+        return asked.worst if self._left is not None else self._worst(asked.request)
 
     def _failure(self, reply: Failed, asked: _Asked) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
@@ -430,14 +437,9 @@ class Worker:
             before = self._report.spent.get(account, NO_USAGE)
             self._report.spent[account] = before.plus(Usage(requests=1, untold=request.n))
             if self._model.bills(request.model):
-                self._abandon(asked)
+                self._report.abandoned = self._report.abandoned.plus(self._reserved(asked))
             elif self._left is not None:
                 self._left = self._left.plus(asked.worst)
-
-    def _abandon(self, asked: _Asked) -> None:
-        """Count a request that may be billed at its worst: as it was reserved, where there are limits."""
-        worst = asked.worst if self._left is not None else self._worst(asked.request)
-        self._report.abandoned = self._report.abandoned.plus(worst)
 
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""

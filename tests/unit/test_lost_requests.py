@@ -94,3 +94,21 @@ def test_what_faults_cost_counts_towards_the_limit(hanoi: Job, fault: Script) ->
     assert report.status == "paused"
     assert report.reason == "limit max_calls = 21: 21 spent or reserved; the next request may take 3"
     assert report.steps == 6
+
+
+@pytest.mark.parametrize("limit", [3, 4, 21])
+def test_what_a_lost_request_has_told_is_not_counted_twice(hanoi: Job, limit: int) -> None:
+    """A server without n tells of two replies of the first request, and the third is cut off: three calls, not five."""
+
+    def one(body: Any) -> FakeReply:
+        return right(body | {"n": 1})
+
+    with FakeServer(in_turn(one, one, silent, one)) as server:
+        report = api.run(behind(hanoi, server.url, max_calls=limit))
+        sent = len(server.requests)
+    assert report.status == "paused"
+    assert report.calls + report.reserved_calls <= limit
+    assert sent <= limit
+    assert report.reserved_calls == 1
+    if limit == 3:
+        assert report.reason == "limit max_calls = 3: 3 spent or reserved; the next request may take 3"
