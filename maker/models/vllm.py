@@ -248,6 +248,7 @@ class VllmModel(Model):
             return self._broken_off(request, len(output.prompt_token_ids), spoken)
         if self._variants[request.model].greedy:
             samples *= request.n
+        # Of several replies the last one's: where the first has read the prompt, it is in the cache for the others.
         cached = output.num_cached_tokens or 0
         return Finished(request.id, samples, len(output.prompt_token_ids), spoken, cached)
 

@@ -248,6 +248,20 @@ class TestLife:
         with pytest.raises(ModelUnusable, match="temperature"):
             open_model(model_folder, temperature=9.5)
 
+    def test_what_comes_from_the_prefix_cache_is_counted(self, model_folder: Path) -> None:
+        """A prompt that was seen before is read from the cache, in whole blocks; the engine's arguments are the job's."""
+        model = open_model(model_folder, engine_args={"block_size": 32})
+        cached = []
+        try:
+            for i in range(2):
+                model.submit([request(i, prompt=UNSURE * 11, n=1)])
+                (answer,) = collect(model, 1, within_s=60)
+                assert isinstance(answer, Finished)
+                cached.append(answer.cached_tokens)
+        finally:
+            model.close()
+        assert cached == [0, 32]
+
     @pytest.mark.parametrize(
         ("given", "message"),
         [
