@@ -249,7 +249,7 @@ class TestLife:
             open_model(model_folder, temperature=9.5)
 
     def test_what_comes_from_the_prefix_cache_is_counted(self, model_folder: Path) -> None:
-        """A prompt that was seen before is read from the cache, in whole blocks; the engine's arguments are the job's."""
+        """A prompt that was seen before is read from the cache, in whole blocks of the size that the job names."""
         model = open_model(model_folder, engine_args={"block_size": 32})
         cached = []
         try:
