@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from row_tasks import job as rows_job
+from row_tasks import write_rows
 
 from decomposers.hanoi_oracle import move_truth
 from maker import api, reading
@@ -329,6 +331,33 @@ def test_a_run_with_a_judge_verifies_and_counts_its_votes(hanoi: Job, store: str
     assert all(step.margin == 4 for step in by_judge)
     (judge,) = [one for one in report.models if one["role"] == "judge"]
     assert judge["votes"] == sum(sum(step.judge.values()) for step in by_judge)
+    assert reading.verify(report.run_id, store=store).right
+
+
+@pytest.mark.parametrize("durability", ["group", "strict"])
+def test_a_map_with_a_pool_and_a_judge_is_stopped_and_goes_on_alike(tmp_path: Path, durability: str) -> None:
+    """Stopped after so many rows and then at a limit, its rows are decided as without; what is kept of them adds up."""
+    write_rows(tmp_path / "rows.csv", range(100))
+    member = {"kind": "simulated", "p": 0.6, "rivals": 2, "malformed": 0.1}
+    tables: dict[str, Any] = {
+        "vote": {"k": 2, "max_votes": 5, "extra": 2},
+        "roles": {"judge": {"rotation": ["b", "c"], "k": 2, "max_votes": 9, "extra": 1}},
+        "store": {"samples": "all", "durability": durability},
+        "swarm": {"chains": 16},
+    }
+    members = {"a": member, "b": member | {"latency_s": 0.001}, "c": member}
+    made = rows_job(tmp_path, **tables) | {"model": {"kind": "pool", "members": members}}
+    made["task"]["output"] = ""
+    store = made["store"]["url"]
+    whole = api.run(made)
+    assert (whole.status, 90 < whole.steps <= 100) == ("done", True)
+    assert {one["role"] for one in whole.models} == {"solver", "judge"}
+    stopped = api.run(made, limit_steps=30)
+    stopped = api.resume(stopped.run_id, ["limits.max_calls=400"], store=store)
+    assert stopped.reason.startswith("limit max_calls = 400")
+    assert stopped.calls + stopped.reserved_calls <= 400
+    report = api.resume(stopped.run_id, ["limits.max_calls=100000"], store=store)
+    assert (report.status, report.digest, report.votes) == ("done", whole.digest, whole.votes)
     assert reading.verify(report.run_id, store=store).right
 
 
