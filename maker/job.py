@@ -382,14 +382,15 @@ def resolve(raw: Raw) -> Job:
     }
     decomposer = _built(task_plugin, task_params, Decomposer)
     voter = _built(voter_plugin, vote_params, Voter)
-    _check_votes(model, voter, vote.max_votes, raw)
     _check_roles(model, decomposer, roles, voter_plugin, raw)
     if vote.row_error is not None:
         _check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
-    return Job(
+    job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
     )  # fmt: skip
+    _check_votes(job, raw)
+    return job
 
 
 def _model(table: dict[str, Any], raw: Raw) -> MemberSettings | PoolSettings:
@@ -542,19 +543,24 @@ def _check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw
         )
 
 
-def _check_votes(model: MemberSettings | PoolSettings, voter: Voter, max_votes: int, raw: Raw) -> None:
-    if voter.least > max_votes:
-        raise JobError(
-            f"{raw.place('vote', 'max_votes')}: vote.max_votes = {max_votes}: {voter.name} needs {voter.least} at least"
-        )
-    for name, member in members_of(model).items():
-        if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
-            continue
-        key = f"members.{name}.temperature" if isinstance(model, PoolSettings) else "temperature"
-        raise JobError(
-            f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
-            fix="raise the temperature, or set vote.k = 1 for a run without votes",
-        )
+def _check_votes(job: Job, raw: Raw) -> None:
+    """Refuse a margin that the votes of a role cannot reach, and votes that would all be one reply."""
+    rules, members = job.rules(), list(job.members.items())
+    roles = dict(rules.roles) if rules.judge is None else {**rules.roles, JUDGE: rules.judge.role}
+    for role, (voter, most, rotation, _) in roles.items():
+        table, key = ("roles", f"{role}.max_votes") if role in job.roles else ("vote", "max_votes")
+        if voter.least > most:
+            raise JobError(
+                f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs {voter.least} at least"
+            )
+        for name, member in (members[number] for number in rotation):
+            if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
+                continue
+            key = f"members.{name}.temperature" if isinstance(job.model, PoolSettings) else "temperature"
+            raise JobError(
+                f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
+                fix="raise the temperature, or set vote.k = 1 for a run without votes",
+            )
 
 
 def _check_roles(

@@ -269,7 +269,7 @@ def result(settled: Settled, name: str) -> RowResult:
         answer=task.action.show(action),
         votes=votes,
         flags=tally.reasons(),
-        margin=tally.margin,
+        margin=(tally.judge or tally).margin,
         margins=own(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
     )

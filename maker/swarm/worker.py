@@ -170,6 +170,8 @@ class Worker:
         self._backlog: deque[ChainAt | tuple[Children, Child]] = deque()
         self._parked: deque[tuple[int, ChainRunner[Any, Any]]] = deque()
         self._broods: dict[tuple[int, int, int], _Brood] = {}
+        # A step of a pool has a request under way for each model of its rotation.
+        self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
         self._grant = 0
         self._left: Allowance | None = NOTHING if spec.limited else None
         self._steps: int | None = None
@@ -231,7 +233,7 @@ class Worker:
 
     def _begin_more(self) -> None:
         """Begin with what waits, as far as there is room for it."""
-        while self._backlog and len(self._asked) + len(self._waiting) < self._spec.chains:
+        while self._backlog and len(self._asked) + len(self._waiting) < self._room:
             item = self._backlog.popleft()
             if isinstance(item, ChainAt):
                 self._begin(item)

@@ -540,6 +540,11 @@ def test_a_pool_in_a_job_file(tmp_path: Path, working_directory: Path) -> None:
         ("temperature = 0.7", "temprature = 1", r"members\.cool\.temprature: there is no such setting"),
         ("[task]", "[limits]\nmax_cost = 1\n[task]", r"job\.toml:2: limits\.max_cost needs prices of cool, large"),
         ("[task]", "[roles.judges]\nk = 2\n[task]", r"job\.toml:1: roles\.judges: hanoi has no steps of that role"),
+        (
+            "[task]",
+            "[roles.judge]\nk = 9\nmax_votes = 5\n[task]",
+            r"toml:3: roles\.judge\.max_votes = 5: .* needs 9 at",
+        ),
         ("[task]", '[roles.solver]\nrotation = ["x"]\n[task]', r"roles\.solver\.rotation: there is no member 'x'"),
         ("[task]", "[roles.judge]\nkk = 2\n[task]", r"job\.toml:2: roles\.judge\.kk: there is no such setting"),
     ],
