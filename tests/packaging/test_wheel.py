@@ -124,7 +124,15 @@ print(maker.__version__)
 def test_plugins_are_found(installed: Installed) -> None:
     """The wheel's entry points are found, each in the environment."""
     found = [json.loads(line) for line in installed.script("plugins", "--json").splitlines()]
-    assert {plugin["name"] for plugin in found} >= {"hanoi", "first-to-ahead-by-k", "first-to-k", "majority"}
+    assert {plugin["name"] for plugin in found} >= {
+        "hanoi",
+        "first-to-ahead-by-k",
+        "first-to-k",
+        "majority",
+        "sprt",
+        "bayes",
+        "certificate",
+    }
     assert all(Path(plugin["file"]).is_relative_to(installed.python.parents[1]) for plugin in found)
 
 

@@ -59,7 +59,12 @@ def test_the_shipped_plugins_are_found() -> None:
     [
         (DECOMPOSERS, "hanio", "there is no decomposer 'hanio'", "did you mean 'hanoi'?"),
         (VOTERS, "first-to-ahead", "there is no voter 'first-to-ahead'", "did you mean 'first-to-ahead-by-k'"),
-        (VOTERS, "zzz", "there is no voter 'zzz'", "known: first-to-ahead-by-k, first-to-k, majority"),
+        (
+            VOTERS,
+            "zzz",
+            "there is no voter 'zzz'",
+            "known: bayes, certificate, first-to-ahead-by-k, first-to-k, majority, sprt",
+        ),
         (DECOMPOSERS, "majority", "there is no decomposer 'majority'", "known: "),
         (DECOMPOSERS, "", "there is no decomposer ''", "known: "),
     ],
@@ -125,7 +130,7 @@ def test_a_broken_plugin_is_told_and_hides_no_other(installed: Path, content: st
 def test_plugins_are_listed_by_name() -> None:
     """Every installed plugin of a group is listed once, in order."""
     assert [getattr(plugin, "name", "?") for plugin in list_plugins(VOTERS)] == [
-        "first-to-ahead-by-k", "first-to-k", "majority",
+        "bayes", "certificate", "first-to-ahead-by-k", "first-to-k", "majority", "sprt",
     ]  # fmt: skip
 
 
