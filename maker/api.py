@@ -31,7 +31,7 @@ from maker.events import (
     WorkerWaiting,
     stored_event,
 )
-from maker.job import Job, difference, resolve, stored_job
+from maker.job import Job, difference
 from maker.jobfile import Raw, read_job_file
 from maker.logs import logger
 from maker.models.door import Model
@@ -41,6 +41,7 @@ from maker.owned import own
 from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, show, store_url, whole_report
+from maker.resolving import resolve, stored_job
 from maker.settings import TABLES, worker_gpus
 from maker.store.accounts import Models
 from maker.store.chains import ChainRow, last_chain, root_chain

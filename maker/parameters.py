@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from maker.errors import JobError, PluginError
 from maker.jobfile import Raw, shortened
-from maker.plugin import Called, Function, OrFile, Place
+from maker.owned import own
+from maker.plugin import Called, Decomposer, Function, OrFile, Place
 from maker.registry import Plugin, find_named
 
 TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
@@ -116,3 +117,18 @@ def _is_file(path: Path) -> bool:
     except (OSError, ValueError):
         # A text need not be a path at all: too long for one, say, or with a NUL in it.
         return False
+
+
+def built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
+    """Return a plugin made from its parameters. Raises `PluginError` where it is not what its door says."""
+    made = own(f"{plugin.name}: making it", plugin.object, params)
+    needed = ("name", "version", "classes", "state", "action") if door is Decomposer else ("name",)
+    if missing := [name for name in needed if not hasattr(made, name)]:
+        raise PluginError(
+            f"{plugin.name} has no {', '.join(missing)}", fix=f"maker.plugin.{door.__name__} says what it is"
+        )
+    if not isinstance(made, door):
+        raise PluginError(
+            f"{plugin.name} is no {door.__name__.lower()}", fix=f"it must be a maker.plugin.{door.__name__}"
+        )
+    return made

@@ -13,10 +13,11 @@ from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
-from maker.job import difference, inputs_digest, stored_job
+from maker.job import difference, inputs_digest
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
 from maker.paths import chain_name, is_single, read_name
 from maker.plugin import Codec
+from maker.resolving import stored_job
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps

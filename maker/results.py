@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput
-from maker.job import stored_job
 from maker.owned import own
 from maker.plugin import RowDecomposer, vote_key
 from maker.reading import opened
+from maker.resolving import stored_job
 from maker.store.chains import ChainRow, read_children, read_forks, root_chain
 from maker.store.database import Database
 from maker.store.log import (

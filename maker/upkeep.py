@@ -10,10 +10,11 @@ from typing import Any
 from maker.engine.standing import standing
 from maker.engine.verify import fingerprint_text
 from maker.errors import BadInput, RunNotFound, RunNotResumable
-from maker.job import Job, difference, stored_job
+from maker.job import Job, difference
 from maker.owned import own
 from maker.plugin import NEW, RowDecomposer
 from maker.reading import RunReport, opened, report
+from maker.resolving import stored_job
 from maker.store.chains import root_chain
 from maker.store.database import Database
 from maker.store.lease import LEASE_S

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from maker.types import Request
+from maker.types import Prices, Request
 
 GREEDY = 1e-5
 """A temperature below this is greedy decoding: one answer, however often it is asked for."""
@@ -213,3 +213,17 @@ MODEL_KINDS: dict[str, type[BaseModel]] = {
     "openai": OpenAISettings,
     "pool": PoolSettings,
 }
+
+
+def members_of(model: MemberSettings | PoolSettings) -> dict[str, MemberSettings]:
+    """Return models by name, in the order of their numbers."""
+    if isinstance(model, PoolSettings):
+        return dict(model.members)
+    return {model.name if isinstance(model, OpenAISettings) else model.kind: model}
+
+
+def prices_of(model: MemberSettings) -> Prices | None:
+    """Return what a model's tokens cost, None where that is not said."""
+    if not isinstance(model, OpenAISettings):
+        return None
+    return Prices.per_million(model.prompt_price, model.completion_price)

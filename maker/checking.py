@@ -1,0 +1,136 @@
+"""What of a job's settings does not fit together: told with its place, what is wrong, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from maker.errors import JobError
+from maker.job import Job
+from maker.jobfile import Raw
+from maker.models.settings import (
+    MemberSettings,
+    PoolSettings,
+    SimulatedSettings,
+    VllmSettings,
+    check_rotation,
+    members_of,
+    prices_of,
+)
+from maker.parameters import params_of
+from maker.plugin import Decomposer, RowDecomposer
+from maker.registry import Plugin, near
+from maker.rules import JUDGE
+from maker.settings import LimitSettings, RoleSettings, SwarmSettings, VoteSettings, worker_gpus
+
+
+def with_margin(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
+    """Return the vote's settings, in which a margin of its own makes a pilot's out of date."""
+    place = f"{raw.place('vote', 'row_error')}: vote.row_error"
+    if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
+        raise JobError(f"{raw.place('vote', 'pilot')}: vote.pilot is what a pilot found, and not to be set")
+    if vote.row_error is None or not k:
+        return vote
+    if not raw.is_stored("vote", "row_error"):
+        raise JobError(
+            f"{place} and vote.k are two ways to say one thing", fix="leave one of them out; a run that exists has a k"
+        )
+    kept = raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")
+    return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
+
+
+def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
+    """Refuse a limit of money where a model has no prices."""
+    unpriced = [name for name, member in members_of(model).items() if prices_of(member) is None]
+    if limits.max_cost is not None and unpriced:
+        of = f" of {', '.join(unpriced)}" if isinstance(model, PoolSettings) else ""
+        raise JobError(
+            f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices{of}",
+            fix="give model.prompt_price and model.completion_price, for a million tokens each",
+        )
+
+
+def check_row_error(
+    decomposer: Decomposer[Any, Any], voter: Plugin, roles: Mapping[str, RoleSettings], what: str
+) -> None:
+    """Refuse a row error for what is no map, or where something else decides its margin."""
+    if not isinstance(decomposer, RowDecomposer):
+        raise JobError(f"{what} is for maps over rows: {decomposer.name} is none", fix="set vote.k instead")
+    if "k" not in params_of(voter).model_fields:
+        raise JobError(
+            f"{what}: the voter {voter.name} has no k that a pilot could find",
+            fix="leave it out, or take the voter first-to-ahead-by-k",
+        )
+    for name, table in roles.items():
+        if name == JUDGE or table.k is not None:
+            raise JobError(
+                f"{what}: a pilot finds the margin of votes that nothing else decides: there is roles.{name}",
+                fix="leave one of them out, or set vote.k instead",
+            )
+
+
+def check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw: Raw) -> None:
+    """Refuse what a local swarm has not, and fewer GPUs than a model is spread over."""
+    members = members_of(model).values()
+    vllm = [member for member in members if isinstance(member, VllmSettings)]
+    local = swarm.kind == "local" or (swarm.kind is None and not vllm)
+    for_ray = [key for key in ("max_replicas", "address", "resources") if getattr(swarm, key)]
+    if swarm.replicas != 1:
+        for_ray.insert(0, "replicas")
+    if local and for_ray:
+        key = for_ray[0]
+        raise JobError(
+            f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
+            fix='set swarm.kind = "ray"',
+        )
+    gpus, spread = worker_gpus(members, swarm), max((member.tensor_parallel for member in vllm), default=1)
+    if not local and spread > 1 and gpus is not None and gpus < spread:
+        raise JobError(
+            f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, and model.tensor_parallel = {spread} takes {spread}",
+            fix="leave swarm.gpus out: a worker then reserves as many as its model is spread over",
+        )
+
+
+def check_votes(job: Job, raw: Raw) -> None:
+    """Refuse a margin that the votes of a role cannot reach, and votes that would all be one reply."""
+    rules, members = job.rules(), list(job.members.items())
+    roles = dict(rules.roles) if rules.judge is None else {**rules.roles, JUDGE: rules.judge.role}
+    for role, (voter, most, rotation, _) in roles.items():
+        table, key = ("roles", f"{role}.max_votes") if role in job.roles else ("vote", "max_votes")
+        if voter.least > most:
+            raise JobError(
+                f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs {voter.least} at least"
+            )
+        for name, member in (members[number] for number in rotation):
+            if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
+                continue
+            key = f"members.{name}.temperature" if isinstance(job.model, PoolSettings) else "temperature"
+            raise JobError(
+                f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
+                fix="raise the temperature, or set vote.k = 1 for a run without votes",
+            )
+
+
+def check_roles(
+    model: MemberSettings | PoolSettings,
+    decomposer: Decomposer[Any, Any],
+    roles: Mapping[str, RoleSettings],
+    voter: Plugin,
+    raw: Raw,
+) -> None:
+    """Refuse roles that no step has, members that the pool has not, and what only a judge or a voter with a k takes."""
+    known = sorted({kind.role for kind in decomposer.classes} | {JUDGE})
+    for name, table in roles.items():
+        place = f"{raw.place('roles', name)}: roles.{name}"
+        if name not in known:
+            raise JobError(f"{place}: {decomposer.name} has no steps of that role", fix=near(name, known))
+        if table.rotation and not isinstance(model, PoolSettings):
+            raise JobError(f"{place}.rotation: there is one model", fix='leave it out, or set model.kind = "pool"')
+        try:
+            check_rotation(table.rotation, members_of(model))
+        except ValueError as error:
+            raise JobError(f"{place}.rotation: {error}") from error
+        if table.k is not None and "k" not in params_of(voter).model_fields:
+            raise JobError(f"{place}.k: the voter {voter.name} has no k", fix="leave it out")
+        if table.prompt and name != JUDGE:
+            raise JobError(f"{place}.prompt: only a judge is told one", fix="the prompts of steps are the task's own")

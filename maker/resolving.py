@@ -1,0 +1,150 @@
+"""From raw settings to a job: every table checked, plugins found and made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from maker.checking import check_money, check_roles, check_row_error, check_swarm, check_votes, with_margin
+from maker.errors import JobError
+from maker.job import Job
+from maker.jobfile import Raw, shortened
+from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
+from maker.parameters import built, params_of, placed
+from maker.plugin import Decomposer, Function, Voter
+from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
+from maker.settings import TABLES, VoteSettings
+from maker.types import InputPart
+
+SECRETIVE = ("url", "key_env")
+
+
+def stored_job(
+    settings: Mapping[str, Any], run_id: str, overrides: Iterable[str] = (), parts: Sequence[InputPart] = ()
+) -> Job:
+    """Return the job that a run was started with, overridden. Raises `JobError` or `PluginError`.
+
+    ``parts`` are its input files as they were when it began; without them the job can be shown, not worked on.
+    """
+    values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
+    raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
+    raw.take_overrides(overrides)
+    job = resolve(raw)
+    job.decomposer.bind(parts)
+    return job
+
+
+def resolve(raw: Raw) -> Job:
+    """Check every setting, find the plugins and build them.
+
+    Raises:
+        JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
+        PluginError: The decomposer or the voter cannot be found.
+    """
+    raw.check_tables(list(TABLES))
+    tables = {name: raw.table(name) for name in TABLES}
+    run, vote, roles, swarm, store, limits = (
+        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "roles", "swarm", "store", "limits")
+    )
+    model = _model(tables["model"], raw)
+    task = tables["task"]
+    if not isinstance(task.get("decomposer"), str):
+        raise JobError(
+            f"{raw.place('task')}: task.decomposer is missing", fix="name the task: `maker plugins` lists them"
+        )
+    task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
+    voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
+    task_values = placed(task_plugin, _without(task, "decomposer"), raw)
+    task_params = _checked(params_of(task_plugin), task_values, "task", raw)
+    vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
+    vote = with_margin(vote, "k" in tables["vote"], raw)
+    check_money(model, limits, raw)
+    said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
+    check_swarm(model, swarm, raw)
+    settings = {
+        "run": run.model_dump(),
+        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
+        "model": model.model_dump(),
+        "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
+        "roles": {name: table.model_dump(mode="json", exclude_none=True) for name, table in roles.items()},
+        "swarm": swarm.model_dump(),
+        "store": store.model_dump(exclude={"url"}),
+        "limits": limits.model_dump(),
+    }
+    decomposer = built(task_plugin, task_params, Decomposer)
+    voter = built(voter_plugin, vote_params, Voter)
+    check_roles(model, decomposer, roles, voter_plugin, raw)
+    if vote.row_error is not None:
+        check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
+    job = Job(
+        run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
+        settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
+    )  # fmt: skip
+    check_votes(job, raw)
+    return job
+
+
+def _model(table: dict[str, Any], raw: Raw) -> MemberSettings | PoolSettings:
+    kind = table.get("kind")
+    if kind not in MODEL_KINDS:
+        known = list(MODEL_KINDS)
+        what = "model.kind is missing" if kind is None else f"model.kind: there is no model kind {kind!r}"
+        raise JobError(f"{raw.place('model', 'kind')}: {what}", fix=near(str(kind or ""), known))
+    model: MemberSettings | PoolSettings = _checked(ModelSettings, table, "model", raw)
+    if isinstance(model, PoolSettings):
+        members = {name: _in_place(one, f"members.{name}.path", raw) for name, one in model.members.items()}
+        return model.model_copy(update={"members": members})
+    return _in_place(model, "path", raw)
+
+
+def _in_place(model: MemberSettings, key: str, raw: Raw) -> MemberSettings:
+    """Return a model's settings with the whole path of its folder."""
+    if not isinstance(model, VllmSettings):
+        return model
+    return model.model_copy(update={"path": str((raw.base("model", key) / model.path).resolve())})
+
+
+def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: Iterable[str] = ()) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        # A misspelt name often makes another one missing: the misspelling is what to tell.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
+        raise _told(first, [table, *path], raw, [*_fields(kind, values, path), *beside]) from error
+
+
+def _told(first: ErrorDetails, path: list[str], raw: Raw, known: list[str]) -> JobError:
+    name, key, within = ".".join(path), path[-1], ".".join(path[:-1])
+    place = raw.place(path[0], ".".join(path[1:]))
+    if first["type"] == "extra_forbidden":
+        return JobError(f"{place}: {name}: there is no such setting", fix=near(key, known), setting=name)
+    if first["type"] == "missing":
+        return JobError(f"{place}: {name} is missing", fix=f"{within} takes: {', '.join(known)}", setting=name)
+    said = first["msg"].removeprefix("Value error, ")
+    # A key or a password that was put in the wrong place must not be shown, nor a whole table that may hold one.
+    whole = path[0] == "model" and isinstance(first["input"], Mapping)
+    hidden = len(path) == 1 or key in SECRETIVE or whole
+    shown = "" if hidden else f" = {shortened(repr(first['input']))}"
+    return JobError(f"{place}: {name}{shown}: {said}", setting=name)
+
+
+def _fields(kind: Any, values: dict[str, Any], path: Sequence[str]) -> list[str]:
+    """Return the names that the table takes which an error's path leads into: one within another, perhaps."""
+    model: type[BaseModel]
+    if get_origin(kind) is dict:
+        model = get_args(kind)[1]
+    elif isinstance(kind, type):
+        model = kind
+    else:
+        inner = values.get(path[0], {}).get(path[1], {}) if len(path) > 2 else {}
+        model = MODEL_KINDS.get(str(inner.get("kind")), MODEL_KINDS[values["kind"]])
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != key}
