@@ -1,54 +1,33 @@
-"""The composition root: puts job, store, model, swarm and driver together. Programs start here."""
+"""What programs call: run, resume, retry, pilot, try. The work itself is in `maker.working`."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from maker.chain import ChainAt, Ended
-from maker.engine.budget import Budget
-from maker.engine.driver import LIMIT, Driver, OnReport, Stint
-from maker.engine.forest import Forest
-from maker.engine.grants import Grants
-from maker.engine.reopening import reopen
-from maker.engine.standing import found, standing
 from maker.engine.trial import Trial, try_chain
 from maker.engine.verify import fingerprint_text
 from maker.errors import JobError, MakerError, OutOfReach, PilotPaused, RunNotResumable
 from maker.events import (
-    Event,
-    ModelAway,
     RunEnded,
     RunStarted,
-    StepsDecided,
-    WorkerGone,
-    WorkerWaiting,
-    stored_event,
 )
 from maker.job import Job, difference
 from maker.jobfile import Raw, read_job_file
-from maker.logs import logger
-from maker.models.door import Model
-from maker.models.opening import open_model
 from maker.output import Output, refuse_others, refuse_used
-from maker.owned import own
 from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, show, store_url, whole_report
 from maker.resolving import resolve, stored_job
-from maker.settings import TABLES, worker_gpus
-from maker.store.accounts import Models
-from maker.store.chains import ChainRow, last_chain, root_chain
+from maker.settings import TABLES
 from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
-from maker.store.entry import Entry, Told
-from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import (
     NewRun,
@@ -61,31 +40,15 @@ from maker.store.runs import (
     release,
     take_over,
 )
-from maker.swarm.door import FromWorker, Gone, Swarm, Waiting
-from maker.swarm.worker import WorkerSpec
 from maker.tally import genesis
-from maker.tracing import run_span
-from maker.types import Account, Allowance, Outcome, spent_in_all
+from maker.types import Outcome
 from maker.upkeep import another_round
-from maker.worklog import WorkLog, logging_steps
-
-log = logger("maker")
+from maker.working import Held, OnEvent, ignore, work, worker_spec
 
 PILOTED = ("done", "paused")
 """How a run stands that a pilot can go on with."""
 
 JobLike = str | Path | Mapping[str, Mapping[str, Any]] | Job
-OnEvent = Callable[[Event], None]
-
-
-class _Held(NamedTuple):
-    """A run that this process holds: its job, its row, and the right to write to it."""
-
-    job: Job
-    database: Database
-    row: RunRow
-    lease: Lease
-    resumed: bool
 
 
 def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:
@@ -155,8 +118,8 @@ def run(
     )
     database = open_database(job.store.url, create=True)
     run_id, lease = create_run(database, new)
-    held = _Held(job, database, find_run(database, run_id), lease, resumed=False)
-    return _work(held, limit_steps, on_event, stop)
+    held = Held(job, database, find_run(database, run_id), lease, resumed=False)
+    return work(held, limit_steps, on_event, stop)
 
 
 def pilot(
@@ -238,7 +201,7 @@ def resume(
     found = show(run_id, store=store)
     if found.status == "done" and (written := _write_output(found.run_id, overrides, store, on_event)):
         return written
-    return _work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
+    return work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
 
 
 def _write_output(
@@ -251,7 +214,7 @@ def _write_output(
         if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
             return None
         _refuse_change(row, job)
-        tell = on_event or _ignore
+        tell = on_event or ignore
         tell(RunStarted(row.run_id, True, row.steps, row.steps))
         Output(database, row, job.decomposer).close()
         tell(RunEnded(row.run_id, row.status, row.reason, row.result))
@@ -286,7 +249,7 @@ def retry(
         _refuse_others(found.run_id, overrides, store)
         following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
         return resume(following.run_id, store=store, on_event=on_event, stop=stop)
-    return _work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
+    return work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
 
 
 def _refuse_used(job: Job) -> None:
@@ -304,7 +267,7 @@ def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> 
             refuse_others(folder, row, database)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = ()) -> _Held:
+def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = ()) -> Held:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
@@ -316,7 +279,7 @@ def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again:
         if again:
             _cut(database, row, lease, again)
         stack.pop_all()
-        return _Held(job, database, find_run(database, row.run_id), lease, resumed=True)
+        return Held(job, database, find_run(database, row.run_id), lease, resumed=True)
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:
@@ -354,162 +317,3 @@ def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) ->
     limits = job.limits.limits()
     allowance = limits.allowance() if limits.spending else None
     return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", job.first_state()), count, allowance)
-
-
-def worker_spec(job: Job) -> WorkerSpec:
-    """Return what a worker for this job is built from."""
-    model = partial(_open_model, job.model, job.decomposer)
-    limited, strict = job.limits.limits().spending, job.store.durability == "strict"
-    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains)
-
-
-def _work(held: _Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
-    row, heard = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
-    with closing(held.database), closing(heard), run_span(row.run_id, row.resumes) as span:
-        on_report: OnReport = heard.report if span is None else partial(_tell_both, heard.report, span.report)
-        ended = _drive(held, limit_steps, logging_steps(on_event), stop, on_report)
-        if span is not None:
-            span.end_with(ended)
-        return ended
-
-
-def _drive(
-    held: _Held,
-    limit_steps: int | None,
-    on_event: OnEvent | None,
-    stop: threading.Event | None,
-    on_report: OnReport,
-) -> RunReport:
-    job, database, row, lease, resumed = held
-    tell = on_event or _ignore
-    root = root_chain(database, row.key)
-    outputs: list[Output] = []
-    committed = partial(_committed, on_event, held, outputs)
-    roles = tuple(kind.role for kind in job.decomposer.classes)
-    models = Models(tuple(job.members), roles, job.rules().judge is not None)
-    journal = Journal(database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed)
-    driver = Driver(database, lease, journal, stop or threading.Event())
-    said = log.bind(run_id=row.run_id)
-    try:
-        if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
-            outputs.append(Output(database, row, job.decomposer))
-        stint = _stint(held, root, limit_steps, journal, on_report)
-        # Of a run that was forked off another, how many steps it shares is not counted.
-        expected = None if row.forked_from else job.expected_steps()
-        tell(RunStarted(row.run_id, resumed, row.steps, expected))
-        said.info("run_started", steps=row.steps, resumes=row.resumes)
-        driver.drive(partial(_open_swarm, job), stint)
-    except BaseException as error:
-        driver.pause(error)
-        said.error("run_stopped", error=str(error) or type(error).__name__)
-        raise
-    finally:
-        journal.close()
-        for output in outputs:
-            output.close()
-    ended = whole_report(database, row.run_id)
-    if ended.status == "paused" and ended.reason.startswith(LIMIT):
-        said.warning("limit_reached", reason=ended.reason)
-    said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
-    tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
-    return ended
-
-
-def _stint(held: _Held, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Stint:
-    job, database, row, lease, _ = held
-    limits = job.limits.limits()
-    budget = Budget(limits, _used(job, row), row.reserved)
-    finders = (partial(reopen, database, job.decomposer), partial(found, database, job.decomposer))
-    forest = Forest(root.key, last_chain(database, row.key), *finders)
-    forest.stand(standing(database, root, job.decomposer))
-    return Stint(
-        forest=forest,
-        decomposer=job.decomposer,
-        steps=limit_steps,
-        grants=Grants(budget, database, lease, journal) if limits.spending else None,
-        wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
-        most_missed=limits.max_undecided,
-        chains=job.swarm.chains,
-        strict=job.store.durability == "strict",
-        prices=job.prices,
-        on_lost=partial(_lost, row.run_id),
-        on_waiting=partial(_waits, row.run_id),
-        on_away=partial(_away, row.run_id, tuple(job.members)),
-        on_report=on_report,
-    )
-
-
-def _used(job: Job, row: RunRow) -> Allowance:
-    """Return what a run has spent, at the prices that the job has now."""
-    numbers = {name: number for number, name in enumerate(job.members)}
-    spent = {Account(numbers[one.model], one.role): one.usage for one in row.accounts if one.model in numbers}
-    return spent_in_all(spent, job.prices)
-
-
-def _lost(run_id: str, lost: Gone, chains: int) -> Told:
-    facts = {"worker": lost.worker, "reason": lost.reason, "chains": chains, "replaced": lost.replaced}
-    log.warning("worker_lost", run_id=run_id, **facts)
-    return Told(WorkerGone.kind, facts)
-
-
-def _away(run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> Told:
-    facts = {"worker": worker, "model": names[model], "reason": reason}
-    log.warning("model_away", run_id=run_id, **facts)
-    return Told(ModelAway.kind, facts)
-
-
-def _tell_both(one: OnReport, other: OnReport, told: FromWorker, entry: Entry, forest: Forest) -> None:
-    one(told, entry, forest)
-    other(told, entry, forest)
-
-
-def _waits(run_id: str, waiting: Waiting) -> Told:
-    log.warning("worker_waiting", run_id=run_id, **waiting._asdict())
-    return Told(WorkerWaiting.kind, waiting._asdict())
-
-
-def _open_swarm(job: Job) -> Swarm:
-    spec = worker_spec(job)
-    if job.swarm_kind == "local":
-        from maker.swarm.local import LocalSwarm
-
-        return LocalSwarm(spec)
-    from maker.swarm.ray import RaySwarm
-
-    swarm = job.swarm
-    gpus = worker_gpus(job.members.values(), swarm)
-    return RaySwarm(
-        spec,
-        replicas=None if swarm.replicas == "auto" else swarm.replicas,
-        most=swarm.max_replicas or 0,
-        cpus=swarm.cpus,
-        gpus=gpus,
-        resources=swarm.resources,
-        address=swarm.address,
-    )
-
-
-def _open_model(settings: Any, decomposer: Any) -> Model:
-    return open_model(settings, own(f"{decomposer.name}: oracle", decomposer.oracle))
-
-
-def _committed(on_event: OnEvent | None, held: _Held, outputs: list[Output], entries: list[Entry]) -> None:
-    for output in outputs:
-        output.note(entries)
-    if on_event is None:
-        return
-    for entry in entries:
-        for told in entry.events:
-            if (event := stored_event(held.row.run_id, told.kind, told.facts)) is not None:
-                on_event(event)
-        if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes]:
-            votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
-            disputed = sum(step.disputed for step in decided)
-            codec = held.job.decomposer.action
-            on_event(
-                StepsDecided(held.row.run_id, len(decided), votes, flags, disputed, decided, held.row.classes, codec)
-            )
-
-
-def _ignore(_event: Event) -> None:
-    return

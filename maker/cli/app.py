@@ -31,6 +31,7 @@ from maker.reading import RunReport
 from maker.registry import DECOMPOSERS, VOTERS, list_plugins
 from maker.swarm.worker import YOUNG_OBJECTS
 from maker.types import Outcome
+from maker.working import OnEvent
 
 app = typer.Typer(
     name="maker",
@@ -110,7 +111,7 @@ def resume(
     found, job = stored_run(run_id, given, store=store)
     _tell_estimate(job, limit_steps, done=found.steps)
 
-    def work(tell: api.OnEvent) -> RunReport:
+    def work(tell: OnEvent) -> RunReport:
         return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=tell)
 
     _work(work, store, as_json=as_json)
@@ -131,7 +132,7 @@ def retry(
     found = reading.show(run_id, store=store)
     outcomes = _outcomes(outcome)
 
-    def work(tell: api.OnEvent) -> RunReport:
+    def work(tell: OnEvent) -> RunReport:
         return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=tell)
 
     _work(work, store, as_json=as_json)
@@ -255,7 +256,7 @@ def _piloted(job: Job) -> Job:
     return job
 
 
-def _work(work: Callable[[api.OnEvent], RunReport], store: str, *, as_json: bool) -> None:
+def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:
     gc.set_threshold(YOUNG_OBJECTS)
     send_spans()
     progress = Progress(sys.stderr)

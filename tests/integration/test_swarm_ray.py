@@ -218,7 +218,7 @@ def test_an_engine_that_stops_is_its_workers_loss(place: Place) -> None:
     text = """
 from pathlib import Path
 
-from maker import api
+from maker import api, working
 from maker.chain import ChainAt
 from maker.errors import MakerError, ModelFailed, ModelUnusable
 from maker.models.simulated import SimulatedModel
@@ -227,7 +227,7 @@ from maker.swarm.ray import RaySwarm
 from maker.swarm.worker import Orders
 
 job = api.load_job({"task": {"decomposer": "hanoi", "disks": 5}, "model": {"kind": "simulated"}})
-spec = api.worker_spec(job)
+spec = working.worker_spec(job)
 chain = ChainAt(0, (), 0, 0, b"", job.first_state())
 
 

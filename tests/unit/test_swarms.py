@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fork_tasks import Shape, leaf
 
-from maker import api, reading
+from maker import api, reading, working
 from maker.errors import JobError
 from maker.events import WorkerGone
 from maker.swarm.door import FromWorker, Gone, News, Swarm
@@ -106,10 +106,10 @@ def several(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
         opened: list[Several] = []
 
         def open_swarm(job: Any) -> Several:
-            opened.append(Several(api.worker_spec(job), workers, dies, most))
+            opened.append(Several(working.worker_spec(job), workers, dies, most))
             return opened[-1]
 
-        monkeypatch.setattr(api, "_open_swarm", open_swarm)
+        monkeypatch.setattr(working, "open_swarm", open_swarm)
         return opened
 
     yield install
