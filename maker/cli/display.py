@@ -57,7 +57,11 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     if report.reason:
         print(f"  {report.reason}")
     pilot = vote.get("pilot")
-    for name, table in (("task", task), ("model", model), ("vote", vote | {"pilot": None})):
+    tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None}}
+    if "members" in model:
+        tables |= {"model": model | {"members": None}, **model["members"]}
+    tables |= {f"role {name}": table for name, table in report.settings.get("roles", {}).items()}
+    for name, table in tables.items():
         print(f"  {name:6} {_pairs(table)}")
     if pilot:
         print("  pilot ", "\n         ".join(pilot_lines(PilotFound.model_validate(pilot))))
