@@ -130,7 +130,8 @@ class ChainRunner(Generic[S, A]):
 
     `ask` says what the chain needs next; `hear` brings the replies to a request and returns the step if that decided
     it. Whoever drives it may stop between any two calls: a runner started again at the last decided step asks for the
-    same samples with the same seeds.
+    same samples with the same seeds. ``leftover`` holds the ids of requests that were under way when the votes they were
+    for ended: `left` hands them over, to be cancelled.
 
     Args:
         shared: The task and its rules.
@@ -153,7 +154,7 @@ class ChainRunner(Generic[S, A]):
         # Where a judge is asked: the votes that settled nothing.
         self._voted: Hearing[S, A] | None = None
         self._unsettled = ""
-        self._left: Sequence[int] = ()
+        self.leftover: Sequence[int] = ()
         self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is UNREAD else state
 
     @property
@@ -201,7 +202,7 @@ class ChainRunner(Generic[S, A]):
 
     def left(self) -> Sequence[int]:
         """Return the ids of requests that were under way when their votes ended, and forget them."""
-        left, self._left = self._left, ()
+        left, self.leftover = self.leftover, ()
         return left
 
     def let_go(self) -> Sequence[int]:
@@ -242,7 +243,7 @@ class ChainRunner(Generic[S, A]):
             kind = election.step.kind
             return Stuck(self.index, self._epoch, kind.name, reason, _heard(election), kind.role)
         put = self._own("decide", appeal, election, judge, self._shared.rules.models)
-        self._voted, self._unsettled, self._left = hearing, reason, hearing.let_go()
+        self._voted, self._unsettled, self.leftover = hearing, reason, hearing.let_go()
         at = At(self._seeds, self.index, self._epoch, JUDGED)
         self._hearing = Hearing(
             self._shared, put.election, judge.role, put.verdict, at, plain=False, listed=put.listed
@@ -250,17 +251,16 @@ class ChainRunner(Generic[S, A]):
         return self.ask()  # type: ignore[return-value]
 
     def _decide(self, hearing: Hearing[S, A], elected: Elected[A]) -> Decided:
-        self._left = hearing.let_go()
-        election = hearing.election
-        tally, tokens = election.tally(self._shared.kinds[election.step.kind.name].number, elected.key), hearing.tokens
-        heard: tuple[Election[S, A], ...] = (election,)
-        if (voted := self._voted) is not None:
+        self.leftover = hearing.let_go()
+        election, tokens, voted = hearing.election, hearing.tokens, self._voted
+        tally = election.tally(self._shared.kinds[election.step.kind.name].number, elected.key)
+        if voted is not None:
+            tokens += voted.tokens
             elected = voted.election.candidate(elected.key)
-            heard, tokens = (voted.election, election), tokens + voted.tokens
             tally = voted.election.tally(tally.kind, elected.key)._replace(judge=tally)
         packed = pack(tally)
         digest = link(self._digest, self.index, self._epoch, elected.text, packed)
-        votes, disputed = sum(voted.election.counts.values() if voted else election.counts.values()), tally.disputed
+        votes, disputed = sum((voted or hearing).election.counts.values()), tally.disputed
         flags = sum(tally.flagged) if tally.flags else 0
         level = self._shared.rules.samples
         keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
@@ -268,7 +268,7 @@ class ChainRunner(Generic[S, A]):
         self._weight += len(elected.text)
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
-            disputed, _heard(*heard) if keep else None,
+            disputed, _heard(*([voted.election] if voted else []), election) if keep else None,
             self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
             self.path,
         )  # fmt: skip

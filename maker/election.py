@@ -127,6 +127,8 @@ class Election(Generic[S, A]):
 
     def tally(self, kind: int, winner: str) -> Tally:
         """Return the count in the form that is stored."""
+        if self._models == 1 and not self._flags and len(self.counts) == 1:
+            return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
         of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
         flags = {flag: tuple(models) for flag, models in self._flags.items()}
         return Tally(kind, self.rounds, of.pop(winner), of, flags)

@@ -120,14 +120,16 @@ class Accounts:
             found[account] = (before[0] + votes, before[1] + flags)
 
         for entry in entries:
-            for step in chained(entry.decided, entry.rows):
-                if self._one:
-                    count(Account(0, self._models.roles[0]), step.votes, step.flags)
-                elif step.votes:
-                    tally = unpack(step.tally)
-                    for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
-                        for model, (votes, flags) in enumerate(zip(one.valid, one.flagged, strict=True) if one else ()):
-                            count(Account(model, role), votes, flags)
+            steps = [step for step in chained(entry.decided, entry.rows) if step.votes]
+            if self._one and steps:
+                # A tally is not read where the sums say as much.
+                votes, flags = sum(step.votes for step in steps), sum(step.flags for step in steps)
+                count(Account(0, self._models.roles[0]), votes, flags)
+                steps = []
+            for tally in (unpack(step.tally) for step in steps):
+                for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
+                    for model, (votes, flags) in enumerate(zip(one.valid, one.flagged, strict=True) if one else ()):
+                        count(Account(model, role), votes, flags)
             for _, stuck in entry.undecided:
                 votes = len(stuck.heard.samples) - stuck.judged
                 for sample in stuck.heard.samples:

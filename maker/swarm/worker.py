@@ -177,6 +177,8 @@ class Worker:
         self._steps: int | None = None
         self._answered: set[int] = set()
         self._doubtful: list[tuple[_Asked, Failed]] = []
+        # A list of amounts for each account, made a Usage when the slice ends: one for each reply would be dear.
+        self._spent: dict[tuple[int, str], list[int]] = {}
         opened_s = time.monotonic() - began
         self._report = Report(1, place=f"{platform.node()}:{os.getpid()}", opened_s=opened_s)
 
@@ -207,8 +209,9 @@ class Worker:
             report.starved = Starved(self._grant, self._waiting[0].worst)
             # The grant is given back with this: whatever comes before the next one has to wait for that.
             self._left = NOTHING
+        report.spent = {Account(*account): Usage(*amounts) for account, amounts in self._spent.items()}
         report.took_s = time.monotonic() - began
-        self._report = Report(report.number + 1)
+        self._report, self._spent = Report(report.number + 1), {}
         return report
 
     def close(self) -> None:
@@ -289,7 +292,8 @@ class Worker:
         if decided is None:
             self._try_on(runner)
             return
-        self._drop(runner.left())
+        if runner.leftover:
+            self._drop(runner.left())
         if runner.place.child is not None:
             self._end_single(runner, decided)
         else:
@@ -342,7 +346,8 @@ class Worker:
     def _go_on(self, runner: ChainRunner[Any, Any]) -> None:
         begins = not runner.deciding
         emitted = runner.ask()
-        self._drop(runner.left())
+        if runner.leftover:
+            self._drop(runner.left())
         if isinstance(emitted, Ask):
             if begins and self._steps is not None:
                 if self._steps == 0:
@@ -384,12 +389,14 @@ class Worker:
         else:
             calls, untold = reply.calls, max(0, request.n - reply.calls) if reply.lost else 0
         repeats = _repeats(reply, asked)
-        account = Account(request.model, request.role)
-        before = self._report.spent.get(account, NO_USAGE)
-        self._report.spent[account] = Usage(
-            before[0] + calls, before[1] + read, before[2] + written, before[3] + (not repeats), before[4] + cached,
-            before[5] + reply.retries + repeats, before[6] + untold,
-        )  # fmt: skip
+        spent = self._of(request)
+        spent[0] += calls
+        spent[1] += read
+        spent[2] += written
+        spent[3] += not repeats
+        spent[4] += cached
+        spent[5] += reply.retries + repeats
+        spent[6] += untold
         if not untold and self._left is None:
             return
         used = Allowance(calls, read + written, self._spec.prices[request.model].of(read, written))
@@ -398,6 +405,14 @@ class Worker:
         self._report.abandoned = self._report.abandoned.plus(lost)
         if self._left is not None:
             self._left = self._left.plus(asked.worst).plus(used, -1).plus(lost, -1)
+
+    def _of(self, request: Request) -> list[int]:
+        """Return what whoever answers a request has spent in this slice: amounts in the order of `Usage`."""
+        account = (request.model, request.role)
+        spent = self._spent.get(account)
+        if spent is None:
+            spent = self._spent[account] = list(NO_USAGE)
+        return spent
 
     def _worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
@@ -435,9 +450,9 @@ class Worker:
         for asked in cancelled:
             request = asked.request
             del self._asked[request.id]
-            account = Account(request.model, request.role)
-            before = self._report.spent.get(account, NO_USAGE)
-            self._report.spent[account] = before.plus(Usage(requests=1, untold=request.n))
+            spent = self._of(request)
+            spent[3] += 1
+            spent[6] += request.n
             if self._model.bills(request.model):
                 self._report.abandoned = self._report.abandoned.plus(self._reserved(asked))
             elif self._left is not None:
