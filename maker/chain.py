@@ -130,8 +130,8 @@ class ChainRunner(Generic[S, A]):
 
     `ask` says what the chain needs next; `hear` brings the replies to a request and returns the step if that decided
     it. Whoever drives it may stop between any two calls: a runner started again at the last decided step asks for the
-    same samples with the same seeds. ``leftover`` holds the ids of requests that were under way when the votes they were
-    for ended: `left` hands them over, to be cancelled.
+    same samples with the same seeds. ``leftover`` holds the ids of requests that were under way when the votes they
+    were for ended: `left` hands them over, to be cancelled.
 
     Args:
         shared: The task and its rules.
