@@ -56,7 +56,7 @@ def _handle(handler: logging.Handler, renderers: Sequence[Any]) -> None:
 
 
 def _drop_foreign(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Drop what others add to every record of a process, as Ray does with ``_ray_timestamp_ns``."""
-    for name in [name for name in facts if name.startswith("_")]:
+    """Drop what others add to every record of a process, as Ray and vLLM do: an empty record has it too."""
+    for name in vars(logging.makeLogRecord({})).keys() & facts.keys():
         del facts[name]
     return facts

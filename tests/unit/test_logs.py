@@ -174,12 +174,12 @@ def test_no_record_has_the_key(hanoi: Job, records: Read, monkeypatch: pytest.Mo
 
 
 def test_what_others_add_to_records_is_left_out(records: Read) -> None:
-    """Ray stamps every record of the process that it runs in."""
+    """Ray and vLLM stamp every record of the process that they run in."""
     factory = logging.getLogRecordFactory()
 
     def stamped(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = factory(*args, **kwargs)
-        record.__dict__["_ray_timestamp_ns"] = 1
+        record.__dict__ |= {"_ray_timestamp_ns": 1, "vllm_process_name": "one"}
         return record
 
     logging.setLogRecordFactory(stamped)
