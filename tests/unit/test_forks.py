@@ -23,7 +23,7 @@ from fork_tasks import PROMPTS, Broken, Shape, count, leaf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maker import api, reading
+from maker import api, reading, working
 from maker.chain import DEEPEST
 from maker.engine.forest import Forest
 from maker.errors import MakerError, RunNotResumable
@@ -169,7 +169,7 @@ def mortal(life: Life, copy: Path) -> type[Journal]:
 def living(life: Life, copy: Path) -> Iterator[None]:
     """Let what is run in this block be a life: its reports, pages and batches are as large as that says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "Journal", mortal(life, copy))
+        patch.setattr(working, "Journal", mortal(life, copy))
         patch.setattr("maker.swarm.worker.SLICE_STEPS", life.slice_steps)
         patch.setattr("maker.swarm.worker.KEPT_FORKS", life.kept)
         patch.setattr("maker.engine.open_fork.AHEAD", life.page)
@@ -591,7 +591,7 @@ def measured() -> Iterator[list[Sizes]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("maker.swarm.local.Worker", Measured)
-        patch.setattr(api, "Forest", Known)
+        patch.setattr(working, "Forest", Known)
         yield sizes
 
 
