@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -76,9 +77,10 @@ class Hanoi(Decomposer[Board, Any]):
         # There is a segment in the tree form, and in that alone.
         self._form = _Chain(params.disks) if params.segment is None else Tree(params.disks, params.segment)
         self.state: Codec[Board] = self._form.codec
-        self.action: Codec[Any] = _CODECS[params.answer]
+        form = _FORMS[params.answer]
+        self.action: Codec[Any] = form.codec
         self._render = hanoi_prompts.english if params.prompt == "english" else hanoi_prompts.compact
-        self._kind = _CLASSES[params.answer](params)
+        self._kind = _step_class(form, params)
         self.classes = (self._kind,)
 
     def start(self) -> Board:
@@ -123,45 +125,6 @@ class _Chain:
         return Done({"moves": state.moves, "pegs": state.pegs}, ok=False, reason=reason)
 
 
-def _move_class(params: HanoiParams) -> StepClass[Board, Any]:
-    english = params.prompt == "english"
-    return StepClass(
-        "move",
-        parse=_parse_move,
-        check=_check_move,
-        max_tokens=ENGLISH_TOKENS if english else 8,
-        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_MOVE if english else "",
-    )
-
-
-def _pair_class(params: HanoiParams) -> StepClass[Board, Any]:
-    english = params.prompt == "english"
-    return StepClass(
-        "move+state",
-        parse=_parse_pair,
-        check=_check_pair,
-        max_tokens=ENGLISH_TOKENS if english else 8 + params.disks,
-        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_PAIR if english else "",
-    )
-
-
-def _either_class(params: HanoiParams) -> StepClass[Board, Any]:
-    english = params.prompt == "english"
-    return StepClass(
-        "move",
-        parse=_parse_either,
-        check=_check_either,
-        max_tokens=ENGLISH_TOKENS if english else 8 + params.disks,
-        system=hanoi_prompts.STRATEGY + hanoi_prompts.ANSWER_EITHER if english else "",
-        # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
-        verbatim=not english,
-    )
-
-
-_CODECS: dict[str, Codec[Any]] = {"move": MoveCodec(), "move+state": MoveAndPegsCodec(), "either": MoveOfEitherCodec()}
-_CLASSES = {"move": _move_class, "move+state": _pair_class, "either": _either_class}
-
-
 def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
 
@@ -192,3 +155,39 @@ def _check_pair(board: Board, pair: MoveAndPegs) -> str | None:
 
 def _check_either(board: Board, action: Move | MoveAndPegs) -> str | None:
     return _check_pair(board, action) if isinstance(action, MoveAndPegs) else _check_move(board, action)
+
+
+class _Form(NamedTuple):
+    """A form of reply: its step class's name, how it is written, read and checked, and what a model is told of it.
+
+    ``pegs`` is whether a reply may hold the pegs after the move.
+    """
+
+    kind: str
+    codec: Codec[Any]
+    parse: Callable[[str], Any]
+    check: Callable[[Board, Any], str | None]
+    told: str
+    pegs: bool
+
+
+_FORMS = {
+    "move": _Form("move", MoveCodec(), _parse_move, _check_move, hanoi_prompts.ANSWER_MOVE, pegs=False),
+    "move+state": _Form(
+        "move+state", MoveAndPegsCodec(), _parse_pair, _check_pair, hanoi_prompts.ANSWER_PAIR, pegs=True
+    ),
+    "either": _Form("move", MoveOfEitherCodec(), _parse_either, _check_either, hanoi_prompts.ANSWER_EITHER, pegs=True),
+}
+
+
+def _step_class(form: _Form, params: HanoiParams) -> StepClass[Board, Any]:
+    english = params.prompt == "english"
+    return StepClass(
+        form.kind,
+        parse=form.parse,
+        check=form.check,
+        max_tokens=ENGLISH_TOKENS if english else 8 + form.pegs * params.disks,
+        system=hanoi_prompts.STRATEGY + form.told if english else "",
+        # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
+        verbatim=params.answer == "either" and not english,
+    )
