@@ -30,42 +30,52 @@ class Pool(Model):
         self._members = members
         self._models = list({id(member.model): member.model for member in members}.values())
         self._asked: dict[int, Model] = {}
+        # How many replies each model owes, by its id: looked at with every poll.
+        self._owed = {id(model): 0 for model in self._models}
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Give each request to its member."""
         for request in requests:
             model, variant = self._members[request.model]
             self._asked[request.id] = model
+            self._owed[id(model)] += 1
             model.submit((request._replace(model=variant),))
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
         """Return what has come in from any member; those that owe replies are waited for in turn."""
         deadline = time.monotonic() + wait_s
         while True:
-            owing = {id(model) for model in self._asked.values()}
-            busy = [model for model in self._models if id(model) in owing]
+            busy = [model for model in self._models if self._owed[id(model)]]
             left_s = max(0.0, deadline - time.monotonic())
             came = [reply for model in busy for reply in model.poll(left_s if len(busy) == 1 else min(left_s, TURN_S))]
             for reply in came:
-                self._asked.pop(reply.id, None)
+                self._settle(reply.id)
             if came or not busy or time.monotonic() >= deadline:
                 return came
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Drop requests."""
         for request in ids:
-            if (model := self._asked.pop(request, None)) is not None:
+            if (model := self._settle(request)) is not None:
                 model.cancel((request,))
 
     def close(self) -> None:
         """Close all members."""
-        self._asked.clear()
+        for request in list(self._asked):
+            self._settle(request)
         for model in self._models:
             model.close()
 
     def bills(self, model: int) -> bool:
         """Say whether a member's requests that are cancelled in flight may be billed."""
         return self._members[model].model.bills(self._members[model].variant)
+
+    def _settle(self, request: int) -> Model | None:
+        """Take note that a request is owed no reply any more; returns who owed it."""
+        model = self._asked.pop(request, None)
+        if model is not None:
+            self._owed[id(model)] -= 1
+        return model
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost."""
