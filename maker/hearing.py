@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election
 from maker.round import Round
@@ -24,7 +24,8 @@ class Ask(NamedTuple):
     requests: tuple[Request, ...]
 
 
-Verdict: TypeAlias = More | Undecidable
+Pending: TypeAlias = More | Undecidable
+"""What an election without a winner stands at."""
 
 
 class At(NamedTuple):
@@ -58,7 +59,7 @@ class Hearing(Generic[S, A]):
         shared: Shared,
         election: Election[S, A],
         role: Role,
-        verdict: Verdict,
+        verdict: Pending,
         at: At,
         *,
         plain: bool,
@@ -162,7 +163,7 @@ class Hearing(Generic[S, A]):
         return None
 
     def _ruled(self) -> Elected[A] | None:
-        outcome: Any = self.election.verdict()
+        outcome = self.election.verdict()
         if isinstance(outcome, Elected):
             return outcome
         self.verdict = outcome
