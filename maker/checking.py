@@ -12,7 +12,6 @@ from maker.models.settings import (
     MemberSettings,
     PoolSettings,
     SimulatedSettings,
-    VllmSettings,
     check_rotation,
     members_of,
     prices_of,
@@ -21,7 +20,7 @@ from maker.parameters import params_of
 from maker.plugin import Decomposer, RowDecomposer
 from maker.registry import Plugin, near
 from maker.rules import JUDGE
-from maker.settings import LimitSettings, RoleSettings, SwarmSettings, VoteSettings, worker_gpus
+from maker.settings import LimitSettings, RoleSettings, SwarmSettings, VoteSettings, gpu_spread, swarm_kind, worker_gpus
 
 
 def with_margin(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
@@ -72,8 +71,7 @@ def check_row_error(
 def check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw: Raw) -> None:
     """Refuse what a local swarm has not, and fewer GPUs than a model is spread over."""
     members = members_of(model).values()
-    vllm = [member for member in members if isinstance(member, VllmSettings)]
-    local = swarm.kind == "local" or (swarm.kind is None and not vllm)
+    local = swarm_kind(members, swarm) == "local"
     for_ray = [key for key in ("max_replicas", "address", "resources") if getattr(swarm, key)]
     if swarm.replicas != 1:
         for_ray.insert(0, "replicas")
@@ -83,7 +81,7 @@ def check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw:
             f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
             fix='set swarm.kind = "ray"',
         )
-    gpus, spread = worker_gpus(members, swarm), max((member.tensor_parallel for member in vllm), default=1)
+    gpus, spread = worker_gpus(members, swarm), gpu_spread(members)
     if not local and spread > 1 and gpus is not None and gpus < spread:
         raise JobError(
             f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, and model.tensor_parallel = {spread} takes {spread}",

@@ -30,6 +30,7 @@ from maker.settings import (
     StoreSettings,
     SwarmSettings,
     VoteSettings,
+    swarm_kind,
 )
 from maker.types import Fork, InputPart, Prices, Step
 
@@ -68,8 +69,7 @@ class Job:
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
         """Where the workers run."""
-        vllm = any(isinstance(member, VllmSettings) for member in self.members.values())
-        return self.swarm.kind or ("ray" if vllm else "local")
+        return swarm_kind(self.members.values(), self.swarm)
 
     @property
     def members(self) -> dict[str, MemberSettings]:

@@ -133,9 +133,19 @@ class LimitSettings(_Table):
         return Limits(**self.model_dump())
 
 
+def swarm_kind(members: Iterable[MemberSettings], swarm: SwarmSettings) -> Literal["local", "ray"]:
+    """Return where the workers of these models run: what vLLM runs in has a process of its own, unless told not to."""
+    return swarm.kind or ("ray" if gpu_spread(members) else "local")
+
+
+def gpu_spread(members: Iterable[MemberSettings]) -> int:
+    """Return over how many GPUs a worker's models are spread at most; 0 where none of them is vLLM's."""
+    return max((member.tensor_parallel for member in members if isinstance(member, VllmSettings)), default=0)
+
+
 def worker_gpus(members: Iterable[MemberSettings], swarm: SwarmSettings) -> float | None:
     """Return how many GPUs a worker with these models reserves; None for one where there is any."""
-    spread = max((member.tensor_parallel for member in members if isinstance(member, VllmSettings)), default=0)
+    spread = gpu_spread(members)
     if spread == 0:
         return 0.0
     return swarm.gpus if swarm.gpus is not None or spread == 1 else float(spread)
