@@ -23,6 +23,7 @@ from comparing import Goal, table
 from maker.monitor import Monitor, Rule, Statistic
 
 K = 3
+THIN = 1e-18
 STEPS = 10_000
 BATCH = 100
 E = 0.02
@@ -43,12 +44,12 @@ class Scenario(NamedTuple):
 
 
 def losing(rng: random.Random, p: float) -> int:
-    """Draw a race against one rival from its law: N(k, l) (pq)^l (p^k + q^k)."""
+    """Draw a race against one rival from its law, which for k = 3 is (3pq)^l (p^3 + q^3)."""
     x, left = p * (1 - p), rng.random()
     term, votes = p**K + (1 - p) ** K, 0
-    while left >= term and term > 1e-18:
+    while left >= term > THIN:
         left -= term
-        term *= (K + 2 * votes) * (K + 2 * votes + 1) / ((votes + 1) * (K + votes + 1)) * x
+        term *= 3 * x
         votes += 1
     return votes
 
@@ -68,11 +69,7 @@ def alike(e: float = E, steps: int = STEPS) -> Callable[[random.Random], Stream]
     """All steps have the same e."""
 
     def draw(rng: random.Random) -> Stream:
-        p = 1 - e
-        law = [p**K + e**K]
-        while law[-1] > 1e-18:
-            votes = len(law) - 1
-            law.append(law[-1] * (K + 2 * votes) * (K + 2 * votes + 1) / ((votes + 1) * (K + votes + 1)) * p * e)
+        law = [(1 - 3 * e * (1 - e)) * (3 * e * (1 - e)) ** votes for votes in range(40)]
         return ((0, votes) for votes in rng.choices(range(len(law)), law, k=steps))
 
     return draw
@@ -176,6 +173,7 @@ QUIET = (
     Scenario("two-model pool, e = .01 and .03", rotation(0.01, 0.03), POOL),
     Scenario("two-model pool, e = .01 and .04", rotation(0.01, 0.04), POOL),
     Scenario("10 % random flags", flagged(0.1)),
+    Scenario("three-model pool, e = .01, .02 and .04", rotation(0.01, 0.02, 0.04), (Rule(K, 3),)),
     Scenario("six rivals, e = .1", rivals(6, 0.1)),
     Scenario("10^5 steps looked at every 100", alike(steps=100_000)),
 )
@@ -208,9 +206,9 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
 def cost_us(seed: int, steps: int = 1_000_000) -> tuple[float, float]:
     """Return the microseconds a step of observing alone, and of the looks, over so many steps."""
     drawn = list(alike(steps=steps)(random.Random(seed)))
-    monitor, looking = Monitor((Rule(K),)), 0.0
+    monitor = Monitor((Rule(K),))
     began = time.perf_counter()
-    for kind, votes in drawn:
+    for _kind, _votes in drawn:
         pass
     loop = time.perf_counter() - began
     began = time.perf_counter()

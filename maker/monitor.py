@@ -14,10 +14,12 @@ be stopped at any time, is at most `ALPHA`: it is divided evenly over the classe
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
 
-The first three take steps of a class to be alike, with independent votes, and leave room (`Rule.allowed`): a first
-vote at temperature 0, or members of a pool that are unlike, spread losing votes more unevenly, by up to a quarter at
-k = 3: as if the race had a margin of k-1, or of 2 in a pool. Red flags leave their law as it is; several rivals make it
-more even, as do elections that are cut off at ``max_votes``. A judge's votes are not counted.
+The first three take steps of a class to be alike, with independent votes, and leave room: they test by the law of a
+race to a smaller margin (`Rule.allowed`), of which losing votes are spread more unevenly. That covers a first vote at
+temperature 0, even one that never errs, and two or three models that take turns, however unlike they are. Red flags
+leave the law as it is, or shift whose turn it is; several rivals make it more even, as do elections that are cut off
+at ``max_votes``. A judge's votes are not counted. Without a statistic are voters other than first-to-ahead-by-k and
+sprt, a margin of 1, and rotations longer than three or than k.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ TOLERATED = 0.05
 """The share of wrong steps of a class that is no alarm yet."""
 MOST_LOSING = 63
 """Losing votes of one step are counted up to here: fewer are no evidence of anything."""
+WIDEST = {2: 2, 3: 1}
+"""By the length of a pool's rotation, the greatest margin whose law is wide enough for it."""
 MARGIN_VOTERS = ("first-to-ahead-by-k", "sprt")
 
 
@@ -58,8 +62,8 @@ class Rule(NamedTuple):
 
     @property
     def allowed(self) -> int:
-        """The margin whose law of losing votes is the widest that steps which are alike may have."""
-        return self.k - 1 if self.turns == 1 else min(self.k - 1, 2)
+        """The margin whose law is at least as uneven as that of any steps that are alike and vote independently."""
+        return min(self.k - 1, WIDEST.get(self.turns, self.k))
 
 
 def watched(voter: Voter, turns: int = 1) -> Rule | str:
@@ -73,11 +77,9 @@ def watched(voter: Voter, turns: int = 1) -> Rule | str:
         )
     k = int(voter.k)  # type: ignore[attr-defined]
     if k == 1:
-        return "k = 1: the first vote decides, so no step's votes can disagree"
-    if turns > k:
-        return (
-            f"k = {k}, and {turns} models take turns: some are asked only where there is dissent, which skews the votes"
-        )
+        return "the monitor has no statistic for k = 1: the first vote decides, and none is on the losing side"
+    if turns > (most := min(k, max(WIDEST))):
+        return f"the monitor has no statistic for k = {k} in a rotation of {turns}: it knows those of {most} at most"
     return Rule(k, turns)
 
 
