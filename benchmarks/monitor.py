@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Scenario(NamedTuple):
     name: str
     steps: Callable[[random.Random], Stream]
     rules: Sequence[Rule] = (Rule(K),)
-    every: int = BATCH
+    in_work: int = 1
 
 
 def losing(rng: random.Random, p: float) -> int:
@@ -163,6 +164,24 @@ def each(p: Callable[[random.Random, int], float]) -> Callable[[random.Random], 
     return draw
 
 
+def side_by_side(e: float, chains: int, even: bool) -> Callable[[random.Random], Stream]:
+    """So many steps are in work at once, and count when they end: a losing vote costs a round, each as long or not."""
+
+    def draw(rng: random.Random) -> Iterator[tuple[int, int]]:
+        ends: list[tuple[float, int]] = []
+        now = 0.0
+        for step in range(STEPS + chains):
+            if step >= chains:
+                now, votes = heappop(ends)
+                yield 0, votes
+            if step < STEPS:
+                votes = losing(rng, 1 - e)
+                rounds = (1.0 if even else rng.expovariate(1) for _ in range(votes + 1))
+                heappush(ends, (now + sum(rounds), votes))
+
+    return draw
+
+
 FIVE = (Rule(K),) * 5
 POOL = (Rule(K, 2),)
 QUIET = (
@@ -175,6 +194,8 @@ QUIET = (
     Scenario("10 % random flags", flagged(0.1)),
     Scenario("three-model pool, e = .01, .02 and .04", rotation(0.01, 0.02, 0.04), (Rule(K, 3),)),
     Scenario("six rivals, e = .1", rivals(6, 0.1)),
+    Scenario("1,000 steps in work at once", side_by_side(E, 1000, even=True), in_work=1000),
+    Scenario("1,000 at once, e = .1, rounds of any length", side_by_side(0.1, 1000, even=False), in_work=1000),
     Scenario("10^5 steps looked at every 100", alike(steps=100_000)),
 )
 WRONG = (
@@ -192,9 +213,9 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
     rng = random.Random(f"{seed} {scenario.name}")
     alarmed, by = 0, Counter[Statistic]()
     for _ in range(runs):
-        monitor, found = Monitor(scenario.rules), set[Statistic]()
+        monitor, found = Monitor(scenario.rules, scenario.in_work), set[Statistic]()
         stream = iter(scenario.steps(rng))
-        while batch := list(islice(stream, scenario.every)):
+        while batch := list(islice(stream, BATCH)):
             for kind, votes in batch:
                 monitor.observe(kind, votes + K, votes)
             found.update(alarm.statistic for alarm in monitor.look())

@@ -18,8 +18,9 @@ The first three take steps of a class to be alike, with independent votes, and l
 race to a smaller margin (`Rule.allowed`), of which losing votes are spread more unevenly. That covers a first vote at
 temperature 0, even one that never errs, and two or three models that take turns, however unlike they are. Red flags
 leave the law as it is, or shift whose turn it is; several rivals make it more even, as do elections that are cut off
-at ``max_votes``. A judge's votes are not counted. Without a statistic are voters other than first-to-ahead-by-k and
-sprt, a margin of 1, and rotations longer than three or than k.
+at ``max_votes``. A judge's votes are not counted. Steps are counted in the order in which they end, those with many
+votes late: without ``in_work`` that would be taken for drift where many are in work at once. Without a statistic are
+voters other than first-to-ahead-by-k and sprt, a margin of 1, and rotations longer than three or than k.
 """
 
 from __future__ import annotations
@@ -163,10 +164,13 @@ class Monitor:
 
     Args:
         rules: How each step class is decided, in the order of the classes' numbers; None for one without a statistic.
+        in_work: The most steps that are in work at once. Those that were at the last look had more losing votes than
+            others, and are counted after it: that is no drift.
     """
 
-    def __init__(self, rules: Sequence[Rule | None]) -> None:
+    def __init__(self, rules: Sequence[Rule | None], in_work: int = 1) -> None:
         self.rules = tuple(rules)
+        self._in_work = in_work
         self._classes = [rule and _Class(1, Histogram(), Histogram()) for rule in self.rules]
         self._due: list[_Due] = []
 
@@ -205,7 +209,7 @@ class Monitor:
         return json.dumps({"rules": self.rules, "classes": classes, "due": due}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, rules: Sequence[Rule | None], text: str) -> Monitor:
+    def from_json(cls, text: str, rules: Sequence[Rule | None], in_work: int = 1) -> Monitor:
         """Return the monitor that wrote a state.
 
         Raises:
@@ -213,7 +217,7 @@ class Monitor:
         """
         state: dict[str, Any] = json.loads(text)
         of = tuple(rule and Rule(*rule) for rule in state["rules"])
-        monitor = cls(rules)
+        monitor = cls(rules, in_work)
         if of != monitor.rules:
             raise ValueError(f"the monitor's state is of steps decided by {of}, not by {monitor.rules}: begin anew")
         for kind, (look, before, since) in state["classes"].items():
@@ -232,7 +236,7 @@ class Monitor:
         assert rule is not None  # noqa: S101 - nothing comes due of a class without a rule
         watched_classes = sum(one is not None for one in self.rules)
         level = ALPHA / watched_classes / (due.look * (due.look + 1)) / len(Statistic)
-        found = (_dispersion(due, rule), _longest(due, rule), _drift(due, rule), _hard(due, rule))
+        found = (_dispersion(due, rule), _longest(due, rule), _drift(due, rule, self._in_work), _hard(due, rule))
         steps = due.before.steps + due.since.steps
         return [
             Alarm(due.kind, one.statistic, steps, one.found, one.expected, one.p, level, one.text)
@@ -272,16 +276,26 @@ def _longest(due: _Due, rule: Rule) -> _Finding:
     return _Finding(Statistic.LONGEST, found, expected, min(1.0, expected), text)
 
 
-def _drift(due: _Due, rule: Rule) -> _Finding:
-    older, newer = due.before, due.since
-    losing = older.losing + newer.losing
-    expected = losing * newer.steps / (older.steps + newer.steps)
+def _drift(due: _Due, rule: Rule, in_work: int) -> _Finding:
+    before, since = due.before, due.since
+    older, newer = before.losing, since.losing
+    # A step is in work at a given time in proportion to its rounds: one, and one for each losing vote at the most.
+    counts = before.merged(since).counts
+    rounds = sum((votes + 1) * steps for votes, steps in enumerate(counts))
+    votes_in_work = -(-in_work * sum(votes * (votes + 1) * steps for votes, steps in enumerate(counts)) // rounds)
+    more = newer * before.steps > older * since.steps
+    late = votes_in_work if in_work > 1 else 0
+    older, newer = (older + late, newer - late) if more else (older - late, newer + late)
+    p = 1.0
+    if (newer * before.steps > older * since.steps) == more:
+        p = dispersion.halves((before.steps, older), (since.steps, newer), rule.allowed)
+    expected = (older + newer) * since.steps / (before.steps + since.steps)
     text = (
-        f"the newest {newer.steps:,} steps have {newer.losing:,} losing votes, where {expected:,.0f} are expected by"
-        f" the {older.losing:,} of the {older.steps:,} before them: the steps have changed, or the model has"
+        f"the newest {since.steps:,} steps have {since.losing:,} losing votes, the {before.steps:,} before them"
+        f" {before.losing:,}, where {expected:,.0f} of these are expected in the newest"
+        f"{f' and {late:,} may have come late' if late else ''}: the steps have changed, or the model has"
     )
-    p = dispersion.halves((older.steps, older.losing), (newer.steps, newer.losing), rule.allowed)
-    return _Finding(Statistic.DRIFT, newer.losing, expected, p, text)
+    return _Finding(Statistic.DRIFT, since.losing, expected, p, text)
 
 
 def _hard(due: _Due, rule: Rule) -> _Finding:
