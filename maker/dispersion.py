@@ -153,14 +153,15 @@ def hard(steps: int, losing: int, k: int, failure: float) -> float:
 def _negative_binomial(trials: int, least: int, share: float) -> float:
     """Return P(at least ``least``) of a sum of geometric counts, each j with probability (1 - share) share^j."""
     log = math.lgamma(trials + least) - math.lgamma(trials) - math.lgamma(least + 1)
-    term = math.exp(log + least * math.log(share) + trials * math.log1p(-share))
-    tail, j = 0.0, least
+    log += least * math.log(share) + trials * math.log1p(-share)
+    # Terms are parts of the first one, which may be too small for a number of its own.
+    term, tail, j = 1.0, 0.0, least
     # Above the mean the ratio of terms is below 1, and falls.
     while term > THIN * tail:
         tail += term
         term *= (trials + j) / (j + 1) * share
         j += 1
-    return min(1.0, tail)
+    return math.exp(min(0.0, log + math.log(tail)))
 
 
 def _p(k: int, failure: float) -> float:

@@ -184,6 +184,12 @@ def test_a_state_of_other_rules_is_refused() -> None:
         Monitor.from_json(state, [Rule(4), None])
 
 
+def test_far_tails_end() -> None:
+    """Evidence beyond what a number can hold is a probability of 0, found at once."""
+    found = feed(Monitor([Rule(K)]), [MOST_LOSING, 20] * (FIRST_LOOK << 8))
+    assert min(one.p for one in found if one.statistic is Statistic.HARD) == 0.0
+
+
 def test_which_voters_are_watched() -> None:
     """Margins of two and more, asked of up to three models in turn; of others it says that there is no statistic."""
     by_three = FirstToAheadByK(FirstToAheadByK.Params(k=3))
