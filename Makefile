@@ -49,6 +49,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/postgres.py
 	$(BIN)/python benchmarks/maps.py
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/monitor.py
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
