@@ -48,7 +48,8 @@ class Job:
     """A job with every setting checked and its plugins built.
 
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
-    ``table.key`` where its value came from. ``functions`` are those that the task's parameters name.
+    ``table.key`` where its value came from. ``functions`` are those that the task's parameters name. ``margins`` holds
+    k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least.
     """
 
     run: RunSettings
@@ -62,6 +63,7 @@ class Job:
     decomposer_plugin: Plugin
     voter: Voter
     voter_plugin: Plugin
+    margins: dict[str, int]
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
     functions: dict[str, Function]
@@ -105,7 +107,8 @@ class Job:
             roles[name] = Role(self.voter if table.k is None else self.voter_at(table.k), most, rotation, extra)
         passes = pool is not None and pool.away == "pass"
         judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
-        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge)
+        voters = {name: self.voter_at(k) for name, k in self.margins.items()}
+        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, voters)
 
     @property
     def needs_pilot(self) -> bool:

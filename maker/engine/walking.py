@@ -13,7 +13,7 @@ from maker.engine.evidence import Evidence
 from maker.engine.joining import missed_digest
 from maker.owned import own
 from maker.paths import chain_name
-from maker.plugin import Decomposer, vote_key
+from maker.plugin import Decomposer, Voter, vote_key
 from maker.rules import Rules
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
@@ -151,7 +151,7 @@ class Walker:
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         key = vote_key(self.decomposer.action, action)
-        self._elected(where, key, tally, move.kind.role)
+        self._elected(where, key, tally, self.rules.of(move.kind).voter)
         if problem := evidence.problem(row, key, tally, move, state):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
@@ -161,8 +161,8 @@ class Walker:
         self.counts.disputed += tally.disputed
         return action
 
-    def _elected(self, where: str, winner: str, tally: Tally, role: str) -> None:
-        counts, voter = tally.counts(winner), self.rules.role(role).voter
+    def _elected(self, where: str, winner: str, tally: Tally, voter: Voter) -> None:
+        counts = tally.counts(winner)
         if len(tally.votes) != self.rules.models:
             raise Bad(f"{where}: its votes are those of {len(tally.votes)} models, the pool has {self.rules.models}")
         verdict = voter.decide(Ballots(counts))
