@@ -20,11 +20,13 @@ from maker.owned import own
 from maker.parameters import built, marked, params_of
 from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
+from maker.polling import Poll, Polled
 from maker.registry import Plugin
 from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
 from maker.settings import (
     LimitSettings,
     PilotFound,
+    PollSettings,
     RoleSettings,
     RunSettings,
     StoreSettings,
@@ -49,7 +51,8 @@ class Job:
 
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
     ``table.key`` where its value came from. ``functions`` are those that the task's parameters name. ``margins`` holds
-    k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least.
+    k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least. ``poll`` is
+    there where the job is another one's pilot.
     """
 
     run: RunSettings
@@ -64,6 +67,7 @@ class Job:
     voter: Voter
     voter_plugin: Plugin
     margins: dict[str, int]
+    poll: PollSettings | None
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
     functions: dict[str, Function]
@@ -114,6 +118,13 @@ class Job:
     def needs_pilot(self) -> bool:
         """Whether the vote's margin is still to be found: ``vote.row_error`` stands in its place."""
         return self.vote.row_error is not None and self.vote.pilot is None
+
+    def polled(self, poll: PollSettings) -> Job:
+        """Return the job's pilot: its steps are asked as the job's are, and none is decided."""
+        vote = self.vote.model_copy(update={"max_votes": poll.votes, "extra": 0})
+        roles = {name: RoleSettings(rotation=table.rotation) for name, table in self.roles.items() if name != JUDGE}
+        task = Polled(self.decomposer, poll.steps, self.run.seed, poll.labels)
+        return replace(self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll)
 
     def piloted(self, found: PilotFound) -> Job:
         """Return the job with the margin that a pilot found."""
@@ -178,6 +189,8 @@ class Job:
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
         found = self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+        if self.poll is not None:
+            found["poll"] = self.poll.model_dump() | {"labels": _digest(self.poll.labels)}
         held = any(getattr(member, "structured", "off") == "schema" for member in self.members.values())
         return found | {"schemas": self._schemas()} if held else found
 
@@ -203,6 +216,16 @@ class Job:
         elif folders:
             found["model"]["folder"] = next(iter(folders.values()))
         return found
+
+    def asked_fingerprint(self) -> dict[str, Any]:
+        """Return what of the fingerprint decides how samples of the task's steps come out: voters and seeds do not.
+
+        Raises as `fingerprint` does.
+        """
+        beside = ("seed", "voter", "voter_source", "vote", "roles", "poll")
+        found = {name: value for name, value in self.fingerprint().items() if name not in beside}
+        rotations = {name: list(table.rotation) for name, table in self.roles.items() if table.rotation}
+        return found | ({"rotations": rotations} if rotations else {})
 
     def estimate(self, steps: int | None = None) -> Estimate | None:
         """Return what a run will take at least; ``steps`` where it is not the whole task.
@@ -284,6 +307,10 @@ class Job:
         kinds = [(kind.name, kind.schema and dict(kind.schema)) for kind in self.decomposer.classes]
         told: str = own(f"{self.decomposer.name}: a schema as JSON", partial(json.dumps, kinds, sort_keys=True))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def inputs_digest(parts: Iterable[InputPart]) -> str:

@@ -28,9 +28,10 @@ from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, Po
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
 from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
-from maker.settings import TABLES, VoteSettings
+from maker.settings import TABLES, PollSettings, VoteSettings
 from maker.types import InputPart
 
+POLL = "poll"
 SECRETIVE = ("url", "key_env")
 
 
@@ -56,7 +57,7 @@ def resolve(raw: Raw) -> Job:
         JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
         PluginError: The decomposer or the voter cannot be found.
     """
-    raw.check_tables(list(TABLES))
+    raw.check_tables([name for name in TABLES if name != POLL or raw.is_stored(POLL, "votes")])
     tables = {name: raw.table(name) for name in TABLES}
     said_k = tables["vote"].get("k")
     tables["vote"], margins = margins_of(tables["vote"], raw)
@@ -90,6 +91,9 @@ def resolve(raw: Raw) -> Job:
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
     }
+    poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
+    if poll is not None:
+        settings[POLL] = poll.model_dump()
     if margins or said_k == AUTO:
         settings["vote"]["k"] = margins or AUTO
     decomposer = built(task_plugin, task_params, Decomposer)
@@ -102,9 +106,10 @@ def resolve(raw: Raw) -> Job:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
-        margins, settings, raw.origins(settings),
+        margins, None, settings, raw.origins(settings),
         {name: one for name, one in task_values.items() if isinstance(one, Function)},
     )  # fmt: skip
+    job = job if poll is None else job.polled(poll)
     check_votes(job, raw)
     return job
 

@@ -82,6 +82,17 @@ class VoteSettings(_Table):
     plan: PlanFound | None = None
 
 
+class PollSettings(_Table):
+    """The ``[poll]`` table, which `maker.calibrating` writes: the run is a pilot, that asks ``votes`` votes of a step.
+
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see `maker.drawing.labelled`).
+    """
+
+    votes: int = Field(ge=1, le=1000)
+    steps: int = Field(ge=1, le=10_000_000)
+    labels: str = ""
+
+
 class RoleSettings(_Table):
     """A table ``[roles.NAME]``: how the steps of a role are decided, where that is not as ``[vote]`` says.
 
@@ -180,4 +191,5 @@ TABLES: dict[str, Any] = {
     "swarm": SwarmSettings,
     "store": StoreSettings,
     "limits": LimitSettings,
+    "poll": PollSettings,
 }
