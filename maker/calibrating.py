@@ -121,7 +121,8 @@ def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop:
     if rests is None:
         ended = run(job, limit_steps=left, on_event=on_event, stop=stop)
     else:
-        ended = resume(rests.run_id, store=job.store.url, limit_steps=left, on_event=on_event, stop=stop)
+        limits = [f"limits.{name}={value}" for name, value in job.limits.model_dump(exclude_none=True).items()]
+        ended = resume(rests.run_id, limits, store=job.store.url, limit_steps=left, on_event=on_event, stop=stop)
     if ended.status != "done" and ended.steps < (steps or ended.steps + 1):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
