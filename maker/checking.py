@@ -20,9 +20,16 @@ from maker.parameters import params_of
 from maker.plugin import Decomposer, RowDecomposer
 from maker.registry import Plugin, near
 from maker.rules import JUDGE
-from maker.settings import LimitSettings, RoleSettings, SwarmSettings, VoteSettings, gpu_spread, swarm_kind, worker_gpus
-
-AUTO = "auto"
+from maker.settings import (
+    AUTO,
+    LimitSettings,
+    RoleSettings,
+    SwarmSettings,
+    VoteSettings,
+    gpu_spread,
+    swarm_kind,
+    worker_gpus,
+)
 
 
 def margins_of(vote: dict[str, Any], raw: Raw) -> tuple[dict[str, Any], dict[str, int]]:

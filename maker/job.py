@@ -24,8 +24,10 @@ from maker.polling import Poll, Polled
 from maker.registry import Plugin
 from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
 from maker.settings import (
+    AUTO,
     LimitSettings,
     PilotFound,
+    PlanFound,
     PollSettings,
     RoleSettings,
     RunSettings,
@@ -125,6 +127,21 @@ class Job:
         roles = {name: RoleSettings(rotation=table.rotation) for name, table in self.roles.items() if name != JUDGE}
         task = Polled(self.decomposer, poll.steps, self.run.seed, poll.labels)
         return replace(self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll)
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether the vote's margins are still to be planned: ``vote.k`` is ``"auto"``."""
+        return self.settings["vote"].get("k") == AUTO and self.poll is None
+
+    def planned(self, found: PlanFound) -> Job:
+        """Return the job with the margins that a plan found."""
+        vote = self.vote.model_copy(update={"plan": found})
+        settings = self.settings | {
+            "vote": self.settings["vote"] | {"k": found.k, "plan": found.model_dump(mode="json")}
+        }
+        origins = self.origins | {"vote.k": "plan", "vote.plan": "plan"}
+        voter = self.voter_at(min(found.k.values()))
+        return replace(self, vote=vote, voter=voter, margins=dict(found.k), settings=settings, origins=origins)
 
     def piloted(self, found: PilotFound) -> Job:
         """Return the job with the margin that a pilot found."""

@@ -109,6 +109,10 @@ class Polled(Decomposer[Any, Any]):
         """Return those of the task."""
         return self.task.prompts()
 
+    def expected_steps(self) -> int:
+        """Return how many steps are asked."""
+        return len(self.start().spots)
+
     def oracle(self) -> Oracle | None:
         """Return that of the task."""
         return self.task.oracle()

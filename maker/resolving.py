@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from maker.checking import (
-    AUTO,
     check_auto,
     check_margins,
     check_money,
@@ -28,7 +27,7 @@ from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, Po
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
 from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
-from maker.settings import TABLES, PollSettings, VoteSettings
+from maker.settings import AUTO, TABLES, PollSettings, VoteSettings
 from maker.types import InputPart
 
 POLL = "poll"

@@ -11,6 +11,9 @@ from maker.engine.budget import Limits
 from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
 from maker.models.settings import MemberSettings, ModelSettings, VllmSettings
 
+AUTO = "auto"
+"""Stands for k where a plan is to find it."""
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
