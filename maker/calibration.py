@@ -58,6 +58,7 @@ class ClassFound(_Stored):
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
+        through: What would have been heard if the samples with a flag had voted, by the flag, where any could.
         models: By the number of the model in its pool: votes for the right answer, for others, and flagged samples.
         greedy: Of as many samples at temperature 0 as steps were asked so: right, wrong and flagged ones; None where
             that was not asked.
@@ -70,8 +71,14 @@ class ClassFound(_Stored):
     samples: int
     tokens: int
     flags: dict[str, FlagFound]
+    through: dict[str, tuple[tuple[int, int, int], ...]]
     models: tuple[tuple[int, int, int], ...]
     greedy: tuple[int, int, int] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all steps of the task were asked."""
+        return self.of is not None and self.steps >= self.of
 
     @property
     def right(self) -> int:
@@ -153,6 +160,8 @@ class Tallies:
         self.heard: Counter[tuple[int, int]] = Counter()
         self.duel: Counter[tuple[int, int]] = Counter()
         self.flags: dict[str, list[int]] = {}
+        # How steps move in ``heard`` if samples with a flag vote.
+        self.moves: dict[str, Counter[tuple[int, int]]] = {}
         self.models = [[0, 0, 0] for _ in range(models)]
 
     def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> None:
@@ -171,10 +180,13 @@ class Tallies:
             counted = replies[settled:]
         votes: Counter[str] = Counter()
         true = frozenset(right)
+        silenced: dict[str, list[int]] = {}
         for reply in counted:
             if reply.flag is not None:
                 found = self.flags.setdefault(reply.flag, [0, 0, 0])
                 found[2 if reply.key is None else reply.key not in true] += 1
+                if reply.key is not None:
+                    silenced.setdefault(reply.flag, [0, 0])[reply.key not in true] += 1
                 self.models[reply.model][2] += 1
             elif reply.key is not None:
                 votes[reply.key] += 1
@@ -183,16 +195,30 @@ class Tallies:
         mine = votes.total() - sum(others)
         self.heard[mine, sum(others)] += 1
         self.duel[mine, max(others, default=0)] += 1
+        for flag, (more_right, more_wrong) in silenced.items():
+            moves = self.moves.setdefault(flag, Counter())
+            moves[mine, sum(others)] -= 1
+            moves[mine + more_right, sum(others) + more_wrong] += 1
 
     def found(self, of: int | None, greedy: tuple[int, int, int] | None) -> ClassFound:
         """Return what was heard."""
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
-            heard=tuple((*votes, n) for votes, n in sorted(self.heard.items())),
-            duel=tuple((*votes, n) for votes, n in sorted(self.duel.items())),
+            heard=_table(self.heard), duel=_table(self.duel),
+            through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flags={flag: FlagFound(right=n[0], wrong=n[1], lost=n[2]) for flag, n in self.flags.items()},
             models=tuple((right, wrong, flagged) for right, wrong, flagged in self.models),
         )  # fmt: skip
+
+
+def _table(steps: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((*votes, n) for votes, n in sorted(steps.items()) if n)
+
+
+def _moved(steps: Counter[tuple[int, int]], moves: Counter[tuple[int, int]]) -> Counter[tuple[int, int]]:
+    moved = Counter(steps)
+    moved.update(moves)
+    return moved
 
 
 def settled_on(replies: Sequence[Reply]) -> tuple[int, tuple[str, ...]]:
@@ -205,9 +231,3 @@ def settled_on(replies: Sequence[Reply]) -> tuple[int, tuple[str, ...]]:
             if first[1] - (rest[0][1] if rest else 0) >= REFERENCE:
                 return number, (first[0],)
     return 0, tuple(key for key, _ in votes.most_common(1))
-
-
-def shares(classes: Mapping[str, ClassFound]) -> dict[str, float]:
-    """Return each class's share of the task's steps, as far as that is known; else of those asked."""
-    sizes = {name: one.of if one.of is not None else one.steps for name, one in classes.items()}
-    return {name: size / sum(sizes.values()) for name, size in sizes.items()}

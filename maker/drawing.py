@@ -116,7 +116,9 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") ->
             here.append(spot())
         elif (place := rng.randrange(passed[kind])) < steps:
             here[place] = spot()
-    return _distinct(task, (spot for spots in kept.values() for spot in spots), passed)
+    all_passed = sum(passed.values()) < LONGEST_WALK
+    of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
+    return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
 
 
 def can_draw(task: Decomposer[Any, Any]) -> bool:
