@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -51,6 +51,7 @@ def calibrate(
     steps: int = STEPS,
     votes: int = VOTES,
     labels: str = "",
+    closer: int = 0,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> Kept:
@@ -68,6 +69,8 @@ def calibrate(
         steps: Steps to ask of each class; a labelled pilot asks those that are labelled.
         votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
         labels: JSON lines; see `maker.drawing.labelled`.
+        closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
+            could vote: there are few of these where steps are unlike, and a plan hangs on them.
         on_event: Told of the pilot's runs.
         stop: Set it from another thread to pause the pilot.
 
@@ -81,11 +84,19 @@ def calibrate(
     if by == By.VOTES and not can_draw(job.decomposer):
         labels = _voted(job, steps, hold)
     poll = PollSettings(votes=votes, steps=steps, labels=labels)
-    runs = [hold(_pilot(job, poll))]
-    if (greedy := _greedy(job)) and (labels or by != By.VOTES):
-        runs.append(hold(_pilot(job, poll.model_copy(update={"votes": 1}), greedy)))
+    asked = hold(_pilot(job, poll))
+    greedy = looked = None
+    if (cold := _greedy(job)) and (labels or by != By.VOTES):
+        greedy = hold(_pilot(job, poll.model_copy(update={"votes": 1}), cold))
     with closing(open_database(job.store.url, create=False)) as database:
-        calibration = _heard(database, job, by, votes, runs)
+        heard = _Hearing(database, job, by)
+        heard.listen(find_run(database, asked))
+        if closer and (lines := heard.doubtful):
+            looked = hold(_pilot(job, PollSettings(votes=closer, steps=steps, labels="\n".join(lines))))
+            heard.look_closer(find_run(database, looked))
+        if greedy:
+            heard.listen_greedily(find_run(database, greedy))
+        calibration = heard.calibration(votes, [run for run in (asked, looked, greedy) if run])
         return Kept(keep_calibration(database, calibration.fingerprint, calibration.model_dump_json()), calibration)
 
 
@@ -163,31 +174,65 @@ class _Asked(NamedTuple):
     replies: list[Reply]
 
 
-def _heard(database: Database, job: Job, by: By, votes: int, runs: list[str]) -> Calibration:
-    """Return what was heard in a pilot's run, and in that with one greedy sample of each step where there is one."""
-    rows = [find_run(database, run_id) for run_id in runs]
-    oracle = _oracle(job.decomposer) if by == By.ORACLE else None
-    tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
-    greedy = {name: [0, 0, 0] for name in tallies} if len(rows) > 1 else {}
-    for number, row in enumerate(rows):
-        for asked in _read(database, row, job.decomposer):
-            right = _right(job.decomposer, oracle, asked)
-            if number == 0:
-                tallies[asked.step.kind.name].add(asked.replies, right)
-            else:
-                for reply in asked.replies:
-                    truth = right is not None and reply.key in right
-                    greedy[asked.step.kind.name][2 if reply.flag else 0 if truth else 1] += 1
-    of = _root(database, rows[0]).of
-    told = show(runs[0], store=job.store.url)
-    return Calibration(
-        by=by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
-        runs=tuple(runs), fingerprint=job.asked_fingerprint(),
-        classes={
-            name: one.found(of.get(name), _three(greedy[name]) if name in greedy else None)
-            for name, one in tallies.items()
-        },
-    )  # fmt: skip
+class _Hearing:
+    """Makes a calibration of what the runs of a pilot heard.
+
+    ``doubtful`` names steps on which votes differed, or less than half of the samples could vote, as labels.
+    """
+
+    def __init__(self, database: Database, job: Job, by: By) -> None:
+        self._database = database
+        self._job = job
+        self._by = by
+        self._oracle = _oracle(job.decomposer) if by == By.ORACLE else None
+        self._tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
+        self._greedy: dict[str, list[int]] = {}
+        self._votes: dict[tuple[str, int | None], tuple[int, int]] = {}
+        self._of: Mapping[str, int] = {}
+        self.doubtful: list[str] = []
+
+    def listen(self, row: RunRow) -> None:
+        """Take in what was heard."""
+        self._of = _root(self._database, row).of
+        for asked, right in self._asked(row):
+            votes = self._tallies[asked.step.kind.name].add(asked.replies, right)
+            if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
+                state, child, _ = asked.spot
+                self._votes[state, child] = votes
+                self.doubtful.append(json.dumps({"state": state, "child": child, "right": next(iter(right))}))
+
+    def look_closer(self, row: RunRow) -> None:
+        """Take in what was heard of doubtful steps when they were asked again."""
+        for asked, right in self._asked(row):
+            more = Tallies(len(self._job.members)).add(asked.replies, right)
+            state, child, _ = asked.spot
+            self._tallies[asked.step.kind.name].look_closer(self._votes[state, child], more)
+
+    def listen_greedily(self, row: RunRow) -> None:
+        """Take in what was heard at temperature 0: right, wrong and flagged samples."""
+        self._greedy = {name: [0, 0, 0] for name in self._tallies}
+        for asked, right in self._asked(row):
+            for reply in asked.replies:
+                truth = right is not None and reply.key in right
+                self._greedy[asked.step.kind.name][2 if reply.flag else 0 if truth else 1] += 1
+
+    def calibration(self, votes: int, runs: Sequence[str]) -> Calibration:
+        """Return what was heard."""
+        told = show(runs[0], store=self._job.store.url)
+        found = {
+            name: one.found(self._of.get(name), _three(self._greedy[name]) if self._greedy else None)
+            for name, one in self._tallies.items()
+        }
+        return Calibration(
+            by=self._by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
+            runs=tuple(runs), fingerprint=self._job.asked_fingerprint(), classes=found,
+        )  # fmt: skip
+
+    def _asked(self, row: RunRow) -> Iterator[tuple[_Asked, Collection[str] | None]]:
+        """Yield what a run asked, and the keys of what is right there."""
+        task = self._job.decomposer
+        for asked in _read(self._database, row, task):
+            yield asked, _right(task, self._oracle, asked)
 
 
 def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterator[_Asked]:

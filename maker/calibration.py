@@ -55,6 +55,7 @@ class ClassFound(_Stored):
         of: Steps of the class in the whole task, as far as that is known.
         heard: (votes for the right answer, votes for others) → steps with so many.
         duel: (votes for the right answer, votes for its strongest rival) → steps.
+        closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
@@ -68,6 +69,7 @@ class ClassFound(_Stored):
     of: int | None
     heard: tuple[tuple[int, int, int], ...]
     duel: tuple[tuple[int, int, int], ...]
+    closer: tuple[tuple[int, int, int], ...] = ()
     samples: int
     tokens: int
     flags: dict[str, FlagFound]
@@ -162,10 +164,14 @@ class Tallies:
         self.flags: dict[str, list[int]] = {}
         # How steps move in ``heard`` if samples with a flag vote.
         self.moves: dict[str, Counter[tuple[int, int]]] = {}
+        # The same for what a second look at them adds.
+        self.looked: Counter[tuple[int, int]] = Counter()
         self.models = [[0, 0, 0] for _ in range(models)]
 
-    def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> None:
+    def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> tuple[int, int]:
         """Count the samples of a step; ``right`` are the keys of right answers, None where nothing is known of that.
+
+        Returns the votes for the right answer and those for others.
 
         Then the answer that first leads by `REFERENCE` votes stands for the right one, and the votes after that count:
         those before it made it what it is. Of a step where none comes so far all votes count, and the most frequent
@@ -195,16 +201,20 @@ class Tallies:
         mine = votes.total() - sum(others)
         self.heard[mine, sum(others)] += 1
         self.duel[mine, max(others, default=0)] += 1
-        for flag, (more_right, more_wrong) in silenced.items():
-            moves = self.moves.setdefault(flag, Counter())
-            moves[mine, sum(others)] -= 1
-            moves[mine + more_right, sum(others) + more_wrong] += 1
+        for flag, more in silenced.items():
+            _move(self.moves.setdefault(flag, Counter()), (mine, sum(others)), (more[0], more[1]))
+        return mine, sum(others)
+
+    def look_closer(self, before: tuple[int, int], more: tuple[int, int]) -> None:
+        """Count what a second look at a step brought: so many votes more for the right answer and for others."""
+        _move(self.looked, before, more)
 
     def found(self, of: int | None, greedy: tuple[int, int, int] | None) -> ClassFound:
         """Return what was heard."""
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
+            closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flags={flag: FlagFound(right=n[0], wrong=n[1], lost=n[2]) for flag, n in self.flags.items()},
             models=tuple((right, wrong, flagged) for right, wrong, flagged in self.models),
@@ -213,6 +223,11 @@ class Tallies:
 
 def _table(steps: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int, int], ...]:
     return tuple((*votes, n) for votes, n in sorted(steps.items()) if n)
+
+
+def _move(moves: Counter[tuple[int, int]], before: tuple[int, int], more: tuple[int, int]) -> None:
+    moves[before] -= 1
+    moves[before[0] + more[0], before[1] + more[1]] += 1
 
 
 def _moved(steps: Counter[tuple[int, int]], moves: Counter[tuple[int, int]]) -> Counter[tuple[int, int]]:

@@ -40,6 +40,9 @@ def calibrate_(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Steps with right answers, as JSON lines; see docs/planning.md.")
     ] = None,
+    closer: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Ask steps on which votes differed N times more.")
+    ] = 0,
     sweep: SweepOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +51,7 @@ def calibrate_(
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
         with Progress(sys.stderr) as progress:
-            kept = calibrate(loaded, steps=steps, votes=votes, labels=said, on_event=progress.tell)
+            kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:
