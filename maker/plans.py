@@ -23,6 +23,7 @@ from maker.store.database import Database, open_database
 TARGET, CONFIDENCE = 0.95, 0.95
 SEVERAL = 1.05
 """There is more than one rival where all wrong votes are by this more than the strongest rival's."""
+UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
 TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 RESTS_ON = {
@@ -162,6 +163,9 @@ def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
     if job.vote.row_error is not None and job.vote.target is None:
         return dict.fromkeys(calibration.classes, 1)
     steps = {name: one.of for name, one in calibration.classes.items()}
+    unseen = [name for name, n in steps.items() if n is None and not calibration.classes[name].steps]
+    if unseen:
+        raise BadInput(f"the pilot has asked no step of class {unseen[0]!r}: nothing is known of it", fix=UNSEEN)
     known = {name: n for name, n in steps.items() if n is not None}
     if len(known) == len(steps):
         return known
@@ -189,8 +193,7 @@ def _loads(
             continue
         if not one.right + one.wrong:
             raise BadInput(
-                f"the pilot has no vote on a step of class {name!r}: nothing is known of it",
-                fix="calibrate with more steps, or with labels for it; or set vote.k by class",
+                f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN
             )
         difficulty, rivals = _difficulty(one, through.get(name, ""))
         loads.append(

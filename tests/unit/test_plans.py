@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fork_tasks import leaf
+from letter_task import right
 
 from maker import api, reading
 from maker.calibrating import calibrate
@@ -18,7 +18,7 @@ from maker.planning import least_k, run_right, votes_per_step
 from maker.plans import plan
 
 Job = dict[str, dict[str, Any]]
-TASKS = Path(__file__).with_name("fork_tasks.py")
+TASK = Path(__file__).with_name("letter_task.py")
 
 
 @pytest.fixture
@@ -33,6 +33,10 @@ def job(tmp_path: Path) -> Callable[..., Job]:
         return base | tables
 
     return make
+
+
+def letters(job: Callable[..., Job], steps: int, first: int = 0, **tables: Any) -> Job:
+    return job(task={"decomposer": f"{TASK}:Letters", "steps": steps, "first": first}, **tables)
 
 
 def planned(settings: Job, **how: Any) -> Any:
@@ -115,12 +119,10 @@ def test_a_rival_that_is_the_likelier_answer_is_refused(job: Callable[..., Job])
 
 def test_several_rivals_below_a_half_are_no_reason_to_refuse(job: Callable[..., Job]) -> None:
     # p = .4 against four rivals of .15 each: compared with the strongest of them it wins.
-    settings = job(
-        task={"decomposer": f"{TASKS}:Tree", "shape": leaf(60)}, model={"kind": "simulated", "p": 0.4, "rivals": 4}
-    )
-    found = planned(settings, votes=1000)
+    settings = letters(job, 100, model={"kind": "simulated", "p": 0.4, "rivals": 4})
+    found = planned(settings, votes=60)
     assert found.margins.right.low >= 0.95
-    assert {one.p.high < 0.5 for one in found.classes} == {True}
+    assert found.classes[0].p.high < 0.5
 
 
 def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[..., Job]) -> None:
@@ -134,30 +136,25 @@ def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[...
 
 
 def test_a_class_that_the_pilot_has_not_heard_is_named(job: Callable[..., Job]) -> None:
-    settings = job(task={"decomposer": f"{TASKS}:Tree", "shape": leaf(60)})
-    labels = json.dumps({"reply": "a"})
-    with pytest.raises(BadInput, match="no vote on a step of class 'odd'"):
-        planned(settings, labels=labels)
+    labels = "\n".join(json.dumps({"state": str(n), "right": json.dumps(right(n))}) for n in range(10))
+    with pytest.raises(BadInput, match="has asked no step of class 'second'"):
+        planned(letters(job, 100, first=50), labels=labels)
 
 
 def test_a_class_that_the_task_has_no_step_of_takes_the_largest_margin(job: Callable[..., Job]) -> None:
-    settings = job(task={"decomposer": f"{TASKS}:Tree", "shape": leaf(1)})
-    assert planned(settings, votes=100).margins.k == {"even": 1, "odd": 1}
+    margins = planned(letters(job, 100)).margins.k
+    assert margins["first"] == margins["second"] > 1
 
 
 def test_consequences_shift_the_target(job: Callable[..., Job]) -> None:
-    settings = job(task={"decomposer": f"{TASKS}:Tree", "shape": leaf(60)})
-    calibrate(settings, steps=100, votes=200)
+    settings = letters(job, 400, first=200)
+    calibrate(settings, steps=200, votes=20)
     plain = plan(api.load_job(settings)).margins.k
-    vote = {"k": "auto", "target": 0.95, "consequence": {"odd": 1000}}
+    vote = {"k": "auto", "target": 0.95, "consequence": {"second": 1000}}
     careful = plan(api.load_job(settings | {"vote": vote})).margins.k
-    assert careful["odd"] > plain["odd"]
-    with pytest.raises(JobError, match=r"vote\.consequence\.add: tree has no such class"):
-        api.load_job(settings | {"vote": vote | {"consequence": {"add": 2}}})
-
-
-def test_what_a_run_costs_is_told_where_there_are_prices(job: Callable[..., Job]) -> None:
-    assert planned(job()).cost is None
+    assert careful["second"] > plain["second"]
+    with pytest.raises(JobError, match=r"vote\.consequence\.third: letters has no such class"):
+        api.load_job(settings | {"vote": vote | {"consequence": {"third": 2}}})
 
 
 @pytest.mark.parametrize("voter", ["majority", "bayes"])
