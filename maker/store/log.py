@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 
 from maker.paths import ROOT
 from maker.store import schema
@@ -157,6 +157,19 @@ def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | No
     table = schema.outcome.c
     query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain)
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
+
+
+def count_outcomes(database: Database, run: int) -> dict[str, int]:
+    """Return how many children of a run's forks of single steps have which outcome."""
+    table, chain = schema.outcome, schema.chain.c
+    query = select(table.c.outcome, func.count()).join(schema.chain, chain.id == table.c.chain)
+    return {row[0]: row[1] for row in database.fetch(query.where(chain.run == run).group_by(table.c.outcome))}
+
+
+def count_cuts(database: Database, run: int) -> int:
+    """Return how often a part of a run was cut off, to be decided anew."""
+    query = select(func.count()).select_from(schema.cut).join(schema.chain, schema.chain.c.id == schema.cut.c.chain)
+    return int(database.fetch(query.where(schema.chain.c.run == run))[0][0])
 
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:

@@ -1,0 +1,201 @@
+"""Counts the live steps of a run in one pass over its log, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from maker.bounds import binomial
+from maker.errors import StoreFailed
+from maker.export import in_order
+from maker.monitor import Alarm, Monitor, Rule
+from maker.paths import chain_name, is_single
+from maker.reporting.ruling import Ruled, ruled
+from maker.store.chains import root_chain
+from maker.store.database import Database
+from maker.store.log import spans
+from maker.store.runs import RunRow, run_at
+from maker.store.tree import PlacedStep, walk_steps
+from maker.tally import CLEAN_BYTES, Tally, unpack
+from maker.types import Flag
+
+KEPT = 1000
+"""So many disputed steps are kept, those with most doubt."""
+
+
+class Doubted(NamedTuple):
+    """A disputed step: ``number`` is its place among all live steps, in the order of the log."""
+
+    doubt: float
+    number: int
+    placed: PlacedStep
+
+
+@dataclass(slots=True)
+class Group:
+    """Steps of one class that one run has decided: how many there are of each kind.
+
+    ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps that have it; ``losing`` are the votes
+    for the strongest rival, or for the winner where a judge has overruled them. ``judged`` steps were decided by a
+    judge, and are in none of these but ``rounds``. ``flags`` counts samples by reason and model, ``valid`` and ``won``
+    valid votes and those for the winner by model: a judge's are in none of them.
+    """
+
+    ruled: Ruled
+    steps: int = 0
+    judged: int = 0
+    disputed: int = 0
+    votes: Counter[int] = field(default_factory=Counter)
+    losing: Counter[int] = field(default_factory=Counter)
+    margins: Counter[int] = field(default_factory=Counter)
+    rounds: Counter[int] = field(default_factory=Counter)
+    flags: Counter[tuple[Flag, int]] = field(default_factory=Counter)
+    valid: Counter[int] = field(default_factory=Counter)
+    won: Counter[int] = field(default_factory=Counter)
+
+    def add(self, tally: Tally, steps: int = 1) -> None:
+        """Count a step, or several that were counted alike."""
+        self.steps += steps
+        self.disputed += steps * tally.disputed
+        self.rounds[tally.rounds] += steps
+        for flag, models in tally.flags.items():
+            for model, samples in enumerate(models):
+                self.flags[flag, model] += samples * steps
+        for model, (valid, won) in enumerate(zip(tally.valid, tally.votes, strict=True)):
+            self.valid[model] += valid * steps
+            self.won[model] += won * steps
+        if tally.judge is not None:
+            self.judged += steps
+            return
+        winner, rival = standing(tally)
+        self.votes[sum(tally.valid)] += steps
+        self.losing[min(winner, rival)] += steps
+        self.margins[winner - rival] += steps
+
+
+class Alarmed(NamedTuple):
+    """What the monitor found in the steps of a class that a run has decided."""
+
+    run_id: str
+    kind: str
+    alarm: Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first."""
+
+    groups: Sequence[Group]
+    doubted: Sequence[Doubted]
+    alarms: Sequence[Alarmed]
+
+
+class _Author:
+    """A run that decided a part of the log: its rules, its monitor, and what it decided, by class."""
+
+    def __init__(self, run: RunRow) -> None:
+        self.run = run
+        self.groups: dict[int, Group] = {}
+        rules: list[Rule | None] = []
+        for number in range(len(run.classes)):
+            rule = ruled(run, number).rule
+            rules.append(rule if isinstance(rule, Rule) else None)
+        self.monitor = Monitor(rules)
+
+    def group(self, kind: int) -> Group:
+        if kind not in self.groups:
+            self.groups[kind] = Group(ruled(self.run, kind))
+        return self.groups[kind]
+
+
+def gather(database: Database, run: RunRow) -> Gathered:
+    """Count a run's live steps, those that it took over from a run that it was forked off too.
+
+    Raises:
+        StoreFailed: A step cannot be read.
+        MakerError: The run was retried meanwhile.
+    """
+    root = root_chain(database, run.key)
+    parts = spans(database, root)
+    starts = [part.start for part in parts]
+    authors = [_Author(run if part.chain.run == run.key else run_at(database, part.chain.run)) for part in parts]
+    doubted: list[tuple[float, int, Doubted]] = []
+    # Most steps are clean, and there are few kinds of clean ones.
+    clean: Counter[tuple[int, bytes]] = Counter()
+    for number, placed in enumerate(in_order(run.run_id, walk_steps(database, root), "reported on")):
+        at = bisect_right(starts, placed.path[0] if placed.path else placed.step.idx) - 1 if len(starts) > 1 else 0
+        blob = placed.step.tally
+        author = authors[at]
+        if len(blob) == CLEAN_BYTES and blob[2] == 1 and not blob[4] and not blob[5]:
+            clean[at, blob] += 1
+            if blob[0] < len(author.monitor.rules):
+                author.monitor.observe(blob[0], blob[3], 0)
+            continue
+        tally = _tally(run, placed)
+        author.group(tally.kind).add(tally)
+        winner, rival = standing(tally)
+        if tally.kind < len(author.monitor.rules):
+            author.monitor.observe(tally.kind, winner, rival)
+        if tally.disputed:
+            found = Doubted(doubt(winner, rival), number, placed)
+            # The heap's least is the step with the least doubt, and of several the last one.
+            entry = (found.doubt, -number, found)
+            if len(doubted) < KEPT:
+                heapq.heappush(doubted, entry)
+            elif entry > doubted[0]:
+                heapq.heapreplace(doubted, entry)
+    for (at, blob), steps in clean.items():
+        tally = unpack(blob)
+        authors[at].group(tally.kind).add(tally, steps)
+    return Gathered(
+        [author.groups[kind] for author in authors for kind in sorted(author.groups)],
+        [found for _, _, found in sorted(doubted, reverse=True)],
+        [
+            Alarmed(author.run.run_id, author.run.classes[alarm.kind], alarm)
+            for author in authors
+            for alarm in author.monitor.look()
+        ],
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def doubt(winner: int, rival: int) -> float:
+    """Return the chance that the rival is the likelier answer of the two, if before the votes all shares were.
+
+    With a prior that is uniform on the winner's share among votes for the two, the posterior is Beta(a+1, b+1): the
+    chance that the share is below one half is P(B(a+b+1, 1/2) <= b) (Gelman et al., Bayesian Data Analysis, 3.4).
+
+    3 to 0 gives 1/16, 4 to 1 gives 7/64, 10 to 7 gives .2403.
+    """
+    return binomial(rival, winner + rival + 1, 0.5)
+
+
+def standing(tally: Tally) -> tuple[int, int]:
+    """Return the winner's votes and its strongest rival's, a judge's not among them."""
+    winner = sum(tally.votes)
+    return winner, winner - tally.margin
+
+
+def counted(counts: Mapping[int, int]) -> int:
+    """Return the sum of the numbers that are counted: of votes by steps, all votes."""
+    return sum(number * steps for number, steps in counts.items())
+
+
+def _tally(run: RunRow, placed: PlacedStep) -> Tally:
+    try:
+        return _unpacked(placed.step.tally)
+    except ValueError as error:
+        chain = chain_name(placed.path, placed.step.idx if is_single(placed.path) else None)
+        raise StoreFailed(
+            f"run {run.run_id}, chain {chain}, step {placed.step.idx} cannot be read: {error}",
+            fix="restore the database from a copy",
+        ) from error
+
+
+# Disputes between the same candidates come again and again.
+_unpacked = lru_cache(maxsize=4096)(unpack)

@@ -1,0 +1,72 @@
+"""By which rule the steps of a class were decided, from what is stored of the run: the task's code is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from maker.errors import MakerError
+from maker.monitor import MARGIN_VOTERS, Rule, watched
+from maker.parameters import built, params_of
+from maker.plugin import Voter
+from maker.registry import VOTERS, find_plugin
+from maker.rules import JUDGE
+from maker.store.runs import RunRow
+
+
+class Ruled(NamedTuple):
+    """How the steps of a class were decided.
+
+    Args:
+        run_id: The run that decided them.
+        kind: The class's name.
+        voter: The voter's name.
+        said: Its parameters, as in ``k = 3``.
+        k: The margin, None for a voter that decides by something else.
+        error: What the voter promises of each step, None where it promises nothing.
+        turns: How many votes it takes until the same model's turn comes again.
+        rule: What the monitor watches such steps by, or why it has no statistic for them.
+    """
+
+    run_id: str
+    kind: str
+    voter: str
+    said: str
+    k: int | None
+    error: float | None
+    turns: int
+    rule: Rule | str
+
+
+def ruled(run: RunRow, kind: int) -> Ruled:
+    """Return how a run decides the steps of a class, by the class's number."""
+    name = run.classes[kind] if kind < len(run.classes) else f"class {kind}"
+    # Roles that differ from the rest are part of what the run is, with the classes that they decide.
+    roles = run.fingerprint.get("roles", {}).items()
+    own: dict[str, Any] = next((role for key, role in roles if key != JUDGE and name in role.get("classes", ())), {})
+    model, vote = run.settings["model"], run.settings["vote"]
+    turns = len(own.get("rotation") or model.get("rotation") or model.get("members") or (0,))
+    given = dict(vote) if own.get("k") is None else {**vote, "k": own["k"]}
+    shown = str(vote["voter"]).rpartition(":")[2]
+    try:
+        voter, said = _voter(given)
+    except (MakerError, ValidationError, KeyError):
+        why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
+        return Ruled(run.run_id, name, shown, "", None, None, turns, why)
+    error = getattr(voter, "error", None) or said.get("error")
+    k = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
+    words = ", ".join(f"{key} = {value}" for key, value in said.items())
+    if k is not None and "k" not in said:
+        words += f", which is a margin of {k}"
+    return Ruled(run.run_id, name, voter.name, words, k, error, turns, watched(voter, turns))
+
+
+def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:
+    plugin = find_plugin(VOTERS, vote["voter"], Path.cwd())
+    params = params_of(plugin)
+    given = {name: vote[name] for name in params.model_fields if name in vote}
+    voter: Voter = built(plugin, params.model_validate(given), Voter)
+    return voter, given
