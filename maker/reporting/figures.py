@@ -54,14 +54,15 @@ class ClassFigures:
     """What was measured of the steps of one class that one run has decided.
 
     ``votes`` are valid votes a step, and of a race with one rival those that are expected; ``tails`` shows at a glance
-    whether steps are alike. ``judged`` steps were decided by a judge: they are in ``steps`` and ``rounds`` alone.
-    ``unfitted`` says why there is no ``fit``. ``looks`` counts the monitor's looks, ``unwatched`` says why there can be
-    none.
+    whether steps are alike. ``judged`` steps were decided by a judge. ``cut`` races ended undecided, and then perhaps
+    with a judge: their losing votes count, in the fit and in ``tails``. ``unfitted`` says why there is no ``fit``.
+    ``looks`` counts the monitor's looks, ``unwatched`` says why there can be none.
     """
 
     ruled: Ruled
     steps: int
     judged: int
+    cut: int
     valid_votes: int
     disputed: Share
     votes: tuple[Bar, ...]
@@ -115,6 +116,7 @@ class Whole:
 def class_figures(group: Group, confidence: float) -> ClassFigures:
     """Return the figures of one class; ``confidence`` is that of its fit."""
     ruled, voted = group.ruled, group.steps - group.judged
+    cut = group.judged + group.unsettled
     found, why = None, _unfitted(ruled, voted)
     if not why and ruled.k is not None:
         found = fit(voted, counted(group.losing), ruled.k, confidence)
@@ -122,8 +124,9 @@ def class_figures(group: Group, confidence: float) -> ClassFigures:
     watched = isinstance(ruled.rule, Rule)
     looks = int(math.log2(group.steps / FIRST_LOOK)) + 1 if watched and group.steps >= FIRST_LOOK else 0
     return ClassFigures(
-        ruled=ruled, steps=group.steps, judged=group.judged, valid_votes=sum(group.valid.values()),
-        disputed=share(group.disputed, group.steps), votes=_votes(group, law, voted), tails=_tails(group, law, voted),
+        ruled=ruled, steps=group.steps, judged=group.judged, cut=cut, valid_votes=sum(group.valid.values()),
+        disputed=share(group.disputed, group.steps), votes=_votes(group, law, voted + cut),
+        tails=_tails(group, law, voted + cut),
         margins=tuple(sorted(group.margins.items())), rounds=tuple(sorted(group.rounds.items())),
         fit=found, unfitted=why, looks=looks, unwatched="" if isinstance(ruled.rule, Rule) else ruled.rule,
     )  # fmt: skip
@@ -149,7 +152,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
         missing = "so many votes are on the losing side that p may be one half: then votes settle nothing"
     right, errors = (None, None) if missing else (all_right(fits), wrong(fits))
     judged = sum(one.judged for one in classes)
-    beside = [f"{judged:,} steps that a judge decided"] if judged else []
+    beside = [f"{judged:,} step{'s' * (judged > 1)} that a judge decided"] if judged else []
     return Whole(
         steps=steps, right=right, wrong=errors, confidence=CONFIDENCE, given=given, outside=(*beside, *outside),
         against=tuple(against), missing=missing, stated=_stated(voted),
@@ -186,18 +189,18 @@ def _unfitted(ruled: Ruled, voted: int) -> str:
     return ""
 
 
-def _votes(group: Group, law: Sequence[float], voted: int) -> tuple[Bar, ...]:
+def _votes(group: Group, law: Sequence[float], races: int) -> tuple[Bar, ...]:
     """Return the steps by valid votes. Against one rival k + 2l votes are l losing ones."""
     k = group.ruled.k or 0
-    expected = {k + 2 * losing: voted * chance for losing, chance in enumerate(law)}
+    expected = {k + 2 * losing: races * chance for losing, chance in enumerate(law)}
     numbers = group.votes.keys() | {at for at, steps in expected.items() if steps >= LEAST_EXPECTED}
     return tuple(Bar(at, group.votes[at], expected.get(at, 0.0) if law else None) for at in sorted(numbers))
 
 
-def _tails(group: Group, law: Sequence[float], voted: int) -> tuple[Tail, ...]:
-    expected = [voted * chance for chance in tails(law)]
+def _tails(group: Group, law: Sequence[float], races: int) -> tuple[Tail, ...]:
+    expected = [races * chance for chance in tails(law)]
     found: list[Tail] = []
-    steps = voted
+    steps = races
     for losing in range(max(group.losing, default=0) + 2 + len(expected)):
         here = expected[losing] if losing < len(expected) else 0.0
         if not steps and here < LEAST_EXPECTED:

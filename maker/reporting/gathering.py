@@ -18,7 +18,7 @@ from maker.paths import chain_name, is_single
 from maker.reporting.ruling import Ruled, ruled
 from maker.store.chains import root_chain
 from maker.store.database import Database
-from maker.store.log import spans
+from maker.store.log import spans, undecided_votes
 from maker.store.runs import RunRow, run_at
 from maker.store.tree import PlacedStep, walk_steps
 from maker.tally import CLEAN_BYTES, Tally, unpack
@@ -41,14 +41,15 @@ class Group:
     """Steps of one class that one run has decided: how many there are of each kind.
 
     ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps that have it; ``losing`` are the votes
-    for the strongest rival, or for the winner where a judge has overruled them. ``judged`` steps were decided by a
-    judge, and are in none of these but ``rounds``. ``flags`` counts samples by reason and model, ``valid`` and ``won``
-    valid votes and those for the winner by model: a judge's are in none of them.
+    for the lesser of the winner and its strongest rival. ``judged`` steps were decided by a judge, ``unsettled`` ones
+    by nobody: of these only the losing votes are counted, as the races were cut off. ``flags`` counts samples by reason
+    and model, ``valid`` and ``won`` valid votes and those for the winner by model: a judge's are in none of them.
     """
 
     ruled: Ruled
     steps: int = 0
     judged: int = 0
+    unsettled: int = 0
     disputed: int = 0
     votes: Counter[int] = field(default_factory=Counter)
     losing: Counter[int] = field(default_factory=Counter)
@@ -69,12 +70,12 @@ class Group:
         for model, (valid, won) in enumerate(zip(tally.valid, tally.votes, strict=True)):
             self.valid[model] += valid * steps
             self.won[model] += won * steps
+        winner, rival = standing(tally)
+        self.losing[min(winner, rival)] += steps
         if tally.judge is not None:
             self.judged += steps
             return
-        winner, rival = standing(tally)
         self.votes[sum(tally.valid)] += steps
-        self.losing[min(winner, rival)] += steps
         self.margins[winner - rival] += steps
 
 
@@ -111,6 +112,14 @@ class _Author:
         if kind not in self.groups:
             self.groups[kind] = Group(ruled(self.run, kind))
         return self.groups[kind]
+
+    def add_undecided(self, database: Database) -> None:
+        """Count what is kept of the votes for children that votes could not settle, in a run of one class."""
+        if len(self.run.classes) == 1:
+            for votes in undecided_votes(database, self.run.key):
+                group = self.group(0)
+                group.unsettled += 1
+                group.losing[sorted(votes)[-2] if len(votes) > 1 else 0] += 1
 
 
 def gather(database: Database, run: RunRow) -> Gathered:
@@ -152,6 +161,8 @@ def gather(database: Database, run: RunRow) -> Gathered:
     for (at, blob), steps in clean.items():
         tally = unpack(blob)
         authors[at].group(tally.kind).add(tally, steps)
+    for author in authors:
+        author.add_undecided(database)
     return Gathered(
         [author.groups[kind] for author in authors for kind in sorted(author.groups)],
         [found for _, _, found in sorted(doubted, reverse=True)],

@@ -7,13 +7,14 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import maker
 from maker.monitor import FIRST_LOOK
+from maker.reporting.disputes import Said
 from maker.reporting.figures import Bar, ClassFigures, Tail
 from maker.reporting.fitting import Range
 from maker.reporting.report import Report
@@ -39,10 +40,11 @@ def page(report: Report) -> str:
         "number": lambda value: f"{value:,}", "chance": chance, "span": span, "shown": shown, "when": when,
         "percent": lambda value: f"{value:.2%}", "figure": figure, "json": _json,
     }  # fmt: skip
+    where = f" --store {shlex.quote(report.store)}"
     template = environment.get_template("report.html")
     return template.render(
         report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=maker.__version__,
-        command=f"maker report {report.run.run_id} --store {shlex.quote(report.store)}", most=SHOWN,
+        alike_samples=alike_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
         most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
     )  # fmt: skip
 
@@ -65,6 +67,24 @@ def tails_plot(one: ClassFigures) -> Markup:
     columns = [Column(f"≥{tail.losing}", tail.found, tail.expected) for tail in tails]
     title = f"steps with at least so many losing votes, class {one.ruled.kind}: found as bars, expected as marks"
     return plot(columns, title, "losing votes of a step")
+
+
+class Alike(NamedTuple):
+    """So many samples of a step that are alike: ``said`` is the first of them."""
+
+    times: int
+    said: Said
+
+
+def alike_samples(samples: Sequence[Said]) -> list[Alike]:
+    """Return samples that say the same, and were taken alike, as one; in the order of their first."""
+    found: dict[Said, int] = {}
+    first: dict[Said, Said] = {}
+    for one in samples:
+        key = one._replace(vote=0)
+        found[key] = found.get(key, 0) + 1
+        first.setdefault(key, one)
+    return [Alike(count, first[key]) for key, count in found.items()]
 
 
 def chance(value: float) -> str:

@@ -15,7 +15,7 @@ from maker.errors import BadInput, MakerError
 from maker.labels import judge
 from maker.reading import RunReport, codec_of, opened, store_url, whole_report
 from maker.reporting.claiming import Claim, claimed
-from maker.reporting.disputes import Dispute, Resting, disputes, unsettled
+from maker.reporting.disputes import MOST_RESTING, Dispute, Resting, disputes, unsettled
 from maker.reporting.figures import (
     CONFIDENCE,
     ClassFigures,
@@ -28,6 +28,7 @@ from maker.reporting.figures import (
     whole,
 )
 from maker.reporting.gathering import KEPT, Alarmed, Gathered, gather
+from maker.reporting.ruling import Ruled, ruled
 from maker.store.database import shown_url
 from maker.store.log import count_cuts, count_outcomes
 from maker.store.runs import find_run
@@ -58,6 +59,7 @@ class Report:
     truth: tuple[str, ...]
     told: tuple[Mapping[str, Any], ...]
     alarms: tuple[Alarmed, ...]
+    rules: tuple[Ruled, ...]
     classes: tuple[ClassFigures, ...]
     flags: tuple[FlagCount, ...]
     models: tuple[ModelShare, ...]
@@ -121,11 +123,14 @@ def report(
         cuts = count_cuts(database, run.key)
     alarms = tuple(event for event in told.events if event["kind"] == ALARM)
     audit = None if labels is None else judge(run.run_id, labels, store=store)
+    rules = tuple(
+        dict.fromkeys([ruled(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
+    )
     number = whole(classes, _outside(outcomes, resting), _against(told, alarms, found.alarms, audit))
     return Report(
         run=told, began_s=run.created_at, changed_s=run.updated_at, made_s=time.time(),
-        store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], tuple(one.ruled for one in classes)),
-        whole=number, truth=_truth(told, audit), told=alarms, alarms=tuple(found.alarms), classes=classes,
+        store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
+        whole=number, truth=_truth(told, audit), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
         flags=tuple(flags(found.groups, models)), models=tuple(agreement(found.groups, models)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         cuts=cuts, audit=audit,
@@ -173,9 +178,10 @@ def _classes(found: Gathered) -> tuple[ClassFigures, ...]:
 
 
 def _outside(outcomes: Mapping[str, int], resting: Sequence[Resting]) -> list[str]:
-    found = [f"{n:,} rows that are {name}" for name, n in sorted(outcomes.items()) if name not in ("wrong", "refused")]
+    found = [f"{name} rows ({n:,})" for name, n in sorted(outcomes.items()) if name not in ("wrong", "refused")]
     if resting:
-        found.append(f"{len(resting):,} chains that rest before their end" + (", or more" if len(resting) > 50 else ""))
+        more = " or more" if len(resting) >= MOST_RESTING else ""
+        found.append(f"steps that nothing has settled ({len(resting):,}{more})")
     return found
 
 
@@ -186,7 +192,7 @@ def _against(
     against = []
     if alarms:
         against.append(
-            f"the monitor raised {len(alarms):,} alarms while the run went on: votes are not as it takes them"
+            f"the monitor alarmed while the run went on ({len(alarms):,} times): votes are not as the number takes them"
         )
     if found:
         kinds = sorted({str(one.alarm.statistic) for one in found})
