@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from maker.api import load_job, pilot, resume, run, try_steps
     from maker.errors import MakerError
     from maker.reading import RunReport, runs, samples, show, steps, verify
+    from maker.reporting.report import Report, report
     from maker.service import Engine, RunHandle
 
 __version__ = "0.1.0"
 __all__ = [
     "Engine",
     "MakerError",
+    "Report",
     "RunHandle",
     "RunReport",
     "__version__",
     "load_job",
     "pilot",
+    "report",
     "resume",
     "run",
     "runs",
@@ -36,6 +39,7 @@ _HOMES = {
     "service": ("Engine", "RunHandle"),
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "reporting.report": ("Report", "report"),
     "errors": ("MakerError",),
 }
 

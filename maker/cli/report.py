@@ -12,7 +12,7 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import show
 from maker.reporting.gathering import KEPT
-from maker.reporting.page import SHOWN
+from maker.reporting.page import SHOWN, page
 from maker.reporting.report import refuse, write
 from maker.reporting.report import report as make_report
 
@@ -37,7 +37,7 @@ def report(
         # Before the log is read, which may take a while.
         refuse(file, force=force)
     found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
-    text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else found.to_html()
+    text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
     if file is None:
         print(text, end="")
         return

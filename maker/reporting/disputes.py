@@ -13,6 +13,7 @@ from maker.owned import own
 from maker.paths import chain_name, is_single
 from maker.plugin import Codec
 from maker.reporting.gathering import Doubted
+from maker.reporting.ruling import models_of
 from maker.store.chains import ChainRow, resting, root_chain
 from maker.store.database import Database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
@@ -85,7 +86,7 @@ class Heard(NamedTuple):
 
 
 def disputes(
-    database: Database, run: RunRow, codec: Codec[Any] | None, doubted: Sequence[Doubted], models: Sequence[str]
+    database: Database, run: RunRow, codec: Codec[Any] | None, doubted: Sequence[Doubted]
 ) -> Iterator[Dispute]:
     """Yield disputed steps with what was kept of them, in the order given."""
     root = root_chain(database, run.key)
@@ -96,7 +97,7 @@ def disputes(
         record = _record(run, codec, one)
         heard = Heard(None, None, (), 0)
         if held is not None:
-            heard = heard_of(database, held.chain.key, held.idx, row.epoch, models)
+            heard = heard_of(database, held.chain.key, held.idx, row.epoch, one.models)
         yield Dispute(
             doubt=one.doubt, chain=record.chain, step=record.step, kind=record.kind, action=_short(record.action),
             votes=_shortened(record.votes), judge=_shortened(record.judge), flags=record.flags, rounds=record.rounds,
@@ -105,9 +106,10 @@ def disputes(
         )  # fmt: skip
 
 
-def unsettled(database: Database, run: RunRow, models: Sequence[str]) -> list[Resting]:
+def unsettled(database: Database, run: RunRow) -> list[Resting]:
     """Return the chains of a run that rest before their end, its root first: at most `MOST_RESTING` others."""
     root = root_chain(database, run.key)
+    models = models_of(run)
     found = []
     if run.status in ("paused", "cancelled") and not _decided(database, root):
         epoch = _newest(database, root)

@@ -159,23 +159,24 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     )  # fmt: skip
 
 
-def flags(groups: Sequence[Group], models: Sequence[str]) -> list[FlagCount]:
+def flags(groups: Sequence[Group]) -> list[FlagCount]:
     """Return flagged samples by reason, class and model."""
-    found: Counter[tuple[str, str, int]] = Counter()
+    found: Counter[tuple[str, str, str]] = Counter()
     for group in groups:
         for (reason, model), samples in group.flags.items():
-            found[str(reason), group.ruled.kind, model] += samples
-    return [FlagCount(reason, kind, models[at], n) for (reason, kind, at), n in sorted(found.items()) if n]
+            found[str(reason), group.ruled.kind, group.models[model]] += samples
+    return [FlagCount(*place, samples) for place, samples in sorted(found.items()) if samples]
 
 
-def agreement(groups: Sequence[Group], models: Sequence[str]) -> list[ModelShare]:
+def agreement(groups: Sequence[Group]) -> list[ModelShare]:
     """Return valid votes by model, and those for the winner."""
-    valid: Counter[int] = Counter()
-    won: Counter[int] = Counter()
+    found: dict[str, list[int]] = {}
     for group in groups:
-        valid.update(group.valid)
-        won.update(group.won)
-    return [ModelShare(models[at], valid[at], won[at]) for at in sorted(valid)]
+        for model, votes in group.valid.items():
+            counts = found.setdefault(group.models[model], [0, 0])
+            counts[0] += votes
+            counts[1] += group.won[model]
+    return [ModelShare(model, votes, won) for model, (votes, won) in found.items()]
 
 
 def _unfitted(ruled: Ruled, voted: int) -> str:

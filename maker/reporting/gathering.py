@@ -15,7 +15,7 @@ from maker.errors import StoreFailed
 from maker.export import in_order
 from maker.monitor import Alarm, Monitor, Rule
 from maker.paths import chain_name, is_single
-from maker.reporting.ruling import Ruled, ruled
+from maker.reporting.ruling import Ruled, models_of, ruled
 from maker.store.chains import root_chain
 from maker.store.database import Database
 from maker.store.log import spans, undecided_votes
@@ -29,24 +29,26 @@ KEPT = 1000
 
 
 class Doubted(NamedTuple):
-    """A disputed step: ``number`` is its place among all live steps, in the order of the log."""
+    """A disputed step, and the models of the run that decided it."""
 
     doubt: float
-    number: int
     placed: PlacedStep
+    models: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Group:
     """Steps of one class that one run has decided: how many there are of each kind.
 
-    ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps that have it; ``losing`` are the votes
-    for the lesser of the winner and its strongest rival. ``judged`` steps were decided by a judge, ``unsettled`` ones
-    by nobody: of these only the losing votes are counted, as the races were cut off. ``flags`` counts samples by reason
-    and model, ``valid`` and ``won`` valid votes and those for the winner by model: a judge's are in none of them.
+    ``models`` are the run's, by number. ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps
+    that have it; ``losing`` are the votes for the lesser of the winner and its strongest rival. ``judged`` steps were
+    decided by a judge, ``unsettled`` ones by nobody: of these only the losing votes are counted, as the races were cut
+    off. ``flags`` counts samples by reason and model, ``valid`` and ``won`` valid votes and those for the winner by
+    model: a judge's are in none of them.
     """
 
     ruled: Ruled
+    models: tuple[str, ...]
     steps: int = 0
     judged: int = 0
     unsettled: int = 0
@@ -101,6 +103,7 @@ class _Author:
 
     def __init__(self, run: RunRow) -> None:
         self.run = run
+        self.models = models_of(run)
         self.groups: dict[int, Group] = {}
         rules: list[Rule | None] = []
         for number in range(len(run.classes)):
@@ -110,7 +113,7 @@ class _Author:
 
     def group(self, kind: int) -> Group:
         if kind not in self.groups:
-            self.groups[kind] = Group(ruled(self.run, kind))
+            self.groups[kind] = Group(ruled(self.run, kind), self.models)
         return self.groups[kind]
 
     def add_undecided(self, database: Database) -> None:
@@ -151,7 +154,7 @@ def gather(database: Database, run: RunRow) -> Gathered:
         if tally.kind < len(author.monitor.rules):
             author.monitor.observe(tally.kind, winner, rival)
         if tally.disputed:
-            found = Doubted(doubt(winner, rival), number, placed)
+            found = Doubted(doubt(winner, rival), placed, author.models)
             # The heap's least is the step with the least doubt, and of several the last one.
             entry = (found.doubt, -number, found)
             if len(doubted) < KEPT:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import maker
 from maker.monitor import FIRST_LOOK
 from maker.reporting.disputes import Said
 from maker.reporting.figures import Bar, ClassFigures, Tail
@@ -43,7 +42,7 @@ def page(report: Report) -> str:
     where = f" --store {shlex.quote(report.store)}"
     template = environment.get_template("report.html")
     return template.render(
-        report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=maker.__version__,
+        report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=report.version,
         alike_samples=alike_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
         most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
     )  # fmt: skip

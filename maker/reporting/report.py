@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import maker
 from maker.atomic import replacing
 from maker.audit import Audit
 from maker.errors import BadInput, MakerError
@@ -33,6 +33,7 @@ from maker.store.database import shown_url
 from maker.store.log import count_cuts, count_outcomes
 from maker.store.runs import find_run
 
+DISTRIBUTION = "maker-executor"
 NAME = "maker-report"
 VERSION = 1
 ALARM = "alarm"
@@ -45,11 +46,12 @@ class Report:
 
     ``truth`` says in sentences what is known of right and wrong, ``told`` are alarms that the monitor raised while the
     run went on, ``alarms`` those of the monitor over the log as it stands. ``disputed`` are the first of
-    ``disputed_steps`` steps, those with most doubt. ``outcomes`` counts rows without a good decision,
-    ``resting`` are chains that came to rest before their end, ``cuts`` how many parts of the run were decided anew.
+    ``disputed_steps`` steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``resting`` are
+    chains that came to rest before their end, ``cuts`` counts parts of the run that were decided anew.
     """
 
     run: RunReport
+    version: str
     began_s: float
     changed_s: float
     made_s: float
@@ -82,21 +84,13 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        told = {name: getattr(self, name) for name in self.__slots__ if name not in ("run", "audit")}
-        head = {"format": NAME, "version": VERSION, "maker": maker.__version__, "run": self.run.to_json()}
+        told = {name: getattr(self, name) for name in self.__slots__ if name not in ("run", "version", "audit")}
+        head = {"format": NAME, "version": VERSION, "maker": self.version, "run": self.run.to_json()}
         rest: dict[str, Any] = {name: _plain(value) for name, value in told.items()}
         return head | rest | {"audit": None if self.audit is None else self.audit.to_json()}
 
-    def to_html(self) -> str:
-        """Return the report as one page of HTML that needs nothing else."""
-        from maker.reporting.page import page
 
-        return page(self)
-
-
-def report(
-    run_id: str, *, store: str | None = None, labels: Path | None = None, disputed: int = KEPT
-) -> Report:  # fmt: skip
+def report(run_id: str, *, store: str | None = None, labels: Path | None = None, disputed: int = KEPT) -> Report:
     """Report on a run: reads its log once, in memory that does not grow with it. Blocks; changes nothing.
 
     Args:
@@ -111,27 +105,26 @@ def report(
         StoreFailed: A step cannot be read.
         MakerError: The run was retried meanwhile.
     """
+    audit = None if labels is None else judge(run_id, labels, store=store)
     with opened(store) as database:
-        run = find_run(database, run_id)
+        run = find_run(database, run_id if audit is None else audit.run_id)
         told = whole_report(database, run.run_id)
-        models = model_names(told)
         found = gather(database, run)
         outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != "again"}
         classes = _classes(found)
-        shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed], models))
-        resting = tuple(unsettled(database, run, models))
+        shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
+        resting = tuple(unsettled(database, run))
         cuts = count_cuts(database, run.key)
     alarms = tuple(event for event in told.events if event["kind"] == ALARM)
-    audit = None if labels is None else judge(run.run_id, labels, store=store)
     rules = tuple(
         dict.fromkeys([ruled(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
     number = whole(classes, _outside(outcomes, resting), _against(told, alarms, found.alarms, audit))
     return Report(
-        run=told, began_s=run.created_at, changed_s=run.updated_at, made_s=time.time(),
+        run=told, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at, made_s=time.time(),
         store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
         whole=number, truth=_truth(told, audit), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
-        flags=tuple(flags(found.groups, models)), models=tuple(agreement(found.groups, models)),
+        flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         cuts=cuts, audit=audit,
     )  # fmt: skip
@@ -162,12 +155,6 @@ def refuse(out: Path, *, force: bool) -> None:
         raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
     if out.exists() and not force:
         raise BadInput(f"{out} is there already", fix="--out FILE names another, --force replaces it")
-
-
-def model_names(told: RunReport) -> list[str]:
-    """Return the names of a run's models, by number."""
-    model = told.settings["model"]
-    return list(model.get("members") or ()) or [told.models[0]["model"] if told.models else str(model["kind"])]
 
 
 def _classes(found: Gathered) -> tuple[ClassFigures, ...]:

@@ -70,3 +70,9 @@ def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:
     given = {name: vote[name] for name in params.model_fields if name in vote}
     voter: Voter = built(plugin, params.model_validate(given), Voter)
     return voter, given
+
+
+def models_of(run: RunRow) -> tuple[str, ...]:
+    """Return the names of a run's models, by number."""
+    model = run.settings["model"]
+    return tuple(model.get("members") or ()) or (run.accounts[0].model if run.accounts else str(model["kind"]),)
