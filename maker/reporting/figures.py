@@ -16,7 +16,7 @@ from maker.reporting.ruling import Ruled
 
 CONFIDENCE = 0.95
 """Of every interval of a report. That of the whole run is divided evenly over the step classes."""
-LEAST_EXPECTED = 0.005
+LEAST_EXPECTED = 0.02
 """Rows of a table end where neither steps were found nor so many are expected."""
 INDEPENDENT = "the votes of a step are independent"
 ALIKE = "the steps of a class are alike: votes are right equally often in all of them"

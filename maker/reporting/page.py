@@ -56,7 +56,7 @@ def votes_plot(one: ClassFigures) -> Markup:
     if rest:
         expected = None if rest[0].expected is None else sum(bar.expected or 0.0 for bar in rest)
         columns.append(Column(f"≥{rest[0].number}", sum(bar.steps for bar in rest), expected))
-    title = f"valid votes a step, class {one.ruled.kind}: steps found as bars, steps expected as marks"
+    title = f"valid votes a step, class {shown(one.ruled.kind)}: steps found as bars, steps expected as marks"
     return plot(columns, title, "valid votes of a step")
 
 
@@ -64,7 +64,7 @@ def tails_plot(one: ClassFigures) -> Markup:
     """Return the plot of steps with so many losing votes or more."""
     tails: Sequence[Tail] = one.tails[: MOST + 1]
     columns = [Column(f"≥{tail.losing}", tail.found, tail.expected) for tail in tails]
-    title = f"steps with at least so many losing votes, class {one.ruled.kind}: found as bars, expected as marks"
+    title = f"steps with at least so many losing votes, class {shown(one.ruled.kind)}: found as bars, expected as marks"
     return plot(columns, title, "losing votes of a step")
 
 

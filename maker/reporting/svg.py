@@ -13,6 +13,8 @@ from markupsafe import Markup
 
 MOST = 30
 """So many bars are drawn; what is left is one bar more."""
+FEWEST = 8
+"""Bars of fewer columns are no wider than those of so many."""
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 46
 LOWEST = 1e-2
@@ -45,7 +47,7 @@ def plot(columns: Sequence[Column], title: str, across: str) -> Markup:
     def up(value: float) -> float:
         return bottom - tall * min(1.0, max(0.0, math.log10(max(value, low) / low) / decades))
 
-    wide = (WIDTH - LEFT - RIGHT) / max(1, len(columns))
+    wide = (WIDTH - LEFT - RIGHT) / max(FEWEST, len(columns))
     parts = [
         Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, title),
         *_axis(low, decades, up),
