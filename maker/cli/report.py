@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,6 @@ def report(
         refuse(file, force=force)
     found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
     text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
-    if file is None:
-        print(text, end="")
-        return
-    write(text, file, force=force)
-    print(f"run {found.run.run_id}: {found.steps:,} steps, {found.disputed_steps:,} of them disputed, in {file}")
+    write(text, file or sys.stdout.buffer, force=force)
+    if file is not None:
+        print(f"run {found.run.run_id}: {found.steps:,} steps, {found.disputed_steps:,} of them disputed, in {file}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from maker.atomic import replacing
 from maker.audit import Audit
@@ -130,20 +130,30 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     )  # fmt: skip
 
 
-def write(text: str, out: Path, *, force: bool = False) -> None:
-    """Write a report to a file, which takes its name when it is whole.
+def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
+    """Write a report to a file, which takes its name when it is whole, or to a stream, which is flushed.
 
     Raises:
         BadInput: The file is there already, and is not to be replaced (``force``), or cannot be made.
         MakerError: It cannot be written to its end.
+        BrokenPipeError: Nobody reads the stream any more.
     """
-    refuse(out, force=force)
+    # Half of a surrogate pair has no UTF-8: in JSON it is an escape, and the page spells it out before.
+    content = text.encode("utf-8", "backslashreplace")
     try:
-        with replacing(out, lambda: refuse(out, force=force)) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+        if isinstance(out, Path):
+            refuse(out, force=force)
+            with replacing(out, lambda: refuse(out, force=force)) as file:
+                file.write(content)
+        else:
+            out.write(content)
+            out.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
+        shown = out if isinstance(out, Path) else "the output"
         raise MakerError(
-            f"{out} cannot be written: {error.strerror or error}", fix="make room, and try again"
+            f"{shown} cannot be written: {error.strerror or error}", fix="make room, and try again"
         ) from error
 
 

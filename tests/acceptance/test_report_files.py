@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,22 @@ def test_a_file_that_cannot_grow(solved: Commands) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 
-    done = solved.run("report", "last", "--out", "mine.html", "--force", preexec_fn=limit)
+    done = solved.run("report", "last", "--json", "--out", "mine.html", "--force", preexec_fn=limit)
     assert done.returncode == 1
     assert done.stderr.startswith("maker: mine.html cannot be written: File too large\n")
     assert "Traceback" not in done.stderr
     assert (solved.folder / "mine.html").read_text() == "mine"
     assert files(solved) == {"mine.html"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_standard_output_that_is_full(solved: Commands) -> None:
+    """A full disk behind standard output is told too: exit 1."""
+    with Path("/dev/full").open("w") as full:
+        done = solved.run("report", "last", "--json", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("maker: the output cannot be written: No space left on device\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_task_whose_code_is_gone(maker: Commands) -> None:
