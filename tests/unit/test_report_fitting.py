@@ -156,6 +156,19 @@ def test_races_that_are_cut_off(k: int, most: int, p: float) -> None:
     assert found.failure.value >= 0.999 * (1 - step_right(p, k))
 
 
+def test_steps_that_are_not_alike() -> None:
+    """The mean p hides the hard ones, as docs/report.md says by figures: and the tails show it."""
+    k, steps, mixed = 3, 1000, (0.99, 0.75)
+    losing = steps * math.fsum((votes_per_step(p, k) - k) / 2 for p in mixed) / 2
+    found = fitted(steps, losing, k)
+    assert steps * found.failure.value == pytest.approx(6.4, abs=0.05)
+    assert steps * math.fsum(1 - step_right(p, k) for p in mixed) / 2 == pytest.approx(17.9, abs=0.05)
+    there = [500 * (a + b) for a, b in zip(*(tails(losing_law(k, p))[:8] for p in mixed), strict=True)]
+    expected = [steps * chance for chance in tails(losing_law(k, found.p.value))[:8]]
+    assert [round(n) for n in there] == [1000, 296, 159, 89, 50, 28, 16, 9]
+    assert [round(n) for n in expected] == [1000, 397, 158, 63, 25, 10, 4, 2]
+
+
 def test_the_whole_run() -> None:
     """Classes multiply, and one class gives what the paper's formula does."""
     one, other = fitted(1000, 370, 3), fitted(500, 20, 4)
