@@ -13,7 +13,6 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import show
 from maker.reporting.gathering import KEPT
-from maker.reporting.page import SHOWN, page
 from maker.reporting.report import refuse, write
 from maker.reporting.report import report as make_report
 
@@ -37,6 +36,9 @@ def report(
     if file is not None:
         # Before the log is read, which may take a while.
         refuse(file, force=force)
+    # Imported here: no other command needs jinja2.
+    from maker.reporting.page import SHOWN, page
+
     found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
     text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
     write(text, file or sys.stdout.buffer, force=force)

@@ -183,6 +183,8 @@ def _unfitted(ruled: Ruled, voted: int) -> str:
     """Say why nothing can be estimated from the votes of a class, "" if something can."""
     if not voted:
         return f"no step {ruled.kind} is decided by votes"
+    if ruled.lost:
+        return ruled.lost
     if ruled.k is None:
         return f"of votes that {ruled.voter} counts, maker estimates nothing: it knows races to a lead of k"
     if ruled.k == 1:

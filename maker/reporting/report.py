@@ -32,10 +32,12 @@ from maker.reporting.ruling import Ruled, ruled
 from maker.store.database import shown_url
 from maker.store.log import count_cuts, count_outcomes
 from maker.store.runs import find_run
+from maker.types import Outcome
 
 DISTRIBUTION = "maker-executor"
 NAME = "maker-report"
 VERSION = 1
+BAD_ENDS = (Outcome.WRONG, Outcome.REFUSED)
 ALARM = "alarm"
 """The kind of an event by which the monitor tells of an alarm, while the run goes on."""
 
@@ -110,7 +112,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         run = find_run(database, run_id if audit is None else audit.run_id)
         told = whole_report(database, run.run_id)
         found = gather(database, run)
-        outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != "again"}
+        outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
         classes = _classes(found)
         shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
         resting = tuple(unsettled(database, run))
@@ -119,7 +121,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     rules = tuple(
         dict.fromkeys([ruled(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
-    number = whole(classes, _outside(outcomes, resting), _against(told, alarms, found.alarms, audit))
+    number = whole(classes, _outside(outcomes, resting), _against(told, alarms, found.alarms, outcomes, audit))
     return Report(
         run=told, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at, made_s=time.time(),
         store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
@@ -175,7 +177,7 @@ def _classes(found: Gathered) -> tuple[ClassFigures, ...]:
 
 
 def _outside(outcomes: Mapping[str, int], resting: Sequence[Resting]) -> list[str]:
-    found = [f"{name} rows ({n:,})" for name, n in sorted(outcomes.items()) if name not in ("wrong", "refused")]
+    found = [f"{name} rows ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
     if resting:
         more = " or more" if len(resting) >= MOST_RESTING else ""
         found.append(f"steps that nothing has settled ({len(resting):,}{more})")
@@ -183,7 +185,11 @@ def _outside(outcomes: Mapping[str, int], resting: Sequence[Resting]) -> list[st
 
 
 def _against(
-    told: RunReport, alarms: Sequence[Mapping[str, Any]], found: Sequence[Alarmed], audit: Audit | None
+    told: RunReport,
+    alarms: Sequence[Mapping[str, Any]],
+    found: Sequence[Alarmed],
+    outcomes: Mapping[str, int],
+    audit: Audit | None,
 ) -> list[str]:
     """Return what speaks against the number for the whole run."""
     against = []
@@ -199,6 +205,8 @@ def _against(
         )
     if told.status == "failed":
         against.append("the task itself says that it missed its goal: some step was wrong, or the goal out of reach")
+    if ended := sum(outcomes.get(name, 0) for name in BAD_ENDS):
+        against.append(f"{ended:,} decided rows ended wrong by the task's own word")
     if audit is not None and audit.whole.wrong:
         against.append(f"{audit.whole.wrong:,} of {audit.whole.labelled:,} labelled rows are wrong")
     return against

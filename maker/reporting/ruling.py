@@ -29,6 +29,7 @@ class Ruled(NamedTuple):
         error: What the voter promises of each step, None where it promises nothing.
         turns: How many votes it takes until the same model's turn comes again.
         rule: What the monitor watches such steps by, or why it has no statistic for them.
+        lost: Why the voter cannot be asked what it does, "" where it can.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Ruled(NamedTuple):
     error: float | None
     turns: int
     rule: Rule | str
+    lost: str = ""
 
 
 def ruled(run: RunRow, kind: int) -> Ruled:
@@ -55,7 +57,7 @@ def ruled(run: RunRow, kind: int) -> Ruled:
         voter, said = _voter(given)
     except (MakerError, ValidationError, KeyError):
         why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
-        return Ruled(run.run_id, name, shown, "", None, None, turns, why)
+        return Ruled(run.run_id, name, shown, "", None, None, turns, why, why)
     error = getattr(voter, "error", None) or said.get("error")
     k = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
     words = ", ".join(f"{key} = {value}" for key, value in said.items())

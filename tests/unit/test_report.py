@@ -298,6 +298,30 @@ def test_what_speaks_against_the_number(hanoi: Job, store: str) -> None:
     assert len(again.whole.against) == 3
 
 
+def test_a_voter_that_is_gone(hanoi: Job, store: str, working_directory: Path) -> None:
+    """Without the voter's code nothing is said of its votes, and the page says why; counts are there all the same."""
+    code = "from voters.first_to_k import FirstToK\n\n\nclass Mine(FirstToK):\n    name = 'mine'\n"
+    (working_directory / "mine.py").write_text(code)
+    api.run(hanoi(4) | {"vote": {"voter": "mine.py:Mine", "k": 3}})
+    assert made(store).whole.missing.startswith("of votes that mine counts")
+    (working_directory / "mine.py").unlink()
+    found = made(store)
+    assert "is not to be found here" in found.whole.missing
+    assert found.steps == 15
+
+
+def test_rows_that_ended_wrong(store: str) -> None:
+    """What the task itself calls wrong speaks against the number."""
+    shape = {"steps": [1, 1], "forks": [{"singles": 6, "wrong": [2], "lenient": True}]}
+    api.run({
+        "task": {"decomposer": "fork_tasks:Tree", "shape": shape}, "model": {"kind": "simulated", "p": 0.95},
+        "vote": {"k": 2}, "store": {"url": store},
+    })  # fmt: skip
+    found = made(store)
+    assert found.outcomes == {"wrong": 1}
+    assert "1 decided rows ended wrong by the task's own word" in found.whole.against
+
+
 def test_labels(tmp_path: Path, store: str) -> None:
     """Labels of a map's sample are told as what is known of right and wrong; wrong rows speak against the number."""
     run = api.run(rows(tmp_path / "in", store))

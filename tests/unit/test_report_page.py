@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from row_tasks import job as row_job
+from row_tasks import write_rows
 
 from maker import api
 from maker.plugin import Decomposer, Oracle, Params, Step, Truth
@@ -145,6 +148,21 @@ def test_a_run_without_a_step(hanoi: Job, store: str) -> None:
     assert "no number" in text
     assert "no step is decided by votes" in text
     assert not plots(text)
+
+
+def test_rows_of_which_none_is_decided(tmp_path: Path, store: str) -> None:
+    """There is a page of that too, with how the votes stood."""
+    write_rows(tmp_path / "rows.csv", range(20))
+    api.run(row_job(
+        tmp_path, store={"url": store}, task={"output": ""}, model={"kind": "simulated", "p": 0.9},
+        vote={"k": 9, "max_votes": 9},
+    ) | {"model": {"kind": "simulated", "p": 0.01, "rivals": 2}})  # fmt: skip
+    found = report("last", store=store)
+    (one,) = found.classes
+    assert (one.steps, one.cut) == (0, 20)
+    text = page(found)
+    Page(text)
+    assert "undecided rows (20)" in text
 
 
 def test_a_number_that_is_not_to_be_believed(hanoi: Job, store: str) -> None:
