@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from maker.export import in_order
 from maker.monitor import Alarm, Monitor, Rule
 from maker.paths import chain_name, is_single
 from maker.reporting.ruling import Ruled, models_of, ruled
-from maker.store.chains import root_chain
+from maker.store.chains import ChainRow, root_chain
 from maker.store.database import Database
 from maker.store.log import spans, undecided_votes
 from maker.store.runs import RunRow, run_at
@@ -116,6 +116,15 @@ class _Author:
             self.groups[kind] = Group(ruled(self.run, kind), self.models)
         return self.groups[kind]
 
+    def observe(self, kind: int, winner: int, rival: int) -> None:
+        """Show a step to the monitor."""
+        if kind < len(self.monitor.rules):
+            self.monitor.observe(kind, winner, rival)
+
+    def alarms(self) -> Iterator[Alarmed]:
+        """Yield what the monitor found."""
+        return (Alarmed(self.run.run_id, self.run.classes[one.kind], one) for one in self.monitor.look())
+
     def add_undecided(self, database: Database) -> None:
         """Count what is kept of the votes for children that votes could not settle, in a run of one class."""
         if len(self.run.classes) == 1:
@@ -123,6 +132,53 @@ class _Author:
                 group = self.group(0)
                 group.unsettled += 1
                 group.losing[sorted(votes)[-2] if len(votes) > 1 else 0] += 1
+
+
+class _Pass:
+    """One pass over a run's log: who decided what, and the disputed steps with most doubt so far."""
+
+    def __init__(self, database: Database, run: RunRow, root: ChainRow) -> None:
+        parts = spans(database, root)
+        self.authors = [
+            _Author(run if part.chain.run == run.key else run_at(database, part.chain.run)) for part in parts
+        ]
+        self._run = run
+        self._starts = [part.start for part in parts]
+        # Most steps are clean, and there are few kinds of clean ones: they are counted by their bytes.
+        self._clean: Counter[tuple[int, bytes]] = Counter()
+        self._doubted: list[tuple[float, int, Doubted]] = []
+
+    def take(self, number: int, placed: PlacedStep) -> None:
+        """Count a step; ``number`` is its place among all of them."""
+        blob, at = placed.step.tally, 0
+        if len(self._starts) > 1:
+            at = bisect_right(self._starts, placed.path[0] if placed.path else placed.step.idx) - 1
+        author = self.authors[at]
+        if len(blob) == CLEAN_BYTES and blob[2] == 1 and not blob[4] and not blob[5]:
+            self._clean[at, blob] += 1
+            author.observe(blob[0], blob[3], 0)
+            return
+        tally = _tally(self._run, placed)
+        winner, rival = standing(tally)
+        author.group(tally.kind).add(tally)
+        author.observe(tally.kind, winner, rival)
+        if tally.disputed:
+            self._keep(number, Doubted(doubt(winner, rival), placed, author.models))
+
+    def end(self) -> list[Doubted]:
+        """Add what was left to the end; return the disputed steps with most doubt, in order."""
+        for (at, blob), steps in self._clean.items():
+            tally = unpack(blob)
+            self.authors[at].group(tally.kind).add(tally, steps)
+        return [found for _, _, found in sorted(self._doubted, reverse=True)]
+
+    def _keep(self, number: int, found: Doubted) -> None:
+        # The heap's least is the step with the least doubt, and of several the last one.
+        entry = (found.doubt, -number, found)
+        if len(self._doubted) < KEPT:
+            heapq.heappush(self._doubted, entry)
+        elif entry > self._doubted[0]:
+            heapq.heapreplace(self._doubted, entry)
 
 
 def gather(database: Database, run: RunRow) -> Gathered:
@@ -133,47 +189,16 @@ def gather(database: Database, run: RunRow) -> Gathered:
         MakerError: The run was retried meanwhile.
     """
     root = root_chain(database, run.key)
-    parts = spans(database, root)
-    starts = [part.start for part in parts]
-    authors = [_Author(run if part.chain.run == run.key else run_at(database, part.chain.run)) for part in parts]
-    doubted: list[tuple[float, int, Doubted]] = []
-    # Most steps are clean, and there are few kinds of clean ones.
-    clean: Counter[tuple[int, bytes]] = Counter()
+    counting = _Pass(database, run, root)
     for number, placed in enumerate(in_order(run.run_id, walk_steps(database, root), "reported on")):
-        at = bisect_right(starts, placed.path[0] if placed.path else placed.step.idx) - 1 if len(starts) > 1 else 0
-        blob = placed.step.tally
-        author = authors[at]
-        if len(blob) == CLEAN_BYTES and blob[2] == 1 and not blob[4] and not blob[5]:
-            clean[at, blob] += 1
-            if blob[0] < len(author.monitor.rules):
-                author.monitor.observe(blob[0], blob[3], 0)
-            continue
-        tally = _tally(run, placed)
-        author.group(tally.kind).add(tally)
-        winner, rival = standing(tally)
-        if tally.kind < len(author.monitor.rules):
-            author.monitor.observe(tally.kind, winner, rival)
-        if tally.disputed:
-            found = Doubted(doubt(winner, rival), placed, author.models)
-            # The heap's least is the step with the least doubt, and of several the last one.
-            entry = (found.doubt, -number, found)
-            if len(doubted) < KEPT:
-                heapq.heappush(doubted, entry)
-            elif entry > doubted[0]:
-                heapq.heapreplace(doubted, entry)
-    for (at, blob), steps in clean.items():
-        tally = unpack(blob)
-        authors[at].group(tally.kind).add(tally, steps)
+        counting.take(number, placed)
+    doubted, authors = counting.end(), counting.authors
     for author in authors:
         author.add_undecided(database)
     return Gathered(
         [author.groups[kind] for author in authors for kind in sorted(author.groups)],
-        [found for _, _, found in sorted(doubted, reverse=True)],
-        [
-            Alarmed(author.run.run_id, author.run.classes[alarm.kind], alarm)
-            for author in authors
-            for alarm in author.monitor.look()
-        ],
+        doubted,
+        [alarmed for author in authors for alarmed in author.alarms()],
     )
 
 
