@@ -51,25 +51,29 @@ def ruled(run: RunRow, kind: int) -> Ruled:
     own: dict[str, Any] = next((role for key, role in roles if key != JUDGE and name in role.get("classes", ())), {})
     model, vote = run.settings["model"], run.settings["vote"]
     turns = len(own.get("rotation") or model.get("rotation") or model.get("members") or (0,))
-    given = dict(vote) if own.get("k") is None else {**vote, "k": own["k"]}
+    k = own.get("k") or vote.get("k")
+    given = {**vote, "k": k[name] if isinstance(k, Mapping) and name in k else k}
     shown = str(vote["voter"]).rpartition(":")[2]
+    if run.settings.get("poll"):
+        why = "the run is a pilot: it draws votes on steps, and decides none"
+        return Ruled(run.run_id, name, "none", "", None, None, turns, why, why)
     try:
         voter, said = _voter(given)
     except (MakerError, ValidationError, KeyError):
         why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
         return Ruled(run.run_id, name, shown, "", None, None, turns, why, why)
     error = getattr(voter, "error", None) or said.get("error")
-    k = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
+    margin = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
-    if k is not None and "k" not in said:
-        words += f", which is a margin of {k}"
-    return Ruled(run.run_id, name, voter.name, words, k, error, turns, watched(voter, turns))
+    if margin is not None and "k" not in said:
+        words += f", which is a margin of {margin}"
+    return Ruled(run.run_id, name, voter.name, words, margin, error, turns, watched(voter, turns))
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:
     plugin = find_plugin(VOTERS, vote["voter"], Path.cwd())
     params = params_of(plugin)
-    given = {name: vote[name] for name in params.model_fields if name in vote}
+    given = {name: vote[name] for name in params.model_fields if vote.get(name) is not None}
     voter: Voter = built(plugin, params.model_validate(given), Voter)
     return voter, given
 
