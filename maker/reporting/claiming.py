@@ -36,7 +36,7 @@ def claimed(vote: Mapping[str, Any], rules: tuple[Ruled, ...]) -> Claim:
         return Claim(True, _piloted(PilotFound.model_validate(pilot)), pilot)
     if promises := {text for one in rules if (text := promised(one))}:
         return Claim(True, tuple(sorted(promises)))
-    given = sorted({f"{one.voter} was given {one.said or 'no parameter'}" for one in rules})
+    given = sorted({one.lost or f"{one.voter} was given {one.said or 'no parameter'}" for one in rules})
     return Claim(False, (f"nothing was claimed: {'; '.join(given) or 'no step is decided'}",))
 
 

@@ -374,6 +374,8 @@ def test_what_was_claimed() -> None:
     rule = Ruled("run", "move", "first-to-ahead-by-k", "k = 3", 3, None, 1, Rule(3))
     assert claimed({"k": 3}, (rule,)).text == ("nothing was claimed: first-to-ahead-by-k was given k = 3",)
     assert not claimed({"k": 3}, (rule,)).made
+    gone = rule._replace(rule="it is gone", lost="it is gone")
+    assert claimed({}, (gone,)).text == ("nothing was claimed: it is gone",)
     plan = {"target": 0.95, "right": [0.93, 0.97, 0.99], "rests_on": "300 steps voted on at k = 8"}
     found = claimed({"k": 3, "plan": plan}, (rule,))
     assert found.made
