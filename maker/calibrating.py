@@ -122,8 +122,10 @@ def _greedy(job: Job) -> list[str]:
 
 def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop: threading.Event | None) -> str:
     """Return a run of the job that has gone as far as it is to go; one that is there already is gone on with."""
+    # Steps that cannot be drawn are told before anything is written.
+    job.first_state()
+    fingerprint = job.fingerprint()
     with closing(open_database(job.store.url, create=True)) as database:
-        fingerprint = job.fingerprint()
         found = [row for row in list_runs(database) if row.name == job.run.name and row.fingerprint == fingerprint]
     rests = next((row for row in found if row.status in RESTING), None)
     if rests is not None and (rests.status == "done" or rests.steps >= (steps or rests.steps + 1)):

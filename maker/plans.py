@@ -124,7 +124,8 @@ def plan(job: Job) -> Plan:
         OutOfReach: The right answer is not the likeliest one, no margin reaches the target, or the pilot cannot show
             that one does.
     """
-    with closing(open_database(job.store.url, create=True)) as database:
+    # Where there is no database there is no calibration either: it says so, and names the one that was looked for.
+    with closing(open_database(job.store.url, create=False)) as database:
         key, calibration = calibration_of(database, job)
     target = TARGET if job.vote.target is None else job.vote.target
     if job.vote.row_error is not None and job.vote.target is None:

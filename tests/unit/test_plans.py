@@ -81,7 +81,12 @@ def test_a_resume_keeps_the_plan(job: Callable[..., Job]) -> None:
 
 
 def test_without_a_calibration_there_is_no_plan(job: Callable[..., Job]) -> None:
-    with pytest.raises(BadInput, match=r"there is no calibration of this task with this model\n`maker calibrate"):
+    with pytest.raises(BadInput, match="there is no database"):
+        api.run(job())
+    calibrate(job(model={"kind": "simulated", "p": 0.7}), steps=5, votes=2)
+    with pytest.raises(
+        BadInput, match=r"there is no calibration of this task .* p was 0\.7, is 0\.9\n`maker calibrate"
+    ):
         api.run(job())
 
 

@@ -1,0 +1,115 @@
+"""`maker calibrate`, `maker plan` and k = "auto" from the command line: a new user's way, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import Commands
+
+JOB = """[task]
+decomposer = "hanoi"
+disks = 9
+[model]
+kind = "simulated"
+p = 0.9
+[vote]
+k = "auto"
+target = 0.95
+"""
+
+
+@pytest.fixture
+def job(maker: Commands) -> Path:
+    path = maker.folder / "job.toml"
+    path.write_text(JOB)
+    return path
+
+
+def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: Path) -> None:
+    pilot = maker.run("calibrate", "job.toml", "--steps", "500", "--votes", "8")
+    assert pilot.returncode == 0, pilot.stderr
+    assert "right is what the task's own oracle says" in pilot.stdout
+    assert "runs " in pilot.stdout
+    plan = maker.run("plan", "job.toml")
+    assert plan.returncode == 0, plan.stderr
+    assert "P(all steps are right) = 0.9" in plan.stdout
+    assert "given that the run's steps are like those that the pilot asked" in plan.stdout
+    told = json.loads(maker.run("plan", "job.toml", "--json").stdout)
+    k = told["margins"]["k"]["move"]
+    assert 4 <= k <= 6
+    ran = maker.run("run", "job.toml")
+    assert ran.returncode == 0, ran.stderr
+    assert f"k of move = {k} by calibration 1" in ran.stderr
+    shown = json.loads(maker.run("show", "last", "--json").stdout)
+    assert shown["settings"]["vote"]["k"] == {"move": k}
+    assert shown["settings"]["vote"]["plan"]["right"] == told["margins"]["right"]
+    # What was planned is claimed in the report, and the pilot's own run claims nothing.
+    claim = json.loads(maker.run("report", "last", "--json").stdout)["claim"]
+    assert claim["made"]
+
+
+def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:
+    words = ("--sweep", "model.p=0.8,0.95")
+    pilots = maker.run("calibrate", "job.toml", "--steps", "400", "--votes", "10", *words)
+    assert pilots.returncode == 0, pilots.stderr
+    assert pilots.stdout.count("calibration ") == 2
+    plan = maker.run("plan", "job.toml", *words)
+    assert plan.returncode == 0, plan.stderr
+    assert "cheapest: model.p=0.95" in plan.stdout
+    refused = maker.run("plan", "job.toml", "--sweep", "model.p=")
+    assert refused.returncode == 2
+    assert "--sweep model.p=: no values" in refused.stderr
+
+
+def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> None:
+    assert maker.run("calibrate", "job.toml", "model.p=0.45", "--steps", "300").returncode == 0
+    plan = maker.run("plan", "job.toml", "model.p=0.45")
+    assert plan.returncode == 1
+    assert "the right answer is not the likeliest one" in plan.stderr
+    assert maker.run("run", "job.toml", "model.p=0.45").returncode == 1
+    shown = maker.run("ls", "--json").stdout.splitlines()
+    assert [json.loads(line)["name"] for line in shown] == ["pilot of hanoi"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("plan", "job.toml"), "there is no database"),
+        (("plan", "job.toml", "vote.target=0"), "vote.target = 0: Input should be greater than 0"),
+        (("plan", "job.toml", "vote.target=1"), "vote.target = 1: Input should be less than 1"),
+        (("run", "job.toml", "vote.target=1.5"), "vote.target = 1.5: Input should be less than 1"),
+        (("calibrate", "job.toml", "--labels", "none.jsonl"), "the labels none.jsonl cannot be read"),
+        (("calibrate", "job.toml", "--labels", "contradict.jsonl"), "labels, lines 1 and 2 contradict each other"),
+        (("calibrate", "job.toml", "--steps", "0"), "--steps"),
+        (("run", "job.toml", "poll.votes=3"), "there is no table [poll]"),
+    ],
+)
+def test_bad_input_ends_with_two_and_creates_nothing(
+    words: tuple[str, ...], told: str, maker: Commands, job: Path
+) -> None:
+    (maker.folder / "contradict.jsonl").write_text('{"reply": "1AC"}\n{"reply": "1AB"}\n')
+    ended = maker.run(*words)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not maker.database.exists()
+
+
+@pytest.mark.slow
+def test_a_pilot_that_is_interrupted_goes_on(maker: Commands, job: Path) -> None:
+    words = ("calibrate", "job.toml", "model.latency_s=0.05", "swarm.chains=8", "--steps", "500", "--votes", "3")
+    begun = maker.start(*words)
+    while not maker.database.exists() or maker.standing() is None:
+        time.sleep(0.1)
+    time.sleep(1.0)
+    begun.send_signal(signal.SIGINT)
+    _, told = begun.communicate(timeout=60)
+    assert begun.returncode == 130, told
+    again = maker.run(*words)
+    assert again.returncode == 0, again.stderr
+    runs = [json.loads(line) for line in maker.run("ls", "--json").stdout.splitlines()]
+    assert [(run["status"], run["resumes"]) for run in runs] == [("done", 1)]
