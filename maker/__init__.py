@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maker.api import load_job, pilot, resume, run, try_steps
     from maker.errors import MakerError
     from maker.reading import RunReport, runs, samples, show, steps, verify
+    from maker.rescoring import rescore
     from maker.service import Engine, RunHandle
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "load_job",
     "pilot",
+    "rescore",
     "resume",
     "run",
     "runs",
@@ -36,6 +38,7 @@ _HOMES = {
     "service": ("Engine", "RunHandle"),
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "rescoring": ("rescore",),
     "errors": ("MakerError",),
 }
 

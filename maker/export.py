@@ -18,6 +18,7 @@ from maker.plugin import Codec
 from maker.reading import codec_of, report, store_url
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
+from maker.store.log import StepRow
 from maker.store.runs import RunRow, find_run
 from maker.store.tree import PlacedStep, walk_steps
 
@@ -146,7 +147,7 @@ def _show(codec: Codec[Any], text: str) -> Any:
     return codec.show(codec.read(text))
 
 
-def _in_order(run_id: str, walk: Iterator[PlacedStep]) -> Iterator[PlacedStep]:
+def _in_order(run_id: str, walk: Iterator[PlacedStep[StepRow]]) -> Iterator[PlacedStep[StepRow]]:
     """Yield the steps that come after all before, and pass over what comes twice: a fork that is joined meanwhile does.
 
     Raises `MakerError` where a chain comes twice in two epochs: what is written of it is superseded by now.

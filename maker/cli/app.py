@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import audit, display, doctor, export, init, results, upkeep, watch
+from maker.cli import audit, display, doctor, export, init, rescore, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
@@ -139,7 +139,7 @@ def retry(
 
 
 for command in (
-    watch.watch, results.results, audit.audit, export.export, upkeep.fork, upkeep.cancel, upkeep.prune,
+    watch.watch, results.results, audit.audit, rescore.rescore, export.export, upkeep.fork, upkeep.cancel, upkeep.prune,
 ):  # fmt: skip
     app.command()(command)
 

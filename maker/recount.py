@@ -1,0 +1,48 @@
+"""An election held again over samples that were drawn before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from maker.plugin import Ballots, Decision, More, Voter
+
+
+class Recount(NamedTuple):
+    """How an election over known samples ends.
+
+    ``winner`` is the candidate's key, None where none wins. It took the first ``samples``, of which ``votes`` were
+    valid. ``lacking`` says how many more the rule would have asked for at least where the samples ran out, else 0.
+    """
+
+    winner: str | None
+    samples: int
+    votes: int
+    lacking: int = 0
+
+
+def recount(voter: Voter, heard: Sequence[str | None], *, most: int | None = None) -> Recount:
+    """Hold an election over samples in their order, as one that draws them would.
+
+    Args:
+        voter: The rule.
+        heard: What each sample votes for, by its key; None for one that was flagged.
+        most: Most samples, flagged ones included, that the step may take; None sets no limit.
+    """
+    counts: dict[str, int] = {}
+    used = votes = 0
+    while True:
+        verdict = voter.decide(Ballots(counts))
+        if isinstance(verdict, Decision):
+            return Recount(verdict.winner, used, votes)
+        if not isinstance(verdict, More) or (most is not None and used + verdict.n > most):
+            return Recount(None, used, votes)
+        if verdict.n < 1:
+            raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
+        if used + verdict.n > len(heard):
+            return Recount(None, used, votes, used + verdict.n - len(heard))
+        for key in heard[used : used + verdict.n]:
+            if key is not None:
+                counts[key] = counts.get(key, 0) + 1
+                votes += 1
+        used += verdict.n

@@ -1,0 +1,313 @@
+"""A run's elections held again by another rule, over the samples that were kept: no model is asked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from maker.errors import BadInput, StoreFailed
+from maker.job import Job
+from maker.jobfile import KEPT
+from maker.owned import own
+from maker.paths import Path, chain_name, is_single
+from maker.plugin import Decomposer, RowDecomposer, vote_key
+from maker.reading import opened
+from maker.recount import Recount, recount
+from maker.resolving import stored_job
+from maker.results import RowLog
+from maker.rules import SOLVER, Role, Rules
+from maker.store.chains import root_chain
+from maker.store.database import Database
+from maker.store.heard import HeardStep, read_heard
+from maker.store.log import StepRow, VoteRow
+from maker.store.runs import ACTIVE, RunRow, find_run, read_parts
+from maker.store.tree import walk
+from maker.tally import Tally, unpack
+
+TABLES = ("vote.", "roles.")
+
+
+class Fate(StrEnum):
+    """What becomes of a step by the other rule."""
+
+    SAME = "same"
+    """It is decided for the same answer."""
+    OTHER = "other"
+    """It is decided for another answer."""
+    DECIDED = "decided"
+    """It is decided, and was not."""
+    UNDECIDED = "undecided"
+    """The rule decides it by no further votes, or by more than ``max_votes``."""
+    SHORT = "ran out"
+    """The rule would go on, and no sample is left."""
+    LOST = "not kept"
+    """Its samples were not kept, and they differ: their order is not known."""
+
+
+class Rescored(NamedTuple):
+    """One step by the other rule.
+
+    ``row`` is the number of a map's row. ``before`` and ``now`` are the winner's keys, None where none won, and where
+    the votes are all alike and decide as before. ``votes_before`` and ``votes`` are valid votes; a judge's are not
+    among them, ``judged`` says that there were some. ``lacking`` samples more would be the least where they ran out.
+    ``tokens`` of the run's own the rule would have done without, or below 0 would take more; an estimate.
+    """
+
+    chain: str
+    step: int
+    row: int | None
+    kind: str
+    fate: Fate
+    before: str | None
+    now: str | None
+    votes_before: int
+    votes: int
+    lacking: int
+    tokens: float
+    judged: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether there is something to say of the step: it ran out, or does not end as it did."""
+        return self.fate != Fate.SAME and (self.fate != Fate.UNDECIDED or self.before is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON; the step class is called ``class``, and ``row`` is there in maps alone."""
+        told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+        told |= {"fate": str(self.fate), "tokens": round(self.tokens)}
+        return {name: value for name, value in told.items() if name != "row" or value is not None}
+
+
+@dataclass(slots=True)
+class Totals:
+    """What many rescored steps come to. ``told`` counts those of which there is something to say.
+
+    Votes and tokens saved are those of steps whose samples sufficed: neither `Fate.SHORT` nor `Fate.LOST`. ``lacking``
+    samples and ``tokens_short`` are those of steps that ran out, at least.
+    """
+
+    steps: int = 0
+    told: int = 0
+    fates: Counter[Fate] = field(default_factory=Counter)
+    votes_before: int = 0
+    votes: int = 0
+    tokens_saved: float = 0.0
+    lacking: int = 0
+    tokens_short: float = 0.0
+    judged: int = 0
+
+    def add(self, one: Rescored) -> None:
+        """Take a step in."""
+        self.steps += 1
+        self.told += one.told
+        self.fates[one.fate] += 1
+        self.judged += one.judged
+        if one.fate == Fate.SHORT:
+            self.lacking += one.lacking
+            self.tokens_short -= one.tokens
+        elif one.fate != Fate.LOST:
+            self.votes_before += one.votes_before
+            self.votes += one.votes
+            self.tokens_saved += one.tokens
+
+    @property
+    def sufficed(self) -> int:
+        """How many steps had samples enough."""
+        return self.steps - self.fates[Fate.SHORT] - self.fates[Fate.LOST]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the totals as JSON."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        told["fates"] = {str(fate): self.fates[fate] for fate in Fate}
+        return told | {name: round(told[name]) for name in ("tokens_saved", "tokens_short")}
+
+
+class Rescoring(NamedTuple):
+    """A run's steps by another rule: ``vote`` holds its settings in effect. ``steps`` is to be read once, in order."""
+
+    run_id: str
+    vote: dict[str, Any]
+    steps: Iterator[Rescored]
+
+
+def rescore(
+    run_id: str, overrides: Iterable[str] = (), *, voter: str | None = None, store: str | None = None
+) -> Rescoring:
+    """Hold every election of a run again by another rule, over the samples that it kept; in constant memory.
+
+    Each step is judged by the votes that it had, in their order. A step whose samples were not kept, and on which all
+    votes agreed, has as many votes for its winner as its tally says. A judge's samples count for nothing.
+
+    Args:
+        run_id: A run's id, its unique beginning, or ``last``.
+        overrides: ``vote.key=value`` words, for the run's own voter or the one that is named.
+        voter: A voter's name, as a job names it, in place of the run's.
+        store: The database of runs, else that of MAKER_STORE.
+
+    Raises:
+        RunNotFound: No such run.
+        BadInput: The voter or a setting is wrong, the run is still worked on, or it kept no samples of disputed steps.
+    """
+    with opened(store) as database:
+        row = find_run(database, run_id)
+        job = _job(database, row, list(overrides), voter)
+    return Rescoring(row.run_id, job.settings["vote"], _rescored(row.run_id, job, store))
+
+
+def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | None) -> Job:
+    """Return the run's job with another vote. Raises `BadInput`."""
+    if row.status == ACTIVE:
+        raise BadInput(f"run {row.run_id} is still worked on", fix="rescore it when it is done, or paused")
+    if unfit := [word for word in words if not word.startswith(TABLES)]:
+        raise BadInput(f"{unfit[0]!r} changes no vote that is cast", fix="a rescore takes vote.key=value")
+    if row.settings["store"]["samples"] == "none" and (row.disputed or row.red_flags):
+        raise BadInput(
+            f"run {row.run_id} kept no samples (store.samples = none): of its {row.disputed:,} disputed steps and "
+            f"{row.red_flags:,} red flags the order of the votes is not known",
+            fix='a run with store.samples = "disputed" or "all" can be rescored',
+        )
+    settings = dict(row.settings)
+    if voter is not None and voter != settings["vote"]["voter"]:
+        # Parameters are their voter's own: another one starts from its defaults, for every role.
+        settings["vote"] = {name: value for name, value in settings["vote"].items() if name in KEPT}
+        settings["roles"] = {
+            name: {key: value for key, value in table.items() if key != "k"}
+            for name, table in settings.get("roles", {}).items()
+        }
+        words = [f"vote.voter={voter}", *words]
+    return stored_job(settings, row.run_id, words, read_parts(database, row.key))
+
+
+def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
+    with opened(store) as database:
+        row = find_run(database, run_id)
+        voted = stored_job(row.settings, run_id).rules() if job.rules().judge is not None else None
+        again = _Again(job.rules(), job.decomposer, voted)
+        if isinstance(job.decomposer, RowDecomposer):
+            yield from _rows(database, row, again)
+            return
+        for path, heard in walk(database, root_chain(database, row.key), 0, read_heard):
+            yield again.step(path, heard)
+
+
+def _rows(database: Database, run: RunRow, again: _Again) -> Iterator[Rescored]:
+    """Yield the rows of a map, round by round; of a row that several rounds asked, what the newest says."""
+    rounds = RowLog(database, run).rounds()
+    for number, one in enumerate(rounds):
+        newer = [later.rows for later in rounds[number + 1 :]]
+        for heard in read_heard(database, one.chain.key, single=True):
+            row = one.rows[heard.idx]
+            if not any(_holds(rows, row) for rows in newer):
+                yield again.step(one.chain.path, heard, row)
+
+
+def _holds(rows: Sequence[int], row: int) -> bool:
+    place = bisect_left(rows, row)
+    return place < len(rows) and rows[place] == row
+
+
+class _Again:
+    """Holds the elections of one run again.
+
+    Args:
+        rules: Those of its job with the other vote.
+        decomposer: Its task.
+        voted: The rules that it was voted on by, where a judge was asked as well; else None.
+    """
+
+    def __init__(self, rules: Rules, decomposer: Decomposer[Any, Any], voted: Rules | None) -> None:
+        self._rules = rules
+        self._codec = decomposer.action
+        self._classes = decomposer.classes
+        self._voted = voted
+        self._roles = sorted({kind.role for kind in decomposer.classes})
+        self._alike: dict[tuple[str, int], Recount] = {}
+
+    def step(self, path: Path, heard: HeardStep, row: int | None = None) -> Rescored:
+        """Return what becomes of a step."""
+        single = is_single(path)
+        chain, number = chain_name(path, heard.idx if single else None), 0 if single else heard.idx
+        where = f"chain {chain}, step {number}"
+        if heard.step is None:
+            found = self._undecided(where, heard.kept)
+        else:
+            try:
+                tally = unpack(heard.step.tally)
+            except ValueError as error:
+                raise StoreFailed(f"{where} cannot be read: {error}", fix="restore it from a copy") from error
+            clean = not heard.kept and not tally.disputed and not tally.flags
+            found = (self._unheard if clean else self._decided)(where, heard.step, tally, heard.kept)
+        return found._replace(chain=chain, step=number, row=row)
+
+    def _unheard(self, where: str, step: StepRow, tally: Tally, kept: Sequence[VoteRow]) -> Rescored:
+        """Judge a step of which nothing is kept, as all its votes agreed."""
+        kind, votes = self._classes[tally.kind], sum(tally.votes)
+        ended = self._alike.get((kind.role, votes))
+        if ended is None:
+            ended = self._alike[kind.role, votes] = self._recount(where, kind.role, [""] * votes)
+        fate = _fate(ended, "")
+        winner = None if fate == Fate.SAME else self._winner(where, step)
+        tokens = _tokens(ended, votes, step.tokens / votes)
+        return Rescored("", 0, None, kind.name, fate, winner, None, votes, ended.votes, ended.lacking, tokens, False)
+
+    def _decided(self, where: str, step: StepRow, tally: Tally, kept: Sequence[VoteRow]) -> Rescored:
+        kind, winner, votes = self._classes[tally.kind], self._winner(where, step), sum(tally.valid)
+        samples, judged = votes + sum(tally.flagged), tally.judge is not None
+        if len(kept) < samples:
+            return Rescored("", 0, None, kind.name, Fate.LOST, winner, None, votes, 0, 0, 0.0, judged)
+        # What comes after them is a judge's.
+        ended = self._recount(where, kind.role, [sample.candidate for sample in kept[:samples]])
+        fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
+        return Rescored(
+            "", 0, None, kind.name, fate, winner, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
+        )  # fmt: skip
+
+    def _undecided(self, where: str, kept: Sequence[VoteRow]) -> Rescored:
+        """Judge a step that was voted on in vain. Which class it is of the store does not say."""
+        kind = self._classes[0].name if len(self._classes) == 1 else ""
+        role = self._roles[0] if len(self._roles) == 1 else SOLVER
+        heard = [sample.candidate for sample in kept]
+        own_votes = len(heard) if self._voted is None else self._before_judge(where, heard, self._voted)
+        judged, heard = own_votes < len(heard), heard[:own_votes]
+        votes = len(heard) - heard.count(None)
+        ended = self._recount(where, role, heard)
+        tokens = _tokens(ended, len(heard), sum(sample.tokens for sample in kept) / len(kept))
+        return Rescored(
+            "", 0, None, kind, _fate(ended, None), None, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
+        )  # fmt: skip
+
+    def _before_judge(self, where: str, heard: Sequence[str | None], rules: Rules) -> int:
+        """Return how many samples of an undecided step are none of a judge's: those before its rule gave up."""
+        ended = [_recounted(where, rules.role(role), heard) for role in self._roles]
+        return min((one.samples for one in ended if one.winner is None and not one.lacking), default=0)
+
+    def _winner(self, where: str, step: StepRow) -> str:
+        key: str = own(f"{where}: its action", lambda: vote_key(self._codec, self._codec.read(step.action)))
+        return key
+
+    def _recount(self, where: str, role: str, heard: Sequence[str | None]) -> Recount:
+        return _recounted(where, self._rules.role(role), heard)
+
+
+def _recounted(where: str, role: Role, heard: Sequence[str | None]) -> Recount:
+    ended: Recount = own(
+        f"{where}: {role.voter.name}: decide", lambda: recount(role.voter, heard, most=role.max_votes)
+    )  # fmt: skip
+    return ended
+
+
+def _fate(ended: Recount, before: str | None) -> Fate:
+    if ended.winner is None:
+        return Fate.SHORT if ended.lacking else Fate.UNDECIDED
+    if before is None:
+        return Fate.DECIDED
+    return Fate.SAME if ended.winner == before else Fate.OTHER
+
+
+def _tokens(ended: Recount, samples: int, each: float) -> float:
+    """Return what tokens are saved, by what a sample took; below 0 what would be needed."""
+    return -ended.lacking * each if ended.lacking else (samples - ended.samples) * each
