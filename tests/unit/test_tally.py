@@ -15,7 +15,7 @@ NUMBER = st.integers(0, 2**40)
 @st.composite
 def tallies(draw: st.DrawFn) -> Tally:
     """Draw any tally: some models, some rivals with odd keys, some flags."""
-    models = draw(st.integers(0, 4))
+    models = draw(st.integers(1, 4))
     votes = st.tuples(*[NUMBER] * models)
     keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
     return Tally(
