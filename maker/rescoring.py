@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from maker.election import weight
 from maker.errors import BadInput, StoreFailed
 from maker.job import Job
 from maker.jobfile import KEPT
 from maker.owned import own
 from maker.paths import Path, chain_name, is_single
-from maker.plugin import Decomposer, RowDecomposer, vote_key
+from maker.plugin import Ballots, Decision, Decomposer, RowDecomposer, vote_key
 from maker.reading import opened
 from maker.recount import Recount, recount
 from maker.resolving import stored_job
@@ -45,7 +46,7 @@ class Fate(StrEnum):
     SHORT = "ran out"
     """The rule would go on, and no sample is left."""
     LOST = "not kept"
-    """Its samples were not kept, and they differ: their order is not known."""
+    """Its samples were not kept, and they differ, in what they say or in what they weigh."""
 
 
 class Rescored(NamedTuple):
@@ -240,27 +241,43 @@ class _Again:
             except ValueError as error:
                 raise StoreFailed(f"{where} cannot be read: {error}", fix="restore it from a copy") from error
             clean = not heard.kept and not tally.disputed and not tally.flags
-            found = (self._unheard if clean else self._decided)(where, heard.step, tally, heard.kept)
+            found = self._unheard(where, heard.step, tally) if clean else self._decided(where, heard, tally)
         return found._replace(chain=chain, step=number, row=row)
 
-    def _unheard(self, where: str, step: StepRow, tally: Tally, kept: Sequence[VoteRow]) -> Rescored:
+    def _unheard(self, where: str, step: StepRow, tally: Tally) -> Rescored:
         """Judge a step of which nothing is kept, as all its votes agreed."""
         kind, votes = self._classes[tally.kind], sum(tally.votes)
+        if self._rules.role(kind.role).voter.weighs:
+            return self._unweighed(where, step, tally)
         ended = self._alike.get((kind.role, votes))
         if ended is None:
-            ended = self._alike[kind.role, votes] = self._recount(where, kind.role, [""] * votes)
+            alike = [VoteRow(0, 0, vote, "", 0, None) for vote in range(votes)]
+            ended = self._alike[kind.role, votes] = self._recount(where, kind.role, alike)
         fate = _fate(ended, "")
         winner = None if fate == Fate.SAME else self._winner(where, step)
         tokens = _tokens(ended, votes, step.tokens / votes)
         return Rescored("", 0, None, kind.name, fate, winner, None, votes, ended.votes, ended.lacking, tokens, False)
 
-    def _decided(self, where: str, step: StepRow, tally: Tally, kept: Sequence[VoteRow]) -> Rescored:
+    def _unweighed(self, where: str, step: StepRow, tally: Tally) -> Rescored:
+        """Judge such a step by a voter that weighs: all that is known is what its votes weighed together, if that.
+
+        Where that suffices it is decided as it was, by all of them at the most.
+        """
+        kind, votes, winner = self._classes[tally.kind], sum(tally.votes), self._winner(where, step)
+        voter = self._rules.role(kind.role).voter
+        verdict = own(where, voter.decide, Ballots({winner: votes}, tally.weighed(winner) or {winner: 0}))
+        fate = Fate.SAME if isinstance(verdict, Decision) else Fate.LOST
+        return Rescored("", 0, None, kind.name, fate, winner, None, votes, votes, 0, 0.0, False)
+
+    def _decided(self, where: str, heard: HeardStep, tally: Tally) -> Rescored:
+        step, kept = heard.step, heard.kept
+        assert step is not None  # noqa: S101 - it has a tally
         kind, winner, votes = self._classes[tally.kind], self._winner(where, step), sum(tally.valid)
         samples, judged = votes + sum(tally.flagged), tally.judge is not None
         if len(kept) < samples:
             return Rescored("", 0, None, kind.name, Fate.LOST, winner, None, votes, 0, 0, 0.0, judged)
         # What comes after them is a judge's.
-        ended = self._recount(where, kind.role, [sample.candidate for sample in kept[:samples]])
+        ended = self._recount(where, kind.role, kept[:samples])
         fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
         return Rescored(
             "", 0, None, kind.name, fate, winner, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
@@ -270,17 +287,16 @@ class _Again:
         """Judge a step that was voted on in vain. Which class it is of the store does not say."""
         kind = self._classes[0].name if len(self._classes) == 1 else ""
         role = self._roles[0] if len(self._roles) == 1 else SOLVER
-        heard = [sample.candidate for sample in kept]
-        own_votes = len(heard) if self._voted is None else self._before_judge(where, heard, self._voted)
-        judged, heard = own_votes < len(heard), heard[:own_votes]
-        votes = len(heard) - heard.count(None)
+        heard = kept if self._voted is None else kept[: self._before_judge(where, kept, self._voted)]
+        judged = len(heard) < len(kept)
+        votes = sum(sample.candidate is not None for sample in heard)
         ended = self._recount(where, role, heard)
         tokens = _tokens(ended, len(heard), sum(sample.tokens for sample in kept) / len(kept))
         return Rescored(
             "", 0, None, kind, _fate(ended, None), None, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
         )  # fmt: skip
 
-    def _before_judge(self, where: str, heard: Sequence[str | None], rules: Rules) -> int:
+    def _before_judge(self, where: str, heard: Sequence[VoteRow], rules: Rules) -> int:
         """Return how many samples of an undecided step are none of a judge's: those before its rule gave up."""
         ended = [_recounted(where, rules.role(role), heard) for role in self._roles]
         return min((one.samples for one in ended if one.winner is None and not one.lacking), default=0)
@@ -289,14 +305,19 @@ class _Again:
         key: str = own(f"{where}: its action", lambda: vote_key(self._codec, self._codec.read(step.action)))
         return key
 
-    def _recount(self, where: str, role: str, heard: Sequence[str | None]) -> Recount:
+    def _recount(self, where: str, role: str, heard: Sequence[VoteRow]) -> Recount:
         return _recounted(where, self._rules.role(role), heard)
 
 
-def _recounted(where: str, role: Role, heard: Sequence[str | None]) -> Recount:
-    ended: Recount = own(
-        f"{where}: {role.voter.name}: decide", lambda: recount(role.voter, heard, most=role.max_votes)
-    )  # fmt: skip
+def _recounted(where: str, role: Role, heard: Sequence[VoteRow]) -> Recount:
+    voter = role.voter
+    keys = [sample.candidate for sample in heard]
+
+    def hold() -> Recount:
+        weights = [weight(voter, sample.logprob) for sample in heard] if voter.weighs else None
+        return recount(voter, keys, most=role.max_votes, weights=weights)
+
+    ended: Recount = own(f"{where}: {voter.name}: decide", hold)
     return ended
 
 

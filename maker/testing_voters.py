@@ -22,7 +22,7 @@ LONGEST = 60
 MODELS = ((1.0,), (0.9, 0.1), (0.6, 0.4), (0.5, 0.5), (0.4, 0.2, 0.2, 0.2))
 RACES = 4
 NEW = "a candidate that nobody has voted for"
-REPORTED = (0.0, math.log(0.75), None)
+REPORTED = (0.0, math.log(0.75), -30.0)
 """Log-probabilities that a voter that weighs is tried with."""
 
 Tally: TypeAlias = tuple[tuple[int, int], ...]

@@ -21,6 +21,8 @@ _SCALE = 2**-32
 MALFORMED = "I am not sure."
 SPREAD = 0.8
 """How far what samples report lies from p, as a part of how far it could."""
+LEAST = 1e-9
+"""What a sample reports that is never right."""
 
 
 class SimulatedModel(Model):
@@ -98,6 +100,8 @@ class SimulatedModel(Model):
     def _logprob(self, truth: Truth, prompt: bytes, seed: int, text: str) -> float:
         """Return the logarithm of a probability with which samples that report it are right."""
         p = self._settings.p
+        if text == MALFORMED or not 0 < p < 1:
+            return math.log(max(p, LEAST))
         right = text in truth.right
         sure = p + (d := SPREAD * min(p, 1 - p))
         # By Bayes: half of all samples are sure ones, of the right ones as many as make `sure` of these right.
