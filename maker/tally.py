@@ -78,7 +78,8 @@ def pack(tally: Tally) -> bytes:
     votes were weighed, a 0 stands before M, and after each candidate's votes their weight.
     """
     kind, rounds, votes, rivals, flags, judge, weights = tally
-    if not rivals and not flags and not weights and len(votes) == 1 and kind < 128 and rounds < 128 and votes[0] < 128:
+    plain = not rivals and not flags and not weights and judge is None and len(votes) == 1
+    if plain and kind < 128 and rounds < 128 and votes[0] < 128:
         return bytes((kind, rounds, 1, votes[0], 0, 0))
     out = bytearray()
     weighed = iter(weights)

@@ -9,7 +9,8 @@ import typer
 
 from maker.cli.options import AsJson, RunId, Store
 from maker.jobfile import DEFAULT_STORE
-from maker.rescoring import Fate, Rescored, Rescoring, Totals
+from maker.recount import Fate, Rescored, Totals
+from maker.rescoring import Rescoring
 from maker.rescoring import rescore as hold_again
 
 SHOWN = 20

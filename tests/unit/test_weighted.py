@@ -18,10 +18,11 @@ from maker import api, planning, reading
 from maker.cli.app import app
 from maker.election import Elected, Election
 from maker.errors import JobError
-from maker.models.settings import SimulatedSettings
+from maker.models.settings import SimulatedSettings, VllmSettings
 from maker.models.simulated import SPREAD, SimulatedModel
 from maker.plugin import Ballots, Decision, More, Params, Step, StepClass, Truth, Undecidable, Verdict, Voter
-from maker.rescoring import Fate, Totals, rescore
+from maker.recount import Fate, Totals
+from maker.rescoring import rescore
 from maker.testing_voters import check_voter
 from maker.types import Finished, Request, Sample
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -93,7 +94,7 @@ def spread(p: float) -> list[Report]:
 
 
 def test_the_docstrings_figures() -> None:
-    """ln 9 is 2.197, ln 100 is 4.605; three sure votes to none, and what all that report .9 or more come to."""
+    """Logarithms of 9 and 100; three sure votes to none; and what it comes to where all report .9 or more."""
     assert (evidence(0.9), bound(0.01)) == (2197, 4606)
     assert [evidence(c) for c in (0.0, 0.3, 0.5)] == [0, 0, 0]
     assert [weighted(most=most).least for most in (0.9, 0.8, 0.7)] == [3, 4, 6]
@@ -339,6 +340,13 @@ def test_a_model_that_tells_none_is_refused(hanoi: Job) -> None:
         api.load_job(job)
     members["b"]["logprobs"] = True
     assert api.load_job(job).voter.least == 3
+
+
+def test_asking_for_log_probabilities_needs_no_engine_of_its_own() -> None:
+    """It is said with each request: members that differ in it share an engine, and a run may change it."""
+    plain, telling = (VllmSettings(path="folder", logprobs=told) for told in (False, True))
+    assert plain.engine() == telling.engine()
+    assert plain.identity() == telling.identity()
 
 
 # --- the contract ---
