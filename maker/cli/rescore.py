@@ -17,7 +17,7 @@ SHOWN = 20
 WORDS = {
     Fate.SAME: "decided for the same answer",
     Fate.OTHER: "decided for another answer",
-    Fate.DECIDED: "decided that were not",
+    Fate.DECIDED: "decided that were undecided",
     Fate.UNDECIDED: "undecided by the rule",
     Fate.SHORT: "ran out of samples",
     Fate.LOST: "of which the samples were not kept",
@@ -75,7 +75,7 @@ def _print_steps(shown: list[Rescored], totals: Totals) -> None:
             f"  those that ran out lack {totals.lacking:,} votes at least, about {totals.tokens_short:,.0f} tokens; "
             "how they would have ended is not known"
         )
-    if short or lost:
+    if (short or lost) and totals.sufficed:
         print(f"  the votes and tokens are those of the {totals.sufficed:,} others")
     if totals.sufficed or short:
         print("  tokens are told by what a sample of the step took on average, its part of the prompts included")
