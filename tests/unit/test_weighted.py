@@ -23,6 +23,7 @@ from maker.models.simulated import SPREAD, SimulatedModel
 from maker.plugin import Ballots, Decision, More, Params, Step, StepClass, Truth, Undecidable, Verdict, Voter
 from maker.recount import Fate, Totals
 from maker.rescoring import rescore
+from maker.tally import pack, unpack
 from maker.testing_voters import check_voter
 from maker.types import Finished, Request, Sample
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -301,6 +302,24 @@ def test_a_changed_log_probability_is_found(hanoi: Job, store: str) -> None:
         database.execute("UPDATE maker_sample SET logprob = logprob - .3 WHERE idx = 7 AND vote = 1")
     found = reading.verify(report.run_id, store=store)
     assert found.problem == "step 7: the log-probabilities of its samples do not add up to the weights of its tally"
+
+
+def test_every_edited_byte_of_a_weighed_tally_is_found(hanoi: Job, store: str) -> None:
+    """Changed in any of its lower bits, or with its weights taken away, it is found at its step."""
+    report = api.run(hanoi(4, model={"p": 0.8, "logprobs": True}) | {"vote": WEIGHTED})
+    step = next(record.step for record in reading.steps(report.run_id, store=store, disputed=True))
+    with sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None) as database:
+        (tally,) = database.execute("SELECT tally FROM maker_step WHERE idx = ?", (step,)).fetchone()
+        edited = [
+            tally[:place] + bytes([tally[place] ^ 1 << bit]) + tally[place + 1 :]
+            for place in range(len(tally))
+            for bit in (0, 3, 7)
+        ]
+        for changed in [*edited, pack(unpack(tally)._replace(weights=()))]:
+            database.execute("UPDATE maker_step SET tally = ? WHERE idx = ?", (changed, step))
+            found = reading.verify(report.run_id, store=store)
+            assert found.problem.startswith(f"step {step}"), changed
+        assert "its votes are not weighed" in found.problem
 
 
 def test_a_judges_votes_are_weighed_too(hanoi: Job, store: str) -> None:
