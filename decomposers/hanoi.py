@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -20,7 +21,7 @@ from decomposers.hanoi_rules import (
     moved,
     read_move,
 )
-from decomposers.hanoi_tree import Tree
+from decomposers.hanoi_tree import Tree, board_after
 from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, Step, StepClass
 
 ENGLISH_TOKENS = 512
@@ -102,6 +103,14 @@ class Hanoi(Decomposer[Board, Any]):
         steps: int = 2**self.params.disks - 1
         return steps
 
+    def sample(self, count: int, seed: int) -> list[Board]:
+        """Return boards on the right way, as the recursion knows them."""
+        rng, last = random.Random(seed), 2**self.params.disks - 1
+        moves: set[int] = set()
+        while len(moves) < min(count, last):
+            moves.add(rng.randrange(last))
+        return [self._form.board(at) for at in sorted(moves)]
+
     def oracle(self) -> Oracle:
         """Return the strategy as a function of the prompt."""
         return hanoi_oracle.pair_truth if self.params.answer == "move+state" else hanoi_oracle.move_truth
@@ -112,6 +121,7 @@ class _Chain:
 
     def __init__(self, disks: int) -> None:
         self.codec = BoardCodec()
+        self._disks = disks
         self._last: int = 2**disks - 1
         self._goal = "C" * disks
 
@@ -123,6 +133,10 @@ class _Chain:
             return Done({"moves": state.moves, "pegs": state.pegs})
         reason = f"after {state.moves:,} moves the tower is not on peg C: some move before was legal, but wrong"
         return Done({"moves": state.moves, "pegs": state.pegs}, ok=False, reason=reason)
+
+    def board(self, moves: int) -> Board:
+        """Return the board after so many right moves."""
+        return board_after(self._disks, moves)
 
 
 def _last_line(text: str) -> str:

@@ -72,6 +72,10 @@ class Tree:
         """Return the board that segment i starts at, whatever the state: it is known, not reached."""
         return board_after(self._disks, i * self._size)._replace(segment=i)
 
+    def board(self, moves: int) -> Board:
+        """Return the board of a segment after so many right moves of all."""
+        return board_after(self._disks, moves)._replace(segment=moves // self._size)
+
     def join(self, state: Board, i: int, result: Any) -> Board:
         """Return the root with segment i behind it.
 

@@ -95,16 +95,19 @@ def run(
     Returns:
         How the run stands; look at ``status``.
 
-    A job that says ``vote.row_error`` begins with its `pilot`, of which ``on_event`` hears nothing.
+    A job that says ``vote.row_error`` begins with its `pilot`, of which ``on_event`` hears nothing; one that says
+    ``vote.k = "auto"`` takes the margins that its calibration in the store plans, as `planned` does.
 
     Raises:
         BadInput: The job cannot be run as it is.
-        OutOfReach, PilotPaused: As `pilot` does.
+        OutOfReach, PilotPaused: As `pilot` and `planned` do.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
     """
     job = load_job(job, overrides)
     if job.needs_pilot:
         job = pilot(job, stop=stop)
+    if job.needs_plan:
+        job = planned(job)
     fingerprint = job.fingerprint()
     _refuse_used(job)
     new = NewRun(
@@ -120,6 +123,20 @@ def run(
     run_id, lease = create_run(database, new)
     held = Held(job, database, find_run(database, run_id), lease, resumed=False)
     return work(held, limit_steps, on_event, stop)
+
+
+def planned(job: JobLike, overrides: Iterable[str] = ()) -> Job:
+    """Return the job with the margins that a plan finds by its calibration, in place of ``vote.k = "auto"``.
+
+    Raises:
+        BadInput: There is no calibration of the job in its store, or it does not say enough.
+        OutOfReach: No margins reach the target, or the calibration cannot show that any do.
+    """
+    # Only here are numpy and scipy needed.
+    from maker.plans import plan
+
+    job = load_job(job, overrides)
+    return job.planned(plan(job).found())
 
 
 def pilot(

@@ -7,7 +7,7 @@ from typing import Any
 
 from maker.errors import JobError
 from maker.job import Job
-from maker.jobfile import Raw
+from maker.jobfile import DEFAULT_VOTER, Raw
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
@@ -20,11 +20,40 @@ from maker.parameters import params_of
 from maker.plugin import Decomposer, RowDecomposer
 from maker.registry import Plugin, near
 from maker.rules import JUDGE
-from maker.settings import LimitSettings, RoleSettings, SwarmSettings, VoteSettings, gpu_spread, swarm_kind, worker_gpus
+from maker.settings import (
+    AUTO,
+    LimitSettings,
+    RoleSettings,
+    SwarmSettings,
+    VoteSettings,
+    gpu_spread,
+    swarm_kind,
+    worker_gpus,
+)
+
+
+def margins_of(vote: dict[str, Any], raw: Raw) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the ``[vote]`` table with one k, the least, and k by step class where it is said so."""
+    k = vote.get("k")
+    if k == AUTO:
+        return {name: value for name, value in vote.items() if name != "k"}, {}
+    if not isinstance(k, Mapping):
+        return vote, {}
+    place = raw.place("vote", "k")
+    if not k:
+        raise JobError(f"{place}: vote.k names no step class", fix="name them all, or give one number")
+    for name, value in k.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise JobError(f"{place}: vote.k.{name} = {value!r}: a whole number, 1 or more")
+    return vote | {"k": min(k.values())}, dict(k)
 
 
 def with_margin(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
-    """Return the vote's settings, in which a margin of its own makes a pilot's out of date."""
+    """Return the vote's settings, in which a margin of its own makes a pilot's or a plan's out of date."""
+    if vote.plan is not None and not raw.is_stored("vote", "plan"):
+        raise JobError(f"{raw.place('vote', 'plan')}: vote.plan is what `maker plan` found, and not to be set")
+    if vote.plan is not None and not (raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")):
+        vote = vote.model_copy(update={"plan": None})
     place = f"{raw.place('vote', 'row_error')}: vote.row_error"
     if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
         raise JobError(f"{raw.place('vote', 'pilot')}: vote.pilot is what a pilot found, and not to be set")
@@ -89,11 +118,56 @@ def check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw:
         )
 
 
+def check_margins(
+    decomposer: Decomposer[Any, Any],
+    vote: VoteSettings,
+    margins: Mapping[str, int],
+    roles: Mapping[str, RoleSettings],
+    raw: Raw,
+) -> None:
+    """Refuse margins of classes that the task has not, those that are left out, and two ways to say one thing."""
+    known = [kind.name for kind in decomposer.classes]
+    for key, named in (("k", margins), ("consequence", vote.consequence)):
+        for name in named:
+            if name not in known:
+                place = raw.place("vote", f"{key}.{name}")
+                raise JobError(
+                    f"{place}: vote.{key}.{name}: {decomposer.name} has no such class", fix=near(name, known)
+                )
+    if not margins:
+        return
+    if missing := [name for name in known if name not in margins]:
+        raise JobError(
+            f"{raw.place('vote', 'k')}: vote.k says nothing of the step class {missing[0]!r}",
+            fix=f"name all of them: {', '.join(known)}",
+        )
+    for name, table in roles.items():
+        if name == JUDGE and table.k is None:
+            raise JobError(f"{raw.place('roles', name)}: roles.{name}.k is missing: vote.k names steps' classes alone")
+        if name != JUDGE and table.k is not None:
+            raise JobError(
+                f"{raw.place('roles', name)}: roles.{name}.k and vote.k by class are two ways to say one thing",
+                fix="leave one of them out",
+            )
+
+
+def check_auto(voter: Plugin, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
+    """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin."""
+    place = f'{raw.place("vote", "k")}: vote.k = "auto"'
+    if voter.name != DEFAULT_VOTER:
+        raise JobError(f"{place}: plans are for {DEFAULT_VOTER}, not for {voter.name}", fix="leave k or voter out")
+    for name, table in roles.items():
+        if table.k is not None or name == JUDGE:
+            raise JobError(f"{place}: roles.{name} says otherwise who decides", fix="leave it out, or give vote.k")
+
+
 def check_votes(job: Job, raw: Raw) -> None:
     """Refuse a margin that the votes of a role cannot reach, and votes that would all be one reply."""
     rules, members = job.rules(), list(job.members.items())
     roles = dict(rules.roles) if rules.judge is None else {**rules.roles, JUDGE: rules.judge.role}
-    for role, (voter, most, rotation, _) in roles.items():
+    decided = list(roles.items())
+    decided += [(kind.role, rules.of(kind)) for kind in job.decomposer.classes if kind.name in job.margins]
+    for role, (voter, most, rotation, _) in decided:
         table, key = ("roles", f"{role}.max_votes") if role in job.roles else ("vote", "max_votes")
         if voter.least > most:
             raise JobError(

@@ -101,6 +101,18 @@ class StepsDecided(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
+class StepsAsked(Tellable):
+    """Some steps of a pilot were asked and committed, none of them decided; ``votes`` are valid ones."""
+
+    kind: ClassVar[str] = "steps_asked"
+
+    run_id: str
+    steps: int
+    votes: int
+    red_flags: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerGone(Tellable):
     """A worker is lost; the ``chains`` that it held go on elsewhere, from what is committed.
 
@@ -151,7 +163,7 @@ class RunEnded(Tellable):
     result: Any
 
 
-Event: TypeAlias = RunStarted | StepsDecided | WorkerGone | WorkerWaiting | ModelAway | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | WorkerGone | WorkerWaiting | ModelAway | RunEnded
 _STORED: dict[str, type[WorkerGone | WorkerWaiting | ModelAway]] = {
     kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway)
 }

@@ -20,11 +20,15 @@ from maker.owned import own
 from maker.parameters import built, marked, params_of
 from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
+from maker.polling import Poll, Polled
 from maker.registry import Plugin
 from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
 from maker.settings import (
+    AUTO,
     LimitSettings,
     PilotFound,
+    PlanFound,
+    PollSettings,
     RoleSettings,
     RunSettings,
     StoreSettings,
@@ -48,7 +52,9 @@ class Job:
     """A job with every setting checked and its plugins built.
 
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
-    ``table.key`` where its value came from. ``functions`` are those that the task's parameters name.
+    ``table.key`` where its value came from. ``functions`` are those that the task's parameters name. ``margins`` holds
+    k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least. ``poll`` is
+    there where the job is another one's pilot.
     """
 
     run: RunSettings
@@ -62,6 +68,8 @@ class Job:
     decomposer_plugin: Plugin
     voter: Voter
     voter_plugin: Plugin
+    margins: dict[str, int]
+    poll: PollSettings | None
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
     functions: dict[str, Function]
@@ -105,12 +113,35 @@ class Job:
             roles[name] = Role(self.voter if table.k is None else self.voter_at(table.k), most, rotation, extra)
         passes = pool is not None and pool.away == "pass"
         judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
-        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge)
+        voters = {name: self.voter_at(k) for name, k in self.margins.items()}
+        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, voters)
 
     @property
     def needs_pilot(self) -> bool:
         """Whether the vote's margin is still to be found: ``vote.row_error`` stands in its place."""
         return self.vote.row_error is not None and self.vote.pilot is None
+
+    def polled(self, poll: PollSettings) -> Job:
+        """Return the job's pilot: its steps are asked as the job's are, and none is decided."""
+        vote = self.vote.model_copy(update={"max_votes": poll.votes, "extra": 0})
+        roles = {name: RoleSettings(rotation=table.rotation) for name, table in self.roles.items() if name != JUDGE}
+        task = Polled(self.decomposer, poll.steps, self.run.seed, poll.labels)
+        return replace(self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll)
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether the vote's margins are still to be planned: ``vote.k`` is ``"auto"``."""
+        return self.settings["vote"].get("k") == AUTO and self.poll is None
+
+    def planned(self, found: PlanFound) -> Job:
+        """Return the job with the margins that a plan found."""
+        vote = self.vote.model_copy(update={"plan": found})
+        settings = self.settings | {
+            "vote": self.settings["vote"] | {"k": found.k, "plan": found.model_dump(mode="json")}
+        }
+        origins = self.origins | {"vote.k": "plan", "vote.plan": "plan"}
+        voter = self.voter_at(min(found.k.values()))
+        return replace(self, vote=vote, voter=voter, margins=dict(found.k), settings=settings, origins=origins)
 
     def piloted(self, found: PilotFound) -> Job:
         """Return the job with the margin that a pilot found."""
@@ -175,6 +206,8 @@ class Job:
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
         found = self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+        if self.poll is not None:
+            found["poll"] = self.poll.model_dump() | {"labels": _digest(self.poll.labels)}
         held = any(getattr(member, "structured", "off") == "schema" for member in self.members.values())
         return found | {"schemas": self._schemas()} if held else found
 
@@ -200,6 +233,16 @@ class Job:
         elif folders:
             found["model"]["folder"] = next(iter(folders.values()))
         return found
+
+    def asked_fingerprint(self) -> dict[str, Any]:
+        """Return what of the fingerprint decides how samples of the task's steps come out: voters and seeds do not.
+
+        Raises as `fingerprint` does.
+        """
+        beside = ("seed", "voter", "voter_source", "vote", "roles", "poll")
+        found = {name: value for name, value in self.fingerprint().items() if name not in beside}
+        rotations = {name: list(table.rotation) for name, table in self.roles.items() if table.rotation}
+        return found | ({"rotations": rotations} if rotations else {})
 
     def estimate(self, steps: int | None = None) -> Estimate | None:
         """Return what a run will take at least; ``steps`` where it is not the whole task.
@@ -281,6 +324,10 @@ class Job:
         kinds = [(kind.name, kind.schema and dict(kind.schema)) for kind in self.decomposer.classes]
         told: str = own(f"{self.decomposer.name}: a schema as JSON", partial(json.dumps, kinds, sort_keys=True))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def inputs_digest(parts: Iterable[InputPart]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
@@ -219,6 +219,14 @@ class Decomposer(ABC, Generic[S, A]):
 
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, or None where that is not known beforehand."""
+        return None
+
+    def sample(self, count: int, seed: int) -> Iterable[S] | None:
+        """Return ``count`` states that ask for steps, drawn evenly from all of the task; fewer where it has fewer.
+
+        A pilot asks there. The same are drawn with the same ``seed``. None where steps are only known once those before
+        them are made.
+        """
         return None
 
     def oracle(self) -> Oracle | None:

@@ -17,7 +17,7 @@ from maker.reading import opened
 from maker.recount import Fate, Recount, Rescored, recount
 from maker.resolving import stored_job
 from maker.results import RowLog
-from maker.rules import SOLVER, Role, Rules
+from maker.rules import Role, Rules
 from maker.store.chains import root_chain
 from maker.store.database import Database
 from maker.store.heard import HeardStep, read_heard
@@ -73,7 +73,8 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
             f"{row.red_flags:,} red flags the order of the votes is not known",
             fix='a run with store.samples = "disputed" or "all" can be rescored',
         )
-    settings = dict(row.settings)
+    # Of a calibration's pilot the votes are judged, not that it wanted so many of them.
+    settings = {name: table for name, table in row.settings.items() if name != "poll"}
     if voter is not None and voter != settings["vote"]["voter"]:
         # Parameters are their voter's own: another one starts from its defaults, for every role.
         settings["vote"] = {name: value for name, value in settings["vote"].items() if name in KEPT}
@@ -127,7 +128,8 @@ class _Again:
         self._codec = decomposer.action
         self._classes = decomposer.classes
         self._voted = voted
-        self._roles = sorted({kind.role for kind in decomposer.classes})
+        # Which class an undecided step is of is not stored: it is judged by the strictest of their rules.
+        self._strictest = max(decomposer.classes, key=lambda kind: rules.of(kind).voter.least)
         self._alike: dict[tuple[str, int], Recount] = {}
 
     def step(self, path: Path, heard: HeardStep, row: int | None = None) -> Rescored:
@@ -149,12 +151,12 @@ class _Again:
     def _unheard(self, where: str, step: StepRow, tally: Tally) -> Rescored:
         """Judge a step of which nothing is kept, as all its votes agreed."""
         kind, votes = self._classes[tally.kind], sum(tally.votes)
-        if self._rules.role(kind.role).voter.weighs:
+        if self._rules.of(kind).voter.weighs:
             return self._unweighed(where, step, tally)
-        ended = self._alike.get((kind.role, votes))
+        ended = self._alike.get((kind.name, votes))
         if ended is None:
             alike = [VoteRow(0, 0, vote, "", 0, None) for vote in range(votes)]
-            ended = self._alike[kind.role, votes] = self._recount(where, kind.role, alike)
+            ended = self._alike[kind.name, votes] = _recounted(where, self._rules.of(kind), alike)
         winner, tokens = self._winner(where, step), _tokens(ended, votes, step.tokens / votes)
         now = None if ended.winner is None else winner
         fate = _fate(ended, "")
@@ -166,7 +168,7 @@ class _Again:
         Where that suffices it is decided as it was, by all of them at the most.
         """
         kind, votes, winner = self._classes[tally.kind], sum(tally.votes), self._winner(where, step)
-        voter = self._rules.role(kind.role).voter
+        voter = self._rules.of(kind).voter
         verdict = own(where, voter.decide, Ballots({winner: votes}, tally.weighed(winner) or {winner: 0}))
         fate, now = (Fate.SAME, winner) if isinstance(verdict, Decision) else (Fate.LOST, None)
         return Rescored("", 0, None, kind.name, fate, winner, now, votes, votes, 0, 0.0, False)
@@ -179,20 +181,19 @@ class _Again:
         if len(kept) < samples:
             return Rescored("", 0, None, kind.name, Fate.LOST, winner, None, votes, 0, 0, 0.0, judged)
         # What comes after them is a judge's.
-        ended = self._recount(where, kind.role, kept[:samples])
+        ended = _recounted(where, self._rules.of(kind), kept[:samples])
         fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
         return Rescored(
             "", 0, None, kind.name, fate, winner, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
         )  # fmt: skip
 
     def _undecided(self, where: str, kept: Sequence[VoteRow]) -> Rescored:
-        """Judge a step that was voted on in vain. Which class it is of the store does not say."""
+        """Judge a step that was voted on in vain."""
         kind = self._classes[0].name if len(self._classes) == 1 else ""
-        role = self._roles[0] if len(self._roles) == 1 else SOLVER
         heard = kept if self._voted is None else kept[: self._before_judge(where, kept, self._voted)]
         judged = len(heard) < len(kept)
         votes = sum(sample.candidate is not None for sample in heard)
-        ended = self._recount(where, role, heard)
+        ended = _recounted(where, self._rules.of(self._strictest), heard)
         tokens = _tokens(ended, len(heard), sum(sample.tokens for sample in kept) / len(kept))
         return Rescored(
             "", 0, None, kind, _fate(ended, None), None, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
@@ -200,15 +201,12 @@ class _Again:
 
     def _before_judge(self, where: str, heard: Sequence[VoteRow], rules: Rules) -> int:
         """Return how many samples of an undecided step are none of a judge's: those before its rule gave up."""
-        ended = [_recounted(where, rules.role(role), heard) for role in self._roles]
+        ended = [_recounted(where, rules.of(kind), heard) for kind in self._classes]
         return min((one.samples for one in ended if one.winner is None and not one.lacking), default=0)
 
     def _winner(self, where: str, step: StepRow) -> str:
         key: str = own(f"{where}: its action", lambda: vote_key(self._codec, self._codec.read(step.action)))
         return key
-
-    def _recount(self, where: str, role: str, heard: Sequence[VoteRow]) -> Recount:
-        return _recounted(where, self._rules.role(role), heard)
 
 
 def _recounted(where: str, role: Role, heard: Sequence[VoteRow]) -> Recount:

@@ -9,7 +9,17 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from maker.checking import check_money, check_roles, check_row_error, check_swarm, check_votes, with_margin
+from maker.checking import (
+    check_auto,
+    check_margins,
+    check_money,
+    check_roles,
+    check_row_error,
+    check_swarm,
+    check_votes,
+    margins_of,
+    with_margin,
+)
 from maker.errors import JobError
 from maker.job import Job
 from maker.jobfile import Raw, shortened
@@ -17,9 +27,10 @@ from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, Po
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
 from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
-from maker.settings import TABLES, VoteSettings
+from maker.settings import AUTO, TABLES, PollSettings, VoteSettings
 from maker.types import InputPart
 
+POLL = "poll"
 SECRETIVE = ("url", "key_env")
 
 
@@ -45,8 +56,10 @@ def resolve(raw: Raw) -> Job:
         JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
         PluginError: The decomposer or the voter cannot be found.
     """
-    raw.check_tables(list(TABLES))
+    raw.check_tables([name for name in TABLES if name != POLL or raw.is_stored(POLL, "votes")])
     tables = {name: raw.table(name) for name in TABLES}
+    said_k = tables["vote"].get("k")
+    tables["vote"], margins = margins_of(tables["vote"], raw)
     run, vote, roles, swarm, store, limits = (
         _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "roles", "swarm", "store", "limits")
     )
@@ -61,7 +74,9 @@ def resolve(raw: Raw) -> Job:
     task_values = placed(task_plugin, _without(task, "decomposer"), raw)
     task_params = _checked(params_of(task_plugin), task_values, "task", raw)
     vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
-    vote = with_margin(vote, "k" in tables["vote"], raw)
+    for k in margins.values():
+        _checked(params_of(voter_plugin), dict(vote.model_extra or {}) | {"k": k}, "vote", raw)
+    vote = with_margin(vote, said_k is not None, raw)
     check_money(model, limits, raw)
     said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
     check_swarm(model, swarm, raw)
@@ -75,15 +90,25 @@ def resolve(raw: Raw) -> Job:
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
     }
+    poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
+    if poll is not None:
+        settings[POLL] = poll.model_dump()
+    if margins or said_k == AUTO:
+        settings["vote"]["k"] = margins or AUTO
     decomposer = built(task_plugin, task_params, Decomposer)
     voter = built(voter_plugin, vote_params, Voter)
     check_roles(model, decomposer, roles, voter_plugin, raw)
+    check_margins(decomposer, vote, margins, roles, raw)
+    if said_k == AUTO:
+        check_auto(voter_plugin, roles, raw)
     if vote.row_error is not None:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
-        settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
+        margins, None, settings, raw.origins(settings),
+        {name: one for name, one in task_values.items() if isinstance(one, Function)},
     )  # fmt: skip
+    job = job if poll is None else job.polled(poll)
     check_votes(job, raw)
     return job
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from maker.owned import own
 from maker.plugin import Decomposer, Voter
 from maker.round import unbounded
-from maker.types import Ballots, Verdict
+from maker.types import Ballots, StepClass, Verdict
 
 JUDGE = "judge"
 SOLVER = "solver"
@@ -41,7 +41,8 @@ class Rules(NamedTuple):
     ``samples`` says of which steps the raw samples are kept: ``none``, ``disputed`` (any rival or flag) or ``all``.
     ``roles`` holds that of ``solver`` at least, which stands for all that are not named. ``models`` is how many the
     pool has; with ``pass_on``, votes of one that stays away pass on to the next in the rotation. ``judge`` is there
-    where a judge is asked about what votes cannot settle.
+    where a judge is asked about what votes cannot settle. ``voters`` are those of step classes that have one of their
+    own, by name.
     """
 
     seed: int
@@ -50,10 +51,12 @@ class Rules(NamedTuple):
     models: int = 1
     pass_on: bool = False
     judge: Judge | None = None
+    voters: Mapping[str, Voter] = {}
 
-    def role(self, name: str) -> Role:
-        """Return how the steps of a role are decided."""
-        return self.roles.get(name) or self.roles[SOLVER]
+    def of(self, kind: StepClass[Any, Any]) -> Role:
+        """Return how the steps of a class are decided."""
+        role, voter = self.roles.get(kind.role) or self.roles[SOLVER], self.voters.get(kind.name)
+        return role if voter is None else role._replace(voter=voter)
 
 
 class Kind(NamedTuple):
@@ -87,7 +90,7 @@ class Shared(NamedTuple):
         """Return what the runners of one worker share."""
         kinds = {}
         for number, kind in enumerate(decomposer.classes):
-            role = rules.role(kind.role)
+            role = rules.of(kind)
             opening = own(
                 f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
             )

@@ -11,6 +11,9 @@ from maker.engine.budget import Limits
 from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
 from maker.models.settings import MemberSettings, ModelSettings, VllmSettings
 
+AUTO = "auto"
+"""Stands for k where a plan is to find it."""
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,9 +47,26 @@ class PilotFound(_Table):
     runs: tuple[str, ...]
 
 
+class PlanFound(_Table):
+    """What a plan found, see `maker.plan`: k by step class, and what it says of the whole run.
+
+    ``right`` is the interval (least, estimate, most) of the probability that all steps are right, and ``rests_on`` says
+    in words what that is conditional on. ``calibration`` is the key of what it was made from.
+    """
+
+    k: dict[str, int]
+    target: float
+    right: tuple[float, float, float]
+    rests_on: str
+    calibration: int
+
+
 class VoteSettings(_Table):
     """The ``[vote]`` table; what it does not name here goes to the voter.
 
+    ``k`` is the voter's, and may be given by step class, as in ``{move = 3, check = 5}``; ``"auto"`` leaves it to the
+    plan that the task's calibration allows, for ``target``, the wanted probability that the whole run is right. In it a
+    wrong step counts as much as its class's ``consequence``, 1 unless said. What was planned is left in ``plan``.
     ``max_votes`` is the most samples, flagged ones included, that one step may take. ``row_error`` is said of a map in
     place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
     of the rows finds the margin, and leaves what it found in ``pilot``. ``extra`` is how many votes more than could
@@ -60,6 +80,20 @@ class VoteSettings(_Table):
     extra: int = Field(default=0, ge=0, le=1000)
     row_error: float | None = Field(default=None, gt=0, lt=1)
     pilot: PilotFound | None = None
+    target: float | None = Field(default=None, gt=0, lt=1)
+    consequence: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda value: not value)
+    plan: PlanFound | None = None
+
+
+class PollSettings(_Table):
+    """The ``[poll]`` table, which `maker.calibrating` writes: the run is a pilot, that asks ``votes`` votes of a step.
+
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see `maker.drawing.labelled`).
+    """
+
+    votes: int = Field(ge=1, le=1000)
+    steps: int = Field(ge=1, le=10_000_000)
+    labels: str = ""
 
 
 class RoleSettings(_Table):
@@ -160,4 +194,5 @@ TABLES: dict[str, Any] = {
     "swarm": SwarmSettings,
     "store": StoreSettings,
     "limits": LimitSettings,
+    "poll": PollSettings,
 }

@@ -392,7 +392,7 @@ class Prices(NamedTuple):
             return None
         return cls(prompt / 1e6, completion / 1e6)
 
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Return what these tokens cost."""
         return prompt_tokens * self.prompt + completion_tokens * self.completion
 

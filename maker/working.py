@@ -19,6 +19,7 @@ from maker.events import (
     ModelAway,
     RunEnded,
     RunStarted,
+    StepsAsked,
     StepsDecided,
     WorkerGone,
     WorkerWaiting,
@@ -45,7 +46,7 @@ from maker.store.runs import (
 from maker.swarm.door import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.tracing import run_span
-from maker.types import Account, Allowance, spent_in_all
+from maker.types import Account, Allowance, RedFlag, spent_in_all
 from maker.worklog import WorkLog, logging_steps
 
 log = logger("maker")
@@ -211,6 +212,9 @@ def _committed(on_event: OnEvent | None, held: Held, outputs: list[Output], entr
         for told in entry.events:
             if (event := stored_event(held.row.run_id, told.kind, told.facts)) is not None:
                 on_event(event)
+        if held.job.poll is not None and entry.undecided:
+            flagged = [isinstance(one.outcome, RedFlag) for _, stuck in entry.undecided for one in stuck.heard.samples]
+            on_event(StepsAsked(held.row.run_id, len(entry.undecided), flagged.count(False), sum(flagged)))
         if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes]:
             votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
             disputed = sum(step.disputed for step in decided)

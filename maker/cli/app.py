@@ -13,7 +13,7 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import audit, display, doctor, export, init, rescore, results, upkeep, watch
+from maker.cli import audit, calibrate, display, doctor, export, init, plan, rescore, results, upkeep, watch
 from maker.cli.db import db
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
@@ -93,6 +93,8 @@ def run(
         return
     if loaded.needs_pilot:
         loaded = _piloted(loaded)
+    if loaded.needs_plan:
+        loaded = _planned(loaded)
     _tell_estimate(loaded, limit_steps)
     _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
 
@@ -142,6 +144,10 @@ for command in (
     watch.watch, results.results, audit.audit, rescore.rescore, export.export, upkeep.fork, upkeep.cancel, upkeep.prune,
 ):  # fmt: skip
     app.command()(command)
+
+
+app.command(name="calibrate")(calibrate.calibrate_)
+app.command(name="plan")(plan.plan_)
 
 
 @app.command(name="try")
@@ -244,6 +250,21 @@ def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
     unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
     print(f"estimate: {display.estimate_line(estimate, job.vote_prices) if estimate else unknown}", file=sys.stderr)
+
+
+def _planned(job: Job) -> Job:
+    """Find the margins by the job's calibration, and say what they rest on."""
+    from maker import plans
+
+    found = plans.plan(job).found()
+    low, _, high = found.right
+    margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
+    print(
+        f"plan: k of {margins} by calibration {found.calibration}; right with {low:.4f} to {high:.4f}, given that"
+        f" {found.rests_on}",
+        file=sys.stderr,
+    )
+    return job.planned(found)
 
 
 def _piloted(job: Job) -> Job:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import Event, ModelAway, RunStarted, StepsDecided, WorkerGone, WorkerWaiting
+from maker.events import Event, ModelAway, RunStarted, StepsAsked, StepsDecided, WorkerGone, WorkerWaiting
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
@@ -62,6 +62,13 @@ class Progress:
                 votes=self._votes + event.votes,
                 red_flags=self._flags + event.red_flags,
                 disputed=self._disputed + event.disputed,
+            )
+        elif isinstance(event, StepsAsked):
+            self.stand(
+                steps=self._steps + event.steps,
+                votes=self._votes + event.votes,
+                red_flags=self._flags + event.red_flags,
+                disputed=0,
             )
         elif isinstance(event, WorkerGone):
             then = "another one is started" if event.replaced else "its place is given up"

@@ -151,9 +151,9 @@ class Walker:
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         key = vote_key(self.decomposer.action, action)
-        self._elected(where, key, tally, move.kind.role)
-        judge = self.rules.judge
-        voters = (self.rules.role(move.kind.role).voter, None if judge is None else judge.role.voter)
+        voter, judge = self.rules.of(move.kind).voter, self.rules.judge
+        self._elected(where, key, tally, voter)
+        voters = (voter, None if judge is None else judge.role.voter)
         if problem := evidence.problem(row, key, tally, move, state, voters):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
@@ -163,8 +163,8 @@ class Walker:
         self.counts.disputed += tally.disputed
         return action
 
-    def _elected(self, where: str, winner: str, tally: Tally, role: str) -> None:
-        counts, voter = tally.counts(winner), self.rules.role(role).voter
+    def _elected(self, where: str, winner: str, tally: Tally, voter: Voter) -> None:
+        counts = tally.counts(winner)
         if len(tally.votes) != self.rules.models:
             raise Bad(f"{where}: its votes are those of {len(tally.votes)} models, the pool has {self.rules.models}")
         verdict = _verdict(where, voter, counts, tally.weighed(winner))

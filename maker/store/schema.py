@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -259,6 +259,17 @@ event = Table(
     Index("maker_event_run", "run"),
 )
 """What happened to a run, apart from its steps: workers that were lost, models that stay away."""
+
+calibration = Table(
+    "maker_calibration",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("made_at", Float, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+"""What pilots heard: a `maker.calibration.Calibration` as JSON, and what of a job it depends on. Runs come and go; it
+stays."""
 
 grant = Table(
     "maker_grant",

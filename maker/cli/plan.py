@@ -1,0 +1,136 @@
+"""``maker plan``: which margins a run needs, what it will take, and how sure it is to come out right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from maker.api import load_job
+from maker.cli.calibrate import SweepOption, variants
+from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.tables import print_table
+from maker.errors import OutOfReach
+
+if TYPE_CHECKING:
+    from maker.difficulty import Interval
+    from maker.plans import Plan
+
+
+def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
+    """Say which k a run needs, what it takes, and how sure it is to come out right."""
+    from maker.plans import plan
+
+    plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
+    for words in variants(sweep or []):
+        try:
+            plans.append((words, plan(load_job(job, [*(overrides or []), *words]))))
+        except OutOfReach as refusal:
+            if not sweep:
+                raise
+            plans.append((words, refusal))
+    if as_json:
+        for chosen, one in plans:
+            print(json.dumps({"sweep": list(chosen)} | _as_json(one), ensure_ascii=False))
+    elif not sweep:
+        for _, one in plans:
+            assert not isinstance(one, OutOfReach)  # noqa: S101 - without a sweep it is raised
+            print_plan(one)
+    else:
+        _print_choice(plans)
+    found = [one for _, one in plans if not isinstance(one, OutOfReach)]
+    if not found:
+        raise OutOfReach("none of these reaches the target", fix="see why, above")
+
+
+def print_plan(plan: Plan) -> None:
+    """Print a plan with what it rests on."""
+    found, margins = plan.calibration, plan.margins
+    asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
+    print(f"plan by calibration {plan.key}: {asked}, {found.votes} samples each")
+    share = "p" if found.labelled else "agreement"
+    rows = [
+        (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
+         _range(one.failures, ".2g"))
+        for one in plan.classes
+    ]  # fmt: skip
+    print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
+    what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
+    print(f"  {what} = {_range(margins.right, '.4f')}, for a target of {plan.target:g}")
+    print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
+    print(f"    given that {plan.rests_on}")
+    if plan.unproven:
+        print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot saw none of")
+    print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
+    print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, which asks many steps side by side")
+    _tell_sharpness(plan)
+    for flag in plan.flags:
+        then = "no k would do"
+        if flag.calls is not None:
+            then = f"k would be {_margins(flag.k)} and the run take {flag.calls:,.0f} calls"
+        raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them right"
+        print(f"  flag {flag.flag}, {raised}: if they voted, {then}")
+    if plan.greedy is not None:
+        right = plan.greedy.right
+        verdict = "no"
+        if right.high >= plan.target:
+            verdict = "that would do" if right.low >= plan.target else "not shown to do"
+        print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
+
+
+def _tell_sharpness(plan: Plan) -> None:
+    margins = plan.margins
+    if margins.sharp:
+        print("  k is at most one above what the kindest truth that the pilot allows would need")
+        return
+    steps = ", ".join(f"{name} {n:,}" for name, n in margins.needed.items())
+    print(f"  if the truth is as kind as the pilot allows, k = {_margins(margins.favourable)} would do;")
+    print(f"    a pilot of about so many steps would tell: {steps}")
+
+
+def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> None:
+    """Print one line for each variant, and which is the cheapest in tokens."""
+    rows = []
+    for words, one in plans:
+        if isinstance(one, OutOfReach):
+            rows.append((" ".join(words), "", "", "", "", one.message))
+            continue
+        tokens = _range(one.tokens, ",.0f")
+        rows.append(
+            (" ".join(words), _margins(one.margins.k), _range(one.margins.right, ".4f"), tokens, _cost(one), "")
+        )
+    print_table(("", "k", "P(right)", "tokens", "", ""), rows)
+    found = [(words, one) for words, one in plans if not isinstance(one, OutOfReach)]
+    if found:
+        words, best = min(found, key=lambda pair: pair[1].tokens.estimate)
+        print(f"cheapest: {' '.join(words)}, {best.tokens.estimate:,.0f} tokens")
+        print_plan(best)
+
+
+def _margins(k: Mapping[str, int]) -> str:
+    values = set(k.values())
+    return str(values.pop()) if len(values) == 1 else ", ".join(f"{name} {n}" for name, n in k.items())
+
+
+def _range(interval: Interval, form: str) -> str:
+    low, estimate, high = (format(value, form) for value in interval)
+    return estimate if low == high == estimate else f"{estimate} [{low} to {high}]"
+
+
+def _cost(plan: Plan) -> str:
+    return "" if plan.cost is None else f", cost {_range(plan.cost, ',.4f')}"
+
+
+def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
+    """Return a plan as JSON; intervals are (low, estimate, high)."""
+    if isinstance(plan, OutOfReach):
+        return {"refused": plan.message, "fix": plan.fix} | plan.facts
+    told = plan._asdict()
+    told["calibration"] = plan.key
+    del told["key"]
+    margins = plan.margins._asdict()
+    told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
+    told["classes"] = {one.name: one._asdict() for one in plan.classes}
+    told["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
+    told["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
+    return told

@@ -1,0 +1,326 @@
+"""What a run needs by its calibration: margins, samples, tokens and money, and how sure it is to come out right.
+
+The statistics are `maker.margins`; here a calibration of the job is found, and put into their terms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from types import MappingProxyType
+from typing import NamedTuple
+
+from maker.calibration import VERSION, By, Calibration, ClassFound
+from maker.difficulty import Difficulty, Interval, clopper_pearson, fit
+from maker.errors import BadInput, OutOfReach
+from maker.job import Job, difference
+from maker.margins import Load, Margins, Refusal, cheapest
+from maker.settings import PlanFound
+from maker.store.calibrations import read_calibrations
+from maker.store.database import Database, open_database
+
+TARGET, CONFIDENCE = 0.95, 0.95
+SEVERAL = 1.05
+"""There is more than one rival where all wrong votes are by this more than the strongest rival's."""
+UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
+TOGETHER = 3
+"""So many votes a prompt is taken to be read for, before k is known."""
+RESTS_ON = {
+    By.ORACLE: "the run's steps are like those that the pilot asked, and right is what the task's oracle says",
+    By.LABELS: "the run's steps are like those that the pilot asked, and right is what the labels say",
+    By.VOTES: "the run's steps are like those that the pilot asked; it is agreement with what votes settle on, and"
+    " nobody has said whether that is right",
+}
+
+
+class FlagWorth(NamedTuple):
+    """What a red flag buys: the margins, and the samples of the run, if those that it was raised on voted.
+
+    It was raised on ``samples``; ``right`` of them would have been right votes, ``wrong`` wrong ones. ``k`` is {} and
+    ``calls`` None where no margins would do.
+    """
+
+    kind: str
+    flag: str
+    samples: int
+    right: int
+    wrong: int
+    k: Mapping[str, int]
+    calls: float | None
+
+
+class Greedy(NamedTuple):
+    """One greedy sample a step in place of votes: the probability that the whole run is right, and the samples."""
+
+    right: Interval
+    calls: float
+
+
+class ClassPlan(NamedTuple):
+    """What is planned for a class: steps of the run, margin, and what is expected of it."""
+
+    name: str
+    steps: int
+    k: int
+    p: Interval
+    failures: Interval
+    votes: Interval
+    unproven: float
+
+
+class Plan(NamedTuple):
+    """A plan. Intervals are two-sided at `CONFIDENCE`, each by itself.
+
+    Args:
+        key: The calibration that it rests on.
+        calibration: The same.
+        target: Wanted probability that the whole run is right; of ``row_error``, that one row is.
+        margins: k by class, and what is to be expected with it.
+        classes: The same by class.
+        calls: Samples, flagged ones included.
+        tokens: Prompt and completion tokens.
+        cost: In the currency of the job's prices, None without them.
+        seconds: At the speed of the pilot, which asks many steps side by side.
+        unproven: How many steps of the run may be of a kind that the pilot saw none of.
+        flags: What each red flag buys.
+        greedy: None where the pilot has not asked.
+        rests_on: What the numbers are conditional on, in words.
+    """
+
+    key: int
+    calibration: Calibration
+    target: float
+    margins: Margins
+    classes: tuple[ClassPlan, ...]
+    calls: Interval
+    tokens: Interval
+    cost: Interval | None
+    seconds: Interval
+    unproven: float
+    flags: tuple[FlagWorth, ...]
+    greedy: Greedy | None
+    rests_on: str
+
+    def found(self) -> PlanFound:
+        """Return what is stored with a run."""
+        return PlanFound(
+            k=dict(self.margins.k), target=self.target, rests_on=self.rests_on, calibration=self.key,
+            right=(self.margins.right.low, self.margins.right.estimate, self.margins.right.high),
+        )  # fmt: skip
+
+
+def plan(job: Job) -> Plan:
+    """Return the cheapest plan that reaches the job's target, by the calibration that fits it.
+
+    The target is ``vote.target``, `TARGET` where none is given; for a map with ``vote.row_error`` it is one row's.
+
+    Raises:
+        BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known
+            how many steps of a class there are.
+        OutOfReach: The right answer is not the likeliest one, no margin reaches the target, or the pilot cannot show
+            that one does.
+    """
+    with closing(open_database(job.store.url, create=True)) as database:
+        key, calibration = calibration_of(database, job)
+    target = TARGET if job.vote.target is None else job.vote.target
+    if job.vote.row_error is not None and job.vote.target is None:
+        target = 1 - job.vote.row_error
+    steps = _steps(job, calibration)
+    found = cheapest(_loads(job, calibration, steps), target, CONFIDENCE)
+    if isinstance(found, Refusal):
+        raise OutOfReach(f"calibration {key}: {found.reason}", fix=found.fix, needed=dict(found.needed))
+    return _described(job, key, calibration, target, steps, found)
+
+
+def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
+    """Return the newest of the calibrations with most samples that are the job's, and its key. Raises `BadInput`."""
+    wanted = job.asked_fingerprint()
+    best: tuple[int, Calibration] | None = None
+    others = ""
+    for row in read_calibrations(database):
+        if differs := difference(row.fingerprint, wanted):
+            others = others or f"calibration {row.key} is of another one: {differs}"
+            continue
+        if row.fingerprint.keys() != wanted.keys():
+            continue
+        if json.loads(row.content)["version"] != VERSION:
+            others = others or f"calibration {row.key} was written by another version of maker"
+            continue
+        found = Calibration.model_validate_json(row.content)
+        if best is None or found.samples > best[1].samples:
+            best = row.key, found
+    if best is None:
+        raise BadInput(
+            f"there is no calibration of this task with this model{f'; {others}' if others else ''}",
+            fix="`maker calibrate JOB` makes one",
+        )
+    return best
+
+
+def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
+    """Return how many steps of each class the run has. Raises `BadInput` where that is not known."""
+    if job.vote.row_error is not None and job.vote.target is None:
+        return dict.fromkeys(calibration.classes, 1)
+    steps = {name: one.of for name, one in calibration.classes.items()}
+    unseen = [name for name, n in steps.items() if n is None and not calibration.classes[name].steps]
+    if unseen:
+        raise BadInput(f"the pilot has asked no step of class {unseen[0]!r}: nothing is known of it", fix=UNSEEN)
+    known = {name: n for name, n in steps.items() if n is not None}
+    if len(known) == len(steps):
+        return known
+    total = job.expected_steps()
+    if total is None:
+        raise BadInput(
+            f"{job.decomposer.name} does not say how many steps it takes: nothing can be planned for the whole run",
+            fix="let the decomposer say `expected_steps`, or set vote.k",
+        )
+    asked = sum(one.steps for one in calibration.classes.values())
+    return {name: -(-total * one.steps // asked) for name, one in calibration.classes.items()}
+
+
+def _loads(
+    job: Job, calibration: Calibration, steps: Mapping[str, int], through: Mapping[str, str] = MappingProxyType({})
+) -> list[Load]:
+    """Return the classes that the run has steps of, as they were heard; ``through`` names flags whose samples vote.
+
+    Raises `BadInput` for a class that the pilot has not asked.
+    """
+    prompt = calibration.prompt_tokens / max(1, calibration.requests)
+    loads = []
+    for name, one in calibration.classes.items():
+        if steps[name] == 0:
+            continue
+        if not one.right + one.wrong:
+            raise BadInput(
+                f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN
+            )
+        difficulty, rivals = _difficulty(one, through.get(name, ""))
+        loads.append(
+            Load(
+                name=name,
+                steps=steps[name],
+                difficulty=difficulty,
+                calls_per_vote=one.samples / difficulty.votes,
+                # A prompt is read for a few votes together; how many is counted when k is known.
+                tokens_per_call=one.tokens / one.samples + prompt / TOGETHER,
+                consequence=job.vote.consequence.get(name, 1.0),
+                rivals=rivals,
+            )
+        )
+    return loads
+
+
+def _difficulty(one: ClassFound, through: str) -> tuple[Difficulty, float]:
+    """Return how hard the steps of a class are, and how many rivals a step may be lost to.
+
+    With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
+    of them no more often than a race with the strongest alone, which is won more easily; they are as many as would have
+    all wrong votes if each had the strongest one's.
+    """
+    table = one.through[through] if through else one.heard
+    rivals = one.wrong / one.rival if one.rival and not through else 1.0
+    if rivals > SEVERAL:
+        table = one.duel
+    return fit({(right, others): n for right, others, n in table}), rivals if rivals > SEVERAL else 1.0
+
+
+class _Bill(NamedTuple):
+    """What the steps of a class take: samples, and tokens of prompts and of completions."""
+
+    calls: Interval
+    prompts: Interval
+    completions: Interval
+
+
+def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
+    """Return what a class takes; of requests at most one for each vote that was lost, and for each flagged sample."""
+    one, prompt = calibration.classes[load.name], calibration.prompt_tokens / max(1, calibration.requests)
+    votes = load.difficulty.votes_per_step(k)
+    calls = _scaled(votes, load.calls_per_vote)
+    requests = Interval(*(1 + (v - k) / 2 + (c - v) for v, c in zip(votes, calls, strict=True)))
+    if calibration.requests >= calibration.samples:
+        # The model takes one reply a request.
+        requests = calls
+    samples = _scaled(calls, load.steps)
+    return _Bill(samples, _scaled(requests, load.steps * prompt), _scaled(samples, one.tokens / max(1, one.samples)))
+
+
+def _described(
+    job: Job, key: int, calibration: Calibration, target: float, steps: Mapping[str, int], margins: Margins
+) -> Plan:
+    loads = _loads(job, calibration, steps)
+    bills = [_bill(calibration, load, margins.k[load.name]) for load in loads]
+    calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
+    prices, largest = job.vote_prices, max(margins.k.values())
+    return Plan(
+        key=key,
+        calibration=calibration,
+        target=target,
+        # A class that the task has no step of gets the largest margin: nobody knows what it would be for.
+        margins=margins._replace(k={name: margins.k.get(name, largest) for name in calibration.classes}),
+        classes=tuple(_class_plan(load, margins.k[load.name], calibration) for load in loads),
+        calls=calls,
+        tokens=_sum((prompts, completions)),
+        cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
+        seconds=_scaled(calls, calibration.seconds / calibration.samples),
+        unproven=_unproven(loads, calibration),
+        flags=tuple(_flags(job, calibration, target, steps, margins)),
+        greedy=_greedy(calibration, loads),
+        rests_on=RESTS_ON[calibration.by],
+    )
+
+
+def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
+    share = 1 - (1 - CONFIDENCE) / len(calibration.classes)
+    one = calibration.classes[load.name]
+    return ClassPlan(
+        name=load.name,
+        steps=load.steps,
+        k=k,
+        p=fit({(right, others): n for right, others, n in one.heard}, share).p,
+        failures=_scaled(load.difficulty.failure(k), load.steps * load.rivals),
+        votes=load.difficulty.votes_per_step(k),
+        unproven=_unproven([load], calibration),
+    )
+
+
+def _unproven(loads: Sequence[Load], calibration: Calibration) -> float:
+    """Return how many steps of the run may be of a kind that the pilot saw none of; none where it asked all of them."""
+    return sum(load.steps * load.difficulty.hard_share for load in loads if not calibration.classes[load.name].whole)
+
+
+def _flags(
+    job: Job, calibration: Calibration, target: float, steps: Mapping[str, int], margins: Margins
+) -> Iterator[FlagWorth]:
+    """Yield what each flag buys that was raised on samples which could have voted."""
+    for name, one in calibration.classes.items():
+        for flag, raised in one.flags.items():
+            if flag not in one.through or not steps[name]:
+                continue
+            found = cheapest(_loads(job, calibration, steps, {name: flag}), target, CONFIDENCE)
+            k = {} if isinstance(found, Refusal) else dict(found.k)
+            calls = None if isinstance(found, Refusal) else found.calls.estimate
+            yield FlagWorth(name, flag, raised.samples, raised.right, raised.wrong, k, calls)
+
+
+def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:
+    """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
+    right = [1.0, 1.0, 1.0]
+    for load in loads:
+        asked = calibration.classes[load.name].greedy
+        if asked is None:
+            return None
+        share = asked[0] / sum(asked)
+        low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
+        for end, one in enumerate((low, share, high)):
+            right[end] *= one**load.steps
+    return Greedy(Interval(*right), sum(load.steps for load in loads))
+
+
+def _scaled(interval: Interval, by: float) -> Interval:
+    return Interval(*(value * by for value in interval))
+
+
+def _sum(intervals: Iterable[Interval]) -> Interval:
+    return Interval(*map(sum, zip(*intervals, strict=True)))

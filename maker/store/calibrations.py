@@ -1,0 +1,41 @@
+"""Calibrations, as they are kept: appended, never changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import insert, select
+
+from maker.store import schema
+from maker.store.database import Database, retried
+from maker.store.runs import inserted
+
+_table = schema.calibration.c
+
+
+class CalibrationRow(NamedTuple):
+    """A stored calibration: ``content`` is its JSON, ``fingerprint`` what of a job it depends on."""
+
+    key: int
+    made_at: float
+    fingerprint: dict[str, Any]
+    content: str
+
+
+@retried
+def keep_calibration(database: Database, fingerprint: dict[str, Any], content: str) -> int:
+    """Write a calibration; returns its key."""
+    row = {"made_at": time.time(), "fingerprint": json.dumps(fingerprint, sort_keys=True), "content": content}
+    with database.write() as connection:
+        return inserted(connection, insert(schema.calibration).values(row))
+
+
+def read_calibrations(database: Database) -> Iterator[CalibrationRow]:
+    """Yield what is kept, the newest first."""
+    query = select(_table.id, _table.made_at, _table.fingerprint, _table.content).order_by(_table.id.desc())
+    with database.read() as connection:
+        for key, made_at, fingerprint, content in connection.execute(query):
+            yield CalibrationRow(key, made_at, json.loads(fingerprint), content)
