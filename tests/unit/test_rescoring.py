@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from row_tasks import write_rows
 from typer.testing import CliRunner
 
 import maker
-from maker import api, reading, upkeep
+from maker import api, planning, reading, upkeep
+from maker.calibrating import calibrate
 from maker.cli.app import app
 from maker.errors import BadInput, JobError, PluginError, RunNotFound
 from maker.recount import Fate, Recount, Rescored, Totals, recount
@@ -251,6 +253,35 @@ def test_children_of_forks_are_named_as_steps_are(hanoi: Job, store: str) -> Non
     # The epochs of the forks, which a retry may have raised, left out.
     places = {re.sub(r"~\d+", "", one.chain) for one in steps}
     assert {"root", "2.0", "2.1", "2.1/1.4", "4.39"} <= places
+
+
+def test_margins_by_step_class_are_held_again(hanoi: Job, store: str) -> None:
+    """Each class has its own k, and another one where that is said; an undecided step is judged by the strictest."""
+    task = {"decomposer": "fork_tasks:Tree", "shape": leaf(40)}
+    made = hanoi(model={"p": 0.75, "rivals": 2}) | {"task": task, "vote": {"k": {"even": 2, "odd": 4}}}
+    report = api.run(made)
+    steps, totals = all_of(rescore(report.run_id, store=store))
+    assert ({one.fate for one in steps}, totals.votes) == ({Fate.SAME}, report.votes)
+    steps, _ = all_of(rescore(report.run_id, ["vote.k.odd=2"], store=store))
+    assert {one.fate for one in steps if one.kind == "even"} == {Fate.SAME}
+    assert all(one.votes < one.votes_before for one in steps if one.kind == "odd")
+    steps, _ = all_of(rescore(report.run_id, ["vote.k=3"], store=store))
+    assert {one.fate for one in steps if one.kind == "even"} == {Fate.SHORT}
+    stuck = api.run(made | {"vote": {"k": {"even": 1, "odd": 9}, "max_votes": 9}})
+    assert stuck.status == "paused"
+    steps, _ = all_of(rescore(stuck.run_id, store=store))
+    assert (steps[-1].kind, steps[-1].fate) == ("", Fate.UNDECIDED)
+
+
+def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) -> None:
+    """A pilot asks for so many votes and decides nothing; another rule says what it would have made of them."""
+    (run,) = calibrate(hanoi(9), steps=400, votes=12).calibration.runs
+    steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
+    assert len(steps) == 400
+    assert totals.fates[Fate.DECIDED] + totals.fates[Fate.SHORT] == 400
+    assert totals.fates[Fate.DECIDED] > 390
+    expected = planning.votes_per_step(0.9, 2)
+    assert totals.votes / totals.sufficed == pytest.approx(expected, abs=4 * 1.1 / math.sqrt(400))
 
 
 # --- what it is asked for ---
