@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maker.api import load_job, pilot, resume, run, try_steps
     from maker.errors import MakerError
     from maker.reading import RunReport, runs, samples, show, steps, verify
+    from maker.reporting.report import Report, report
     from maker.rescoring import rescore
     from maker.service import Engine, RunHandle
 
@@ -19,11 +20,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Engine",
     "MakerError",
+    "Report",
     "RunHandle",
     "RunReport",
     "__version__",
     "load_job",
     "pilot",
+    "report",
     "rescore",
     "resume",
     "run",
@@ -39,6 +42,7 @@ _HOMES = {
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "rescoring": ("rescore",),
+    "reporting.report": ("Report", "report"),
     "errors": ("MakerError",),
 }
 

@@ -68,22 +68,26 @@ class Difficulty:
         hard_share: Exact upper bound on the share of steps of any kind that the pilot has seen none of, 1 -
             (1 - confidence)^(1/n): 3/n at .95. No fit excludes that so many steps are of another kind than all others.
         region: The distributions that are not ruled out.
+        closer: What ``region`` is of: ``heard``, with the votes of a second look at some steps where one was taken.
     """
 
-    def __init__(self, heard: Heard, confidence: float) -> None:
+    def __init__(self, heard: Heard, confidence: float, closer: Heard | None = None) -> None:
         _check(heard, confidence)
         self.heard: Heard = {cell: steps for cell, steps in heard.items() if steps and sum(cell)}
+        self.closer = self.heard
+        if closer:
+            _check(closer, confidence)
+            self.closer = {cell: steps for cell, steps in closer.items() if steps and sum(cell)}
         self.confidence = confidence
         self.steps = sum(self.heard.values())
         self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
         self.paired = any(sum(cell) > 1 for cell in self.heard)
         self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
         widest = float(chdtri(1, 1 - confidence))
-        counts = counts_of(self.heard)
-        region = beta_region(counts, widest)
+        region = beta_region(counts_of(self.closer), widest)
         self.fits = _fit(self.heard, float(region.p[0]), float(region.rho[0])) if self.paired else 1.0
         if self.fits < MISFIT:
-            region = region.with_free(*free_region(self.heard, widest))
+            region = region.with_free(*free_region(self.closer, widest))
         self.region: Region = region
         self.p = self._share()
         self.correlation = self._over(region.rho) if self.paired else Interval(0.0, 0.0, 1.0)
@@ -113,7 +117,8 @@ class Difficulty:
 
     def grown(self, factor: int) -> Difficulty:
         """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
-        return Difficulty({cell: steps * factor for cell, steps in self.heard.items()}, self.confidence)
+        heard, closer = ({cell: n * factor for cell, n in cells.items()} for cells in (self.heard, self.closer))
+        return Difficulty(heard, self.confidence, closer)
 
     def _over(self, values: Array) -> Interval:
         return Interval(float(values.min()), float(values[0]), float(values.max()))
@@ -138,18 +143,21 @@ class Difficulty:
         return self.votes / max(1.0, effect)
 
 
-def fit(heard: Heard, confidence: float = 0.95) -> Difficulty:
+def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None) -> Difficulty:
     """Return what a pilot shows of a class.
 
     Args:
         heard: (votes for the right answer, votes for others) → number of distinct steps that were heard so. Flagged
             samples are left out; steps without a valid vote say nothing.
         confidence: Of the two-sided intervals. For intervals that hold for c classes at once, 1 - .05 / c.
+        closer: The same with further votes on some steps that were chosen by what was heard of them. p and the test of
+            fit rest on ``heard`` alone: they would be led astray. The likelihood is not (Rubin 1976, Biometrika 63,
+            581-592).
 
     Raises:
         ValueError: Nothing was heard, a count is negative, or the confidence is not in (0, 1).
     """
-    return Difficulty(heard, confidence)
+    return Difficulty(heard, confidence, closer)
 
 
 def clopper_pearson(share: float, votes: float, confidence: float) -> tuple[float, float]:

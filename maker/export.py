@@ -18,7 +18,6 @@ from maker.plugin import Codec
 from maker.reading import codec_of, report, store_url
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
-from maker.store.log import StepRow
 from maker.store.runs import RunRow, find_run
 from maker.store.tree import PlacedStep, walk_steps
 
@@ -129,7 +128,7 @@ def _header(source: _Source) -> str:
 
 def _rows(source: _Source) -> Iterator[_Row]:
     database, run, codec = source
-    for path, step in _in_order(run.run_id, walk_steps(database, root_chain(database, run.key))):
+    for path, step in in_order(run.run_id, walk_steps(database, root_chain(database, run.key)), "exported"):
         try:
             record = step_record(run.classes, None, path, step)
         except ValueError as error:
@@ -147,10 +146,11 @@ def _show(codec: Codec[Any], text: str) -> Any:
     return codec.show(codec.read(text))
 
 
-def _in_order(run_id: str, walk: Iterator[PlacedStep[StepRow]]) -> Iterator[PlacedStep[StepRow]]:
+def in_order(run_id: str, walk: Iterator[PlacedStep], doing: str) -> Iterator[PlacedStep]:
     """Yield the steps that come after all before, and pass over what comes twice: a fork that is joined meanwhile does.
 
-    Raises `MakerError` where a chain comes twice in two epochs: what is written of it is superseded by now.
+    Raises `MakerError` where a chain comes twice in two epochs: what was taken of it is superseded by now. ``doing``
+    says what was done to the run meanwhile.
     """
     path: ChainPath | None = None
     idx = epoch = 0
@@ -163,7 +163,7 @@ def _in_order(run_id: str, walk: Iterator[PlacedStep[StepRow]]) -> Iterator[Plac
             # A path's numbers are fork, epoch, child, and so on: the first that differs says what came between.
             differs = next((at for at, (one, other) in enumerate(zip(last, place, strict=False)) if one != other), 1)
             if differs % 3 == 1:
-                raise MakerError(f"run {run_id} was retried while it was exported", fix="export it again")
+                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="do it again")
             if place < last:
                 continue
         path, idx, epoch = placed.path, step.idx, step.epoch

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maker.asked import Asked
 from maker.difficulty import Difficulty
 from maker.spread import Array
 
@@ -39,6 +40,8 @@ class Load(NamedTuple):
         calls_per_vote: Samples for a valid vote, 1 / v.
         tokens_per_call: Prompt and completion.
         consequence: How much more a wrong step of this class weighs than one of weight 1.
+        rivals: To how many rivals a step may be lost, to each as often as ``difficulty`` says.
+        asked: How many of the steps are those that the pilot asked: all that it asked, or none.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Load(NamedTuple):
     calls_per_vote: float = 1.0
     tokens_per_call: float = 1.0
     consequence: float = 1.0
+    rivals: float = 1.0
+    asked: int = 0
 
 
 class Curve:
@@ -58,7 +63,9 @@ class Curve:
         self._kept = self._region.deviance <= widest
         self._kept[0] = True
         self.deviance: Array = self._region.deviance[self._kept]
-        self._weight = load.steps * (load.consequence if weighed else 1.0)
+        self._weight = load.consequence if weighed else 1.0
+        self._asked = Asked(load.difficulty.region, load.difficulty.closer) if load.asked else None
+        self._loads: dict[int, Array] = {}
         self.cost = load.steps * load.calls_per_vote * load.tokens_per_call
 
     def prepare(self, ks: Sequence[int]) -> None:
@@ -67,9 +74,13 @@ class Curve:
 
     def at(self, k: int) -> Array:
         """Return s (-ln(1 - f(k))) under each distribution, the estimate first."""
-        failure = np.minimum(self._region.failure(k)[self._kept], 1 - 1e-12)
-        load: Array = self._weight * -np.log1p(-failure)
-        return load
+        if k not in self._loads:
+            failure = np.minimum(self.load.rivals * self._region.failure(k), 1 - 1e-12)
+            load = (self.load.steps - self.load.asked) * -np.log1p(-failure)
+            if self._asked is not None:
+                load = load + self.load.rivals * self._asked.load(k)
+            self._loads[k] = self._weight * load[self._kept]
+        return self._loads[k]
 
     def most(self, k: int, price: float) -> float:
         """Return max(L - price d)."""

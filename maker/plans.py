@@ -6,6 +6,7 @@ The statistics are `maker.margins`; here a calibration of the job is found, and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
@@ -15,7 +16,8 @@ from maker.calibration import VERSION, By, Calibration, ClassFound
 from maker.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.errors import BadInput, OutOfReach
 from maker.job import Job, difference
-from maker.margins import Load, Margins, Refusal, cheapest
+from maker.loads import Curve, Load
+from maker.margins import Margins, Refusal, cheapest
 from maker.settings import PlanFound
 from maker.store.calibrations import read_calibrations
 from maker.store.database import Database, open_database
@@ -58,10 +60,11 @@ class Greedy(NamedTuple):
 
 
 class ClassPlan(NamedTuple):
-    """What is planned for a class: steps of the run, margin, and what is expected of it."""
+    """What is planned for a class: steps of the run and of the pilot, margin, and what is expected of it."""
 
     name: str
     steps: int
+    asked: int
     k: int
     p: Interval
     failures: Interval
@@ -187,6 +190,7 @@ def _loads(
     Raises `BadInput` for a class that the pilot has not asked.
     """
     prompt = calibration.prompt_tokens / max(1, calibration.requests)
+    together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
     loads = []
     for name, one in calibration.classes.items():
         if steps[name] == 0:
@@ -195,7 +199,7 @@ def _loads(
             raise BadInput(
                 f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN
             )
-        difficulty, rivals = _difficulty(one, through.get(name, ""))
+        difficulty, rivals = _difficulty(one, through.get(name, ""), together)
         loads.append(
             Load(
                 name=name,
@@ -206,12 +210,14 @@ def _loads(
                 tokens_per_call=one.tokens / one.samples + prompt / TOGETHER,
                 consequence=job.vote.consequence.get(name, 1.0),
                 rivals=rivals,
+                # Of steps with labels nobody says that the run has them.
+                asked=one.steps if one.of is not None and difficulty.steps == one.steps <= steps[name] else 0,
             )
         )
     return loads
 
 
-def _difficulty(one: ClassFound, through: str) -> tuple[Difficulty, float]:
+def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Difficulty, float]:
     """Return how hard the steps of a class are, and how many rivals a step may be lost to.
 
     With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
@@ -222,7 +228,12 @@ def _difficulty(one: ClassFound, through: str) -> tuple[Difficulty, float]:
     rivals = one.wrong / one.rival if one.rival and not through else 1.0
     if rivals > SEVERAL:
         table = one.duel
-    return fit({(right, others): n for right, others, n in table}), rivals if rivals > SEVERAL else 1.0
+    closer = None if through or rivals > SEVERAL else _cells(one.closer)
+    return fit(_cells(table), confidence, closer), rivals if rivals > SEVERAL else 1.0
+
+
+def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
+    return {(right, others): steps for right, others, steps in table}
 
 
 class _Bill(NamedTuple):
@@ -272,17 +283,23 @@ def _described(
 
 
 def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
-    share = 1 - (1 - CONFIDENCE) / len(calibration.classes)
     one = calibration.classes[load.name]
     return ClassPlan(
         name=load.name,
         steps=load.steps,
+        asked=one.steps,
         k=k,
-        p=fit({(right, others): n for right, others, n in one.heard}, share).p,
-        failures=_scaled(load.difficulty.failure(k), load.steps * load.rivals),
+        p=load.difficulty.p if load.rivals == 1 else fit(_cells(one.heard), load.difficulty.confidence).p,
+        failures=_failures(load, k),
         votes=load.difficulty.votes_per_step(k),
         unproven=_unproven([load], calibration),
     )
+
+
+def _failures(load: Load, k: int) -> Interval:
+    """Return how many steps of a class are decided wrongly."""
+    found = Curve(load._replace(consequence=1.0), math.inf).at(k)
+    return Interval(float(found.min()), float(found[0]), float(found.max()))
 
 
 def _unproven(loads: Sequence[Load], calibration: Calibration) -> float:

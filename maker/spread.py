@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, expit
+from scipy.special import betainc, betaln, expit
 
 Array: TypeAlias = NDArray[np.float64]
 Heard: TypeAlias = Mapping[tuple[int, int], int]
@@ -189,6 +189,17 @@ class Region:
     def with_free(self, free: Array, deviance: Array) -> Region:
         """Return this with distributions over `ATOMS` beside it; the likeliest of those is the estimate."""
         return Region(self._x, self._rho, self._own_deviance, free, deviance)
+
+    def masses(self, points: Array) -> Array:
+        """Return how much of each distribution is nearest to each of these log-odds, which ascend."""
+        edges = np.concatenate([[-np.inf], (points[1:] + points[:-1]) / 2, [np.inf]])
+        whole = 1 / np.maximum(self._rho, ALIKE)[:, None] - 1
+        a, b = expit(self._x)[:, None] * whole, expit(-self._x)[:, None] * whole
+        beta = np.diff(betainc(np.maximum(a, 1e-12), np.maximum(b, 1e-12), expit(edges)[None, :]), axis=1)
+        free = np.zeros((len(self._free), len(points)))
+        np.add.at(free.T, np.searchsorted(edges[1:-1], ATOMS), self._free.T)
+        masses: Array = np.concatenate([beta, free])[self._order]
+        return masses
 
     def failure(self, k: int) -> Array:
         """Return the share of steps that each distribution lets a race to k decide wrongly."""

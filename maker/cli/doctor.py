@@ -16,7 +16,7 @@ from maker.store.database import open_database, shown_url
 
 LEAST_FREE_BYTES = 1 << 30
 IMPORT_S = 180
-NEEDED = ("ray", "sqlalchemy", "alembic", "pydantic", "tenacity", "structlog", "httpx", "typer", "rich")
+NEEDED = ("ray", "sqlalchemy", "alembic", "pydantic", "tenacity", "structlog", "httpx", "jinja2", "typer", "rich")
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,13 @@ def _tell_sharpness(plan: Plan) -> None:
     if margins.sharp:
         print("  k is at most one above what the kindest truth that the pilot allows would need")
         return
-    steps = ", ".join(f"{name} {n:,}" for name, n in margins.needed.items())
     print(f"  if the truth is as kind as the pilot allows, k = {_margins(margins.favourable)} would do;")
-    print(f"    a pilot of about so many steps would tell: {steps}")
+    steps = ", ".join(
+        f"{one.name} {margins.needed[one.name]:,} steps"
+        for one in plan.classes
+        if not plan.calibration.classes[one.name].whole and margins.needed[one.name] > one.asked
+    )
+    print(f"    a pilot of about {steps} would tell" if steps else "    more votes on the same steps would tell")
 
 
 def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> None:

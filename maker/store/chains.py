@@ -129,6 +129,27 @@ def read_children(
         start = rows[-1]["number"] + 1
 
 
+def resting(database: Database, run: int, most: int) -> list[ChainRow]:
+    """Return chains of a run that came to rest before their end, those that began first: at most so many."""
+    table = schema.chain.c
+    query = select(schema.chain).where(table.run == run, table.parent.is_not(None))
+    query = query.where(table.status.not_in(("running", *DONE))).order_by(table.id).limit(most)
+    return [_chain(row._mapping, path_of(database, row.id), database) for row in database.fetch(query)]
+
+
+def path_of(database: Database, key: int) -> Path:
+    """Return the path of a chain that is no fork's of single steps."""
+    path: Path = ROOT
+    table = schema.chain.c
+    columns = (table.parent, table.at, table.fork_epoch, table.number)
+    while True:
+        parent, at, epoch, number = database.fetch(select(*columns).where(table.id == key))[0]
+        if parent is None:
+            return path
+        path = (at, epoch, number, *path)
+        key = parent
+
+
 def count_children(database: Database, fork: ForkRow) -> tuple[int, int]:
     """Return how many children of a fork of chains have begun, and how many of them are done."""
     table, mine = schema.chain.c, _children(fork).subquery().c

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 
 from maker.paths import ROOT
 from maker.store import schema
 from maker.store.chains import ChainRow, find_chain
 from maker.store.database import Database
+from maker.types import Outcome
 
 PAGE = 5000
 
@@ -174,6 +175,44 @@ def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | No
     table = schema.outcome.c
     query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain)
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
+
+
+def count_outcomes(database: Database, run: int) -> dict[str, int]:
+    """Return how many children of a run's forks of single steps have which outcome."""
+    table, chain = schema.outcome, schema.chain.c
+    query = select(table.c.outcome, func.count()).join(schema.chain, chain.id == table.c.chain)
+    return {row[0]: row[1] for row in database.fetch(query.where(chain.run == run).group_by(table.c.outcome))}
+
+
+def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
+    """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
+
+    Of children whose samples are not kept, none are told. In constant memory.
+    """
+    outcome, chain, sample = schema.outcome.c, schema.chain.c, schema.sample.c
+    undecided = outcome.outcome == Outcome.UNDECIDED
+    held = select(chain.id).where(chain.run == run).where(chain.id.in_(select(outcome.chain).where(undecided)))
+    for (key,) in database.fetch(held.order_by(chain.id)):
+        rows = select(outcome.idx, outcome.epoch).where(outcome.chain == key, undecided)
+        place, after = (outcome.idx, outcome.epoch), -1
+        while page := database.fetch(rows.where(outcome.idx > after).order_by(*place).limit(PAGE)):
+            first, after = page[0].idx, page[-1].idx
+            live = {(row.idx, row.epoch) for row in page}
+            query = select(sample.idx, sample.epoch, func.count()).where(sample.chain == key)
+            query = query.where(sample.idx >= first, sample.idx <= after, sample.candidate.is_not(None))
+            query = query.where(sample.idx.in_(rows.with_only_columns(outcome.idx)))
+            query = query.group_by(sample.idx, sample.epoch, sample.candidate).order_by(sample.idx, sample.epoch)
+            found: dict[tuple[int, int], list[int]] = {}
+            for idx, epoch, votes in database.fetch(query):
+                if (idx, epoch) in live:
+                    found.setdefault((idx, epoch), []).append(votes)
+            yield from found.values()
+
+
+def count_cuts(database: Database, run: int) -> int:
+    """Return how often a part of a run was cut off, to be decided anew."""
+    query = select(func.count()).select_from(schema.cut).join(schema.chain, schema.chain.c.id == schema.cut.c.chain)
+    return int(database.fetch(query.where(schema.chain.c.run == run))[0][0])
 
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from maker.paths import Path
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
@@ -37,11 +37,14 @@ class Reader(Protocol[R_co]):
         ...
 
 
-class PlacedStep(NamedTuple, Generic[R]):
+class Placed(NamedTuple, Generic[R]):
     """A step and the path of its chain."""
 
     path: Path
     step: R
+
+
+PlacedStep: TypeAlias = Placed[StepRow]
 
 
 class PlacedChain(NamedTuple):
@@ -51,7 +54,7 @@ class PlacedChain(NamedTuple):
     idx: int
 
 
-def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[PlacedStep[StepRow]]:
+def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[PlacedStep]:
     """Yield the live steps of a chain from ``start`` on, and at each fork those of its children, in child order.
 
     In constant memory. Joins are left out: they hold no decision.
@@ -59,7 +62,7 @@ def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[
     return walk(database, chain, start, read_steps)
 
 
-def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> Iterator[PlacedStep[R]]:
+def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> Iterator[Placed[R]]:
     """Yield what ``read`` reads of a chain and its children, as `walk_steps` does."""
     last = -1
     start = min(start, LAST_INDEX)
@@ -70,7 +73,7 @@ def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> It
         for row in read(database, own.key, max(start, span.start), span.stop):
             last = row.idx
             if row.tally != b"":
-                yield PlacedStep(own.path, row)
+                yield Placed(own.path, row)
             elif (fork := read_fork(database, own.key, row.idx, row.epoch)) is not None:
                 yield from _children(database, fork, own.path, read)
     # A fork that has been joined since the chain's row was read was among the rows.
@@ -79,10 +82,10 @@ def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> It
         yield from _children(database, fork, chain.path, read)
 
 
-def _children(database: Database, fork: ForkRow, path: Path, read: Reader[R]) -> Iterator[PlacedStep[R]]:
+def _children(database: Database, fork: ForkRow, path: Path, read: Reader[R]) -> Iterator[Placed[R]]:
     for child in read_children(database, fork, path):
         if fork.single:
-            yield from (PlacedStep(child.path, row) for row in read(database, child.key, single=True))
+            yield from (Placed(child.path, row) for row in read(database, child.key, single=True))
         else:
             yield from walk(database, child, 0, read)
 

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from maker import api, reading
 from maker.errors import BadInput, RunHeld
 from maker.events import Event, StepsDecided
+from maker.reporting.report import report
 from maker.store import schema
 from maker.store.database import open_database, upgrade_database
 from maker.store.runs import find_run, take_over
@@ -112,3 +113,45 @@ def test_one_of_many_takes_a_run_over(url: str, postgres: PostgresServer) -> Non
         for thread in threads:
             thread.join()
     assert (len(got), len(refused)) == (1, 5)
+
+
+def test_a_report_is_the_same_in_either_database(url: str, tmp_path: Path) -> None:
+    """Undecided rows, chains that rest and parts that were decided anew are counted alike."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,text\n" + "".join(f"row-{number},item {number}\n" for number in range(300)))
+    (tmp_path / "truth.py").write_text(
+        "from maker.plugin import Truth\n\n\ndef truth(prompt):\n"
+        """    return Truth(('{"label": "a"}',), ('{"label": "b"}', '{"label": "c"}'))\n"""
+    )
+    found = []
+    for store in (url, f"sqlite:///{tmp_path}/same.db"):
+        told = api.run({
+            "task": {
+                "decomposer": "map", "input": str(rows), "template": "{{text}}?\n", "id_column": "id",
+                "schema": '{"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}\n',
+                "truth": f"{tmp_path}/truth.py:truth",
+            },
+            "model": {"kind": "simulated", "p": 0.6, "rivals": 2},
+            "vote": {"k": 3, "max_votes": 8},
+            "store": {"url": store},
+        })  # fmt: skip
+        assert told.status == "done"
+        api.retry(told.run_id, ["vote.k=2", "vote.max_votes=30"], outcomes=["undecided"], store=store)
+        stuck = job(store, disks=5) | {"model": {"kind": "simulated", "p": 0.6}, "vote": {"k": 3, "max_votes": 5}}
+        paused = api.run(stuck)
+        assert paused.status == "paused"
+        api.retry(paused.run_id, ["vote.max_votes=1000"], store=store)
+        found.append([_told(one.run_id, store) for one in reversed(reading.runs(store=store))])
+    here, there = found
+    assert here == there
+    assert here[0]["classes"][0]["cut"] == here[0]["outcomes"]["undecided"] > 20
+    assert len(here[1]["classes"]) == 2
+
+
+def _told(run_id: str, store: str) -> dict[str, Any]:
+    """Return what a report tells that is not of its run's own time and place."""
+    told = report(run_id, store=store).to_json()
+    for one in told["classes"]:
+        one["ruled"]["run_id"] = ""
+    kept = ("whole", "classes", "flags", "models", "disputed_steps", "disputed", "outcomes", "resting", "cuts", "truth")
+    return {name: told[name] for name in kept}

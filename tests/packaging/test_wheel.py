@@ -137,7 +137,7 @@ def test_plugins_are_found(installed: Installed) -> None:
 
 
 def test_a_run_from_anywhere(installed: Installed) -> None:
-    """A job is run, broken off, resumed and verified in a folder that knows nothing of the repository."""
+    """A job is run, broken off, resumed, verified and reported on in a folder that knows nothing of the repository."""
     installed.script("init", "map", "mine")
     assert "is done" in installed.script("run", "mine/job.toml")
     (installed.folder / "job.toml").write_text(JOB)
@@ -146,6 +146,7 @@ def test_a_run_from_anywhere(installed: Installed) -> None:
     assert "is paused" in installed.script("run", "job.toml", "--limit-steps", "9", code=1)
     installed.run("-m", "maker", "resume", "last")
     installed.script("verify", "last")
+    assert "page.html" in installed.script("report", "last", "--out", "page.html")
 
 
 def test_a_run_under_ray(installed: Installed) -> None:

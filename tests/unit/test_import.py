@@ -39,7 +39,9 @@ def test_a_plugin_loads_its_one_door() -> None:
     assert loaded & (HEAVY | {"sqlalchemy", "alembic", "httpx", "typer"}) == set()
 
 
-@pytest.mark.parametrize("name", ["run", "resume", "show", "steps", "verify", "load_job", "MakerError", "RunReport"])
+@pytest.mark.parametrize(
+    "name", ["run", "resume", "show", "steps", "verify", "report", "load_job", "MakerError", "RunReport", "Report"]
+)
 def test_the_public_names_are_there(name: str) -> None:
     """Each name of ``maker.__all__`` can be had, and an unknown one is told as such."""
     import maker

@@ -1,0 +1,231 @@
+"""From counts to figures, each with what it rests on. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maker.bounds import share_at_most
+from maker.monitor import FIRST_LOOK, Rule
+from maker.reporting.fitting import Fit, Range, all_right, fit, losing_law, tails, wrong
+from maker.reporting.gathering import Group, counted
+from maker.reporting.ruling import Ruled
+
+CONFIDENCE = 0.95
+"""Of every interval of a report. That of the whole run is divided evenly over the step classes."""
+LEAST_EXPECTED = 0.02
+"""Rows of a table end where neither steps were found nor so many are expected."""
+INDEPENDENT = "the votes of a step are independent"
+ALIKE = "the steps of a class are alike: votes are right equally often in all of them"
+LIKELIEST = "the likeliest answer of a step is the right one, which no vote can show"
+TURNS = "the models that take turns are right equally often"
+
+
+class Tail(NamedTuple):
+    """Steps with ``losing`` losing votes or more: found, and expected by the class's fitted p (None without one)."""
+
+    losing: int
+    found: int
+    expected: float | None
+
+
+class Bar(NamedTuple):
+    """Steps of which ``number`` is counted, and how many are expected by the class's fitted p (None without one)."""
+
+    number: int
+    steps: int
+    expected: float | None
+
+
+class Share(NamedTuple):
+    """A share of steps or samples, with the interval of Clopper and Pearson."""
+
+    found: int
+    of: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """What was measured of the steps of one class that one run has decided.
+
+    ``votes`` are valid votes a step, and of a race with one rival those that are expected; ``tails`` shows at a glance
+    whether steps are alike. ``judged`` steps were decided by a judge. ``cut`` races ended undecided, and then perhaps
+    with a judge: their losing votes count, in the fit and in ``tails``. ``unfitted`` says why there is no ``fit``.
+    ``looks`` counts the monitor's looks, ``unwatched`` says why there can be none.
+    """
+
+    ruled: Ruled
+    steps: int
+    judged: int
+    cut: int
+    valid_votes: int
+    disputed: Share
+    votes: tuple[Bar, ...]
+    tails: tuple[Tail, ...]
+    margins: tuple[tuple[int, int], ...]
+    rounds: tuple[tuple[int, int], ...]
+    fit: Fit | None
+    unfitted: str
+    looks: int
+    unwatched: str
+
+
+class FlagCount(NamedTuple):
+    """Flagged samples of live steps, by reason, class and model."""
+
+    reason: str
+    kind: str
+    model: str
+    samples: int
+
+
+class ModelShare(NamedTuple):
+    """Valid votes by a model in live steps, and how many of them were for the winner: agreement, not accuracy."""
+
+    model: str
+    votes: int
+    won: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One number for the whole run, and what it is conditional on.
+
+    ``right`` is the probability that all ``steps`` that votes decided are right, ``wrong`` how many of them are
+    expected to be wrong, both only if all of ``given`` holds; None where votes say nothing of that: ``missing`` says
+    why. ``outside`` names what the number is not about, ``against`` what speaks against it: then it is not to be
+    believed. ``stated`` is what follows from what voters promise, where there is no estimate.
+    """
+
+    steps: int
+    right: Range | None
+    wrong: Range | None
+    confidence: float
+    given: tuple[str, ...]
+    outside: tuple[str, ...]
+    against: tuple[str, ...]
+    missing: str
+    stated: str
+
+
+def class_figures(group: Group, confidence: float) -> ClassFigures:
+    """Return the figures of one class; ``confidence`` is that of its fit."""
+    ruled, voted = group.ruled, group.steps - group.judged
+    cut = group.judged + group.unsettled
+    found, why = None, _unfitted(ruled, voted)
+    if not why and ruled.k is not None:
+        found = fit(voted, counted(group.losing), ruled.k, confidence)
+    law = losing_law(found.k, found.p.value) if found else []
+    watched = isinstance(ruled.rule, Rule)
+    looks = int(math.log2(group.steps / FIRST_LOOK)) + 1 if watched and group.steps >= FIRST_LOOK else 0
+    return ClassFigures(
+        ruled=ruled, steps=group.steps, judged=group.judged, cut=cut, valid_votes=sum(group.valid.values()),
+        disputed=share(group.disputed, group.steps), votes=_votes(group, law, voted + cut),
+        tails=_tails(group, law, voted + cut),
+        margins=tuple(sorted(group.margins.items())), rounds=tuple(sorted(group.rounds.items())),
+        fit=found, unfitted=why, looks=looks, unwatched="" if isinstance(ruled.rule, Rule) else ruled.rule,
+    )  # fmt: skip
+
+
+def share(found: int, of: int) -> Share:
+    """Return a share with its two-sided interval (Clopper and Pearson 1934): 29 of 1,023 have .0191 to .0405."""
+    side = 1 - (1 - CONFIDENCE) / 2
+    if not of:
+        return Share(found, of, 0.0, 1.0)
+    return Share(found, of, 1 - share_at_most(of - found, of, side), share_at_most(found, of, side))
+
+
+def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequence[str]) -> Whole:
+    """Return the number for the whole run; ``outside`` and ``against`` as there."""
+    fits = [one.fit for one in classes if one.fit is not None]
+    voted = [one for one in classes if one.steps > one.judged]
+    steps = sum(one.steps - one.judged for one in voted)
+    unfitted = sorted({one.unfitted for one in voted if one.unfitted})
+    given = (INDEPENDENT, ALIKE, LIKELIEST, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
+    missing = "; ".join(unfitted) if voted else "no step is decided by votes"
+    if not missing and any(one.p.low <= 0.5 for one in fits):
+        missing = "so many votes are on the losing side that p may be one half: then votes settle nothing"
+    right, errors = (None, None) if missing else (all_right(fits), wrong(fits))
+    judged = sum(one.judged for one in classes)
+    beside = [f"{judged:,} step{'s' * (judged > 1)} that a judge decided"] if judged else []
+    return Whole(
+        steps=steps, right=right, wrong=errors, confidence=CONFIDENCE, given=given, outside=(*beside, *outside),
+        against=tuple(against), missing=missing, stated=_stated(voted),
+    )  # fmt: skip
+
+
+def flags(groups: Sequence[Group]) -> list[FlagCount]:
+    """Return flagged samples by reason, class and model."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for group in groups:
+        for (reason, model), samples in group.flags.items():
+            found[str(reason), group.ruled.kind, group.models[model]] += samples
+    return [FlagCount(*place, samples) for place, samples in sorted(found.items()) if samples]
+
+
+def agreement(groups: Sequence[Group]) -> list[ModelShare]:
+    """Return valid votes by model, and those for the winner."""
+    found: dict[str, list[int]] = {}
+    for group in groups:
+        for model, votes in group.valid.items():
+            counts = found.setdefault(group.models[model], [0, 0])
+            counts[0] += votes
+            counts[1] += group.won[model]
+    return [ModelShare(model, votes, won) for model, (votes, won) in found.items()]
+
+
+def _unfitted(ruled: Ruled, voted: int) -> str:
+    """Say why nothing can be estimated from the votes of a class, "" if something can."""
+    if not voted:
+        return f"no step {ruled.kind} is decided by votes"
+    if ruled.lost:
+        return ruled.lost
+    if ruled.k is None:
+        return f"of votes that {ruled.voter} counts, maker estimates nothing: it knows races to a lead of k"
+    if ruled.k == 1:
+        return "with k = 1 the first vote decides: such votes say nothing of how often votes are right"
+    return ""
+
+
+def _votes(group: Group, law: Sequence[float], races: int) -> tuple[Bar, ...]:
+    """Return the steps by valid votes. Against one rival k + 2l votes are l losing ones."""
+    k = group.ruled.k or 0
+    expected = {k + 2 * losing: races * chance for losing, chance in enumerate(law)}
+    numbers = group.votes.keys() | {at for at, steps in expected.items() if steps >= LEAST_EXPECTED}
+    return tuple(Bar(at, group.votes[at], expected.get(at, 0.0) if law else None) for at in sorted(numbers))
+
+
+def _tails(group: Group, law: Sequence[float], races: int) -> tuple[Tail, ...]:
+    expected = [races * chance for chance in tails(law)]
+    found: list[Tail] = []
+    steps = races
+    for losing in range(max(group.losing, default=0) + 2 + len(expected)):
+        here = expected[losing] if losing < len(expected) else 0.0
+        if not steps and here < LEAST_EXPECTED:
+            break
+        found.append(Tail(losing, steps, here if law else None))
+        steps -= group.losing[losing]
+    return tuple(found)
+
+
+def _stated(voted: Sequence[ClassFigures]) -> str:
+    """Return what follows for all steps from what the voters promise of each, "" where one of them promises nothing."""
+    if not voted or any(one.ruled.error is None or one.ruled.voter not in _OF for one in voted):
+        return ""
+    if len({one.ruled.voter for one in voted}) > 1:
+        return ""
+    most = math.fsum((one.ruled.error or 0.0) * (one.steps - one.judged) for one in voted)
+    steps = sum(one.steps - one.judged for one in voted)
+    return f"of {steps:,} steps, {most:,.3g} on average at most {_OF[voted[0].ruled.voter]}"
+
+
+_OF = {
+    "sprt": "are wrong, if p is what sprt was given, or more, and votes are independent",
+    "bayes": "go to the rarer of the two foremost answers, if shares are spread as its prior says",
+    "certificate": "go to another answer than the model's most frequent one, if votes are independent",
+}
