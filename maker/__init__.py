@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maker.errors import MakerError
     from maker.reading import RunReport, runs, samples, show, steps, verify
     from maker.reporting.report import Report, report
+    from maker.rescoring import rescore
     from maker.service import Engine, RunHandle
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "load_job",
     "pilot",
     "report",
+    "rescore",
     "resume",
     "run",
     "runs",
@@ -39,6 +41,7 @@ _HOMES = {
     "service": ("Engine", "RunHandle"),
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "rescoring": ("rescore",),
     "reporting.report": ("Report", "report"),
     "errors": ("MakerError",),
 }

@@ -174,6 +174,12 @@ def check_votes(job: Job, raw: Raw) -> None:
                 f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs {voter.least} at least"
             )
         for name, member in (members[number] for number in rotation):
+            if voter.weighs and not member.logprobs:
+                key = f"members.{name}.logprobs" if isinstance(job.model, PoolSettings) else "logprobs"
+                raise JobError(
+                    f"{raw.place('model', key)}: model.{key} = false: {voter.name} weighs votes by log-probabilities",
+                    fix=f"set model.{key} = true, or take a voter that counts votes alone",
+                )
             if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
                 continue
             key = f"members.{name}.temperature" if isinstance(job.model, PoolSettings) else "temperature"

@@ -50,8 +50,8 @@ class Election(Generic[S, A]):
         models: How many models the pool has that is asked.
     """
 
-    __slots__ = ("_candidates", "_flags", "_heard", "_max", "_models", "_of", "_outcomes", "_voter", "asked", "codec",
-                 "counts", "rounds", "state", "step")  # fmt: skip
+    __slots__ = ("_candidates", "_flags", "_heard", "_max", "_models", "_of", "_outcomes", "_voter", "_weights",
+                 "asked", "codec", "counts", "rounds", "state", "step")  # fmt: skip
 
     def __init__(
         self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int, models: int = 1
@@ -65,6 +65,8 @@ class Election(Generic[S, A]):
         self.asked = 0
         self.rounds = 0
         self.counts: dict[str, int] = {}
+        # What each candidate's votes weigh, for a voter that asks.
+        self._weights: dict[str, int] | None = {} if voter.weighs else None
         self._candidates: dict[str, Candidate[A]] = {}
         # Of a pool, each candidate's votes by model.
         self._of: dict[str, list[int]] = {}
@@ -74,7 +76,7 @@ class Election(Generic[S, A]):
 
     def verdict(self) -> Elected[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
-        return self.ruled(self._voter.decide(Ballots(self.counts)))
+        return self.ruled(self._voter.decide(Ballots(self.counts, self._weights)))
 
     def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
         """Return what the voter's verdict comes to here."""
@@ -121,17 +123,21 @@ class Election(Generic[S, A]):
                 continue
             self._candidates.setdefault(outcome.key, outcome)
             counts[outcome.key] = counts.get(outcome.key, 0) + 1
+            if self._weights is not None:
+                self._weights[outcome.key] = self._weights.get(outcome.key, 0) + weight(self._voter, sample.logprob)
             if self._models > 1:
                 self._of.setdefault(outcome.key, [0] * self._models)[model] += 1
         self.asked += asked
 
     def tally(self, kind: int, winner: str) -> Tally:
         """Return the count in the form that is stored."""
-        if self._models == 1 and not self._flags and len(self.counts) == 1:
+        if self._models == 1 and not self._flags and len(self.counts) == 1 and self._weights is None:
             return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
         of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
         flags = {flag: tuple(models) for flag, models in self._flags.items()}
-        return Tally(kind, self.rounds, of.pop(winner), of, flags)
+        votes, found = of.pop(winner), self._weights
+        weights = () if found is None else (found[winner], *(found[key] for key in of))
+        return Tally(kind, self.rounds, votes, of, flags, None, weights)
 
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
@@ -146,8 +152,20 @@ class Election(Generic[S, A]):
 
     def _standing(self) -> str:
         leading = sorted(self.counts.items(), key=lambda item: -item[1])
-        votes = ", ".join(f"{n} for {key[:SHOWN_CHARS]}" for key, n in leading[:SHOWN]) or "no valid vote"
+        votes = ", ".join(f"{n} for {key[:SHOWN_CHARS]}{self._weighing(key)}" for key, n in leading[:SHOWN])
+        votes = votes or "no valid vote"
         if len(leading) > SHOWN:
             votes += f" and {len(leading) - SHOWN} other candidates"
         flags = ", ".join(f"{sum(models)} {reason}" for reason, models in self._flags.items())
         return f"{votes}; flagged: {flags or 'none'}"
+
+    def _weighing(self, key: str) -> str:
+        return "" if self._weights is None else f" (weight {self._weights[key] / 1000:.2f})"
+
+
+def weight(voter: Voter, logprob: float | None) -> int:
+    """Return what a vote counts with a voter that weighs them. Raises ``ValueError`` for what is no weight."""
+    found = voter.weigh(logprob)
+    if type(found) is not int or found < 0:
+        raise ValueError(f"{voter.name} weighs a vote as {found!r}: a weight is a whole number of thousandths, from 0")
+    return found

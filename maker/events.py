@@ -28,7 +28,8 @@ class StoredStep(Protocol):
 class StepRecord(NamedTuple):
     """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes.
 
-    ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then.
+    ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then. ``weights`` says
+    what each candidate's votes weigh, with a voter that weighs them.
     """
 
     chain: str
@@ -42,11 +43,15 @@ class StepRecord(NamedTuple):
     epoch: int
     superseded: bool
     judge: dict[str, int]
+    weights: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON; the step class is called ``class``, and ``judge`` is there where one was asked."""
+        """Return the record as JSON; the step class is called ``class``.
+
+        ``judge`` is there where one was asked, ``weights`` where votes were weighed.
+        """
         told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
-        return told if self.judge else {name: value for name, value in told.items() if name != "judge"}
+        return {name: value for name, value in told.items() if value or name not in ("judge", "weights")}
 
 
 class Tellable:
@@ -195,4 +200,5 @@ def step_record(
         epoch=step.epoch,
         superseded=superseded,
         judge={} if count.judge is None else count.judge.counts(winner),
+        weights={key: weight / 1000 for key, weight in (count.weighed(winner) or {}).items()},
     )

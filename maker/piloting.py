@@ -16,7 +16,8 @@ from typing import NamedTuple
 from maker.bounds import share_at_most
 from maker.errors import OutOfReach
 from maker.job import Job
-from maker.plugin import Ballots, Decision, More, Voter, vote_key
+from maker.plugin import Voter, vote_key
+from maker.recount import recount
 from maker.results import RowLog, Settled, settled_rows
 from maker.settings import PilotFound
 from maker.store.database import Database
@@ -41,13 +42,6 @@ class Level(NamedTuple):
     differ: int
     at_most: float
     votes: float
-
-
-class Winner(NamedTuple):
-    """How an election ended: the winner's key, after so many valid votes."""
-
-    key: str
-    votes: int
 
 
 class Pair(NamedTuple):
@@ -105,28 +99,13 @@ def level(pairs: Sequence[Pair], voter: Voter, k: int) -> Level:
     """Return what elections by ``voter``, whose margin is k, make of votes that were cast at that margin or more."""
     both = differ = votes = decided = 0
     for pair in pairs:
-        first, second = (winner(voter, heard) for heard in pair)
+        first, second = (recount(voter, heard) for heard in pair)
         for ended in (first, second):
-            if ended is not None:
+            if ended.winner is not None:
                 decided, votes = decided + 1, votes + ended.votes
-        if first is not None and second is not None:
-            both, differ = both + 1, differ + (first.key != second.key)
+        if first.winner is not None and second.winner is not None:
+            both, differ = both + 1, differ + (first.winner != second.winner)
     return Level(k, both, differ, share_at_most(differ, both, CONFIDENCE), votes / decided if decided else 0.0)
-
-
-def winner(voter: Voter, heard: Sequence[str]) -> Winner | None:
-    """Return how an election ends whose valid votes are ``heard``, None where they do not decide it."""
-    counts: dict[str, int] = {}
-    used = 0
-    while True:
-        verdict = voter.decide(Ballots(counts))
-        if isinstance(verdict, Decision):
-            return Winner(verdict.winner, used)
-        if not isinstance(verdict, More) or used + verdict.n > len(heard):
-            return None
-        for key in heard[used : used + verdict.n]:
-            counts[key] = counts.get(key, 0) + 1
-        used += verdict.n
 
 
 def agreement(pairs: Sequence[Pair]) -> float:

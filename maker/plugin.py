@@ -289,10 +289,15 @@ class RowDecomposer(Decomposer[S, A]):
 
 
 class Voter(ABC):
-    """Decides a step from its ballots. Pure; it calls nothing."""
+    """Decides a step from its ballots. Pure; it calls nothing.
+
+    A voter with ``weighs`` says by `weigh` what each vote counts, and finds the sums in `Ballots.weights`. Its model
+    must tell log-probabilities.
+    """
 
     name: ClassVar[str]
     Params: ClassVar[type[BaseModel]] = Params
+    weighs: ClassVar[bool] = False
 
     @abstractmethod
     def decide(self, ballots: Ballots) -> Verdict:
@@ -301,6 +306,13 @@ class Voter(ABC):
         ``More(n)`` must name the fewest further votes that could settle it: the election asks for just as many, so
         that no vote is drawn that could not matter, and the order within a request cannot either.
         """
+
+    def weigh(self, logprob: float | None) -> int:
+        """Return what a vote counts, in thousandths, 0 or more; ``logprob`` is its sample's, None where none was told.
+
+        Called once for each vote of a voter with ``weighs``; the sums are stored with the step.
+        """
+        raise NotImplementedError(f"{self.name} weighs votes, and does not say how")
 
     @property
     @abstractmethod

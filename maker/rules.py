@@ -91,6 +91,8 @@ class Shared(NamedTuple):
         kinds = {}
         for number, kind in enumerate(decomposer.classes):
             role = rules.of(kind)
-            opening = own(f"{role.voter.name}: decide", role.voter.decide, Ballots({}))
+            opening = own(
+                f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
+            )
             kinds[kind.name] = Kind(number, role, opening, rules.models == 1 and not role.extra)
         return cls(decomposer, rules, kinds, count(1), most_n, set())

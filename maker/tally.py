@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from itertools import islice
 from struct import Struct
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ class Tally(NamedTuple):
     ``kind`` is the number of the step class in its decomposer. ``votes`` holds the winner's votes by model.
     ``rivals`` maps each losing candidate's key to its votes by model, ``flags`` each reason to its samples by model.
     Where these votes settled nothing, ``judge`` is the count of the judge's, which elected the winner: its rivals are
-    among the others.
+    among the others. ``weights`` are what the winner's votes weigh together, and then those of each rival, in
+    thousandths; () where the voter does not weigh them.
     """
 
     kind: int
@@ -33,6 +35,7 @@ class Tally(NamedTuple):
     rivals: Mapping[str, tuple[int, ...]]
     flags: Mapping[Flag, tuple[int, ...]]
     judge: Tally | None = None
+    weights: tuple[int, ...] = ()
 
     @property
     def margin(self) -> int:
@@ -58,6 +61,10 @@ class Tally(NamedTuple):
         """Return each candidate's votes, the winner's first; ``winner`` is its key, which a tally does not hold."""
         return {winner: sum(self.votes)} | {key: sum(models) for key, models in self.rivals.items()}
 
+    def weighed(self, winner: str) -> dict[str, int] | None:
+        """Return what each candidate's votes weigh, the winner's first, None where they were not weighed."""
+        return dict(zip((winner, *self.rivals), self.weights, strict=True)) if self.weights else None
+
     def reasons(self) -> dict[str, int]:
         """Return the flagged samples by reason."""
         return {str(flag): sum(models) for flag, models in self.flags.items()}
@@ -67,19 +74,22 @@ def pack(tally: Tally) -> bytes:
     """Write a tally: unsigned LEB128 numbers; a clean election of one model takes 6 bytes.
 
     Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
-    M votes), number of flags, per flag (reason number, M samples). A judge's count follows in the same form.
+    M votes), number of flags, per flag (reason number, M samples). A judge's count follows in the same form. Where
+    votes were weighed, a 0 stands before M, and after each candidate's votes their weight.
     """
-    kind, rounds, votes, rivals, flags, judge = tally
-    if not rivals and not flags and len(votes) == 1 and kind < 128 and rounds < 128 and votes[0] < 128:
+    kind, rounds, votes, rivals, flags, judge, weights = tally
+    plain = not rivals and not flags and not weights and judge is None and len(votes) == 1
+    if plain and kind < 128 and rounds < 128 and votes[0] < 128:
         return bytes((kind, rounds, 1, votes[0], 0, 0))
     out = bytearray()
-    for number in (kind, rounds, len(votes), *votes, len(rivals)):
+    weighed = iter(weights)
+    for number in (kind, rounds, *((0,) if weights else ()), len(votes), *votes, *islice(weighed, 1), len(rivals)):
         _put(out, number)
     for key, counts in rivals.items():
         text = key.encode()
         _put(out, len(text))
         out += text
-        for number in counts:
+        for number in (*counts, *islice(weighed, 1)):
             _put(out, number)
     _put(out, len(flags))
     for flag, counts in flags.items():
@@ -107,16 +117,22 @@ def unpack(blob: bytes) -> Tally:
 
 def _read(numbers: _Reader) -> Tally:
     kind, rounds, models = next(numbers), next(numbers), next(numbers)
+    weighed = models == 0
+    if weighed:
+        models = next(numbers)
     votes = tuple(next(numbers) for _ in range(models))
+    weights = [next(numbers)] if weighed else []
     rivals = {}
     for _ in range(next(numbers)):
         key = numbers.text(next(numbers))
         rivals[key] = tuple(next(numbers) for _ in range(models))
+        if weighed:
+            weights.append(next(numbers))
     flags = {}
     for _ in range(next(numbers)):
         flag = _FLAGS[next(numbers)]
         flags[flag] = tuple(next(numbers) for _ in range(models))
-    return Tally(kind, rounds, votes, rivals, flags)
+    return Tally(kind, rounds, votes, rivals, flags, None, tuple(weights))
 
 
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from maker.plugin import Ballots, Decision, More, Verdict, Voter
 
 SMALL = 6
 """Every tally of up to so many votes, for up to three candidates, that a race can come to."""
+SMALL_WEIGHED = 4
+"""The same where votes have weights, each one of those that `REPORTED` samples give them."""
 REACH = 6
 """Every course of so many further votes is tried; of longer ones, those that are all for one candidate."""
 LONGEST = 60
@@ -19,6 +22,11 @@ LONGEST = 60
 MODELS = ((1.0,), (0.9, 0.1), (0.6, 0.4), (0.5, 0.5), (0.4, 0.2, 0.2, 0.2))
 RACES = 4
 NEW = "a candidate that nobody has voted for"
+REPORTED = (0.0, math.log(0.75), -30.0)
+"""Log-probabilities that a voter that weighs is tried with."""
+
+Tally: TypeAlias = tuple[tuple[int, int], ...]
+"""Votes and weight of each candidate, the strongest first."""
 
 
 class Checked(NamedTuple):
@@ -42,10 +50,13 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
 
     - A verdict depends on the tally alone: not on the order of its votes, on earlier calls, or on the process (a voter
       is pickled to the workers). The tally is left as it is.
-    - A `Decision` names a candidate with more votes than any other, and by how many.
+    - A `Decision` names a candidate with more votes than any other, or more weight with a voter that weighs votes, and
+      by how many votes it leads.
     - `More` names the fewest further votes that could settle it: none of the courses of fewer does, one of that many
-      does. After `Undecidable` nothing is asked, so nothing is looked at.
+      does. After `Undecidable` nothing is asked, so nothing is looked at. With a voter that weighs, further votes are
+      those of the most weight.
     - ``least`` is the first request, and as many equal votes decide: so a model that never errs is done with it.
+    - A weight is a whole number from 0, and no less for a sample that reports a higher log-probability.
 
     Courses of over `REACH` further votes are tried for one candidate at a time only.
 
@@ -56,66 +67,90 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
     Raises:
         AssertionError: With the tally, and what is wrong there.
     """
+    if voter.weighs:
+        check_weights(voter)
     check_least(voter)
     sent: Voter = pickle.loads(pickle.dumps(voter))  # noqa: S301 - the voter's own
     tallies = list(dict.fromkeys([*_small(voter), *_raced(voter, random.Random(seed))]))
     decided = disputed = 0
     for tally in tallies:
         # Named the other way round as well: neither the first nor the last name may win for its name.
-        check_tally(voter, _named(tally[::-1]))
-        verdict = check_tally(voter, counts := _named(tally))
-        _require(sent.decide(Ballots(counts)) == verdict, counts, "a pickled voter judges otherwise")
+        check_tally(voter, *_ballots(voter, tally[::-1]))
+        verdict = check_tally(voter, *(ballots := _ballots(voter, tally)))
+        _require(sent.decide(ballots) == verdict, ballots, "a pickled voter judges otherwise")
         won = isinstance(verdict, Decision)
         decided, disputed = decided + won, disputed + (won and len(tally) > 1)
     return Checked(len(tallies), decided, disputed)
 
 
+def check_weights(voter: Voter) -> None:
+    """Check that a voter's weights are whole numbers that do not fall as the log-probability rises."""
+    sent: Voter = pickle.loads(pickle.dumps(voter))  # noqa: S301 - the voter's own
+    reported = (None, -math.inf, *(-(2.0**power) for power in range(10, -20, -1)), 0.0)
+    weights = [voter.weigh(logprob) for logprob in reported]
+    for logprob, weight in zip(reported, weights, strict=True):
+        if type(weight) is not int or weight < 0:
+            raise AssertionError(f"a sample of log-probability {logprob} weighs {weight!r}: no whole number from 0")
+    if weights[1:] != sorted(weights[1:]) or weights[-1] == 0:
+        raise AssertionError(f"weights fall as the log-probability rises, or are all 0: {weights[1:]}")
+    if weights != [voter.weigh(logprob) for logprob in reported] or weights != [*map(sent.weigh, reported)]:
+        raise AssertionError("asked again, or pickled, the voter weighs otherwise")
+
+
 def check_least(voter: Voter) -> None:
     """Check that ``least`` is the first request, and that as many equal votes, and no fewer, decide."""
-    least, first = voter.least, voter.decide(Ballots({}))
+    least, nothing = voter.least, _ballots(voter, ())
+    first = voter.decide(nothing)
     if not isinstance(first, More) or first.n != least:
         raise AssertionError(f"least is {least}, but without votes the verdict is {first}")
-    _check_courses(voter, first, {})
-    counts = {"a": least}
-    verdict = voter.decide(Ballots(counts))
-    _require(verdict == Decision("a", least), counts, f"least is {least}, but as many equal votes give {verdict}")
+    _check_courses(voter, first, nothing)
+    ballots = _after(voter, nothing, [("a", least)])
+    verdict = voter.decide(ballots)
+    _require(verdict == Decision("a", least), ballots, f"least is {least}, but as many equal votes give {verdict}")
 
 
-def check_tally(voter: Voter, counts: Mapping[str, int]) -> Verdict:
+def check_tally(voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None = None) -> Verdict:
     """Check the verdict on one tally, and return it. Raises ``AssertionError`` as `check_voter` does."""
-    given = dict(counts)
-    verdict = voter.decide(Ballots(given))
-    _require(list(given.items()) == list(counts.items()), counts, f"the tally was changed to {given}")
-    for order in (counts, dict([*counts.items()][::-1]), dict(sorted(counts.items(), key=lambda item: item[1]))):
-        again = voter.decide(Ballots(dict(order)))
-        _require(again == verdict, counts, f"{verdict} in this order, {again} as {dict(order)}")
+    ballots = Ballots(counts, weights)
+    given = _in_order(ballots, list(counts))
+    verdict = voter.decide(given)
+    unchanged = list(given.counts.items()) == list(counts.items()) and given.weights == weights
+    _require(unchanged, ballots, f"the tally was changed to {given.counts}")
+    for order in (list(counts), [*counts][::-1], sorted(counts, key=lambda key: counts[key])):
+        again = voter.decide(_in_order(ballots, order))
+        _require(again == verdict, ballots, f"{verdict} in this order, {again} as {_in_order(ballots, order).counts}")
     if isinstance(verdict, Decision):
-        _check_decision(verdict, counts)
+        _check_decision(verdict, ballots)
     elif isinstance(verdict, More):
-        _check_courses(voter, verdict, counts)
+        _check_courses(voter, verdict, ballots)
     return verdict
 
 
-def _check_decision(verdict: Decision, counts: Mapping[str, int]) -> None:
-    _require(verdict.winner in counts, counts, f"{verdict.winner!r} wins without a vote")
-    margin = counts[verdict.winner] - max((n for key, n in counts.items() if key != verdict.winner), default=0)
-    _require(margin > 0, counts, f"{verdict.winner!r} wins and does not lead")
-    _require(verdict.margin == margin, counts, f"a margin of {verdict.margin}, but the winner leads by {margin}")
+def _check_decision(verdict: Decision, ballots: Ballots) -> None:
+    counts = ballots.counts
+    _require(verdict.winner in counts, ballots, f"{verdict.winner!r} wins without a vote")
+    by = Ballots(counts if ballots.weights is None else ballots.weights)
+    _require(by.margin(verdict.winner) > 0, ballots, f"{verdict.winner!r} wins and does not lead")
+    margin = ballots.margin(verdict.winner)
+    _require(verdict.margin == margin, ballots, f"a margin of {verdict.margin}, but the winner leads by {margin}")
 
 
-def _check_courses(voter: Voter, verdict: More, counts: Mapping[str, int]) -> None:
+def _check_courses(voter: Voter, verdict: More, ballots: Ballots) -> None:
     """Check that no course of fewer votes settles it, and that one of as many as are asked for does."""
-    _require(verdict.n >= 1, counts, f"{verdict}: a voter that is not done must ask for at least one vote")
+    _require(verdict.n >= 1, ballots, f"{verdict}: a voter that is not done must ask for at least one vote")
     for further in range(1, verdict.n):
-        for course in _courses(counts, further):
-            _require(not _elects(voter, counts, course), counts, f"{verdict}, but {dict(course)} more would settle it")
-    settled = any(_elects(voter, counts, course) for course in _courses(counts, verdict.n))
-    _require(settled, counts, f"{verdict}, but no {verdict.n} votes settle it")
+        for course in _courses(ballots, further):
+            _require(
+                not _elects(voter, ballots, course), ballots, f"{verdict}, but {dict(course)} more would settle it"
+            )
+    settled = any(_elects(voter, ballots, course) for course in _courses(ballots, verdict.n))
+    _require(settled, ballots, f"{verdict}, but no {verdict.n} votes settle it")
 
 
-def _courses(counts: Mapping[str, int], further: int) -> Iterator[Sequence[tuple[str, int]]]:
+def _courses(ballots: Ballots, further: int) -> Iterator[Sequence[tuple[str, int]]]:
     """Yield what so many further votes may be, for the three strongest candidates and a new one."""
-    candidates = [*sorted(counts, key=lambda key: -counts[key])[:3], NEW]
+    strength = ballots.counts if ballots.weights is None else ballots.weights
+    candidates = [*sorted(strength, key=lambda key: -strength[key])[:3], NEW]
     for key in candidates:
         yield ((key, further),)
     if further > REACH:
@@ -125,49 +160,85 @@ def _courses(counts: Mapping[str, int], further: int) -> Iterator[Sequence[tuple
             yield tuple((key, course.count(key)) for key in dict.fromkeys(course))
 
 
-def _elects(voter: Voter, counts: Mapping[str, int], course: Sequence[tuple[str, int]]) -> bool:
-    after = dict(counts)
+def _elects(voter: Voter, ballots: Ballots, course: Sequence[tuple[str, int]]) -> bool:
+    return isinstance(voter.decide(_after(voter, ballots, course)), Decision)
+
+
+def _after(voter: Voter, ballots: Ballots, course: Sequence[tuple[str, int]]) -> Ballots:
+    """Return a tally with further votes, of the most weight where they are weighed."""
+    counts = dict(ballots.counts)
+    weights = None if ballots.weights is None else dict(ballots.weights)
     for key, votes in course:
-        after[key] = after.get(key, 0) + votes
-    return isinstance(voter.decide(Ballots(after)), Decision)
+        counts[key] = counts.get(key, 0) + votes
+        if weights is not None:
+            weights[key] = weights.get(key, 0) + votes * voter.weigh(0.0)
+    return Ballots(counts, weights)
 
 
-def _small(voter: Voter) -> Iterator[tuple[int, ...]]:
+def _weights(voter: Voter) -> list[int]:
+    """Return what a vote may weigh, as far as it is tried."""
+    return sorted({voter.weigh(logprob) for logprob in REPORTED}) if voter.weighs else [0]
+
+
+def _small(voter: Voter) -> Iterator[Tally]:
     """Yield every small tally that a race can come to: one whose votes but the last have settled nothing."""
-    going: set[tuple[int, ...]] = {()}
-    for _ in range(SMALL):
+    going: set[Tally] = {()}
+    weights = _weights(voter)
+    for _ in range(SMALL_WEIGHED if voter.weighs else SMALL):
         # A flagged sample is no vote, so that tallies within a request are seen as well.
-        after = {_with(tally, place) for tally in going for place in range(min(3, len(tally) + 1))}
+        after = {
+            _with(tally, place, weight)
+            for tally in going
+            for place in range(min(3, len(tally) + 1))
+            for weight in weights
+        }
         yield from sorted(after)
         going = {tally for tally in after if _goes_on(voter, tally)}
 
 
-def _raced(voter: Voter, rng: random.Random) -> Iterator[tuple[int, ...]]:
+def _raced(voter: Voter, rng: random.Random) -> Iterator[Tally]:
     """Yield the tallies of races of simulated votes."""
+    weights = _weights(voter)
     for shares in MODELS:
         for _ in range(RACES):
-            votes = [0] * len(shares)
-            tally: tuple[int, ...] = ()
-            while sum(tally) < LONGEST and _goes_on(voter, tally):
-                votes[rng.choices(range(len(shares)), shares)[0]] += 1
-                tally = tuple(sorted(filter(None, votes), reverse=True))
+            votes: list[tuple[int, int]] = [(0, 0)] * len(shares)
+            tally: Tally = ()
+            while sum(n for n, _ in tally) < LONGEST and _goes_on(voter, tally):
+                place = rng.choices(range(len(shares)), shares)[0]
+                n, weight = votes[place]
+                votes[place] = (n + 1, weight + (rng.choice(weights) if voter.weighs else 0))
+                tally = _sorted(votes)
                 yield tally
 
 
-def _with(tally: tuple[int, ...], place: int) -> tuple[int, ...]:
-    votes = [*tally, 0]
-    votes[place] += 1
-    return tuple(sorted(filter(None, votes), reverse=True))
+def _with(tally: Tally, place: int, weight: int) -> Tally:
+    votes = [*tally, (0, 0)]
+    votes[place] = (votes[place][0] + 1, votes[place][1] + weight)
+    return _sorted(votes)
 
 
-def _goes_on(voter: Voter, tally: tuple[int, ...]) -> bool:
-    return isinstance(voter.decide(Ballots(_named(tally))), More)
+def _sorted(votes: Sequence[tuple[int, int]]) -> Tally:
+    return tuple(sorted((one for one in votes if one[0]), reverse=True))
 
 
-def _named(tally: tuple[int, ...]) -> dict[str, int]:
-    return dict(zip("abcd", tally, strict=False))
+def _goes_on(voter: Voter, tally: Tally) -> bool:
+    return isinstance(voter.decide(_ballots(voter, tally)), More)
 
 
-def _require(holds: bool, counts: Mapping[str, int], wrong: str) -> None:
+def _ballots(voter: Voter, tally: Tally) -> Ballots:
+    named = dict(zip("abcd", tally, strict=False))
+    weights = {key: weight for key, (_, weight) in named.items()} if voter.weighs else None
+    return Ballots({key: n for key, (n, _) in named.items()}, weights)
+
+
+def _in_order(ballots: Ballots, order: Sequence[str]) -> Ballots:
+    weights = ballots.weights
+    return Ballots(
+        {key: ballots.counts[key] for key in order}, None if weights is None else {key: weights[key] for key in order}
+    )
+
+
+def _require(holds: bool, ballots: Ballots, wrong: str) -> None:
     if not holds:
-        raise AssertionError(f"with the votes {dict(counts)}: {wrong}")
+        weights = "" if ballots.weights is None else f" of the weights {dict(ballots.weights)}"
+        raise AssertionError(f"with the votes {dict(ballots.counts)}{weights}: {wrong}")

@@ -203,9 +203,13 @@ class Standing(NamedTuple):
 
 
 class Ballots(NamedTuple):
-    """The valid votes so far: candidate's canonical key → votes, in order of first vote."""
+    """The valid votes so far: candidate's canonical key → votes, in order of first vote.
+
+    ``weights`` holds the sum of what each candidate's votes weigh, in thousandths, for a voter that weighs them.
+    """
 
     counts: Mapping[str, int]
+    weights: Mapping[str, int] | None = None
 
     def standing(self) -> Standing | None:
         """Return who leads, or None before the first vote. Of two with equal votes the earlier one leads."""
@@ -217,9 +221,16 @@ class Ballots(NamedTuple):
                 rival = n
         return Standing(leader, votes, rival) if votes else None
 
+    def margin(self, key: str) -> int:
+        """Return a candidate's votes less those of its strongest rival; it can be below 0."""
+        return self.counts[key] - max((n for other, n in self.counts.items() if other != key), default=0)
+
 
 class Decision(NamedTuple):
-    """A winner by the voter's rule. ``margin`` is its votes less those of the strongest rival."""
+    """A winner by the voter's rule. ``margin`` is its votes less those of the strongest rival.
+
+    It can be below 0 where the voter weighs votes.
+    """
 
     winner: str
     margin: int

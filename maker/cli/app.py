@@ -13,7 +13,20 @@ import typer
 
 import maker
 from maker import api, reading
-from maker.cli import audit, calibrate, display, doctor, export, init, plan, report, results, upkeep, watch
+from maker.cli import (
+    audit,
+    calibrate,
+    display,
+    doctor,
+    export,
+    init,
+    plan,
+    report,
+    rescore,
+    results,
+    upkeep,
+    watch,
+)
 from maker.cli.db import db
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
@@ -141,7 +154,8 @@ def retry(
 
 
 for command in (
-    watch.watch, results.results, audit.audit, report.report, export.export, upkeep.fork, upkeep.cancel, upkeep.prune,
+    watch.watch, results.results, audit.audit, report.report, rescore.rescore, export.export, upkeep.fork,
+    upkeep.cancel, upkeep.prune,
 ):  # fmt: skip
     app.command()(command)
 

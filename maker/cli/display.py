@@ -84,10 +84,11 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
 def step_line(record: StepRecord) -> str:
     """Return a step in one line; in a child of a fork, its place is written ``0.17:3``: step 3 of chain 0.17."""
     (winner, votes), *rivals = record.votes.items()
-    against = ", ".join(f"{n} for {key}" for key, n in rivals)
+    heavy = {key: f" (weight {weight:.2f})" for key, weight in record.weights.items()}
+    against = ", ".join(f"{n} for {key}{heavy.get(key, '')}" for key, n in rivals)
     flags = ", ".join(f"{n} {reason}" for reason, n in record.flags.items())
     place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
-    line = f"{place:>7} {record.kind} {winner}: {votes} votes"
+    line = f"{place:>7} {record.kind} {winner}: {votes} votes{heavy.get(winner, '')}"
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
     if record.judge:

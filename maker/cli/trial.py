@@ -40,7 +40,8 @@ def _print(trial: Trial, job: Job) -> None:
             detail = f": {heard.outcome.detail}" if heard.outcome.detail else ""
             print(f"           red flag, {heard.outcome.reason}{detail}")
         else:
-            print(f"           vote for {heard.outcome}")
+            told = heard.sample.logprob
+            print(f"           vote for {heard.outcome}{'' if told is None else f' (log-probability {told:.4f})'}")
     if not isinstance(trial.outcome, Decided):
         print(f"  UNDECIDED {trial.outcome.reason}")
         return
@@ -68,12 +69,13 @@ def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
 
 def _sample(heard: HeardSample) -> dict[str, Any]:
     flag = heard.outcome if isinstance(heard.outcome, RedFlag) else None
-    return {
+    told = {
         "text": heard.sample.text,
         "candidate": None if flag else heard.outcome,
         "flag": str(flag.reason) if flag else None,
         "detail": flag.detail if flag else "",
     }
+    return told if heard.sample.logprob is None else told | {"logprob": heard.sample.logprob}
 
 
 def _action(decided: Decided, job: Job) -> Any:

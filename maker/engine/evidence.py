@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from maker.plugin import Codec
+from maker.plugin import Codec, Voter
 from maker.redflags import judge
 from maker.store.chains import first_chain
 from maker.store.database import Database
@@ -37,8 +37,19 @@ class Evidence:
         self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
         self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
 
-    def problem(self, row: StepRow, key: str, tally: Tally, move: Step[Any, Any], state: Any) -> str:
-        """Say what does not fit a step that was won by the candidate with this key, "" if all does."""
+    def problem(
+        self,
+        row: StepRow,
+        key: str,
+        tally: Tally,
+        move: Step[Any, Any],
+        state: Any,
+        voters: tuple[Voter, Voter | None],
+    ) -> str:
+        """Say what does not fit a step that was won by the candidate with this key, "" if all does.
+
+        ``voters`` are whose rule the step was decided by, and the judge's where there is one.
+        """
         kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
         if not kept:
@@ -54,6 +65,8 @@ class Evidence:
         judged = Counter() if tally.judge is None else _counted(key, tally.judge)
         if Counter(heard[:votes]) != counted or Counter(heard[votes:]) != judged:
             return "its samples do not add up to its tally"
+        if not (_weigh(kept[:votes], voters[0], tally, key) and _weigh(kept[votes:], voters[1], tally.judge, key)):
+            return "the log-probabilities of its samples do not add up to the weights of its tally"
         return self._proposed(row, key, kept, votes, move, state) or self._asked(row, move)
 
     def _proposed(
@@ -104,6 +117,17 @@ def _counted(winner: str, tally: Tally) -> Counter[tuple[str | None, str | None,
     for flag, models in tally.flags.items():
         found.update({(None, str(flag), model): n for model, n in enumerate(models) if n})
     return found
+
+
+def _weigh(kept: Sequence[SampleRow], voter: Voter | None, tally: Tally | None, winner: str) -> bool:
+    """Say whether votes weigh what a tally says, if it says anything."""
+    if tally is None or voter is None or not tally.weights:
+        return True
+    found: Counter[str] = Counter()
+    for sample in kept:
+        if sample.candidate is not None:
+            found[sample.candidate] += voter.weigh(sample.logprob)
+    return found == Counter(tally.weighed(winner))
 
 
 class _Along(Generic[R]):

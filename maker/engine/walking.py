@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_childr
 from maker.store.database import Database
 from maker.store.log import CutRow, StepRow, read_cuts, read_snapshots, read_steps
 from maker.tally import Tally, folded, link, unpack
-from maker.types import Ballots, Decision, Done, Fork, Step
+from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 
 
 @dataclass(slots=True)
@@ -151,8 +151,10 @@ class Walker:
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         key = vote_key(self.decomposer.action, action)
-        self._elected(where, key, tally, self.rules.of(move.kind).voter)
-        if problem := evidence.problem(row, key, tally, move, state):
+        voter, judge = self.rules.of(move.kind).voter, self.rules.judge
+        self._elected(where, key, tally, voter)
+        voters = (voter, None if judge is None else judge.role.voter)
+        if problem := evidence.problem(row, key, tally, move, state, voters):
             raise Bad(f"{where}: {problem}")
         self._link(where, stand, row, row.tally)
         self.counts.steps += 1
@@ -165,12 +167,12 @@ class Walker:
         counts = tally.counts(winner)
         if len(tally.votes) != self.rules.models:
             raise Bad(f"{where}: its votes are those of {len(tally.votes)} models, the pool has {self.rules.models}")
-        verdict = voter.decide(Ballots(counts))
+        verdict = _verdict(where, voter, counts, tally.weighed(winner))
         if tally.judge is not None:
             if isinstance(verdict, Decision) or self.rules.judge is None:
                 raise Bad(f"{where}: a judge was asked about votes that elect {winner!r}, or there is none")
             voter, counts, tally = self.rules.judge.role.voter, tally.judge.counts(winner), tally.judge
-            verdict = voter.decide(Ballots(counts))
+            verdict = _verdict(where, voter, counts, tally.weighed(winner))
         if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (winner, tally.margin):
             raise Bad(f"{where}: its votes {counts} do not elect {winner!r} by {voter.name}")
 
@@ -281,6 +283,12 @@ class Walker:
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
         return end, stand.digest
+
+
+def _verdict(where: str, voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None) -> Verdict:
+    if voter.weighs != (weights is not None):
+        raise Bad(f"{where}: its votes are {'not ' if voter.weighs else ''}weighed, {voter.name} has them otherwise")
+    return voter.decide(Ballots(counts, weights))
 
 
 def _missed(singles: Singles, stop: int | None) -> Iterator[End]:

@@ -46,6 +46,8 @@ class SimulatedSettings(_Settings):
         rivals: How many different wrong answers it draws from; 1 is the worst case that the formulas assume.
         malformed: Share of samples that cannot be parsed, drawn before right or wrong is.
         common: Share of samples whose answer is the same draw for a prompt, whoever asks: correlated votes.
+        logprobs: Tell a log-probability with each sample. Half of them report the probability p + d, the others p - d,
+            with d = .8 min(p, 1-p), and they are right as often as they report; the replies are the same as without.
         latency_s: Seconds before a request is answered.
     """
 
@@ -55,6 +57,7 @@ class SimulatedSettings(_Settings):
     rivals: int = Field(default=1, ge=1)
     malformed: float = Field(default=0.0, ge=0, le=1)
     common: float = Field(default=0.0, ge=0, le=1)
+    logprobs: bool = False
     latency_s: float = Field(default=0.0, ge=0)
 
 
@@ -69,6 +72,7 @@ class VllmSettings(_Sampling):
             schema; ``off``, and steps of a class without a schema, leave replies free. A schema tells nothing of what
             it asks for: the prompt still has to. Fields come in the schema's order.
         chat: Render prompts with the tokenizer's chat template; else the shared part and the rest are joined as text.
+        logprobs: Tell the log-probability of each reply, that of its tokens before temperature and top_p.
         dtype: vLLM's dtype.
         max_model_len: Longest prompt and reply together, in tokens; None leaves it to the model's configuration.
         memory_share: Share of the GPU's memory that the engine may take; on a CPU, of the machine's.
@@ -84,6 +88,7 @@ class VllmSettings(_Sampling):
     kind: Literal["vllm"] = "vllm"
     path: str
     chat: bool = False
+    logprobs: bool = False
     dtype: str = "auto"
     max_model_len: int | None = Field(default=None, ge=16)
     memory_share: float = Field(default=0.9, gt=0, le=1)
@@ -94,7 +99,7 @@ class VllmSettings(_Sampling):
 
     def engine(self) -> dict[str, Any]:
         """Return what an engine is started with; the rest is said with each request."""
-        return self.model_dump(exclude={"temperature", "top_p", "structured", "chat"})
+        return self.model_dump(exclude={"temperature", "top_p", "structured", "chat", "logprobs"})
 
 
 class OpenAISettings(_Sampling):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -18,6 +19,10 @@ _SEED = Struct("<Q")
 _DRAWS = Struct("<IIII")
 _SCALE = 2**-32
 MALFORMED = "I am not sure."
+SPREAD = 0.8
+"""How far what samples report lies from p, as a part of how far it could."""
+LEAST = 1e-9
+"""What a sample reports that is never right."""
 
 
 class SimulatedModel(Model):
@@ -74,7 +79,8 @@ class SimulatedModel(Model):
         for place in range(seed, seed + request.n):
             text = self._text(truth, prompt, place)
             tokens = len(text) + 1
-            sample = Sample(text, tokens) if tokens <= most else Sample(text[:most], most, cut=True)
+            told = self._logprob(truth, prompt, place, text) if self._settings.logprobs else None
+            sample = Sample(text, tokens, False, told) if tokens <= most else Sample(text[:most], most, True, told)
             spoken += sample.tokens
             samples.append(sample)
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
@@ -91,6 +97,18 @@ class SimulatedModel(Model):
             answers = truth.wrong[: settings.rivals] or truth.right
         return answers[pick % len(answers)]
 
+    def _logprob(self, truth: Truth, prompt: bytes, seed: int, text: str) -> float:
+        """Return the logarithm of a probability with which samples that report it are right."""
+        p = self._settings.p
+        if text == MALFORMED or not 0 < p < 1:
+            return math.log(max(p, LEAST))
+        right = text in truth.right
+        sure = p + (d := SPREAD * min(p, 1 - p))
+        # By Bayes: half of all samples are sure ones, of the right ones as many as make `sure` of these right.
+        share = sure / (2 * p) if right else (1 - sure) / (2 * (1 - p))
+        luck, *_ = _draws(_SEED.pack(seed) + prompt, b"maker-confident")
+        return math.log(sure if luck * _SCALE < share else p - d)
 
-def _draws(key: bytes) -> tuple[int, int, int, int]:
-    return _DRAWS.unpack(blake2b(key, digest_size=16, person=b"maker-simulated").digest())
+
+def _draws(key: bytes, person: bytes = b"maker-simulated") -> tuple[int, int, int, int]:
+    return _DRAWS.unpack(blake2b(key, digest_size=16, person=person).digest())

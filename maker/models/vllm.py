@@ -178,6 +178,8 @@ class VllmModel(Model):
             stop=list(request.stop),
             # Stop texts are looked for in the text as it grows; else it is read when it is whole, equal ones once.
             detokenize=bool(request.stop),
+            # 0: of the tokens that were drawn, and of no others.
+            logprobs=0 if settings.logprobs else None,
             structured_outputs=self._constraint(request),
             output_kind=self._vllm.final_only,
             # The engine need not copy what is used once: 3 % of a step of 64 chains.
@@ -240,6 +242,7 @@ class VllmModel(Model):
                 choice.text if request.stop else self._text(context, choice),
                 len(choice.token_ids),
                 choice.finish_reason == "length",
+                choice.cumulative_logprob,
             )
             for choice in sorted(output.outputs, key=lambda choice: choice.index)
         )

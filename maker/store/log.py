@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -52,6 +52,17 @@ class SampleRow(NamedTuple):
     flag: str | None
     detail: str
     model: int
+    logprob: float | None
+
+
+class VoteRow(NamedTuple):
+    """One kept sample without its text: ``candidate`` is None where it was flagged."""
+
+    idx: int
+    epoch: int
+    vote: int
+    candidate: str | None
+    tokens: int
     logprob: float | None
 
 
@@ -113,15 +124,21 @@ def read_steps(
     Steps that a cut has superseded are left out. ``single`` says that each step is a child of its own: a cut there
     supersedes that one alone. Pages by key, each in its own short transaction, so that reading never holds a writer up.
     """
-    cuts = read_cuts(database, chain)
-    newest = {cut.idx: cut.epoch for cut in cuts} if single else {}
+    live = live_places(database, chain, single=single)
     for row in _read_all(database, chain, start, stop):
-        if single:
-            live = row.epoch >= newest.get(row.idx, 0)
-        else:
-            live = not cuts or not any(cut.epoch > row.epoch and cut.idx <= row.idx for cut in cuts)
-        if live:
+        if live(row.idx, row.epoch):
             yield row
+
+
+def live_places(database: Database, chain: int, *, single: bool) -> Callable[[int, int], bool]:
+    """Return a function that says of a chain's index and epoch whether no cut has superseded what stands there."""
+    cuts = read_cuts(database, chain)
+    if not cuts:
+        return lambda idx, epoch: True
+    if single:
+        newest = {cut.idx: cut.epoch for cut in cuts}
+        return lambda idx, epoch: epoch >= newest.get(idx, 0)
+    return lambda idx, epoch: not any(cut.epoch > epoch and cut.idx <= idx for cut in cuts)
 
 
 def _read_all(database: Database, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
@@ -207,6 +224,14 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
     joined = table.outerjoin(text, text.c.digest == table.c.text)
     query = select(*columns).select_from(joined).where(table.c.chain == chain)
     return starmap(SampleRow, _paged(database, query, place, start, stop))
+
+
+def read_votes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[VoteRow]:
+    """Yield the kept samples of a chain's own steps as `read_samples` does, without their texts."""
+    table = schema.sample.c
+    query = select(table.idx, table.epoch, table.vote, table.candidate, table.tokens, table.logprob)
+    place = (table.idx, table.epoch, table.vote)
+    return starmap(VoteRow, _paged(database, query.where(table.chain == chain), place, start, stop))
 
 
 def read_prompts(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[PromptRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from maker.paths import Path
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
@@ -12,11 +12,39 @@ from maker.store.log import StepRow, read_steps, span_at, spans
 from maker.store.schema import LAST_INDEX
 
 
-class PlacedStep(NamedTuple):
+class Row(Protocol):
+    """What stands at an index of a chain; a join has an empty tally."""
+
+    @property
+    def idx(self) -> int: ...  # noqa: D102
+    @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
+    def tally(self) -> bytes | None: ...  # noqa: D102
+
+
+R = TypeVar("R", bound=Row)
+R_co = TypeVar("R_co", bound=Row, covariant=True)
+
+
+class Reader(Protocol[R_co]):
+    """Reads rows as `read_steps` does."""
+
+    def __call__(
+        self, database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
+    ) -> Iterator[R_co]:
+        """Yield the rows that a chain itself holds, in order."""
+        ...
+
+
+class Placed(NamedTuple, Generic[R]):
     """A step and the path of its chain."""
 
     path: Path
-    step: StepRow
+    step: R
+
+
+PlacedStep: TypeAlias = Placed[StepRow]
 
 
 class PlacedChain(NamedTuple):
@@ -31,30 +59,35 @@ def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[
 
     In constant memory. Joins are left out: they hold no decision.
     """
+    return walk(database, chain, start, read_steps)
+
+
+def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> Iterator[Placed[R]]:
+    """Yield what ``read`` reads of a chain and its children, as `walk_steps` does."""
     last = -1
     start = min(start, LAST_INDEX)
     for span in spans(database, chain):
         if span.stop is not None and span.stop <= start:
             continue
         own = span.chain
-        for row in read_steps(database, own.key, max(start, span.start), span.stop):
+        for row in read(database, own.key, max(start, span.start), span.stop):
             last = row.idx
-            if row.tally:
-                yield PlacedStep(own.path, row)
+            if row.tally != b"":
+                yield Placed(own.path, row)
             elif (fork := read_fork(database, own.key, row.idx, row.epoch)) is not None:
-                yield from _children(database, fork, own.path)
+                yield from _children(database, fork, own.path, read)
     # A fork that has been joined since the chain's row was read was among the rows.
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch) if last < chain.cursor else None
     if fork is not None:
-        yield from _children(database, fork, chain.path)
+        yield from _children(database, fork, chain.path, read)
 
 
-def _children(database: Database, fork: ForkRow, path: Path) -> Iterator[PlacedStep]:
+def _children(database: Database, fork: ForkRow, path: Path, read: Reader[R]) -> Iterator[Placed[R]]:
     for child in read_children(database, fork, path):
         if fork.single:
-            yield from (PlacedStep(child.path, row) for row in read_steps(database, child.key, single=True))
+            yield from (Placed(child.path, row) for row in read(database, child.key, single=True))
         else:
-            yield from walk_steps(database, child)
+            yield from walk(database, child, 0, read)
 
 
 def chain_of_step(database: Database, root: ChainRow, path: Path, idx: int) -> PlacedChain | None:

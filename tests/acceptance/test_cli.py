@@ -52,8 +52,8 @@ FRESH = [
     "", "--help", "--version", "plugins", "plugins --json", "ls", "ls --json", "show last", "show last --json",
     "steps last", "steps last --json", "verify last", "verify last --json", "export last", "watch last",
     "watch last --json", "run job.toml --print-config", "try job.toml", "resume last", "show nosuch",
-    "run nosuch.toml", "nosuch", "retry last", "results last", "audit last", "fork nosuch --at 1", "cancel nosuch",
-    "prune nosuch", "db upgrade",
+    "run nosuch.toml", "nosuch", "retry last", "results last", "audit last", "rescore last vote.k=2",
+    "fork nosuch --at 1", "cancel nosuch", "prune nosuch", "db upgrade",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -44,7 +45,9 @@ def samples(model: VllmModel, one: Request) -> tuple[Sample, ...]:
 @pytest.fixture(scope="class")
 def model(model_folder: Path) -> Iterator[VllmModel]:
     """One engine for all tests."""
-    opened = open_model(model_folder, temperature=2.0)
+    settings = VllmSettings(path=str(model_folder), compile=False, memory_share=0.2, temperature=2.0)
+    # The second differs only in that it tells log-probabilities: they share the engine.
+    opened = VllmModel([settings, settings.model_copy(update={"logprobs": True})])
     yield opened
     opened.close()
 
@@ -75,6 +78,20 @@ class TestEngine:
         assert len({sample.text for sample in together}) > 10
         alone = tuple(samples(model, request(2, prompt=UNSURE, n=1, seed=100 + i))[0] for i in range(20))
         assert together == alone
+
+    def test_log_probabilities_are_those_of_the_replies(self, model: VllmModel) -> None:
+        """Told where they are asked for, and nowhere else; the replies stay, and equal ones are equally likely."""
+        plain = samples(model, request(1, prompt=UNSURE, n=40))
+        telling = samples(model, request(2, prompt=UNSURE, n=40, model=1))
+        assert [sample._replace(logprob=None) for sample in telling] == list(plain)
+        assert {sample.logprob for sample in plain} == {None}
+        told: dict[str, float] = {}
+        for sample in telling:
+            assert sample.logprob is not None
+            assert sample.logprob < 0
+            assert told.setdefault(sample.text, sample.logprob) == pytest.approx(sample.logprob, abs=0.05)
+        # They are before temperature: all replies that there were have a share of one together.
+        assert sum(math.exp(logprob) for logprob in told.values()) <= 1.05
 
     def test_the_same_seed_draws_the_same(self, model: VllmModel) -> None:
         first = samples(model, request(1, prompt=UNSURE))

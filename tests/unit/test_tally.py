@@ -14,16 +14,18 @@ NUMBER = st.integers(0, 2**40)
 
 @st.composite
 def tallies(draw: st.DrawFn) -> Tally:
-    """Draw any tally: some models, some rivals with odd keys, some flags."""
-    models = draw(st.integers(0, 4))
+    """Draw any tally: some models, some rivals with odd keys, some flags, weighed or not."""
+    models = draw(st.integers(1, 4))
     votes = st.tuples(*[NUMBER] * models)
     keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+    rivals = draw(st.dictionaries(keys, votes, max_size=5))
     return Tally(
         draw(NUMBER),
         draw(NUMBER),
         draw(votes),
-        draw(st.dictionaries(keys, votes, max_size=5)),
+        rivals,
         draw(st.dictionaries(st.sampled_from(Flag), votes, max_size=5)),
+        weights=draw(st.just(()) | st.tuples(*[NUMBER] * (len(rivals) + 1))),
     )
 
 
@@ -34,6 +36,13 @@ def test_round_trip(tally: Tally) -> None:
     assert found == tally
     assert list(found.rivals) == list(tally.rivals)
     assert list(found.flags) == list(tally.flags)
+
+
+@given(tallies(), tallies())
+def test_a_judges_count_follows_in_the_same_form(tally: Tally, judge: Tally) -> None:
+    """Votes and a judge's may be weighed, either or both."""
+    whole = tally._replace(judge=judge)
+    assert unpack(pack(whole)) == whole
 
 
 @given(tallies(), st.binary(min_size=1, max_size=3))
@@ -96,6 +105,17 @@ def test_a_clean_election_takes_six_bytes() -> None:
     assert pack(Tally(0, 1, (3,), {}, {})) == bytes([0, 1, 1, 3, 0, 0])
     disputed = Tally(1, 2, (300,), {"1AB": (1,)}, {Flag.REPEAT: (2,), Flag.LENGTH: (1,)})
     assert pack(disputed) == bytes([1, 2, 1, 0xAC, 2, 1, 3]) + b"1AB" + bytes([1, 2, 4, 2, 0, 1])
+
+
+def test_weights_stand_after_the_votes_that_they_are_of() -> None:
+    """A 0 in the place of the models says that there are weights: no other tally begins so."""
+    weighed = Tally(0, 1, (3,), {}, {}, weights=(6591,))
+    assert pack(weighed) == bytes([0, 1, 0, 1, 3, 0xBF, 0x33, 0, 0])
+    assert weighed.weighed("a") == {"a": 6591}
+    disputed = Tally(1, 2, (4,), {"1AB": (1,)}, {}, weights=(7000, 0))
+    assert pack(disputed) == bytes([1, 2, 0, 1, 4, 0xD8, 0x36, 1, 3]) + b"1AB" + bytes([1, 0, 0])
+    assert disputed.weighed("a") == {"a": 7000, "1AB": 0}
+    assert Tally(0, 1, (3,), {}, {}).weighed("a") is None
 
 
 def test_margin_and_dispute() -> None:

@@ -15,6 +15,7 @@ from voters.first_to_ahead_by_k import FirstToAheadByK
 from voters.first_to_k import FirstToK
 from voters.majority import Majority
 from voters.sprt import SPRT
+from voters.weighted import Weighted
 
 TRIED: list[tuple[type[Voter], dict[str, Any]]] = [
     *((FirstToAheadByK, {"k": k}) for k in (1, 2, 3, 10)),
@@ -23,6 +24,8 @@ TRIED: list[tuple[type[Voter], dict[str, Any]]] = [
     *((SPRT, {"p": p, "error": error}) for p, error in [(0.9, 1.4e-3), (0.99, 0.1), (0.6, 0.01)]),
     *((Bayes, {"error": error}) for error in (0.4, 0.1, 0.01, 1e-6)),
     *((Certificate, {"error": error}) for error in (0.4, 0.1, 0.01)),
+    *((Weighted, {"error": error, "most": most}) for error, most in [(0.01, 0.9), (0.01, 0.99), (0.1, 0.7)]),
+    (Weighted, {"error": 0.2, "most": 0.8, "missing": 0.8}),
 ]
 
 

@@ -1,0 +1,152 @@
+"""Elections held again over samples that were drawn before, and what becomes of their steps. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from maker.plugin import Ballots, Decision, More, Voter
+
+
+class Recount(NamedTuple):
+    """How an election over known samples ends.
+
+    ``winner`` is the candidate's key, None where none wins. It took the first ``samples``, of which ``votes`` were
+    valid. ``lacking`` says how many more the rule would have asked for at least where the samples ran out, else 0.
+    """
+
+    winner: str | None
+    samples: int
+    votes: int
+    lacking: int = 0
+
+
+def recount(
+    voter: Voter, heard: Sequence[str | None], *, most: int | None = None, weights: Sequence[int] | None = None
+) -> Recount:
+    """Hold an election over samples in their order, as one that draws them would.
+
+    Args:
+        voter: The rule.
+        heard: What each sample votes for, by its key; None for one that was flagged.
+        most: Most samples, flagged ones included, that the step may take; None sets no limit.
+        weights: What each sample's vote counts, for a voter that weighs them.
+    """
+    counts: dict[str, int] = {}
+    weighed: dict[str, int] | None = None if weights is None else {}
+    used = votes = 0
+    while True:
+        verdict = voter.decide(Ballots(counts, weighed))
+        if isinstance(verdict, Decision):
+            return Recount(verdict.winner, used, votes)
+        if not isinstance(verdict, More) or (most is not None and used + verdict.n > most):
+            return Recount(None, used, votes)
+        if verdict.n < 1:
+            raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
+        if used + verdict.n > len(heard):
+            return Recount(None, used, votes, used + verdict.n - len(heard))
+        for place, key in enumerate(heard[used : used + verdict.n], used):
+            if key is not None:
+                counts[key] = counts.get(key, 0) + 1
+                votes += 1
+                if weighed is not None and weights is not None:
+                    weighed[key] = weighed.get(key, 0) + weights[place]
+        used += verdict.n
+
+
+class Fate(StrEnum):
+    """What becomes of a step by the other rule."""
+
+    SAME = "same"
+    """It is decided for the same answer."""
+    OTHER = "other"
+    """It is decided for another answer."""
+    DECIDED = "decided"
+    """It is decided, and was not."""
+    UNDECIDED = "undecided"
+    """The rule decides it by no further votes, or by more than ``max_votes``."""
+    SHORT = "ran out"
+    """The rule would go on, and no sample is left."""
+    LOST = "not kept"
+    """Its samples were not kept, and they differ, in what they say or in what they weigh."""
+
+
+class Rescored(NamedTuple):
+    """One step by the other rule.
+
+    ``row`` is the number of a map's row. ``before`` and ``now`` are the winner's keys, None where none won.
+    ``votes_before`` and ``votes`` are valid votes; a judge's are not among them, ``judged`` says that there were some.
+    ``lacking`` samples more would be the least where they ran out. ``tokens`` of the run's own the rule would have done
+    without, or below 0 would take more; an estimate.
+    """
+
+    chain: str
+    step: int
+    row: int | None
+    kind: str
+    fate: Fate
+    before: str | None
+    now: str | None
+    votes_before: int
+    votes: int
+    lacking: int
+    tokens: float
+    judged: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether there is something to say of the step: it ran out, or does not end as it did."""
+        return self.fate != Fate.SAME and (self.fate != Fate.UNDECIDED or self.before is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON; the step class is called ``class``, and ``row`` is there in maps alone."""
+        told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+        told |= {"fate": str(self.fate), "tokens": round(self.tokens)}
+        return {name: value for name, value in told.items() if name != "row" or value is not None}
+
+
+@dataclass(slots=True)
+class Totals:
+    """What many rescored steps come to. ``told`` counts those of which there is something to say.
+
+    Votes and tokens saved are those of steps whose samples sufficed: neither `Fate.SHORT` nor `Fate.LOST`. ``lacking``
+    samples and ``tokens_short`` are those of steps that ran out, at least.
+    """
+
+    steps: int = 0
+    told: int = 0
+    fates: Counter[Fate] = field(default_factory=Counter)
+    votes_before: int = 0
+    votes: int = 0
+    tokens_saved: float = 0.0
+    lacking: int = 0
+    tokens_short: float = 0.0
+    judged: int = 0
+
+    def add(self, one: Rescored) -> None:
+        """Take a step in."""
+        self.steps += 1
+        self.told += one.told
+        self.fates[one.fate] += 1
+        self.judged += one.judged
+        if one.fate == Fate.SHORT:
+            self.lacking += one.lacking
+            self.tokens_short -= one.tokens
+        elif one.fate != Fate.LOST:
+            self.votes_before += one.votes_before
+            self.votes += one.votes
+            self.tokens_saved += one.tokens
+
+    @property
+    def sufficed(self) -> int:
+        """How many steps had samples enough."""
+        return self.steps - self.fates[Fate.SHORT] - self.fates[Fate.LOST]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the totals as JSON."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        told["fates"] = {str(fate): self.fates[fate] for fate in Fate}
+        return told | {name: round(told[name]) for name in ("tokens_saved", "tokens_short")}
