@@ -21,9 +21,10 @@ from maker.parameters import built, marked, params_of
 from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
 from maker.registry import Plugin
-from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
+from maker.rules import JUDGE, SOLVER, Judge, Others, Role, Rules
 from maker.settings import (
     LimitSettings,
+    MonitorSettings,
     PilotFound,
     RoleSettings,
     RunSettings,
@@ -65,6 +66,7 @@ class Job:
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
     functions: dict[str, Function]
+    monitor: MonitorSettings
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
@@ -105,7 +107,8 @@ class Job:
             roles[name] = Role(self.voter if table.k is None else self.voter_at(table.k), most, rotation, extra)
         passes = pool is not None and pool.away == "pass"
         judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
-        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge)
+        others = Others(tuple(numbers[name] for name in self.monitor.members), self.monitor.temperature)
+        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, others)
 
     @property
     def needs_pilot(self) -> bool:
@@ -273,7 +276,10 @@ class Job:
         if asked is None:
             first = self._first_move()
             asked = first.prompt if isinstance(first, Step) else ""
-        kinds = [(kind.name, kind.system, kind.max_tokens, kind.stop) for kind in self.decomposer.classes]
+        kinds = [
+            (kind.name, kind.system, kind.max_tokens, kind.stop, *([kind.paraphrases] if kind.paraphrases else []))
+            for kind in self.decomposer.classes
+        ]
         told = repr((kinds, asked))
         return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 

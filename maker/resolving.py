@@ -9,7 +9,16 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from maker.checking import check_money, check_roles, check_row_error, check_swarm, check_votes, with_margin
+from maker.checking import (
+    check_members,
+    check_money,
+    check_roles,
+    check_row_error,
+    check_swarm,
+    check_votes,
+    check_ways,
+    with_margin,
+)
 from maker.errors import JobError
 from maker.job import Job
 from maker.jobfile import Raw, shortened
@@ -47,8 +56,9 @@ def resolve(raw: Raw) -> Job:
     """
     raw.check_tables(list(TABLES))
     tables = {name: raw.table(name) for name in TABLES}
-    run, vote, roles, swarm, store, limits = (
-        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "roles", "swarm", "store", "limits")
+    run, vote, roles, swarm, store, limits, monitor = (
+        _checked(TABLES[name], tables[name], name, raw)
+        for name in ("run", "vote", "roles", "swarm", "store", "limits", "monitor")
     )
     model = _model(tables["model"], raw)
     task = tables["task"]
@@ -74,17 +84,21 @@ def resolve(raw: Raw) -> Job:
         "swarm": swarm.model_dump(),
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
+        "monitor": monitor.model_dump(mode="json"),
     }
     decomposer = built(task_plugin, task_params, Decomposer)
     voter = built(voter_plugin, vote_params, Voter)
     check_roles(model, decomposer, roles, voter_plugin, raw)
+    check_members(model, monitor, raw)
     if vote.row_error is not None:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         settings, raw.origins(settings), {name: one for name, one in task_values.items() if isinstance(one, Function)},
+        monitor,
     )  # fmt: skip
     check_votes(job, raw)
+    check_ways(job, raw)
     return job
 
 

@@ -82,6 +82,7 @@ class Driver:
         self._began = 0.0
         self._welcome: set[int] = set()
         self._asked_back: set[int] = set()
+        self._varied: dict[int, tuple[int, ...]] = {}
         self._decided = 0
         self._taking = False
         self._finished = False
@@ -161,6 +162,9 @@ class Driver:
                     swarm.give(worker, Orders(steps=max(0, stint.steps - self._decided)))
                 if stint.grants is not None:
                     stint.grants.join(worker)
+            if (varied := self._journal.decorrelated) != self._varied.get(worker, ()):
+                self._varied[worker] = varied
+                swarm.give(worker, Orders(decorrelated=varied))
         self._give_grants(swarm, stint)
         if forest.held or not ready:
             return
@@ -306,6 +310,8 @@ class Driver:
             return "stopped"
         if self._journal.asked == CANCEL:
             return CANCELLED
+        if self._journal.halt:
+            return self._journal.halt
         if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
             return f"{LIMIT}max_wall_s is reached"
         if stint.most_missed is not None and stint.forest.missed > stint.most_missed:
