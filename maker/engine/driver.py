@@ -162,9 +162,7 @@ class Driver:
                     swarm.give(worker, Orders(steps=max(0, stint.steps - self._decided)))
                 if stint.grants is not None:
                     stint.grants.join(worker)
-            if (varied := self._journal.decorrelated) != self._varied.get(worker, ()):
-                self._varied[worker] = varied
-                swarm.give(worker, Orders(decorrelated=varied))
+            self._vary(swarm, worker)
         self._give_grants(swarm, stint)
         if forest.held or not ready:
             return
@@ -179,6 +177,12 @@ class Driver:
             swarm.grow()
         elif len(ready) > 1:
             self._even_out(swarm, stint)
+
+    def _vary(self, swarm: Swarm, worker: int) -> None:
+        """Tell a worker of which step classes the votes are to be less alike, if it does not know."""
+        if (varied := self._journal.decorrelated) != self._varied.get(worker, ()):
+            self._varied[worker] = varied
+            swarm.give(worker, Orders(decorrelated=varied))
 
     def _even_out(self, swarm: Swarm, stint: Stint) -> None:
         """Where nothing is left to hand out, ask a worker whose chains wait for chains that an idle one can begin."""
@@ -256,6 +260,8 @@ class Driver:
             return self._over(stint, ending)
         if stint.strict and any(news):
             self._journal.flush()
+            # What an alarm leads to holds for the very next step.
+            self._vary(swarm, worker)
             swarm.give(worker, Orders(mark=report.number))
         if grants and report.starved is not None:
             grants.starve(worker, report.starved)

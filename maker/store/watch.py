@@ -71,10 +71,12 @@ class Watch:
         self._numbers = {one.name: number for number, one in enumerate(plan.classes)}
         held: dict[str, Any] = json.loads(state) if state else {}
         self._alarmed: set[tuple[int, str]] = {(kind, statistic) for kind, statistic in held.get("alarms", ())}
-        self.decorrelated: tuple[int, ...] = tuple(held.get("decorrelated", ()))
+        self._ways: dict[int, Mapping[str, Any]] = dict(held.get("decorrelated", ()))
+        self.decorrelated = tuple(self._ways)
         self.halt: str = held.get("halt", "") if plan.policy == "pause" else ""
         self.begun_anew = ""
-        self._to_vary: list[int] = []
+        # A resume may have changed how else votes are asked.
+        self._to_vary = [kind for kind, ways in self._ways.items() if ways != plan.classes[kind].ways]
         rules = [rule if isinstance(rule, Rule) else None for rule in map(self._rule, range(len(plan.classes)))]
         self._monitor = Monitor(rules, plan.in_work)
         if "counts" in held:
@@ -84,10 +86,10 @@ class Watch:
                 self.begun_anew = str(error)
                 self._alarmed.clear()
         if plan.policy == "decorrelate":
-            self._to_vary = sorted({kind for kind, _ in self._alarmed} - set(self.decorrelated))
+            self._to_vary += sorted({kind for kind, _ in self._alarmed} - set(self.decorrelated))
         self.due = bool(self._to_vary)
-        self._seeing = any(rules)
-        self._head = self._told()
+        self._seeing = plan.policy != "off" and any(rules)
+        self._head = self._but_counts()
         self._written = state
 
     def note(self, entries: Sequence[Entry]) -> Noted:
@@ -95,18 +97,17 @@ class Watch:
 
         It is called once for each transaction, in the order of commits, however often one is tried.
         """
-        if self._plan.policy == "off":
-            return Noted(None, [])
-        for entry in entries if self._seeing else ():
-            for steps in (entry.decided, entry.rows):
-                self._count(steps)
-            for stuck in entry.left:
-                self._count_undecided(stuck)
+        if self._seeing:
+            for entry in entries:
+                self._count(entry.decided)
+                self._count(entry.rows)
+                for stuck in entry.left:
+                    self._count_undecided(stuck)
         events = [told for alarm in self._monitor.look() for told in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]
         self._to_vary.clear()
         if self._heed(entries) or events:
-            self._head = self._told()
+            self._head = self._but_counts()
         state = f"{self._head}{self._monitor.to_json()}}}"
         if state == self._written:
             return Noted(None, events)
@@ -173,16 +174,22 @@ class Watch:
     def _vary(self, kind: int) -> Told:
         """Have the votes of a class be less alike, and begin to count them anew: they follow another law."""
         one = self._plan.classes[kind]
-        self.decorrelated = (*self.decorrelated, kind)
+        self._ways[kind] = one.ways
+        self.decorrelated = tuple(self._ways)
         self._monitor.restart(kind, one.varied if isinstance(one.varied, Rule) else None)
         self._alarmed = {(of, statistic) for of, statistic in self._alarmed if of != kind}
         return Told(DECORRELATED, {"step_class": one.name, **one.ways})
 
-    def _told(self) -> str:
+    def _but_counts(self) -> str:
         """Return what of the state changes with events alone."""
         rules = ((one.name, self._rule(kind)) for kind, one in enumerate(self._plan.classes))
         blind = {name: rule for name, rule in rules if isinstance(rule, str)}
-        held = {"alarms": sorted(self._alarmed), "decorrelated": self.decorrelated, "halt": self.halt, "blind": blind}
+        held = {
+            "alarms": sorted(self._alarmed),
+            "decorrelated": list(self._ways.items()),
+            "halt": self.halt,
+            "blind": blind,
+        }
         return f'{json.dumps(held, separators=(",", ":"))[:-1]},"counts":'
 
 
@@ -195,11 +202,12 @@ def watched_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
         return []
     held = json.loads(state)
     counts: dict[str, Any] = held["counts"]["classes"]
+    varied = [kind for kind, _ in held["decorrelated"]]
     found = []
     for kind, name in enumerate(names):
         _, before, since = counts.get(str(kind), (1, (), ()))
         seen = Histogram(tuple(before)).merged(Histogram(tuple(since)))
         facts = {"steps": seen.steps, "contested": seen.contested, "losing_votes": seen.losing}
-        varied = kind in held["decorrelated"]
-        found.append({"class": name, **facts, "decorrelated": varied, "unwatched": held["blind"].get(name, "")})
+        told = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
+        found.append({"class": name, **facts, **told})
     return found
