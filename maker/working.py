@@ -241,7 +241,9 @@ def _committed(on_event: OnEvent | None, held: Held, outputs: list[Output], entr
         output.note(entries)
     for told in chained.from_iterable(entry.events for entry in entries):
         if told.kind in (ALARM, DECORRELATED):
-            log.warning(told.kind, run_id=held.row.run_id, **told.facts)
+            # A record's own level is another thing.
+            facts = {"alarm_level" if name == "level" else name: fact for name, fact in told.facts.items()}
+            log.warning(told.kind, run_id=held.row.run_id, **facts)
     if on_event is None:
         return
     for entry in entries:
