@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from maker.chain import Decided, Stuck
+from maker.errors import StoreFailed
 from maker.monitor import Alarm, Histogram, Monitor, Rule
 from maker.store.entry import Entry, Told
 from maker.tally import unpack
@@ -64,12 +65,15 @@ class Watch:
     Args:
         plan: How the run is watched.
         state: What the run's row holds: what `note` returned last, "" at first.
+
+    Raises:
+        StoreFailed: It is none that `note` has returned.
     """
 
     def __init__(self, plan: Plan, state: str = "") -> None:
         self._plan = plan
         self._numbers = {one.name: number for number, one in enumerate(plan.classes)}
-        held: dict[str, Any] = json.loads(state) if state else {}
+        held = _read(state)
         self._alarmed: set[tuple[int, str]] = {(kind, statistic) for kind, statistic in held.get("alarms", ())}
         self._ways: dict[int, Mapping[str, Any]] = dict(held.get("decorrelated", ()))
         self.decorrelated = tuple(self._ways)
@@ -196,11 +200,12 @@ class Watch:
 def watched_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return what the monitor has counted of each step class, or why it counts nothing of it; [] before its first word.
 
-    ``steps`` are those counted, ``contested`` those of them with losing votes, ``losing_votes`` all of these.
+    ``steps`` are those counted, ``contested`` those of them with losing votes, ``losing_votes`` all of these. Raises
+    `StoreFailed`.
     """
-    if not state:
+    held = _read(state)
+    if not held:
         return []
-    held = json.loads(state)
     counts: dict[str, Any] = held["counts"]["classes"]
     varied = [kind for kind, _ in held["decorrelated"]]
     found = []
@@ -211,3 +216,13 @@ def watched_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
         told = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
         found.append({"class": name, **facts, **told})
     return found
+
+
+def _read(state: str) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(state) if state else {}
+    except ValueError as error:
+        raise StoreFailed(
+            f"column monitor of maker_run cannot be read: {error}", fix="restore it from a copy"
+        ) from error
+    return held

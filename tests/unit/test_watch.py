@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from row_tasks import job as rows_job
+from row_tasks import write_rows
 
 from maker import api, reading
 from maker.chain import Decided, Heard, Stuck
 from maker.election import HeardSample
-from maker.errors import JobError
+from maker.errors import JobError, StoreFailed
 from maker.events import AlarmRaised, Event, VotesDecorrelated
 from maker.monitor import MOST_LOSING, Rule
+from maker.results import results
 from maker.store.entry import Ending, Entry
 from maker.store.watch import Plan, Policy, Watch, Watched, watched_classes
 from maker.tally import Tally, pack
@@ -143,6 +148,14 @@ def test_an_alarm_is_raised_once() -> None:
     assert events == FOUND
     assert noted(Watch(plan(), state), heaped(64))[1] == []
     assert noted(Watch(plan(), state), [race(0)] * 64)[1] == [("alarm", "drift")]
+
+
+def test_a_damaged_state_is_told() -> None:
+    """It is damage of the database like any other."""
+    with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
+        Watch(plan(), '{"alarms":[')
+    with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
+        watched_classes("{", NAMES)
 
 
 def test_nothing_new_is_nothing_to_write() -> None:
@@ -288,6 +301,27 @@ def test_parts_of_a_run_add_up(hanoi: Job, store: str) -> None:
     assert (parts.digest, parts.monitor) == (whole.digest, whole.monitor)
     same = [[{name: one[name] for name in one if name != "at"} for one in run.events] for run in (whole, parts)]
     assert same[0] == same[1] != []
+
+
+def test_rows_without_a_winner_count_too(tmp_path: Path, store: str) -> None:
+    """A map's rows that stay undecided are final: their votes count once, those of a later retry are new votes."""
+    write_rows(tmp_path / "rows.csv", range(300))
+    job = rows_job(tmp_path, model={"p": 0.5, "rivals": 1}, vote={"k": 3, "max_votes": 7})
+    report = api.run(job | {"store": {"url": store}})
+    outcomes = Counter(one.outcome for one in results(report.run_id, store=store))
+    assert outcomes["undecided"] > 10
+    (seen,) = report.monitor
+    assert seen["steps"] == outcomes["decided"] + outcomes["undecided"]
+    assert report.steps == outcomes["decided"]
+
+
+def test_a_step_that_a_chain_is_stuck_at_counts_when_it_is_decided(hanoi: Job, store: str) -> None:
+    """Voted on again by a resume, from the same seeds, it is one step and no two."""
+    stuck = api.run(hanoi(3, model={"p": 0.5}, vote={"k": 3, "max_votes": 4}))
+    assert stuck.reason.startswith(f"step {stuck.steps} (move) is undecided")
+    before = stuck.monitor[0]["steps"] if stuck.monitor else 0
+    done = api.resume(stuck.run_id, ["vote.max_votes=1000"], store=store)
+    assert (before, done.monitor[0]["steps"]) == (stuck.steps, done.steps)
 
 
 @pytest.mark.parametrize(
