@@ -51,6 +51,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/faults.py
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/monitor_cost.py
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

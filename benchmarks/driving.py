@@ -22,6 +22,8 @@ k = 3
 [swarm]
 kind = "local"
 {swarm}
+[monitor]
+policy = "{policy}"
 [store]
 durability = "{durability}"
 samples = "{samples}"
@@ -39,6 +41,7 @@ class Mode(NamedTuple):
     durability: str
     samples: str
     chains: int
+    policy: str = "warn"
 
 
 class Ran(NamedTuple):

@@ -59,6 +59,7 @@ class MapParams(RowParams):
             or a URL that fsspec knows.
         template: What a row is asked, or the file that holds it: ``{{column}}`` stands for a value of the row.
         system: The part of the prompt that all rows share, or the file that holds it.
+        paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``.
         schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
         fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
         answer: The same for an answer without a schema; refused beside one.
@@ -78,6 +79,7 @@ class MapParams(RowParams):
     input: Annotated[str, Place()]
     template: Annotated[str, OrFile()]
     system: Annotated[str, OrFile()] = ""
+    paraphrases: tuple[str, ...] = ()
     schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
     fields: dict[str, FieldRule] = Field(default_factory=dict)
     answer: FieldRule = _EXACT
@@ -146,7 +148,7 @@ class Map(RowDecomposer[State, Answer]):
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
             "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
-            verbatim=True,
+            verbatim=True, paraphrases=params.paraphrases,
         )  # fmt: skip
         self.classes = (self._kind,)
         self.state: Codec[State] = RootCodec()

@@ -13,7 +13,7 @@ from maker.judging import appeal
 from maker.owned import failure, own
 from maker.paths import Path, chain_name
 from maker.plugin import Decomposer
-from maker.rules import SOLVER, Shared
+from maker.rules import SOLVER, Shared, Way
 from maker.seeds import ChainSeeds
 from maker.tally import forked, link, pack
 from maker.types import Done, Finished, Fork, Request, Step
@@ -47,18 +47,23 @@ class Place(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it."""
+    """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it.
+
+    ``ways`` are those that the samples number, where there were several to ask in.
+    """
 
     system: str
     prompt: str
     samples: tuple[HeardSample, ...]
+    ways: tuple[Way, ...] = ()
 
 
 class Decided(NamedTuple):
     """One decided step, ready to be written: the first seven fields are its row.
 
     ``heard`` is None where the step's samples are not kept. ``state`` is the state after it where a snapshot is due,
-    else empty. A join is written as a step too: it has no votes, and its tally is empty.
+    else empty. A join is written as a step too: it has no votes, and its tally is empty. ``decorrelated`` says that its
+    votes were asked for as of a class whose votes are to be less alike.
     """
 
     chain: int
@@ -74,6 +79,7 @@ class Decided(NamedTuple):
     heard: Heard | None = None
     state: str | None = None
     path: Path = ()
+    decorrelated: bool = False
 
 
 class Ended(NamedTuple):
@@ -87,7 +93,7 @@ class Ended(NamedTuple):
 class Stuck(NamedTuple):
     """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
 
-    The last ``judged`` of the samples are a judge's.
+    The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`.
     """
 
     idx: int
@@ -97,6 +103,7 @@ class Stuck(NamedTuple):
     heard: Heard
     role: str = SOLVER
     judged: int = 0
+    decorrelated: bool = False
 
 
 class Forked(NamedTuple):
@@ -154,6 +161,7 @@ class ChainRunner(Generic[S, A]):
         # Where a judge is asked: the votes that settled nothing.
         self._voted: Hearing[S, A] | None = None
         self._unsettled = ""
+        self._decorrelated = False
         self.leftover: Sequence[int] = ()
         self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is UNREAD else state
 
@@ -229,7 +237,10 @@ class ChainRunner(Generic[S, A]):
         if isinstance(verdict, Elected):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
         at = At(self._seeds, self.index, self._epoch)
-        self._hearing = hearing = Hearing(self._shared, election, role, verdict, at, plain=kind.plain)
+        self._decorrelated = kind.decorrelated
+        self._hearing = hearing = Hearing(
+            self._shared, election, role, verdict, at, plain=kind.plain, ways=kind.ways
+        )  # fmt: skip
         return hearing
 
     def _appeal(self, hearing: Hearing[S, A], reason: str) -> Ask | Stuck:
@@ -237,11 +248,12 @@ class ChainRunner(Generic[S, A]):
         judge, election, voted = self._shared.rules.judge, hearing.election, self._voted
         if voted is not None:
             reason = f"{self._unsettled}; the judge: {reason}"
-            kind, heard, judged = voted.election.step.kind, _heard(voted.election, election), len(election.heard)
-            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged)
+            kind, heard, judged = voted.election.step.kind, _heard(voted, hearing), len(election.heard)
+            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, self._decorrelated)
         if judge is None or len(election.counts) < 2:
             kind = election.step.kind
-            return Stuck(self.index, self._epoch, kind.name, reason, _heard(election), kind.role)
+            heard = _heard(hearing)
+            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, 0, self._decorrelated)
         put = self._own("decide", appeal, election, judge, self._shared.rules.models)
         self._voted, self._unsettled, self.leftover = hearing, reason, hearing.let_go()
         at = At(self._seeds, self.index, self._epoch, JUDGED)
@@ -268,9 +280,9 @@ class ChainRunner(Generic[S, A]):
         self._weight += len(elected.text)
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
-            disputed, _heard(*([voted.election] if voted else []), election) if keep else None,
+            disputed, _heard(*([voted] if voted else []), hearing) if keep else None,
             self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
-            self.path,
+            self.path, self._decorrelated,
         )  # fmt: skip
         self._digest = digest
         self.index += 1
@@ -371,9 +383,8 @@ def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
     return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
 
 
-def _heard(*elections: Election[Any, Any]) -> Heard:
-    step = elections[0].step
-    samples = [sample for election in elections for sample in election.heard]
-    return Heard(
-        step.kind.system, step.prompt, tuple(sample._replace(vote=vote) for vote, sample in enumerate(samples))
-    )
+def _heard(*hearings: Hearing[Any, Any]) -> Heard:
+    step = hearings[0].election.step
+    samples = [sample for hearing in hearings for sample in hearing.election.heard]
+    numbered = tuple(sample._replace(vote=vote) for vote, sample in enumerate(samples))
+    return Heard(step.kind.system, step.prompt, numbered, hearings[0].ways)

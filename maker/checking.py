@@ -16,13 +16,15 @@ from maker.models.settings import (
     members_of,
     prices_of,
 )
+from maker.monitor import watched
 from maker.parameters import params_of
 from maker.plugin import Decomposer, RowDecomposer
 from maker.registry import Plugin, near
-from maker.rules import JUDGE
+from maker.rules import JUDGE, Shared
 from maker.settings import (
     AUTO,
     LimitSettings,
+    MonitorSettings,
     RoleSettings,
     SwarmSettings,
     VoteSettings,
@@ -186,6 +188,51 @@ def check_votes(job: Job, raw: Raw) -> None:
             raise JobError(
                 f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
                 fix="raise the temperature, or set vote.k = 1 for a run without votes",
+            )
+
+
+def check_members(model: MemberSettings | PoolSettings, monitor: MonitorSettings, raw: Raw) -> None:
+    """Refuse members of a pool that there are not."""
+    place = f"{raw.place('monitor', 'members')}: monitor.members"
+    if monitor.members and not isinstance(model, PoolSettings):
+        raise JobError(f"{place}: there is one model", fix='leave it out, or set model.kind = "pool"')
+    try:
+        check_rotation(monitor.members, members_of(model))
+    except ValueError as error:
+        raise JobError(f"{place}: {error}") from error
+
+
+def check_ways(job: Job, raw: Raw) -> None:
+    """Refuse a policy that the job has no way to carry out, and ways that are none."""
+    monitor, rules, members = job.monitor, job.rules(), list(job.members.items())
+    if monitor.policy != "decorrelate":
+        return
+    place = f"{raw.place('monitor', 'policy')}: monitor.policy"
+    kinds = Shared.of(job.decomposer, rules).kinds
+    for one in job.decomposer.classes:
+        kind = kinds[one.name]
+        if isinstance(watched(kind.role.voter, kind.turns), str):
+            # Without a statistic there is no alarm that anything could follow from.
+            continue
+        varied = kind.varied(one, rules.others)
+        asked = [members[number] for number in varied.role.rotation]
+        warm = {member.temperature for _, member in asked if not isinstance(member, SimulatedSettings)}
+        if monitor.temperature is not None and warm <= {monitor.temperature}:
+            raise JobError(
+                f"{raw.place('monitor', 'temperature')}: monitor.temperature = {monitor.temperature:g}: "
+                + ("the models have that temperature already" if warm else "a simulated model has no temperature"),
+                fix="choose another one, or leave it out",
+            )
+        if greedy := [name for name, member in asked if not isinstance(member, SimulatedSettings) and member.greedy]:
+            raise JobError(
+                f"{raw.place('monitor', 'members')}: monitor.members: all votes of {greedy[0]} would be one reply",
+                fix="raise its temperature, or name another member",
+            )
+        if varied.turns == kind.turns:
+            raise JobError(
+                f'{place} = "decorrelate": steps of class {one.name} can be asked in one way only',
+                fix="give monitor.temperature, or monitor.members of a pool, or the class paraphrases of its `system`;"
+                ' or set monitor.policy = "pause"',
             )
 
 

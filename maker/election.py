@@ -19,12 +19,16 @@ SHOWN_CHARS = 80
 
 
 class HeardSample(NamedTuple):
-    """One sample of an election with what became of it: a candidate's key, or a red flag; and its model's number."""
+    """One sample of an election with what became of it: a candidate's key, or a red flag; and its model's number.
+
+    ``way`` is the number of the way in which it was asked for, 0 where there is only one.
+    """
 
     vote: int
     sample: Sample
     outcome: str | RedFlag
     model: int = 0
+    way: int = 0
 
 
 class Elected(NamedTuple, Generic[A]):
@@ -72,7 +76,7 @@ class Election(Generic[S, A]):
         self._of: dict[str, list[int]] = {}
         self._flags: dict[Flag, list[int]] = {}
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
-        self._heard: list[tuple[Sample, Candidate[A] | RedFlag, int]] = []
+        self._heard: list[tuple[Sample, Candidate[A] | RedFlag, int, int]] = []
 
     def verdict(self) -> Elected[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
@@ -98,8 +102,8 @@ class Election(Generic[S, A]):
     def heard(self) -> tuple[HeardSample, ...]:
         """Every sample so far, in order, with what became of it."""
         return tuple(
-            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key, model)
-            for vote, (sample, outcome, model) in enumerate(self._heard)
+            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key, model, way)
+            for vote, (sample, outcome, model, way) in enumerate(self._heard)
         )
 
     @property
@@ -112,12 +116,12 @@ class Election(Generic[S, A]):
         self.rounds += 1
         self.count(asked, samples)
 
-    def count(self, asked: int, samples: Sequence[Sample], model: int = 0) -> None:
-        """Count a model's samples for the next ``asked`` votes."""
+    def count(self, asked: int, samples: Sequence[Sample], model: int = 0, way: int = 0) -> None:
+        """Count a model's samples for the next ``asked`` votes, all of which were asked for in one way."""
         counts = self.counts
         for sample in samples[:asked]:
             outcome = self._judged(sample)
-            self._heard.append((sample, outcome, model))
+            self._heard.append((sample, outcome, model, way))
             if isinstance(outcome, RedFlag):
                 self._flags.setdefault(outcome.reason, [0] * self._models)[model] += 1
                 continue

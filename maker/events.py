@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 from maker.chain import Decided
 from maker.paths import Path, chain_name, is_single
 from maker.plugin import Codec, vote_key
+from maker.store.watch import ALARM, DECORRELATED
 from maker.tally import unpack
 
 
@@ -152,6 +153,45 @@ class ModelAway(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmRaised(Tellable):
+    """Steps of a class do not vote as voting needs it, by a test of the monitor's: see `maker.monitor.Alarm`.
+
+    ``statistic`` is the test, ``steps`` how many of the class it looked at. It ``found`` a number where ``expected`` is
+    due; steps that are alike and vote independently show this or worse with a probability of ``p`` at most, and below
+    ``level`` it alarms. ``text`` says it in a sentence.
+    """
+
+    kind: ClassVar[str] = ALARM
+
+    run_id: str
+    step_class: str
+    statistic: str
+    steps: int
+    found: int
+    expected: float
+    p: float
+    level: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VotesDecorrelated(Tellable):
+    """From now on votes on steps of a class are asked for in ways that differ: an alarm has led to it.
+
+    They go round: ``models``, by name, ``wordings`` (how many the class has), and the ``temperatures`` that they are
+    drawn at beside the models' own.
+    """
+
+    kind: ClassVar[str] = DECORRELATED
+
+    run_id: str
+    step_class: str
+    models: list[str]
+    wordings: int
+    temperatures: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded(Tellable):
     """This process's work on the run is over; ``status`` says how the run stands."""
 
@@ -163,9 +203,10 @@ class RunEnded(Tellable):
     result: Any
 
 
-Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | WorkerGone | WorkerWaiting | ModelAway | RunEnded
-_STORED: dict[str, type[WorkerGone | WorkerWaiting | ModelAway]] = {
-    kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway)
+_Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | AlarmRaised | VotesDecorrelated
+Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | _Kept | RunEnded
+_STORED: dict[str, type[_Kept]] = {
+    kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway, AlarmRaised, VotesDecorrelated)
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.election import Elected, Election
 from maker.round import Round
-from maker.rules import Role, Shared
+from maker.rules import Role, Shared, Way
 from maker.seeds import ChainSeeds
 from maker.types import Finished, More, Request, Undecidable
 
@@ -50,9 +51,10 @@ class Hearing(Generic[S, A]):
         at: The step.
         plain: Whether a round is one request to the one model that there is.
         listed: For a judge, what it is told: one text for each order that the candidates may be listed in.
+        ways: In which ways the votes are asked for, one after the other; none where all are asked alike.
     """
 
-    __slots__ = ("_at", "_listed", "_plain", "_role", "_round", "_shared", "election", "tokens", "verdict")
+    __slots__ = ("_at", "_listed", "_plain", "_role", "_round", "_shared", "election", "tokens", "verdict", "ways")
 
     def __init__(
         self,
@@ -64,10 +66,12 @@ class Hearing(Generic[S, A]):
         *,
         plain: bool,
         listed: Sequence[str] = (),
+        ways: tuple[Way, ...] = (),
     ) -> None:
         self.election = election
         self.verdict = verdict
         self.tokens = 0
+        self.ways = ways
         self._shared = shared
         self._role = role
         self._at = at
@@ -124,18 +128,30 @@ class Hearing(Generic[S, A]):
     def _parts(self, parts: Round, votes: Sequence[int]) -> tuple[Request, ...]:
         shared, requests = self._shared, []
         for model, its in parts.split(votes, self._role.rotation, shared.away, self._most_n):
-            requests.append(self._request(its[0], len(its), model))
-            parts.send(requests[-1].id, its, model)
+            for alike in self._alike(its):
+                requests.append(self._request(alike[0], len(alike), model))
+                parts.send(requests[-1].id, alike, model)
         return tuple(requests)
+
+    def _alike(self, votes: Sequence[int]) -> Iterable[Sequence[int]]:
+        """Return votes by the way in which they are asked for: one request asks in one way."""
+        if not self.ways:
+            return (votes,)
+        ordered = sorted(votes, key=lambda vote: (self._way(vote), vote))
+        return [list(its) for _, its in groupby(ordered, self._way)]
+
+    def _way(self, vote: int) -> int:
+        return vote % len(self.ways) if self.ways else 0
 
     def _most_n(self, model: int) -> int:
         return 1 if self._listed else self._shared.most_n(model)
 
     def _request(self, vote: int, n: int, model: int) -> Request:
         kind, (seeds, index, epoch, rung) = self.election.step.kind, self._at
+        system, temperature = self.ways[self._way(vote)] if self.ways else (None, None)
         return Request(
             next(self._shared.tickets),
-            self._listed[vote % len(self._listed)] if self._listed else kind.system,
+            self._listed[vote % len(self._listed)] if self._listed else kind.system if system is None else system,
             self.election.step.prompt,
             n,
             seeds.at(index, epoch, rung, vote),
@@ -145,6 +161,7 @@ class Hearing(Generic[S, A]):
             kind.schema,
             model,
             kind.role,
+            temperature,
         )
 
     def _hear_part(self, parts: Round, reply: Finished, lacking: int) -> Elected[A] | None:
@@ -153,7 +170,7 @@ class Hearing(Generic[S, A]):
         due = election.asked + lacking
         while parts.has(election.asked):
             sample, model = parts.at(election.asked)
-            election.count(1, (sample,) if sample else (), model)
+            election.count(1, (sample,) if sample else (), model, self._way(election.asked))
             if election.asked < due:
                 continue
             if (elected := self._ruled()) is not None or not isinstance(self.verdict, More):

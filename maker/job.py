@@ -22,10 +22,11 @@ from maker.planning import Estimate, Survey
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
 from maker.polling import Poll, Polled
 from maker.registry import Plugin
-from maker.rules import JUDGE, SOLVER, Judge, Role, Rules
+from maker.rules import JUDGE, SOLVER, Judge, Others, Role, Rules
 from maker.settings import (
     AUTO,
     LimitSettings,
+    MonitorSettings,
     PilotFound,
     PlanFound,
     PollSettings,
@@ -73,6 +74,7 @@ class Job:
     settings: dict[str, dict[str, Any]]
     origins: dict[str, str]
     functions: dict[str, Function]
+    monitor: MonitorSettings
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
@@ -114,7 +116,8 @@ class Job:
         passes = pool is not None and pool.away == "pass"
         judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
         voters = {name: self.voter_at(k) for name, k in self.margins.items()}
-        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, voters)
+        others = Others(tuple(numbers[name] for name in self.monitor.members), self.monitor.temperature)
+        return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, voters, others)
 
     @property
     def needs_pilot(self) -> bool:
@@ -316,7 +319,10 @@ class Job:
         if asked is None:
             first = self._first_move()
             asked = first.prompt if isinstance(first, Step) else ""
-        kinds = [(kind.name, kind.system, kind.max_tokens, kind.stop) for kind in self.decomposer.classes]
+        kinds = [
+            (kind.name, kind.system, kind.max_tokens, kind.stop, *([kind.paraphrases] if kind.paraphrases else []))
+            for kind in self.decomposer.classes
+        ]
         told = repr((kinds, asked))
         return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 

@@ -193,6 +193,12 @@ class Monitor:
         due, self._due = self._due, []
         return [alarm for one in due for alarm in self._test(one)]
 
+    def restart(self, kind: int, rule: Rule | None) -> None:
+        """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
+        self.rules = (*self.rules[:kind], rule, *self.rules[kind + 1 :])
+        self._classes[kind] = rule and _Class(1, Histogram(), Histogram())
+        self._due = [due for due in self._due if due.kind != kind]
+
     def histogram(self, kind: int) -> Histogram:
         """Return the losing votes of all steps of a class so far; empty for a class without a statistic."""
         one = self._classes[kind]

@@ -23,6 +23,7 @@ from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
+from maker.store.watch import watched_classes
 from maker.tally import unpack
 from maker.types import Prices
 
@@ -35,7 +36,8 @@ class RunReport:
     the steps; the last two are there where one run is shown. ``calls`` are samples drawn, ``requests`` the models were
     asked; tokens as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
     ``reserved_tokens`` were granted or in flight when a process stopped, or cut off on the way, and may have been
-    spent. ``digest`` is the last step's, in hex.
+    spent. ``digest`` is the last step's, in hex. ``monitor`` tells for each step class what the monitor has counted of
+    its votes, or why it is ``unwatched``; its alarms are among the events.
     """
 
     run_id: str
@@ -61,6 +63,7 @@ class RunReport:
     forked_at: int | None
     settings: dict[str, Any]
     models: list[dict[str, Any]]
+    monitor: list[dict[str, Any]] = field(default_factory=list)
     workers: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -195,6 +198,7 @@ def report(row: RunRow) -> RunReport:
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
+        monitor=watched_classes(row.monitor, row.classes),
     )  # fmt: skip
 
 

@@ -12,11 +12,13 @@ from pydantic_core import ErrorDetails
 from maker.checking import (
     check_auto,
     check_margins,
+    check_members,
     check_money,
     check_roles,
     check_row_error,
     check_swarm,
     check_votes,
+    check_ways,
     margins_of,
     with_margin,
 )
@@ -60,8 +62,9 @@ def resolve(raw: Raw) -> Job:
     tables = {name: raw.table(name) for name in TABLES}
     said_k = tables["vote"].get("k")
     tables["vote"], margins = margins_of(tables["vote"], raw)
-    run, vote, roles, swarm, store, limits = (
-        _checked(TABLES[name], tables[name], name, raw) for name in ("run", "vote", "roles", "swarm", "store", "limits")
+    run, vote, roles, swarm, store, limits, monitor = (
+        _checked(TABLES[name], tables[name], name, raw)
+        for name in ("run", "vote", "roles", "swarm", "store", "limits", "monitor")
     )
     model = _model(tables["model"], raw)
     task = tables["task"]
@@ -89,6 +92,7 @@ def resolve(raw: Raw) -> Job:
         "swarm": swarm.model_dump(),
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
+        "monitor": monitor.model_dump(mode="json"),
     }
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
     if poll is not None:
@@ -101,15 +105,17 @@ def resolve(raw: Raw) -> Job:
     check_margins(decomposer, vote, margins, roles, raw)
     if said_k == AUTO:
         check_auto(voter_plugin, roles, raw)
+    check_members(model, monitor, raw)
     if vote.row_error is not None:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         margins, None, settings, raw.origins(settings),
-        {name: one for name, one in task_values.items() if isinstance(one, Function)},
+        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor,
     )  # fmt: skip
     job = job if poll is None else job.polled(poll)
     check_votes(job, raw)
+    check_ways(job, raw)
     return job
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
+from math import lcm
 from typing import Any, NamedTuple
 
 from maker.owned import own
@@ -28,6 +29,20 @@ class Role(NamedTuple):
     extra: int = 0
 
 
+class Way(NamedTuple):
+    """A way to ask for a vote: the shared part of its prompt, and the temperature; None for what is so anyway."""
+
+    system: str | None = None
+    temperature: float | None = None
+
+
+class Others(NamedTuple):
+    """By whom and how else votes may be asked where they are too much alike: further models, another temperature."""
+
+    models: tuple[int, ...] = ()
+    temperature: float | None = None
+
+
 class Judge(NamedTuple):
     """Who decides among the candidates of a step that votes could not settle, and what it is told."""
 
@@ -42,7 +57,7 @@ class Rules(NamedTuple):
     ``roles`` holds that of ``solver`` at least, which stands for all that are not named. ``models`` is how many the
     pool has; with ``pass_on``, votes of one that stays away pass on to the next in the rotation. ``judge`` is there
     where a judge is asked about what votes cannot settle. ``voters`` are those of step classes that have one of their
-    own, by name.
+    own, by name. ``others`` says how else votes may be asked.
     """
 
     seed: int
@@ -52,6 +67,7 @@ class Rules(NamedTuple):
     pass_on: bool = False
     judge: Judge | None = None
     voters: Mapping[str, Voter] = {}
+    others: Others = Others()
 
     def of(self, kind: StepClass[Any, Any]) -> Role:
         """Return how the steps of a class are decided."""
@@ -62,13 +78,36 @@ class Rules(NamedTuple):
 class Kind(NamedTuple):
     """A step class in a run: its number, how its role decides, and the voter's word on a step without votes.
 
-    ``plain`` says that a round is one request to the one model that there is.
+    ``plain`` says that a round is one request to the one model that there is. Vote i is asked in
+    ``ways[i % len(ways)]``, where there are any. ``decorrelated`` says that its votes are to be less alike than they
+    were.
     """
 
     number: int
     role: Role
     opening: Verdict
     plain: bool
+    ways: tuple[Way, ...] = ()
+    decorrelated: bool = False
+
+    @property
+    def turns(self) -> int:
+        """After how many votes it begins again who is asked, and how."""
+        return lcm(len(self.role.rotation), len(self.ways) or 1)
+
+    def varied(self, kind: StepClass[Any, Any], others: Others) -> Kind:
+        """Return the class as its steps are decided where their votes are to be less alike.
+
+        Models, wordings and temperatures go round, each by itself: of two wordings and two temperatures the first vote
+        has the first of each, the second one the second. ``kind`` is the class as its task has it.
+        """
+        systems = (None, *kind.paraphrases)
+        temperatures = (None,) if others.temperature is None else (None, others.temperature)
+        count = lcm(len(systems), len(temperatures))
+        ways = tuple(Way(systems[n % len(systems)], temperatures[n % len(temperatures)]) for n in range(count))
+        rotation = self.role.rotation + tuple(model for model in others.models if model not in self.role.rotation)
+        role, more = self.role._replace(rotation=rotation), ways if count > 1 else ()
+        return self._replace(role=role, plain=self.plain and not more, ways=more, decorrelated=True)
 
 
 class Shared(NamedTuple):
@@ -80,7 +119,7 @@ class Shared(NamedTuple):
 
     decomposer: Decomposer[Any, Any]
     rules: Rules
-    kinds: Mapping[str, Kind]
+    kinds: dict[str, Kind]
     tickets: Iterator[int]
     most_n: Callable[[int], int]
     away: set[int]
@@ -96,3 +135,9 @@ class Shared(NamedTuple):
             )
             kinds[kind.name] = Kind(number, role, opening, rules.models == 1 and not role.extra)
         return cls(decomposer, rules, kinds, count(1), most_n, set())
+
+    def decorrelate(self, number: int) -> Kind:
+        """Have votes of a step class be less alike, in steps that begin from now on; returns how. May be repeated."""
+        kind = self.decomposer.classes[number]
+        self.kinds[kind.name] = changed = self.kinds[kind.name].varied(kind, self.rules.others)
+        return changed

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from maker.engine.budget import Limits
 from maker.jobfile import DEFAULT_STORE, DEFAULT_VOTER
-from maker.models.settings import MemberSettings, ModelSettings, VllmSettings
+from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSettings
 
 AUTO = "auto"
 """Stands for k where a plan is to find it."""
@@ -167,6 +167,19 @@ class LimitSettings(_Table):
         return Limits(**self.model_dump())
 
 
+class MonitorSettings(_Table):
+    """The ``[monitor]`` table: what is done where the votes of a step class are not what voting needs.
+
+    ``policy``: ``warn`` tells of it; ``pause`` pauses the run as well; ``decorrelate`` has votes asked in ways that
+    differ, from then on: in the class's own words and its paraphrases in turn, at the model's ``temperature`` and this
+    one in turn, of the rotation's models and ``members`` of the pool beside them; ``off`` watches nothing.
+    """
+
+    policy: Literal["warn", "decorrelate", "pause", "off"] = "warn"
+    temperature: float | None = Field(default=None, ge=GREEDY, le=10)
+    members: tuple[str, ...] = ()
+
+
 def swarm_kind(members: Iterable[MemberSettings], swarm: SwarmSettings) -> Literal["local", "ray"]:
     """Return where the workers of these models run: what vLLM runs in has a process of its own, unless told not to."""
     return swarm.kind or ("ray" if gpu_spread(members) else "local")
@@ -195,4 +208,5 @@ TABLES: dict[str, Any] = {
     "store": StoreSettings,
     "limits": LimitSettings,
     "poll": PollSettings,
+    "monitor": MonitorSettings,
 }

@@ -45,6 +45,8 @@ class StepClass(Generic[S, A]):
         schema: The JSON schema, as JSON values, that a reply is to match; a model may hold its replies to it. ``parse``
             reads them all the same: not every model does.
         role: Who decides such steps. A job may give each role models and a margin of its own.
+        paraphrases: Other wordings of ``system``, which mean the same. Where the votes of such steps turn out to be too
+            much alike, a job may have them asked in these words in turn (``monitor.policy = "decorrelate"``).
     """
 
     name: str
@@ -57,6 +59,7 @@ class StepClass(Generic[S, A]):
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     verbatim: bool = False
     role: str = "solver"
+    paraphrases: tuple[str, ...] = ()
 
 
 class Step(NamedTuple, Generic[S, A]):
@@ -256,7 +259,7 @@ class Request(NamedTuple):
 
     ``id`` is unique in a worker's life. ``system`` is the shared part of the prompt, ``prompt`` the part that varies.
     ``schema`` is the step class's own, not a copy. ``model`` is the number of the model in its pool, ``role`` the step
-    class's.
+    class's. ``temperature`` is there where it is not to be the model's own.
     """
 
     id: int
@@ -270,6 +273,7 @@ class Request(NamedTuple):
     schema: Mapping[str, Any] | None = None
     model: int = 0
     role: str = "solver"
+    temperature: float | None = None
 
 
 class Finished(NamedTuple):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from maker.engine.budget import Budget
@@ -29,10 +30,12 @@ from maker.job import Job
 from maker.logs import logger
 from maker.models.door import Model
 from maker.models.opening import open_model
+from maker.monitor import watched
 from maker.output import Output
 from maker.owned import own
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, whole_report
+from maker.rules import Shared
 from maker.settings import worker_gpus
 from maker.store.accounts import Models
 from maker.store.chains import ChainRow, last_chain, root_chain
@@ -43,6 +46,7 @@ from maker.store.lease import Lease
 from maker.store.runs import (
     RunRow,
 )
+from maker.store.watch import ALARM, DECORRELATED, Plan, Watch, Watched
 from maker.swarm.door import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.tracing import run_span
@@ -52,6 +56,8 @@ from maker.worklog import WorkLog, logging_steps
 log = logger("maker")
 
 OnEvent = Callable[[Event], None]
+MOST_WORKERS = 64
+"""As many workers the monitor reckons with where there is one for every GPU: more would blunt its test for drift."""
 
 
 class Held(NamedTuple):
@@ -96,7 +102,10 @@ def _drive(
     committed = partial(_committed, on_event, held, outputs)
     roles = tuple(kind.role for kind in job.decomposer.classes)
     models = Models(tuple(job.members), roles, job.rules().judge is not None)
-    journal = Journal(database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed)
+    watch = Watch(watch_plan(job), row.monitor)
+    journal = Journal(
+        database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed, watch=watch
+    )  # fmt: skip
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
@@ -107,6 +116,11 @@ def _drive(
         expected = None if row.forked_from else job.expected_steps()
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
+        if watch.begun_anew:
+            said.warning("monitor_begun_anew", reason=watch.begun_anew)
+        if watch.due:
+            journal.put(Entry())
+            journal.flush()
         driver.drive(partial(open_swarm, job), stint)
     except BaseException as error:
         driver.pause(error)
@@ -122,6 +136,26 @@ def _drive(
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
     return ended
+
+
+def watch_plan(job: Job) -> Plan:
+    """Return how the votes of a run are watched."""
+    rules, names = job.rules(), tuple(job.members)
+    shared = Shared.of(job.decomposer, rules)
+    classes = []
+    for one in job.decomposer.classes:
+        kind = shared.kinds[one.name]
+        varied = kind.varied(one, rules.others)
+        ways = {
+            "models": [names[number] for number in varied.role.rotation],
+            "wordings": 1 + len(one.paraphrases),
+            "temperatures": [] if rules.others.temperature is None else [rules.others.temperature],
+        }
+        voter = kind.role.voter
+        classes.append(Watched(one.name, watched(voter, kind.turns), watched(voter, varied.turns), ways))
+    replicas = job.swarm.replicas if isinstance(job.swarm.replicas, int) else MOST_WORKERS
+    workers = 1 if job.swarm_kind == "local" else max(replicas, job.swarm.max_replicas or 0)
+    return Plan(job.monitor.policy, classes, job.swarm.chains * workers)
 
 
 def _stint(held: Held, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Stint:
@@ -206,6 +240,11 @@ def _open_model(settings: Any, decomposer: Any) -> Model:
 def _committed(on_event: OnEvent | None, held: Held, outputs: list[Output], entries: list[Entry]) -> None:
     for output in outputs:
         output.note(entries)
+    for told in chained.from_iterable(entry.events for entry in entries):
+        if told.kind in (ALARM, DECORRELATED):
+            # A record's own level is another thing.
+            facts = {"alarm_level" if name == "level" else name: fact for name, fact in told.facts.items()}
+            log.warning(told.kind, run_id=held.row.run_id, **facts)
     if on_event is None:
         return
     for entry in entries:

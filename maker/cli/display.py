@@ -10,10 +10,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from maker.cli.tables import print_events, print_models, print_table, print_workers
+from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
 from maker.engine.verify import Verified
 from maker.errors import PluginError
-from maker.events import StepRecord
+from maker.events import AlarmRaised, StepRecord
 from maker.job import Job
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE, shortened
 from maker.piloting import MARGINS, sample_size
@@ -26,12 +26,14 @@ from maker.types import Prices
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000
+DIGESTS = ("digest", "wording")
 
 
 def print_summary(report: RunReport, where: str) -> None:
     """Print what a run came to: status, reason, counts, digest, and what to do next in its store."""
     print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
     print(f"  {_counts(report)}")
+    print_alarms(report.events)
     _print_outcome(report)
     if report.status == "paused":
         print(f"  `maker resume {report.run_id}{where}` goes on")
@@ -72,7 +74,9 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         print(f"  up to {report.reserved_calls:,} calls more were under way and cut off, and count as spent")
     print_models(report.models)
     print_workers(report.workers)
-    print_events(report.events)
+    print_watched(report.monitor, str(report.settings.get("monitor", {}).get("policy", "")))
+    print_alarms(report.events)
+    print_events([event for event in report.events if event["kind"] != AlarmRaised.kind])
     _print_outcome(report)
     lines = [step_line(record) for record in islice(disputed, SHOWN_DISPUTED)]
     if lines:
@@ -102,7 +106,7 @@ def print_step(number: int, view: StepView, *, as_json: bool) -> None:
     if as_json:
         told = {"step": number, "undecided": True} if record is None else record.to_json()
         asked = dict(zip(("system", "prompt"), view.asked or (None, None), strict=True))
-        kept = [{name: cell for name, cell in row._asdict().items() if name != "digest"} for row in samples]
+        kept = [{name: cell for name, cell in row._asdict().items() if name not in DIGESTS} for row in samples]
         print(json.dumps(told | asked | {"samples": kept}, ensure_ascii=False))
         return
     print(f"{number} is undecided" if record is None else step_line(record).strip())
@@ -110,7 +114,9 @@ def print_step(number: int, view: StepView, *, as_json: bool) -> None:
         print(f"  prompt: {json.dumps(''.join(view.asked), ensure_ascii=False)}")
     for sample in samples:
         outcome = f"vote for {sample.candidate}" if sample.flag is None else f"red flag, {sample.flag}: {sample.detail}"
-        print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}")
+        words = "" if sample.system is None else f", asked {json.dumps(sample.system, ensure_ascii=False)}"
+        warmth = "" if sample.temperature is None else f", at temperature {sample.temperature:g}"
+        print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}{words}{warmth}")
     if not samples:
         print("  no samples were kept of this step; store.samples says of which steps they are")
 

@@ -11,7 +11,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import Event, ModelAway, RunStarted, StepsAsked, StepsDecided, WorkerGone, WorkerWaiting
+from maker.events import (
+    AlarmRaised,
+    Event,
+    ModelAway,
+    RunStarted,
+    StepsAsked,
+    StepsDecided,
+    VotesDecorrelated,
+    WorkerGone,
+    WorkerWaiting,
+)
 
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
@@ -86,6 +96,14 @@ class Progress:
                 f"{event.reason}",
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
+        elif isinstance(event, AlarmRaised):
+            said = f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}"
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, VotesDecorrelated):
+            ways = [f"of {', '.join(event.models)}", f"in {event.wordings} wordings"]
+            ways += [f"at temperature {one:g} too" for one in event.temperatures]
+            said = f"votes on steps of class {event.step_class} are asked for in turns from now on: {', '.join(ways)}"
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
         """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""

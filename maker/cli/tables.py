@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from maker.events import AlarmRaised
+
 WIDE = 160
 MOST = 20
 """How many workers and events are shown; all of them are in the JSON."""
@@ -58,6 +60,27 @@ def print_events(events: Sequence[Mapping[str, Any]]) -> None:
         told = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items())
         print(f"  {datetime.fromtimestamp(one['at'], UTC):%Y-%m-%d %H:%M:%S} {one['kind']}: {told}")
     _tell_more(len(events))
+
+
+def print_alarms(events: Sequence[Mapping[str, Any]]) -> None:
+    """Print the alarms among what happened to a run."""
+    for one in events:
+        if one["kind"] == AlarmRaised.kind:
+            sure = f"p <= {one['p']:.2g}, alarms below {one['level']:.2g}"
+            print(f"  alarm: steps of class {one['step_class']} ({one['statistic']}): {one['text']} ({sure})")
+
+
+def print_watched(classes: Sequence[Mapping[str, Any]], policy: str) -> None:
+    """Print of which step classes the monitor watches the votes, and why not of the others."""
+    if policy == "off":
+        print("  monitor off")
+        return
+    for one in classes:
+        if one["unwatched"]:
+            told = f"not watched: {one['unwatched']}"
+        else:
+            told = f"{one['losing_votes']:,} losing votes on {one['contested']:,} of {one['steps']:,} steps"
+        print(f"  monitor {one['class']}: {told}{'; its votes are asked in turns' if one['decorrelated'] else ''}")
 
 
 def _tell_more(there: int) -> None:

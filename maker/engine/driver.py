@@ -82,6 +82,7 @@ class Driver:
         self._began = 0.0
         self._welcome: set[int] = set()
         self._asked_back: set[int] = set()
+        self._varied: dict[int, tuple[int, ...]] = {}
         self._decided = 0
         self._taking = False
         self._finished = False
@@ -161,6 +162,7 @@ class Driver:
                     swarm.give(worker, Orders(steps=max(0, stint.steps - self._decided)))
                 if stint.grants is not None:
                     stint.grants.join(worker)
+            self._vary(swarm, worker)
         self._give_grants(swarm, stint)
         if forest.held or not ready:
             return
@@ -175,6 +177,12 @@ class Driver:
             swarm.grow()
         elif len(ready) > 1:
             self._even_out(swarm, stint)
+
+    def _vary(self, swarm: Swarm, worker: int) -> None:
+        """Tell a worker of which step classes the votes are to be less alike, if it does not know."""
+        if (varied := self._journal.decorrelated) != self._varied.get(worker, ()):
+            self._varied[worker] = varied
+            swarm.give(worker, Orders(decorrelated=varied))
 
     def _even_out(self, swarm: Swarm, stint: Stint) -> None:
         """Where nothing is left to hand out, ask a worker whose chains wait for chains that an idle one can begin."""
@@ -252,6 +260,8 @@ class Driver:
             return self._over(stint, ending)
         if stint.strict and any(news):
             self._journal.flush()
+            # What an alarm leads to holds for the very next step.
+            self._vary(swarm, worker)
             swarm.give(worker, Orders(mark=report.number))
         if grants and report.starved is not None:
             grants.starve(worker, report.starved)
@@ -306,6 +316,8 @@ class Driver:
             return "stopped"
         if self._journal.asked == CANCEL:
             return CANCELLED
+        if self._journal.halt:
+            return self._journal.halt
         if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
             return f"{LIMIT}max_wall_s is reached"
         if stint.most_missed is not None and stint.forest.missed > stint.most_missed:

@@ -54,11 +54,8 @@ class Evidence:
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
         if not kept:
             return "its samples are missing" if needed else ""
-        if [sample.vote for sample in kept] != list(range(len(kept))):
-            return "one of its samples is missing"
-        for sample in kept:
-            if sample.text is None or text_digest(sample.text) != sample.digest:
-                return f"the text of its sample {sample.vote} is lost or changed"
+        if broken := _broken(kept, move):
+            return broken
         heard = [(sample.candidate, sample.flag, sample.model) for sample in kept]
         counted = _counted(key, tally)
         votes = counted.total()
@@ -107,6 +104,26 @@ class Evidence:
         if not found and self._old:
             return ""
         return "" if found == asked else "its prompt is lost or changed"
+
+
+def _broken(kept: list[SampleRow], move: Step[Any, Any]) -> str:
+    """Say which of a step's samples is missing or not as it was written, "" if none is."""
+    if [sample.vote for sample in kept] != list(range(len(kept))):
+        return "one of its samples is missing"
+    for sample in kept:
+        if sample.text is None or text_digest(sample.text) != sample.digest:
+            return f"the text of its sample {sample.vote} is lost or changed"
+        if sample.wording is not None and not _worded(sample, move):
+            return f"its sample {sample.vote} was asked in words that are lost, or that its task does not have"
+    return ""
+
+
+def _worded(sample: SampleRow, move: Step[Any, Any]) -> bool:
+    """Say whether a sample that was asked in other words was so in some that its class has."""
+    system = sample.system
+    if system is None or text_digest(system) != sample.wording:
+        return False
+    return system in [stored(words) for words in move.kind.paraphrases]
 
 
 def _counted(winner: str, tally: Tally) -> Counter[tuple[str | None, str | None, int]]:

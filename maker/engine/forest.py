@@ -44,6 +44,7 @@ class News(NamedTuple):
     missed: list[Missed]
     undecided: list[tuple[int, Stuck]]
     forgotten: list[tuple[int, int, int]]
+    left: list[Stuck]
 
 
 class Forest:
@@ -169,7 +170,7 @@ class Forest:
 
     def take(self, worker: int, report: Report) -> News:
         """Take a worker's report in; returns what it adds to the log."""
-        news = News([], [], [], [], [], [], [], [], [])
+        news = News([], [], [], [], [], [], [], [], [], [])
         for step in report.decided if self._rows else ():
             (news.rows if step.chain in self._rows else news.decided).append(step)
         if not self._rows:
@@ -327,6 +328,8 @@ class Forest:
                 fork.finished += 1
                 fork.missed += 1
                 self.missed += 1
+                if stuck is not None:
+                    news.left.append(stuck)
                 return
             if outcome.decided:
                 fork.first_wrong = min(fork.first_wrong, place.child)

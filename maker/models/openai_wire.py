@@ -61,7 +61,7 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
         "model": settings.name,
         "n": request.n,
         "seed": request.seed % _SEEDS,
-        "temperature": settings.temperature,
+        "temperature": settings.temperature_of(request),
         "top_p": settings.top_p,
         "max_tokens": request.max_tokens,
     }

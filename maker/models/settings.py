@@ -33,6 +33,10 @@ class _Sampling(_Settings):
         """Whether all replies to a prompt are one, however many are asked for."""
         return self.temperature < GREEDY
 
+    def temperature_of(self, request: Request) -> float:
+        """Return the temperature that a request's replies are drawn at: its own, where it has one."""
+        return self.temperature if request.temperature is None else request.temperature
+
     def schema_of(self, request: Request) -> Mapping[str, Any] | None:
         """Return the schema that the replies to a request are held to, None where they are free."""
         return request.schema if self.structured == "schema" else None

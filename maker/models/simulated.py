@@ -74,10 +74,12 @@ class SimulatedModel(Model):
     def _answer(self, request: Request) -> Finished:
         truth = own("the task's oracle", self._oracle, request.prompt)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
+        # In other words it is another prompt, of which all have another answer in common.
+        whole = request.system.encode() + prompt if self._settings.common else prompt
         samples = []
         spoken = 0
         for place in range(seed, seed + request.n):
-            text = self._text(truth, prompt, place)
+            text = self._text(truth, prompt, whole, place)
             tokens = len(text) + 1
             told = self._logprob(truth, prompt, place, text) if self._settings.logprobs else None
             sample = Sample(text, tokens, False, told) if tokens <= most else Sample(text[:most], most, True, told)
@@ -85,13 +87,13 @@ class SimulatedModel(Model):
             samples.append(sample)
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
 
-    def _text(self, truth: Truth, prompt: bytes, seed: int) -> str:
+    def _text(self, truth: Truth, prompt: bytes, whole: bytes, seed: int) -> str:
         settings = self._settings
         shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
         if shape * _SCALE < settings.malformed:
             return MALFORMED
         if source * _SCALE < settings.common:
-            _, _, luck, pick = _draws(prompt)
+            _, _, luck, pick = _draws(whole)
         answers = truth.right
         if luck * _SCALE >= settings.p:
             answers = truth.wrong[: settings.rivals] or truth.right

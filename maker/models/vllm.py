@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from maker.errors import ModelFailed, ModelUnusable
 from maker.models.door import Model
 from maker.models.folder import checked_folder
-from maker.models.settings import VllmSettings
+from maker.models.settings import GREEDY, VllmSettings
 from maker.models.vllm_start import check_grammars, has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample
 
@@ -169,10 +169,11 @@ class VllmModel(Model):
     def _sampling(self, request: Request) -> Any:
         # Sequence i is drawn with seed + i: vLLM's ParentRequest gives each child its own seed that way.
         settings = self._variants[request.model]
+        temperature = settings.temperature_of(request)
         return self._vllm.sampling_params(
-            n=1 if settings.greedy else request.n,
+            n=1 if temperature < GREEDY else request.n,
             seed=request.seed,
-            temperature=settings.temperature,
+            temperature=temperature,
             top_p=settings.top_p,
             max_tokens=request.max_tokens,
             stop=list(request.stop),
@@ -249,7 +250,7 @@ class VllmModel(Model):
         spoken = sum(sample.tokens for sample in samples)
         if any(choice.finish_reason == "error" for choice in output.outputs):
             return self._broken_off(request, len(output.prompt_token_ids), spoken)
-        if self._variants[request.model].greedy:
+        if self._variants[request.model].temperature_of(request) < GREEDY:
             samples *= request.n
         # Of several replies the last one's: where the first has read the prompt, it is in the cache for the others.
         cached = output.num_cached_tokens or 0

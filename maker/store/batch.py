@@ -139,13 +139,16 @@ class LogWriter:
         self._insert(connection, schema.sample, samples)
 
     def _samples(self, place: Sequence[int], heard: Heard) -> Iterable[tuple[Any, ...]]:
-        for vote, sample, outcome, model in heard.samples:
+        for vote, sample, outcome, model, way in heard.samples:
             verdict: tuple[str | None, str | None, str] = (None, None, "")
             if isinstance(outcome, RedFlag):
                 verdict = (None, str(outcome.reason), stored(outcome.detail))
             else:
                 verdict = (outcome, None, "")
-            yield (*place, vote, self._text(sample.text), sample.tokens, *verdict, model, sample.logprob)
+            system, temperature = heard.ways[way] if way else (None, None)
+            wording = None if system is None else self._text(system)
+            reply = self._text(sample.text)
+            yield (*place, vote, reply, sample.tokens, *verdict, model, sample.logprob, wording, temperature)
 
     def _text(self, text: str) -> bytes:
         body = stored(text)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, bindparam, func, select, update
+from sqlalchemy import Connection, LargeBinary, Text, bindparam, func, select, update
 
 from maker.store import schema
 from maker.store.accounts import Accounts, Models
@@ -20,6 +20,7 @@ from maker.store.lease import LEASE_S, Lease
 from maker.store.prepared import Prepared
 from maker.store.runs import fenced, lost_lease
 from maker.store.texts import stored
+from maker.store.watch import Watch
 
 _run = schema.run.c
 _MARKED = (
@@ -35,6 +36,7 @@ _MARKED = (
         votes=_run.votes + bindparam("more_votes"),
         red_flags=_run.red_flags + bindparam("more_flags"),
         disputed=_run.disputed + bindparam("more_disputed"),
+        monitor=func.coalesce(bindparam("noted", type_=Text), _run.monitor),
     )
     .returning(_run.asked)
 )
@@ -47,7 +49,8 @@ class Journal:
 
     ``on_commit`` is called in the writer's thread after each commit with the entries that are now durable: whatever
     is to be seen by others becomes visible there, never before. What it raises stops the run, and is raised by `put`.
-    ``asked`` is what another process has asked of the run, as of the last transaction.
+    ``asked`` is what another process has asked of the run, as of the last transaction; ``halt`` why its votes ask for a
+    pause, "" if they do not, and ``decorrelated`` of which step classes the votes are to be less alike.
 
     Args:
         database: Where to write.
@@ -56,6 +59,7 @@ class Journal:
         stint: How often the run was resumed before.
         models: Whose samples are counted.
         on_commit: Called with what was committed.
+        watch: What watches the votes.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Journal:
         stint: int,
         models: Models,
         on_commit: Callable[[list[Entry]], None],
+        watch: Watch | None = None,
     ) -> None:
         self._database = database
         self._lease = lease
@@ -79,7 +84,11 @@ class Journal:
         self._accounts = Accounts(database, lease.run, stint, models)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
+        self._watch = watch
         self.asked = ""
+        self.halt = ""
+        self.decorrelated: tuple[int, ...] = ()
+        self._heed()
         self._thread = threading.Thread(target=self._work, name="maker-journal", daemon=True)
         self._thread.start()
 
@@ -112,8 +121,7 @@ class Journal:
             entries, last = self._take()
             if self._failure is None and (entries or not last):
                 try:
-                    self._commit(entries)
-                    self._on_commit(entries)
+                    self._on_commit(self._commit(entries))
                 except Exception as error:  # noqa: BLE001 - the driver raises it; a dead writer would let it wait for ever
                     self._failure = error
             for _ in range(len(entries) + last):
@@ -135,21 +143,33 @@ class Journal:
         taken = [entry for entry in entries if entry is not None]
         return taken, len(taken) < len(entries)
 
-    def _commit(self, entries: list[Entry]) -> None:
+    def _commit(self, entries: list[Entry]) -> list[Entry]:
+        """Commit entries, and what is noted of their votes; returns all that was committed."""
         now = time.monotonic()
-        self._transact(entries, now - self._clock)
+        state = None
+        if self._watch is not None:
+            # Once, whatever becomes of the transaction: it may be tried again.
+            state, events = self._watch.note(entries)
+            entries = [*entries, Entry(events=events)] if events else entries
+        self._transact(entries, now - self._clock, state)
         self._log.committed()
         self._batch += 1
         self._clock = now
+        self._heed()
+        return entries
+
+    def _heed(self) -> None:
+        if self._watch is not None:
+            self.halt, self.decorrelated = self._watch.halt, self._watch.decorrelated
 
     @retried
-    def _transact(self, entries: list[Entry], seconds: float) -> None:
+    def _transact(self, entries: list[Entry], seconds: float, noted: str | None) -> None:
         with self._database.write() as connection:
-            if self._mark(connection, entries, seconds):
+            if self._mark(connection, entries, seconds, noted):
                 self._log.write(connection, entries)
                 self._accounts.write(connection, entries)
 
-    def _mark(self, connection: Connection, entries: list[Entry], seconds: float) -> bool:
+    def _mark(self, connection: Connection, entries: list[Entry], seconds: float, noted: str | None) -> bool:
         """Renew the lease and bring the run's row up to date, if the run is still ours. Raises `LeaseLost`.
 
         Returns false where this transaction took place already, and its connection was lost before that was said.
@@ -170,6 +190,7 @@ class Journal:
             "more_votes": sum(step.votes for step in steps),
             "more_flags": sum(step.flags for step in steps),
             "more_disputed": sum(step.disputed for step in steps),
+            "noted": noted,
         }
         asked = self._marked.execute(connection, changes).scalar()
         if asked is None:

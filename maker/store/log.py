@@ -39,7 +39,9 @@ class SnapshotRow(NamedTuple):
 class SampleRow(NamedTuple):
     """One kept sample: ``candidate`` where it became a vote, else ``flag``. ``text`` is None where it is lost.
 
-    ``model`` is the number of its model in the pool.
+    ``model`` is the number of its model in the pool. ``wording`` is the digest of the shared part of its prompt and
+    ``system`` that part, where it was asked in other words than the step's own; ``temperature`` where it was not drawn
+    at its model's.
     """
 
     idx: int
@@ -53,6 +55,9 @@ class SampleRow(NamedTuple):
     detail: str
     model: int
     logprob: float | None
+    wording: bytes | None = None
+    system: str | None = None
+    temperature: float | None = None
 
 
 class VoteRow(NamedTuple):
@@ -217,11 +222,12 @@ def count_cuts(database: Database, run: int) -> int:
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:
     """Yield the kept samples of a chain's own steps from ``start`` to before ``stop``, in order of step and vote."""
-    table, text = schema.sample, schema.text
+    table, text, words = schema.sample, schema.text, schema.text.alias("words")
     columns = [table.c[name] for name in ("idx", "epoch", "vote", "text")] + [text.c.body]
     columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail", "model", "logprob")]
+    columns += [table.c.system, words.c.body, table.c.temperature]
     place = (table.c.idx, table.c.epoch, table.c.vote)
-    joined = table.outerjoin(text, text.c.digest == table.c.text)
+    joined = table.outerjoin(text, text.c.digest == table.c.text).outerjoin(words, words.c.digest == table.c.system)
     query = select(*columns).select_from(joined).where(table.c.chain == chain)
     return starmap(SampleRow, _paged(database, query, place, start, stop))
 

@@ -40,7 +40,8 @@ class RunRow:
     """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
     ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
-    A run that was forked off another names that one and the step it goes on from.
+    A run that was forked off another names that one and the step it goes on from. ``monitor`` is what
+    `maker.store.watch` keeps of it.
     """
 
     key: int
@@ -65,6 +66,7 @@ class RunRow:
     reserved: Allowance
     forked_from: str | None
     forked_at: int | None
+    monitor: str = ""
 
     @property
     def usage(self) -> Usage:
@@ -316,6 +318,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], accounts=accounts, reserved=reserved,
         forked_from=None if forked is None else forked.run_id, forked_at=None if forked is None else forked.base_idx,
+        monitor=row["monitor"],
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -53,11 +53,13 @@ run = Table(
     Column("lease_until", Float, nullable=False),
     Column("asked", Text, nullable=False, server_default=""),
     Column("batch", BigInteger, nullable=False, server_default="0"),
+    Column("monitor", Text, nullable=False, server_default=""),
 )
 """One durable execution of a task.
 
 ``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
-``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place.
+``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place. ``monitor`` is
+what the monitor of the run's votes has counted, see `maker.store.watch`.
 """
 
 input_part = Table(
@@ -186,11 +188,15 @@ sample = Table(
     Column("detail", Text, nullable=False),
     Column("model", Integer, nullable=False, server_default="0"),
     Column("logprob", Float),
+    Column("system", LargeBinary),
+    Column("temperature", Float),
     sqlite_with_rowid=False,
 )
 """Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one.
 
-``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool.
+``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool. ``system`` is the
+digest of the shared part of its prompt, and ``temperature`` what it was drawn at, where they are others than the step's
+and the model's own.
 """
 
 prompt = Table(

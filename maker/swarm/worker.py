@@ -80,6 +80,7 @@ class Orders(NamedTuple):
     place of the grant before. ``steps``, where given, is how many more steps may be begun. ``mark`` is the newest
     report that is committed: where every step is to be durable before the next, it lets the chains go on.
     ``give_back`` is how many chains that are not begun with yet are wanted back, for another worker, at most.
+    ``decorrelated`` numbers step classes whose votes are to be less alike, in steps that begin from now on.
     """
 
     chains: tuple[ChainAt, ...] = ()
@@ -89,6 +90,7 @@ class Orders(NamedTuple):
     steps: int | None = None
     mark: int = 0
     give_back: int = 0
+    decorrelated: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -225,6 +227,8 @@ class Worker:
             self._grant, self._left = orders.grant
         if orders.steps is not None:
             self._steps = orders.steps
+        for number in orders.decorrelated:
+            self._room = max(self._room, self._spec.chains * self._shared.decorrelate(number).turns)
         while self._parked and self._parked[0][0] <= orders.mark:
             self._try_on(self._parked.popleft()[1])
         self._backlog.extend(orders.chains)

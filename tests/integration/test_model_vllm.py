@@ -114,6 +114,15 @@ class TestEngine:
             one = request(1, prompt=UNSURE, n=40, **changes)
             assert samples(model, one) == samples(model, one._replace(id=2, stop=("#",)))
 
+    def test_a_request_may_have_a_temperature_of_its_own(self, model: VllmModel) -> None:
+        """Other requests keep the model's; at one that is next to nothing all replies are one."""
+        cold, warm = samples(model, request(1, prompt=UNSURE, n=20, temperature=1e-6)), request(2, prompt=UNSURE, n=20)
+        assert (len(cold), len({sample.text for sample in cold})) == (20, 1)
+        assert len({sample.text for sample in samples(model, warm)}) > 10
+        assert samples(model, warm._replace(id=3, temperature=2.0)) == samples(model, warm._replace(id=4))
+        tepid = samples(model, warm._replace(id=5, temperature=0.2))
+        assert len({sample.text for sample in tepid}) < 10
+
     def test_the_shared_part_comes_first(self, model: VllmModel) -> None:
         assert samples(model, request(1, system="-1", prompt="AC")) == samples(model, request(2, prompt=UNSURE))
 

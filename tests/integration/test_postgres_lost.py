@@ -14,10 +14,19 @@ from postgres_server import HOST, PASSWORD, USER, PostgresServer
 from sqlalchemy import func, select, update
 from store_rows import made_up
 
+from maker.chain import Decided
 from maker.errors import StoreFailed
+from maker.monitor import Rule
 from maker.store import database as databases
 from maker.store import schema
+from maker.store.accounts import Models
+from maker.store.chains import root_chain
 from maker.store.database import open_database, retried, upgrade_database
+from maker.store.entry import Entry
+from maker.store.journal import Journal
+from maker.store.runs import NewRun, create_run, find_run, read_events
+from maker.store.watch import Plan, Watch, Watched, watched_classes
+from maker.tally import Tally, pack
 
 STEP, RUN = schema.step, schema.run
 WAIT_S = 60.0
@@ -276,6 +285,36 @@ def test_a_commit_that_did_take_place_can_be_found_out(
     restarting.join()
     assert store.steps() == [0]
     assert len(tried) > 1
+
+
+def test_votes_of_a_repeated_transaction_are_counted_once(store: Store) -> None:
+    """The monitor's counts are those of what is in the log, however often a transaction is tried."""
+    store.sql("DELETE FROM maker.maker_run")
+    run_id, lease = create_run(store.database, NewRun("", {}, {}, ("move",), b"g", "0"))
+    chain = root_chain(store.database, lease.run).key
+    watch = Watch(Plan("warn", (Watched("move", Rule(3), Rule(3)),)))
+    kept: list[Entry] = []
+    models = Models(("m",), ("solver",))
+    journal = Journal(
+        store.database, lease, root=chain, stint=0, models=models, on_commit=kept.extend, watch=watch
+    )  # fmt: skip
+    tally = pack(Tally(0, 1, (23,), {"b": (20,)}, {}))
+    held = psycopg.connect(host=HOST, port=store.server.port, user=USER, password=PASSWORD, dbname=store.name)
+    held.execute("UPDATE maker.maker_run SET reason = reason")
+    steps = [Decided(chain, idx, 0, "a", tally, 1, bytes([idx]), 43, 0, True) for idx in range(64)]
+    journal.put(Entry(decided=steps))
+    for _ in range(2):
+        store.until("wait_event_type = 'Lock'")
+        store.cut()
+    store.until("wait_event_type = 'Lock'")
+    held.rollback()
+    journal.flush()
+    journal.close()
+    held.close()
+    run = find_run(store.database, run_id)
+    assert (run.steps, watched_classes(run.monitor, ("move",))[0]["steps"]) == (64, 64)
+    told = [event["statistic"] for event in read_events(store.database, lease.run)]
+    assert told == [one.facts["statistic"] for entry in kept for one in entry.events] == ["hard"]
 
 
 def test_what_will_not_pass_is_not_repeated(store: Store, tried: list[int]) -> None:

@@ -59,7 +59,7 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
     assert "from 0001 at" in said(tmp_path, *UPGRADE, "--store", url)
     with closing(open_database(url, create=False)) as database, database.read() as connection:
         run = connection.execute(select(schema.run)).one()
-        assert (run.id, run.run_id, run.steps, run.asked, run.batch) == (7, "old", 3, "", 0)
+        assert (run.id, run.run_id, run.steps, run.asked, run.batch, run.monitor) == (7, "old", 3, "", 0, "")
         chain = connection.execute(select(schema.chain)).one()
         assert (chain.id, chain.run, chain.cursor, chain.digest, chain.base_idx) == (8, 7, 3, b"\x02", 0)
         joined = select(schema.sample.c.idx, schema.text.c.body).join(
@@ -68,6 +68,8 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
         replies = connection.execute(joined.order_by(schema.sample.c.idx)).all()
         assert replies == [(i, f"reply {i % 3}") for i in range(12_000)]
         assert len(connection.execute(select(schema.text)).all()) == 3
+        asked = select(schema.sample.c.system, schema.sample.c.temperature).distinct()
+        assert connection.execute(asked).all() == [(None, None)]
         ledger = connection.execute(select(schema.ledger)).one()
         assert (ledger.model, ledger.role, ledger.calls, ledger.votes, ledger.red_flags) == ("m", "solver", 12, 9, 1)
 

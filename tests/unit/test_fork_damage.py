@@ -177,19 +177,19 @@ def test_what_was_built_verifies(damage: Damage) -> None:
 
 LEASE = ("fence", "holder", "lease_until", "asked", "batch")
 UNCHECKED: dict[str, tuple[str, ...]] = {
-    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", *LEASE),
+    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", *LEASE),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
     "maker_outcome": ("reason",),
     "maker_step": ("tokens",),
-    "maker_sample": ("tokens", "detail", "logprob"),
+    "maker_sample": ("tokens", "detail", "logprob", "temperature"),
     "maker_ledger": tuple(schema.ledger.columns.keys()),
     "maker_grant": tuple(schema.grant.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
 }
 """What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
-workers and events."""
+workers and events, the monitor's counts, temperatures."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {

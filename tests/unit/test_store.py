@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from maker.chain import Decided, Heard
 from maker.election import HeardSample
 from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound
+from maker.rules import Way
 from maker.store import schema
 from maker.store.accounts import Models, reserve
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -276,15 +277,17 @@ def test_samples_keep_what_became_of_them(work: Work) -> None:
     """A kept sample has its text, and its candidate or its flag with the detail; NUL is spelled out."""
     heard = (
         HeardSample(0, Sample("1AC", 4, logprob=-0.5), "1AC"),
-        HeardSample(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens")),
+        HeardSample(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens"), way=1),
     )
-    work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=Heard("Move.", "1AC 2", heard))]))
+    ways = (Way(), Way("Go on.", 0.5))
+    work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=Heard("Move.", "1AC 2", heard, ways))]))
     work.journal.flush()
     assert list(read_samples(work.database, work.chain, 0, 1)) == []
     voted, flagged = read_samples(work.database, work.chain, 1, 2)
-    assert voted == (1, 0, 0, text_digest("1AC"), "1AC", 4, "1AC", None, "", 0, -0.5)
+    assert voted == (1, 0, 0, text_digest("1AC"), "1AC", 4, "1AC", None, "", 0, -0.5, None, None, None)
     spelled = "1A\\x00é\n"
-    assert flagged == (1, 0, 1, text_digest(spelled), spelled, 5, None, "length", "cut after 5 tokens", 0, None)
+    assert flagged == (1, 0, 1, text_digest(spelled), spelled, 5, None, "length", "cut after 5 tokens", 0, None,
+                       text_digest("Go on."), "Go on.", 0.5)  # fmt: skip
     assert list(read_samples(work.database, work.chain, 0)) == [voted, flagged]
     assert list(read_prompts(work.database, work.chain, 0, 1)) == []
     assert list(read_prompts(work.database, work.chain, 1)) == [(1, 0, "Move.", "1AC 2")]
