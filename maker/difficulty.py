@@ -1,0 +1,223 @@
+"""How hard the steps of a class are, from a pilot with known answers: p, how steps differ, what votes make of it. Pure.
+
+A pilot asks for m votes on each of n distinct steps and compares each with the right answer. What counts for a plan is
+not the mean p but E[q^k / (p^k + q^k)] over the steps: the share of them that a race to k decides wrongly, if the votes
+that are not right are all for one rival (the worst case: more rivals of the same mass only make a step safer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaincinv, chdtrc, chdtri, gammaln
+
+from maker.planning import step_right, votes_per_step
+from maker.spread import Array, Heard, Region, beta_region, counts_of, free_region, log_likelihood
+
+MISFIT = 0.002
+"""Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
+EXPECTED = 5.0
+"""So many steps at least a cell of the test of fit expects: smaller ones are put together."""
+NAMES = 1e-9
+
+
+class Interval(NamedTuple):
+    """An estimate between two bounds."""
+
+    low: float
+    estimate: float
+    high: float
+
+
+class Mode(StrEnum):
+    """Whether the right answer is the likeliest one, as far as a pilot shows."""
+
+    RIGHT = "right"
+    """p is above one half, with the confidence that was asked for: votes help."""
+    RIVAL = "rival"
+    """p is below one half: against one rival, more votes make it worse."""
+    OPEN = "open"
+    """The interval of p holds one half."""
+
+
+class Difficulty:
+    """What a pilot shows of the steps of a class. Made by `fit`; all intervals are two-sided at ``confidence``.
+
+    Those of `failure`, `votes_per_step` and ``correlation`` are the smallest and the largest value among the
+    distributions that the pilot does not rule out: those whose deviance is at most the quantile of chi-square with one
+    degree of freedom (profile likelihood: Wilks 1938, Ann. Math. Statist. 9, 60-62). `benchmarks/coverage.py` shows how
+    often they hold.
+
+    Attributes:
+        heard: What was heard, as it was given to `fit`.
+        confidence: Of the intervals.
+        steps: Distinct steps with a valid vote.
+        votes: Valid votes.
+        p: Chance that a valid vote is right, in the mean over the steps. Exact (Clopper and Pearson) where each step
+            has one vote; else Clopper and Pearson's for so many independent votes as would vary as much as these do
+            (Korn and Graubard 1998, Survey Methodology 24, 193-201), or the range of the likely distributions where
+            that is wider.
+        correlation: The intra-class correlation rho: how much more two votes on one step agree than votes on two.
+            From 0 to 1 where no step has two votes.
+        paired: Whether a step has two votes: without that nothing is known of how steps differ.
+        fits: The p-value of the Beta-binomial, by Pearson's chi-square; 1 where there are too few cells to test.
+        mode: Whether the right answer is shown to be the likeliest one.
+        hard_share: Exact upper bound on the share of steps of any kind that the pilot has seen none of, 1 -
+            (1 - confidence)^(1/n): 3/n at .95. No fit excludes that so many steps are of another kind than all others.
+        region: The distributions that are not ruled out.
+    """
+
+    def __init__(self, heard: Heard, confidence: float) -> None:
+        _check(heard, confidence)
+        self.heard: Heard = {cell: steps for cell, steps in heard.items() if steps and sum(cell)}
+        self.confidence = confidence
+        self.steps = sum(self.heard.values())
+        self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
+        self.paired = any(sum(cell) > 1 for cell in self.heard)
+        self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
+        widest = float(chdtri(1, 1 - confidence))
+        counts = counts_of(self.heard)
+        region = beta_region(counts, widest)
+        self.fits = _fit(self.heard, float(region.p[0]), float(region.rho[0])) if self.paired else 1.0
+        if self.fits < MISFIT:
+            region = region.with_free(*free_region(self.heard, widest))
+        self.region: Region = region
+        self.p = self._share()
+        self.correlation = self._over(region.rho) if self.paired else Interval(0.0, 0.0, 1.0)
+        low, _, high = self.p
+        self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 else Mode.OPEN
+
+    def failure(self, k: int) -> Interval:
+        """Return the share of steps that a race to k decides wrongly, E[q^k / (p^k + q^k)].
+
+        Where `fits` is small, the range takes in what the free form allows. Raises ``ValueError`` for k below 1.
+        """
+        return self._over(self.region.failure(_margin(k)))
+
+    def votes_per_step(self, k: int) -> Interval:
+        """Return the expected valid votes of a step, E[k (2P - 1) / (2p - 1)]."""
+        return self._over(self.region.votes(_margin(k)))
+
+    def independent(self, k: int) -> Interval:
+        """Return the share of steps that a race to k decides wrongly if all are alike, q^k / (p^k + q^k)."""
+        low, estimate, high = (1 - step_right(max(p, NAMES), _margin(k)) for p in self.p[::-1])
+        return Interval(low, estimate, high)
+
+    def independent_votes(self, k: int) -> Interval:
+        """Return the expected valid votes of a step if all are alike."""
+        found = sorted(votes_per_step(max(p, NAMES), _margin(k)) for p in (self.p.low, self.p.high))
+        return Interval(found[0], votes_per_step(max(self.p.estimate, NAMES), k), found[1])
+
+    def grown(self, factor: int) -> Difficulty:
+        """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
+        return Difficulty({cell: steps * factor for cell, steps in self.heard.items()}, self.confidence)
+
+    def _over(self, values: Array) -> Interval:
+        return Interval(float(values.min()), float(values[0]), float(values.max()))
+
+    def _share(self) -> Interval:
+        right = sum(cell[0] * steps for cell, steps in self.heard.items())
+        estimate = right / self.votes
+        likely = self.region.p
+        low, high = clopper_pearson(estimate, self._independent_votes(estimate), self.confidence)
+        if self.paired:
+            low, high = min(low, float(likely.min())), max(high, float(likely.max()))
+        return Interval(low, estimate, 1.0 if right == self.votes else high)
+
+    def _independent_votes(self, estimate: float) -> float:
+        """Return how many independent votes would vary as these do, by the variance between steps."""
+        if not self.paired:
+            return float(self.votes)
+        variation = sum(steps * (cell[0] - estimate * sum(cell)) ** 2 for cell, steps in self.heard.items())
+        if self.steps == 1 or variation == 0:
+            return float(self.steps)
+        effect = variation * self.steps / (self.steps - 1) / (self.votes * estimate * (1 - estimate))
+        return self.votes / max(1.0, effect)
+
+
+def fit(heard: Heard, confidence: float = 0.95) -> Difficulty:
+    """Return what a pilot shows of a class.
+
+    Args:
+        heard: (votes for the right answer, votes for others) → number of distinct steps that were heard so. Flagged
+            samples are left out; steps without a valid vote say nothing.
+        confidence: Of the two-sided intervals. For intervals that hold for c classes at once, 1 - .05 / c.
+
+    Raises:
+        ValueError: Nothing was heard, a count is negative, or the confidence is not in (0, 1).
+    """
+    return Difficulty(heard, confidence)
+
+
+def clopper_pearson(share: float, votes: float, confidence: float) -> tuple[float, float]:
+    """Return the exact two-sided interval of a chance, given the share of ``votes`` that had it.
+
+    0 of 300 at .95 gives (0, .0122): 1 - .025^(1/300).
+    """
+    risk, right = (1 - confidence) / 2, share * votes
+    low = 0.0 if right <= 0 else float(betaincinv(right, votes - right + 1, risk))
+    high = 1.0 if right >= votes else float(betaincinv(right + 1, votes - right, 1 - risk))
+    return low, high
+
+
+def _margin(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k = {k}: must be at least 1")
+    return k
+
+
+def _check(heard: Heard, confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}: must lie between 0 and 1")
+    if any(min(*cell, steps) < 0 for cell, steps in heard.items()):
+        raise ValueError("a pilot's counts are below 0")
+    if not any(steps and sum(cell) for cell, steps in heard.items()):
+        raise ValueError("a pilot without a valid vote says nothing")
+
+
+def _fit(heard: Heard, p: float, rho: float) -> float:
+    """Return the p-value of Pearson's chi-square, given how many votes each step has.
+
+    Cells are put together from the hardest steps on until each expects `EXPECTED` steps; two degrees of freedom are the
+    parameters'.
+    """
+    chance = _chances(p, rho)
+    by_votes: dict[int, dict[int, int]] = {}
+    for (right, wrong), steps in heard.items():
+        by_votes.setdefault(right + wrong, {})[right] = steps
+    surprise, degrees = 0.0, -2
+    for votes, found in by_votes.items():
+        steps = sum(found.values())
+        cells = _pooled([(steps * chance(right, votes), found.get(right, 0)) for right in range(votes + 1)])
+        surprise += sum((seen - expected) ** 2 / expected for expected, seen in cells)
+        degrees += len(cells) - 1
+    return float(chdtrc(degrees, surprise)) if degrees > 0 else 1.0
+
+
+def _chances(p: float, rho: float) -> Callable[[int, int], float]:
+    """Return the chance of so many right votes of so many, on a step of Beta-binomial difficulty."""
+
+    def chance(right: int, votes: int) -> float:
+        one = counts_of({(right, votes - right): 1})
+        orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
+        return float(np.exp(orders + log_likelihood(one, np.array(p), np.array(rho))))
+
+    return chance
+
+
+def _pooled(cells: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return cells, the hardest steps' first, put together until each expects enough."""
+    found: list[tuple[float, int]] = []
+    expected, seen = 0.0, 0
+    for one, steps in cells:
+        expected, seen = expected + one, seen + steps
+        if expected >= EXPECTED:
+            found.append((expected, seen))
+            expected, seen = 0.0, 0
+    if not found:
+        return [(max(expected, 1e-300), seen)]
+    found[-1] = (found[-1][0] + expected, found[-1][1] + seen)
+    return found

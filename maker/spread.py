@@ -1,0 +1,329 @@
+"""How the steps of a class differ: distributions of p, their likelihood in a pilot, what they make of votes. Pure.
+
+A step has its own p, the chance that a valid vote on it is right; x = ln(p / (1-p)) is its log-odds. Two families of
+distributions are in use:
+
+- Beta(a, b), with the mean p = a / (a+b) and the intra-class correlation rho = 1 / (a+b+1): the chance that two votes
+  of one step agree is that of independent ones and rho p q more. rho = 0 is steps that are all alike.
+- Any distribution at all, on a grid of `ATOMS` values of x: for pilots that no Beta fits.
+
+Of steps with m votes each a pilot sees the first m moments of p, and nothing else: what happens in votes beyond m is
+the family's word, not the pilot's. The Beta carries what is common among the steps over to the rare ones, which is what
+makes long runs plannable, and why its fit is tested. The free form sees a hard share that stands apart, and is wider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaln, expit
+
+Array: TypeAlias = NDArray[np.float64]
+Heard: TypeAlias = Mapping[tuple[int, int], int]
+"""(votes for the right answer, votes for others) → number of distinct steps that were heard so."""
+
+NODES = 64
+"""Points of an integral over x: the trapezoid rule on a log-concave integrand, cut where it is e^-30 of its peak."""
+DROP = 30.0
+ALIKE = 1e-9
+"""Below this correlation steps are taken to be alike."""
+WIDEST = 0.99
+"""The largest correlation that is looked at."""
+ATOMS = np.concatenate([np.arange(-5.0, 6.0, 0.2), np.arange(6.0, 16.1, 0.5)])
+"""The log-odds that steps may have in the free form: p from .7 % to 1 - 1e-7."""
+
+
+class Counts(NamedTuple):
+    """A pilot in the form that the likelihood needs: how many steps have more than i right, wrong, and any votes."""
+
+    right: Array
+    wrong: Array
+    any: Array
+
+
+def counts_of(heard: Heard) -> Counts:
+    """Return a pilot's votes by their place within a step."""
+    most = max(right + wrong for right, wrong in heard)
+    found = np.zeros((3, max(1, most)))
+    for (right, wrong), steps in heard.items():
+        for row, votes in enumerate((right, wrong, right + wrong)):
+            found[row, :votes] += steps
+    return Counts(*found)
+
+
+def log_likelihood(counts: Counts, p: Array, rho: Array) -> Array:
+    """Return the log-likelihood of Beta-binomial steps, but for a constant; broadcasts p and rho.
+
+    The chance of the votes of a step, in any one order, is the product of p(1-rho) + i rho over its right votes
+    i = 0, 1 …, of q(1-rho) + i rho over its wrong ones, by that of 1-rho + i rho over all (Pólya's urn).
+    """
+    p, rho = np.broadcast_arrays(p, rho)
+    total = np.zeros(p.shape)
+    for place, (right, wrong, votes) in enumerate(zip(*counts, strict=True)):
+        for steps, share in ((right, p), (wrong, 1 - p), (-votes, 1.0)):
+            if steps:
+                with np.errstate(divide="ignore"):
+                    total += steps * np.log(share * (1 - rho) + place * rho)
+    found: Array = np.where(np.isnan(total), -np.inf, total)
+    return found
+
+
+def beta_failure(x: Array, rho: Array, k: Array | int) -> Array:
+    """Return E[q^k / (p^k + q^k)] for means of log-odds x and correlations rho: the share of steps decided wrongly.
+
+    Beta(19, 1) is x = ln 19, rho = 1/21: k = 4 gives 3.12e-4, where steps that are alike have 7.7e-6. Broadcasts.
+    """
+    x, rho, k = np.broadcast_arrays(x, rho, k)
+    found: Array = expit(-k * x)
+    spread = (rho > ALIKE) & (k > 1)
+    if spread.any():
+        # Below p = 1/2 it is one less the mirror image's: what is left is small, and exact.
+        margin = k[spread].astype(float)
+        nodes, weights = _nodes(np.abs(x[spread]), rho[spread], margin)
+        less = np.sum(weights * expit(-margin[:, None] * nodes), axis=1)
+        found[spread] = np.where(x[spread] < 0, 1 - less, less)
+    return found
+
+
+def beta_votes(x: Array, rho: Array, k: int) -> Array:
+    """Return the expected valid votes of a step, E[k tanh(kx/2) / tanh(x/2)], as (2P - 1) / (2p - 1) is that."""
+    found = race_votes(x, k)
+    spread = rho > ALIKE
+    if k > 1 and spread.any():
+        nodes, weights = _nodes(np.abs(x[spread]), rho[spread], np.ones(int(spread.sum())))
+        found[spread] = k + np.sum(weights * (race_votes(nodes, k) - k), axis=1)
+    return found
+
+
+def race_votes(x: Array, k: int) -> Array:
+    """Return the expected votes of races to a lead of k at log-odds x: k^2 at x = 0, and k far from there."""
+    safe = np.where(np.abs(x) < 1e-6, 1.0, x)
+    votes: Array = np.where(np.abs(x) < 1e-6, float(k * k), k * np.tanh(k * safe / 2) / np.tanh(safe / 2))
+    return votes
+
+
+def _nodes(mean: Array, rho: Array, k: Array) -> tuple[Array, Array]:
+    """Return points and weights (means × NODES) for integrals over Beta distributions of what falls like e^(-kx).
+
+    The density of x is p^a q^b / B(a, b), and its logarithm concave, as is that of 1 / (1 + e^kx): there is one peak,
+    and beyond it both sides fall at least exponentially. Points lie densest at the peak: x = peak + d sinh(u).
+    """
+    a, b = expit(mean) * (1 / rho - 1), expit(-mean) * (1 / rho - 1)
+
+    def log_integrand(x: Array) -> Array:
+        found: Array = -(a + b) * _softplus(-x) - b * x - _softplus(k * x)
+        return found
+
+    def slope(x: Array) -> Array:
+        right = expit(x)
+        found: Array = a * (1 - right) - b * right - k * expit(k * x)
+        return found
+
+    peak = _crossing(slope, np.minimum(0.0, mean) - 60.0, np.maximum(0.0, mean) + 1.0)
+    curve = (a + b) * expit(peak) * expit(-peak) + k * k * expit(k * peak) * expit(-k * peak)
+    scale = 3 / np.sqrt(curve)
+    floor = log_integrand(peak) - DROP
+    far = 10 * DROP / np.minimum(1.0, np.minimum(a, b + k)) + 10 * scale
+    left = np.arcsinh(_crossing(lambda d: log_integrand(peak - d) - floor, np.zeros_like(far), far) / scale)
+    right = np.arcsinh(_crossing(lambda d: log_integrand(peak + d) - floor, np.zeros_like(far), far) / scale)
+    u = -left[:, None] + (left + right)[:, None] * (np.arange(NODES) / (NODES - 1))
+    e = np.exp(u)
+    x = peak[:, None] + scale[:, None] * (e - 1 / e) / 2
+    step = (scale * (left + right) / (NODES - 1))[:, None] * (e + 1 / e) / 2
+    log_density = -(a + b)[:, None] * _softplus(-x) - b[:, None] * x - betaln(a, b)[:, None]
+    return x, np.exp(log_density) * step
+
+
+def _softplus(x: Array) -> Array:
+    """Return ln(1 + e^x)."""
+    found: Array = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return found
+
+
+def _crossing(falling: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Return where falling functions cross zero, between low and high, by halving."""
+    for _ in range(34):
+        middle = (low + high) / 2
+        above = falling(middle) > 0
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return (low + high) / 2
+
+
+class Region:
+    """The distributions of p that a pilot does not rule out, each with its deviance, twice the log-likelihood it lacks.
+
+    Row 0 is the likeliest one. ``p`` and ``rho`` are the mean and the correlation of each. Tables are kept as they are
+    made.
+
+    Args:
+        x: Log-odds of the means of Beta distributions.
+        rho: Their correlations.
+        deviance: Of each.
+        free: Further distributions, one a row: the weights of `ATOMS`.
+        free_deviance: Of those.
+    """
+
+    def __init__(self, x: Array, rho: Array, deviance: Array, free: Array | None = None,
+                 free_deviance: Array | None = None) -> None:  # fmt: skip
+        self._x, self._rho, self._own_deviance = x, rho, deviance
+        self._free = np.zeros((0, len(ATOMS))) if free is None else free
+        own = np.zeros(0) if free_deviance is None else free_deviance
+        # Where a free form was needed, its likeliest distribution is the estimate.
+        chance = expit(ATOMS)
+        mean = self._free @ chance
+        between = self._free @ chance**2 - mean**2
+        p = np.concatenate([expit(x), mean])
+        spread = np.concatenate([rho, between / np.maximum(mean * (1 - mean), 1e-300)])
+        rank = np.concatenate([deviance + (10 * (free is not None)), own])
+        # Of distributions that are as likely the most even one is the estimate.
+        self._order = np.lexsort((spread, np.round(rank, 3)))
+        self.deviance: Array = np.concatenate([deviance, own])[self._order]
+        self.p: Array = p[self._order]
+        self.rho: Array = spread[self._order]
+        self._failures: dict[int, Array] = {}
+        self._votes: dict[int, Array] = {}
+
+    def with_free(self, free: Array, deviance: Array) -> Region:
+        """Return this with distributions over `ATOMS` beside it; the likeliest of those is the estimate."""
+        return Region(self._x, self._rho, self._own_deviance, free, deviance)
+
+    def failure(self, k: int) -> Array:
+        """Return the share of steps that each distribution lets a race to k decide wrongly."""
+        if k not in self._failures:
+            self.prepare([k])
+        return self._failures[k]
+
+    def prepare(self, ks: Sequence[int]) -> None:
+        """Work out the failures of several margins at once, which is faster."""
+        if missing := [k for k in ks if k not in self._failures]:
+            betas = beta_failure(self._x, self._rho, np.array(missing)[:, None])
+            for k, beta in zip(missing, betas, strict=True):
+                self._failures[k] = np.concatenate([beta, self._free @ expit(-k * ATOMS)])[self._order]
+
+    def votes(self, k: int) -> Array:
+        """Return the expected valid votes of a step under each distribution."""
+        if k not in self._votes:
+            parts = [beta_votes(self._x, self._rho, k), self._free @ race_votes(ATOMS, k)]
+            self._votes[k] = np.concatenate(parts)[self._order]
+        return self._votes[k]
+
+
+WIDE, FINE, ROUNDS = 33, (17, 13), 60
+
+
+def beta_region(counts: Counts, widest: float) -> Region:
+    """Return the Beta distributions whose deviance is at most ``widest``.
+
+    A box in log-odds and the root of rho closes in on where these lie, and moves on where they reach its edge; then it
+    is filled with a grid of `FINE` points.
+    """
+    # Of all votes right (or wrong) the likeliest p is 1 (or 0): the box ends where there is nothing left to gain.
+    right, votes = counts.right.sum(), counts.any.sum()
+    end = float(np.log(1e4 * (votes + 1)))
+    ends = ((-end, end), (0.0, float(np.sqrt(WIDEST))))
+    middle = float(np.log((right + 0.5) / (votes - right + 0.5)))
+    low, high = ends[1]
+    for _ in range(ROUNDS):
+        root = np.linspace(low, high, WIDE)
+        lik = log_likelihood(counts, expit(middle), root**2)
+        near = 2 * (lik.max() - lik) <= 2 * widest
+        low, high = _reach(root, near, ends[1])
+        if near.sum() > WIDE // 4:
+            break
+    error = np.sqrt((1 / (right + 0.5) + 1 / (votes - right + 0.5)) * (1 + (len(counts.any) - 1) * high**2))
+    axes = [(max(-end, middle - 5 * error), min(end, middle + 5 * error)), (low, high)]
+    best = -np.inf
+    for _ in range(ROUNDS):
+        x, root = (np.linspace(*axis, WIDE) for axis in axes)
+        lik = log_likelihood(counts, expit(x)[:, None], (root**2)[None, :])
+        best = max(best, float(lik.max()))
+        near = 2 * (best - lik) <= widest
+        near[np.unravel_index(np.argmax(lik), lik.shape)] = True
+        before = axes
+        axes = [_reach(x, near.any(axis=1), ends[0]), _reach(root, near.any(axis=0), ends[1])]
+        if all(_close(new, old) for new, old in zip(axes, before, strict=True)):
+            break
+    top = _peak(counts, axes)
+    x, root = (np.linspace(*axis, points) for axis, points in zip(axes, FINE, strict=True))
+    xs, roots = (grid.ravel() for grid in np.meshgrid(x, root, indexing="ij"))
+    xs, rhos = np.append(top[0], xs), np.append(top[1], roots) ** 2
+    lik = log_likelihood(counts, expit(xs), rhos)
+    deviance = 2 * (lik.max() - lik)
+    kept = deviance <= widest
+    return Region(xs[kept], rhos[kept], deviance[kept])
+
+
+def _close(new: tuple[float, float], old: tuple[float, float]) -> bool:
+    """Say whether an axis has neither moved on nor closed in by much."""
+    return new[0] >= old[0] and new[1] <= old[1] and new[1] - new[0] > 0.7 * (old[1] - old[0])
+
+
+def _reach(values: Array, near: Any, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return an interval around where ``near`` holds, wider by a point, and by all of it at an edge."""
+    found = np.flatnonzero(near)
+    more = len(values)
+    step = float(values[1] - values[0])
+    low = float(values[found[0]]) - step * (1 if found[0] else more)
+    high = float(values[found[-1]]) + step * (1 if found[-1] < len(values) - 1 else more)
+    return max(ends[0], low), min(ends[1], high)
+
+
+def _peak(counts: Counts, axes: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the log-odds and the root of rho at which the likelihood is largest."""
+    bounds = list(axes)
+    while True:
+        x, root = (np.linspace(*axis, 9) for axis in bounds)
+        lik = log_likelihood(counts, expit(x)[:, None], (root**2)[None, :])
+        i, j = np.unravel_index(np.argmax(lik), lik.shape)
+        bounds = [_reach(values, np.arange(9) == at, axis)
+                  for values, at, axis in zip((x, root), (i, j), axes, strict=True)]  # fmt: skip
+        if all(high - low < 1e-7 for low, high in bounds):
+            return float(x[i]), float(root[j])
+
+
+def free_region(heard: Heard, widest: float) -> tuple[Array, Array]:
+    """Return distributions over `ATOMS` whose deviance is at most ``widest``, the likeliest first, and the deviances.
+
+    The likeliest one (the nonparametric maximum likelihood estimate: Laird 1978, J. Amer. Statist. Assoc. 73, 805-811)
+    is found by EM; the others have, for several margins, the largest or the smallest share of steps decided wrongly
+    that their likelihood allows: each maximises log-likelihood + mu E[f_k], by the same steps.
+    """
+    cells = np.array(list(heard))
+    steps = np.array(list(heard.values()), dtype=float)
+    log_chance = cells[:, :1] * -np.logaddexp(0, -ATOMS) + cells[:, 1:] * -np.logaddexp(0, ATOMS)
+    chance = np.exp(log_chance - log_chance.max(axis=1, keepdims=True))
+    best = _climb(chance, steps, np.zeros(len(ATOMS)), np.full(len(ATOMS), 1 / len(ATOMS)))
+    top = float(steps @ np.log(chance @ best))
+    found, deviances = [best], [0.0]
+    for k in FREE_MARGINS:
+        failure = expit(-k * ATOMS)
+        for sign in (1.0, -1.0):
+            low, high = 0.0, 1e12
+            for _ in range(HALVINGS):
+                pull = float(np.sqrt(max(low, 1e-3) * high))
+                weights = _climb(chance, steps, sign * pull * failure, best)
+                deviance = 2 * (top - float(steps @ np.log(np.maximum(chance @ weights, 1e-300))))
+                if deviance <= widest:
+                    low = pull
+                    found.append(weights)
+                    deviances.append(max(0.0, deviance))
+                else:
+                    high = pull
+    return np.array(found), np.array(deviances)
+
+
+FREE_MARGINS = (2, 4, 8, 16, 64)
+HALVINGS, CLIMBS = 8, 400
+
+
+def _climb(chance: Array, steps: Array, pull: Array, start: Array) -> Array:
+    """Return the weights that maximise sum steps log(chance weights) + pull weights, by EM steps."""
+    weights = 0.99 * start + 0.01 / len(start)
+    pull = pull - pull.min()
+    for _ in range(CLIMBS):
+        weights = weights * ((steps / (chance @ weights)) @ chance + pull)
+        weights /= weights.sum()
+    return weights
