@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maker.difficulty import Difficulty
+from maker.difficulty import MISFIT, Difficulty
 from maker.spread import Array
 
 ENOUGH = 1e-3
@@ -70,6 +70,13 @@ class Curve:
         failure = np.minimum(self._region.failure(k)[self._kept], 1 - 1e-12)
         load: Array = self._weight * -np.log1p(-failure)
         return load
+
+    def mean(self, k: int) -> float:
+        """Return -ln of the posterior mean of exp(-L), or the estimate's L where no Beta fits and it is more."""
+        failure = np.minimum(self._region.failure(k), 1 - 1e-12)
+        loads = self._weight * -np.log1p(-failure)
+        mean = -float(np.log(max(1e-300, float(self._region.weight @ np.exp(-loads)))))
+        return max(mean, float(loads[0])) if self.load.difficulty.fits < MISFIT else mean
 
     def most(self, k: int, price: float) -> float:
         """Return max(L - price d)."""
