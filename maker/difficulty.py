@@ -21,7 +21,9 @@ MISFIT = 0.002
 """Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
 EXPECTED = 5.0
 """So many steps at least a cell of the test of fit expects: smaller ones are put together."""
-NAMES = 1e-9
+TINY = 1e-9
+WIDEST_DEVIANCE = 6.63
+"""Up to this deviance distributions are kept at least: .99 for one degree of freedom."""
 
 
 class Interval(NamedTuple):
@@ -83,7 +85,8 @@ class Difficulty:
         self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
         self.paired = any(sum(cell) > 1 for cell in self.heard)
         self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
-        widest = float(chdtri(1, 1 - confidence))
+        self._allowed = float(chdtri(1, 1 - confidence))
+        widest = max(self._allowed, WIDEST_DEVIANCE)
         region = beta_region(counts_of(self.closer), widest)
         self.fits = _fit(self.heard, float(region.p[0]), float(region.rho[0])) if self.paired else 1.0
         if self.fits < MISFIT:
@@ -107,13 +110,13 @@ class Difficulty:
 
     def independent(self, k: int) -> Interval:
         """Return the share of steps that a race to k decides wrongly if all are alike, q^k / (p^k + q^k)."""
-        low, estimate, high = (1 - step_right(max(p, NAMES), _margin(k)) for p in self.p[::-1])
+        low, estimate, high = (1 - step_right(max(p, TINY), _margin(k)) for p in self.p[::-1])
         return Interval(low, estimate, high)
 
     def independent_votes(self, k: int) -> Interval:
         """Return the expected valid votes of a step if all are alike."""
-        found = sorted(votes_per_step(max(p, NAMES), _margin(k)) for p in (self.p.low, self.p.high))
-        return Interval(found[0], votes_per_step(max(self.p.estimate, NAMES), k), found[1])
+        found = sorted(votes_per_step(max(p, TINY), _margin(k)) for p in (self.p.low, self.p.high))
+        return Interval(found[0], votes_per_step(max(self.p.estimate, TINY), k), found[1])
 
     def grown(self, factor: int) -> Difficulty:
         """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
@@ -121,12 +124,13 @@ class Difficulty:
         return Difficulty(heard, self.confidence, closer)
 
     def _over(self, values: Array) -> Interval:
-        return Interval(float(values.min()), float(values[0]), float(values.max()))
+        likely = values[self.region.deviance <= self._allowed]
+        return Interval(float(likely.min()), float(values[0]), float(likely.max()))
 
     def _share(self) -> Interval:
         right = sum(cell[0] * steps for cell, steps in self.heard.items())
         estimate = right / self.votes
-        likely = self.region.p
+        likely = self.region.p[self.region.deviance <= self._allowed]
         low, high = clopper_pearson(estimate, self._independent_votes(estimate), self.confidence)
         if self.paired:
             low, high = min(low, float(likely.min())), max(high, float(likely.max()))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maker.asked import Asked
-from maker.difficulty import Difficulty
+from maker.difficulty import MISFIT, Difficulty
 from maker.spread import Array
 
 ENOUGH = 1e-3
@@ -73,13 +73,23 @@ class Curve:
         self._region.prepare(ks)
 
     def at(self, k: int) -> Array:
-        """Return s (-ln(1 - f(k))) under each distribution, the estimate first."""
+        """Return s (-ln(1 - f(k))) under each distribution that is kept, the estimate first."""
+        return self._all(k)[self._kept]
+
+    def mean(self, k: int) -> float:
+        """Return -ln of the posterior mean of exp(-L), or the estimate's L where no Beta fits and it is more."""
+        loads = self._all(k)
+        mean = -float(np.log(max(1e-300, float(self._region.weight @ np.exp(-loads)))))
+        return max(mean, float(loads[0])) if self.load.difficulty.fits < MISFIT else mean
+
+    def _all(self, k: int) -> Array:
+        """Return the load under each distribution; of steps that the pilot asked itself, given their own votes."""
         if k not in self._loads:
             failure = np.minimum(self.load.rivals * self._region.failure(k), 1 - 1e-12)
             load = (self.load.steps - self.load.asked) * -np.log1p(-failure)
             if self._asked is not None:
                 load = load + self.load.rivals * self._asked.load(k)
-            self._loads[k] = self._weight * load[self._kept]
+            self._loads[k] = self._weight * load
         return self._loads[k]
 
     def most(self, k: int, price: float) -> float:

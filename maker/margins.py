@@ -81,25 +81,38 @@ class Refusal(NamedTuple):
         return self.kind is not Reason.PILOT
 
 
-def cheapest(loads: Sequence[Load], target: float, confidence: float = 0.95, most: int = LARGEST) -> Margins | Refusal:
+class Allowed(NamedTuple):
+    """What margins are held to: the load of the target, that of the bound, whether the mean has to reach the target."""
+
+    load: float
+    bound: float
+    mean: bool
+
+
+def cheapest(
+    loads: Sequence[Load], target: float, confidence: float = 0.95, most: int = LARGEST, *, sure: bool = False
+) -> Margins | Refusal:
     """Return the margins that cost the fewest tokens, of all that the pilot shows to reach the target.
 
-    What is shown is that sum consequence s (-ln(1 - f(k))) <= -ln(target), with ``confidence``.
+    What is shown is that P(run right) is at least the target in the mean over what the pilot leaves open, and with
+    ``confidence`` at least 1 - 2 (1 - target); with ``sure``, that it is at least the target with ``confidence``. A
+    target of .95 has -ln(.95) = .0513 for the sum of consequence s (-ln(1 - f(k))) over the classes.
 
     Args:
         loads: The classes of the run.
         target: Wanted probability that the whole run is right.
-        confidence: That it is reached: one-sided.
+        confidence: Of the bound: one-sided.
         most: The largest margin.
+        sure: Show the target itself with the confidence. That takes larger pilots, or margins about one larger.
 
     Raises:
         ValueError: There are no loads, two have one name, the target is not in (0, 1), or a class was fitted with too
             low a confidence.
     """
     widest = _widest(loads, target, confidence)
-    allowed = -math.log(target)
+    allowed = Allowed(-math.log(target), -math.log(target if sure else max(target / 2, 2 * target - 1)), not sure)
     classes = [Curve(load, widest) for load in loads]
-    ladders = [one.ladder(allowed, most) for one in classes]
+    ladders = [one.ladder(allowed.load, most) for one in classes]
     rough = _cheapest_shown(classes, ladders, allowed, widest)
     if rough is None:
         return _refused(classes, ladders, allowed, widest)
@@ -121,20 +134,26 @@ def _widest(loads: Sequence[Load], target: float, confidence: float) -> float:
 
 
 def _cheapest_shown(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: float, widest: float
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> list[int] | None:
     """Return the cheapest margins whose largest load is allowed, None where there are none."""
     best: tuple[float, list[int]] | None = None
     for one, ks in zip(classes, choices, strict=True):
         one.prepare(ks)
     costs = [[one.tokens(k) for k in ks] for one, ks in zip(classes, choices, strict=True)]
+    means = [[one.mean(k) / allowed.load if allowed.mean else 0.0 for k in ks]
+             for one, ks in zip(classes, choices, strict=True)]  # fmt: skip
     for part in PRICES if len(classes) > 1 else (0.0,):
-        price = part * allowed / widest
+        price = part * allowed.bound / widest
+        left = allowed.bound - price * widest
         groups = [
-            [Option(cost, one.most(k, price)) for cost, k in zip(cost_of, ks, strict=True)]
-            for one, ks, cost_of in zip(classes, choices, costs, strict=True)
-        ]
-        chosen = cheapest_choice(groups, allowed - price * widest)
+            [
+                Option(cost, max(mean, one.most(k, price) / left))
+                for cost, mean, k in zip(cost_of, mean_of, ks, strict=True)
+            ]
+            for one, ks, cost_of, mean_of in zip(classes, choices, costs, means, strict=True)
+        ]  # fmt: skip
+        chosen = cheapest_choice(groups, 1.0)
         if chosen is not None:
             cost = sum(group[number].cost for group, number in zip(groups, chosen, strict=True))
             if best is None or cost < best[0]:
@@ -152,7 +171,7 @@ def _right(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Interv
 
 
 def _described(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: float, widest: float
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
 ) -> Margins:
     loads = [one.load for one in classes]
     kind = _favourable(classes, choices, ks, allowed, widest)
@@ -198,7 +217,7 @@ def _taken(loads: Sequence[Load], ks: Sequence[int], each: Callable[[Load], floa
 
 
 def _favourable(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: float, widest: float
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
 ) -> list[int]:
     """Return the cheapest margins under the kindest truth that the pilot allows for all classes together."""
     _, price = smallest_load(classes, ks, widest)
@@ -206,16 +225,16 @@ def _favourable(
     for one, k, margins in zip(classes, ks, choices, strict=True):
         kindest = int(np.argmin(one.at(k) + price * one.deviance))
         groups.append([Option(one.tokens(other), float(one.at(other)[kindest])) for other in margins])
-    chosen = cheapest_choice(groups, allowed)
+    chosen = cheapest_choice(groups, allowed.load)
     return list(ks) if chosen is None else [margins[number] for margins, number in zip(choices, chosen, strict=True)]
 
 
-def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: float, widest: float) -> Refusal:
+def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float) -> Refusal:
     loads = [one.load for one in classes]
     ks = [_best(margins, [one.most(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)]
     k = {load.name: k for load, k in zip(loads, ks, strict=True)}
     right = _right(classes, ks, widest)
-    target = math.exp(-allowed)
+    target = math.exp(-allowed.load)
     if rivals := tuple(load.name for load in loads if load.difficulty.mode is Mode.RIVAL):
         shares = ", ".join(
             f"{load.name}: p is at most {load.difficulty.p.high:.3g}" for load in loads if load.name in rivals
@@ -228,9 +247,11 @@ def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed
     kindest = [
         _best(margins, [one.least(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)
     ]
-    if least_possible(classes, choices, widest) > allowed:
+    if least_possible(classes, choices, widest) > allowed.load:
         blamed = tuple(
-            one.load.name for one, k in zip(classes, kindest, strict=True) if one.least(k, 0.0) > allowed / len(classes)
+            one.load.name
+            for one, k in zip(classes, kindest, strict=True)
+            if one.least(k, 0.0) > allowed.load / len(classes)
         )
         return Refusal(
             Reason.FLOOR,
@@ -241,7 +262,7 @@ def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed
         )  # fmt: skip
     needed = _settling(classes, choices, allowed, widest)
     blamed = tuple(
-        one.load.name for one, k in zip(classes, ks, strict=True) if one.most(k, 0.0) > allowed / len(classes)
+        one.load.name for one, k in zip(classes, ks, strict=True) if one.most(k, 0.0) > allowed.load / len(classes)
     )
     unpaired = [load.name for load in loads if not load.difficulty.paired]
     if unpaired:
@@ -268,7 +289,7 @@ def _best(margins: Sequence[int], loads: Sequence[float]) -> int:
 
 
 def _settling(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: float, widest: float
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> dict[str, int]:
     """Return the steps of a pilot that would show some margins to do, if it heard the same shares."""
     for factor in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):

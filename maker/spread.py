@@ -155,11 +155,12 @@ def _crossing(falling: Callable[[Array], Array], low: Array, high: Array) -> Arr
 class Region:
     """The distributions of p that a pilot does not rule out, each with its deviance, twice the log-likelihood it lacks.
 
-    Row 0 is the likeliest one. ``p`` and ``rho`` are the mean and the correlation of each. Tables are kept as they are
-    made.
+    Row 0 is the likeliest one. ``p`` and ``rho`` are the mean and the correlation of each. ``weight`` is the posterior
+    probability of each Beta distribution, from a prior that is even in the root of rho and, for the mean, that of
+    Jeffreys. Tables are kept as they are made.
 
     Args:
-        x: Log-odds of the means of Beta distributions.
+        x: Log-odds of the means of Beta distributions: first the likeliest, then a grid of which it is none.
         rho: Their correlations.
         deviance: Of each.
         free: Further distributions, one a row: the weights of `ATOMS`.
@@ -181,6 +182,10 @@ class Region:
         # Of distributions that are as likely the most even one is the estimate.
         self._order = np.lexsort((spread, np.round(rank, 3)))
         self.deviance: Array = np.concatenate([deviance, own])[self._order]
+        weight = np.exp(-deviance / 2) * np.sqrt(expit(x) * expit(-x))
+        if len(weight) > 1:
+            weight[0] = 0.0
+        self.weight: Array = np.concatenate([weight / weight.sum(), np.zeros(len(own))])[self._order]
         self.p: Array = p[self._order]
         self.rho: Array = spread[self._order]
         self._failures: dict[int, Array] = {}
@@ -222,7 +227,7 @@ class Region:
         return self._votes[k]
 
 
-WIDE, FINE, ROUNDS = 33, (17, 13), 60
+WIDE, FINE, ROUNDS = 33, (21, 15), 60
 
 
 def beta_region(counts: Counts, widest: float) -> Region:

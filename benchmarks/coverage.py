@@ -1,0 +1,269 @@
+"""Whether plans tell the truth: known tasks, simulated pilots, margins planned from them, and what these really give.
+
+    python benchmarks/coverage.py [--pairs 1000] [--seed 20261122] [--runs 1000]
+
+A task has 1 to 6 classes and s steps, log-uniform from 10 to 10^5, spread over the classes at random (each has one).
+The p of a class is uniform on .55 to .999, all else is for one rival. There are three strata, a third of the tasks
+each: in the homogeneous one all steps of a class are alike; in the heterogeneous one a class has steps of Beta
+difficulty with an intra-class correlation uniform on 0 to .05; in the flagged one half of the tasks have, and a sample
+is valid with v, uniform on .7 to 1 (p is that of valid ones). In a tenth of the tasks one class has the rival for its mode: its p is
+one less what was drawn.
+
+A pilot asks for `VOTES` samples on each of 2,000 distinct steps a class, drawn from the class's exact law. It grows by
+doubling, class by class, where the plan says that more steps are needed, up to `CAP` steps a class. The plan is for a
+target of .95 with confidence .95. Then P(run right) is computed with the planned margins and the true distributions,
+and the margins that would be the cheapest if the truth were known. A refusal is right where no margins reach the target
+(`maker.knapsack` finds the cheapest under the truth, up to k = 1,000).
+
+With ``--runs`` as many runs go through the real engine afterwards: see `real_runs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from comparing import Goal, table
+from scipy.special import betaln, gammaln, logit
+
+from maker.difficulty import fit
+from maker.knapsack import Option, cheapest_choice
+from maker.loads import LADDER, Load
+from maker.margins import Margins, Reason, cheapest
+from maker.spread import beta_failure, beta_votes
+
+TARGET = 0.95
+VOTES = 16
+FIRST, CAP = 2000, 2000 * 2**10
+STRATA = ("homogeneous", "heterogeneous", "flags")
+
+
+class Kind(NamedTuple):
+    """The truth of a class: mean p and correlation of its valid votes, share of valid samples, steps of the task."""
+
+    p: float
+    rho: float
+    valid: float
+    steps: int
+
+
+class Found(NamedTuple):
+    """One task: what was planned, and what is true.
+
+    ``right`` is the exact probability of a right run at the planned margins, ``over`` how much larger than the cheapest
+    each is; both None where it was refused. ``solvable`` says that some margins reach the target.
+    """
+
+    stratum: str
+    classes: int
+    steps: int
+    solvable: bool
+    refused: Reason | None
+    right: float | None
+    over: tuple[int, ...] | None
+    low: float | None
+    calls: int
+    run_calls: float
+    capped: bool
+    seconds: float
+
+
+def draw_task(rng: np.random.Generator, stratum: str) -> list[Kind]:
+    """Draw a task of the generator."""
+    classes = int(rng.integers(1, 7))
+    steps = max(classes, round(10 ** rng.uniform(1, 5)))
+    spread = 1 + rng.multinomial(steps - classes, rng.dirichlet(np.ones(classes)))
+    rival = int(rng.integers(classes)) if rng.random() < 0.1 else -1
+    even = stratum == "homogeneous" or (stratum == "flags" and rng.random() < 0.5)
+    kinds = []
+    for number, own in enumerate(spread):
+        p = rng.uniform(0.55, 0.999)
+        rho = 0.0 if even else rng.uniform(0, 0.05)
+        valid = rng.uniform(0.7, 1) if stratum == "flags" else 1.0
+        kinds.append(Kind(1 - p if number == rival else p, rho, valid, int(own)))
+    return kinds
+
+
+def hear(rng: np.random.Generator, kind: Kind, steps: int) -> Counter[tuple[int, int]]:
+    """Draw a pilot of so many steps: how many are heard with each outcome, from the exact law of the outcomes."""
+    found: Counter[tuple[int, int]] = Counter()
+    valid = rng.multinomial(steps, binomial(VOTES, kind.valid))
+    for votes, own in enumerate(valid):
+        if own and votes:
+            for right, count in enumerate(rng.multinomial(own, beta_binomial(votes, kind.p, kind.rho))):
+                if count:
+                    found[right, votes - right] += int(count)
+    return found
+
+
+def binomial(votes: int, p: float) -> np.ndarray:
+    """Return the law of how many of so many are drawn."""
+    i = np.arange(votes + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = i * np.log(p) + np.where(i < votes, (votes - i) * np.log1p(-p), 0.0)
+    return _law(votes, log)
+
+
+def beta_binomial(votes: int, p: float, rho: float) -> np.ndarray:
+    """Return the law of how many of so many votes on a step are right."""
+    if rho == 0:
+        return binomial(votes, p)
+    i = np.arange(votes + 1)
+    a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
+    return _law(votes, betaln(a + i, b + votes - i) - betaln(a, b))
+
+
+def _law(votes: int, log: np.ndarray) -> np.ndarray:
+    i = np.arange(votes + 1)
+    chance = np.exp(gammaln(votes + 1) - gammaln(i + 1) - gammaln(votes - i + 1) + log)
+    return chance / chance.sum()
+
+
+def truth(kind: Kind, ks: Sequence[int]) -> np.ndarray:
+    """Return -ln P(all steps of the class right) at each margin."""
+    x, rho = np.full(len(ks), logit(kind.p)), np.full(len(ks), kind.rho)
+    return kind.steps * -np.log1p(-np.minimum(beta_failure(x, rho, np.array(ks)), 1 - 1e-12))
+
+
+def cheapest_truly(kinds: Sequence[Kind]) -> list[int] | None:
+    """Return the cheapest margins that reach the target, None where none do."""
+    allowed = -math.log(TARGET)
+    groups, margins = [], []
+    for kind in kinds:
+        rungs = [k for k in LADDER if k < 1000] + [1000]
+        loads = truth(kind, rungs)
+        if loads.min() > allowed:
+            return None
+        first = int(np.argmax(loads <= allowed))
+        low = max(1, rungs[max(0, first - 1)])
+        ks = list(range(low, min(1000, 2 * low + 30) + 1))
+        own = truth(kind, ks)
+        cost = kind.steps / kind.valid
+        votes = [float(beta_votes(np.array([logit(kind.p)]), np.array([kind.rho]), k)[0]) for k in ks]
+        groups.append([Option(cost * v, float(load)) for v, load in zip(votes, own, strict=True)])
+        margins.append(ks)
+    chosen = cheapest_choice(groups, allowed)
+    return None if chosen is None else [ks[number] for ks, number in zip(margins, chosen, strict=True)]
+
+
+def judge(seed: int, number: int, sure: bool) -> Found:
+    """Draw one task and its pilot; plan, and compare with the truth."""
+    began = time.perf_counter()
+    rng = np.random.default_rng([seed, number])
+    stratum = STRATA[number % len(STRATA)]
+    kinds = draw_task(rng, stratum)
+    heard = [hear(rng, kind, FIRST) for kind in kinds]
+    asked = [FIRST] * len(kinds)
+    fits = [fit(one) for one in heard]
+    while True:
+        loads = [
+            Load(str(i), kind.steps, one, 1 / kind.valid)
+            for i, (kind, one) in enumerate(zip(kinds, fits, strict=True))
+        ]  # fmt: skip
+        plan = cheapest(loads, TARGET, sure=sure)
+        wanted = _wanted(plan, fits)
+        grow = [i for i in wanted if asked[i] < CAP]
+        if not grow:
+            break
+        for i in grow:
+            heard[i] += hear(rng, kinds[i], asked[i])
+            asked[i] *= 2
+            fits[i] = fit(heard[i])
+    best = cheapest_truly(kinds)
+    right = over = low = None
+    refused = None
+    run_calls = 0.0
+    if isinstance(plan, Margins):
+        ks = [plan.k[str(i)] for i in range(len(kinds))]
+        right = math.exp(-sum(float(truth(kind, [k])[0]) for kind, k in zip(kinds, ks, strict=True)))
+        over = None if best is None else tuple(k - other for k, other in zip(ks, best, strict=True))
+        low, run_calls = plan.right.low, plan.calls.estimate
+    else:
+        refused = plan.kind
+    return Found(stratum, len(kinds), sum(kind.steps for kind in kinds), best is not None, refused, right, over, low,
+                 VOTES * sum(asked), run_calls, bool(wanted), time.perf_counter() - began)  # fmt: skip
+
+
+def _wanted(plan: object, fits: Sequence[object]) -> list[int]:
+    """Return the classes whose pilot is to grow: those that the plan wants more steps of."""
+    if isinstance(plan, Margins):
+        return [] if plan.sharp else [i for i, name in enumerate(plan.k) if plan.k[name] - plan.favourable[name] > 1]
+    if plan.shown:  # type: ignore[attr-defined]
+        return []
+    return [i for i in range(len(fits)) if str(i) in plan.classes] or list(range(len(fits)))  # type: ignore[attr-defined]
+
+
+def show(found: Sequence[Found]) -> None:
+    """Print the strata's figures beside their goals."""
+    for stratum in (*STRATA, "all"):
+        here = [one for one in found if stratum in (one.stratum, "all")]
+        planned = [one for one in here if one.right is not None]
+        rights = [one.right for one in planned if one.right is not None]
+        overs = [max(one.over) for one in planned if one.over is not None]
+        by_class = [k for one in planned if one.over is not None for k in one.over]
+        solvable = [one for one in here if one.solvable]
+        refused = Counter(one.refused for one in here if one.refused)
+        missed = [one for one in solvable if one.refused is not None]
+        calls = sorted(one.calls for one in planned)
+        rows = [
+            Goal("planned", None, len(planned)),
+            Goal("mean P(run right)", TARGET, statistics.fmean(rights)),
+            Goal("% below .90", 5, 100 * statistics.fmean(r < 0.9 for r in rights), " %", least=False),
+            Goal("% below the target", None, 100 * statistics.fmean(r < TARGET for r in rights), " %"),
+            Goal("% with a k more than one above the cheapest", 0, 100 * statistics.fmean(k > 1 for k in overs), " %",
+                 least=False),
+            Goal("largest k above the cheapest, median of tasks", 0, statistics.median(overs), least=False),
+            Goal("k above the cheapest, median of classes", 0, statistics.median(by_class), least=False),
+            Goal("planned though no margins reach the target", None, sum(not one.solvable for one in planned)),
+            Goal("refused, and rightly", None, sum(refused.values()) - len(missed)),
+            Goal("solvable and refused (a miss)", 0, len(missed), least=False),
+            Goal("... of them 'shown' to be impossible", 0, sum(one.refused is not Reason.PILOT for one in missed),
+                 least=False),
+            Goal("pilot calls, median", None, calls[len(calls) // 2]),
+            Goal("pilot calls, 90 %", None, calls[int(0.9 * len(calls))]),
+            Goal("% that wanted more than the cap", None, 100 * statistics.fmean(one.capped for one in here), " %"),
+        ]  # fmt: skip
+        table(f"{stratum}: {len(here)} tasks, {len(solvable)} solvable", ("", "goal", "found", ""),
+              [row.row() for row in rows])  # fmt: skip
+        print(f"  refusals: {dict(refused)}; largest k above the cheapest: {dict(sorted(Counter(overs).items()))}")
+
+
+def main() -> int:
+    """Judge all pairs; print the strata; then hold the runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--sure", action="store_true", help="show the target with confidence .95, not in the mean")
+    options = parser.parse_args()
+    print(
+        f"{options.pairs} pairs, seed {options.seed}; pilots: {VOTES} votes a step, {FIRST:,} to {CAP:,} steps a class"
+    )
+    began = time.perf_counter()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = list(
+            pool.map(
+                judge,
+                [options.seed] * options.pairs,
+                range(options.pairs),
+                [options.sure] * options.pairs,
+                chunksize=10,
+            )
+        )
+    show(found)
+    middle = statistics.median(one.seconds for one in found)
+    print(f"\n{time.perf_counter() - began:.0f} s; a pair {middle:.2f} s (median)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
