@@ -7,15 +7,14 @@ that are not right are all for one rival (the worst case: more rivals of the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, chdtrc, chdtri, gammaln
+from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
 
 from maker.planning import step_right, votes_per_step
-from maker.spread import Array, Heard, Region, beta_region, counts_of, free_region, log_likelihood
+from maker.spread import ALIKE, Array, Heard, Region, beta_region, counts_of, free_region
 
 MISFIT = 0.002
 """Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
@@ -196,28 +195,29 @@ def _fit(heard: Heard, p: float, rho: float) -> float:
     Cells are put together from the hardest steps on until each expects `EXPECTED` steps; two degrees of freedom are the
     parameters'.
     """
-    chance = _chances(p, rho)
     by_votes: dict[int, dict[int, int]] = {}
     for (right, wrong), steps in heard.items():
         by_votes.setdefault(right + wrong, {})[right] = steps
     surprise, degrees = 0.0, -2
     for votes, found in by_votes.items():
         steps = sum(found.values())
-        cells = _pooled([(steps * chance(right, votes), found.get(right, 0)) for right in range(votes + 1)])
+        chances = _chances(votes, p, rho)
+        cells = _pooled([(steps * float(chance), found.get(right, 0)) for right, chance in enumerate(chances)])
         surprise += sum((seen - expected) ** 2 / expected for expected, seen in cells)
         degrees += len(cells) - 1
     return float(chdtrc(degrees, surprise)) if degrees > 0 else 1.0
 
 
-def _chances(p: float, rho: float) -> Callable[[int, int], float]:
-    """Return the chance of so many right votes of so many, on a step of Beta-binomial difficulty."""
-
-    def chance(right: int, votes: int) -> float:
-        one = counts_of({(right, votes - right): 1})
-        orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
-        return float(np.exp(orders + log_likelihood(one, np.array(p), np.array(rho))))
-
-    return chance
+def _chances(votes: int, p: float, rho: float) -> Array:
+    """Return the chances of 0, 1, … right votes of so many, on a step of Beta-binomial difficulty."""
+    right = np.arange(votes + 1)
+    orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
+    if rho > ALIKE and 0 < p < 1:
+        a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
+        chances: Array = np.exp(orders + betaln(a + right, b + votes - right) - betaln(a, b))
+    else:
+        chances = np.exp(orders + xlogy(right, p) + xlogy(votes - right, 1 - p))
+    return chances
 
 
 def _pooled(cells: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -296,7 +296,7 @@ def _settling(
         sharper = [Curve(one.load, widest / factor) for one in classes]
         for one in sharper:
             one.deviance = one.deviance * factor
-        if _cheapest_shown(sharper, choices, allowed, widest) is not None:
+        if _cheapest_shown(sharper, choices, Allowed(allowed.load, allowed.load, False), widest) is not None:
             return {one.load.name: one.load.difficulty.steps * factor for one in classes}
     return {}
 

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from types import MappingProxyType
 from typing import NamedTuple
 
 from maker.calibration import VERSION, By, Calibration, ClassFound
@@ -130,11 +129,11 @@ def plan(job: Job) -> Plan:
     target = TARGET if job.vote.target is None else job.vote.target
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
-    steps = _steps(job, calibration)
-    found = cheapest(_loads(job, calibration, steps), target, CONFIDENCE)
+    loads = [_load(job, calibration, name, steps) for name, steps in _steps(job, calibration).items() if steps]
+    found = cheapest(loads, target, CONFIDENCE)
     if isinstance(found, Refusal):
         raise OutOfReach(f"calibration {key}: {found.reason}", fix=found.fix, needed=dict(found.needed))
-    return _described(job, key, calibration, target, steps, found)
+    return _described(job, key, calibration, target, loads, found)
 
 
 def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
@@ -183,39 +182,29 @@ def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
     return {name: -(-total * one.steps // asked) for name, one in calibration.classes.items()}
 
 
-def _loads(
-    job: Job, calibration: Calibration, steps: Mapping[str, int], through: Mapping[str, str] = MappingProxyType({})
-) -> list[Load]:
-    """Return the classes that the run has steps of, as they were heard; ``through`` names flags whose samples vote.
+def _load(job: Job, calibration: Calibration, name: str, steps: int, through: str = "") -> Load:
+    """Return a class's steps as they were heard; with ``through``, as if samples with that flag had voted.
 
-    Raises `BadInput` for a class that the pilot has not asked.
+    Raises `BadInput` where nothing was heard.
     """
-    prompt = calibration.prompt_tokens / max(1, calibration.requests)
+    one = calibration.classes[name]
+    if not one.right + one.wrong:
+        raise BadInput(f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
-    loads = []
-    for name, one in calibration.classes.items():
-        if steps[name] == 0:
-            continue
-        if not one.right + one.wrong:
-            raise BadInput(
-                f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN
-            )
-        difficulty, rivals = _difficulty(one, through.get(name, ""), together)
-        loads.append(
-            Load(
-                name=name,
-                steps=steps[name],
-                difficulty=difficulty,
-                calls_per_vote=one.samples / difficulty.votes,
-                # A prompt is read for a few votes together; how many is counted when k is known.
-                tokens_per_call=one.tokens / one.samples + prompt / TOGETHER,
-                consequence=job.vote.consequence.get(name, 1.0),
-                rivals=rivals,
-                # Of steps with labels nobody says that the run has them.
-                asked=one.steps if one.of is not None and difficulty.steps == one.steps <= steps[name] else 0,
-            )
-        )
-    return loads
+    difficulty, rivals = _difficulty(one, through, together)
+    # A prompt is read for a few votes together; for how many is counted when k is known.
+    prompt = calibration.prompt_tokens / max(1, calibration.requests) / TOGETHER
+    return Load(
+        name=name,
+        steps=steps,
+        difficulty=difficulty,
+        calls_per_vote=one.samples / difficulty.votes,
+        tokens_per_call=one.tokens / one.samples + prompt,
+        consequence=job.vote.consequence.get(name, 1.0),
+        rivals=rivals,
+        # Of steps with labels nobody says that the run has them.
+        asked=one.steps if one.of is not None and difficulty.steps == one.steps <= steps else 0,
+    )
 
 
 def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Difficulty, float]:
@@ -259,9 +248,8 @@ def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
 
 
 def _described(
-    job: Job, key: int, calibration: Calibration, target: float, steps: Mapping[str, int], margins: Margins
+    job: Job, key: int, calibration: Calibration, target: float, loads: Sequence[Load], margins: Margins
 ) -> Plan:
-    loads = _loads(job, calibration, steps)
     bills = [_bill(calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = job.vote_prices, max(margins.k.values())
@@ -277,7 +265,7 @@ def _described(
         cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
         seconds=_scaled(calls, calibration.seconds / calibration.samples),
         unproven=_unproven(loads, calibration),
-        flags=tuple(_flags(job, calibration, target, steps, margins)),
+        flags=tuple(_flags(job, calibration, target, loads)),
         greedy=_greedy(calibration, loads),
         rests_on=RESTS_ON[calibration.by],
     )
@@ -308,18 +296,16 @@ def _unproven(loads: Sequence[Load], calibration: Calibration) -> float:
     return sum(load.steps * load.difficulty.hard_share for load in loads if not calibration.classes[load.name].whole)
 
 
-def _flags(
-    job: Job, calibration: Calibration, target: float, steps: Mapping[str, int], margins: Margins
-) -> Iterator[FlagWorth]:
+def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Load]) -> Iterator[FlagWorth]:
     """Yield what each flag buys that was raised on samples which could have voted."""
-    for name, one in calibration.classes.items():
-        for flag, raised in one.flags.items():
-            if flag not in one.through or not steps[name]:
-                continue
-            found = cheapest(_loads(job, calibration, steps, {name: flag}), target, CONFIDENCE)
-            k = {} if isinstance(found, Refusal) else dict(found.k)
-            calls = None if isinstance(found, Refusal) else found.calls.estimate
-            yield FlagWorth(name, flag, raised.samples, raised.right, raised.wrong, k, calls)
+    for number, load in enumerate(loads):
+        one = calibration.classes[load.name]
+        for flag in one.through:
+            voting = _load(job, calibration, load.name, load.steps, flag)
+            found = cheapest([*loads[:number], voting, *loads[number + 1 :]], target, CONFIDENCE)
+            k, calls = ({}, None) if isinstance(found, Refusal) else (dict(found.k), found.calls.estimate)
+            raised = one.flags[flag]
+            yield FlagWorth(load.name, flag, raised.samples, raised.right, raised.wrong, k, calls)
 
 
 def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maker.api import load_job
-from maker.cli.calibrate import SweepOption, variants
+from maker.cli.calibrate import CONFIDENCE, SweepOption, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
@@ -56,7 +56,9 @@ def print_plan(plan: Plan) -> None:
     ]  # fmt: skip
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
     what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
-    print(f"  {what} = {_range(margins.right, '.4f')}, for a target of {plan.target:g}")
+    least = max(plan.target / 2, 2 * plan.target - 1)
+    shown = f"{plan.target:g} in the mean over what the pilot leaves open, and {least:g} with {CONFIDENCE:.0%}"
+    print(f"  {what} = {_range(margins.right, '.4f')}; shown to be at least {shown}")
     print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
     print(f"    given that {plan.rests_on}")
     if plan.unproven:

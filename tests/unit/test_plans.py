@@ -126,7 +126,7 @@ def test_several_rivals_below_a_half_are_no_reason_to_refuse(job: Callable[..., 
     # p = .4 against four rivals of .15 each: compared with the strongest of them it wins.
     settings = letters(job, 100, model={"kind": "simulated", "p": 0.4, "rivals": 4})
     found = planned(settings, votes=60)
-    assert found.margins.right.low >= 0.95
+    assert found.margins.right.low >= 0.9
     assert found.classes[0].p.high < 0.5
 
 
