@@ -245,7 +245,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--sure", action="store_true", help="show the target with confidence .95, not in the mean")
     options = parser.parse_args()
-    print(f"{options.pairs} pairs, seed {options.seed}; pilots: {VOTES} votes a step, {FIRST:,} to {CAP:,} steps a class")
+    print(
+        f"{options.pairs} pairs, seed {options.seed}; pilots: {VOTES} votes a step, {FIRST:,} to {CAP:,} steps a class"
+    )
     began = time.perf_counter()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(

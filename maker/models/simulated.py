@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import accumulate
 from struct import Struct
 
 from maker.errors import ModelUnusable
@@ -35,6 +37,8 @@ class SimulatedModel(Model):
             )
         self._settings = settings
         self._oracle = oracle
+        self._chances = _Chances(settings)
+        self._shares = list(accumulate(settings.shares)) if settings.shares else None
         self._waiting: deque[tuple[float, Request]] = deque()
 
     def submit(self, requests: Iterable[Request]) -> None:
@@ -69,27 +73,58 @@ class SimulatedModel(Model):
     def _answer(self, request: Request) -> Finished:
         truth = own("the task's oracle", self._oracle, request.prompt)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
+        p = self._chances.of(request.kind, prompt)
         samples = []
         spoken = 0
         for place in range(seed, seed + request.n):
-            text = self._text(truth, prompt, place)
+            text = self._text(truth, prompt, place, p)
             tokens = len(text) + 1
             sample = Sample(text, tokens) if tokens <= most else Sample(text[:most], most, cut=True)
             spoken += sample.tokens
             samples.append(sample)
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
 
-    def _text(self, truth: Truth, prompt: bytes, seed: int) -> str:
+    def _text(self, truth: Truth, prompt: bytes, seed: int, p: float) -> str:
         settings = self._settings
         shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
-        if shape * _SCALE < settings.malformed:
+        drawn = shape * _SCALE
+        if drawn < settings.malformed:
             return MALFORMED
         if source * _SCALE < settings.common:
             _, _, luck, pick = _draws(prompt)
-        answers = truth.right
-        if luck * _SCALE >= settings.p:
-            answers = truth.wrong[: settings.rivals] or truth.right
+        answers, flagged = truth.right, settings.flag_right
+        if luck * _SCALE >= p:
+            answers, flagged = truth.wrong[: settings.rivals] or truth.right, settings.flag_wrong
+        # What the first draw leaves is even again.
+        if flagged and drawn < settings.malformed + (1 - settings.malformed) * flagged:
+            return MALFORMED
+        if self._shares is not None and answers is not truth.right:
+            ends = self._shares[: len(answers)]
+            return answers[bisect_right(ends, pick * _SCALE * ends[-1])]
         return answers[pick % len(answers)]
+
+
+class _Chances:
+    """The p of each prompt. Where prompts differ, it is a quantile of a Beta distribution, to double precision."""
+
+    def __init__(self, settings: SimulatedSettings) -> None:
+        self._settings = settings
+        self._quantile: Callable[[float, float, float], float] | None = None
+        if settings.rho:
+            # Half a second to import, and few runs need it.
+            from scipy.special import betaincinv
+
+            self._quantile = betaincinv
+
+    def of(self, kind: str, prompt: bytes) -> float:
+        settings = self._settings
+        p = settings.p_by_class.get(kind, settings.p)
+        if self._quantile is None or not 0 < p < 1:
+            return p
+        total = 1 / settings.rho - 1
+        # The middle of one of 2^64 parts: neither 0 nor 1.
+        rank = int.from_bytes(blake2b(prompt, digest_size=8, person=b"maker-hardness").digest(), "little")
+        return float(self._quantile(p * total, (1 - p) * total, (rank + 0.5) * 2**-64))
 
 
 def _draws(key: bytes) -> tuple[int, int, int, int]:
