@@ -40,9 +40,12 @@ from maker.settings import (
 from maker.types import Fork, InputPart, Prices, Step
 
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
-    "model": {"structured": "off", "engine_args": {}},
+    "model": {
+        "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "shares": [], "flag_right": 0.0,
+        "flag_wrong": 0.0,
+    },
     "task": {"parse": None, "check": None, "truth": None},
-}
+}  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 LOOKED_AT = 100
 """How many children of a fork are tried for one that can be made, to see what it is asked."""
@@ -356,9 +359,9 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in sorted((before.keys() & now.keys()) - {"roles"}):
-        old, new = before[name], now[name]
+        old, new, unwritten = before[name], now[name], UNWRITTEN.get(name, {})
         if isinstance(old, dict) and isinstance(new, dict):
-            if inner := _differences(UNWRITTEN.get(name, {}) | old, new):
+            if inner := _differences(unwritten | old, unwritten | new):
                 lines.append(f"{name}: {'; '.join(inner)}")
         elif old != new:
             lines.append(f"{name} was {old!r}, is {new!r}")

@@ -47,8 +47,14 @@ class SimulatedSettings(_Settings):
 
     Args:
         p: Probability that a sample is right.
+        p_by_class: The same for steps of the classes that it names.
+        rho: How much prompts differ: each has a p of its own, from the Beta distribution with the mean p and this
+            intra-class correlation, 1 / (a+b+1). A prompt's p is the quantile at a hash of it, always the same.
         rivals: How many different wrong answers it draws from; 1 is the worst case that the formulas assume.
+        shares: How these share the errors, in proportion: (3, 1) gives the first one three quarters. Evenly, if empty.
         malformed: Share of samples that cannot be parsed, drawn before right or wrong is.
+        flag_right: Share of the right samples that cannot be parsed on top of that.
+        flag_wrong: Share of the wrong ones.
         common: Share of samples whose answer is the same draw for a prompt, whoever asks: correlated votes.
         logprobs: Tell a log-probability with each sample. Half of them report the probability p + d, the others p - d,
             with d = .8 min(p, 1-p), and they are right as often as they report; the replies are the same as without.
@@ -56,13 +62,30 @@ class SimulatedSettings(_Settings):
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"p", "rivals", "malformed", "common"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"p_by_class", "rho", "shares", "flag_right", "flag_wrong"})
     kind: Literal["simulated"] = "simulated"
     p: float = Field(default=0.99, ge=0, le=1)
+    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    rho: float = Field(default=0.0, ge=0, lt=1)
     rivals: int = Field(default=1, ge=1)
+    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
     malformed: float = Field(default=0.0, ge=0, le=1)
+    flag_right: float = Field(default=0.0, ge=0, le=1)
+    flag_wrong: float = Field(default=0.0, ge=0, le=1)
     common: float = Field(default=0.0, ge=0, le=1)
     logprobs: bool = False
     latency_s: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _shared(self) -> SimulatedSettings:
+        if self.shares and len(self.shares) != self.rivals:
+            raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals: give one for each, or none")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides how it answers; what older runs did not name, where it is not as it was in them."""
+        later = self.model_dump(mode="json", include=set(self.LATER), exclude_defaults=True)
+        return super().identity() | later
 
 
 class VllmSettings(_Sampling):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import accumulate
 from struct import Struct
 
 from maker.errors import ModelUnusable
@@ -40,6 +42,8 @@ class SimulatedModel(Model):
             )
         self._settings = settings
         self._oracle = oracle
+        self._chances = _Chances(settings)
+        self._shares = list(accumulate(settings.shares)) if settings.shares else None
         self._waiting: deque[tuple[float, Request]] = deque()
 
     def submit(self, requests: Iterable[Request]) -> None:
@@ -76,32 +80,39 @@ class SimulatedModel(Model):
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
         # In other words it is another prompt, of which all have another answer in common.
         whole = request.system.encode() + prompt if self._settings.common else prompt
+        p = self._chances.of(request.kind, prompt)
         samples = []
         spoken = 0
         for place in range(seed, seed + request.n):
-            text = self._text(truth, prompt, whole, place)
+            text = self._text(truth, prompt, whole, place, p)
             tokens = len(text) + 1
-            told = self._logprob(truth, prompt, place, text) if self._settings.logprobs else None
+            told = self._logprob(truth, prompt, place, text, p) if self._settings.logprobs else None
             sample = Sample(text, tokens, False, told) if tokens <= most else Sample(text[:most], most, True, told)
             spoken += sample.tokens
             samples.append(sample)
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
 
-    def _text(self, truth: Truth, prompt: bytes, whole: bytes, seed: int) -> str:
+    def _text(self, truth: Truth, prompt: bytes, whole: bytes, seed: int, p: float) -> str:
         settings = self._settings
         shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
-        if shape * _SCALE < settings.malformed:
+        drawn = shape * _SCALE
+        if drawn < settings.malformed:
             return MALFORMED
         if source * _SCALE < settings.common:
             _, _, luck, pick = _draws(whole)
-        answers = truth.right
-        if luck * _SCALE >= settings.p:
-            answers = truth.wrong[: settings.rivals] or truth.right
+        answers, flagged = truth.right, settings.flag_right
+        if luck * _SCALE >= p:
+            answers, flagged = truth.wrong[: settings.rivals] or truth.right, settings.flag_wrong
+        # What the first draw leaves is even again.
+        if flagged and drawn < settings.malformed + (1 - settings.malformed) * flagged:
+            return MALFORMED
+        if self._shares is not None and answers is not truth.right:
+            ends = self._shares[: len(answers)]
+            return answers[bisect_right(ends, pick * _SCALE * ends[-1])]
         return answers[pick % len(answers)]
 
-    def _logprob(self, truth: Truth, prompt: bytes, seed: int, text: str) -> float:
+    def _logprob(self, truth: Truth, prompt: bytes, seed: int, text: str, p: float) -> float:
         """Return the logarithm of a probability with which samples that report it are right."""
-        p = self._settings.p
         if text == MALFORMED or not 0 < p < 1:
             return math.log(max(p, LEAST))
         right = text in truth.right
@@ -110,6 +121,29 @@ class SimulatedModel(Model):
         share = sure / (2 * p) if right else (1 - sure) / (2 * (1 - p))
         luck, *_ = _draws(_SEED.pack(seed) + prompt, b"maker-confident")
         return math.log(sure if luck * _SCALE < share else p - d)
+
+
+class _Chances:
+    """The p of each prompt. Where prompts differ, it is a quantile of a Beta distribution, to double precision."""
+
+    def __init__(self, settings: SimulatedSettings) -> None:
+        self._settings = settings
+        self._quantile: Callable[[float, float, float], float] | None = None
+        if settings.rho:
+            # Half a second to import, and few runs need it.
+            from scipy.special import betaincinv
+
+            self._quantile = betaincinv
+
+    def of(self, kind: str, prompt: bytes) -> float:
+        settings = self._settings
+        p = settings.p_by_class.get(kind, settings.p)
+        if self._quantile is None or not 0 < p < 1:
+            return p
+        total = 1 / settings.rho - 1
+        # The middle of one of 2^64 parts: neither 0 nor 1.
+        rank = int.from_bytes(blake2b(prompt, digest_size=8, person=b"maker-hardness").digest(), "little")
+        return float(self._quantile(p * total, (1 - p) * total, (rank + 0.5) * 2**-64))
 
 
 def _draws(key: bytes, person: bytes = b"maker-simulated") -> tuple[int, int, int, int]:

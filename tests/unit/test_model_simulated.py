@@ -158,3 +158,46 @@ class TestLife:
     def test_a_task_without_an_oracle_is_refused(self) -> None:
         with pytest.raises(ModelUnusable, match="oracle"):
             open_model(SimulatedSettings(), None)
+
+
+class TestTruths:
+    """What studies draw from: classes, prompts that differ, rivals of unlike strength, flags that hit errors."""
+
+    def test_p_by_class(self) -> None:
+        settings = {"p": 0.9, "p_by_class": {"hard": 0.6}}
+        assert within_4_sigma(texts(request(n=DRAWS, kind="hard"), **settings).count("right"), 0.6)
+        assert within_4_sigma(texts(request(n=DRAWS), **settings).count("right"), 0.9)
+
+    def test_prompts_differ_as_the_correlation_says(self) -> None:
+        """Two votes on one prompt are both wrong with q^2 + rho p q: .04 + .048 = .088 at p = .8, rho = .3."""
+        simulated = model(p=0.8, rho=0.3)
+        simulated.submit(request(i, prompt=str(i), n=2, seed=7 * i) for i in range(DRAWS))
+        answers = [answer for answer in simulated.poll(0) if isinstance(answer, Finished)]
+        wrong = [sum(sample.text != "right" for sample in answer.samples) for answer in answers]
+        assert within_4_sigma(sum(count == 2 for count in wrong), 0.088)
+        assert within_4_sigma(sum(count > 0 for count in wrong), 0.312)
+
+    def test_a_prompt_keeps_its_p(self) -> None:
+        one = request(n=50)
+        assert draw(one, p=0.5, rho=0.2) == draw(one._replace(id=9), p=0.5, rho=0.2)
+
+    def test_rivals_have_shares(self) -> None:
+        counts = Counter(texts(request(n=DRAWS), p=0.4, rivals=3, shares=(3.0, 2.0, 1.0)))
+        for i, share in enumerate((0.3, 0.2, 0.1)):
+            assert within_4_sigma(counts[f"wrong {i}"], share)
+
+    def test_flags_hit_right_and_wrong_samples(self) -> None:
+        """A raw error of 20 %, flags on 60 % of the wrong and 3 % of the right: .776 right, .08 wrong, .144 flagged."""
+        counts = Counter(texts(request(n=DRAWS), p=0.8, flag_right=0.03, flag_wrong=0.6))
+        assert within_4_sigma(counts["right"], 0.776)
+        assert within_4_sigma(counts["wrong 0"], 0.08)
+        assert within_4_sigma(counts[MALFORMED], 0.144)
+
+    def test_shares_are_one_a_rival(self) -> None:
+        with pytest.raises(ValueError, match="2 shares for 1 rivals"):
+            SimulatedSettings(shares=(1.0, 2.0))
+
+    def test_what_came_later_is_named_only_where_it_is_used(self) -> None:
+        """Fingerprints of runs that do without stay what they were."""
+        assert set(SimulatedSettings().identity()) == {"kind", "p", "rivals", "malformed", "common"}
+        assert SimulatedSettings(rho=0.1).identity()["rho"] == 0.1
