@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maker.api import load_job, pilot, resume, run, try_steps
+    from maker.calibrating import calibrate
     from maker.errors import MakerError
+    from maker.plans import plan
     from maker.reading import RunReport, runs, samples, show, steps, verify
     from maker.reporting.report import Report, report
     from maker.rescoring import rescore
@@ -24,8 +26,10 @@ __all__ = [
     "RunHandle",
     "RunReport",
     "__version__",
+    "calibrate",
     "load_job",
     "pilot",
+    "plan",
     "report",
     "rescore",
     "resume",
@@ -40,6 +44,8 @@ __all__ = [
 _HOMES = {
     "service": ("Engine", "RunHandle"),
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
+    "calibrating": ("calibrate",),
+    "plans": ("plan",),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "rescoring": ("rescore",),
     "reporting.report": ("Report", "report"),

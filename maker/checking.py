@@ -153,9 +153,11 @@ def check_margins(
             )
 
 
-def check_auto(voter: Plugin, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
-    """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin."""
+def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
+    """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin or another aim."""
     place = f'{raw.place("vote", "k")}: vote.k = "auto"'
+    if vote.target is not None and vote.budget is not None:
+        raise JobError(f"{place}: vote.target and vote.budget are two aims", fix="leave one of them out")
     if voter.name != DEFAULT_VOTER:
         raise JobError(f"{place}: plans are for {DEFAULT_VOTER}, not for {voter.name}", fix="leave k or voter out")
     for name, table in roles.items():

@@ -301,6 +301,24 @@ def _settling(
     return {}
 
 
+def given(loads: Sequence[Load], k: Mapping[str, int], confidence: float = 0.95) -> Margins:
+    """Return what is to be expected of a run with margins that somebody gave. Raises as `cheapest` does."""
+    widest = _widest(loads, 0.5, confidence)
+    classes, ks = [Curve(load, widest) for load in loads], [k[load.name] for load in loads]
+    return Margins(
+        k={load.name: k[load.name] for load in loads},
+        right=_right(classes, ks, widest),
+        alike=_alike(loads, ks),
+        votes=_taken(loads, ks, lambda load: 1.0),
+        calls=_taken(loads, ks, lambda load: load.calls_per_vote),
+        tokens=_taken(loads, ks, lambda load: load.calls_per_vote * load.tokens_per_call),
+        unproven=sum(load.steps * load.difficulty.hard_share for load in loads),
+        favourable={load.name: k[load.name] for load in loads},
+        sharp=True,
+        needed={load.name: load.difficulty.steps for load in loads},
+    )
+
+
 def budget(loads: Sequence[Load], votes: float, most: int = 200) -> dict[str, int]:
     """Return the margins with the best estimated P(run right) whose expected votes are at most so many.
 

@@ -15,9 +15,10 @@ from maker.calibration import VERSION, By, Calibration, ClassFound
 from maker.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.errors import BadInput, OutOfReach
 from maker.job import Job, difference
+from maker.jobfile import DEFAULT_VOTER
 from maker.loads import Curve, Load
-from maker.margins import Margins, Refusal, cheapest
-from maker.settings import PlanFound
+from maker.margins import Margins, Refusal, budget, cheapest, given
+from maker.settings import AUTO, PlanFound
 from maker.store.calibrations import read_calibrations
 from maker.store.database import Database, open_database
 
@@ -77,7 +78,7 @@ class Plan(NamedTuple):
     Args:
         key: The calibration that it rests on.
         calibration: The same.
-        target: Wanted probability that the whole run is right; of ``row_error``, that one row is.
+        target: Wanted probability that the whole run is right; of ``row_error``, that one row is. None with a budget.
         margins: k by class, and what is to be expected with it.
         classes: The same by class.
         calls: Samples, flagged ones included.
@@ -85,6 +86,7 @@ class Plan(NamedTuple):
         cost: In the currency of the job's prices, None without them.
         seconds: At the speed of the pilot, which asks many steps side by side.
         unproven: How many steps of the run may be of a kind that the pilot saw none of.
+        own: What is to be expected with the margins that the job has itself, None where it leaves them to the plan.
         flags: What each red flag buys.
         greedy: None where the pilot has not asked.
         rests_on: What the numbers are conditional on, in words.
@@ -92,7 +94,7 @@ class Plan(NamedTuple):
 
     key: int
     calibration: Calibration
-    target: float
+    target: float | None
     margins: Margins
     classes: tuple[ClassPlan, ...]
     calls: Interval
@@ -100,6 +102,7 @@ class Plan(NamedTuple):
     cost: Interval | None
     seconds: Interval
     unproven: float
+    own: Margins | None
     flags: tuple[FlagWorth, ...]
     greedy: Greedy | None
     rests_on: str
@@ -130,6 +133,8 @@ def plan(job: Job) -> Plan:
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
     loads = [_load(job, calibration, name, steps) for name, steps in _steps(job, calibration).items() if steps]
+    if job.vote.budget is not None:
+        return _described(job, key, calibration, None, loads, _within(loads, job.vote.budget))
     found = cheapest(loads, target, CONFIDENCE)
     if isinstance(found, Refusal):
         raise OutOfReach(f"calibration {key}: {found.reason}", fix=found.fix, needed=dict(found.needed))
@@ -226,6 +231,14 @@ def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
     return {(right, others): steps for right, others, steps in table}
 
 
+def _within(loads: Sequence[Load], votes: int) -> Margins:
+    """Return the best margins for so many votes. Raises `OutOfReach` where they are too few."""
+    steps = sum(load.steps for load in loads)
+    if votes < steps:
+        raise OutOfReach(f"vote.budget = {votes:,}: the run has {steps:,} steps, and each takes a vote at least")
+    return given(loads, budget(loads, votes), CONFIDENCE)
+
+
 class _Bill(NamedTuple):
     """What the steps of a class take: samples, and tokens of prompts and of completions."""
 
@@ -248,7 +261,7 @@ def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
 
 
 def _described(
-    job: Job, key: int, calibration: Calibration, target: float, loads: Sequence[Load], margins: Margins
+    job: Job, key: int, calibration: Calibration, target: float | None, loads: Sequence[Load], margins: Margins
 ) -> Plan:
     bills = [_bill(calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
@@ -265,10 +278,19 @@ def _described(
         cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
         seconds=_scaled(calls, calibration.seconds / calibration.samples),
         unproven=_unproven(loads, calibration),
-        flags=tuple(_flags(job, calibration, target, loads)),
+        own=_own(job, loads),
+        flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=_greedy(calibration, loads),
         rests_on=RESTS_ON[calibration.by],
     )
+
+
+def _own(job: Job, loads: Sequence[Load]) -> Margins | None:
+    k = job.settings["vote"].get("k")
+    if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
+        return None
+    roles = {kind.name: job.rules().of(kind).voter for kind in job.decomposer.classes}
+    return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
 
 
 def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:

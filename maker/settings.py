@@ -55,7 +55,7 @@ class PlanFound(_Table):
     """
 
     k: dict[str, int]
-    target: float
+    target: float | None
     right: tuple[float, float, float]
     rests_on: str
     calibration: int
@@ -65,7 +65,8 @@ class VoteSettings(_Table):
     """The ``[vote]`` table; what it does not name here goes to the voter.
 
     ``k`` is the voter's, and may be given by step class, as in ``{move = 3, check = 5}``; ``"auto"`` leaves it to the
-    plan that the task's calibration allows, for ``target``, the wanted probability that the whole run is right. In it a
+    plan that the task's calibration allows, for ``target``, the wanted probability that the whole run is right; or, for
+    a ``budget`` of so many valid votes on average, the margins that make it as probable as may be. In either a
     wrong step counts as much as its class's ``consequence``, 1 unless said. What was planned is left in ``plan``.
     ``max_votes`` is the most samples, flagged ones included, that one step may take. ``row_error`` is said of a map in
     place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
@@ -81,6 +82,7 @@ class VoteSettings(_Table):
     row_error: float | None = Field(default=None, gt=0, lt=1)
     pilot: PilotFound | None = None
     target: float | None = Field(default=None, gt=0, lt=1)
+    budget: int | None = Field(default=None, ge=1)
     consequence: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda value: not value)
     plan: PlanFound | None = None
 

@@ -56,16 +56,18 @@ def print_plan(plan: Plan) -> None:
     ]  # fmt: skip
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
     what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
-    least = max(plan.target / 2, 2 * plan.target - 1)
-    shown = f"{plan.target:g} in the mean over what the pilot leaves open, and {least:g} with {CONFIDENCE:.0%}"
-    print(f"  {what} = {_range(margins.right, '.4f')}; shown to be at least {shown}")
+    print(f"  {what} = {_range(margins.right, '.4f')}{_shown(plan.target)}")
     print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
     print(f"    given that {plan.rests_on}")
     if plan.unproven:
         print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot saw none of")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
     print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, which asks many steps side by side")
-    _tell_sharpness(plan)
+    if plan.target is not None:
+        _tell_sharpness(plan)
+    if plan.own is not None:
+        expected, calls = _range(plan.own.right, ".4f"), plan.own.calls.estimate
+        print(f"  with the job's own k = {_margins(plan.own.k)}: {what} = {expected}, {calls:,.0f} calls")
     for flag in plan.flags:
         then = "no k would do"
         if flag.calls is not None:
@@ -75,9 +77,18 @@ def print_plan(plan: Plan) -> None:
     if plan.greedy is not None:
         right = plan.greedy.right
         verdict = "no"
-        if right.high >= plan.target:
-            verdict = "that would do" if right.low >= plan.target else "not shown to do"
+        aim = margins.right.estimate if plan.target is None else plan.target
+        if right.high >= aim:
+            verdict = "that would do" if right.low >= aim else "not shown to do"
         print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
+
+
+def _shown(target: float | None) -> str:
+    """Say what a plan has shown; with a budget it shows nothing, and is the best that there is."""
+    if target is None:
+        return ", the most that the budget buys"
+    least = max(target / 2, 2 * target - 1)
+    return f"; at least {target:g} in the mean over what the pilot leaves open, and {least:g} with {CONFIDENCE:.0%}"
 
 
 def _tell_sharpness(plan: Plan) -> None:

@@ -31,7 +31,8 @@ def claimed(vote: Mapping[str, Any], rules: tuple[Ruled, ...]) -> Claim:
     if plan := vote.get("plan"):
         low, value, high = plan["right"]
         said = f"all steps are right with a probability of {value:.4g} ({low:.4g} to {high:.4g})"
-        return Claim(True, (f"{said}; the target was {plan['target']:g}", f"It rests on {plan['rests_on']}"), plan)
+        aim = "; its votes were given" if plan["target"] is None else f"; the target was {plan['target']:g}"
+        return Claim(True, (said + aim, f"It is so given that {plan['rests_on']}"), plan)
     if pilot := vote.get("pilot"):
         return Claim(True, _piloted(PilotFound.model_validate(pilot)), pilot)
     if promises := {text for one in rules if (text := promised(one))}:

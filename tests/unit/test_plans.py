@@ -162,6 +162,36 @@ def test_consequences_shift_the_target(job: Callable[..., Job]) -> None:
         api.load_job(settings | {"vote": vote | {"consequence": {"third": 2}}})
 
 
+def test_a_budget_goes_to_the_steps_that_need_it(job: Callable[..., Job]) -> None:
+    """theory: 900 steps of p = .99 and 100 of .7 are best served by k = 3 and 9, with .9515 for 5,003 votes."""
+    model = {"kind": "simulated", "p": 0.99, "p_by_class": {"first": 0.7}}
+    settings = letters(job, 1000, first=100, model=model)
+    calibrate(settings, steps=1000, votes=40)
+    found = plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 5100}}))
+    assert found.margins.k == {"first": 9, "second": 3}
+    assert found.target is None
+    assert found.margins.votes.estimate <= 5100
+    assert found.margins.right.low < 0.9515 < found.margins.right.high
+    even = plan(api.load_job(settings | {"vote": {"k": 4, "budget": 5100}})).own
+    assert even is not None
+    assert even.right.high < 0.2
+    ended = api.run(settings | {"vote": {"k": "auto", "budget": 5100}})
+    assert ended.settings["vote"]["k"] == {"first": 9, "second": 3}
+    assert abs(ended.votes - found.margins.votes.estimate) < 4 * 90
+    with pytest.raises(OutOfReach, match=r"vote\.budget = 999: the run has 1,000 steps"):
+        plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 999}}))
+    with pytest.raises(JobError, match="two aims"):
+        api.load_job(settings | {"vote": {"k": "auto", "budget": 5000, "target": 0.9}})
+
+
+def test_the_job_s_own_margin_is_told_beside_the_plan(job: Callable[..., Job]) -> None:
+    assert planned(job()).own is None
+    own = plan(api.load_job(job(vote={"k": 3, "target": 0.95}))).own
+    assert own is not None
+    assert own.k == {"move": 3}
+    assert own.right.low < run_right(0.9, 3, 1023) < own.right.high
+
+
 @pytest.mark.parametrize("voter", ["majority", "bayes"])
 def test_auto_is_for_the_default_voter(voter: str, job: Callable[..., Job]) -> None:
     with pytest.raises(JobError, match=r'vote\.k = "auto": plans are for first-to-ahead-by-k'):
