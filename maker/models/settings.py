@@ -59,15 +59,15 @@ class SimulatedSettings(_Settings):
     LATER: ClassVar[frozenset[str]] = frozenset({"p_by_class", "rho", "shares", "flag_right", "flag_wrong"})
     kind: Literal["simulated"] = "simulated"
     p: float = Field(default=0.99, ge=0, le=1)
-    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    rho: float = Field(default=0.0, ge=0, lt=1)
     rivals: int = Field(default=1, ge=1)
-    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
     malformed: float = Field(default=0.0, ge=0, le=1)
-    flag_right: float = Field(default=0.0, ge=0, le=1)
-    flag_wrong: float = Field(default=0.0, ge=0, le=1)
     common: float = Field(default=0.0, ge=0, le=1)
     latency_s: float = Field(default=0.0, ge=0)
+    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    rho: float = Field(default=0.0, ge=0, lt=1)
+    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    flag_right: float = Field(default=0.0, ge=0, le=1)
+    flag_wrong: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shared(self) -> SimulatedSettings:
