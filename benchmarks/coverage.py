@@ -6,8 +6,8 @@ A task has 1 to 6 classes and s steps, log-uniform from 10 to 10^5, spread over 
 The p of a class is uniform on .55 to .999, all else is for one rival. There are three strata, a third of the tasks
 each: in the homogeneous one all steps of a class are alike; in the heterogeneous one a class has steps of Beta
 difficulty with an intra-class correlation uniform on 0 to .05; in the flagged one half of the tasks have, and a sample
-is valid with v, uniform on .7 to 1 (p is that of valid ones). In a tenth of the tasks one class has the rival for its mode: its p is
-one less what was drawn.
+is valid with v, uniform on .7 to 1 (p is that of valid ones). In a tenth of the tasks one class has the rival for its
+mode: its p is one less what was drawn.
 
 A pilot asks for `VOTES` samples on each of 2,000 distinct steps a class, drawn from the class's exact law. It grows by
 doubling, class by class, where the plan says that more steps are needed, up to `CAP` steps a class. The plan is for a
@@ -15,7 +15,8 @@ target of .95 with confidence .95. Then P(run right) is computed with the planne
 and the margins that would be the cheapest if the truth were known. A refusal is right where no margins reach the target
 (`maker.knapsack` finds the cheapest under the truth, up to k = 1,000).
 
-With ``--runs`` as many runs go through the real engine afterwards: see `real_runs`.
+With ``--runs`` as many tasks of 10 to 300 steps are drawn afresh, piloted on the simulated model's law, planned, and
+run once each by the real engine with a margin for each class.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -33,8 +35,10 @@ from typing import NamedTuple
 
 import numpy as np
 from comparing import Goal, table
+from known_steps import job
 from scipy.special import betaln, gammaln, logit
 
+from maker import api
 from maker.difficulty import fit
 from maker.knapsack import Option, cheapest_choice
 from maker.loads import LADDER, Load
@@ -77,10 +81,10 @@ class Found(NamedTuple):
     seconds: float
 
 
-def draw_task(rng: np.random.Generator, stratum: str) -> list[Kind]:
-    """Draw a task of the generator."""
+def draw_task(rng: np.random.Generator, stratum: str, most: float = 5) -> list[Kind]:
+    """Draw a task of the generator, of up to 10^most steps."""
     classes = int(rng.integers(1, 7))
-    steps = max(classes, round(10 ** rng.uniform(1, 5)))
+    steps = max(classes, round(10 ** rng.uniform(1, most)))
     spread = 1 + rng.multinomial(steps - classes, rng.dirichlet(np.ones(classes)))
     rival = int(rng.integers(classes)) if rng.random() < 0.1 else -1
     even = stratum == "homogeneous" or (stratum == "flags" and rng.random() < 0.5)
@@ -237,6 +241,59 @@ def show(found: Sequence[Found]) -> None:
         print(f"  refusals: {dict(refused)}; largest k above the cheapest: {dict(sorted(Counter(overs).items()))}")
 
 
+def real_run(seed: int, number: int) -> tuple[bool, float, str] | None:
+    """Plan a task of few steps and run it; return whether it came out right, its exact chance, and its log's digest.
+
+    None where the plan is refused. Pilots do not grow beyond 2^7 times their first size here: k may be larger than
+    need be, never smaller.
+    """
+    rng = np.random.default_rng([seed, number, 1])
+    stratum = STRATA[number % len(STRATA)]
+    kinds = draw_task(rng, stratum, most=2.5)
+    for factor in (1, 16, 128):
+        fits = [fit(hear(rng, kind, FIRST * factor)) for kind in kinds]
+        loads = [Load(str(i), kind.steps, one, 1 / kind.valid)
+                 for i, (kind, one) in enumerate(zip(kinds, fits, strict=True))]  # fmt: skip
+        plan = cheapest(loads, TARGET)
+        if isinstance(plan, Margins) and plan.sharp:
+            break
+    if not isinstance(plan, Margins):
+        return None
+    ks = [plan.k[str(i)] for i in range(len(kinds))]
+    model = {
+        "p_by_class": {f"c{i}": kind.p for i, kind in enumerate(kinds)},
+        "rho_by_class": {f"c{i}": kind.rho for i, kind in enumerate(kinds)},
+        "malformed": 1 - statistics.fmean(kind.valid for kind in kinds),
+    }
+    steps = tuple(kind.steps for kind in kinds)
+    with tempfile.TemporaryDirectory() as folder:
+        report = api.run(job(steps, tuple(ks), model, seed * 10_000 + number, f"sqlite:///{folder}/run.db"))
+    chance = math.exp(-sum(float(truth(kind, [k])[0]) for kind, k in zip(kinds, ks, strict=True)))
+    return report.status == "done", chance, report.digest
+
+
+def real_runs(seed: int, runs: int) -> None:
+    """Hold so many runs, and print how many came out right beside the goal."""
+    began, found, number = time.perf_counter(), [], 0
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        while len(found) < runs:
+            more = runs - len(found)
+            done = pool.map(real_run, [seed] * more, range(number, number + more), chunksize=5)
+            found += [one for one in done if one is not None]
+            number += more
+    expected = sum(chance for _, chance, _ in found)
+    sigma = math.sqrt(sum(chance * (1 - chance) for _, chance, _ in found))
+    right = sum(done for done, _, _ in found)
+    rows = [
+        Goal("runs of the engine that were right", 0.93, right / runs),
+        Goal("what their exact chances come to", None, expected / runs),
+        Goal("sigmas between the two", 4, abs(right - expected) / sigma, least=False),
+        Goal("tasks drawn for them; the others were refused", None, number),
+    ]
+    table(f"{runs} runs of the engine, 10 to 316 steps", ("", "goal", "found", ""), [row.row() for row in rows])
+    print(f"  {time.perf_counter() - began:.0f} s")
+
+
 def main() -> int:
     """Judge all pairs; print the strata; then hold the runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,6 +319,8 @@ def main() -> int:
     show(found)
     middle = statistics.median(one.seconds for one in found)
     print(f"\n{time.perf_counter() - began:.0f} s; a pair {middle:.2f} s (median)")
+    if options.runs:
+        real_runs(options.seed, options.runs)
     return 0
 
 

@@ -41,8 +41,8 @@ from maker.types import Fork, InputPart, Prices, Step
 
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
     "model": {
-        "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "shares": [], "flag_right": 0.0,
-        "flag_wrong": 0.0,
+        "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "rho_by_class": {}, "shares": [],
+        "flag_right": 0.0, "flag_wrong": 0.0,
     },
     "task": {"parse": None, "check": None, "truth": None},
 }  # fmt: skip

@@ -50,6 +50,7 @@ class SimulatedSettings(_Settings):
         p_by_class: The same for steps of the classes that it names.
         rho: How much prompts differ: each has a p of its own, from the Beta distribution with the mean p and this
             intra-class correlation, 1 / (a+b+1). A prompt's p is the quantile at a hash of it, always the same.
+        rho_by_class: The same for steps of the classes that it names.
         rivals: How many different wrong answers it draws from; 1 is the worst case that the formulas assume.
         shares: How these share the errors, in proportion: (3, 1) gives the first one three quarters. Evenly, if empty.
         malformed: Share of samples that cannot be parsed, drawn before right or wrong is.
@@ -62,19 +63,22 @@ class SimulatedSettings(_Settings):
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"p", "rivals", "malformed", "common"})
-    LATER: ClassVar[frozenset[str]] = frozenset({"p_by_class", "rho", "shares", "flag_right", "flag_wrong"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"p_by_class", "rho", "rho_by_class", "shares", "flag_right", "flag_wrong"}
+    )
     kind: Literal["simulated"] = "simulated"
     p: float = Field(default=0.99, ge=0, le=1)
-    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    rho: float = Field(default=0.0, ge=0, lt=1)
     rivals: int = Field(default=1, ge=1)
-    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
     malformed: float = Field(default=0.0, ge=0, le=1)
-    flag_right: float = Field(default=0.0, ge=0, le=1)
-    flag_wrong: float = Field(default=0.0, ge=0, le=1)
     common: float = Field(default=0.0, ge=0, le=1)
     logprobs: bool = False
     latency_s: float = Field(default=0.0, ge=0)
+    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    rho: float = Field(default=0.0, ge=0, lt=1)
+    rho_by_class: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}
+    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    flag_right: float = Field(default=0.0, ge=0, le=1)
+    flag_wrong: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shared(self) -> SimulatedSettings:

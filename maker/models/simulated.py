@@ -129,7 +129,7 @@ class _Chances:
     def __init__(self, settings: SimulatedSettings) -> None:
         self._settings = settings
         self._quantile: Callable[[float, float, float], float] | None = None
-        if settings.rho:
+        if settings.rho or any(settings.rho_by_class.values()):
             # Half a second to import, and few runs need it.
             from scipy.special import betaincinv
 
@@ -138,9 +138,10 @@ class _Chances:
     def of(self, kind: str, prompt: bytes) -> float:
         settings = self._settings
         p = settings.p_by_class.get(kind, settings.p)
-        if self._quantile is None or not 0 < p < 1:
+        rho = settings.rho_by_class.get(kind, settings.rho)
+        if self._quantile is None or not rho or not 0 < p < 1:
             return p
-        total = 1 / settings.rho - 1
+        total = 1 / rho - 1
         # The middle of one of 2^64 parts: neither 0 nor 1.
         rank = int.from_bytes(blake2b(prompt, digest_size=8, person=b"maker-hardness").digest(), "little")
         return float(self._quantile(p * total, (1 - p) * total, (rank + 0.5) * 2**-64))
