@@ -44,6 +44,14 @@ class Mode(NamedTuple):
     policy: str = "warn"
 
 
+class Work(NamedTuple):
+    """A job file, how many steps it takes, and the limit that says so, None where it ends by itself."""
+
+    job: Path
+    steps: int
+    limit_steps: int | None
+
+
 class Ran(NamedTuple):
     """How a run of maker did.
 
@@ -92,15 +100,24 @@ def drive(mode: Mode, steps: int, folder: Path) -> Ran:
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="maker-") as name:
         home = Path(name)
-        if mode.chains == 1:
-            task, swarm, limit = f'decomposer = "hanoi"\ndisks = {DISKS}', "", ["--limit-steps", str(steps)]
-        else:
-            moves = max(1, steps // mode.chains)
-            task = f'decomposer = "{TOWERS}:Towers"\nchains = {mode.chains}\nmoves = {moves}'
-            swarm, limit, steps = f"chains = {mode.chains}", [], moves * mode.chains
-        (home / "job.toml").write_text(JOB.format(task=task, swarm=swarm, **mode._asdict()))
-        watched = watch("run", "job.toml", *limit, folder=home)
-        return _ran(watched, steps, folded_bytes(home / "maker.db"))
+        work = prepare(mode, steps, home)
+        limit = [] if work.limit_steps is None else ["--limit-steps", str(work.limit_steps)]
+        watched = watch("run", work.job.name, *limit, folder=home)
+        return _ran(watched, work.steps, folded_bytes(home / "maker.db"))
+
+
+def prepare(mode: Mode, steps: int, home: Path) -> Work:
+    """Write the job of a mode into a folder."""
+    limit: int | None = None
+    if mode.chains == 1:
+        task, swarm, limit = f'decomposer = "hanoi"\ndisks = {DISKS}', "", steps
+    else:
+        moves = max(1, steps // mode.chains)
+        task = f'decomposer = "{TOWERS}:Towers"\nchains = {mode.chains}\nmoves = {moves}'
+        swarm, steps = f"chains = {mode.chains}", moves * mode.chains
+    job = home / "job.toml"
+    job.write_text(JOB.format(task=task, swarm=swarm, **mode._asdict()))
+    return Work(job, steps, limit)
 
 
 def _ran(watched: Watched, asked: int, size: int) -> Ran:

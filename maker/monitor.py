@@ -150,13 +150,16 @@ class _Due(NamedTuple):
 
 
 class _Class:
-    __slots__ = ("before", "left", "look", "since")
+    __slots__ = ("before", "head", "left", "look", "since", "top")
 
     def __init__(self, look: int, before: Histogram, since: Histogram) -> None:
         self.look = look
         self.before = before
         self.since = list(since.counts) + [0] * (MOST_LOSING + 1 - len(since.counts))
         self.left = (FIRST_LOOK << (look - 1)) - before.steps - since.steps
+        # The state is written with each commit, in a strict run with each step: what stays as it is, is kept as text.
+        self.head = f"[{look},{list(before.counts)},"
+        self.top = max(len(since.counts) - 1, 0)
 
 
 class Monitor:
@@ -173,6 +176,7 @@ class Monitor:
         self._in_work = in_work
         self._classes = [rule and _Class(1, Histogram(), Histogram()) for rule in self.rules]
         self._due: list[_Due] = []
+        self._head = self._rules_told()
 
     def observe(self, kind: int, winner_votes: int, rival_votes: int) -> None:
         """Count a step: its winner's votes and its strongest rival's, a judge's not among them.
@@ -183,7 +187,10 @@ class Monitor:
         if one is None:
             return
         losing = rival_votes if rival_votes < winner_votes else winner_votes
-        one.since[losing if losing < MOST_LOSING else MOST_LOSING] += 1
+        if losing > one.top:
+            losing = losing if losing < MOST_LOSING else MOST_LOSING
+            one.top = losing
+        one.since[losing] += 1
         one.left -= 1
         if not one.left:
             self._turn(kind, one)
@@ -198,6 +205,7 @@ class Monitor:
         self.rules = (*self.rules[:kind], rule, *self.rules[kind + 1 :])
         self._classes[kind] = rule and _Class(1, Histogram(), Histogram())
         self._due = [due for due in self._due if due.kind != kind]
+        self._head = self._rules_told()
 
     def histogram(self, kind: int) -> Histogram:
         """Return the losing votes of all steps of a class so far; empty for a class without a statistic."""
@@ -206,13 +214,13 @@ class Monitor:
 
     def to_json(self) -> str:
         """Return the state: some hundred bytes a class, whatever the number of steps."""
-        classes = {
-            str(kind): [one.look, one.before.counts, _trimmed(one.since).counts]
+        classes = ",".join(
+            f'"{kind}":{one.head}{one.since[: one.top + 1]}]'
             for kind, one in enumerate(self._classes)
-            if one is not None and (one.look > 1 or any(one.since))
-        }
+            if one is not None and (one.look > 1 or one.top or one.since[0])
+        )
         due = [(kind, look, before.counts, since.counts) for kind, look, before, since in self._due]
-        return json.dumps({"rules": self.rules, "classes": classes, "due": due}, separators=(",", ":"))
+        return f'{self._head}"classes":{{{classes}}},"due":{json.dumps(due) if due else "[]"}}}'
 
     @classmethod
     def from_json(cls, text: str, rules: Sequence[Rule | None], in_work: int = 1) -> Monitor:
@@ -231,6 +239,9 @@ class Monitor:
         for kind, look, before, since in state["due"]:
             monitor._due.append(_Due(kind, look, Histogram(tuple(before)), Histogram(tuple(since))))
         return monitor
+
+    def _rules_told(self) -> str:
+        return f'{{"rules":{json.dumps(self.rules)},'
 
     def _turn(self, kind: int, one: _Class) -> None:
         since = _trimmed(one.since)

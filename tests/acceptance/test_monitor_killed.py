@@ -29,6 +29,25 @@ seed = 1            # with 0 and 2 there is no alarm, the run is too short
 k = 3
 max_votes = 1000
 """
+LINE = f"""
+[task]
+decomposer = '{Path(__file__).parent / "tasks" / "line.py"}:Line'
+[model]
+kind = "simulated"
+p = 0.95
+common = 0.45
+latency_s = 0.006
+[run]
+seed = 1            # its alarm comes with step 128
+[vote]
+k = 3
+max_votes = 1000
+[store]
+durability = "strict"
+samples = "all"
+[monitor]
+policy = "decorrelate"
+"""
 TOLD = "alarm: steps of class move (longest): a step has 11 losing votes, where the 20 of 128 steps lead one to expect"
 
 
@@ -92,3 +111,30 @@ def test_a_run_that_an_alarm_has_paused_is_resumed(maker: Commands) -> None:
     assert "`maker steps --disputed` shows such steps" in paused.stdout
     done = maker.run("resume", "last", "monitor.policy=warn")
     assert f"{STEPS:,} steps" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_killed_run_goes_on_decorrelated(tmp_path: Path) -> None:
+    """Strict, and killed with SIGKILL before, at and after the alarm, a run is the undisturbed one to the last vote."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole, killed = Commands(tmp_path / "whole"), Commands(tmp_path / "killed")
+    try:
+        for one in (whole, killed):
+            one.write("job.toml", LINE)
+        undisturbed, process = whole.start("run", "job.toml"), killed.start("run", "job.toml")
+        for steps in (60, 128, 200):
+            killed.wait_for(steps, process)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process = killed.start("resume", "last")
+        assert (process.wait(120), undisturbed.wait(120)) == (0, 0), killed.output()
+        expected, shown = whole.json("show", "last"), killed.json("show", "last")
+        killed.good("verify", "last", fresh=True)
+        asked = [killed.json("show", "last", "--step", str(step))["samples"] for step in (127, 128, 299)]
+    finally:
+        whole.end()
+        killed.end()
+    assert (shown["digest"], shown["monitor"]) == (expected["digest"], expected["monitor"])
+    assert [event["kind"] for event in shown["events"]] == [event["kind"] for event in expected["events"]]
+    words = [None, "In words 1: ", "In words 2: "]
+    assert [[one["system"] for one in samples[:3]] for samples in asked] == [[None] * 3, words, words]

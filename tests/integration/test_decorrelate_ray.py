@@ -12,36 +12,10 @@ from processes import Commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-TASK = '''
-from maker.plugin import Decomposer, Done, PydanticCodec, Step, StepClass, Truth
-
-
-class Line(Decomposer[int, str]):
-    """Asks for a letter again and again; x is right."""
-
-    name = "line"
-    version = 1
-
-    def __init__(self, params):
-        self.state, self.action = PydanticCodec(int), PydanticCodec(str)
-        words = ("In words 1: ", "In words 2: ")
-        self.classes = (StepClass("letter", str.strip, max_tokens=8, system="Plainly: ", paraphrases=words),)
-
-    def start(self):
-        return 0
-
-    def next(self, state):
-        return Step(self.classes[0], f"letter {state}") if state < 300 else Done(state)
-
-    def apply(self, state, action):
-        return state + 1
-
-    def oracle(self):
-        return lambda prompt: Truth(("x",), ("a",))
-'''
-JOB = """
+TASK = Path(__file__).parents[1] / "acceptance" / "tasks" / "line.py"
+JOB = f"""
 [task]
-decomposer = "line.py:Line"
+decomposer = '{TASK}:Line'
 [model]
 kind = "simulated"
 p = 0.95
@@ -71,7 +45,6 @@ def test_a_worker_in_a_lost_ones_place_asks_as_it_did(tmp_path: Path) -> None:
     """Strict, and killed under Ray after the alarm, a run is that of one undisturbed process, to the last vote."""
     maker = Commands(tmp_path)
     try:
-        maker.write("line.py", TASK)
         maker.write("job.toml", JOB)
         maker.good("run", "job.toml")
         whole = maker.json("show", "last")
