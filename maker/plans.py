@@ -18,6 +18,7 @@ from maker.job import Job, difference
 from maker.jobfile import DEFAULT_VOTER
 from maker.loads import Curve, Load
 from maker.margins import Margins, Refusal, budget, cheapest, given
+from maker.planning import Block, blocks
 from maker.settings import AUTO, PlanFound
 from maker.store.calibrations import read_calibrations
 from maker.store.database import Database, open_database
@@ -27,6 +28,7 @@ SEVERAL = 1.05
 """There is more than one rival where all wrong votes are by this more than the strongest rival's."""
 UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
 TOGETHER = 3
+BLOCKS = (1, 2, 3, 5, 10, 20)
 """So many votes a prompt is taken to be read for, before k is known."""
 RESTS_ON = {
     By.ORACLE: "the run's steps are like those that the pilot asked, and right is what the task's oracle says",
@@ -89,6 +91,8 @@ class Plan(NamedTuple):
         own: What is to be expected with the margins that the job has itself, None where it leaves them to the plan.
         flags: What each red flag buys.
         greedy: None where the pilot has not asked.
+        blocks: What samples that decide several steps at a time would take, the cheapest size first, by formulas for
+            steps that are alike and with the same p in a block; () where there are classes, or p says no.
         rests_on: What the numbers are conditional on, in words.
     """
 
@@ -105,6 +109,7 @@ class Plan(NamedTuple):
     own: Margins | None
     flags: tuple[FlagWorth, ...]
     greedy: Greedy | None
+    blocks: tuple[Block, ...]
     rests_on: str
 
     def found(self) -> PlanFound:
@@ -281,6 +286,7 @@ def _described(
         own=_own(job, loads),
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=_greedy(calibration, loads),
+        blocks=() if target is None else _blocks(calibration, target, loads),
         rests_on=RESTS_ON[calibration.by],
     )
 
@@ -342,6 +348,14 @@ def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:
         for end, one in enumerate((low, share, high)):
             right[end] *= one**load.steps
     return Greedy(Interval(*right), sum(load.steps for load in loads))
+
+
+def _blocks(calibration: Calibration, target: float, loads: Sequence[Load]) -> tuple[Block, ...]:
+    p = loads[0].difficulty.p.estimate
+    if len(loads) > 1 or not 0.5 < p < 1:
+        return ()
+    one, prompt = calibration.classes[loads[0].name], calibration.prompt_tokens / max(1, calibration.requests)
+    return tuple(blocks(p, loads[0].steps, target, prompt / TOGETHER, one.tokens / one.samples, BLOCKS))
 
 
 def _scaled(interval: Interval, by: float) -> Interval:

@@ -74,6 +74,12 @@ def print_plan(plan: Plan) -> None:
             then = f"k would be {_margins(flag.k)} and the run take {flag.calls:,.0f} calls"
         raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them right"
         print(f"  flag {flag.flag}, {raised}: if they voted, {then}")
+    if plan.blocks:
+        best, one = plan.blocks[0], next(block for block in plan.blocks if block.m == 1)
+        said = "one step a sample is cheapest"
+        if best.m > 1:
+            said = f"{best.m} steps a sample would take {best.tokens / one.tokens:.2f} of the tokens, with k = {best.k}"
+        print(f"  {said}, if steps were alike, and right as often in a block")
     if plan.greedy is not None:
         right = plan.greedy.right
         verdict = "no"
@@ -148,6 +154,8 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     margins = plan.margins._asdict()
     told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
     told["classes"] = {one.name: one._asdict() for one in plan.classes}
+    told["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}
+    told["blocks"] = [block._asdict() for block in plan.blocks]
     told["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
     told["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
     return told

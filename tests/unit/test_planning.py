@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from collections import Counter
 from decimal import Decimal, getcontext
 from fractions import Fraction
 from typing import NamedTuple
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maker.planning import calls_per_step, least_k, run_right, step_right, votes_per_step
+from maker.planning import block_failure, blocks, calls_per_step, least_k, run_right, step_right, votes_per_step
 
 getcontext().prec = 60
 EXACT = 1e-9
@@ -247,3 +249,46 @@ def test_votes_near_a_coin() -> None:
     for p in (Fraction(1, 2) + Fraction(1, 10**n) for n in range(3, 14)):
         truth = float(ruin(p, 3).votes)
         assert votes_per_step(float(p), 3) == pytest.approx(truth, rel=EXACT)
+
+
+def test_flags_pay_where_they_cross_a_k() -> None:
+    """A raw error of 2 %, flags on 60 % of the wrong and 3 % of the right samples."""
+    right, wrong = 0.98 * 0.97, 0.02 * 0.4
+    valid, p = right + wrong, right / (right + wrong)
+    assert (round(valid, 4), round(p, 5)) == (0.9586, 0.99165)
+    far, near = 10**6, 10**3
+    assert (least_k(0.98, far, 0.95), least_k(p, far, 0.95)) == (5, 4)
+    assert (calls_per_step(0.98, 5), calls_per_step(p, 4, valid)) == pytest.approx((5.2083, 4.2436), abs=1e-4)
+    assert (least_k(0.98, near, 0.95), least_k(p, near, 0.95)) == (3, 3)
+    assert (calls_per_step(0.98, 3), calls_per_step(p, 3, valid)) == pytest.approx((3.125, 3.1827), abs=1e-4)
+
+
+def test_blocks_have_many_rivals() -> None:
+    """P = .95, m = 5, k = 2, 40,000 elections: wrong below the bound, and far above one rival's formula."""
+    p, k, m, n, seed = 0.95, 2, 5, 40_000, 11
+    rng = random.Random(seed)
+    wrong = 0
+    for _ in range(n):
+        votes: Counter[int] = Counter()
+        while True:
+            votes[sum((rng.random() >= p) << step for step in range(m))] += 1
+            (leader, most), *others = votes.most_common(2)
+            if most - (others[0][1] if others else 0) >= k:
+                break
+        wrong += leader != 0
+    bound = block_failure(p, k, m)
+    assert wrong / n <= bound + 4 * math.sqrt(bound / n), f"seed {seed}"
+    assert wrong / n >= bound / 2, f"seed {seed}"
+    assert wrong / n > 2 * (0.05 / 0.95) ** k, f"seed {seed}"
+
+
+def test_the_golden_block() -> None:
+    """P = .99, m = 10, k = 3: at most 1.03e-5 a block, ten times the 1.03e-6 of one rival."""
+    assert block_failure(0.99, 3, 10) == pytest.approx(10 * (0.01 / 0.99) ** 3, rel=1e-5)
+    assert block_failure(0.99, 3, 1) == pytest.approx((0.01 / 0.99) ** 3, rel=1e-9)
+
+
+def test_blocks_pay_by_their_prompts_alone() -> None:
+    found = blocks(0.99, 10**6, 0.95, 0, 1, (1, 10))
+    assert [(one.m, one.k) for one in found] == [(1, 4), (10, 4)]
+    assert [one.m for one in blocks(0.99, 10**6, 0.95, 10, 1, (1, 10))] == [10, 1]
