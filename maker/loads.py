@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maker.difficulty import MISFIT, Difficulty
-from maker.spread import Array
+from maker.spread import Array, within
 
 ENOUGH = 1e-3
 """A class that takes less than this part of what is allowed gets no larger margin."""
@@ -55,7 +55,7 @@ class Curve:
     def __init__(self, load: Load, widest: float, *, weighed: bool = True) -> None:
         self.load = load
         self._region = load.difficulty.region
-        self._kept = self._region.deviance <= widest
+        self._kept = self._region.deviance <= within(widest)
         self._kept[0] = True
         self.deviance: Array = self._region.deviance[self._kept]
         self._weight = load.steps * (load.consequence if weighed else 1.0)
