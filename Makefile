@@ -52,6 +52,8 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/reports.py
 	$(BIN)/python benchmarks/monitor_cost.py
+	$(BIN)/python benchmarks/theory.py
+	$(BIN)/python benchmarks/coverage.py --runs 200
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

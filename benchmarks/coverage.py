@@ -10,7 +10,8 @@ is valid with v, uniform on .7 to 1 (p is that of valid ones). In a tenth of the
 mode: its p is one less what was drawn.
 
 A pilot asks for `VOTES` samples on each of 2,000 distinct steps a class, drawn from the class's exact law. It grows by
-doubling, class by class, where the plan says that more steps are needed, up to `CAP` steps a class. The plan is for a
+doubling, class by class, where the kindest truth would do with a smaller k: by one, up to `EVEN` steps a class; by
+more, up to `CAP`. The plan is for a
 target of .95 with confidence .95. Then P(run right) is computed with the planned margins and the true distributions,
 and the margins that would be the cheapest if the truth were known. A refusal is right where no margins reach the target
 (`maker.knapsack` finds the cheapest under the truth, up to k = 1,000).
@@ -39,15 +40,15 @@ from known_steps import job
 from scipy.special import betaln, gammaln, logit
 
 from maker import api
-from maker.difficulty import fit
+from maker.difficulty import Difficulty, fit
 from maker.knapsack import Option, cheapest_choice
 from maker.loads import LADDER, Load
-from maker.margins import Margins, Reason, cheapest
+from maker.margins import Margins, Reason, Refusal, cheapest
 from maker.spread import beta_failure, beta_votes
 
 TARGET = 0.95
 VOTES = 16
-FIRST, CAP = 2000, 2000 * 2**10
+FIRST, EVEN, CAP = 2000, 2000 * 2**5, 2000 * 2**10
 STRATA = ("homogeneous", "heterogeneous", "flags")
 
 
@@ -64,7 +65,8 @@ class Found(NamedTuple):
     """One task: what was planned, and what is true.
 
     ``right`` is the exact probability of a right run at the planned margins, ``over`` how much larger than the cheapest
-    each is; both None where it was refused. ``solvable`` says that some margins reach the target.
+    each is, ``cost`` the expected calls of the run as a multiple of theirs; all None where it was refused. ``solvable``
+    says that some margins reach the target.
     """
 
     stratum: str
@@ -74,7 +76,7 @@ class Found(NamedTuple):
     refused: Reason | None
     right: float | None
     over: tuple[int, ...] | None
-    low: float | None
+    cost: float | None
     calls: int
     run_calls: float
     capped: bool
@@ -159,6 +161,14 @@ def cheapest_truly(kinds: Sequence[Kind]) -> list[int] | None:
     return None if chosen is None else [ks[number] for ks, number in zip(margins, chosen, strict=True)]
 
 
+def _calls(kinds: Sequence[Kind], ks: Sequence[int]) -> float:
+    """Return the expected calls of a run."""
+    return sum(
+        kind.steps / kind.valid * float(beta_votes(np.array([logit(kind.p)]), np.array([kind.rho]), k)[0])
+        for kind, k in zip(kinds, ks, strict=True)
+    )
+
+
 def judge(seed: int, number: int, sure: bool) -> Found:
     """Draw one task and its pilot; plan, and compare with the truth."""
     began = time.perf_counter()
@@ -175,7 +185,7 @@ def judge(seed: int, number: int, sure: bool) -> Found:
         ]  # fmt: skip
         plan = cheapest(loads, TARGET, sure=sure)
         wanted = _wanted(plan, fits)
-        grow = [i for i in wanted if asked[i] < CAP]
+        grow = [i for i, most in wanted.items() if asked[i] < most]
         if not grow:
             break
         for i in grow:
@@ -183,27 +193,32 @@ def judge(seed: int, number: int, sure: bool) -> Found:
             asked[i] *= 2
             fits[i] = fit(heard[i])
     best = cheapest_truly(kinds)
-    right = over = low = None
+    right = over = cost = None
     refused = None
     run_calls = 0.0
     if isinstance(plan, Margins):
         ks = [plan.k[str(i)] for i in range(len(kinds))]
         right = math.exp(-sum(float(truth(kind, [k])[0]) for kind, k in zip(kinds, ks, strict=True)))
         over = None if best is None else tuple(k - other for k, other in zip(ks, best, strict=True))
-        low, run_calls = plan.right.low, plan.calls.estimate
+        run_calls = plan.calls.estimate
+        if best is not None:
+            cost = _calls(kinds, ks) / _calls(kinds, best)
     else:
         refused = plan.kind
-    return Found(stratum, len(kinds), sum(kind.steps for kind in kinds), best is not None, refused, right, over, low,
-                 VOTES * sum(asked), run_calls, bool(wanted), time.perf_counter() - began)  # fmt: skip
+    steps, capped = sum(kind.steps for kind in kinds), any(asked[i] >= CAP for i in wanted)
+    return Found(stratum, len(kinds), steps, best is not None, refused, right, over, cost, VOTES * sum(asked),
+                 run_calls, capped, time.perf_counter() - began)  # fmt: skip
 
 
-def _wanted(plan: object, fits: Sequence[object]) -> list[int]:
-    """Return the classes whose pilot is to grow: those that the plan wants more steps of."""
+def _wanted(plan: Margins | Refusal, fits: Sequence[Difficulty]) -> dict[int, int]:
+    """Return the classes whose pilot is to grow, and up to which size."""
     if isinstance(plan, Margins):
-        return [] if plan.sharp else [i for i, name in enumerate(plan.k) if plan.k[name] - plan.favourable[name] > 1]
-    if plan.shown:  # type: ignore[attr-defined]
-        return []
-    return [i for i in range(len(fits)) if str(i) in plan.classes] or list(range(len(fits)))  # type: ignore[attr-defined]
+        gaps = [plan.k[name] - plan.favourable[name] for name in plan.k]
+        return {i: CAP if gap > 1 else EVEN for i, gap in enumerate(gaps) if gap > 0}
+    if plan.shown:
+        return {}
+    blamed = [i for i in range(len(fits)) if str(i) in plan.classes]
+    return dict.fromkeys(blamed or range(len(fits)), CAP)
 
 
 def show(found: Sequence[Found]) -> None:
@@ -214,6 +229,7 @@ def show(found: Sequence[Found]) -> None:
         rights = [one.right for one in planned if one.right is not None]
         overs = [max(one.over) for one in planned if one.over is not None]
         by_class = [k for one in planned if one.over is not None for k in one.over]
+        costs = sorted(one.cost for one in planned if one.cost is not None)
         solvable = [one for one in here if one.solvable]
         refused = Counter(one.refused for one in here if one.refused)
         missed = [one for one in solvable if one.refused is not None]
@@ -227,6 +243,9 @@ def show(found: Sequence[Found]) -> None:
                  least=False),
             Goal("largest k above the cheapest, median of tasks", 0, statistics.median(overs), least=False),
             Goal("k above the cheapest, median of classes", 0, statistics.median(by_class), least=False),
+            Goal("% of classes more than one above", None, 100 * statistics.fmean(k > 1 for k in by_class), " %"),
+            Goal("calls of the run, of the cheapest's: mean", None, statistics.fmean(costs)),
+            Goal("calls of the run, of the cheapest's: 95 %", None, costs[int(0.95 * len(costs))]),
             Goal("planned though no margins reach the target", None, sum(not one.solvable for one in planned)),
             Goal("refused, and rightly", None, sum(refused.values()) - len(missed)),
             Goal("solvable and refused (a miss)", 0, len(missed), least=False),
@@ -234,6 +253,7 @@ def show(found: Sequence[Found]) -> None:
                  least=False),
             Goal("pilot calls, median", None, calls[len(calls) // 2]),
             Goal("pilot calls, 90 %", None, calls[int(0.9 * len(calls))]),
+            Goal("calls of the run, median", None, statistics.median(one.run_calls for one in planned)),
             Goal("% that wanted more than the cap", None, 100 * statistics.fmean(one.capped for one in here), " %"),
         ]  # fmt: skip
         table(f"{stratum}: {len(here)} tasks, {len(solvable)} solvable", ("", "goal", "found", ""),

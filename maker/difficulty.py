@@ -14,15 +14,15 @@ import numpy as np
 from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
 
 from maker.planning import step_right, votes_per_step
-from maker.spread import ALIKE, Array, Heard, Region, beta_region, counts_of, free_region
+from maker.spread import ALIKE, Array, Heard, Region, beta_region, correlations, counts_of, free_region, within
 
 MISFIT = 0.002
 """Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
 EXPECTED = 5.0
 """So many steps at least a cell of the test of fit expects: smaller ones are put together."""
 TINY = 1e-9
-WIDEST_DEVIANCE = 6.63
-"""Up to this deviance distributions are kept at least: .99 for one degree of freedom."""
+WIDEST_DEVIANCE = 10.83
+"""Up to this deviance distributions are kept at least: .999 for one degree of freedom."""
 
 
 class Interval(NamedTuple):
@@ -84,15 +84,20 @@ class Difficulty:
         self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
         self.paired = any(sum(cell) > 1 for cell in self.heard)
         self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
-        self._allowed = float(chdtri(1, 1 - confidence))
+        self._allowed = within(float(chdtri(1, 1 - confidence)))
         widest = max(self._allowed, WIDEST_DEVIANCE)
-        region = beta_region(counts_of(self.closer), widest)
+        counts = counts_of(self.closer)
+        region = beta = beta_region(counts, widest)
         self.fits = _fit(self.heard, float(region.p[0]), float(region.rho[0])) if self.paired else 1.0
         if self.fits < MISFIT:
             region = region.with_free(*free_region(self.closer, widest))
         self.region: Region = region
         self.p = self._share()
-        self.correlation = self._over(region.rho) if self.paired else Interval(0.0, 0.0, 1.0)
+        self.correlation = Interval(0.0, 0.0, 1.0)
+        if self.paired:
+            low, high = correlations(counts, beta, float(chdtri(1, 1 - confidence)))
+            estimate = float(region.rho[0])
+            self.correlation = Interval(min(low, estimate), estimate, max(high, estimate))
         low, _, high = self.p
         self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 else Mode.OPEN
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from maker.asked import Asked
 from maker.difficulty import MISFIT, Difficulty
-from maker.spread import Array
+from maker.spread import Array, within
 
 ENOUGH = 1e-3
 """A class that takes less than this part of what is allowed gets no larger margin."""
@@ -60,7 +60,7 @@ class Curve:
     def __init__(self, load: Load, widest: float, *, weighed: bool = True) -> None:
         self.load = load
         self._region = load.difficulty.region
-        self._kept = self._region.deviance <= widest
+        self._kept = self._region.deviance <= within(widest)
         self._kept[0] = True
         self.deviance: Array = self._region.deviance[self._kept]
         self._weight = load.consequence if weighed else 1.0

@@ -19,6 +19,8 @@ from maker.difficulty import Interval, Mode
 from maker.knapsack import Option, cheapest_choice
 from maker.loads import Curve, Load, between, largest_load, least_possible, smallest_load
 
+SHOWN = 10.83
+"""What a truth may lack in deviance and still count as possible where the target is said to be out of reach: .999."""
 LARGEST = 1000
 """The largest margin that a voter takes."""
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -247,7 +249,9 @@ def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed
     kindest = [
         _best(margins, [one.least(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)
     ]
-    if least_possible(classes, choices, widest) > allowed.load:
+    # A pilot that grows is looked at again and again: that no margin will do is said only with much confidence.
+    farthest = [Curve(load, SHOWN) for load in loads]
+    if least_possible(farthest, choices, SHOWN) > allowed.load:
         blamed = tuple(
             one.load.name
             for one, k in zip(classes, kindest, strict=True)

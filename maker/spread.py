@@ -227,7 +227,16 @@ class Region:
         return self._votes[k]
 
 
-WIDE, FINE, ROUNDS = 33, (21, 15), 60
+WIDE, FINE, ROUNDS = 33, (25, 21), 60
+
+
+GRAIN = 0.13
+"""Half a step of that grid, in standard deviations of the fit."""
+
+
+def within(deviance: float) -> float:
+    """Return up to where points of the grid stand for a region of that deviance: half a step beyond its edge."""
+    return float((np.sqrt(deviance) + GRAIN) ** 2)
 
 
 def beta_region(counts: Counts, widest: float) -> Region:
@@ -270,6 +279,15 @@ def beta_region(counts: Counts, widest: float) -> Region:
     deviance = 2 * (lik.max() - lik)
     kept = deviance <= widest
     return Region(xs[kept], rhos[kept], deviance[kept])
+
+
+def correlations(counts: Counts, region: Region, widest: float) -> tuple[float, float]:
+    """Return the range of rho within which the deviance at the best mean is at most ``widest``, on a fine grid."""
+    x = np.linspace(*(float(np.log(p / (1 - p))) for p in (region.p.min(), region.p.max())), WIDE)
+    root = np.linspace(float(np.sqrt(region.rho.min())), float(np.sqrt(region.rho.max())), 10 * WIDE)
+    lik = log_likelihood(counts, expit(x)[:, None], (root**2)[None, :]).max(axis=0)
+    near = np.flatnonzero(2 * (lik.max() - lik) <= widest)
+    return float(root[near[0]] ** 2), float(root[near[-1]] ** 2)
 
 
 def _close(new: tuple[float, float], old: tuple[float, float]) -> bool:
