@@ -200,13 +200,15 @@ def _loads(
             raise BadInput(
                 f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN
             )
-        difficulty, rivals = _difficulty(one, through.get(name, ""), together)
+        flag = through.get(name, "")
+        difficulty, rivals = _difficulty(one, flag, together)
+        voted = one.voted + (one.flags[flag].right + one.flags[flag].wrong if flag else 0)
         loads.append(
             Load(
                 name=name,
                 steps=steps[name],
                 difficulty=difficulty,
-                calls_per_vote=one.samples / difficulty.votes,
+                calls_per_vote=one.samples / voted,
                 # A prompt is read for a few votes together; how many is counted when k is known.
                 tokens_per_call=one.tokens / one.samples + prompt / TOGETHER,
                 consequence=job.vote.consequence.get(name, 1.0),

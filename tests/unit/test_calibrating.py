@@ -175,7 +175,7 @@ class Either(Blind):
 
 
 def either(prompt: str) -> Truth:
-    number = int(prompt.split()[0])
+    number = int(prompt.split(maxsplit=1)[0])
     return Truth((str(number + 1), str(number + 2)), ())
 
 
@@ -231,6 +231,15 @@ def test_votes_that_make_the_reference_are_not_counted_for_it() -> None:
     # No answer leads by three: all votes count, for the most frequent one.
     assert heard("abab", None) == ((2, 2, 1),)
     assert heard("abac", ("a", "c")) == ((3, 1, 1),)
+
+
+def test_flags_count_before_an_answer_leads_too() -> None:
+    one = Tallies(1)
+    one.add([Reply(None, Flag.FORMAT, 1), *(Reply(key, None, 1) for key in "aaaab"), Reply("b", Flag.REPEAT, 1)], None)
+    found = one.found(None, None)
+    # Three votes made "a" what it is; with the two that count after them five samples of seven are no flagged ones.
+    assert (found.heard, found.voted, found.valid) == (((1, 1, 1),), 5, 5 / 7)
+    assert found.through == {"repeat": ((1, 2, 1),)}
 
 
 def test_flags_are_told_by_what_the_votes_would_have_been() -> None:
