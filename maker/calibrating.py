@@ -11,10 +11,12 @@ from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from maker.api import JobLike, load_job, resume, run
 from maker.calibration import By, Calibration, Reply, Tallies
 from maker.drawing import Places, Spot, can_draw, right_answers
-from maker.errors import PilotPaused
+from maker.errors import BadInput, PilotPaused
 from maker.job import Job
 from maker.jobfile import DEFAULT_VOTER
 from maker.models.settings import PoolSettings, SimulatedSettings
@@ -70,7 +72,8 @@ def calibrate(
         votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
         labels: JSON lines; see `maker.drawing.labelled`.
         closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
-            could vote: there are few of these where steps are unlike, and a plan hangs on them.
+            could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
+            oracle, or votes that led to the steps.
         on_event: Told of the pilot's runs.
         stop: Set it from another thread to pause the pilot.
 
@@ -79,11 +82,18 @@ def calibrate(
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     job = load_job(job, overrides)
+    poll = _poll(votes, steps)
+    looks = _poll(closer, steps) if closer else None
     by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
     hold = partial(_hold, on_event=on_event, stop=stop)
     if by == By.VOTES and not can_draw(job.decomposer):
         labels = _voted(job, steps, hold)
-    poll = PollSettings(votes=votes, steps=steps, labels=labels)
+    elif by == By.VOTES and looks:
+        raise BadInput(
+            "a closer look asks for what is right, and nobody says it: there are neither labels nor an oracle",
+            fix="give labels, or leave it out and ask for more votes",
+        )
+    poll = poll.model_copy(update={"labels": labels})
     asked = hold(_pilot(job, poll))
     greedy = looked = None
     if (cold := _greedy(job)) and (labels or by != By.VOTES):
@@ -91,13 +101,23 @@ def calibrate(
     with closing(open_database(job.store.url, create=False)) as database:
         heard = _Hearing(database, job, by)
         heard.listen(find_run(database, asked))
-        if closer and (lines := heard.doubtful):
-            looked = hold(_pilot(job, PollSettings(votes=closer, steps=steps, labels="\n".join(lines))))
+        if looks and (lines := heard.doubtful):
+            looked = hold(_pilot(job, looks.model_copy(update={"labels": "\n".join(lines)})))
             heard.look_closer(find_run(database, looked))
         if greedy:
             heard.listen_greedily(find_run(database, greedy))
         calibration = heard.calibration(votes, [run for run in (asked, looked, greedy) if run])
         return Kept(keep_calibration(database, calibration.fingerprint, calibration.model_dump_json()), calibration)
+
+
+def _poll(votes: int, steps: int) -> PollSettings:
+    """Return a pilot's settings. Raises `BadInput` for too many votes or steps, or none."""
+    try:
+        return PollSettings(votes=votes, steps=steps)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{first['loc'][0]} = {first['input']!r}: {first['msg']}"
+        raise BadInput(f"a pilot of {votes:,} votes on {steps:,} steps of each class: {said}") from error
 
 
 def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
@@ -145,9 +165,13 @@ def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop:
 
 
 def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
-    """Let the job's own voter decide the first steps of a chain; returns them as labels."""
+    """Let the job's own voter decide the first steps of a chain; returns them as labels.
+
+    Where its margin is still to be planned, it has the voter's own.
+    """
     words = [f"run.name=way of the pilot of {job.run.name or job.settings['task']['decomposer']}"]
-    made = stored_job(job.settings, "of the pilot", words)
+    vote = {name: value for name, value in job.settings["vote"].items() if not (name == "k" and job.needs_plan)}
+    made = stored_job(job.settings | {"vote": vote}, "of the pilot", words)
     made = replace(made, store=made.store.model_copy(update={"url": job.store.url}))
     run_id = hold(made, steps)
     with closing(open_database(job.store.url, create=False)) as database:
@@ -201,7 +225,7 @@ class _Hearing:
             if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
                 state, child, _ = asked.spot
                 self._votes[state, child] = votes
-                self.doubtful.append(json.dumps({"state": state, "child": child, "right": next(iter(right))}))
+                self.doubtful.append(json.dumps({"state": state, "child": child, "right": min(right)}))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""
@@ -270,9 +294,9 @@ def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow) 
 
 def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _Asked) -> Collection[str] | None:
     """Return the keys of what is right in a step, None where nobody says."""
-    if asked.spot.right is not None:
-        return {asked.spot.right}
-    return None if oracle is None else {one.key for one in right_answers(task, oracle, asked.step, asked.state)}
+    if oracle is not None:
+        return {one.key for one in right_answers(task, oracle, asked.step, asked.state)}
+    return None if asked.spot.right is None else {asked.spot.right}
 
 
 def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:

@@ -98,9 +98,14 @@ class ClassFound(_Stored):
         return sum(rival * steps for _, rival, steps in self.duel)
 
     @property
+    def voted(self) -> int:
+        """Samples that are not flagged: of a step without labels more than its votes that count."""
+        return self.samples - sum(flag.samples for flag in self.flags.values())
+
+    @property
     def valid(self) -> float:
         """The share of samples that is not flagged."""
-        return 1 - sum(flag.samples for flag in self.flags.values()) / self.samples if self.samples else 1.0
+        return self.voted / self.samples if self.samples else 1.0
 
 
 class Calibration(_Stored):
@@ -169,32 +174,32 @@ class Tallies:
         self.models = [[0, 0, 0] for _ in range(models)]
 
     def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> tuple[int, int]:
-        """Count the samples of a step; ``right`` are the keys of right answers, None where nothing is known of that.
+        """Count the samples of a step; return the votes for the right answer and those for others.
 
-        Returns the votes for the right answer and those for others.
-
-        Then the answer that first leads by `REFERENCE` votes stands for the right one, and the votes after that count:
-        those before it made it what it is. Of a step where none comes so far all votes count, and the most frequent
-        answer stands for the right one, which flatters it.
+        ``right`` are the keys of right answers. Where it is None the answer that first leads by `REFERENCE` votes
+        stands for it, and the votes after that count: those before made it what it is. Flags count all the same. Of a
+        step where none comes so far all votes count, and the most frequent answer stands for the right one, which
+        flatters it.
         """
         self.steps += 1
         self.samples += len(replies)
         self.tokens += sum(reply.tokens for reply in replies)
-        counted = replies
+        settled = 0
         if right is None:
             settled, right = settled_on(replies)
-            counted = replies[settled:]
         votes: Counter[str] = Counter()
         true = frozenset(right)
         silenced: dict[str, list[int]] = {}
-        for reply in counted:
+        for number, reply in enumerate(replies):
+            counts = number >= settled
             if reply.flag is not None:
+                # Flags make no answer the right one: all of them count.
                 found = self.flags.setdefault(reply.flag, [0, 0, 0])
                 found[2 if reply.key is None else reply.key not in true] += 1
-                if reply.key is not None:
+                if reply.key is not None and counts:
                     silenced.setdefault(reply.flag, [0, 0])[reply.key not in true] += 1
                 self.models[reply.model][2] += 1
-            elif reply.key is not None:
+            elif reply.key is not None and counts:
                 votes[reply.key] += 1
                 self.models[reply.model][reply.key not in true] += 1
         others = [n for key, n in votes.items() if key not in true]

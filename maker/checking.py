@@ -50,11 +50,11 @@ def margins_of(vote: dict[str, Any], raw: Raw) -> tuple[dict[str, Any], dict[str
     return vote | {"k": min(k.values())}, dict(k)
 
 
-def with_margin(vote: VoteSettings, k: bool, raw: Raw) -> VoteSettings:
+def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Raw) -> VoteSettings:
     """Return the vote's settings, in which a margin of its own makes a pilot's or a plan's out of date."""
     if vote.plan is not None and not raw.is_stored("vote", "plan"):
         raise JobError(f"{raw.place('vote', 'plan')}: vote.plan is what `maker plan` found, and not to be set")
-    if vote.plan is not None and not (raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")):
+    if vote.plan is not None and not (vote.plan.k == margins and raw.is_stored("vote", "voter")):
         vote = vote.model_copy(update={"plan": None})
     place = f"{raw.place('vote', 'row_error')}: vote.row_error"
     if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
@@ -156,6 +156,10 @@ def check_margins(
 def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
     """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin or another aim."""
     place = f'{raw.place("vote", "k")}: vote.k = "auto"'
+    if raw.stored and not raw.is_stored("vote", "k"):
+        raise JobError(
+            f"{place}: a run that exists has a k, and one that goes on from it takes one", fix="give vote.k a number"
+        )
     if vote.target is not None and vote.budget is not None:
         raise JobError(f"{place}: vote.target and vote.budget are two aims", fix="leave one of them out")
     if voter.name != DEFAULT_VOTER:

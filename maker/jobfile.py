@@ -38,7 +38,7 @@ class Raw:
     def __init__(
         self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "", stored: bool = False
     ) -> None:
-        self._stored = stored
+        self.stored = stored
         self._base = base
         self._shown = shown
         self._lines = _lines(text)
@@ -99,7 +99,7 @@ class Raw:
 
     def is_stored(self, table: str, key: str) -> bool:
         """Say whether a value is that of a stored run, which names no file any more."""
-        return self._stored and self._origins.get(f"{table}.{key}") == self._shown
+        return self.stored and self._origins.get(f"{table}.{key}") == self._shown
 
     def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """Return the origin of every setting in effect."""
@@ -117,7 +117,7 @@ class Raw:
     def _set(self, table: str, key: str, value: Any, origin: str) -> None:
         values = self._values.setdefault(table, {})
         before = values.get(key, DEFAULT_VOTER if key == "voter" else value)
-        if SELECTORS.get(table) == key and before != value and not self._stored:
+        if SELECTORS.get(table) == key and before != value and not self.stored:
             for old in set(values) - KEPT:
                 del values[old]
                 self._origins.pop(f"{table}.{old}", None)

@@ -202,13 +202,16 @@ def _load(job: Job, calibration: Calibration, name: str, steps: int, through: st
         raise BadInput(f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
     difficulty, rivals = _difficulty(one, through, together)
+    more = one.flags[through].right + one.flags[through].wrong if through else 0
+    # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
+    beside = (one.right + one.wrong + more) / difficulty.votes
     # A prompt is read for a few votes together; for how many is counted when k is known.
     prompt = calibration.prompt_tokens / max(1, calibration.requests) / TOGETHER
     return Load(
         name=name,
         steps=steps,
         difficulty=difficulty,
-        calls_per_vote=one.samples / difficulty.votes,
+        calls_per_vote=one.samples / (one.voted + more) * beside,
         tokens_per_call=one.tokens / one.samples + prompt,
         consequence=job.vote.consequence.get(name, 1.0),
         rivals=rivals,

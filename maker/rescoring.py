@@ -91,7 +91,8 @@ def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
         row = find_run(database, run_id)
         voted = stored_job(row.settings, run_id).rules() if job.rules().judge is not None else None
         again = _Again(job.rules(), job.decomposer, voted)
-        if isinstance(job.decomposer, RowDecomposer):
+        # A pilot's steps are no rows, those of a map's neither.
+        if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:
             yield from _rows(database, row, again)
             return
         for path, heard in walk(database, root_chain(database, row.key), 0, read_heard):

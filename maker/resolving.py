@@ -79,7 +79,7 @@ def resolve(raw: Raw) -> Job:
     vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
     for k in margins.values():
         _checked(params_of(voter_plugin), dict(vote.model_extra or {}) | {"k": k}, "vote", raw)
-    vote = with_margin(vote, said_k is not None, raw)
+    vote = with_margin(vote, said_k is not None, margins, raw)
     check_money(model, limits, raw)
     said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
     check_swarm(model, swarm, raw)

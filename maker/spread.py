@@ -283,7 +283,8 @@ def beta_region(counts: Counts, widest: float) -> Region:
 
 def correlations(counts: Counts, region: Region, widest: float) -> tuple[float, float]:
     """Return the range of rho within which the deviance at the best mean is at most ``widest``, on a fine grid."""
-    x = np.linspace(*(float(np.log(p / (1 - p))) for p in (region.p.min(), region.p.max())), WIDE)
+    low, high = (float(np.log(p / (1 - p))) for p in (region.p.min(), region.p.max()))
+    x = np.linspace(low, high, WIDE)
     root = np.linspace(float(np.sqrt(region.rho.min())), float(np.sqrt(region.rho.max())), 10 * WIDE)
     lik = log_likelihood(counts, expit(x)[:, None], (root**2)[None, :]).max(axis=0)
     near = np.flatnonzero(2 * (lik.max() - lik) <= widest)

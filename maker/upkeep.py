@@ -100,9 +100,13 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     told = fingerprint_text(fingerprint)
     digest = genesis(told) if before is None else based(before.digest, told)
     state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+    settings = job.settings
+    if any(row.fingerprint.get(name) != value for name, value in fingerprint.items() if name != "seed"):
+        # What was planned is claimed of a run that votes as the one that it was planned for.
+        settings = settings | {"vote": {name: value for name, value in settings["vote"].items() if name != "plan"}}
     new = NewRun(
         name=job.run.name,
-        settings=job.settings,
+        settings=settings,
         fingerprint=fingerprint,
         classes=tuple(kind.name for kind in job.decomposer.classes),
         digest=digest,

@@ -35,13 +35,13 @@ SweepOption = Annotated[
 def calibrate_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="How many steps to ask of each class.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps to ask of each class.")] = STEPS,
     votes: Annotated[int, typer.Option(min=1, max=1000, help="How often to ask each.")] = VOTES,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Steps with right answers, as JSON lines; see docs/planning.md.")
     ] = None,
     closer: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Ask steps on which votes differed N times more.")
+        int, typer.Option(min=0, max=1000, metavar="N", help="Ask steps on which votes differed N times more.")
     ] = 0,
     sweep: SweepOption = None,
     as_json: AsJson = False,

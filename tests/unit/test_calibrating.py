@@ -18,11 +18,11 @@ from test_drawing import Blind
 from maker import api, reading
 from maker.calibrating import calibrate
 from maker.calibration import By, Calibration, Reply, Tallies
-from maker.errors import JobError, PilotPaused
+from maker.errors import BadInput, JobError, PilotPaused
 from maker.store.calibrations import read_calibrations
 from maker.store.database import open_database
 from maker.testing import FakeServer, completion
-from maker.types import Flag
+from maker.types import Flag, Truth
 
 Job = dict[str, dict[str, Any]]
 
@@ -151,6 +151,70 @@ def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_pa
         assert labelled.fingerprint == found.fingerprint
 
 
+def test_steps_that_votes_lead_to_are_asked_before_there_is_a_plan(tmp_path: Path) -> None:
+    with FakeServer(counting) as server:
+        settings = {
+            "task": {"decomposer": f"{Path(__file__).with_name('test_drawing.py')}:Blind"},
+            "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
+            "vote": {"k": "auto"},
+            "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
+        }
+        assert calibrate(settings, steps=20, votes=5).calibration.classes["next"].steps == 20
+
+
+class Either(Blind):
+    """Of its steps two answers are right, and the model gives the second one half of the time."""
+
+    name = "either"
+
+    def sample(self, count: int, seed: int) -> list[int]:
+        return list(range(20))
+
+    def oracle(self) -> Any:
+        return either
+
+
+def either(prompt: str) -> Truth:
+    number = int(prompt.split(maxsplit=1)[0])
+    return Truth((str(number + 1), str(number + 2)), ())
+
+
+def alternating(body: Any) -> tuple[int, Any]:
+    """Add one and two in turn; every fourth reply to a prompt is wrong."""
+    number = int(body["prompt"].split()[0])
+    return 200, completion([str(number + (1, 2, 1, 9)[reply % 4]) for reply in range(body["n"])])
+
+
+def test_a_closer_look_takes_all_right_answers_for_right(tmp_path: Path) -> None:
+    with FakeServer(alternating) as server:
+        settings = {
+            "task": {"decomposer": f"{__file__}:Either"},
+            "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
+            "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
+        }
+        one = calibrate(settings, steps=20, votes=4, closer=8).calibration.classes["next"]
+    assert (one.heard, one.closer) == (((3, 1, 20),), ((9, 3, 20),))
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [({"closer": 1001}, "votes = 1001"), ({"votes": 0}, "votes = 0"), ({"steps": 20_000_000}, "steps = 20000000")],
+)
+def test_a_pilot_that_is_too_large_is_refused_before_anything_is_asked(
+    how: dict[str, int], told: str, job: Callable[..., Job]
+) -> None:
+    with pytest.raises(BadInput, match=told):
+        calibrate(job(), **how)
+
+
+def test_nobody_can_look_closer_at_what_nobody_knows(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", range(10))
+    settings = rows_job(tmp_path) | {"model": {"kind": "openai", "url": "http://127.0.0.1:1", "name": "m"}}
+    del settings["task"]["truth"]
+    with pytest.raises(BadInput, match="neither labels nor an oracle"):
+        calibrate(settings, closer=10)
+
+
 def test_blind_is_what_its_name_says() -> None:
     assert Blind().oracle() is None
 
@@ -167,6 +231,15 @@ def test_votes_that_make_the_reference_are_not_counted_for_it() -> None:
     # No answer leads by three: all votes count, for the most frequent one.
     assert heard("abab", None) == ((2, 2, 1),)
     assert heard("abac", ("a", "c")) == ((3, 1, 1),)
+
+
+def test_flags_count_before_an_answer_leads_too() -> None:
+    one = Tallies(1)
+    one.add([Reply(None, Flag.FORMAT, 1), *(Reply(key, None, 1) for key in "aaaab"), Reply("b", Flag.REPEAT, 1)], None)
+    found = one.found(None, None)
+    # Three votes made "a" what it is; with the two that count after them five samples of seven are no flagged ones.
+    assert (found.heard, found.voted, found.valid) == (((1, 1, 1),), 5, 5 / 7)
+    assert found.through == {"repeat": ((1, 2, 1),)}
 
 
 def test_flags_are_told_by_what_the_votes_would_have_been() -> None:

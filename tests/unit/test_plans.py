@@ -16,6 +16,7 @@ from maker.calibrating import calibrate
 from maker.errors import BadInput, JobError, OutOfReach
 from maker.planning import least_k, run_right, votes_per_step
 from maker.plans import plan
+from maker.upkeep import fork
 
 Job = dict[str, dict[str, Any]]
 TASK = Path(__file__).with_name("letter_task.py")
@@ -78,6 +79,29 @@ def test_a_resume_keeps_the_plan(job: Callable[..., Job]) -> None:
     begun = api.run(settings, limit_steps=5)
     ended = api.resume(begun.run_id, store=settings["store"]["url"])
     assert (ended.status, ended.settings["vote"]) == ("done", begun.settings["vote"])
+
+
+def test_a_run_that_goes_on_from_another_takes_a_k(job: Callable[..., Job]) -> None:
+    settings = job()
+    planned(settings)
+    begun, store = api.run(settings, limit_steps=5), settings["store"]["url"]
+    with pytest.raises(JobError, match=r'vote\.k = "auto": a run that exists has a k.*\ngive vote\.k a number'):
+        fork(begun.run_id, 3, ["vote.k=auto"], store=store)
+    with pytest.raises(JobError, match="a run that exists has a k"):
+        api.resume(begun.run_id, ["vote.k=auto"], store=store)
+
+
+@pytest.mark.parametrize(
+    ("words", "keeps"), [((), True), (("run.seed=5",), True), (("vote.k.move=2",), False), (("model.p=0.6",), False)]
+)
+def test_a_fork_that_votes_otherwise_claims_no_plan(
+    words: tuple[str, ...], keeps: bool, job: Callable[..., Job]
+) -> None:
+    settings = job()
+    planned(settings)
+    begun = api.run(settings, limit_steps=5)
+    forked = fork(begun.run_id, 3, words, store=settings["store"]["url"])
+    assert ("plan" in forked.settings["vote"]) is keeps
 
 
 def test_without_a_calibration_there_is_no_plan(job: Callable[..., Job]) -> None:

@@ -284,6 +284,14 @@ def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) ->
     assert totals.votes / totals.sufficed == pytest.approx(expected, abs=4 * 1.1 / math.sqrt(400))
 
 
+def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
+    write_rows(tmp_path / "rows.csv", range(30))
+    settings = map_job(tmp_path, model={"kind": "simulated", "p": 0.9}) | {"store": {"url": store}}
+    (run,) = calibrate(settings, steps=20, votes=12).calibration.runs
+    steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
+    assert (len(steps), totals.fates[Fate.DECIDED]) == (20, 20)
+
+
 # --- what it is asked for ---
 
 
