@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaln, expit
+from scipy.special import betainc, betaln, expit, logit
 
 Array: TypeAlias = NDArray[np.float64]
 Heard: TypeAlias = Mapping[tuple[int, int], int]
@@ -283,7 +283,7 @@ def beta_region(counts: Counts, widest: float) -> Region:
 
 def correlations(counts: Counts, region: Region, widest: float) -> tuple[float, float]:
     """Return the range of rho within which the deviance at the best mean is at most ``widest``, on a fine grid."""
-    low, high = (float(np.log(p / (1 - p))) for p in (region.p.min(), region.p.max()))
+    low, high = (float(logit(min(1 - 1e-16, max(1e-300, p)))) for p in (region.p.min(), region.p.max()))
     x = np.linspace(low, high, WIDE)
     root = np.linspace(float(np.sqrt(region.rho.min())), float(np.sqrt(region.rho.max())), 10 * WIDE)
     lik = log_likelihood(counts, expit(x)[:, None], (root**2)[None, :]).max(axis=0)
