@@ -53,7 +53,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/reports.py
 	$(BIN)/python benchmarks/monitor_cost.py
 	$(BIN)/python benchmarks/theory.py
-	$(BIN)/python benchmarks/coverage.py --runs 200
+	$(BIN)/python benchmarks/coverage.py --pairs 200 --runs 200
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

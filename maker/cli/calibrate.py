@@ -80,7 +80,10 @@ def print_calibration(kept: Kept, words: Iterable[str]) -> None:
     """Print what was heard, with what it rests on."""
     found = kept.calibration
     of = "".join(f", {word}" for word in words)
-    print(f"calibration {kept.key}{of}: {found.samples:,} samples in {found.seconds:,.1f} s; {BY[found.by]}")
+    each_ms = 1000 * found.seconds / max(1, found.samples)
+    took = f"{found.seconds:,.1f} s, {each_ms:.2f} ms each with many at a time"
+    print(f"calibration {kept.key}{of}: {found.samples:,} samples in {took}")
+    print(f"  {BY[found.by]}")
     share = "p" if found.labelled else "agreement"
     headings = ("class", "steps", "of", share, "95 %", "rival", "alike", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))

@@ -56,7 +56,8 @@ def print_plan(plan: Plan) -> None:
     ]  # fmt: skip
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
     what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
-    print(f"  {what} = {_range(margins.right, '.4f')}{_shown(plan.target)}")
+    print(f"  {what} = {_range(margins.right, '.4f')}")
+    print(f"    {_shown(plan.target)}")
     print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
     print(f"    given that {plan.rests_on}")
     if plan.unproven:
@@ -92,9 +93,11 @@ def print_plan(plan: Plan) -> None:
 def _shown(target: float | None) -> str:
     """Say what a plan has shown; with a budget it shows nothing, and is the best that there is."""
     if target is None:
-        return ", the most that the budget buys"
+        return "the most that the budget buys"
     least = max(target / 2, 2 * target - 1)
-    return f"; at least {target:g} in the mean over what the pilot leaves open, and {least:g} with {CONFIDENCE:.0%}"
+    return (
+        f"at least {target:g} in the mean over what the pilot leaves open, {least:g} with {CONFIDENCE:.0%} confidence"
+    )
 
 
 def _tell_sharpness(plan: Plan) -> None:
