@@ -78,6 +78,12 @@ class ClassFound(_Stored):
     greedy: tuple[int, int, int] | None = None
 
     @property
+    def looked_at(self) -> int:
+        """Steps that were looked at again."""
+        before = {(right, others): steps for right, others, steps in self.heard}
+        return sum(max(0, steps - before.get((right, others), 0)) for right, others, steps in self.closer)
+
+    @property
     def whole(self) -> bool:
         """Whether all steps of the task were asked."""
         return self.of is not None and self.steps >= self.of

@@ -115,6 +115,8 @@ def _tell_flags(found: Calibration) -> None:
         for reason, flag in one.flags.items():
             said = f"{flag.right:,} of them would have been right, {flag.wrong:,} wrong, {flag.lost:,} cannot be read"
             print(f"  {name}: {flag.samples:,} flagged as {reason}: {said}")
+        if one.closer:
+            print(f"  {name}: {one.looked_at:,} doubtful steps were asked again")
         if one.greedy is not None:
             right, wrong, flagged = one.greedy
             print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")
