@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.api import JobLike, load_job, resume, run
+from maker.api import JobLike, load_job, resume_as, run
 from maker.calibration import By, Calibration, Reply, Tallies
 from maker.drawing import Places, Spot, can_draw, right_answers
 from maker.errors import BadInput, PilotPaused
@@ -154,8 +154,7 @@ def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop:
     if rests is None:
         ended = run(job, limit_steps=left, on_event=on_event, stop=stop)
     else:
-        limits = [f"limits.{name}={value}" for name, value in job.limits.model_dump(exclude_none=True).items()]
-        ended = resume(rests.run_id, limits, store=job.store.url, limit_steps=left, on_event=on_event, stop=stop)
+        ended = resume_as(rests.run_id, job, limit_steps=left, on_event=on_event, stop=stop)
     if ended.status != "done" and ended.steps < (steps or ended.steps + 1):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",

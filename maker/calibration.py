@@ -179,8 +179,8 @@ class Tallies:
         Returns the votes for the right answer and those for others.
 
         Then the answer that first leads by `REFERENCE` votes stands for the right one, and the votes after that count:
-        those before it made it what it is. Flags count all the same. Of a step where none comes so far all votes count, and the most frequent
-        answer stands for the right one, which flatters it.
+        those before it made it what it is. Flags count all the same. Of a step where none comes so far all votes count,
+        and the most frequent answer stands for the right one, which flatters it.
         """
         self.steps += 1
         self.samples += len(replies)

@@ -133,8 +133,24 @@ def plan(job: Job) -> Plan:
     steps = _steps(job, calibration)
     found = cheapest(_loads(job, calibration, steps), target, CONFIDENCE)
     if isinstance(found, Refusal):
-        raise OutOfReach(f"calibration {key}: {found.reason}", fix=found.fix, needed=dict(found.needed))
+        needed, fix = dict(found.needed), found.fix
+        if needed and all(calibration.classes[name].whole for name in needed):
+            needed, fix = {}, "the pilot has asked all steps of the task: calibrate with more votes"
+        raise OutOfReach(f"calibration {key}: {found.reason}", fix=fix, needed=needed)
+    _refuse_cap(job, found)
     return _described(job, key, calibration, target, steps, found)
+
+
+def _refuse_cap(job: Job, margins: Margins) -> None:
+    """Refuse margins that a step could not reach within its most votes."""
+    rules = job.rules()
+    for kind in job.decomposer.classes:
+        k, most = margins.k.get(kind.name, 0), rules.of(kind).max_votes
+        if k > most:
+            raise BadInput(
+                f"vote.max_votes = {most}: the plan takes k = {k} for class {kind.name!r}, which needs as many",
+                fix="raise vote.max_votes, well above k: a step that stays undecided pauses the run",
+            )
 
 
 def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:

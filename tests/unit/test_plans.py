@@ -164,6 +164,19 @@ def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[...
         planned(job(model={"kind": "simulated", "p": 0.71}), votes=1)
 
 
+def test_where_all_steps_were_asked_more_votes_are_needed(job: Callable[..., Job]) -> None:
+    settings = job(task={"decomposer": "hanoi", "disks": 5}, model={"kind": "simulated", "p": 0.7})
+    with pytest.raises(OutOfReach, match=r"has asked all steps of the task: calibrate with more votes") as refusal:
+        planned(settings, votes=4)
+    assert refusal.value.facts["needed"] == {}
+
+
+def test_more_votes_than_a_step_may_take_are_no_plan(job: Callable[..., Job]) -> None:
+    settings = job(vote={"k": "auto", "target": 0.95, "max_votes": 3})
+    with pytest.raises(BadInput, match=r"vote\.max_votes = 3: the plan takes k = 5 for class 'move'"):
+        planned(settings)
+
+
 def test_a_class_that_the_pilot_has_not_heard_is_named(job: Callable[..., Job]) -> None:
     labels = "\n".join(json.dumps({"state": str(n), "right": json.dumps(right(n))}) for n in range(10))
     with pytest.raises(BadInput, match="has asked no step of class 'second'"):
