@@ -12,6 +12,7 @@ from contextlib import closing
 from types import MappingProxyType
 from typing import NamedTuple
 
+from maker.asking import requests_per_step
 from maker.calibration import VERSION, By, Calibration, ClassFound
 from maker.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.errors import BadInput, OutOfReach
@@ -264,11 +265,11 @@ class _Bill(NamedTuple):
 
 
 def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
-    """Return what a class takes; of requests at most one for each vote that was lost, and for each flagged sample."""
+    """Return what a class takes. Its steps' prompts are read once a request."""
     one, prompt = calibration.classes[load.name], calibration.prompt_tokens / max(1, calibration.requests)
     votes = load.difficulty.votes_per_step(k)
     calls = _scaled(votes, load.calls_per_vote)
-    requests = Interval(*(1 + (v - k) / 2 + (c - v) for v, c in zip(votes, calls, strict=True)))
+    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote) for v in votes))
     if calibration.requests >= calibration.samples:
         # The model takes one reply a request.
         requests = calls

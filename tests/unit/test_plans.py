@@ -164,6 +164,16 @@ def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[...
         planned(job(model={"kind": "simulated", "p": 0.71}), votes=1)
 
 
+def test_tokens_are_what_runs_take(job: Callable[..., Job]) -> None:
+    settings = job(model={"kind": "simulated", "p": 0.85, "malformed": 0.1})
+    found = planned(settings, steps=1023)
+    runs = [api.run(settings | {"run": {"seed": seed}}) for seed in (5, 6, 7)]
+    tokens = sum(run.prompt_tokens + run.completion_tokens for run in runs) / len(runs)
+    # The interval is of what is expected; three runs are not far from it.
+    assert 0.98 * found.tokens.low < tokens < 1.02 * found.tokens.high
+    assert found.tokens.estimate == pytest.approx(tokens, rel=0.06)
+
+
 def test_where_all_steps_were_asked_more_votes_are_needed(job: Callable[..., Job]) -> None:
     settings = job(task={"decomposer": "hanoi", "disks": 5}, model={"kind": "simulated", "p": 0.7})
     with pytest.raises(OutOfReach, match=r"has asked all steps of the task: calibrate with more votes") as refusal:
