@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from maker.planning import votes_per_step
@@ -10,10 +12,11 @@ HALVINGS = 50
 """So often the interval is halved in which a chance is looked for."""
 
 
-def requests_per_step(votes: float, k: int, valid: float) -> float:
+def requests_per_step(votes: float, k: int, valid: float, requests_for: Callable[[int], int]) -> float:
     """Return how many requests a step takes whose race to ``k`` takes so many valid votes on average.
 
-    Each request asks for as many samples as could settle the step; ``valid`` of them are votes.
+    Each round asks for as many samples as could settle the step, in ``requests_for`` so many requests; ``valid`` of
+    them are votes.
     """
     right = valid * _chance(votes, k)
     one = np.array([valid - right, 1 - valid, right])
@@ -27,7 +30,8 @@ def requests_per_step(votes: float, k: int, valid: float) -> float:
         for change, chance in enumerate(told[n], -n):
             if abs(lead + change) < k:
                 goes[row, lead + change + k - 1] += chance
-    return float(np.linalg.solve(np.eye(2 * k - 1) - goes, np.ones(2 * k - 1))[k - 1])
+    made = np.array([float(requests_for(k - abs(int(lead)))) for lead in leads])
+    return float(np.linalg.solve(np.eye(2 * k - 1) - goes, made)[k - 1])
 
 
 def _chance(votes: float, k: int) -> float:

@@ -178,10 +178,8 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
         labels, state = [], own(f"{task.name}: start", task.start)
         for step in read_steps(database, root_chain(database, row.key).key):
             action = own(f"{task.name}: action.read", task.action.read, step.action)
-            right = own(f"{task.name}: its key", vote_key, task.action, action)
-            labels.append(
-                json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "right": right})
-            )
+            key = own(f"{task.name}: its key", vote_key, task.action, action)
+            labels.append(json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "key": key}))
             state = own(f"{task.name}: apply", task.apply, state, action)
     if not labels:
         raise PilotPaused(
@@ -224,7 +222,7 @@ class _Hearing:
             if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
                 state, child, _ = asked.spot
                 self._votes[state, child] = votes
-                self.doubtful.append(json.dumps({"state": state, "child": child, "right": min(right)}))
+                self.doubtful.append(json.dumps({"state": state, "child": child, "key": min(right)}))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -264,13 +265,15 @@ class _Bill(NamedTuple):
     completions: Interval
 
 
-def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
+def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
     """Return what a class takes. Its steps' prompts are read once a request."""
     one, prompt = calibration.classes[load.name], calibration.prompt_tokens / max(1, calibration.requests)
     votes = load.difficulty.votes_per_step(k)
     calls = _scaled(votes, load.calls_per_vote)
-    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote) for v in votes))
-    if calibration.requests >= calibration.samples:
+    rotation = next(job.rules().of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
+    requests_for = partial(job.requests_for, rotation)
+    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote, requests_for) for v in votes))
+    if calibration.votes > 1 and calibration.requests >= calibration.samples:
         # The model takes one reply a request.
         requests = calls
     samples = _scaled(calls, load.steps)
@@ -281,7 +284,7 @@ def _described(
     job: Job, key: int, calibration: Calibration, target: float, steps: Mapping[str, int], margins: Margins
 ) -> Plan:
     loads = _loads(job, calibration, steps)
-    bills = [_bill(calibration, load, margins.k[load.name]) for load in loads]
+    bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = job.vote_prices, max(margins.k.values())
     return Plan(

@@ -164,8 +164,14 @@ def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[...
         planned(job(model={"kind": "simulated", "p": 0.71}), votes=1)
 
 
-def test_tokens_are_what_runs_take(job: Callable[..., Job]) -> None:
-    settings = job(model={"kind": "simulated", "p": 0.85, "malformed": 0.1})
+POOL = {"good": {"kind": "simulated", "p": 0.95}, "poor": {"kind": "simulated", "p": 0.8}}
+
+
+@pytest.mark.parametrize(
+    "model", [{"kind": "simulated", "p": 0.85, "malformed": 0.1}, {"kind": "pool", "members": POOL}]
+)
+def test_tokens_are_what_runs_take(model: dict[str, Any], job: Callable[..., Job]) -> None:
+    settings = job(model=model)
     found = planned(settings, steps=1023)
     runs = [api.run(settings | {"run": {"seed": seed}}) for seed in (5, 6, 7)]
     tokens = sum(run.prompt_tokens + run.completion_tokens for run in runs) / len(runs)
