@@ -151,7 +151,7 @@ def _refuse_cap(job: Job, margins: Margins) -> None:
         if k > most:
             raise BadInput(
                 f"vote.max_votes = {most}: the plan takes k = {k} for class {kind.name!r}, which needs as many",
-                fix="raise vote.max_votes, well above k: a step that stays undecided pauses the run",
+                fix="raise vote.max_votes, well above k: a step that takes more stays undecided",
             )
 
 
