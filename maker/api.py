@@ -221,6 +221,21 @@ def resume(
     return work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
 
 
+def resume_as(
+    run_id: str,
+    job: Job,
+    *,
+    limit_steps: int | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Go on with a run of a job's store as the job says it now: its limits, its swarm, its model's address. Blocks.
+
+    Raises as `resume` does.
+    """
+    return work(_taken_over(run_id, (), job.store.url, job=job), limit_steps, on_event, stop)
+
+
 def _write_output(
     run_id: str, overrides: Iterable[str], store: str | None, on_event: OnEvent | None
 ) -> RunReport | None:
@@ -284,13 +299,15 @@ def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> 
             refuse_others(folder, row, database)
 
 
-def _taken_over(run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = ()) -> Held:
+def _taken_over(
+    run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = (), job: Job | None = None
+) -> Held:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
         fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
-        job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+        job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
         lease = take_over(database, row, job.settings)
         if again:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.api import JobLike, load_job, resume, run
+from maker.api import JobLike, load_job, resume_as, run
 from maker.calibration import By, Calibration, Reply, Tallies
 from maker.drawing import Places, Spot, can_draw, right_answers
 from maker.errors import BadInput, PilotPaused
@@ -154,8 +154,7 @@ def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop:
     if rests is None:
         ended = run(job, limit_steps=left, on_event=on_event, stop=stop)
     else:
-        limits = [f"limits.{name}={value}" for name, value in job.limits.model_dump(exclude_none=True).items()]
-        ended = resume(rests.run_id, limits, store=job.store.url, limit_steps=left, on_event=on_event, stop=stop)
+        ended = resume_as(rests.run_id, job, limit_steps=left, on_event=on_event, stop=stop)
     if ended.status != "done" and ended.steps < (steps or ended.steps + 1):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
@@ -179,10 +178,8 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
         labels, state = [], own(f"{task.name}: start", task.start)
         for step in read_steps(database, root_chain(database, row.key).key):
             action = own(f"{task.name}: action.read", task.action.read, step.action)
-            right = own(f"{task.name}: its key", vote_key, task.action, action)
-            labels.append(
-                json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "right": right})
-            )
+            key = own(f"{task.name}: its key", vote_key, task.action, action)
+            labels.append(json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "key": key}))
             state = own(f"{task.name}: apply", task.apply, state, action)
     if not labels:
         raise PilotPaused(
@@ -225,7 +222,7 @@ class _Hearing:
             if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
                 state, child, _ = asked.spot
                 self._votes[state, child] = votes
-                self.doubtful.append(json.dumps({"state": state, "child": child, "right": min(right)}))
+                self.doubtful.append(json.dumps({"state": state, "child": child, "key": min(right)}))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from maker.errors import BadInput, TaskFailed
 from maker.owned import own
-from maker.plugin import Decomposer
+from maker.plugin import Decomposer, vote_key
 from maker.redflags import Candidate, judge
 from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
 
@@ -64,7 +64,11 @@ class Places:
         if fork is None or text != spot.state:
             parent = self.task.state.read(spot.state)
             fork = self.task.next(parent)
+            if not isinstance(fork, Fork):
+                raise TaskFailed(f"{self.task.name} has no children there: {spot.state[:120]}")
             self._parent = (spot.state, parent, fork)
+        if spot.child >= fork.count:
+            raise TaskFailed(f"{self.task.name} has {fork.count:,} children there: {spot.child} is none")
         return fork.child(parent, spot.child)
 
     def step(self, spot: Spot) -> Step[Any, Any]:
@@ -156,7 +160,14 @@ def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
             step, state = places.step(spot), places.state(spot)
         except Exception as error:
             raise BadInput(f"labels, line {number}: no step is there: {error}", fix=LABEL) from error
-        right = label.right or ""
+        right = label.key or ""
+        if label.right is not None:
+            try:
+                right = vote_key(task.action, task.action.read(label.right))
+            except Exception as error:
+                raise BadInput(
+                    f"labels, line {number}: {task.name} cannot read its right: {error}", fix=LABEL
+                ) from error
         if label.reply is not None:
             outcome = judge(step.kind, state, Sample(label.reply, 0), task.action)
             if isinstance(outcome, RedFlag):
@@ -184,10 +195,12 @@ class _Label(BaseModel):
     child: int | None = Field(default=None, ge=0)
     reply: str | None = None
     right: str | None = None
+    key: str | None = None
+    """What a vote for it is counted under; pilots write it of answers that they have heard."""
 
     @model_validator(mode="after")
     def _says_one(self) -> Self:
-        if (self.reply is None) == (self.right is None):
+        if [self.reply, self.right, self.key].count(None) != 2:
             raise ValueError("give reply or right, one of them")
         return self
 

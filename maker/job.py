@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -295,8 +295,12 @@ class Job:
 
     def _requests(self) -> int:
         """Return in how many requests the fewest votes of a step are asked for."""
-        rotation, members = self.rules().roles[SOLVER].rotation, list(self.members.values())
-        votes = Counter(rotation[vote % len(rotation)] for vote in range(self.voter.least))
+        return self.requests_for(self.rules().roles[SOLVER].rotation, self.voter.least)
+
+    def requests_for(self, rotation: Sequence[int], samples: int) -> int:
+        """Return in how many requests so many samples of a step are asked for, of the models of a rotation in turn."""
+        members = list(self.members.values())
+        votes = Counter(rotation[vote % len(rotation)] for vote in range(samples))
         return sum(-(-n // getattr(members[number], "max_n", n)) for number, n in votes.items())
 
     def _first_move(self) -> Any:

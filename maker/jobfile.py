@@ -104,7 +104,13 @@ class Raw:
     def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """Return the origin of every setting in effect."""
         names = [f"{table}.{key}" for table, content in settings.items() for key in content]
-        return {name: self._origins.get(name, "default") for name in [*names, "store.url"]}
+        return {name: self._origins_of(name) for name in [*names, "store.url"]}
+
+    def _origins_of(self, name: str) -> str:
+        """Return where a value was set, and where parts of it were."""
+        found = [self._origins[name]] if name in self._origins else []
+        parts = {place: None for known, place in self._origins.items() if known.startswith(f"{name}.")}
+        return ", ".join([*found, *(place for place in parts if place not in found)]) or "default"
 
     def _origin(self, table: str, key: str) -> str:
         """Return where a value was set, or the table that it is in, "" where neither was."""
@@ -124,6 +130,9 @@ class Raw:
         *tables, last = key.split(".")
         for name in tables:
             inner = values.get(name)
+            if not isinstance(inner, Mapping):
+                # What stood there in place of a table is gone.
+                self._origins.pop(f"{table}.{name}", None)
             values[name] = values = dict(inner) if isinstance(inner, Mapping) else {}
         values[last] = value
         self._origins[f"{table}.{key}"] = origin

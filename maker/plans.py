@@ -9,8 +9,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import NamedTuple
 
+from maker.asking import requests_per_step
 from maker.calibration import VERSION, By, Calibration, ClassFound
 from maker.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.errors import BadInput, OutOfReach
@@ -142,8 +144,24 @@ def plan(job: Job) -> Plan:
         return _described(job, key, calibration, None, loads, _within(loads, job.vote.budget))
     found = cheapest(loads, target, CONFIDENCE)
     if isinstance(found, Refusal):
-        raise OutOfReach(f"calibration {key}: {found.reason}", fix=found.fix, needed=dict(found.needed))
+        needed, fix = dict(found.needed), found.fix
+        if needed and all(calibration.classes[name].whole for name in needed):
+            needed, fix = {}, "the pilot has asked all steps of the task: calibrate with more votes, and --closer"
+        raise OutOfReach(f"calibration {key}: {found.reason}", fix=fix, needed=needed)
+    _refuse_cap(job, found)
     return _described(job, key, calibration, target, loads, found)
+
+
+def _refuse_cap(job: Job, margins: Margins) -> None:
+    """Refuse margins that a step could not reach within its most votes."""
+    rules = job.rules()
+    for kind in job.decomposer.classes:
+        k, most = margins.k.get(kind.name, 0), rules.of(kind).max_votes
+        if k > most:
+            raise BadInput(
+                f"vote.max_votes = {most}: the plan takes k = {k} for class {kind.name!r}, which needs as many",
+                fix="raise vote.max_votes, well above k: a step that takes more stays undecided",
+            )
 
 
 def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
@@ -255,13 +273,15 @@ class _Bill(NamedTuple):
     completions: Interval
 
 
-def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
-    """Return what a class takes; of requests at most one for each vote that was lost, and for each flagged sample."""
+def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
+    """Return what a class takes. Its steps' prompts are read once a request."""
     one, prompt = calibration.classes[load.name], calibration.prompt_tokens / max(1, calibration.requests)
     votes = load.difficulty.votes_per_step(k)
     calls = _scaled(votes, load.calls_per_vote)
-    requests = Interval(*(1 + (v - k) / 2 + (c - v) for v, c in zip(votes, calls, strict=True)))
-    if calibration.requests >= calibration.samples:
+    rotation = next(job.rules().of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
+    requests_for = partial(job.requests_for, rotation)
+    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote, requests_for) for v in votes))
+    if calibration.votes > 1 and calibration.requests >= calibration.samples:
         # The model takes one reply a request.
         requests = calls
     samples = _scaled(calls, load.steps)
@@ -271,7 +291,7 @@ def _bill(calibration: Calibration, load: Load, k: int) -> _Bill:
 def _described(
     job: Job, key: int, calibration: Calibration, target: float | None, loads: Sequence[Load], margins: Margins
 ) -> Plan:
-    bills = [_bill(calibration, load, margins.k[load.name]) for load in loads]
+    bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = job.vote_prices, max(margins.k.values())
     return Plan(

@@ -103,6 +103,8 @@ def run(
         display.print_survey(loaded.survey(), loaded.vote_prices, as_json=as_json)
         if loaded.needs_pilot:
             print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
+        if loaded.needs_plan:
+            print(f"the figures are for k = {loaded.voter.least}; `maker plan` finds k, and says more", file=sys.stderr)
         return
     if loaded.needs_pilot:
         loaded = _piloted(loaded)

@@ -17,7 +17,7 @@ from maker.calibration import By, Calibration, ClassFound
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.progress import Progress
 from maker.cli.tables import print_table
-from maker.errors import BadInput, JobError
+from maker.errors import BadInput, JobError, ModelFailed, StoreFailed, WorkerLost
 
 CONFIDENCE = 0.95
 """Of all intervals of a calibration together."""
@@ -50,8 +50,16 @@ def calibrate_(
     said = "" if labels is None else _read(labels)
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
-        with Progress(sys.stderr) as progress:
-            kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
+        progress = Progress(sys.stderr)
+        try:
+            with progress:
+                kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
+        except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
+            if progress.run_id:
+                print(
+                    f"run {progress.run_id} is paused; calibrate again: the pilot goes on from there", file=sys.stderr
+                )
+            raise
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:

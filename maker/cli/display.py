@@ -60,6 +60,10 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         print(f"  {report.reason}")
     pilot = vote.get("pilot")
     tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None}}
+    if poll := report.settings.get("poll"):
+        # A pilot's votes are asked for, whatever [vote] says; labels can be as many as its steps.
+        labels = len(poll["labels"].splitlines())
+        tables = {"task": task, "model": model, "poll": poll | {"labels": labels or None}}
     if "members" in model:
         tables |= {"model": model | {"members": None}, **model["members"]}
     tables |= {f"role {name}": table for name, table in report.settings.get("roles", {}).items()}

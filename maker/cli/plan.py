@@ -154,7 +154,9 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     told = plan._asdict()
     told["calibration"] = plan.key
     del told["key"]
-    margins = plan.margins._asdict()
+    # What a run takes and what is not proven stands beside them, by what is known once k is.
+    beside = ("calls", "tokens", "unproven")
+    margins = {name: one for name, one in plan.margins._asdict().items() if name not in beside}
     told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
     told["classes"] = {one.name: one._asdict() for one in plan.classes}
     told["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}

@@ -41,6 +41,7 @@ def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: 
     told = json.loads(maker.run("plan", "job.toml", "--json").stdout)
     k = told["margins"]["k"]["move"]
     assert 4 <= k <= 6
+    assert not {"calls", "tokens", "unproven"} & told["margins"].keys()
     ran = maker.run("run", "job.toml")
     assert ran.returncode == 0, ran.stderr
     assert f"k of move = {k} by calibration 1" in ran.stderr
@@ -50,6 +51,24 @@ def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: 
     # What was planned is claimed in the report, and the pilot's own run claims nothing.
     claim = json.loads(maker.run("report", "last", "--json").stdout)["claim"]
     assert claim["made"]
+
+
+def test_a_pilot_is_shown_as_one(maker: Commands, job: Path) -> None:
+    assert maker.run("calibrate", "job.toml", "--steps", "20", "--votes", "3").returncode == 0
+    shown = maker.run("show", "last").stdout
+    assert "poll   votes = 3, steps = 20" in shown
+    assert "first-to-ahead-by-k" not in shown.split("monitor")[0]
+
+
+def test_what_is_counted_and_printed_before_there_is_a_plan(maker: Commands, job: Path) -> None:
+    """A margin that was set on the command line is said to be from there; a dry run says what its figures are for."""
+    printed = maker.run("run", "job.toml", "vote.k.move=4", "--print-config").stdout.splitlines()
+    (line,) = [line for line in printed if line.startswith("vote.k ")]
+    assert line.split(maxsplit=1)[1] == '{"move": 4}                      command line'
+    assert maker.run("init", "map", "rows").returncode == 0
+    dry = maker.run("run", "rows/job.toml", "vote.k=auto", "--dry-run")
+    assert dry.returncode == 0
+    assert "the figures are for k = 3; `maker plan` finds k" in dry.stderr
 
 
 def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:
@@ -107,8 +126,10 @@ def test_a_pilot_that_is_interrupted_goes_on(maker: Commands, job: Path) -> None
         time.sleep(0.1)
     time.sleep(1.0)
     begun.send_signal(signal.SIGINT)
-    _, told = begun.communicate(timeout=60)
+    begun.wait(timeout=60)
+    told = (maker.folder / "output.txt").read_text()
     assert begun.returncode == 130, told
+    assert "is paused; calibrate again: the pilot goes on from there" in told
     again = maker.run(*words)
     assert again.returncode == 0, again.stderr
     runs = [json.loads(line) for line in maker.run("ls", "--json").stdout.splitlines()]

@@ -103,6 +103,23 @@ def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
     assert whole.classes == undisturbed.calibration.classes
 
 
+def test_a_pilot_goes_on_as_its_job_says_it_now(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "task": {"decomposer": f"{__file__}:Either"},
+        "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
+        "swarm": {"chains": 2},
+    }
+    model = {"kind": "openai", "name": "m", "max_n": 100, "chat": False}
+    with FakeServer(counting) as first, pytest.raises(PilotPaused, match="max_calls"):
+        calibrate(settings | {"model": model | {"url": first.url}, "limits": {"max_calls": 40}}, steps=20, votes=4)
+    with FakeServer(counting) as second:
+        found = calibrate(settings | {"model": model | {"url": second.url}}, steps=20, votes=4).calibration
+    assert found.samples == 80
+    pilot = reading.show(found.runs[0], store=settings["store"]["url"])
+    assert (pilot.resumes, pilot.settings["limits"]["max_calls"]) == (1, None)
+    assert pilot.settings["model"]["url"] == second.url
+
+
 def test_stop_pauses_a_pilot(job: Callable[..., Job]) -> None:
     stop = threading.Event()
     stop.set()

@@ -127,6 +127,8 @@ def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
         ('{"state": "1", "reply": "two"}', "line 1: its reply is no vote: format"),
         ('{"state": "x", "reply": "2"}', "line 1: no step is there"),
         ('{"state": "50", "reply": "2"}', "line 1: no step is there: .*asks for no step"),
+        ('{"right": "nonsense"}', "line 1: blind cannot read its right"),
+        ('{"child": 3, "reply": "1"}', "line 1: no step is there: blind has no children there"),
         ('{"state": "1"}', "line 1: the line: Value error, give reply or right"),
         ('{"state": 1, "reply": "2"}', "line 1: state: Input should be a valid string"),
         ("state 1", "line 1: the line: Invalid JSON"),

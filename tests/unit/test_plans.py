@@ -164,6 +164,35 @@ def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[...
         planned(job(model={"kind": "simulated", "p": 0.71}), votes=1)
 
 
+POOL = {"good": {"kind": "simulated", "p": 0.95}, "poor": {"kind": "simulated", "p": 0.8}}
+
+
+@pytest.mark.parametrize(
+    "model", [{"kind": "simulated", "p": 0.85, "malformed": 0.1}, {"kind": "pool", "members": POOL}]
+)
+def test_tokens_are_what_runs_take(model: dict[str, Any], job: Callable[..., Job]) -> None:
+    settings = job(model=model)
+    found = planned(settings, steps=1023)
+    runs = [api.run(settings | {"run": {"seed": seed}}) for seed in (5, 6, 7)]
+    tokens = sum(run.prompt_tokens + run.completion_tokens for run in runs) / len(runs)
+    # The interval is of what is expected; three runs are not far from it.
+    assert 0.98 * found.tokens.low < tokens < 1.02 * found.tokens.high
+    assert found.tokens.estimate == pytest.approx(tokens, rel=0.06)
+
+
+def test_where_all_steps_were_asked_more_votes_are_needed(job: Callable[..., Job]) -> None:
+    settings = job(task={"decomposer": "hanoi", "disks": 5}, model={"kind": "simulated", "p": 0.7})
+    with pytest.raises(OutOfReach, match=r"has asked all steps of the task: calibrate with more votes") as refusal:
+        planned(settings, votes=4)
+    assert refusal.value.facts["needed"] == {}
+
+
+def test_more_votes_than_a_step_may_take_are_no_plan(job: Callable[..., Job]) -> None:
+    settings = job(vote={"k": "auto", "target": 0.95, "max_votes": 3})
+    with pytest.raises(BadInput, match=r"vote\.max_votes = 3: the plan takes k = 5 for class 'move'"):
+        planned(settings)
+
+
 def test_a_class_that_the_pilot_has_not_heard_is_named(job: Callable[..., Job]) -> None:
     labels = "\n".join(json.dumps({"state": str(n), "right": json.dumps(right(n))}) for n in range(10))
     with pytest.raises(BadInput, match="has asked no step of class 'second'"):
