@@ -70,9 +70,12 @@ class Difficulty:
             (1 - confidence)^(1/n): 3/n at .95. No fit excludes that so many steps are of another kind than all others.
         region: The distributions that are not ruled out.
         closer: What ``region`` is of: ``heard``, with the votes of a second look at some steps where one was taken.
+        tested: What ``fits`` is of.
     """
 
-    def __init__(self, heard: Heard, confidence: float, closer: Heard | None = None) -> None:
+    def __init__(
+        self, heard: Heard, confidence: float, closer: Heard | None = None, tested: Heard | None = None
+    ) -> None:
         _check(heard, confidence)
         self.heard: Heard = {cell: steps for cell, steps in heard.items() if steps and sum(cell)}
         self.closer = self.heard
@@ -88,7 +91,9 @@ class Difficulty:
         widest = max(self._allowed, WIDEST_DEVIANCE)
         counts = counts_of(self.closer)
         region = beta = beta_region(counts, widest)
-        self.fits = _fit(self.heard, float(region.p[0]), float(region.rho[0])) if self.paired else 1.0
+        self.tested = tested or self.heard
+        shape = beta if tested is None else beta_region(counts_of(tested), widest)
+        self.fits = _fit(self.tested, float(shape.p[0]), float(shape.rho[0])) if self.paired else 1.0
         if self.fits < MISFIT:
             region = region.with_free(*free_region(self.closer, widest))
         self.region: Region = region
@@ -125,7 +130,7 @@ class Difficulty:
     def grown(self, factor: int) -> Difficulty:
         """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
         heard, closer = ({cell: n * factor for cell, n in cells.items()} for cells in (self.heard, self.closer))
-        return Difficulty(heard, self.confidence, closer)
+        return Difficulty(heard, self.confidence, closer, self.tested)
 
     def _over(self, values: Array) -> Interval:
         likely = values[self.region.deviance <= self._allowed]
@@ -151,7 +156,7 @@ class Difficulty:
         return self.votes / max(1.0, effect)
 
 
-def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None) -> Difficulty:
+def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None, tested: Heard | None = None) -> Difficulty:
     """Return what a pilot shows of a class.
 
     Args:
@@ -161,11 +166,13 @@ def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None) -> 
         closer: The same with further votes on some steps that were chosen by what was heard of them. p and the test of
             fit rest on ``heard`` alone: they would be led astray. The likelihood is not (Rubin 1976, Biometrika 63,
             581-592).
+        tested: What the test of fit is of, where ``heard`` counts the strongest of several rivals alone: the largest of
+            several counts is spread otherwise than any Beta-binomial.
 
     Raises:
         ValueError: Nothing was heard, a count is negative, or the confidence is not in (0, 1).
     """
-    return Difficulty(heard, confidence, closer)
+    return Difficulty(heard, confidence, closer, tested)
 
 
 def clopper_pearson(share: float, votes: float, confidence: float) -> tuple[float, float]:

@@ -248,9 +248,8 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
     table = one.through[through] if through else one.heard
     rivals = one.wrong / one.rival if one.rival and not through else 1.0
     if rivals > SEVERAL:
-        table = one.duel
-    closer = None if through or rivals > SEVERAL else _cells(one.closer)
-    return fit(_cells(table), confidence, closer), rivals if rivals > SEVERAL else 1.0
+        return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), rivals
+    return fit(_cells(table), confidence, None if through else _cells(one.closer)), 1.0
 
 
 def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:

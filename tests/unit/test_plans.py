@@ -249,3 +249,11 @@ def test_the_job_s_own_margin_is_told_beside_the_plan(job: Callable[..., Job]) -
 def test_auto_is_for_the_default_voter(voter: str, job: Callable[..., Job]) -> None:
     with pytest.raises(JobError, match=r'vote\.k = "auto": plans are for first-to-ahead-by-k'):
         api.load_job(job(vote={"voter": voter, "k": "auto"}))
+
+
+def test_two_rivals_of_like_strength_are_no_misfit(job: Callable[..., Job]) -> None:
+    """The strongest of two rivals is spread otherwise than a Beta-binomial count: that is nothing about the steps."""
+    settings = job(task={"decomposer": "hanoi", "disks": 9}, vote={"k": "auto", "target": 0.9})
+    settings["model"] = {"kind": "simulated", "p": 0.85, "rivals": 2, "malformed": 0.1}
+    found = planned(settings, steps=400, votes=8)
+    assert found.margins.k["move"] <= least_k(0.85, 511, 0.9) == 5
