@@ -153,14 +153,15 @@ def mortal(life: Life, copy: Path) -> type[Journal]:
                 taken.append(entry)
             return taken, False
 
-        def _commit(self, entries: list[Entry]) -> None:
-            super()._commit(entries)
+        def _commit(self, entries: list[Entry]) -> list[Entry]:
+            committed = super()._commit(entries)
             if next(commits) == life.kill_after:
                 source, target = sqlite3.connect(self._database.shown), sqlite3.connect(copy)
                 with closing(source), closing(target), target:
                     source.backup(target)
                     target.execute("UPDATE maker_run SET holder = ?", (DEAD,))
                 raise Killed
+            return committed
 
     return Mortal
 
