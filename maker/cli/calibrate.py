@@ -51,6 +51,9 @@ def calibrate_(
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
         progress = Progress(sys.stderr)
+        if not said:
+            most = len(loaded.decomposer.classes) * steps * votes
+            print(f"pilot: up to {most:,} calls, and what steps that are looked at closer take", file=sys.stderr)
         try:
             with progress:
                 kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)

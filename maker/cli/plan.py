@@ -115,7 +115,7 @@ def _tell_sharpness(plan: Plan) -> None:
 
 
 def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> None:
-    """Print one line for each variant, and which is the cheapest in tokens."""
+    """Print one line for each variant, and which is the cheapest: in money where all have prices, else in tokens."""
     rows = []
     for words, one in plans:
         if isinstance(one, OutOfReach):
@@ -128,8 +128,11 @@ def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> N
     print_table(("", "k", "P(right)", "tokens", "", ""), rows)
     found = [(words, one) for words, one in plans if not isinstance(one, OutOfReach)]
     if found:
-        words, best = min(found, key=lambda pair: pair[1].tokens.estimate)
-        print(f"cheapest: {' '.join(words)}, {best.tokens.estimate:,.0f} tokens")
+        priced = all(one.cost is not None for _, one in found)
+        words, best = min(
+            found, key=lambda pair: (pair[1].cost if priced and pair[1].cost else pair[1].tokens).estimate
+        )
+        print(f"cheapest: {' '.join(words)}, {best.tokens.estimate:,.0f} tokens{_cost(best)}")
         print_plan(best)
 
 
