@@ -53,7 +53,8 @@ def calibrate_(
         progress = Progress(sys.stderr)
         if not said:
             most = len(loaded.decomposer.classes) * steps * votes
-            print(f"pilot: up to {most:,} calls, and what steps that are looked at closer take", file=sys.stderr)
+            more = f", and {closer:,} for each step that is looked at closer" if closer else ""
+            print(f"pilot: up to {most:,} calls{more}", file=sys.stderr)
         try:
             with progress:
                 kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
