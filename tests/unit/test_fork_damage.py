@@ -111,6 +111,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
         source.execute("INSERT INTO maker_event (run, at, kind, facts) VALUES (1, 0.5, 'worker_lost', '{}')")
+        source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
         source.commit()
         source.backup(target)
     return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id)
@@ -187,9 +188,10 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_grant": tuple(schema.grant.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
+    "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
 """What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
-workers and events, the monitor's counts, temperatures."""
+workers and events, the monitor's counts, temperatures, calibrations."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {
@@ -244,7 +246,7 @@ def flipped(column: Column[Any], value: Any) -> list[Any]:
 
 
 def owner(table: Table, row: dict[str, Any]) -> int:
-    if table.name in ("maker_run", "maker_text"):
+    if table.name in ("maker_run", "maker_text", "maker_calibration"):
         return row.get("id", 1)
     chain = row["id"] if table.name == "maker_chain" else row.get("chain")
     return row["run"] if chain is None else chain >> CHAIN_BITS

@@ -130,7 +130,7 @@ def test_a_broken_plugin_is_told_and_hides_no_other(installed: Path, content: st
 def test_plugins_are_listed_by_name() -> None:
     """Every installed plugin of a group is listed once, in order."""
     assert [getattr(plugin, "name", "?") for plugin in list_plugins(VOTERS)] == [
-        "bayes", "certificate", "first-to-ahead-by-k", "first-to-k", "majority", "sprt",
+        "bayes", "certificate", "first-to-ahead-by-k", "first-to-k", "majority", "sprt", "weighted",
     ]  # fmt: skip
 
 
