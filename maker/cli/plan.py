@@ -14,7 +14,7 @@ from maker.errors import OutOfReach
 
 if TYPE_CHECKING:
     from maker.difficulty import Interval
-    from maker.plans import Plan
+    from maker.prospects import Plan
 
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
