@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from maker.errors import BadInput
+from maker.errors import BadInput, MakerError
 
 
 @contextmanager
@@ -35,6 +35,31 @@ def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[I
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def refuse_taken(out: Path, *, force: bool, held: str = "") -> None:
+    """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be.
+
+    ``held`` is what the message says of a file that is there.
+    """
+    if not out.parent.is_dir():
+        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+    if out.exists() and not out.is_file():
+        raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
+    if out.exists() and not force:
+        raise BadInput(f"{out} is there already{held}", fix="--out FILE names another, --force replaces it")
+
+
+@contextmanager
+def telling_unwritable(out: Path | IO[bytes], fix: str = "make room, and try again") -> Iterator[None]:
+    """Raise `MakerError` where a file or a stream cannot be written to its end; a pipe that nobody reads is let by."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        shown = out if isinstance(out, Path) else "the output"
+        raise MakerError(f"{shown} cannot be written: {error.strerror or error}", fix=fix) from error
 
 
 def _made(part: Path, out: Path) -> IO[bytes]:

@@ -266,7 +266,7 @@ def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterat
     chain = next(read_children(database, fork, top.path))
     for number, samples in groupby(read_samples(database, chain.key, 0), key=lambda sample: sample.idx):
         spot = root.spots[number]
-        step, state = own(f"{task.name}: next", places.step, spot), own(f"{task.name}: next", places.state, spot)
+        step, state = own(f"{task.name}: next", places.asked, spot)
         heard = list(samples)
         newest = max(sample.epoch for sample in heard)
         replies = [_reply(task, step, sample) for sample in heard if sample.epoch == newest]

@@ -144,6 +144,11 @@ class Calibration(_Stored):
         return self.by != By.VOTES
 
     @property
+    def prompt(self) -> float:
+        """Prompt tokens of a request, on average."""
+        return self.prompt_tokens / max(1, self.requests)
+
+    @property
     def samples(self) -> int:
         """All replies."""
         return sum(one.samples for one in self.classes.values())

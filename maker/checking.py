@@ -199,11 +199,15 @@ def check_votes(job: Job, raw: Raw) -> None:
 
 def check_members(model: MemberSettings | PoolSettings, monitor: MonitorSettings, raw: Raw) -> None:
     """Refuse members of a pool that there are not."""
-    place = f"{raw.place('monitor', 'members')}: monitor.members"
-    if monitor.members and not isinstance(model, PoolSettings):
+    _check_turns(model, monitor.members, f"{raw.place('monitor', 'members')}: monitor.members")
+
+
+def _check_turns(model: MemberSettings | PoolSettings, turns: tuple[str, ...], place: str) -> None:
+    """Refuse turns of members that there are not."""
+    if turns and not isinstance(model, PoolSettings):
         raise JobError(f"{place}: there is one model", fix='leave it out, or set model.kind = "pool"')
     try:
-        check_rotation(monitor.members, members_of(model))
+        check_rotation(turns, members_of(model))
     except ValueError as error:
         raise JobError(f"{place}: {error}") from error
 
@@ -255,12 +259,7 @@ def check_roles(
         place = f"{raw.place('roles', name)}: roles.{name}"
         if name not in known:
             raise JobError(f"{place}: {decomposer.name} has no steps of that role", fix=near(name, known))
-        if table.rotation and not isinstance(model, PoolSettings):
-            raise JobError(f"{place}.rotation: there is one model", fix='leave it out, or set model.kind = "pool"')
-        try:
-            check_rotation(table.rotation, members_of(model))
-        except ValueError as error:
-            raise JobError(f"{place}.rotation: {error}") from error
+        _check_turns(model, table.rotation, f"{place}.rotation")
         if table.k is not None and "k" not in params_of(voter).model_fields:
             raise JobError(f"{place}.k: the voter {voter.name} has no k", fix="leave it out")
         if table.prompt and name != JUDGE:

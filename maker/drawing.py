@@ -73,10 +73,15 @@ class Places:
 
     def step(self, spot: Spot) -> Step[Any, Any]:
         """Return what is asked at a place. Raises what the task's code does, and `TaskFailed` where it asks nothing."""
-        move = self.task.next(self.state(spot))
+        return self.asked(spot)[0]
+
+    def asked(self, spot: Spot) -> tuple[Step[Any, Any], Any]:
+        """Return what is asked at a place, and the state there. Raises as `step` does."""
+        state = self.state(spot)
+        move = self.task.next(state)
         if not isinstance(move, Step):
             raise TaskFailed(f"{self.task.name}: a state that was drawn asks for no step: {spot.state[:120]}")
-        return move
+        return move, state
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_parent": ("", None, None)}
@@ -157,7 +162,7 @@ def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
             raise BadInput(f"labels, line {number}: {at or 'the line'}: {first['msg']}", fix=LABEL) from error
         spot = Spot(start if label.state is None else label.state, label.child)
         try:
-            step, state = places.step(spot), places.state(spot)
+            step, state = places.asked(spot)
         except Exception as error:
             raise BadInput(f"labels, line {number}: no step is there: {error}", fix=LABEL) from error
         right = label.key or ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
-from maker.atomic import replacing
+from maker.atomic import replacing, telling_unwritable
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.events import StepRecord, step_record
 from maker.owned import own
@@ -95,22 +95,13 @@ def export_steps(
             raise BadInput("parquet cannot be streamed", fix="name a file")
     write = _write_jsonl if format == "jsonl" else _write_parquet
     source = _source(run_id, store)
-    try:
+    with closing(source.database), telling_unwritable(out, fix="make room, and export the run again"):
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
                 steps = write(source, file)
         else:
             steps = write(source, out)
             out.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        shown = out if isinstance(out, Path) else "the output"
-        raise MakerError(
-            f"{shown} cannot be written: {error.strerror or error}", fix="make room, and export the run again"
-        ) from error
-    finally:
-        source.database.close()
     return Exported(source.run.run_id, steps, source.actions)
 
 

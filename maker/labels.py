@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maker.atomic import replacing
+from maker.atomic import refuse_taken, replacing, telling_unwritable
 from maker.audit import Audit, Sample, Sampled, check_confidence, draw_from, judged, least_margin
-from maker.errors import BadInput, MakerError
+from maker.errors import BadInput
 from maker.reading import opened
 from maker.store.runs import RunRow, find_run
 
@@ -38,31 +38,19 @@ def write_sample(sample: Sample, out: Path, *, force: bool = False) -> None:
         BadInput: The file is there already, and is not to be replaced (``force``), or cannot be made.
         MakerError: It cannot be written to its end.
     """
-    refuse_taken(out, force=force)
+    refuse_labels(out, force=force)
     text = io.StringIO(newline="")
     lines = csv.DictWriter(text, COLUMNS)
     lines.writeheader()
     lines.writerows(_cells(sample, one) for one in sample.rows)
-    try:
-        with replacing(out, lambda: refuse_taken(out, force=force)) as file:
-            # With a byte order mark, without which some spreadsheets read UTF-8 as something else.
-            file.write(text.getvalue().encode("utf-8-sig"))
-    except OSError as error:
-        raise MakerError(
-            f"{out} cannot be written: {error.strerror or error}", fix="make room, and try again"
-        ) from error
+    with telling_unwritable(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
+        # With a byte order mark, without which some spreadsheets read UTF-8 as something else.
+        file.write(text.getvalue().encode("utf-8-sig"))
 
 
-def refuse_taken(out: Path, *, force: bool) -> None:
+def refuse_labels(out: Path, *, force: bool) -> None:
     """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be."""
-    if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
-    if out.exists() and not out.is_file():
-        raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
-    if out.exists() and not force:
-        raise BadInput(
-            f"{out} is there already, and may hold labels", fix="--out FILE names another, --force replaces it"
-        )
+    refuse_taken(out, force=force, held=", and may hold labels")
 
 
 def judge(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:

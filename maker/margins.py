@@ -184,6 +184,13 @@ def _described(
         load.name: load.difficulty.steps * (1 if sharp else max(1, gap) ** 2)
         for load, gap in zip(loads, gaps, strict=True)
     }
+    favourable = {load.name: k for load, k in zip(loads, kind, strict=True)}
+    return _expected(classes, ks, widest)._replace(favourable=favourable, sharp=sharp, needed=needed)
+
+
+def _expected(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Margins:
+    """Return what is to be expected of margins, as if none smaller would do."""
+    loads = [one.load for one in classes]
     k = {load.name: k for load, k in zip(loads, ks, strict=True)}
     return Margins(
         k=k,
@@ -193,9 +200,9 @@ def _described(
         calls=_taken(loads, ks, lambda load: load.calls_per_vote),
         tokens=_taken(loads, ks, lambda load: load.calls_per_vote * load.tokens_per_call),
         unproven=sum(load.steps * load.difficulty.hard_share for load in loads),
-        favourable={load.name: k for load, k in zip(loads, kind, strict=True)},
-        sharp=sharp,
-        needed=needed,
+        favourable=k,
+        sharp=True,
+        needed={load.name: load.difficulty.steps for load in loads},
     )
 
 
@@ -310,19 +317,7 @@ def _settling(
 def given(loads: Sequence[Load], k: Mapping[str, int], confidence: float = 0.95) -> Margins:
     """Return what is to be expected of a run with margins that somebody gave. Raises as `cheapest` does."""
     widest = _widest(loads, 0.5, confidence)
-    classes, ks = [Curve(load, widest) for load in loads], [k[load.name] for load in loads]
-    return Margins(
-        k={load.name: k[load.name] for load in loads},
-        right=_right(classes, ks, widest),
-        alike=_alike(loads, ks),
-        votes=_taken(loads, ks, lambda load: 1.0),
-        calls=_taken(loads, ks, lambda load: load.calls_per_vote),
-        tokens=_taken(loads, ks, lambda load: load.calls_per_vote * load.tokens_per_call),
-        unproven=sum(load.steps * load.difficulty.hard_share for load in loads),
-        favourable={load.name: k[load.name] for load in loads},
-        sharp=True,
-        needed={load.name: load.difficulty.steps for load in loads},
-    )
+    return _expected([Curve(load, widest) for load in loads], [k[load.name] for load in loads], widest)
 
 
 def budget(loads: Sequence[Load], votes: float, most: int = 200) -> dict[str, int]:

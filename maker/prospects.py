@@ -130,7 +130,7 @@ def load_of(job: Job, calibration: Calibration, name: str, steps: int, through: 
     # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
     beside = (one.right + one.wrong + more) / difficulty.votes
     # A prompt is read for a few votes together; for how many is counted when k is known.
-    prompt = calibration.prompt_tokens / max(1, calibration.requests) / TOGETHER
+    prompt = calibration.prompt / TOGETHER
     return Load(
         name=name,
         steps=steps,
@@ -172,7 +172,7 @@ class _Bill(NamedTuple):
 
 def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
     """Return what a class takes. Its steps' prompts are read once a request."""
-    one, prompt = calibration.classes[load.name], calibration.prompt_tokens / max(1, calibration.requests)
+    one = calibration.classes[load.name]
     votes = load.difficulty.votes_per_step(k)
     calls = _scaled(votes, load.calls_per_vote)
     rotation = next(job.rules().of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
@@ -182,7 +182,9 @@ def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
         # The model takes one reply a request.
         requests = calls
     samples = _scaled(calls, load.steps)
-    return _Bill(samples, _scaled(requests, load.steps * prompt), _scaled(samples, one.tokens / max(1, one.samples)))
+    return _Bill(
+        samples, _scaled(requests, load.steps * calibration.prompt), _scaled(samples, one.tokens / max(1, one.samples))
+    )
 
 
 def described(
@@ -275,8 +277,8 @@ def _blocks(calibration: Calibration, target: float, loads: Sequence[Load]) -> t
     p = loads[0].difficulty.p.estimate
     if len(loads) > 1 or not 0.5 < p < 1:
         return ()
-    one, prompt = calibration.classes[loads[0].name], calibration.prompt_tokens / max(1, calibration.requests)
-    return tuple(blocks(p, loads[0].steps, target, prompt / TOGETHER, one.tokens / one.samples, BLOCKS))
+    one = calibration.classes[loads[0].name]
+    return tuple(blocks(p, loads[0].steps, target, calibration.prompt / TOGETHER, one.tokens / one.samples, BLOCKS))
 
 
 def _scaled(interval: Interval, by: float) -> Interval:

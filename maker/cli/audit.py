@@ -15,7 +15,7 @@ from maker.cli.display import store_words
 from maker.cli.options import AsJson, RunId, Store
 from maker.errors import BadInput
 from maker.jobfile import DEFAULT_STORE
-from maker.labels import judge, refuse_taken, write_sample
+from maker.labels import judge, refuse_labels, write_sample
 from maker.reading import show
 
 SIZE = 300
@@ -50,7 +50,7 @@ def audit(
         _tell_audit(judge(run_id, labels, confidence=confidence, store=store), as_json=as_json)
         return
     file = out or Path(f"audit-{show(run_id, store=store).run_id}.csv")
-    refuse_taken(file, force=force)
+    refuse_labels(file, force=force)
     drawn = draw(run_id, size=sample or SIZE, seed=seed or 0, store=store)
     promise = drawn.promise(confidence)
     write_sample(drawn, file, force=force)

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from maker.atomic import refuse_taken
 from maker.cli.options import AsJson, RunId, Store
 from maker.jobfile import DEFAULT_STORE
 from maker.reading import show
 from maker.reporting.gathering import KEPT
-from maker.reporting.report import refuse, write
 from maker.reporting.report import report as make_report
+from maker.reporting.report import write
 
 
 def report(
@@ -35,7 +36,7 @@ def report(
         file = Path(f"report-{show(run_id, store=store).run_id}.html")
     if file is not None:
         # Before the log is read, which may take a while.
-        refuse(file, force=force)
+        refuse_taken(file, force=force)
     # Imported here: no other command needs jinja2.
     from maker.reporting.page import SHOWN, page
 

@@ -9,9 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from maker.atomic import replacing
+from maker.atomic import refuse_taken, replacing, telling_unwritable
 from maker.audit import Audit
-from maker.errors import BadInput, MakerError
 from maker.labels import judge
 from maker.reading import RunReport, codec_of, opened, store_url, whole_report
 from maker.reporting.claiming import Claim, claimed
@@ -142,31 +141,14 @@ def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
     """
     # Half of a surrogate pair has no UTF-8: in JSON it is an escape, and the page spells it out before.
     content = text.encode("utf-8", "backslashreplace")
-    try:
+    with telling_unwritable(out):
         if isinstance(out, Path):
-            refuse(out, force=force)
-            with replacing(out, lambda: refuse(out, force=force)) as file:
+            refuse_taken(out, force=force)
+            with replacing(out, lambda: refuse_taken(out, force=force)) as file:
                 file.write(content)
         else:
             out.write(content)
             out.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        shown = out if isinstance(out, Path) else "the output"
-        raise MakerError(
-            f"{shown} cannot be written: {error.strerror or error}", fix="make room, and try again"
-        ) from error
-
-
-def refuse(out: Path, *, force: bool) -> None:
-    """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be."""
-    if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
-    if out.exists() and not out.is_file():
-        raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
-    if out.exists() and not force:
-        raise BadInput(f"{out} is there already", fix="--out FILE names another, --force replaces it")
 
 
 def _classes(found: Gathered) -> tuple[ClassFigures, ...]:
