@@ -38,7 +38,9 @@ def plan(job: Job) -> Plan:
         target = 1 - job.vote.row_error
     loads = [load_of(job, calibration, name, steps) for name, steps in _steps(job, calibration).items() if steps]
     if job.vote.budget is not None:
-        return described(job, key, calibration, None, loads, _within(loads, job.vote.budget))
+        bought = _within(loads, job.vote.budget)
+        _refuse_cap(job, bought)
+        return described(job, key, calibration, None, loads, bought)
     found = cheapest(loads, target, CONFIDENCE)
     if isinstance(found, Refusal):
         needed, fix = dict(found.needed), found.fix

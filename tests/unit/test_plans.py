@@ -233,6 +233,8 @@ def test_a_budget_goes_to_the_steps_that_need_it(job: Callable[..., Job]) -> Non
     assert abs(ended.votes - found.margins.votes.estimate) < 4 * 90
     with pytest.raises(OutOfReach, match=r"vote\.budget = 999: the run has 1,000 steps"):
         plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 999}}))
+    with pytest.raises(BadInput, match=r"vote\.max_votes = 8: the plan takes k = 9 for class 'first'"):
+        plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 5100, "max_votes": 8}}))
     with pytest.raises(JobError, match="two aims"):
         api.load_job(settings | {"vote": {"k": "auto", "budget": 5000, "target": 0.9}})
 
