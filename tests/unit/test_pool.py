@@ -415,8 +415,8 @@ def test_a_run_pauses_where_a_member_stays_away(hanoi: Job, store: str) -> None:
 
 
 def test_where_all_stay_away_the_run_pauses(hanoi: Job) -> None:
-    """There is nobody left to pass votes on to."""
-    with FakeServer(Ill(10)) as one, FakeServer(Ill(10)) as other:
+    """There is nobody left to pass votes on to: one falls ill, and then the other that has its votes as well."""
+    with FakeServer(Ill(10)) as one, FakeServer(Ill(30)) as other:
         members = {"one": served(one.url)["members"]["there"], "other": served(other.url)["members"]["there"]}
         paused = api.run(hanoi(6) | {"model": {"kind": "pool", "members": members, "away": "pass"}})
     assert paused.status == "paused"
