@@ -16,6 +16,9 @@ target of .95 with confidence .95. Then P(run right) is computed with the planne
 and the margins that would be the cheapest if the truth were known. A refusal is right where no margins reach the target
 (`maker.knapsack` finds the cheapest under the truth, up to k = 1,000).
 
+Of several classes many choices cost nearly the same: a class of few steps may have a larger k, or a smaller one, for a
+few calls. So it is also said what the cheapest choice costs of which no planned k is more than one above.
+
 With ``--runs`` as many tasks of 10 to 300 steps are drawn afresh, piloted on the simulated model's law, planned, and
 run once each by the real engine with a margin for each class.
 """
@@ -49,6 +52,8 @@ from maker.spread import beta_failure, beta_votes
 TARGET = 0.95
 VOTES = 16
 FIRST, EVEN, CAP = 2000, 2000 * 2**5, 2000 * 2**10
+TIE = 0.01
+"""Choices whose calls differ by less than this share are as cheap as each other."""
 STRATA = ("homogeneous", "heterogeneous", "flags")
 
 
@@ -65,8 +70,9 @@ class Found(NamedTuple):
     """One task: what was planned, and what is true.
 
     ``right`` is the exact probability of a right run at the planned margins, ``over`` how much larger than the cheapest
-    each is, ``cost`` the expected calls of the run as a multiple of theirs; all None where it was refused. ``solvable``
-    says that some margins reach the target.
+    each is, ``cost`` the expected calls of the run as a multiple of theirs, ``near`` the same for the cheapest choice
+    that no planned margin is more than one above; all None where it was refused. ``solvable`` says that some margins
+    reach the target.
     """
 
     stratum: str
@@ -77,6 +83,7 @@ class Found(NamedTuple):
     right: float | None
     over: tuple[int, ...] | None
     cost: float | None
+    near: float | None
     calls: int
     run_calls: float
     capped: bool
@@ -140,18 +147,18 @@ def truth(kind: Kind, ks: Sequence[int]) -> np.ndarray:
     return kind.steps * -np.log1p(-np.minimum(beta_failure(x, rho, np.array(ks)), 1 - 1e-12))
 
 
-def cheapest_truly(kinds: Sequence[Kind]) -> list[int] | None:
-    """Return the cheapest margins that reach the target, None where none do."""
+def cheapest_truly(kinds: Sequence[Kind], least: Sequence[int] | None = None) -> list[int] | None:
+    """Return the cheapest margins that reach the target, None where none do; only such as are at least ``least``."""
     allowed = -math.log(TARGET)
     groups, margins = [], []
-    for kind in kinds:
+    for number, kind in enumerate(kinds):
         rungs = [k for k in LADDER if k < 1000] + [1000]
         loads = truth(kind, rungs)
         if loads.min() > allowed:
             return None
         first = int(np.argmax(loads <= allowed))
-        low = max(1, rungs[max(0, first - 1)])
-        ks = list(range(low, min(1000, 2 * low + 30) + 1))
+        low = max(1, rungs[max(0, first - 1)], least[number] if least else 0)
+        ks = list(range(low, max(low, min(1000, 2 * low + 30)) + 1))
         own = truth(kind, ks)
         cost = kind.steps / kind.valid
         votes = [float(beta_votes(np.array([logit(kind.p)]), np.array([kind.rho]), k)[0]) for k in ks]
@@ -193,7 +200,7 @@ def judge(seed: int, number: int, sure: bool) -> Found:
             asked[i] *= 2
             fits[i] = fit(heard[i])
     best = cheapest_truly(kinds)
-    right = over = cost = None
+    right = over = cost = near = None
     refused = None
     run_calls = 0.0
     if isinstance(plan, Margins):
@@ -203,10 +210,13 @@ def judge(seed: int, number: int, sure: bool) -> Found:
         run_calls = plan.calls.estimate
         if best is not None:
             cost = _calls(kinds, ks) / _calls(kinds, best)
+            beside = cheapest_truly(kinds, [k - 1 for k in ks])
+            near = None if beside is None else _calls(kinds, beside) / _calls(kinds, best)
     else:
         refused = plan.kind
     steps, capped = sum(kind.steps for kind in kinds), any(asked[i] >= CAP for i in wanted)
-    return Found(stratum, len(kinds), steps, best is not None, refused, right, over, cost, VOTES * sum(asked),
+    return Found(stratum, len(kinds), steps, best is not None, refused, right, over, cost, near,
+                 VOTES * sum(asked),
                  run_calls, capped, time.perf_counter() - began)  # fmt: skip
 
 
@@ -230,6 +240,7 @@ def show(found: Sequence[Found]) -> None:
         overs = [max(one.over) for one in planned if one.over is not None]
         by_class = [k for one in planned if one.over is not None for k in one.over]
         costs = sorted(one.cost for one in planned if one.cost is not None)
+        nears = [one.near for one in planned if one.near is not None]
         solvable = [one for one in here if one.solvable]
         refused = Counter(one.refused for one in here if one.refused)
         missed = [one for one in solvable if one.refused is not None]
@@ -241,6 +252,8 @@ def show(found: Sequence[Found]) -> None:
             Goal("% below the target", None, 100 * statistics.fmean(r < TARGET for r in rights), " %"),
             Goal("% with a k more than one above the cheapest", 0, 100 * statistics.fmean(k > 1 for k in overs), " %",
                  least=False),
+            Goal(f"% ... above all choices within {100 * TIE:.0f} % of its calls", 0,
+                 100 * statistics.fmean(cost > 1 + TIE for cost in nears), " %", least=False),
             Goal("largest k above the cheapest, median of tasks", 0, statistics.median(overs), least=False),
             Goal("k above the cheapest, median of classes", 0, statistics.median(by_class), least=False),
             Goal("% of classes more than one above", None, 100 * statistics.fmean(k > 1 for k in by_class), " %"),

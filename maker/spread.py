@@ -330,35 +330,32 @@ def free_region(heard: Heard, widest: float) -> tuple[Array, Array]:
     steps = np.array(list(heard.values()), dtype=float)
     log_chance = cells[:, :1] * -np.logaddexp(0, -ATOMS) + cells[:, 1:] * -np.logaddexp(0, ATOMS)
     chance = np.exp(log_chance - log_chance.max(axis=1, keepdims=True))
-    best = _climb(chance, steps, np.zeros(len(ATOMS)), np.full(len(ATOMS), 1 / len(ATOMS)))
-    top = float(steps @ np.log(chance @ best))
-    found, deviances = [best], [0.0]
-    for k in FREE_MARGINS:
-        failure = expit(-k * ATOMS)
-        for sign in (1.0, -1.0):
-            low, high = 0.0, 1e12
-            for _ in range(HALVINGS):
-                pull = float(np.sqrt(max(low, 1e-3) * high))
-                weights = _climb(chance, steps, sign * pull * failure, best)
-                deviance = 2 * (top - float(steps @ np.log(np.maximum(chance @ weights, 1e-300))))
-                if deviance <= widest:
-                    low = pull
-                    found.append(weights)
-                    deviances.append(max(0.0, deviance))
-                else:
-                    high = pull
-    return np.array(found), np.array(deviances)
+    best = _climb(chance, steps, np.zeros((1, len(ATOMS))), np.full(len(ATOMS), 1 / len(ATOMS)))
+    top = float(np.log(best @ chance.T) @ steps)
+    failure = expit(-np.array(FREE_MARGINS)[:, None] * ATOMS)
+    ways = np.concatenate([failure, -failure])
+    found, deviances = [best], [np.zeros(1)]
+    low, high = np.full(len(ways), 1e-3), np.full(len(ways), 1e12)
+    for _ in range(HALVINGS):
+        pull = np.sqrt(low * high)
+        weights = _climb(chance, steps, pull[:, None] * ways, best[0])
+        deviance = 2 * (top - np.log(np.maximum(weights @ chance.T, 1e-300)) @ steps)
+        near = deviance <= widest
+        low, high = np.where(near, pull, low), np.where(near, high, pull)
+        found.append(weights[near])
+        deviances.append(np.maximum(0.0, deviance[near]))
+    return np.concatenate(found), np.concatenate(deviances)
 
 
 FREE_MARGINS = (2, 4, 8, 16, 64)
 HALVINGS, CLIMBS = 8, 400
 
 
-def _climb(chance: Array, steps: Array, pull: Array, start: Array) -> Array:
-    """Return the weights that maximise sum steps log(chance weights) + pull weights, by EM steps."""
-    weights = 0.99 * start + 0.01 / len(start)
-    pull = pull - pull.min()
+def _climb(chance: Array, steps: Array, pulls: Array, start: Array) -> Array:
+    """Return the weights that maximise sum steps log(chance weights) + pull weights, for each row of pulls, by EM."""
+    weights = np.tile(0.99 * start + 0.01 / len(start), (len(pulls), 1))
+    pulls = pulls - pulls.min(axis=1, keepdims=True)
     for _ in range(CLIMBS):
-        weights = weights * ((steps / (chance @ weights)) @ chance + pull)
-        weights /= weights.sum()
+        weights *= (steps / (weights @ chance.T)) @ chance + pulls
+        weights /= weights.sum(axis=1, keepdims=True)
     return weights
