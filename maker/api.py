@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from maker.output import Output, refuse_others, refuse_used
 from maker.piloting import MARGINS, judge, pilot_words, sample_size
 from maker.plugin import RowDecomposer
 from maker.reading import RunReport, show, store_url, whole_report
-from maker.resolving import resolve, stored_job
+from maker.resolving import derived, resolve, stored_job
 from maker.settings import TABLES
 from maker.store.cuts import cut, to_retry
 from maker.store.database import Database, open_database
@@ -45,7 +44,7 @@ from maker.types import Outcome
 from maker.upkeep import another_round
 from maker.working import Held, OnEvent, ignore, work, worker_spec
 
-PILOTED = ("done", "paused")
+RESTING = ("done", "paused")
 """How a run stands that a pilot can go on with."""
 
 JobLike = str | Path | Mapping[str, Mapping[str, Any]] | Job
@@ -163,7 +162,8 @@ def pilot(
     row_error = job.vote.row_error or 0.0
     rows = sample_size(job.expected_steps() or 0, row_error)
     for k in sorted({min(k, (job.vote.max_votes + 1) // 2) for k in MARGINS}):
-        first, second = (_pilot_run(job, rows, k, job.run.seed + n, on_event, stop) for n in (1, 2))
+        made = [derived(job, job.settings, pilot_words(job, rows, k, job.run.seed + n)) for n in (1, 2)]
+        first, second = (run_through(one, on_event=on_event, stop=stop) for one in made)
         with closing(open_database(job.store.url, create=False)) as database:
             found = judge(database, job, (first, second))
         if found.at_most <= row_error:
@@ -175,23 +175,37 @@ def pilot(
     )
 
 
-def _pilot_run(job: Job, rows: int, k: int, seed: int, on_event: OnEvent | None, stop: threading.Event | None) -> str:
-    """Return one of a pilot's runs, which is done; begins it, or goes on with it, where it is not."""
-    made = stored_job(job.settings, "of the pilot", pilot_words(job, rows, k, seed))
-    made = replace(made, store=made.store.model_copy(update={"url": job.store.url}))
+def run_through(
+    job: Job, steps: int | None = None, *, on_event: OnEvent | None = None, stop: threading.Event | None = None
+) -> str:
+    """Return the id of a run of the job that is done, or has decided as many steps as are asked for. Blocks.
+
+    A run of this name and task that is there already is taken as it is, or gone on with as the job says it now; else
+    one begins.
+
+    Raises:
+        PilotPaused: ``stop`` was set, or a limit was reached, before that.
+        Also as `run` and `resume` do.
+    """
+    # A step that cannot be made is told before anything is written.
+    job.first_state()
+    fingerprint = job.fingerprint()
     with closing(open_database(job.store.url, create=True)) as database:
-        fingerprint = made.fingerprint()
-        alike = [row for row in list_runs(database) if row.fingerprint == fingerprint and row.status in PILOTED]
-    if not alike:
-        ended = run(made, on_event=on_event, stop=stop)
-    elif alike[0].status == "done":
-        return alike[0].run_id
+        rests = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
+                      and row.fingerprint == fingerprint), None)  # fmt: skip
+    decided = rests.steps if rests else 0
+    if rests is not None and (rests.status == "done" or (steps is not None and decided >= steps)):
+        return rests.run_id
+    left = None if steps is None else steps - decided
+    if rests is None:
+        ended = run(job, limit_steps=left, on_event=on_event, stop=stop)
     else:
-        ended = resume(alike[0].run_id, store=job.store.url, on_event=on_event, stop=stop)
-    if ended.status != "done":
+        held = _taken_over(rests.run_id, (), job.store.url, job=job)
+        ended = work(held, left, on_event, stop)
+    if ended.status != "done" and (steps is None or ended.steps < steps):
         raise PilotPaused(
-            f"run {ended.run_id}, the pilot for vote.row_error, is {ended.status}: {ended.reason}",
-            fix="start the job again: its pilot goes on from there",
+            f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
+            fix="give the same command again: the pilot goes on from there",
         )
     return ended.run_id
 
@@ -219,21 +233,6 @@ def resume(
     if found.status == "done" and (written := _write_output(found.run_id, overrides, store, on_event)):
         return written
     return work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
-
-
-def resume_as(
-    run_id: str,
-    job: Job,
-    *,
-    limit_steps: int | None = None,
-    on_event: OnEvent | None = None,
-    stop: threading.Event | None = None,
-) -> RunReport:
-    """Go on with a run of a job's store as the job says it now: its limits, its swarm, its model's address. Blocks.
-
-    Raises as `resume` does.
-    """
-    return work(_taken_over(run_id, (), job.store.url, job=job), limit_steps, on_event, stop)
 
 
 def _write_output(

@@ -6,14 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.api import JobLike, load_job, resume_as, run
+from maker.api import JobLike, load_job, run_through
 from maker.calibration import By, Calibration, Reply, Tallies
 from maker.drawing import Places, Spot, can_draw, right_answers
 from maker.errors import BadInput, PilotPaused
@@ -24,19 +23,18 @@ from maker.owned import own
 from maker.plugin import Decomposer, vote_key
 from maker.polling import Root, RootCodec
 from maker.reading import show
-from maker.resolving import stored_job
+from maker.resolving import derived
 from maker.settings import PollSettings
 from maker.store.calibrations import keep_calibration
 from maker.store.chains import read_children, read_forks, root_chain
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_samples, read_snapshots, read_steps
-from maker.store.runs import RunRow, find_run, list_runs
+from maker.store.runs import RunRow, find_run
 from maker.types import Flag, Oracle, Step
 from maker.working import OnEvent
 
 STEPS, VOTES = 2000, 10
 """Of each class so many steps are asked, each so often, unless told otherwise."""
-RESTING = ("done", "paused")
 
 
 class Kept(NamedTuple):
@@ -85,7 +83,7 @@ def calibrate(
     poll = _poll(votes, steps)
     looks = _poll(closer, steps) if closer else None
     by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
-    hold = partial(_hold, on_event=on_event, stop=stop)
+    hold = partial(run_through, on_event=on_event, stop=stop)
     if by == By.VOTES and not can_draw(job.decomposer):
         labels = _voted(job, steps, hold)
     elif by == By.VOTES and looks:
@@ -125,8 +123,7 @@ def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
     settings = job.settings | {"poll": poll.model_dump(), "vote": {"voter": DEFAULT_VOTER, "k": 1}}
     settings["limits"] = job.settings["limits"] | {"max_undecided": None}
     name = f"run.name=pilot of {job.run.name or job.settings['task']['decomposer']}"
-    made = stored_job(settings, "of the pilot", [name, "store.samples=all", *words])
-    return replace(made, store=made.store.model_copy(update={"url": job.store.url}))
+    return derived(job, settings, [name, "store.samples=all", *words])
 
 
 def _greedy(job: Job) -> list[str]:
@@ -140,29 +137,6 @@ def _greedy(job: Job) -> list[str]:
     return [f"{place}.temperature=0" for place in at]
 
 
-def _hold(job: Job, steps: int | None = None, *, on_event: OnEvent | None, stop: threading.Event | None) -> str:
-    """Return a run of the job that has gone as far as it is to go; one that is there already is gone on with."""
-    # Steps that cannot be drawn are told before anything is written.
-    job.first_state()
-    fingerprint = job.fingerprint()
-    with closing(open_database(job.store.url, create=True)) as database:
-        found = [row for row in list_runs(database) if row.name == job.run.name and row.fingerprint == fingerprint]
-    rests = next((row for row in found if row.status in RESTING), None)
-    if rests is not None and (rests.status == "done" or rests.steps >= (steps or rests.steps + 1)):
-        return rests.run_id
-    left = None if steps is None else steps - (rests.steps if rests else 0)
-    if rests is None:
-        ended = run(job, limit_steps=left, on_event=on_event, stop=stop)
-    else:
-        ended = resume_as(rests.run_id, job, limit_steps=left, on_event=on_event, stop=stop)
-    if ended.status != "done" and ended.steps < (steps or ended.steps + 1):
-        raise PilotPaused(
-            f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
-            fix="calibrate again: the pilot goes on from there",
-        )
-    return ended.run_id
-
-
 def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     """Let the job's own voter decide the first steps of a chain; returns them as labels.
 
@@ -170,8 +144,7 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     """
     words = [f"run.name=way of the pilot of {job.run.name or job.settings['task']['decomposer']}"]
     vote = {name: value for name, value in job.settings["vote"].items() if not (name == "k" and job.needs_plan)}
-    made = stored_job(job.settings | {"vote": vote}, "of the pilot", words)
-    made = replace(made, store=made.store.model_copy(update={"url": job.store.url}))
+    made = derived(job, job.settings | {"vote": vote}, words)
     run_id = hold(made, steps)
     with closing(open_database(job.store.url, create=False)) as database:
         row, task = find_run(database, run_id), made.decomposer

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
-from maker.atomic import replacing, telling_unwritable
+from maker.atomic import refuse_taken, replacing, telling_unwritable
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.events import StepRecord, step_record
 from maker.owned import own
@@ -248,13 +248,6 @@ def _columns(source: _Source, row: _Row) -> dict[str, Any]:
 def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
     if not out.parent.is_dir():
         raise BadInput(f"there is no folder {out.parent} for {out.name}")
-    _refuse(out, force=force)
-    with replacing(out, lambda: _refuse(out, force=force)) as file:
+    refuse_taken(out, force=force)
+    with replacing(out, lambda: refuse_taken(out, force=force)) as file:
         yield file
-
-
-def _refuse(out: Path, *, force: bool) -> None:
-    if out.exists() and not out.is_file():
-        raise BadInput(f"{out} is no file", fix="name another one")
-    if out.exists() and not force:
-        raise BadInput(f"{out} is there already", fix="name another file, or replace it with --force")

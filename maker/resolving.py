@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -49,6 +50,12 @@ def stored_job(
     job = resolve(raw)
     job.decomposer.bind(parts)
     return job
+
+
+def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:
+    """Return a job of these settings for a pilot of ``job``, in the same store. Raises `JobError` or `PluginError`."""
+    made = stored_job(settings, "of the pilot", overrides)
+    return replace(made, store=made.store.model_copy(update={"url": job.store.url}))
 
 
 def resolve(raw: Raw) -> Job:

@@ -331,7 +331,7 @@ def free_region(heard: Heard, widest: float) -> tuple[Array, Array]:
     log_chance = cells[:, :1] * -np.logaddexp(0, -ATOMS) + cells[:, 1:] * -np.logaddexp(0, ATOMS)
     chance = np.exp(log_chance - log_chance.max(axis=1, keepdims=True))
     best = _climb(chance, steps, np.zeros((1, len(ATOMS))), np.full(len(ATOMS), 1 / len(ATOMS)))
-    top = float(np.log(best @ chance.T) @ steps)
+    top = np.log(best[0] @ chance.T) @ steps
     failure = expit(-np.array(FREE_MARGINS)[:, None] * ATOMS)
     ways = np.concatenate([failure, -failure])
     found, deviances = [best], [np.zeros(1)]

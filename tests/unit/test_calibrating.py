@@ -89,7 +89,7 @@ def test_a_pool_is_heard_by_model(job: Callable[..., Job]) -> None:
 
 def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
     settings = job(swarm={"chains": 16}, limits={"max_calls": 900})
-    with pytest.raises(PilotPaused, match=r"max_calls.*\ncalibrate again"):
+    with pytest.raises(PilotPaused, match=r"max_calls.*\ngive the same command again"):
         calibrate(settings, steps=400, votes=3)
     store = settings["store"]["url"]
     paused = reading.runs(store=store)[0]
