@@ -32,8 +32,7 @@ class Margins(NamedTuple):
 
     ``right`` is the probability that the whole run is right, as the pilot's spread of the steps has it, each end by
     itself with the confidence that was asked for; ``alike`` is what it would be if all steps of a class were alike.
-    ``votes``, ``calls`` and ``tokens`` are what the run takes on average. ``unproven`` is how many steps of the run
-    may be of a kind that the pilot saw none of (`Difficulty.hard_share`). ``favourable`` are the margins that would do
+    ``votes``, ``calls`` and ``tokens`` are what the run takes on average. ``favourable`` are the margins that would do
     if the truth were as kind as the pilot allows. ``sharp`` says that they are at most one smaller; if not, a pilot of
     about ``needed`` steps by class would make it so.
     """
@@ -44,7 +43,6 @@ class Margins(NamedTuple):
     votes: Interval
     calls: Interval
     tokens: Interval
-    unproven: float
     favourable: Mapping[str, int]
     sharp: bool
     needed: Mapping[str, int]
@@ -199,7 +197,6 @@ def _expected(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Mar
         votes=_taken(loads, ks, lambda load: 1.0),
         calls=_taken(loads, ks, lambda load: load.calls_per_vote),
         tokens=_taken(loads, ks, lambda load: load.calls_per_vote * load.tokens_per_call),
-        unproven=sum(load.steps * load.difficulty.hard_share for load in loads),
         favourable=k,
         sharp=True,
         needed={load.name: load.difficulty.steps for load in loads},

@@ -157,8 +157,8 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     told = plan._asdict()
     told["calibration"] = plan.key
     del told["key"]
-    # What a run takes and what is not proven stands beside them, by what is known once k is.
-    beside = ("calls", "tokens", "unproven")
+    # What a run takes stands beside them, by what is known once k is.
+    beside = ("calls", "tokens")
     margins = {name: one for name, one in plan.margins._asdict().items() if name not in beside}
     told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
     told["classes"] = {one.name: one._asdict() for one in plan.classes}

@@ -110,15 +110,13 @@ class TestCheapest:
         assert sure.right.low >= 0.95
         assert found.right.low >= 0.9
 
-    def test_unproven_steps_are_counted(self) -> None:
-        """A clean pilot of 2,000 steps leaves 1,500 of 10^6 unproven."""
+    def test_a_clean_pilot_proves_few_steps_alone(self) -> None:
+        """Of 2,000 steps without a wrong vote 1,500 of 10^6 may be of another kind: ten steps can be planned."""
         load = Load("a", 10**6, fit({(8, 0): 2000}))
         found = cheapest([load], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown) == (Reason.PILOT, False)
-        few = cheapest([load._replace(steps=10)], 0.95)
-        assert isinstance(few, Margins)
-        assert few.unproven == pytest.approx(10 * 3 / 2000, rel=0.01)
+        assert isinstance(cheapest([load._replace(steps=10)], 0.95), Margins)
 
 
 class TestRefusals:
