@@ -56,6 +56,12 @@ def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Ra
         raise JobError(f"{raw.place('vote', 'plan')}: vote.plan is what `maker plan` found, and not to be set")
     if vote.plan is not None and not (vote.plan.k == margins and raw.is_stored("vote", "voter")):
         vote = vote.model_copy(update={"plan": None})
+    for name in ("target", "budget", "consequence"):
+        if vote.plan is not None and getattr(vote, name) and not raw.is_stored("vote", name):
+            raise JobError(
+                f"{raw.place('vote', name)}: vote.{name} came too late: the run has its planned margins",
+                fix="give margins with vote.k, or start a new run",
+            )
     place = f"{raw.place('vote', 'row_error')}: vote.row_error"
     if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
         raise JobError(f"{raw.place('vote', 'pilot')}: vote.pilot is what a pilot found, and not to be set")

@@ -100,13 +100,14 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     told = fingerprint_text(fingerprint)
     digest = genesis(told) if before is None else based(before.digest, told)
     state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
-    settings = job.settings
-    if any(row.fingerprint.get(name) != value for name, value in fingerprint.items() if name != "seed"):
-        # What was planned is claimed of a run that votes as the one that it was planned for.
-        settings = settings | {"vote": {name: value for name, value in settings["vote"].items() if name != "plan"}}
+    # What was planned, or piloted, is claimed of a run that votes as the one that it was found for; a map's next round
+    # asks for other rows, about which a pilot says as much as about any.
+    changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}
+    stale = ({"plan"} if changed_in else set()) | ({"pilot", "row_error"} if changed_in - {"task"} else set())
+    vote = {name: value for name, value in job.settings["vote"].items() if name not in stale}
     new = NewRun(
         name=job.run.name,
-        settings=settings,
+        settings=job.settings | {"vote": vote},
         fingerprint=fingerprint,
         classes=tuple(kind.name for kind in job.decomposer.classes),
         digest=digest,

@@ -224,6 +224,9 @@ def test_a_round_with_a_margin_of_its_own_promises_no_row_error(tmp_path: Path) 
     assert not {"row_error", "pilot"} & set(other.settings["vote"])
     same = upkeep.another_round(done.run_id, ["undecided"], ["vote.max_votes=50"], store=url)
     assert same.settings["vote"]["pilot"] == done.settings["vote"]["pilot"]
+    unlike = upkeep.another_round(done.run_id, ["undecided"], ["vote.max_votes=50", "model.p=0.99"], store=url)
+    assert unlike.settings["vote"]["k"] == done.settings["vote"]["k"]
+    assert not {"row_error", "pilot"} & set(unlike.settings["vote"])
     with pytest.raises(JobError, match="a run that exists has a k"):
         upkeep.another_round(done.run_id, ["undecided"], ["vote.row_error=0.001"], store=url)
 

@@ -91,6 +91,16 @@ def test_a_run_that_goes_on_from_another_takes_a_k(job: Callable[..., Job]) -> N
         api.resume(begun.run_id, ["vote.k=auto"], store=store)
 
 
+@pytest.mark.parametrize("word", ["vote.target=0.99", "vote.budget=5000", "vote.consequence.move=2"])
+def test_a_run_with_a_plan_takes_no_other_aim(word: str, job: Callable[..., Job]) -> None:
+    settings = job()
+    planned(settings)
+    begun, store = api.run(settings, limit_steps=5), settings["store"]["url"]
+    with pytest.raises(JobError, match=r"came too late: the run has its planned margins"):
+        api.resume(begun.run_id, [word], store=store)
+    assert api.resume(begun.run_id, store=store).status == "done"
+
+
 @pytest.mark.parametrize(
     ("words", "keeps"), [((), True), (("run.seed=5",), True), (("vote.k.move=2",), False), (("model.p=0.6",), False)]
 )
