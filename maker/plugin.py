@@ -20,6 +20,7 @@ from maker.types import (
     Effect,
     Fork,
     InputPart,
+    Lesson,
     More,
     Next,
     Oracle,
@@ -44,6 +45,7 @@ __all__ = [
     "Fork",
     "Function",
     "InputPart",
+    "Lesson",
     "More",
     "Next",
     "OrFile",
@@ -228,6 +230,13 @@ class Decomposer(ABC, Generic[S, A]):
         them are made.
         """
         return None
+
+    def lessons(self) -> Sequence[Lesson]:
+        """Return what a microagent for tasks of this kind is trained on; () where there is nothing to teach.
+
+        It takes an `oracle` that knows all prompts of the lessons.
+        """
+        return ()
 
     def oracle(self) -> Oracle | None:
         """Return what a simulated model needs to know, or None where the truth is not known."""

@@ -178,6 +178,22 @@ Oracle: TypeAlias = Callable[[str], Truth]
 """Prompt → truth. Only simulated models and tests may ask it."""
 
 
+class Lesson(NamedTuple):
+    """Prompts of one step class that a microagent is trained and examined on; `Oracle` has the replies.
+
+    ``prompt(i)`` returns prompt i, for 0 <= i < ``size``: a pure function, which may be asked in any order, and return
+    the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other lessons of the
+    task. ``whole`` says that here are all prompts that steps of the class can have, of whatever task of the kind: an
+    examination of them all leaves nothing out.
+    """
+
+    kind: str
+    size: int
+    prompt: Callable[[int], str]
+    weight: float = 1.0
+    whole: bool = False
+
+
 class Sample(NamedTuple):
     """One raw reply. ``tokens`` counts the completion; ``cut`` says that it ended at its token limit.
 
