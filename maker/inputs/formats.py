@@ -13,6 +13,7 @@ from maker.inputs.door import Format
 from maker.inputs.failures import shown
 from maker.inputs.jsonlines import JsonLines
 from maker.inputs.sites import Found
+from maker.inputs.slices import Slices
 from maker.inputs.texts import Texts
 
 _ENDINGS = {
@@ -66,6 +67,13 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def make_format(word: str, codec: Codec) -> Format:
-    """Return a format by the word that `word_of` gave."""
-    return _MADE[word](codec)
+def make_format(word: str, codec: Codec, slice: int = 0) -> Format:
+    """Return a format by the word that `word_of` gave; of text in slices of so many characters, where there are any.
+
+    Raises `BadInput` for slices of anything else.
+    """
+    if not slice:
+        return _MADE[word](codec)
+    if word != "text":
+        raise BadInput(f"the input is {word}: only text can be read in slices", fix="name a .txt, .md or .text file")
+    return Slices(codec, slice)

@@ -57,6 +57,7 @@ class Input:
         id_column: The column that gives the rows' ids; without it a row's id is ``part:number``.
         encoding: What text is written in; a byte order mark is passed over.
         known: The parts that a run began with: they keep their rows' numbers, and must be what they were.
+        slice: Read texts in slices of at most so many characters, each a row; 0 makes a whole file one row.
         grow: Read what has come since as well, at the end of files or as new ones: its rows come after. Otherwise
             nothing but the known parts is looked at, if there are any.
     """
@@ -68,18 +69,20 @@ class Input:
         id_column: str = "",
         encoding: str = "utf-8",
         known: Sequence[InputPart] = (),
+        slice: int = 0,
         grow: bool = True,
     ) -> None:
         self._where = where
         self._id_column = id_column
         self._encoding = encoding
         self._known = tuple(known)
+        self._slice = slice
         self._grow = grow or not self._known
         self._scanned: _Scanned | None = None
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_where", "_id_column", "_encoding", "_known", "_grow", "_scanned")
+        kept = ("_where", "_id_column", "_encoding", "_known", "_slice", "_grow", "_scanned")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -191,7 +194,7 @@ class Input:
         if not self._grow:
             found = found._replace(names=tuple(sorted(known)))
         word, names = word_of(found)
-        gathered, format = Gathering(self._id_column, codec), make_format(word, codec)
+        gathered, format = Gathering(self._id_column, codec), make_format(word, codec, self._slice)
         for name in names:
             parts = sorted(known[name], key=lambda part: part.first)
             format.scan(found.site, name, parts, gathered, grow=self._grow)

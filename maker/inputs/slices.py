@@ -1,0 +1,60 @@
+"""Text files of any length: rows are slices, one after the other."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from maker.inputs.codec import wrong_encoding
+from maker.inputs.records import Cut, Records
+
+_BLANK = re.compile(r"\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Slices(Records):
+    """Slices of at most ``size`` characters; together they are the whole text.
+
+    A slice ends after the first newline in its seventh eighth of the size, else after the first blank in its last
+    eighth, else where it is full. So its own characters alone say where it ends, whatever comes after it.
+    """
+
+    size: int = 4000
+
+    fixed = ("file", "text")
+    line_starts = ()
+
+    def cut(self, data: bytes, *, final: bool) -> Cut:
+        """Cut off whole slices; the rest of a file is one."""
+        try:
+            text = codecs.getincrementaldecoder(self.codec.name)().decode(data, final)
+        except UnicodeDecodeError as error:
+            raise wrong_encoding("the text", self.codec, error.reason) from error
+        if "\0" in text:
+            raise wrong_encoding("the text", self.codec, "it holds zero bytes", "utf-16-le")
+        entries: list[str] = []
+        ends: list[int] = []
+        start = taken = 0
+        while stop := self._end(text, start, final=final):
+            entries.append(text[start:stop])
+            taken += len(entries[-1].encode(self.codec.name))
+            ends.append(taken)
+            start = stop
+        return Cut(entries, ends, taken)
+
+    def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
+        """Return the file's name and the slice."""
+        return {"file": name, "text": entry}
+
+    def _end(self, text: str, start: int, *, final: bool) -> int:
+        """Return where the slice that begins at ``start`` ends, 0 where that is not known, or nothing is left."""
+        newlines, blanks, full = (start + part * self.size // 8 for part in (6, 7, 8))
+        if (at := text.find("\n", newlines, blanks)) >= 0:
+            return at + 1
+        if found := _BLANK.search(text, blanks, full):
+            return found.end()
+        if len(text) >= full:
+            return full
+        return len(text) if final and start < len(text) else 0
