@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,10 @@ def test_what_cannot_be_asked_is_told(tmp_path: Path, task: dict[str, Any], told
         base["task"]["input"] = str(tmp_path / "odd.txt")
     with pytest.raises(BadInput, match=told):
         api.run(base)
+
+
+def test_the_example_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(EXAMPLE.parent, tmp_path / "example")
+    monkeypatch.chdir(tmp_path / "example")
+    Path("keepers.txt").write_text(keepers.text(20_000, 12, 7))
+    assert api.run("job.toml").result["answer"] == keepers.facts(12, 7)[0].town == "Visby"
