@@ -93,9 +93,10 @@ class DocumentParams(Params):
         if self.schema_ is not None:
             AnswerSchema(self.schema_)
         # Two findings fit into a prompt: of two at least one is dropped, and narrowing ends.
-        if self.room < (least := 2 * (MOST + MARK)):
+        left = min(self.room, self.slice) if self.want == "answer" else self.slice
+        if left < (least := 2 * (MOST + MARK)):
             raise ValueError(
-                f"prompt = {self.prompt}: it leaves {self.room} characters for text, and takes {least}: raise it"
+                f"prompt = {self.prompt}: it leaves {left} characters for text, and takes {least}: raise it"
             )
         return self
 
@@ -108,14 +109,17 @@ class DocumentParams(Params):
 
     @property
     def room(self) -> int:
-        """How many characters of a prompt are left for text: of slices, and of findings."""
-        asked = max(len(self.question.strip()), prompts.FOLLOW_UP) + (self.rounds - 1) * (prompts.FOLLOW_UP + MARK * 2)
-        return self.prompt - max(len(self.system), len(prompts.NARROW), len(prompts.SETTLE)) - asked - FRAME
+        """How many characters of a prompt are left for findings, beside all that was asked."""
+        asked = len(self.question.strip()) + (self.rounds - 1) * (prompts.FOLLOW_UP + MARK * 2)
+        return self.prompt - max(len(prompts.NARROW), len(prompts.SETTLE)) - asked - FRAME
 
     @property
     def slice(self) -> int:
-        """The most characters of a slice: its sentences are numbered where they are to be named."""
-        return int((self.room - MARK) / GROWTH) if self.want == "answer" else self.room
+        """The most characters of a slice, beside one question; where sentences are named, their numbers come to it."""
+        question = len(self.question.strip())
+        if self.want != "answer":
+            return self.prompt - len(self.system) - question - FRAME
+        return int((self.prompt - len(self.system) - max(question, prompts.FOLLOW_UP) - FRAME - MARK) / GROWTH)
 
 
 class Document(Decomposer[State, Reply]):

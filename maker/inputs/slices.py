@@ -17,8 +17,8 @@ _BLANK = re.compile(r"\s")
 class Slices(Records):
     """Slices of at most ``size`` characters; together they are the whole text.
 
-    A slice ends after the first newline in its seventh eighth of the size, else after the first blank in its last
-    eighth, else where it is full. So its own characters alone say where it ends, whatever comes after it.
+    A slice ends after the first newline from 13/16 of the size on, else after the first blank in the last sixteenth of
+    it, else where it is full. So its own characters alone say where it ends, whatever comes after it.
     """
 
     size: int = 4000
@@ -50,7 +50,7 @@ class Slices(Records):
 
     def _end(self, text: str, start: int, *, final: bool) -> int:
         """Return where the slice that begins at ``start`` ends, 0 where that is not known, or nothing is left."""
-        newlines, blanks, full = (start + part * self.size // 8 for part in (6, 7, 8))
+        newlines, blanks, full = (start + part * self.size // 16 for part in (13, 15, 16))
         if (at := text.find("\n", newlines, blanks)) >= 0:
             return at + 1
         if found := _BLANK.search(text, blanks, full):

@@ -40,7 +40,7 @@ def test_slices_are_the_text(tmp_path: Path, alphabet: str, encoding: str, size:
     rows = slices(path, size, encoding)
     assert "".join(rows) == text
     assert all(len(row) <= size for row in rows)
-    assert all(len(row) >= 6 * size // 8 for row in rows[:-1])
+    assert all(len(row) >= 13 * size // 16 for row in rows[:-1])
 
 
 def test_a_slice_ends_at_a_line_or_a_word(tmp_path: Path) -> None:
