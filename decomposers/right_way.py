@@ -1,4 +1,4 @@
-"""The way that a task goes if every step is decided rightly, by its own oracle: for pilots, plans, lessons and tests."""
+"""The way that a task goes if its own oracle decides every step: for pilots, plans and tests."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ Item: TypeAlias = int | str
 class Part(NamedTuple):
     """Where the sorting of items ``first`` to before ``stop`` stands.
 
-    ``runs`` are sorted runs of item numbers; the first two are being merged. ``taken`` says from which of them each item
-    of the merged run came so far: a 0 or a 1 each. A part that waits for its halves has fewer than two runs.
+    ``runs`` are sorted runs of item numbers; the first two are being merged. ``taken`` says from which of them each
+    item of the merged run came so far: a 0 or a 1 each. A part that waits for its halves has fewer than two runs.
     """
 
     first: int
