@@ -152,7 +152,8 @@ class Connect(Decomposer[Walk, str]):
         if self.params.form == "guess":
             return show_whole(self._graph)
         near = self._neighbours[state.trail[-1]]
-        return show_view(View(self._graph.targets, near, "".join(node for node in near if node in state.seen)))
+        seen = "".join(node for node in near if node in state.seen)
+        return show_view(View(self._graph.targets, seen, near))
 
     def _forbidden(self, state: Walk, action: str) -> str | None:
         if action in CLAIMS or action == BACK:

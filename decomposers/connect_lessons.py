@@ -38,7 +38,7 @@ def _right_views(graph: Graph) -> list[View]:
     trail, seen, views = graph.start, {graph.start}, []
     while trail:
         near = neighbours[trail[-1]]
-        views.append(View(graph.targets, near, "".join(node for node in near if node in seen)))
+        views.append(View(graph.targets, "".join(node for node in near if node in seen), near))
         step = right_step(views[-1])
         if step in CLAIMS:
             break
@@ -53,11 +53,12 @@ def _anywhere(number: int) -> str:
     degree = rng.choice(DEGREES)
     letters = rng.sample(ascii_letters, degree + 2)
     near, targets = letters[:degree], letters[degree:]
-    if rng.random() < 0.25:
+    # Claims are one step of a walk, and the one that cannot be mended.
+    if rng.random() < 0.5:
         targets[rng.randrange(2)] = rng.choice(near)
     been = rng.choice((degree, max(0, degree - 1), rng.randint(0, degree)))
     seen = set(rng.sample(near, been))
-    return show_view(View("".join(targets), "".join(near), "".join(node for node in near if node in seen)))
+    return show_view(View("".join(targets), "".join(node for node in near if node in seen), "".join(near)))
 
 
 WALKS = (

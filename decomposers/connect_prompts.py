@@ -15,13 +15,13 @@ BACK = "-"
 CLAIMS = "12"
 """The replies that name a target, the first or the second, and thereby end the walk."""
 
-_VIEW = re.compile(r"([A-Za-z])([A-Za-z]) ([A-Za-z]+)/([A-Za-z]*)=")
+_VIEW = re.compile(r"([A-Za-z]{2}) ([A-Za-z]*)/([A-Za-z]+)=")
 _WHOLE = re.compile(r"([A-Za-z])([A-Za-z]{2})((?: [A-Za-z]{2})+)=")
 
 SYSTEM = {
     WALK: """\
-You walk through a graph, one node at a time, to find out which of two targets it leads to. You see the two targets, the
-neighbours of the node where you are, and after the stroke those of them where you have been, as in kQ aXc/a=
+You walk through a graph, one node at a time, to find out which of two targets it leads to. You see the two targets,
+then which neighbours of the node where you are you have been at, and after the stroke all its neighbours: kQ a/aXc=
 If the first target is a neighbour, answer 1; if the second one is, answer 2. Else answer with the first neighbour where
 you have not been; if you have been at all of them, go back: answer with a minus. In the example the answer is X.
 Answer with this one character alone.
@@ -37,16 +37,19 @@ The start is connected with one of the targets. Answer 1 if it is the first, 2 i
 
 
 class View(NamedTuple):
-    """What can be seen from a node: the targets, its neighbours, and those of them where the walk has been."""
+    """What can be seen from a node: the targets, those of its neighbours where the walk has been, and all of them."""
 
     targets: str
-    neighbours: str
     seen: str
+    neighbours: str
 
 
 def show_view(view: View) -> str:
-    """Return the prompt of a step, as ``kQ aXc/a=``: 5 characters, one a neighbour, and one more if it was seen."""
-    return f"{view.targets} {view.neighbours}/{view.seen}="
+    """Return the prompt of a step, as ``kQ a/aXc=``: 5 characters, one a neighbour, and one more if it was seen.
+
+    What a neighbour is compared with stands before it, so that a model that reads from left to right can tell at each.
+    """
+    return f"{view.targets} {view.seen}/{view.neighbours}="
 
 
 def show_whole(graph: Graph) -> str:
@@ -59,7 +62,7 @@ def read_view(prompt: str) -> View:
     match = _VIEW.fullmatch(prompt)
     if match is None:
         raise ValueError(f"no prompt of a walk: {prompt[:120]!r}")
-    return View(match[1] + match[2], match[3], match[4])
+    return View(match[1], match[2], match[3])
 
 
 def read_whole(prompt: str) -> Graph:
