@@ -59,6 +59,8 @@ class ConnectParams(Params):
             raise ValueError("say depth, for a graph that is drawn, or else edges, start and targets")
         if self.depth is not None and (self.start or self.targets):
             raise ValueError("start and targets go with edges: a graph that is drawn has its own")
+        if self.edges is not None and self.seed:
+            raise ValueError("seed goes with depth: a graph that is given is not drawn")
         self.graph()
         return self
 

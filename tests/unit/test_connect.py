@@ -259,6 +259,7 @@ def test_a_guess_has_no_truth_where_one_target_is_not_the_answer() -> None:
         ({"depth": 1}, "greater than or equal to 2"),
         ({"depth": 14}, "less than or equal to 13"),
         ({"depth": 2, "start": "a"}, "start and targets go with edges"),
+        ({"edges": "ab bc", "start": "a", "targets": "bc", "seed": 1}, "seed goes with depth"),
         ({"edges": "ab bc"}, "start is one letter and targets are two, not '' and ''"),
         ({"edges": "ab bc", "start": "a", "targets": "b"}, "targets are two"),
         ({"edges": "ab bc", "start": "a", "targets": "bb"}, "must be three different nodes"),
