@@ -174,7 +174,8 @@ def read_job_file(path: Path) -> Raw:
         raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="name a TOML file") from error
     except UnicodeDecodeError as error:
         raise JobError(f"the job file {path} is no text: {error.reason}", fix="name a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # No TOML; or, without a place, a number longer than Python reads.
         raise JobError(
             f"{path}: {error}", fix='a job file is TOML; strings need quotation marks: decomposer = "hanoi"'
         ) from error
@@ -191,7 +192,7 @@ def _override(word: str) -> tuple[str, str, Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
 
 

@@ -28,6 +28,10 @@ class Flag(StrEnum):
     """Its free text is, word for word, that of an earlier sample of the step: one stream, not two votes."""
 
 
+def _allowed(state: Any, action: Any) -> None:
+    """Forbid nothing. A function with a name, so that step classes can be pickled."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepClass(Generic[S, A]):
     """What all steps of one kind share. Build each once, not per step.
@@ -51,7 +55,7 @@ class StepClass(Generic[S, A]):
 
     name: str
     parse: Callable[[str], A]
-    check: Callable[[S, A], str | None] = lambda state, action: None
+    check: Callable[[S, A], str | None] = _allowed
     max_tokens: int = 64
     stop: tuple[str, ...] = ()
     system: str = ""

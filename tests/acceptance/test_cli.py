@@ -468,8 +468,8 @@ def test_own_tasks_run(examples: Commands) -> None:
 
 
 def readme_commands() -> list[tuple[str, ...]]:
-    """Return the commands of each block of the README and of docs/own-task.md that a comment says is to be tested."""
-    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/own-task.md"))
+    """Return the commands of each block of the README and of two pages of docs that a comment says is to be tested."""
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/own-task.md", "docs/tasks.md"))
     blocks = re.findall(r"<!-- test -->\s*```sh\n(.*?)```", text, re.DOTALL)
     return [tuple(line for line in block.splitlines() if line.startswith(("maker ", "python "))) for block in blocks]
 

@@ -125,7 +125,11 @@ def test_plugins_are_found(installed: Installed) -> None:
     """The wheel's entry points are found, each in the environment."""
     found = [json.loads(line) for line in installed.script("plugins", "--json").splitlines()]
     assert {plugin["name"] for plugin in found} >= {
+        "connect",
         "hanoi",
+        "map",
+        "multiply",
+        "sort",
         "first-to-ahead-by-k",
         "first-to-k",
         "majority",

@@ -117,6 +117,18 @@ def test_an_override_is_toml_or_a_bare_word(job_file: Path, word: str, value: ob
     assert raw.table("task")["x"] == value
 
 
+def test_a_number_longer_than_python_reads(job_file: Path) -> None:
+    """In an override it is a text, which the task may refuse; in a file it is told as what else is no TOML."""
+    digits = "7" * 5000
+    raw = read_job_file(job_file)
+    raw.take_overrides([f"task.x={digits}"])
+    assert raw.table("task")["x"] == digits
+    job_file.write_text(f"[task]\nx = {digits}\n")
+    with pytest.raises(JobError, match=r"job\.toml: .*5000 digits") as caught:
+        read_job_file(job_file)
+    assert "quotation marks" in caught.value.fix
+
+
 @pytest.mark.parametrize("word", ["", "disks=3", "task.disks", "=3", ".disks=3", "task.=3", "hanoi", "task disks 3"])
 def test_what_is_no_override(job_file: Path, word: str) -> None:
     """A word without table, key or value is refused, with an example."""

@@ -1,0 +1,24 @@
+"""How two items compare, for simulated models, training and tests alone: the decomposer never asks it."""
+
+from __future__ import annotations
+
+from decomposers.sort_prompts import read
+from decomposers.sort_rules import SIGNS
+from maker.plugin import Truth
+
+
+def by_value(prompt: str) -> Truth:
+    """Return how two integers compare."""
+    first, second = map(int, read(prompt))
+    return _truth((first > second) - (first < second))
+
+
+def by_alphabet(prompt: str) -> Truth:
+    """Return how two words compare, by the code points of their letters."""
+    first, second = read(prompt)
+    return _truth((first > second) - (first < second))
+
+
+def _truth(way: int) -> Truth:
+    right = SIGNS[way + 1]
+    return Truth([right], [sign for sign in SIGNS if sign != right])
