@@ -17,6 +17,7 @@ from maker.loads import Curve, Load
 from maker.margins import Margins, Refusal, cheapest, given
 from maker.planning import Block, blocks
 from maker.settings import AUTO, PlanFound
+from maker.undecided import share_unsettled
 
 CONFIDENCE = 0.95
 SEVERAL = 1.05
@@ -84,6 +85,8 @@ class Plan(NamedTuple):
         cost: In the currency of the job's prices, None without them.
         seconds: At the speed of the pilot, which asks many steps side by side.
         unproven: How many steps of the run may be of a kind that the pilot saw none of.
+        undecided: How many steps would have taken ``vote.max_votes`` samples before anybody has won; the run pauses at
+            the first.
         own: What is to be expected with the margins that the job has itself, None where it leaves them to the plan.
         flags: What each red flag buys.
         greedy: None where the pilot has not asked.
@@ -102,6 +105,7 @@ class Plan(NamedTuple):
     cost: Interval | None
     seconds: Interval
     unproven: float
+    undecided: float
     own: Margins | None
     flags: tuple[FlagWorth, ...]
     greedy: Greedy | None
@@ -206,6 +210,7 @@ def described(
         cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
         seconds=_scaled(calls, calibration.seconds / calibration.samples),
         unproven=_unproven(loads, calibration),
+        undecided=sum(_undecided(job, load, margins.k[load.name]) for load in loads),
         own=_own(job, loads),
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=_greedy(calibration, loads),
@@ -234,6 +239,13 @@ def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
         votes=load.difficulty.votes_per_step(k),
         unproven=_unproven([load], calibration),
     )
+
+
+def _undecided(job: Job, load: Load, k: int) -> float:
+    """Return how many steps of a class are not decided within their most votes."""
+    rules = job.rules()
+    most = next(rules.of(kind).max_votes for kind in job.decomposer.classes if kind.name == load.name)
+    return load.steps * share_unsettled(load.difficulty, k, int(most / load.calls_per_vote))
 
 
 def _failures(load: Load, k: int) -> Interval:

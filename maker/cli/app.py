@@ -272,7 +272,8 @@ def _planned(job: Job) -> Job:
     """Find the margins by the job's calibration, and say what they rest on."""
     from maker import plans
 
-    found = plans.plan(job).found()
+    planned = plans.plan(job)
+    found = planned.found()
     low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
     print(
@@ -280,6 +281,8 @@ def _planned(job: Job) -> Job:
         f" {found.rests_on}",
         file=sys.stderr,
     )
+    if told := plan.undecided_line(planned):
+        print(f"  {told}", file=sys.stderr)
     return job.planned(found)
 
 

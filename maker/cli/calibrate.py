@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,7 +67,7 @@ def calibrate_(
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:
-            print_calibration(kept, words)
+            print_calibration(kept, words, list(loaded.members))
 
 
 def variants(sweep: Iterable[str]) -> list[tuple[str, ...]]:
@@ -88,8 +88,8 @@ def _read(path: Path) -> str:
         raise BadInput(f"the labels {path} cannot be read: {error}", fix="name a file of JSON lines") from error
 
 
-def print_calibration(kept: Kept, words: Iterable[str]) -> None:
-    """Print what was heard, with what it rests on."""
+def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) -> None:
+    """Print what was heard, with what it rests on; ``members`` are the names of the pool's models."""
     found = kept.calibration
     of = "".join(f", {word}" for word in words)
     each_ms = 1000 * found.seconds / max(1, found.samples)
@@ -101,6 +101,8 @@ def print_calibration(kept: Kept, words: Iterable[str]) -> None:
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
     print_table(headings, (_row(name, one, confidence) for name, one in found.classes.items()), indent=2)
     _tell_flags(found)
+    if len(members) > 1:
+        _tell_members(found, members)
     print(f"  intervals hold together with {CONFIDENCE:.0%}; runs {' and '.join(found.runs)} hold the samples")
 
 
@@ -120,6 +122,13 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
         name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *alike, _share(one.valid),
         tokens,
     )  # fmt: skip
+
+
+def _tell_members(found: Calibration, members: Sequence[str]) -> None:
+    for name, one in found.classes.items():
+        for member, (right, wrong, flagged) in zip(members, one.models, strict=True):
+            share = f" ({_share(right / (right + wrong))} right)" if right + wrong else ""
+            print(f"  {name}: {member}: {right:,} right, {wrong:,} wrong{share}, {flagged:,} flagged")
 
 
 def _tell_flags(found: Calibration) -> None:

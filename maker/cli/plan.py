@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from maker.difficulty import Interval
     from maker.prospects import Plan
 
+SELDOM = 0.01
+"""Fewer steps than this, expected to be undecided in a run, are not told of."""
+
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
     """Say which k a run needs, what it takes, and how sure it is to come out right."""
@@ -62,6 +65,8 @@ def print_plan(plan: Plan) -> None:
     print(f"    given that {plan.rests_on}")
     if plan.unproven:
         print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot saw none of")
+    if told := undecided_line(plan):
+        print(f"  {told}")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
     print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, which asks many steps side by side")
     if plan.target is not None:
@@ -88,6 +93,19 @@ def print_plan(plan: Plan) -> None:
         if right.high >= aim:
             verdict = "that would do" if right.low >= aim else "not shown to do"
         print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
+
+
+def undecided_line(plan: Plan) -> str:
+    """Say where the run would pause because of steps that are not decided within their most votes; "" where it is not.
+
+    Only as many are told of as would keep one run in a hundred from its end.
+    """
+    if plan.undecided < SELDOM:
+        return ""
+    return (
+        f"about {plan.undecided:,.2g} steps would not be decided within vote.max_votes, and the run pause at each:"
+        " raise it"
+    )
 
 
 def _shown(target: float | None) -> str:

@@ -84,6 +84,15 @@ def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:
     assert "--sweep model.p=: no values" in refused.stderr
 
 
+def test_a_pool_is_told_by_member(maker: Commands, job: Path) -> None:
+    members = 'model.members={good={kind="simulated",p=1.0},poor={kind="simulated",p=0.0}}'
+    (maker.folder / "pool.toml").write_text('[task]\ndecomposer = "hanoi"\ndisks = 5\n[model]\nkind = "pool"\n')
+    pilot = maker.run("calibrate", "pool.toml", members, "--steps", "31", "--votes", "2")
+    assert pilot.returncode == 0, pilot.stderr
+    assert "move: good: 31 right, 0 wrong (1.0000 right), 0 flagged" in pilot.stdout
+    assert "move: poor: 0 right, 31 wrong (0.0000 right), 0 flagged" in pilot.stdout
+
+
 def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> None:
     assert maker.run("calibrate", "job.toml", "model.p=0.45", "--steps", "300").returncode == 0
     plan = maker.run("plan", "job.toml", "model.p=0.45")

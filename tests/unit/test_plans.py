@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from letter_task import right
 
@@ -16,6 +17,7 @@ from maker.calibrating import calibrate
 from maker.errors import BadInput, JobError, OutOfReach
 from maker.planning import least_k, run_right, votes_per_step
 from maker.plans import plan
+from maker.undecided import unsettled
 from maker.upkeep import fork
 
 Job = dict[str, dict[str, Any]]
@@ -57,6 +59,20 @@ def test_a_plan_of_steps_that_are_alike_is_the_formulas(job: Callable[..., Job])
     # Of 1,023 steps 1,000 were asked: as many as 3 / 1,000 of them may be of another kind.
     assert found.unproven == pytest.approx(1023 * -math.expm1(math.log(0.05) / 1000))
     assert planned(job(), steps=1023).unproven == 0
+
+
+def test_steps_that_max_votes_cuts_short_are_counted(job: Callable[..., Job]) -> None:
+    """Of p = .65 k takes more than 50 votes a step: with 100 of them at most one step in five stays undecided."""
+    settings = job(model={"kind": "simulated", "p": 0.65})
+    found = planned(settings)
+    paused = api.run(settings)
+    assert paused.status == "paused"
+    share = unsettled(np.array([0.65]), found.classes[0].k, 100)[0]
+    assert found.undecided == pytest.approx(1023 * share, rel=0.2)
+    # The first of them comes after 1 / share steps on average, and hardly ever after twenty times as many.
+    assert paused.steps < 20 / share
+    enough = planned(settings | {"vote": settings["vote"] | {"max_votes": 1000}})
+    assert enough.undecided < 1e-6
 
 
 def test_auto_is_the_plan_and_the_run_says_what_was_claimed(job: Callable[..., Job]) -> None:
