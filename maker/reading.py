@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from maker.engine.alongside import Bad
 from maker.engine.verify import Author, Verified
 from maker.engine.verify import verify as verify_log
+from maker.engine.walking import Walked
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
 from maker.job import difference, inputs_digest
@@ -163,19 +164,23 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
     Needs the task's and the voter's code, which must be what the run was made with.
     """
     with opened(store) as database:
-        row = find_run(database, run_id)
+        return verify_steps(database, find_run(database, run_id))
 
-        def author(run: int) -> Author:
-            made = row if run == row.key else run_at(database, run)
-            parts = read_parts(database, run)
-            job = stored_job(made.settings, made.run_id, parts=parts)
-            if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
-                raise Bad(f"the input files of run {made.run_id} are not those that it began with")
-            if changed := difference(made.fingerprint, job.stored_fingerprint()):
-                raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
-            return Author(made, job.decomposer, job.rules())
 
-        return verify_log(database, row, author)
+def verify_steps(database: Database, row: RunRow, on_step: Callable[[Walked], None] | None = None) -> Verified:
+    """Verify a run, and tell its steps on the way, before it is known whether all of them are right."""
+
+    def author(run: int) -> Author:
+        made = row if run == row.key else run_at(database, run)
+        parts = read_parts(database, run)
+        job = stored_job(made.settings, made.run_id, parts=parts)
+        if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
+            raise Bad(f"the input files of run {made.run_id} are not those that it began with")
+        if changed := difference(made.fingerprint, job.stored_fingerprint()):
+            raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
+        return Author(made, job.decomposer, job.rules())
+
+    return verify_log(database, row, author, on_step)
 
 
 def whole_report(database: Database, run_id: str) -> RunReport:

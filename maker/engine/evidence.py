@@ -27,9 +27,12 @@ class Evidence:
         start: The first step.
         level: Of which steps they must be there: ``none``, ``disputed`` or ``all``.
         codec: How the task's actions are written.
+
+    ``kept`` holds the samples of the step that was looked at last.
     """
 
     def __init__(self, database: Database, chain: int, start: int, level: str, codec: Codec[Any]) -> None:
+        self.kept: list[SampleRow] = []
         self._codec = codec
         self._level = level
         # The first schema kept no prompts, and numbered its chains from 1.
@@ -50,7 +53,7 @@ class Evidence:
 
         ``voters`` are whose rule the step was decided by, and the judge's where there is one.
         """
-        kept = self._samples.at(row)
+        kept = self.kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
         if not kept:
             return "its samples are missing" if needed else ""

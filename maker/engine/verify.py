@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from maker.engine.alongside import Bad
-from maker.engine.walking import Counts, Stand, Walker
+from maker.engine.walking import Counts, Stand, Walked, Walker
 from maker.errors import TaskFailed
 from maker.owned import own
 from maker.plugin import Decomposer
@@ -52,7 +52,12 @@ class Author(NamedTuple):
     rules: Rules
 
 
-def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> Verified:
+def verify(
+    database: Database,
+    run: RunRow,
+    author: Callable[[int], Author],
+    on_step: Callable[[Walked], None] | None = None,
+) -> Verified:
     """Re-apply every action of a run, and of what it was forked off.
 
     Checks that each step's action is legal, that its tally elects it by the run's own voter, that the digests link,
@@ -64,6 +69,7 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
         database: The store.
         run: The run.
         author: Returns what the steps of a run were decided by, from the run's key.
+        on_step: Told each step, before it is known whether those after it are right, see `Walker`.
     """
     chain = root_chain(database, run.key)
     counts, stand = Counts(), Stand(0, None, b"")
@@ -76,7 +82,7 @@ def verify(database: Database, run: RunRow, author: Callable[[int], Author]) -> 
             stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()
-            walker = Walker(database, span.chain.run, made.decomposer, made.rules, counts)
+            walker = Walker(database, span.chain.run, made.decomposer, made.rules, counts, on_step)
             walker.along(span.chain, stand, span.stop, first_snapshot=True)
         whole = _end(run, chain, stand, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:

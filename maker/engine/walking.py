@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,12 +12,12 @@ from maker.engine.alongside import Bad, Singles, Snapshots
 from maker.engine.evidence import Evidence
 from maker.engine.joining import missed_digest
 from maker.owned import own
-from maker.paths import chain_name
-from maker.plugin import Decomposer, Voter, vote_key
+from maker.paths import Path, chain_name
+from maker.plugin import Codec, Decomposer, Voter, vote_key
 from maker.rules import Rules
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
-from maker.store.log import CutRow, StepRow, read_cuts, read_snapshots, read_steps
+from maker.store.log import CutRow, SampleRow, StepRow, read_cuts, read_snapshots, read_steps
 from maker.tally import Tally, folded, link, unpack
 from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 
@@ -66,11 +66,28 @@ class Kept(NamedTuple):
         return max((cut.epoch for cut in self.cuts if cut.idx <= index), default=0)
 
 
+class Walked(NamedTuple):
+    """A decided step that is as it should be, and what was asked: the run's key, the chain's path, the step's row.
+
+    ``codec`` is how its action is written, ``kept`` what was kept of its samples.
+    """
+
+    run: int
+    path: Path
+    row: StepRow
+    tally: Tally
+    asked: Step[Any, Any]
+    codec: Codec[Any]
+    kept: Sequence[SampleRow]
+
+
 @dataclass(slots=True)
 class Walker:
     """Walks the chains of one run.
 
     Everything that is wrong is raised as `Bad`, with its place; what the task's own code raises as `TaskFailed`.
+    ``on_step`` is told each step that is right by itself: of what comes later nothing is known then. A step that ended
+    wrong, or that its parent's join refused, is not told.
     """
 
     database: Database
@@ -78,6 +95,7 @@ class Walker:
     decomposer: Decomposer[Any, Any]
     rules: Rules
     counts: Counts = field(default_factory=Counts)
+    on_step: Callable[[Walked], None] | None = None
 
     def along(self, chain: ChainRow, stand: Stand, stop: int | None, *, first_snapshot: bool) -> None:
         """Walk along the steps that a chain itself holds, from where ``stand`` is; it moves on with them.
@@ -99,7 +117,8 @@ class Walker:
             if joined:
                 self._join(where, chain, stand, row)
             else:
-                own(where, self._step, where, stand, row, kept.evidence)
+                asked = own(where, self._step, where, stand, row, kept.evidence)
+                self._tell(chain, row, asked, kept.evidence)
             due = joined
         where = _where(chain, stand.index)
         if stop is not None:
@@ -128,14 +147,23 @@ class Walker:
         if fork is not None:
             self._children(where, chain, stand, fork)
 
-    def _step(self, where: str, stand: Stand, row: StepRow, evidence: Evidence) -> None:
-        action = self._decision(where, stand, stand.state, row, evidence)
+    def _tell(self, chain: ChainRow, row: StepRow, asked: Step[Any, Any], evidence: Evidence) -> None:
+        # Not within `own`: what it raises is not the task's.
+        if self.on_step is not None:
+            codec = self.decomposer.action
+            self.on_step(Walked(self.run, chain.path, row, unpack(row.tally), asked, codec, evidence.kept))
+
+    def _step(self, where: str, stand: Stand, row: StepRow, evidence: Evidence) -> Step[Any, Any]:
+        asked, action = self._decision(where, stand, stand.state, row, evidence)
         stand.state = self.decomposer.apply(stand.state, action)
         stand.index += 1
         stand.weight += len(row.action)
+        return asked
 
-    def _decision(self, where: str, stand: Stand, state: Any, row: StepRow, evidence: Evidence) -> Any:
-        """Check that an action is legal, and elected by its votes; returns it."""
+    def _decision(
+        self, where: str, stand: Stand, state: Any, row: StepRow, evidence: Evidence
+    ) -> tuple[Step[Any, Any], Any]:
+        """Check that an action is legal, and elected by its votes; returns what was asked, and it."""
         move = self.decomposer.next(state)
         try:
             tally, action = unpack(row.tally), self.decomposer.action.read(row.action)
@@ -161,7 +189,7 @@ class Walker:
         self.counts.votes += sum(tally.valid)
         self.counts.red_flags += sum(tally.flagged)
         self.counts.disputed += tally.disputed
-        return action
+        return move, action
 
     def _elected(self, where: str, winner: str, tally: Tally, voter: Voter) -> None:
         counts = tally.counts(winner)
@@ -264,9 +292,12 @@ class Walker:
                 yield from _missed(singles, row.idx)
             _types(here, row)
             singles.stands(here, row)
-            end, digest = own(here, self._single, here, own(here, move.child, state, row.idx), row, genesis, evidence)
+            child = own(here, move.child, state, row.idx)
+            asked, end, digest = own(here, self._single, here, child, row, genesis, evidence)
             singles.ended(here, ok=end.ok)
             outcome = singles.outcome
+            if end.ok and outcome is None:
+                self._tell(chain, row, asked, evidence)
             if end.ok:
                 # As the engine folds it.
                 yield End(row.idx, digest, json.loads(json.dumps(end.result)))
@@ -276,13 +307,15 @@ class Walker:
             yield from _missed(singles, None)
         singles.must_end()
 
-    def _single(self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence) -> tuple[Done, bytes]:
+    def _single(
+        self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence
+    ) -> tuple[Step[Any, Any], Done, bytes]:
         stand = Stand(row.idx, None, genesis)
-        action = self._decision(where, stand, state, row, evidence)
+        asked, action = self._decision(where, stand, state, row, evidence)
         end = self.decomposer.next(self.decomposer.apply(state, action))
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task asks for more after its step: {type(end).__name__}")
-        return end, stand.digest
+        return asked, end, stand.digest
 
 
 def _verdict(where: str, voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None) -> Verdict:
