@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from decomposers import hanoi_oracle, hanoi_prompts
+from decomposers import hanoi_lessons, hanoi_oracle, hanoi_prompts
 from decomposers.hanoi_rules import (
     Board,
     BoardCodec,
@@ -22,7 +22,7 @@ from decomposers.hanoi_rules import (
     read_move,
 )
 from decomposers.hanoi_tree import Tree, board_after
-from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, Step, StepClass
+from maker.plugin import Codec, Decomposer, Done, Fork, Lesson, Oracle, Params, Step, StepClass
 
 ENGLISH_TOKENS = 512
 SEGMENT = 10
@@ -110,6 +110,10 @@ class Hanoi(Decomposer[Board, Any]):
         while len(moves) < min(count, last):
             moves.add(rng.randrange(last))
         return [self._form.board(at) for at in sorted(moves)]
+
+    def lessons(self) -> tuple[Lesson, ...]:
+        """Return boards of this many disks, on the right way and beside it."""
+        return hanoi_lessons.lessons(self._kind.name, self.params.disks, self._render)
 
     def oracle(self) -> Oracle:
         """Return the strategy as a function of the prompt."""

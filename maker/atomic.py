@@ -1,9 +1,10 @@
-"""Files that take their name when they are whole and on the disk."""
+"""Files and folders that take their name when they are whole."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,30 @@ def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[I
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """Give a new folder that takes the place of ``out`` when the block ends well, and is gone when it does not.
+
+    ``check`` is as with `replacing`. Between two renames there is no folder of that name for a moment. Raises
+    `BadInput` where no folder can be made beside it.
+    """
+    fresh = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
+    old = fresh.with_suffix(".old")
+    try:
+        try:
+            fresh.mkdir()
+        except OSError as error:
+            raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+        yield fresh
+        check()
+        if out.exists():
+            out.rename(old)
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_taken(out: Path, *, force: bool, held: str = "") -> None:

@@ -131,6 +131,38 @@ def share_at_most(x: int, trials: int, confidence: float) -> float:
     return high
 
 
+def mean_at_most(mean: float, trials: int, confidence: float) -> float:
+    """Return an upper confidence bound on a mean of values in [0, 1], of which ``trials`` independent draws have it.
+
+    The largest m with trials D(mean, m) <= ln(1 / risk), where D is the divergence of coins that fall so often
+    (Hoeffding 1963, "Probability inequalities for sums of bounded random variables", J. Amer. Statist. Assoc. 58,
+    13-30, theorem 1). It knows nothing of how the values are spread, and is more careful than need be where they are
+    alike. 1.0 without a draw.
+
+    mean = 0, trials = 300 at .95 gives .99 %, as `share_at_most` does; mean = .01 gives 3.11 %.
+
+    Raises:
+        ValueError: The confidence is not in (0, 1), or the mean not in [0, 1].
+    """
+    _check([], confidence)
+    if not 0 <= mean <= 1:
+        raise ValueError(f"mean = {mean}: must lie between 0 and 1")
+    if not trials or mean == 1:
+        return 1.0
+    low, high = mean, 1.0
+    while high - low > NARROW:
+        middle = (low + high) / 2
+        far = trials * _divergence(mean, middle) > -math.log1p(-confidence)
+        low, high = (low, middle) if far else (middle, high)
+    return high
+
+
+def _divergence(p: float, q: float) -> float:
+    """Return D(p, q) of two coins in nats, for 0 < q < 1."""
+    of_heads = p * math.log(p / q) if p else 0.0
+    return of_heads + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
+
+
 def binomial(x: int, trials: int, p: float) -> float:
     """Return the probability of at most x successes in ``trials`` of probability p each, to about 1e-12.
 

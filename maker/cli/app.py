@@ -19,6 +19,7 @@ from maker.cli import (
     display,
     doctor,
     export,
+    foundry,
     init,
     plan,
     report,
@@ -164,6 +165,8 @@ for command in (
 
 app.command(name="calibrate")(calibrate.calibrate_)
 app.command(name="plan")(plan.plan_)
+app.command(name="train")(foundry.train)
+app.command(name="exam")(foundry.exam_)
 
 
 @app.command(name="try")
