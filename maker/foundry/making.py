@@ -147,7 +147,7 @@ def _examine(folder: Path, course: Course, temperatures: Sequence[float]) -> lis
     loaded = read_model(folder)
     found = []
     for topic in course.topics:
-        chances = read_off(loaded, [topic.grouped(prompt) for prompt in topic.exam], temperatures)
+        chances = read_off(loaded, topic.exam, topic.grouped, temperatures)
         sampled = topic.basis is Basis.HELD_OUT
         found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +28,19 @@ class _Candidate(NamedTuple):
     reply: list[int]
 
 
-def read_off(loaded: Loaded, questions: Sequence[Question], temperatures: Sequence[float]) -> dict[float, Chances]:
-    """Return what a model says to questions, by temperature: probabilities of whole replies, their end token included.
+def read_off(
+    loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], Question], temperatures: Sequence[float]
+) -> dict[float, Chances]:
+    """Return what a model says to prompts, by temperature: probabilities of whole replies, their end token included.
+
+    ``ask`` returns the question of a prompt; few are held at a time.
 
     Raises:
         BadInput: The model's tokenizer cannot write a prompt or a reply.
     """
     slices = [
-        _slice(loaded, questions[start : start + SLICE], temperatures) for start in range(0, len(questions), SLICE)
+        _slice(loaded, [ask(prompt) for prompt in prompts[start : start + SLICE]], temperatures)
+        for start in range(0, len(prompts), SLICE)
     ]
     return {
         temperature: Chances(*(np.concatenate([part[temperature][place] for part in slices]) for place in range(4)))
