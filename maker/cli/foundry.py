@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,12 @@ from maker.api import load_job
 from maker.cli.options import AsJson, Overrides
 from maker.cli.tables import print_table
 from maker.errors import BadInput
-from maker.foundry.card import BOUND_HEADS, HEADS, basis_words, bound_rows, rows
-from maker.foundry.course import Course, course_of
-from maker.foundry.figures import ClassFigures, to_json
-from maker.foundry.making import EXAM, TEMPERATURES, examine, has_card, make
-from maker.foundry.recipe import Recipe
+from maker.foundry.course import EXAM, Course, course_of
+from maker.foundry.recipe import TEMPERATURES, Recipe
 from maker.foundry.transcript import read_course
+
+if TYPE_CHECKING:
+    from maker.foundry.figures import ClassFigures
 
 LESSONS = ".jsonl"
 EVERY = 100
@@ -58,6 +58,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a tiny model on a task's steps, and say exactly how often it errs."""
+    # Imported here: no other command of the first moment needs numpy.
+    from maker.foundry.making import make
+
     recipe = Recipe(
         steps=steps, batch=batch, rate=rate, seed=seed, slip=slip, hidden=hidden, layers=layers, heads=heads,
         threads=threads,
@@ -91,6 +94,9 @@ def exam_(
     as_json: AsJson = False,
 ) -> None:
     """Read off a tiny model's logits how often it errs on a task's steps."""
+    from maker.foundry.figures import to_json
+    from maker.foundry.making import examine, has_card
+
     course = _course(job, overrides or [], exam)
     found = examine(folder, course, temperatures=_temperatures(temperatures), threads=threads)
     if as_json:
@@ -120,6 +126,8 @@ def _temperatures(words: str) -> list[float]:
 def _print_figures(
     found: Sequence[ClassFigures], shown: dict[str, int | None], *, by_run: bool, known: bool = True
 ) -> None:
+    from maker.foundry.card import BOUND_HEADS, HEADS, basis_words, bound_rows, rows
+
     print_table(HEADS, rows(found), indent=2)
     for one in found:
         print(f"  {basis_words(one, shown.get(one.name), by_run=by_run, known=known)}")

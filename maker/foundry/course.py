@@ -18,6 +18,8 @@ HELD_OUT_OF = 16
 """One prompt in so many is held out, by its hash."""
 LARGEST_DOMAIN = 1 << 20
 """A whole class of at most so many prompts is enumerated: trained on all, examined on all."""
+EXAM = 4096
+"""How many held-out prompts of a class are examined."""
 EXAM_SEED = 0
 TRIES = 64
 """So many draws for each prompt that an exam wants, where one in `HELD_OUT_OF` should do."""
@@ -90,7 +92,7 @@ def held_out(prompt: str) -> bool:
     return int.from_bytes(digest, "little") % HELD_OUT_OF == 0
 
 
-def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int) -> Course:
+def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int = EXAM) -> Course:
     """Return what a task's own lessons and oracle teach.
 
     Args:

@@ -17,13 +17,11 @@ from maker.foundry.alphabet import Alphabet, alphabet_of
 from maker.foundry.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.foundry.course import Basis, Course, Topic, draw
 from maker.foundry.figures import ClassFigures, figures, to_json
-from maker.foundry.recipe import Recipe
+from maker.foundry.recipe import TEMPERATURES, Recipe
 
 if TYPE_CHECKING:
     from maker.foundry.training import OnBatch
 
-TEMPERATURES = (0.7, 1.0, 1.4)
-EXAM = 4096
 SCANNED = 1 << 15
 """So many prompts of each class are drawn to find the alphabet and the length of prompts."""
 ROUND = 64

@@ -17,6 +17,8 @@ SLICE = 2048
 """Questions that are read at a time."""
 TOKENS = 1 << 15
 """Tokens of a pass through the model, about."""
+SHOWN = 8
+FIX = "examine a model with the task that it was trained for"
 
 
 class _Candidate(NamedTuple):
@@ -88,13 +90,16 @@ def _candidates(loaded: Loaded, questions: Sequence[Question]) -> list[_Candidat
 
 
 def _encode(loaded: Loaded, texts: Sequence[str]) -> list[list[int]]:
+    # A character that it lacks makes the tokenizer raise, or is left out.
+    if unknown := sorted(set().union(*texts) - loaded.tokenizer.get_vocab().keys()):
+        raise BadInput(f"the model's tokenizer has no {' '.join(map(repr, unknown[:SHOWN]))}", fix=FIX)
     found: list[list[int]] = loaded.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     # As the engine that serves it reads them back: what is lost on the tokenizer was not asked.
     for text, tokens in zip(texts, found, strict=True):
         if len(tokens) != len(text):
             raise BadInput(
                 f"the model's tokenizer writes {text[:80]!r} in {len(tokens)} tokens, not one a character",
-                fix="examine a model with the task that it was trained for",
+                fix=FIX,
             )
     return found
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from maker.errors import BadInput
 
+TEMPERATURES = (0.7, 1.0, 1.4)
+"""At which a microagent is examined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -96,11 +96,10 @@ class _Examples(Iterator[Example]):
         topic, prompt = self._taught()
         if topic.name in self.shown:
             self.shown[topic.name].add(hash(prompt))
-        right, wrong = topic.truth(prompt)
-        share = self._slip / len(wrong) if wrong else 0.0
-        texts = [(right[0], 1.0 - share * len(wrong))]
-        if share:
-            texts += [(text, share) for text in wrong]
+        texts = [(topic.truth(prompt).right[0], 1.0)]
+        if self._slip and (rivals := topic.grouped(prompt).rivals):
+            share = self._slip / len(rivals)
+            texts = [(texts[0][0], 1.0 - self._slip), *((rival[0], share) for rival in rivals)]
         tokens = self._alphabet.encode(prompt)
         replies = [([*self._alphabet.encode(text), EOS_ID], weight) for text, weight in texts]
         if (length := len(tokens) + max(len(reply) for reply, _ in replies)) > self._positions:
