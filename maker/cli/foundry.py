@@ -58,7 +58,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a tiny model on a task's steps, and say exactly how often it errs."""
-    # Imported here: no other command of the first moment needs numpy.
+    # Imported here: it needs numpy, and other commands start without.
     from maker.foundry.making import make
 
     recipe = Recipe(

@@ -121,6 +121,9 @@ def examine(
         TaskFailed: The task's lessons or its oracle raised.
     """
     _check_temperatures(temperatures)
+    if not (folder / "config.json").is_file():
+        # Before torch is imported: a mistyped name costs no time.
+        raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
     trained = {one["class"]: one["basis"] for one in _card(folder).get("classes", [])}
     for topic in course.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:

@@ -241,6 +241,9 @@ def test_temperatures_that_cannot_be(tmp_path: Path, temperatures: list[float]) 
 
 def test_a_folder_without_a_model(tmp_path: Path, sums: tuple[Path, Made]) -> None:
     """No model, a card of something else, and a task that the model's characters cannot write are told."""
+    with pytest.raises(BadInput, match="there is no model in"):
+        examine(tmp_path, course())
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(BadInput, match="no model can be read"):
         examine(tmp_path, course())
     with pytest.raises(BadInput, match="the model's tokenizer"):

@@ -33,6 +33,11 @@ def test_naming_the_front_door_loads_nothing_heavy() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_the_command_line_starts_with_nothing_heavy() -> None:
+    """What a single command needs is loaded by that command."""
+    assert loaded_by("import maker.cli.app") & (HEAVY | {"numpy", "scipy"}) == set()
+
+
 def test_a_plugin_loads_its_one_door() -> None:
     """A decomposer or a voter loads neither store nor model nor swarm."""
     loaded = loaded_by("import decomposers.hanoi, voters.majority")
