@@ -42,8 +42,8 @@ def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[I
 def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Give a new folder that takes the place of ``out`` when the block ends well, and is gone when it does not.
 
-    ``check`` is as with `replacing`. Between two renames there is no folder of that name for a moment. Raises
-    `BadInput` where no folder can be made beside it.
+    ``check`` is as with `replacing`. Between two renames there is no folder of that name for a moment; one that was
+    there lies beside it then, as ``.old``. Raises `BadInput` where no folder can be made beside it.
     """
     fresh = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
     old = fresh.with_suffix(".old")
@@ -58,6 +58,9 @@ def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Ite
             out.rename(old)
         fresh.rename(out)
     finally:
+        if old.exists() and not out.exists():
+            # A signal came between the two.
+            old.rename(out)
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

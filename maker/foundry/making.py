@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maker.atomic import replacing_folder, telling_unwritable
-from maker.errors import BadInput
+from maker.errors import BadInput, TaskFailed
 from maker.foundry.alphabet import Alphabet, alphabet_of
 from maker.foundry.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.foundry.course import Basis, Course, Topic, draw
@@ -87,28 +87,17 @@ def make(
         torch.manual_seed(recipe.seed)
         model = new_model(recipe, survey.alphabet, survey.positions)
         taught = train(model, course, survey.alphabet, recipe, on_batch)
-        check = lambda: _refuse_taken(out, force=force)  # noqa: E731
-        with telling_unwritable(out), replacing_folder(out, check) as fresh:
+        told = _header(course, recipe) | {
+            "parameters": model.num_parameters(),
+            "characters": "".join(survey.alphabet.characters),
+            "positions": survey.positions,
+            "seconds": round(taught.seconds, 1),
+        }
+        with telling_unwritable(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
-            found = _examine(fresh, course, temperatures)
-            classes = [
-                to_json(one) | ({"shown": taught.shown[one.name]} if one.name in taught.shown else {}) for one in found
-            ]
-            card = {
-                "parameters": model.num_parameters(),
-                "bytes": (fresh / "model.safetensors").stat().st_size,
-                "characters": "".join(survey.alphabet.characters),
-                "positions": survey.positions,
-                "seconds": round(taught.seconds, 1),
-                "classes": classes,
-            }
-            card = _header(course, recipe) | card
-            examples = {
-                topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in course.topics
-            }
-            (fresh / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            (fresh / PAGE).write_text(page(card, found, examples), encoding="utf-8")
-        return Made(card, found)
+            made = _examined(fresh, course, told, taught.shown, temperatures)
+            _write_card(fresh, course, made)
+        return made
 
 
 def examine(
@@ -139,6 +128,23 @@ def examine(
 def has_card(folder: Path) -> bool:
     """Say whether a folder holds a microagent with its card, of which it is known what training showed it."""
     return (folder / CARD).is_file()
+
+
+def _examined(
+    folder: Path, course: Course, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
+) -> Made:
+    """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
+    found = _examine(folder, course, temperatures)
+    classes = [to_json(one) | ({"shown": shown[one.name]} if one.name in shown else {}) for one in found]
+    size = (folder / "model.safetensors").stat().st_size
+    return Made(dict(told) | {"bytes": size, "classes": classes}, found)
+
+
+def _write_card(folder: Path, course: Course, made: Made) -> None:
+    examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in course.topics}
+    text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
 
 
 def _examine(folder: Path, course: Course, temperatures: Sequence[float]) -> list[ClassFigures]:
@@ -183,8 +189,15 @@ def _survey(course: Course) -> _Survey:
     def texts() -> Iterator[str]:
         nonlocal longest
         for topic in course.topics:
+            known = set(topic.exam) if topic.basis is Basis.LOOKUP else None
             drawn = (prompt for _, prompt in islice(draw(Random(0), topic.sources), SCANNED))
             for prompt in chain(topic.exam, drawn):
+                if known is not None and prompt not in known:
+                    raise TaskFailed(
+                        f"class {topic.name} has a whole lesson, and another one with the prompt {prompt!r}, which is "
+                        "not in it",
+                        fix="leave whole=True out, or let that lesson hold all prompts that there are",
+                    )
                 right, wrong = topic.truth(prompt)
                 replies = (*right, *wrong)
                 longest = max(longest, len(prompt) + max(topic.most_tokens, 1 + max(map(len, replies))))

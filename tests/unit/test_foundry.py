@@ -269,6 +269,19 @@ def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: py
         make(Course([topic], {}), Recipe(steps=40, batch=20, hidden=32, layers=1, heads=1), tmp_path / "model")
 
 
+def test_a_whole_lesson_that_is_not_whole(tmp_path: Path) -> None:
+    """A prompt of another lesson that the whole one lacks is told before anything is trained."""
+    from maker.errors import TaskFailed
+    from maker.plugin import Lesson
+
+    class More(Sums):
+        def lessons(self) -> list[Lesson]:
+            return [*super().lessons(), Lesson("sum", 3, lambda i: f"{i}+9=")]
+
+    with pytest.raises(TaskFailed, match=r"the prompt 'Add. .[+]9=', which is not in it"):
+        make(course_of(More(SumsParams()), {}), TINY, tmp_path / "model")
+
+
 def test_slip_wants_an_oracle(tmp_path: Path) -> None:
     """A run's lessons know hardly any wrong replies."""
     with pytest.raises(BadInput, match="slip = 0 alone"):

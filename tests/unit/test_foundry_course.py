@@ -20,6 +20,7 @@ from decomposers.hanoi_prompts import direction
 from decomposers.hanoi_rules import forbidden, legal_moves
 from decomposers.hanoi_tree import board_after
 from maker import api
+from maker.atomic import replacing_folder
 from maker.errors import BadInput, TaskFailed
 from maker.foundry.alphabet import EOS_ID, alphabet_of
 from maker.foundry.course import HELD_OUT_OF, Basis, Source, course_of, draw, held_out
@@ -260,3 +261,31 @@ def test_a_file_that_holds_no_lessons(tmp_path: Path, text: str, said: str) -> N
         read_course(file)
     with pytest.raises(BadInput, match="cannot be read"):
         read_course(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_folder_is_there_or_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, at: int) -> None:
+    """Whichever rename a signal comes before, what was there is there again, and nothing beside it."""
+    out, calls, rename = tmp_path / "model", [0], Path.rename
+    if there:
+        out.mkdir()
+        (out / "old").touch()
+
+    def interrupted(path: Path, target: Path) -> Path:
+        calls[0] += 1
+        if calls[0] == at:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    if not there and at == 2:
+        with replacing_folder(out) as fresh:
+            (fresh / "new").touch()
+        assert [path.name for path in out.iterdir()] == ["new"]
+        return
+    with pytest.raises(KeyboardInterrupt), replacing_folder(out) as fresh:
+        (fresh / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == (
+        ["model", "model/old"] if there else []
+    )
