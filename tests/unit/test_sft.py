@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import row_tasks
 from fork_tasks import Shape, leaf
 
 from decomposers.hanoi_oracle import move_truth
@@ -65,6 +66,29 @@ def test_children_are_lessons_too(store: str) -> None:
     api.run(job)
     told = [(line["chain"], line["step"]) for line in lessons(store)]
     assert told == [(record.chain, record.step) for record in reading.steps("last", store=store)]
+
+
+def test_rows_of_a_map_are_lessons(tmp_path: Path, store: str) -> None:
+    """Rows without a good decision are left out; those that a later round decides are that round's lessons."""
+    row_tasks.write_rows(tmp_path / "rows.csv", range(60))
+    first = api.run(row_tasks.job(tmp_path, vote={"k": 3, "max_votes": 6}))
+    assert first.status == "done"
+    found = lessons(store)
+    answered = list(reading.steps("last", store=store))
+    assert [line["chain"] for line in found] == [record.chain for record in answered]
+    assert 0 < len(found) < 60
+    for line in found:
+        right, wrong = row_tasks.truth(line["prompt"])
+        # Clean rows have the answer as it is stored, with its keys in order: it reads the same.
+        said = [json.loads(text) for text in (*right, *wrong)]
+        assert json.loads(line["answer"]) in said
+        assert all(json.loads(one["answer"]) in said for one in line["negatives"])
+    second = api.retry("last", ["vote.max_votes=40"], store=store)
+    again = lessons(store)
+    assert {line["run"] for line in again} == {first.run_id, second.run_id}
+    assert [line for line in again if line["run"] == first.run_id] == found
+    prompts = [line["prompt"] for line in again]
+    assert len(prompts) == len(set(prompts)) == 60
 
 
 def test_a_forked_run_names_who_decided(hanoi: Job, store: str) -> None:
