@@ -67,9 +67,11 @@ def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
     if not verified.right:
         raise _refusal(run, verified)
     if not pen.steps:
+        why = "it has decided no step"
+        if pen.left_out:
+            why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
         raise BadInput(
-            f"run {run.run_id} has nothing to teach: of its {verified.steps:,} steps {pen.left_out:,} have no answer "
-            "that is read back as what was decided, and there are no others",
+            f"run {run.run_id} has nothing to teach: {why}",
             fix='keep the replies themselves with store.samples = "all", or export another run',
         )
     return Lessons(run.run_id, pen.steps, pen.left_out)

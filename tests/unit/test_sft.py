@@ -16,6 +16,7 @@ from fork_tasks import Shape, leaf
 
 from decomposers.hanoi_oracle import move_truth
 from maker import api, reading, upkeep
+from maker.calibrating import calibrate
 from maker.errors import BadInput
 from maker.sft import export_lessons
 
@@ -132,6 +133,13 @@ def test_a_run_that_is_not_done_is_refused(hanoi: Job, store: str) -> None:
         lessons(store)
 
 
+def test_a_run_that_decided_nothing_is_refused(hanoi: Job, store: str) -> None:
+    """A calibration's pilot asks and decides nothing."""
+    calibrate(api.load_job(hanoi(5)), steps=5, votes=2)
+    with pytest.raises(BadInput, match="nothing to teach: it has decided no step"):
+        lessons(store)
+
+
 def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path) -> None:
     """A file is replaced only where that is asked for."""
     api.run(hanoi(3))
@@ -190,5 +198,5 @@ def test_replies_that_are_no_actions(store: str, tmp_path: Path) -> None:
     assert [line["prompt"] for line in lessons(store)] == [f"letter {i}" for i in range(40)]
     assert {line["system"] for line in lessons(store)} == {"Say a letter. "}
     api.run(job | {"model": {"kind": "simulated", "p": 1.0}})
-    with pytest.raises(BadInput, match="nothing to teach: of its 40 steps 40 have no answer"):
+    with pytest.raises(BadInput, match="nothing to teach: none of its 40 decided steps has"):
         lessons(store)
