@@ -83,9 +83,12 @@ def basis_words(one: ClassFigures, shown: int | None = None, *, by_run: bool, kn
     """
     judge = "the run's own decisions, which may be wrong" if by_run else "the task's oracle"
     if one.basis == Basis.LOOKUP:
-        seen = "" if shown is None else f", of which training showed {shown:,}"
-        domain = ": its training set is its whole domain" if known else ""
-        what = f"a lookup, examined on all {one.prompts:,} prompts that steps of the class can have{seen}{domain}"
+        what = f"a lookup, examined on all {one.prompts:,} prompts that steps of the class can have"
+        if shown == one.prompts:
+            what += ": its training set is its whole domain"
+        elif known:
+            seen = "" if shown is None else f", of which training showed {shown:,}"
+            what += f"{seen}: none was kept from training"
     else:
         never = "that training never showed" if known else "of which training may have shown some"
         what = f"examined on {one.prompts:,} prompts {never}: one in {HELD_OUT_OF} is held out, by its BLAKE2b hash"

@@ -115,7 +115,10 @@ def test_what_a_table_says() -> None:
         return basis_words(one, by_run=False, **known)
 
     assert "a lookup, examined on all 20 prompts" in words(lookup)
-    assert "of which training showed 19: its training set is its whole domain" in words(lookup, shown=19)
+    assert "can have: its training set is its whole domain" in words(lookup, shown=20)
+    assert "of which training showed 19: none was kept from training" in words(lookup, shown=19)
+    assert "can have: none was kept from training" in words(lookup)
+    assert "can have. Judged" in words(lookup, known=False)
     assert "that training never showed" in words(sampled)
     assert "of which training may have shown some" in words(sampled, known=False)
     assert "the run's own decisions, which may be wrong" in basis_words(sampled, by_run=True)
