@@ -1,0 +1,130 @@
+"""Single long runs of the shipped tasks: a product of 100 by 100 digits, killed and resumed, and lists of 500 items.
+
+    python benchmarks/tasks_large.py product sort [--seed 20261122] [--digits 100] [--items 500]
+
+``product`` starts `maker run` in a process of its own, kills it (SIGKILL) when a third of the steps are decided,
+resumes it, and compares the result with Python's. ``sort`` sorts a random list, and one with duplicates, each with the
+memo off and on; comparisons are counted beside those of a merge sort down to single items on the same list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+
+from comparing import table
+
+import maker
+from maker.errors import MakerError
+from maker.reading import show
+
+AGENTS = Path(__file__).resolve().parent.parent / "examples" / "microagents"
+K = {"product": 5, "sort": 5}
+"""Margins: of 10,000 steps with p = .95, and 4,000 with p = .98, .004 and 1e-5 are expected to be wrong."""
+
+
+def product(seed: int, digits: int, folder: Path) -> list[tuple[str, ...]]:
+    """Run a product, kill it, resume it; return the lines to print."""
+    rng = Random(f"{seed} product")
+    a, b = (rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(2))
+    store = f"sqlite:///{folder}/product.db"
+    (folder / "product.toml").write_text(
+        f'[task]\ndecomposer = "multiply"\na = "{a}"\nb = "{b}"\n'
+        f'[model]\nkind = "vllm"\npath = "{AGENTS / "multiply"}"\ntemperature = 1.0\n'
+        f'[vote]\nk = {K["product"]}\n[swarm]\nkind = "local"\n[store]\nurl = "{store}"\n'
+    )
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "maker"]
+    process = subprocess.Popen([*command, "run", str(folder / "product.toml")], stderr=subprocess.DEVNULL)
+    while process.poll() is None and _steps(store) < digits * digits // 3:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = _steps(store)
+    subprocess.run([*command, "resume", "last", "--store", store], check=True, stderr=subprocess.DEVNULL)
+    seconds = time.perf_counter() - began
+    report = show("last", store=store)
+    right = report.result == str(a * b)
+    verified = maker.verify(report.run_id, store=store).right
+    return [
+        ("killed at step", f"{killed:,}"),
+        ("steps, votes, flags", f"{report.steps:,}, {report.votes:,}, {report.red_flags:,}"),
+        ("disputed steps", f"{report.disputed:,}"),
+        ("resumes", str(report.resumes)),
+        ("tokens", f"{report.prompt_tokens + report.completion_tokens:,}"),
+        ("verifies", str(verified)),
+        ("product", "right" if right else "WRONG"),
+        ("seconds", f"{seconds:.0f}"),
+    ]
+
+
+def _steps(store: str) -> int:
+    try:
+        return show("last", store=store).steps
+    except MakerError:
+        return 0
+
+
+def merge_sort_comparisons(items: list[int]) -> int:
+    """Return how many comparisons a merge sort down to single items takes."""
+    if len(items) < 2:
+        return 0
+    half = len(items) // 2
+    left, right = sorted(items[:half]), sorted(items[half:])
+    count = merge_sort_comparisons(items[:half]) + merge_sort_comparisons(items[half:])
+    while left and right:
+        (left if left[0] <= right[0] else right).pop(0)
+        count += 1
+    return count
+
+
+def sort(seed: int, items: int, folder: Path) -> list[tuple[str, ...]]:
+    """Sort lists with the memo off and on; return the lines to print."""
+    rows = []
+    for what, most in (("random", 1_000_000), ("with duplicates", items // 10)):
+        rng = Random(f"{seed} {what}")
+        numbers = [rng.randrange(most) for _ in range(items)]
+        plain = merge_sort_comparisons(numbers)
+        for memo in ("off", "run"):
+            began = time.perf_counter()
+            report = maker.run({
+                "task": {"decomposer": "sort", "items": [str(number) for number in numbers], "memo": memo},
+                "model": {"kind": "vllm", "path": str(AGENTS / "compare"), "temperature": 1.0},
+                "vote": {"k": K["sort"]},
+                "swarm": {"kind": "local"},
+                "store": {"url": f"sqlite:///{folder}/sort.db"},
+            })  # fmt: skip
+            right = report.status == "done" and report.result == [str(number) for number in sorted(numbers)]
+            seconds = time.perf_counter() - began
+            rows.append((what, memo, "right" if right else "WRONG", f"{report.steps:,}", f"{report.steps / plain:.3f}",
+                         f"{report.calls:,}", f"{report.disputed:,}", f"{seconds:.0f}"))  # fmt: skip
+    return rows
+
+
+def main() -> int:
+    """Make the runs that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="+", choices=["product", "sort"])
+    parser.add_argument("--seed", type=int, default=20261122)
+    parser.add_argument("--digits", type=int, default=100)
+    parser.add_argument("--items", type=int, default=500)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        if "product" in options.tasks:
+            table(f"a product of {options.digits} by {options.digits} digits, k = {K['product']}, seed {options.seed}",
+                  ("", ""), product(options.seed, options.digits, Path(name)))  # fmt: skip
+        if "sort" in options.tasks:
+            heads = ("list", "memo", "result", "comparisons", "of merge sort's", "calls", "disputed", "s")
+            table(f"{options.items} numbers, k = {K['sort']}, seed {options.seed}", heads,
+                  sort(options.seed, options.items, Path(name)))  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
