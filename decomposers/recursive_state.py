@@ -138,7 +138,8 @@ class NodeCodec:
         """Return the node of a canonical text. Raises ``ValueError``."""
         try:
             fields: list[Any] = json.loads(text)
-            goal, above, draft, drafts, plan, done, answer, prompt = [*fields, *_NEW[len(fields) :]]
+            goal, *rest = fields
+            above, draft, drafts, plan, done, answer, prompt = [*rest, *_NEW[len(rest) :]]
             node = Node(
                 goal,
                 tuple(Level(level, tuple(Finding(*found) for found in findings)) for level, findings in above),
@@ -171,5 +172,5 @@ def _concluded(value: Sequence[Any]) -> Concluded:
     return Concluded(answer, plans, nodes, tuple(prompts))
 
 
-_NEW: tuple[Any, ...] = (None, [], False, [], None, [], None, 0)
-"""The fields of a new node as they are written; the first is its problem, which every node has."""
+_NEW: tuple[Any, ...] = ([], False, [], None, [], None, 0)
+"""The fields of a new node as they are written, but for its problem."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import sqlite3
+from contextlib import closing
+from typing import Any, NamedTuple
 
 from maker.plugin import Truth
 
@@ -58,3 +60,42 @@ def _numbered(plan: Any) -> Any:
         return "atomic"
     low, high = plan["parts"]
     return [{"goal": low["goal"]}, {"goal": high["goal"]} | ({"needs": [0]} if "needs" in high else {})]
+
+
+def job(url: str, **task: Any) -> dict[str, dict[str, Any]]:
+    """Return a job that adds the numbers from 0 to 15, by a simulated model that errs in one sample of ten."""
+    given = {"decomposer": "decomposers.recursive:Recursive", "problem": goal(0, 15), "truth": "recursive_task:truth"}
+    return {
+        "task": given | task,
+        "model": {"kind": "simulated", "p": 0.9, "malformed": 0.05},
+        "vote": {"voter": "voters.first_to_ahead_by_k:FirstToAheadByK", "k": 4, "max_votes": 1000},
+        "store": {"url": url, "samples": "all"},
+    }
+
+
+class Asked(NamedTuple):
+    """A prompt as the store holds it: its node's depth, and what was asked. A draw of a plan is one level down."""
+
+    depth: int
+    prompt: str
+
+
+ASKED = """
+    WITH RECURSIVE held (id, depth) AS (
+        SELECT id, 0 FROM maker_chain WHERE parent IS NULL
+        UNION ALL SELECT c.id, held.depth + 1 FROM maker_chain c JOIN held ON c.parent = held.id)
+    SELECT held.depth, t.body
+    FROM maker_prompt p JOIN held ON held.id = p.chain JOIN maker_text t ON t.digest = p.prompt
+"""
+
+
+def asked(url: str) -> list[Asked]:
+    """Return all prompts that a store has kept."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return [Asked(*row) for row in connection.execute(ASKED)]
+
+
+def states(url: str) -> list[str]:
+    """Return all states that a store has kept."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return [row[0] for row in connection.execute("SELECT state FROM maker_snapshot")]
