@@ -1,4 +1,4 @@
-"""Multiplication by a plan that a model proposes: a product is broken into products of digits, whose sum is its value."""
+"""Multiplication by a plan that a model proposes: a product is broken into products of digits, and these are added."""
 
 from __future__ import annotations
 
