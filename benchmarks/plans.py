@@ -4,9 +4,9 @@
 
 Products of two random factors by examples/multiply_plan, with a simulated model: its plans are right with p = .6, its
 products of digits and its sums with .99, and all wrong ones are alike. Each product is run with several margins of the
-planner and of the solver; then again with a solver that is another model (p = .95), to compare what was planned. Prints the share
-of right products with its interval (Clopper and Pearson, 95 %), beside what the margins lead one to expect. Exits 0
-if every share is within four standard deviations of that, and no plan depends on the solver.
+planner and of the solver; then again with a solver that is another model (p = .95), to compare what was planned. Prints
+the share of right products with its interval (Clopper and Pearson, 95 %), beside what the margins lead one to expect.
+Exits 0 if every share is within four standard deviations of that, and no plan depends on the solver.
 """
 
 from __future__ import annotations

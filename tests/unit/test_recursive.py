@@ -479,6 +479,44 @@ def test_types_and_rules_of_ones_own() -> None:
         solve.kind.parse("35 or so")
 
 
+RIGHT = """
+import json
+import re
+
+from maker.plugin import Truth
+
+
+def truth(prompt):
+    problem = json.loads(re.search(r"(?:Problem: |numbers of )({.*?})", prompt)[1])
+    low, high = problem["low"], problem["high"]
+    if not prompt.endswith("Plan: "):
+        return Truth((str(sum(range(low, high + 1))),), (str(sum(range(low, high + 1)) + 1),))
+    if high - low <= 3:
+        return Truth(('{"atomic": true}',), ())
+    middle = (low + high) // 2
+    parts = [{"goal": {"low": low, "high": middle}}, {"goal": {"low": middle + 1, "high": high}}]
+    return Truth((json.dumps({"parts": parts, "compose": "add"}),), ('{"atomic": true}',))
+"""
+
+
+def test_the_task_of_the_docs_runs(store: str, tmp_path: Path) -> None:
+    """The file that docs/recursive.md shows is a task as it stands: it adds 64 numbers by halves, and verifies."""
+    text = (Path(__file__).parents[2] / "docs" / "recursive.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "total.py").write_text(code)
+    (tmp_path / "truth.py").write_text(RIGHT)
+    tables = job(store)
+    tables["task"] = {
+        "decomposer": f"{tmp_path}/total.py:Total",
+        "problem": '{"low": 1, "high": 64}',
+        "truth": f"{tmp_path}/truth.py:truth",
+    }
+    report = api.run(tables)
+    assert (report.status, report.result["answer"], report.result["plan"]["nodes"]) == ("done", 2080, 31)
+    assert report.red_flags > 0
+    assert reading.verify("last", store=store).problem == ""
+
+
 @pytest.mark.parametrize("vote_plans", ["canonical", "discriminator"])
 def test_a_decomposer_travels(vote_plans: str) -> None:
     """What a worker gets asks and reads as what was sent."""
