@@ -156,6 +156,15 @@ def test_a_plan_that_is_none_is_flagged(reply: str, why: str) -> None:
     assert proposed(task, task.start(), '{"atomic": true}') is None
 
 
+def test_a_plan_whose_answers_would_not_fit_is_flagged() -> None:
+    """Three answers of 300 bytes do not fit a composer's prompt of 900, so the plan is flagged; two do."""
+    task: Recursive[str, str] = Recursive(params(base_bytes=900, conclusion_bytes=300))
+    told = proposed(task, task.start(), parts("a", "b", "c"))
+    assert told is not None
+    assert re.fullmatch(r"the composer's prompt has 1,0\d\d bytes of 900", told)
+    assert proposed(task, task.start(), parts("a", "b")) is None
+
+
 def test_a_part_may_be_none_of_its_ancestors() -> None:
     """A problem that is asked anew three levels below itself is a circle, as one that is its own part is."""
     task: Recursive[str, str] = Recursive(params(problem="a"))
@@ -214,6 +223,31 @@ def test_a_bad_proposal_is_counted_and_no_fault(
             assert len(record.votes) == 1
     assert report.red_flags > 2
     assert flags == {flag: report.red_flags}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["goal", "name", "needs"]), inner),
+    max_leaves=8,
+)
+PROPOSALS = st.fixed_dictionaries(
+    {}, optional={"atomic": JSON, "parts": st.lists(JSON, max_size=3) | JSON, "compose": JSON}
+)
+
+
+@given(reply=st.text() | JSON.map(json.dumps) | PROPOSALS.map(json.dumps))
+def test_no_proposal_is_an_exception(reply: str) -> None:
+    """Whatever a decomposer says is a plan, a ``ValueError`` of the parser, or a reason of the check."""
+    task: Recursive[str, str] = Recursive(params(problem="the root", vote_plans="discriminator"))
+    node = task.start()._replace(draft=True)
+    try:
+        plan = task.read_plan(reply)
+    except ValueError as error:
+        assert str(error)
+        return
+    told = step(task, node).kind.check(node, plan)
+    assert told is None or told
+    assert task.action.read(task.action.write(plan)) == plan
 
 
 def test_a_planner_that_never_stops_is_stopped_by_the_cap(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
