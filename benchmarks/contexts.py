@@ -1,12 +1,12 @@
 """A tree of problems 14 levels deep, whose prompts keep to a budget a level: how long they are, depth by depth.
 
-    python benchmarks/contexts.py [--depth 14] [--svg benchmarks/contexts.svg] [--seed 20261122]
+    python benchmarks/contexts.py [--depth 14] [--svg benchmarks/contexts.svg] [--seed 20261122] [--verify]
 
 The task adds the numbers from 1 to 2^depth, by halves; every second half is told what the first one came to. A
 simulated model plans, solves and composes, right in nine samples of ten. The tree is run with a budget that holds all
 of it, and with one half as large, in which the levels above are cut. Prompts are measured as the store holds them,
 system part and all, and compared with what the run's result says of them. Exits 0 if no prompt is above the budget of
-its depth, and both runs are right and verify.
+its depth, and both runs are right; with --verify, if their logs verify too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import re
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +47,7 @@ MEASURE = """
     JOIN maker_text t ON t.digest = p.prompt JOIN maker_text s ON s.digest = p.system
     GROUP BY held.depth ORDER BY held.depth
 """
+TRANSCRIPT = "SELECT SUM(length(CAST(action AS BLOB))) FROM maker_step WHERE tally != x''"
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 360, 70, 20, 20, 50
 
 
@@ -99,40 +99,42 @@ class Run(NamedTuple):
     transcript: int
     state: int
     store_mb: float
-    wall_s: float
 
 
-def run(name: str, level: int, depth: int, seed: int, folder: Path) -> Run:
-    """Run the tree with so many bytes a level, verify it, and measure its prompts."""
+def run(name: str, options: argparse.Namespace, folder: Path) -> Run:
+    """Run the tree with the bytes a level of a name, and measure its prompts."""
+    level, last = BUDGETS[name], 2**options.depth
     database = folder / f"{level}.db"
-    last = 2**depth
+    store = f"sqlite:///{database}"
     task = {
-        "decomposer": "contexts:Sums", "problem": GOAL.format(low=1, high=last), "max_depth": depth,
+        "decomposer": "contexts:Sums", "problem": GOAL.format(low=1, high=last), "max_depth": options.depth,
         "base_bytes": BASE, "level_bytes": level, "conclusion_bytes": CONCLUSION, "operations": ["add"],
     }  # fmt: skip
-    began = time.perf_counter()
     report = api.run(
         {
-            "run": {"seed": seed},
+            "run": {"seed": options.seed},
             "task": task,
             "model": {"kind": "simulated", "p": 0.9, "malformed": 0.02},
             "vote": {"voter": "voters.first_to_ahead_by_k:FirstToAheadByK", "k": 8, "max_votes": 1000},
-            "store": {"url": f"sqlite:///{database}", "samples": "all"},
+            "store": {"url": store, "samples": "all"},
         }
     )
-    wall = time.perf_counter() - began
-    verified = reading.verify("last", store=f"sqlite:///{database}").problem == ""
+    problem = reading.verify("last", store=store).problem if options.verify else ""
+    return measured(name, options.depth, report, problem, database)
+
+
+def measured(name: str, depth: int, report: Any, problem: str, database: Path) -> Run:
+    """Return a run's prompts as its store holds them, and whether the run is right and says the same of them."""
     with closing(sqlite3.connect(database)) as connection:
         told = connection.execute(MEASURE).fetchall()
-        transcript = connection.execute(
-            "SELECT SUM(length(CAST(action AS BLOB))) FROM maker_step WHERE tally != x''"
-        ).fetchone()[0]
-        state = connection.execute("SELECT MAX(length(CAST(state AS BLOB))) FROM maker_snapshot").fetchone()[0]
-    depths = [Depth(count, longest, mean, BASE + at * level) for at, count, longest, mean in told]
-    result = report.result or {}
-    right = verified and result.get("answer") == str(last * (last + 1) // 2)
-    right = right and result["prompt_bytes"]["largest"] == [one.longest for one in depths]
-    return Run(name, right, report, depths, transcript, state, database.stat().st_size / 1e6, wall)
+        (transcript,) = connection.execute(TRANSCRIPT).fetchone()
+        (state,) = connection.execute("SELECT MAX(length(CAST(state AS BLOB))) FROM maker_snapshot").fetchone()
+    depths = [Depth(count, longest, mean, BASE + at * BUDGETS[name]) for at, count, longest, mean in told]
+    if report.result is None or problem:
+        sys.exit(f"{name}: the run is {report.status}: {report.reason or problem}")
+    right = report.result["answer"] == str(2**depth * (2**depth + 1) // 2)
+    right = right and report.result["prompt_bytes"]["largest"] == [one.longest for one in depths]
+    return Run(name, right, report, depths, transcript, state, database.stat().st_size / 1e6)
 
 
 def main() -> int:
@@ -141,29 +143,27 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=14)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--svg", type=Path, default=Path(__file__).with_suffix(".svg"))
+    parser.add_argument("--verify", action="store_true", help="verify both logs, which takes longer than the runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runs = [run(name, level, options.depth, options.seed, Path(folder)) for name, level in BUDGETS.items()]
-    for one in runs:
-        show(one)
+        runs = [shown(run(name, options, Path(folder))) for name in BUDGETS]
     options.svg.write_text(drawn(runs), encoding="utf-8")
     print(f"\n{options.svg}")
     within = all(found.longest <= found.budget for one in runs for found in one.depths)
     return 0 if within and all(one.right for one in runs) else 1
 
 
-def show(one: Run) -> None:
-    """Print what a run came to, and its prompts by depth."""
-    if one.report.result is None:
-        sys.exit(f"{one.name}: the run is {one.report.status}: {one.report.reason}")
-    nodes = one.report.result["plan"]["nodes"]
-    verdict = "right, verifies, and says so of its prompts" if one.right else "WRONG"
-    print(f"\n{one.name}: {nodes:,} nodes, {one.report.steps:,} steps, {one.report.votes:,} votes, {one.wall_s:.0f} s;")
-    print(f"{verdict}; the longest state has {one.state:,} bytes, the store {one.store_mb:.0f} MB.")
+def shown(one: Run) -> Run:
+    """Print what a run came to, and its prompts by depth; returns it."""
+    report = one.report
+    print(f"\n{one.name}: {report.result['plan']['nodes']:,} nodes, {report.steps:,} steps, {report.votes:,} votes;")
+    print(f"{report.wall_s:.0f} s, {'right, and says so of its prompts' if one.right else 'WRONG'}.")
+    print(f"The longest state has {one.state:,} bytes, the store {one.store_mb:.0f} MB.")
     print(f"All decided actions, one after the other, have {one.transcript:,} bytes.")
     rows = [(str(at), f"{found.prompts:,}", f"{found.longest:,}", f"{found.mean:,.0f}", f"{found.budget:,}")
             for at, found in enumerate(one.depths)]  # fmt: skip
     table("bytes of prompts", ("depth", "prompts", "longest", "mean", "budget"), rows)
+    return one
 
 
 def drawn(runs: Sequence[Run]) -> str:
