@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -127,8 +128,13 @@ def read_plan(text: str, goal: Callable[[str], str]) -> Plan:
     return _numbered(reply, goal)
 
 
+def one_line(text: str) -> str:
+    """Return a text in Unicode's composed form, with single blanks and no line breaks."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
 def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> Plan:
-    compose = " ".join(reply.compose.split())
+    compose = one_line(reply.compose)
     if not compose:
         raise ValueError("compose is missing: what is to be done with the answers of the parts")
     names = [part.name.strip() or str(number) for number, part in enumerate(reply.parts, 1)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from decomposers.context import Finding, Level
-from decomposers.recursive_plan import Plan, digest, plan_of, plan_value
+from decomposers.recursive_plan import Plan, digest, one_line, plan_of, plan_value
 
 
 class Concluded(NamedTuple):
@@ -101,11 +100,11 @@ def _largest(depths: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 
 class TextCodec:
-    """Texts in Unicode's composed form, with single blanks and no line breaks; an empty one is none."""
+    """Texts of one line, see `one_line`; an empty one is none."""
 
     def write(self, value: str) -> str:
         """Return the text."""
-        return " ".join(unicodedata.normalize("NFC", value).split())
+        return one_line(value)
 
     def read(self, text: str) -> str:
         """Return the text. Raises ``ValueError`` where it is empty."""

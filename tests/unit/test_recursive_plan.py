@@ -71,6 +71,10 @@ def test_plans_that_differ_are_different_votes() -> None:
     """Another goal, composition, order of parts, or need is another vote; a blank more or less is none."""
     one = {"parts": [{"name": "a", "goal": "x  y"}, {"name": "b", "goal": "z"}], "compose": "join"}
     same = {"parts": [{"goal": " x y"}, {"goal": "z\n"}], "compose": "join "}
+    composed, decomposed = (
+        key(json.dumps({"parts": [{"goal": word}], "compose": word})) for word in ("h\u00e4lften", "ha\u0308lften")
+    )
+    assert composed == decomposed
     others: list[Any] = [
         {"atomic": True},
         one | {"compose": "add"},
