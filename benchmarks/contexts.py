@@ -188,19 +188,20 @@ def drawn(runs: Sequence[Run]) -> str:
     for depth in range(0, last + 1, 2):
         x, _ = at(depth, 0).split(",")
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{depth}</text>')
-    for one, colour in zip(runs, ("#1b6ca8", "#c2571a"), strict=True):
-        for name, values, dash in (
-            ("budget", [found.budget for found in one.depths], "5 4"),
-            ("longest prompt", [found.longest for found in one.depths], "none"),
-        ):
-            points = " ".join(at(depth, value) for depth, value in enumerate(values))
-            stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
-            parts.append(f'<polyline points="{points}" {stroke}/>')
-            _, y = at(last, values[-1]).split(",")
-            label = f"{name}, {BUDGETS[one.name]} bytes a level"
-            parts.append(
-                f'<text x="{WIDTH - RIGHT}" y="{float(y) - 6:.1f}" fill="{colour}" text-anchor="end">{label}</text>'
-            )
+    lines = [
+        (f"{what}, {BUDGETS[one.name]} bytes a level", values, f'stroke="{colour}" stroke-width="2" {dash}')
+        for one, colour in zip(runs, ("#1b6ca8", "#c2571a"), strict=True)
+        for what, values, dash in (
+            ("budget", [found.budget for found in one.depths], 'stroke-dasharray="5 4"'),
+            ("longest prompt", [found.longest for found in one.depths], ""),
+        )
+    ]
+    for number, (name, values, stroke) in enumerate(lines):
+        points = " ".join(at(depth, value) for depth, value in enumerate(values))
+        parts.append(f'<polyline points="{points}" fill="none" {stroke}/>')
+        # The key stands where no line is: they all rise from the lower left.
+        y = TOP + 20 + 20 * number
+        parts.append(f'<path d="M{LEFT + 16} {y}h36" {stroke}/><text x="{LEFT + 60}" y="{y + 4}">{name}</text>')
     parts.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">depth of the node</text>'
     )
