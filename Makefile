@@ -52,6 +52,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/reports.py
 	$(BIN)/python benchmarks/monitor_cost.py
+	$(BIN)/python benchmarks/plans.py --products 50
 	$(BIN)/python benchmarks/theory.py
 	$(BIN)/python benchmarks/coverage.py --pairs 200 --runs 200
 

@@ -35,6 +35,27 @@ HANOI = f"""
     k = 7
     """
 
+PLANS = f"""
+    [task]
+    decomposer = '{ROOT / "examples" / "multiply_plan" / "multiply.py"}:Multiply'
+    problem = "{"738429156" * 3} * {"918273645" * 3}"
+    plan_tokens = 4000
+    base_bytes = 8000
+    conclusion_bytes = 60
+    [model]
+    kind = "simulated"
+    p = 0.9
+    malformed = 0.05
+    [model.p_by_class]
+    plan = 0.7
+    [vote]
+    k = 6
+    max_votes = 1000
+    [roles.decomposer]
+    k = 9
+    """
+"""A product of 27 digits by 27: 757 nodes."""
+
 SHAPE = {
     "steps": [3, 2, 1],
     "forks": [
@@ -124,3 +145,16 @@ def test_killed_forks_within_forks_are_the_undisturbed_ones(maker: Commands) -> 
     assert log_of(maker) == expected
     tallies = {json.dumps([step["votes"], step["flags"]]) for step in map(json.loads, expected[0].splitlines())}
     assert len(tallies) > 30
+
+
+@pytest.mark.slow
+def test_a_killed_tree_of_plans_is_the_undisturbed_one(maker: Commands) -> None:
+    """Killed four times, a tree whose plans were voted on has the plans, the answer and the log of one that was not."""
+    name = maker.write("job.toml", PLANS).name
+    maker.good("run", name)
+    expected = log_of(maker)
+    assert expected[1]["steps"] == 2 * 757
+    assert expected[1]["result"]["answer"] == int("738429156" * 3) * int("918273645" * 3)
+    maker.forget()
+    assert killed(maker, name, expected[1]["steps"], ["model.latency_s=0.02", "swarm.chains=16"]) == 4
+    assert log_of(maker) == expected
