@@ -24,12 +24,13 @@ from maker.checking import (
     with_margin,
 )
 from maker.errors import JobError
-from maker.job import Job
+from maker.job import MEMO, Job
 from maker.jobfile import Raw, shortened
+from maker.memo import Mode
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
-from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
+from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.settings import AUTO, TABLES, PollSettings, VoteSettings
 from maker.types import InputPart
 
@@ -54,7 +55,9 @@ def stored_job(
 
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:
     """Return a job of these settings for a pilot of ``job``, in the same store. Raises `JobError` or `PluginError`."""
-    made = stored_job(settings, "of the pilot", overrides)
+    # What was decided before would tell nothing of how the votes come out.
+    task = _without(dict(settings["task"]), MEMO)
+    made = stored_job({**settings, "task": task}, "of the pilot", overrides)
     return replace(made, store=made.store.model_copy(update={"url": job.store.url}))
 
 
@@ -81,7 +84,8 @@ def resolve(raw: Raw) -> Job:
         )
     task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    task_values = placed(task_plugin, _without(task, "decomposer"), raw)
+    memo = _memo(task, task_plugin, raw)
+    task_values = placed(task_plugin, _without(_without(task, "decomposer"), MEMO), raw)
     task_params = _checked(params_of(task_plugin), task_values, "task", raw)
     vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
     for k in margins.values():
@@ -92,7 +96,9 @@ def resolve(raw: Raw) -> Job:
     check_swarm(model, swarm, raw)
     settings = {
         "run": run.model_dump(),
-        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
+        "task": {"decomposer": task_plugin.name}
+        | ({} if memo == "off" else {MEMO: memo})
+        | task_params.model_dump(mode="json", by_alias=True),
         "model": model.model_dump(),
         "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
         "roles": {name: table.model_dump(mode="json", exclude_none=True) for name, table in roles.items()},
@@ -118,12 +124,30 @@ def resolve(raw: Raw) -> Job:
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         margins, None, settings, raw.origins(settings),
-        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor,
+        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor, memo,
     )  # fmt: skip
     job = job if poll is None else job.polled(poll)
     check_votes(job, raw)
     check_ways(job, raw)
     return job
+
+
+def _memo(task: Mapping[str, Any], plugin: Plugin, raw: Raw) -> Mode:
+    """Return whose decisions a run may take again. Raises `JobError`."""
+    said, known = task.get(MEMO, "off"), get_args(Mode)
+    if MEMO in {field.alias or name for name, field in params_of(plugin).model_fields.items()}:
+        raise JobError(
+            f"{plugin.name} has a parameter `{MEMO}`: that is a setting of every task",
+            fix="give the decomposer's parameter another name",
+        )
+    if said not in known:
+        shown = shortened(repr(said))
+        raise JobError(
+            f"{raw.place('task', MEMO)}: task.{MEMO} = {shown}: there is no such memo",
+            fix=f"choose among {', '.join(known)}", setting=f"task.{MEMO}",
+        )  # fmt: skip
+    mode: Mode = said
+    return mode
 
 
 def _model(table: dict[str, Any], raw: Raw) -> MemberSettings | PoolSettings:
