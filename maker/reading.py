@@ -105,7 +105,7 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        codec, named = codec_of(row), _Sources(database).named
+        codec, named = codec_of(row), Sources(database).named
         for path, found in walk_steps(database, root_chain(database, row.key), start):
             if not disputed or unpack(found.tally).disputed:
                 yield named(step_record(row.classes, codec, path, found))
@@ -150,13 +150,13 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             if found is not None or kept:
                 record = None
                 if found is not None:
-                    record = _Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
+                    record = Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
         raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
 
 
-class _Sources:
+class Sources:
     """Names the steps that others were taken from."""
 
     def __init__(self, database: Database) -> None:

@@ -173,6 +173,14 @@ def taken(kind: int, source: Source) -> Tally:
     return Tally(kind, 0, (), {}, {}, source=source)
 
 
+def cites(blob: bytes) -> bool:
+    """Say whether a packed tally is that of a step that was taken from the memo; of a clean one reads its length."""
+    if len(blob) <= CLEAN_BYTES:
+        return False
+    numbers = _Reader(blob)
+    return [next(numbers) for _ in range(4)][1:] == [0, 0, 0]
+
+
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
     """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
     text = action.encode()
