@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maker.errors import JobError, TaskFailed
+from maker.foreseeing import Foreseen
 from maker.judging import PROMPT
 from maker.memo import Mode
 from maker.models.folder import checked_folder, folder_digest
@@ -26,6 +27,7 @@ from maker.registry import Plugin
 from maker.rules import JUDGE, SOLVER, Judge, Others, Role, Rules
 from maker.settings import (
     AUTO,
+    ForesightSettings,
     LimitSettings,
     MonitorSettings,
     PilotFound,
@@ -61,7 +63,8 @@ class Job:
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
     ``table.key`` where its value came from. ``functions`` are those that the task's parameters name. ``margins`` holds
     k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least. ``poll`` is
-    there where the job is another one's pilot. ``memo`` says whose decisions the run may take again.
+    there where the job is another one's pilot. ``memo`` says whose decisions the run may take again; ``foresight`` is
+    there where the job's steps are decided ahead of time.
     """
 
     run: RunSettings
@@ -82,6 +85,7 @@ class Job:
     functions: dict[str, Function]
     monitor: MonitorSettings
     memo: Mode = "off"
+    foresight: ForesightSettings | None = None
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
@@ -140,6 +144,11 @@ class Job:
             self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll, memo="off"
         )
 
+    def foreseen(self, foresight: ForesightSettings) -> Job:
+        """Return the job that decides steps of this one ahead of time, by its vote."""
+        task = Foreseen(self.decomposer, foresight.steps, self.run.seed, foresight.labels, self._asked())
+        return replace(self, decomposer=task, foresight=foresight)
+
     @property
     def needs_plan(self) -> bool:
         """Whether the vote's margins are still to be planned: ``vote.k`` is ``"auto"``."""
@@ -179,6 +188,16 @@ class Job:
         """Return the input files that the task reads. Raises `BadInput` where they cannot be read, or have changed."""
         parts: tuple[InputPart, ...] = own(f"{self.decomposer.name}: parts", self.decomposer.parts)
         return parts
+
+    def questions(self) -> Mapping[str, int] | None:
+        """Return how many different questions the task asks by step class, where decisions are taken again.
+
+        None where they are not, or the task does not know. Raises `TaskFailed`.
+        """
+        if self.memo == "off":
+            return None
+        asked: Mapping[str, int] | None = own(f"{self.decomposer.name}: questions", self.decomposer.questions)
+        return asked
 
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
@@ -222,6 +241,8 @@ class Job:
             found[MEMO] = self.memo
         if self.poll is not None:
             found["poll"] = self.poll.model_dump() | {"labels": _digest(self.poll.labels)}
+        if self.foresight is not None:
+            found["foresight"] = self.foresight.model_dump() | {"labels": _digest(self.foresight.labels)}
         held = any(getattr(member, "structured", "off") == "schema" for member in self.members.values())
         return found | {"schemas": self._schemas()} if held else found
 
@@ -329,11 +350,16 @@ class Job:
                 return own(f"{self.decomposer.name}: child", fork.child, state, number)
         return own(f"{self.decomposer.name}: child", fork.child, state, last)
 
-    def _prompts(self) -> str:
+    def _asked(self) -> str:
+        """Return what the task's prompts are made of, or else its first prompt."""
         asked: str | None = own(f"{self.decomposer.name}: prompts", self.decomposer.prompts)
-        if asked is None:
-            first = self._first_move()
-            asked = first.prompt if isinstance(first, Step) else ""
+        if asked is not None:
+            return asked
+        first = self._first_move()
+        return first.prompt if isinstance(first, Step) else ""
+
+    def _prompts(self) -> str:
+        asked = self._asked()
         kinds = [
             (kind.name, kind.system, kind.max_tokens, kind.stop, *([kind.paraphrases] if kind.paraphrases else []))
             for kind in self.decomposer.classes

@@ -31,10 +31,12 @@ from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, Po
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
 from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
-from maker.settings import AUTO, TABLES, PollSettings, VoteSettings
+from maker.settings import AUTO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.types import InputPart
 
-POLL = "poll"
+POLL, FORESIGHT = "poll", "foresight"
+WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
+"""Tables that no job has: maker writes them, for runs of its own. A setting of each."""
 SECRETIVE = ("url", "key_env")
 
 
@@ -68,7 +70,7 @@ def resolve(raw: Raw) -> Job:
         JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
         PluginError: The decomposer or the voter cannot be found.
     """
-    raw.check_tables([name for name in TABLES if name != POLL or raw.is_stored(POLL, "votes")])
+    raw.check_tables([name for name in TABLES if name not in WRITTEN or raw.is_stored(name, WRITTEN[name])])
     tables = {name: raw.table(name) for name in TABLES}
     said_k = tables["vote"].get("k")
     tables["vote"], margins = margins_of(tables["vote"], raw)
@@ -108,8 +110,8 @@ def resolve(raw: Raw) -> Job:
         "monitor": monitor.model_dump(mode="json"),
     }
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
-    if poll is not None:
-        settings[POLL] = poll.model_dump()
+    ahead = _checked(ForesightSettings, tables[FORESIGHT], FORESIGHT, raw) if tables[FORESIGHT] else None
+    settings |= {name: one.model_dump() for name, one in ((POLL, poll), (FORESIGHT, ahead)) if one is not None}
     if margins or said_k == AUTO:
         settings["vote"]["k"] = margins or AUTO
     decomposer = built(task_plugin, task_params, Decomposer)
@@ -127,6 +129,7 @@ def resolve(raw: Raw) -> Job:
         {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor, memo,
     )  # fmt: skip
     job = job if poll is None else job.polled(poll)
+    job = job if ahead is None else job.foreseen(ahead)
     check_votes(job, raw)
     check_ways(job, raw)
     return job

@@ -21,6 +21,7 @@ from maker.cli import (
     export,
     init,
     plan,
+    precompute,
     report,
     rescore,
     results,
@@ -164,6 +165,7 @@ for command in (
 
 app.command(name="calibrate")(calibrate.calibrate_)
 app.command(name="plan")(plan.plan_)
+app.command(name="precompute")(precompute.precompute_)
 
 
 @app.command(name="try")

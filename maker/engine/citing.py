@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -89,9 +90,11 @@ class Citations:
         return author
 
     def _named(self, source: Source) -> str:
-        path = path_of(self._database, source.chain)
-        author = self._author(source.chain >> CHAIN_BITS)
-        of = "" if isinstance(author, str) or author.key == self._run.key else f" of run {author.run_id}"
+        path, run = path_of(self._database, source.chain), source.chain >> CHAIN_BITS
+        of = ""
+        if run != self._run.key:
+            with suppress(RunNotFound):
+                of = f" of run {run_at(self._database, run).run_id}"
         if path is None:
             return f"step {source.idx} of chain {source.chain}{of}"
         if is_single(path):

@@ -93,8 +93,8 @@ class Alarmed(NamedTuple):
 class Gathered:
     """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first.
 
-    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` different ones of other
-    runs. Every decision is counted once.
+    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` different ones of
+    other runs. Every decision is counted once.
     """
 
     groups: Sequence[Group]
