@@ -34,7 +34,8 @@ class StepRecord(NamedTuple):
     ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then. ``weights`` says
     what each candidate's votes weigh, with a voter that weighs them. A step that was taken from the memo has no votes
     of its own: ``source`` is then where it was decided, by the keys of the store (``chain_key``, ``step``, ``epoch``)
-    and, where the store is at hand, by ``run`` and ``chain``; ``calls`` is how many samples that took.
+    and, where the store is at hand, by ``run`` and ``chain``; ``key`` is that of the winner, and ``calls`` is how many
+    samples it took.
     """
 
     chain: str
@@ -247,10 +248,10 @@ def step_record(
         superseded=superseded,
         judge={} if count.judge is None else count.judge.counts(winner),
         weights={key: weight / 1000 for key, weight in (count.weighed(winner) or {}).items()},
-        source={} if count.source is None else _cited(count.source),
+        source={} if count.source is None else _cited(count.source, winner),
     )
 
 
-def _cited(source: Source) -> dict[str, Any]:
+def _cited(source: Source, winner: str) -> dict[str, Any]:
     chain, step, epoch, calls = source
-    return {"chain_key": chain, "step": step, "epoch": epoch, "calls": calls}
+    return {"key": winner, "chain_key": chain, "step": step, "epoch": epoch, "calls": calls}

@@ -93,7 +93,7 @@ def step_line(record: StepRecord) -> str:
     """Return a step in one line; in a child of a fork, its place is written ``0.17:3``: step 3 of chain 0.17."""
     place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
     if record.source:
-        return f"{place:>7} {record.kind} {shortened(_words(record.action))}: {_source(record.source)}"
+        return f"{place:>7} {record.kind} {record.source['key']}: {_source(record.source)}"
     (winner, votes), *rivals = record.votes.items()
     heavy = {key: f" (weight {weight:.2f})" for key, weight in record.weights.items()}
     against = ", ".join(f"{n} for {key}{heavy.get(key, '')}" for key, n in rivals)
@@ -106,13 +106,9 @@ def step_line(record: StepRecord) -> str:
     return f"{line}; margin {record.margin}"
 
 
-def _words(action: Any) -> str:
-    return action if isinstance(action, str) else json.dumps(action, ensure_ascii=False)
-
-
 def _source(source: dict[str, Any]) -> str:
     of = f"run {source['run']}, chain {source['chain']}" if "run" in source else f"chain {source['chain_key']}"
-    return f"from the memo, as decided at {of}, step {source['step']}, by {source['calls']} samples"
+    return f"from the memo, decided in {of}, step {source['step']}, by {source['calls']} samples"
 
 
 def print_step(number: int, view: StepView, *, as_json: bool) -> None:
@@ -132,7 +128,9 @@ def print_step(number: int, view: StepView, *, as_json: bool) -> None:
         words = "" if sample.system is None else f", asked {json.dumps(sample.system, ensure_ascii=False)}"
         warmth = "" if sample.temperature is None else f", at temperature {sample.temperature:g}"
         print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}{words}{warmth}")
-    if not samples:
+    if record is not None and record.source:
+        print("  nobody was asked")
+    elif not samples:
         print("  no samples were kept of this step; store.samples says of which steps they are")
 
 
