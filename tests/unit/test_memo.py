@@ -14,15 +14,19 @@ from fork_tasks import Shape, leaf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maker import api, reading, working
+from maker import api, reading, results, working
 from maker.errors import JobError, RunNeeded, RunNotResumable
-from maker.memo import Known, Memo, question
+from maker.memo import MOST, Known, Memo, question, shared_space
+from maker.reporting import report as reporting
 from maker.seeds import QuestionSeeds
+from maker.store.database import open_database
+from maker.store.memo import load
+from maker.store.runs import find_run
 from maker.swarm.door import FromWorker, Gone, News, Swarm
 from maker.swarm.worker import Orders, Worker, WorkerSpec
 from maker.tally import Source, cites, pack, taken, unpack
 from maker.types import Step, StepClass
-from maker.upkeep import prune
+from maker.upkeep import fork, prune
 
 TREE: Shape = {
     "steps": [3, 2, 4],
@@ -305,10 +309,6 @@ def test_runs_that_keep_to_themselves_share_nothing(store: str) -> None:
         assert report.steps - report.reused == QUESTIONS
 
 
-class Tight:
-    """Nothing."""
-
-
 def test_a_decision_that_the_rules_forbid_here_is_voted_on(store: str, tmp_path: Path) -> None:
     """Two states share a prompt, and a rule forbids in one what was decided in the other."""
     text = (
@@ -329,12 +329,6 @@ def test_a_decision_that_the_rules_forbid_here_is_voted_on(store: str, tmp_path:
 
 
 # --- sources that go ---
-
-
-def _edit(url: str, statement: str, *values: Any) -> None:
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as base:
-        assert base.execute(statement, values).rowcount
-        base.commit()
 
 
 def _first_source(url: str, run_id: str) -> dict[str, Any]:
@@ -433,3 +427,92 @@ def test_the_memo_is_no_part_of_a_run_without_it(store: str) -> None:
     assert "memo" not in off.settings["task"]
     assert off.fingerprint() == api.load_job(unsaid).fingerprint()
     assert api.load_job(job(store, "run")).fingerprint() == off.fingerprint() | {"memo": "run"}
+
+
+# --- odd ends ---
+
+
+def test_beyond_its_bound_a_worker_votes_again_and_answers_the_same(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for three decisions eight questions are asked again and again, each always decided alike."""
+    whole = api.run(job(store, model={"p": 0.6}, vote={"k": 1}))
+    monkeypatch.setattr("maker.swarm.worker.Memo", partial(Memo, 3))
+    monkeypatch.setattr("maker.working.MOST", 3)
+    small = verified(store, api.run(job(store, model={"p": 0.6}, vote={"k": 1})).run_id)
+    assert answers(store, small.run_id) == answers(store, whole.run_id)
+    assert QUESTIONS < small.steps - small.reused < STEPS
+
+
+def test_of_a_full_memo_the_newest_are_loaded(store: str) -> None:
+    """Of eight decisions the last three are loaded, the oldest of them first."""
+    report = api.run(job(store, "store"))
+    with closing(open_database(store, create=False)) as database:
+        space = shared_space(find_run(database, report.run_id).fingerprint)
+        everything, newest = load(database, space, MOST), load(database, space, 3)
+    assert len(everything) == QUESTIONS
+    assert newest == everything[-3:]
+    places = [(known.source.chain, known.source.idx) for _, known in everything]
+    assert places == sorted(places)
+
+
+def test_chains_that_wait_for_one_that_is_stuck_vote_themselves(store: str) -> None:
+    """No question can be settled: every child of a lenient fork is asked, none waits for ever, and the run goes on."""
+    shape: Shape = {"steps": [0, 0], "forks": [{"singles": 12, "lenient": True}]}
+    model, vote = {"p": 0.25, "malformed": 0.0}, {"k": 9, "max_votes": 10}
+    counts = []
+    for memo in ("off", "run"):
+        report = api.run(job(store, memo, shape, model=model, vote=vote))
+        assert (report.status, report.steps) == ("done", 0)
+        counts.append(report.calls)
+    assert counts[0] > 0
+    assert counts[1] > 0
+
+
+def test_a_run_that_is_forked_off_decides_for_itself(store: str) -> None:
+    """Its first part is the other's, hits and all; what follows takes from its own space, and both parts verify."""
+    first = api.run(job(store, "run", leaf(40)))
+    other = fork(first.run_id, 20, ["vote.k=5"], store=store)
+    report = verified(store, api.resume(other.run_id, store=store).run_id)
+    assert (report.status, report.steps) == ("done", 20)
+    assert report.reused > 0
+    sources = {one.source["run"] for one in reading.steps(report.run_id, store=store) if one.source}
+    assert sources == {first.run_id, report.run_id}
+
+
+RULES = """
+from maker.plugin import Truth
+
+def truth(prompt):
+    return Truth((prompt[-2].upper(),), ("Z",))
+"""
+
+
+def test_a_row_shows_the_votes_that_it_rests_on(store: str, tmp_path: Path) -> None:
+    """Of forty rows that hold four texts four are asked; each row shows the votes of the one that it was taken from."""
+    (tmp_path / "rows.csv").write_text("word\n" + "".join(f"{'abcd'[n % 4]}\n" for n in range(40)))
+    (tmp_path / "rules.py").write_text(RULES)
+    made = job(store) | {
+        "task": {
+            "decomposer": "decomposers.map:Map", "input": f"{tmp_path}/rows.csv", "template": "Upper case of {{word}}?",
+            "memo": "run", "truth": f"{tmp_path}/rules.py:truth",
+        },
+    }  # fmt: skip
+    report = verified(store, api.run(made).run_id)
+    assert (report.steps, report.reused) == (40, 36)
+    rows = list(results.results(report.run_id, store=store))
+    assert [row.answer["answer"] for row in rows] == [*"ABCD"] * 10
+    assert [row.votes for row in rows] == [row.votes for row in rows[:4]] * 10
+    assert all(sum(row.votes.values()) >= 4 for row in rows)
+
+
+def test_a_report_counts_each_decision_once(store: str) -> None:
+    """Eight decisions carry 138 steps, whether the run made them itself or took them from another."""
+    runs = [api.run(job(store, "store")) for _ in range(2)]
+    found = [reporting.report(one.run_id, store=store) for one in runs]
+    assert [(one.steps, one.decisions, one.reused) for one in found] == [
+        (STEPS, QUESTIONS, STEPS - QUESTIONS), (STEPS, QUESTIONS, STEPS),
+    ]  # fmt: skip
+    assert [one.outside for one in found] == [0, QUESTIONS]
+    assert found[0].votes == found[1].votes == runs[0].votes
+    assert found[0].whole == found[1].whole
