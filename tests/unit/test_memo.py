@@ -21,6 +21,7 @@ from maker.reporting import report as reporting
 from maker.seeds import QuestionSeeds
 from maker.store.database import open_database
 from maker.store.memo import load
+from maker.store.places import is_live
 from maker.store.runs import find_run
 from maker.swarm.door import FromWorker, Gone, News, Swarm
 from maker.swarm.worker import Orders, Worker, WorkerSpec
@@ -401,6 +402,35 @@ def test_what_a_retry_supersedes_is_out_of_the_memo(store: str) -> None:
     assert (report.steps, report.steps - report.reused) == (30, sum(not one.source for one in found))
     with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as base:
         assert {row[0] for row in base.execute("SELECT epoch FROM maker_memo")} == {1}
+
+
+NESTED: Shape = {"steps": [3, 4, 2], "forks": [{"children": [leaf(6)] * 3}, {"singles": 5}]}
+
+
+def test_children_of_what_is_superseded_are_out_of_the_memo_too(store: str) -> None:
+    """A child that had forked ends wrong and begins again: nothing is left of what its own children had decided."""
+    report = api.run(job(store, "store", {"steps": [0, 0], "forks": [{"children": [NESTED], "wrong": [0]}]}))
+    assert report.status == "paused"
+    report = api.retry(report.run_id, store=store)
+    with closing(open_database(store, create=False)) as database:
+        known = load(database, shared_space(find_run(database, report.run_id).fingerprint), MOST)
+        assert known
+        for _, one in known:
+            assert is_live(database, one.source.chain, one.source.idx, one.source.epoch)
+
+
+def test_verify_names_what_cites_a_decision_that_a_retry_has_superseded(store: str) -> None:
+    """Of two children the second took decisions of the first, which ended wrong and begins again."""
+    shape: Shape = {"steps": [0, 0], "forks": [{"children": [leaf(30)] * 2, "wrong": [0]}]}
+    report = api.run(job(store, "run", shape))
+    cited = [one.source for one in reading.steps(report.run_id, store=store) if one.chain == "0.1" and one.source]
+    assert any(source["chain"] == "0.0" for source in cited)
+    assert reading.verify(report.run_id, store=store).problem == ""
+    report = api.retry(report.run_id, store=store)
+    problem = reading.verify(report.run_id, store=store).problem
+    assert problem.startswith("chain 0.1, step ")
+    assert "it was taken from chain 0.0, step " in problem
+    assert "was superseded" in problem
 
 
 # --- bad input ---
