@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maker.calibrating import calibrate
     from maker.errors import MakerError
     from maker.plans import plan
+    from maker.precomputing import precompute
     from maker.reading import RunReport, runs, samples, show, steps, verify
     from maker.reporting.report import Report, report
     from maker.rescoring import rescore
@@ -30,6 +31,7 @@ __all__ = [
     "load_job",
     "pilot",
     "plan",
+    "precompute",
     "report",
     "rescore",
     "resume",
@@ -46,6 +48,7 @@ _HOMES = {
     "api": ("load_job", "pilot", "resume", "run", "try_steps"),
     "calibrating": ("calibrate",),
     "plans": ("plan",),
+    "precomputing": ("precompute",),
     "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "rescoring": ("rescore",),
     "reporting.report": ("Report", "report"),

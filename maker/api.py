@@ -205,7 +205,7 @@ def run_through(
     if ended.status != "done" and (steps is None or ended.steps < steps):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
-            fix="give the same command again: the pilot goes on from there",
+            fix="give the same command again: it goes on from there",
         )
     return ended.run_id
 

@@ -231,8 +231,10 @@ def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
 
 def _stratum(settled: Settled) -> Stratum:
     # Most rows are undisputed: their answers need not be read.
-    if settled.step is not None and not unpack(settled.step.tally).disputed:
-        return Stratum.UNANIMOUS
+    if settled.step is not None:
+        tally = unpack(settled.step.tally)
+        if tally.source is None and not tally.disputed:
+            return Stratum.UNANIMOUS
     return stratum_of(result(settled, ""))
 
 

@@ -10,12 +10,13 @@ from maker.election import Elected, Election, HeardSample
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.hearing import JUDGED, Ask, At, Hearing
 from maker.judging import appeal
+from maker.memo import Known, Memo, question
 from maker.owned import failure, own
 from maker.paths import Path, chain_name
 from maker.plugin import Decomposer
 from maker.rules import SOLVER, Shared, Way
-from maker.seeds import ChainSeeds
-from maker.tally import forked, link, pack
+from maker.seeds import ChainSeeds, QuestionSeeds, Seeds
+from maker.tally import forked, link, pack, taken
 from maker.types import Done, Finished, Fork, Request, Step
 
 S = TypeVar("S")
@@ -63,7 +64,9 @@ class Decided(NamedTuple):
 
     ``heard`` is None where the step's samples are not kept. ``state`` is the state after it where a snapshot is due,
     else empty. A join is written as a step too: it has no votes, and its tally is empty. ``decorrelated`` says that its
-    votes were asked for as of a class whose votes are to be less alike.
+    votes were asked for as of a class whose votes are to be less alike. Where decisions are taken again, ``memo`` is
+    the question of a step that was voted on, and ``calls`` is how many samples it took; one that was taken from the
+    memo has no votes, and ``calls`` is what its source took.
     """
 
     chain: int
@@ -80,6 +83,8 @@ class Decided(NamedTuple):
     state: str | None = None
     path: Path = ()
     decorrelated: bool = False
+    memo: bytes = b""
+    calls: int = 0
 
 
 class Ended(NamedTuple):
@@ -118,7 +123,13 @@ class Forked(NamedTuple):
     lenient: bool = False
 
 
-Emit: TypeAlias = Ask | Ended | Stuck | Forked
+class Follows(NamedTuple):
+    """The chain asks what another one is voting on: it goes on when that is decided, or given up."""
+
+    question: bytes
+
+
+Emit: TypeAlias = Ask | Ended | Stuck | Forked | Decided | Follows
 SNAPSHOT_STEPS = 1000
 """A snapshot is taken at multiples of this index, once the actions since the last one are longer than the state.
 
@@ -138,7 +149,8 @@ class ChainRunner(Generic[S, A]):
     `ask` says what the chain needs next; `hear` brings the replies to a request and returns the step if that decided
     it. Whoever drives it may stop between any two calls: a runner started again at the last decided step asks for the
     same samples with the same seeds. ``leftover`` holds the ids of requests that were under way when the votes they
-    were for ended: `left` hands them over, to be cancelled.
+    were for ended: `left` hands them over, to be cancelled. Where decisions are taken again, ``question`` is what the
+    chain is voting on if the answer is to be remembered, else b"".
 
     Args:
         shared: The task and its rules.
@@ -156,7 +168,9 @@ class ChainRunner(Generic[S, A]):
         self._epoch = at.epoch
         self._digest = at.digest
         self._weight = at.weight
-        self._seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
+        self._seeds: Seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
+        self._memo = shared.memo
+        self.question = b""
         self._hearing: Hearing[S, A] | None = None
         # Where a judge is asked: the votes that settled nothing.
         self._voted: Hearing[S, A] | None = None
@@ -178,12 +192,17 @@ class ChainRunner(Generic[S, A]):
         return self._hearing is not None
 
     def ask(self) -> Emit:
-        """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck."""
+        """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck.
+
+        Where decisions are taken again, a step may be decided at once: the chain then stands at the next one.
+        """
         hearing = self._hearing
         if hearing is None:
             move = self._own("next", self._decomposer.next, self._state)
             if not isinstance(move, Step):
                 return self._no_step(move)
+            if self._memo is not None and (found := self._remembered(move, self._memo)) is not None:
+                return found
             hearing = self._open(move)
         needed = hearing.ask()
         return needed if isinstance(needed, Ask) else self._appeal(hearing, needed.reason)
@@ -243,6 +262,39 @@ class ChainRunner(Generic[S, A]):
         )  # fmt: skip
         return hearing
 
+    def _remembered(self, step: Step[S, A], memo: Memo) -> Decided | Follows | None:
+        """Return a step that need not be voted on, or that another chain is voting on; None where this one is to vote.
+
+        A decision that the rules forbid in this state is of no use here: two states may share a prompt.
+        """
+        self.question = b""
+        if step.kind.name not in self._shared.kinds or self.place.child not in (None, self.index):
+            return None
+        asked = question(step)
+        self._seeds = QuestionSeeds(self._shared.rules.seed, asked)
+        if (known := memo.get(asked)) is not None:
+            action = self._own("action.read", self._decomposer.action.read, known.action)
+            forbidden = self._own("check", step.kind.check, self._state, action)
+            return self._take(step, known, action) if forbidden is None else None
+        if asked in memo.asked:
+            return Follows(asked)
+        self.question = asked
+        return None
+
+    def _take(self, step: Step[S, A], known: Known, action: A) -> Decided:
+        """Take a decision that was made before; the chain then stands at the next step."""
+        packed = pack(taken(self._shared.kinds[step.kind.name].number, known.source))
+        digest = link(self._digest, self.index, self._epoch, known.action, packed)
+        self._state = self._own("apply", self._decomposer.apply, self._state, action)
+        self._weight += len(known.action)
+        decided = Decided(
+            self.place.chain, self.index, self._epoch, known.action, packed, 0, digest,
+            state=self._due(), path=self.path, calls=known.source.calls,
+        )  # fmt: skip
+        self._digest = digest
+        self.index += 1
+        return decided
+
     def _appeal(self, hearing: Hearing[S, A], reason: str) -> Ask | Stuck:
         """Ask the judge about what votes could not settle, or say that the chain is stuck."""
         judge, election, voted = self._shared.rules.judge, hearing.election, self._voted
@@ -281,15 +333,18 @@ class ChainRunner(Generic[S, A]):
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
             disputed, _heard(*([voted] if voted else []), hearing) if keep else None,
-            self._snapshot() if (self.index + 1) % SNAPSHOT_STEPS == 0 and self.place.child is None else None,
-            self.path, self._decorrelated,
+            self._due() if (self.index + 1) % SNAPSHOT_STEPS == 0 else None, self.path, self._decorrelated,
+            *((self.question, tally.samples) if self.question else ()),
         )  # fmt: skip
         self._digest = digest
         self.index += 1
         self._hearing = self._voted = None
         return decided
 
-    def _snapshot(self) -> str | None:
+    def _due(self) -> str | None:
+        """Return the state after the step that is decided now, where a snapshot is due."""
+        if (self.index + 1) % SNAPSHOT_STEPS or self.place.child is not None:
+            return None
         text: str = self._own("state.write", self._decomposer.state.write, self._state)
         if not snapshot_due(self._weight, text):
             return None

@@ -10,7 +10,9 @@ from maker.chain import Decided
 from maker.paths import Path, chain_name, is_single
 from maker.plugin import Codec, vote_key
 from maker.store.watch import ALARM, DECORRELATED
-from maker.tally import unpack
+from maker.tally import Source, unpack
+
+_SELDOM = ("judge", "weights", "source")
 
 
 class StoredStep(Protocol):
@@ -30,7 +32,10 @@ class StepRecord(NamedTuple):
     """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes.
 
     ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then. ``weights`` says
-    what each candidate's votes weigh, with a voter that weighs them.
+    what each candidate's votes weigh, with a voter that weighs them. A step that was taken from the memo has no votes
+    of its own: ``source`` is then where it was decided, by the keys of the store (``chain_key``, ``step``, ``epoch``)
+    and, where the store is at hand, by ``run`` and ``chain``; ``key`` is that of the winner, and ``calls`` is how many
+    samples it took.
     """
 
     chain: str
@@ -45,14 +50,15 @@ class StepRecord(NamedTuple):
     superseded: bool
     judge: dict[str, int]
     weights: dict[str, float]
+    source: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON; the step class is called ``class``.
 
-        ``judge`` is there where one was asked, ``weights`` where votes were weighed.
+        ``judge`` is there where one was asked, ``weights`` where votes were weighed, ``source`` where there were none.
         """
         told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
-        return {name: value for name, value in told.items() if value or name not in ("judge", "weights")}
+        return {name: value for name, value in told.items() if value or name not in _SELDOM}
 
 
 class Tellable:
@@ -242,4 +248,10 @@ def step_record(
         superseded=superseded,
         judge={} if count.judge is None else count.judge.counts(winner),
         weights={key: weight / 1000 for key, weight in (count.weighed(winner) or {}).items()},
+        source={} if count.source is None else _cited(count.source, winner),
     )
+
+
+def _cited(source: Source, winner: str) -> dict[str, Any]:
+    chain, step, epoch, calls = source
+    return {"key": winner, "chain_key": chain, "step": step, "epoch": epoch, "calls": calls}

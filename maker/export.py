@@ -15,7 +15,7 @@ from maker.owned import own
 from maker.paths import Path as ChainPath
 from maker.paths import chain_name, is_single
 from maker.plugin import Codec
-from maker.reading import codec_of, report, store_url
+from maker.reading import Sources, codec_of, report, store_url
 from maker.store.chains import root_chain
 from maker.store.database import Database, open_database
 from maker.store.runs import RunRow, find_run
@@ -119,9 +119,10 @@ def _header(source: _Source) -> str:
 
 def _rows(source: _Source) -> Iterator[_Row]:
     database, run, codec = source
+    named = Sources(database).named
     for path, step in in_order(run.run_id, walk_steps(database, root_chain(database, run.key)), "exported"):
         try:
-            record = step_record(run.classes, None, path, step)
+            record = named(step_record(run.classes, None, path, step))
         except ValueError as error:
             chain = chain_name(path, step.idx if is_single(path) else None)
             raise StoreFailed(

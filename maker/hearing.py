@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 from maker.election import Elected, Election
 from maker.round import Round
 from maker.rules import Role, Shared, Way
-from maker.seeds import ChainSeeds
+from maker.seeds import Seeds
 from maker.types import Finished, More, Request, Undecidable
 
 S = TypeVar("S")
@@ -32,7 +32,7 @@ Pending: TypeAlias = More | Undecidable
 class At(NamedTuple):
     """The step that an election is about: where its seeds come from, its index, its epoch and its rung."""
 
-    seeds: ChainSeeds
+    seeds: Seeds
     idx: int
     epoch: int
     rung: int = VOTES

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maker.errors import JobError, TaskFailed
+from maker.foreseeing import Foreseen
 from maker.judging import PROMPT
+from maker.memo import Mode
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import MemberSettings, PoolSettings, VllmSettings, members_of, prices_of
 from maker.owned import own
@@ -25,6 +27,7 @@ from maker.registry import Plugin
 from maker.rules import JUDGE, SOLVER, Judge, Others, Role, Rules
 from maker.settings import (
     AUTO,
+    ForesightSettings,
     LimitSettings,
     MonitorSettings,
     PilotFound,
@@ -47,6 +50,8 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
     "task": {"parse": None, "check": None, "truth": None},
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
+MEMO = "memo"
+"""The key of the task's table, and of a fingerprint, that says whose decisions a run takes again."""
 LOOKED_AT = 100
 """How many children of a fork are tried for one that can be made, to see what it is asked."""
 
@@ -58,7 +63,8 @@ class Job:
     ``settings`` is what is stored with the run: every value in effect but the store's URL. ``origins`` says for each
     ``table.key`` where its value came from. ``functions`` are those that the task's parameters name. ``margins`` holds
     k by step class where ``vote.k`` says it so: all of them are named then, and ``voter`` has the least. ``poll`` is
-    there where the job is another one's pilot.
+    there where the job is another one's pilot. ``memo`` says whose decisions the run may take again; ``foresight`` is
+    there where the job's steps are decided ahead of time.
     """
 
     run: RunSettings
@@ -78,6 +84,8 @@ class Job:
     origins: dict[str, str]
     functions: dict[str, Function]
     monitor: MonitorSettings
+    memo: Mode = "off"
+    foresight: ForesightSettings | None = None
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:
@@ -132,7 +140,14 @@ class Job:
         vote = self.vote.model_copy(update={"max_votes": poll.votes, "extra": 0})
         roles = {name: RoleSettings(rotation=table.rotation) for name, table in self.roles.items() if name != JUDGE}
         task = Polled(self.decomposer, poll.steps, self.run.seed, poll.labels)
-        return replace(self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll)
+        return replace(
+            self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll, memo="off"
+        )
+
+    def foreseen(self, foresight: ForesightSettings) -> Job:
+        """Return the job that decides steps of this one ahead of time, by its vote."""
+        task = Foreseen(self.decomposer, foresight.steps, self.run.seed, foresight.labels, self._asked())
+        return replace(self, decomposer=task, foresight=foresight)
 
     @property
     def needs_plan(self) -> bool:
@@ -174,6 +189,16 @@ class Job:
         parts: tuple[InputPart, ...] = own(f"{self.decomposer.name}: parts", self.decomposer.parts)
         return parts
 
+    def questions(self) -> Mapping[str, int] | None:
+        """Return how many different questions the task asks by step class, where decisions are taken again.
+
+        None where they are not, or the task does not know. Raises `TaskFailed`.
+        """
+        if self.memo == "off":
+            return None
+        asked: Mapping[str, int] | None = own(f"{self.decomposer.name}: questions", self.decomposer.questions)
+        return asked
+
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
         steps: int | None = own(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
@@ -182,7 +207,7 @@ class Job:
     def task_fingerprint(self) -> dict[str, Any]:
         """Return what a log can be verified with: task, prompts, voter, and their code."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
-        beside = {"decomposer", *marked(decomposer, Place)}
+        beside = {"decomposer", MEMO, *marked(decomposer, Place)}
         task = {key: value for key, value in self.settings["task"].items() if key not in beside}
         task |= {name: {"function": _short(one), "source": one.source} for name, one in self.functions.items()}
         vote = {key: value for key, value in self.settings["vote"].items() if key not in VoteSettings.model_fields}
@@ -212,8 +237,12 @@ class Job:
     def stored_fingerprint(self) -> dict[str, Any]:
         """Return what of the fingerprint the settings alone decide: all of it but what the model's folder holds."""
         found = self.task_fingerprint() | {"seed": self.run.seed, "model": self.model.identity()}
+        if self.memo != "off":
+            found[MEMO] = self.memo
         if self.poll is not None:
             found["poll"] = self.poll.model_dump() | {"labels": _digest(self.poll.labels)}
+        if self.foresight is not None:
+            found["foresight"] = self.foresight.model_dump() | {"labels": _digest(self.foresight.labels)}
         held = any(getattr(member, "structured", "off") == "schema" for member in self.members.values())
         return found | {"schemas": self._schemas()} if held else found
 
@@ -245,7 +274,7 @@ class Job:
 
         Raises as `fingerprint` does.
         """
-        beside = ("seed", "voter", "voter_source", "vote", "roles", "poll")
+        beside = ("seed", "voter", "voter_source", "vote", "roles", "poll", MEMO)
         found = {name: value for name, value in self.fingerprint().items() if name not in beside}
         rotations = {name: list(table.rotation) for name, table in self.roles.items() if table.rotation}
         return found | ({"rotations": rotations} if rotations else {})
@@ -321,11 +350,16 @@ class Job:
                 return own(f"{self.decomposer.name}: child", fork.child, state, number)
         return own(f"{self.decomposer.name}: child", fork.child, state, last)
 
-    def _prompts(self) -> str:
+    def _asked(self) -> str:
+        """Return what the task's prompts are made of, or else its first prompt."""
         asked: str | None = own(f"{self.decomposer.name}: prompts", self.decomposer.prompts)
-        if asked is None:
-            first = self._first_move()
-            asked = first.prompt if isinstance(first, Step) else ""
+        if asked is not None:
+            return asked
+        first = self._first_move()
+        return first.prompt if isinstance(first, Step) else ""
+
+    def _prompts(self) -> str:
+        asked = self._asked()
         kinds = [
             (kind.name, kind.system, kind.max_tokens, kind.stop, *([kind.paraphrases] if kind.paraphrases else []))
             for kind in self.decomposer.classes
@@ -352,17 +386,19 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say where two fingerprints differ, "" if they do not.
 
     What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`. Roles are
-    named where there are any, so that those of both must be alike.
+    named where there are any, so that those of both must be alike, and the memo where it is not off.
     """
     had, has = before.get("roles", {}), now.get("roles", {})
     lines = [] if had == has else [f"roles were {had!r}, are {has!r}"]
+    said, says = before.get(MEMO, "off"), now.get(MEMO, "off")
+    lines += [] if said == says else [f"memo was {said!r}, is {says!r}"]
     lines += _differences(before, now)
     return "; ".join(lines)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name in sorted((before.keys() & now.keys()) - {"roles"}):
+    for name in sorted((before.keys() & now.keys()) - {"roles", MEMO}):
         old, new, unwritten = before[name], now[name], UNWRITTEN.get(name, {})
         if isinstance(old, dict) and isinstance(new, dict):
             if inner := _differences(unwritten | old, unwritten | new):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from maker.calibration import VERSION, Calibration
@@ -36,7 +36,8 @@ def plan(job: Job) -> Plan:
     target = TARGET if job.vote.target is None else job.vote.target
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
-    loads = [load_of(job, calibration, name, steps) for name, steps in _steps(job, calibration).items() if steps]
+    counted = _decisions(job, _steps(job, calibration))
+    loads = [load_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
     if job.vote.budget is not None:
         bought = _within(loads, job.vote.budget)
         _refuse_cap(job, bought)
@@ -107,6 +108,15 @@ def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
         )
     asked = sum(one.steps for one in calibration.classes.values())
     return {name: -(-total * one.steps // asked) for name, one in calibration.classes.items()}
+
+
+def _decisions(job: Job, steps: Mapping[str, int]) -> dict[str, int]:
+    """Return how many steps of each class are voted on: where decisions are taken again, as many as ask anew.
+
+    All of them where the task does not say how many questions it asks: that is more than there are.
+    """
+    asked = job.questions()
+    return {name: n if asked is None else min(n, asked.get(name, n)) for name, n in steps.items()}
 
 
 def _within(loads: Sequence[Load], votes: int) -> Margins:

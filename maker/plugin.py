@@ -223,6 +223,14 @@ class Decomposer(ABC, Generic[S, A]):
         """Return how many steps the task takes, or None where that is not known beforehand."""
         return None
 
+    def questions(self) -> Mapping[str, int] | None:
+        """Return how many different questions the task asks, at most, by the name of their step class; None: not known.
+
+        Two steps ask the same where class and prompt are the same. Where decisions are taken again (``task.memo``), a
+        plan counts these in place of steps.
+        """
+        return None
+
     def sample(self, count: int, seed: int) -> Iterable[S] | None:
         """Return ``count`` states that ask for steps, drawn evenly from all of the task; fewer where it has fewer.
 

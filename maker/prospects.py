@@ -27,6 +27,8 @@ TOGETHER = 3
 BLOCKS = (1, 2, 3, 5, 10, 20)
 """Steps a sample could decide at a time."""
 UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
+DISTINCT = "steps are distinct decisions, as the task counts its questions: a wrong one is wrong wherever it is taken"
+ALL_STEPS = "all steps count: task.memo takes decisions again, and the task does not say how many of them differ"
 RESTS_ON = {
     By.ORACLE: "the run's steps are like those that the pilot asked, and right is what the task's oracle says",
     By.LABELS: "the run's steps are like those that the pilot asked, and right is what the labels say",
@@ -93,6 +95,7 @@ class Plan(NamedTuple):
         blocks: What samples that decide several steps at a time would take, the cheapest size first, by formulas for
             steps that are alike and with the same p in a block; () where there are classes, or p says no.
         rests_on: What the numbers are conditional on, in words.
+        reuse: What is counted as a step where decisions are taken again, in words; "" where they are not.
     """
 
     key: int
@@ -111,6 +114,7 @@ class Plan(NamedTuple):
     greedy: Greedy | None
     blocks: tuple[Block, ...]
     rests_on: str
+    reuse: str = ""
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""
@@ -216,6 +220,7 @@ def described(
         greedy=_greedy(calibration, loads),
         blocks=() if target is None else _blocks(calibration, target, loads),
         rests_on=RESTS_ON[calibration.by],
+        reuse="" if job.memo == "off" else ALL_STEPS if job.questions() is None else DISTINCT,
     )
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from maker.engine.alongside import Bad
@@ -16,12 +17,13 @@ from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.events import StepRecord, step_record
 from maker.job import difference, inputs_digest
 from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE
-from maker.paths import chain_name, is_single, read_name
+from maker.paths import Path, chain_name, is_single, read_name
 from maker.plugin import Codec
 from maker.resolving import stored_job
-from maker.store.chains import root_chain
+from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.database import Database, open_database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
+from maker.store.places import path_of
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.watch import watched_classes
@@ -38,7 +40,9 @@ class RunReport:
     asked; tokens as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
     ``reserved_tokens`` were granted or in flight when a process stopped, or cut off on the way, and may have been
     spent. ``digest`` is the last step's, in hex. ``monitor`` tells for each step class what the monitor has counted of
-    its votes, or why it is ``unwatched``; its alarms are among the events.
+    its votes, or why it is ``unwatched``; its alarms are among the events. ``reused`` of the steps were taken from the
+    memo, and took ``saved_calls`` samples when they were decided; all steps together rest on ``distinct`` decisions, at
+    most.
     """
 
     run_id: str
@@ -67,6 +71,9 @@ class RunReport:
     monitor: list[dict[str, Any]] = field(default_factory=list)
     workers: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    reused: int = 0
+    saved_calls: int = 0
+    distinct: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -99,10 +106,10 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        codec = codec_of(row)
+        codec, named = codec_of(row), Sources(database).named
         for path, found in walk_steps(database, root_chain(database, row.key), start):
             if not disputed or unpack(found.tally).disputed:
-                yield step_record(row.classes, codec, path, found)
+                yield named(step_record(row.classes, codec, path, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +149,35 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
                     f"step {index} holds no vote: it joins {found.action} children", fix=f"the first is chain {first}"
                 )
             if found is not None or kept:
-                record = None if found is None else step_record(row.classes, codec_of(row), held.path, found)
+                record = None
+                if found is not None:
+                    record = Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
         raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
+
+
+class Sources:
+    """Names the steps that others were taken from."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._named = lru_cache(4096)(self._of)
+
+    def named(self, record: StepRecord) -> StepRecord:
+        """Return a record whose source is named as people name steps, as far as it is there."""
+        if not record.source:
+            return record
+        run, path = self._named(record.source["chain_key"])
+        if path is None:
+            return record
+        step = record.source["step"]
+        at = {"chain": chain_name(path, step), "step": 0} if is_single(path) else {"chain": chain_name(path)}
+        return record._replace(source=record.source | {"run": run} | at)
+
+    def _of(self, chain: int) -> tuple[str, Path | None]:
+        path = path_of(self._database, chain)
+        return ("", None) if path is None else (run_at(self._database, chain >> CHAIN_BITS).run_id, path)
 
 
 def samples(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> list[SampleRow]:
@@ -203,7 +235,8 @@ def report(row: RunRow) -> RunReport:
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
-        monitor=watched_classes(row.monitor, row.classes),
+        monitor=watched_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
+        distinct=row.distinct,
     )  # fmt: skip
 
 

@@ -43,7 +43,8 @@ def rescore(
     """Hold every election of a run again by another rule, over the samples that it kept; in constant memory.
 
     Each step is judged by the votes that it had, in their order. A step whose samples were not kept, and on which all
-    votes agreed, has as many votes for its winner as its tally says. A judge's samples count for nothing.
+    votes agreed, has as many votes for its winner as its tally says. A judge's samples count for nothing. Steps that
+    were taken from the memo are left out: they are what their sources are.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
@@ -96,7 +97,8 @@ def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
             yield from _rows(database, row, again)
             return
         for path, heard in walk(database, root_chain(database, row.key), 0, read_heard):
-            yield again.step(path, heard)
+            if not heard.taken:
+                yield again.step(path, heard)
 
 
 def _rows(database: Database, run: RunRow, again: _Again) -> Iterator[Rescored]:
@@ -106,7 +108,7 @@ def _rows(database: Database, run: RunRow, again: _Again) -> Iterator[Rescored]:
         newer = [later.rows for later in rounds[number + 1 :]]
         for heard in read_heard(database, one.chain.key, single=True):
             row = one.rows[heard.idx]
-            if not any(_holds(rows, row) for rows in newer):
+            if not heard.taken and not any(_holds(rows, row) for rows in newer):
                 yield again.step(one.chain.path, heard, row)
 
 

@@ -24,16 +24,19 @@ from maker.checking import (
     with_margin,
 )
 from maker.errors import JobError
-from maker.job import Job
+from maker.job import MEMO, Job
 from maker.jobfile import Raw, shortened
+from maker.memo import Mode
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
 from maker.parameters import built, params_of, placed
 from maker.plugin import Decomposer, Function, Voter
-from maker.registry import DECOMPOSERS, VOTERS, find_plugin, near
-from maker.settings import AUTO, TABLES, PollSettings, VoteSettings
+from maker.registry import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
+from maker.settings import AUTO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.types import InputPart
 
-POLL = "poll"
+POLL, FORESIGHT = "poll", "foresight"
+WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
+"""Tables that no job has: maker writes them, for runs of its own. A setting of each."""
 SECRETIVE = ("url", "key_env")
 
 
@@ -54,7 +57,9 @@ def stored_job(
 
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:
     """Return a job of these settings for a pilot of ``job``, in the same store. Raises `JobError` or `PluginError`."""
-    made = stored_job(settings, "of the pilot", overrides)
+    # What was decided before would tell nothing of how the votes come out.
+    task = _without(dict(settings["task"]), MEMO)
+    made = stored_job({**settings, "task": task}, "of the pilot", overrides)
     return replace(made, store=made.store.model_copy(update={"url": job.store.url}))
 
 
@@ -65,7 +70,7 @@ def resolve(raw: Raw) -> Job:
         JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
         PluginError: The decomposer or the voter cannot be found.
     """
-    raw.check_tables([name for name in TABLES if name != POLL or raw.is_stored(POLL, "votes")])
+    raw.check_tables([name for name in TABLES if name not in WRITTEN or raw.is_stored(name, WRITTEN[name])])
     tables = {name: raw.table(name) for name in TABLES}
     said_k = tables["vote"].get("k")
     tables["vote"], margins = margins_of(tables["vote"], raw)
@@ -81,7 +86,8 @@ def resolve(raw: Raw) -> Job:
         )
     task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    task_values = placed(task_plugin, _without(task, "decomposer"), raw)
+    memo = _memo(task, task_plugin, raw)
+    task_values = placed(task_plugin, _without(_without(task, "decomposer"), MEMO), raw)
     task_params = _checked(params_of(task_plugin), task_values, "task", raw)
     vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
     for k in margins.values():
@@ -92,7 +98,9 @@ def resolve(raw: Raw) -> Job:
     check_swarm(model, swarm, raw)
     settings = {
         "run": run.model_dump(),
-        "task": {"decomposer": task_plugin.name} | task_params.model_dump(mode="json", by_alias=True),
+        "task": {"decomposer": task_plugin.name}
+        | ({} if memo == "off" else {MEMO: memo})
+        | task_params.model_dump(mode="json", by_alias=True),
         "model": model.model_dump(),
         "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
         "roles": {name: table.model_dump(mode="json", exclude_none=True) for name, table in roles.items()},
@@ -102,8 +110,8 @@ def resolve(raw: Raw) -> Job:
         "monitor": monitor.model_dump(mode="json"),
     }
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
-    if poll is not None:
-        settings[POLL] = poll.model_dump()
+    ahead = _checked(ForesightSettings, tables[FORESIGHT], FORESIGHT, raw) if tables[FORESIGHT] else None
+    settings |= {name: one.model_dump() for name, one in ((POLL, poll), (FORESIGHT, ahead)) if one is not None}
     if margins or said_k == AUTO:
         settings["vote"]["k"] = margins or AUTO
     decomposer = built(task_plugin, task_params, Decomposer)
@@ -118,12 +126,31 @@ def resolve(raw: Raw) -> Job:
     job = Job(
         run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
         margins, None, settings, raw.origins(settings),
-        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor,
+        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor, memo,
     )  # fmt: skip
     job = job if poll is None else job.polled(poll)
+    job = job if ahead is None else job.foreseen(ahead)
     check_votes(job, raw)
     check_ways(job, raw)
     return job
+
+
+def _memo(task: Mapping[str, Any], plugin: Plugin, raw: Raw) -> Mode:
+    """Return whose decisions a run may take again. Raises `JobError`."""
+    said, known = task.get(MEMO, "off"), get_args(Mode)
+    if MEMO in {field.alias or name for name, field in params_of(plugin).model_fields.items()}:
+        raise JobError(
+            f"{plugin.name} has a parameter `{MEMO}`: that is a setting of every task",
+            fix="give the decomposer's parameter another name",
+        )
+    if said not in known:
+        shown = shortened(repr(said))
+        raise JobError(
+            f"{raw.place('task', MEMO)}: task.{MEMO} = {shown}: there is no such memo",
+            fix=f"choose among {', '.join(known)}", setting=f"task.{MEMO}",
+        )  # fmt: skip
+    mode: Mode = said
+    return mode
 
 
 def _model(table: dict[str, Any], raw: Raw) -> MemberSettings | PoolSettings:

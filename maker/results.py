@@ -23,11 +23,12 @@ from maker.store.log import (
     read_outcomes,
     read_samples,
     read_snapshots,
+    read_step,
     read_steps,
     spans,
 )
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
-from maker.tally import unpack
+from maker.tally import Tally, unpack
 from maker.types import Outcome
 
 DECIDED = "decided"
@@ -257,7 +258,7 @@ def result(settled: Settled, name: str) -> RowResult:
         assert outcome is not None  # noqa: S101 - a settled row has one of them
         votes, flags = _heard(samples(settled))
         return RowResult(row, name, outcome.outcome, outcome.reason, None, votes, flags, 0, {}, 0)
-    task, tally = round_.decomposer, unpack(step.tally)
+    task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
     action = own(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
     votes = tally.counts(winner)
@@ -273,6 +274,13 @@ def result(settled: Settled, name: str) -> RowResult:
         margins=own(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
     )
+
+
+def _decided_by(database: Database, tally: Tally) -> Tally:
+    """Return the count that a row rests on: that of its source where it was taken from the memo."""
+    source = tally.source
+    row = None if source is None else read_step(database, source.chain, source.idx, source.epoch)
+    return tally if row is None else unpack(row.tally)
 
 
 def samples(settled: Settled) -> list[SampleRow]:

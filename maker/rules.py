@@ -7,6 +7,7 @@ from itertools import count
 from math import lcm
 from typing import Any, NamedTuple
 
+from maker.memo import Memo
 from maker.owned import own
 from maker.plugin import Decomposer, Voter
 from maker.round import unbounded
@@ -114,7 +115,7 @@ class Shared(NamedTuple):
     """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests.
 
     ``most_n`` says how many replies one request to a model may ask for. ``away`` are models that no vote is asked of
-    any more.
+    any more. ``memo`` is there where decisions are taken again.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -123,9 +124,16 @@ class Shared(NamedTuple):
     tickets: Iterator[int]
     most_n: Callable[[int], int]
     away: set[int]
+    memo: Memo | None = None
 
     @classmethod
-    def of(cls, decomposer: Decomposer[Any, Any], rules: Rules, most_n: Callable[[int], int] = unbounded) -> Shared:
+    def of(
+        cls,
+        decomposer: Decomposer[Any, Any],
+        rules: Rules,
+        most_n: Callable[[int], int] = unbounded,
+        memo: Memo | None = None,
+    ) -> Shared:
         """Return what the runners of one worker share."""
         kinds = {}
         for number, kind in enumerate(decomposer.classes):
@@ -134,7 +142,7 @@ class Shared(NamedTuple):
                 f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
             )
             kinds[kind.name] = Kind(number, role, opening, rules.models == 1 and not role.extra)
-        return cls(decomposer, rules, kinds, count(1), most_n, set())
+        return cls(decomposer, rules, kinds, count(1), most_n, set(), memo)
 
     def decorrelate(self, number: int) -> Kind:
         """Have votes of a step class be less alike, in steps that begin from now on; returns how. May be repeated."""

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from struct import Struct
+from typing import Protocol
 
 _PLACE = Struct("<QIII")
+
+
+class Seeds(Protocol):
+    """Where the seeds of a step's votes come from."""
+
+    def at(self, index: int, epoch: int, rung: int, vote: int) -> int:
+        """Return the seed of the request whose first reply is vote number ``vote`` (0-based) of a step."""
+        ...
 
 
 class ChainSeeds:
@@ -27,4 +36,25 @@ class ChainSeeds:
         """Return the seed of the request whose first reply is vote number ``vote`` (0-based) of a step."""
         place = self._base.copy()
         place.update(_PLACE.pack(index, epoch, rung, vote))
+        return int.from_bytes(place.digest(), "little") >> 2
+
+
+class QuestionSeeds:
+    """The seeds of one question: H(run seed, question, epoch, rung, vote).
+
+    Where decisions are taken again, whoever asks first must not matter: a step's place is no part of them.
+
+    Args:
+        run_seed: The run's seed, any integer.
+        question: What is asked, see `maker.memo.question`.
+    """
+
+    def __init__(self, run_seed: int, question: bytes) -> None:
+        name = f"{run_seed}/".encode() + question
+        self._base = blake2b(name, digest_size=8, person=b"maker-ask-seed")
+
+    def at(self, index: int, epoch: int, rung: int, vote: int) -> int:
+        """Return the seed of the request whose first reply is vote number ``vote`` of a step, wherever it stands."""
+        place = self._base.copy()
+        place.update(_PLACE.pack(0, epoch, rung, vote))
         return int.from_bytes(place.digest(), "little") >> 2

@@ -98,6 +98,16 @@ class PollSettings(_Table):
     labels: str = ""
 
 
+class ForesightSettings(_Table):
+    """The ``[foresight]`` table, which `maker.precomputing` writes: the run decides steps of its task ahead of time.
+
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see `maker.drawing.labelled`).
+    """
+
+    steps: int = Field(ge=1, le=10_000_000)
+    labels: str = ""
+
+
 class RoleSettings(_Table):
     """A table ``[roles.NAME]``: how the steps of a role are decided, where that is not as ``[vote]`` says.
 
@@ -210,5 +220,6 @@ TABLES: dict[str, Any] = {
     "store": StoreSettings,
     "limits": LimitSettings,
     "poll": PollSettings,
+    "foresight": ForesightSettings,
     "monitor": MonitorSettings,
 }

@@ -19,6 +19,15 @@ CLEAN_BYTES = 6
 """A clean election of one model, in numbers below 128."""
 
 
+class Source(NamedTuple):
+    """The step that a decision was taken from: its chain's key, index and epoch, and how many samples it took."""
+
+    chain: int
+    idx: int
+    epoch: int
+    calls: int
+
+
 class Tally(NamedTuple):
     """The count of one decided step.
 
@@ -26,7 +35,8 @@ class Tally(NamedTuple):
     ``rivals`` maps each losing candidate's key to its votes by model, ``flags`` each reason to its samples by model.
     Where these votes settled nothing, ``judge`` is the count of the judge's, which elected the winner: its rivals are
     among the others. ``weights`` are what the winner's votes weigh together, and then those of each rival, in
-    thousandths; () where the voter does not weigh them.
+    thousandths; () where the voter does not weigh them. A step that was not voted on, but taken from the memo, cites
+    its ``source``: it has no rounds and no votes of any model.
     """
 
     kind: int
@@ -36,6 +46,7 @@ class Tally(NamedTuple):
     flags: Mapping[Flag, tuple[int, ...]]
     judge: Tally | None = None
     weights: tuple[int, ...] = ()
+    source: Source | None = None
 
     @property
     def margin(self) -> int:
@@ -57,8 +68,18 @@ class Tally(NamedTuple):
         """The flagged samples by model."""
         return tuple(map(sum, zip(*self.flags.values(), strict=True))) if self.flags else (0,) * len(self.votes)
 
+    @property
+    def samples(self) -> int:
+        """All samples, a judge's too."""
+        return sum(self.valid) + sum(self.flagged) + (0 if self.judge is None else self.judge.samples)
+
     def counts(self, winner: str) -> dict[str, int]:
-        """Return each candidate's votes, the winner's first; ``winner`` is its key, which a tally does not hold."""
+        """Return each candidate's votes, the winner's first; ``winner`` is its key, which a tally does not hold.
+
+        Nothing of a step that was taken from the memo.
+        """
+        if self.source is not None:
+            return {}
         return {winner: sum(self.votes)} | {key: sum(models) for key, models in self.rivals.items()}
 
     def weighed(self, winner: str) -> dict[str, int] | None:
@@ -75,9 +96,12 @@ def pack(tally: Tally) -> bytes:
 
     Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
     M votes), number of flags, per flag (reason number, M samples). A judge's count follows in the same form. Where
-    votes were weighed, a 0 stands before M, and after each candidate's votes their weight.
+    votes were weighed, a 0 stands before M, and after each candidate's votes their weight. A step that was taken from
+    the memo is its class, three zeros, and its source: chain, index, epoch, samples.
     """
-    kind, rounds, votes, rivals, flags, judge, weights = tally
+    kind, rounds, votes, rivals, flags, judge, weights, source = tally
+    if source is not None:
+        return _pack_source(kind, source)
     plain = not rivals and not flags and not weights and judge is None and len(votes) == 1
     if plain and kind < 128 and rounds < 128 and votes[0] < 128:
         return bytes((kind, rounds, 1, votes[0], 0, 0))
@@ -115,11 +139,20 @@ def unpack(blob: bytes) -> Tally:
     return tally
 
 
+def _pack_source(kind: int, source: Source) -> bytes:
+    out = bytearray()
+    for number in (kind, 0, 0, 0, *source):
+        _put(out, number)
+    return bytes(out)
+
+
 def _read(numbers: _Reader) -> Tally:
     kind, rounds, models = next(numbers), next(numbers), next(numbers)
     weighed = models == 0
     if weighed:
         models = next(numbers)
+        if models == 0:
+            return taken(kind, Source(*(next(numbers) for _ in Source._fields)))
     votes = tuple(next(numbers) for _ in range(models))
     weights = [next(numbers)] if weighed else []
     rivals = {}
@@ -133,6 +166,19 @@ def _read(numbers: _Reader) -> Tally:
         flag = _FLAGS[next(numbers)]
         flags[flag] = tuple(next(numbers) for _ in range(models))
     return Tally(kind, rounds, votes, rivals, flags, None, tuple(weights))
+
+
+def taken(kind: int, source: Source) -> Tally:
+    """Return the count of a step that was taken from the memo."""
+    return Tally(kind, 0, (), {}, {}, source=source)
+
+
+def cites(blob: bytes) -> bool:
+    """Say whether a packed tally is that of a step that was taken from the memo; of a clean one reads its length."""
+    if len(blob) <= CLEAN_BYTES:
+        return False
+    numbers = _Reader(blob)
+    return [next(numbers) for _ in range(4)][1:] == [0, 0, 0]
 
 
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:

@@ -47,7 +47,7 @@ class RunSpan:
         """
         worker, report = told
         end = time.time_ns()
-        steps = [step for step in chain(entry.decided, entry.rows) if step.votes]
+        steps = [step for step in chain(entry.decided, entry.rows) if step.votes or step.calls]
         usage = sum_usage(entry.spent.values())
         attributes = {
             "maker.run_id": self._run_id,

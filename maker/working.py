@@ -13,6 +13,7 @@ from maker.engine.budget import Budget
 from maker.engine.driver import LIMIT, Driver, OnReport, Stint
 from maker.engine.forest import Forest
 from maker.engine.grants import Grants
+from maker.engine.remembering import Remembered
 from maker.engine.reopening import reopen
 from maker.engine.standing import found, standing
 from maker.events import (
@@ -28,6 +29,7 @@ from maker.events import (
 )
 from maker.job import Job
 from maker.logs import logger
+from maker.memo import MOST, own_space, shared_space
 from maker.models.door import Model
 from maker.models.opening import open_model
 from maker.monitor import watched
@@ -43,6 +45,7 @@ from maker.store.database import Database
 from maker.store.entry import Entry, Told
 from maker.store.journal import Journal
 from maker.store.lease import Lease
+from maker.store.memo import load
 from maker.store.runs import (
     RunRow,
 )
@@ -74,7 +77,8 @@ def worker_spec(job: Job) -> WorkerSpec:
     """Return what a worker for this job is built from."""
     model = partial(_open_model, job.model, job.decomposer)
     limited, strict = job.limits.limits().spending, job.store.durability == "strict"
-    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains)
+    remembers = job.memo != "off"
+    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains, remembers)
 
 
 def work(held: Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
@@ -99,19 +103,21 @@ def _drive(
     tell = on_event or ignore
     root = root_chain(database, row.key)
     outputs: list[Output] = []
-    committed = partial(_committed, on_event, held, outputs)
+    space = memo_space(held)
+    remembered = None if space is None else Remembered(load(database, space, MOST), MOST)
+    committed = partial(_committed, on_event, held, outputs, remembered)
     roles = tuple(kind.role for kind in job.decomposer.classes)
     models = Models(tuple(job.members), roles, job.rules().judge is not None)
     watch = Watch(watch_plan(job), row.monitor)
     journal = Journal(
-        database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed, watch=watch
+        database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed, watch=watch, space=space
     )  # fmt: skip
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
         if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
             outputs.append(Output(database, row, job.decomposer))
-        stint = _stint(held, root, limit_steps, journal, on_report)
+        stint = _stint(held, root, limit_steps, journal, on_report)._replace(remembered=remembered)
         # Of a run that was forked off another, how many steps it shares is not counted.
         expected = None if row.forked_from else job.expected_steps()
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
@@ -136,6 +142,13 @@ def _drive(
     said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
     tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
     return ended
+
+
+def memo_space(held: Held) -> bytes | None:
+    """Return where a run's decisions are remembered, None where they are not."""
+    if held.job.memo == "off":
+        return None
+    return own_space(held.row.run_id) if held.job.memo == "run" else shared_space(held.row.fingerprint)
 
 
 def watch_plan(job: Job) -> Plan:
@@ -237,7 +250,11 @@ def _open_model(settings: Any, decomposer: Any) -> Model:
     return open_model(settings, own(f"{decomposer.name}: oracle", decomposer.oracle))
 
 
-def _committed(on_event: OnEvent | None, held: Held, outputs: list[Output], entries: list[Entry]) -> None:
+def _committed(
+    on_event: OnEvent | None, held: Held, outputs: list[Output], remembered: Remembered | None, entries: list[Entry]
+) -> None:
+    if remembered is not None:
+        remembered.note(entries)
     for output in outputs:
         output.note(entries)
     for told in chained.from_iterable(entry.events for entry in entries):
@@ -254,7 +271,7 @@ def _committed(on_event: OnEvent | None, held: Held, outputs: list[Output], entr
         if held.job.poll is not None and entry.undecided:
             flagged = [isinstance(one.outcome, RedFlag) for _, stuck in entry.undecided for one in stuck.heard.samples]
             on_event(StepsAsked(held.row.run_id, len(entry.undecided), flagged.count(False), sum(flagged)))
-        if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes]:
+        if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes or step.calls]:
             votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
             disputed = sum(step.disputed for step in decided)
             codec = held.job.decomposer.action

@@ -22,6 +22,7 @@ from maker.cli import (
     foundry,
     init,
     plan,
+    precompute,
     report,
     rescore,
     results,
@@ -167,6 +168,7 @@ app.command(name="calibrate")(calibrate.calibrate_)
 app.command(name="plan")(plan.plan_)
 app.command(name="train")(foundry.train)
 app.command(name="exam")(foundry.exam_)
+app.command(name="precompute")(precompute.precompute_)
 
 
 @app.command(name="try")

@@ -47,7 +47,7 @@ def calibrate_(
     as_json: AsJson = False,
 ) -> None:
     """Ask steps of every class a few times, and say how often samples are right."""
-    said = "" if labels is None else _read(labels)
+    said = "" if labels is None else read_labels(labels)
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
         progress = Progress(sys.stderr)
@@ -81,7 +81,8 @@ def variants(sweep: Iterable[str]) -> list[tuple[str, ...]]:
     return list(product(*keys))
 
 
-def _read(path: Path) -> str:
+def read_labels(path: Path) -> str:
+    """Return the text of a file of labels. Raises `BadInput`."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

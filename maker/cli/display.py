@@ -91,17 +91,24 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
 
 def step_line(record: StepRecord) -> str:
     """Return a step in one line; in a child of a fork, its place is written ``0.17:3``: step 3 of chain 0.17."""
+    place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
+    if record.source:
+        return f"{place:>7} {record.kind} {record.source['key']}: {_source(record.source)}"
     (winner, votes), *rivals = record.votes.items()
     heavy = {key: f" (weight {weight:.2f})" for key, weight in record.weights.items()}
     against = ", ".join(f"{n} for {key}{heavy.get(key, '')}" for key, n in rivals)
     flags = ", ".join(f"{n} {reason}" for reason, n in record.flags.items())
-    place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
     line = f"{place:>7} {record.kind} {winner}: {votes} votes{heavy.get(winner, '')}"
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
     if record.judge:
         line += f"; the judge: {', '.join(f'{n} for {key}' for key, n in record.judge.items())}"
     return f"{line}; margin {record.margin}"
+
+
+def _source(source: dict[str, Any]) -> str:
+    of = f"run {source['run']}, chain {source['chain']}" if "run" in source else f"chain {source['chain_key']}"
+    return f"from the memo, decided in {of}, step {source['step']}, by {source['calls']} samples"
 
 
 def print_step(number: int, view: StepView, *, as_json: bool) -> None:
@@ -121,7 +128,9 @@ def print_step(number: int, view: StepView, *, as_json: bool) -> None:
         words = "" if sample.system is None else f", asked {json.dumps(sample.system, ensure_ascii=False)}"
         warmth = "" if sample.temperature is None else f", at temperature {sample.temperature:g}"
         print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}{words}{warmth}")
-    if not samples:
+    if record is not None and record.source:
+        print("  nobody was asked")
+    elif not samples:
         print("  no samples were kept of this step; store.samples says of which steps they are")
 
 
@@ -258,8 +267,14 @@ def _print_outcome(report: RunReport) -> None:
 
 def _counts(report: RunReport) -> str:
     voted = f"{report.votes / report.steps:.2f} a step" if report.steps else "no step decided"
+    steps = f"{report.steps:,} steps"
+    if report.reused:
+        steps += f", of which {report.reused:,} were taken from the memo: {report.distinct:,} distinct decisions"
+        steps += f", {report.saved_calls:,} calls saved"
+        asked = report.steps - report.reused
+        voted = f"{report.votes / asked:.2f} a step that was voted on" if asked else "no step was voted on"
     return (
-        f"{report.steps:,} steps, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
+        f"{steps}, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
         f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"
     )
 

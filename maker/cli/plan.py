@@ -58,6 +58,8 @@ def print_plan(plan: Plan) -> None:
         for one in plan.classes
     ]  # fmt: skip
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
+    if plan.reuse:
+        print(f"  {plan.reuse}")
     what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
     print(f"  {what} = {_range(margins.right, '.4f')}")
     print(f"    {_shown(plan.target)}")

@@ -13,6 +13,7 @@ from maker.engine.budget import Exhausted
 from maker.engine.forest import Forest
 from maker.engine.grants import Grants
 from maker.engine.joining import join
+from maker.engine.remembering import Remembered
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.database import Database
@@ -42,7 +43,7 @@ class Stint(NamedTuple):
     work, ``strict`` whether each step is committed before the next. ``prices`` are those of the models, by number.
     ``on_lost`` is told of a lost worker, and how many chains go on elsewhere; ``on_waiting`` of one that cannot be
     started; ``on_away`` of a worker that finds a model of its pool away, and why. They return what is to be kept of it.
-    ``on_report`` is told of reports.
+    ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
     """
 
     forest: Forest
@@ -58,6 +59,7 @@ class Stint(NamedTuple):
     on_waiting: Callable[[Waiting], Told]
     on_away: Callable[[int, int, str], Told]
     on_report: OnReport
+    remembered: Remembered | None = None
 
 
 class Driver:
@@ -163,6 +165,8 @@ class Driver:
                 if stint.grants is not None:
                     stint.grants.join(worker)
             self._vary(swarm, worker)
+        for worker, known in stint.remembered.news(ready) if stint.remembered is not None else ():
+            swarm.give(worker, Orders(known=known))
         self._give_grants(swarm, stint)
         if forest.held or not ready:
             return

@@ -69,6 +69,10 @@ class Evidence:
             return "the log-probabilities of its samples do not add up to the weights of its tally"
         return self._proposed(row, key, kept, votes, move, state) or self._asked(row, move)
 
+    def stray(self, row: StepRow) -> bool:
+        """Say whether samples or a prompt are kept of a step that nobody was asked about."""
+        return bool([*self._samples.at(row), *self._prompts.at(row)])
+
     def _proposed(
         self, row: StepRow, key: str, kept: list[SampleRow], votes: int, move: Step[Any, Any], state: Any
     ) -> str:

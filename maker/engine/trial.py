@@ -44,7 +44,8 @@ def try_chain(spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | 
         ModelUnusable, ModelFailed: The model gave no reply.
         BadInput: The limits do not allow so many steps.
     """
-    worker = Worker(spec._replace(rules=spec.rules._replace(samples="all"), strict=False))
+    # Each step is asked and shown, whatever a run would know by then.
+    worker = Worker(spec._replace(rules=spec.rules._replace(samples="all"), strict=False, memo=False))
     keys = count(at.chain + 1)
     children: Iterator[Orders] = iter(())
     lenient, left = False, steps

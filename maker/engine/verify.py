@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from maker.engine.alongside import Bad
+from maker.engine.citing import Citations
 from maker.engine.walking import Counts, Stand, Walked, Walker
 from maker.errors import TaskFailed
 from maker.owned import own
@@ -82,7 +83,8 @@ def verify(
             stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()
-            walker = Walker(database, span.chain.run, made.decomposer, made.rules, counts, on_step)
+            cites = Citations(database, made.run)
+            walker = Walker(database, span.chain.run, made.decomposer, made.rules, cites, counts, on_step)
             walker.along(span.chain, stand, span.stop, first_snapshot=True)
         whole = _end(run, chain, stand, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:
@@ -103,6 +105,11 @@ def _end(run: RunRow, root: ChainRow, stand: Stand, counts: Counts, decomposer: 
             f"the run's row counts {run.steps} steps, {run.votes} votes, {run.red_flags} flags, {run.disputed}"
             f" disputed, and ends with {run.digest.hex()}; the log holds {counts.steps}, {counts.votes},"
             f" {counts.red_flags}, {counts.disputed}, and ends with {stand.digest.hex()}"
+        )
+    if (run.reused, run.saved) != (counts.reused, counts.saved):
+        raise Bad(
+            f"the run's row says that {run.reused} steps were taken from the memo, and saved {run.saved} calls; the log"
+            f" holds {counts.reused}, and {counts.saved}"
         )
     move = own("the task", decomposer.next, stand.state)
     if run.classes != tuple(kind.name for kind in decomposer.classes):

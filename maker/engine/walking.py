@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from maker.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
 from maker.engine.alongside import Bad, Singles, Snapshots
+from maker.engine.citing import Citations
 from maker.engine.evidence import Evidence
 from maker.engine.joining import missed_digest
+from maker.memo import question
 from maker.owned import own
 from maker.paths import Path, chain_name
 from maker.plugin import Codec, Decomposer, Voter, vote_key
@@ -18,7 +20,7 @@ from maker.rules import Rules
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.database import Database
 from maker.store.log import CutRow, SampleRow, StepRow, read_cuts, read_snapshots, read_steps
-from maker.tally import Tally, folded, link, unpack
+from maker.tally import Source, Tally, folded, link, unpack
 from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 
 
@@ -30,6 +32,8 @@ class Counts:
     votes: int = 0
     red_flags: int = 0
     disputed: int = 0
+    reused: int = 0
+    saved: int = 0
 
 
 @dataclass(slots=True)
@@ -94,6 +98,7 @@ class Walker:
     run: int
     decomposer: Decomposer[Any, Any]
     rules: Rules
+    citations: Citations
     counts: Counts = field(default_factory=Counts)
     on_step: Callable[[Walked], None] | None = None
 
@@ -178,6 +183,10 @@ class Walker:
             raise Bad(f"{where}: its action {row.action!r} is not written as the task writes it")
         if broken := move.kind.check(state, action):
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
+        if tally.source is not None:
+            self._cited(where, tally.source, move, row, evidence)
+            self._link(where, stand, row, row.tally)
+            return action
         key = vote_key(self.decomposer.action, action)
         voter, judge = self.rules.of(move.kind).voter, self.rules.judge
         self._elected(where, key, tally, voter)
@@ -190,6 +199,16 @@ class Walker:
         self.counts.red_flags += sum(tally.flagged)
         self.counts.disputed += tally.disputed
         return move, action
+
+    def _cited(self, where: str, source: Source, move: Step[Any, Any], row: StepRow, evidence: Evidence) -> None:
+        """Check that a step that was taken from the memo has a source that decided so, and no votes of its own."""
+        if problem := self.citations.problem(source, move.kind.name, row.action, question(move)):
+            raise Bad(f"{where}: {problem}")
+        if evidence.stray(row):
+            raise Bad(f"{where}: it was taken from the memo, and has samples or a prompt of its own")
+        self.counts.steps += 1
+        self.counts.reused += 1
+        self.counts.saved += source.calls
 
     def _elected(self, where: str, winner: str, tally: Tally, voter: Voter) -> None:
         counts = tally.counts(winner)

@@ -16,12 +16,12 @@ from maker.export import in_order
 from maker.monitor import Alarm, Monitor, Rule
 from maker.paths import chain_name, is_single
 from maker.reporting.ruling import Ruled, models_of, ruled
-from maker.store.chains import ChainRow, root_chain
+from maker.store.chains import CHAIN_BITS, ChainRow, root_chain
 from maker.store.database import Database
-from maker.store.log import spans, undecided_votes
+from maker.store.log import read_step, spans, undecided_votes
 from maker.store.runs import RunRow, run_at
 from maker.store.tree import PlacedStep, walk_steps
-from maker.tally import CLEAN_BYTES, Tally, unpack
+from maker.tally import CLEAN_BYTES, Source, Tally, unpack
 from maker.types import Flag
 
 KEPT = 1000
@@ -91,11 +91,17 @@ class Alarmed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first."""
+    """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first.
+
+    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` different ones of
+    other runs. Every decision is counted once.
+    """
 
     groups: Sequence[Group]
     doubted: Sequence[Doubted]
     alarms: Sequence[Alarmed]
+    reused: int = 0
+    outside: int = 0
 
 
 class _Author:
@@ -147,6 +153,9 @@ class _Pass:
         # Most steps are clean, and there are few kinds of clean ones: they are counted by their bytes.
         self._clean: Counter[tuple[int, bytes]] = Counter()
         self._doubted: list[tuple[float, int, Doubted]] = []
+        self.reused = 0
+        # Decisions of other runs, each with the part of the log that took it first: as many as are different.
+        self.outside: dict[Source, int] = {}
 
     def take(self, number: int, placed: PlacedStep) -> None:
         """Count a step; ``number`` is its place among all of them."""
@@ -159,14 +168,27 @@ class _Pass:
             author.observe(blob[0], blob[3], 0)
             return
         tally = _tally(self._run, placed)
+        if tally.source is not None:
+            self.reused += 1
+            if tally.source.chain >> CHAIN_BITS != author.run.key:
+                self.outside.setdefault(tally.source, at)
+            return
         winner, rival = standing(tally)
         author.group(tally.kind).add(tally)
         author.observe(tally.kind, winner, rival)
         if tally.disputed:
             self._keep(number, Doubted(doubt(winner, rival), placed, author.models))
 
-    def end(self) -> list[Doubted]:
-        """Add what was left to the end; return the disputed steps with most doubt, in order."""
+    def end(self, database: Database) -> list[Doubted]:
+        """Add what was left to the end; return the disputed steps with most doubt, in order.
+
+        Decisions that were taken from other runs count as if they had been made here: they were, by the same rules.
+        """
+        for source, at in self.outside.items():
+            row = read_step(database, source.chain, source.idx, source.epoch)
+            if row is not None:
+                tally = _unpacked(row.tally)
+                self.authors[at].group(tally.kind).add(tally)
         for (at, blob), steps in self._clean.items():
             tally = unpack(blob)
             self.authors[at].group(tally.kind).add(tally, steps)
@@ -192,13 +214,15 @@ def gather(database: Database, run: RunRow) -> Gathered:
     counting = _Pass(database, run, root)
     for number, placed in enumerate(in_order(run.run_id, walk_steps(database, root), "reported on")):
         counting.take(number, placed)
-    doubted, authors = counting.end(), counting.authors
+    doubted, authors = counting.end(database), counting.authors
     for author in authors:
         author.add_undecided(database)
     return Gathered(
         [author.groups[kind] for author in authors for kind in sorted(author.groups)],
         doubted,
         [alarmed for author in authors for alarmed in author.alarms()],
+        counting.reused,
+        len(counting.outside),
     )
 
 

@@ -48,7 +48,8 @@ class Report:
     ``truth`` says in sentences what is known of right and wrong, ``told`` are alarms that the monitor raised while the
     run went on, ``alarms`` those of the monitor over the log as it stands. ``disputed`` are the first of
     ``disputed_steps`` steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``resting`` are
-    chains that came to rest before their end, ``cuts`` counts parts of the run that were decided anew.
+    chains that came to rest before their end, ``cuts`` counts parts of the run that were decided anew. ``reused`` steps
+    were taken from the memo; ``outside`` of the decisions were made by other runs, and are counted as this one's.
     """
 
     run: RunReport
@@ -71,16 +72,23 @@ class Report:
     outcomes: Mapping[str, int]
     resting: tuple[Resting, ...]
     cuts: int
+    reused: int
+    outside: int
     audit: Audit | None
 
     @property
     def steps(self) -> int:
         """All live steps, those of a run that this one was forked off too."""
+        return self.decisions - self.outside + self.reused
+
+    @property
+    def decisions(self) -> int:
+        """How many different decisions the steps rest on: each was voted on once, and may have been taken often."""
         return sum(one.steps for one in self.classes)
 
     @property
     def votes(self) -> int:
-        """All valid votes of live steps, without a judge's."""
+        """All valid votes of these decisions, without a judge's."""
         return sum(one.valid_votes for one in self.classes)
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         whole=number, truth=_truth(told, audit), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
         flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
-        cuts=cuts, audit=audit,
+        cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
     )  # fmt: skip
 
 

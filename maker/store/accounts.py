@@ -143,7 +143,7 @@ class Accounts:
             if entry.worker is not None:
                 by_worker.setdefault(entry.worker, []).append(entry)
         for worker, its in by_worker.items():
-            steps = sum(1 for entry in its for step in chained(entry.decided, entry.rows) if step.votes)
+            steps = sum(1 for entry in its for step in chained(entry.decided, entry.rows) if step.votes or step.calls)
             usage = sum_usage(usage for entry in its for usage in entry.spent.values())
             amounts = (steps, usage.calls, usage.prompt_tokens, usage.completion_tokens)
             added = dict(zip(_DONE, amounts, strict=True))

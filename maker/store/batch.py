@@ -16,6 +16,7 @@ from maker.store import schema
 from maker.store.chains import chain_values
 from maker.store.database import Database
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
+from maker.store.memo import MemoWriter
 from maker.store.prepared import Prepared
 from maker.store.texts import stored
 from maker.tally import text_digest
@@ -49,11 +50,13 @@ class LogWriter:
     Args:
         database: Where to write.
         run: The run's key.
+        memo: Where decisions are remembered, if they are.
     """
 
-    def __init__(self, database: Database, run: int) -> None:
+    def __init__(self, database: Database, run: int, memo: MemoWriter | None = None) -> None:
         self._database = database
         self._run = run
+        self._memo = memo
         self._texts: set[bytes] = set()
         self._new_texts: dict[bytes, str] = {}
         dialect: Any = postgresql if database.engine.dialect.name == "postgresql" else sqlite
@@ -72,6 +75,10 @@ class LogWriter:
         self._many(connection, _SETTLED, [{"key": key, "cursor": n} for key, n in settled.items()])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
         self._append(connection, decided + rows)
+        if self._memo is not None:
+            self._memo.write(connection, decided + rows)
+            if any(entry.ending is not None and entry.ending.status == "failed" for entry in entries):
+                self._memo.drop(connection)
         self._take_snapshots(connection, decided, _all(entries, lambda entry: entry.forks))
         self._keep(connection, decided + rows, entries)
         self._close(connection, entries)

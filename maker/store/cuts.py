@@ -12,6 +12,7 @@ from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root
 from maker.store.database import Database, retried
 from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
+from maker.store.memo import forget_cut
 from maker.store.runs import fenced
 from maker.store.tree import walk_steps
 from maker.tally import forked, unpack
@@ -25,6 +26,8 @@ class Lost(NamedTuple):
     votes: int = 0
     red_flags: int = 0
     disputed: int = 0
+    reused: int = 0
+    saved: int = 0
 
 
 class Cut(NamedTuple):
@@ -67,6 +70,7 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
         fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
         connection.execute(insert(schema.cut), [_row(one) for one in cuts])
         for one in cuts:
+            forget_cut(connection, one.chain, one.idx, one.epoch, single=one.single)
             if not one.single:
                 _begin_again(connection, one)
         if singles := [one for one in cuts if one.single]:
@@ -139,11 +143,13 @@ def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collecti
 
 
 def _lost(tallies: Iterable[bytes]) -> Lost:
-    steps = votes = red_flags = disputed = 0
+    steps = votes = red_flags = disputed = reused = saved = 0
     for packed in tallies:
         tally = unpack(packed)
         steps += 1
         votes += sum(tally.valid)
         red_flags += sum(tally.flagged)
         disputed += tally.disputed
-    return Lost(steps, votes, red_flags, disputed)
+        if tally.source is not None:
+            reused, saved = reused + 1, saved + tally.source.calls
+    return Lost(steps, votes, red_flags, disputed, reused, saved)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from maker.store.database import Database
 from maker.store.log import StepRow, VoteRow, live_places, read_steps, read_votes
+from maker.tally import cites
 
 
 class HeardStep(NamedTuple):
@@ -22,6 +23,11 @@ class HeardStep(NamedTuple):
     def tally(self) -> bytes | None:
         """The step's packed tally; empty for a join."""
         return None if self.step is None else self.step.tally
+
+    @property
+    def taken(self) -> bool:
+        """Whether the step was taken from the memo: nobody was asked."""
+        return self.step is not None and cites(self.step.tally)
 
 
 def read_heard(

@@ -11,12 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, Text, bindparam, func, select, update
 
+from maker.chain import Decided
 from maker.store import schema
 from maker.store.accounts import Accounts, Models
 from maker.store.batch import LogWriter
 from maker.store.database import Database, retried
 from maker.store.entry import Ending, Entry
 from maker.store.lease import LEASE_S, Lease
+from maker.store.memo import MemoWriter
 from maker.store.prepared import Prepared
 from maker.store.runs import fenced, lost_lease
 from maker.store.texts import stored
@@ -36,6 +38,8 @@ _MARKED = (
         votes=_run.votes + bindparam("more_votes"),
         red_flags=_run.red_flags + bindparam("more_flags"),
         disputed=_run.disputed + bindparam("more_disputed"),
+        reused=_run.reused + bindparam("more_reused"),
+        saved=_run.saved + bindparam("more_saved"),
         monitor=func.coalesce(bindparam("noted", type_=Text), _run.monitor),
     )
     .returning(_run.asked)
@@ -60,6 +64,7 @@ class Journal:
         models: Whose samples are counted.
         on_commit: Called with what was committed.
         watch: What watches the votes.
+        space: Where decisions are remembered, see `maker.memo`; None where they are not.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Journal:
         models: Models,
         on_commit: Callable[[list[Entry]], None],
         watch: Watch | None = None,
+        space: bytes | None = None,
     ) -> None:
         self._database = database
         self._lease = lease
@@ -80,7 +86,9 @@ class Journal:
         self._queue: queue.Queue[Entry | None] = queue.Queue(QUEUE_ENTRIES)
         self._failure: Exception | None = None
         self._clock = time.monotonic()
-        self._log = LogWriter(database, lease.run)
+        memo = None if space is None else MemoWriter(database, lease.run, space)
+        self._log = LogWriter(database, lease.run, memo)
+        self._remembers = memo is not None
         self._accounts = Accounts(database, lease.run, stint, models)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
@@ -176,6 +184,10 @@ class Journal:
         """
         now = time.time()
         steps = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps if step.votes]
+        again: list[Decided] = []
+        if self._remembers:
+            both = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps]
+            again = [step for step in both if step.calls and not step.votes]
         mine = [step for entry in entries for step in entry.decided if step.chain == self._root]
         changes = {
             "of_run": self._lease.run,
@@ -186,10 +198,12 @@ class Journal:
             "number": self._batch + 1,
             "seconds": seconds,
             "newest": mine[-1].digest if mine else None,
-            "more_steps": len(steps),
+            "more_steps": len(steps) + len(again),
             "more_votes": sum(step.votes for step in steps),
             "more_flags": sum(step.flags for step in steps),
             "more_disputed": sum(step.disputed for step in steps),
+            "more_reused": len(again),
+            "more_saved": sum(step.calls for step in again),
             "noted": noted,
         }
         asked = self._marked.execute(connection, changes).scalar()

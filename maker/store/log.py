@@ -135,6 +135,14 @@ def read_steps(
             yield row
 
 
+def read_step(database: Database, chain: int, idx: int, epoch: int) -> StepRow | None:
+    """Return a step that a chain itself holds, superseded or not."""
+    table = schema.step.c
+    query = select(table.idx, table.epoch, table.action, table.tally, table.tokens, table.digest)
+    rows = database.fetch(query.where(table.chain == chain, table.idx == idx, table.epoch == epoch))
+    return StepRow(*rows[0]) if rows else None
+
+
 def live_places(database: Database, chain: int, *, single: bool) -> Callable[[int, int], bool]:
     """Return a function that says of a chain's index and epoch whether no cut has superseded what stands there."""
     cuts = read_cuts(database, chain)

@@ -11,6 +11,7 @@ from maker.errors import RunHeld, RunNeeded, RunNotResumable
 from maker.store import schema
 from maker.store.database import Database, retried
 from maker.store.lease import alive, describe
+from maker.store.memo import citing, forget_run
 from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow
 
 CHUNK = 20_000
@@ -78,6 +79,13 @@ def _close(database: Database, run: RunRow) -> None:
                 fix="prune what was forked off it first",
                 run_id=run.run_id,
             )
+        if needed := citing(connection, run.key):
+            raise RunNeeded(
+                f"run {run.run_id} is needed: {', '.join(needed)} took decisions from its steps",
+                fix="prune what took them first",
+                run_id=run.run_id,
+            )
+        forget_run(connection, run.key)
         gone = {"status": PRUNING, "reason": "being removed; `maker prune` ends it", "fence": row["fence"] + 1}
         connection.execute(update(table).where(table.c.id == run.key).values(gone))
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, RowMapping, Select, insert, select, update
+from sqlalchemy import Connection, Insert, RowMapping, Select, func, insert, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store import schema
@@ -41,7 +41,8 @@ class RunRow:
 
     ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
     A run that was forked off another names that one and the step it goes on from. ``monitor`` is what
-    `maker.store.watch` keeps of it.
+    `maker.store.watch` keeps of it. ``reused`` of its steps were taken from the memo, which took ``saved`` samples when
+    they were decided; ``cited`` is how many decisions of other runs they are.
     """
 
     key: int
@@ -67,6 +68,14 @@ class RunRow:
     forked_from: str | None
     forked_at: int | None
     monitor: str = ""
+    reused: int = 0
+    saved: int = 0
+    cited: int = 0
+
+    @property
+    def distinct(self) -> int:
+        """How many different decisions the run's steps rest on, at most."""
+        return self.steps - self.reused + self.cited
 
     @property
     def usage(self) -> Usage:
@@ -318,8 +327,15 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], accounts=accounts, reserved=reserved,
         forked_from=None if forked is None else forked.run_id, forked_at=None if forked is None else forked.base_idx,
-        monitor=row["monitor"],
+        monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
+        cited=_cited(connection, row["id"]) if row["reused"] else 0,
     )  # fmt: skip
+
+
+def _cited(connection: Connection, run: int) -> int:
+    """Return how many decisions of other runs a run has taken."""
+    table = schema.memo_use
+    return int(connection.execute(select(func.count()).select_from(table).where(table.c.run == run)).scalar_one())
 
 
 def _forked_from(run: int) -> Select[tuple[str, int]]:

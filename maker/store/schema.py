@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration: what this version of maker reads and writes."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -54,12 +54,15 @@ run = Table(
     Column("asked", Text, nullable=False, server_default=""),
     Column("batch", BigInteger, nullable=False, server_default="0"),
     Column("monitor", Text, nullable=False, server_default=""),
+    Column("reused", BigInteger, nullable=False, server_default="0"),
+    Column("saved", BigInteger, nullable=False, server_default="0"),
 )
 """One durable execution of a task.
 
 ``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
 ``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place. ``monitor`` is
-what the monitor of the run's votes has counted, see `maker.store.watch`.
+what the monitor of the run's votes has counted, see `maker.store.watch`. ``reused`` of its steps were taken from the
+memo, and ``saved`` is how many samples these took when they were decided.
 """
 
 input_part = Table(
@@ -288,3 +291,30 @@ grant = Table(
     Column("settled", Boolean, nullable=False),
 )
 """Reservations against a run's limits, written before they are used. One that is never settled counts as spent."""
+
+memo = Table(
+    "maker_memo",
+    metadata,
+    Column("space", LargeBinary, primary_key=True),
+    Column("question", LargeBinary, primary_key=True),
+    Column("chain", BigInteger, nullable=False),
+    Column("idx", _Index, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Index("maker_memo_chain", "chain", "idx"),
+    sqlite_with_rowid=False,
+)
+"""Steps whose decisions may be taken again, by space and question (see `maker.memo`); ``calls`` is how many samples
+each took. What a cut supersedes, what a failed run decided, and what is removed is not among them."""
+
+memo_use = Table(
+    "maker_memo_use",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Index("maker_memo_use_chain", "chain"),
+    sqlite_with_rowid=False,
+)
+"""The steps of other runs that a run has taken decisions from, each once."""

@@ -16,6 +16,7 @@ from maker.chain import (
     ChainRunner,
     Decided,
     Ended,
+    Follows,
     Forked,
     Place,
     Stuck,
@@ -24,11 +25,13 @@ from maker.chain import (
 )
 from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused
 from maker.hearing import Ask
+from maker.memo import Known, Memo, Memory
 from maker.models.door import Model
 from maker.owned import own
 from maker.plugin import Decomposer
 from maker.rules import Rules, Shared
 from maker.seeds import ChainSeeds
+from maker.tally import Source
 from maker.types import (
     NO_USAGE,
     NOTHING,
@@ -80,7 +83,8 @@ class Orders(NamedTuple):
     place of the grant before. ``steps``, where given, is how many more steps may be begun. ``mark`` is the newest
     report that is committed: where every step is to be durable before the next, it lets the chains go on.
     ``give_back`` is how many chains that are not begun with yet are wanted back, for another worker, at most.
-    ``decorrelated`` numbers step classes whose votes are to be less alike, in steps that begin from now on.
+    ``decorrelated`` numbers step classes whose votes are to be less alike, in steps that begin from now on. ``known``
+    are decisions that may be taken again: all of them are committed.
     """
 
     chains: tuple[ChainAt, ...] = ()
@@ -91,6 +95,7 @@ class Orders(NamedTuple):
     mark: int = 0
     give_back: int = 0
     decorrelated: tuple[int, ...] = ()
+    known: Memory = ()
 
 
 @dataclass(slots=True)
@@ -129,7 +134,7 @@ class WorkerSpec(NamedTuple):
     ``open_model`` opens the model in the worker's process, or all models of a pool; ``prices`` are theirs, by number.
     ``limited`` says that the worker may spend only what its grants cover, ``strict`` that a chain's next step begins
     when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
-    waits.
+    waits. ``memo`` says that decisions are taken again.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -139,6 +144,7 @@ class WorkerSpec(NamedTuple):
     limited: bool = False
     strict: bool = False
     chains: int = 256
+    memo: bool = False
 
 
 class _Asked(NamedTuple):
@@ -166,11 +172,15 @@ class Worker:
         began = time.monotonic()
         self._spec = spec
         self._model = spec.open_model()
-        self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n)
+        self._memo = Memo() if spec.memo else None
+        self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, self._memo)
         self._asked: dict[int, _Asked] = {}
         self._waiting: deque[_Asked] = deque()
         self._backlog: deque[ChainAt | tuple[Children, Child]] = deque()
         self._parked: deque[tuple[int, ChainRunner[Any, Any]]] = deque()
+        # Chains that can go on without a reply: a step was taken from the memo, or what they waited for is decided.
+        self._going: deque[ChainRunner[Any, Any]] = deque()
+        self._followers: dict[bytes, list[ChainRunner[Any, Any]]] = {}
         self._broods: dict[tuple[int, int, int], _Brood] = {}
         # A step of a pool has a request under way for each model of its rotation.
         self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
@@ -194,8 +204,11 @@ class Worker:
         self._take(orders)
         # A report that an interrupt kept from being returned is still here: the next one goes on from it.
         report = self._report
-        while self._asked and len(report.decided) < SLICE_STEPS:
-            for reply in self._model.poll(max(0.0, until - time.monotonic())):
+        while (self._asked or self._going) and len(report.decided) < SLICE_STEPS:
+            if self._going:
+                self._go_on_without(until)
+            wait_s = 0.0 if self._going else max(0.0, until - time.monotonic())
+            for reply in self._model.poll(wait_s) if self._asked else ():
                 self._hear(reply)
             if self._doubtful:
                 self._judge_doubtful()
@@ -207,7 +220,7 @@ class Worker:
                 break
         if self._doubtful and not self._asked:
             self._judge_doubtful()
-        if self._waiting and not self._asked:
+        if self._waiting and not self._asked and not self._going:
             report.starved = Starved(self._grant, self._waiting[0].worst)
             # The grant is given back with this: whatever comes before the next one has to wait for that.
             self._left = NOTHING
@@ -227,6 +240,8 @@ class Worker:
             self._grant, self._left = orders.grant
         if orders.steps is not None:
             self._steps = orders.steps
+        if self._memo is not None:
+            self._memo.learn(orders.known)
         for number in orders.decorrelated:
             self._room = max(self._room, self._spec.chains * self._shared.decorrelate(number).turns)
         while self._parked and self._parked[0][0] <= orders.mark:
@@ -300,12 +315,14 @@ class Worker:
             self._drop(runner.left())
         if runner.place.child is not None:
             self._end_single(runner, decided)
+            return
+        self._report.decided.append(decided)
+        if self._memo is not None:
+            self._remember(runner, decided, self._memo)
+        if self._spec.strict:
+            self._parked.append((self._report.number, runner))
         else:
-            self._report.decided.append(decided)
-            if self._spec.strict:
-                self._parked.append((self._report.number, runner))
-            else:
-                self._try_on(runner)
+            self._try_on(runner)
 
     def _hear_failure(self, reply: Failed, asked: _Asked) -> None:
         runner, model = asked.runner, asked.request.model
@@ -340,6 +357,38 @@ class Worker:
         assert isinstance(ended, Ended)  # noqa: S101 - a runner of a single step raises for anything else
         self._report.decided.append(decided)
         self._report.ended.append((runner.place, ended))
+        if self._memo is not None:
+            self._remember(runner, decided, self._memo)
+
+    def _remember(self, runner: ChainRunner[Any, Any], decided: Decided, memo: Memo) -> None:
+        """Take in what was decided, once it is reported: whatever cites it is reported, and committed, after it."""
+        if decided.memo:
+            source = Source(decided.chain, decided.idx, decided.epoch, decided.calls)
+            memo.learn([(decided.memo, Known(decided.action, source))])
+        self._release(runner)
+
+    def _release(self, runner: ChainRunner[Any, Any]) -> None:
+        """Let chains go on that wait for what a chain was voting on: it is decided, or another one has to vote."""
+        if self._memo is not None and runner.question:
+            self._memo.asked.discard(runner.question)
+            self._going.extend(self._followers.pop(runner.question, ()))
+            runner.question = b""
+
+    def _go_on_without(self, until: float) -> None:
+        """Let chains go on that need no reply, one step each in turn, until none is left or time is up."""
+        while self._going and len(self._report.decided) < SLICE_STEPS and time.monotonic() < until:
+            self._try_on(self._going.popleft())
+
+    def _take_again(self, runner: ChainRunner[Any, Any], decided: Decided) -> None:
+        """Report a step that was taken from the memo."""
+        if runner.place.child is not None:
+            self._end_single(runner, decided)
+            return
+        self._report.decided.append(decided)
+        if self._spec.strict:
+            self._parked.append((self._report.number, runner))
+        else:
+            self._going.append(runner)
 
     def _try_on(self, runner: ChainRunner[Any, Any]) -> None:
         try:
@@ -353,20 +402,36 @@ class Worker:
         if runner.leftover:
             self._drop(runner.left())
         if isinstance(emitted, Ask):
-            if begins and self._steps is not None:
-                if self._steps == 0:
-                    self._report.held.append(runner.place)
-                    return
-                self._steps -= 1
+            if begins and not self._may_begin(runner):
+                return
+            if self._memo is not None and runner.question:
+                self._memo.asked.add(runner.question)
             self._send_all(runner, emitted)
             return
+        if isinstance(emitted, Decided):
+            if self._may_begin(runner):
+                self._take_again(runner, emitted)
+            return
+        if isinstance(emitted, Follows):
+            self._followers.setdefault(emitted.question, []).append(runner)
+            return
         self._drop(runner.let_go())
+        self._release(runner)
         if isinstance(emitted, Ended):
             self._report.ended.append((runner.place, emitted))
         elif isinstance(emitted, Forked):
             self._report.forked.append(emitted)
         else:
             self._report.stuck.append((runner.place, emitted))
+
+    def _may_begin(self, runner: ChainRunner[Any, Any]) -> bool:
+        """Count a step that begins; where no more may, hold its chain, and say so."""
+        if self._steps == 0:
+            self._report.held.append(runner.place)
+            return False
+        if self._steps is not None:
+            self._steps -= 1
+        return True
 
     def _send_all(self, runner: ChainRunner[Any, Any], ask: Ask) -> None:
         for request in ask.requests:
@@ -437,6 +502,7 @@ class Worker:
     def _give_up(self, runner: ChainRunner[Any, Any], error: MakerError) -> None:
         """Let one chain go and say why, once; the others go on."""
         self._drop(runner.let_go())
+        self._release(runner)
         self._doubtful = [doubt for doubt in self._doubtful if doubt[0].runner is not runner]
         self._report.errors.append((runner.place, error))
 
@@ -465,8 +531,11 @@ class Worker:
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""
         self._cancel(list(self._asked.values()))
-        for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful):
+        for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful, self._going):
             kept.clear()
+        self._followers.clear()
+        if self._memo is not None:
+            self._memo.asked.clear()
         self._report.recalled = True
 
 

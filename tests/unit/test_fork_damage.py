@@ -77,18 +77,20 @@ def mapping(folder: Path, url: str) -> dict[str, dict[str, Any]]:
 
 
 class Built(NamedTuple):
-    """The store, and the four runs in it by their ids."""
+    """The store, and the runs in it by their ids; the last one took decisions from the one before."""
 
     path: Path
     finished: str
     waiting: str
     forked: str
     mapped: str
+    deciding: str
+    taking: str
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Return a store with four runs that verify."""
+    """Return a store with six runs that verify."""
     path = tmp_path_factory.mktemp("built") / "maker.db"
     url = f"sqlite:///{path}"
     first = api.run(job(url, SHAPE, 1000), limit_steps=14)
@@ -107,6 +109,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     assert forked.status == "done"
     mapped = api.run(mapping(path.parent, url))
     assert mapped.status == "done"
+    remembering = job(url, leaf(9), 1000)
+    remembering["task"]["memo"] = "store"
+    deciding, taking = api.run(remembering), api.run(remembering)
+    assert (deciding.status, taking.status, taking.calls) == ("done", "done", 0)
     # Whole in one file: what is copied must not lie in a write-ahead log that an open connection keeps.
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
@@ -114,7 +120,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
         source.commit()
         source.backup(target)
-    return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id)
+    return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id)
 
 
 class Damage:
@@ -122,7 +128,7 @@ class Damage:
 
     def __init__(self, path: Path, built: Built) -> None:
         self.url = f"sqlite:///{path}"
-        self.runs = (built.finished, built.waiting, built.forked, built.mapped)
+        self.runs = built[1:]
         self.root = 1 << CHAIN_BITS
         self._path = path
 
@@ -166,7 +172,7 @@ def damage(built: Built, tmp_path: Path) -> Damage:
 
 def test_what_was_built_verifies(damage: Damage) -> None:
     """As they were written, all runs are clean; there are cuts, outcomes and every kind of fork to damage."""
-    assert [damage.verify(run) for run in (1, 2, 3, 4)] == ["", "", "", ""]
+    assert [damage.verify(run) for run in range(1, 7)] == [""] * 6
     for table in schema.metadata.sorted_tables:
         assert damage.rows(f"SELECT * FROM {table.name} LIMIT 1"), table.name  # noqa: S608
     assert {row["single"] for row in damage.rows("SELECT single FROM maker_fork")} == {0, 1}
@@ -184,6 +190,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_outcome": ("reason",),
     "maker_step": ("tokens",),
     "maker_sample": ("tokens", "detail", "logprob", "temperature"),
+    "maker_memo": ("space", "chain", "idx", "epoch", "calls"),
+    "maker_memo_use": tuple(schema.memo_use.columns.keys()),
     "maker_ledger": tuple(schema.ledger.columns.keys()),
     "maker_grant": tuple(schema.grant.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
@@ -191,7 +199,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
 """What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
-workers and events, the monitor's counts, temperatures, calibrations."""
+workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited steps were
+asked."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {
