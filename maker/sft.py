@@ -68,6 +68,8 @@ def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
         raise _refusal(run, verified)
     if not pen.steps:
         why = "it has decided no step"
+        if pen.reused:
+            why = f"all {pen.reused:,} steps were taken from the memo, and are lessons where they were decided"
         if pen.left_out:
             why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
         raise BadInput(
@@ -91,12 +93,16 @@ class _Pen:
     def __init__(self, database: Database, file: IO[bytes]) -> None:
         self.steps = 0
         self.left_out = 0
+        self.reused = 0
         self._file = file
         self._run_id = cache(lambda key: run_at(database, key).run_id)
 
     def step(self, walked: Walked) -> None:
-        """Write a step."""
-        run, path, row, _, asked, codec, kept = walked
+        """Write a step; one that was taken from the memo is a lesson where it was decided."""
+        run, path, row, tally, asked, codec, kept = walked
+        if tally.source is not None:
+            self.reused += 1
+            return
         kind = asked.kind
         record = step_record((kind.name,), None, path, row)._replace(kind=kind.name)
         where = f"run {self._run_id(run)}, chain {record.chain}, step {record.step}"

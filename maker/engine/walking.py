@@ -186,7 +186,7 @@ class Walker:
         if tally.source is not None:
             self._cited(where, tally.source, move, row, evidence)
             self._link(where, stand, row, row.tally)
-            return action
+            return move, action
         key = vote_key(self.decomposer.action, action)
         voter, judge = self.rules.of(move.kind).voter, self.rules.judge
         self._elected(where, key, tally, voter)

@@ -56,6 +56,17 @@ def test_every_step_is_a_lesson(hanoi: Job, store: str) -> None:
     assert any(line["negatives"] for line in found)
 
 
+def test_what_was_taken_from_the_memo_is_a_lesson_where_it_was_decided(hanoi: Job, store: str) -> None:
+    job = hanoi(5)
+    job["task"]["memo"] = "store"
+    api.run(job)
+    assert len(lessons(store)) == 31
+    again = api.run(job)
+    assert again.calls == 0
+    with pytest.raises(BadInput, match="all 31 steps were taken from the memo"):
+        lessons(store)
+
+
 def test_children_are_lessons_too(store: str) -> None:
     """Each step of a run that forks comes once, in the order of the log, single steps as chains of their own."""
     job = {
