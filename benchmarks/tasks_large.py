@@ -25,7 +25,7 @@ from maker.errors import MakerError
 from maker.reading import show
 
 AGENTS = Path(__file__).resolve().parent.parent / "examples" / "microagents"
-K = {"product": 5, "sort": 5}
+K = {"product": 10, "sort": 5}
 """Margins: of 10,000 steps with p = .95, and 4,000 with p = .98, .004 and 1e-5 are expected to be wrong."""
 
 
