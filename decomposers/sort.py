@@ -34,7 +34,8 @@ class SortParams(Params):
             characters, without blanks. None at all, one, and equal ones are lists as any others.
         order: ``number``: integers, as texts or as integers, by their value; ``007`` counts as 7, and stays as it is
             written. ``word``: texts by the code points of their letters: capitals before small letters.
-        prompt: ``compact``: for a small microagent. ``english``: with an explanation, for a general model.
+        prompt: ``compact``: for a small microagent; integers are shown column by column. ``english``: with an
+            explanation, for a general model.
     """
 
     items: Annotated[tuple[Item, ...], OrFile(), BeforeValidator(items_of)]
@@ -69,6 +70,8 @@ class Sort(Decomposer[Part, str]):
         self.state: Codec[Part] = PydanticCodec(Part)
         self.action: Codec[str] = SignCodec()
         english = params.prompt == "english"
+        self._by_column = params.order == "number" and not english
+        self._ask = sort_prompts.ask_by_column if self._by_column else sort_prompts.ask
         self._texts = [number_text(item) if params.order == "number" else str(item) for item in params.items]
         self._kind: StepClass[Part, str] = StepClass(
             sort_prompts.COMPARE,
@@ -85,7 +88,7 @@ class Sort(Decomposer[Part, str]):
     def next(self, state: Part) -> Step[Part, str] | Fork[Part] | Done:
         """Compare the heads of two runs, fork into halves, or end: a part with item numbers, the whole with items."""
         if len(state.runs) > 1:
-            return Step(self._kind, sort_prompts.ask(*self._heads(state)))
+            return Step(self._kind, self._ask(*self._heads(state)))
         run = state.runs[0] if state.runs else ()
         if len(run) < state.stop - state.first:
             return Fork(2, half, self._join)
@@ -106,10 +109,12 @@ class Sort(Decomposer[Part, str]):
 
     def lessons(self) -> tuple[Lesson, ...]:
         """Return pairs of numbers of up to 6 digits, or of words of up to 8 small letters, hard ones among them."""
-        return sort_lessons.lessons(self.params.order)
+        return sort_lessons.lessons(self.params.order, self._ask)
 
     def oracle(self) -> Oracle:
         """Return how two items compare, as a function of the prompt."""
+        if self._by_column:
+            return sort_oracle.by_column
         return sort_oracle.by_value if self.params.order == "number" else sort_oracle.by_alphabet
 
     def _heads(self, state: Part) -> tuple[str, str]:

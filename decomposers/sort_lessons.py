@@ -8,7 +8,7 @@ from random import Random
 from string import ascii_lowercase
 from typing import TypeAlias
 
-from decomposers.sort_prompts import COMPARE, ask
+from decomposers.sort_prompts import COMPARE
 from maker.plugin import Lesson
 
 DIGITS = 6
@@ -19,10 +19,11 @@ SIZE = 1_000_000_000
 """Of each lesson: far more than anybody draws."""
 
 Pair: TypeAlias = Callable[[Random], tuple[str, str]]
+Ask: TypeAlias = Callable[[str, str], str]
 
 
-def lessons(order: str) -> tuple[Lesson, ...]:
-    """Return the lessons for numbers of up to 6 digits, or for words of up to 8 small letters."""
+def lessons(order: str, ask: Ask) -> tuple[Lesson, ...]:
+    """Return the lessons for numbers of up to 6 digits, or for words of up to 8 small letters, asked by ``ask``."""
     one = _number if order == "number" else _word
     taught: list[tuple[Pair, float]] = [
         (partial(_apart, one), 1.0), (partial(_long_prefix, one), 2.0), (partial(_same, one), 0.5),
@@ -32,12 +33,12 @@ def lessons(order: str) -> tuple[Lesson, ...]:
     else:
         taught += [(_begins_the_other, 1.0)]
     return tuple(
-        Lesson(COMPARE, SIZE, partial(_prompt, f"{order} {which}", pair), weight)
+        Lesson(COMPARE, SIZE, partial(_prompt, ask, f"{order} {which}", pair), weight)
         for which, (pair, weight) in enumerate(taught)
     )
 
 
-def _prompt(lesson: str, pair: Pair, number: int) -> str:
+def _prompt(ask: Ask, lesson: str, pair: Pair, number: int) -> str:
     return ask(*pair(Random(f"sort {lesson} {number}")))
 
 

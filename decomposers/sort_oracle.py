@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from decomposers.sort_prompts import read
+from decomposers.sort_prompts import read, read_by_column
 from decomposers.sort_rules import SIGNS
 from maker.plugin import Truth
+
+
+def by_column(prompt: str) -> Truth:
+    """Return how two integers compare that are shown column by column."""
+    first, second = read_by_column(prompt)
+    return _truth((first > second) - (first < second))
 
 
 def by_value(prompt: str) -> Truth:

@@ -15,7 +15,7 @@ from walked import steps_of, walked
 
 from decomposers.right_way import right_way
 from decomposers.sort import Sort, SortParams
-from decomposers.sort_prompts import stays
+from decomposers.sort_prompts import ask_by_column, read_by_column, stays
 from decomposers.sort_rules import BLOCK, MOST_CHARS, Part, fresh, most_comparisons
 from maker import api, reading
 from maker.errors import JobError
@@ -163,7 +163,9 @@ def test_equal_questions_are_equal_prompts(one: int, other: int) -> None:
     one, other = one % 10**30, other % 10**30
     (ask,), (again,) = walked(task([one, other])).prompts, walked(task([other, one])).prompts
     assert ask == again
-    assert set(ask[:-1].split(" ")) == {str(one), str(other)}
+    assert {*read_by_column(ask)} == {one, other}
+    (plain,) = walked(task([one, other], prompt="english")).prompts
+    assert {*plain[:-1].split(" ")} == {str(one), str(other)}
 
 
 def test_the_order_of_a_prompt_says_nothing_of_the_answer() -> None:
@@ -186,7 +188,7 @@ def test_lessons_are_prompts_of_the_task(order: str) -> None:
         assert lesson.prompt(lesson.size - 1)
         signs = set()
         for prompt in prompts:
-            items = prompt[:-1].split(" ")
+            items = [*map(str, read_by_column(prompt))] if order == "number" else prompt[:-1].split(" ")
             assert [prompt] == walked(task(items, order)).prompts
             assert max(map(len, items)) <= (7 if order == "number" else 8)
             right, wrong = oracle(prompt)
@@ -204,7 +206,7 @@ def test_lessons_hold_hard_pairs() -> None:
     pairs = {
         (len(left), len(right), left == right, left[:-1] == right[:-1], "-" in left + right)
         for lesson in task([]).lessons()
-        for left, right in (lesson.prompt(number)[:-1].split(" ") for number in range(300))
+        for left, right in (map(str, read_by_column(lesson.prompt(number))) for number in range(300))
     }
     assert {(6, 6, True, True, False), (6, 6, False, True, False), (7, 7, False, True, True)} <= pairs
     assert {(one, other) for one, other, *_ in pairs} >= {(1, 6), (3, 4), (6, 5), (5, 5)}
@@ -218,20 +220,37 @@ def test_what_is_no_sign(text: str) -> None:
     assert task([], prompt="english").classes[0].parse(f"{text}\n <") == "<"
 
 
-@pytest.mark.parametrize("prompt", ["", "12 7", "12=", "12  7=", "12 7 3="])
-def test_what_is_no_prompt_has_no_truth(prompt: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "form"),
+    [*((prompt, "english") for prompt in ("", "12 7", "12=", "12  7=", "12 7 3=")),
+     *((prompt, "compact") for prompt in ("", "12 07", "12 7=", "12  07=", "-+=", "00 -+=", "123="))],
+)  # fmt: skip
+def test_what_is_no_prompt_has_no_truth(prompt: str, form: str) -> None:
     """The oracle refuses what is no prompt of the task."""
     with pytest.raises(ValueError, match="no prompt"):
-        task([]).oracle()(prompt)
+        task([], prompt=form).oracle()(prompt)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "columns"),
+    [("12", "7", {"10 27=", "01 72="}), ("-12", "7", {"-+ 10 27=", "+- 01 72="}), ("5", "5", {"55="})],
+)
+def test_columns_are_digits_of_both(one: str, other: str, columns: set[str]) -> None:
+    """A column holds a digit of each, the shorter number filled with zeros; signs only where one is below 0."""
+    assert ask_by_column(one, other) == ask_by_column(other, one)
+    assert ask_by_column(one, other) in columns
 
 
 def test_no_prompt_is_longer_than_two_items() -> None:
-    """The longest items there may be ask in 66 characters; the explanation for a general model is apart."""
+    """The longest items there may be ask in 66 characters, by columns in 99; an explanation is apart."""
     items = ["9" * MOST_CHARS, "8" * MOST_CHARS]
     for order in ("number", "word"):
         sort = task(items, order, "english")
         assert [len(prompt) for prompt in walked(sort).prompts] == [66]
         assert "Answer with one sign" in sort.classes[0].system
+    columns = walked(task(["9" * MOST_CHARS, "-" + "8" * (MOST_CHARS - 1)])).prompts
+    assert [len(prompt) for prompt in columns] == [99]
+    assert len(ask_by_column("-123456", "123456")) == 21
 
 
 def test_a_state_is_as_long_as_its_part() -> None:
