@@ -170,6 +170,12 @@ class _Teacher:
 
         def grouped(prompt: str) -> Question:
             right, wrong = truth(prompt)
+            if (length := len(right[0]) + 1) > kind.max_tokens:
+                raise TaskFailed(
+                    f"{self._name}: the oracle says that {right[0]!r} is right, which takes {length:,} tokens with its "
+                    f"end, and a reply of class {kind.name} is cut after {kind.max_tokens:,}",
+                    fix="let the class have a larger max_tokens",
+                )
             if self._key(kind, right[0]) is None:
                 raise TaskFailed(
                     f"{self._name}: the oracle says that {right[0]!r} is right, which class {kind.name} cannot read",
@@ -177,10 +183,11 @@ class _Teacher:
                 )
             rivals: dict[str, list[str]] = {}
             for text in wrong:
-                # What is not read is flagged, and no rival.
-                if (key := self._key(kind, text)) is not None:
+                # What is cut or not read is flagged, and no rival.
+                if len(text) < kind.max_tokens and (key := self._key(kind, text)) is not None:
                     rivals.setdefault(key, []).append(text)
-            return Question(prompt, tuple(dict.fromkeys(right)), tuple(map(tuple, rivals.values())))
+            whole = (text for text in dict.fromkeys(right) if len(text) < kind.max_tokens)
+            return Question(prompt, tuple(whole), tuple(map(tuple, rivals.values())))
 
         return grouped
 
