@@ -123,7 +123,22 @@ def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, ex
             )
         by_class.setdefault(lesson.kind, []).append(lesson)
     teacher = _Teacher(decomposer, oracle)
-    return Course([teacher.topic(kinds[one], found, exam) for one, found in by_class.items()], origin)
+    topics = [teacher.topic(kinds[one], found, exam) for one, found in by_class.items()]
+    _refuse_shown(name, topics)
+    return Course(topics, origin)
+
+
+def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
+    """Raise `BadInput` where one class is examined on a prompt that another one, taught whole, shows."""
+    shown = {prompt: topic.name for topic in topics if topic.basis is Basis.LOOKUP for prompt in topic.exam}
+    for topic in topics:
+        for prompt in topic.exam if topic.basis is Basis.HELD_OUT and shown else ():
+            if prompt in shown:
+                raise BadInput(
+                    f"class {topic.name} of {task} is examined on {prompt!r}, which class {shown[prompt]}, a lookup, "
+                    "shows in training",
+                    fix="let the prompts of the classes differ: one model cannot tell which of them asks",
+                )
 
 
 class _Teacher:

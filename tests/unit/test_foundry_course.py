@@ -109,6 +109,7 @@ LESSON = Lesson("sum", 40, str, whole=True)
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(weight=0.0)), TaskFailed, "weight 0.0"),
         (odd(lambda prompt: Truth("7", "8"), Lesson("sum", 6, str)), BadInput, "none of them is held out"),
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(prompt=lambda i: 1 / 0)), TaskFailed, "prompt 0 of a les"),
+        (odd(lambda prompt: Truth("7", "8"), LESSON, Lesson("order", 40, "Add. {}".format)), BadInput, "which class s"),
     ],
 )
 def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: str) -> None:
