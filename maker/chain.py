@@ -267,9 +267,10 @@ class ChainRunner(Generic[S, A]):
 
         A decision that the rules forbid in this state is of no use here: two states may share a prompt.
         """
-        self.question = b""
         if step.kind.name not in self._shared.kinds or self.place.child not in (None, self.index):
+            # It is refused. What was voted on here stays the question: others wait until it is given up.
             return None
+        self.question = b""
         asked = question(step)
         self._seeds = QuestionSeeds(self._shared.rules.seed, asked)
         if (known := memo.get(asked)) is not None:

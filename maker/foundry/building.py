@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -23,6 +24,7 @@ from maker.foundry.recipe import Recipe
 
 HEAD_SIZE = 32
 """The smallest that vLLM's attention takes."""
+FIX = "name a folder that `maker train` made"
 
 
 def new_model(recipe: Recipe, alphabet: Alphabet, positions: int) -> LlamaForCausalLM:
@@ -71,12 +73,14 @@ def read_model(folder: Path) -> Loaded:
     """Read a model folder. Raises `BadInput` where it holds none that can be read."""
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
-        return Loaded(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         said = str(error).splitlines()[0]
-        raise BadInput(
-            f"no model can be read from {folder}: {said}", fix="name a folder that `maker train` made"
-        ) from error
+        raise BadInput(f"no model can be read from {folder}: {said}", fix=FIX) from error
+    if not isinstance(model, LlamaForCausalLM) or tokenizer.eos_token_id is None:
+        what = type(model).__name__ if tokenizer.eos_token_id is not None else "tokenizer without an end token"
+        raise BadInput(f"{folder} holds a {what}, which is not examined here", fix=FIX)
+    return Loaded(model, tokenizer)
 
 
 def _tokenizer(alphabet: Alphabet, positions: int) -> PreTrainedTokenizerFast:

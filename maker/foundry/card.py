@@ -30,7 +30,7 @@ EXPLAINED = (
     "neither right nor a wrong reply that is known, mostly a red flag; *worst*: the largest error of a prompt; "
     "*spread*: variance of the error among prompts over mean (1 - mean), 0 where all err alike; *wrong, k*: chance "
     "that a step is decided wrongly by first-to-ahead-by-k on these very probabilities, all wrong mass taken for one "
-    "rival's (arXiv 2511.09030, eq. 9), samples being independent."
+    "rival's and all right mass for one vote's (arXiv 2511.09030, eq. 9), samples being independent."
 )
 SAME = (
     "The same seed, thread count and library versions on the same kind of CPU give the same weights; elsewhere expect "

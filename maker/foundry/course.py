@@ -123,7 +123,22 @@ def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, ex
             )
         by_class.setdefault(lesson.kind, []).append(lesson)
     teacher = _Teacher(decomposer, oracle)
-    return Course([teacher.topic(kinds[one], found, exam) for one, found in by_class.items()], origin)
+    topics = [teacher.topic(kinds[one], found, exam) for one, found in by_class.items()]
+    _refuse_shown(name, topics)
+    return Course(topics, origin)
+
+
+def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
+    """Raise `BadInput` where one class is examined on a prompt that another one, taught whole, shows."""
+    shown = {prompt: topic.name for topic in topics if topic.basis is Basis.LOOKUP for prompt in topic.exam}
+    for topic in topics:
+        for prompt in topic.exam if topic.basis is Basis.HELD_OUT and shown else ():
+            if prompt in shown:
+                raise BadInput(
+                    f"class {topic.name} of {task} is examined on {prompt!r}, which class {shown[prompt]}, a lookup, "
+                    "shows in training",
+                    fix="let the prompts of the classes differ: one model cannot tell which of them asks",
+                )
 
 
 class _Teacher:
@@ -170,6 +185,12 @@ class _Teacher:
 
         def grouped(prompt: str) -> Question:
             right, wrong = truth(prompt)
+            if (length := len(right[0]) + 1) > kind.max_tokens:
+                raise TaskFailed(
+                    f"{self._name}: the oracle says that {right[0]!r} is right, which takes {length:,} tokens with its "
+                    f"end, and a reply of class {kind.name} is cut after {kind.max_tokens:,}",
+                    fix="let the class have a larger max_tokens",
+                )
             if self._key(kind, right[0]) is None:
                 raise TaskFailed(
                     f"{self._name}: the oracle says that {right[0]!r} is right, which class {kind.name} cannot read",
@@ -177,10 +198,11 @@ class _Teacher:
                 )
             rivals: dict[str, list[str]] = {}
             for text in wrong:
-                # What is not read is flagged, and no rival.
-                if (key := self._key(kind, text)) is not None:
+                # What is cut or not read is flagged, and no rival.
+                if len(text) < kind.max_tokens and (key := self._key(kind, text)) is not None:
                     rivals.setdefault(key, []).append(text)
-            return Question(prompt, tuple(dict.fromkeys(right)), tuple(map(tuple, rivals.values())))
+            whole = (text for text in dict.fromkeys(right) if len(text) < kind.max_tokens)
+            return Question(prompt, tuple(whole), tuple(map(tuple, rivals.values())))
 
         return grouped
 

@@ -128,7 +128,8 @@ def step_wrong(right: Floats, wrong: Floats, k: int) -> Floats:
     """Return the chance that first-to-ahead-by-k decides wrongly, r^k / (1 + r^k) with r = wrong / right.
 
     Gambler's ruin against one rival that has all the wrong mass (arXiv 2511.09030, eq. 9): exact with one rival, an
-    upper bound where several share it. 1 where neither is ever said. .99 and .01, k = 3: 1.03e-6.
+    upper bound where several share it; too low where the right mass is that of several votes, which compete. 1 where
+    neither is ever said. .99 and .01, k = 3: 1.03e-6.
     """
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         # As 1 / (1 + (right / wrong)^k): nothing is lost where the right mass is nearly all.

@@ -113,7 +113,7 @@ def examine(
     if not (folder / "config.json").is_file():
         # Before torch is imported: a mistyped name costs no time.
         raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
-    trained = {one["class"]: one["basis"] for one in _card(folder).get("classes", [])}
+    trained = _trained(folder)
     for topic in course.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
             raise BadInput(
@@ -235,18 +235,19 @@ def _header(course: Course, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _card(folder: Path) -> dict[str, Any]:
+def _trained(folder: Path) -> dict[str, str]:
+    """Return what the exam of each class rested on that a microagent was taught; nothing where it has no card."""
     if not has_card(folder):
         return {}
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT or card["version"] != VERSION:
             raise ValueError(f"it is {card['format']} {card['version']}")
+        return {one["class"]: one["basis"] for one in card["classes"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{folder / CARD} is no card of a microagent: {error}", fix="make the microagent again"
         ) from error
-    return dict(card)
 
 
 def _refuse_taken(out: Path, *, force: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,36 @@ def test_a_folder_without_a_model(tmp_path: Path, sums: tuple[Path, Made]) -> No
     (tmp_path / "card.json").write_text("[]")
     with pytest.raises(BadInput, match="is no card"):
         examine(tmp_path, course())
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("weights", "no model can be read"),
+        ("card", "is no card of a microagent"),
+        ("kind", "holds a GPT2LMHeadModel"),
+        ("end", "holds a tokenizer without an end token"),
+    ],
+)
+def test_a_folder_that_is_damaged_or_of_another_kind(
+    sums: tuple[Path, Made], tmp_path: Path, fault: str, said: str
+) -> None:
+    """Weights that were cut off, a card without its classes, another architecture, and no end token are told."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path / "model"
+    shutil.copytree(sums[0], folder)
+    weights, card, settings = folder / "model.safetensors", folder / "card.json", folder / "tokenizer_config.json"
+    if fault == "weights":
+        weights.write_bytes(weights.read_bytes()[:500])
+    elif fault == "card":
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"classes": [{}]}))
+    elif fault == "kind":
+        GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=1)).save_pretrained(folder)
+    else:
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token": None}))
+    with pytest.raises(BadInput, match=said):
+        examine(folder, course())
 
 
 def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

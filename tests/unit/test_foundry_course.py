@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -108,6 +109,7 @@ LESSON = Lesson("sum", 40, str, whole=True)
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(weight=0.0)), TaskFailed, "weight 0.0"),
         (odd(lambda prompt: Truth("7", "8"), Lesson("sum", 6, str)), BadInput, "none of them is held out"),
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(prompt=lambda i: 1 / 0)), TaskFailed, "prompt 0 of a les"),
+        (odd(lambda prompt: Truth("7", "8"), LESSON, Lesson("order", 40, "Add. {}".format)), BadInput, "which class s"),
     ],
 )
 def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: str) -> None:
@@ -118,13 +120,23 @@ def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: st
 
 @pytest.mark.parametrize(
     ("truth", "said"),
-    [(Truth((), ("8",)), "knows no right reply"), (Truth(("seven",), ()), "'seven' is right, which class sum cannot")],
+    [
+        (Truth((), ("8",)), "knows no right reply"),
+        (Truth(("x",), ()), "'x' is right, which class sum cannot"),
+        (Truth(("1234",), ()), "'1234' is right, which takes 5 tokens with its end"),
+    ],
 )
 def test_an_oracle_that_is_wrong(truth: Truth, said: str) -> None:
     """A prompt without a right reply, or with one that the class's parser does not read, is told."""
     (topic,) = course_of(odd(lambda prompt: truth, LESSON), {}, exam=10).topics
     with pytest.raises(TaskFailed, match=said):
         topic.grouped(topic.exam[0])
+
+
+def test_replies_that_would_be_cut_are_no_votes() -> None:
+    """A reply of class sum has room for three characters and its end: what is longer is flagged in a run."""
+    (topic,) = course_of(odd(lambda prompt: Truth(("  7", "   7"), ("  8", "   8")), LESSON), {}, exam=10).topics
+    assert topic.grouped("Add. 0") == ("Add. 0", ("  7",), (("  8",),))
 
 
 def test_sources_are_drawn_by_weight_and_gone_through_evenly() -> None:
@@ -190,7 +202,11 @@ def test_an_alphabet_is_the_characters_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"slip": 0.5}, {"slip": -0.1}, {"hidden": 30, "heads": 4}]
+    "wrong",
+    [
+        *({"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": math.nan}, {"rate": math.inf}, {"slip": 0.5}),
+        *({"slip": -0.1}, {"slip": math.nan}, {"seed": -1}, {"seed": 1 << 64}, {"hidden": 30, "heads": 4}),
+    ],
 )
 def test_a_recipe_that_cannot_be(wrong: dict[str, Any]) -> None:
     """Numbers out of range are refused by name."""

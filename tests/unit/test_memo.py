@@ -499,6 +499,17 @@ def test_chains_that_wait_for_one_that_is_stuck_vote_themselves(store: str) -> N
     assert counts[1] > 0
 
 
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_chains_that_wait_for_a_child_that_is_refused_once_it_is_decided_vote_themselves(store: str, at: int) -> None:
+    """It asks for a second step after the vote that others wait for: none of them waits for ever."""
+    task = {"fault": "more", "at": at, "children": 24, "single": True}
+    asked = job(store, limits={"max_wall_s": 20})
+    asked["task"] = {"decomposer": "fork_tasks:Broken", "memo": "run"} | task
+    report = api.run(asked)
+    assert (report.status, report.steps) == ("paused", 24)
+    assert "asks for a second step" in report.reason
+
+
 def test_a_run_that_is_forked_off_decides_for_itself(store: str) -> None:
     """Its first part is the other's, hits and all; what follows takes from its own space, and both parts verify."""
     first = api.run(job(store, "run", leaf(40)))

@@ -73,11 +73,14 @@ def test_the_way_of_an_oracle_and_labels_name_steps_too(store: str) -> None:
 
 
 def test_what_cannot_be_settled_holds_nothing_up(store: str) -> None:
-    """Steps that votes do not settle within max_votes stay open, and are voted on by the run."""
+    """Steps that votes do not settle within max_votes stay open; with more votes another draw settles them."""
     made = hanoi(store, model={"p": 0.6}, vote={"k": 5, "max_votes": 12})
     ahead = precompute(made, steps=31)
     assert ahead.status == "done"
     assert 0 < ahead.steps < 31
+    assert precompute(made, ["vote.max_votes=1000"], steps=31).run_id == ahead.run_id
+    again = precompute(made, ["vote.max_votes=1000"], steps=32)
+    assert (again.steps, again.reused) == (31, ahead.steps)
 
 
 def test_a_job_that_keeps_nothing_is_refused(store: str) -> None:

@@ -56,6 +56,20 @@ def test_every_step_is_a_lesson(hanoi: Job, store: str) -> None:
     assert any(line["negatives"] for line in found)
 
 
+def test_what_a_judge_decided_is_a_lesson(hanoi: Job, store: str) -> None:
+    """Votes are those of the first election, which settled nothing; answer and margin are as the judge has it."""
+    tables = hanoi(5, model={"p": 0.72, "rivals": 3}, vote={"k": 4, "max_votes": 12}, store={"samples": "all"})
+    api.run(tables | {"roles": {"judge": {"k": 2}}, "run": {"seed": 3}})
+    found, records = lessons(store), list(reading.steps("last", store=store))
+    judged = [(line, one) for line, one in zip(found, records, strict=True) if one.judge]
+    assert judged
+    for line, one in judged:
+        assert (line["answer"], line["margin"]) == (move_truth(line["prompt"]).right[0], one.margin)
+        assert one.margin < 4
+        assert {one["answer"] for one in line["negatives"]} == set(one.votes) - {line["answer"]}
+        assert line["votes"] == sum(one.votes.values())
+
+
 def test_what_was_taken_from_the_memo_is_a_lesson_where_it_was_decided(hanoi: Job, store: str) -> None:
     job = hanoi(5)
     job["task"]["memo"] = "store"
