@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_items_are_extracted_by_their_schema(tmp_path: Path) -> None:
     expected = {(fact.number, fact.keeper) for fact in keepers.facts(12, 3)}
     assert {(item["box"], item["keeper"]) for item in run.result["items"]} == expected
     assert len(run.result["items"]) == 12
+
+
+@pytest.mark.parametrize("want", ["answer", "count", "extract"])
+def test_a_decomposer_travels(tmp_path: Path, want: str) -> None:
+    """It is pickled with what was scanned, and asks and reads on the other side as here."""
+    (tmp_path / "a.txt").write_text("A sentence that is long enough. " * 400)
+    params = {"input": str(tmp_path / "a.txt"), "question": "?", "want": want}
+    params |= {"schema": SCHEMA} if want == "extract" else {}
+    task = Document(DocumentParams.model_validate(params))
+    task.bind(task.parts())
+    other = pickle.loads(pickle.dumps(task))  # noqa: S301
+    step, same = task.next(Reading("?", 1)), other.next(Reading("?", 1))
+    assert isinstance(step, Step)
+    assert (step.prompt, step.kind.system) == (same.prompt, same.kind.system)
+    if want == "extract":
+        with pytest.raises(ValueError, match="'box' is a required"):
+            other.classes[0].parse('{"items": [{"keeper": "Anna"}]}')
 
 
 @pytest.mark.parametrize("want", ["answer", "count", "extract"])
