@@ -72,7 +72,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         self._plan: StepClass[Node, Action] = StepClass(
             "plan", self.read_plan, self._plan_fault, params.plan_tokens, role=DECOMPOSER,
             # A reply is the plan and little else: names and blanks make it longer than what is voted on.
-            verbatim=True, schema=plan_schema(params.operations),
+            verbatim=True, schema=plan_schema(params.operations), memo=not self._draws,
         )  # fmt: skip
         self._solve: StepClass[Node, Action] = StepClass("solve", self.read_answer, checked, tokens, role=SOLVER)
         self._compose: StepClass[Node, Action] = StepClass("compose", self.read_answer, checked, tokens, role=COMPOSER)

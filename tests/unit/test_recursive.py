@@ -451,6 +451,23 @@ def test_a_discriminator_chooses_among_plans_that_were_drawn(store: str) -> None
         assert 2 <= len(plans) == len(set(plans)) <= 4
 
 
+@pytest.mark.parametrize("memo", ["run", "store"])
+def test_draws_are_not_taken_from_a_memo(store: str, memo: str) -> None:
+    """Plans are drawn as without a memo: a draw that were the one before it again would leave nothing to choose."""
+    given: dict[str, Any] = {"vote_plans": "discriminator"}
+    tables = job(store, **given) | {"roles": {"decomposer": {"k": 1}}}
+    tables["model"]["p_by_class"] = {"plan": 0.6}
+    told = []
+    for one in ("off", memo):
+        report = api.run(tables | {"task": tables["task"] | {"memo": one}})
+        drawn = [json.dumps(step.action) for step in reading.steps(report.run_id, store=store) if step.kind == "plan"]
+        assert reading.verify(report.run_id, store=store).problem == ""
+        told.append((report.status, report.result, drawn))
+    assert told[0] == told[1]
+    assert told[0][1]["answer"] == TOTAL
+    assert len(set(told[0][2][:5])) > 1
+
+
 @pytest.mark.parametrize(("reply", "why"), [("3", "there is no plan 3, of 2"), ("0", "there is no plan 0")])
 def test_a_number_that_is_on_no_list_is_flagged(reply: str, why: str) -> None:
     """A discriminator's reply is the number of a plan that is there; anything else is a flag."""
