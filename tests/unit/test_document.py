@@ -228,3 +228,13 @@ def test_the_example_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path / "example")
     Path("keepers.txt").write_text(keepers.text(20_000, 12, 7))
     assert api.run("job.toml").result["answer"] == keepers.facts(12, 7)[0].town == "Visby"
+
+
+@pytest.mark.parametrize("facts", ["0", "145"])
+def test_the_example_says_how_many_facts_there_can_be(
+    facts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["keepers.py", "--facts", facts])
+    with pytest.raises(SystemExit):
+        keepers.main()
+    assert f"--facts {facts}: 1 to 144" in capsys.readouterr().err
