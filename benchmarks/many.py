@@ -79,7 +79,9 @@ class Many(Decomposer[At, Any]):
         move = self._tasks[number].next(inner)
         if isinstance(move, Step):
             return Step(self._kinds[move.kind.name], move.prompt)
-        assert isinstance(move, Done)  # noqa: S101 - the tasks of the benchmark do not fork
+        if isinstance(move, Fork):
+            return _within(number, move)
+        assert isinstance(move, Done)  # noqa: S101 - the tasks of the benchmark ask, fork or end
         return Done(move.result if move.ok else None)
 
     def apply(self, state: At, action: Any) -> At:
@@ -104,6 +106,18 @@ class Many(Decomposer[At, Any]):
 
     def _child(self, state: At, i: int) -> At:
         return At(i, self._tasks[i].start())
+
+
+def _within(number: int, fork: Fork[Any]) -> Fork[At]:
+    """Return an instance's fork, whose children are the instance's too."""
+    join, then = fork.join, fork.then
+    return Fork(
+        fork.count,
+        lambda at, i: At(number, fork.child(at.state, i)),
+        None if join is None else lambda at, i, result: At(number, join(at.state, i, result)),
+        None if then is None else lambda at: At(number, then(at.state)),
+        fork.single,
+    )
 
 
 def _join(state: At, i: int, result: Any) -> At:

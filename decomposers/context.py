@@ -96,6 +96,19 @@ def whole(level: Level, most: int) -> bool:
     return size(_lines(level, 0, LEAST)) <= most
 
 
+def fullest(level: Level, most: int) -> Level:
+    """Return a level, whose conclusions all find room, so that its lines are as long as with any shorter conclusions.
+
+    What shorter conclusions leave free goes to the problems where these are cut: their lines may then be some bytes
+    longer, up to ``most``, as cuts fall on whole characters. Such a level gets its last conclusion longer by as much.
+    """
+    lines, longest = block(level, most), max(size(text) for text in (level.goal, *(one.goal for one in level.findings)))
+    if not level.findings or lines == _lines(level, 0, longest):
+        return level
+    *others, last = level.findings
+    return Level(level.goal, (*others, Finding(last.goal, last.conclusion + "9" * (most - size(lines)))))
+
+
 def cut(text: str, most: int) -> str:
     """Return a text in at most so many bytes: its middle is left out, with `GAP` in its place.
 

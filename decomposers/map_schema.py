@@ -53,8 +53,12 @@ class AnswerSchema:
             name: _types(part, resolver, frozenset()) for name, part in properties.items()
         }
         """Field → the JSON types that the schema allows it, in the schema's order; all where it does not say."""
+        self._given = {**schema}
         self._validator = checker(copy, registry=Registry())
         _check_ends(self._validator, properties)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AnswerSchema, (self._given,)
 
     def violation(self, answer: Mapping[str, Any]) -> str | None:
         """Say in what an answer is against the schema, None where it is not: the first thing found, and where.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from decomposers.context import Budget, size, whole
+from decomposers.context import Budget, fullest, size, whole
 from decomposers.recursive_params import RecursiveParams
 from decomposers.recursive_plan import (
     Action,
@@ -72,7 +72,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         self._plan: StepClass[Node, Action] = StepClass(
             "plan", self.read_plan, self._plan_fault, params.plan_tokens, role=DECOMPOSER,
             # A reply is the plan and little else: names and blanks make it longer than what is voted on.
-            verbatim=True, schema=plan_schema(params.operations),
+            verbatim=True, schema=plan_schema(params.operations), memo=not self._draws,
         )  # fmt: skip
         self._solve: StepClass[Node, Action] = StepClass("solve", self.read_answer, checked, tokens, role=SOLVER)
         self._compose: StepClass[Node, Action] = StepClass("compose", self.read_answer, checked, tokens, role=COMPOSER)
@@ -87,8 +87,8 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
     def prompt(self, role: str, node: Node) -> str:
         """Return what a role is asked about a node; by default its words, filled in.
 
-        Before a plan is accepted, prompts are written for answers as long as they may be, all of them nines: what
-        is written for others must not be longer than that, nor may it rest on what an answer says.
+        Before a plan is accepted, prompts are written for answers as long as they may be or a few bytes longer, all of
+        them nines: what is written for others must not be longer than that, nor may it rest on what an answer says.
         """
         return self._writer.write(role, node)
 
@@ -219,6 +219,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
             child = answered.part(number)
             if not whole(child.above[-1], self._budget.level):
                 return f"what part {part.goal[:80]!r} needs can be longer than a level's {self._budget.level} bytes"
+            child = child._replace(above=(*child.above[:-1], fullest(child.above[-1], self._budget.level)))
             if told := self._too_long(DECOMPOSER, child) or self._too_long(SOLVER, child):
                 return f"part {part.goal[:80]!r}: {told}"
         return self._too_long(COMPOSER, answered)

@@ -168,7 +168,8 @@ class ChainRunner(Generic[S, A]):
         self._epoch = at.epoch
         self._digest = at.digest
         self._weight = at.weight
-        self._seeds: Seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
+        self._place_seeds = seeds or ChainSeeds(shared.rules.seed, at.path)
+        self._seeds: Seeds = self._place_seeds
         self._memo = shared.memo
         self.question = b""
         self._hearing: Hearing[S, A] | None = None
@@ -270,7 +271,9 @@ class ChainRunner(Generic[S, A]):
         if step.kind.name not in self._shared.kinds or self.place.child not in (None, self.index):
             # It is refused. What was voted on here stays the question: others wait until it is given up.
             return None
-        self.question = b""
+        self.question, self._seeds = b"", self._place_seeds
+        if not step.kind.memo:
+            return None
         asked = question(step)
         self._seeds = QuestionSeeds(self._shared.rules.seed, asked)
         if (known := memo.get(asked)) is not None:

@@ -51,6 +51,8 @@ class StepClass(Generic[S, A]):
         role: Who decides such steps. A job may give each role models and a margin of its own.
         paraphrases: Other wordings of ``system``, which mean the same. Where the votes of such steps turn out to be too
             much alike, a job may have them asked in these words in turn (``monitor.policy = "decorrelate"``).
+        memo: Whether a decision may be taken again where ``task.memo`` is on. Not that of a draw, which is to be one of
+            several: proposals, say, among which a later step chooses.
     """
 
     name: str
@@ -64,6 +66,7 @@ class StepClass(Generic[S, A]):
     verbatim: bool = False
     role: str = "solver"
     paraphrases: tuple[str, ...] = ()
+    memo: bool = True
 
 
 class Step(NamedTuple, Generic[S, A]):

@@ -126,6 +126,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("keepers.txt"))
     options = parser.parse_args()
+    most = len(FIRST) * len(LAST)
+    if not 1 <= options.facts <= most:
+        parser.error(f"--facts {options.facts}: 1 to {most}, as there are {most} people")
     options.out.write_text(text(options.characters, options.facts, options.seed))
 
 

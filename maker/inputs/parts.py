@@ -51,6 +51,14 @@ class Undecodable(Broken):
         return cls(f"cannot be read as {encoding}: {why}", why)
 
 
+class NoText(ValueError):
+    """Data that is no text in the input's encoding: why, from which of its bytes on, and what it may be instead."""
+
+    def __init__(self, why: str, at: int, likely: str = "") -> None:
+        super().__init__(why, at, likely)
+        self.why, self.at, self.likely = why, at, likely
+
+
 def changed(name: str, why: str, *, when: str = "since the run began") -> BadInput:
     """Return the error for a part that is not what it was."""
     return BadInput(

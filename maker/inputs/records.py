@@ -14,7 +14,7 @@ from maker.inputs.blocks import Block, Cutter
 from maker.inputs.codec import Codec, mark_bytes, wrong_encoding
 from maker.inputs.door import Format, Loaded
 from maker.inputs.gathering import Gathering
-from maker.inputs.parts import Broken, BrokenRow, Undecodable, changed
+from maker.inputs.parts import Broken, BrokenRow, NoText, Undecodable, changed
 from maker.inputs.sites import Site
 from maker.types import InputPart
 
@@ -62,7 +62,11 @@ class Records(Format):
 
     @abstractmethod
     def cut(self, data: bytes, *, final: bool) -> Cut:
-        """Cut data, which begins with a record, into records. Unless it is ``final``, the last may be unfinished."""
+        """Cut data, which begins with a record, into records. Unless it is ``final``, the last may be unfinished.
+
+        Raises:
+            NoText: Where one record cannot be told from the next, as the data is no text.
+        """
 
     def cells(self, entries: list[Any]) -> int:
         """Return how many Python objects the entries are, about."""
@@ -149,7 +153,7 @@ class _Scan:
             self._data += chunk
             if self._position == len(chunk):
                 self._drop(mark_bytes(self._data, self._name, self._format.codec))
-            cut = self._format.cut(self._data, final=final)
+            cut = self._cut(final)
             self._take(cut, cutter)
             self._drop(cut.taken)
             if len(self._data) > ROW_BYTES:
@@ -157,6 +161,13 @@ class _Scan:
             if cut.open_lines > 1:
                 raise self._never_closed(cut.open_lines)
             self._open = cut.open_lines > 0
+
+    def _cut(self, final: bool) -> Cut:
+        try:
+            return self._format.cut(self._data, final=final)
+        except NoText as error:
+            why = f"{error.why} at its byte {self._offset + error.at:,}"
+            raise wrong_encoding(self._name, self._format.codec, why, error.likely) from error
 
     def _read(self, upto: int | None) -> bytes:
         # A record that does not end is cut again with each chunk: chunks that grow with it keep that linear.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from maker.inputs.codec import wrong_encoding
+from maker.inputs.parts import NoText
 from maker.inputs.records import Cut, Records
 
 _BLANK = re.compile(r"\s")
@@ -27,13 +27,13 @@ class Slices(Records):
     line_starts = ()
 
     def cut(self, data: bytes, *, final: bool) -> Cut:
-        """Cut off whole slices; the rest of a file is one."""
+        """Cut off whole slices; the rest of a file is one. Raises `NoText`."""
         try:
             text = codecs.getincrementaldecoder(self.codec.name)().decode(data, final)
         except UnicodeDecodeError as error:
-            raise wrong_encoding("the text", self.codec, error.reason) from error
-        if "\0" in text:
-            raise wrong_encoding("the text", self.codec, "it holds zero bytes", "utf-16-le")
+            raise NoText(error.reason, error.start) from error
+        if (zero := text.find("\0")) >= 0:
+            raise NoText("it holds zero bytes", len(text[:zero].encode(self.codec.name)), "utf-16-le")
         entries: list[str] = []
         ends: list[int] = []
         start = taken = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_items_are_extracted_by_their_schema(tmp_path: Path) -> None:
     expected = {(fact.number, fact.keeper) for fact in keepers.facts(12, 3)}
     assert {(item["box"], item["keeper"]) for item in run.result["items"]} == expected
     assert len(run.result["items"]) == 12
+
+
+@pytest.mark.parametrize("want", ["answer", "count", "extract"])
+def test_a_decomposer_travels(tmp_path: Path, want: str) -> None:
+    """It is pickled with what was scanned, and asks and reads on the other side as here."""
+    (tmp_path / "a.txt").write_text("A sentence that is long enough. " * 400)
+    params = {"input": str(tmp_path / "a.txt"), "question": "?", "want": want}
+    params |= {"schema": SCHEMA} if want == "extract" else {}
+    task = Document(DocumentParams.model_validate(params))
+    task.bind(task.parts())
+    other = pickle.loads(pickle.dumps(task))  # noqa: S301
+    step, same = task.next(Reading("?", 1)), other.next(Reading("?", 1))
+    assert isinstance(step, Step)
+    assert (step.prompt, step.kind.system) == (same.prompt, same.kind.system)
+    if want == "extract":
+        with pytest.raises(ValueError, match="'box' is a required"):
+            other.classes[0].parse('{"items": [{"keeper": "Anna"}]}')
 
 
 @pytest.mark.parametrize("want", ["answer", "count", "extract"])
@@ -210,3 +228,13 @@ def test_the_example_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path / "example")
     Path("keepers.txt").write_text(keepers.text(20_000, 12, 7))
     assert api.run("job.toml").result["answer"] == keepers.facts(12, 7)[0].town == "Visby"
+
+
+@pytest.mark.parametrize("facts", ["0", "145"])
+def test_the_example_says_how_many_facts_there_can_be(
+    facts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["keepers.py", "--facts", facts])
+    with pytest.raises(SystemExit):
+        keepers.main()
+    assert f"--facts {facts}: 1 to 144" in capsys.readouterr().err

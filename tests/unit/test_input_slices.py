@@ -68,6 +68,19 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
         slices(table, 100)
 
 
+def test_the_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """In a folder of many, it is said which one, and where in it, however far that is."""
+    (tmp_path / "a.txt").write_text("good text\n" * 100)
+    (tmp_path / "b.txt").write_bytes(b"good text\n" * 100_000 + "naïve".encode("latin-1"))
+    with pytest.raises(
+        BadInput, match=r"b\.txt cannot be read as utf-8: invalid continuation byte at its byte 1,000,002"
+    ):
+        Input(str(tmp_path), slice=100).scan()
+    (tmp_path / "b.txt").write_bytes(b"good text\n" * 100_000 + b"\0")
+    with pytest.raises(BadInput, match=r"b\.txt cannot be read as utf-8: it holds zero bytes at its byte 1,000,000"):
+        Input(str(tmp_path), slice=100).scan()
+
+
 def test_a_text_that_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("one two three\n" * 100)

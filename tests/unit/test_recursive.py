@@ -286,7 +286,7 @@ def test_an_answer_that_is_too_long_is_flagged() -> None:
     data=st.data(),
 )
 def test_no_prompt_is_above_the_budget_of_its_depth(base: int, level: int, cap: int, data: st.DataObject) -> None:
-    """Down any way that legal plans lead, with answers as long as may be, every prompt keeps to its node's budget."""
+    """Down any way that legal plans lead, with any answers that may be, every prompt keeps to its node's budget."""
     given = {"base_bytes": base, "level_bytes": level, "conclusion_bytes": cap, "max_depth": 5, "max_parts": 4}
     task: Recursive[str, str] = Recursive(params(**given, problem="the root", vote_plans="discriminator", proposals=2))
     budget, node = Budget(base, level), task.start()
@@ -303,11 +303,29 @@ def test_no_prompt_is_above_the_budget_of_its_depth(base: int, level: int, cap: 
         assert size(step(task, node._replace(drafts=(plan, plan))).prompt) <= budget.at(node.depth)
         node = node.planned(plan)
         for n in range(len(goals)):
-            node = node.join(n, ["9" * cap, "d", 1, [1]])
+            node = node.join(n, ["9" * data.draw(st.sampled_from([1, cap // 2 + 1, cap])), "d", 1, [1]])
         assert size(step(task, node).prompt) <= budget.at(node.depth)
         solved = node.part(len(goals) - 1).planned(Plan())
         assert size(step(task, solved).prompt) <= budget.at(solved.depth)
         node = node.part(len(goals) - 1)
+
+
+def test_a_short_answer_leaves_no_room_that_was_not_counted() -> None:
+    """What a short answer leaves free goes to problems that are cut, down to the last byte: that was counted before."""
+    given = {"base_bytes": 1200, "level_bytes": 140, "conclusion_bytes": 50, "problem": "g" * 90}
+    task: Recursive[str, str] = Recursive(params(**given))
+    budget, accepted = Budget(1200, 140), []
+    for length in range(600, 700):
+        reply = parts("€" * 30, "z" * length, needs={1: ["0"]})
+        if proposed(task, task.start(), reply) is not None:
+            break
+        accepted.append(length)
+        node = task.apply(task.start(), task.read_plan(reply))
+        for cap in range(1, 51):
+            told = node.join(0, ["9" * cap, "d", 1, [1]])
+            assert size(step(task, told.part(1)).prompt) <= budget.at(1)
+    assert accepted
+    assert accepted[-1] < 699
 
 
 def test_prompts_grow_with_depth_alone(store: str) -> None:
@@ -431,6 +449,23 @@ def test_a_discriminator_chooses_among_plans_that_were_drawn(store: str) -> None
         plans = [plan for _, plan in listed]
         assert [int(number) for number, _ in listed] == [*range(1, len(plans) + 1)]
         assert 2 <= len(plans) == len(set(plans)) <= 4
+
+
+@pytest.mark.parametrize("memo", ["run", "store"])
+def test_draws_are_not_taken_from_a_memo(store: str, memo: str) -> None:
+    """Plans are drawn as without a memo: a draw that were the one before it again would leave nothing to choose."""
+    given: dict[str, Any] = {"vote_plans": "discriminator"}
+    tables = job(store, **given) | {"roles": {"decomposer": {"k": 1}}}
+    tables["model"]["p_by_class"] = {"plan": 0.6}
+    told = []
+    for one in ("off", memo):
+        report = api.run(tables | {"task": tables["task"] | {"memo": one}})
+        drawn = [json.dumps(step.action) for step in reading.steps(report.run_id, store=store) if step.kind == "plan"]
+        assert reading.verify(report.run_id, store=store).problem == ""
+        told.append((report.status, report.result, drawn))
+    assert told[0] == told[1]
+    assert told[0][1]["answer"] == TOTAL
+    assert len(set(told[0][2][:5])) > 1
 
 
 @pytest.mark.parametrize(("reply", "why"), [("3", "there is no plan 3, of 2"), ("0", "there is no plan 0")])

@@ -372,3 +372,15 @@ def test_a_stopped_sort_goes_on(store: str) -> None:
         report = api.resume(report.run_id, store=store, limit_steps=100)
     assert (report.result, report.digest) == (sorted(items), whole.digest)
     assert report.resumes > 4
+
+
+def test_many_lists_are_sorted_in_one_run(tmp_path: Path) -> None:
+    """Lists that are halved are instances as any others: their forks stand within that of all instances."""
+    many = Path(__file__).parents[2] / "benchmarks" / "many.py"
+    lists = [[str(n * 7 % 40) for n in range(40)], ["3", "1"]]
+    store = f"sqlite:///{tmp_path}/maker.db"
+    task = {"decomposer": f"{many}:Many", "of": "sort", "instances": [{"items": one} for one in lists]}
+    model = {"kind": "simulated", "p": 0.9}
+    report = api.run({"task": task, "model": model, "vote": {"k": 6}, "store": {"url": store}})
+    assert report.result == [sorted(one, key=int) for one in lists]
+    assert reading.verify(report.run_id, store=store).right
