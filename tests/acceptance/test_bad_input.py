@@ -63,7 +63,7 @@ class Bad(NamedTuple):
 
 BAD = {
     "unknown decomposer": Bad('decomposer = "hanoi"', 'decomposer = "hanio"', ("decomposer 'hanio'", "'hanoi'")),
-    "decomposer unlike any": Bad('decomposer = "hanoi"', 'decomposer = "xyz"', ("decomposer 'xyz'", "known: hanoi")),
+    "decomposer unlike any": Bad('decomposer = "hanoi"', 'decomposer = "xyz"', ("decomposer 'xyz'", "known: ", "hanoi, map")),
     "no decomposer": Bad('decomposer = "hanoi"', "", ("task.decomposer is missing", "job.toml:1")),
     "no such file plugin": Bad('decomposer = "hanoi"', 'decomposer = "mine.py:Mine"', ("mine.py", "relative to")),
     "no such module": Bad('decomposer = "hanoi"', 'decomposer = "nowhere.at_all:Mine"', ("'nowhere.at_all'",)),
@@ -348,9 +348,9 @@ def test_two_processes_do_not_work_on_one_run(maker: Commands) -> None:
 
 
 def full_disk() -> None:
-    """Let no file of the process that is about to start grow beyond 300 kB: what a full disk does to a database."""
+    """Let no file of the process that is about to start grow beyond 600 kB: what a full disk does to a database."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
 
 def test_a_full_disk_pauses_a_run(maker: Commands) -> None:
