@@ -15,13 +15,14 @@ BACK = "-"
 CLAIMS = "12"
 """The replies that name a target, the first or the second, and thereby end the walk."""
 
-_VIEW = re.compile(r"([A-Za-z]{2}) ([A-Za-z]*)/([A-Za-z]+)=")
+_VIEW = re.compile(r"([A-Za-z]{2})[+-][A-Za-z](?: \1[+-][A-Za-z])*=")
 _WHOLE = re.compile(r"([A-Za-z])([A-Za-z]{2})((?: [A-Za-z]{2})+)=")
 
 SYSTEM = {
     WALK: """\
-You walk through a graph, one node at a time, to find out which of two targets it leads to. You see the two targets,
-then which neighbours of the node where you are you have been at, and after the stroke all its neighbours: kQ a/aXc=
+You walk through a graph, one node at a time, to find out which of two targets it leads to. For each neighbour of the
+node where you are you see the two targets, a minus if you have been at the neighbour, a plus if you have not, and the
+neighbour itself: kQ-a kQ+X kQ+c=
 If the first target is a neighbour, answer 1; if the second one is, answer 2. Else answer with the first neighbour where
 you have not been; if you have been at all of them, go back: answer with a minus. In the example the answer is X.
 Answer with this one character alone.
@@ -45,11 +46,14 @@ class View(NamedTuple):
 
 
 def show_view(view: View) -> str:
-    """Return the prompt of a step, as ``kQ a/aXc=``: 5 characters, one a neighbour, and one more if it was seen.
+    """Return the prompt of a step, as ``kQ-a kQ+X kQ+c=``: 5 characters a neighbour.
 
-    What a neighbour is compared with stands before it, so that a model that reads from left to right can tell at each.
+    What a neighbour is compared with, and whether it was seen, stands before each, so that a small model that reads
+    from left to right can tell there what it is.
     """
-    return f"{view.targets} {view.seen}/{view.neighbours}="
+    flags = ("-" if node in view.seen else "+" for node in view.neighbours)
+    nodes = zip(flags, view.neighbours, strict=True)
+    return " ".join(f"{view.targets}{flag}{node}" for flag, node in nodes) + "="
 
 
 def show_whole(graph: Graph) -> str:
@@ -62,7 +66,8 @@ def read_view(prompt: str) -> View:
     match = _VIEW.fullmatch(prompt)
     if match is None:
         raise ValueError(f"no prompt of a walk: {prompt[:120]!r}")
-    return View(match[1], match[2], match[3])
+    nodes = prompt[:-1].split(" ")
+    return View(match[1], "".join(node[3] for node in nodes if node[2] == "-"), "".join(node[3] for node in nodes))
 
 
 def read_whole(prompt: str) -> Graph:
