@@ -63,7 +63,9 @@ class Bad(NamedTuple):
 
 BAD = {
     "unknown decomposer": Bad('decomposer = "hanoi"', 'decomposer = "hanio"', ("decomposer 'hanio'", "'hanoi'")),
-    "decomposer unlike any": Bad('decomposer = "hanoi"', 'decomposer = "xyz"', ("decomposer 'xyz'", "known: ", "hanoi, map")),
+    "decomposer unlike any": Bad(
+        'decomposer = "hanoi"', 'decomposer = "xyz"', ("decomposer 'xyz'", "known: ", "hanoi, map")
+    ),
     "no decomposer": Bad('decomposer = "hanoi"', "", ("task.decomposer is missing", "job.toml:1")),
     "no such file plugin": Bad('decomposer = "hanoi"', 'decomposer = "mine.py:Mine"', ("mine.py", "relative to")),
     "no such module": Bad('decomposer = "hanoi"', 'decomposer = "nowhere.at_all:Mine"', ("'nowhere.at_all'",)),

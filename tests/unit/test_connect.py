@@ -232,7 +232,9 @@ def test_what_is_no_reply(text: str) -> None:
     assert "go back" in english.system
 
 
-@pytest.mark.parametrize("prompt", ["", "kQ-a kQ+X", "kQ=", "kQa=", "kQ-a kZ+X=", "kQ-a  kQ+X=", "akQ=", "akQ abc=", "akQ ab  cd="])
+@pytest.mark.parametrize(
+    "prompt", ["", "kQ-a kQ+X", "kQ=", "kQa=", "kQ-a kZ+X=", "kQ-a  kQ+X=", "akQ=", "akQ abc=", "akQ ab  cd="]
+)
 def test_what_is_no_prompt_has_no_truth(prompt: str) -> None:
     """The oracles refuse what is no prompt of theirs."""
     for form in ("steps", "guess"):
