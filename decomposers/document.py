@@ -139,6 +139,8 @@ class Document(Decomposer[State, Reply]):
         self._question = params.question.strip()
         self._known: tuple[InputPart, ...] = ()
         self._input = self._opened()
+        # How the findings that came last are grouped: the children of a fork all ask.
+        self._grouped: tuple[Sequence[Finding], list[Sequence[Finding]]] = ((), [])
         tokens = params.max_tokens
         self._read: StepClass[State, Reply]
         if params.schema_ is not None:
@@ -239,7 +241,9 @@ class Document(Decomposer[State, Reply]):
         return text
 
     def _groups(self, root: Root) -> list[Sequence[Finding]]:
-        return groups(root.found, self.params.room)
+        if self._grouped[0] is not root.found:
+            self._grouped = root.found, groups(root.found, self.params.room)
+        return self._grouped[1]
 
     def _narrowing(self, state: State, i: int) -> State:
         assert isinstance(state, Root)  # noqa: S101 - roots alone fork

@@ -74,7 +74,7 @@ def read_settled(text: str) -> Reply:
     found = object_in(text)
     name = "ask" if "ask" in found else "answer"
     said = _only(found, name)
-    if not isinstance(said, str) or not said.strip():
+    if not isinstance(said, str) or not said.strip() or "\0" in said:
         raise ValueError(f"{name} is no text")
     return {name: " ".join(said.split())}
 

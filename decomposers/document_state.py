@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from decomposers.document_prompts import Reply
 from decomposers.document_text import Finding
 from decomposers.map_json import read_object, shown, written
+from decomposers.map_rules import nfc
 
 READ, NARROW, SETTLE, END = "read", "narrow", "settle", "end"
 
@@ -114,5 +115,5 @@ class ReplyCodec:
     def key(self, value: Reply) -> str:
         """Return the text that says which vote a reply is."""
         if "items" in value:
-            return "\n".join(sorted({written(item) for item in value["items"]}))
-        return written(value).casefold()
+            return "\n".join(sorted({written(item, nfc) for item in value["items"]}))
+        return written(value, nfc).casefold()

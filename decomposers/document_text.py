@@ -10,7 +10,7 @@ LEAST, MOST = 40, 400
 """Characters of a unit: shorter sentences are taken together, longer ones are divided. The last may be shorter."""
 MARK = 9
 """The most characters that numbering adds to a unit: two brackets, five digits, a blank, a newline."""
-GROWTH = 1.3
+GROWTH = (LEAST + MARK) / LEAST
 """Numbered units take at most so many times the characters of their text, and `MARK` more."""
 
 _SENTENCE = re.compile(r"[^\n]*?(?:[.!?](?=\s)|\n|$)|\n", re.DOTALL)

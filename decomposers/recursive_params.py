@@ -10,6 +10,8 @@ from decomposers.context import LEVEL_LEAST
 from decomposers.recursive_prompts import GENERIC, ROLES, Prompts, faults
 from maker.plugin import Called, Function, OrFile, Params
 
+PROPOSALS = 5
+
 
 class RecursiveParams(Params):
     """Parameters of `Recursive`.
@@ -35,7 +37,7 @@ class RecursiveParams(Params):
 
     problem: Annotated[str, OrFile()]
     vote_plans: Literal["canonical", "discriminator"] = "canonical"
-    proposals: int = Field(default=5, ge=2, le=100)
+    proposals: int = Field(default=PROPOSALS, ge=2, le=100)
     max_depth: int = Field(default=6, ge=0, le=98)
     max_parts: int = Field(default=8, ge=1, le=1000)
     operations: tuple[str, ...] = ()
@@ -54,6 +56,9 @@ class RecursiveParams(Params):
     def _name_what_there_is(self) -> RecursiveParams:
         if told := faults(self.prompts(GENERIC)):
             raise ValueError(told)
+        drawn = self.proposals != PROPOSALS or self.discriminator_prompt
+        if self.vote_plans == "canonical" and drawn:
+            raise ValueError('proposals and discriminator_prompt go with vote_plans = "discriminator"')
         return self
 
     def prompts(self, own: Prompts) -> Prompts:

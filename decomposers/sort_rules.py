@@ -33,9 +33,12 @@ def items_of(value: Any) -> tuple[Item, ...]:
     """Return the items of a list, or of a text with one a line; white space around an item means nothing.
 
     Raises:
-        ValueError: One is empty, has white space within, is too long or no item at all, or there are too many.
+        ValueError: One is empty, has white space within, is too long or no item at all, or there are too many; or a
+            text is one line without an end and no integer, which is rather the name of a file that is not there.
     """
     if isinstance(value, str):
+        if value.strip() and "\n" not in value and not re.fullmatch("-?[0-9]+", value.strip()):
+            raise ValueError(f"{value[:80]!r} is no file, and no list: for one item alone, write a list of one")
         value = value.rstrip().split("\n") if value.strip() else ()
     if isinstance(value, bytes) or not isinstance(value, Sequence):
         raise ValueError("a list of items is wanted, or a file with one a line")

@@ -38,7 +38,8 @@ class SimulatedModel(Model):
         if oracle is None:
             raise ModelUnusable(
                 "the simulated model needs a task that knows its truth, and this decomposer has no oracle",
-                fix='return one from Decomposer.oracle(), or choose model.kind = "vllm" or "openai"',
+                fix="return one from Decomposer.oracle(), or name a function in task.truth where the task takes one; or"
+                ' choose model.kind = "vllm" or "openai"',
             )
         self._settings = settings
         self._oracle = oracle

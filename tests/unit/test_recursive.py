@@ -494,7 +494,8 @@ def test_a_killed_tree_is_the_undisturbed_one(
     store: str, tmp_path: Path, chained: bool, vote_plans: Literal["canonical", "discriminator"]
 ) -> None:
     """Killed five times and resumed, all plans, votes and digests are those of a run that nobody disturbed."""
-    tables = job(store, truth=f"recursive_task:{'chained_' * chained}truth", vote_plans=vote_plans, proposals=3)
+    drawn = {"proposals": 3} if vote_plans == "discriminator" else {}
+    tables = job(store, truth=f"recursive_task:{'chained_' * chained}truth", vote_plans=vote_plans, **drawn)
     whole = log_of(store, api.run(tables))
     lives = tmp_path / "lives"
     lives.mkdir()
@@ -622,3 +623,10 @@ def test_halves_are_what_the_tests_think() -> None:
     """The task of these tests proposes what can be read as a plan of two parts."""
     plan = Recursive(params()).read_plan(halves(0, 3, 1, chained=True))
     assert [(part.goal, part.needs) for part in plan.parts] == [("add 0 to 1", ()), ("add 2 to 3", (0,))]
+
+
+@pytest.mark.parametrize("given", [{"proposals": 7}, {"discriminator_prompt": GENERIC.discriminator}])
+def test_what_no_discriminator_reads_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="go with vote_plans"):
+        RecursiveParams.model_validate({"problem": "p"} | given)
+    RecursiveParams.model_validate({"problem": "p", "proposals": 5})

@@ -231,6 +231,14 @@ def test_what_is_no_prompt_has_no_truth(prompt: str, form: str) -> None:
         task([], prompt=form).oracle()(prompt)
 
 
+def test_a_file_that_is_not_there_is_no_list_of_one_word() -> None:
+    for text in ("nosuch.csv", " word "):
+        with pytest.raises(ValueError, match="is no file, and no list"):
+            task(text, "word")
+    assert walked(task("word\n", "word")).end.result == ["word"]
+    assert walked(task(["word"], "word")).end.result == ["word"]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "columns"),
     [("12", "7", {"10 27=", "01 72="}), ("-12", "7", {"-+ 10 27=", "+- 01 72="}), ("5", "5", {"55="})],
