@@ -92,6 +92,7 @@ class Connect(Decomposer[Walk, str]):
     name: ClassVar[str] = "connect"
     version: ClassVar[int] = 1
     Params = ConnectParams
+    instance: ClassVar[frozenset[str]] = frozenset({"depth", "seed", "edges", "start", "targets"})
 
     def __init__(self, params: ConnectParams) -> None:
         self.params = params
@@ -133,6 +134,10 @@ class Connect(Decomposer[Walk, str]):
         if action == BACK:
             return Walk(trail[:-1], seen, steps + 1)
         return Walk(trail + action, seen if action in seen else seen + action, steps + 1)
+
+    def prompts(self) -> str:
+        """Return one prompt of each form: all are of these."""
+        return f"{show_view(View('kQ', 'a', 'aX'))} {show_whole(Graph(('ab', 'Qb', 'ck'), 'a', 'kQ'))}"
 
     def expected_steps(self) -> int:
         """Return how many steps the right walk takes, as the oracle walks it; a guess is one."""

@@ -41,6 +41,7 @@ class Multiply(Decomposer[Columns, Sum]):
     name: ClassVar[str] = "multiply"
     version: ClassVar[int] = 1
     Params = MultiplyParams
+    instance: ClassVar[frozenset[str]] = frozenset({"a", "b"})
 
     def __init__(self, params: MultiplyParams) -> None:
         self.params = params
@@ -72,6 +73,10 @@ class Multiply(Decomposer[Columns, Sum]):
     def apply(self, state: Columns, action: Sum) -> Columns:
         """Put the digit down, and remember the carry."""
         return put_down(state, self._across, action)
+
+    def prompts(self) -> str:
+        """Return one prompt: all are of its form."""
+        return multiply_prompts.ask(3, 7, 0, 4)
 
     def expected_steps(self) -> int:
         """Return the product of the two numbers of digits."""

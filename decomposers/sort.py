@@ -64,6 +64,7 @@ class Sort(Decomposer[Part, str]):
     name: ClassVar[str] = "sort"
     version: ClassVar[int] = 1
     Params = SortParams
+    instance: ClassVar[frozenset[str]] = frozenset({"items"})
 
     def __init__(self, params: SortParams) -> None:
         self.params = params
@@ -98,6 +99,10 @@ class Sort(Decomposer[Part, str]):
     def apply(self, state: Part, action: str) -> Part:
         """Take an item into the merged run; ``action`` compares the two as the prompt showed them."""
         return merged(state, action if sort_prompts.stays(*self._heads(state)) else sort_prompts.turned(action))
+
+    def prompts(self) -> str:
+        """Return one prompt: all are of its form."""
+        return self._ask("7", "12")
 
     def expected_steps(self) -> int:
         """Return the most comparisons that it can take: about 4 % more than it takes of 500 items in random order."""

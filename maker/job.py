@@ -207,6 +207,8 @@ class Job:
     def task_fingerprint(self) -> dict[str, Any]:
         """Return what a log can be verified with: task, prompts, voter, and their code."""
         decomposer, voter = self.decomposer_plugin, self.voter_plugin
+        # Of the plugin: a pilot's own decomposer stands in for the task's.
+        instance = sorted(getattr(decomposer.object, "instance", ()))
         beside = {"decomposer", MEMO, *marked(decomposer, Place)}
         task = {key: value for key, value in self.settings["task"].items() if key not in beside}
         task |= {name: {"function": _short(one), "source": one.source} for name, one in self.functions.items()}
@@ -217,6 +219,7 @@ class Job:
             "decomposer_source": decomposer.source,
             "prompts": self._prompts(),
             "task": task,
+            **({"instance": instance} if instance else {}),
             "voter": _short(voter),
             "voter_source": voter.source,
             "vote": vote,

@@ -44,9 +44,12 @@ def shared_space(fingerprint: Mapping[str, Any]) -> bytes:
     """Return the space of the decisions that runs of a store share, by the fingerprint of one of them.
 
     It is a digest of all that decides how a question comes out: code, prompts, parameters, models, voters and roles. Of
-    a fingerprint the seed is left out, and what says which questions are asked: input files, and what was drawn ahead.
+    a fingerprint the seed is left out, and what says which questions are asked: input files, what was drawn ahead, and
+    the parameters that a task calls its `Decomposer.instance`.
     """
     deciding = {name: value for name, value in fingerprint.items() if name not in _BESIDE}
+    if instance := fingerprint.get("instance"):
+        deciding["task"] = {name: value for name, value in fingerprint["task"].items() if name not in instance}
     return _space(json.dumps(deciding, sort_keys=True, ensure_ascii=False))
 
 

@@ -184,6 +184,12 @@ class Decomposer(ABC, Generic[S, A]):
     name: ClassVar[str]
     version: ClassVar[int]
     Params: ClassVar[type[BaseModel]] = Params
+    instance: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that say which questions are asked, and nothing of how one is answered.
+
+    With ``task.memo = "store"`` runs that differ in these alone take one another's decisions; then `prompts` must be
+    the same for all of them.
+    """
 
     classes: tuple[StepClass[S, A], ...]
     """Every step class that ``next`` may use. The order is stored with a run: append only within a version."""

@@ -235,3 +235,29 @@ def test_a_product_of_100_x_100_digits_goes_on_where_it_was_stopped(store: str) 
     while report.status == "paused":
         report = api.resume(report.run_id, store=store, limit_steps=4321)
     assert (report.steps, report.resumes, report.result) == (10_000, 2, str(int(a) * int(b)))
+
+
+def test_another_product_takes_what_one_has_decided(store: str) -> None:
+    """The factors say which digits meet, and nothing of what they come to; another k is another question."""
+    job = {
+        "task": {
+            "decomposer": "decomposers.multiply:Multiply",
+            "a": "8675309" * 4,
+            "b": "1234567890" * 2,
+            "memo": "store",
+        },
+        "model": {"kind": "simulated", "p": 0.9},
+        "vote": {"k": 6},
+        "store": {"url": store},
+    }
+    one = api.run(job)
+    assert int(one.result) == int("8675309" * 4) * int("1234567890" * 2)
+    factors = {"a": "97531" * 4, "b": "86420" * 4}
+    other = api.run(job | {"task": job["task"] | factors})
+    assert int(other.result) == int("97531" * 4) * int("86420" * 4)
+    alone = api.run(job | {"task": job["task"] | factors | {"memo": "run"}})
+    assert other.result == alone.result
+    assert other.reused > alone.reused + 20
+    assert other.calls < alone.calls - 100
+    assert reading.verify(other.run_id, store=store).right
+    assert api.run(job | {"vote": {"k": 5}}).calls > one.calls / 2
