@@ -63,8 +63,9 @@ def test_another_word_or_model_takes_nothing(maker: Commands, job: str) -> None:
 
 def test_killed_it_goes_on_and_ends_as_if_nothing_had_been(maker: Commands, job: str) -> None:
     """A foresight that is killed is taken up again; its run takes what both lives have decided."""
-    slow = ("task.disks=9", "model.latency_s=0.001")
-    process = maker.start("precompute", job, "--steps", "400", *slow)
+    slow = ("task.disks=9", "model.latency_s=0.02")
+    # A few at a time: it takes seconds, and is killed within the first of them.
+    process = maker.start("precompute", job, "--steps", "400", *slow, "swarm.chains=8")
     while maker.standing() is None or maker.standing().steps < 20:  # type: ignore[union-attr]
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
