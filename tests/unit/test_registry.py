@@ -65,7 +65,7 @@ def test_the_shipped_plugins_are_found() -> None:
             "there is no voter 'zzz'",
             "known: bayes, certificate, first-to-ahead-by-k, first-to-k, majority, sprt",
         ),
-        (DECOMPOSERS, "majority", "there is no decomposer 'majority'", "known: "),
+        (DECOMPOSERS, "bayes", "there is no decomposer 'bayes'", "known: "),
         (DECOMPOSERS, "", "there is no decomposer ''", "known: "),
     ],
 )
