@@ -215,8 +215,7 @@ def judge(seed: int, number: int, sure: bool) -> Found:
     else:
         refused = plan.kind
     steps, capped = sum(kind.steps for kind in kinds), any(asked[i] >= CAP for i in wanted)
-    return Found(stratum, len(kinds), steps, best is not None, refused, right, over, cost, near,
-                 VOTES * sum(asked),
+    return Found(stratum, len(kinds), steps, best is not None, refused, right, over, cost, near, VOTES * sum(asked),
                  run_calls, capped, time.perf_counter() - began)  # fmt: skip
 
 

@@ -116,7 +116,9 @@ class TestCheapest:
         found = cheapest([load], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown) == (Reason.PILOT, False)
-        assert isinstance(cheapest([load._replace(steps=10)], 0.95), Margins)
+        few = cheapest([load._replace(steps=10)], 0.95)
+        assert isinstance(few, Margins)
+        assert 10 * load.difficulty.hard_share == pytest.approx(10 * 3 / 2000, rel=0.01)
 
 
 class TestRefusals:
