@@ -94,8 +94,8 @@ def exam_(
     as_json: AsJson = False,
 ) -> None:
     """Read off a tiny model's logits how often it errs on a task's steps."""
+    from maker.foundry.examining import examine, has_card
     from maker.foundry.figures import to_json
-    from maker.foundry.making import examine, has_card
 
     course = _course(job, overrides or [], exam)
     found = examine(folder, course, temperatures=_temperatures(temperatures), threads=threads)

@@ -1,10 +1,9 @@
-"""Makes a microagent: trains it, reads its errors off, and writes it with its card. Examines one that is there."""
+"""Makes a microagent: trains it, has it examined, and writes it with its card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +15,8 @@ from maker.errors import BadInput, TaskFailed
 from maker.foundry.alphabet import Alphabet, alphabet_of
 from maker.foundry.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.foundry.course import Basis, Course, Topic, draw
-from maker.foundry.figures import ClassFigures, figures, to_json
+from maker.foundry.examining import at_work, check_temperatures, has_card, read_errors
+from maker.foundry.figures import ClassFigures, to_json
 from maker.foundry.recipe import TEMPERATURES, Recipe
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ SCANNED = 1 << 15
 """So many prompts of each class are drawn to find the alphabet and the length of prompts."""
 ROUND = 64
 SHOWN = 2
-FIX = "pip install 'maker-executor[train]'"
 
 
 class Made(NamedTuple):
@@ -76,8 +75,8 @@ def make(
             "slip = 0 alone is possible with a run's lessons: of most prompts they know no legal wrong reply",
             fix="train on a task with an oracle, or leave --slip out",
         )
-    _check_temperatures(temperatures)
-    with _at_work(recipe.threads):
+    check_temperatures(temperatures)
+    with at_work(recipe.threads):
         import torch
 
         from maker.foundry.building import new_model, write_model
@@ -100,41 +99,11 @@ def make(
         return made
 
 
-def examine(
-    folder: Path, course: Course, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
-) -> list[ClassFigures]:
-    """Read the errors of a microagent off its logits, class by class. Blocks.
-
-    Raises:
-        BadInput: There is no model, it was trained on what is held out here, or torch or transformers are missing.
-        TaskFailed: The task's lessons or its oracle raised.
-    """
-    _check_temperatures(temperatures)
-    if not (folder / "config.json").is_file():
-        # Before torch is imported: a mistyped name costs no time.
-        raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
-    trained = _trained(folder)
-    for topic in course.topics:
-        if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
-            raise BadInput(
-                f"the microagent in {folder} was trained on all prompts of class {topic.name}: an exam on those that "
-                "are held out here would say nothing",
-                fix="examine it with what it was trained on",
-            )
-    with _at_work(threads):
-        return _examine(folder, course, temperatures)
-
-
-def has_card(folder: Path) -> bool:
-    """Say whether a folder holds a microagent with its card, of which it is known what training showed it."""
-    return (folder / CARD).is_file()
-
-
 def _examined(
     folder: Path, course: Course, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
 ) -> Made:
     """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
-    found = _examine(folder, course, temperatures)
+    found = read_errors(folder, course, temperatures)
     classes = [to_json(one) | ({"shown": shown[one.name]} if one.name in shown else {}) for one in found]
     size = (folder / "model.safetensors").stat().st_size
     return Made(dict(told) | {"bytes": size, "classes": classes}, found)
@@ -145,40 +114,6 @@ def _write_card(folder: Path, course: Course, made: Made) -> None:
     text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
-
-
-def _examine(folder: Path, course: Course, temperatures: Sequence[float]) -> list[ClassFigures]:
-    from maker.foundry.building import read_model
-    from maker.foundry.reading_off import read_off
-
-    loaded = read_model(folder)
-    found = []
-    for topic in course.topics:
-        chances = read_off(loaded, topic.exam, topic.grouped, temperatures)
-        sampled = topic.basis is Basis.HELD_OUT
-        found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))
-    return found
-
-
-@contextmanager
-def _at_work(threads: int) -> Iterator[None]:
-    """Import torch, and give back its threads and its random state as they were. Raises `BadInput` without it."""
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise BadInput(f"a microagent needs torch and transformers: {error}".splitlines()[0], fix=FIX) from error
-    before, bar = torch.get_num_threads(), transformers.utils.logging.is_progress_bar_enabled()
-    torch.set_num_threads(threads)
-    # Bars of a model that is read in a tenth of a second.
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(before)
-        if bar:
-            transformers.utils.logging.enable_progress_bar()
 
 
 def _survey(course: Course) -> _Survey:
@@ -235,21 +170,6 @@ def _header(course: Course, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _trained(folder: Path) -> dict[str, str]:
-    """Return what the exam of each class rested on that a microagent was taught; nothing where it has no card."""
-    if not has_card(folder):
-        return {}
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if card["format"] != FORMAT or card["version"] != VERSION:
-            raise ValueError(f"it is {card['format']} {card['version']}")
-        return {one["class"]: one["basis"] for one in card["classes"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{folder / CARD} is no card of a microagent: {error}", fix="make the microagent again"
-        ) from error
-
-
 def _refuse_taken(out: Path, *, force: bool) -> None:
     """Raise `BadInput` for a folder that is there and not to be replaced, or that cannot be made."""
     if not out.parent.is_dir():
@@ -260,9 +180,3 @@ def _refuse_taken(out: Path, *, force: bool) -> None:
         raise BadInput(f"{out} is there and holds no microagent: it would be replaced as a whole", fix="name another")
     if not force:
         raise BadInput(f"{out} is there already", fix="--out FOLDER names another, --force replaces it")
-
-
-def _check_temperatures(temperatures: Sequence[float]) -> None:
-    if not temperatures or any(not 0 < one < 100 for one in temperatures):
-        shown = ", ".join(f"{one:g}" for one in temperatures)
-        raise BadInput(f"temperatures = {shown or 'none'}: must be above 0 and below 100")

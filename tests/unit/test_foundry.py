@@ -15,7 +15,8 @@ from foundry_task import Sums, SumsParams
 
 from maker.errors import BadInput
 from maker.foundry.course import Basis, Course, Question, course_of, held_out
-from maker.foundry.making import Made, examine, make
+from maker.foundry.examining import examine
+from maker.foundry.making import Made, make
 from maker.foundry.recipe import Recipe
 
 pytestmark = pytest.mark.torch
