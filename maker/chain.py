@@ -86,6 +86,11 @@ class Decided(NamedTuple):
     memo: bytes = b""
     calls: int = 0
 
+    @property
+    def taken(self) -> bool:
+        """Whether the decision was taken from the memo, not voted on."""
+        return self.calls > 0 and not self.memo
+
 
 class Ended(NamedTuple):
     """The chain is done; the fields are those of `Done`."""

@@ -187,7 +187,7 @@ class Journal:
         again: list[Decided] = []
         if self._remembers:
             both = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps]
-            again = [step for step in both if step.calls and not step.votes]
+            again = [step for step in both if step.taken]
         mine = [step for entry in entries for step in entry.decided if step.chain == self._root]
         changes = {
             "of_run": self._lease.run,

@@ -71,7 +71,7 @@ class MemoWriter:
             names = ("question", "chain", "idx", "epoch", "calls")
             rows = [dict(zip(names, row, strict=True)) | {"space": self._space} for row in new]
             connection.execute(self._remember, rows)
-        sources = {unpack(step.tally).source for step in steps if step.calls and not step.memo}
+        sources = {unpack(step.tally).source for step in steps if step.taken}
         others = sorted(one for one in sources if one is not None and one.chain >> CHAIN_BITS != self._run)
         if others:
             self._stay(connection, {one.chain >> CHAIN_BITS for one in others})
