@@ -5,6 +5,7 @@ MakerError                  something the user can act on; exit code 1
 │   ├── JobError            a job file, an override or a parameter is wrong
 │   ├── PluginError         a decomposer or voter is unknown, ambiguous or broken
 │   ├── StoreUnusable       the database is no database, read-only, or of another schema
+│   │   └── StoreMissing    there is no database
 │   ├── RunNotFound         no run of that id
 │   ├── RunNotResumable     the run is over, or its task is no longer the one it was started with
 │   ├── RunHeld             another process works on the run
@@ -70,6 +71,10 @@ class PluginError(BadInput):
 
 class StoreUnusable(BadInput):
     """The database is no database, is read-only, or has another schema."""
+
+
+class StoreMissing(StoreUnusable):
+    """There is no database where one was to be read."""
 
 
 class RunNotFound(BadInput):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from maker.calibration import VERSION, Calibration
-from maker.errors import BadInput, OutOfReach
+from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job import Job, difference
 from maker.loads import Load
 from maker.margins import Margins, Refusal, budget, cheapest, given
@@ -17,6 +17,8 @@ from maker.store.database import Database, open_database
 
 TARGET = 0.95
 """The wanted probability that a run is right, where none is given."""
+NONE = "there is no calibration of this task with this model"
+CALIBRATE = "`maker calibrate JOB` makes one"
 
 
 def plan(job: Job) -> Plan:
@@ -30,9 +32,11 @@ def plan(job: Job) -> Plan:
         OutOfReach: The right answer is not the likeliest one, no margin reaches the target, or the pilot cannot show
             that one does.
     """
-    # Where there is no database there is no calibration either: it says so, and names the one that was looked for.
-    with closing(open_database(job.store.url, create=False)) as database:
-        key, calibration = calibration_of(database, job)
+    try:
+        with closing(open_database(job.store.url, create=False)) as database:
+            key, calibration = calibration_of(database, job)
+    except StoreMissing as missing:
+        raise BadInput(f"{NONE}: {missing.message}", fix=CALIBRATE) from missing
     target = TARGET if job.vote.target is None else job.vote.target
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
@@ -83,8 +87,8 @@ def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
             best = row.key, found
     if best is None:
         raise BadInput(
-            f"there is no calibration of this task with this model{f'; {others}' if others else ''}",
-            fix="`maker calibrate JOB` makes one",
+            f"{NONE}{f'; {others}' if others else ''}",
+            fix=CALIBRATE,
         )
     return best
 

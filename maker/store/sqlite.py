@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from maker.errors import StoreFailed, StoreUnusable
+from maker.errors import StoreFailed, StoreMissing, StoreUnusable
 
 _CONFLICTS = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
 
@@ -39,7 +39,7 @@ class Sqlite:
             raise StoreUnusable("store.url names no file", fix='a run must outlive its process: "sqlite:///maker.db"')
         path = Path(str(url.database))
         if not path.exists() and not create:
-            raise StoreUnusable(
+            raise StoreMissing(
                 f"there is no database {path}", fix="name it with --store URL or MAKER_STORE", path=str(path)
             )
         if not path.parent.is_dir():

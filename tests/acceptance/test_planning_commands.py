@@ -106,7 +106,7 @@ def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("plan", "job.toml"), "there is no database"),
+        (("plan", "job.toml"), "there is no calibration of this task with this model: there is no database"),
         (("plan", "job.toml", "vote.target=0"), "vote.target = 0: Input should be greater than 0"),
         (("plan", "job.toml", "vote.target=1"), "vote.target = 1: Input should be less than 1"),
         (("run", "job.toml", "vote.target=1.5"), "vote.target = 1.5: Input should be less than 1"),
