@@ -28,8 +28,9 @@ def right_way(task: Decomposer[S, Any], state: S) -> Generator[S, None, Any]:
             yield state
             state = task.apply(state, move.kind.parse(oracle(move.prompt).right[0]))
         elif isinstance(move, Fork):
+            forked = state
             for number in range(move.count):
-                result = yield from right_way(task, move.child(state, number))
+                result = yield from right_way(task, move.child(forked, number))
                 state = move.join(state, number, result) if move.join else state
             state = move.then(state) if move.then else state
         else:
