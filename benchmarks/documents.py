@@ -45,6 +45,8 @@ def run(folder: Path, text: Path, task: dict[str, Any]) -> tuple[maker.RunReport
         "store": {"url": f"sqlite:///{store}", "samples": "all"},
     })  # fmt: skip
     took = time.perf_counter() - began
+    if report.status != "done":
+        raise SystemExit(f"run {report.run_id} is {report.status}: {report.reason}")
     with closing(sqlite3.connect(store)) as database:
         found = database.execute(
             "select max(length(asked.body) + length(shared.body)) from maker_prompt as one"
