@@ -12,30 +12,29 @@ from pydantic import BeforeValidator, Field, model_validator
 from decomposers import connect_lessons, connect_oracle
 from decomposers.connect_graph import DEEPEST, Graph, bridge_graph, edges_of, graph_of
 from decomposers.connect_prompts import (
-    BACK,
     CLAIMS,
+    GO,
     GUESS,
     SYSTEM,
     WALK,
-    View,
+    Look,
     read_claim,
     read_reply,
-    show_view,
+    show_look,
     show_whole,
 )
 from decomposers.right_way import drawn, right_way
 from maker.plugin import Codec, Decomposer, Done, Lesson, Oracle, Params, PydanticCodec, Step, StepClass
 
 ENGLISH_TOKENS = 512
-STEPS_A_NODE = 4
-"""A walk ends after so many steps a node of the graph. The right one takes fewer than two."""
 
 
 class ConnectParams(Params):
     """Parameters of `Connect`. A graph is drawn, by ``depth`` and ``seed``, or given, by ``edges`` and what they join.
 
     Args:
-        form: ``steps``: the graph is walked node by node. ``guess``: one step sees the whole graph, and names a target.
+        form: ``steps``: the graph is walked, and each step looks at one neighbour. ``guess``: one step sees the whole
+            graph, and names a target.
         depth: How many edges lead from the start to the target in a bridge graph that is drawn: 2 to 13.
         seed: Which of the bridge graphs.
         edges: At most 100 pairs of letters, a list or a text like ``ab bc cd``.
@@ -73,10 +72,19 @@ class ConnectParams(Params):
 
 
 class Walk(NamedTuple):
-    """Where a walk stands: the way from the start to here, the nodes where it has been, its steps, and its claim."""
+    """Where a walk stands.
+
+    Args:
+        trail: The way from the start to here; empty where the walk came back, and has no way left.
+        seen: The nodes where it has been.
+        looked: How many of the neighbours here it has looked at.
+        steps: How many steps it has taken.
+        claim: Which target it has found, 1 or 2; empty until then.
+    """
 
     trail: str
     seen: str
+    looked: int
     steps: int
     claim: str = ""
 
@@ -84,9 +92,10 @@ class Walk(NamedTuple):
 class Connect(Decomposer[Walk, str]):
     """Finds the target that the start is connected with.
 
-    In a walk the model sees the neighbours of the node where it is, and decides: on to one of them, back, or that a
-    target is found. The check knows which nodes are joined. It does not look whether a claim is true: that would be the
-    answer. So a wrong claim is a wrong answer, and who goes back too early ends at the start with none.
+    In a walk the model looks at one neighbour of the node where it is, and decides: it is a target, or go there, or
+    look at the next one. After the last one the walk goes back by itself. The check knows where the walk has been: no
+    node is entered twice, so that every walk comes to an end. It does not look whether a claim is true: that would be
+    the answer. So a wrong claim is a wrong answer, and who passes the right way by ends with none.
     """
 
     name: ClassVar[str] = "connect"
@@ -98,7 +107,6 @@ class Connect(Decomposer[Walk, str]):
         self.params = params
         self._graph = params.graph()
         self._neighbours = self._graph.neighbours()
-        self._most = STEPS_A_NODE * len(self._neighbours)
         self.state: Codec[Walk] = PydanticCodec(Walk)
         self.action: Codec[str] = ReplyCodec()
         english = params.prompt == "english"
@@ -114,30 +122,35 @@ class Connect(Decomposer[Walk, str]):
 
     def start(self) -> Walk:
         """Return a walk that stands at the start."""
-        return Walk(self._graph.start, self._graph.start, 0)
+        return Walk(self._graph.start, self._graph.start, 0, 0)
 
     def next(self, state: Walk) -> Step[Walk, str] | Done:
         """Ask for the next step, or end: with the target that was claimed, or without one."""
         if state.claim:
             return Done({"target": self._graph.targets[CLAIMS.index(state.claim)], "steps": state.steps})
         if not state.trail:
-            return self._lost(state, "came back to the start and gave up")
-        if state.steps >= self._most:
-            return self._lost(state, "has found nothing")
+            reason = f"after {state.steps} steps the walk was back at the start, with no way left: no target is found"
+            return Done({"target": None, "steps": state.steps}, ok=False, reason=reason)
         return Step(self._kind, self._prompt(state))
 
     def apply(self, state: Walk, action: str) -> Walk:
-        """Take the step."""
-        trail, seen, steps, _ = state
+        """Take the step; where there is no neighbour left, go back to where there is one."""
+        trail, seen, looked, steps, _ = state
         if action in CLAIMS:
-            return Walk(trail, seen, steps + 1, action)
-        if action == BACK:
-            return Walk(trail[:-1], seen, steps + 1)
-        return Walk(trail + action, seen if action in seen else seen + action, steps + 1)
+            return Walk(trail, seen, looked, steps + 1, action)
+        if action == GO:
+            node = self._looked_at(state)
+            trail, seen, looked = trail + node, seen + node, 0
+        else:
+            looked += 1
+        while trail and looked == len(self._neighbours[trail[-1]]):
+            left, trail = trail[-1], trail[:-1]
+            looked = self._neighbours[trail[-1]].index(left) + 1 if trail else 0
+        return Walk(trail, seen, looked, steps + 1)
 
     def prompts(self) -> str:
         """Return one prompt of each form: all are of these."""
-        return f"{show_view(View('kQ', 'a', 'aX'))} {show_whole(Graph(('ab', 'Qb', 'ck'), 'a', 'kQ'))}"
+        return f"{show_look(Look('kQ', True, 'X'))} {show_whole(Graph(('ab', 'Qb', 'ck'), 'a', 'kQ'))}"
 
     def expected_steps(self) -> int:
         """Return how many steps the right walk takes, as the oracle walks it; a guess is one."""
@@ -158,19 +171,16 @@ class Connect(Decomposer[Walk, str]):
     def _prompt(self, state: Walk) -> str:
         if self.params.form == "guess":
             return show_whole(self._graph)
-        near = self._neighbours[state.trail[-1]]
-        seen = "".join(node for node in near if node in state.seen)
-        return show_view(View(self._graph.targets, seen, near))
+        node = self._looked_at(state)
+        return show_look(Look(self._graph.targets, node in state.seen, node))
+
+    def _looked_at(self, state: Walk) -> str:
+        return self._neighbours[state.trail[-1]][state.looked]
 
     def _forbidden(self, state: Walk, action: str) -> str | None:
-        if action in CLAIMS or action == BACK:
+        if action != GO or self._looked_at(state) not in state.seen:
             return None
-        here = state.trail[-1]
-        return None if action in self._neighbours[here] else f"no edge joins {here} and {action}"
-
-    def _lost(self, state: Walk, what: str) -> Done:
-        reason = f"after {state.steps} steps the walk {what}: no target is found"
-        return Done({"target": None, "steps": state.steps}, ok=False, reason=reason)
+        return f"the walk has been at {self._looked_at(state)} before"
 
 
 class ReplyCodec:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from decomposers.connect_graph import Graph
-from decomposers.connect_prompts import BACK, CLAIMS, View, read_view, read_whole
+from decomposers.connect_prompts import CLAIMS, GO, PASS, Look, read_look, read_whole
 from maker.plugin import Truth
 
 
 def walk_truth(prompt: str) -> Truth:
-    """Return the right step from where one stands, and the others that the rules allow."""
-    view = read_view(prompt)
-    right = right_step(view)
-    allowed = (*(node for node in view.neighbours if node not in view.seen), BACK, *CLAIMS, *view.seen)
+    """Return the right reply to a look at a neighbour, and the others that the rules allow."""
+    look = read_look(prompt)
+    right = right_step(look)
+    allowed = (PASS, *CLAIMS) if look.been else (GO, PASS, *CLAIMS)
     return Truth([right], [step for step in allowed if step != right])
 
 
@@ -31,12 +31,11 @@ def guess_truth(prompt: str) -> Truth:
     return Truth(right, [claim for claim in CLAIMS if claim not in right])
 
 
-def right_step(view: View) -> str:
-    """Return the step of the strategy: a target that is near, else where one has not been, else back."""
-    for claim, target in zip(CLAIMS, view.targets, strict=True):
-        if target in view.neighbours:
-            return claim
-    return next((node for node in view.neighbours if node not in view.seen), BACK)
+def right_step(look: Look) -> str:
+    """Return the step of the strategy: a target is claimed, and no node is passed by where one has not been."""
+    if look.node in look.targets:
+        return CLAIMS[look.targets.index(look.node)]
+    return PASS if look.been else GO
 
 
 def reached_from(graph: Graph) -> set[str]:

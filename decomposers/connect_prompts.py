@@ -1,4 +1,4 @@
-"""What a microagent is told: what can be seen from one node of a graph, or the whole graph; and how it replies."""
+"""What a microagent is told: one neighbour of a node of a graph, or the whole graph; and how it replies."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ WALK = "walk"
 GUESS = "guess"
 """The step classes of the two forms."""
 
-BACK = "-"
 CLAIMS = "12"
 """The replies that name a target, the first or the second, and thereby end the walk."""
+GO, PASS = "+", "-"
+"""The replies that go to the node that is looked at, or look at the next neighbour."""
 
-_VIEW = re.compile(r"([A-Za-z]{2})[+-][A-Za-z](?: \1[+-][A-Za-z])*=")
+_LOOK = re.compile("([A-Za-z]{2})([+-])([A-Za-z])=")
 _WHOLE = re.compile(r"([A-Za-z])([A-Za-z]{2})((?: [A-Za-z]{2})+)=")
 
 SYSTEM = {
     WALK: """\
-You walk through a graph, one node at a time, to find out which of two targets it leads to. For each neighbour of the
-node where you are you see the two targets, a minus if you have been at the neighbour, a plus if you have not, and the
-neighbour itself: kQ-a kQ+X kQ+c=
-If the first target is a neighbour, answer 1; if the second one is, answer 2. Else answer with the first neighbour where
-you have not been; if you have been at all of them, go back: answer with a minus. In the example the answer is X.
-Answer with this one character alone.
+You walk through a graph, one node at a time, to find out which of two targets it leads to. You look at one neighbour
+of the node where you are, and see the two targets, a minus if you have been at the neighbour, a plus if you have not,
+and the neighbour itself, as in kQ+X=
+If the neighbour is the first target, answer 1; if it is the second one, answer 2. Else answer + to go there if you have
+not been there, and - if you have. In the example the answer is +. Answer with this one character alone.
 
 """,
     GUESS: """\
@@ -37,23 +37,21 @@ The start is connected with one of the targets. Answer 1 if it is the first, 2 i
 }
 
 
-class View(NamedTuple):
-    """What can be seen from a node: the targets, those of its neighbours where the walk has been, and all of them."""
+class Look(NamedTuple):
+    """What a step sees: the targets, a neighbour of the node where the walk is, and whether it has been there."""
 
     targets: str
-    seen: str
-    neighbours: str
+    been: bool
+    node: str
 
 
-def show_view(view: View) -> str:
-    """Return the prompt of a step, as ``kQ-a kQ+X kQ+c=``: 5 characters a neighbour.
+def show_look(look: Look) -> str:
+    """Return the prompt of a step, as ``kQ+X=``.
 
-    What a neighbour is compared with, and whether it was seen, stands before each, so that a small model that reads
-    from left to right can tell there what it is.
+    What the neighbour is compared with, and whether the walk was there, stands before it, so that a small model that
+    reads from left to right can tell there what it is.
     """
-    flags = ("-" if node in view.seen else "+" for node in view.neighbours)
-    nodes = zip(flags, view.neighbours, strict=True)
-    return " ".join(f"{view.targets}{flag}{node}" for flag, node in nodes) + "="
+    return f"{look.targets}{PASS if look.been else GO}{look.node}="
 
 
 def show_whole(graph: Graph) -> str:
@@ -61,13 +59,12 @@ def show_whole(graph: Graph) -> str:
     return f"{graph.start}{graph.targets} {' '.join(graph.edges)}="
 
 
-def read_view(prompt: str) -> View:
+def read_look(prompt: str) -> Look:
     """Return what the prompt of a step shows. Raises ``ValueError``."""
-    match = _VIEW.fullmatch(prompt)
+    match = _LOOK.fullmatch(prompt)
     if match is None:
         raise ValueError(f"no prompt of a walk: {prompt[:120]!r}")
-    nodes = prompt[:-1].split(" ")
-    return View(match[1], "".join(node[3] for node in nodes if node[2] == "-"), "".join(node[3] for node in nodes))
+    return Look(match[1], match[2] == PASS, match[3])
 
 
 def read_whole(prompt: str) -> Graph:
@@ -79,9 +76,9 @@ def read_whole(prompt: str) -> Graph:
 
 
 def read_reply(text: str) -> str:
-    """Return a reply that a step may have: a letter, a claim, or back. Raises ``ValueError``."""
-    if not re.fullmatch("[A-Za-z12-]", text):
-        raise ValueError(f"no step: {text[:80]!r}; it is a node's letter, 1, 2, or - for back")
+    """Return a reply that a step may have. Raises ``ValueError``."""
+    if text not in tuple(CLAIMS + GO + PASS):
+        raise ValueError(f"no step: {text[:80]!r}; it is 1, 2, + or -")
     return text
 
 
