@@ -38,6 +38,9 @@ def new_model(recipe: Recipe, alphabet: Alphabet, positions: int) -> LlamaForCau
         num_key_value_heads=recipe.heads,
         head_dim=HEAD_SIZE,
         max_position_embeddings=positions,
+        # Far smaller ones, as large models have, soon make all characters alike: with tied weights every reply pushes
+        # those that it is not the same way, which drowns what tells them apart, and equal ones are never seen.
+        initializer_range=recipe.hidden**-0.5,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=EOS_ID,
