@@ -28,8 +28,9 @@ HOST, USER, PASSWORD = "127.0.0.1", "tester", "se/cret@:"
 START_S = 60.0
 NOBODY = 65534
 """Who the server runs as where the tests run as root, which it refuses: the user nobody, on every Linux."""
-PORTS = range(15_000, 30_000)
-"""Below those that the system gives to clients: none can take the port while the server restarts."""
+PORTS = range(20_000, 30_000)
+"""Above those that Ray's workers listen at, below those that the system gives to clients: nobody takes the port while
+the server is away."""
 MEMORY_BYTES = 2 * 10**9
 """What must be free in memory for databases to be kept there."""
 _GUARD = """

@@ -10,12 +10,18 @@ import pytest
 from processes import Commands
 
 TASK = '''
+import os, time
+from pathlib import Path
 from maker.plugin import Decomposer, Done, Fork, Params, PydanticCodec, Step, StepClass, Truth
 
+class RepeatsParams(Params):
+    together: str = ""
+
 class Repeats(Decomposer[list, str]):
-    """Forty children of six steps each, all of which ask one of 24 questions."""
-    name, version, Params = "repeats", 1, Params
+    """Forty children of six steps each, all of which ask one of 24 questions; ``together`` waits for two workers."""
+    name, version, Params = "repeats", 1, RepeatsParams
     def __init__(self, params):
+        self.together = params.together
         self.state, self.action = PydanticCodec(list), PydanticCodec(str)
         self.kind = StepClass("letter", parse=str.strip)
         self.classes = (self.kind,)
@@ -25,6 +31,11 @@ class Repeats(Decomposer[list, str]):
         child, done = state
         if child is None:
             return Done(done) if done == 40 else Fork(40, lambda state, i: [i, 0], lambda state, i, end: [None, i + 1])
+        if self.together and not done:
+            (Path(self.together) / str(os.getpid())).touch()
+            until = time.monotonic() + 60
+            while len(os.listdir(self.together)) < 2 and time.monotonic() < until:
+                time.sleep(0.02)
         return Step(self.kind, f"{child % 4} {done}?") if done < 6 else Done(done)
     def apply(self, state, action):
         return [state[0], state[1] + 1]
@@ -58,7 +69,12 @@ def maker(tmp_path: Path) -> Iterator[Commands]:
 def test_two_workers_end_in_the_answers_of_one(maker: Commands) -> None:
     """A model that is mostly wrong: the same answers step by step, logs that verify, and most of the work not done."""
     logs = []
-    for words in ((), ("swarm.kind=ray", "swarm.replicas=2", "swarm.cpus=0.1", "swarm.chains=2")):
+    together = maker.folder / "together"
+    together.mkdir()
+    for words in (
+        (),
+        (f"task.together={together}", "swarm.kind=ray", "swarm.replicas=2", "swarm.cpus=0.1", "swarm.chains=2"),
+    ):
         assert maker.run("run", "job.toml", *words, fresh=True, timeout_s=200).returncode == 0
         assert maker.run("verify", "last").returncode == 0
         told = json.loads(maker.run("show", "last", "--json").stdout)
