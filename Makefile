@@ -32,7 +32,8 @@ million: .venv/.run
 	$(BIN)/python benchmarks/million.py tree
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest tests/acceptance tests/integration tests/packaging
 
 check: .venv/.dev
 	$(BIN)/ruff check .
