@@ -30,6 +30,8 @@ AGENTS = HERE.parent / "examples" / "microagents"
 EACH = 0.998
 """The target for one instance: a run of 200 is planned for 200 of it."""
 PILOT, VOTES = 2000, 20
+CLOSE = 0.05
+"""How near the tokens of guesses are to come to those of walks, where five tries get there."""
 
 
 class Line(NamedTuple):
@@ -181,10 +183,15 @@ def guessed(walk: Line, instances: list[dict[str, Any]], folder: Path, tokens: i
     line = graph(instances[0]["depth"], "guess")
     asked = [one | {"form": "guess"} for one in instances]
     one = held(line, asked, folder, "one guess", k=1)
-    # A prompt is read once for all guesses at it; each guess is a character and the end.
-    more = max(0, tokens - one.tokens) // (2 * len(asked))
-    n = min(1999, more | 1)
-    return [one.cells(line.name), held(line, asked, folder, f"majority of {n}", voter="majority", n=n).cells(line.name)]
+    # A guess is a character and the end; a prompt is read again for each round of guesses at it, and rounds are known
+    # only afterwards.
+    n = max(0, tokens - one.tokens) // (2 * len(asked)) | 1
+    for _ in range(5):
+        many = held(line, asked, folder, f"majority of {n}", voter="majority", n=n)
+        if abs(many.tokens / tokens - 1) <= CLOSE:
+            break
+        n = min(1999, round(n * tokens / many.tokens) | 1)
+    return [one.cells(line.name), many.cells(line.name)]
 
 
 if __name__ == "__main__":
