@@ -23,7 +23,7 @@ from maker.chain import (
     child_at,
     opened,
 )
-from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused
+from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused, TaskFailed
 from maker.hearing import Ask
 from maker.memo import Known, Memo, Memory
 from maker.models.door import Model
@@ -188,6 +188,7 @@ class Worker:
         self._left: Allowance | None = NOTHING if spec.limited else None
         self._steps: int | None = None
         self._answered: set[int] = set()
+        self._hopeless = False
         self._doubtful: list[tuple[_Asked, Failed]] = []
         # A list of amounts for each account, made a Usage when the slice ends: one for each reply would be dear.
         self._spent: dict[tuple[int, str], list[int]] = {}
@@ -254,8 +255,9 @@ class Worker:
         self._begin_more()
 
     def _begin_more(self) -> None:
-        """Begin with what waits, as far as there is room for it."""
-        while self._backlog and len(self._asked) + len(self._waiting) < self._room:
+        """Begin with what waits, as far as there is room: for little, until a reply shows that the model works."""
+        room = self._room if self._answered else min(self._room, DOUBTS - len(self._doubtful))
+        while self._backlog and not self._hopeless and len(self._asked) + len(self._waiting) < room:
             item = self._backlog.popleft()
             if isinstance(item, ChainAt):
                 self._begin(item)
@@ -505,6 +507,8 @@ class Worker:
         self._release(runner)
         self._doubtful = [doubt for doubt in self._doubtful if doubt[0].runner is not runner]
         self._report.errors.append((runner.place, error))
+        # What is not the chain's own fault ends the run: nothing that is begun now would be of use.
+        self._hopeless = self._hopeless or not isinstance(error, TaskFailed | PromptRefused)
 
     def _drop(self, ids: Sequence[int]) -> None:
         """Cancel what a chain has under way that can decide nothing any more."""
@@ -534,6 +538,7 @@ class Worker:
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful, self._going):
             kept.clear()
         self._followers.clear()
+        self._hopeless = False
         if self._memo is not None:
             self._memo.asked.clear()
         self._report.recalled = True
