@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -23,6 +23,7 @@ from decomposers.connect_prompts import (
     show_look,
     show_whole,
 )
+from decomposers.connect_rules import Walk, begun, look_of, stepped
 from decomposers.right_way import drawn, right_way
 from maker.plugin import Codec, Decomposer, Done, Lesson, Oracle, Params, PydanticCodec, Step, StepClass
 
@@ -71,24 +72,6 @@ class ConnectParams(Params):
         return bridge_graph(self.depth, Random(f"connect {self.depth} {self.seed}"))
 
 
-class Walk(NamedTuple):
-    """Where a walk stands.
-
-    Args:
-        trail: The way from the start to here; empty where the walk came back, and has no way left.
-        seen: The nodes where it has been.
-        looked: How many of the neighbours here it has looked at.
-        steps: How many steps it has taken.
-        claim: Which target it has found, 1 or 2; empty until then.
-    """
-
-    trail: str
-    seen: str
-    looked: int
-    steps: int
-    claim: str = ""
-
-
 class Connect(Decomposer[Walk, str]):
     """Finds the target that the start is connected with.
 
@@ -122,7 +105,7 @@ class Connect(Decomposer[Walk, str]):
 
     def start(self) -> Walk:
         """Return a walk that stands at the start."""
-        return Walk(self._graph.start, self._graph.start, 0, 0)
+        return begun(self._graph)
 
     def next(self, state: Walk) -> Step[Walk, str] | Done:
         """Ask for the next step, or end: with the target that was claimed, or without one."""
@@ -135,18 +118,7 @@ class Connect(Decomposer[Walk, str]):
 
     def apply(self, state: Walk, action: str) -> Walk:
         """Take the step; where there is no neighbour left, go back to where there is one."""
-        trail, seen, looked, steps, _ = state
-        if action in CLAIMS:
-            return Walk(trail, seen, looked, steps + 1, action)
-        if action == GO:
-            node = self._looked_at(state)
-            trail, seen, looked = trail + node, seen + node, 0
-        else:
-            looked += 1
-        while trail and looked == len(self._neighbours[trail[-1]]):
-            left, trail = trail[-1], trail[:-1]
-            looked = self._neighbours[trail[-1]].index(left) + 1 if trail else 0
-        return Walk(trail, seen, looked, steps + 1)
+        return stepped(state, action, self._neighbours)
 
     def prompts(self) -> str:
         """Return one prompt of each form: all are of these."""
@@ -171,16 +143,13 @@ class Connect(Decomposer[Walk, str]):
     def _prompt(self, state: Walk) -> str:
         if self.params.form == "guess":
             return show_whole(self._graph)
-        node = self._looked_at(state)
-        return show_look(Look(self._graph.targets, node in state.seen, node))
-
-    def _looked_at(self, state: Walk) -> str:
-        return self._neighbours[state.trail[-1]][state.looked]
+        return show_look(look_of(state, self._graph.targets, self._neighbours))
 
     def _forbidden(self, state: Walk, action: str) -> str | None:
-        if action != GO or self._looked_at(state) not in state.seen:
+        if action != GO:
             return None
-        return f"the walk has been at {self._looked_at(state)} before"
+        look = look_of(state, self._graph.targets, self._neighbours)
+        return f"the walk has been at {look.node} before" if look.been else None
 
 
 class ReplyCodec:

@@ -8,7 +8,8 @@ from string import ascii_letters
 
 from decomposers.connect_graph import Graph, bridge_graph
 from decomposers.connect_oracle import right_step
-from decomposers.connect_prompts import CLAIMS, GO, GUESS, WALK, Look, show_look, show_whole
+from decomposers.connect_prompts import GUESS, WALK, Look, show_look, show_whole
+from decomposers.connect_rules import begun, look_of, stepped
 from maker.plugin import Lesson
 
 DEPTHS = (2, 6, 12)
@@ -32,21 +33,11 @@ def _on_the_way(depth: int, number: int) -> str:
 
 
 def _right_looks(graph: Graph) -> list[Look]:
-    neighbours = graph.neighbours()
+    neighbours, walk = graph.neighbours(), begun(graph)
     looks: list[Look] = []
-    seen = {graph.start}
-
-    def found_from(here: str) -> bool:
-        for node in neighbours[here]:
-            looks.append(Look(graph.targets, node in seen, node))
-            step = right_step(looks[-1])
-            if step == GO:
-                seen.add(node)
-            if step in CLAIMS or (step == GO and found_from(node)):
-                return True
-        return False
-
-    found_from(graph.start)
+    while walk.trail and not walk.claim:
+        looks.append(look_of(walk, graph.targets, neighbours))
+        walk = stepped(walk, right_step(looks[-1]), neighbours)
     return looks
 
 
