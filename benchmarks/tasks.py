@@ -185,7 +185,7 @@ def guessed(walk: Line, instances: list[dict[str, Any]], folder: Path, tokens: i
     one = held(line, asked, folder, "one guess", k=1)
     # A guess is a character and the end; a prompt is read again for each round of guesses at it, and rounds are known
     # only afterwards.
-    n = max(0, tokens - one.tokens) // (2 * len(asked)) | 1
+    n = min(1999, max(0, tokens - one.tokens) // (2 * len(asked)) | 1)
     for _ in range(5):
         many = held(line, asked, folder, f"majority of {n}", voter="majority", n=n)
         if abs(many.tokens / tokens - 1) <= CLOSE:

@@ -131,3 +131,7 @@ class TaskFailed(MakerError):
 
 class NotYet(MakerError):
     """Part of the design that this version does not run."""
+
+
+OWN_FAULT = TaskFailed | PromptRefused
+"""What one chain alone has met: others go on. Any other error ends the run, for every chain would meet it."""

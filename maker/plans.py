@@ -86,10 +86,7 @@ def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
         if best is None or found.samples > best[1].samples:
             best = row.key, found
     if best is None:
-        raise BadInput(
-            f"{NONE}{f'; {others}' if others else ''}",
-            fix=CALIBRATE,
-        )
+        raise BadInput(f"{NONE}{f'; {others}' if others else ''}", fix=CALIBRATE)
     return best
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from maker.chain import Place
 from maker.engine.forest import Forest
-from maker.errors import PromptRefused, TaskFailed
+from maker.errors import OWN_FAULT
 from maker.events import Event, StepsDecided
 from maker.logs import logger
 from maker.store.entry import Entry
@@ -50,7 +50,7 @@ class WorkLog:
         for place, error in report.errors:
             facts = {"step": error.facts.get("step"), "error": error.message, "error_kind": type(error).__name__}
             name, lenient = forest.known(place)
-            own = isinstance(error, TaskFailed | PromptRefused)
+            own = isinstance(error, OWN_FAULT)
             self._tell("chain_stopped", worker, place, facts, name, lenient and own)
         for account, usage in report.spent.items():
             if usage.retries:

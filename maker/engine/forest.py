@@ -13,7 +13,7 @@ from typing import NamedTuple
 from maker.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
 from maker.engine.open_fork import OpenFork
 from maker.engine.standing import Standing
-from maker.errors import MakerError, PromptRefused, TaskFailed
+from maker.errors import OWN_FAULT, MakerError, TaskFailed
 from maker.paths import ROOT, Path, chain_name
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork
@@ -291,7 +291,7 @@ class Forest:
             news.closed.append(Closed(place.chain, "done", "", ended.result))
 
     def _erred(self, place: Place, error: MakerError, news: News) -> None:
-        own = isinstance(error, TaskFailed | PromptRefused)
+        own = isinstance(error, OWN_FAULT)
         if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.
             self.fatal = self.fatal or error

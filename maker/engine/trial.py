@@ -7,7 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 from maker.chain import ChainAt, Decided, Ended, Forked, Heard, Stuck
-from maker.errors import BadInput, PromptRefused, TaskFailed
+from maker.errors import OWN_FAULT, BadInput
 from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
 from maker.tally import unpack
 from maker.types import Allowance, Grant
@@ -95,7 +95,7 @@ def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
     Raises what is no child's own: every other one would meet it too.
     """
     for _, error in report.errors:
-        if not isinstance(error, TaskFailed | PromptRefused):
+        if not isinstance(error, OWN_FAULT):
             raise error
     _refuse_starved(report)
     wrong = {place: ended.reason or "it ended wrong" for place, ended in report.ended if not ended.ok}

@@ -23,7 +23,7 @@ from maker.chain import (
     child_at,
     opened,
 )
-from maker.errors import MakerError, ModelFailed, ModelUnusable, PromptRefused, TaskFailed
+from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused
 from maker.hearing import Ask
 from maker.memo import Known, Memo, Memory
 from maker.models.door import Model
@@ -508,7 +508,7 @@ class Worker:
         self._doubtful = [doubt for doubt in self._doubtful if doubt[0].runner is not runner]
         self._report.errors.append((runner.place, error))
         # What is not the chain's own fault ends the run: nothing that is begun now would be of use.
-        self._hopeless = self._hopeless or not isinstance(error, TaskFailed | PromptRefused)
+        self._hopeless = self._hopeless or not isinstance(error, OWN_FAULT)
 
     def _drop(self, ids: Sequence[int]) -> None:
         """Cancel what a chain has under way that can decide nothing any more."""
