@@ -24,14 +24,14 @@ from typing import Any
 
 import maker
 from decomposers.hanoi import Hanoi, HanoiParams
-from decomposers.hanoi_prompts import compact
-from decomposers.hanoi_rules import Board, moved, read_move
-from maker.chain import ChainAt, Rules
-from maker.events import StepsDecided
+from decomposers.hanoi.prompts import compact
+from decomposers.hanoi.rules import Board, moved, read_move
+from maker.lifecycle.events import StepsDecided
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
-from maker.seeds import ChainSeeds
 from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.voting.chain import ChainAt, Rules
+from maker.voting.seeds import ChainSeeds
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 MODEL = Path(__file__).parent.parent / "examples" / "hanoi_microagent" / "model"

@@ -25,8 +25,8 @@ from comparing import Goal, number, table
 from ray.cluster_utils import Cluster
 
 import maker
-from maker.events import Event, StepsDecided, WorkerGone
-from maker.reading import RunReport
+from maker.lifecycle.events import Event, StepsDecided, WorkerGone
+from maker.lifecycle.queries import RunReport
 
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
 TOWERS = Path(__file__).parent / "towers.py"

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from comparing import table
 
 from decomposers.recursive import Recursive
-from maker import api, reading
+from maker import api
+from maker.lifecycle import queries
 from maker.plugin import Oracle, Truth
 
 GOAL = "the sum of all whole numbers from {low} up to and including {high}"
@@ -119,7 +120,7 @@ def run(name: str, options: argparse.Namespace, folder: Path) -> Run:
             "store": {"url": store, "samples": "all"},
         }
     )
-    problem = reading.verify("last", store=store).problem if options.verify else ""
+    problem = queries.verify("last", store=store).problem if options.verify else ""
     return measured(name, options.depth, report, problem, database)
 
 

@@ -14,7 +14,7 @@ doubling, class by class, where the kindest truth would do with a smaller k: by 
 more, up to `CAP`. The plan is for a
 target of .95 with confidence .95. Then P(run right) is computed with the planned margins and the true distributions,
 and the margins that would be the cheapest if the truth were known. A refusal is right where no margins reach the target
-(`maker.knapsack` finds the cheapest under the truth, up to k = 1,000).
+(`maker.stats.knapsack` finds the cheapest under the truth, up to k = 1,000).
 
 Of several classes many choices cost nearly the same: a class of few steps may have a larger k, or a smaller one, for a
 few calls. So it is also said what the cheapest choice costs of which no planned k is more than one above.
@@ -43,11 +43,11 @@ from known_steps import job
 from scipy.special import betaln, gammaln, logit
 
 from maker import api
-from maker.difficulty import Difficulty, fit
-from maker.knapsack import Option, cheapest_choice
-from maker.loads import LADDER, Load
-from maker.margins import Margins, Reason, Refusal, cheapest
-from maker.spread import beta_failure, beta_votes
+from maker.stats.difficulty import Difficulty, fit
+from maker.stats.knapsack import Option, cheapest_choice
+from maker.stats.margins import Margins, Reason, Refusal, cheapest
+from maker.stats.mixture import beta_failure, beta_votes
+from maker.stats.risk import LADDER, Load
 
 TARGET = 0.95
 VOTES = 16

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from maker.core.plugins import DECOMPOSERS, find_plugin
 from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, Step, StepClass
-from maker.registry import DECOMPOSERS, find_plugin
 
 
 class ManyParams(Params):

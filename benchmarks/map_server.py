@@ -18,7 +18,7 @@ from typing import Any
 
 from map_tasks import truth as parity_truth
 
-from decomposers.hanoi_oracle import move_truth
+from decomposers.hanoi.oracle import move_truth
 
 _SCALE = 2**-32
 

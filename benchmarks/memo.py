@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from maker import api
-from maker.reading import RunReport
+from maker.lifecycle.queries import RunReport
 
 
 class Took(NamedTuple):

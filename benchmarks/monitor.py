@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from comparing import Goal, table
 
-from maker.monitor import Monitor, Rule, Statistic
+from maker.stats.monitor import Monitor, Rule, Statistic
 
 K = 3
 THIN = 1e-18

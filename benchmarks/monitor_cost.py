@@ -23,9 +23,10 @@ from typing import ClassVar
 from comparing import Goal, median, number, table
 from driving import Mode, Ran, drive, modes, prepare
 
-from maker import api, working
+from maker import api
+from maker.lifecycle import session
 from maker.store.entry import Entry
-from maker.store.watch import Noted, Watch
+from maker.store.vote_monitor import Noted, Watch
 
 MOST = 3.0
 """Per cent of the engine's throughput that the monitor may take."""
@@ -84,7 +85,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    working.Watch = Clocked  # type: ignore[misc]
+    session.Watch = Clocked  # type: ignore[misc]
     wanted = [mode for mode in modes(options.chains) if mode.samples == "disputed"]
     found: dict[str, list[Pair]] = {mode.name: [] for mode in wanted}
     shares: dict[str, list[float]] = {mode.name: [] for mode in wanted}

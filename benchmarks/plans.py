@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from comparing import table
 
 from maker import api
-from maker.bounds import share_at_most
-from maker.planning import step_right
+from maker.stats.bounds import share_at_most
+from maker.stats.race import step_right
 
 JOB = Path(__file__).parent.parent / "examples" / "multiply_plan" / "multiply.py"
 PLAN, STEP, OTHER = 0.6, 0.99, 0.95

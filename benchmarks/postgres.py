@@ -15,7 +15,7 @@ from pathlib import Path
 from comparing import Goal, number, table
 
 import maker
-from maker.store.database import upgrade_database
+from maker.store.backend.database import upgrade_database
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 SIZE = """

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from comparing import table
 
 from maker import api
-from maker.planning import run_right
 from maker.reporting.page import SHOWN, page
 from maker.reporting.report import report
+from maker.stats.race import run_right
 
 DISKS = 7
 STEPS = 2**DISKS - 1

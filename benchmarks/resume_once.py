@@ -23,7 +23,7 @@ import maker.api
 import maker.models.simulated
 import maker.swarm.local
 import voters.first_to_ahead_by_k  # noqa: F401
-from maker.events import Event, StepsDecided
+from maker.lifecycle.events import Event, StepsDecided
 
 
 def resume(database: Path) -> tuple[float, int]:

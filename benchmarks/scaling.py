@@ -23,7 +23,7 @@ import ray
 from comparing import Goal, number, table
 
 import maker
-from maker.events import Event, StepsDecided
+from maker.lifecycle.events import Event, StepsDecided
 
 HERE = Path(__file__).parent
 MODEL = HERE.parent / "examples" / "hanoi_microagent" / "model"

@@ -16,7 +16,7 @@ import time
 from comparing import Goal, number, table
 
 import maker
-from maker.events import Event, StepsDecided
+from maker.lifecycle.events import Event, StepsDecided
 
 KINDS = ("local", "ray")
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from comparing import table
 
 import maker
-from maker.difficulty import clopper_pearson
+from maker.stats.difficulty import clopper_pearson
 
 HERE = Path(__file__).resolve().parent
 AGENTS = HERE.parent / "examples" / "microagents"
@@ -74,7 +74,7 @@ def sorting(count: int, most: int) -> Line:
 def graph(depth: int, form: str) -> Line:
     """Return bridge graphs of a depth, walked or guessed."""
     from decomposers.connect import ConnectParams
-    from decomposers.connect_oracle import reached_from
+    from decomposers.connect.oracle import reached_from
 
     def right(task: dict[str, Any]) -> Any:
         drawn = ConnectParams.model_validate(task).graph()

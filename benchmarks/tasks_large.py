@@ -22,7 +22,7 @@ from comparing import table
 
 import maker
 from maker.errors import MakerError
-from maker.reading import show
+from maker.lifecycle.queries import show
 
 AGENTS = Path(__file__).resolve().parent.parent / "examples" / "microagents"
 K = {"product": 10, "sort": 5}

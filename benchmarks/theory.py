@@ -21,8 +21,8 @@ from comparing import table
 from known_steps import job
 
 from maker import api
-from maker.planning import run_right, step_right, votes_per_step
-from maker.spread import beta_failure, beta_votes
+from maker.stats.mixture import beta_failure, beta_votes
+from maker.stats.race import run_right, step_right, votes_per_step
 
 
 class Line(NamedTuple):

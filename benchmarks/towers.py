@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from decomposers.hanoi_rules import Board, BoardCodec
+from decomposers.hanoi.rules import Board, BoardCodec
 from maker.plugin import Codec, Decomposer, Done, Fork, Next, Oracle, Params
 
 DISKS = 20

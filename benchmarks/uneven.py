@@ -18,8 +18,8 @@ from typing import Any
 from comparing import table
 
 import maker
-from maker.planning import least_k
-from maker.reading import show
+from maker.lifecycle.queries import show
+from maker.stats.race import least_k
 
 MODEL = Path(__file__).resolve().parent.parent / "examples" / "hanoi_microagent" / "pair_model"
 

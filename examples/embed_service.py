@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import maker
-from maker.events import StepsDecided
+from maker.lifecycle.events import StepsDecided
 
 JOB = {
     "task": {"decomposer": "hanoi", "disks": 8},

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from maker.core.moved import install
+
 if TYPE_CHECKING:
     from maker.api import load_job, pilot, resume, run, try_steps
-    from maker.calibrating import calibrate
+    from maker.api.aio import Engine, RunHandle
+    from maker.calibration.calibrate import calibrate
+    from maker.calibration.plan import plan
+    from maker.calibration.precompute import precompute
     from maker.errors import MakerError
-    from maker.plans import plan
-    from maker.precomputing import precompute
-    from maker.reading import RunReport, runs, samples, show, steps, verify
+    from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.reporting.report import Report, report
-    from maker.rescoring import rescore
-    from maker.service import Engine, RunHandle
+    from maker.reporting.rescore import rescore
+
+install()
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,13 +48,13 @@ __all__ = [
     "verify",
 ]
 _HOMES = {
-    "service": ("Engine", "RunHandle"),
-    "api": ("load_job", "pilot", "resume", "run", "try_steps"),
-    "calibrating": ("calibrate",),
-    "plans": ("plan",),
-    "precomputing": ("precompute",),
-    "reading": ("RunReport", "runs", "samples", "show", "steps", "verify"),
-    "rescoring": ("rescore",),
+    "api.aio": ("Engine", "RunHandle"),
+    "api.sync": ("load_job", "pilot", "resume", "run", "try_steps"),
+    "calibration.calibrate": ("calibrate",),
+    "calibration.plan": ("plan",),
+    "calibration.precompute": ("precompute",),
+    "lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "reporting.rescore": ("rescore",),
     "reporting.report": ("Report", "report"),
     "errors": ("MakerError",),
 }

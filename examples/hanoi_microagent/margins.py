@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maker.planning import least_k, run_right, votes_per_step
+from maker.stats.race import least_k, run_right, votes_per_step
 
 TARGET = 0.95
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 20)

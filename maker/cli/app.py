@@ -12,41 +12,42 @@ from typing import Annotated
 import typer
 
 import maker
-from maker import api, reading
-from maker.cli import (
+from maker import api
+from maker.cli import display
+from maker.cli.commands import (
+    admin,
     audit,
     calibrate,
-    display,
     doctor,
     export,
-    foundry,
     init,
     plan,
     precompute,
     report,
     rescore,
     results,
-    upkeep,
+    train,
     watch,
 )
-from maker.cli.db import db
+from maker.cli.commands.db import db
+from maker.cli.errors import ToldGroup
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
-from maker.cli.told import ToldGroup
 from maker.cli.trial import print_trial
+from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
 from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
-from maker.job import Job
-from maker.jobfile import DEFAULT_STORE
+from maker.job.file import DEFAULT_STORE
+from maker.job.job import Job
+from maker.lifecycle import queries
+from maker.lifecycle.queries import RunReport
+from maker.lifecycle.session import OnEvent
 from maker.models.settings import OpenAISettings
 from maker.plugin import NEW
-from maker.reading import RunReport
-from maker.registry import DECOMPOSERS, VOTERS, list_plugins
 from maker.swarm.worker import YOUNG_OBJECTS
 from maker.types import Outcome
-from maker.working import OnEvent
 
 app = typer.Typer(
     name="maker",
@@ -148,7 +149,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Decide anew what a paused run could not get past, and go on."""
-    found = reading.show(run_id, store=store)
+    found = queries.show(run_id, store=store)
     outcomes = _outcomes(outcome)
 
     def work(tell: OnEvent) -> RunReport:
@@ -158,16 +159,16 @@ def retry(
 
 
 for command in (
-    watch.watch, results.results, audit.audit, report.report, rescore.rescore, export.export, upkeep.fork,
-    upkeep.cancel, upkeep.prune,
+    watch.watch, results.results, audit.audit, report.report, rescore.rescore, export.export, admin.fork,
+    admin.cancel, admin.prune,
 ):  # fmt: skip
     app.command()(command)
 
 
 app.command(name="calibrate")(calibrate.calibrate_)
 app.command(name="plan")(plan.plan_)
-app.command(name="train")(foundry.train)
-app.command(name="exam")(foundry.exam_)
+app.command(name="train")(train.train)
+app.command(name="exam")(train.exam_)
 app.command(name="precompute")(precompute.precompute_)
 
 
@@ -190,7 +191,7 @@ def try_(
 @app.command()
 def ls(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List the newest runs."""
-    found = reading.runs(store=store)
+    found = queries.runs(store=store)
     if as_json:
         for report in found:
             print(json.dumps(report.to_json(), ensure_ascii=False))
@@ -208,10 +209,10 @@ def show(
 ) -> None:
     """Show a run and the steps that voting repaired."""
     if step is None:
-        report = reading.show(run_id, store=store)
-        display.print_report(report, reading.steps(run_id, store=store, disputed=True), as_json=as_json)
+        report = queries.show(run_id, store=store)
+        display.print_report(report, queries.steps(run_id, store=store, disputed=True), as_json=as_json)
         return
-    display.print_step(step, reading.step(run_id, step, chain=chain, store=store), as_json=as_json)
+    display.print_step(step, queries.step(run_id, step, chain=chain, store=store), as_json=as_json)
 
 
 @app.command()
@@ -222,14 +223,14 @@ def steps(
     as_json: AsJson = False,
 ) -> None:
     """Print a run's steps, one a line."""
-    for record in reading.steps(run_id, store=store, disputed=disputed):
+    for record in queries.steps(run_id, store=store, disputed=disputed):
         print(json.dumps(record.to_json(), ensure_ascii=False) if as_json else display.step_line(record))
 
 
 @app.command()
 def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Check a run's whole log without a model."""
-    verified = reading.verify(run_id, store=store)
+    verified = queries.verify(run_id, store=store)
     display.print_verified(verified, as_json=as_json)
     raise typer.Exit(0 if verified.right else 1)
 
@@ -275,9 +276,9 @@ def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
 
 def _planned(job: Job) -> Job:
     """Find the margins by the job's calibration, and say what they rest on."""
-    from maker import plans
+    from maker.calibration.plan import plan as find_plan
 
-    planned = plans.plan(job)
+    planned = find_plan(job)
     found = planned.found()
     low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())

@@ -10,19 +10,19 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from maker.calibration.map_pilot import MARGINS, sample_size
 from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
-from maker.engine.verify import Verified
+from maker.core.plugins import Plugin
 from maker.errors import PluginError
-from maker.events import AlarmRaised, StepRecord
-from maker.job import Job
-from maker.jobfile import DEFAULT_STORE, STORE_VARIABLE, shortened
-from maker.piloting import MARGINS, sample_size
-from maker.planning import CHARACTERS_PER_TOKEN, Estimate, Survey, one_rival, votes_per_step
-from maker.reading import RunReport, StepView
-from maker.registry import Plugin
-from maker.settings import PilotFound
-from maker.store.database import shown_url
+from maker.job.file import DEFAULT_STORE, STORE_VARIABLE, shortened
+from maker.job.job import Job
+from maker.job.settings import PilotFound
+from maker.lifecycle.events import AlarmRaised, StepRecord
+from maker.lifecycle.queries import RunReport, StepView
+from maker.stats.race import CHARACTERS_PER_TOKEN, Estimate, Survey, one_rival, votes_per_step
+from maker.store.backend.database import shown_url
 from maker.types import Prices
+from maker.verification.verifier import Verified
 
 SHOWN_DISPUTED = 20
 JSON_DISPUTED = 1000

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from maker.events import (
+from maker.lifecycle.events import (
     AlarmRaised,
     Event,
     ModelAway,

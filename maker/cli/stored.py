@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from maker.job import Job
-from maker.reading import RunReport, opened, report
-from maker.resolving import stored_job
-from maker.store.database import Database
+from maker.job.job import Job
+from maker.job.resolve import stored_job
+from maker.lifecycle.queries import RunReport, opened, report
+from maker.store.backend.database import Database
 from maker.store.runs import find_run, read_parts
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from maker.events import AlarmRaised
+from maker.lifecycle.events import AlarmRaised
 
 WIDE = 160
 MOST = 20

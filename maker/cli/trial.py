@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from maker.chain import Decided, Ended
-from maker.election import HeardSample
 from maker.engine.trial import Lost, Trial
-from maker.job import Job
-from maker.tally import unpack
+from maker.job.job import Job
 from maker.types import RedFlag
+from maker.voting.chain import Decided, Ended
+from maker.voting.election import HeardSample
+from maker.voting.tally import unpack
 
 
 def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> bool:

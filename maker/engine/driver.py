@@ -8,22 +8,22 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from maker.chain import Ended, Stuck
 from maker.engine.budget import Exhausted
-from maker.engine.forest import Forest
 from maker.engine.grants import Grants
-from maker.engine.joining import join
-from maker.engine.remembering import Remembered
+from maker.engine.join import join
+from maker.engine.memo_feed import Remembered
+from maker.engine.scheduler import Forest
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
-from maker.store.database import Database
+from maker.store.backend.database import Database
 from maker.store.entry import Ending, Entry, Told
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
-from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
+from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.worker import Orders
 from maker.types import Prices, spent_in_all
+from maker.voting.chain import Ended, Stuck
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0

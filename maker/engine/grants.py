@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from maker.engine.budget import Budget, Exhausted
-from maker.store.accounts import reserve
-from maker.store.database import Database
+from maker.store.backend.database import Database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
+from maker.store.ledger import reserve
 from maker.types import NOTHING, Allowance, Grant, Starved
 
 LEAST = Allowance(1, 1, 0.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from maker.chain import ChainAt
-from maker.engine.standing import Standing
+from maker.engine.recovery import Standing
 from maker.swarm.worker import Child
+from maker.voting.chain import ChainAt
 
 AHEAD = 100_000
 """How far children of a fork of single steps are begun after the first that is not settled: what a resume scans."""

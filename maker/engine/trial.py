@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import count
 from typing import NamedTuple
 
-from maker.chain import ChainAt, Decided, Ended, Forked, Heard, Stuck
 from maker.errors import OWN_FAULT, BadInput
 from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
-from maker.tally import unpack
 from maker.types import Allowance, Grant
+from maker.voting.chain import ChainAt, Decided, Ended, Forked, Heard, Stuck
+from maker.voting.tally import unpack
 
 NOTHING_HEARD = Heard("", "", ())
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from maker.errors import BadInput
 from maker.inputs.blocks import Index
 from maker.inputs.codec import checked_codec
-from maker.inputs.door import Format, Loaded
 from maker.inputs.failures import shown
-from maker.inputs.formats import make_format, word_of
-from maker.inputs.gathering import Gathering, place_id
+from maker.inputs.formats.detect import make_format, word_of
+from maker.inputs.formats.interface import Format, Loaded
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow, InputRow
+from maker.inputs.scan import Gathering, place_id
 from maker.inputs.sites import Site, find
 from maker.types import InputPart
 

@@ -14,7 +14,7 @@ from threading import Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from maker.models.door import Model
+from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
 from maker.models.openai_wire import Reply
 from maker.models.pacing import Pace, Taken, pause_s

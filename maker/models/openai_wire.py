@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from maker.models.door import CHAT_OVERHEAD_TOKENS
+from maker.models.interface import CHAT_OVERHEAD_TOKENS
 from maker.models.settings import OpenAISettings
 from maker.types import Request, Sample
 

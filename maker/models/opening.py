@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maker.models.door import Model
+from maker.models.interface import Model
 from maker.models.pool import Member, Pool
 from maker.models.settings import MemberSettings, PoolSettings, SimulatedSettings, VllmSettings
 from maker.types import Oracle

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from maker.models.door import Model
+from maker.models.interface import Model
 from maker.types import Failed, Finished, Request
 
 TURN_S = 0.005

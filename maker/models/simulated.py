@@ -11,10 +11,10 @@ from hashlib import blake2b
 from itertools import accumulate
 from struct import Struct
 
+from maker.core.user_code import own
 from maker.errors import ModelUnusable
-from maker.models.door import Model
+from maker.models.interface import Model
 from maker.models.settings import SimulatedSettings
-from maker.owned import own
 from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
 
 _SEED = Struct("<Q")

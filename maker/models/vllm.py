@@ -13,8 +13,8 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 from maker.errors import ModelFailed, ModelUnusable
-from maker.models.door import Model
 from maker.models.folder import checked_folder
+from maker.models.interface import Model
 from maker.models.settings import GREEDY, VllmSettings
 from maker.models.vllm_start import check_grammars, has_tiny_weights, import_vllm, pin_thread, said, start_engine
 from maker.types import Failed, Finished, Request, Sample

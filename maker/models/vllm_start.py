@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any, NamedTuple
 
+from maker.core.plugins import near
 from maker.errors import MakerError, ModelUnusable
 from maker.models.folder import weight_bytes
 from maker.models.settings import VllmSettings
-from maker.registry import near
 
 _TINY_BYTES = 64 * 2**20
 """Below this size of weights a second CPU thread cannot help, and on a busy machine it ruins the engine.

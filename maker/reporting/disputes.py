@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from maker.core.user_code import own
 from maker.errors import TaskFailed
-from maker.events import StepRecord, step_record
-from maker.owned import own
-from maker.paths import chain_name, is_single
+from maker.lifecycle.events import StepRecord, step_record
 from maker.plugin import Codec
-from maker.reporting.gathering import Doubted
-from maker.reporting.ruling import models_of
+from maker.reporting.counts import Doubted
+from maker.reporting.decision_rules import models_of
+from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, resting, root_chain
-from maker.store.database import Database
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import RunRow
 from maker.store.tree import chain_of_step
+from maker.voting.paths import chain_name, is_single
 
 MOST_SAMPLES = 40
 """So many samples of a step are told, the first ones."""
@@ -40,7 +40,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A disputed step. ``doubt`` is explained in `maker.reporting.gathering.doubt`.
+    """A disputed step. ``doubt`` is explained in `maker.reporting.counts.doubt`.
 
     ``votes`` are those of every candidate, the winner's first, ``judge`` a judge's. ``system`` and ``prompt`` are None
     where they were not kept, as samples may not have been; ``more_samples`` says how many are not told.

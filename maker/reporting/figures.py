@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maker.bounds import share_at_most
-from maker.monitor import FIRST_LOOK, Rule
-from maker.reporting.fitting import Fit, Range, all_right, fit, losing_law, tails, wrong
-from maker.reporting.gathering import Group, counted
-from maker.reporting.ruling import Ruled
+from maker.reporting.counts import Group, counted
+from maker.reporting.decision_rules import Ruled
+from maker.reporting.fit import Fit, Range, all_right, fit, losing_law, tails, wrong
+from maker.stats.bounds import share_at_most
+from maker.stats.monitor import FIRST_LOOK, Rule
 
 CONFIDENCE = 0.95
 """Of every interval of a report. That of the whole run is divided evenly over the step classes."""

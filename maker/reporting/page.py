@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from maker.monitor import FIRST_LOOK
 from maker.reporting.disputes import Said
 from maker.reporting.figures import Bar, ClassFigures, Tail
-from maker.reporting.fitting import Range
+from maker.reporting.fit import Range
 from maker.reporting.report import Report
 from maker.reporting.svg import MOST, Column, plot
+from maker.stats.monitor import FIRST_LOOK
 
 SHOWN = 50
 """So many disputed steps are on the page; the JSON has more."""

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from maker.atomic import refuse_taken, replacing, telling_unwritable
-from maker.audit import Audit
-from maker.labels import judge
-from maker.reading import RunReport, codec_of, opened, store_url, whole_report
-from maker.reporting.claiming import Claim, claimed
+from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.lifecycle.queries import RunReport, codec_of, opened, store_url, whole_report
+from maker.reporting.audit import Audit
+from maker.reporting.claims import Claim, claimed
+from maker.reporting.counts import KEPT, Alarmed, Gathered, gather
+from maker.reporting.decision_rules import Ruled, ruled
 from maker.reporting.disputes import MOST_RESTING, Dispute, Resting, disputes, unsettled
 from maker.reporting.figures import (
     CONFIDENCE,
@@ -26,9 +27,8 @@ from maker.reporting.figures import (
     flags,
     whole,
 )
-from maker.reporting.gathering import KEPT, Alarmed, Gathered, gather
-from maker.reporting.ruling import Ruled, ruled
-from maker.store.database import shown_url
+from maker.reporting.labels import judge
+from maker.store.backend.database import shown_url
 from maker.store.log import count_cuts, count_outcomes
 from maker.store.runs import find_run
 from maker.types import Outcome
@@ -105,7 +105,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
         store: The database of runs, else that of MAKER_STORE.
-        labels: A labelled sample of a map's rows, as `maker.labels.judge` reads it.
+        labels: A labelled sample of a map's rows, as `maker.reporting.labels.judge` reads it.
         disputed: So many disputed steps are told with their samples, 1,000 at most.
 
     Raises:

@@ -10,17 +10,17 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from maker.chain import Decided, Heard
 from maker.errors import LeaseLost
-from maker.store import schema
+from maker.store.backend import schema
+from maker.store.backend.database import Database
+from maker.store.backend.prepared import Prepared
+from maker.store.backend.texts import stored
 from maker.store.chains import chain_values
-from maker.store.database import Database
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
-from maker.store.prepared import Prepared
-from maker.store.texts import stored
-from maker.tally import text_digest
 from maker.types import RedFlag
+from maker.voting.chain import Decided, Heard
+from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000
 """Digests of texts that are known to be stored: they need not be offered to the database again."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select
 
-from maker.store import schema
-from maker.store.database import Database, retried
+from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
 from maker.store.runs import inserted
 
 _table = schema.calibration.c

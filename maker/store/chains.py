@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping, Select, func, select
 
 from maker.errors import StoreFailed
-from maker.paths import ROOT, Path
-from maker.store import schema
-from maker.store.database import Database
+from maker.store.backend import schema
+from maker.store.backend.database import Database
+from maker.voting.paths import ROOT, Path
 
 CHAIN_BITS = 24
 """A run's chains are numbered by its driver, from 0: a chain's key is its run's key, and its number in these bits."""

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from maker.store import schema
+from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root_chain
-from maker.store.database import Database, retried
 from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.memo import forget_cut
 from maker.store.runs import fenced
 from maker.store.tree import walk_steps
-from maker.tally import forked, unpack
 from maker.types import Outcome
+from maker.voting.tally import forked, unpack
 
 
 class Lost(NamedTuple):

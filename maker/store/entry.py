@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from maker.chain import Decided, Stuck
 from maker.types import NOTHING, Account, Allowance, Usage
+from maker.voting.chain import Decided, Stuck
 
 
 class Ending(NamedTuple):

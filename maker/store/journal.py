@@ -11,18 +11,18 @@ from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, Text, bindparam, func, select, update
 
-from maker.chain import Decided
-from maker.store import schema
-from maker.store.accounts import Accounts, Models
+from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
+from maker.store.backend.prepared import Prepared
+from maker.store.backend.texts import stored
 from maker.store.batch import LogWriter
-from maker.store.database import Database, retried
 from maker.store.entry import Ending, Entry
 from maker.store.lease import LEASE_S, Lease
+from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
-from maker.store.prepared import Prepared
 from maker.store.runs import fenced, lost_lease
-from maker.store.texts import stored
-from maker.store.watch import Watch
+from maker.store.vote_monitor import Watch
+from maker.voting.chain import Decided
 
 _run = schema.run.c
 _MARKED = (
@@ -64,7 +64,7 @@ class Journal:
         models: Whose samples are counted.
         on_commit: Called with what was committed.
         watch: What watches the votes.
-        space: Where decisions are remembered, see `maker.memo`; None where they are not.
+        space: Where decisions are remembered, see `maker.voting.memo`; None where they are not.
     """
 
     def __init__(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 
-from maker.paths import ROOT
-from maker.store import schema
+from maker.store.backend import schema
+from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, find_chain
-from maker.store.database import Database
 from maker.types import Outcome
+from maker.voting.paths import ROOT
 
 PAGE = 5000
 

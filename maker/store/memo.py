@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from maker.chain import Decided
 from maker.errors import StoreFailed
-from maker.memo import Known, Memory
-from maker.store import schema
+from maker.store.backend import schema
+from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.store.database import Database
 from maker.store.runs import PRUNING
-from maker.tally import Source, unpack
+from maker.voting.chain import Decided
+from maker.voting.memo import Known, Memory
+from maker.voting.tally import Source, unpack
 
 _memo, _use, _step, _run, _chain = (
     table.c for table in (schema.memo, schema.memo_use, schema.step, schema.run, schema.chain)
@@ -50,7 +50,7 @@ class MemoWriter:
     Args:
         database: Where to write.
         run: The run's key.
-        space: Whose decisions they are, see `maker.memo`.
+        space: Whose decisions they are, see `maker.voting.memo`.
     """
 
     def __init__(self, database: Database, run: int, space: bytes) -> None:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Insert, RowMapping, Select, func, insert, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
-from maker.store import schema
+from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
+from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
-from maker.store.database import Database, retried
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.store.texts import stored
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
@@ -41,8 +41,8 @@ class RunRow:
 
     ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
     A run that was forked off another names that one and the step it goes on from. ``monitor`` is what
-    `maker.store.watch` keeps of it. ``reused`` of its steps were taken from the memo, which took ``saved`` samples when
-    they were decided; ``cited`` is how many decisions of other runs they are.
+    `maker.store.vote_monitor` keeps of it. ``reused`` of its steps were taken from the memo, which took ``saved``
+    samples when they were decided; ``cited`` is how many decisions of other runs they are.
     """
 
     key: int

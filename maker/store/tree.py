@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from maker.paths import Path
+from maker.store.backend.database import Database
+from maker.store.backend.schema import LAST_INDEX
 from maker.store.chains import ChainRow, ForkRow, read_children, read_fork
-from maker.store.database import Database
 from maker.store.log import StepRow, read_steps, span_at, spans
-from maker.store.schema import LAST_INDEX
+from maker.voting.paths import Path
 
 
 class Row(Protocol):

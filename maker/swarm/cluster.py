@@ -16,9 +16,9 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
+from maker.core.logs import logger
+from maker.core.plugins import FILE_MODULE
 from maker.errors import ModelUnusable, WorkerLost
-from maker.logs import logger
-from maker.registry import FILE_MODULE
 
 log = logger("maker.swarm")
 

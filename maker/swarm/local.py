@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from maker.swarm.door import FromWorker, News, Swarm
+from maker.swarm.interface import FromWorker, News, Swarm
 from maker.swarm.worker import Orders, Worker, WorkerSpec
 
 

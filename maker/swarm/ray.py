@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from maker.errors import MakerError, ModelFailed, ModelUnusable, WorkerLost
 from maker.swarm import cluster
-from maker.swarm.door import FromWorker, Gone, News, Swarm, Waiting
+from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.losses import Where, here, last_words, node_died, ray_errors_told
 from maker.swarm.worker import YOUNG_OBJECTS, Orders, Report, Worker, WorkerSpec
 

@@ -10,28 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from maker.chain import (
-    UNREAD,
-    ChainAt,
-    ChainRunner,
-    Decided,
-    Ended,
-    Follows,
-    Forked,
-    Place,
-    Stuck,
-    child_at,
-    opened,
-)
+from maker.core.user_code import own
 from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused
-from maker.hearing import Ask
-from maker.memo import Known, Memo, Memory
-from maker.models.door import Model
-from maker.owned import own
+from maker.models.interface import Model
 from maker.plugin import Decomposer
-from maker.rules import Rules, Shared
-from maker.seeds import ChainSeeds
-from maker.tally import Source
 from maker.types import (
     NO_USAGE,
     NOTHING,
@@ -46,6 +28,24 @@ from maker.types import (
     Starved,
     Usage,
 )
+from maker.voting.chain import (
+    UNREAD,
+    ChainAt,
+    ChainRunner,
+    Decided,
+    Ended,
+    Follows,
+    Forked,
+    Place,
+    Stuck,
+    child_at,
+    opened,
+)
+from maker.voting.collector import Ask
+from maker.voting.memo import Known, Memo, Memory
+from maker.voting.policy import Rules, Shared
+from maker.voting.seeds import ChainSeeds
+from maker.voting.tally import Source
 
 YOUNG_OBJECTS = 100_000
 """How many objects a process that works on runs may make before it looks for cycles among them. A step makes dozens of

@@ -21,11 +21,11 @@ import pytest
 from processes import Commands
 
 import maker as library
-from maker.seeds import ChainSeeds
+from maker.store.backend.database import open_database
 from maker.store.chains import root_chain
-from maker.store.database import open_database
 from maker.store.log import StepRow, read_steps
 from maker.store.runs import OVER, find_run
+from maker.voting.seeds import ChainSeeds
 
 TASK = Path(__file__).parent / "tasks" / "many.py"
 SEED = int(os.environ.get("MAKER_TEST_SEED", "20261"))
@@ -117,7 +117,7 @@ def uninterrupted(maker: Commands, job_file: Path) -> Whole:
             first = time.monotonic() - began - at.steps / STEPS
         time.sleep(0.02)
     ended = time.monotonic() - began
-    assert process.returncode == 0, maker.output()
+    assert process.returncode == 0, maker.lifecycle.row_files()
     assert first is not None, "the run was over before it was seen"
     log = log_of(maker)
     print(f"uninterrupted: first step after {first:.1f} s, done after {ended:.1f} s, digest {log.shown['digest']}")
@@ -237,7 +237,7 @@ def test_kills_while_the_database_is_made_lose_nothing(maker: Commands) -> None:
         maker.forget()
         process = maker.start("run", job_file.name)
         while not maker.database.exists():
-            assert process.poll() is None, maker.output()
+            assert process.poll() is None, maker.lifecycle.row_files()
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -258,7 +258,7 @@ def test_kills_around_the_last_commit_lose_nothing(maker: Commands) -> None:
         maker.forget()
         process = maker.start("run", job_file.name)
         while not ((at := maker.standing()) and at.steps >= 55):
-            assert process.poll() is None, maker.output()
+            assert process.poll() is None, maker.lifecycle.row_files()
         process.kill()
         process.wait()
         at = maker.standing()

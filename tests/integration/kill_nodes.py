@@ -20,7 +20,7 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 import maker
-from maker.events import Event, StepsDecided, WorkerGone, WorkerWaiting
+from maker.lifecycle.events import Event, StepsDecided, WorkerGone, WorkerWaiting
 
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
 QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 1000}

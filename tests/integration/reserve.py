@@ -10,8 +10,9 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from maker import api, working
+from maker import api
 from maker.errors import ModelUnusable
+from maker.lifecycle import session
 from maker.swarm.ray import RaySwarm
 
 NODE = {"object_store_memory": 80_000_000}
@@ -44,7 +45,7 @@ def swarm(
     resources: Mapping[str, float] | None = None,
 ) -> Any:
     """Open a swarm; returns how many workers it has and what is free beside them, or why there are none."""
-    spec = working.worker_spec(api.load_job(JOB))
+    spec = session.worker_spec(api.load_job(JOB))
     try:
         opened = RaySwarm(
             spec, replicas=replicas, most=0, cpus=cpus, gpus=gpus, resources=resources or {}, address=cluster.address

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import maker
-from maker.planning import step_right
+from maker.stats.race import step_right
 from maker.testing import FakeReply, FakeServer, chat_completion
 
 STEPS = 500

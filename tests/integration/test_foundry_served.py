@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from maker.foundry.course import course_of
-from maker.foundry.making import make
-from maker.foundry.recipe import Recipe
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
 from maker.testing import collect
+from maker.training.dataset import course_of
+from maker.training.make import make
+from maker.training.recipe import Recipe
 from maker.types import Finished, Request
 
 DRAWN = 4000
@@ -27,8 +27,8 @@ def test_vllm_draws_what_was_read_off(tmp_path: Path) -> None:
     """Of 4,000 replies to each of two prompts as many are right, or a rival, as were expected, within 4 sigma."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    from maker.foundry.building import read_model
-    from maker.foundry.reading_off import read_off
+    from maker.training.building import read_model
+    from maker.training.exact_evaluation import read_off
 
     course = course_of(Hanoi(HanoiParams(disks=4)), {}, exam=20)
     recipe = Recipe(steps=150, batch=48, rate=1e-2, slip=0.2, hidden=32, layers=2, heads=2)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import maker
-from maker.foundry.card import CARD
-from maker.foundry.course import course_of
-from maker.foundry.examining import examine
+from maker.training.card import CARD
+from maker.training.dataset import course_of
+from maker.training.examine import examine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AGENTS = sorted(folder.name for folder in (EXAMPLES / "microagents").iterdir())

@@ -15,10 +15,10 @@ from sqlalchemy import Connection, MetaData, func, insert, select, text, update
 from store_rows import made_up
 
 from maker.errors import StoreFailed
-from maker.store import database as databases
-from maker.store import schema
-from maker.store.database import Database, open_database, retried, upgrade_database
-from maker.store.postgres import SCHEMA
+from maker.store.backend import database as databases
+from maker.store.backend import schema
+from maker.store.backend.database import Database, open_database, retried, upgrade_database
+from maker.store.backend.postgres import SCHEMA
 
 STEP = schema.step
 

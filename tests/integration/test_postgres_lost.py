@@ -14,19 +14,19 @@ from postgres_server import HOST, PASSWORD, USER, PostgresServer
 from sqlalchemy import func, select, update
 from store_rows import made_up
 
-from maker.chain import Decided
 from maker.errors import StoreFailed
-from maker.monitor import Rule
-from maker.store import database as databases
-from maker.store import schema
-from maker.store.accounts import Models
+from maker.stats.monitor import Rule
+from maker.store.backend import database as databases
+from maker.store.backend import schema
+from maker.store.backend.database import open_database, retried, upgrade_database
 from maker.store.chains import root_chain
-from maker.store.database import open_database, retried, upgrade_database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
+from maker.store.ledger import Models
 from maker.store.runs import NewRun, create_run, find_run, read_events
-from maker.store.watch import Plan, Watch, Watched, watched_classes
-from maker.tally import Tally, pack
+from maker.store.vote_monitor import Plan, Watch, Watched, watched_classes
+from maker.voting.chain import Decided
+from maker.voting.tally import Tally, pack
 
 STEP, RUN = schema.step, schema.run
 WAIT_S = 60.0

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from postgres_server import PostgresServer
 
-from maker import api, reading
+from maker import api
+from maker.calibration.precompute import precompute
 from maker.errors import RunNeeded
-from maker.precomputing import precompute
-from maker.store.database import upgrade_database
-from maker.upkeep import prune
+from maker.lifecycle import queries
+from maker.lifecycle.admin import prune
+from maker.store.backend.database import upgrade_database
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_what_was_decided_ahead_and_before_is_taken(url: str) -> None:
     assert (first.steps, first.reused, first.distinct) == (127, ahead.steps, 127)
     assert (second.reused, second.calls, second.saved_calls) == (127, 0, first.calls + first.saved_calls)
     for run in (ahead, first, second):
-        assert reading.verify(run.run_id, store=url).right
+        assert queries.verify(run.run_id, store=url).right
     with pytest.raises(RunNeeded, match=second.run_id):
         prune(first.run_id, store=url)
     for run in (second, first, ahead):
@@ -51,7 +52,7 @@ def test_what_was_decided_ahead_and_before_is_taken(url: str) -> None:
 def test_runs_that_fill_one_memo_side_by_side_do_not_meet(url: str) -> None:
     """Four runs at once decide the same questions: none waits for another for ever, and all logs verify."""
     api.run(job(url))
-    found: list[reading.RunReport] = []
+    found: list[queries.RunReport] = []
 
     def work(seed: int) -> None:
         found.append(api.run(job(url, seed=seed) | {"vote": {"k": 6}}))
@@ -62,4 +63,4 @@ def test_runs_that_fill_one_memo_side_by_side_do_not_meet(url: str) -> None:
     for thread in threads:
         thread.join(120)
     assert [run.status for run in found] == ["done"] * 4
-    assert all(reading.verify(run.run_id, store=url).right for run in found)
+    assert all(queries.verify(run.run_id, store=url).right for run in found)

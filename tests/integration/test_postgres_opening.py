@@ -17,8 +17,8 @@ from sqlalchemy.engine import make_url
 from store_rows import made_up
 
 from maker.errors import StoreUnusable
-from maker.store import schema
-from maker.store.database import open_database, shown_url, upgrade_database
+from maker.store.backend import schema
+from maker.store.backend.database import open_database, shown_url, upgrade_database
 
 Spoiled = Callable[[PostgresServer, str], str]
 
@@ -169,7 +169,7 @@ def test_without_the_driver_its_extra_is_named() -> None:
     """Who has not installed the extra is told its name."""
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from maker.errors import StoreUnusable; from maker.store.database import open_database\n"
+        "from maker.errors import StoreUnusable; from maker.store.backend.database import open_database\n"
         "try: open_database('postgresql://user:secret@host/name', create=False)\n"
         "except StoreUnusable as error: print(error)"
     )

@@ -11,12 +11,13 @@ import pytest
 from postgres_server import PostgresServer
 from sqlalchemy import update
 
-from maker import api, reading
+from maker import api
 from maker.errors import BadInput, RunHeld
-from maker.events import Event, StepsDecided
+from maker.lifecycle import queries
+from maker.lifecycle.events import Event, StepsDecided
 from maker.reporting.report import report
-from maker.store import schema
-from maker.store.database import open_database, upgrade_database
+from maker.store.backend import schema
+from maker.store.backend.database import open_database, upgrade_database
 from maker.store.runs import find_run, take_over
 
 DISKS = 11
@@ -46,9 +47,9 @@ def test_a_run_is_the_same_in_either_database(url: str, tmp_path: Path) -> None:
     here, there = api.run(job(url)), api.run(job(lite))
     assert here.status == "done"
     assert (here.digest, here.votes, here.calls, here.result) == (there.digest, there.votes, there.calls, there.result)
-    assert list(reading.steps("last", store=url)) == list(reading.steps("last", store=lite))
-    assert list(reading.samples("last", 5, store=url)) == list(reading.samples("last", 5, store=lite))
-    assert reading.verify("last", store=url).right
+    assert list(queries.steps("last", store=url)) == list(queries.steps("last", store=lite))
+    assert list(queries.samples("last", 5, store=url)) == list(queries.samples("last", 5, store=lite))
+    assert queries.verify("last", store=url).right
 
 
 @pytest.mark.parametrize("far", [2**31 - 2, 2**31 - 1, 2**31, 2**63, 10**30])
@@ -58,8 +59,8 @@ def test_a_step_that_no_chain_can_have_is_not_there(database_url: str, far: int)
     assert api.run(job(database_url, disks=2)).status == "done"
     for index, chain in ((far, "root"), (0, f"{far}.0"), (0, f"0~{far}.0"), (0, f"0.{far}")):
         with pytest.raises(BadInput, match=f"has no step {index}"):
-            reading.step("last", index, chain=chain, store=database_url)
-    assert not list(reading.steps("last", start=far, store=database_url))
+            queries.step("last", index, chain=chain, store=database_url)
+    assert not list(queries.steps("last", start=far, store=database_url))
 
 
 def test_a_run_outlives_its_server(url: str, postgres: PostgresServer) -> None:
@@ -83,7 +84,7 @@ def test_a_run_outlives_its_server(url: str, postgres: PostgresServer) -> None:
         thread.join()
     assert (report.status, report.steps) == ("done", 2**DISKS - 1)
     assert len(restarts) > 1
-    assert reading.verify("last", store=url).right
+    assert queries.verify("last", store=url).right
     with_peace = api.run(job(url))
     assert (report.digest, report.votes) == (with_peace.digest, with_peace.votes)
 
@@ -141,7 +142,7 @@ def test_a_report_is_the_same_in_either_database(url: str, tmp_path: Path) -> No
         paused = api.run(stuck)
         assert paused.status == "paused"
         api.retry(paused.run_id, ["vote.max_votes=1000"], store=store)
-        found.append([_told(one.run_id, store) for one in reversed(reading.runs(store=store))])
+        found.append([_told(one.run_id, store) for one in reversed(queries.runs(store=store))])
     here, there = found
     assert here == there
     assert here[0]["classes"][0]["cut"] == here[0]["outcomes"]["undecided"] > 20

@@ -16,9 +16,9 @@ from postgres_server import HOST, PASSWORD, USER, PostgresServer
 from sqlalchemy import create_engine, insert, select
 
 import maker
-from maker.store import schema
-from maker.store.database import open_database, upgrade_database
-from maker.store.postgres import UPGRADE_LOCK
+from maker.store.backend import schema
+from maker.store.backend.database import open_database, upgrade_database
+from maker.store.backend.postgres import UPGRADE_LOCK
 
 UPGRADE = (sys.executable, "-m", "maker", "db", "upgrade")
 

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maker.election import Elected, Election
 from maker.plugin import Ballots, Decision, More, Step, StepClass, Undecidable, Voter
 from maker.types import Sample
+from maker.voting.election import Elected, Election
 
 Draw = Callable[[random.Random, list[str]], str]
 RIGHT = "right"
@@ -34,7 +34,7 @@ class Race(NamedTuple):
         return math.sqrt(variance / self.n)
 
 
-def race(voter: Voter, draw: Draw, n: int, seed: int, codec: Any, most: int = 100_000) -> Race:
+def run_race(voter: Voter, draw: Draw, n: int, seed: int, codec: Any, most: int = 100_000) -> Race:
     """Hold n elections of up to ``most`` votes with the real voter and the real election; print the seed."""
     print(f"{voter.name}: {n} elections, seed {seed}")
     rng = random.Random(seed)

@@ -1,0 +1,7 @@
+"""Whether two nodes of a graph are connected, by walks of one neighbour a step."""
+
+from __future__ import annotations
+
+from decomposers.connect.task import Connect, ConnectParams
+
+__all__ = ["Connect", "ConnectParams"]

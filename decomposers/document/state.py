@@ -1,0 +1,119 @@
+"""Where a long text's task stands, and how that and its replies are written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from decomposers.common.fields import nfc
+from decomposers.common.strict_json import read_object, shown, written
+from decomposers.document.prompts import Reply
+from decomposers.document.text import Finding
+
+READ, NARROW, SETTLE, END = "read", "narrow", "settle", "end"
+
+
+class Reading(NamedTuple):
+    """A slice that is to be read for a question."""
+
+    question: str
+    number: int
+
+
+class Narrowing(NamedTuple):
+    """Findings of which those that the question needs most are to be kept."""
+
+    asked: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+class Replied(NamedTuple):
+    """A slice that is read, or a group that is narrowed."""
+
+    value: Any
+
+
+@dataclass(slots=True)
+class Root:
+    """Where the whole text stands.
+
+    Args:
+        phase: What comes next: `READ` all slices, `NARROW` what was found, `SETTLE` the answer, or `END`.
+        asked: The question, and what was asked on the way.
+        found: What bears on them.
+        fresh: What this pass over the text, or over the findings, has left so far.
+        items: What was extracted, each item once, in the order of the text.
+        count: What was counted.
+        answer: The answer, when it is settled.
+    """
+
+    phase: str
+    asked: tuple[str, ...]
+    found: tuple[Finding, ...] = ()
+    fresh: list[Finding] = field(default_factory=list)
+    items: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+    answer: str = ""
+
+    def settled(self, reply: Reply) -> Root:
+        """Return the root with an answer, or with one more question that the text is read for."""
+        if "ask" in reply:
+            return replace(self, phase=READ, asked=(*self.asked, reply["ask"]))
+        return replace(self, phase=END, answer=reply["answer"])
+
+
+State: TypeAlias = Root | Reading | Narrowing | Replied
+
+
+class RootCodec:
+    """Writes roots as JSON. The states of slices and groups are made from their root, and never written but alone."""
+
+    def write(self, value: State) -> str:
+        """Return the JSON text."""
+        if isinstance(value, Reading):
+            return json.dumps([value.question, value.number], ensure_ascii=False)
+        if not isinstance(value, Root):
+            raise TypeError(f"{type(value).__name__} is made from its root, and not written")
+        root = [value.phase, value.asked, value.found, value.fresh, list(value.items), value.count, value.answer]
+        return json.dumps(root, ensure_ascii=False, separators=(",", ":"))
+
+    def read(self, text: str) -> State:
+        """Return the state of a text. Raises ``ValueError``."""
+        parts = json.loads(text)
+        if len(parts) == 2:
+            return Reading(*parts)
+        phase, asked, found, fresh, items, count, answer = parts
+        kept = {item: read_object(item) for item in items}
+        return Root(
+            phase, tuple(asked), tuple(Finding(*one) for one in found), [Finding(*one) for one in fresh], kept, count,
+            answer,
+        )  # fmt: skip
+
+    def show(self, value: State) -> Any:
+        """Return how far it is."""
+        if isinstance(value, Root):
+            return {"phase": value.phase, "asked": list(value.asked), "found": len(value.found)}
+        return type(value).__name__.lower()
+
+
+class ReplyCodec:
+    """Writes replies as canonical JSON. Items count whatever their order, texts whatever their case."""
+
+    def write(self, value: Reply) -> str:
+        """Return the JSON text."""
+        return written(value)
+
+    def read(self, text: str) -> Reply:
+        """Return the reply of a text. Raises ``ValueError``."""
+        return read_object(text)
+
+    def show(self, value: Reply) -> Any:
+        """Return the reply as JSON-compatible Python."""
+        return shown(value)
+
+    def key(self, value: Reply) -> str:
+        """Return the text that says which vote a reply is."""
+        if "items" in value:
+            return "\n".join(sorted({written(item, nfc) for item in value["items"]}))
+        return written(value, nfc).casefold()

@@ -1,0 +1,318 @@
+"""A text far longer than any prompt: read in slices, what is found is narrowed down, and the answer rests on that.
+
+After recursive language models (arXiv 2512.24601): the text is an environment that steps look into, and never a prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from decomposers.common.schema import AnswerSchema
+from decomposers.common.strict_json import read_object, shown, written
+from decomposers.document import prompts
+from decomposers.document.prompts import Reply
+from decomposers.document.state import (
+    END,
+    NARROW,
+    READ,
+    SETTLE,
+    Narrowing,
+    Reading,
+    Replied,
+    ReplyCodec,
+    Root,
+    RootCodec,
+    State,
+)
+from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
+from maker.inputs.handle import Input
+from maker.plugin import (
+    Called,
+    Codec,
+    Decomposer,
+    Done,
+    Fork,
+    Function,
+    InputPart,
+    Oracle,
+    OrFile,
+    Params,
+    Place,
+    Step,
+    StepClass,
+)
+
+FRAME = 120
+"""What a prompt holds beside the questions and the text, at most."""
+
+
+def _schema(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class DocumentParams(Params):
+    """Parameters of `Document`.
+
+    Args:
+        input: A text file, a pattern or a folder of them (.txt, .md, .text); a path, or a URL that fsspec knows.
+        question: What is asked, or the file that holds it.
+        want: ``answer``: a short text that rests on what was found. ``count``: a number, the sum over the slices.
+            ``extract``: a list of objects, each once, in the order of the text.
+        schema: The JSON schema of an extracted object, a table or a file.
+        prompt: The most characters of a prompt, its shared part included: slices are as long as that leaves room for.
+        rounds: How often the text is read at most: an answer may ask for something that was not looked for before.
+        max_tokens: Most tokens of a reply; a reply cut there is flagged.
+        encoding: Of the input.
+        truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    input: Annotated[str, Place()]
+    question: Annotated[str, OrFile()]
+    want: Literal["answer", "count", "extract"] = "answer"
+    schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
+    prompt: int = Field(default=6000, ge=1000, le=1_000_000)
+    rounds: int = Field(default=3, ge=1, le=8)
+    max_tokens: int = Field(default=256, ge=1)
+    encoding: str = "utf-8"
+    truth: Annotated[Function | None, Called(("prompt",))] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> DocumentParams:
+        if not self.question.strip():
+            raise ValueError("question is empty")
+        if (self.schema_ is None) is (self.want == "extract"):
+            raise ValueError('schema is for want = "extract", which needs one')
+        if self.schema_ is not None:
+            AnswerSchema(self.schema_)
+        # Two findings fit into a prompt: of two at least one is dropped, and narrowing ends.
+        left = min(self.room, self.slice) if self.want == "answer" else self.slice
+        if left < (least := 2 * (MOST + MARK)):
+            raise ValueError(
+                f"prompt = {self.prompt}: it leaves {left} characters for text, and takes {least}: raise it"
+            )
+        return self
+
+    @property
+    def system(self) -> str:
+        """The shared part of what is asked of slices."""
+        if self.schema_ is not None:
+            return f"{prompts.EXTRACT}{json.dumps(self.schema_, ensure_ascii=False)}\n"
+        return prompts.COUNT if self.want == "count" else prompts.READ
+
+    @property
+    def room(self) -> int:
+        """How many characters of a prompt are left for findings, beside all that was asked."""
+        asked = len(self.question.strip()) + (self.rounds - 1) * (prompts.FOLLOW_UP + MARK * 2)
+        return self.prompt - max(len(prompts.NARROW), len(prompts.SETTLE)) - asked - FRAME
+
+    @property
+    def slice(self) -> int:
+        """The most characters of a slice, beside one question; where sentences are named, their numbers come to it."""
+        question = len(self.question.strip())
+        if self.want != "answer":
+            return self.prompt - len(self.system) - question - FRAME
+        return int((self.prompt - len(self.system) - max(question, prompts.FOLLOW_UP) - FRAME - MARK) / GROWTH)
+
+
+class Document(Decomposer[State, Reply]):
+    """Answers a question about a text of any length; no prompt is longer than ``prompt`` characters.
+
+    Every slice is read by a step of its own. For an answer it names the sentences that bear on the question: the
+    findings are the text's own words. Findings that do not fit into one prompt are narrowed down, at least by half each
+    time; then the answer is settled, or one more question is asked, for which the whole text is read again.
+    """
+
+    name: ClassVar[str] = "document"
+    version: ClassVar[int] = 1
+    Params = DocumentParams
+
+    def __init__(self, params: DocumentParams) -> None:
+        self.params = params
+        self._question = params.question.strip()
+        self._known: tuple[InputPart, ...] = ()
+        self._input = self._opened()
+        # How the findings that came last are grouped: the children of a fork all ask.
+        self._grouped: tuple[Sequence[Finding], list[Sequence[Finding]]] = ((), [])
+        tokens = params.max_tokens
+        self._read: StepClass[State, Reply]
+        if params.schema_ is not None:
+            parse = partial(prompts.read_items, AnswerSchema(params.schema_).violation)
+            self._read = StepClass("extract", parse, max_tokens=tokens, system=params.system, verbatim=True)
+        elif params.want == "count":
+            self._read = StepClass("count", prompts.read_count, max_tokens=tokens, system=params.system, verbatim=True)
+        else:
+            self._read = StepClass(
+                "read", prompts.read_lines, self._in_slice, tokens, system=params.system, verbatim=True
+            )
+        self._narrow = StepClass(
+            "narrow", prompts.read_lines, _kept, tokens, system=prompts.NARROW, verbatim=True
+        )  # fmt: skip
+        self._settle = StepClass(
+            "settle", prompts.read_settled, self._settles, tokens, system=prompts.SETTLE, verbatim=True
+        )
+        several = (self._read, self._narrow, self._settle)
+        self.classes: tuple[StepClass[State, Reply], ...] = several if params.want == "answer" else several[:1]
+        self.state: Codec[State] = RootCodec()
+        self.action: Codec[Reply] = ReplyCodec()
+
+    def parts(self) -> tuple[InputPart, ...]:
+        """Read the text through once. Raises `BadInput` where it is empty, no text, or not what it was."""
+        found = self._input.scan()
+        return self._known or found
+
+    def bind(self, parts: Sequence[InputPart]) -> None:
+        """Read what the text was when the run began."""
+        if parts:
+            self._known = tuple(parts)
+            self._input = self._opened()
+
+    def prompts(self) -> str:
+        """Return the question. Reads nothing."""
+        return self._question
+
+    def start(self) -> State:
+        """Return the root before the text is read."""
+        return Root(READ, (self._question,))
+
+    def next(self, state: State) -> Step[State, Reply] | Fork[State] | Done:
+        """Ask about a slice, about findings, or about them all; the root forks into slices and groups."""
+        if isinstance(state, Root):
+            return self._at_root(state)
+        if isinstance(state, Reading):
+            text = self._slice(state.number)
+            told = numbered(units(text)) if self.params.want == "answer" else text
+            return Step(self._read, prompts.of_slice(state.question, state.number, self._slices(), told))
+        if isinstance(state, Narrowing):
+            return Step(self._narrow, prompts.of_findings(state.asked, state.findings))
+        return Done(state.value)
+
+    def apply(self, state: State, action: Reply) -> State:
+        """Take a reply in."""
+        if isinstance(state, Root):
+            return state.settled(action)
+        if isinstance(state, Narrowing):
+            return Replied([state.findings[line - 1] for line in action["lines"]])
+        if isinstance(state, Reading) and "lines" in action:
+            lines = units(self._slice(state.number))
+            return Replied([(state.number, lines[line - 1]) for line in action["lines"]])
+        return Replied(action["count"] if "count" in action else list(map(written, action["items"])))
+
+    def expected_steps(self) -> int | None:
+        """Return how many slices are read; None for an answer, which may take more steps."""
+        return None if self.params.want == "answer" else self._slices()
+
+    def sample(self, count: int, seed: int) -> list[State]:
+        """Return slices that are to be read for the question."""
+        slices = self._slices()
+        drawn = sorted(Random(seed).sample(range(slices), min(count, slices)))
+        return [Reading(self._question, number) for number in drawn]
+
+    def oracle(self) -> Oracle | None:
+        """Return the job's ``truth``."""
+        return None if self.params.truth is None else self.params.truth.call
+
+    def _at_root(self, root: Root) -> Step[State, Reply] | Fork[State] | Done:
+        if root.phase == READ:
+            return Fork(self._slices(), _reading, self._joined, self._then, single=True)
+        if root.phase == NARROW:
+            return Fork(len(self._groups(root)), self._narrowing, self._joined, self._then, single=True)
+        if root.phase == SETTLE:
+            return Step(self._settle, prompts.of_all(root.asked, root.found, last=self._is_last(root)))
+        return Done(self._result(root))
+
+    def _opened(self) -> Input:
+        params = self.params
+        return Input(params.input, encoding=params.encoding, known=self._known, slice=params.slice, grow=False)
+
+    def _slices(self) -> int:
+        return sum(part.rows for part in self._known or self._input.scan())
+
+    def _slice(self, number: int) -> str:
+        self._input.scan()
+        text: str = self._input.row(number).values["text"]
+        return text
+
+    def _groups(self, root: Root) -> list[Sequence[Finding]]:
+        if self._grouped[0] is not root.found:
+            self._grouped = root.found, groups(root.found, self.params.room)
+        return self._grouped[1]
+
+    def _narrowing(self, state: State, i: int) -> State:
+        assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+        return Narrowing(state.asked, tuple(self._groups(state)[i]))
+
+    def _joined(self, state: State, i: int, result: Any) -> State:
+        """Take in what a slice or a group has come to."""
+        assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+        if self.params.want == "count":
+            state.count += result
+        elif self.params.want == "extract":
+            for item in result:
+                state.items.setdefault(item, read_object(item))
+        else:
+            state.fresh.extend(Finding(*one) for one in result)
+        return state
+
+    def _then(self, state: State) -> State:
+        """Narrow down what was found while it does not fit into one prompt; then settle it."""
+        assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+        if self.params.want != "answer":
+            return Root(END, state.asked, items=state.items, count=state.count)
+        before = state.found if state.phase == READ else ()
+        found = tuple(dict.fromkeys([*before, *state.fresh]))
+        fits = len(groups(found, self.params.room)) <= 1
+        return Root(SETTLE if fits else NARROW, state.asked, found)
+
+    def _in_slice(self, state: State, reply: Reply) -> str | None:
+        count = len(units(self._slice(state.number))) if isinstance(state, Reading) else 0
+        return _outside(reply, count)
+
+    def _settles(self, state: State, reply: Reply) -> str | None:
+        if "answer" in reply:
+            length = len(reply["answer"])
+            return f"an answer of {length:,} characters" if length > prompts.ANSWER else None
+        if isinstance(state, Root) and self._is_last(state):
+            return "the text has been read as often as it may be"
+        length = len(reply["ask"])
+        if length > prompts.FOLLOW_UP:
+            return f"a question of {length:,} characters"
+        asked = state.asked if isinstance(state, Root) else ()
+        return "it was asked before" if reply["ask"].casefold() in map(str.casefold, asked) else None
+
+    def _is_last(self, root: Root) -> bool:
+        return len(root.asked) >= self.params.rounds
+
+    def _result(self, root: Root) -> dict[str, Any]:
+        about = {"slices": self._slices(), "slice": self.params.slice}
+        if self.params.want == "count":
+            return {"count": root.count} | about
+        if self.params.want == "extract":
+            return {"items": [shown(item) for item in root.items.values()]} | about
+        found = [finding._asdict() for finding in root.found]
+        return {"answer": root.answer, "asked": list(root.asked), "found": found} | about
+
+
+def _reading(state: State, i: int) -> State:
+    assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+    return Reading(state.asked[-1], i)
+
+
+def _outside(reply: Reply, count: int) -> str | None:
+    wrong = next((line for line in reply["lines"] if not 1 <= line <= count), None)
+    return None if wrong is None else f"there is no sentence {wrong}: there are {count}"
+
+
+def _kept(state: State, reply: Reply) -> str | None:
+    count = len(state.findings) if isinstance(state, Narrowing) else 0
+    most = max(1, count // 2)
+    if len(reply["lines"]) > most:
+        return f"{len(reply['lines'])} sentences of {count} are kept: {most} are the most"
+    return _outside(reply, count)

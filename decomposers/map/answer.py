@@ -1,0 +1,213 @@
+"""The answer to one row of a map over data: how it is read, checked, voted on and written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from decomposers.common.fields import FITS, FieldRule, Form, near, nfc, numeric
+from decomposers.common.schema import AnswerSchema
+from decomposers.common.strict_json import DEPTH, deeper, exact, members, object_in, read_object, shown, written
+
+__all__ = ["ANSWER", "Answer", "AnswerCodec", "AnswerFormat", "FieldRule"]
+
+Answer: TypeAlias = dict[str, Any]
+"""Field → value. Its numbers are ints, or decimals where they are not whole; nothing is rounded."""
+
+ANSWER = "answer"
+"""The only field of an answer without a schema: the reply's text."""
+
+
+class AnswerCodec:
+    """Writes answers as canonical JSON, and says which of them are the same vote. Picklable.
+
+    Args:
+        forms: Voted field → what makes of its value the one that it counts as.
+        fields: All fields: what else an answer holds is not shown.
+        plain: The answer is a text, and its key the text that it counts as, without JSON around it.
+    """
+
+    def __init__(self, forms: Mapping[str, Form], *, fields: Sequence[str], plain: bool = False) -> None:
+        self._forms = dict(forms)
+        self._fields = frozenset(fields)
+        self._plain = plain
+
+    def write(self, value: Answer) -> str:
+        """Return canonical JSON of the whole answer; equal answers are written alike.
+
+        That takes in carried fields, and what is no field: the schema is asked again of what the log holds.
+        """
+        return written(value)
+
+    def read(self, text: str) -> Answer:
+        """Return the answer of a canonical text. Raises ``ValueError`` for a text that is no JSON object."""
+        return read_object(text)
+
+    def show(self, value: Answer) -> dict[str, Any]:
+        """Return the answer's fields as JSON-compatible Python; a number that is not whole as the nearest float.
+
+        What is no field is left out: nobody has named it, so it may be called as a column of the row is.
+        """
+        return {name: shown(member) for name, member in value.items() if name in self._fields}
+
+    def key(self, value: Answer) -> str:
+        """Return the canonical text of the voted fields: two answers are the same vote exactly when it is the same.
+
+        A field that the answer does not have is not in it, so a missing one and a null are two votes.
+
+        Raises:
+            ValueError: A field that is voted on as a number holds a text that is none; `AnswerFormat.parse` lets no
+                such answer through.
+        """
+        voted = {name: form(value[name]) for name, form in self._forms.items() if name in value}
+        return self._plain_key(voted[ANSWER]) if self._plain else written(voted, nfc)
+
+    def counted(self, key: str) -> dict[str, str]:
+        """Return what a key holds: voted field → canonical text of its value, "" where it is missing."""
+        if self._plain:
+            return {ANSWER: key}
+        found = members(key)
+        return {name: found.get(name, "") for name in self._forms}
+
+    def _plain_key(self, counted: Any) -> str:
+        return nfc(counted) if isinstance(counted, str) else written(counted)
+
+
+class AnswerFormat:
+    """What answers to a map's rows look like and how they count; built once for a run. Picklable.
+
+    Args:
+        schema: A JSON schema for objects, see `AnswerSchema`. None: an answer is the reply's text, stripped, as the
+            one field `ANSWER`.
+        rules: Field → `FieldRule`, or what one is made from. Fields that are not named count as ``exact``; what an
+            answer holds beside the schema's ``properties`` is checked by the schema, and stays in the log.
+
+    Raises:
+        ValueError: The schema is not one, or a rule does not fit it; names the field.
+    """
+
+    def __init__(self, schema: Mapping[str, Any] | None, rules: Mapping[str, Any] | None = None) -> None:
+        self._given = copy.deepcopy((schema, rules))
+        self._schema = None if schema is None else AnswerSchema(schema)
+        types = {ANSWER: frozenset({"string"})} if self._schema is None else self._schema.fields
+        checked = _rules(types, rules or {})
+        self.fields: tuple[str, ...] = tuple(checked)
+        """The fields in the schema's order."""
+        self.voted: tuple[str, ...] = tuple(name for name, rule in checked.items() if rule.vote != "carry")
+        """Those of them that are voted on."""
+        self._numbers = tuple(name for name, rule in checked.items() if rule.vote == "number")
+        forms = {name: checked[name].form() for name in self.voted}
+        self.codec = AnswerCodec(forms, fields=self.fields, plain=schema is None)
+
+    def parse(self, text: str) -> Answer:
+        """Return the answer that a reply gives.
+
+        Raises:
+            ValueError: It gives none, several, or one that cannot be counted; says why in few words.
+        """
+        return self._countable(self._read(text))
+
+    def taken(self, value: Any) -> Answer:
+        """Return the answer that a parser of the task's own has read: with a schema its fields, else the value itself.
+
+        Raises:
+            TypeError: It is not of that kind: the parser is wrong, not the reply.
+            ValueError: It is nested too deep, or cannot be counted; says why in few words.
+        """
+        if deeper(value):
+            raise ValueError(f"nested more than {DEPTH} deep")
+        if self._schema is None and value is not None:
+            return self._countable({ANSWER: exact(value if not isinstance(value, str) else _nonblank(value))})
+        if not isinstance(value, dict):
+            what = "an answer" if self._schema is None else "a dict of the schema's fields"
+            raise TypeError(f"parse returned {value!r:.80}, and not {what}")
+        return self._countable(exact(value))
+
+    def given(self, answer: Answer) -> Any:
+        """Return an answer as `taken` takes it."""
+        return answer if self._schema is not None else answer[ANSWER]
+
+    def check(self, answer: Answer) -> str | None:
+        """Say in what an answer is against the schema, the first thing found, or None."""
+        return None if self._schema is None else self._schema.violation(answer)
+
+    def _countable(self, answer: Answer) -> Answer:
+        """Return an answer whose fields that count as numbers are some. Raises ``ValueError``."""
+        for name in self._numbers:
+            if isinstance(value := answer.get(name), str):
+                try:
+                    numeric(value)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+        return answer
+
+    def field_margins(self, votes: Mapping[str, int], winner: str) -> dict[str, int]:
+        """Return by how many votes each field of the winner leads the strongest other value of that field.
+
+        With {"a","x"}: 3 votes, {"a","y"}: 2, {"b","y"}: 1, the winner is the first; its fields lead by 5 - 1 = 4 and
+        3 - 3 = 0. Answers that lose can agree on a field against the winner: a lead can be less than the winner's
+        own, and below 0.
+
+        Args:
+            votes: Key (as `AnswerCodec.key` makes it) → votes.
+            winner: One of the keys.
+
+        Returns:
+            Voted field → lead in votes.
+
+        Raises:
+            ValueError: The winner has no vote.
+        """
+        if winner not in votes:
+            raise ValueError(f"the winner has no vote: {winner[:80]}")
+        counts: dict[str, dict[str, int]] = {name: {} for name in self.codec.counted(winner)}
+        for key, n in votes.items():
+            for name, value in self.codec.counted(key).items():
+                counts[name][value] = counts[name].get(value, 0) + n
+        return {
+            name: counts[name].pop(value) - max(counts[name].values(), default=0)
+            for name, value in self.codec.counted(winner).items()
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AnswerFormat, self._given
+
+    def _read(self, text: str) -> Answer:
+        if self._schema is not None:
+            return object_in(text)
+        return {ANSWER: _nonblank(text)}
+
+
+def _nonblank(text: str) -> str:
+    """Return a text without blanks around it. Raises ``ValueError`` where nothing is left."""
+    if not (found := text.strip()):
+        raise ValueError("nothing but white space")
+    return found
+
+
+def _rules(types: Mapping[str, frozenset[str]], given: Mapping[str, Any]) -> dict[str, FieldRule]:
+    """Return the rule of every field, in the order of ``types``. Raises ``ValueError``."""
+    for name in given:
+        if name not in types:
+            raise ValueError(f"{name}: there is no such field; {near(name, types)}")
+    rules = {name: _rule(name, given.get(name, "exact")) for name in types}
+    for name, rule in rules.items():
+        fit = FITS[rule.vote]
+        if fit is not None and not fit & types[name]:
+            allowed = " or ".join(sorted(types[name])) or "nothing"
+            raise ValueError(f"{name}: {rule.vote} is for {' or '.join(sorted(fit))}; the schema allows {allowed}")
+    if all(rule.vote == "carry" for rule in rules.values()):
+        raise ValueError("every field is carried; at least one must be voted on")
+    return rules
+
+
+def _rule(name: str, given: Any) -> FieldRule:
+    try:
+        return FieldRule.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([name, *map(str, first["loc"])])
+        raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from error

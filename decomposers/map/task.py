@@ -1,0 +1,328 @@
+"""A map over data: every row of a table or a pile of texts is asked for one answer, and voted on by itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from random import Random
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from decomposers.common.fields import FieldRule
+from decomposers.common.template import Template
+from decomposers.map.answer import ANSWER, Answer, AnswerFormat
+from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
+from maker.inputs.handle import Input
+from maker.inputs.sites import would_read
+from maker.plugin import (
+    NEW,
+    BadInput,
+    Called,
+    Codec,
+    Done,
+    Fork,
+    Function,
+    InputPart,
+    Oracle,
+    OrFile,
+    Place,
+    RowDecomposer,
+    RowParams,
+    Step,
+    StepClass,
+)
+
+_EXACT = FieldRule(vote="exact")
+SAMPLE_SEED = 0
+_WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
+"""Files of an output folder, which the input must not take for its own."""
+
+
+def _schema(value: Any) -> Any:
+    """Read a schema that was given as text, from a file."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"it is neither a file nor a JSON schema: {error}") from error
+
+
+class MapParams(RowParams):
+    """Parameters of `Map`.
+
+    Args:
+        input: A CSV, TSV, JSON Lines or Parquet file, a pattern like ``parts/*.csv``, or a folder of text files; a path
+            or a URL that fsspec knows.
+        template: What a row is asked, or the file that holds it: ``{{column}}`` stands for a value of the row.
+        system: The part of the prompt that all rows share, or the file that holds it.
+        paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``.
+        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
+        fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
+        answer: The same for an answer without a schema; refused beside one.
+        parse: A function ``file.py:name`` that reads a reply its own way: ``read(text)`` returns the answer, a dict
+            where there is a schema, else any JSON value but null; or it raises ``ValueError``, a red flag.
+        check: One that knows the task's rules, not the answer: ``plausible(row, answer)`` says why an answer to a row
+            cannot be, or returns None. It is asked of answers that match the schema; numbers are ints, or decimals.
+        truth: One that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
+        id_column: The column that holds the rows' ids; without it they are named by file and row number.
+        encoding: Of the input's texts.
+        max_tokens: Most tokens of a reply; a reply cut there is flagged.
+        stop: Texts that end a reply.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    input: Annotated[str, Place()]
+    template: Annotated[str, OrFile()]
+    system: Annotated[str, OrFile()] = ""
+    paraphrases: tuple[str, ...] = ()
+    schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
+    fields: dict[str, FieldRule] = Field(default_factory=dict)
+    answer: FieldRule = _EXACT
+    parse: Annotated[Function | None, Called(("text",))] = None
+    check: Annotated[Function | None, Called(("row", "answer"))] = None
+    truth: Annotated[Function | None, Called(("prompt",))] = None
+    id_column: str = ""
+    encoding: str = "utf-8"
+    max_tokens: int = Field(default=256, ge=1)
+    stop: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> MapParams:
+        if not Template(self.template).columns:
+            raise ValueError(
+                "template names no column: write {{column}} where a row's value goes; no file has that name"
+            )
+        # Not whether it was given: a stored job names every parameter.
+        if self.schema_ is not None and self.answer != _EXACT:
+            raise ValueError("answer is for a map without a schema; say in fields how the schema's fields count")
+        self.format()
+        return self
+
+    def format(self) -> AnswerFormat:
+        """Return how answers are read and counted. Raises ``ValueError`` for a schema or a rule that does not fit."""
+        rules: Mapping[str, FieldRule] = self.fields
+        return AnswerFormat(self.schema_, rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
+
+
+class Asked(NamedTuple):
+    """A row that is asked: its prompt, and its values."""
+
+    prompt: str
+    values: Mapping[str, Any]
+
+
+class Answered(NamedTuple):
+    """A row that is answered."""
+
+
+State: TypeAlias = Root | Asked | Answered
+
+
+class Map(RowDecomposer[State, Answer]):
+    """Asks every row of the input for one answer.
+
+    Rows are independent: each is one step, and one that finds no answer holds none of the others up. Of what an answer
+    holds the schema's ``properties`` alone are results (``answer``, where there is no schema); the rest is checked,
+    stays in the log, and is not shown.
+
+    The root forks into the rows that its round is to ask: in round 0 all of them, in a later one (`again`) those that
+    had no answer, and those that have come since.
+    """
+
+    name: ClassVar[str] = "map"
+    version: ClassVar[int] = 1
+    Params = MapParams
+
+    def __init__(self, params: MapParams) -> None:
+        self.params = params
+        self.output = params.output
+        self._template = Template(params.template)
+        self._format = params.format()
+        self._known: tuple[InputPart, ...] = ()
+        self._input = self._opened(grow=False)
+        self._apart = False
+        self._kind: StepClass[State, Answer] = StepClass(
+            "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
+            verbatim=True, paraphrases=params.paraphrases,
+        )  # fmt: skip
+        self.classes = (self._kind,)
+        self.state: Codec[State] = RootCodec()
+        self.action = self._format.codec
+
+    def parts(self) -> tuple[InputPart, ...]:
+        """Count the input's rows, and see that the template and the answer fit its columns.
+
+        Raises:
+            BadInput: They do not (of JSON lines, which have columns of their own each, a row fails by itself), the
+                input cannot be read or has changed, or it would read the output.
+        """
+        self._check_apart()
+        found = self._input.scan()
+        columns = self._input.columns
+        unknown = [name for name in self._template.columns if name not in columns]
+        if unknown and self._input.uniform:
+            raise BadInput(
+                f"the template names {{{{{unknown[0]}}}}}, and the input has no such column",
+                fix=f"its columns are {', '.join(columns)}",
+            )
+        if both := [name for name in self._format.fields if name in columns]:
+            raise BadInput(
+                f"the answer's field {both[0]!r} is a column of the input too: a row of the output cannot hold both",
+                fix="give the field another name, or leave the column out of the input",
+            )
+        return self._known or found
+
+    def grown(self) -> tuple[InputPart, ...]:
+        """Count what has come since the run began, too: it alone looks for that. A sample does not grow."""
+        return self._opened(grow=True).scan() if self._known and not self.params.sample else self._input.scan()
+
+    def bind(self, parts: Sequence[InputPart]) -> None:
+        """Read what the input was when the run began."""
+        if parts:
+            self._known = tuple(parts)
+            self._input = self._opened(grow=False)
+
+    def prompts(self) -> str:
+        """Return what the rows' prompts are made of: the text of the template. Reads nothing."""
+        return self._template.text
+
+    def start(self) -> State:
+        """Return the root before its first round."""
+        return Root()
+
+    def next(self, state: State) -> Step[State, Answer] | Fork[State] | Done:
+        """Ask a row, or fork into those that are to be asked."""
+        if isinstance(state, Asked):
+            return Step(self._kind, state.prompt)
+        if isinstance(state, Answered):
+            return Done(None)
+        if state.round > self.params.round:
+            return Done(self._counts(state))
+        rows = self.rows(state)
+        return Fork(
+            len(rows), partial(self._child, rows), then=self._then, single=True, missed=partial(self._missed, rows),
+        )  # fmt: skip
+
+    def apply(self, state: State, action: Answer) -> State:
+        """A row is answered."""
+        return Answered()
+
+    def count(self) -> int:
+        """Return how many rows the map has: those of the input as it was when the run began, or of the sample."""
+        rows = self._rows_of_input()
+        return min(rows, self.params.sample or rows)
+
+    def rows(self, state: State) -> Sequence[int]:
+        """Return the numbers of the rows that the root's next fork asks, in the order of its children."""
+        root = checked_root(state)
+        new = range(root.rows, self.count())
+        if not root.round:
+            return new
+        again = [range(run.first, run.stop) for run in root.missing if run.outcome in self.params.again]
+        return Ranges([*again, new] if NEW in self.params.again else again)
+
+    def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
+        """Return a row's id and values; of one that cannot be read, its place and nothing."""
+        place = self._place(number)
+        try:
+            found = self._scanned().row(place)
+        except ValueError:
+            return self._scanned().row_id(place), {}
+        return found.id, found.values
+
+    def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
+        """Return by how many votes each field of a winning answer leads."""
+        return self._format.field_margins(votes, winner)
+
+    def oracle(self) -> Oracle | None:
+        """Return the job's ``truth``."""
+        return None if self.params.truth is None else self.params.truth.call
+
+    def expected_steps(self) -> int | None:
+        """Return the number of rows, None for a later round."""
+        return None if self.params.round else self.count()
+
+    def _rows_of_input(self) -> int:
+        return sum(part.rows for part in self._known or self._input.scan())
+
+    def _place(self, number: int) -> int:
+        """Return where a row of the map stands in the input."""
+        return self._drawn[number] if self.params.sample else number
+
+    @cached_property
+    def _drawn(self) -> Sequence[int]:
+        """The rows of the sample, in the order of the input."""
+        return sorted(Random(SAMPLE_SEED).sample(range(self._rows_of_input()), self.count()))
+
+    def _scanned(self) -> Input:
+        self._input.scan()
+        return self._input
+
+    def _opened(self, *, grow: bool) -> Input:
+        params = self.params
+        return Input(params.input, id_column=params.id_column, encoding=params.encoding, known=self._known, grow=grow)
+
+    def _check_apart(self) -> None:
+        """Raise `BadInput` where the input would read what is written."""
+        where, folder = self.params.input, self.output
+        if self._apart or not folder or "://" in folder:
+            return
+        if any(would_read(where, f"{folder}/{name}") for name in _WRITTEN):
+            raise BadInput(
+                f"the input {where} would read what is written to the output folder {folder}",
+                fix="name an output folder outside of the input",
+            )
+        self._apart = True
+
+    def _parsed(self, text: str) -> Answer:
+        parse = self.params.parse
+        return self._format.parse(text) if parse is None else self._format.taken(parse.call(text))
+
+    def _checked(self, state: State, answer: Answer) -> str | None:
+        check = self.params.check
+        if (broken := self._format.check(answer)) or check is None:
+            return broken
+        values = state.values if isinstance(state, Asked) else {}
+        forbidden: str | None = check.call(values, self._format.given(answer))
+        # True would be taken for a reason, of a check that means the opposite.
+        if not isinstance(forbidden, str | None):
+            raise TypeError(f"check returned {forbidden!r:.80}, and neither a reason nor None")
+        return forbidden
+
+    def _counts(self, root: Root) -> dict[str, int]:
+        """Return the run's result: rows in all, and how many have which outcome."""
+        missing: Counter[str] = Counter()
+        for run in root.missing:
+            missing[run.outcome] += run.stop - run.first
+        return {"rows": root.rows, "decided": root.rows - missing.total(), **dict(sorted(missing.items()))}
+
+    def _child(self, rows: Sequence[int], root: State, i: int) -> State:
+        values = self._scanned().row(self._place(rows[i])).values
+        if both := [name for name in self._format.fields if name in values]:
+            raise ValueError(f"the row has a column {both[0]!r}, which is a field of the answer too")
+        return Asked(_sendable(self._template.render(values)), values)
+
+    def _missed(self, rows: Sequence[int], root: State, i: int, outcome: str) -> State:
+        add_row(checked_root(root).fresh, rows[i], outcome)
+        return root
+
+    def _then(self, root: State) -> State:
+        before = checked_root(root)
+        left = [run for run in before.missing if run.outcome not in self.params.again]
+        whole = not before.round or NEW in self.params.again
+        return Root(before.round + 1, self.count() if whole else before.rows, merged(left, before.fresh))
+
+
+def _sendable(prompt: str) -> str:
+    """Return a prompt that can be sent. Raises ``ValueError`` for half a surrogate pair, which JSON can spell."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(prompt[error.start])
+        raise ValueError(f"the row's prompt is no Unicode: {half} is half of a surrogate pair") from None
+    return prompt

@@ -1,0 +1,279 @@
+"""Holds a task's pilot, and keeps what was heard: the samples are those of a run, so that a pilot can be resumed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from maker.api import JobLike, load_job, run_through
+from maker.calibration.observations import By, Calibration, Reply, Tallies
+from maker.core.user_code import own
+from maker.errors import BadInput, PilotPaused
+from maker.job.file import DEFAULT_VOTER
+from maker.job.job import Job
+from maker.job.resolve import derived
+from maker.job.settings import PollSettings
+from maker.lifecycle.queries import show
+from maker.lifecycle.session import OnEvent
+from maker.models.settings import PoolSettings, SimulatedSettings
+from maker.plugin import Decomposer, vote_key
+from maker.sampling.draw import Places, Spot, can_draw, right_answers
+from maker.sampling.pilot import Root, RootCodec
+from maker.store.backend.database import Database, open_database
+from maker.store.calibrations import keep_calibration
+from maker.store.chains import read_children, read_forks, root_chain
+from maker.store.log import SampleRow, read_samples, read_snapshots, read_steps
+from maker.store.runs import RunRow, find_run
+from maker.types import Flag, Oracle, Step
+
+STEPS, VOTES = 2000, 10
+"""Of each class so many steps are asked, each so often, unless told otherwise."""
+
+
+class Kept(NamedTuple):
+    """A calibration and its key in the store."""
+
+    key: int
+    calibration: Calibration
+
+
+def calibrate(
+    job: JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    steps: int = STEPS,
+    votes: int = VOTES,
+    labels: str = "",
+    closer: int = 0,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> Kept:
+    """Ask steps of every class of a task, and keep what was heard. Blocks.
+
+    Who says what is right: ``labels`` where they are given, else the task's oracle where it has one; else the answers
+    that votes settle on, so that it tells of agreement alone. Steps are drawn as `maker.sampling.draw.draw` does; where
+    only votes lead to them, the task's first ``steps`` are decided by the job's own voter and asked again.
+
+    The same pilot asked for again is gone on with, or found as it is.
+
+    Args:
+        job: As for `maker.run`.
+        overrides: As for `maker.run`.
+        steps: Steps to ask of each class; a labelled pilot asks those that are labelled.
+        votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
+        labels: JSON lines; see `maker.sampling.draw.labelled`.
+        closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
+            could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
+            oracle, or votes that led to the steps.
+        on_event: Told of the pilot's runs.
+        stop: Set it from another thread to pause the pilot.
+
+    Raises:
+        BadInput: The job cannot be run as it is, or asks no step; labels that cannot be read or contradict each other.
+        PilotPaused: ``stop`` was set, or a limit was reached.
+    """
+    job = load_job(job, overrides)
+    poll = _poll(votes, steps)
+    looks = _poll(closer, steps) if closer else None
+    by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
+    hold = partial(run_through, on_event=on_event, stop=stop)
+    if by == By.VOTES and not can_draw(job.decomposer):
+        labels = _voted(job, steps, hold)
+    elif by == By.VOTES and looks:
+        raise BadInput(
+            "a closer look asks for what is right, and nobody says it: there are neither labels nor an oracle",
+            fix="give labels, or leave it out and ask for more votes",
+        )
+    poll = poll.model_copy(update={"labels": labels})
+    asked = hold(_pilot(job, poll))
+    greedy = looked = None
+    if (cold := _greedy(job)) and (labels or by != By.VOTES):
+        greedy = hold(_pilot(job, poll.model_copy(update={"votes": 1}), cold))
+    with closing(open_database(job.store.url, create=False)) as database:
+        heard = _Hearing(database, job, by)
+        heard.listen(find_run(database, asked))
+        if looks and (lines := heard.doubtful):
+            looked = hold(_pilot(job, looks.model_copy(update={"labels": "\n".join(lines)})))
+            heard.look_closer(find_run(database, looked))
+        if greedy:
+            heard.listen_greedily(find_run(database, greedy))
+        calibration = heard.calibration(votes, [run for run in (asked, looked, greedy) if run])
+        return Kept(keep_calibration(database, calibration.fingerprint, calibration.model_dump_json()), calibration)
+
+
+def _poll(votes: int, steps: int) -> PollSettings:
+    """Return a pilot's settings. Raises `BadInput` for too many votes or steps, or none."""
+    try:
+        return PollSettings(votes=votes, steps=steps)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{first['loc'][0]} = {first['input']!r}: {first['msg']}"
+        raise BadInput(f"a pilot of {votes:,} votes on {steps:,} steps of each class: {said}") from error
+
+
+def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
+    """Return the job's pilot: what is drawn of it does not depend on how it votes, nor on the wanted margin."""
+    settings = job.settings | {"poll": poll.model_dump(), "vote": {"voter": DEFAULT_VOTER, "k": 1}}
+    settings["limits"] = job.settings["limits"] | {"max_undecided": None}
+    name = f"run.name=pilot of {job.run.name or job.settings['task']['decomposer']}"
+    return derived(job, settings, [name, "store.samples=all", *words])
+
+
+def _greedy(job: Job) -> list[str]:
+    """Return the overrides that draw one greedy sample of each step, none where that is no choice."""
+    if isinstance(job.model, PoolSettings):
+        at = {f"model.members.{name}": member for name, member in job.members.items()}
+    else:
+        at = {"model": job.model}
+    if any(isinstance(member, SimulatedSettings) or member.greedy for member in at.values()):
+        return []
+    return [f"{place}.temperature=0" for place in at]
+
+
+def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
+    """Let the job's own voter decide the first steps of a chain; returns them as labels.
+
+    Where its margin is still to be planned, it has the voter's own.
+    """
+    words = [f"run.name=way of the pilot of {job.run.name or job.settings['task']['decomposer']}"]
+    vote = {name: value for name, value in job.settings["vote"].items() if not (name == "k" and job.needs_plan)}
+    made = derived(job, job.settings | {"vote": vote}, words)
+    run_id = hold(made, steps)
+    with closing(open_database(job.store.url, create=False)) as database:
+        row, task = find_run(database, run_id), made.decomposer
+        labels, state = [], own(f"{task.name}: start", task.start)
+        for step in read_steps(database, root_chain(database, row.key).key):
+            action = own(f"{task.name}: action.read", task.action.read, step.action)
+            key = own(f"{task.name}: its key", vote_key, task.action, action)
+            labels.append(json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "key": key}))
+            state = own(f"{task.name}: apply", task.apply, state, action)
+    if not labels:
+        raise PilotPaused(
+            f"run {run_id} has decided no step of its root chain: there is nothing that a pilot could ask"
+        )
+    return "\n".join(labels)
+
+
+class _Asked(NamedTuple):
+    """A step of a pilot's run: its class, its place, and its samples."""
+
+    step: Step[Any, Any]
+    state: Any
+    spot: Spot
+    replies: list[Reply]
+
+
+class _Hearing:
+    """Makes a calibration of what the runs of a pilot heard.
+
+    ``doubtful`` names steps on which votes differed, or less than half of the samples could vote, as labels.
+    """
+
+    def __init__(self, database: Database, job: Job, by: By) -> None:
+        self._database = database
+        self._job = job
+        self._by = by
+        self._oracle = _oracle(job.decomposer) if by == By.ORACLE else None
+        self._tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
+        self._greedy: dict[str, list[int]] = {}
+        self._votes: dict[tuple[str, int | None], tuple[int, int]] = {}
+        self._of: Mapping[str, int] = {}
+        self.doubtful: list[str] = []
+
+    def listen(self, row: RunRow) -> None:
+        """Take in what was heard."""
+        self._of = _root(self._database, row).of
+        for asked, right in self._asked(row):
+            votes = self._tallies[asked.step.kind.name].add(asked.replies, right)
+            if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
+                state, child, _ = asked.spot
+                self._votes[state, child] = votes
+                self.doubtful.append(json.dumps({"state": state, "child": child, "key": min(right)}))
+
+    def look_closer(self, row: RunRow) -> None:
+        """Take in what was heard of doubtful steps when they were asked again."""
+        for asked, right in self._asked(row):
+            more = Tallies(len(self._job.members)).add(asked.replies, right)
+            state, child, _ = asked.spot
+            self._tallies[asked.step.kind.name].look_closer(self._votes[state, child], more)
+
+    def listen_greedily(self, row: RunRow) -> None:
+        """Take in what was heard at temperature 0: right, wrong and flagged samples."""
+        self._greedy = {name: [0, 0, 0] for name in self._tallies}
+        for asked, right in self._asked(row):
+            for reply in asked.replies:
+                truth = right is not None and reply.key in right
+                self._greedy[asked.step.kind.name][2 if reply.flag else 0 if truth else 1] += 1
+
+    def calibration(self, votes: int, runs: Sequence[str]) -> Calibration:
+        """Return what was heard."""
+        told = show(runs[0], store=self._job.store.url)
+        found = {
+            name: one.found(self._of.get(name), _three(self._greedy[name]) if self._greedy else None)
+            for name, one in self._tallies.items()
+        }
+        return Calibration(
+            by=self._by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
+            runs=tuple(runs), fingerprint=self._job.asked_fingerprint(), classes=found,
+        )  # fmt: skip
+
+    def _asked(self, row: RunRow) -> Iterator[tuple[_Asked, Collection[str] | None]]:
+        """Yield what a run asked, and the keys of what is right there."""
+        task = self._job.decomposer
+        for asked in _read(self._database, row, task):
+            yield asked, _right(task, self._oracle, asked)
+
+
+def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterator[_Asked]:
+    """Yield the steps of a pilot's run with their samples, in order; those without any are left out."""
+    root, places = _root(database, row), Places(task)
+    top = root_chain(database, row.key)
+    fork = read_forks(database, top.key, 0, None)[-1]
+    chain = next(read_children(database, fork, top.path))
+    for number, samples in groupby(read_samples(database, chain.key, 0), key=lambda sample: sample.idx):
+        spot = root.spots[number]
+        step, state = own(f"{task.name}: next", places.asked, spot)
+        heard = list(samples)
+        newest = max(sample.epoch for sample in heard)
+        replies = [_reply(task, step, sample) for sample in heard if sample.epoch == newest]
+        yield _Asked(step, state, spot, replies)
+
+
+def _root(database: Database, row: RunRow) -> Root:
+    chain = root_chain(database, row.key)
+    return RootCodec().read(next(read_snapshots(database, chain.key)).state)
+
+
+def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow) -> Reply:
+    """Return a kept sample; a flagged one with the vote that it would have been without its flag."""
+    if sample.flag is None:
+        return Reply(sample.candidate, None, sample.tokens, sample.model)
+    try:
+        key = vote_key(task.action, step.kind.parse(sample.text or ""))
+    except Exception:  # noqa: BLE001 - it has been flagged: that it cannot be read, whatever is raised, is what is asked
+        key = None
+    return Reply(key, Flag(sample.flag), sample.tokens, sample.model)
+
+
+def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _Asked) -> Collection[str] | None:
+    """Return the keys of what is right in a step, None where nobody says."""
+    if oracle is not None:
+        return {one.key for one in right_answers(task, oracle, asked.step, asked.state)}
+    return None if asked.spot.right is None else {asked.spot.right}
+
+
+def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:
+    oracle: Oracle | None = own(f"{task.name}: oracle", task.oracle)
+    return oracle
+
+
+def _three(counts: Sequence[int]) -> tuple[int, int, int]:
+    right, wrong, flagged = counts
+    return right, wrong, flagged

@@ -1,0 +1,306 @@
+"""What is to be expected of a run with given margins, by a calibration: votes, tokens, money, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from maker.calibration.observations import By, Calibration, ClassFound
+from maker.errors import BadInput
+from maker.job.file import DEFAULT_VOTER
+from maker.job.job import Job
+from maker.job.settings import AUTO, PlanFound
+from maker.stats.difficulty import Difficulty, Interval, clopper_pearson, fit
+from maker.stats.expected_requests import requests_per_step
+from maker.stats.margins import Margins, Refusal, cheapest, given
+from maker.stats.race import Block, blocks
+from maker.stats.risk import Curve, Load
+from maker.stats.truncation import share_unsettled
+
+CONFIDENCE = 0.95
+SEVERAL = 1.05
+"""There is more than one rival where all wrong votes are by this more than the strongest rival's."""
+TOGETHER = 3
+"""So many votes a prompt is taken to be read for, before k is known."""
+BLOCKS = (1, 2, 3, 5, 10, 20)
+"""Steps a sample could decide at a time."""
+UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
+DISTINCT = "steps are distinct decisions, as the task counts its questions: a wrong one is wrong wherever it is taken"
+ALL_STEPS = "all steps count: task.memo takes decisions again, and the task does not say how many of them differ"
+RESTS_ON = {
+    By.ORACLE: "the run's steps are like those that the pilot asked, and right is what the task's oracle says",
+    By.LABELS: "the run's steps are like those that the pilot asked, and right is what the labels say",
+    By.VOTES: "the run's steps are like those that the pilot asked; it is agreement with what votes settle on, and"
+    " nobody has said whether that is right",
+}
+
+
+class FlagWorth(NamedTuple):
+    """What a red flag buys: the margins, and the samples of the run, if those that it was raised on voted.
+
+    It was raised on ``samples``; ``right`` of them would have been right votes, ``wrong`` wrong ones. ``k`` is {} and
+    ``calls`` None where no margins would do.
+    """
+
+    kind: str
+    flag: str
+    samples: int
+    right: int
+    wrong: int
+    k: Mapping[str, int]
+    calls: float | None
+
+
+class Greedy(NamedTuple):
+    """One greedy sample a step in place of votes: the probability that the whole run is right, and the samples."""
+
+    right: Interval
+    calls: float
+
+
+class ClassPlan(NamedTuple):
+    """What is planned for a class: steps of the run and of the pilot, margin, and what is expected of it."""
+
+    name: str
+    steps: int
+    asked: int
+    k: int
+    p: Interval
+    failures: Interval
+    votes: Interval
+    unproven: float
+
+
+class Plan(NamedTuple):
+    """A plan. Intervals are two-sided at `CONFIDENCE`, each by itself.
+
+    Args:
+        key: The calibration that it rests on.
+        calibration: The same.
+        target: Wanted probability that the whole run is right; of ``row_error``, that one row is. None with a budget.
+        margins: k by class, and what is to be expected with it.
+        classes: The same by class.
+        calls: Samples, flagged ones included.
+        tokens: Prompt and completion tokens.
+        cost: In the currency of the job's prices, None without them.
+        seconds: At the speed of the pilot, which asks many steps side by side.
+        unproven: How many steps of the run may be of a kind that the pilot saw none of.
+        undecided: How many steps would have taken ``vote.max_votes`` samples before anybody has won; the run pauses at
+            the first.
+        own: What is to be expected with the margins that the job has itself, None where it leaves them to the plan.
+        flags: What each red flag buys.
+        greedy: None where the pilot has not asked.
+        blocks: What samples that decide several steps at a time would take, the cheapest size first, by formulas for
+            steps that are alike and with the same p in a block; () where there are classes, or p says no.
+        rests_on: What the numbers are conditional on, in words.
+        reuse: What is counted as a step where decisions are taken again, in words; "" where they are not.
+    """
+
+    key: int
+    calibration: Calibration
+    target: float | None
+    margins: Margins
+    classes: tuple[ClassPlan, ...]
+    calls: Interval
+    tokens: Interval
+    cost: Interval | None
+    seconds: Interval
+    unproven: float
+    undecided: float
+    own: Margins | None
+    flags: tuple[FlagWorth, ...]
+    greedy: Greedy | None
+    blocks: tuple[Block, ...]
+    rests_on: str
+    reuse: str = ""
+
+    def found(self) -> PlanFound:
+        """Return what is stored with a run."""
+        return PlanFound(
+            k=dict(self.margins.k), target=self.target, rests_on=self.rests_on, calibration=self.key,
+            right=(self.margins.right.low, self.margins.right.estimate, self.margins.right.high),
+        )  # fmt: skip
+
+
+def load_of(job: Job, calibration: Calibration, name: str, steps: int, through: str = "") -> Load:
+    """Return a class's steps as they were heard; with ``through``, as if samples with that flag had voted.
+
+    Raises `BadInput` where nothing was heard.
+    """
+    one = calibration.classes[name]
+    if not one.right + one.wrong:
+        raise BadInput(f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN)
+    together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
+    difficulty, rivals = _difficulty(one, through, together)
+    more = one.flags[through].right + one.flags[through].wrong if through else 0
+    # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
+    beside = (one.right + one.wrong + more) / difficulty.votes
+    # A prompt is read for a few votes together; for how many is counted when k is known.
+    prompt = calibration.prompt / TOGETHER
+    return Load(
+        name=name,
+        steps=steps,
+        difficulty=difficulty,
+        calls_per_vote=one.samples / (one.voted + more) * beside,
+        tokens_per_call=one.tokens / one.samples + prompt,
+        consequence=job.vote.consequence.get(name, 1.0),
+        rivals=rivals,
+        # Of steps with labels nobody says that the run has them.
+        asked=one.steps if one.of is not None and difficulty.steps == one.steps <= steps else 0,
+    )
+
+
+def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Difficulty, float]:
+    """Return how hard the steps of a class are, and how many rivals a step may be lost to.
+
+    With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
+    of them no more often than a race with the strongest alone, which is won more easily; they are as many as would have
+    all wrong votes if each had the strongest one's.
+    """
+    table = one.through[through] if through else one.heard
+    rivals = one.wrong / one.rival if one.rival and not through else 1.0
+    if rivals > SEVERAL:
+        return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), rivals
+    return fit(_cells(table), confidence, None if through else _cells(one.closer)), 1.0
+
+
+def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
+    return {(right, others): steps for right, others, steps in table}
+
+
+class _Bill(NamedTuple):
+    """What the steps of a class take: samples, and tokens of prompts and of completions."""
+
+    calls: Interval
+    prompts: Interval
+    completions: Interval
+
+
+def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
+    """Return what a class takes. Its steps' prompts are read once a request."""
+    one = calibration.classes[load.name]
+    votes = load.difficulty.votes_per_step(k)
+    calls = _scaled(votes, load.calls_per_vote)
+    rotation = next(job.rules().of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
+    requests_for = partial(job.requests_for, rotation)
+    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote, requests_for) for v in votes))
+    if calibration.votes > 1 and calibration.requests >= calibration.samples:
+        # The model takes one reply a request.
+        requests = calls
+    samples = _scaled(calls, load.steps)
+    return _Bill(
+        samples, _scaled(requests, load.steps * calibration.prompt), _scaled(samples, one.tokens / max(1, one.samples))
+    )
+
+
+def described(
+    job: Job, key: int, calibration: Calibration, target: float | None, loads: Sequence[Load], margins: Margins
+) -> Plan:
+    """Return what is to be expected with margins; ``key`` is the calibration's, ``loads`` are by `load_of`."""
+    bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
+    calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
+    prices, largest = job.vote_prices, max(margins.k.values())
+    return Plan(
+        key=key,
+        calibration=calibration,
+        target=target,
+        # A class that the task has no step of gets the largest margin: nobody knows what it would be for.
+        margins=margins._replace(k={name: margins.k.get(name, largest) for name in calibration.classes}),
+        classes=tuple(_class_plan(load, margins.k[load.name], calibration) for load in loads),
+        calls=calls,
+        tokens=_sum((prompts, completions)),
+        cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
+        seconds=_scaled(calls, calibration.seconds / calibration.samples),
+        unproven=_unproven(loads, calibration),
+        undecided=sum(_undecided(job, load, margins.k[load.name]) for load in loads),
+        own=_own(job, loads),
+        flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
+        greedy=_greedy(calibration, loads),
+        blocks=() if target is None else _blocks(calibration, target, loads),
+        rests_on=RESTS_ON[calibration.by],
+        reuse="" if job.memo == "off" else ALL_STEPS if job.questions() is None else DISTINCT,
+    )
+
+
+def _own(job: Job, loads: Sequence[Load]) -> Margins | None:
+    k = job.settings["vote"].get("k")
+    if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
+        return None
+    roles = {kind.name: job.rules().of(kind).voter for kind in job.decomposer.classes}
+    return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
+
+
+def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
+    one = calibration.classes[load.name]
+    return ClassPlan(
+        name=load.name,
+        steps=load.steps,
+        asked=one.steps,
+        k=k,
+        p=load.difficulty.p if load.rivals == 1 else fit(_cells(one.heard), load.difficulty.confidence).p,
+        failures=_failures(load, k),
+        votes=load.difficulty.votes_per_step(k),
+        unproven=_unproven([load], calibration),
+    )
+
+
+def _undecided(job: Job, load: Load, k: int) -> float:
+    """Return how many steps of a class are not decided within their most votes."""
+    rules = job.rules()
+    most = next(rules.of(kind).max_votes for kind in job.decomposer.classes if kind.name == load.name)
+    return load.steps * share_unsettled(load.difficulty, k, int(most / load.calls_per_vote))
+
+
+def _failures(load: Load, k: int) -> Interval:
+    """Return how many steps of a class are decided wrongly."""
+    found = Curve(load._replace(consequence=1.0), math.inf).at(k)
+    return Interval(float(found.min()), float(found[0]), float(found.max()))
+
+
+def _unproven(loads: Sequence[Load], calibration: Calibration) -> float:
+    """Return how many steps of the run may be of a kind that the pilot saw none of; none where it asked all of them."""
+    return sum(load.steps * load.difficulty.hard_share for load in loads if not calibration.classes[load.name].whole)
+
+
+def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Load]) -> Iterator[FlagWorth]:
+    """Yield what each flag buys that was raised on samples which could have voted."""
+    for number, load in enumerate(loads):
+        one = calibration.classes[load.name]
+        for flag in one.through:
+            voting = load_of(job, calibration, load.name, load.steps, flag)
+            found = cheapest([*loads[:number], voting, *loads[number + 1 :]], target, CONFIDENCE)
+            k, calls = ({}, None) if isinstance(found, Refusal) else (dict(found.k), found.calls.estimate)
+            raised = one.flags[flag]
+            yield FlagWorth(load.name, flag, raised.samples, raised.right, raised.wrong, k, calls)
+
+
+def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:
+    """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
+    right = [1.0, 1.0, 1.0]
+    for load in loads:
+        asked = calibration.classes[load.name].greedy
+        if asked is None:
+            return None
+        share = asked[0] / sum(asked)
+        low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
+        for end, one in enumerate((low, share, high)):
+            right[end] *= one**load.steps
+    return Greedy(Interval(*right), sum(load.steps for load in loads))
+
+
+def _blocks(calibration: Calibration, target: float, loads: Sequence[Load]) -> tuple[Block, ...]:
+    p = loads[0].difficulty.p.estimate
+    if len(loads) > 1 or not 0.5 < p < 1:
+        return ()
+    one = calibration.classes[loads[0].name]
+    return tuple(blocks(p, loads[0].steps, target, calibration.prompt / TOGETHER, one.tokens / one.samples, BLOCKS))
+
+
+def _scaled(interval: Interval, by: float) -> Interval:
+    return Interval(*(value * by for value in interval))
+
+
+def _sum(intervals: Iterable[Interval]) -> Interval:
+    return Interval(*map(sum, zip(*intervals, strict=True)))

@@ -1,0 +1,132 @@
+"""A pilot of a map: a sample of its rows voted on twice, to find the margin that a row error asks for.
+
+Of two elections on one row that end differently, one at least is not what the model says most often. With P(a) the
+probability that an election which is decided ends with answer a, two differ with probability 1 - sum P(a)^2, which is
+never below 1 - max P(a): the share of rows on which two elections differ bounds the share that one election decides
+otherwise than elections mostly do, whatever the rows, the number of rivals, or the flags. It rests on no model of them.
+What all votes of a row are wrong about together no vote shows: labels do (`maker.reporting.audit`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from maker.errors import OutOfReach
+from maker.job.job import Job
+from maker.job.settings import PilotFound
+from maker.lifecycle.rows import RowLog, Settled, settled_rows
+from maker.plugin import Voter, vote_key
+from maker.stats.bounds import share_at_most
+from maker.store.backend.database import Database
+from maker.store.log import read_samples
+from maker.store.runs import find_run
+from maker.voting.tally import unpack
+from maker.voting.vote_replay import recount
+
+CONFIDENCE = 0.975
+"""Of each of at most two pilots: that neither is wrong has .95."""
+MARGINS = (4, 8)
+"""The margins that pilots vote with: the second is held only where the first shows that no margin up to it will do."""
+LEAST, USUAL, PART = 6.0, 15.0, 20
+"""Rows of a pilot, as multiples of 1 / row error: with the first, one row may differ, with the second seven. In between
+it is one in so many rows of the map."""
+
+
+class Level(NamedTuple):
+    """What a pilot says of one margin; see `maker.job.settings.PilotFound`."""
+
+    k: int
+    both: int
+    differ: int
+    at_most: float
+    votes: float
+
+
+class Pair(NamedTuple):
+    """The valid votes of the two elections on one row, in their order."""
+
+    first: Sequence[str]
+    second: Sequence[str]
+
+
+def sample_size(rows: int, row_error: float) -> int:
+    """Return how many rows a pilot takes. Raises `OutOfReach` where all rows are too few to show the row error.
+
+    300,000 rows at .01 give 1,500, 10,000 give 600.
+    """
+    if rows < (least := math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-row_error))):
+        raise OutOfReach(
+            f"vote.row_error = {row_error:g}: no pilot of {rows:,} rows can show it; it takes {least:,}",
+            fix="set vote.k instead, and let `maker audit` tell the error",
+        )
+    return min(rows, math.ceil(min(USUAL / row_error, max(LEAST / row_error, rows / PART))))
+
+
+def pilot_words(job: Job, rows: int, k: int, seed: int) -> list[str]:
+    """Return the overrides that make a job one of its pilot's two runs. It writes no files, and keeps what it heard."""
+    task = job.settings["task"]
+    samples = "disputed" if job.store.samples == "none" else job.store.samples
+    return [
+        f"run.name=pilot of {job.run.name or task['decomposer']}", f"run.seed={seed}", f"vote.k={k}",
+        f"task.sample={rows}", "task.output=", f"store.samples={samples}",
+    ]  # fmt: skip
+
+
+def judge(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
+    """Return what the two finished runs of a pilot show of the least margin that keeps the job's row error.
+
+    It is about the runs' own margin, the largest, where not even that one does. Margins are tried from there down to
+    the first that does not: a bound that fails by chance, as each may with 1 - `CONFIDENCE`, is not looked for.
+    """
+    assert job.vote.row_error is not None  # noqa: S101 - it is what the pilot was for
+    largest = find_run(database, runs[0]).settings["vote"]["k"]
+    pairs = list(heard_twice(database, runs))
+    found = level(pairs, job.voter_at(largest), largest)
+    while found.at_most <= job.vote.row_error and found.k > 1:
+        lower = level(pairs, job.voter_at(found.k - 1), found.k - 1)
+        if lower.at_most > job.vote.row_error:
+            break
+        found = lower
+    return PilotFound(
+        **found._asdict(), rows=len(pairs), of=job.expected_steps() or 0, confidence=CONFIDENCE,
+        agreement=agreement(pairs), runs=runs,
+    )  # fmt: skip
+
+
+def level(pairs: Sequence[Pair], voter: Voter, k: int) -> Level:
+    """Return what elections by ``voter``, whose margin is k, make of votes that were cast at that margin or more."""
+    both = differ = votes = decided = 0
+    for pair in pairs:
+        first, second = (recount(voter, heard) for heard in pair)
+        for ended in (first, second):
+            if ended.winner is not None:
+                decided, votes = decided + 1, votes + ended.votes
+        if first.winner is not None and second.winner is not None:
+            both, differ = both + 1, differ + (first.winner != second.winner)
+    return Level(k, both, differ, share_at_most(differ, both, CONFIDENCE), votes / decided if decided else 0.0)
+
+
+def agreement(pairs: Sequence[Pair]) -> float:
+    """Return the share of elections whose first two votes were alike."""
+    begun = [heard for pair in pairs for heard in pair if len(heard) > 1]
+    return sum(heard[0] == heard[1] for heard in begun) / len(begun) if begun else 0.0
+
+
+def heard_twice(database: Database, runs: tuple[str, str]) -> Iterator[Pair]:
+    """Yield the votes on each row of a pilot, in its two runs."""
+    rounds = [RowLog(database, find_run(database, run)).rounds() for run in runs]
+    for first, second in zip(*(settled_rows(one) for one in rounds), strict=True):
+        yield Pair(_heard(first), _heard(second))
+
+
+def _heard(settled: Settled) -> list[str]:
+    """Return a row's valid votes in their order: those of the kept samples, else all of them alike."""
+    round_, step, outcome = settled.round, settled.step, settled.outcome
+    if step is None or unpack(step.tally).disputed:
+        epoch = next(one.epoch for one in (step, outcome) if one is not None)
+        kept = read_samples(round_.database, round_.chain.key, settled.child, settled.child + 1)
+        return [sample.candidate for sample in kept if sample.epoch == epoch and sample.candidate is not None]
+    codec = round_.decomposer.action
+    return [vote_key(codec, codec.read(step.action))] * sum(unpack(step.tally).votes)

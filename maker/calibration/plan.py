@@ -1,0 +1,128 @@
+"""Which margins a run needs, by the calibration that fits its job. The statistics are `maker.stats.margins`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, load_of
+from maker.calibration.observations import VERSION, Calibration
+from maker.errors import BadInput, OutOfReach, StoreMissing
+from maker.job.job import Job, difference
+from maker.stats.margins import Margins, Refusal, budget, cheapest, given
+from maker.stats.risk import Load
+from maker.store.backend.database import Database, open_database
+from maker.store.calibrations import read_calibrations
+
+TARGET = 0.95
+"""The wanted probability that a run is right, where none is given."""
+NONE = "there is no calibration of this task with this model"
+CALIBRATE = "`maker calibrate JOB` makes one"
+
+
+def plan(job: Job) -> Plan:
+    """Return the cheapest plan that reaches the job's target, by the calibration that fits it.
+
+    The target is ``vote.target``, `TARGET` where none is given; for a map with ``vote.row_error`` it is one row's.
+
+    Raises:
+        BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known
+            how many steps of a class there are.
+        OutOfReach: The right answer is not the likeliest one, no margin reaches the target, or the pilot cannot show
+            that one does.
+    """
+    try:
+        with closing(open_database(job.store.url, create=False)) as database:
+            key, calibration = calibration_of(database, job)
+    except StoreMissing as missing:
+        raise BadInput(f"{NONE}: {missing.message}", fix=CALIBRATE) from missing
+    target = TARGET if job.vote.target is None else job.vote.target
+    if job.vote.row_error is not None and job.vote.target is None:
+        target = 1 - job.vote.row_error
+    counted = _decisions(job, _steps(job, calibration))
+    loads = [load_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
+    if job.vote.budget is not None:
+        bought = _within(loads, job.vote.budget)
+        _refuse_cap(job, bought)
+        return described(job, key, calibration, None, loads, bought)
+    found = cheapest(loads, target, CONFIDENCE)
+    if isinstance(found, Refusal):
+        needed, fix = dict(found.needed), found.fix
+        if needed and all(calibration.classes[name].whole for name in needed):
+            needed, fix = {}, "the pilot has asked all steps of the task: calibrate with more votes, and --closer"
+        raise OutOfReach(f"calibration {key}: {found.reason}", fix=fix, needed=needed)
+    _refuse_cap(job, found)
+    return described(job, key, calibration, target, loads, found)
+
+
+def _refuse_cap(job: Job, margins: Margins) -> None:
+    """Refuse margins that a step could not reach within its most votes."""
+    rules = job.rules()
+    for kind in job.decomposer.classes:
+        k, most = margins.k.get(kind.name, 0), rules.of(kind).max_votes
+        if k > most:
+            raise BadInput(
+                f"vote.max_votes = {most}: the plan takes k = {k} for class {kind.name!r}, which needs as many",
+                fix="raise vote.max_votes, well above k: a step that takes more stays undecided",
+            )
+
+
+def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
+    """Return the newest of the calibrations with most samples that are the job's, and its key. Raises `BadInput`."""
+    wanted = job.asked_fingerprint()
+    best: tuple[int, Calibration] | None = None
+    others = ""
+    for row in read_calibrations(database):
+        if differs := difference(row.fingerprint, wanted):
+            others = others or f"calibration {row.key} is of another one: {differs}"
+            continue
+        if row.fingerprint.keys() != wanted.keys():
+            continue
+        if json.loads(row.content)["version"] != VERSION:
+            others = others or f"calibration {row.key} was written by another version of maker"
+            continue
+        found = Calibration.model_validate_json(row.content)
+        if best is None or found.samples > best[1].samples:
+            best = row.key, found
+    if best is None:
+        raise BadInput(f"{NONE}{f'; {others}' if others else ''}", fix=CALIBRATE)
+    return best
+
+
+def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
+    """Return how many steps of each class the run has. Raises `BadInput` where that is not known."""
+    if job.vote.row_error is not None and job.vote.target is None:
+        return dict.fromkeys(calibration.classes, 1)
+    steps = {name: one.of for name, one in calibration.classes.items()}
+    unseen = [name for name, n in steps.items() if n is None and not calibration.classes[name].steps]
+    if unseen:
+        raise BadInput(f"the pilot has asked no step of class {unseen[0]!r}: nothing is known of it", fix=UNSEEN)
+    known = {name: n for name, n in steps.items() if n is not None}
+    if len(known) == len(steps):
+        return known
+    total = job.expected_steps()
+    if total is None:
+        raise BadInput(
+            f"{job.decomposer.name} does not say how many steps it takes: nothing can be planned for the whole run",
+            fix="let the decomposer say `expected_steps`, or set vote.k",
+        )
+    asked = sum(one.steps for one in calibration.classes.values())
+    return {name: -(-total * one.steps // asked) for name, one in calibration.classes.items()}
+
+
+def _decisions(job: Job, steps: Mapping[str, int]) -> dict[str, int]:
+    """Return how many steps of each class are voted on: where decisions are taken again, as many as ask anew.
+
+    All of them where the task does not say how many questions it asks: that is more than there are.
+    """
+    asked = job.questions()
+    return {name: n if asked is None else min(n, asked.get(name, n)) for name, n in steps.items()}
+
+
+def _within(loads: Sequence[Load], votes: int) -> Margins:
+    """Return the best margins for so many votes. Raises `OutOfReach` where they are too few."""
+    steps = sum(load.steps for load in loads)
+    if votes < steps:
+        raise OutOfReach(f"vote.budget = {votes:,}: the run has {steps:,} steps, and each takes a vote at least")
+    return given(loads, budget(loads, votes), CONFIDENCE)

@@ -1,0 +1,72 @@
+"""Decides ahead of time what a job's task can ask, so that its run finds the answers in the store's memo."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from maker.api import JobLike, load_job, pilot, planned, run_through
+from maker.errors import BadInput
+from maker.job.job import MEMO, Job
+from maker.job.resolve import derived
+from maker.job.settings import ForesightSettings
+from maker.lifecycle.queries import RunReport, show
+from maker.lifecycle.session import OnEvent
+from maker.sampling.draw import can_draw
+
+STEPS = 2000
+"""Of each class so many steps are decided, unless told otherwise."""
+
+
+def precompute(
+    job: JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    steps: int = STEPS,
+    labels: str = "",
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Decide steps that a job's task can ask by the job's own vote, and leave the winners in its store's memo. Blocks.
+
+    They are drawn as `maker.sampling.draw.draw` does: from the labels, from the task itself, from a root that forks
+    into single steps, or along the way that its oracle calls right; which answer is right, nobody says here. It is a
+    run as any other, with the job's limits: cut off, it goes on when it is asked for again, and what is in the memo is
+    not asked again. A step that votes cannot settle holds nothing up.
+
+    Args:
+        job: As for `maker.run`; it says ``task.memo = "store"``.
+        overrides: As for `maker.run`.
+        steps: How many steps of each class are drawn, at most.
+        labels: JSON lines that name steps; see `maker.sampling.draw.labelled`.
+        on_event: Told of the run.
+        stop: Set it from another thread to pause it.
+
+    Raises:
+        BadInput: The job keeps nothing for other runs, cannot be run as it is, or nobody says what it asks.
+        OutOfReach, PilotPaused: As `maker.api.run`; or ``stop`` was set, or a limit was reached.
+    """
+    job = load_job(job, overrides)
+    if job.memo != "store":
+        raise BadInput(
+            f'task.memo = "{job.memo}": what is decided ahead would be of no use to a run of this job',
+            fix='set task.memo = "store"',
+        )
+    if not labels and not can_draw(job.decomposer):
+        raise BadInput(
+            f"{job.decomposer.name} knows neither its truth nor where its steps are: there is nothing to draw",
+            fix="give labels that name steps, or let the decomposer have `sample` or `oracle`",
+        )
+    if job.needs_pilot:
+        job = pilot(job, stop=stop)
+    if job.needs_plan:
+        job = planned(job)
+    run_id = run_through(_ahead(job, ForesightSettings(steps=steps, labels=labels)), on_event=on_event, stop=stop)
+    return show(run_id, store=job.store.url)
+
+
+def _ahead(job: Job, foresight: ForesightSettings) -> Job:
+    """Return the job that decides its steps ahead."""
+    name = f"foresight of {job.run.name or job.settings['task']['decomposer']}"
+    settings = job.settings | {"foresight": foresight.model_dump()}
+    return derived(job, settings, [f"run.name={name}", f"task.{MEMO}=store"])

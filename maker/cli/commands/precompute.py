@@ -1,0 +1,56 @@
+"""``maker precompute``: decides ahead of time what a job's task can ask."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maker.api import load_job
+from maker.calibration.precompute import STEPS, precompute
+from maker.cli.commands.calibrate import read_labels
+from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.progress import Progress
+from maker.errors import ModelFailed, StoreFailed, WorkerLost
+from maker.lifecycle.queries import RunReport, opened
+from maker.store.log import count_outcomes
+from maker.store.runs import find_run
+
+
+def precompute_(
+    job: JobFile,
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps of each class to decide.")] = STEPS,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which steps, as JSON lines; see docs/planning.md.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide ahead what a task can ask, for runs with task.memo = "store"."""
+    loaded = load_job(job, overrides or [])
+    said = "" if labels is None else read_labels(labels)
+    progress = Progress(sys.stderr)
+    try:
+        with progress:
+            report = precompute(loaded, steps=steps, labels=said, on_event=progress.tell)
+    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
+        if progress.run_id:
+            print(f"run {progress.run_id} is paused; precompute again: it goes on from there", file=sys.stderr)
+        raise
+    undecided = _undecided(report, loaded.store.url)
+    if as_json:
+        print(json.dumps(report.to_json() | {"undecided": undecided}, ensure_ascii=False))
+        return
+    drawn, decided = report.steps + undecided, report.steps - report.reused
+    print(
+        f"run {report.run_id}: of {drawn:,} questions {decided:,} were decided by {report.votes:,} votes in"
+        f" {report.calls:,} calls, {report.reused:,} were known, {undecided:,} are undecided"
+    )
+
+
+def _undecided(report: RunReport, store: str) -> int:
+    with opened(store) as database:
+        return sum(count_outcomes(database, find_run(database, report.run_id).key).values())

@@ -1,0 +1,47 @@
+"""``maker report``: what was claimed of a run, what was measured, and what that rests on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maker.cli.options import AsJson, RunId, Store
+from maker.core.atomic import refuse_taken
+from maker.job.file import DEFAULT_STORE
+from maker.lifecycle.queries import show
+from maker.reporting.counts import KEPT
+from maker.reporting.report import report as make_report
+from maker.reporting.report import write
+
+
+def report(
+    run_id: RunId,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page, else report-<run id>.html.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="A map's labelled sample, from `maker audit`.")
+    ] = None,
+    store: Store = DEFAULT_STORE,
+    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page on a run: what was claimed, what was measured, and what that rests on."""
+    file = out
+    if file is None and not as_json:
+        file = Path(f"report-{show(run_id, store=store).run_id}.html")
+    if file is not None:
+        # Before the log is read, which may take a while.
+        refuse_taken(file, force=force)
+    # Imported here: no other command needs jinja2.
+    from maker.reporting.page import SHOWN, page
+
+    found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
+    text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
+    write(text, file or sys.stdout.buffer, force=force)
+    if file is not None:
+        print(f"run {found.run.run_id}: {found.steps:,} steps, {found.disputed_steps:,} of them disputed, in {file}")

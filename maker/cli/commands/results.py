@@ -1,0 +1,33 @@
+"""``maker results``: what became of a map's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from maker.cli.options import AsJson, RunId, Store
+from maker.job.file import DEFAULT_STORE
+from maker.lifecycle.rows import DECIDED, RowResult, follow
+from maker.lifecycle.rows import results as read_results
+
+
+def results(
+    run_id: RunId,
+    store: Store = DEFAULT_STORE,
+    wait: Annotated[bool, typer.Option("--follow", help="Wait for the rows that are still worked on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what became of a map's rows, one a line, in the order of the input."""
+    found: Iterator[RowResult] = follow(run_id, store=store) if wait else read_results(run_id, store=store)
+    for one in found:
+        print(json.dumps(one.to_json(), ensure_ascii=False) if as_json else _line(one), flush=wait)
+
+
+def _line(one: RowResult) -> str:
+    votes = ", ".join(f"{n} for {key}" for key, n in one.votes.items()) or "no valid vote"
+    if one.outcome == DECIDED:
+        return f"{one.id}: {json.dumps(one.answer, ensure_ascii=False)} · {votes}; margin {one.margin}"
+    return f"{one.id}: {one.outcome.upper()} · {one.reason or votes}"

@@ -1,0 +1,136 @@
+"""``maker train`` and ``maker exam``: a microagent for a task's steps, and the exact measure of one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maker.api import load_job
+from maker.cli.options import AsJson, Overrides
+from maker.cli.tables import print_table
+from maker.errors import BadInput
+from maker.training.dataset import EXAM, Course, course_of
+from maker.training.recipe import TEMPERATURES, Recipe
+from maker.training.sft_file import read_course
+
+if TYPE_CHECKING:
+    from maker.training.figures import ClassFigures
+
+LESSONS = ".jsonl"
+EVERY = 100
+"""Batches between two lines of progress."""
+
+Taught = Annotated[
+    Path,
+    typer.Argument(
+        metavar="JOB", help="A job file, whose task has lessons and an oracle; or a run's lessons, *.jsonl."
+    ),
+]
+Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures of the exam.")]
+Examined = Annotated[int, typer.Option("--exam", min=1, metavar="N", help="How many held-out prompts of a class.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+AT = ",".join(map(str, TEMPERATURES))
+RECIPE = Recipe()
+
+
+def train(
+    job: Taught,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model's folder.")],
+    steps: Annotated[int, typer.Option(min=1, help="Batches.")] = RECIPE.steps,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts in a batch.")] = RECIPE.batch,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = RECIPE.rate,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and draws.")] = RECIPE.seed,
+    slip: Annotated[float, typer.Option(help="Share of legal wrong replies to train in.")] = RECIPE.slip,
+    hidden: Annotated[int, typer.Option(min=1, help="Width.")] = RECIPE.hidden,
+    layers: Annotated[int, typer.Option(min=1, help="Layers.")] = RECIPE.layers,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = RECIPE.heads,
+    threads: Threads = RECIPE.threads,
+    temperatures: Temperatures = AT,
+    exam: Examined = EXAM,
+    force: Annotated[bool, typer.Option("--force", help="Replace a microagent that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a tiny model on a task's steps, and say exactly how often it errs."""
+    # Imported here: it needs numpy, and other commands start without.
+    from maker.training.make import make
+
+    recipe = Recipe(
+        steps=steps, batch=batch, rate=rate, seed=seed, slip=slip, hidden=hidden, layers=layers, heads=heads,
+        threads=threads,
+    )  # fmt: skip
+    at = _temperatures(temperatures)
+    course = _course(job, overrides or [], exam)
+
+    def tell(step: int, loss: float, seconds: float) -> None:
+        if step % EVERY == 0 or step + 1 == steps:
+            print(f"batch {step + 1:,} of {steps:,}: loss {loss:.2e}, {seconds:,.0f} s", file=sys.stderr, flush=True)
+
+    made = make(course, recipe, out, temperatures=at, force=force, on_batch=tell)
+    if as_json:
+        print(json.dumps(made.card, ensure_ascii=False))
+        return
+    card = made.card
+    print(
+        f"{out}: {card['parameters']:,} parameters, {card['bytes'] / 1e6:.2f} MB, trained in {card['seconds']:,.0f} s"
+    )
+    shown = {one["class"]: one.get("shown") for one in card["classes"]}
+    _print_figures(made.found, shown, by_run=course.by_run)
+
+
+def exam_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model's folder.")],
+    job: Taught,
+    overrides: Overrides = None,
+    temperatures: Temperatures = AT,
+    exam: Examined = EXAM,
+    threads: Threads = RECIPE.threads,
+    as_json: AsJson = False,
+) -> None:
+    """Read off a tiny model's logits how often it errs on a task's steps."""
+    from maker.training.examine import examine, has_card
+    from maker.training.figures import to_json
+
+    course = _course(job, overrides or [], exam)
+    found = examine(folder, course, temperatures=_temperatures(temperatures), threads=threads)
+    if as_json:
+        print(json.dumps([to_json(one) for one in found], ensure_ascii=False))
+        return
+    _print_figures(found, {}, by_run=course.by_run, known=has_card(folder))
+
+
+def _course(job: Path, overrides: Sequence[str], exam: int) -> Course:
+    if job.suffix == LESSONS:
+        if overrides:
+            raise BadInput(f"{overrides[0]!r} sets nothing: {job} is no job file", fix="leave it out")
+        return read_course(job)
+    loaded = load_job(job, overrides)
+    fingerprint = loaded.task_fingerprint()
+    origin = {name: fingerprint[name] for name in ("decomposer", "decomposer_version", "decomposer_source", "task")}
+    return course_of(loaded.decomposer, origin, exam=exam)
+
+
+def _temperatures(words: str) -> list[float]:
+    try:
+        return list(dict.fromkeys(float(word) for word in words.split(",")))
+    except ValueError as error:
+        raise BadInput(f"--temperatures {words}: {error}", fix=f"write numbers, as in {AT}") from error
+
+
+def _print_figures(
+    found: Sequence[ClassFigures], shown: dict[str, int | None], *, by_run: bool, known: bool = True
+) -> None:
+    from maker.training.card import BOUND_HEADS, HEADS, basis_words, bound_rows, rows
+
+    print_table(HEADS, rows(found), indent=2)
+    for one in found:
+        print(f"  {basis_words(one, shown.get(one.name), by_run=by_run, known=known)}")
+    if bounds := bound_rows(found):
+        print("  at most, with 95 % each by itself, taking the examined prompts for independent draws:")
+        print_table(BOUND_HEADS, bounds, indent=2)

@@ -1,0 +1,106 @@
+"""``maker watch``: a run that another process works on, followed to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Annotated, Any
+
+import typer
+
+from maker.cli import display
+from maker.cli.options import AsJson, RunId, Store
+from maker.cli.progress import Progress
+from maker.cli.stored import job_of
+from maker.errors import MakerError
+from maker.job.file import DEFAULT_STORE
+from maker.lifecycle.events import stored_event
+from maker.lifecycle.queries import RunReport, store_url, whole_report
+from maker.store.backend.database import Database, open_database
+from maker.store.runs import ACTIVE
+
+
+def watch(
+    run_id: RunId,
+    store: Store = DEFAULT_STORE,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="How often to look.")
+    ] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a run that another process works on, until it ends."""
+    database = open_database(store_url(store), create=False)
+    looks = _looks(database, run_id, every)
+    first = next(looks)
+    try:
+        last = _tell_json(first, looks) if as_json else _show(database, first, looks)
+    except KeyboardInterrupt:
+        print(f"run {first.run_id} is no longer watched; it goes on", file=sys.stderr)
+        raise
+    if not as_json:
+        display.print_summary(last, display.store_words(store))
+    raise typer.Exit(0 if last.status == "done" else 1)
+
+
+def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
+    """Yield how a run stands, as often as asked, until no process works on it any more."""
+    found = whole_report(database, run_id)
+    yield found
+    while found.status == ACTIVE:
+        time.sleep(every_s)
+        # By its id: `last` may be another one by now.
+        found = whole_report(database, found.run_id)
+        yield found
+
+
+def _tell_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+    told: dict[str, Any] = {}
+    last = first
+    for last in chain([first], looks):
+        facts = {name: value for name, value in last.to_json().items() if name != "settings"}
+        if facts != told:
+            print(json.dumps(facts, ensure_ascii=False), flush=True)
+            told = facts
+    return last
+
+
+def _show(database: Database, first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+    last = first
+    if first.status != ACTIVE:
+        return last
+    progress = Progress(sys.stdout, waiting="watching")
+    with progress:
+        expected = expected_steps(database, first)
+        progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=expected)
+        _stand(progress, first)
+        for look in looks:
+            for told in look.events[len(last.events) :]:
+                _tell_event(progress, look.run_id, told)
+            last = look
+            _stand(progress, last)
+    return last
+
+
+def _tell_event(progress: Progress, run_id: str, told: dict[str, Any]) -> None:
+    facts = {name: fact for name, fact in told.items() if name not in ("at", "kind")}
+    if (event := stored_event(run_id, told["kind"], facts)) is not None:
+        progress.tell(event)
+
+
+def _stand(progress: Progress, found: RunReport) -> None:
+    progress.stand(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
+
+
+def expected_steps(database: Database, found: RunReport) -> int | None:
+    """Return how many steps a run will have, None where that is not known; its input is not read for it."""
+    if found.forked_from:
+        # What it shares with that run is none of its steps, and how much that is the store does not count.
+        return None
+    try:
+        return job_of(database, found.run_id).expected_steps()
+    except MakerError:
+        # The task's code may be elsewhere: whoever watches needs the store alone.
+        return None

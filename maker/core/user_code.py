@@ -1,0 +1,39 @@
+"""Calls a task's own code, so that whatever it raises is told as the task's error, with where it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+from maker.core.plugins import FILE_MODULE
+from maker.errors import MakerError, TaskFailed
+
+FIX = "mend the task's code; in parse, a reply that cannot be read is a ValueError"
+
+
+def own(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
+    """Return ``call(*args)``. Raises `TaskFailed` with ``what`` and the facts for anything that it raises."""
+    try:
+        return call(*args)
+    except MakerError:
+        raise
+    except Exception as error:
+        raise failure(what, error, **facts) from error
+
+
+def failure(what: str, error: Exception, **facts: Any) -> TaskFailed:
+    """Return what a task's own code raised as the task's error."""
+    return TaskFailed(f"{what} raised {type(error).__name__}: {error}{_line(error)}", fix=FIX, **facts)
+
+
+def _line(error: Exception) -> str:
+    """Say where in a file that the job names an error came from, "" where it came from none."""
+    frames = walk_tb(error.__traceback__)
+    lines = [(frame.f_code.co_filename, line) for frame, line in frames if _of_a_file(frame.f_globals)]
+    return f" ({Path(lines[-1][0]).name}, line {lines[-1][1]})" if lines else ""
+
+
+def _of_a_file(names: dict[str, Any]) -> bool:
+    return str(names.get("__name__")).startswith(FILE_MODULE)

@@ -1,0 +1,157 @@
+"""Finds where a run stands: newest snapshots, the few actions after them, and the forks that are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from maker.core.user_code import own
+from maker.errors import TaskFailed
+from maker.plugin import Decomposer
+from maker.store.backend.database import Database
+from maker.store.chains import DONE, ChainRow, ForkRow, find_chain, read_children, read_fork
+from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
+from maker.swarm.worker import Child
+from maker.types import Outcome
+from maker.voting.chain import ChainAt, opened
+from maker.voting.paths import Path, chain_name
+
+
+class Standing(NamedTuple):
+    """Where a chain goes on: at a step, or, with ``fork``, when that fork's children are joined.
+
+    ``number`` is its place among its siblings. ``again`` says that it has been voted on here before in vain.
+    ``failed`` says why it cannot go on, else it is empty.
+    """
+
+    number: int
+    at: ChainAt
+    fork: ForkRow | None = None
+    again: bool = False
+    failed: str = ""
+
+
+class Rows(NamedTuple):
+    """How a fork of single steps stands.
+
+    Before child ``cursor`` all are settled, and of those after it the ``ahead`` ones; from ``next`` on none was begun.
+    ``finished`` counts good decisions, and in a lenient fork also the ``missed``, which have none and hold nothing up.
+    ``again`` are to be decided still; ``wrong`` ended so, with why; ``refused`` are decided, but their parent's join
+    has refused them.
+    """
+
+    chain: ChainRow
+    cursor: int
+    next: int
+    finished: int
+    ahead: set[int]
+    again: list[Child]
+    wrong: dict[int, str]
+    refused: set[int]
+    missed: int
+
+
+def standing(
+    database: Database, chain: ChainRow, decomposer: Decomposer[Any, Any], begin: Callable[[], Any] | None = None
+) -> Standing:
+    """Return the place that a chain goes on from. Reads one snapshot and the steps after it, never the history.
+
+    ``begin`` returns the state that a child chain starts in, where it has no snapshot yet.
+    """
+    snapshot = newest_snapshot(database, chain, chain.cursor)
+    since, weight = 0 if snapshot is None else snapshot.idx, 0
+    try:
+        if snapshot is not None:
+            state = decomposer.state.read(snapshot.state)
+        elif begin is not None:
+            state = begin()
+        else:
+            raise ValueError("it has no snapshot")
+        for step in read_steps(database, chain.key, since, chain.cursor):
+            state = decomposer.apply(state, decomposer.action.read(step.action))
+            weight += len(step.action)
+        text = decomposer.state.write(state)
+    except TaskFailed:
+        raise
+    except Exception as error:
+        name = f"chain {chain_name(chain.path)}: " if chain.path else ""
+        raise TaskFailed(
+            f"{name}the state before step {chain.cursor} cannot be rebuilt from the snapshot at {since}: {error!r}",
+            fix="`maker verify` names the first bad step",
+        ) from error
+    at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
+    fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
+    return Standing(chain.number, at, fork, chain.status == "paused", chain.reason if chain.status == "failed" else "")
+
+
+def unfinished(
+    database: Database, decomposer: Decomposer[Any, Any], fork: ForkRow, parent: ChainAt
+) -> Iterator[Standing]:
+    """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
+    broken, state = opened(decomposer, parent)
+    for chain in read_children(database, fork, parent.path, unfinished=True):
+        if chain.status in DONE:
+            continue
+
+        def begin(number: int = chain.number) -> Any:
+            return own(f"{decomposer.name}: child {number} of step {parent.idx}", broken.child, state, number)
+
+        try:
+            yield standing(database, chain, decomposer, begin)
+        except TaskFailed as error:
+            # The other children go on.
+            at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
+            yield Standing(chain.number, at, failed=error.message)
+
+
+def found(
+    database: Database, decomposer: Decomposer[Any, Any], key: int, path: Path, parent: ChainAt | None, number: int
+) -> Standing:
+    """Return where one chain of a run goes on, by its key; of a child, ``parent`` and ``number`` say which it is."""
+    chain = find_chain(database, key, path)
+    if parent is None:
+        return standing(database, chain, decomposer)
+    broken, state = opened(decomposer, parent)
+    what = f"{decomposer.name}: child {number} of step {parent.idx}"
+    return standing(database, chain, decomposer, lambda: own(what, broken.child, state, number))
+
+
+def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:
+    """Return how a fork of single steps stands.
+
+    Of its steps reads those after its cursor, never those before; of its outcomes keeps those that are still to come
+    to something, whatever else it has missed.
+    """
+    chain = next(read_children(database, fork, path))
+    cursor = chain.cursor
+    epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+    ahead = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
+    again: list[int] = []
+    wrong: dict[int, str] = {}
+    refused: set[int] = set()
+    missed = 0
+    for one in read_outcomes(database, chain.key):
+        if one.outcome == Outcome.REFUSED:
+            refused.add(one.idx)
+            continue
+        if one.idx >= cursor:
+            ahead.add(one.idx)
+        if lenient and one.outcome != Outcome.AGAIN:
+            missed += 1
+        elif not lenient and one.outcome == Outcome.WRONG:
+            wrong[one.idx] = one.reason
+        else:
+            again.append(one.idx)
+    following = max(ahead, default=cursor - 1) + 1
+    missing = (number for number in range(cursor, following) if number not in ahead)
+    return Rows(
+        chain=chain,
+        cursor=cursor,
+        next=following,
+        finished=cursor + len(ahead) - len(again) - len(wrong),
+        ahead=ahead,
+        again=[Child(number, chain.key, epochs.get(number, 0)) for number in sorted([*again, *missing])],
+        wrong=wrong,
+        refused=refused,
+        missed=missed,
+    )

@@ -1,0 +1,36 @@
+"""Opens forks again as the store holds them, for a run that goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from maker.engine.open_fork import OpenFork
+from maker.engine.recovery import Standing, rows, unfinished
+from maker.plugin import Decomposer
+from maker.store.backend.database import Database
+from maker.store.chains import count_children
+from maker.voting.chain import opened
+
+
+def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: Standing) -> OpenFork:
+    """Return the fork that a chain waits at. Its unfinished chains are stood up one by one, as they are asked for."""
+    row = standing.fork
+    assert row is not None  # noqa: S101 - the caller has looked
+    broken, _ = opened(decomposer, standing.at)
+    fork = OpenFork(standing.at, row.children, single=row.single, lenient=broken.missed is not None)
+    fork.joined, fork.folded, fork.digest = row.joined, row.state, row.digest
+    if not row.single:
+        fork.next, fork.finished = count_children(database, row)
+        fork.again = unfinished(database, decomposer, row, standing.at)
+        return fork
+    found = rows(database, row, standing.at.path, lenient=fork.lenient)
+    fork.rows, fork.settled, fork.ahead, fork.next = found.chain.key, found.cursor, found.ahead, found.next
+    fork.finished, fork.missed = found.finished, found.missed
+    while fork.settled in fork.ahead:
+        fork.ahead.remove(fork.settled)
+        fork.settled += 1
+    fork.again_rows = deque(found.again)
+    fork.first_wrong = min(found.wrong, default=row.children)
+    fork.wrong, fork.refused = found.wrong, found.refused
+    return fork

@@ -1,0 +1,1 @@
+"""File formats that rows are read from: one module a format."""

@@ -1,0 +1,59 @@
+"""JSON lines: an object a line; blank lines are passed over."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from maker.inputs.formats.lines import split_lines
+from maker.inputs.formats.records import Cut, Records
+from maker.inputs.parts import Broken, BrokenRow, Undecodable
+
+_BLANK = " \t\r\n"
+_WORDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines(Records):
+    """Rows of their own columns each. They are kept as text, and parsed each time that one is asked for."""
+
+    uniform: ClassVar[bool] = False
+
+    def cut(self, data: bytes, *, final: bool) -> Cut:
+        """Cut data at its newlines."""
+        lines = split_lines(data, self.codec, "\n", final=final)
+        entries: list[Any] = lines.texts
+        for place, why in lines.bad.items():
+            entries[place] = Undecodable.of(self.codec.name, why)
+        taken = lines.ends[-1] if lines.ends else 0
+        kept = [place for place, entry in enumerate(entries) if isinstance(entry, Broken) or entry.strip(_BLANK)]
+        return Cut([entries[place] for place in kept], [lines.ends[place] for place in kept], taken, bool(lines.bad))
+
+    def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
+        """Return the line's object."""
+        try:
+            value = _DECODER.decode(entry)
+        except json.JSONDecodeError as error:
+            raise BrokenRow(f"is no JSON: {error.msg} at its character {error.pos}") from error
+        except (ValueError, RecursionError) as error:
+            raise BrokenRow(f"is no JSON that can be read: {error}") from error
+        if not isinstance(value, dict):
+            raise BrokenRow(f"is no JSON object but {_WORDS.get(type(value), 'a number')}")
+        return value
+
+
+def _finite(numeral: str) -> float:
+    """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
+    if math.isinf(value := float(numeral)):
+        raise ValueError(f"it holds {numeral[:40]}, which is beyond all numbers")
+    return value
+
+
+def _no_number(word: str) -> float:
+    """Refuse NaN and Infinity, which Python reads though JSON has none."""
+    raise ValueError(f"it holds {word}")
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)

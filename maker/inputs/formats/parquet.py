@@ -1,0 +1,185 @@
+"""Parquet: read by row group, made into Python values a slice at a time."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, overload
+
+from maker.errors import BadInput
+from maker.inputs.blocks import Block
+from maker.inputs.formats.interface import Format, Loaded
+from maker.inputs.formats.records import CHUNK_BYTES
+from maker.inputs.parts import Broken, changed
+from maker.inputs.scan import Gathering
+from maker.inputs.sites import Site
+from maker.types import InputPart
+
+SLICE_ROWS = 1024
+_SLICE_BYTES = 256 << 10
+_SLICES = 8
+_VALUE_BYTES = 64
+"""About what Python adds to a value."""
+_BATCH_ROWS = 8192
+_SINCE = "since it was scanned"
+_FIX = "see that it is a whole Parquet file"
+
+
+@dataclass(frozen=True, slots=True)
+class Parquet(Format):
+    """Rows of typed columns. Their file cannot grow: any other content is another file.
+
+    A number that is not finite comes out as None, as JSON has none.
+    """
+
+    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
+        """Digest a file's bytes, then read its footer, and its ids where there is an id column."""
+        size, digest = _digest(site, name)
+        for part in known:
+            if size != part.size:
+                raise changed(name, f"it had {part.size:,} bytes and has {size:,}")
+            if digest != part.digest:
+                raise changed(name, "its content is another one")
+        rows = 0
+        with _opened(site, name) as file:
+            found.take_columns(name, tuple(file.schema_arrow.names))
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if count:
+                    found.blocks.add(group, count)
+                rows += count
+            if found.id_column:
+                _take_ids(file, name, found)
+        if rows:
+            found.take_part(InputPart(name, 0, rows, size, digest))
+
+    def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
+        """Read a row group as Arrow holds it."""
+        with _opened(site, part.name, part.size) as file:
+            table = file.read_row_group(block.start, use_threads=False) if block.start < file.num_row_groups else None
+        if table is None or table.num_rows != block.rows:
+            raise changed(part.name, f"row group {block.start} is not what it was", when=_SINCE)
+        rows = _Rows(table)
+        return Loaded(rows, rows.weight)
+
+    def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
+        """Return a copy of the row."""
+        return dict(entry)
+
+
+class _Rows(Sequence[Any]):
+    """Rows of a table, of which the last slices that were asked for are Python values."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self._nested = any(field.type.num_fields for field in table.schema)
+        self._step = max(1, min(SLICE_ROWS, _SLICE_BYTES * table.num_rows // (table.nbytes + 1)))
+        self._slices: OrderedDict[int, list[Any]] = OrderedDict()
+        row_bytes = table.nbytes // (table.num_rows + 1) + _VALUE_BYTES * table.num_columns
+        self.weight = table.nbytes + min(table.num_rows, _SLICES * self._step) * row_bytes
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Any]: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        place, offset = divmod(at, self._step)
+        with self._lock:
+            row = self._slice(place)[offset]
+        return copy.deepcopy(row) if self._nested else row
+
+    def _slice(self, place: int) -> list[Any]:
+        if place in self._slices:
+            self._slices.move_to_end(place)
+        else:
+            self._slices[place] = _python(self._table.slice(place * self._step, self._step))
+            if len(self._slices) > _SLICES:
+                self._slices.popitem(last=False)
+        return self._slices[place]
+
+
+def _python(table: Any) -> list[Any]:
+    """Return rows as Python values; `Broken` for one of which a value has none."""
+    try:
+        rows = list(table.to_pylist())
+    except (ValueError, OverflowError) as error:
+        # Text that is not UTF-8, nanoseconds, years after 9999: Arrow holds what Python does not.
+        if table.num_rows == 1:
+            return [Broken(f"holds what cannot be read: {error}".splitlines()[0])]
+        return [row for at in range(table.num_rows) for row in _python(table.slice(at, 1))]
+    if names := [field.name for field in table.schema if _has_floats(field.type)]:
+        for row in rows:
+            row.update([(name, _finite(row[name])) for name in names])
+    return rows
+
+
+def _has_floats(kind: Any) -> bool:
+    """Say whether values of an Arrow type may hold floats: they are some, or lists, objects or a dictionary of them."""
+    types = _parquet().types
+    if types.is_dictionary(kind):
+        return _has_floats(kind.value_type)
+    return types.is_floating(kind) or any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None for every number in it that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return type(value)(map(_finite, value))
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    return value
+
+
+def _take_ids(file: Any, name: str, found: Gathering) -> None:
+    number = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[found.id_column], use_threads=False):
+        for row in _python(batch):
+            if isinstance(row, Broken):
+                found.take_broken(name, number)
+            else:
+                found.take_id(name, number, row[found.id_column])
+            number += 1
+
+
+def _digest(site: Site, name: str) -> tuple[int, str]:
+    size, digest = 0, hashlib.blake2b(digest_size=16)
+    with site.open(name) as file, site.telling(name):
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+@contextmanager
+def _opened(site: Site, name: str, size: int | None = None) -> Iterator[Any]:
+    """Give a `ParquetFile`; whatever reading it raises is told as a `BadInput`, as is any but the given size."""
+    arrow = _parquet()
+    with site.open(name) as file, site.telling(name, _FIX):
+        if size is not None and size != (now := file.seek(0, io.SEEK_END)):
+            raise changed(name, f"it had {size:,} bytes and has {now:,}", when=_SINCE)
+        yield arrow.parquet.ParquetFile(file)
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadInput(
+            f"parquet needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
+        ) from error
+    return pyarrow

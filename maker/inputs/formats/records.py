@@ -1,0 +1,263 @@
+"""Formats whose rows follow one another as bytes: counted in one pass, and read by ranges of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any, ClassVar, NamedTuple
+from zlib import crc32
+
+from maker.errors import BadInput
+from maker.inputs.blocks import Block, Cutter
+from maker.inputs.codec import Codec, mark_bytes, wrong_encoding
+from maker.inputs.formats.interface import Format, Loaded
+from maker.inputs.parts import Broken, BrokenRow, NoText, Undecodable, changed
+from maker.inputs.scan import Gathering
+from maker.inputs.sites import Site
+from maker.types import InputPart
+
+CHUNK_BYTES = 256 << 10
+ROW_BYTES = 16 << 20
+"""The most that one row may take: what a quote that is never closed would otherwise read into memory."""
+_LEAST_BYTES = 8
+"""What a byte order mark, or the end of a line, takes at most."""
+_CELL_BYTES = 64
+"""About what Python adds to a text of its own."""
+
+
+class Cut(NamedTuple):
+    """Records that were cut off the beginning of some data.
+
+    Args:
+        entries: Theirs; `Broken` for what cannot be read.
+        ends: Where each ends, in bytes.
+        taken: Bytes after which only unfinished records come.
+        bad: Some are `Undecodable`.
+        open_lines: How many lines the last record takes, if it is one that should go on and cannot; else 0.
+    """
+
+    entries: list[Any]
+    ends: list[int]
+    taken: int
+    bad: bool = False
+    open_lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Records(Format):
+    """A format of records. Bytes of a record tell where it ends, whatever comes before it."""
+
+    codec: Codec
+
+    header: ClassVar[bool] = False
+    """The first record names the columns."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """The columns of every such file; without them they are those of its first row."""
+    line_ends: ClassVar[tuple[str, ...]] = ("\n",)
+    """What a row that is whole ends with."""
+    line_starts: ClassVar[tuple[str, ...]] = ("\n", "\r\n")
+    """What comes after a row that had nothing at its end, if it is whole all the same. Empty: nothing may follow."""
+
+    @abstractmethod
+    def cut(self, data: bytes, *, final: bool) -> Cut:
+        """Cut data, which begins with a record, into records. Unless it is ``final``, the last may be unfinished.
+
+        Raises:
+            NoText: Where one record cannot be told from the next, as the data is no text.
+        """
+
+    def cells(self, entries: list[Any]) -> int:
+        """Return how many Python objects the entries are, about."""
+        return len(entries)
+
+    def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
+        """Count, digest and index a file in one pass; what it has grown by is a part of its own."""
+        with site.open(name) as file:
+            scan = _Scan(self, site, name, file, found)
+            for part in known:
+                scan.check(part)
+            # Where nothing may follow, what does is told as a change.
+            if grow or not self.line_starts:
+                scan.go_on()
+
+    def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
+        """Read a range of bytes and cut it into records."""
+        data = site.read(part.name, block.start, block.stop)
+        if crc32(data) != block.check:
+            why = f"bytes {block.start:,} to {block.stop:,} are not what they were"
+            raise changed(part.name, why, when="since it was scanned")
+        entries = self.cut(data, final=True).entries
+        return Loaded(entries, len(data) + _CELL_BYTES * self.cells(entries))
+
+
+class _Scan:
+    """One pass over a file. ``_data`` begins ``_offset`` bytes into it; ``_position`` is how far it has been read."""
+
+    def __init__(self, format: Records, site: Site, name: str, file: IO[bytes], found: Gathering) -> None:
+        self._format, self._site, self._name, self._file, self._found = format, site, name, file, found
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._header_due = format.header
+        self._data = b""
+        self._offset = self._position = self._rows = 0
+        self._tail = b""
+        self._open = False
+
+    def check(self, part: InputPart) -> None:
+        """Read a part that is known. Raises `BadInput` where the file has changed."""
+        first = self._rows
+        try:
+            self._segment(part.size)
+        except BadInput:
+            # What is wrong with it may be what was changed.
+            while self._read(part.size):
+                pass
+            self._compare(part)
+            raise
+        self._compare(part)
+        if (first, self._rows - first) != (part.first, part.rows):
+            raise changed(
+                self._name,
+                f"rows {part.first:,} to {part.first + part.rows - 1:,} were counted in the same bytes "
+                f"that now hold rows {first:,} to {self._rows - 1:,}",
+            )
+        self._found.take_part(part)
+
+    def go_on(self) -> None:
+        """Read the rest of the file, which is a part of its own if it holds a row."""
+        first = self._rows
+        self._segment(None)
+        if self._rows > first:
+            rows = self._rows - first
+            self._found.take_part(InputPart(self._name, first, rows, self._position, self._digest.hexdigest()))
+
+    def _compare(self, part: InputPart) -> None:
+        if self._position < part.size:
+            raise changed(self._name, f"it had {part.size:,} bytes and has {self._position:,}")
+        if self._digest.hexdigest() != part.digest:
+            raise changed(self._name, f"its first {part.size:,} bytes are not what they were")
+
+    def _segment(self, upto: int | None) -> None:
+        """Read records up to a byte, or the end of the file."""
+        cutter, final, grown = Cutter(self._found.blocks), False, self._rows > 0
+        while not final:
+            chunk = self._read(upto)
+            if grown and not chunk:
+                return
+            if grown:
+                self._check_goes_on(chunk)
+                grown = False
+            self._tail = (self._tail + chunk)[-_LEAST_BYTES:]
+            final = not chunk or self._position == upto
+            self._data += chunk
+            if self._position == len(chunk):
+                self._drop(mark_bytes(self._data, self._name, self._format.codec))
+            cut = self._cut(final)
+            self._take(cut, cutter)
+            self._drop(cut.taken)
+            if len(self._data) > ROW_BYTES:
+                raise self._too_long()
+            if cut.open_lines > 1:
+                raise self._never_closed(cut.open_lines)
+            self._open = cut.open_lines > 0
+
+    def _cut(self, final: bool) -> Cut:
+        try:
+            return self._format.cut(self._data, final=final)
+        except NoText as error:
+            why = f"{error.why} at its byte {self._offset + error.at:,}"
+            raise wrong_encoding(self._name, self._format.codec, why, error.likely) from error
+
+    def _read(self, upto: int | None) -> bytes:
+        # A record that does not end is cut again with each chunk: chunks that grow with it keep that linear.
+        size = max(CHUNK_BYTES, len(self._data), _LEAST_BYTES)
+        if upto is not None:
+            size = min(size, upto - self._position)
+        pieces: list[bytes] = []
+        with self._site.telling(self._name):
+            # A network's file may give less than is asked for.
+            while size and (piece := self._file.read(size)):
+                pieces.append(piece)
+                size -= len(piece)
+        chunk = b"".join(pieces)
+        self._digest.update(chunk)
+        self._position += len(chunk)
+        return chunk
+
+    def _drop(self, taken: int) -> None:
+        self._data = self._data[taken:]
+        self._offset += taken
+
+    def _check_goes_on(self, chunk: bytes) -> None:
+        """Raise `BadInput` where what a file has grown by belongs to its old last row."""
+        encoding = self._format.codec.name
+        ends = tuple(end.encode(encoding) for end in self._format.line_ends)
+        starts = tuple(start.encode(encoding) for start in self._format.line_starts)
+        if not starts:
+            raise changed(self._name, f"it had {self._position - len(chunk):,} bytes and has more")
+        if self._open or not (self._tail.endswith(ends) or chunk.startswith(starts)):
+            raise changed(self._name, f"row {self._rows - 1}, then its last one, goes on in what was added")
+
+    def _take(self, cut: Cut, cutter: Cutter) -> None:
+        entries, ends, start = cut.entries, cut.ends, 0
+        if self._header_due and entries:
+            self._header_due = False
+            self._take_header(entries[0])
+            entries, ends, start = entries[1:], ends[1:], ends[0]
+        cutter.add(self._data, self._offset, start, ends, cut.taken)
+        if cut.bad:
+            for number, entry in enumerate(entries, self._rows):
+                if isinstance(entry, Undecodable):
+                    self._found.take_undecodable(self._name, number, entry)
+        self._take_columns(entries)
+        if self._found.id_column:
+            self._take_ids(entries)
+        self._rows += len(entries)
+
+    def _take_header(self, entry: Any) -> None:
+        codec = self._format.codec
+        what = f"the header of {self._name}"
+        if isinstance(entry, Undecodable):
+            raise wrong_encoding(what, codec, entry.why)
+        if isinstance(entry, Broken):
+            raise BadInput(f"{what} {entry.what}", fix="its first line must name every column")
+        if any("\0" in column for column in entry):
+            raise wrong_encoding(what, codec, "it holds zero bytes", "utf-16-le")
+        self._found.take_columns(self._name, tuple(entry))
+
+    def _take_columns(self, entries: list[Any]) -> None:
+        if self._found.columns is not None:
+            return
+        if self._format.fixed:
+            self._found.take_columns(self._name, self._format.fixed)
+            return
+        for entry in entries:
+            try:
+                self._found.take_keys(self._name, tuple(self._format.read(entry, (), self._name)))
+            except BrokenRow:
+                continue
+            return
+
+    def _take_ids(self, entries: list[Any]) -> None:
+        columns, column, name = self._found.columns or (), self._found.id_column, self._name
+        for number, entry in enumerate(entries, self._rows):
+            try:
+                value = self._format.read(entry, columns, name).get(column)
+            except BrokenRow:
+                self._found.take_broken(name, number)
+            else:
+                self._found.take_id(name, number, value)
+
+    def _too_long(self) -> BadInput:
+        return BadInput(
+            f"row {self._rows} of {self._name} takes over {ROW_BYTES:,} bytes",
+            fix="divide it; in CSV, see whether it opens a quoted field that nothing closes",
+        )
+
+    def _never_closed(self, lines: int) -> BadInput:
+        return BadInput(
+            f"row {self._rows - 1} of {self._name} opens a quoted field that nothing closes: "
+            f"it would take in the {lines - 1:,} lines after it",
+            fix="close it, or write a quotation mark inside a field twice",
+        )

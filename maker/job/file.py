@@ -1,0 +1,201 @@
+"""Reads a job's raw settings: a TOML file, the environment and overrides, each value with its origin."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maker.core.plugins import near
+from maker.errors import JobError
+
+STORE_VARIABLE = "MAKER_STORE"
+SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
+"""The key that says what the rest of its table is about: chosen anew, the table starts anew."""
+DEFAULT_STORE = "sqlite:///maker.db"
+DEFAULT_VOTER = "first-to-ahead-by-k"
+KEPT = {"max_votes"}
+MOST_SHOWN = 80
+MOST_WHOLE = 160
+"""Characters of a value that is shown to people as it is, as most paths are; of a longer one, a schema, say, so many as
+`MOST_SHOWN`."""
+
+
+class Raw:
+    """Settings as they were written, before any check. Later sources win: file, environment, command line.
+
+    Args:
+        values: The settings that a file or a stored run holds, or that a program gave.
+        base: What relative paths in ``values`` start from.
+        shown: What to call that source in messages.
+        text: The file's text, in which lines are looked up.
+        stored: The values are those of a run: a selector chosen anew (a task's file that has moved, say) leaves the
+            rest of its table as it is.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "", stored: bool = False
+    ) -> None:
+        self.stored = stored
+        self._base = base
+        self._shown = shown
+        self._lines = _lines(text)
+        self._values: dict[str, dict[str, Any]] = {}
+        self._origins: dict[str, str] = {}
+        for table, content in values.items():
+            if not isinstance(content, Mapping):
+                raise JobError(
+                    f"{self._line(table)}: {table} stands outside a table",
+                    fix="a setting belongs in a table like [task]",
+                )
+            self._values[table] = dict(content)
+            for key in content:
+                self._origins[f"{table}.{key}"] = self._line(table, key)
+
+    def take_environment(self, environment: Mapping[str, str], tables: Iterable[str]) -> None:
+        """Take ``MAKER_TABLE_KEY`` variables in, and MAKER_STORE as the store's URL."""
+        known = set(tables)
+        found = sorted(environment.items(), key=lambda item: not item[0].endswith(("_KIND", "_VOTER", "_DECOMPOSER")))
+        for name, value in found:
+            table, _, key = name.removeprefix("MAKER_").lower().partition("_")
+            if name == STORE_VARIABLE:
+                self._set("store", "url", value, f"environment {name}")
+            elif name.startswith("MAKER_") and table in known and key:
+                self._set(table, key, _value(value), f"environment {name}")
+
+    def take_overrides(self, overrides: Iterable[str]) -> None:
+        """Take ``table.key=value`` words in. Values are TOML; bare words are strings. Raises `JobError`."""
+        settings = [_override(word) for word in overrides]
+        # Selectors first, whatever the order of the words: they empty their table.
+        for table, key, value in sorted(settings, key=lambda setting: SELECTORS.get(setting[0]) != setting[1]):
+            self._set(table, key, value, "command line")
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Return a table, empty where nobody wrote it."""
+        return dict(self._values.get(name, {}))
+
+    def check_tables(self, known: list[str]) -> None:
+        """Raise `JobError` for a table that nobody knows."""
+        for table in self._values:
+            if table not in known:
+                raise JobError(f"{self.place(table)}: there is no table [{table}]", fix=near(table, known))
+
+    def place(self, table: str, key: str = "") -> str:
+        """Return where a value stands: ``job.toml:7``, a variable, or the command line."""
+        name = f"{table}.{key}"
+        if name in self._origins:
+            return self._origins[name]
+        if any(path == table or path.startswith(f"{table}.") for path in self._lines):
+            return self._line(table, key)
+        origins = {origin for known, origin in self._origins.items() if known.startswith(f"{table}.")}
+        return origins.pop() if len(origins) == 1 else self._line(table)
+
+    def base(self, table: str, key: str) -> Path:
+        """Return what a relative path starts from: the job file's folder, or the working directory."""
+        origin = self._origin(table, key)
+        return self._base if origin == self._shown or origin.startswith(f"{self._shown}:") else Path.cwd()
+
+    def is_stored(self, table: str, key: str) -> bool:
+        """Say whether a value is that of a stored run, which names no file any more."""
+        return self.stored and self._origins.get(f"{table}.{key}") == self._shown
+
+    def origins(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """Return the origin of every setting in effect."""
+        names = [f"{table}.{key}" for table, content in settings.items() for key in content]
+        return {name: self._origins_of(name) for name in [*names, "store.url"]}
+
+    def _origins_of(self, name: str) -> str:
+        """Return where a value was set, and where parts of it were."""
+        found = [self._origins[name]] if name in self._origins else []
+        parts = {place: None for known, place in self._origins.items() if known.startswith(f"{name}.")}
+        return ", ".join([*found, *(place for place in parts if place not in found)]) or "default"
+
+    def _origin(self, table: str, key: str) -> str:
+        """Return where a value was set, or the table that it is in, "" where neither was."""
+        while (name := f"{table}.{key}") not in self._origins:
+            key, dot, _ = key.rpartition(".")
+            if not dot:
+                return ""
+        return self._origins[name]
+
+    def _set(self, table: str, key: str, value: Any, origin: str) -> None:
+        values = self._values.setdefault(table, {})
+        before = values.get(key, DEFAULT_VOTER if key == "voter" else value)
+        if SELECTORS.get(table) == key and before != value and not self.stored:
+            for old in set(values) - KEPT:
+                del values[old]
+                self._origins.pop(f"{table}.{old}", None)
+        *tables, last = key.split(".")
+        for name in tables:
+            inner = values.get(name)
+            if not isinstance(inner, Mapping):
+                # What stood there in place of a table is gone.
+                self._origins.pop(f"{table}.{name}", None)
+            values[name] = values = dict(inner) if isinstance(inner, Mapping) else {}
+        values[last] = value
+        self._origins[f"{table}.{key}"] = origin
+
+    def _line(self, table: str, key: str = "") -> str:
+        """Find the line that a key is written on, or what it is within; its table's where the key is not found."""
+        name = f"{table}.{key}" if key else table
+        while name:
+            for path, number in self._lines.items():
+                if path == name or path.startswith(f"{name}."):
+                    return f"{self._shown}:{number}"
+            name = name.rpartition(".")[0]
+        return self._shown
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of each table and each key, by their dotted names."""
+    found: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\"\s-]+?)\s*\]", line):
+            table = _plain(header[1])
+            found.setdefault(table, number)
+        elif key := re.match(r"\s*([\w.\"\s-]+?)\s*=", line):
+            found.setdefault(f"{table}.{_plain(key[1])}".lstrip("."), number)
+    return found
+
+
+def _plain(name: str) -> str:
+    return ".".join(part.strip().strip('"') for part in name.split("."))
+
+
+def read_job_file(path: Path) -> Raw:
+    """Read a job file. Raises `JobError` with the line that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Raw(tomllib.loads(text), base=path.parent.resolve(), shown=str(path), text=text)
+    except OSError as error:
+        raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"the job file {path} is no text: {error.reason}", fix="name a TOML file") from error
+    except ValueError as error:
+        # No TOML; or, without a place, a number longer than Python reads.
+        raise JobError(
+            f"{path}: {error}", fix='a job file is TOML; strings need quotation marks: decomposer = "hanoi"'
+        ) from error
+
+
+def _override(word: str) -> tuple[str, str, Any]:
+    name, equals, value = word.partition("=")
+    table, dot, key = name.partition(".")
+    if not (equals and dot and table and key):
+        raise JobError(f"{word!r} is no override", fix="write table.key=value, as in vote.k=3")
+    return table.strip(), key.strip(), _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
+def shortened(text: str) -> str:
+    """Return a value's text for a line that people read; of a long one the beginning, and how long it is."""
+    return text if len(text) <= MOST_WHOLE else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"

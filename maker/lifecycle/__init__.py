@@ -1,0 +1,1 @@
+"""The life of a run: started, worked on, resumed, read, exported, forked, removed."""

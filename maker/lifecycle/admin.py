@@ -1,0 +1,161 @@
+"""What is done to runs without working on them: forked off, cancelled, removed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from maker.core.user_code import own
+from maker.engine.recovery import standing
+from maker.errors import BadInput, RunNotFound, RunNotResumable
+from maker.job.job import Job, difference
+from maker.job.resolve import stored_job
+from maker.lifecycle.queries import RunReport, opened, report
+from maker.plugin import NEW, RowDecomposer
+from maker.store.backend.database import Database
+from maker.store.chains import root_chain
+from maker.store.lease import LEASE_S
+from maker.store.log import read_steps, spans
+from maker.store.remove import cancel_run, remove_run
+from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts
+from maker.types import InputPart
+from maker.verification.verifier import fingerprint_text
+from maker.voting.tally import based, genesis
+
+TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
+"""What a run that is forked off another must share with it."""
+ROUND = ("round", "again")
+"""What of that a map's next round has otherwise."""
+
+
+def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | None = None) -> RunReport:
+    """Make a new run that goes on from before step ``at`` of another's root chain; `resume` works on it.
+
+    It shares the other's steps before that, and copies nothing. Overrides may change everything but the task: the
+    voter, the model, the seed.
+
+    Raises:
+        RunNotFound: No such run.
+        BadInput: It has no step ``at`` yet.
+        RunNotResumable: The task's code, or an override, makes it another task.
+    """
+    with opened(store) as database:
+        row = find_run(database, run_id)
+        root = root_chain(database, row.key)
+        if not 0 <= at <= root.cursor:
+            raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
+        parts = read_parts(database, row.key)
+        return report(_forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts), parts))
+
+
+def another_round(
+    run_id: str, again: Sequence[str], overrides: Iterable[str] = (), *, store: str | None = None
+) -> RunReport:
+    """Make a new run that goes on from the end of a map's, with another round over some of its rows.
+
+    Overrides may change the model and the voter.
+
+    Args:
+        run_id: The map's run, which is done.
+        again: The outcomes of the rows that are asked again; `NEW` are those that the input has grown by.
+        overrides: ``table.key=value`` words.
+        store: The store.
+
+    Raises:
+        RunNotResumable: No row has such an outcome; or the task's code, or an override, makes it another task.
+    """
+    with opened(store) as database:
+        row = find_run(database, run_id)
+        job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
+        if not isinstance(job.decomposer, RowDecomposer):
+            raise RunNotResumable(f"run {row.run_id} is {row.status}: there is nothing to retry")
+        grown = own(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
+        words = [*overrides, f"task.round={row.settings['task']['round'] + 1}", f"task.again={json.dumps(list(again))}"]
+        job = stored_job(row.settings, row.run_id, words, grown)
+        root = root_chain(database, row.key)
+        decomposer = job.decomposer
+        assert isinstance(decomposer, RowDecomposer)  # noqa: S101 - it was a moment ago
+        state = decomposer.state.read(standing(database, root, decomposer).at.state)
+        if not own(f"{decomposer.name}: rows", decomposer.rows, state):
+            raise RunNotResumable(f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}")
+        return report(_forked(database, row, root.cursor, job, grown))
+
+
+def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[InputPart, ...]) -> RunRow:
+    """Write a run that goes on from before step ``at`` of another's root chain; returns it."""
+    root = root_chain(database, row.key)
+    fingerprint = job.fingerprint()
+    was, now = (_task(found) for found in (row.fingerprint, fingerprint))
+    if changed := difference(was, now):
+        raise RunNotResumable(
+            f"a fork of run {row.run_id} would be another task: {changed}",
+            fix="start a run of that task with `maker run`",
+        )
+    # Whose the step before is: a fork just where its source was forked goes on from that one's source.
+    span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
+    base = root if span is None else span.chain
+    before = next(read_steps(database, base.key, at - 1, at), None) if at else None
+    told = fingerprint_text(fingerprint)
+    digest = genesis(told) if before is None else based(before.digest, told)
+    state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+    # What was planned, or piloted, is claimed of a run that votes as the one that it was found for; a map's next round
+    # asks for other rows, about which a pilot says as much as about any.
+    changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}
+    stale = ({"plan"} if changed_in else set()) | ({"pilot", "row_error"} if changed_in - {"task"} else set())
+    vote = {name: value for name, value in job.settings["vote"].items() if name not in stale}
+    new = NewRun(
+        name=job.run.name,
+        settings=job.settings | {"vote": vote},
+        fingerprint=fingerprint,
+        classes=tuple(kind.name for kind in job.decomposer.classes),
+        digest=digest,
+        state=state,
+        base=base.key if at else None,
+        base_idx=at,
+        parts=parts,
+    )
+    created, _ = create_run(database, new, work=False)
+    return find_run(database, created)
+
+
+def _task(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run that goes on from another's must share with it."""
+    params = {name: value for name, value in fingerprint["task"].items() if name not in ROUND}
+    return {name: fingerprint.get(name) for name in TASK} | {"task": params}
+
+
+def cancel(run_id: str, *, store: str | None = None) -> RunReport:
+    """End a run for good. A process that works on it is asked to stop, and waited for as long as its lease may last.
+
+    Raises:
+        RunNotFound: No such run, or it is not named: `last` will not do.
+        RunNotResumable: It is over.
+    """
+    with opened(store) as database:
+        row = _named(database, run_id, "cancel")
+        deadline = time.monotonic() + 2 * LEASE_S
+        while not cancel_run(database, row) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return report(find_run(database, row.run_id))
+
+
+def prune(run_id: str, *, store: str | None = None) -> RunReport:
+    """Remove a run with all that it holds; returns how it stood.
+
+    Raises:
+        RunNotFound: No such run, or it is not named: `last` will not do.
+        RunHeld: A process works on it.
+        RunNeeded: Another run was forked off it.
+    """
+    with opened(store) as database:
+        row = _named(database, run_id, "prune")
+        remove_run(database, row)
+        return report(row)
+
+
+def _named(database: Database, run_id: str, what: str) -> RunRow:
+    if run_id == "last":
+        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="`maker ls` lists the runs")
+    return find_run(database, run_id)

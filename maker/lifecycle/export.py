@@ -1,0 +1,254 @@
+"""A run's steps as a file for other tools: JSON lines or Parquet, in a schema with a version (docs/export.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
+
+from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.user_code import own
+from maker.errors import BadInput, MakerError, StoreFailed
+from maker.lifecycle.events import StepRecord, step_record
+from maker.lifecycle.queries import Sources, codec_of, report, store_url
+from maker.plugin import Codec
+from maker.store.backend.database import Database, open_database
+from maker.store.chains import root_chain
+from maker.store.runs import RunRow, find_run
+from maker.store.tree import PlacedStep, walk_steps
+from maker.voting.paths import Path as ChainPath
+from maker.voting.paths import chain_name, is_single
+
+Format: TypeAlias = Literal["jsonl", "parquet"]
+Actions: TypeAlias = Literal["shown", "stored"]
+NAME = "maker-steps"
+VERSION = 1
+"""Raised when a reader of files of the version before could go wrong; docs/export.md says what may change without."""
+GROUP_STEPS = 50_000
+GROUP_CHARACTERS = 1 << 26
+BATCH_STEPS = 2_000
+_RUN = (
+    "run_id", "name", "status", "reason", "steps", "votes", "red_flags", "disputed", "digest", "result", "forked_from",
+    "forked_at", "settings",
+)  # fmt: skip
+"""What the header takes from a run's report."""
+
+
+class Exported(NamedTuple):
+    """What `export_steps` wrote. ``actions`` is ``stored`` where the task's code is not to be found, else ``shown``."""
+
+    run_id: str
+    steps: int
+    actions: Actions
+
+
+class _Row(NamedTuple):
+    """One step: ``record.action`` is its canonical text, ``shown`` the same as the task's codec shows it."""
+
+    where: str
+    record: StepRecord
+    shown: Any
+    tokens: int
+    digest: str
+
+
+class _Source(NamedTuple):
+    """The run that is exported, as it stood at the start."""
+
+    database: Database
+    run: RunRow
+    codec: Codec[Any] | None
+
+    @property
+    def actions(self) -> Actions:
+        return "stored" if self.codec is None else "shown"
+
+
+def export_steps(
+    run_id: str, out: Path | IO[bytes], *, format: Format = "jsonl", store: str | None = None, force: bool = False
+) -> Exported:
+    """Write a run's live steps to a file or a binary stream, in constant memory. Blocks.
+
+    The run may be worked on meanwhile: of each chain the steps up to some moment are written. A file takes its name
+    when it is whole and on the disk; until then its content is in a ``.part`` file beside it. A stream is flushed, and
+    left open.
+
+    Args:
+        run_id: A run's id, its unique beginning, or ``last``.
+        out: The file, or for ``jsonl`` a stream.
+        format: ``jsonl`` or ``parquet``.
+        store: The database of runs, else that of MAKER_STORE.
+        force: Replace a file that is there.
+
+    Raises:
+        BadInput: The file is there already or cannot be made; parquet is wanted on a stream, or pyarrow is missing.
+        RunNotFound, StoreUnusable: There is no such run, or no such store.
+        MakerError: The disk is full, or the run was retried while it was exported.
+        StoreFailed, TaskFailed: A step cannot be read; the task's codec raised.
+        BrokenPipeError: Nobody reads the stream any more.
+    """
+    if format == "parquet":
+        _parquet()
+        if not isinstance(out, Path):
+            raise BadInput("parquet cannot be streamed", fix="name a file")
+    write = _write_jsonl if format == "jsonl" else _write_parquet
+    source = _source(run_id, store)
+    with closing(source.database), telling_unwritable(out, fix="make room, and export the run again"):
+        if isinstance(out, Path):
+            with _replacing(out, force=force) as file:
+                steps = write(source, file)
+        else:
+            steps = write(source, out)
+            out.flush()
+    return Exported(source.run.run_id, steps, source.actions)
+
+
+def _source(run_id: str, store: str | None) -> _Source:
+    database = open_database(store_url(store), create=False)
+    run = find_run(database, run_id)
+    return _Source(database, run, codec_of(run))
+
+
+def _header(source: _Source) -> str:
+    told = report(source.run).to_json()
+    run = {name: told[name] for name in _RUN} | {"fingerprint": source.run.fingerprint}
+    return _json({"format": NAME, "version": VERSION, "actions": source.actions, "run": run})
+
+
+def _rows(source: _Source) -> Iterator[_Row]:
+    database, run, codec = source
+    named = Sources(database).named
+    for path, step in in_order(run.run_id, walk_steps(database, root_chain(database, run.key)), "exported"):
+        try:
+            record = named(step_record(run.classes, None, path, step))
+        except ValueError as error:
+            chain = chain_name(path, step.idx if is_single(path) else None)
+            raise StoreFailed(
+                f"run {run.run_id}, chain {chain}, step {step.idx} cannot be read: {error}",
+                fix="restore the database from a copy",
+            ) from error
+        where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
+        shown = step.action if codec is None else own(f"{where}: the action's codec", _show, codec, step.action)
+        yield _Row(where, record, shown, step.tokens, step.digest.hex())
+
+
+def _show(codec: Codec[Any], text: str) -> Any:
+    return codec.show(codec.read(text))
+
+
+def in_order(run_id: str, walk: Iterator[PlacedStep], doing: str) -> Iterator[PlacedStep]:
+    """Yield the steps that come after all before, and pass over what comes twice: a fork that is joined meanwhile does.
+
+    Raises `MakerError` where a chain comes twice in two epochs: what was taken of it is superseded by now. ``doing``
+    says what was done to the run meanwhile.
+    """
+    path: ChainPath | None = None
+    idx = epoch = 0
+    for placed in walk:
+        step = placed.step
+        if path is not None and not (placed.path == path and step.idx > idx):
+            last, place = (*path, idx), (*placed.path, step.idx)
+            if (place, step.epoch) == (last, epoch):
+                continue
+            # A path's numbers are fork, epoch, child, and so on: the first that differs says what came between.
+            differs = next((at for at, (one, other) in enumerate(zip(last, place, strict=False)) if one != other), 1)
+            if differs % 3 == 1:
+                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="do it again")
+            if place < last:
+                continue
+        path, idx, epoch = placed.path, step.idx, step.epoch
+        yield placed
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # JSON has no word for NaN and infinities.
+        return json.dumps(json.loads(json.dumps(value), parse_constant=lambda name: None), ensure_ascii=False)
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a surrogate pair has no UTF-8; in JSON, which is all that comes here, it is written as an escape.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
+    steps = 0
+    file.write(_bytes(_header(source)) + b"\n")
+    for row in _rows(source):
+        told = row.record.to_json() | {"action": row.shown, "tokens": row.tokens, "digest": row.digest}
+        file.write(_bytes(own(f"{row.where}: the action as JSON", _json, told)) + b"\n")
+        steps += 1
+    return steps
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadInput(
+            f"parquet needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
+        ) from error
+    return pyarrow
+
+
+def _schema(header: str) -> Any:
+    arrow = _parquet()
+    text, number, counts = arrow.string(), arrow.int64(), arrow.map_(arrow.string(), arrow.int64())
+    columns = [
+        ("chain", text), ("step", number), ("class", text), ("action", text), ("action_json", text), ("votes", counts),
+        ("flags", counts), ("rounds", number), ("margin", number), ("epoch", number), ("superseded", arrow.bool_()),
+        ("tokens", number), ("digest", text),
+    ]  # fmt: skip
+    return arrow.schema(columns, metadata={NAME: _bytes(header)})
+
+
+def _write_parquet(source: _Source, file: IO[bytes]) -> int:
+    arrow, schema, steps = _parquet(), _schema(_header(source)), 0
+    with arrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(source, arrow, schema):
+            writer.write_table(group, row_group_size=GROUP_STEPS)
+            steps += group.num_rows
+    return steps
+
+
+def _groups(source: _Source, arrow: Any, schema: Any) -> Iterator[Any]:
+    """Yield tables of a row group each."""
+    # Rows become columns a batch at a time: as Python values they are ten times as large.
+    batches: list[Any] = []
+    rows: list[dict[str, Any]] = []
+    steps = characters = 0
+    for row in _rows(source):
+        rows.append(_columns(source, row))
+        characters += len(rows[-1]["action_json"] or "") + sum(map(len, row.record.votes))
+        full = steps + len(rows) >= GROUP_STEPS or characters >= GROUP_CHARACTERS
+        if full or len(rows) >= BATCH_STEPS:
+            steps += len(rows)
+            batches.append(arrow.RecordBatch.from_pylist(rows, schema))
+            rows = []
+        if full:
+            yield arrow.Table.from_batches(batches, schema)
+            batches, steps, characters = [], 0, 0
+    if rows or batches:
+        yield arrow.Table.from_batches([*batches, arrow.RecordBatch.from_pylist(rows, schema)], schema)
+
+
+def _columns(source: _Source, row: _Row) -> dict[str, Any]:
+    shown = None
+    if source.codec is not None:
+        shown = _bytes(own(f"{row.where}: the action as JSON", _json, row.shown)).decode()
+    record = row.record
+    counts = {"votes": list(record.votes.items()), "flags": list(record.flags.items())}
+    return record.to_json() | counts | {"action_json": shown, "tokens": row.tokens, "digest": row.digest}
+
+
+@contextmanager
+def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    if not out.parent.is_dir():
+        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+    refuse_taken(out, force=force)
+    with replacing(out, lambda: refuse_taken(out, force=force)) as file:
+        yield file

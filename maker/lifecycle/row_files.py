@@ -1,0 +1,239 @@
+"""A map's answers as files, written while the run goes on: part files in the input's order, and what needs review."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from maker.core.atomic import replacing
+from maker.errors import BadInput, StoreFailed
+from maker.lifecycle.rows import Round, RowLog, Settled, ends, reach, result, settled_rows
+from maker.plugin import RowDecomposer
+from maker.store.backend.database import Database
+from maker.store.chains import root_chain
+from maker.store.entry import Entry
+from maker.store.log import read_cuts, spans
+from maker.store.runs import RunRow, run_at
+
+PART_ROWS = 10_000
+"""How many rows of the input a part file is for, decided or not."""
+REVIEW = "review.jsonl"
+MARK = "maker-run.json"
+"""Names the run whose files a folder holds."""
+LOOK_S = 1.0
+
+
+class Output:
+    """Writes the files of one run, in a thread of its own, as its rows are settled.
+
+    A part file holds the decided rows of a range of the input, in its order: their values and their answers. It takes
+    its name when it is whole, and is written once all rows of the range are settled: one that is there is right,
+    whoever was killed when. Rows without a decision are in `REVIEW`, with their candidates.
+
+    Args:
+        database: The store.
+        run: The run.
+        decomposer: Its task.
+
+    Raises:
+        BadInput: The folder cannot be made, or holds other files.
+    """
+
+    def __init__(self, database: Database, run: RunRow, decomposer: RowDecomposer[Any, Any]) -> None:
+        self._database = database
+        self._log = RowLog(database, run)
+        # One of our own: what reads the input is not for two threads.
+        self._decomposer = deepcopy(decomposer)
+        self._folder = Path(decomposer.output)
+        self._rows = decomposer.count()
+        self._news, self._over = threading.Event(), threading.Event()
+        self._failure: Exception | None = None
+        self._lock = _claim(self._folder, run, database)
+        self._thread = threading.Thread(target=self._work, name="maker-output", daemon=True)
+        self._thread.start()
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Take note of what is committed. Raises what the writing of a file raised."""
+        # Once the run has ended, that its files have not is told by `close`.
+        if self._failure is not None and not any(entry.ending for entry in entries):
+            raise self._failure
+        if any(entry.settled for entry in entries):
+            self._news.set()
+
+    def close(self) -> None:
+        """Write what can be written now, and stop. Raises what the writing of a file raised."""
+        self._over.set()
+        self._news.set()
+        self._thread.join()
+        os.close(self._lock)
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        try:
+            part = 0
+            while not self._over.is_set():
+                self._news.wait()
+                self._news.clear()
+                part = self._write_parts(part, final=False)
+                self._over.wait(LOOK_S)
+            self._write_parts(0, final=True)
+            found = settled_rows(self._log.rounds())
+            self._write(self._folder / REVIEW, (self._review(one) for one in found if one.outcome is not None))
+        except Exception as error:  # noqa: BLE001 - raised where the run is worked on
+            self._failure = error
+
+    def _write_parts(self, part: int, *, final: bool) -> int:
+        """Write the part files from one on that are not there, as far as their rows are settled; returns the next one.
+
+        Those that hold rows which are asked again are written at the end, whether they are there or not.
+        """
+        found = self._log.rounds()
+        changed = _changed(found, self._database)
+        settled: Iterator[Settled] | None = None
+        while (first := part * PART_ROWS) < min(self._rows, reach(found)):
+            rows = min(PART_ROWS, self._rows - first)
+            if first + rows > reach(found):
+                break
+            if (not final and part in changed) or (part not in changed and self._part(part).exists()):
+                settled = None
+            else:
+                settled = settled_rows(found, first) if settled is None else settled
+                taken = list(islice(settled, rows))
+                if len(taken) < rows:
+                    break
+                self._write(self._part(part), (self._line(one) for one in taken if one.outcome is None))
+            part += 1
+        return part
+
+    def _part(self, part: int) -> Path:
+        return self._folder / f"rows-{part * PART_ROWS:09}-{(part + 1) * PART_ROWS - 1:09}.jsonl"
+
+    def _write(self, out: Path, lines: Iterator[dict[str, Any]]) -> None:
+        try:
+            with replacing(out) as file:
+                for line in lines:
+                    file.write(_bytes(line))
+        except OSError as error:
+            raise StoreFailed(
+                f"{out} cannot be written: {error.strerror}", fix="what was decided is safe; `maker resume` writes it"
+            ) from error
+
+    def _line(self, settled: Settled) -> dict[str, Any]:
+        assert settled.step is not None  # noqa: S101 - a row without an outcome has a step
+        action = settled.round.decomposer.action
+        return {**self._decomposer.row(settled.row)[1], **action.show(action.read(settled.step.action))}
+
+    def _review(self, settled: Settled) -> dict[str, Any]:
+        name, values = self._decomposer.row(settled.row)
+        told = result(settled, name)
+        return {
+            "id": told.id, "row": told.row, "outcome": told.outcome, "reason": told.reason, "candidates": told.votes,
+            "flags": told.flags, "values": dict(values),
+        }  # fmt: skip
+
+
+def refuse_used(folder: str) -> None:
+    """Make the folder for a new run's files. Raises `BadInput` where it cannot be, or other files are in it."""
+    if "://" in folder:
+        raise BadInput(f"task.output = {folder}: files are written to a local folder", fix="name one, and copy it then")
+    with _told(Path(folder)):
+        if used := _used(Path(folder)):
+            raise BadInput(f"the output folder {folder} holds {used}", fix="name another one, or empty it")
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with replacing(Path(folder) / MARK):
+            pass
+        (Path(folder) / MARK).unlink()
+
+
+def refuse_others(folder: str, run: RunRow, database: Database) -> None:
+    """Raise `BadInput` where a folder holds other files than this run's, or those of one that it goes on from."""
+    with _told(Path(folder)):
+        if (used := _used(Path(folder))) and _marked(Path(folder)) not in _lineage(run, database):
+            raise BadInput(
+                f"the output folder {folder} holds {used}",
+                fix="if that run goes on from this one, name it instead; or name another folder with task.output=",
+            )
+
+
+def _used(folder: Path) -> str:
+    """Say whose files a folder holds, "" if it has none of ours."""
+    if (folder / MARK).exists():
+        return f"the files of run {_marked(folder)}"
+    if folder.exists() and not folder.is_dir():
+        return "a file, and is none"
+    found = [*folder.glob("rows-*.jsonl"), *folder.glob(REVIEW)]
+    return f"{found[0].name}, which no run of maker has marked as its own" if found else ""
+
+
+def _marked(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / MARK).read_text(encoding="utf-8"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"that {MARK} should name"
+
+
+def _lineage(run: RunRow, database: Database) -> set[str]:
+    """Return a run's id and those of the runs that it goes on from."""
+    found = spans(database, root_chain(database, run.key))
+    return {run.run_id} | {run_at(database, span.chain.run).run_id for span in found}
+
+
+def _claim(folder: Path, run: RunRow, database: Database) -> int:
+    """Mark a folder as this run's, and lock it; returns what to close."""
+    refuse_others(str(folder), run, database)
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise BadInput(f"another process writes to the output folder {folder}", fix="let it end first") from error
+        for name in ("rows-*.jsonl", REVIEW, MARK):
+            for left in folder.glob(f"{name}.*.part"):
+                # Begun by a process that was killed.
+                left.unlink(missing_ok=True)
+        with replacing(folder / MARK) as file:
+            file.write(_bytes({"run": run.run_id}))
+    return lock
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"the output folder {folder} cannot be written to: {error.strerror}") from error
+
+
+def _changed(found: Sequence[Round], database: Database) -> set[int]:
+    """Return the part files that may hold rows which have been asked again, or come, since they were written."""
+    changed = {one.rows[cut.idx] // PART_ROWS for one in found for cut in read_cuts(database, one.chain.key)}
+    for later, end in zip(found[1:], ends(found), strict=False):
+        # Places in the round of the first row of each file, and of the first row that was not asked before.
+        places = [bisect_left(later.rows, min(row, end)) for row in range(0, end + PART_ROWS, PART_ROWS)]
+        changed |= {part for part, (first, stop) in enumerate(pairwise(places)) if first < stop}
+        # A file that was the last one, and not full.
+        changed |= {end // PART_ROWS} if end % PART_ROWS else set()
+    return changed
+
+
+def _bytes(value: dict[str, Any]) -> bytes:
+    try:
+        return (_WRITTEN.encode(value) + "\n").encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JSON can spell and UTF-8 cannot.
+        return (json.dumps(value, default=str) + "\n").encode()
+
+
+_WRITTEN = json.JSONEncoder(ensure_ascii=False, default=str)

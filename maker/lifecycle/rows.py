@@ -1,0 +1,301 @@
+"""What became of the rows of a map: read from the log, in the order of the input, while the run goes on or after it."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from maker.core.user_code import own
+from maker.errors import BadInput
+from maker.job.resolve import stored_job
+from maker.lifecycle.queries import opened
+from maker.plugin import RowDecomposer, vote_key
+from maker.store.backend.database import Database
+from maker.store.chains import ChainRow, read_children, read_forks, root_chain
+from maker.store.log import (
+    OutcomeRow,
+    SampleRow,
+    StepRow,
+    read_outcomes,
+    read_samples,
+    read_snapshots,
+    read_step,
+    read_steps,
+    spans,
+)
+from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
+from maker.types import Outcome
+from maker.voting.tally import Tally, unpack
+
+DECIDED = "decided"
+LOOK_S = 1.0
+"""How often `follow` looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What became of one row.
+
+    ``row`` is its number in the input, from 0, ``id`` what the input names it by. ``outcome`` is ``decided``, or why it
+    is not: ``reason`` says more.
+    ``answer`` is None without a decision; ``votes`` are those of every candidate, the winner first. ``margin`` is 0
+    where nothing won, ``margins`` are those of the answer's fields. ``tokens`` were read and written for it.
+    """
+
+    row: int
+    id: str
+    outcome: str
+    reason: str
+    answer: Any
+    votes: Mapping[str, int]
+    flags: Mapping[str, int]
+    margin: int
+    margins: Mapping[str, int]
+    tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Settled(NamedTuple):
+    """A row of which it is settled what becomes of it: its step, or its outcome (both where it ended wrong).
+
+    It was child ``child`` of ``round``.
+    """
+
+    row: int
+    round: Round
+    child: int
+    step: StepRow | None
+    outcome: OutcomeRow | None
+
+
+class Round(NamedTuple):
+    """One fork of a map's root: its rows, and the chain that holds a step for each."""
+
+    database: Database
+    chain: ChainRow
+    rows: Sequence[int]
+    decomposer: RowDecomposer[Any, Any]
+
+    def settled(self, start: int = 0) -> Iterator[Settled]:
+        """Yield the children from ``start`` to the first that is not settled."""
+        steps = read_steps(self.database, self.chain.key, start, self.chain.cursor, single=True)
+        outcomes = read_outcomes(self.database, self.chain.key, start, self.chain.cursor)
+        step, outcome = next(steps, None), next(outcomes, None)
+        for child in range(start, self.chain.cursor):
+            here = step if step is not None and step.idx == child else None
+            why = outcome if outcome is not None and outcome.idx == child else None
+            if (here is None and why is None) or (why is not None and why.outcome == Outcome.AGAIN):
+                return
+            yield Settled(self.rows[child], self, child, here, why)
+            step = next(steps, None) if here is not None else step
+            outcome = next(outcomes, None) if why is not None else outcome
+
+
+class RowLog:
+    """A map's log, by rows.
+
+    Args:
+        database: The store.
+        run: The map's run.
+
+    Raises:
+        BadInput: Its task has no rows.
+    """
+
+    def __init__(self, database: Database, run: RunRow) -> None:
+        self._database = database
+        self._run = run
+        self._tasks = {run.key: row_decomposer(database, run)}
+        self._counted = False
+
+    def name(self, row: int) -> str:
+        """Return a row's id. Raises `BadInput` where the input cannot be read, or is another one."""
+        task = self._tasks[self._run.key]
+        if not self._counted:
+            task.parts()
+            self._counted = True
+        return task.row(row)[0]
+
+    def rounds(self) -> list[Round]:
+        """Return the map's rounds as they stand now, those of the runs that it goes on from first."""
+        found = []
+        for span in spans(self._database, root_chain(self._database, self._run.key)):
+            task = self._task(span.chain.run)
+            states = {(kept.idx, kept.epoch): kept.state for kept in read_snapshots(self._database, span.chain.key)}
+            for fork in read_forks(self._database, span.chain.key, span.start, span.stop):
+                state = own(f"{task.name}: state.read", task.state.read, states[fork.idx, fork.epoch])
+                rows = own(f"{task.name}: rows", task.rows, state)
+                chain = next(read_children(self._database, fork, span.chain.path))
+                found.append(Round(self._database, chain, rows, task))
+        return found
+
+    def _task(self, run: int) -> RowDecomposer[Any, Any]:
+        if run not in self._tasks:
+            self._tasks[run] = row_decomposer(self._database, run_at(self._database, run))
+        return self._tasks[run]
+
+
+class RowFeed:
+    """What becomes of a map's rows, in the order of the input, as it is settled. Made as `RowLog` is."""
+
+    def __init__(self, database: Database, run: RunRow) -> None:
+        self._log = RowLog(database, run)
+        self._next = 0
+
+    def news(self) -> Iterator[RowResult]:
+        """Yield the rows that follow on those before, to the first that is not settled."""
+        for settled in settled_rows(self._log.rounds(), self._next):
+            self._next += 1
+            yield result(settled, self._log.name(settled.row))
+
+
+def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterator[RowResult]:
+    """Yield what became of a map's rows, from row ``start`` to the first that is not settled, in constant memory.
+
+    Raises:
+        RunNotFound: No such run.
+        BadInput: Its task has no rows.
+    """
+    with opened(store) as database:
+        log = RowLog(database, find_run(database, run_id))
+        for settled in settled_rows(log.rounds(), start):
+            yield result(settled, log.name(settled.row))
+
+
+def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
+    """Yield what became of a map's rows as it is settled, until no process works on the run any more. Blocks.
+
+    Raises as `results` does.
+    """
+    with opened(store) as database:
+        run = find_run(database, run_id)
+        feed = RowFeed(database, run)
+        while True:
+            over = find_run(database, run.run_id).status != ACTIVE
+            yield from feed.news()
+            if over:
+                return
+            time.sleep(LOOK_S)
+
+
+def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
+    """Return the decomposer of a map's run, with its input as it was when the run began. Raises `BadInput`."""
+    job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key))
+    if not isinstance(job.decomposer, RowDecomposer):
+        raise BadInput(
+            f"run {run.run_id} is no map over rows, but of {job.decomposer.name}",
+            fix=f"`maker steps {run.run_id}` prints its steps",
+        )
+    return job.decomposer
+
+
+def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
+    """Yield each row from ``start`` on, as the newest round that asks it says, to the first that is not settled."""
+    after = start
+    for number, (one, end) in enumerate(zip(rounds, ends(rounds), strict=True)):
+        # A round asks rows of the rounds before first, then those that follow on them.
+        newer = [_Newer(again, after) for again in reversed(rounds[number + 1 :])]
+        for settled in one.settled(bisect_left(one.rows, after)):
+            found = next((again.found for again in newer if again.asks(settled.row)), settled)
+            if found is None:
+                return
+            yield found
+        if one.chain.cursor < len(one.rows):
+            return
+        after = max(start, end)
+
+
+def ends(rounds: Sequence[Round]) -> list[int]:
+    """Return for each round before which row it and those before it have asked all."""
+    found: list[int] = []
+    for one in rounds:
+        found.append(max([*found[-1:], one.rows[-1] + 1 if len(one.rows) else 0]))
+    return found
+
+
+class _Newer:
+    """Reads what a newer round says of the rows that it asks again, from row ``start`` on, in their order.
+
+    ``found`` is what it says of the row that it was asked for last, None where that is not settled.
+    """
+
+    def __init__(self, one: Round, start: int) -> None:
+        first = bisect_left(one.rows, start)
+        self._rows = islice(one.rows, first, None)
+        self._settled = one.settled(first)
+        self._row = next(self._rows, None)
+        self.found = next(self._settled, None)
+
+    def asks(self, row: int) -> bool:
+        """Say whether the round asks a row, which comes after those before."""
+        while self._row is not None and self._row < row:
+            self._row = next(self._rows, None)
+            self.found = next(self._settled, None)
+        return self._row == row
+
+
+def reach(rounds: Sequence[Round]) -> int:
+    """Return before which row all have been asked, by the chains' cursors."""
+    after = 0
+    for one, end in zip(rounds, ends(rounds), strict=True):
+        if one.chain.cursor < len(one.rows):
+            return max(after, one.rows[one.chain.cursor])
+        after = end
+    return after
+
+
+def result(settled: Settled, name: str) -> RowResult:
+    """Return a settled row as it is shown; ``name`` is its id."""
+    row, round_, _, step, outcome = settled
+    if step is None:
+        assert outcome is not None  # noqa: S101 - a settled row has one of them
+        votes, flags = _heard(samples(settled))
+        return RowResult(row, name, outcome.outcome, outcome.reason, None, votes, flags, 0, {}, 0)
+    task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
+    action = own(f"row {row}: its action", task.action.read, step.action)
+    winner = vote_key(task.action, action)
+    votes = tally.counts(winner)
+    return RowResult(
+        row=row,
+        id=name,
+        outcome=DECIDED if outcome is None else outcome.outcome,
+        reason="" if outcome is None else outcome.reason,
+        answer=task.action.show(action),
+        votes=votes,
+        flags=tally.reasons(),
+        margin=(tally.judge or tally).margin,
+        margins=own(f"row {row}: margins", task.margins, votes, winner),
+        tokens=step.tokens,
+    )
+
+
+def _decided_by(database: Database, tally: Tally) -> Tally:
+    """Return the count that a row rests on: that of its source where it was taken from the memo."""
+    source = tally.source
+    row = None if source is None else read_step(database, source.chain, source.idx, source.epoch)
+    return tally if row is None else unpack(row.tally)
+
+
+def samples(settled: Settled) -> list[SampleRow]:
+    """Return the kept samples of a row that found no decision."""
+    round_, outcome = settled.round, settled.outcome
+    found = read_samples(round_.database, round_.chain.key, settled.child, settled.child + 1)
+    return [sample for sample in found if outcome is not None and sample.epoch == outcome.epoch]
+
+
+def _heard(samples: Sequence[SampleRow]) -> tuple[dict[str, int], dict[str, int]]:
+    votes: dict[str, int] = {}
+    flags: dict[str, int] = {}
+    for sample in samples:
+        if sample.candidate is not None:
+            votes[sample.candidate] = votes.get(sample.candidate, 0) + 1
+        elif sample.flag is not None:
+            flags[sample.flag] = flags.get(sample.flag, 0) + 1
+    return dict(sorted(votes.items(), key=lambda item: -item[1])), flags

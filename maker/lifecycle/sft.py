@@ -1,0 +1,164 @@
+"""A verified run's steps as lessons: JSON lines of prompt, answer, losing answers and votes (docs/foundry.md)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
+
+from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.user_code import own
+from maker.errors import BadInput
+from maker.lifecycle.events import step_record
+from maker.lifecycle.queries import opened, verify_steps
+from maker.plugin import Codec, vote_key
+from maker.store.backend.database import Database
+from maker.store.log import SampleRow
+from maker.store.runs import RunRow, find_run, run_at
+from maker.types import StepClass
+from maker.verification.replay import Walked
+from maker.verification.verifier import Verified
+
+FIX = "`maker verify {run}` says the same; only a run that is done and right is worth learning from"
+
+
+class Lessons(NamedTuple):
+    """What `export_lessons` wrote. ``left_out`` steps have no text that is read back as what was decided."""
+
+    run_id: str
+    steps: int
+    left_out: int
+
+
+def export_lessons(run_id: str, out: Path | IO[bytes], *, store: str | None = None, force: bool = False) -> Lessons:
+    """Write what was decided in a run to a file or a binary stream, one step a line, in constant memory. Blocks.
+
+    The run is verified on the way, and nothing is written under the file's name, or to the stream, of one that is not
+    done, not right, or damaged. Superseded steps are left out, and those that ended wrong.
+
+    Raises:
+        BadInput: The run does not verify, or has nothing to teach; the file is there already or cannot be made.
+        RunNotFound, StoreUnusable: There is no such run, or no such store.
+        MakerError: The disk is full.
+        BrokenPipeError: Nobody reads the stream any more.
+    """
+    if isinstance(out, Path):
+        refuse_taken(out, force=force)
+    with opened(store) as database, telling_unwritable(out, fix="make room, and export the run again"):
+        run = find_run(database, run_id)
+        if isinstance(out, Path):
+            with replacing(out, lambda: refuse_taken(out, force=force)) as file:
+                return _write(database, run, file)
+        with TemporaryFile() as file:
+            done = _write(database, run, file)
+            file.seek(0)
+            shutil.copyfileobj(file, out)
+            out.flush()
+            return done
+
+
+def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
+    pen = _Pen(database, file)
+    verified = verify_steps(database, run, pen.step)
+    if not verified.right:
+        raise _refusal(run, verified)
+    if not pen.steps:
+        why = "it has decided no step"
+        if pen.reused:
+            why = f"all {pen.reused:,} steps were taken from the memo, and are lessons where they were decided"
+        if pen.left_out:
+            why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
+        raise BadInput(
+            f"run {run.run_id} has nothing to teach: {why}",
+            fix='keep the replies themselves with store.samples = "all", or export another run',
+        )
+    return Lessons(run.run_id, pen.steps, pen.left_out)
+
+
+def _refusal(run: RunRow, verified: Verified) -> BadInput:
+    if verified.problem:
+        return BadInput(f"run {run.run_id} does not verify: {verified.problem}", fix=FIX.format(run=run.run_id))
+    why = f": {run.reason}" if run.reason else ""
+    fix = "export a run that is done" if run.status == "failed" else f"`maker resume {run.run_id}` goes on"
+    return BadInput(f"run {run.run_id} is {run.status}, not done{why}", fix=fix)
+
+
+class _Pen:
+    """Writes steps as lines, and counts those that it cannot."""
+
+    def __init__(self, database: Database, file: IO[bytes]) -> None:
+        self.steps = 0
+        self.left_out = 0
+        self.reused = 0
+        self._file = file
+        self._run_id = cache(lambda key: run_at(database, key).run_id)
+
+    def step(self, walked: Walked) -> None:
+        """Write a step; one that was taken from the memo is a lesson where it was decided."""
+        run, path, row, tally, asked, codec, kept = walked
+        if tally.source is not None:
+            self.reused += 1
+            return
+        kind = asked.kind
+        record = step_record((kind.name,), None, path, row)._replace(kind=kind.name)
+        where = f"run {self._run_id(run)}, chain {record.chain}, step {record.step}"
+        winner: str = own(f"{where}: its action", lambda: vote_key(codec, codec.read(row.action)))
+        reader = _Reader(where, kind, codec)
+        answer = reader.first(_texts(kept, winner), row.action, written=row.action)
+        if answer is None:
+            self.left_out += 1
+            return
+        rivals = {key: votes for key, votes in record.votes.items() if key not in (winner, row.action)}
+        told = [(reader.first(_texts(kept, key), key, key=key), votes) for key, votes in rivals.items()]
+        line = {
+            "class": kind.name,
+            "system": kind.system,
+            "prompt": asked.prompt,
+            "answer": answer,
+            "negatives": [{"answer": text, "votes": votes} for text, votes in told if text is not None],
+            "votes": sum(record.votes.values()),
+            "margin": record.margin,
+            "run": self._run_id(run),
+            "chain": record.chain,
+            "step": record.step,
+        }
+        # Half of a surrogate pair has no UTF-8; as JSON's own escape it does.
+        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        self.steps += 1
+
+
+class _Reader(NamedTuple):
+    """Reads replies as the step's class does."""
+
+    where: str
+    kind: StepClass[Any, Any]
+    codec: Codec[Any]
+
+    def first(
+        self, texts: Iterable[str], spare: str, *, written: str | None = None, key: str | None = None
+    ) -> str | None:
+        """Return the first text that is read as the action that is written so, or votes for the key; None without one.
+
+        ``spare`` comes last: what the action itself is written like.
+        """
+        for text in (*texts, spare):
+            if own(f"{self.where}: {self.kind.name}: parse", self._means, text, written, key):
+                return text
+        return None
+
+    def _means(self, text: str, written: str | None, key: str | None) -> bool:
+        try:
+            action = self.kind.parse(text)
+        except (ValueError, RecursionError):
+            return False
+        return self.codec.write(action) == written or vote_key(self.codec, action) == key
+
+
+def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:
+    """Return the replies that voted for a candidate, as far as they are kept as they were said."""
+    # Signs that no database takes are kept spelled out, with a backslash.
+    return [one.text for one in kept if one.candidate == key and one.text and "\\" not in one.text]

@@ -1,0 +1,264 @@
+"""Counts the live steps of a run in one pass over its log, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from maker.errors import StoreFailed
+from maker.lifecycle.export import in_order
+from maker.reporting.decision_rules import Ruled, models_of, ruled
+from maker.stats.bounds import binomial
+from maker.stats.monitor import Alarm, Monitor, Rule
+from maker.store.backend.database import Database
+from maker.store.chains import CHAIN_BITS, ChainRow, root_chain
+from maker.store.log import read_step, spans, undecided_votes
+from maker.store.runs import RunRow, run_at
+from maker.store.tree import PlacedStep, walk_steps
+from maker.types import Flag
+from maker.voting.paths import chain_name, is_single
+from maker.voting.tally import CLEAN_BYTES, Source, Tally, unpack
+
+KEPT = 1000
+"""So many disputed steps are kept, those with most doubt."""
+
+
+class Doubted(NamedTuple):
+    """A disputed step, and the models of the run that decided it."""
+
+    doubt: float
+    placed: PlacedStep
+    models: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Group:
+    """Steps of one class that one run has decided: how many there are of each kind.
+
+    ``models`` are the run's, by number. ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps
+    that have it; ``losing`` are the votes for the lesser of the winner and its strongest rival. ``judged`` steps were
+    decided by a judge, ``unsettled`` ones by nobody: of these only the losing votes are counted, as the races were cut
+    off. ``flags`` counts samples by reason and model, ``valid`` and ``won`` valid votes and those for the winner by
+    model: a judge's are in none of them.
+    """
+
+    ruled: Ruled
+    models: tuple[str, ...]
+    steps: int = 0
+    judged: int = 0
+    unsettled: int = 0
+    disputed: int = 0
+    votes: Counter[int] = field(default_factory=Counter)
+    losing: Counter[int] = field(default_factory=Counter)
+    margins: Counter[int] = field(default_factory=Counter)
+    rounds: Counter[int] = field(default_factory=Counter)
+    flags: Counter[tuple[Flag, int]] = field(default_factory=Counter)
+    valid: Counter[int] = field(default_factory=Counter)
+    won: Counter[int] = field(default_factory=Counter)
+
+    def add(self, tally: Tally, steps: int = 1) -> None:
+        """Count a step, or several that were counted alike."""
+        self.steps += steps
+        self.disputed += steps * tally.disputed
+        self.rounds[tally.rounds] += steps
+        for flag, models in tally.flags.items():
+            for model, samples in enumerate(models):
+                self.flags[flag, model] += samples * steps
+        for model, (valid, won) in enumerate(zip(tally.valid, tally.votes, strict=True)):
+            self.valid[model] += valid * steps
+            self.won[model] += won * steps
+        winner, rival = standing(tally)
+        self.losing[min(winner, rival)] += steps
+        if tally.judge is not None:
+            self.judged += steps
+            return
+        self.votes[sum(tally.valid)] += steps
+        self.margins[winner - rival] += steps
+
+
+class Alarmed(NamedTuple):
+    """What the monitor found in the steps of a class that a run has decided."""
+
+    run_id: str
+    kind: str
+    alarm: Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first.
+
+    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` different ones of
+    other runs. Every decision is counted once.
+    """
+
+    groups: Sequence[Group]
+    doubted: Sequence[Doubted]
+    alarms: Sequence[Alarmed]
+    reused: int = 0
+    outside: int = 0
+
+
+class _Author:
+    """A run that decided a part of the log: its rules, its monitor, and what it decided, by class."""
+
+    def __init__(self, run: RunRow) -> None:
+        self.run = run
+        self.models = models_of(run)
+        self.groups: dict[int, Group] = {}
+        rules: list[Rule | None] = []
+        for number in range(len(run.classes)):
+            rule = ruled(run, number).rule
+            rules.append(rule if isinstance(rule, Rule) else None)
+        self.monitor = Monitor(rules)
+
+    def group(self, kind: int) -> Group:
+        if kind not in self.groups:
+            self.groups[kind] = Group(ruled(self.run, kind), self.models)
+        return self.groups[kind]
+
+    def observe(self, kind: int, winner: int, rival: int) -> None:
+        """Show a step to the monitor."""
+        if kind < len(self.monitor.rules):
+            self.monitor.observe(kind, winner, rival)
+
+    def alarms(self) -> Iterator[Alarmed]:
+        """Yield what the monitor found."""
+        return (Alarmed(self.run.run_id, self.run.classes[one.kind], one) for one in self.monitor.look())
+
+    def add_undecided(self, database: Database) -> None:
+        """Count what is kept of the votes for children that votes could not settle, in a run of one class."""
+        if len(self.run.classes) == 1:
+            for votes in undecided_votes(database, self.run.key):
+                group = self.group(0)
+                group.unsettled += 1
+                group.losing[sorted(votes)[-2] if len(votes) > 1 else 0] += 1
+
+
+class _Pass:
+    """One pass over a run's log: who decided what, and the disputed steps with most doubt so far."""
+
+    def __init__(self, database: Database, run: RunRow, root: ChainRow) -> None:
+        parts = spans(database, root)
+        self.authors = [
+            _Author(run if part.chain.run == run.key else run_at(database, part.chain.run)) for part in parts
+        ]
+        self._run = run
+        self._starts = [part.start for part in parts]
+        # Most steps are clean, and there are few kinds of clean ones: they are counted by their bytes.
+        self._clean: Counter[tuple[int, bytes]] = Counter()
+        self._doubted: list[tuple[float, int, Doubted]] = []
+        self.reused = 0
+        # Decisions of other runs, each with the part of the log that took it first: as many as are different.
+        self.outside: dict[Source, int] = {}
+
+    def take(self, number: int, placed: PlacedStep) -> None:
+        """Count a step; ``number`` is its place among all of them."""
+        blob, at = placed.step.tally, 0
+        if len(self._starts) > 1:
+            at = bisect_right(self._starts, placed.path[0] if placed.path else placed.step.idx) - 1
+        author = self.authors[at]
+        if len(blob) == CLEAN_BYTES and blob[2] == 1 and not blob[4] and not blob[5]:
+            self._clean[at, blob] += 1
+            author.observe(blob[0], blob[3], 0)
+            return
+        tally = _tally(self._run, placed)
+        if tally.source is not None:
+            self.reused += 1
+            if tally.source.chain >> CHAIN_BITS != author.run.key:
+                self.outside.setdefault(tally.source, at)
+            return
+        winner, rival = standing(tally)
+        author.group(tally.kind).add(tally)
+        author.observe(tally.kind, winner, rival)
+        if tally.disputed:
+            self._keep(number, Doubted(doubt(winner, rival), placed, author.models))
+
+    def end(self, database: Database) -> list[Doubted]:
+        """Add what was left to the end; return the disputed steps with most doubt, in order.
+
+        Decisions that were taken from other runs count as if they had been made here: they were, by the same rules.
+        """
+        for source, at in self.outside.items():
+            row = read_step(database, source.chain, source.idx, source.epoch)
+            if row is not None:
+                tally = _unpacked(row.tally)
+                self.authors[at].group(tally.kind).add(tally)
+        for (at, blob), steps in self._clean.items():
+            tally = unpack(blob)
+            self.authors[at].group(tally.kind).add(tally, steps)
+        return [found for _, _, found in sorted(self._doubted, reverse=True)]
+
+    def _keep(self, number: int, found: Doubted) -> None:
+        # The heap's least is the step with the least doubt, and of several the last one.
+        entry = (found.doubt, -number, found)
+        if len(self._doubted) < KEPT:
+            heapq.heappush(self._doubted, entry)
+        elif entry > self._doubted[0]:
+            heapq.heapreplace(self._doubted, entry)
+
+
+def gather(database: Database, run: RunRow) -> Gathered:
+    """Count a run's live steps, those that it took over from a run that it was forked off too.
+
+    Raises:
+        StoreFailed: A step cannot be read.
+        MakerError: The run was retried meanwhile.
+    """
+    root = root_chain(database, run.key)
+    counting = _Pass(database, run, root)
+    for number, placed in enumerate(in_order(run.run_id, walk_steps(database, root), "reported on")):
+        counting.take(number, placed)
+    doubted, authors = counting.end(database), counting.authors
+    for author in authors:
+        author.add_undecided(database)
+    return Gathered(
+        [author.groups[kind] for author in authors for kind in sorted(author.groups)],
+        doubted,
+        [alarmed for author in authors for alarmed in author.alarms()],
+        counting.reused,
+        len(counting.outside),
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def doubt(winner: int, rival: int) -> float:
+    """Return the chance that the rival is the likelier answer of the two, if before the votes all shares were.
+
+    With a prior that is uniform on the winner's share among votes for the two, the posterior is Beta(a+1, b+1): the
+    chance that the share is below one half is P(B(a+b+1, 1/2) <= b) (Gelman et al., Bayesian Data Analysis, 3.4).
+
+    3 to 0 gives 1/16, 4 to 1 gives 7/64, 10 to 7 gives .2403.
+    """
+    return binomial(rival, winner + rival + 1, 0.5)
+
+
+def standing(tally: Tally) -> tuple[int, int]:
+    """Return the winner's votes and its strongest rival's, a judge's not among them."""
+    winner = sum(tally.votes)
+    return winner, winner - tally.margin
+
+
+def counted(counts: Mapping[int, int]) -> int:
+    """Return the sum of the numbers that are counted: of votes by steps, all votes."""
+    return sum(number * steps for number, steps in counts.items())
+
+
+def _tally(run: RunRow, placed: PlacedStep) -> Tally:
+    try:
+        return _unpacked(placed.step.tally)
+    except ValueError as error:
+        chain = chain_name(placed.path, placed.step.idx if is_single(placed.path) else None)
+        raise StoreFailed(
+            f"run {run.run_id}, chain {chain}, step {placed.step.idx} cannot be read: {error}",
+            fix="restore the database from a copy",
+        ) from error
+
+
+# Disputes between the same candidates come again and again.
+_unpacked = lru_cache(maxsize=4096)(unpack)

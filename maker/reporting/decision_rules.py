@@ -1,0 +1,84 @@
+"""By which rule the steps of a class were decided, from what is stored of the run: the task's code is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from maker.core.plugins import VOTERS, find_plugin
+from maker.errors import MakerError
+from maker.job.parameters import built, params_of
+from maker.plugin import Voter
+from maker.stats.monitor import MARGIN_VOTERS, Rule, watched
+from maker.store.runs import RunRow
+from maker.voting.policy import JUDGE
+
+
+class Ruled(NamedTuple):
+    """How the steps of a class were decided.
+
+    Args:
+        run_id: The run that decided them.
+        kind: The class's name.
+        voter: The voter's name.
+        said: Its parameters, as in ``k = 3``.
+        k: The margin, None for a voter that decides by something else.
+        error: What the voter promises of each step, None where it promises nothing.
+        turns: How many votes it takes until the same model's turn comes again.
+        rule: What the monitor watches such steps by, or why it has no statistic for them.
+        lost: Why the voter cannot be asked what it does, "" where it can.
+    """
+
+    run_id: str
+    kind: str
+    voter: str
+    said: str
+    k: int | None
+    error: float | None
+    turns: int
+    rule: Rule | str
+    lost: str = ""
+
+
+def ruled(run: RunRow, kind: int) -> Ruled:
+    """Return how a run decides the steps of a class, by the class's number."""
+    name = run.classes[kind] if kind < len(run.classes) else f"class {kind}"
+    # Roles that differ from the rest are part of what the run is, with the classes that they decide.
+    roles = run.fingerprint.get("roles", {}).items()
+    own: dict[str, Any] = next((role for key, role in roles if key != JUDGE and name in role.get("classes", ())), {})
+    model, vote = run.settings["model"], run.settings["vote"]
+    turns = len(own.get("rotation") or model.get("rotation") or model.get("members") or (0,))
+    k = own.get("k") or vote.get("k")
+    given = {**vote, "k": k[name] if isinstance(k, Mapping) and name in k else k}
+    shown = str(vote["voter"]).rpartition(":")[2]
+    if run.settings.get("poll"):
+        why = "the run is a pilot: it draws votes on steps, and decides none"
+        return Ruled(run.run_id, name, "none", "", None, None, turns, why, why)
+    try:
+        voter, said = _voter(given)
+    except (MakerError, ValidationError, KeyError):
+        why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
+        return Ruled(run.run_id, name, shown, "", None, None, turns, why, why)
+    error = getattr(voter, "error", None) or said.get("error")
+    margin = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
+    words = ", ".join(f"{key} = {value}" for key, value in said.items())
+    if margin is not None and "k" not in said:
+        words += f", which is a margin of {margin}"
+    return Ruled(run.run_id, name, voter.name, words, margin, error, turns, watched(voter, turns))
+
+
+def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:
+    plugin = find_plugin(VOTERS, vote["voter"], Path.cwd())
+    params = params_of(plugin)
+    given = {name: vote[name] for name in params.model_fields if vote.get(name) is not None}
+    voter: Voter = built(plugin, params.model_validate(given), Voter)
+    return voter, given
+
+
+def models_of(run: RunRow) -> tuple[str, ...]:
+    """Return the names of a run's models, by number."""
+    model = run.settings["model"]
+    return tuple(model.get("members") or ()) or (run.accounts[0].model if run.accounts else str(model["kind"]),)

@@ -1,0 +1,1 @@
+"""Draws the steps that a pilot or a precomputation asks."""

@@ -1,0 +1,296 @@
+"""Which steps of a task a pilot asks. Pure.
+
+Of every step class steps are drawn that differ in what is asked: several votes on one step tell of that step alone, so
+that it is steps that a pilot counts. They come from labels; from the decomposer itself (`Decomposer.sample`); from the
+children of a root that forks into single steps; or, where the task knows its truth, from the right way through it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maker.core.user_code import own
+from maker.errors import BadInput, TaskFailed
+from maker.plugin import Decomposer, vote_key
+from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
+from maker.voting.red_flags import Candidate, judge
+
+LONGEST_WALK = 10_000_000
+"""So many steps a walk along the right way takes; of a longer task its first ones are drawn from."""
+
+
+class Spot(NamedTuple):
+    """Where a step is asked: the text of a state, and the number of a child of the fork there, if it is one's.
+
+    ``right`` is the key of the right answer, where a label says so.
+    """
+
+    state: str
+    child: int | None = None
+    right: str | None = None
+
+
+class Drawn(NamedTuple):
+    """The steps of a pilot, and of how many steps of the task they were drawn, by class; {} where that is not known."""
+
+    spots: tuple[Spot, ...]
+    of: Mapping[str, int]
+
+
+class Places:
+    """Finds steps of a task again by their places.
+
+    Args:
+        task: The task.
+    """
+
+    def __init__(self, task: Decomposer[Any, Any]) -> None:
+        self.task = task
+        # The newest fork whose children were made: its state as text, the state, and what the task returned there.
+        self._parent: tuple[str, Any, Any] = ("", None, None)
+
+    def state(self, spot: Spot) -> Any:
+        """Return the task's state at a place, which is its caller's own. Raises what the task's code does."""
+        if spot.child is None:
+            return self.task.state.read(spot.state)
+        text, parent, fork = self._parent
+        if fork is None or text != spot.state:
+            parent = self.task.state.read(spot.state)
+            fork = self.task.next(parent)
+            if not isinstance(fork, Fork):
+                raise TaskFailed(f"{self.task.name} has no children there: {spot.state[:120]}")
+            self._parent = (spot.state, parent, fork)
+        if spot.child >= fork.count:
+            raise TaskFailed(f"{self.task.name} has {fork.count:,} children there: {spot.child} is none")
+        return fork.child(parent, spot.child)
+
+    def step(self, spot: Spot) -> Step[Any, Any]:
+        """Return what is asked at a place. Raises what the task's code does, and `TaskFailed` where it asks nothing."""
+        return self.asked(spot)[0]
+
+    def asked(self, spot: Spot) -> tuple[Step[Any, Any], Any]:
+        """Return what is asked at a place, and the state there. Raises as `step` does."""
+        state = self.state(spot)
+        move = self.task.next(state)
+        if not isinstance(move, Step):
+            raise TaskFailed(f"{self.task.name}: a state that was drawn asks for no step: {spot.state[:120]}")
+        return move, state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_parent": ("", None, None)}
+
+
+def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") -> Drawn:
+    """Return up to ``steps`` steps of each class, all asked differently, drawn at random with ``seed``.
+
+    ``labels`` are JSON lines as `labelled` takes them: where there are any, they name all the steps.
+
+    Raises:
+        BadInput: The task says neither its truth nor where its steps are, and has no labels.
+        TaskFailed: The task's own code raises.
+    """
+    if labels:
+        return _distinct(task, labelled(task, labels), {})
+    rng = random.Random(f"{seed} pilot")
+    states = own(f"{task.name}: sample", task.sample, steps * len(task.classes), seed)
+    if states is not None:
+        texts = [own(f"{task.name}: state.write", task.state.write, state) for state in states]
+        return _distinct(task, map(Spot, texts), None)
+    state = own(f"{task.name}: start", task.start)
+    fork = own(f"{task.name}: next", task.next, state)
+    if isinstance(fork, Fork) and fork.single:
+        text = own(f"{task.name}: state.write", task.state.write, state)
+        children = sorted(rng.sample(range(fork.count), min(steps, fork.count)))
+        return _distinct(task, (Spot(text, child) for child in children), None)
+    oracle = own(f"{task.name}: oracle", task.oracle)
+    if oracle is None:
+        raise BadInput(
+            f"{task.name} knows neither its truth nor where its steps are: a pilot cannot tell what to ask",
+            fix="give labels, or let the decomposer have `sample` or `oracle`",
+        )
+    kept: dict[str, list[Spot]] = {}
+    passed: Counter[str] = Counter()
+    for kind, spot in islice(_walk(task, oracle, own(f"{task.name}: start", task.start)), LONGEST_WALK):
+        # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
+        passed[kind] += 1
+        here = kept.setdefault(kind, [])
+        if len(here) < steps:
+            here.append(spot())
+        elif (place := rng.randrange(passed[kind])) < steps:
+            here[place] = spot()
+    all_passed = sum(passed.values()) < LONGEST_WALK
+    of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
+    return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
+
+
+def can_draw(task: Decomposer[Any, Any]) -> bool:
+    """Say whether steps can be drawn without labels. Raises `TaskFailed`."""
+    if own(f"{task.name}: oracle", task.oracle) or own(f"{task.name}: sample", task.sample, 1, 0) is not None:
+        return True
+    fork = own(f"{task.name}: next", task.next, own(f"{task.name}: start", task.start))
+    return isinstance(fork, Fork) and fork.single
+
+
+def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
+    """Return the steps that labels name, with what is right there.
+
+    Each line is ``{"state": text, "child": number, "reply": text}``: a state as the task writes it (its first one where
+    that is left out), the child of the fork there where the step is one's, and a right reply of a model; or ``right``
+    in its place, the right action as the task writes it.
+
+    Raises:
+        BadInput: A line cannot be read, names no step, or has a reply that is no vote; or two contradict each other.
+    """
+    start = own(f"{task.name}: state.write", task.state.write, own(f"{task.name}: start", task.start))
+    places, found = Places(task), list[Spot]()
+    asked: dict[tuple[str, str], tuple[int, str]] = {}
+    for number, line in enumerate(labels.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            label = _Label.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            at = ".".join(map(str, first["loc"]))
+            raise BadInput(f"labels, line {number}: {at or 'the line'}: {first['msg']}", fix=LABEL) from error
+        spot = Spot(start if label.state is None else label.state, label.child)
+        try:
+            step, state = places.asked(spot)
+        except Exception as error:
+            raise BadInput(f"labels, line {number}: no step is there: {error}", fix=LABEL) from error
+        right = label.key or ""
+        if label.right is not None:
+            try:
+                right = vote_key(task.action, task.action.read(label.right))
+            except Exception as error:
+                raise BadInput(
+                    f"labels, line {number}: {task.name} cannot read its right: {error}", fix=LABEL
+                ) from error
+        if label.reply is not None:
+            outcome = judge(step.kind, state, Sample(label.reply, 0), task.action)
+            if isinstance(outcome, RedFlag):
+                why = f"{outcome.reason} {outcome.detail}".rstrip()
+                raise BadInput(f"labels, line {number}: its reply is no vote: {why}")
+            right = outcome.key
+        before, other = asked.setdefault(_told(step), (number, right))
+        if right != other:
+            raise BadInput(
+                f"labels, lines {before} and {number} contradict each other: what is asked is the same, and right is"
+                f" {other[:80]} there and {right[:80]} here"
+            )
+        found.append(spot._replace(right=right))
+    if not found:
+        raise BadInput("the labels name no step", fix=LABEL)
+    return found
+
+
+LABEL = 'a label is {"state": text, "child": number, "reply": text}; state and child may be left out'
+
+
+class _Label(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    state: str | None = None
+    child: int | None = Field(default=None, ge=0)
+    reply: str | None = None
+    right: str | None = None
+    key: str | None = None
+    """What a vote for it is counted under; pilots write it of answers that they have heard."""
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        if [self.reply, self.right, self.key].count(None) != 2:
+            raise ValueError("give reply or right, one of them")
+        return self
+
+
+def _distinct(task: Decomposer[Any, Any], spots: Iterable[Spot], of: Mapping[str, int] | None) -> Drawn:
+    """Return steps that are asked differently; where it is not known of how many, in proportion to the task's length.
+
+    Steps of a fork that cannot be made are left out.
+    """
+    places, seen, kept, drawn = Places(task), set(), [], Counter[str]()
+    for spot in spots:
+        try:
+            step = own(f"{task.name}: next", places.step, spot)
+        except TaskFailed:
+            if spot.child is None:
+                raise
+            continue
+        drawn[step.kind.name] += 1
+        told = _told(step)
+        if told not in seen:
+            seen.add(told)
+            kept.append(spot)
+    if not kept:
+        raise BadInput(f"{task.name} asks no step that a pilot could ask")
+    if of is None:
+        length, all_drawn = own(f"{task.name}: expected_steps", task.expected_steps), sum(drawn.values())
+        of = {} if length is None else {kind: -(-length * n // all_drawn) for kind, n in drawn.items()}
+    return Drawn(tuple(kept), dict(of))
+
+
+def _told(step: Step[Any, Any]) -> tuple[str, str]:
+    return step.kind.name, step.prompt
+
+
+def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> list[Candidate[Any]]:
+    """Return what a task's oracle calls right in a step, as candidates. Raises `TaskFailed` where none of it is one."""
+    truth = own(f"{task.name}: oracle", oracle, step.prompt)
+    found = [judge(step.kind, state, Sample(text, 0), task.action) for text in truth.right]
+    right = [one for one in found if isinstance(one, Candidate)]
+    if not right:
+        raise TaskFailed(f"{task.name}: nothing that its oracle calls right is a valid vote on {step.prompt[:200]!r}")
+    return right
+
+
+_Passed: TypeAlias = tuple[str, Callable[[], Spot]]
+"""A step on the way: its class, and how to get its place while the way stands there."""
+
+
+def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_Passed, None, Any]:
+    """Walk a chain the right way, its forks' children too; returns what it ends with."""
+    while True:
+        move = own(f"{task.name}: next", task.next, state)
+        if isinstance(move, Done):
+            return move.result
+        if isinstance(move, Fork):
+            state = yield from _walk_fork(task, oracle, move, state)
+        elif isinstance(move, Step):
+            yield move.kind.name, partial(_spot, task, state)
+            state = _stepped(task, oracle, move, state)
+        else:
+            raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
+
+
+def _walk_fork(
+    task: Decomposer[Any, Any], oracle: Oracle, fork: Fork[Any], state: Any
+) -> Generator[_Passed, None, Any]:
+    """Walk a fork's children one after another; returns the state after it."""
+    text = own(f"{task.name}: state.write", task.state.write, state)
+    folded = task.state.read(text)
+    for number in range(fork.count):
+        child = own(f"{task.name}: child", fork.child, state, number)
+        if fork.single:
+            step = own(f"{task.name}: next", task.next, child)
+            yield step.kind.name, partial(Spot, text, number)
+            result = own(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
+        else:
+            result = yield from _walk(task, oracle, child)
+        if fork.join is not None:
+            folded = own(f"{task.name}: join", fork.join, folded, number, result)
+    return folded if fork.then is None else own(f"{task.name}: then", fork.then, folded)
+
+
+def _stepped(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> Any:
+    return own(f"{task.name}: apply", task.apply, state, right_answers(task, oracle, step, state)[0].action)
+
+
+def _spot(task: Decomposer[Any, Any], state: Any) -> Spot:
+    return Spot(own(f"{task.name}: state.write", task.state.write, state))

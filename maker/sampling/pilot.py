@@ -1,0 +1,127 @@
+"""A pilot's task: steps of another task, each voted on so many times, and none of them decided. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from maker.plugin import Decomposer, Voter
+from maker.sampling.draw import Drawn, Places, Spot, draw
+from maker.types import Ballots, Done, Fork, InputPart, More, Oracle, Undecidable, Verdict
+
+
+class Poll(Voter):
+    """Asks for so many votes, and elects nobody."""
+
+    name: ClassVar[str] = "poll"
+
+    def __init__(self, votes: int) -> None:
+        self.votes = votes
+
+    @property
+    def least(self) -> int:
+        """The votes that are asked for."""
+        return self.votes
+
+    def decide(self, ballots: Ballots) -> Verdict:
+        """Ask for what is left."""
+        left = self.votes - sum(ballots.counts.values())
+        return More(left) if left > 0 else Undecidable("a pilot decides nothing")
+
+
+class Root(NamedTuple):
+    """Where a pilot stands: how many of its steps were asked; ``of`` how many steps of each class the task has."""
+
+    asked: int
+    spots: tuple[Spot, ...]
+    of: Mapping[str, int]
+
+
+class RootCodec:
+    """Writes a pilot's root as JSON, each text of a state once; the states of steps are never written."""
+
+    def write(self, value: Root) -> str:
+        """Return the JSON text."""
+        texts = {spot.state: None for spot in value.spots}
+        numbers = {text: number for number, text in enumerate(texts)}
+        spots = [[numbers[state], child, right] for state, child, right in value.spots]
+        return json.dumps([value.asked, list(texts), spots, value.of], separators=(",", ":"), ensure_ascii=False)
+
+    def read(self, text: str) -> Root:
+        """Return the root of a text. Raises ``ValueError``."""
+        asked, texts, spots, of = json.loads(text)
+        return Root(asked, tuple(Spot(texts[number], child, right) for number, child, right in spots), of)
+
+    def show(self, value: Root) -> Any:
+        """Return how far it is."""
+        return {"asked": value.asked, "steps": len(value.spots)}
+
+
+class Polled(Decomposer[Any, Any]):
+    """A task's pilot: its root forks into the drawn steps, which end without a decision.
+
+    Args:
+        task: The task whose steps are asked.
+        steps: How many of each class, at most.
+        seed: Which.
+        labels: As `maker.sampling.draw.labelled` takes them; "" for none.
+    """
+
+    def __init__(self, task: Decomposer[Any, Any], steps: int, seed: int, labels: str) -> None:
+        self.name = task.name  # type: ignore[misc]
+        self.version = task.version  # type: ignore[misc]
+        self.classes = task.classes
+        self.action = task.action
+        self.state = RootCodec()
+        self.task = task
+        self._wanted = (steps, seed, labels)
+        self._drawn: Drawn | None = None
+        self._places = Places(task)
+
+    def start(self) -> Root:
+        """Return the root, with the steps drawn. Raises `BadInput` where there are none."""
+        if self._drawn is None:
+            self._drawn = draw(self.task, *self._wanted)
+        return Root(0, self._drawn.spots, self._drawn.of)
+
+    def next(self, state: Any) -> Any:
+        """Fork into the drawn steps, ask what the task asks there, and end."""
+        if not isinstance(state, Root):
+            return self.task.next(state)
+        if state.asked < len(state.spots):
+            return Fork(len(state.spots), self._child, single=True, missed=self._missed)
+        return Done({"steps": state.asked})
+
+    def apply(self, state: Any, action: Any) -> Any:
+        """Refuse: nothing is decided here."""
+        raise TypeError("a pilot's steps are never decided")
+
+    def parts(self) -> tuple[InputPart, ...]:
+        """Return those of the task."""
+        return self.task.parts()
+
+    def bind(self, parts: Sequence[InputPart]) -> None:
+        """Bind the task."""
+        self.task.bind(parts)
+
+    def prompts(self) -> str | None:
+        """Return those of the task."""
+        return self.task.prompts()
+
+    def expected_steps(self) -> int:
+        """Return how many steps are asked."""
+        return len(self.start().spots)
+
+    def oracle(self) -> Oracle | None:
+        """Return that of the task."""
+        return self.task.oracle()
+
+    def _child(self, root: Root, number: int) -> Any:
+        return self._places.state(root.spots[number])
+
+    def _missed(self, root: Root, number: int, outcome: str) -> Root:
+        return root._replace(asked=number + 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_drawn": None}

@@ -1,0 +1,54 @@
+"""A task's questions, asked ahead of time: steps of another task, each decided by its rules, and none gone on from."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from maker.sampling.pilot import Polled, Root
+from maker.types import Done, Fork
+
+
+class Answered:
+    """Where a step stands that is decided: nothing follows from it here."""
+
+    __slots__ = ()
+
+
+_ANSWERED = Answered()
+
+
+class Foreseen(Polled):
+    """A task's steps, drawn as for a pilot, each of which is decided and ends there.
+
+    Args:
+        task: The task whose steps are decided.
+        steps: How many of each class, at most.
+        seed: Which.
+        labels: As `maker.sampling.draw.labelled` takes them; "" for none.
+        prompts: What the task's prompts are made of: they are its own, whichever steps are drawn.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, task: Any, steps: int, seed: int, labels: str, prompts: str) -> None:
+        super().__init__(task, steps, seed, labels)
+        self._prompts = prompts
+
+    def next(self, state: Any) -> Any:
+        """Fork into the drawn steps, ask what the task asks there, and end."""
+        if isinstance(state, Answered):
+            return Done(None)
+        if isinstance(state, Root) and state.asked < len(state.spots):
+            return Fork(len(state.spots), self._child, self._join, single=True, missed=self._missed)
+        return super().next(state)
+
+    def apply(self, state: Any, action: Any) -> Any:
+        """End: what the task would make of it is its own affair."""
+        return _ANSWERED
+
+    def prompts(self) -> str:
+        """Return what the task's prompts are made of."""
+        return self._prompts
+
+    def _join(self, root: Root, number: int, result: Any) -> Root:
+        return root._replace(asked=number + 1)

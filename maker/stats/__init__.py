@@ -1,0 +1,1 @@
+"""The statistics of voted steps: formulas, bounds, fits, the monitor. Pure."""

@@ -1,0 +1,247 @@
+"""How hard the steps of a class are, from a pilot with known answers: p, how steps differ, what votes make of it. Pure.
+
+A pilot asks for m votes on each of n distinct steps and compares each with the right answer. What counts for a plan is
+not the mean p but E[q^k / (p^k + q^k)] over the steps: the share of them that a race to k decides wrongly, if the votes
+that are not right are all for one rival (the worst case: more rivals of the same mass only make a step safer).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
+
+from maker.stats.mixture import ALIKE, Array, Heard, Region, beta_region, correlations, counts_of, free_region, within
+from maker.stats.race import step_right, votes_per_step
+
+MISFIT = 0.002
+"""Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
+EXPECTED = 5.0
+"""So many steps at least a cell of the test of fit expects: smaller ones are put together."""
+TINY = 1e-9
+WIDEST_DEVIANCE = 10.83
+"""Up to this deviance distributions are kept at least: .999 for one degree of freedom."""
+
+
+class Interval(NamedTuple):
+    """An estimate between two bounds."""
+
+    low: float
+    estimate: float
+    high: float
+
+
+class Mode(StrEnum):
+    """Whether the right answer is the likeliest one, as far as a pilot shows."""
+
+    RIGHT = "right"
+    """p is above one half, with the confidence that was asked for: votes help."""
+    RIVAL = "rival"
+    """p is below one half: against one rival, more votes make it worse."""
+    OPEN = "open"
+    """The interval of p holds one half."""
+
+
+class Difficulty:
+    """What a pilot shows of the steps of a class. Made by `fit`; all intervals are two-sided at ``confidence``.
+
+    Those of `failure`, `votes_per_step` and ``correlation`` are the smallest and the largest value among the
+    distributions that the pilot does not rule out: those whose deviance is at most the quantile of chi-square with one
+    degree of freedom (profile likelihood: Wilks 1938, Ann. Math. Statist. 9, 60-62). `benchmarks/coverage.py` shows how
+    often they hold.
+
+    Attributes:
+        heard: What was heard, as it was given to `fit`.
+        confidence: Of the intervals.
+        steps: Distinct steps with a valid vote.
+        votes: Valid votes.
+        p: Chance that a valid vote is right, in the mean over the steps. Exact (Clopper and Pearson) where each step
+            has one vote; else Clopper and Pearson's for so many independent votes as would vary as much as these do
+            (Korn and Graubard 1998, Survey Methodology 24, 193-201), or the range of the likely distributions where
+            that is wider.
+        correlation: The intra-class correlation rho: how much more two votes on one step agree than votes on two.
+            From 0 to 1 where no step has two votes.
+        paired: Whether a step has two votes: without that nothing is known of how steps differ.
+        fits: The p-value of the Beta-binomial, by Pearson's chi-square; 1 where there are too few cells to test.
+        mode: Whether the right answer is shown to be the likeliest one.
+        hard_share: Exact upper bound on the share of steps of any kind that the pilot has seen none of, 1 -
+            (1 - confidence)^(1/n): 3/n at .95. No fit excludes that so many steps are of another kind than all others.
+        region: The distributions that are not ruled out.
+        closer: What ``region`` is of: ``heard``, with the votes of a second look at some steps where one was taken.
+        tested: What ``fits`` is of.
+    """
+
+    def __init__(
+        self, heard: Heard, confidence: float, closer: Heard | None = None, tested: Heard | None = None
+    ) -> None:
+        _check(heard, confidence)
+        self.heard: Heard = {cell: steps for cell, steps in heard.items() if steps and sum(cell)}
+        self.closer = self.heard
+        if closer:
+            _check(closer, confidence)
+            self.closer = {cell: steps for cell, steps in closer.items() if steps and sum(cell)}
+        self.confidence = confidence
+        self.steps = sum(self.heard.values())
+        self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
+        self.paired = any(sum(cell) > 1 for cell in self.heard)
+        self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
+        self._allowed = within(float(chdtri(1, 1 - confidence)))
+        widest = max(self._allowed, WIDEST_DEVIANCE)
+        counts = counts_of(self.closer)
+        region = beta = beta_region(counts, widest)
+        self.tested = tested or self.heard
+        shape = beta if tested is None else beta_region(counts_of(tested), widest)
+        self.fits = _fit(self.tested, float(shape.p[0]), float(shape.rho[0])) if self.paired else 1.0
+        if self.fits < MISFIT:
+            region = region.with_free(*free_region(self.closer, widest))
+        self.region: Region = region
+        self.p = self._share()
+        self.correlation = Interval(0.0, 0.0, 1.0)
+        if self.paired:
+            low, high = correlations(counts, beta, float(chdtri(1, 1 - confidence)))
+            estimate = float(region.rho[0])
+            self.correlation = Interval(min(low, estimate), estimate, max(high, estimate))
+        low, _, high = self.p
+        self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 else Mode.OPEN
+
+    def failure(self, k: int) -> Interval:
+        """Return the share of steps that a race to k decides wrongly, E[q^k / (p^k + q^k)].
+
+        Where `fits` is small, the range takes in what the free form allows. Raises ``ValueError`` for k below 1.
+        """
+        return self._over(self.region.failure(_margin(k)))
+
+    def votes_per_step(self, k: int) -> Interval:
+        """Return the expected valid votes of a step, E[k (2P - 1) / (2p - 1)]."""
+        return self._over(self.region.votes(_margin(k)))
+
+    def independent(self, k: int) -> Interval:
+        """Return the share of steps that a race to k decides wrongly if all are alike, q^k / (p^k + q^k)."""
+        low, estimate, high = (1 - step_right(max(p, TINY), _margin(k)) for p in self.p[::-1])
+        return Interval(low, estimate, high)
+
+    def independent_votes(self, k: int) -> Interval:
+        """Return the expected valid votes of a step if all are alike."""
+        found = sorted(votes_per_step(max(p, TINY), _margin(k)) for p in (self.p.low, self.p.high))
+        return Interval(found[0], votes_per_step(max(self.p.estimate, TINY), k), found[1])
+
+    def grown(self, factor: int) -> Difficulty:
+        """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
+        heard, closer = ({cell: n * factor for cell, n in cells.items()} for cells in (self.heard, self.closer))
+        return Difficulty(heard, self.confidence, closer, self.tested)
+
+    def _over(self, values: Array) -> Interval:
+        likely = values[self.region.deviance <= self._allowed]
+        return Interval(float(likely.min()), float(values[0]), float(likely.max()))
+
+    def _share(self) -> Interval:
+        right = sum(cell[0] * steps for cell, steps in self.heard.items())
+        estimate = right / self.votes
+        likely = self.region.p[self.region.deviance <= self._allowed]
+        low, high = clopper_pearson(estimate, self._independent_votes(estimate), self.confidence)
+        if self.paired:
+            low, high = min(low, float(likely.min())), max(high, float(likely.max()))
+        return Interval(low, estimate, 1.0 if right == self.votes else high)
+
+    def _independent_votes(self, estimate: float) -> float:
+        """Return how many independent votes would vary as these do, by the variance between steps."""
+        if not self.paired:
+            return float(self.votes)
+        variation = sum(steps * (cell[0] - estimate * sum(cell)) ** 2 for cell, steps in self.heard.items())
+        if self.steps == 1 or variation == 0:
+            return float(self.steps)
+        effect = variation * self.steps / (self.steps - 1) / (self.votes * estimate * (1 - estimate))
+        return self.votes / max(1.0, effect)
+
+
+def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None, tested: Heard | None = None) -> Difficulty:
+    """Return what a pilot shows of a class.
+
+    Args:
+        heard: (votes for the right answer, votes for others) → number of distinct steps that were heard so. Flagged
+            samples are left out; steps without a valid vote say nothing.
+        confidence: Of the two-sided intervals. For intervals that hold for c classes at once, 1 - .05 / c.
+        closer: The same with further votes on some steps that were chosen by what was heard of them. p and the test of
+            fit rest on ``heard`` alone: they would be led astray. The likelihood is not (Rubin 1976, Biometrika 63,
+            581-592).
+        tested: What the test of fit is of, where ``heard`` counts the strongest of several rivals alone: the largest of
+            several counts is spread otherwise than any Beta-binomial.
+
+    Raises:
+        ValueError: Nothing was heard, a count is negative, or the confidence is not in (0, 1).
+    """
+    return Difficulty(heard, confidence, closer, tested)
+
+
+def clopper_pearson(share: float, votes: float, confidence: float) -> tuple[float, float]:
+    """Return the exact two-sided interval of a chance, given the share of ``votes`` that had it.
+
+    0 of 300 at .95 gives (0, .0122): 1 - .025^(1/300).
+    """
+    risk, right = (1 - confidence) / 2, share * votes
+    low = 0.0 if right <= 0 else float(betaincinv(right, votes - right + 1, risk))
+    high = 1.0 if right >= votes else float(betaincinv(right + 1, votes - right, 1 - risk))
+    return low, high
+
+
+def _margin(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k = {k}: must be at least 1")
+    return k
+
+
+def _check(heard: Heard, confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence}: must lie between 0 and 1")
+    if any(min(*cell, steps) < 0 for cell, steps in heard.items()):
+        raise ValueError("a pilot's counts are below 0")
+    if not any(steps and sum(cell) for cell, steps in heard.items()):
+        raise ValueError("a pilot without a valid vote says nothing")
+
+
+def _fit(heard: Heard, p: float, rho: float) -> float:
+    """Return the p-value of Pearson's chi-square, given how many votes each step has.
+
+    Cells are put together from the hardest steps on until each expects `EXPECTED` steps; two degrees of freedom are the
+    parameters'.
+    """
+    by_votes: dict[int, dict[int, int]] = {}
+    for (right, wrong), steps in heard.items():
+        by_votes.setdefault(right + wrong, {})[right] = steps
+    surprise, degrees = 0.0, -2
+    for votes, found in by_votes.items():
+        steps = sum(found.values())
+        chances = _chances(votes, p, rho)
+        cells = _pooled([(steps * float(chance), found.get(right, 0)) for right, chance in enumerate(chances)])
+        surprise += sum((seen - expected) ** 2 / expected for expected, seen in cells)
+        degrees += len(cells) - 1
+    return float(chdtrc(degrees, surprise)) if degrees > 0 else 1.0
+
+
+def _chances(votes: int, p: float, rho: float) -> Array:
+    """Return the chances of 0, 1, … right votes of so many, on a step of Beta-binomial difficulty."""
+    right = np.arange(votes + 1)
+    orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
+    if rho > ALIKE and 0 < p < 1:
+        a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
+        chances: Array = np.exp(orders + betaln(a + right, b + votes - right) - betaln(a, b))
+    else:
+        chances = np.exp(orders + xlogy(right, p) + xlogy(votes - right, 1 - p))
+    return chances
+
+
+def _pooled(cells: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return cells, the hardest steps' first, put together until each expects enough."""
+    found: list[tuple[float, int]] = []
+    expected, seen = 0.0, 0
+    for one, steps in cells:
+        expected, seen = expected + one, seen + steps
+        if expected >= EXPECTED:
+            found.append((expected, seen))
+            expected, seen = 0.0, 0
+    if not found:
+        return [(max(expected, 1e-300), seen)]
+    found[-1] = (found[-1][0] + expected, found[-1][1] + seen)
+    return found

@@ -1,0 +1,342 @@
+"""Which margins a run needs: the cheapest k by class with which a pilot shows that the whole run comes out right.
+
+What a pilot leaves open is bounded for all classes together (`maker.stats.risk`): for a price lambda of the deviance
+the bound is a sum over the classes, so the cheapest margins for it are an exact choice of one k a class within one
+budget (`maker.stats.knapsack`). The best lambda is looked for among `PRICES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import chdtri
+
+from maker.stats.difficulty import Interval, Mode
+from maker.stats.knapsack import Option, cheapest_choice
+from maker.stats.risk import Curve, Load, between, largest_load, least_possible, smallest_load
+
+SHOWN = 10.83
+"""What a truth may lack in deviance and still count as possible where the target is said to be out of reach: .999."""
+LARGEST = 1000
+"""The largest margin that a voter takes."""
+PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Prices of the deviance, as parts of what is allowed by D: with a larger one nothing would be left."""
+
+
+class Margins(NamedTuple):
+    """Margins by class, and what is to be expected of a run with them.
+
+    ``right`` is the probability that the whole run is right, as the pilot's spread of the steps has it, each end by
+    itself with the confidence that was asked for; ``alike`` is what it would be if all steps of a class were alike.
+    ``votes``, ``calls`` and ``tokens`` are what the run takes on average. ``favourable`` are the margins that would do
+    if the truth were as kind as the pilot allows. ``sharp`` says that they are at most one smaller; if not, a pilot of
+    about ``needed`` steps by class would make it so.
+    """
+
+    k: Mapping[str, int]
+    right: Interval
+    alike: Interval
+    votes: Interval
+    calls: Interval
+    tokens: Interval
+    favourable: Mapping[str, int]
+    sharp: bool
+    needed: Mapping[str, int]
+
+
+class Reason(StrEnum):
+    """Why there are no margins."""
+
+    RIVAL = "rival"
+    """Shown: in a class the right answer is not the likeliest one, and more votes make it worse."""
+    FLOOR = "floor"
+    """Shown: so many steps are beyond a coin flip that no margin reaches the target."""
+    PILOT = "pilot"
+    """Not shown: the pilot allows for a truth that no margin can meet, and for one that a margin can."""
+
+
+class Refusal(NamedTuple):
+    """No margins reach the target, or the pilot cannot show that any do.
+
+    ``shown`` says which of the two. ``classes`` are those to blame. ``right`` is the probability that the run is right
+    at the best margins, ``k``; ``needed`` the steps by class of a pilot that would settle it if it heard the same
+    shares, empty where none would.
+    """
+
+    kind: Reason
+    reason: str
+    fix: str
+    classes: tuple[str, ...]
+    k: Mapping[str, int]
+    right: Interval
+    needed: Mapping[str, int]
+
+    @property
+    def shown(self) -> bool:
+        """Whether the target is shown to be out of reach, and not only not shown to be within it."""
+        return self.kind is not Reason.PILOT
+
+
+class Allowed(NamedTuple):
+    """What margins are held to: the load of the target, that of the bound, whether the mean has to reach the target."""
+
+    load: float
+    bound: float
+    mean: bool
+
+
+def cheapest(
+    loads: Sequence[Load], target: float, confidence: float = 0.95, most: int = LARGEST, *, sure: bool = False
+) -> Margins | Refusal:
+    """Return the margins that cost the fewest tokens, of all that the pilot shows to reach the target.
+
+    What is shown is that P(run right) is at least the target in the mean over what the pilot leaves open, and with
+    ``confidence`` at least 1 - 2 (1 - target); with ``sure``, that it is at least the target with ``confidence``. A
+    target of .95 has -ln(.95) = .0513 for the sum of consequence s (-ln(1 - f(k))) over the classes.
+
+    Args:
+        loads: The classes of the run.
+        target: Wanted probability that the whole run is right.
+        confidence: Of the bound: one-sided.
+        most: The largest margin.
+        sure: Show the target itself with the confidence. That takes larger pilots, or margins about one larger.
+
+    Raises:
+        ValueError: There are no loads, two have one name, the target is not in (0, 1), or a class was fitted with too
+            low a confidence.
+    """
+    widest = _widest(loads, target, confidence)
+    allowed = Allowed(-math.log(target), -math.log(target if sure else max(target / 2, 2 * target - 1)), not sure)
+    classes = [Curve(load, widest) for load in loads]
+    ladders = [one.ladder(allowed.load, most) for one in classes]
+    rough = _cheapest_shown(classes, ladders, allowed, widest)
+    if rough is None:
+        return _refused(classes, ladders, allowed, widest)
+    choices = [between(ladder, k, most) for ladder, k in zip(ladders, rough, strict=True)]
+    found = _cheapest_shown(classes, choices, allowed, widest) or rough
+    lower = [sorted({*ladder, *fine}) for ladder, fine in zip(ladders, choices, strict=True)]
+    return _described(classes, lower, found, allowed, widest)
+
+
+def _widest(loads: Sequence[Load], target: float, confidence: float) -> float:
+    if not loads or len({load.name for load in loads}) < len(loads):
+        raise ValueError("a plan needs at least one class, and each a name of its own")
+    if not 0 < target < 1 or not 0.5 < confidence < 1:
+        raise ValueError(f"target = {target}, confidence = {confidence}: must lie in (0, 1) and (.5, 1)")
+    least = min(load.difficulty.confidence for load in loads)
+    if least < 2 * confidence - 1 - 1e-12:
+        raise ValueError(f"a class was fitted with confidence {least}: too low for bounds of {confidence}")
+    return float(chdtri(1, 2 * (1 - confidence)))
+
+
+def _cheapest_shown(
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
+) -> list[int] | None:
+    """Return the cheapest margins whose largest load is allowed, None where there are none."""
+    best: tuple[float, list[int]] | None = None
+    for one, ks in zip(classes, choices, strict=True):
+        one.prepare(ks)
+    costs = [[one.tokens(k) for k in ks] for one, ks in zip(classes, choices, strict=True)]
+    means = [[one.mean(k) / allowed.load if allowed.mean else 0.0 for k in ks]
+             for one, ks in zip(classes, choices, strict=True)]  # fmt: skip
+    for part in PRICES if len(classes) > 1 else (0.0,):
+        price = part * allowed.bound / widest
+        left = allowed.bound - price * widest
+        groups = [
+            [
+                Option(cost, max(mean, one.most(k, price) / left))
+                for cost, mean, k in zip(cost_of, mean_of, ks, strict=True)
+            ]
+            for one, ks, cost_of, mean_of in zip(classes, choices, costs, means, strict=True)
+        ]  # fmt: skip
+        chosen = cheapest_choice(groups, 1.0)
+        if chosen is not None:
+            cost = sum(group[number].cost for group, number in zip(groups, chosen, strict=True))
+            if best is None or cost < best[0]:
+                best = cost, [ks[number] for ks, number in zip(choices, chosen, strict=True)]
+    return None if best is None else best[1]
+
+
+def _right(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Interval:
+    """Return the probability that a run is right, without weights."""
+    plain = [Curve(one.load, widest, weighed=False) for one in classes]
+    estimate = sum(float(one.at(k)[0]) for one, k in zip(plain, ks, strict=True))
+    low, high = math.exp(-largest_load(plain, ks, widest)), math.exp(-max(0.0, smallest_load(plain, ks, widest)[0]))
+    estimate = math.exp(-estimate)
+    return Interval(min(low, estimate), estimate, max(high, estimate))
+
+
+def _described(
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
+) -> Margins:
+    loads = [one.load for one in classes]
+    kind = _favourable(classes, choices, ks, allowed, widest)
+    gaps = [k - other for k, other in zip(ks, kind, strict=True)]
+    sharp = max(gaps) <= 1
+    # What a pilot leaves open shrinks with the root of its steps.
+    needed = {
+        load.name: load.difficulty.steps * (1 if sharp else max(1, gap) ** 2)
+        for load, gap in zip(loads, gaps, strict=True)
+    }
+    favourable = {load.name: k for load, k in zip(loads, kind, strict=True)}
+    return _expected(classes, ks, widest)._replace(favourable=favourable, sharp=sharp, needed=needed)
+
+
+def _expected(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Margins:
+    """Return what is to be expected of margins, as if none smaller would do."""
+    loads = [one.load for one in classes]
+    k = {load.name: k for load, k in zip(loads, ks, strict=True)}
+    return Margins(
+        k=k,
+        right=_right(classes, ks, widest),
+        alike=_alike(loads, ks),
+        votes=_taken(loads, ks, lambda load: 1.0),
+        calls=_taken(loads, ks, lambda load: load.calls_per_vote),
+        tokens=_taken(loads, ks, lambda load: load.calls_per_vote * load.tokens_per_call),
+        favourable=k,
+        sharp=True,
+        needed={load.name: load.difficulty.steps for load in loads},
+    )
+
+
+def _alike(loads: Sequence[Load], ks: Sequence[int]) -> Interval:
+    found = [load.difficulty.independent(k) for load, k in zip(loads, ks, strict=True)]
+    low, estimate, high = (
+        math.exp(
+            -sum(load.steps * -math.log1p(-min(one[end], 1 - 1e-12)) for load, one in zip(loads, found, strict=True))
+        )
+        for end in (2, 1, 0)
+    )
+    return Interval(low, estimate, high)
+
+
+def _taken(loads: Sequence[Load], ks: Sequence[int], each: Callable[[Load], float]) -> Interval:
+    found = [load.difficulty.votes_per_step(k) for load, k in zip(loads, ks, strict=True)]
+    low, estimate, high = (
+        sum(load.steps * each(load) * one[end] for load, one in zip(loads, found, strict=True)) for end in range(3)
+    )
+    return Interval(low, estimate, high)
+
+
+def _favourable(
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
+) -> list[int]:
+    """Return the cheapest margins under the kindest truth that the pilot allows for all classes together."""
+    _, price = smallest_load(classes, ks, widest)
+    groups = []
+    for one, k, margins in zip(classes, ks, choices, strict=True):
+        kindest = int(np.argmin(one.at(k) + price * one.deviance))
+        groups.append([Option(one.tokens(other), float(one.at(other)[kindest])) for other in margins])
+    chosen = cheapest_choice(groups, allowed.load)
+    return list(ks) if chosen is None else [margins[number] for margins, number in zip(choices, chosen, strict=True)]
+
+
+def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float) -> Refusal:
+    loads = [one.load for one in classes]
+    ks = [_best(margins, [one.most(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)]
+    k = {load.name: k for load, k in zip(loads, ks, strict=True)}
+    right = _right(classes, ks, widest)
+    target = math.exp(-allowed.load)
+    if rivals := tuple(load.name for load in loads if load.difficulty.mode is Mode.RIVAL):
+        shares = ", ".join(
+            f"{load.name}: p is at most {load.difficulty.p.high:.3g}" for load in loads if load.name in rivals
+        )
+        return Refusal(
+            Reason.RIVAL, f"the right answer is not the likeliest one ({shares}): votes make it worse",
+            "change what the model is asked, or the model; or name the answers that it confuses as one",
+            rivals, k, right, {},
+        )  # fmt: skip
+    kindest = [
+        _best(margins, [one.least(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)
+    ]
+    # A pilot that grows is looked at again and again: that no margin will do is said only with much confidence.
+    farthest = [Curve(load, SHOWN) for load in loads]
+    if least_possible(farthest, choices, SHOWN) > allowed.load:
+        blamed = tuple(
+            one.load.name
+            for one, k in zip(classes, kindest, strict=True)
+            if one.least(k, 0.0) > allowed.load / len(classes)
+        )
+        return Refusal(
+            Reason.FLOOR,
+            f"no margin reaches {target:g}: at best a run is right with {right.estimate:.3g}, at most {right.high:.3g};"
+            f" too many steps of {', '.join(blamed)} are at or beyond a coin flip",
+            "make these steps easier (a smaller question, a better model, a check of the answer)",
+            blamed, k, right, {},
+        )  # fmt: skip
+    needed = _settling(classes, choices, allowed, widest)
+    blamed = tuple(
+        one.load.name for one, k in zip(classes, ks, strict=True) if one.most(k, 0.0) > allowed.load / len(classes)
+    )
+    unpaired = [load.name for load in loads if not load.difficulty.paired]
+    if unpaired:
+        fix = (
+            "ask for two votes or more on each step of the pilot: with one, nothing is known of how the steps of"
+            f" {', '.join(unpaired)} differ"
+        )
+    elif needed:
+        fix = "pilot more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
+    else:
+        fix = "at the estimate no margin reaches it: pilot more steps to be sure, or make them easier"
+    return Refusal(
+        Reason.PILOT,
+        f"the pilot does not show that any margin reaches {target:g}: with its best ones the run is right with"
+        f" {right.low:.3g} to {right.high:.3g}, at the estimate {right.estimate:.3g}",
+        fix, blamed, k, right, needed,
+    )  # fmt: skip
+
+
+def _best(margins: Sequence[int], loads: Sequence[float]) -> int:
+    """Return the smallest margin that is within a hundredth of the least load."""
+    enough = min(loads) * 1.01 + 1e-12
+    return next(k for k, load in zip(margins, loads, strict=True) if load <= enough)
+
+
+def _settling(
+    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
+) -> dict[str, int]:
+    """Return the steps of a pilot that would show some margins to do, if it heard the same shares."""
+    # The posterior of a larger pilot is not at hand. That the bound itself reaches the target is more than enough.
+    bound = Allowed(allowed.load, allowed.load, mean=False)
+    for factor in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+        sharper = [Curve(one.load, widest / factor) for one in classes]
+        for one in sharper:
+            one.deviance = one.deviance * factor
+        if _cheapest_shown(sharper, choices, bound, widest) is not None:
+            return {one.load.name: one.load.difficulty.steps * factor for one in classes}
+    return {}
+
+
+def given(loads: Sequence[Load], k: Mapping[str, int], confidence: float = 0.95) -> Margins:
+    """Return what is to be expected of a run with margins that somebody gave. Raises as `cheapest` does."""
+    widest = _widest(loads, 0.5, confidence)
+    return _expected([Curve(load, widest) for load in loads], [k[load.name] for load in loads], widest)
+
+
+def budget(loads: Sequence[Load], votes: float, most: int = 200) -> dict[str, int]:
+    """Return the margins with the best estimated P(run right) whose expected votes are at most so many.
+
+    900 steps of p = .99 and 100 of p = .7 at 5,010 votes give 3 and 9: .9515, where k = 4 for all has .036 with 4,608.
+
+    Raises:
+        ValueError: There are not votes enough for k = 1.
+    """
+    if votes < sum(load.steps for load in loads):
+        raise ValueError(f"{votes:g} votes are fewer than one a step")
+    classes = [Curve(load, 0.0) for load in loads]
+    groups = []
+    for one in classes:
+        options: list[Option] = []
+        for k in range(1, most + 1):
+            taken = one.load.steps * float(one.load.difficulty.region.votes(k)[0])
+            options.append(Option(float(one.at(k)[0]), taken))
+            if taken > votes or options[-1].cost < 1e-12:
+                break
+        groups.append(options)
+    chosen = cheapest_choice(groups, votes)
+    assert chosen is not None  # noqa: S101 - k = 1 takes a vote a step
+    return {load.name: number + 1 for load, number in zip(loads, chosen, strict=True)}

@@ -1,0 +1,296 @@
+"""One database: opened, checked, brought to the current schema; its errors told in maker's words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import tenacity
+from sqlalchemy import URL, Connection, Engine, Select, Table, column, insert, inspect, select, table
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql import ClauseElement
+
+from maker.errors import StoreFailed, StoreUnusable
+from maker.store.backend.schema import HEAD, VERSION_TABLE
+from maker.store.backend.sqlite import Sqlite
+
+BUSY_S = 10.0
+LOCKED_S = 30.0
+LOST_S = 60.0
+_alembic = threading.Lock()
+"""Alembic keeps its environment in a module's globals: one migration at a time in a process."""
+_EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+"""What libpq takes in a URL's query and nobody else should read."""
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, StoreFailed) and bool(error.facts.get("locked") or error.facts.get("lost"))
+
+
+def _lasted(state: tenacity.RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    lost = isinstance(error, StoreFailed) and error.facts.get("lost")
+    return (state.seconds_since_start or 0.0) >= (LOST_S if lost else LOCKED_S)
+
+
+retried = tenacity.retry(
+    retry=tenacity.retry_if_exception(_passes),
+    stop=_lasted,
+    wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+    reraise=True,
+)
+"""Repeat a whole transaction: half a minute where the database was locked, a minute where its server was lost.
+
+A connection can be lost after the server has committed and before it says so: what is repeated must find that out by
+itself, or do no harm twice.
+"""
+
+
+class Kind(Protocol):
+    """What one kind of database does in its own way.
+
+    ``schema`` is where its tables live, None where it has no schemas. ``upgrades_itself`` says whether opening it may
+    make and change tables. The options are those of a connection that reads, and of one that writes. ``errors`` are
+    what its driver raises, which `told` puts in maker's words.
+    """
+
+    engine: Engine
+    shown: str
+    schema: str | None
+    upgrades_itself: bool
+    read_options: Mapping[str, Any]
+    write_options: Mapping[str, Any]
+    errors: tuple[type[Exception], ...]
+
+    def prepare(self) -> None:
+        """Make the database fit to be upgraded; outside of any transaction."""
+
+    def hold(self, connection: Connection) -> None:
+        """Make sure, first thing in the transaction of an upgrade, that it is the only one."""
+
+    def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows to a table; ``sql`` inserts one."""
+
+    def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
+        """Return an error of the driver's in maker's words."""
+
+
+class Database:
+    """A database that holds runs. Open it with `open_database`.
+
+    `read` and `write` give a connection in one transaction, which is committed when the block ends and rolled back
+    when it raises. Any thread may use them. What a block reads stands still while it reads. On SQLite a write takes
+    the lock at its start, so it never fails half way; on PostgreSQL it locks the rows that it changes. A block that
+    finds no server waits for it, as long as `retried` does; what is cut off in the middle is for `retried` to repeat.
+
+    Attributes:
+        shown: The database's name in messages, without a password.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.engine = kind.engine
+        self.shown = kind.shown
+        self._kind = kind
+        self._inserts: dict[str, str] = {}
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
+        with self._told(), self._connected(self._kind.read_options) as connection:
+            yield connection
+
+    @retried
+    def fetch(self, query: Select[Any]) -> Sequence[Any]:
+        """Return all rows of a query, asked again where the server was lost.
+
+        Raises `StoreFailed` or `StoreUnusable`.
+        """
+        with self.read() as connection:
+            return connection.execute(query).all()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
+        with self._told(), self._connected(self._kind.write_options) as connection, connection.begin():
+            yield connection
+
+    def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows, each with a value for every column in the table's order, the fastest way that the database has.
+
+        On a row that is there already the block of `write` raises `StoreFailed` with the fact ``conflict``.
+        """
+        if rows:
+            if table.name not in self._inserts:
+                self._inserts[table.name] = self.sql(insert(table))
+            self._kind.insert(connection, table, self._inserts[table.name], rows)
+
+    def sql(self, statement: ClauseElement) -> str:
+        """Return a statement as this database's text, tables with their schema, for `Connection.exec_driver_sql`.
+
+        Its parameters are taken from a tuple, in their order.
+        """
+        options: dict[str, Any] = {}
+        if self._kind.schema is not None:
+            options = {"schema_translate_map": {None: self._kind.schema}, "render_schema_translate": True}
+        return str(statement.compile(dialect=self.engine.dialect, **options))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def version(self, connection: Connection) -> str | None:
+        """Return the schema that the database has, None where it has none of ours."""
+        schema = self._kind.schema
+        if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
+            return None
+        kept = table(VERSION_TABLE, column("version_num"), schema=schema)
+        found: str | None = connection.execute(select(kept.c.version_num)).scalar()
+        return found
+
+    def checked(self) -> str | None:
+        """Connect for the first time; return the schema that the database has. Raises `StoreUnusable`."""
+        with self._told(opening=True), self.engine.connect() as connection:
+            version = self.version(connection)
+        if version is not None and version > HEAD:
+            raise StoreUnusable(
+                f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
+                fix="use the newer maker that wrote it",
+            )
+        return version
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date, in one transaction; waits while another process does the same."""
+        self._prepare()
+        self._migrate()
+
+    @retried
+    def _connected(self, options: Mapping[str, Any]) -> Connection:
+        with self._told():
+            return self.engine.connect().execution_options(**options)
+
+    @retried
+    def _prepare(self) -> None:
+        with self._told():
+            self._kind.prepare()
+
+    @retried
+    def _migrate(self) -> None:
+        with self.write() as connection:
+            self._kind.hold(connection)
+            if self.version(connection) != HEAD:
+                _migrate(connection, self._kind.schema)
+
+    @contextmanager
+    def _told(self, *, opening: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except self._kind.errors as error:
+            raise self._kind.told(error, opening=opening) from error
+
+
+class Upgrade(NamedTuple):
+    """What `upgrade_database` did: from which schema, None where there was none, to which."""
+
+    shown: str
+    before: str | None
+    after: str
+
+
+def open_database(url: str, *, create: bool) -> Database:
+    """Open a database. A SQLite file is brought up to date; on PostgreSQL `upgrade_database` alone does that.
+
+    Args:
+        url: ``sqlite:///path``, relative to the working directory, or ``postgresql://user:password@host/name``.
+        create: Make a SQLite file that is not there; otherwise a missing one is an error.
+
+    Raises:
+        StoreUnusable: The URL cannot be read, or what it names is no database, read-only, missing, or of another
+            schema.
+    """
+    kind = _kind(url, create=create)
+    with _closed_unless_good(Database(kind)) as database:
+        version = database.checked()
+        if version == HEAD:
+            return database
+        if not kind.upgrades_itself:
+            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no tables of maker's"
+            raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shown_url(url)}`")
+        if version is None and not create:
+            raise StoreUnusable(f"{kind.shown} holds no runs of maker", fix="name another database with --store")
+        database.upgrade()
+        return database
+
+
+def upgrade_database(url: str) -> Upgrade:
+    """Make or bring up to date the tables of a database; a SQLite file is made if it is not there.
+
+    Raises:
+        StoreUnusable: As `open_database`; or the user may not make tables.
+    """
+    with _closed_unless_good(Database(_kind(url, create=True))) as database:
+        version = database.checked()
+        if version != HEAD:
+            database.upgrade()
+        database.close()
+        return Upgrade(database.shown, version, HEAD)
+
+
+@contextmanager
+def _closed_unless_good(database: Database) -> Iterator[Database]:
+    with ExitStack() as stack:
+        stack.callback(database.close)
+        yield database
+        stack.pop_all()
+
+
+def _kind(url: str, *, create: bool) -> Kind:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is no database URL", fix=_EXAMPLES) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return Sqlite(parsed, create=create, busy_s=BUSY_S)
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        return _postgres(parsed, shown_url(url))
+    raise StoreUnusable(f"store.url: {parsed.drivername} is not supported", fix=_EXAMPLES)
+
+
+def _postgres(url: URL, shown: str) -> Kind:
+    try:
+        import psycopg  # noqa: F401 - an extra
+    except ImportError as error:
+        raise StoreUnusable(
+            f"{shown} needs psycopg: {error}".splitlines()[0], fix="pip install 'maker-executor[postgres]'"
+        ) from error
+    from maker.store.backend.postgres import Postgres
+
+    return Postgres(url, shown=shown, busy_s=BUSY_S)
+
+
+def _migrate(connection: Connection, schema: str | None) -> None:
+    # Imported here: a database that is up to date never needs it, and it takes a tenth of a second.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    config.attributes["schema"] = schema
+    with _alembic:
+        command.upgrade(config, "head")
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without its password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # What it was meant to be nobody knows: all that could be a password goes.
+        beginning, mark, rest = url.partition("://")
+        return beginning + mark + rest.rpartition("@")[2].partition("?")[0] if mark else url
+    return parsed.difference_update_query(_SECRETS).render_as_string(hide_password=True)

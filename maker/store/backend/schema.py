@@ -1,0 +1,320 @@
+"""The tables. Each name carries the prefix ``maker_``, so that they can live in a host's own database."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+HEAD = "0009"
+"""The newest migration: what this version of maker reads and writes."""
+VERSION_TABLE = "maker_schema_version"
+
+metadata = MetaData()
+_Key = BigInteger().with_variant(Integer, "sqlite")
+_Index = BigInteger().with_variant(Integer, "postgresql")
+LAST_INDEX = 2**31 - 2
+"""The last step that a chain can have on any database: on PostgreSQL its index and the next one take four bytes."""
+
+run = Table(
+    "maker_run",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("run_id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("classes", Text, nullable=False),
+    Column("result", Text),
+    Column("steps", BigInteger, nullable=False),
+    Column("votes", BigInteger, nullable=False),
+    Column("red_flags", BigInteger, nullable=False),
+    Column("disputed", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("wall_s", Float, nullable=False),
+    Column("resumes", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", Float, nullable=False),
+    Column("asked", Text, nullable=False, server_default=""),
+    Column("batch", BigInteger, nullable=False, server_default="0"),
+    Column("monitor", Text, nullable=False, server_default=""),
+    Column("reused", BigInteger, nullable=False, server_default="0"),
+    Column("saved", BigInteger, nullable=False, server_default="0"),
+)
+"""One durable execution of a task.
+
+``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
+``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place. ``monitor`` is
+what the monitor of the run's votes has counted, see `maker.store.vote_monitor`. ``reused`` of its steps were taken from
+the memo, and ``saved`` is how many samples these took when they were decided.
+"""
+
+input_part = Table(
+    "maker_input_part",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+"""The files that a run reads, in order, as they were when it began: the fields of a `maker.types.InputPart`."""
+
+chain = Table(
+    "maker_chain",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=False),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("parent", ForeignKey("maker_chain.id")),
+    Column("at", BigInteger, nullable=False),
+    Column("fork_epoch", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("cursor", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("result", Text),
+    Column("base", BigInteger),
+    Column("base_idx", BigInteger, nullable=False),
+    UniqueConstraint("parent", "at", "fork_epoch", "number"),
+    Index("maker_chain_run", "run"),
+    # Each commit moves the cursors of the chains in work: PostgreSQL writes the new row beside the old one.
+    postgresql_with={"fillfactor": 40},
+)
+"""Steps of which each needs the one before.
+
+``id`` is the run's key times 2^24 and the chain's number in the run: a driver names its chains without asking. (``at``,
+``fork_epoch``) is the parent's step that forked, ``number`` the place among its children. A fork of single steps has
+one chain, number 0, whose step i is child i; its ``cursor`` is the child before which all are settled. A chain that
+was forked off another run's goes on from step ``base_idx`` of chain ``base``.
+"""
+
+fork = Table(
+    "maker_fork",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("single", Boolean, nullable=False),
+    Column("joined", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""A step that forked: ``joined`` children are folded into ``state`` and ``digest``, in child order."""
+
+step = Table(
+    "maker_step",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("action", Text, nullable=False),
+    Column("tally", LargeBinary, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The log: one row a decided step, appended, never changed. A join is a row too: its tally is empty."""
+
+cut = Table(
+    "maker_cut",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Where ``epoch`` of a chain began: steps from ``idx`` on, of epochs before, are superseded. Nothing is deleted.
+
+In a fork of single steps each child has epochs of its own.
+"""
+
+outcome = Table(
+    "maker_outcome",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The children of a fork of single steps that are not simply decided, and why.
+
+``outcome`` is the value of a `maker.types.Outcome`.
+"""
+
+snapshot = Table(
+    "maker_snapshot",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The state before step ``idx``: from the newest one a chain is resumed."""
+
+sample = Table(
+    "maker_sample",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("vote", Integer, primary_key=True, autoincrement=False),
+    Column("text", LargeBinary, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("candidate", Text),
+    Column("flag", Text),
+    Column("detail", Text, nullable=False),
+    Column("model", Integer, nullable=False, server_default="0"),
+    Column("logprob", Float),
+    Column("system", LargeBinary),
+    Column("temperature", Float),
+    sqlite_with_rowid=False,
+)
+"""Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one.
+
+``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool. ``system`` is the
+digest of the shared part of its prompt, and ``temperature`` what it was drawn at, where they are others than the step's
+and the model's own.
+"""
+
+prompt = Table(
+    "maker_prompt",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("system", LargeBinary, nullable=False),
+    Column("prompt", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What was asked in the steps whose samples are kept: digests in ``maker_text``, the shared part and the rest."""
+
+text = Table(
+    "maker_text",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Prompts and replies, each once, under the digest of what it says."""
+
+ledger = Table(
+    "maker_ledger",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("retries", BigInteger, nullable=False, server_default="0"),
+    Column("untold", BigInteger, nullable=False, server_default="0"),
+    Column("votes", BigInteger, nullable=False, server_default="0"),
+    Column("red_flags", BigInteger, nullable=False, server_default="0"),
+)
+"""What was spent, by model and role, and what became of the samples: superseded and undecided steps count too."""
+
+worker = Table(
+    "maker_worker",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("stint", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("place", Text, nullable=False),
+    Column("steps", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("gone", Text, nullable=False),
+)
+"""Who did it: the workers of each stint, which is what the run was resumed how many times before. ``gone`` says why
+one was lost."""
+
+event = Table(
+    "maker_event",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index("maker_event_run", "run"),
+)
+"""What happened to a run, apart from its steps: workers that were lost, models that stay away."""
+
+calibration = Table(
+    "maker_calibration",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("made_at", Float, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+"""What pilots heard: a `maker.calibration.observations.Calibration` as JSON, and what of a job it depends on. Runs come
+and go; it stays."""
+
+grant = Table(
+    "maker_grant",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cost", Float, nullable=False),
+    Column("settled", Boolean, nullable=False),
+)
+"""Reservations against a run's limits, written before they are used. One that is never settled counts as spent."""
+
+memo = Table(
+    "maker_memo",
+    metadata,
+    Column("space", LargeBinary, primary_key=True),
+    Column("question", LargeBinary, primary_key=True),
+    Column("chain", BigInteger, nullable=False),
+    Column("idx", _Index, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Index("maker_memo_chain", "chain", "idx"),
+    sqlite_with_rowid=False,
+)
+"""Steps whose decisions may be taken again, by space and question (see `maker.voting.memo`); ``calls`` is how many
+samples each took. What a cut supersedes, what a failed run decided, and what is removed is not among them."""
+
+memo_use = Table(
+    "maker_memo_use",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Index("maker_memo_use_chain", "chain"),
+    sqlite_with_rowid=False,
+)
+"""The steps of other runs that a run has taken decisions from, each once."""

@@ -1,0 +1,174 @@
+"""What runs spend: the ledger, and the grants that are written before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from itertools import chain as chained
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, insert, update
+
+from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
+from maker.store.backend.prepared import Prepared
+from maker.store.backend.texts import stored
+from maker.store.entry import Entry
+from maker.store.lease import Lease
+from maker.store.runs import fenced, inserted
+from maker.types import NO_USAGE, NOTHING, Account, Allowance, RedFlag, Usage, sum_usage
+from maker.voting.policy import JUDGE
+from maker.voting.tally import unpack
+
+_ledger, _worker = schema.ledger.c, schema.worker.c
+_ADDED = (*Usage._fields, "votes", "red_flags")
+_SPENT = (
+    update(schema.ledger)
+    .where(
+        _ledger.run == bindparam("of_run"),
+        _ledger.model == bindparam("of_model"),
+        _ledger.role == bindparam("of_role"),
+    )
+    .values({name: _ledger[name] + bindparam(f"more_{name}") for name in _ADDED})
+)
+_DONE = ("steps", "calls", "prompt_tokens", "completion_tokens")
+_WORKED = (
+    update(schema.worker)
+    .where(
+        _worker.run == bindparam("of_run"),
+        _worker.stint == bindparam("of_stint"),
+        _worker.number == bindparam("of_number"),
+    )
+    .values({name: _worker[name] + bindparam(f"more_{name}") for name in _DONE} | {"gone": bindparam("why")})
+)
+
+
+@retried
+def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
+    """Write a grant before it is used; returns its key. Raises `LeaseLost` or `StoreFailed`."""
+    with database.write() as connection:
+        fenced(connection, lease)
+        row = insert(schema.grant).values(run=lease.run, settled=False, **allowance._asdict())
+        return inserted(connection, row)
+
+
+class Models(NamedTuple):
+    """Whose samples a run counts: the names of its models, by number, and the role of each step class, by number.
+
+    ``judged`` says that there is a judge beside them.
+    """
+
+    names: Sequence[str]
+    roles: Sequence[str]
+    judged: bool = False
+
+
+class Accounts:
+    """Writes what a run spends and who did it, in a transaction that its caller holds.
+
+    Args:
+        database: Where to write.
+        run: The run's key.
+        stint: How often the run was resumed before.
+        models: Whose samples are counted.
+    """
+
+    def __init__(self, database: Database, run: int, stint: int, models: Models) -> None:
+        self._run = run
+        self._stint = stint
+        self._models = models
+        self._one = len(models.names) == 1 and len(set(models.roles)) == 1 and not models.judged
+        self._spent = Prepared(database, _SPENT)
+        self._worked = Prepared(database, _WORKED)
+
+    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Add what entries cost to the run's ledger, draw it from their grants, and say who did it."""
+        spent: dict[Account, Usage] = {}
+        for entry in entries:
+            for account, usage in entry.spent.items():
+                spent[account] = spent.get(account, NO_USAGE).plus(usage)
+            if entry.grant is not None:
+                _draw(connection, entry)
+        self._abandon(connection, entries)
+        heard = self._heard(entries)
+        for account in spent.keys() | heard.keys():
+            self._add(connection, account, (*spent.get(account, NO_USAGE), *heard.get(account, (0, 0))))
+        self._work(connection, entries)
+        rows = [
+            {"run": self._run, "at": time.time(), "kind": told.kind, "facts": json.dumps(told.facts)}
+            for entry in entries
+            for told in entry.events
+        ]
+        if rows:
+            connection.execute(insert(schema.event), rows)
+
+    def _add(self, connection: Connection, account: Account, amounts: tuple[int, ...]) -> None:
+        mine = {"run": self._run, "model": self._models.names[account.model], "role": account.role}
+        added = dict(zip(_ADDED, amounts, strict=True))
+        changes = {f"of_{name}": value for name, value in mine.items()}
+        changes |= {f"more_{name}": amount for name, amount in added.items()}
+        if self._spent.execute(connection, changes).rowcount == 0:
+            connection.execute(insert(schema.ledger).values(mine | added))
+
+    def _heard(self, entries: Sequence[Entry]) -> dict[Account, tuple[int, int]]:
+        """Return how many votes and flagged samples there are by model and role, of undecided steps too."""
+        found: dict[Account, tuple[int, int]] = {}
+
+        def count(account: Account, votes: int, flags: int) -> None:
+            before = found.get(account, (0, 0))
+            found[account] = (before[0] + votes, before[1] + flags)
+
+        for entry in entries:
+            steps = [step for step in chained(entry.decided, entry.rows) if step.votes]
+            if self._one and steps:
+                # A tally is not read where the sums say as much.
+                votes, flags = sum(step.votes for step in steps), sum(step.flags for step in steps)
+                count(Account(0, self._models.roles[0]), votes, flags)
+                steps = []
+            for tally in (unpack(step.tally) for step in steps):
+                for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
+                    for model, (votes, flags) in enumerate(zip(one.valid, one.flagged, strict=True) if one else ()):
+                        count(Account(model, role), votes, flags)
+            for _, stuck in entry.undecided:
+                votes = len(stuck.heard.samples) - stuck.judged
+                for sample in stuck.heard.samples:
+                    flagged = isinstance(sample.outcome, RedFlag)
+                    count(Account(sample.model, stuck.role if sample.vote < votes else JUDGE), not flagged, flagged)
+        return {account: numbers for account, numbers in found.items() if any(numbers)}
+
+    def _work(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        by_worker: dict[int, list[Entry]] = {}
+        for entry in entries:
+            if entry.worker is not None:
+                by_worker.setdefault(entry.worker, []).append(entry)
+        for worker, its in by_worker.items():
+            steps = sum(1 for entry in its for step in chained(entry.decided, entry.rows) if step.votes or step.calls)
+            usage = sum_usage(usage for entry in its for usage in entry.spent.values())
+            amounts = (steps, usage.calls, usage.prompt_tokens, usage.completion_tokens)
+            added = dict(zip(_DONE, amounts, strict=True))
+            gone = stored(next((entry.gone for entry in its if entry.gone), ""))
+            changes: dict[str, Any] = {f"more_{name}": amount for name, amount in added.items()}
+            changes |= {"of_run": self._run, "of_stint": self._stint, "of_number": worker, "why": gone}
+            if self._worked.execute(connection, changes).rowcount == 0:
+                place = next((entry.place for entry in its if entry.place), "")
+                row = {"run": self._run, "stint": self._stint, "number": worker, "place": place, "gone": gone}
+                connection.execute(insert(schema.worker).values(row | added))
+
+    def _abandon(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Reserve for good what requests may cost that were cut off or cancelled under way."""
+        lost = NOTHING
+        for entry in entries:
+            lost = lost.plus(entry.abandoned)
+        if lost != NOTHING:
+            connection.execute(insert(schema.grant).values(run=self._run, settled=False, **lost._asdict()))
+
+
+def _draw(connection: Connection, entry: Entry) -> None:
+    """Move what was used from the grant to the ledger: together they never count a call twice or not at all."""
+    table, usage, lost = schema.grant, sum_usage(entry.spent.values()), entry.abandoned
+    used = {"calls": usage.calls + lost.calls, "tokens": usage.tokens + lost.tokens, "cost": entry.cost + lost.cost}
+    changes: dict[str, Any] = {name: table.c[name] - amount for name, amount in used.items()}
+    if entry.freed:
+        changes["settled"] = True
+    connection.execute(update(table).where(table.c.id == entry.grant).values(changes))

@@ -1,0 +1,45 @@
+"""Where a chain stands in its run, by its key alone, and whether a step of it still counts."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from maker.store.backend import schema
+from maker.store.backend.database import Database
+from maker.store.chains import read_fork
+from maker.store.log import live_places
+from maker.voting.paths import ROOT, Path
+
+_chain = schema.chain.c
+
+
+def path_of(database: Database, chain: int) -> Path | None:
+    """Return a chain's path, None where it is not there."""
+    path: Path = ROOT
+    while True:
+        rows = database.fetch(
+            select(_chain.parent, _chain.at, _chain.fork_epoch, _chain.number).where(_chain.id == chain)
+        )
+        if not rows:
+            return None
+        parent, at, epoch, number = rows[0]
+        if parent is None:
+            return path
+        fork = read_fork(database, parent, at, epoch)
+        here = (at, epoch) if fork is not None and fork.single else (at, epoch, number)
+        chain, path = parent, (*here, *path)
+
+
+def is_live(database: Database, chain: int, idx: int, epoch: int) -> bool:
+    """Say whether no cut has superseded a step: none of its own chain, nor of those that its chain was forked by."""
+    while True:
+        rows = database.fetch(select(_chain.parent, _chain.at, _chain.fork_epoch).where(_chain.id == chain))
+        if not rows:
+            return False
+        parent, at, fork_epoch = rows[0]
+        fork = None if parent is None else read_fork(database, parent, at, fork_epoch)
+        if not live_places(database, chain, single=fork is not None and bool(fork.single))(idx, epoch):
+            return False
+        if parent is None:
+            return True
+        chain, idx, epoch = parent, at, fork_epoch

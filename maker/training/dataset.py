@@ -1,0 +1,254 @@
+"""What a microagent is taught and examined on: prompts by step class, and which of them training must never see."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from maker.core.user_code import own
+from maker.errors import BadInput, TaskFailed
+from maker.plugin import Decomposer, vote_key
+from maker.types import Lesson, Oracle, StepClass, Truth
+
+HELD_OUT_OF = 16
+"""One prompt in so many is held out, by its hash."""
+LARGEST_DOMAIN = 1 << 20
+"""A whole class of at most so many prompts is enumerated: trained on all, examined on all."""
+EXAM = 4096
+"""How many held-out prompts of a class are examined."""
+EXAM_SEED = 0
+TRIES = 64
+"""So many draws for each prompt that an exam wants, where one in `HELD_OUT_OF` should do."""
+
+
+class Basis(StrEnum):
+    """What an examination of a step class rests on."""
+
+    LOOKUP = "lookup"
+    """All prompts that there are: training may have shown every one."""
+    HELD_OUT = "held out"
+    """Prompts that training never showed."""
+
+
+class Question(NamedTuple):
+    """A whole prompt and its replies: those that are right, and the legal wrong ones, one tuple for each vote."""
+
+    prompt: str
+    right: tuple[str, ...]
+    rivals: tuple[tuple[str, ...], ...]
+
+
+class Source(NamedTuple):
+    """Prompts to draw from, shared part included: ``prompt(i)`` for 0 <= i < ``size``."""
+
+    weight: float
+    size: int
+    prompt: Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One step class of a course.
+
+    Args:
+        name: The class.
+        basis: What its exam rests on.
+        sources: What training draws from; prompts that are held out must be passed over, with `Basis.HELD_OUT`.
+        exam: The prompts of the exam, all different.
+        most_tokens: Most tokens of a reply.
+        truth: Prompt → its replies. The first right one is taught.
+        grouped: Prompt → its replies by vote.
+    """
+
+    name: str
+    basis: Basis
+    sources: Sequence[Source]
+    exam: Sequence[str]
+    most_tokens: int
+    truth: Callable[[str], Truth]
+    grouped: Callable[[str], Question]
+
+    def teaches(self, prompt: str) -> bool:
+        """Say whether training may show a prompt."""
+        return self.basis is Basis.LOOKUP or not held_out(prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """All that one microagent is taught. ``origin`` says what of, as JSON; ``by_run``: a run's decisions judge it."""
+
+    topics: Sequence[Topic]
+    origin: Mapping[str, Any]
+    by_run: bool = False
+
+
+def held_out(prompt: str) -> bool:
+    """Say whether a whole prompt, shared part included, falls to the held-out part: one in 16, by BLAKE2b."""
+    digest = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8, person=b"maker-held-out").digest()
+    return int.from_bytes(digest, "little") % HELD_OUT_OF == 0
+
+
+def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int = EXAM) -> Course:
+    """Return what a task's own lessons and oracle teach.
+
+    Args:
+        decomposer: It has `lessons` and an `oracle`.
+        origin: What the card says of where the course comes from.
+        exam: How many held-out prompts of a class to examine.
+
+    Raises:
+        BadInput: The task teaches nothing, or a class has too few prompts to hold any out.
+        TaskFailed: A lesson names no class of the task, or the task's code raised.
+    """
+    name = decomposer.name
+    lessons: Sequence[Lesson] = own(f"{name}: lessons", decomposer.lessons)
+    oracle: Oracle | None = own(f"{name}: oracle", decomposer.oracle)
+    if not lessons or oracle is None:
+        missing = "no oracle()" if oracle is None else "no lessons()"
+        raise BadInput(
+            f"the task {name} teaches nothing: its decomposer has {missing}",
+            fix="give it both, or train on a run's export: `maker export RUN --format sft --out FILE.jsonl`",
+        )
+    kinds = {kind.name: kind for kind in decomposer.classes}
+    by_class: dict[str, list[Lesson]] = {}
+    for lesson in lessons:
+        if lesson.kind not in kinds or lesson.size < 1 or not lesson.weight > 0:
+            raise TaskFailed(
+                f"{name}: a lesson of class {lesson.kind!r} has size {lesson.size} and weight {lesson.weight}",
+                fix=f"the classes are {', '.join(kinds)}; size and weight must be above 0",
+            )
+        by_class.setdefault(lesson.kind, []).append(lesson)
+    teacher = _Teacher(decomposer, oracle)
+    topics = [teacher.topic(kinds[one], found, exam) for one, found in by_class.items()]
+    _refuse_shown(name, topics)
+    return Course(topics, origin)
+
+
+def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
+    """Raise `BadInput` where one class is examined on a prompt that another one, taught whole, shows."""
+    shown = {prompt: topic.name for topic in topics if topic.basis is Basis.LOOKUP for prompt in topic.exam}
+    for topic in topics:
+        for prompt in topic.exam if topic.basis is Basis.HELD_OUT and shown else ():
+            if prompt in shown:
+                raise BadInput(
+                    f"class {topic.name} of {task} is examined on {prompt!r}, which class {shown[prompt]}, a lookup, "
+                    "shows in training",
+                    fix="let the prompts of the classes differ: one model cannot tell which of them asks",
+                )
+
+
+class _Teacher:
+    """Makes topics of a task's lessons."""
+
+    def __init__(self, decomposer: Decomposer[Any, Any], oracle: Oracle) -> None:
+        self._name = decomposer.name
+        self._codec = decomposer.action
+        self._oracle = oracle
+
+    def topic(self, kind: StepClass[Any, Any], lessons: Sequence[Lesson], exam: int) -> Topic:
+        def source(lesson: Lesson) -> Source:
+            return Source(lesson.weight, lesson.size, lambda i: kind.system + self._prompt(lesson, i))
+
+        sources = [source(lesson) for lesson in lessons]
+        whole = [one for one, lesson in zip(sources, lessons, strict=True) if lesson.whole]
+        truth, grouped = self._truth(kind), self._grouped(kind)
+        if whole and sum(one.size for one in whole) <= LARGEST_DOMAIN:
+            domain = list(dict.fromkeys(one.prompt(i) for one in whole for i in range(one.size)))
+            return Topic(kind.name, Basis.LOOKUP, sources, domain, kind.max_tokens, truth, grouped)
+        drawn = _draw_exam(sources, exam)
+        if not drawn:
+            raise BadInput(
+                f"step class {kind.name} of {self._name} has too few prompts: none of them is held out",
+                fix="where its lessons are all prompts that there are, say so with whole=True; else give it more",
+            )
+        return Topic(kind.name, Basis.HELD_OUT, sources, drawn, kind.max_tokens, truth, grouped)
+
+    def _prompt(self, lesson: Lesson, i: int) -> str:
+        prompt: str = own(f"{self._name}: prompt {i} of a lesson of class {lesson.kind}", lesson.prompt, i)
+        return prompt
+
+    def _truth(self, kind: StepClass[Any, Any]) -> Callable[[str], Truth]:
+        def truth(prompt: str) -> Truth:
+            found: Truth = own(f"{self._name}: oracle of {prompt!r}", self._oracle, prompt[len(kind.system) :])
+            if not found.right:
+                raise TaskFailed(f"{self._name}: the oracle knows no right reply to {prompt!r}", fix="give it one")
+            return Truth(found.right, [text for text in dict.fromkeys(found.wrong) if text not in found.right])
+
+        return truth
+
+    def _grouped(self, kind: StepClass[Any, Any]) -> Callable[[str], Question]:
+        truth = self._truth(kind)
+
+        def grouped(prompt: str) -> Question:
+            right, wrong = truth(prompt)
+            if (length := len(right[0]) + 1) > kind.max_tokens:
+                raise TaskFailed(
+                    f"{self._name}: the oracle says that {right[0]!r} is right, which takes {length:,} tokens with its "
+                    f"end, and a reply of class {kind.name} is cut after {kind.max_tokens:,}",
+                    fix="let the class have a larger max_tokens",
+                )
+            if self._key(kind, right[0]) is None:
+                raise TaskFailed(
+                    f"{self._name}: the oracle says that {right[0]!r} is right, which class {kind.name} cannot read",
+                    fix="let the oracle return replies as a model would write them",
+                )
+            rivals: dict[str, list[str]] = {}
+            for text in wrong:
+                # What is cut or not read is flagged, and no rival.
+                if len(text) < kind.max_tokens and (key := self._key(kind, text)) is not None:
+                    rivals.setdefault(key, []).append(text)
+            whole = (text for text in dict.fromkeys(right) if len(text) < kind.max_tokens)
+            return Question(prompt, tuple(whole), tuple(map(tuple, rivals.values())))
+
+        return grouped
+
+    def _key(self, kind: StepClass[Any, Any], text: str) -> str | None:
+        def read() -> str | None:
+            try:
+                return vote_key(self._codec, kind.parse(text))
+            except (ValueError, RecursionError):
+                return None
+
+        key: str | None = own(f"{self._name}: class {kind.name}: parse {text!r}", read)
+        return key
+
+
+def draw(rng: random.Random, sources: Sequence[Source]) -> Iterator[tuple[int, str]]:
+    """Yield prompts without end, each with the number of its source; advances ``rng``.
+
+    Sources come up by their weights. One that is small enough to be enumerated is gone through in a new random order
+    again and again, so that none of its prompts is missed for long.
+    """
+    weights = [one.weight for one in sources]
+    decks = [_deck(rng, one.size) for one in sources]
+    numbers = range(len(sources))
+    while True:
+        number = rng.choices(numbers, weights)[0]
+        yield number, sources[number].prompt(next(decks[number]))
+
+
+def _deck(rng: random.Random, size: int) -> Iterator[int]:
+    if size > LARGEST_DOMAIN:
+        while True:
+            yield rng.randrange(size)
+    order = list(range(size))
+    while True:
+        rng.shuffle(order)
+        yield from order
+
+
+def _draw_exam(sources: Sequence[Source], wanted: int) -> list[str]:
+    """Return held-out prompts as training draws the others, each once; fewer where it finds no more."""
+    found: dict[str, None] = {}
+    drawn = draw(random.Random(EXAM_SEED), sources)
+    for _ in range(TRIES * wanted):
+        _, prompt = next(drawn)
+        if held_out(prompt):
+            found[prompt] = None
+            if len(found) == wanted:
+                break
+    return list(found)

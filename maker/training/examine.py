@@ -1,0 +1,103 @@
+"""Examines a microagent: reads its errors off its logits, class by class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from maker.errors import BadInput
+from maker.training.card import CARD, FORMAT, VERSION
+from maker.training.dataset import Basis, Course
+from maker.training.figures import ClassFigures, figures
+from maker.training.recipe import TEMPERATURES
+
+FIX = "pip install 'maker-executor[train]'"
+
+
+def examine(
+    folder: Path, course: Course, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
+) -> list[ClassFigures]:
+    """Read the errors of a microagent off its logits, class by class. Blocks.
+
+    Raises:
+        BadInput: There is no model, it was trained on what is held out here, or torch or transformers are missing.
+        TaskFailed: The task's lessons or its oracle raised.
+    """
+    check_temperatures(temperatures)
+    if not (folder / "config.json").is_file():
+        # Before torch is imported: a mistyped name costs no time.
+        raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
+    trained = _trained(folder)
+    for topic in course.topics:
+        if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
+            raise BadInput(
+                f"the microagent in {folder} was trained on all prompts of class {topic.name}: an exam on those that "
+                "are held out here would say nothing",
+                fix="examine it with what it was trained on",
+            )
+    with at_work(threads):
+        return read_errors(folder, course, temperatures)
+
+
+def has_card(folder: Path) -> bool:
+    """Say whether a folder holds a microagent with its card, of which it is known what training showed it."""
+    return (folder / CARD).is_file()
+
+
+def read_errors(folder: Path, course: Course, temperatures: Sequence[float]) -> list[ClassFigures]:
+    """Return the figures of a model for each topic of a course; torch is there."""
+    from maker.training.building import read_model
+    from maker.training.exact_evaluation import read_off
+
+    loaded = read_model(folder)
+    found = []
+    for topic in course.topics:
+        chances = read_off(loaded, topic.exam, topic.grouped, temperatures)
+        sampled = topic.basis is Basis.HELD_OUT
+        found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))
+    return found
+
+
+def check_temperatures(temperatures: Sequence[float]) -> None:
+    """Raise `BadInput` for what no exam can be held at."""
+    if not temperatures or any(not 0 < one < 100 for one in temperatures):
+        shown = ", ".join(f"{one:g}" for one in temperatures)
+        raise BadInput(f"temperatures = {shown or 'none'}: must be above 0 and below 100")
+
+
+@contextmanager
+def at_work(threads: int) -> Iterator[None]:
+    """Import torch, and give back its threads and its random state as they were. Raises `BadInput` without it."""
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise BadInput(f"a microagent needs torch and transformers: {error}".splitlines()[0], fix=FIX) from error
+    before, bar = torch.get_num_threads(), transformers.utils.logging.is_progress_bar_enabled()
+    torch.set_num_threads(threads)
+    # Bars of a model that is read in a tenth of a second.
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _trained(folder: Path) -> dict[str, str]:
+    """Return what the exam of each class rested on that a microagent was taught; nothing where it has no card."""
+    if not has_card(folder):
+        return {}
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if card["format"] != FORMAT or card["version"] != VERSION:
+            raise ValueError(f"it is {card['format']} {card['version']}")
+        return {one["class"]: one["basis"] for one in card["classes"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{folder / CARD} is no card of a microagent: {error}", fix="make the microagent again"
+        ) from error

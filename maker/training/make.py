@@ -1,0 +1,182 @@
+"""Makes a microagent: trains it, has it examined, and writes it with its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from maker.core.atomic import replacing_folder, telling_unwritable
+from maker.errors import BadInput, TaskFailed
+from maker.training.alphabet import Alphabet, alphabet_of
+from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
+from maker.training.dataset import Basis, Course, Topic, draw
+from maker.training.examine import at_work, check_temperatures, has_card, read_errors
+from maker.training.figures import ClassFigures, to_json
+from maker.training.recipe import TEMPERATURES, Recipe
+
+if TYPE_CHECKING:
+    from maker.training.train import OnBatch
+
+SCANNED = 1 << 15
+"""So many prompts of each class are drawn to find the alphabet and the length of prompts."""
+ROUND = 64
+SHOWN = 2
+
+
+class Made(NamedTuple):
+    """A microagent that was made: its card as JSON, and its figures by class."""
+
+    card: Mapping[str, Any]
+    found: Sequence[ClassFigures]
+
+
+class _Survey(NamedTuple):
+    """What a model for a course needs: an alphabet, and room for so many tokens."""
+
+    alphabet: Alphabet
+    positions: int
+
+
+def make(
+    course: Course,
+    recipe: Recipe,
+    out: Path,
+    *,
+    temperatures: Sequence[float] = TEMPERATURES,
+    force: bool = False,
+    on_batch: OnBatch | None = None,
+) -> Made:
+    """Train a microagent, examine it, and write it as a folder that vLLM serves, with its card. Blocks.
+
+    The folder takes its name when all of it is there; what ends before leaves nothing.
+
+    Args:
+        course: What it is taught and examined on.
+        recipe: Its size, and how it is trained.
+        out: The folder.
+        temperatures: At which it is examined.
+        force: Replace a microagent that is there; another folder never is.
+        on_batch: Told of each batch of the training.
+
+    Raises:
+        BadInput: The folder is there already or cannot be made, torch or transformers are missing, or what the course
+            teaches is not fit for such a model.
+        MakerError: The disk is full.
+        TaskFailed: The task's lessons or its oracle raised.
+    """
+    _refuse_taken(out, force=force)
+    if recipe.slip and course.by_run:
+        raise BadInput(
+            "slip = 0 alone is possible with a run's lessons: of most prompts they know no legal wrong reply",
+            fix="train on a task with an oracle, or leave --slip out",
+        )
+    check_temperatures(temperatures)
+    with at_work(recipe.threads):
+        import torch
+
+        from maker.training.building import new_model, write_model
+        from maker.training.train import train
+
+        survey = _survey(course)
+        torch.manual_seed(recipe.seed)
+        model = new_model(recipe, survey.alphabet, survey.positions)
+        taught = train(model, course, survey.alphabet, recipe, on_batch)
+        told = _header(course, recipe) | {
+            "parameters": model.num_parameters(),
+            "characters": "".join(survey.alphabet.characters),
+            "positions": survey.positions,
+            "seconds": round(taught.seconds, 1),
+        }
+        with telling_unwritable(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
+            write_model(model, survey.alphabet, fresh)
+            made = _examined(fresh, course, told, taught.shown, temperatures)
+            _write_card(fresh, course, made)
+        return made
+
+
+def _examined(
+    folder: Path, course: Course, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
+) -> Made:
+    """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
+    found = read_errors(folder, course, temperatures)
+    classes = [to_json(one) | ({"shown": shown[one.name]} if one.name in shown else {}) for one in found]
+    size = (folder / "model.safetensors").stat().st_size
+    return Made(dict(told) | {"bytes": size, "classes": classes}, found)
+
+
+def _write_card(folder: Path, course: Course, made: Made) -> None:
+    examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in course.topics}
+    text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
+
+
+def _survey(course: Course) -> _Survey:
+    """Look through prompts of every class for the alphabet, and for how long they are."""
+    longest = 0
+    endless = any(topic.basis is Basis.HELD_OUT for topic in course.topics)
+
+    def texts() -> Iterator[str]:
+        nonlocal longest
+        for topic in course.topics:
+            known = set(topic.exam) if topic.basis is Basis.LOOKUP else None
+            drawn = (prompt for _, prompt in islice(draw(Random(0), topic.sources), SCANNED))
+            for prompt in chain(topic.exam, drawn):
+                if known is not None and prompt not in known:
+                    raise TaskFailed(
+                        f"class {topic.name} has a whole lesson, and another one with the prompt {prompt!r}, which is "
+                        "not in it",
+                        fix="leave whole=True out, or let that lesson hold all prompts that there are",
+                    )
+                right, wrong = topic.truth(prompt)
+                replies = (*right, *wrong)
+                longest = max(longest, len(prompt) + max(topic.most_tokens, 1 + max(map(len, replies))))
+                yield prompt
+                yield from replies
+
+    alphabet = alphabet_of(texts())
+    # Where not all prompts were seen, longer ones may come.
+    need = 2 * longest if endless else longest
+    return _Survey(alphabet, -(-need // ROUND) * ROUND)
+
+
+def _example(topic: Topic, prompt: str) -> tuple[str, str]:
+    return prompt, topic.truth(prompt).right[0]
+
+
+def _header(course: Course, recipe: Recipe) -> dict[str, Any]:
+    import platform
+
+    import torch
+    import transformers
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "origin": dict(course.origin),
+        "judged_by": "run" if course.by_run else "oracle",
+        "recipe": asdict(recipe),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "machine": platform.machine(),
+        },
+    }
+
+
+def _refuse_taken(out: Path, *, force: bool) -> None:
+    """Raise `BadInput` for a folder that is there and not to be replaced, or that cannot be made."""
+    if not out.parent.is_dir():
+        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+    if not out.exists():
+        return
+    if not has_card(out):
+        raise BadInput(f"{out} is there and holds no microagent: it would be replaced as a whole", fix="name another")
+    if not force:
+        raise BadInput(f"{out} is there already", fix="--out FOLDER names another, --force replaces it")

@@ -1,0 +1,102 @@
+"""Follows what steps cite that were taken from the memo, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
+
+from maker.errors import RunNotFound
+from maker.store.backend.database import Database
+from maker.store.chains import CHAIN_BITS
+from maker.store.locations import is_live, path_of
+from maker.store.log import read_step
+from maker.store.memo import question_at
+from maker.store.runs import RunRow, run_at
+from maker.voting.memo import shared_space
+from maker.voting.paths import chain_name, is_single
+from maker.voting.tally import Source, unpack
+
+REMEMBERED = 1 << 16
+"""So many sources are looked up once only."""
+
+
+class _Found(NamedTuple):
+    """What stands where a source is cited: why it cannot be one, "" if it can; its class, action and question."""
+
+    problem: str
+    kind: str = ""
+    action: str = ""
+    question: bytes | None = None
+
+
+class Citations:
+    """The sources of the steps of one run.
+
+    Args:
+        database: Where they are.
+        run: The run that cites them.
+    """
+
+    def __init__(self, database: Database, run: RunRow) -> None:
+        self._database = database
+        self._run = run
+        self._look = lru_cache(REMEMBERED)(self._looked_up)
+        self._author = lru_cache(256)(self._of_run)
+
+    def problem(self, source: Source, kind: str, action: str, question: bytes) -> str:
+        """Say what is wrong with a step of a class that took an action from a source, "" if nothing is."""
+        found = self._look(source)
+        cites = f"it was taken from {self._named(source)}, which"
+        if found.problem:
+            return f"{cites} {found.problem}"
+        if found.kind != kind:
+            return f"{cites} is of class {found.kind}, not {kind}"
+        if found.action != action:
+            return f"{cites} decided {found.action!r}, not {action!r}"
+        if found.question not in (None, question):
+            return f"{cites} was asked another question"
+        return ""
+
+    def _looked_up(self, source: Source) -> _Found:
+        chain, idx, epoch, calls = source
+        author = self._author(chain >> CHAIN_BITS)
+        if isinstance(author, str):
+            return _Found(author)
+        row = read_step(self._database, chain, idx, epoch)
+        if row is None or not is_live(self._database, chain, idx, epoch):
+            return _Found("is not there, or was superseded: a retry has cut it off")
+        try:
+            tally = unpack(row.tally)
+        except ValueError as error:
+            return _Found(f"cannot be read: {error}")
+        if tally.source is not None or tally.samples != calls:
+            return _Found(f"was not decided by {calls} samples")
+        kind = author.classes[tally.kind] if tally.kind < len(author.classes) else ""
+        return _Found("", kind, row.action, question_at(self._database, chain, idx, epoch))
+
+    def _of_run(self, run: int) -> RunRow | str:
+        """Return the run of a source, or why nothing may be taken from it."""
+        if run == self._run.key:
+            return self._run
+        if self._run.fingerprint.get("memo") != "store":
+            return "is another run's, and this one takes its own decisions alone"
+        try:
+            author = run_at(self._database, run)
+        except RunNotFound:
+            return "is of a run that is gone"
+        if shared_space(author.fingerprint) != shared_space(self._run.fingerprint):
+            return "was decided by another task, model or vote"
+        return author
+
+    def _named(self, source: Source) -> str:
+        path, run = path_of(self._database, source.chain), source.chain >> CHAIN_BITS
+        of = ""
+        if run != self._run.key:
+            with suppress(RunNotFound):
+                of = f" of run {run_at(self._database, run).run_id}"
+        if path is None:
+            return f"step {source.idx} of chain {source.chain}{of}"
+        if is_single(path):
+            return f"chain {chain_name(path, source.idx)}{of}"
+        return f"chain {chain_name(path)}, step {source.idx}{of}"

@@ -1,0 +1,130 @@
+"""What must go with the steps of a chain: its snapshots, and in a fork of single steps what became of each child."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from maker.errors import MakerError
+from maker.store.backend.database import Database
+from maker.store.chains import ChainRow
+from maker.store.log import CutRow, OutcomeRow, SnapshotRow, StepRow, read_cuts, read_outcomes
+from maker.types import Outcome
+from maker.voting.paths import chain_name
+
+
+class Bad(MakerError):
+    """Something in the log is wrong."""
+
+
+class Snapshots:
+    """The live snapshots of a chain, in order; each must be where one is due."""
+
+    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
+        self._old = old
+        self._found = (
+            row
+            for row in found
+            if row.idx >= start and not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts)
+        )
+        self._next = next(self._found, None)
+
+    def problem(self, index: int, text: str, epochs: set[int]) -> str:
+        """Say what is wrong with the snapshot that is due at an index, "" if nothing is."""
+        # At a cut there may be two: what was taken there before, and again after it. They hold the same state.
+        if self._next is None or self._next.idx != index:
+            found = "none" if self._next is None else f"the next one stands at {self._next.idx}"
+            return f"the snapshot before it is missing: {found}"
+        while self._next is not None and self._next.idx == index:
+            if self._next.epoch not in epochs:
+                return f"the snapshot before it is of epoch {self._next.epoch}, where none can be"
+            if self._next.state != text:
+                return f"the snapshot before it is not what the steps make: {text!r}"
+            self._next = next(self._found, None)
+        return ""
+
+    def early(self, index: int) -> bool:
+        """Say whether one stands at an index where schema 0001 took one, and today's rule would not."""
+        return self._old and self._next is not None and self._next.idx == index
+
+    def must_end(self) -> None:
+        """Raise `Bad` where a snapshot is left over."""
+        if self._next is not None:
+            raise Bad(f"a snapshot stands at step {self._next.idx}, where no step leads")
+
+
+class Singles:
+    """The children of a fork of single steps: which are decided, which are not, and why.
+
+    Reads their outcomes alongside their steps, in constant memory.
+
+    Args:
+        database: The store.
+        chain: The chain whose steps they are.
+        children: How many there are to be.
+    """
+
+    def __init__(self, database: Database, chain: ChainRow, children: int) -> None:
+        self._chain = chain
+        self._children = children
+        self._epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+        self._outcomes = map(self._checked, read_outcomes(database, chain.key))
+        self._next = next(self._outcomes, None)
+        self._here: Outcome | None = None
+        self._settled = 0
+
+    def undecided(self, stop: int | None = None) -> Iterator[tuple[int, str]]:
+        """Yield the children to before ``stop`` that have no step and never will, in order, each only once.
+
+        Raises `Bad` for one that should have a step.
+        """
+        while self._next is not None and (stop is None or self._next[0] < stop):
+            number, outcome = self._next
+            if outcome.decided:
+                raise Bad(f"{self._name(number)} is missing: its outcome {str(outcome)!r} is that of a step")
+            self._next = next(self._outcomes, None)
+            self._settled += number == self._settled
+            if outcome != Outcome.AGAIN:
+                yield number, str(outcome)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Why the child that stood last has no good decision, None where it has."""
+        return self._here
+
+    def stands(self, where: str, row: StepRow) -> None:
+        """Check that a child's step is where it must be; raises `Bad`. Call it with each row, in order."""
+        self._pass_undecided(row.idx)
+        if row.idx < self._chain.cursor and row.idx != self._settled:
+            raise Bad(f"{self._name(self._settled)} is missing")
+        if not 0 <= row.idx < self._children or row.epoch != self._epochs.get(row.idx, 0):
+            raise Bad(f"{where} is of epoch {row.epoch}, or out of range: {self._children} children were asked for")
+        self._settled += row.idx == self._settled
+        self._here = None
+        if self._next is not None and self._next[0] == row.idx:
+            self._here = self._next[1]
+            self._next = next(self._outcomes, None)
+
+    def ended(self, where: str, *, ok: bool) -> None:
+        """Check how the child that stood last ended against its outcome; raises `Bad`."""
+        outcome = self._here
+        if (outcome is not None and not outcome.decided) or ok == (outcome == Outcome.WRONG):
+            raise Bad(f"{where} is decided and ended {'well' if ok else 'wrong'}; its outcome says another thing")
+
+    def must_end(self) -> None:
+        """Check that all is accounted for, as far as the chain's cursor says; raises `Bad`."""
+        self._pass_undecided(None)
+        if self._settled != self._chain.cursor:
+            raise Bad(f"{self._name(self._settled)} is missing, or counted as settled and is not")
+
+    def _checked(self, row: OutcomeRow) -> tuple[int, Outcome]:
+        known = row.outcome in tuple(Outcome) and 0 <= row.idx < self._children
+        if not known or row.epoch != self._epochs.get(row.idx, 0):
+            raise Bad(f"{self._name(row.idx)} has an outcome that it cannot have: {row.outcome!r}")
+        return row.idx, Outcome(row.outcome)
+
+    def _pass_undecided(self, stop: int | None) -> None:
+        for _ in self.undecided(stop):
+            pass
+
+    def _name(self, number: int) -> str:
+        return f"chain {chain_name(self._chain.path, number)}"

@@ -1,0 +1,175 @@
+"""One step's election: ask, flag, parse, check, count, decide. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from maker.plugin import Codec, Voter
+from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
+from maker.voting.red_flags import Candidate, judge, repeats
+from maker.voting.tally import Tally
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+
+SHOWN = 3
+SHOWN_CHARS = 80
+
+
+class HeardSample(NamedTuple):
+    """One sample of an election with what became of it: a candidate's key, or a red flag; and its model's number.
+
+    ``way`` is the number of the way in which it was asked for, 0 where there is only one.
+    """
+
+    vote: int
+    sample: Sample
+    outcome: str | RedFlag
+    model: int = 0
+    way: int = 0
+
+
+class Elected(NamedTuple, Generic[A]):
+    """The outcome of a decided election: the key of the winner, and the first action that was proposed under it."""
+
+    key: str
+    text: str
+    action: A
+
+
+class Election(Generic[S, A]):
+    """Holds the votes of one step.
+
+    Votes count in the order of their index within the step, never of arrival: a request's samples come in together,
+    and the voter asks for no more than could settle it, so no fast answer can win before a slow one is heard.
+
+    Args:
+        step: What is decided.
+        state: The state that the step is taken in; read only.
+        codec: How an action is written: its canonical key.
+        voter: The rule.
+        max_votes: Most samples, flagged ones included, that the step may take.
+        models: How many models the pool has that is asked.
+    """
+
+    __slots__ = ("_candidates", "_flags", "_heard", "_max", "_models", "_of", "_outcomes", "_voter", "_weights",
+                 "asked", "codec", "counts", "rounds", "state", "step")  # fmt: skip
+
+    def __init__(
+        self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int, models: int = 1
+    ) -> None:
+        self.step = step
+        self.state = state
+        self.codec = codec
+        self._voter = voter
+        self._max = max_votes
+        self._models = models
+        self.asked = 0
+        self.rounds = 0
+        self.counts: dict[str, int] = {}
+        # What each candidate's votes weigh, for a voter that asks.
+        self._weights: dict[str, int] | None = {} if voter.weighs else None
+        self._candidates: dict[str, Candidate[A]] = {}
+        # Of a pool, each candidate's votes by model.
+        self._of: dict[str, list[int]] = {}
+        self._flags: dict[Flag, list[int]] = {}
+        self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
+        self._heard: list[tuple[Sample, Candidate[A] | RedFlag, int, int]] = []
+
+    def verdict(self) -> Elected[A] | More | Undecidable:
+        """Return the winner, how many samples to ask for next, or why there can be no winner."""
+        return self.ruled(self._voter.decide(Ballots(self.counts, self._weights)))
+
+    def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
+        """Return what the voter's verdict comes to here."""
+        if isinstance(verdict, Decision):
+            return self.candidate(verdict.winner)
+        if isinstance(verdict, Undecidable):
+            return verdict
+        if verdict.n < 1:
+            raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
+        if verdict.n > self.left:
+            return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
+        return verdict
+
+    def candidate(self, key: str) -> Elected[A]:
+        """Return the candidate with a key, as a winner."""
+        return Elected(*self._candidates[key])
+
+    @property
+    def heard(self) -> tuple[HeardSample, ...]:
+        """Every sample so far, in order, with what became of it."""
+        return tuple(
+            HeardSample(vote, sample, outcome if isinstance(outcome, RedFlag) else outcome.key, model, way)
+            for vote, (sample, outcome, model, way) in enumerate(self._heard)
+        )
+
+    @property
+    def left(self) -> int:
+        """How many more samples the step may take."""
+        return self._max - self.asked
+
+    def hear(self, asked: int, samples: Sequence[Sample]) -> None:
+        """Count the samples of a round that was one request for ``asked`` votes; surplus ones are not counted."""
+        self.rounds += 1
+        self.count(asked, samples)
+
+    def count(self, asked: int, samples: Sequence[Sample], model: int = 0, way: int = 0) -> None:
+        """Count a model's samples for the next ``asked`` votes, all of which were asked for in one way."""
+        counts = self.counts
+        for sample in samples[:asked]:
+            outcome = self._judged(sample)
+            self._heard.append((sample, outcome, model, way))
+            if isinstance(outcome, RedFlag):
+                self._flags.setdefault(outcome.reason, [0] * self._models)[model] += 1
+                continue
+            self._candidates.setdefault(outcome.key, outcome)
+            counts[outcome.key] = counts.get(outcome.key, 0) + 1
+            if self._weights is not None:
+                self._weights[outcome.key] = self._weights.get(outcome.key, 0) + weight(self._voter, sample.logprob)
+            if self._models > 1:
+                self._of.setdefault(outcome.key, [0] * self._models)[model] += 1
+        self.asked += asked
+
+    def tally(self, kind: int, winner: str) -> Tally:
+        """Return the count in the form that is stored."""
+        if self._models == 1 and not self._flags and len(self.counts) == 1 and self._weights is None:
+            return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
+        of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
+        flags = {flag: tuple(models) for flag, models in self._flags.items()}
+        votes, found = of.pop(winner), self._weights
+        weights = () if found is None else (found[winner], *(found[key] for key in of))
+        return Tally(kind, self.rounds, votes, of, flags, None, weights)
+
+    def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
+        """Return what becomes of a sample. Equal texts are read once."""
+        if sample.cut:
+            return judge(self.step.kind, self.state, sample, self.codec)
+        outcome = self._outcomes.get(sample.text)
+        if outcome is None:
+            outcome = self._outcomes[sample.text] = judge(self.step.kind, self.state, sample, self.codec)
+        elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
+            return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
+        return outcome
+
+    def _standing(self) -> str:
+        leading = sorted(self.counts.items(), key=lambda item: -item[1])
+        votes = ", ".join(f"{n} for {key[:SHOWN_CHARS]}{self._weighing(key)}" for key, n in leading[:SHOWN])
+        votes = votes or "no valid vote"
+        if len(leading) > SHOWN:
+            votes += f" and {len(leading) - SHOWN} other candidates"
+        flags = ", ".join(f"{sum(models)} {reason}" for reason, models in self._flags.items())
+        return f"{votes}; flagged: {flags or 'none'}"
+
+    def _weighing(self, key: str) -> str:
+        return "" if self._weights is None else f" (weight {self._weights[key] / 1000:.2f})"
+
+
+def weight(voter: Voter, logprob: float | None) -> int:
+    """Return what a vote counts with a voter that weighs them. Raises ``ValueError`` for what is no weight."""
+    found = voter.weigh(logprob)
+    if type(found) is not int or found < 0:
+        raise ValueError(f"{voter.name} weighs a vote as {found!r}: a weight is a whole number of thousandths, from 0")
+    return found

@@ -1,0 +1,242 @@
+"""A text far longer than a prompt: sizes, what is found, what is asked on the way, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decomposers.document import Document, DocumentParams, prompts
+from decomposers.document.state import END, NARROW, READ, SETTLE, Narrowing, Reading, Root
+from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
+from maker import api
+from maker.errors import BadInput
+from maker.lifecycle import queries
+from maker.types import Fork, Step
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "document" / "keepers.py"
+SPEC = importlib.util.spec_from_file_location("keepers", EXAMPLE)
+assert SPEC is not None
+assert SPEC.loader is not None
+keepers = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(keepers)
+
+SCHEMA = {"type": "object", "properties": {"box": {"type": "integer"}, "keeper": {"type": "string"}},
+          "required": ["box", "keeper"]}  # fmt: skip
+
+
+def job(folder: Path, **tables: Any) -> dict[str, Any]:
+    (folder / "keepers.txt").write_text(keepers.text(60_000, 12, 3))
+    base = {
+        "task": {"decomposer": "document", "input": str(folder / "keepers.txt"), "truth": f"{EXAMPLE}:truth"},
+        "model": {"kind": "simulated", "p": 0.9},
+        "vote": {"k": 5},
+        "store": {"url": f"sqlite:///{folder}/maker.db", "samples": "all"},
+    }
+    return {name: table | tables.get(name, {}) for name, table in base.items()}
+
+
+def test_an_answer_that_takes_two_places(tmp_path: Path) -> None:
+    """Who keeps the key stands in one slice, where they live in another: what to look for is known after the first."""
+    fact = keepers.facts(12, 3)[4]
+    question = f"Where does the keeper of the {fact.colour} box {fact.number} live?"
+    run = api.run(job(tmp_path, task={"question": question, "prompt": 2500}))
+    assert run.status == "done"
+    assert run.result["answer"] == fact.town
+    assert run.result["asked"] == [question, f"Where does {fact.keeper} live?"]
+    first, second = run.result["found"]
+    assert fact.sentences[0] in first["text"]
+    assert fact.sentences[1] in second["text"]
+    assert first["slice"] != second["slice"]
+    assert run.result["slices"] > 30
+    assert queries.verify(run.run_id, store=f"sqlite:///{tmp_path}/maker.db").right
+
+
+def test_one_reading_alone_cannot_ask_again(tmp_path: Path) -> None:
+    fact = keepers.facts(12, 3)[4]
+    question = f"Where does the keeper of the {fact.colour} box {fact.number} live?"
+    run = api.run(job(tmp_path, task={"question": question, "rounds": 1}))
+    assert (run.result["answer"], run.result["asked"]) == ("unknown", [question])
+
+
+def test_a_count_is_the_sum_over_slices(tmp_path: Path) -> None:
+    run = api.run(job(tmp_path, task={"question": "How many keys are kept?", "want": "count", "prompt": 2500}))
+    assert run.result["count"] == 12
+    assert run.steps == run.result["slices"] > 25
+
+
+def test_items_are_extracted_by_their_schema(tmp_path: Path) -> None:
+    task = {"question": "Which boxes have keys, and who keeps them?", "want": "extract", "schema": SCHEMA}
+    run = api.run(job(tmp_path, task=task | {"prompt": 2500}))
+    expected = {(fact.number, fact.keeper) for fact in keepers.facts(12, 3)}
+    assert {(item["box"], item["keeper"]) for item in run.result["items"]} == expected
+    assert len(run.result["items"]) == 12
+
+
+@pytest.mark.parametrize("want", ["answer", "count", "extract"])
+def test_a_decomposer_travels(tmp_path: Path, want: str) -> None:
+    """It is pickled with what was scanned, and asks and reads on the other side as here."""
+    (tmp_path / "a.txt").write_text("A sentence that is long enough. " * 400)
+    params = {"input": str(tmp_path / "a.txt"), "question": "?", "want": want}
+    params |= {"schema": SCHEMA} if want == "extract" else {}
+    task = Document(DocumentParams.model_validate(params))
+    task.bind(task.parts())
+    other = pickle.loads(pickle.dumps(task))  # noqa: S301
+    step, same = task.next(Reading("?", 1)), other.next(Reading("?", 1))
+    assert isinstance(step, Step)
+    assert (step.prompt, step.kind.system) == (same.prompt, same.kind.system)
+    if want == "extract":
+        with pytest.raises(ValueError, match="'box' is a required"):
+            other.classes[0].parse('{"items": [{"keeper": "Anna"}]}')
+
+
+@pytest.mark.parametrize("want", ["answer", "count", "extract"])
+@pytest.mark.parametrize("alphabet", ["a\n", "a. ", "word ", "aé漢. \n", "x"])
+def test_no_prompt_is_longer_than_it_may_be(tmp_path: Path, want: str, alphabet: str) -> None:
+    rng = random.Random(f"{want} {alphabet}")
+    path = tmp_path / "text.txt"
+    path.write_text("".join(rng.choices(alphabet, k=20_000)))
+    params = {"input": str(path), "question": "q" * 200, "want": want, "prompt": 3000}
+    params |= {"schema": SCHEMA} if want == "extract" else {}
+    task = Document(DocumentParams.model_validate(params))
+    fork = task.next(task.start())
+    assert isinstance(fork, Fork)
+    lengths = []
+    for i in range(fork.count):
+        step = task.next(fork.child(task.start(), i))
+        assert isinstance(step, Step)
+        lengths.append(len(step.kind.system) + len(step.prompt))
+    assert 1200 < max(lengths) <= 3000
+
+
+def test_findings_are_narrowed_until_they_fit() -> None:
+    """Each pass keeps half at most, whatever the model says, and the last prompt fits too."""
+    task = Document(DocumentParams(input="x.txt", question="why?", prompt=2200))
+    asked = ("why?", "z" * prompts.FOLLOW_UP, "y" * prompts.FOLLOW_UP)
+    found = tuple(Finding(i, "x" * MOST) for i in range(100))
+    state: Any = Root(NARROW, asked, found)
+    passes = 0
+    while state.phase == NARROW:
+        fork = task.next(state)
+        assert isinstance(fork, Fork)
+        joined = Root(NARROW, asked, state.found)
+        for i in range(fork.count):
+            child = fork.child(state, i)
+            assert isinstance(child, Narrowing)
+            step = task.next(child)
+            assert isinstance(step, Step)
+            assert len(step.kind.system) + len(step.prompt) <= 2200
+            most = max(1, len(child.findings) // 2)
+            assert step.kind.check(child, {"lines": list(range(1, most + 1))}) is None
+            assert len(child.findings) == 1 or step.kind.check(child, {"lines": list(range(1, most + 2))})
+            ended = task.next(task.apply(child, {"lines": list(range(1, most + 1))}))
+            assert fork.join is not None
+            joined = fork.join(joined, i, json.loads(json.dumps(ended.result)))
+        assert fork.then is not None
+        state = fork.then(joined)
+        passes += 1
+    assert state.phase == SETTLE
+    assert passes <= 7
+    step = task.next(state)
+    assert isinstance(step, Step)
+    assert len(step.kind.system) + len(step.prompt) <= 2200
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"lines": [0]}', "no sentence 0"), ('{"lines": [99]}', "no sentence 99"),
+        ('{"lines": "1"}', ValueError), ('{"lines": [true]}', ValueError), ('{"line": [1]}', ValueError),
+        ('{"lines": [1], "why": ""}', ValueError), ("none", ValueError),
+    ],
+)  # fmt: skip
+def test_a_reply_about_a_slice_names_its_sentences(text: str, told: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One sentence that is long enough to stand by itself. And another one.")
+    task = Document(DocumentParams(input=str(tmp_path / "a.txt"), question="?"))
+    kind = task.classes[0]
+    if told is ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            kind.parse(text)
+    else:
+        assert told in str(kind.check(Reading("?", 0), kind.parse(text)))
+
+
+def test_what_is_asked_on_the_way_is_new_and_short() -> None:
+    task = Document(DocumentParams(input="x.txt", question="Why so?", rounds=2))
+    kind = task.classes[2]
+    root = Root(SETTLE, ("Why so?",))
+    assert kind.check(root, kind.parse('{"ask": "How?"}')) is None
+    with pytest.raises(ValueError, match="ask is no text"):
+        kind.parse('{"ask": "a\\u0000b"}')
+    assert "before" in str(kind.check(root, kind.parse('{"ask": "why  SO?"}')))
+    assert "characters" in str(kind.check(root, {"ask": "x" * 301}))
+    assert "characters" in str(kind.check(root, {"answer": "x" * 1001}))
+    assert "as often" in str(kind.check(Root(SETTLE, ("Why so?", "How?")), {"ask": "What?"}))
+    assert task.action.key({"answer": "Malm\u00f6"}) == task.action.key({"answer": "MALMO\u0308"})  # type: ignore[attr-defined]
+
+
+def test_states_are_read_as_they_were_written() -> None:
+    task = Document(DocumentParams(input="x.txt", question="?"))
+    one = Finding(3, "a")
+    for state in (
+        Reading("?", 7),
+        Root(READ, ("?",)),
+        Root(NARROW, ("?", "!"), (one,), [one, one], {'{"a":1}': {"a": 1}}, 5, ""),
+        Root(END, ("?",), (one,), answer="so"),
+    ):
+        assert task.state.read(task.state.write(state)) == state
+
+
+def test_units_are_the_text_in_order() -> None:
+    text = "A short one. Another! A line\nthat goes on, and on? " + "long " * 200 + "\n\n\nEnd"
+    found = units(text)
+    assert " ".join(found).split() == text.split()
+    assert all(len(unit) <= MOST for unit in found)
+    assert len(numbered(found)) <= GROWTH * len(text) + MARK
+    assert units(" \n\n ") == []
+    assert [len(group) for group in groups([Finding(0, "x" * 91)] * 5, 200)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({"question": " "}, "question is empty"),
+        ({"want": "extract"}, "schema is for want"),
+        ({"schema": SCHEMA}, "schema is for want"),
+        ({"want": "extract", "schema": {"type": "text"}}, "schema"),
+        ({"prompt": 1000, "question": "q" * 500}, "it leaves"),
+        ({"prompt": 10}, "greater than or equal to 1000"),
+        ({"input": "none.txt"}, "there is no input"),
+        ({"encoding": "utf-16-le"}, "cannot be read as utf-16-le"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(tmp_path: Path, task: dict[str, Any], told: str) -> None:
+    (tmp_path / "odd.txt").write_bytes(b"odd")
+    base = job(tmp_path, task={"question": "Why?"} | task)
+    if "encoding" in task:
+        base["task"]["input"] = str(tmp_path / "odd.txt")
+    with pytest.raises(BadInput, match=told):
+        api.run(base)
+
+
+def test_the_example_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(EXAMPLE.parent, tmp_path / "example")
+    monkeypatch.chdir(tmp_path / "example")
+    Path("keepers.txt").write_text(keepers.text(20_000, 12, 7))
+    assert api.run("job.toml").result["answer"] == keepers.facts(12, 7)[0].town == "Visby"
+
+
+@pytest.mark.parametrize("facts", ["0", "145"])
+def test_the_example_says_how_many_facts_there_can_be(
+    facts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["keepers.py", "--facts", facts])
+    with pytest.raises(SystemExit):
+        keepers.main()
+    assert f"--facts {facts}: 1 to 144" in capsys.readouterr().err

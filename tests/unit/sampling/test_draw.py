@@ -1,0 +1,126 @@
+"""Which steps of a task a pilot asks: drawn by the task, from rows, along the right way, or named by labels."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blind_task import Blind
+from fork_tasks import Tree, TreeParams, leaf
+from row_tasks import job as rows_job
+from row_tasks import write_rows
+
+from decomposers.hanoi import Hanoi, HanoiParams
+from decomposers.hanoi.oracle import move_truth
+from maker import api
+from maker.errors import BadInput, TaskFailed
+from maker.plugin import Decomposer, Done, Truth
+from maker.sampling.draw import Drawn, Places, Spot, can_draw, draw, labelled
+
+
+def hanoi(**params: Any) -> Hanoi:
+    return Hanoi(HanoiParams(**params))
+
+
+def prompts(task: Decomposer[Any, Any], drawn: Drawn) -> list[str]:
+    places = Places(task)
+    return [places.step(spot).prompt for spot in drawn.spots]
+
+
+@pytest.mark.parametrize("form", [{}, {"form": "tree", "segment": 4}])
+def test_hanoi_draws_boards_of_the_right_way_evenly(form: dict[str, Any]) -> None:
+    task = hanoi(disks=12, **form)
+    drawn = draw(task, 500, seed=1)
+    assert drawn.of == {"move": 4095}
+    moves = [task.state.read(spot.state).moves for spot in drawn.spots]
+    assert len(set(moves)) == 500
+    assert 0.4 < sum(move < 2048 for move in moves) / 500 < 0.6
+    way = hanoi(disks=12)
+    state, asked = way.start(), set()
+    while not isinstance(move := way.next(state), Done):
+        asked.add(move.prompt)
+        state = way.apply(state, way.action.read(move_truth(move.prompt).right[0]))
+    assert set(prompts(task, drawn)) <= asked
+    assert draw(task, 500, seed=1) == drawn != draw(task, 500, seed=2)
+
+
+def test_a_task_of_fewer_steps_is_drawn_whole() -> None:
+    assert len(draw(hanoi(disks=5), 2000, seed=0).spots) == 31
+
+
+def test_sixty_four_disks_are_no_trouble() -> None:
+    drawn = draw(hanoi(disks=64), 10, seed=0)
+    assert drawn.of == {"move": 2**64 - 1}
+    assert len(drawn.spots) == 10
+
+
+def test_the_right_way_goes_through_forks_and_draws_of_every_class() -> None:
+    shape = {"steps": [6, 5], "forks": [{"children": [leaf(4), {"steps": [3, 0], "forks": [{"singles": 7}]}]}]}
+    task = Tree(TreeParams(shape=shape))
+    drawn = draw(task, 100, seed=0)
+    assert sum(drawn.of.values()) == task.expected_steps() == 25
+    kinds = Counter(Places(task).step(spot).kind.name for spot in drawn.spots)
+    # There are four prompts for each class at the most: what is asked alike is asked once.
+    assert len(set(prompts(task, drawn))) <= 4
+    assert set(kinds) == {"even", "odd"}
+    asked = [(step.kind.name, step.prompt) for step in map(Places(task).step, drawn.spots)]
+    assert len(set(asked)) == len(asked)
+
+
+def test_rows_are_drawn_from_a_map(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", range(300))
+    task = api.load_job(rows_job(tmp_path)).decomposer
+    task.parts()
+    drawn = draw(task, 40, seed=3)
+    assert len({spot.child for spot in drawn.spots}) == 40
+    assert list(drawn.of.values()) == [300]
+    assert can_draw(task)
+
+
+def test_a_task_that_knows_nothing_needs_labels() -> None:
+    assert not can_draw(Blind())
+    with pytest.raises(BadInput, match="knows neither its truth nor where its steps are"):
+        draw(Blind(), 10, seed=0)
+    labels = "\n".join(json.dumps({"state": str(n), "reply": f" {n + 1} "}) for n in range(5))
+    assert draw(Blind(), 10, 0, labels).spots == tuple(Spot(str(n), None, str(n + 1)) for n in range(5))
+
+
+def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
+    assert labelled(Blind(), '{"right": "1"}\n\n{"state": "7", "right": "8"}') == [
+        Spot("0", None, "1"), Spot("7", None, "8"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (
+            '{"state": "1", "reply": "2"}\n{"state": "1", "reply": "3"}',
+            "lines 1 and 2 contradict .* right is 2 there and 3",
+        ),
+        ('{"state": "1", "reply": "two"}', "line 1: its reply is no vote: format"),
+        ('{"state": "x", "reply": "2"}', "line 1: no step is there"),
+        ('{"state": "50", "reply": "2"}', "line 1: no step is there: .*asks for no step"),
+        ('{"right": "nonsense"}', "line 1: blind cannot read its right"),
+        ('{"child": 3, "reply": "1"}', "line 1: no step is there: blind has no children there"),
+        ('{"state": "1"}', "line 1: the line: Value error, give reply or right"),
+        ('{"state": 1, "reply": "2"}', "line 1: state: Input should be a valid string"),
+        ("state 1", "line 1: the line: Invalid JSON"),
+        (" \n", "name no step"),
+    ],
+)
+def test_bad_labels_are_told_by_line(labels: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        labelled(Blind(), labels)
+
+
+def test_an_oracle_that_calls_nothing_valid_right_is_told() -> None:
+    class Mute(Tree):
+        def oracle(self) -> Any:
+            return lambda prompt: Truth((), ("a",))
+
+    with pytest.raises(TaskFailed, match="nothing that its oracle calls right is a valid vote"):
+        draw(Mute(TreeParams(shape=leaf(3))), 3, seed=0)

@@ -1,0 +1,212 @@
+"""The correlation monitor: when it looks, what it keeps, what it finds, and what it must not find."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from maker.stats.monitor import ALPHA, FIRST_LOOK, MOST_LOSING, Alarm, Histogram, Monitor, Rule, Statistic, watched
+from voters.bayes import Bayes
+from voters.first_to_ahead_by_k import FirstToAheadByK
+from voters.sprt import SPRT
+
+K = 3
+Draw = Callable[[random.Random, int], int]
+
+
+def losing(rng: random.Random, p: float) -> int:
+    """Draw the losing votes of a race to 3: (3pq)^l (1 - 3pq)."""
+    votes = 0
+    while rng.random() < 3 * p * (1 - p):
+        votes += 1
+    return votes
+
+
+def copied(rng: random.Random, c: float, e: float) -> int:
+    """Hold a race whose later votes copy the first with probability c."""
+    wrong = int(rng.random() < e)
+    right, rate = 1 - wrong, c * wrong + (1 - c) * e
+    while abs(right - wrong) < K:
+        if rng.random() < rate:
+            wrong += 1
+        else:
+            right += 1
+    return min(right, wrong)
+
+
+def feed(monitor: Monitor, votes: Iterable[int], kind: int = 0) -> list[Alarm]:
+    found = []
+    for one in votes:
+        monitor.observe(kind, one + K, one)
+        found += monitor.look()
+    return found
+
+
+SCENARIOS: list[tuple[str, Draw, set[Statistic]]] = [
+    ("homogeneous", lambda rng, _: losing(rng, 0.98), set()),
+    ("homogeneous, e = .2", lambda rng, _: losing(rng, 0.8), set()),
+    ("a share at e = .5", lambda rng, _: losing(rng, 0.5 if rng.random() < 0.01 else 0.98), {Statistic.DISPERSION}),
+    ("copies", lambda rng, _: copied(rng, 0.3, 0.02), {Statistic.DISPERSION}),
+    ("Beta(19,1)", lambda rng, _: losing(rng, rng.betavariate(19, 1)), {Statistic.DISPERSION}),
+    ("drift", lambda _, step: losing(_, 0.99 - 0.09 * step / 10_000), {Statistic.DRIFT}),
+    ("adversarial", lambda rng, _: losing(rng, 0.45), {Statistic.HARD}),
+]
+
+
+@pytest.mark.parametrize(("name", "draw", "expected"), SCENARIOS, ids=[one[0] for one in SCENARIOS])
+def test_what_alarms(name: str, draw: Draw, expected: set[Statistic]) -> None:
+    """Of 20 runs of 10^4 steps (seed in the name) all find what is there; where nothing is, at most one does."""
+    rng = random.Random(f"1 {name}")
+    alarmed = 0
+    for _ in range(20):
+        monitor = Monitor([Rule(K)])
+        for step in range(10_000):
+            votes = draw(rng, step)
+            monitor.observe(0, votes + K, votes)
+        found = {alarm.statistic for alarm in monitor.look()}
+        alarmed += bool(found & expected) if expected else bool(found)
+    assert alarmed == 20 if expected else alarmed <= 1
+
+
+def test_one_step_that_does_not_end_is_found() -> None:
+    """500 steps with 12 losing votes, and one with 15 (18 for the winner): it alone alarms, as longest."""
+    votes = [1] * 12 + [15] + [0] * 499
+    (alarm, *_) = found = feed(Monitor([Rule(K)]), votes)
+    assert {one.statistic for one in found} >= {Statistic.LONGEST}
+    longest = next(one for one in found if one.statistic is Statistic.LONGEST)
+    assert (longest.kind, longest.found) == (0, 15)
+    assert longest.p <= longest.level
+    assert "a step has 15 losing votes" in longest.text
+    assert alarm.steps == FIRST_LOOK
+
+
+def test_an_alarm_says_what_it_rests_on() -> None:
+    """64 steps with 300 losing votes: 94 are expected of a class that goes wrong in .05 of its steps."""
+    found = feed(Monitor([Rule(K)]), [5] * 36 + [4] * 28 + [5] * 8)
+    (alarm,) = (one for one in found if one.statistic is Statistic.HARD)
+    assert (alarm.steps, alarm.found) == (64, 292)
+    assert alarm.expected == pytest.approx(94.0, abs=0.1)
+    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 4)
+    assert alarm.text.startswith("64 steps have 292 losing votes, where 94 are expected if voting fails in 5% of them")
+
+
+def test_looks_are_at_fixed_counts_whoever_asks() -> None:
+    """A look after each step, after each 1,000, or at the end alone find the same."""
+    rng = random.Random(3)
+    votes = [losing(rng, 0.5 if rng.random() < 0.05 else 0.98) for _ in range(5_000)]
+    often, seldom, last = Monitor([Rule(K)]), Monitor([Rule(K)]), Monitor([Rule(K)])
+    expected = feed(often, votes)
+    found = []
+    for step, one in enumerate(votes, 1):
+        seldom.observe(0, one + K, one)
+        last.observe(0, one + K, one)
+        if step % 1_000 == 0:
+            found += seldom.look()
+    assert expected
+    assert found == last.look() == expected
+    assert {alarm.steps for alarm in expected} <= {FIRST_LOOK << look for look in range(8)}
+    assert not often.look()
+
+
+def test_a_state_goes_on_as_if_nothing_had_been() -> None:
+    """Written and read after any step, looks due or not: the same alarms, the same state."""
+    rng = random.Random(4)
+    rules = (Rule(K), None, Rule(4, 2))
+    votes = [(rng.choice((0, 1, 2)), losing(rng, 0.9)) for _ in range(2_000)]
+    whole, parts = Monitor(rules), Monitor(rules)
+    found = []
+    for number, (kind, one) in enumerate(votes):
+        whole.observe(kind, one + K, one)
+        parts.observe(kind, one + K, one)
+        if number % 97 == 0:
+            parts = Monitor.from_json(parts.to_json(), rules)
+        if number % 500 == 0:
+            found += parts.look()
+    assert whole.look() == found + parts.look()
+    assert whole.to_json() == parts.to_json()
+    assert len(whole.to_json()) < 300
+    assert whole.histogram(0).steps + whole.histogram(2).steps == sum(kind != 1 for kind, _ in votes)
+    assert whole.histogram(1) == Histogram()
+
+
+def test_merging_is_observing_in_sequence() -> None:
+    """Histograms of two parts make that of the whole, in either order; looks split and merge them."""
+    rng = random.Random(5)
+    votes = [losing(rng, 0.8) for _ in range(300)]
+    parts = []
+    for some in (votes[:60], votes[60:], votes):
+        monitor = Monitor([Rule(K)])
+        feed(monitor, some)
+        parts.append(monitor.histogram(0))
+    first, second, whole = parts
+    assert first.merged(second) == second.merged(first) == whole == whole.merged(Histogram())
+    assert (whole.steps, whole.losing, whole.longest) == (300, sum(votes), max(votes))
+    assert whole.contested == sum(one > 0 for one in votes)
+
+
+def test_what_is_counted() -> None:
+    """The lesser of the two foremost candidates' votes, whoever was elected, up to 63."""
+    monitor = Monitor([Rule(K)])
+    for winner, rival in ((3, 0), (5, 2), (1, 4), (2_000, 1_997)):
+        monitor.observe(0, winner, rival)
+    counts = monitor.histogram(0).counts
+    assert [votes for votes, steps in enumerate(counts) for _ in range(steps)] == [0, 1, 2, MOST_LOSING]
+
+
+def test_steps_that_end_late_are_no_drift() -> None:
+    """1,000 steps begun at once, dissent ending last: 900 without, then 100 with it. No drift if that is known."""
+    votes = ([0] * 900 + [1] * 100) * 3
+    assert Statistic.DRIFT in {one.statistic for one in feed(Monitor([Rule(K)]), votes)}
+    assert not feed(Monitor([Rule(K)], in_work=1_000), votes)
+    # Fewer in work do not explain as much.
+    assert Statistic.DRIFT in {one.statistic for one in feed(Monitor([Rule(K)], in_work=10), votes)}
+
+
+def test_alpha_is_spent_once() -> None:
+    """The levels of all tests that a run can ever make sum to .002: 1/(j(j+1)) over looks, evenly over the rest."""
+    rules = [Rule(K), None, Rule(K)]
+    monitor = Monitor(rules)
+    found = feed(monitor, [30] * (FIRST_LOOK << 6)) + feed(monitor, [30] * (FIRST_LOOK << 3), kind=2)
+    levels = {(one.kind, one.steps): one.level for one in found}
+    assert len(levels) == 7 + 4
+    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 4 * 7 / 8)
+    assert levels[2, FIRST_LOOK] == levels[0, FIRST_LOOK]
+
+
+def test_a_state_of_other_rules_is_refused() -> None:
+    """What steps of another margin left says nothing of these."""
+    state = Monitor([Rule(3), None]).to_json()
+    assert json.loads(state)["rules"] == [[3, 1], None]
+    with pytest.raises(ValueError, match="begin anew"):
+        Monitor.from_json(state, [Rule(4), None])
+
+
+def test_far_tails_end() -> None:
+    """Evidence beyond what a number can hold is a probability of 0, found at once."""
+    found = feed(Monitor([Rule(K)]), [MOST_LOSING, 20] * (FIRST_LOOK << 8))
+    assert min(one.p for one in found if one.statistic is Statistic.HARD) == 0.0
+
+
+def test_which_voters_are_watched() -> None:
+    """Margins of two and more, asked of up to three models in turn; of others it says that there is no statistic."""
+    by_three = FirstToAheadByK(FirstToAheadByK.Params(k=3))
+    assert watched(by_three) == Rule(3)
+    assert watched(SPRT(SPRT.Params(p=0.9, error=1.4e-3)), 2) == Rule(3, 2)
+    assert [Rule(k, turns).allowed for k, turns in ((2, 1), (3, 1), (9, 1), (2, 2), (9, 2), (9, 3))] == [
+        1,
+        2,
+        8,
+        1,
+        2,
+        1,
+    ]
+    for voter, turns in (
+        (Bayes(Bayes.Params()), 1),
+        (FirstToAheadByK(FirstToAheadByK.Params(k=1)), 1),
+        (FirstToAheadByK(FirstToAheadByK.Params(k=2)), 3),
+        (FirstToAheadByK(FirstToAheadByK.Params(k=9)), 4),
+    ):
+        assert "no statistic" in str(watched(voter, turns))

@@ -1,0 +1,359 @@
+"""What watches a run's votes: what it counts, what it keeps, and what an alarm leads to. The runs are simulated."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from row_tasks import job as rows_job
+from row_tasks import write_rows
+
+from maker import api
+from maker.errors import JobError, StoreFailed
+from maker.lifecycle import queries
+from maker.lifecycle.events import AlarmRaised, Event, VotesDecorrelated
+from maker.lifecycle.rows import results
+from maker.stats.monitor import MOST_LOSING, Rule
+from maker.store.entry import Ending, Entry
+from maker.store.vote_monitor import Plan, Policy, Watch, Watched, watched_classes
+from maker.types import Flag, RedFlag, Sample
+from maker.voting.chain import Decided, Heard, Stuck
+from maker.voting.election import HeardSample
+from maker.voting.tally import Tally, pack
+
+Job = Callable[..., dict[str, dict[str, Any]]]
+RULE, OTHER = Rule(3), Rule(3, 3)
+WAYS = {"models": ["m"], "wordings": 3, "temperatures": []}
+BLIND = "there is no statistic for it"
+NAMES = ("move", "other")
+SEED = 20261122
+LATE = 3000
+FOUND = [("alarm", "dispersion"), ("alarm", "longest")]
+"""What 64 steps of which one has all losing votes, and far too many, are told for."""
+
+
+def plan(policy: Policy = "warn", **ways: Any) -> Plan:
+    """Return how two classes are watched, one of which without a statistic."""
+    return Plan(policy, (Watched("move", RULE, OTHER, WAYS | ways), Watched("other", BLIND, BLIND, WAYS | ways)))
+
+
+def step(tally: Tally, *, decorrelated: bool = False) -> Decided:
+    """Return a step as its chain hands it over."""
+    votes, flags = sum(tally.valid), sum(tally.flagged)
+    return Decided(1, 0, 0, "a", pack(tally), 9, b"", votes, flags, tally.disputed, decorrelated=decorrelated)
+
+
+def race(losing: int, *, decorrelated: bool = False) -> Decided:
+    """Return a step of the watched class with so many losing votes."""
+    rivals = {"b": (losing,)} if losing else {}
+    return step(Tally(0, 1, (losing + 3,), rivals, {}), decorrelated=decorrelated)
+
+
+def heaped(steps: int, *, decorrelated: bool = False) -> list[Decided]:
+    """Return steps of which one has far more losing votes than the others: an alarm at 64 of them."""
+    return [race(20 if number == 5 else 0, decorrelated=decorrelated) for number in range(steps)]
+
+
+def noted(watch: Watch, steps: Sequence[Decided]) -> tuple[str, list[tuple[str, str]]]:
+    """Have steps counted; return the state, and each event's kind with its statistic or class."""
+    state, events = watch.note([Entry(decided=steps)])
+    assert state is not None
+    return state, [(told.kind, told.facts.get("statistic", told.facts["step_class"])) for told in events]
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind for event in events if isinstance(event, AlarmRaised | VotesDecorrelated)]
+
+
+# --- what is counted ---
+
+tallies = st.builds(
+    lambda kind, models, rivals, flags, judge: Tally(
+        kind,
+        1,
+        models,
+        dict(zip("abc", rivals, strict=False)),
+        flags,
+        Tally(kind, 1, models, {}, {}) if judge else None,
+    ),
+    st.integers(0, 1),
+    st.tuples(st.integers(0, 200), st.integers(0, 200)).filter(any),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)).filter(any), max_size=3),
+    st.sampled_from([{}, {Flag.EMPTY: (1, 0)}]),
+    st.booleans(),
+)
+
+
+@given(st.lists(tallies, max_size=60))
+def test_a_step_counts_the_votes_of_its_second_candidate(counts: list[Tally]) -> None:
+    """Whoever was elected, by whom, and however it is packed: the lesser of the two foremost candidates counts."""
+    watch = Watch(plan())
+    state, _ = watch.note([Entry(decided=[step(one) for one in counts[:20]], rows=[step(one) for one in counts[20:]])])
+    losing = [sorted((0, *one.counts("w").values()))[-2] for one in counts if one.kind == 0]
+    move, other = watched_classes(state or "", NAMES)
+    assert move["steps"] == len(losing)
+    assert move["losing_votes"] == sum(min(votes, MOST_LOSING) for votes in losing)
+    assert move["contested"] == sum(votes > 0 for votes in losing)
+    assert (other["steps"], other["unwatched"]) == (0, BLIND)
+
+
+def test_a_join_is_no_step() -> None:
+    """The row that takes a fork's place in the log was voted on by nobody."""
+    watch = Watch(plan())
+    state, _ = watch.note([Entry(decided=[Decided(1, 0, 0, "3", b"", 0, b"")])])
+    assert watched_classes(state or "", NAMES)[0]["steps"] == 0
+
+
+def test_a_step_left_undecided_for_good_counts_the_votes_before_a_judge() -> None:
+    """Its two foremost candidates count; flagged samples and a judge's do not; one without a vote is no step."""
+    outcomes = ["a", "b", "a", "c", "b", RedFlag(Flag.EMPTY), "a", "b", "b", "b", "b"]
+    heard = Heard("", "", tuple(HeardSample(n, Sample("", 1), one) for n, one in enumerate(outcomes)))
+    stuck = Stuck(0, 0, "move", "", heard, judged=3)
+    flagged = Stuck(0, 0, "move", "", Heard("", "", heard.samples[5:6]))
+    watch = Watch(plan())
+    state, _ = watch.note([Entry(undecided=[(1, stuck)])])
+    assert watched_classes(state or "", NAMES)[0]["steps"] == 0, "it may be voted on again"
+    state, _ = watch.note([Entry(left=[stuck, flagged])])
+    move = watched_classes(state or "", NAMES)[0]
+    assert (move["steps"], move["losing_votes"]) == (1, 3)
+
+
+# --- what is kept ---
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=300), st.lists(st.integers(1, 299), max_size=5))
+def test_a_watch_goes_on_from_its_state(losing: list[int], cuts: list[int]) -> None:
+    """However a run is cut into processes and transactions, the same alarms are raised at the same counts."""
+    whole, parts = Watch(plan()), Watch(plan())
+    steps = [race(votes) for votes in losing]
+    alarms = whole.note([Entry(decided=steps)]).events
+    state, found = "", []
+    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(steps)], strict=True):
+        parts = Watch(plan(), state)
+        noted = parts.note([Entry(decided=steps[start:stop])])
+        state, found = noted.state if noted.state is not None else state, found + noted.events
+    assert found == alarms
+    assert watched_classes(state, NAMES) == watched_classes(whole.note([]).state or state, NAMES)
+
+
+def test_an_alarm_is_raised_once() -> None:
+    """Later looks that find the same add nothing, in this process or in the next."""
+    state, events = noted(Watch(plan()), heaped(64))
+    assert events == FOUND
+    assert noted(Watch(plan(), state), heaped(64))[1] == []
+    assert noted(Watch(plan(), state), [race(0)] * 64)[1] == [("alarm", "drift")]
+
+
+def test_a_damaged_state_is_told() -> None:
+    """It is damage of the database like any other."""
+    with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
+        Watch(plan(), '{"alarms":[')
+    with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
+        watched_classes("{", NAMES)
+
+
+def test_nothing_new_is_nothing_to_write() -> None:
+    """A transaction without votes writes no state."""
+    watch = Watch(plan())
+    noted(watch, heaped(3))
+    assert watch.note([Entry()]) == (None, [])
+
+
+def test_a_state_of_other_rules_is_begun_anew() -> None:
+    """What was counted under another law is dropped, and that is said."""
+    state, _ = noted(Watch(plan()), heaped(64))
+    other = Watch(Plan("warn", (Watched("move", Rule(4), OTHER), plan().classes[1])), state)
+    assert "not by" in other.begun_anew
+    assert noted(other, heaped(64))[1] == FOUND
+    assert Watch(plan(), state).begun_anew == ""
+
+
+# --- what an alarm leads to ---
+
+
+def test_a_pause_is_asked_for_until_it_takes_place() -> None:
+    """A process that dies between the alarm and the pause leaves it to the next; then it is over."""
+    state, _ = noted(Watch(plan("pause")), heaped(64))
+    watch = Watch(plan("pause"), state)
+    assert watch.halt.startswith(
+        "monitor: steps of class move do not vote as they should (dispersion): the 20 losing votes"
+    )
+    assert Watch(plan("warn"), state).halt == ""
+    assert watch.note([Entry(ending=Ending("paused", "interrupted", None))]).state is None
+    state = watch.note([Entry(ending=Ending("paused", watch.halt, None))]).state or ""
+    assert (watch.halt, Watch(plan("pause"), state).halt) == ("", "")
+
+
+def test_a_decorrelated_class_is_counted_anew() -> None:
+    """Steps that were begun before do not count any more, and what was found before may be found again."""
+    watch = Watch(plan("decorrelate"))
+    state, events = noted(watch, heaped(64))
+    assert (events, watch.decorrelated) == ([*FOUND, ("decorrelated", "move")], (0,))
+    for one in (watch, again := Watch(plan("decorrelate"), state)):
+        assert not one.due
+        one.note([Entry(decided=heaped(500))])
+    assert watched_classes(state, NAMES)[0] == {
+        "class": "move", "steps": 0, "contested": 0, "losing_votes": 0, "decorrelated": True, "unwatched": ""
+    }  # fmt: skip
+    state, events = noted(again, heaped(64, decorrelated=True))
+    assert (events, again.decorrelated) == (FOUND, (0,))
+    assert watched_classes(state, NAMES)[0]["steps"] == 64
+
+
+def test_a_resume_with_another_policy_heeds_what_was_found() -> None:
+    """An alarm that was only told leads to more once the run is resumed so; new ways are told and counted anew."""
+    state, _ = noted(Watch(plan()), heaped(64))
+    watch = Watch(plan("decorrelate"), state)
+    assert watch.due
+    state, events = noted(watch, [])
+    assert (events, watch.decorrelated) == ([("decorrelated", "move")], (0,))
+    later = Watch(plan("warn", temperatures=[0.5]), state)
+    assert (later.due, later.decorrelated) == (True, (0,))
+    assert noted(later, [])[1] == [("decorrelated", "move")]
+    assert Watch(plan("off"), state).decorrelated == (0,), "a run stays as it has become"
+
+
+def test_off_counts_nothing() -> None:
+    """Nothing is read of the votes."""
+    watch = Watch(plan("off"))
+    assert watch.note([Entry(decided=[Decided(1, 0, 0, "a", b"no tally", 0, b"", 3)])]).events == []
+
+
+# --- live ---
+
+
+def copied(hanoi: Job, **tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a job of which three samples in ten say what others say of the same prompt."""
+    model = {"p": 0.97, "common": 0.3}
+    return hanoi(12, model=model, vote={"k": 3, "max_votes": 1000}, run={"seed": SEED}, **tables)
+
+
+def test_votes_that_copy_one_another_raise_an_alarm(hanoi: Job, store: str) -> None:
+    """It is told when it is committed, kept, and in the report; the log verifies."""
+    heard: list[Event] = []
+    report = api.run(copied(hanoi), limit_steps=LATE, on_event=heard.append)
+    print("seed", SEED)
+    (first, *_) = alarms = [event for event in report.events if event["kind"] == "alarm"]
+    assert first["step_class"] == "move"
+    assert first["p"] <= first["level"] <= 0.002 / 4 / 2
+    assert first["steps"] in (64 << n for n in range(8))
+    assert [event.to_json() for event in heard if isinstance(event, AlarmRaised)] == [
+        {"event": "alarm", "run_id": report.run_id} | {name: one[name] for name in one if name not in ("at", "kind")}
+        for one in alarms
+    ]
+    assert len({one["statistic"] for one in alarms}) == len(alarms)
+    (seen,) = report.monitor
+    records = list(queries.steps(report.run_id, store=store))
+    losing = [sorted((0, *one.votes.values()))[-2] for one in records]
+    assert (seen["steps"], seen["losing_votes"], seen["contested"]) == (LATE, sum(losing), sum(map(bool, losing)))
+    assert queries.verify(report.run_id, store=store).problem == ""
+
+
+def test_steps_that_are_alike_raise_none(hanoi: Job) -> None:
+    """The same run with independent votes: nothing is found, and nothing is told of a class without a statistic."""
+    job = copied(hanoi)
+    job["model"]["common"] = 0.0
+    report = api.run(job, limit_steps=LATE)
+    print("seed", SEED)
+    assert (report.steps, report.events) == (LATE, [])
+    assert report.monitor[0]["contested"] > 0
+    single = api.run(hanoi(4, vote={"k": 1}))
+    assert single.monitor[0]["unwatched"].startswith("the monitor has no statistic for k = 1")
+
+
+def test_a_pause_is_for_one_alarm_each(hanoi: Job, store: str) -> None:
+    """The reason says what was found; a resume goes on, past the same finding; the log is the undisturbed one."""
+    # A second or more: the run is not over before its alarms are committed, however fast the machine.
+    model = {"p": 0.95, "common": 0.45, "latency_s": 0.001}
+    job = hanoi(10, model=model, vote={"k": 3, "max_votes": 1000}, run={"seed": 1}, monitor={"policy": "pause"})
+    paused = api.run(job)
+    assert paused.status == "paused"
+    assert paused.reason.startswith("monitor: steps of class move do not vote as they should (")
+    reasons = [paused.reason]
+    while (report := api.resume(paused.run_id, store=store)).reason.startswith("monitor: "):
+        reasons.append(report.reason)
+    assert [re.findall(r"\((\w+)\)", reason)[0] for reason in reasons] == ["longest", "dispersion"]
+    undisturbed = api.run(job | {"monitor": {}})
+    assert (report.status, report.digest) == (undisturbed.status, undisturbed.digest)
+    told = [[(one["statistic"], one["steps"]) for one in run.events] for run in (report, undisturbed)]
+    assert told[0] == told[1]
+    assert report.monitor == undisturbed.monitor
+
+
+def test_a_run_that_is_not_watched_says_so(hanoi: Job, store: str) -> None:
+    """The policy off counts nothing, and a resume may change it."""
+    report = api.run(copied(hanoi, monitor={"policy": "off"}), limit_steps=1000)
+    assert (report.events, report.monitor[0]["steps"]) == ([], 0)
+    on = api.resume(report.run_id, ["monitor.policy=warn"], store=store, limit_steps=1000)
+    assert on.monitor[0]["steps"] == 1000
+
+
+def test_parts_of_a_run_add_up(hanoi: Job, store: str) -> None:
+    """Stopped and resumed at any step, a run has the monitor's state of one that was not."""
+    whole = api.run(copied(hanoi), limit_steps=2000)
+    rng, parts = random.Random(SEED), api.run(copied(hanoi), limit_steps=1)
+    while parts.steps < whole.steps:
+        few = min(rng.randint(1, 500), whole.steps - parts.steps)
+        parts = api.resume(parts.run_id, store=store, limit_steps=few)
+    assert (parts.digest, parts.monitor) == (whole.digest, whole.monitor)
+    same = [[{name: one[name] for name in one if name != "at"} for one in run.events] for run in (whole, parts)]
+    assert same[0] == same[1] != []
+
+
+def test_rows_without_a_winner_count_too(tmp_path: Path, store: str) -> None:
+    """A map's rows that stay undecided are final: their votes count once, those of a later retry are new votes."""
+    write_rows(tmp_path / "rows.csv", range(300))
+    job = rows_job(tmp_path, model={"p": 0.5, "rivals": 1}, vote={"k": 3, "max_votes": 7})
+    report = api.run(job | {"store": {"url": store}})
+    outcomes = Counter(one.outcome for one in results(report.run_id, store=store))
+    assert outcomes["undecided"] > 10
+    (seen,) = report.monitor
+    assert seen["steps"] == outcomes["decided"] + outcomes["undecided"]
+    assert report.steps == outcomes["decided"]
+
+
+def test_a_step_that_a_chain_is_stuck_at_counts_when_it_is_decided(hanoi: Job, store: str) -> None:
+    """Voted on again by a resume, from the same seeds, it is one step and no two."""
+    stuck = api.run(hanoi(3, model={"p": 0.5}, vote={"k": 3, "max_votes": 4}))
+    assert stuck.reason.startswith(f"step {stuck.steps} (move) is undecided")
+    before = stuck.monitor[0]["steps"] if stuck.monitor else 0
+    done = api.resume(stuck.run_id, ["vote.max_votes=1000"], store=store)
+    assert (before, done.monitor[0]["steps"]) == (stuck.steps, done.steps)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "told"),
+    [
+        ({"policy": "decorrelate"}, 'policy = "decorrelate": steps of class move can be asked in one way only'),
+        ({"policy": "decorrelate", "temperature": 0.5}, "a simulated model has no temperature"),
+        ({"policy": "decorrelate", "temperature": 0}, "monitor.temperature = 0"),
+        ({"members": ["spare"]}, "monitor.members: there is one model"),
+        ({"policy": "alarm"}, "monitor.policy = 'alarm'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(hanoi: Job, monitor: dict[str, Any], told: str) -> None:
+    """A policy without a way to carry it out is no policy: it is told before the run, with what there is."""
+    with pytest.raises(JobError, match=told.replace("(", r"\(")):
+        api.load_job(hanoi(monitor=monitor))
+
+
+def test_a_class_without_a_statistic_needs_no_ways(hanoi: Job) -> None:
+    """No alarm can come of it."""
+    assert api.load_job(hanoi(vote={"k": 1}, monitor={"policy": "decorrelate"})).monitor.policy == "decorrelate"
+
+
+def test_the_state_is_small(hanoi: Job, store: str) -> None:
+    """It does not grow with the steps."""
+    report = api.run(copied(hanoi), limit_steps=LATE)
+    with queries.opened(store) as database:
+        state = queries.find_run(database, report.run_id).monitor
+    assert len(state) < 600
+    assert json.loads(state)["decorrelated"] == []
