@@ -20,7 +20,7 @@ import numpy as np
 from comparing import table
 from known_steps import job
 
-from maker import api
+from maker import RunReport, api
 from maker.stats.mixture import beta_failure, beta_votes
 from maker.stats.race import run_right, step_right, votes_per_step
 
@@ -48,7 +48,7 @@ class Bench:
         self._url = f"sqlite:///{folder}/theory.db"
         self._seed = seed
 
-    def run(self, steps: Sequence[int], ks: Sequence[int], **model: Any) -> api.RunReport:
+    def run(self, steps: Sequence[int], ks: Sequence[int], **model: Any) -> RunReport:
         """Return how one run ended."""
         self._seed += 1
         return api.run(job(tuple(steps), tuple(ks), model, self._seed, self._url))

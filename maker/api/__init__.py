@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from maker.api.sync import JobLike, load_job, pilot, planned, resume, retry, run, run_through, try_steps
+from maker.api.sync import JobLike, load_job, pilot, planned, resume, retry, run, try_steps
 
-__all__ = ["JobLike", "load_job", "pilot", "planned", "resume", "retry", "run", "run_through", "try_steps"]
+__all__ = ["JobLike", "load_job", "pilot", "planned", "resume", "retry", "run", "try_steps"]

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.api import JobLike, load_job, run_through
 from maker.calibration.observations import By, Calibration, Reply, Tallies
 from maker.core.user_code import own
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
+from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
 from maker.job.settings import PollSettings
+from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import show
 from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings

@@ -10,16 +10,21 @@ What all votes of a row are wrong about together no vote shows: labels do (`make
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
-from maker.errors import OutOfReach
+from maker.errors import JobError, OutOfReach
 from maker.job.job import Job
+from maker.job.resolve import derived
 from maker.job.settings import PilotFound
+from maker.lifecycle.control import refuse_used_output, run_through
 from maker.lifecycle.rows import RowLog, Settled, settled_rows
+from maker.lifecycle.session import OnEvent
 from maker.plugin import Voter, vote_key
 from maker.stats.bounds import share_at_most
-from maker.store.backend.database import Database
+from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
 from maker.store.runs import find_run
 from maker.voting.tally import unpack
@@ -51,6 +56,36 @@ class Pair(NamedTuple):
     second: Sequence[str]
 
 
+def pilot(job: Job, *, on_event: OnEvent | None = None, stop: threading.Event | None = None) -> Job:
+    """Vote on a sample of a map's rows twice, and return the job with the least margin that keeps its row error.
+
+    Either vote is a run of its own in the job's store; one that is there already, from a pilot that was cut off or for
+    a job that differs in nothing that counts, is gone on with. Blocks.
+
+    Raises:
+        BadInput: The job says no row error, or cannot be run as it is.
+        OutOfReach: The rows are too few to show the row error, or no margin up to the largest of a pilot keeps it.
+        PilotPaused: ``stop`` was set, or a limit was reached.
+    """
+    if not job.needs_pilot:
+        raise JobError("a pilot finds the margin for vote.row_error, and the job says none")
+    refuse_used_output(job)
+    row_error = job.vote.row_error or 0.0
+    rows = sample_size(job.expected_steps() or 0, row_error)
+    for k in sorted({min(k, (job.vote.max_votes + 1) // 2) for k in MARGINS}):
+        made = [derived(job, job.settings, pilot_words(job, rows, k, job.run.seed + n)) for n in (1, 2)]
+        first, second = (run_through(one, on_event=on_event, stop=stop) for one in made)
+        with closing(open_database(job.store.url, create=False)) as database:
+            found = evaluate(database, job, (first, second))
+        if found.at_most <= row_error:
+            return job.piloted(found)
+    raise OutOfReach(
+        f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows that "
+        f"were decided twice differed, so that it may be {found.at_most:.2%}",
+        fix=f"`maker results {first}` shows what was voted; mend the prompt, take a better model, or set vote.k",
+    )
+
+
 def sample_size(rows: int, row_error: float) -> int:
     """Return how many rows a pilot takes. Raises `OutOfReach` where all rows are too few to show the row error.
 
@@ -74,7 +109,7 @@ def pilot_words(job: Job, rows: int, k: int, seed: int) -> list[str]:
     ]  # fmt: skip
 
 
-def judge(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
+def evaluate(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
     """Return what the two finished runs of a pilot show of the least margin that keeps the job's row error.
 
     It is about the runs' own margin, the largest, where not even that one does. Margins are tried from there down to

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from maker.api import JobLike, load_job, pilot, planned, run_through
+from maker.calibration.find_margins import find_margins
 from maker.errors import BadInput
 from maker.job.job import MEMO, Job
+from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
 from maker.job.settings import ForesightSettings
+from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent
 from maker.sampling.draw import can_draw
@@ -57,11 +59,9 @@ def precompute(
             f"{job.decomposer.name} knows neither its truth nor where its steps are: there is nothing to draw",
             fix="give labels that name steps, or let the decomposer have `sample` or `oracle`",
         )
-    if job.needs_pilot:
-        job = pilot(job, stop=stop)
-    if job.needs_plan:
-        job = planned(job)
-    run_id = run_through(_ahead(job, ForesightSettings(steps=steps, labels=labels)), on_event=on_event, stop=stop)
+    job = find_margins(job, stop=stop).job
+    ahead = _ahead(job, ForesightSettings(steps=steps, labels=labels))
+    run_id = run_through(ahead, on_event=on_event, stop=stop)
     return show(run_id, store=job.store.url)
 
 

@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import maker
 from maker import api
+from maker.calibration.find_margins import find_margins
 from maker.cli import display
 from maker.cli.commands import (
     admin,
@@ -48,6 +49,9 @@ from maker.models.settings import OpenAISettings
 from maker.plugin import NEW
 from maker.swarm.worker import YOUNG_OBJECTS
 from maker.types import Outcome
+
+if TYPE_CHECKING:
+    from maker.calibration.forecast import Plan
 
 app = typer.Typer(
     name="maker",
@@ -109,10 +113,7 @@ def run(
         if loaded.needs_plan:
             print(f"the figures are for k = {loaded.voter.least}; `maker plan` finds k, and says more", file=sys.stderr)
         return
-    if loaded.needs_pilot:
-        loaded = _piloted(loaded)
-    if loaded.needs_plan:
-        loaded = _planned(loaded)
+    loaded = _with_margins(loaded)
     _tell_estimate(loaded, limit_steps)
     _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
 
@@ -274,11 +275,20 @@ def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     print(f"estimate: {display.estimate_line(estimate, job.vote_prices) if estimate else unknown}", file=sys.stderr)
 
 
-def _planned(job: Job) -> Job:
-    """Find the margins by the job's calibration, and say what they rest on."""
-    from maker.calibration.plan import plan as find_plan
+def _with_margins(job: Job) -> Job:
+    """Find the margins that the job leaves open, and say what they rest on."""
+    if job.needs_pilot:
+        print(display.pilot_plan(job), file=sys.stderr, flush=True)
+    with Progress(sys.stderr) as progress:
+        found = find_margins(job, on_event=progress.tell)
+    if job.needs_pilot and found.job.vote.pilot is not None:
+        print("pilot:", "\n  ".join(display.pilot_lines(found.job.vote.pilot)), file=sys.stderr)
+    if found.plan is not None:
+        _tell_plan(found.plan)
+    return found.job
 
-    planned = find_plan(job)
+
+def _tell_plan(planned: Plan) -> None:
     found = planned.found()
     low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
@@ -289,17 +299,6 @@ def _planned(job: Job) -> Job:
     )
     if told := plan.undecided_line(planned):
         print(f"  {told}", file=sys.stderr)
-    return job.planned(found)
-
-
-def _piloted(job: Job) -> Job:
-    """Find the margin for a map's row error, and say what it rests on."""
-    print(display.pilot_plan(job), file=sys.stderr, flush=True)
-    with Progress(sys.stderr) as progress:
-        job = api.pilot(job, on_event=progress.tell)
-    assert job.vote.pilot is not None  # noqa: S101 - a pilot leaves what it found
-    print("pilot:", "\n  ".join(display.pilot_lines(job.vote.pilot)), file=sys.stderr)
-    return job
 
 
 def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:

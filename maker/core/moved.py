@@ -183,7 +183,7 @@ def install() -> None:
 
 
 def moved_names(package: str, home: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package that was a module: its old names are found at their new home, and warned of.
+    """Return a ``__getattr__`` for a package that was a module: it finds the old names in their new home, and warns.
 
     Args:
         package: The package, which has the path of the old module.

@@ -18,7 +18,7 @@ from row_tasks import job, truth, write_rows
 from maker import api
 from maker.api.aio import Engine
 from maker.errors import BadInput, MakerError
-from maker.lifecycle import queries, row_files
+from maker.lifecycle import admin, queries, row_files
 from maker.lifecycle.events import RunEnded, RunStarted
 from maker.lifecycle.rows import follow, results
 from maker.plugin import Truth
@@ -197,7 +197,7 @@ def test_a_retry_that_is_not_over_tells_no_old_outcomes(tmp_path: Path) -> None:
     old = list(results("last", store=store(tmp_path)))
     first = next(one.row for one in old if one.outcome != "decided")
     reading_url = store(tmp_path)
-    following = api.another_round("last", ("undecided", "rejected"), ["vote.max_votes=100"], store=reading_url)
+    following = admin.another_round("last", ("undecided", "rejected"), ["vote.max_votes=100"], store=reading_url)
     api.resume(following.run_id, store=reading_url, limit_steps=1)
     some = list(follow("last", store=reading_url))
     assert first <= len(some) < len(old)
@@ -212,7 +212,7 @@ def test_new_rows_are_written_while_the_run_goes_on(tmp_path: Path) -> None:
     """The files of rows that have come since appear as they are settled, like those of a first run."""
     api.run(made(tmp_path, 50))
     write_rows(tmp_path / "rows.csv", range(50, 400), more=True)
-    following = api.another_round("last", ("new",), store=store(tmp_path))
+    following = admin.another_round("last", ("new",), store=store(tmp_path))
     report = api.resume(following.run_id, store=store(tmp_path), limit_steps=200)
     assert report.status == "paused"
     assert len(list((tmp_path / "out").glob("rows-*.jsonl"))) > 8

@@ -1,0 +1,250 @@
+"""Starts, resumes and retries runs. The work itself is in `maker.lifecycle.session`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+
+from maker.engine.trial import Trial, try_chain
+from maker.errors import MakerError, PilotPaused, RunNotResumable
+from maker.job.job import Job, difference
+from maker.job.resolve import stored_job
+from maker.lifecycle.admin import another_round
+from maker.lifecycle.events import (
+    RunEnded,
+    RunStarted,
+)
+from maker.lifecycle.queries import RunReport, show, store_url, whole_report
+from maker.lifecycle.row_files import Output, refuse_others, refuse_used
+from maker.lifecycle.session import Held, OnEvent, ignore, work, worker_spec
+from maker.plugin import RowDecomposer
+from maker.store.backend.database import Database, open_database
+from maker.store.cuts import cut, to_retry
+from maker.store.lease import Lease
+from maker.store.runs import (
+    NewRun,
+    RunRow,
+    create_run,
+    find_run,
+    list_runs,
+    read_parts,
+    refuse_over,
+    release,
+    take_over,
+)
+from maker.types import Outcome
+from maker.verification.verifier import fingerprint_text
+from maker.voting.chain import ChainAt, Ended
+from maker.voting.tally import genesis
+
+RESTING = ("done", "paused")
+"""How a run stands that a pilot can go on with."""
+
+
+def start(
+    job: Job,
+    *,
+    limit_steps: int | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Start a run of a job whose margins are known, and work on it until it is done, failed or paused. Blocks.
+
+    `maker.api.run` finds the margins first where the job leaves them open; see there for the arguments.
+
+    Raises:
+        BadInput: The job cannot be run as it is.
+        StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
+    """
+    fingerprint = job.fingerprint()
+    refuse_used_output(job)
+    new = NewRun(
+        name=job.run.name,
+        settings=job.settings,
+        fingerprint=fingerprint,
+        classes=tuple(kind.name for kind in job.decomposer.classes),
+        digest=genesis(fingerprint_text(fingerprint)),
+        state=job.first_state(),
+        parts=job.parts(),
+    )
+    database = open_database(job.store.url, create=True)
+    run_id, lease = create_run(database, new)
+    held = Held(job, database, find_run(database, run_id), lease, resumed=False)
+    return work(held, limit_steps, on_event, stop)
+
+
+def run_through(
+    job: Job, steps: int | None = None, *, on_event: OnEvent | None = None, stop: threading.Event | None = None
+) -> str:
+    """Return the id of a run of the job that is done, or has decided as many steps as are asked for. Blocks.
+
+    A run of this name and task that is there already is taken as it is, or gone on with as the job says it now; else
+    one begins.
+
+    Raises:
+        PilotPaused: ``stop`` was set, or a limit was reached, before that.
+        Also as `start` and `resume` do.
+    """
+    # A step that cannot be made is told before anything is written.
+    job.first_state()
+    fingerprint = job.fingerprint()
+    with closing(open_database(job.store.url, create=True)) as database:
+        rests = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
+                      and row.fingerprint == fingerprint), None)  # fmt: skip
+    decided = rests.steps if rests else 0
+    if rests is not None and (rests.status == "done" or (steps is not None and decided >= steps)):
+        return rests.run_id
+    left = None if steps is None else steps - decided
+    if rests is None:
+        ended = start(job, limit_steps=left, on_event=on_event, stop=stop)
+    else:
+        held = _taken_over(rests.run_id, (), job.store.url, job=job)
+        ended = work(held, left, on_event, stop)
+    if ended.status != "done" and (steps is None or ended.steps < steps):
+        raise PilotPaused(
+            f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
+            fix="give the same command again: it goes on from there",
+        )
+    return ended.run_id
+
+
+def resume(
+    run_id: str,
+    overrides: Iterable[str] = (),
+    *,
+    store: str | None = None,
+    limit_steps: int | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Go on with a paused run, or with one whose process is gone, from its last committed step. Blocks.
+
+    Overrides may change where and how the work is done (limits, swarm, the model's address, the vote's cap), not what
+    it is; they are kept for the next resume.
+
+    Raises:
+        RunNotFound: No such run.
+        RunNotResumable: It is over, or its task, code, voter, seed or model is not what it was started with.
+        RunHeld: Another process works on it.
+    """
+    found = show(run_id, store=store)
+    if found.status == "done" and (written := _write_output(found.run_id, overrides, store, on_event)):
+        return written
+    return work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
+
+
+def _write_output(
+    run_id: str, overrides: Iterable[str], store: str | None, on_event: OnEvent | None
+) -> RunReport | None:
+    """Write the files of a map that is done: its process may have died just before. None where it writes none."""
+    with closing(open_database(store_url(store), create=False)) as database:
+        row = find_run(database, run_id)
+        job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+        if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
+            return None
+        _refuse_change(row, job)
+        tell = on_event or ignore
+        tell(RunStarted(row.run_id, True, row.steps, row.steps))
+        Output(database, row, job.decomposer).close()
+        tell(RunEnded(row.run_id, row.status, row.reason, row.result))
+        return whole_report(database, row.run_id)
+
+
+def retry(
+    run_id: str,
+    overrides: Iterable[str] = (),
+    *,
+    outcomes: Collection[str] = (),
+    store: str | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Go on with a paused run, and decide anew what it could not get past. Blocks.
+
+    Undecided steps get new votes, from new seeds; children that ended wrong, or that could not be joined, begin again.
+    What they decided before is superseded, and stays in the log. Of children of forks of single steps, those with one
+    of ``outcomes`` alone, where any are given.
+
+    Of a map that is done a new run goes on, which asks such rows again, with the model and the voter that the overrides
+    name; ``new`` among the outcomes stands for rows that the input has grown by.
+
+    Raises:
+        RunNotResumable: As `resume`; or there is nothing to retry.
+        RunNotFound, RunHeld: As `resume`.
+    """
+    again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
+    found = show(run_id, store=store)
+    if found.status == "done" and "round" in found.settings["task"]:
+        _refuse_others(found.run_id, overrides, store)
+        following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
+        return resume(following.run_id, store=store, on_event=on_event, stop=stop)
+    return work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
+
+
+def refuse_used_output(job: Job) -> None:
+    """Raise `BadInput` where the files of a map could not be written."""
+    if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
+        refuse_used(job.decomposer.output)
+
+
+def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> None:
+    """Raise `BadInput` where the files of a run that goes on from a map's could not be written."""
+    with closing(open_database(store_url(store), create=False)) as database:
+        row = find_run(database, run_id)
+        folder = stored_job(row.settings, row.run_id, overrides).settings["task"]["output"]
+        if folder:
+            refuse_others(folder, row, database)
+
+
+def _taken_over(
+    run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = (), job: Job | None = None
+) -> Held:
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(store_url(store), create=False)))
+        row = find_run(database, run_id)
+        fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
+        refuse_over(row.run_id, row.status, fork if again else "start a new run")
+        job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+        _refuse_change(row, job)
+        lease = take_over(database, row, job.settings)
+        if again:
+            _cut(database, row, lease, again)
+        stack.pop_all()
+        return Held(job, database, find_run(database, row.run_id), lease, resumed=True)
+
+
+def _refuse_change(row: RunRow, job: Job) -> None:
+    if changed := difference(row.fingerprint, job.fingerprint()):
+        raise RunNotResumable(
+            f"run {row.run_id} was started with another task: {changed}",
+            fix="resume it with what it was started with, or start a new run",
+        )
+    if (level := row.settings["store"]["samples"]) != job.store.samples:
+        raise RunNotResumable(
+            f"run {row.run_id} keeps samples at the level {level!r}: store.samples cannot be {job.store.samples!r}",
+            fix="`maker fork` makes a run that goes on from here with another level",
+        )
+
+
+def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) -> None:
+    """Cut what the run cannot get past; gives the run back where there is nothing, or it cannot be done."""
+    try:
+        cuts = to_retry(database, row.key, again)
+        if not cuts:
+            raise RunNotResumable(
+                f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
+                fix=f"`maker resume {row.run_id}` goes on",
+            )
+        cut(database, lease, cuts)
+    except BaseException:
+        with suppress(MakerError):
+            release(database, lease, "paused", row.reason)
+        raise
+
+
+def try_steps(job: Job, *, count: int) -> Iterator[Trial | Ended]:
+    """Decide a job's first steps with its model, and yield all that was asked and answered; nothing is stored."""
+    limits = job.limits.limits()
+    allowance = limits.allowance() if limits.spending else None
+    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", job.first_state()), count, allowance)
