@@ -47,7 +47,7 @@ from maker.stats.difficulty import Difficulty, fit
 from maker.stats.knapsack import Option, cheapest_choice
 from maker.stats.margins import Margins, Reason, Refusal, cheapest
 from maker.stats.mixture import beta_failure, beta_votes
-from maker.stats.risk import LADDER, Load
+from maker.stats.risk import LADDER, RiskBudget
 
 TARGET = 0.95
 VOTES = 16
@@ -187,7 +187,7 @@ def judge(seed: int, number: int, sure: bool) -> Found:
     fits = [fit(one) for one in heard]
     while True:
         loads = [
-            Load(str(i), kind.steps, one, 1 / kind.valid)
+            RiskBudget(str(i), kind.steps, one, 1 / kind.valid)
             for i, (kind, one) in enumerate(zip(kinds, fits, strict=True))
         ]  # fmt: skip
         plan = cheapest(loads, TARGET, sure=sure)
@@ -284,7 +284,7 @@ def real_run(seed: int, number: int) -> tuple[bool, float, str] | None:
     kinds = draw_task(rng, stratum, most=2.5)
     for factor in (1, 16, 128):
         fits = [fit(hear(rng, kind, FIRST * factor)) for kind in kinds]
-        loads = [Load(str(i), kind.steps, one, 1 / kind.valid)
+        loads = [RiskBudget(str(i), kind.steps, one, 1 / kind.valid)
                  for i, (kind, one) in enumerate(zip(kinds, fits, strict=True))]  # fmt: skip
         plan = cheapest(loads, TARGET)
         if isinstance(plan, Margins) and plan.sharp:

@@ -1,7 +1,7 @@
 """What the live monitor costs, in two ways, with the modes of `engine.py`.
 
-- Its share of a run: the processor's time within `Watch.note`, over that of the whole process, within one run; both
-  wait for the same machine, so that this holds on a busy one too. What the counts cost the database is not in it.
+- Its share of a run: the processor's time within `VoteMonitor.note`, over that of the whole process, within one run;
+  both wait for the same machine, so that this holds on a busy one too. What the counts cost the database is not in it.
 - Pairs: ``maker run`` with ``monitor.policy = "warn"`` against ``"off"``, watched first in every other round: medians
   of what the two differ by, and each round. Everything is in it; on a busy machine noise is larger than the cost.
 
@@ -26,13 +26,13 @@ from driving import Mode, Ran, drive, modes, prepare
 from maker import api
 from maker.lifecycle import session
 from maker.store.entry import Entry
-from maker.store.vote_monitor import Noted, Watch
+from maker.store.vote_monitor import Noted, VoteMonitor
 
 MOST = 3.0
 """Per cent of the engine's throughput that the monitor may take."""
 
 
-class Clocked(Watch):
+class Clocked(VoteMonitor):
     """Clocks what its thread takes."""
 
     took_s: ClassVar[float] = 0.0

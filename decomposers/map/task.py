@@ -109,18 +109,18 @@ class MapParams(RowParams):
         return AnswerFormat(self.schema_, rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
 
 
-class Asked(NamedTuple):
+class RowAsked(NamedTuple):
     """A row that is asked: its prompt, and its values."""
 
     prompt: str
     values: Mapping[str, Any]
 
 
-class Answered(NamedTuple):
+class RowAnswered(NamedTuple):
     """A row that is answered."""
 
 
-State: TypeAlias = Root | Asked | Answered
+State: TypeAlias = Root | RowAsked | RowAnswered
 
 
 class Map(RowDecomposer[State, Answer]):
@@ -197,9 +197,9 @@ class Map(RowDecomposer[State, Answer]):
 
     def next(self, state: State) -> Step[State, Answer] | Fork[State] | Done:
         """Ask a row, or fork into those that are to be asked."""
-        if isinstance(state, Asked):
+        if isinstance(state, RowAsked):
             return Step(self._kind, state.prompt)
-        if isinstance(state, Answered):
+        if isinstance(state, RowAnswered):
             return Done(None)
         if state.round > self.params.round:
             return Done(self._counts(state))
@@ -210,7 +210,7 @@ class Map(RowDecomposer[State, Answer]):
 
     def apply(self, state: State, action: Answer) -> State:
         """A row is answered."""
-        return Answered()
+        return RowAnswered()
 
     def count(self) -> int:
         """Return how many rows the map has: those of the input as it was when the run began, or of the sample."""
@@ -287,7 +287,7 @@ class Map(RowDecomposer[State, Answer]):
         check = self.params.check
         if (broken := self._format.check(answer)) or check is None:
             return broken
-        values = state.values if isinstance(state, Asked) else {}
+        values = state.values if isinstance(state, RowAsked) else {}
         forbidden: str | None = check.call(values, self._format.given(answer))
         # True would be taken for a reason, of a check that means the opposite.
         if not isinstance(forbidden, str | None):
@@ -305,7 +305,7 @@ class Map(RowDecomposer[State, Answer]):
         values = self._scanned().row(self._place(rows[i])).values
         if both := [name for name in self._format.fields if name in values]:
             raise ValueError(f"the row has a column {both[0]!r}, which is a field of the answer too")
-        return Asked(_sendable(self._template.render(values)), values)
+        return RowAsked(_sendable(self._template.render(values)), values)
 
     def _missed(self, rows: Sequence[int], root: State, i: int, outcome: str) -> State:
         add_row(checked_root(root).fresh, rows[i], outcome)

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     needs: tuple[int, ...] = ()
 
 
-class Plan(NamedTuple):
+class TaskPlan(NamedTuple):
     """What is proposed for a problem: its parts and how their answers make its own; no parts where it is atomic."""
 
     parts: tuple[Part, ...] = ()
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
         return tuple(n for n, part in numbers if n not in done and all(need in done for need in part.needs))
 
 
-ATOMIC = Plan()
+ATOMIC = TaskPlan()
 
 
 class Choice(NamedTuple):
@@ -54,7 +54,7 @@ class Answer(NamedTuple):
     text: str
 
 
-Action: TypeAlias = Plan | Choice | Answer
+Action: TypeAlias = TaskPlan | Choice | Answer
 
 
 class PartReply(BaseModel):
@@ -99,7 +99,7 @@ def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def read_plan(text: str, goal: Callable[[str], str]) -> Plan:
+def read_plan(text: str, goal: Callable[[str], str]) -> TaskPlan:
     """Return the plan that a reply proposes: one JSON object, alone, in a fence or in running text.
 
     Names of parts become their numbers, what they need is sorted, and goals are written as ``goal`` writes them: two
@@ -133,7 +133,7 @@ def one_line(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> Plan:
+def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> TaskPlan:
     compose = one_line(reply.compose)
     if not compose:
         raise ValueError("compose is missing: what is to be done with the answers of the parts")
@@ -147,13 +147,13 @@ def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> Plan:
             raise ValueError(f"part {name!r} needs {unknown[0]!r}, and no part has that name")
         needs = sorted({numbers[need.strip()] for need in part.needs})
         parts.append(Part(goal(part.goal if isinstance(part.goal, str) else written(part.goal)), tuple(needs)))
-    plan = Plan(tuple(parts), compose)
+    plan = TaskPlan(tuple(parts), compose)
     if circle := _circle(plan):
         raise ValueError(f"the parts {', '.join(repr(names[n]) for n in circle)} need each other in a circle")
     return plan
 
 
-def _circle(plan: Plan) -> list[int]:
+def _circle(plan: TaskPlan) -> list[int]:
     """Return the numbers of parts that can never be begun, for what they need; [] where there are none."""
     done: set[int] = set()
     while ready := plan.ready(done):
@@ -161,7 +161,7 @@ def _circle(plan: Plan) -> list[int]:
     return [number for number in range(len(plan.parts)) if number not in done]
 
 
-def digest(goal: str, plan: Plan, parts: Iterable[str]) -> str:
+def digest(goal: str, plan: TaskPlan, parts: Iterable[str]) -> str:
     """Return a digest of all plans from a problem down: of its own, and of the digests of its parts in their order.
 
     Answers are not in it. BLAKE2b, 16 bytes, hex.
@@ -170,7 +170,7 @@ def digest(goal: str, plan: Plan, parts: Iterable[str]) -> str:
     return hashlib.blake2b(told.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-def plan_value(plan: Plan) -> dict[str, Any]:
+def plan_value(plan: TaskPlan) -> dict[str, Any]:
     """Return a plan as JSON values."""
     if plan.atomic:
         return {"atomic": True}
@@ -179,13 +179,13 @@ def plan_value(plan: Plan) -> dict[str, Any]:
     return {"parts": parts, "compose": plan.compose}
 
 
-def plan_of(value: Mapping[str, Any]) -> Plan:
+def plan_of(value: Mapping[str, Any]) -> TaskPlan:
     """Return the plan of JSON values that `plan_value` made. Raises ``ValueError`` for others."""
     try:
         if "atomic" in value:
             return ATOMIC
         parts = tuple(Part(str(one["goal"]), tuple(map(int, one.get("needs", ())))) for one in value["parts"])
-        return Plan(parts, str(value["compose"]))
+        return TaskPlan(parts, str(value["compose"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no plan: {value!r:.120}") from error
 
@@ -215,6 +215,6 @@ class ActionCodec:
 
     def show(self, value: Action) -> dict[str, Any]:
         """Return the action as JSON."""
-        if isinstance(value, Plan):
+        if isinstance(value, TaskPlan):
             return plan_value(value)
         return {"choice": value.number} if isinstance(value, Choice) else {"answer": value.text}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from decomposers.common.template import Template
 from decomposers.recursive.context import Budget, lines_of, told
-from decomposers.recursive.plan import Plan, plan_value
+from decomposers.recursive.plan import TaskPlan, plan_value
 from decomposers.recursive.state import Node
 
 DECOMPOSER, SOLVER, COMPOSER, DISCRIMINATOR = "decomposer", "solver", "composer", "discriminator"
@@ -104,7 +104,7 @@ class Writer:
         return template.render(values)
 
 
-def plan_lines(plans: Sequence[Plan]) -> str:
+def plan_lines(plans: Sequence[TaskPlan]) -> str:
     """Return a numbered line for each plan."""
     return "".join(
         f"{number}. {json.dumps(plan_value(plan), ensure_ascii=False)}\n" for number, plan in enumerate(plans, 1)

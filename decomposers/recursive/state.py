@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from decomposers.recursive.context import Finding, Level
-from decomposers.recursive.plan import Plan, digest, one_line, plan_of, plan_value
+from decomposers.recursive.plan import TaskPlan, digest, one_line, plan_of, plan_value
 
 
 class Concluded(NamedTuple):
@@ -41,8 +41,8 @@ class Node(NamedTuple):
     goal: str
     above: tuple[Level, ...] = ()
     draft: bool = False
-    drafts: tuple[Plan, ...] = ()
-    plan: Plan | None = None
+    drafts: tuple[TaskPlan, ...] = ()
+    plan: TaskPlan | None = None
     done: tuple[Concluded | None, ...] = ()
     answer: str | None = None
     prompt: int = 0
@@ -52,7 +52,7 @@ class Node(NamedTuple):
         """How many levels are above: 0 for the root."""
         return len(self.above)
 
-    def planned(self, plan: Plan) -> Node:
+    def planned(self, plan: TaskPlan) -> Node:
         """Return the node with its plan decided."""
         return self._replace(drafts=(), plan=plan, done=(None,) * len(plan.parts))
 

@@ -17,7 +17,7 @@ from decomposers.recursive.plan import (
     Answer,
     Choice,
     Part,
-    Plan,
+    TaskPlan,
     plan_of,
     plan_schema,
     plan_value,
@@ -100,7 +100,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         """Say why the rules of the task forbid an answer to a problem, or None."""
         return None
 
-    def read_plan(self, text: str) -> Plan:
+    def read_plan(self, text: str) -> TaskPlan:
         """Return the plan that a reply proposes. Raises ``ValueError``."""
         return read_plan(text, self._goal)
 
@@ -192,7 +192,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
     # --- red flags ---
 
     def _plan_fault(self, node: Node, action: Action) -> str | None:
-        params, plan = self.params, cast("Plan", action)
+        params, plan = self.params, cast("TaskPlan", action)
         if not plan.atomic:
             if len(plan.parts) > params.max_parts:
                 return f"too many parts: {len(plan.parts)}, task.max_parts = {params.max_parts}"
@@ -207,7 +207,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         told = self.check_plan(self.goals.read(node.goal), goals, plan.compose)
         return told or self._unfit(node, plan)
 
-    def _unfit(self, node: Node, plan: Plan) -> str | None:
+    def _unfit(self, node: Node, plan: TaskPlan) -> str | None:
         """Say which prompt that a plan leads to would be too long, whatever its parts' answers will be, or None."""
         if self._draws and (told := self._too_long(DISCRIMINATOR, node._replace(drafts=(plan,) * self._draws))):
             return told
@@ -247,4 +247,4 @@ def _no_such_plan(node: Node, action: Action) -> str | None:
     return None if 1 <= number <= len(node.drafts) else f"there is no plan {number}, of {len(node.drafts)}"
 
 
-__all__ = ["Answer", "Node", "Part", "Plan", "Prompts", "Recursive", "RecursiveParams", "TextCodec"]
+__all__ = ["Answer", "Node", "Part", "Prompts", "Recursive", "RecursiveParams", "TaskPlan", "TextCodec"]

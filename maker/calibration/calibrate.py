@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from maker.calibration.observations import By, Calibration, Reply, Tallies
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
@@ -25,7 +25,7 @@ from maker.lifecycle.queries import show
 from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import Decomposer, vote_key
-from maker.sampling.draw import Places, Spot, can_draw, right_answers
+from maker.sampling.draw import Places, StepLocation, can_draw, right_answers
 from maker.sampling.pilot import Root, RootCodec
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import keep_calibration
@@ -98,7 +98,7 @@ def calibrate(
     if (cold := _greedy(job)) and (labels or by != By.VOTES):
         greedy = hold(_pilot(job, poll.model_copy(update={"votes": 1}), cold))
     with closing(open_database(job.store.url, create=False)) as database:
-        heard = _Hearing(database, job, by)
+        heard = _PilotReader(database, job, by)
         heard.listen(find_run(database, asked))
         if looks and (lines := heard.doubtful):
             looked = hold(_pilot(job, looks.model_copy(update={"labels": "\n".join(lines)})))
@@ -149,12 +149,14 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     run_id = hold(made, steps)
     with closing(open_database(job.store.url, create=False)) as database:
         row, task = find_run(database, run_id), made.decomposer
-        labels, state = [], own(f"{task.name}: start", task.start)
+        labels, state = [], call_user_code(f"{task.name}: start", task.start)
         for step in read_steps(database, root_chain(database, row.key).key):
-            action = own(f"{task.name}: action.read", task.action.read, step.action)
-            key = own(f"{task.name}: its key", vote_key, task.action, action)
-            labels.append(json.dumps({"state": own(f"{task.name}: state.write", task.state.write, state), "key": key}))
-            state = own(f"{task.name}: apply", task.apply, state, action)
+            action = call_user_code(f"{task.name}: action.read", task.action.read, step.action)
+            key = call_user_code(f"{task.name}: its key", vote_key, task.action, action)
+            labels.append(
+                json.dumps({"state": call_user_code(f"{task.name}: state.write", task.state.write, state), "key": key})
+            )
+            state = call_user_code(f"{task.name}: apply", task.apply, state, action)
     if not labels:
         raise PilotPaused(
             f"run {run_id} has decided no step of its root chain: there is nothing that a pilot could ask"
@@ -162,16 +164,16 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     return "\n".join(labels)
 
 
-class _Asked(NamedTuple):
+class _PilotStep(NamedTuple):
     """A step of a pilot's run: its class, its place, and its samples."""
 
     step: Step[Any, Any]
     state: Any
-    spot: Spot
+    spot: StepLocation
     replies: list[Reply]
 
 
-class _Hearing:
+class _PilotReader:
     """Makes a calibration of what the runs of a pilot heard.
 
     ``doubtful`` names steps on which votes differed, or less than half of the samples could vote, as labels.
@@ -225,14 +227,14 @@ class _Hearing:
             runs=tuple(runs), fingerprint=self._job.asked_fingerprint(), classes=found,
         )  # fmt: skip
 
-    def _asked(self, row: RunRow) -> Iterator[tuple[_Asked, Collection[str] | None]]:
+    def _asked(self, row: RunRow) -> Iterator[tuple[_PilotStep, Collection[str] | None]]:
         """Yield what a run asked, and the keys of what is right there."""
         task = self._job.decomposer
         for asked in _read(self._database, row, task):
             yield asked, _right(task, self._oracle, asked)
 
 
-def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterator[_Asked]:
+def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterator[_PilotStep]:
     """Yield the steps of a pilot's run with their samples, in order; those without any are left out."""
     root, places = _root(database, row), Places(task)
     top = root_chain(database, row.key)
@@ -240,11 +242,11 @@ def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterat
     chain = next(read_children(database, fork, top.path))
     for number, samples in groupby(read_samples(database, chain.key, 0), key=lambda sample: sample.idx):
         spot = root.spots[number]
-        step, state = own(f"{task.name}: next", places.asked, spot)
+        step, state = call_user_code(f"{task.name}: next", places.asked, spot)
         heard = list(samples)
         newest = max(sample.epoch for sample in heard)
         replies = [_reply(task, step, sample) for sample in heard if sample.epoch == newest]
-        yield _Asked(step, state, spot, replies)
+        yield _PilotStep(step, state, spot, replies)
 
 
 def _root(database: Database, row: RunRow) -> Root:
@@ -263,7 +265,7 @@ def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow) 
     return Reply(key, Flag(sample.flag), sample.tokens, sample.model)
 
 
-def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _Asked) -> Collection[str] | None:
+def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep) -> Collection[str] | None:
     """Return the keys of what is right in a step, None where nobody says."""
     if oracle is not None:
         return {one.key for one in right_answers(task, oracle, asked.step, asked.state)}
@@ -271,7 +273,7 @@ def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _Asked) -> 
 
 
 def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:
-    oracle: Oracle | None = own(f"{task.name}: oracle", task.oracle)
+    oracle: Oracle | None = call_user_code(f"{task.name}: oracle", task.oracle)
     return oracle
 
 

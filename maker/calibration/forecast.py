@@ -16,7 +16,7 @@ from maker.stats.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.stats.expected_requests import requests_per_step
 from maker.stats.margins import Margins, Refusal, cheapest, given
 from maker.stats.race import Block, blocks
-from maker.stats.risk import Curve, Load
+from maker.stats.risk import RiskBudget, RiskProfile
 from maker.stats.truncation import share_unsettled
 
 CONFIDENCE = 0.95
@@ -124,7 +124,7 @@ class Plan(NamedTuple):
         )  # fmt: skip
 
 
-def load_of(job: Job, calibration: Calibration, name: str, steps: int, through: str = "") -> Load:
+def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, through: str = "") -> RiskBudget:
     """Return a class's steps as they were heard; with ``through``, as if samples with that flag had voted.
 
     Raises `BadInput` where nothing was heard.
@@ -139,7 +139,7 @@ def load_of(job: Job, calibration: Calibration, name: str, steps: int, through: 
     beside = (one.right + one.wrong + more) / difficulty.votes
     # A prompt is read for a few votes together; for how many is counted when k is known.
     prompt = calibration.prompt / TOGETHER
-    return Load(
+    return RiskBudget(
         name=name,
         steps=steps,
         difficulty=difficulty,
@@ -178,7 +178,7 @@ class _Bill(NamedTuple):
     completions: Interval
 
 
-def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
+def _bill(job: Job, calibration: Calibration, load: RiskBudget, k: int) -> _Bill:
     """Return what a class takes. Its steps' prompts are read once a request."""
     one = calibration.classes[load.name]
     votes = load.difficulty.votes_per_step(k)
@@ -196,9 +196,9 @@ def _bill(job: Job, calibration: Calibration, load: Load, k: int) -> _Bill:
 
 
 def described(
-    job: Job, key: int, calibration: Calibration, target: float | None, loads: Sequence[Load], margins: Margins
+    job: Job, key: int, calibration: Calibration, target: float | None, loads: Sequence[RiskBudget], margins: Margins
 ) -> Plan:
-    """Return what is to be expected with margins; ``key`` is the calibration's, ``loads`` are by `load_of`."""
+    """Return what is to be expected with margins; ``key`` is the calibration's, ``loads`` are by `risk_budget_of`."""
     bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = job.vote_prices, max(margins.k.values())
@@ -224,7 +224,7 @@ def described(
     )
 
 
-def _own(job: Job, loads: Sequence[Load]) -> Margins | None:
+def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:
     k = job.settings["vote"].get("k")
     if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
         return None
@@ -232,7 +232,7 @@ def _own(job: Job, loads: Sequence[Load]) -> Margins | None:
     return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
 
 
-def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
+def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan:
     one = calibration.classes[load.name]
     return ClassPlan(
         name=load.name,
@@ -246,37 +246,37 @@ def _class_plan(load: Load, k: int, calibration: Calibration) -> ClassPlan:
     )
 
 
-def _undecided(job: Job, load: Load, k: int) -> float:
+def _undecided(job: Job, load: RiskBudget, k: int) -> float:
     """Return how many steps of a class are not decided within their most votes."""
     rules = job.rules()
     most = next(rules.of(kind).max_votes for kind in job.decomposer.classes if kind.name == load.name)
     return load.steps * share_unsettled(load.difficulty, k, int(most / load.calls_per_vote))
 
 
-def _failures(load: Load, k: int) -> Interval:
+def _failures(load: RiskBudget, k: int) -> Interval:
     """Return how many steps of a class are decided wrongly."""
-    found = Curve(load._replace(consequence=1.0), math.inf).at(k)
+    found = RiskProfile(load._replace(consequence=1.0), math.inf).at(k)
     return Interval(float(found.min()), float(found[0]), float(found.max()))
 
 
-def _unproven(loads: Sequence[Load], calibration: Calibration) -> float:
+def _unproven(loads: Sequence[RiskBudget], calibration: Calibration) -> float:
     """Return how many steps of the run may be of a kind that the pilot saw none of; none where it asked all of them."""
     return sum(load.steps * load.difficulty.hard_share for load in loads if not calibration.classes[load.name].whole)
 
 
-def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Load]) -> Iterator[FlagWorth]:
+def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> Iterator[FlagWorth]:
     """Yield what each flag buys that was raised on samples which could have voted."""
     for number, load in enumerate(loads):
         one = calibration.classes[load.name]
         for flag in one.through:
-            voting = load_of(job, calibration, load.name, load.steps, flag)
+            voting = risk_budget_of(job, calibration, load.name, load.steps, flag)
             found = cheapest([*loads[:number], voting, *loads[number + 1 :]], target, CONFIDENCE)
             k, calls = ({}, None) if isinstance(found, Refusal) else (dict(found.k), found.calls.estimate)
             raised = one.flags[flag]
             yield FlagWorth(load.name, flag, raised.samples, raised.right, raised.wrong, k, calls)
 
 
-def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:
+def _greedy(calibration: Calibration, loads: Sequence[RiskBudget]) -> Greedy | None:
     """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
     right = [1.0, 1.0, 1.0]
     for load in loads:
@@ -290,7 +290,7 @@ def _greedy(calibration: Calibration, loads: Sequence[Load]) -> Greedy | None:
     return Greedy(Interval(*right), sum(load.steps for load in loads))
 
 
-def _blocks(calibration: Calibration, target: float, loads: Sequence[Load]) -> tuple[Block, ...]:
+def _blocks(calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> tuple[Block, ...]:
     p = loads[0].difficulty.p.estimate
     if len(loads) > 1 or not 0.5 < p < 1:
         return ()

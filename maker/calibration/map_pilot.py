@@ -28,7 +28,7 @@ from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
 from maker.store.runs import find_run
 from maker.voting.tally import unpack
-from maker.voting.vote_replay import recount
+from maker.voting.vote_replay import replay_votes
 
 CONFIDENCE = 0.975
 """Of each of at most two pilots: that neither is wrong has .95."""
@@ -134,7 +134,7 @@ def level(pairs: Sequence[Pair], voter: Voter, k: int) -> Level:
     """Return what elections by ``voter``, whose margin is k, make of votes that were cast at that margin or more."""
     both = differ = votes = decided = 0
     for pair in pairs:
-        first, second = (recount(voter, heard) for heard in pair)
+        first, second = (replay_votes(voter, heard) for heard in pair)
         for ended in (first, second):
             if ended.winner is not None:
                 decided, votes = decided + 1, votes + ended.votes

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, load_of
+from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of
 from maker.calibration.observations import VERSION, Calibration
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.job import Job, difference
 from maker.stats.margins import Margins, Refusal, budget, cheapest, given
-from maker.stats.risk import Load
+from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import read_calibrations
 
@@ -41,7 +41,7 @@ def plan(job: Job) -> Plan:
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
     counted = _decisions(job, _steps(job, calibration))
-    loads = [load_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
+    loads = [risk_budget_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
     if job.vote.budget is not None:
         bought = _within(loads, job.vote.budget)
         _refuse_cap(job, bought)
@@ -120,7 +120,7 @@ def _decisions(job: Job, steps: Mapping[str, int]) -> dict[str, int]:
     return {name: n if asked is None else min(n, asked.get(name, n)) for name, n in steps.items()}
 
 
-def _within(loads: Sequence[Load], votes: int) -> Margins:
+def _within(loads: Sequence[RiskBudget], votes: int) -> Margins:
     """Return the best margins for so many votes. Raises `OutOfReach` where they are too few."""
     steps = sum(load.steps for load in loads)
     if votes < steps:

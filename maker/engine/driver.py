@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 from maker.engine.budget import Exhausted
 from maker.engine.grants import Grants
 from maker.engine.join import join
-from maker.engine.memo_feed import Remembered
-from maker.engine.scheduler import Forest
+from maker.engine.memo_feed import MemoFeed
+from maker.engine.scheduler import Scheduler
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
-from maker.store.entry import Ending, Entry, Told
+from maker.store.entry import Ending, Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
@@ -30,23 +30,23 @@ WIND_UP_S = 10.0
 INTERRUPTED = "interrupted"
 LIMIT = "limit "
 """What the reason of a run begins with that is paused at a limit."""
-OnReport: TypeAlias = Callable[[FromWorker, Entry, Forest], None]
+OnReport: TypeAlias = Callable[[FromWorker, Entry, Scheduler], None]
 """Told of each report that has something to tell, of what the log takes in of it, and of the chains in work."""
 
 
-class Stint(NamedTuple):
+class Session(NamedTuple):
     """One process's work on a run.
 
-    ``forest`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
+    ``scheduler`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
     ``wall_left_s`` are the seconds that the run's limit leaves. ``grants`` is None where nothing that workers spend is
     limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may have in
     work, ``strict`` whether each step is committed before the next. ``prices`` are those of the models, by number.
     ``on_lost`` is told of a lost worker, and how many chains go on elsewhere; ``on_waiting`` of one that cannot be
-    started; ``on_away`` of a worker that finds a model of its pool away, and why. They return what is to be kept of it.
-    ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
+    started; ``on_unavailable`` of a worker that finds a model of its pool away, and why. They return what is to be kept
+    of it. ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
     """
 
-    forest: Forest
+    scheduler: Scheduler
     decomposer: Decomposer[Any, Any]
     steps: int | None
     grants: Grants | None
@@ -55,11 +55,11 @@ class Stint(NamedTuple):
     chains: int
     strict: bool
     prices: tuple[Prices, ...]
-    on_lost: Callable[[Gone, int], Told]
-    on_waiting: Callable[[Waiting], Told]
-    on_away: Callable[[int, int, str], Told]
+    on_lost: Callable[[Gone, int], StoredEvent]
+    on_waiting: Callable[[Waiting], StoredEvent]
+    on_unavailable: Callable[[int, int, str], StoredEvent]
     on_report: OnReport
-    remembered: Remembered | None = None
+    remembered: MemoFeed | None = None
 
 
 class Driver:
@@ -83,13 +83,13 @@ class Driver:
         self._error: MakerError | None = None
         self._began = 0.0
         self._welcome: set[int] = set()
-        self._asked_back: set[int] = set()
+        self._recalled: set[int] = set()
         self._varied: dict[int, tuple[int, ...]] = {}
         self._decided = 0
         self._taking = False
         self._finished = False
 
-    def drive(self, open_swarm: Callable[[], Swarm], stint: Stint) -> Ending:
+    def drive(self, open_swarm: Callable[[], Swarm], session: Session) -> Ending:
         """Work on the run; returns how it stands. Whatever it raises, call `pause` with it.
 
         Raises:
@@ -101,15 +101,15 @@ class Driver:
         self._began = time.monotonic()
         try:
             # Limits are looked at before a model is opened, which can take half a minute.
-            if (reason := self._must_stop(stint)) is not None:
+            if (reason := self._must_stop(session)) is not None:
                 return self._finish(Entry(ending=Ending("paused", reason, None)))
-            if stint.grants is not None:
-                stint.grants.check()
+            if session.grants is not None:
+                session.grants.check()
             with contextlib.closing(open_swarm()) as swarm:
-                ending = self._work_until_stopped(swarm, stint)
+                ending = self._work_until_stopped(swarm, session)
         except Exhausted as error:
             return self._finish(Entry(ending=Ending("paused", f"{LIMIT}{error}", None)))
-        self._error = self._error or stint.forest.fatal
+        self._error = self._error or session.scheduler.fatal
         if isinstance(self._error, BadInput):
             raise self._error
         return ending
@@ -123,64 +123,64 @@ class Driver:
         # The workers' grants stay reserved: nobody can say what was in flight.
         try:
             self._finish(Entry(ending=Ending("paused", reason, None)))
-        except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take it
-            with contextlib.suppress(MakerError):
+        except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take
+            it with contextlib.suppress(MakerError):
                 release(self._database, self._lease, "paused", reason)
 
-    def _work_until_stopped(self, swarm: Swarm, stint: Stint) -> Ending:
+    def _work_until_stopped(self, swarm: Swarm, session: Session) -> Ending:
         try:
-            return self._work(swarm, stint)
+            return self._work(swarm, session)
         except KeyboardInterrupt:
             # Within a report what it says may be lost: nothing that follows from it may be written then.
             if not self._taking:
-                self._wind_up(swarm, stint, INTERRUPTED)
+                self._wind_up(swarm, session, INTERRUPTED)
             raise
 
-    def _work(self, swarm: Swarm, stint: Stint) -> Ending:
-        forest = stint.forest
+    def _work(self, swarm: Swarm, session: Session) -> Ending:
+        scheduler = session.scheduler
         while True:
-            self._hand_out(swarm, stint)
+            self._hand_out(swarm, session)
             for news in swarm.collect(WAIT_S):
-                if (ending := self._take(swarm, news, stint)) is not None:
+                if (ending := self._take(swarm, news, session)) is not None:
                     return ending
-            if (reason := self._must_stop(stint)) is not None:
-                return self._wind_up(swarm, stint, reason)
-            if forest.fatal is not None:
-                return self._wind_up(swarm, stint, str(forest.fatal))
-            self._join(stint)
-            if forest.idle and not any(fork.to_join(time.monotonic()) for fork in forest.forks):
-                return self._over(stint, Ending("paused", _standstill(stint), None))
+            if (reason := self._must_stop(session)) is not None:
+                return self._wind_up(swarm, session, reason)
+            if scheduler.fatal is not None:
+                return self._wind_up(swarm, session, str(scheduler.fatal))
+            self._join(session)
+            if scheduler.idle and not any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
+                return self._over(session, Ending("paused", _standstill(session), None))
 
-    def _hand_out(self, swarm: Swarm, stint: Stint) -> None:
+    def _hand_out(self, swarm: Swarm, session: Session) -> None:
         """Keep the workers supplied: each holds as many chains as it may, and as many again to begin with at once."""
-        forest, ready = stint.forest, swarm.ready
-        if stint.steps is not None:
+        scheduler, ready = session.scheduler, swarm.ready
+        if session.steps is not None:
             # Steps are counted where they are begun: one worker has them all.
             ready = [worker for worker in ready if worker in self._welcome][:1] or ready[:1]
         for worker in ready:
             if worker not in self._welcome:
                 self._welcome.add(worker)
-                if stint.steps is not None:
-                    swarm.give(worker, Orders(steps=max(0, stint.steps - self._decided)))
-                if stint.grants is not None:
-                    stint.grants.join(worker)
+                if session.steps is not None:
+                    swarm.give(worker, Orders(steps=max(0, session.steps - self._decided)))
+                if session.grants is not None:
+                    session.grants.join(worker)
             self._vary(swarm, worker)
-        for worker, known in stint.remembered.news(ready) if stint.remembered is not None else ():
+        for worker, known in session.remembered.news(ready) if session.remembered is not None else ():
             swarm.give(worker, Orders(known=known))
-        self._give_grants(swarm, stint)
-        if forest.held or not ready:
+        self._give_grants(swarm, session)
+        if scheduler.held or not ready:
             return
-        most = min(2 * stint.chains, forest.share(len(ready)))
+        most = min(2 * session.chains, scheduler.share(len(ready)))
         for worker in ready:
-            handed = forest.hand(worker, most - forest.out(worker))
+            handed = scheduler.hand(worker, most - scheduler.out(worker))
             if handed.begun:
                 self._journal.put(Entry(chains=handed.begun))
             if handed.chains or handed.children:
                 swarm.give(worker, Orders(chains=handed.chains, children=handed.children))
-        if forest.has_work:
+        if scheduler.has_work:
             swarm.grow()
         elif len(ready) > 1:
-            self._even_out(swarm, stint)
+            self._even_out(swarm, session)
 
     def _vary(self, swarm: Swarm, worker: int) -> None:
         """Tell a worker of which step classes the votes are to be less alike, if it does not know."""
@@ -188,24 +188,24 @@ class Driver:
             self._varied[worker] = varied
             swarm.give(worker, Orders(decorrelated=varied))
 
-    def _even_out(self, swarm: Swarm, stint: Stint) -> None:
+    def _even_out(self, swarm: Swarm, session: Session) -> None:
         """Where nothing is left to hand out, ask a worker whose chains wait for chains that an idle one can begin."""
-        forest = stint.forest
-        idle = [worker for worker in swarm.ready if not forest.out(worker)]
-        fullest = max(swarm.ready, key=forest.out)
-        surplus = forest.out(fullest) - stint.chains
-        if idle and surplus > 0 and fullest not in self._asked_back:
-            self._asked_back.add(fullest)
+        scheduler = session.scheduler
+        idle = [worker for worker in swarm.ready if not scheduler.out(worker)]
+        fullest = max(swarm.ready, key=scheduler.out)
+        surplus = scheduler.out(fullest) - session.chains
+        if idle and surplus > 0 and fullest not in self._recalled:
+            self._recalled.add(fullest)
             swarm.give(fullest, Orders(give_back=-(-surplus * len(idle) // (len(idle) + 1))))
 
-    def _give_grants(self, swarm: Swarm, stint: Stint) -> None:
-        if stint.grants is None:
+    def _give_grants(self, swarm: Swarm, session: Session) -> None:
+        if session.grants is None:
             return
-        idle = [worker for worker in self._welcome if not stint.forest.out(worker)]
-        for worker, grant in stint.grants.give(idle).items():
+        idle = [worker for worker in self._welcome if not session.scheduler.out(worker)]
+        for worker, grant in session.grants.give(idle).items():
             swarm.give(worker, Orders(grant=grant))
 
-    def _wind_up(self, swarm: Swarm, stint: Stint, reason: str) -> Ending:
+    def _wind_up(self, swarm: Swarm, session: Session, reason: str) -> Ending:
         """Call every chain back, and journal what the workers still have to tell: last steps, and what they cost."""
         status = CANCELLED if self._journal.asked == CANCEL else "paused"
         out = self._welcome.intersection(swarm.ready)
@@ -214,36 +214,36 @@ class Driver:
         deadline = time.monotonic() + WIND_UP_S
         while out and time.monotonic() < deadline:
             for news in swarm.collect(WAIT_S):
-                if (ending := self._take(swarm, news, stint)) is not None:
+                if (ending := self._take(swarm, news, session)) is not None:
                     return ending
                 if isinstance(news, Gone) or (isinstance(news, FromWorker) and news.report.recalled):
                     out.discard(news.worker)
-        return self._over(stint, Ending(status, reason, None))
+        return self._over(session, Ending(status, reason, None))
 
-    def _take(self, swarm: Swarm, news: News, stint: Stint) -> Ending | None:
+    def _take(self, swarm: Swarm, news: News, session: Session) -> Ending | None:
         """Journal a report, or take back what a lost worker had; returns the run's ending if it brings it."""
         self._taking = True
         ending = None
         if isinstance(news, Gone):
-            self._lose(news, stint)
+            self._lose(news, session)
         elif isinstance(news, Waiting):
-            self._journal.put(Entry(events=[stint.on_waiting(news)]))
+            self._journal.put(Entry(events=[session.on_waiting(news)]))
         else:
-            ending = self._journalled(swarm, news, stint)
+            ending = self._journalled(swarm, news, session)
         self._taking = False
         return ending
 
-    def _journalled(self, swarm: Swarm, told: FromWorker, stint: Stint) -> Ending | None:
+    def _journalled(self, swarm: Swarm, told: FromWorker, session: Session) -> Ending | None:
         worker, report = told
-        self._asked_back.discard(worker)
+        self._recalled.discard(worker)
         self._decided += len(report.decided)
         if report.returned:
             # Where they go on is read from the store.
             self._journal.flush()
-        news, grants = stint.forest.take(worker, report), stint.grants
-        ending = self._ending(stint.forest)
-        if any(news) or report.spent or report.away or report.place or report.errors:
-            used = spent_in_all(report.spent, stint.prices)
+        news, grants = session.scheduler.take(worker, report), session.grants
+        ending = self._ending(session.scheduler)
+        if any(news) or report.spent or report.unavailable or report.place or report.errors:
+            used = spent_in_all(report.spent, session.prices)
             entry = Entry(
                 **news._asdict(),
                 worker=worker,
@@ -252,17 +252,17 @@ class Driver:
                 cost=used.cost,
                 grant=grants.key(worker) if grants else None,
                 abandoned=report.abandoned,
-                events=[stint.on_away(worker, *away) for away in report.away],
+                events=[session.on_unavailable(worker, *unavailable) for unavailable in report.unavailable],
             )
-            stint.on_report(told, entry, stint.forest)
+            session.on_report(told, entry, session.scheduler)
             self._journal.put(entry)
             if grants:
                 grants.spend(worker, used.plus(report.abandoned))
         if report.recalled and grants:
             grants.settle(worker)
         if ending is not None:
-            return self._over(stint, ending)
-        if stint.strict and any(news):
+            return self._over(session, ending)
+        if session.strict and any(news):
             self._journal.flush()
             # What an alarm leads to holds for the very next step.
             self._vary(swarm, worker)
@@ -271,16 +271,16 @@ class Driver:
             grants.starve(worker, report.starved)
         return None
 
-    def _lose(self, lost: Gone, stint: Stint) -> None:
+    def _lose(self, lost: Gone, session: Session) -> None:
         """Let the chains of a lost worker go on elsewhere, from what is committed of them."""
         self._journal.flush()
-        if stint.grants:
-            stint.grants.lose(lost.worker)
-        told = stint.on_lost(lost, stint.forest.lose(lost.worker))
+        if session.grants:
+            session.grants.lose(lost.worker)
+        told = session.on_lost(lost, session.scheduler.lose(lost.worker))
         self._journal.put(Entry(worker=lost.worker, gone=lost.reason, events=[told]))
 
-    def _ending(self, forest: Forest) -> Ending | None:
-        end = forest.root_end
+    def _ending(self, scheduler: Scheduler) -> Ending | None:
+        end = scheduler.root_end
         if isinstance(end, Ended):
             return Ending("done" if end.ok else "failed", end.reason, end.result)
         if isinstance(end, Stuck):
@@ -290,50 +290,51 @@ class Driver:
             return Ending("paused", str(end), None)
         return None
 
-    def _join(self, stint: Stint) -> None:
+    def _join(self, session: Session) -> None:
         """Join the children that are finished, from what is committed; let parents go on whose children all are."""
         now_s = time.monotonic()
-        due = [fork for fork in stint.forest.forks if fork.to_join(now_s)]
+        due = [fork for fork in session.scheduler.forks if fork.to_join(now_s)]
         if due:
             self._journal.flush()
         for fork in due:
             try:
-                joined = join(self._database, stint.decomposer, fork)
+                joined = join(self._database, session.decomposer, fork)
             except TaskFailed as error:
-                stint.forest.break_off(fork, error)
+                session.scheduler.break_off(fork, error)
                 continue
             decided = [joined.step] if joined.step else []
             self._journal.put(
                 Entry(folded=[joined.folded], decided=decided, closed=joined.closed, missed=joined.missed)
             )
             if joined.refused is not None:
-                stint.forest.break_off(fork, joined.refused)
+                session.scheduler.break_off(fork, joined.refused)
             elif joined.step is not None:
-                stint.forest.joined(fork, joined.step)
+                session.scheduler.joined(fork, joined.step)
             elif not joined.more:
                 fork.looked_over(now_s)
-            if stint.strict:
+            if session.strict:
                 self._journal.flush()
 
-    def _must_stop(self, stint: Stint) -> str | None:
+    def _must_stop(self, session: Session) -> str | None:
         if self._stop.is_set():
             return "stopped"
         if self._journal.asked == CANCEL:
             return CANCELLED
         if self._journal.halt:
             return self._journal.halt
-        if stint.wall_left_s is not None and time.monotonic() - self._began >= stint.wall_left_s:
+        if session.wall_left_s is not None and time.monotonic() - self._began >= session.wall_left_s:
             return f"{LIMIT}max_wall_s is reached"
-        if stint.most_missed is not None and stint.forest.missed > stint.most_missed:
-            return f"{LIMIT}max_undecided = {stint.most_missed} is passed: {stint.forest.missed} have no good decision"
+        if session.most_missed is not None and session.scheduler.missed > session.most_missed:
+            missed = session.scheduler.missed
+            return f"{LIMIT}max_undecided = {session.most_missed} is passed: {missed} have no good decision"
         return None
 
-    def _over(self, stint: Stint, ending: Ending) -> Ending:
+    def _over(self, session: Session, ending: Ending) -> Ending:
         """End the work: the grants of workers that have nothing in flight are free again."""
-        if stint.grants is not None:
+        if session.grants is not None:
             for worker in self._welcome:
-                if not stint.forest.out(worker) and stint.grants.key(worker) is not None:
-                    stint.grants.settle(worker)
+                if not session.scheduler.out(worker) and session.grants.key(worker) is not None:
+                    session.grants.settle(worker)
         return self._finish(Entry(ending=ending))
 
     def _finish(self, entry: Entry) -> Ending:
@@ -344,10 +345,10 @@ class Driver:
         return entry.ending
 
 
-def _standstill(stint: Stint) -> str:
+def _standstill(session: Session) -> str:
     """Say why nothing is left to do, and the run is not at its end."""
-    forest = stint.forest
-    if forest.held:
-        return f"as asked, after {stint.steps:,} steps"
-    others = f" (and {forest.troubles - 1:,} more)" if forest.troubles > 1 else ""
-    return f"{forest.first_trouble}{others}"
+    scheduler = session.scheduler
+    if scheduler.held:
+        return f"as asked, after {session.steps:,} steps"
+    others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
+    return f"{scheduler.first_trouble}{others}"

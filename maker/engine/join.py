@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.engine.open_fork import OpenFork
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
@@ -57,22 +57,22 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
     at = fork.at
     broken, first_state = opened(decomposer, at)
     where = f"chain {chain_name(at.path)}, step {at.idx}" if at.path else f"step {at.idx}"
-    state = own(f"{where}: state.read", decomposer.state.read, fork.folded)
+    state = call_user_code(f"{where}: state.read", decomposer.state.read, fork.folded)
     number, digest = fork.joined, fork.digest
     for child in islice(_finished(database, decomposer, fork, broken, first_state), AT_ONCE):
         if child.missed and broken.missed is not None:
             what = f"{where}: {decomposer.name}: missed of child {number}"
-            state = own(what, broken.missed, state, number, child.missed)
+            state = call_user_code(what, broken.missed, state, number, child.missed)
         elif broken.join is not None:
             what = f"{where}: {decomposer.name}: join of child {number}"
             try:
-                state = own(what, broken.join, state, number, child.result)
+                state = call_user_code(what, broken.join, state, number, child.result)
             except TaskFailed as error:
                 return _refused(fork, number, child, error)
         digest = folded(digest, child.digest)
         number += 1
     more = number - fork.joined == AT_ONCE and number < fork.count
-    fork.folded = own(f"{where}: state.write", decomposer.state.write, state)
+    fork.folded = call_user_code(f"{where}: state.write", decomposer.state.write, state)
     fork.joined, fork.digest = number, digest
     folded_to = Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest)
     if number < fork.count:
@@ -92,7 +92,7 @@ def _after(decomposer: Decomposer[Any, Any], broken: Fork[Any], state: Any, fork
     """Return the state to go on with, as text."""
     if broken.then is None:
         return fork.folded
-    text: str = own(
+    text: str = call_user_code(
         f"{where}: {decomposer.name}: then", lambda: decomposer.state.write(broken.then(state)) if broken.then else ""
     )
     return text
@@ -164,4 +164,4 @@ def _result(decomposer: Decomposer[Any, Any], fork: Fork[Any], state: Any, numbe
     def result() -> Any:
         return single_result(decomposer, fork, state, number, decomposer.action.read(action))
 
-    return own(f"{decomposer.name}: the result of child {number}", result)
+    return call_user_code(f"{decomposer.name}: the result of child {number}", result)

@@ -18,7 +18,7 @@ class _New(NamedTuple):
     known: Known
 
 
-class Remembered:
+class MemoFeed:
     """Holds the decisions that are committed, and says which of them a worker has not heard of yet.
 
     A worker knows at once what it decides itself: what it tells of it is committed in order, so that a step never cites

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from maker.engine.recovery import Standing
+from maker.engine.recovery import RecoveryPoint
 from maker.swarm.worker import Child
 from maker.voting.chain import ChainAt
 
@@ -37,7 +37,7 @@ class OpenFork:
         self.rows = rows
         self.next = 0
         self.finished = 0
-        self.again: Iterator[Standing] | None = None
+        self.again: Iterator[RecoveryPoint] | None = None
         self.again_rows: deque[Child] = deque()
         self.settled = 0
         self.ahead: set[int] = set()

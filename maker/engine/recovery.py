@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -17,7 +17,7 @@ from maker.voting.chain import ChainAt, opened
 from maker.voting.paths import Path, chain_name
 
 
-class Standing(NamedTuple):
+class RecoveryPoint(NamedTuple):
     """Where a chain goes on: at a step, or, with ``fork``, when that fork's children are joined.
 
     ``number`` is its place among its siblings. ``again`` says that it has been voted on here before in vain.
@@ -51,9 +51,9 @@ class Rows(NamedTuple):
     missed: int
 
 
-def standing(
+def recovery_point(
     database: Database, chain: ChainRow, decomposer: Decomposer[Any, Any], begin: Callable[[], Any] | None = None
-) -> Standing:
+) -> RecoveryPoint:
     """Return the place that a chain goes on from. Reads one snapshot and the steps after it, never the history.
 
     ``begin`` returns the state that a child chain starts in, where it has no snapshot yet.
@@ -81,12 +81,14 @@ def standing(
         ) from error
     at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
-    return Standing(chain.number, at, fork, chain.status == "paused", chain.reason if chain.status == "failed" else "")
+    return RecoveryPoint(
+        chain.number, at, fork, chain.status == "paused", chain.reason if chain.status == "failed" else ""
+    )
 
 
 def unfinished(
     database: Database, decomposer: Decomposer[Any, Any], fork: ForkRow, parent: ChainAt
-) -> Iterator[Standing]:
+) -> Iterator[RecoveryPoint]:
     """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
     broken, state = opened(decomposer, parent)
     for chain in read_children(database, fork, parent.path, unfinished=True):
@@ -94,26 +96,28 @@ def unfinished(
             continue
 
         def begin(number: int = chain.number) -> Any:
-            return own(f"{decomposer.name}: child {number} of step {parent.idx}", broken.child, state, number)
+            return call_user_code(
+                f"{decomposer.name}: child {number} of step {parent.idx}", broken.child, state, number
+            )
 
         try:
-            yield standing(database, chain, decomposer, begin)
+            yield recovery_point(database, chain, decomposer, begin)
         except TaskFailed as error:
             # The other children go on.
             at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
-            yield Standing(chain.number, at, failed=error.message)
+            yield RecoveryPoint(chain.number, at, failed=error.message)
 
 
 def found(
     database: Database, decomposer: Decomposer[Any, Any], key: int, path: Path, parent: ChainAt | None, number: int
-) -> Standing:
+) -> RecoveryPoint:
     """Return where one chain of a run goes on, by its key; of a child, ``parent`` and ``number`` say which it is."""
     chain = find_chain(database, key, path)
     if parent is None:
-        return standing(database, chain, decomposer)
+        return recovery_point(database, chain, decomposer)
     broken, state = opened(decomposer, parent)
     what = f"{decomposer.name}: child {number} of step {parent.idx}"
-    return standing(database, chain, decomposer, lambda: own(what, broken.child, state, number))
+    return recovery_point(database, chain, decomposer, lambda: call_user_code(what, broken.child, state, number))
 
 
 def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:

@@ -6,14 +6,14 @@ from collections import deque
 from typing import Any
 
 from maker.engine.open_fork import OpenFork
-from maker.engine.recovery import Standing, rows, unfinished
+from maker.engine.recovery import RecoveryPoint, rows, unfinished
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import count_children
 from maker.voting.chain import opened
 
 
-def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: Standing) -> OpenFork:
+def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: RecoveryPoint) -> OpenFork:
     """Return the fork that a chain waits at. Its unfinished chains are stood up one by one, as they are asked for."""
     row = standing.fork
     assert row is not None  # noqa: S101 - the caller has looked

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from maker.engine.open_fork import OpenFork
-from maker.engine.recovery import Standing
+from maker.engine.recovery import RecoveryPoint
 from maker.errors import OWN_FAULT, MakerError, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork
@@ -47,7 +47,7 @@ class News(NamedTuple):
     left: list[Stuck]
 
 
-class Forest:
+class Scheduler:
     """The chains of a run: those in work, those that wait for children, those to be begun.
 
     The newest forks come first, so that the chains in memory are bounded by the window times the depth, whatever the
@@ -65,8 +65,8 @@ class Forest:
         self,
         root: int,
         last: int,
-        reopen: Callable[[Standing], OpenFork],
-        find: Callable[[int, Path, ChainAt | None, int], Standing],
+        reopen: Callable[[RecoveryPoint], OpenFork],
+        find: Callable[[int, Path, ChainAt | None, int], RecoveryPoint],
     ) -> None:
         self._root = root
         self._find = find
@@ -89,7 +89,7 @@ class Forest:
         self.troubles = 0
         self.first_trouble = ""
 
-    def stand(self, standing: Standing, parent: OpenFork | None = None) -> None:
+    def stand(self, standing: RecoveryPoint, parent: OpenFork | None = None) -> None:
         """Take in where a chain goes on: the root, or one of a fork's unfinished children."""
         at = standing.at
         if parent is not None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from maker.errors import OWN_FAULT, BadInput
 from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
 from maker.types import Allowance, Grant
-from maker.voting.chain import ChainAt, Decided, Ended, Forked, Heard, Stuck
+from maker.voting.chain import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.tally import unpack
 
-NOTHING_HEARD = Heard("", "", ())
+NOTHING_HEARD = KeptVotes("", "", ())
 
 
 class Lost(NamedTuple):
@@ -29,7 +29,7 @@ class Trial(NamedTuple):
     """
 
     kind: str
-    heard: Heard
+    heard: KeptVotes
     outcome: Decided | Stuck | Lost
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maker.core.plugins import Plugin
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import JobError, TaskFailed
 from maker.job.parameters import built, marked, params_of
 from maker.job.settings import (
@@ -34,13 +34,13 @@ from maker.job.settings import (
 from maker.models.folder import checked_folder, folder_digest
 from maker.models.settings import MemberSettings, PoolSettings, VllmSettings, members_of, prices_of
 from maker.plugin import Decomposer, Function, Place, RowDecomposer, Voter
-from maker.sampling.pilot import Poll, Polled
-from maker.sampling.precompute import Foreseen
+from maker.sampling.pilot import PilotTask, PilotVoter
+from maker.sampling.precompute import PrecomputeTask
 from maker.stats.race import Estimate, Survey
 from maker.types import Fork, InputPart, Prices, Step
 from maker.voting.judge import PROMPT
 from maker.voting.memo import Mode
-from maker.voting.policy import JUDGE, SOLVER, Judge, Others, Role, Rules
+from maker.voting.policy import JUDGE, SOLVER, Fallbacks, Judge, Role, Rules
 
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
     "model": {
@@ -127,7 +127,7 @@ class Job:
         passes = pool is not None and pool.away == "pass"
         judge = Judge(roles.pop(JUDGE), self.roles[JUDGE].prompt or PROMPT) if JUDGE in roles else None
         voters = {name: self.voter_at(k) for name, k in self.margins.items()}
-        others = Others(tuple(numbers[name] for name in self.monitor.members), self.monitor.temperature)
+        others = Fallbacks(tuple(numbers[name] for name in self.monitor.members), self.monitor.temperature)
         return Rules(self.run.seed, self.store.samples, roles, len(numbers), passes, judge, voters, others)
 
     @property
@@ -139,14 +139,21 @@ class Job:
         """Return the job's pilot: its steps are asked as the job's are, and none is decided."""
         vote = self.vote.model_copy(update={"max_votes": poll.votes, "extra": 0})
         roles = {name: RoleSettings(rotation=table.rotation) for name, table in self.roles.items() if name != JUDGE}
-        task = Polled(self.decomposer, poll.steps, self.run.seed, poll.labels)
+        task = PilotTask(self.decomposer, poll.steps, self.run.seed, poll.labels)
         return replace(
-            self, vote=vote, roles=roles, decomposer=task, voter=Poll(poll.votes), margins={}, poll=poll, memo="off"
+            self,
+            vote=vote,
+            roles=roles,
+            decomposer=task,
+            voter=PilotVoter(poll.votes),
+            margins={},
+            poll=poll,
+            memo="off",
         )
 
     def foreseen(self, foresight: ForesightSettings) -> Job:
         """Return the job that decides steps of this one ahead of time, by its vote."""
-        task = Foreseen(self.decomposer, foresight.steps, self.run.seed, foresight.labels, self._asked())
+        task = PrecomputeTask(self.decomposer, foresight.steps, self.run.seed, foresight.labels, self._asked())
         return replace(self, decomposer=task, foresight=foresight)
 
     @property
@@ -180,13 +187,13 @@ class Job:
 
     def first_state(self) -> str:
         """Return the root chain's first state as the task writes it. Raises `TaskFailed`."""
-        state = own(f"{self.decomposer.name}: start", self.decomposer.start)
-        text: str = own(f"{self.decomposer.name}: state.write", self.decomposer.state.write, state)
+        state = call_user_code(f"{self.decomposer.name}: start", self.decomposer.start)
+        text: str = call_user_code(f"{self.decomposer.name}: state.write", self.decomposer.state.write, state)
         return text
 
     def parts(self) -> tuple[InputPart, ...]:
         """Return the input files that the task reads. Raises `BadInput` where they cannot be read, or have changed."""
-        parts: tuple[InputPart, ...] = own(f"{self.decomposer.name}: parts", self.decomposer.parts)
+        parts: tuple[InputPart, ...] = call_user_code(f"{self.decomposer.name}: parts", self.decomposer.parts)
         return parts
 
     def questions(self) -> Mapping[str, int] | None:
@@ -196,12 +203,14 @@ class Job:
         """
         if self.memo == "off":
             return None
-        asked: Mapping[str, int] | None = own(f"{self.decomposer.name}: questions", self.decomposer.questions)
+        asked: Mapping[str, int] | None = call_user_code(
+            f"{self.decomposer.name}: questions", self.decomposer.questions
+        )
         return asked
 
     def expected_steps(self) -> int | None:
         """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
-        steps: int | None = own(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
+        steps: int | None = call_user_code(f"{self.decomposer.name}: expected_steps", self.decomposer.expected_steps)
         return steps
 
     def task_fingerprint(self) -> dict[str, Any]:
@@ -310,12 +319,14 @@ class Job:
             )
         self.parts()
         name = self.decomposer.name
-        root = own(f"{name}: start", self.decomposer.start)
-        fork = own(f"{name}: next", self.decomposer.next, root)
+        root = call_user_code(f"{name}: start", self.decomposer.start)
+        fork = call_user_code(f"{name}: next", self.decomposer.next, root)
         unreadable = characters = longest = 0
         for number in range(fork.count):
             try:
-                step = own(name, self.decomposer.next, own(f"{name}: child", fork.child, root, number))
+                step = call_user_code(
+                    name, self.decomposer.next, call_user_code(f"{name}: child", fork.child, root, number)
+                )
             except TaskFailed:
                 unreadable += 1
                 continue
@@ -338,11 +349,11 @@ class Job:
     def _first_move(self) -> Any:
         """Return what the task asks for first, of its first child where it forks."""
         name = self.decomposer.name
-        state = own(f"{name}: start", self.decomposer.start)
-        move = own(f"{name}: next", self.decomposer.next, state)
+        state = call_user_code(f"{name}: start", self.decomposer.start)
+        move = call_user_code(f"{name}: next", self.decomposer.next, state)
         while isinstance(move, Fork) and move.count > 0:
             state = self._first_child(move, state)
-            move = own(f"{name}: next", self.decomposer.next, state)
+            move = call_user_code(f"{name}: next", self.decomposer.next, state)
         return move
 
     def _first_child(self, fork: Fork[Any], state: Any) -> Any:
@@ -350,12 +361,12 @@ class Job:
         last = min(fork.count, LOOKED_AT) - 1 if fork.missed else 0
         for number in range(last):
             with suppress(TaskFailed):
-                return own(f"{self.decomposer.name}: child", fork.child, state, number)
-        return own(f"{self.decomposer.name}: child", fork.child, state, last)
+                return call_user_code(f"{self.decomposer.name}: child", fork.child, state, number)
+        return call_user_code(f"{self.decomposer.name}: child", fork.child, state, last)
 
     def _asked(self) -> str:
         """Return what the task's prompts are made of, or else its first prompt."""
-        asked: str | None = own(f"{self.decomposer.name}: prompts", self.decomposer.prompts)
+        asked: str | None = call_user_code(f"{self.decomposer.name}: prompts", self.decomposer.prompts)
         if asked is not None:
             return asked
         first = self._first_move()
@@ -372,7 +383,9 @@ class Job:
 
     def _schemas(self) -> str:
         kinds = [(kind.name, kind.schema and dict(kind.schema)) for kind in self.decomposer.classes]
-        told: str = own(f"{self.decomposer.name}: a schema as JSON", partial(json.dumps, kinds, sort_keys=True))
+        told: str = call_user_code(
+            f"{self.decomposer.name}: a schema as JSON", partial(json.dumps, kinds, sort_keys=True)
+        )
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from maker.core.plugins import Plugin, find_named
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import JobError, PluginError
 from maker.job.file import Raw, shortened
 from maker.plugin import Called, Decomposer, Function, OrFile, Place
@@ -119,16 +119,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def built(plugin: Plugin, params: BaseModel, door: type[Any]) -> Any:
-    """Return a plugin made from its parameters. Raises `PluginError` where it is not what its door says."""
-    made = own(f"{plugin.name}: making it", plugin.object, params)
-    needed = ("name", "version", "classes", "state", "action") if door is Decomposer else ("name",)
+def built(plugin: Plugin, params: BaseModel, interface: type[Any]) -> Any:
+    """Return a plugin made from its parameters. Raises `PluginError` where it is not what its interface says."""
+    made = call_user_code(f"{plugin.name}: making it", plugin.object, params)
+    needed = ("name", "version", "classes", "state", "action") if interface is Decomposer else ("name",)
     if missing := [name for name in needed if not hasattr(made, name)]:
         raise PluginError(
-            f"{plugin.name} has no {', '.join(missing)}", fix=f"maker.plugin.{door.__name__} says what it is"
+            f"{plugin.name} has no {', '.join(missing)}", fix=f"maker.plugin.{interface.__name__} says what it is"
         )
-    if not isinstance(made, door):
+    if not isinstance(made, interface):
         raise PluginError(
-            f"{plugin.name} is no {door.__name__.lower()}", fix=f"it must be a maker.plugin.{door.__name__}"
+            f"{plugin.name} is no {interface.__name__.lower()}", fix=f"it must be a maker.plugin.{interface.__name__}"
         )
     return made

@@ -30,7 +30,7 @@ from maker.models.settings import (
     prices_of,
 )
 from maker.plugin import Decomposer, RowDecomposer
-from maker.stats.monitor import watched
+from maker.stats.monitor import rule_of
 from maker.voting.policy import JUDGE, Shared
 
 
@@ -227,7 +227,7 @@ def check_ways(job: Job, raw: Raw) -> None:
     kinds = Shared.of(job.decomposer, rules).kinds
     for one in job.decomposer.classes:
         kind = kinds[one.name]
-        if isinstance(watched(kind.role.voter, kind.turns), str):
+        if isinstance(rule_of(kind.role.voter, kind.turns), str):
             # Without a statistic there is no alarm that anything could follow from.
             continue
         varied = kind.varied(one, rules.others)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from maker.core.user_code import own
-from maker.engine.recovery import standing
+from maker.core.user_code import call_user_code
+from maker.engine.recovery import recovery_point
 from maker.errors import BadInput, RunNotFound, RunNotResumable
 from maker.job.job import Job, difference
 from maker.job.resolve import stored_job
@@ -71,14 +71,14 @@ def another_round(
         job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
         if not isinstance(job.decomposer, RowDecomposer):
             raise RunNotResumable(f"run {row.run_id} is {row.status}: there is nothing to retry")
-        grown = own(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
+        grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
         words = [*overrides, f"task.round={row.settings['task']['round'] + 1}", f"task.again={json.dumps(list(again))}"]
         job = stored_job(row.settings, row.run_id, words, grown)
         root = root_chain(database, row.key)
         decomposer = job.decomposer
         assert isinstance(decomposer, RowDecomposer)  # noqa: S101 - it was a moment ago
-        state = decomposer.state.read(standing(database, root, decomposer).at.state)
-        if not own(f"{decomposer.name}: rows", decomposer.rows, state):
+        state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
+        if not call_user_code(f"{decomposer.name}: rows", decomposer.rows, state):
             raise RunNotResumable(f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}")
         return report(_forked(database, row, root.cursor, job, grown))
 
@@ -99,7 +99,7 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     before = next(read_steps(database, base.key, at - 1, at), None) if at else None
     told = fingerprint_text(fingerprint)
     digest = genesis(told) if before is None else based(before.digest, told)
-    state = standing(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+    state = recovery_point(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
     # What was planned, or piloted, is claimed of a run that votes as the one that it was found for; a map's next round
     # asks for other rows, about which a pilot says as much as about any.
     changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}

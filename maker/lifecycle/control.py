@@ -17,7 +17,7 @@ from maker.lifecycle.events import (
 )
 from maker.lifecycle.queries import RunReport, show, store_url, whole_report
 from maker.lifecycle.row_files import Output, refuse_others, refuse_used
-from maker.lifecycle.session import Held, OnEvent, ignore, work, worker_spec
+from maker.lifecycle.session import HeldRun, OnEvent, ignore, work, worker_spec
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.cuts import cut, to_retry
@@ -70,7 +70,7 @@ def start(
     )
     database = open_database(job.store.url, create=True)
     run_id, lease = create_run(database, new)
-    held = Held(job, database, find_run(database, run_id), lease, resumed=False)
+    held = HeldRun(job, database, find_run(database, run_id), lease, resumed=False)
     return work(held, limit_steps, on_event, stop)
 
 
@@ -199,7 +199,7 @@ def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> 
 
 def _taken_over(
     run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = (), job: Job | None = None
-) -> Held:
+) -> HeldRun:
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
@@ -211,7 +211,7 @@ def _taken_over(
         if again:
             _cut(database, row, lease, again)
         stack.pop_all()
-        return Held(job, database, find_run(database, row.run_id), lease, resumed=True)
+        return HeldRun(job, database, find_run(database, row.run_id), lease, resumed=True)
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:

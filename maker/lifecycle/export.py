@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 from maker.core.atomic import refuse_taken, replacing, telling_unwritable
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.lifecycle.events import StepRecord, step_record
 from maker.lifecycle.queries import Sources, codec_of, report, store_url
@@ -130,7 +130,9 @@ def _rows(source: _Source) -> Iterator[_Row]:
                 fix="restore the database from a copy",
             ) from error
         where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
-        shown = step.action if codec is None else own(f"{where}: the action's codec", _show, codec, step.action)
+        shown = (
+            step.action if codec is None else call_user_code(f"{where}: the action's codec", _show, codec, step.action)
+        )
         yield _Row(where, record, shown, step.tokens, step.digest.hex())
 
 
@@ -180,7 +182,7 @@ def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
     file.write(_bytes(_header(source)) + b"\n")
     for row in _rows(source):
         told = row.record.to_json() | {"action": row.shown, "tokens": row.tokens, "digest": row.digest}
-        file.write(_bytes(own(f"{row.where}: the action as JSON", _json, told)) + b"\n")
+        file.write(_bytes(call_user_code(f"{row.where}: the action as JSON", _json, told)) + b"\n")
         steps += 1
     return steps
 
@@ -239,7 +241,7 @@ def _groups(source: _Source, arrow: Any, schema: Any) -> Iterator[Any]:
 def _columns(source: _Source, row: _Row) -> dict[str, Any]:
     shown = None
     if source.codec is not None:
-        shown = _bytes(own(f"{row.where}: the action as JSON", _json, row.shown)).decode()
+        shown = _bytes(call_user_code(f"{row.where}: the action as JSON", _json, row.shown)).decode()
     record = row.record
     counts = {"votes": list(record.votes.items()), "flags": list(record.flags.items())}
     return record.to_json() | counts | {"action_json": shown, "tokens": row.tokens, "digest": row.digest}

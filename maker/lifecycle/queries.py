@@ -21,9 +21,9 @@ from maker.store.locations import path_of
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
-from maker.store.vote_monitor import watched_classes
+from maker.store.vote_monitor import monitored_classes
 from maker.types import Prices
-from maker.verification.replay import Walked
+from maker.verification.replay import ReplayedStep
 from maker.verification.snapshots import Bad
 from maker.verification.verifier import Author, Verified
 from maker.verification.verifier import verify as verify_log
@@ -199,7 +199,7 @@ def verify(run_id: str, *, store: str | None = None) -> Verified:
         return verify_steps(database, find_run(database, run_id))
 
 
-def verify_steps(database: Database, row: RunRow, on_step: Callable[[Walked], None] | None = None) -> Verified:
+def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedStep], None] | None = None) -> Verified:
     """Verify a run, and tell its steps on the way, before it is known whether all of them are right."""
 
     def author(run: int) -> Author:
@@ -235,7 +235,7 @@ def report(row: RunRow) -> RunReport:
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
-        monitor=watched_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
+        monitor=monitored_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
         distinct=row.distinct,
     )  # fmt: skip
 

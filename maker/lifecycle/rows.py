@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput
 from maker.job.resolve import stored_job
 from maker.lifecycle.queries import opened
@@ -130,8 +130,8 @@ class RowLog:
             task = self._task(span.chain.run)
             states = {(kept.idx, kept.epoch): kept.state for kept in read_snapshots(self._database, span.chain.key)}
             for fork in read_forks(self._database, span.chain.key, span.start, span.stop):
-                state = own(f"{task.name}: state.read", task.state.read, states[fork.idx, fork.epoch])
-                rows = own(f"{task.name}: rows", task.rows, state)
+                state = call_user_code(f"{task.name}: state.read", task.state.read, states[fork.idx, fork.epoch])
+                rows = call_user_code(f"{task.name}: rows", task.rows, state)
                 chain = next(read_children(self._database, fork, span.chain.path))
                 found.append(Round(self._database, chain, rows, task))
         return found
@@ -259,7 +259,7 @@ def result(settled: Settled, name: str) -> RowResult:
         votes, flags = _heard(samples(settled))
         return RowResult(row, name, outcome.outcome, outcome.reason, None, votes, flags, 0, {}, 0)
     task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
-    action = own(f"row {row}: its action", task.action.read, step.action)
+    action = call_user_code(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
     votes = tally.counts(winner)
     return RowResult(
@@ -271,7 +271,7 @@ def result(settled: Settled, name: str) -> RowResult:
         votes=votes,
         flags=tally.reasons(),
         margin=(tally.judge or tally).margin,
-        margins=own(f"row {row}: margins", task.margins, votes, winner),
+        margins=call_user_code(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
     )
 

@@ -10,14 +10,14 @@ from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from maker.core.logs import logger
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.engine.budget import Budget
-from maker.engine.driver import LIMIT, Driver, OnReport, Stint
+from maker.engine.driver import LIMIT, Driver, OnReport, Session
 from maker.engine.grants import Grants
-from maker.engine.memo_feed import Remembered
-from maker.engine.recovery import found, standing
+from maker.engine.memo_feed import MemoFeed
+from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
-from maker.engine.scheduler import Forest
+from maker.engine.scheduler import Scheduler
 from maker.job.job import Job
 from maker.job.settings import worker_gpus
 from maker.lifecycle.events import (
@@ -38,10 +38,10 @@ from maker.lifecycle.worker_log import WorkLog, logging_steps
 from maker.models.interface import Model
 from maker.models.opening import open_model
 from maker.plugin import RowDecomposer
-from maker.stats.monitor import watched
+from maker.stats.monitor import rule_of
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, last_chain, root_chain
-from maker.store.entry import Entry, Told
+from maker.store.entry import Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.ledger import Models
@@ -49,7 +49,7 @@ from maker.store.memo import load
 from maker.store.runs import (
     RunRow,
 )
-from maker.store.vote_monitor import ALARM, DECORRELATED, Plan, Watch, Watched
+from maker.store.vote_monitor import ALARM, DECORRELATED, MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.worker import WorkerSpec
 from maker.types import Account, Allowance, RedFlag, spent_in_all
@@ -63,7 +63,7 @@ MOST_WORKERS = 64
 """As many workers the monitor reckons with where there is one for every GPU: more would blunt its test for drift."""
 
 
-class Held(NamedTuple):
+class HeldRun(NamedTuple):
     """A run that this process holds: its job, its row, and the right to write to it."""
 
     job: Job
@@ -81,7 +81,7 @@ def worker_spec(job: Job) -> WorkerSpec:
     return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains, remembers)
 
 
-def work(held: Held, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
+def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     """Work on a run until it ends, is stuck, meets a limit or is told to stop; closes its database. Blocks."""
     row, heard = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
     with closing(held.database), closing(heard), run_span(row.run_id, row.resumes) as span:
@@ -93,7 +93,7 @@ def work(held: Held, limit_steps: int | None, on_event: OnEvent | None, stop: th
 
 
 def _drive(
-    held: Held,
+    held: HeldRun,
     limit_steps: int | None,
     on_event: OnEvent | None,
     stop: threading.Event | None,
@@ -104,20 +104,20 @@ def _drive(
     root = root_chain(database, row.key)
     outputs: list[Output] = []
     space = memo_space(held)
-    remembered = None if space is None else Remembered(load(database, space, MOST), MOST)
+    remembered = None if space is None else MemoFeed(load(database, space, MOST), MOST)
     committed = partial(_committed, on_event, held, outputs, remembered)
     roles = tuple(kind.role for kind in job.decomposer.classes)
     models = Models(tuple(job.members), roles, job.rules().judge is not None)
-    watch = Watch(watch_plan(job), row.monitor)
+    watch = VoteMonitor(monitor_plan(job), row.monitor)
     journal = Journal(
-        database, lease, root=root.key, stint=row.resumes, models=models, on_commit=committed, watch=watch, space=space
-    )  # fmt: skip
+        database, lease, root=root.key, resumes=row.resumes, models=models, on_commit=committed, watch=watch,
+    space=space )  # fmt: skip
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
         if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
             outputs.append(Output(database, row, job.decomposer))
-        stint = _stint(held, root, limit_steps, journal, on_report)._replace(remembered=remembered)
+        session = _session(held, root, limit_steps, journal, on_report)._replace(remembered=remembered)
         # Of a run that was forked off another, how many steps it shares is not counted.
         expected = None if row.forked_from else job.expected_steps()
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
@@ -127,7 +127,7 @@ def _drive(
         if watch.due:
             journal.put(Entry())
             journal.flush()
-        driver.drive(partial(open_swarm, job), stint)
+        driver.drive(partial(open_swarm, job), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=str(error) or type(error).__name__)
@@ -144,14 +144,14 @@ def _drive(
     return ended
 
 
-def memo_space(held: Held) -> bytes | None:
+def memo_space(held: HeldRun) -> bytes | None:
     """Return where a run's decisions are remembered, None where they are not."""
     if held.job.memo == "off":
         return None
     return own_space(held.row.run_id) if held.job.memo == "run" else shared_space(held.row.fingerprint)
 
 
-def watch_plan(job: Job) -> Plan:
+def monitor_plan(job: Job) -> MonitorPlan:
     """Return how the votes of a run are watched."""
     rules, names = job.rules(), tuple(job.members)
     shared = Shared.of(job.decomposer, rules)
@@ -165,21 +165,21 @@ def watch_plan(job: Job) -> Plan:
             "temperatures": [] if rules.others.temperature is None else [rules.others.temperature],
         }
         voter = kind.role.voter
-        classes.append(Watched(one.name, watched(voter, kind.turns), watched(voter, varied.turns), ways))
+        classes.append(MonitoredClass(one.name, rule_of(voter, kind.turns), rule_of(voter, varied.turns), ways))
     replicas = job.swarm.replicas if isinstance(job.swarm.replicas, int) else MOST_WORKERS
     workers = 1 if job.swarm_kind == "local" else max(replicas, job.swarm.max_replicas or 0)
-    return Plan(job.monitor.policy, classes, job.swarm.chains * workers)
+    return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers)
 
 
-def _stint(held: Held, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Stint:
+def _session(held: HeldRun, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Session:
     job, database, row, lease, _ = held
     limits = job.limits.limits()
     budget = Budget(limits, _used(job, row), row.reserved)
     finders = (partial(reopen, database, job.decomposer), partial(found, database, job.decomposer))
-    forest = Forest(root.key, last_chain(database, row.key), *finders)
-    forest.stand(standing(database, root, job.decomposer))
-    return Stint(
-        forest=forest,
+    scheduler = Scheduler(root.key, last_chain(database, row.key), *finders)
+    scheduler.stand(recovery_point(database, root, job.decomposer))
+    return Session(
+        scheduler=scheduler,
         decomposer=job.decomposer,
         steps=limit_steps,
         grants=Grants(budget, database, lease, journal) if limits.spending else None,
@@ -190,7 +190,7 @@ def _stint(held: Held, root: ChainRow, limit_steps: int | None, journal: Journal
         prices=job.prices,
         on_lost=partial(_lost, row.run_id),
         on_waiting=partial(_waits, row.run_id),
-        on_away=partial(_away, row.run_id, tuple(job.members)),
+        on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_report=on_report,
     )
 
@@ -202,26 +202,26 @@ def _used(job: Job, row: RunRow) -> Allowance:
     return spent_in_all(spent, job.prices)
 
 
-def _lost(run_id: str, lost: Gone, chains: int) -> Told:
+def _lost(run_id: str, lost: Gone, chains: int) -> StoredEvent:
     facts = {"worker": lost.worker, "reason": lost.reason, "chains": chains, "replaced": lost.replaced}
     log.warning("worker_lost", run_id=run_id, **facts)
-    return Told(WorkerGone.kind, facts)
+    return StoredEvent(WorkerGone.kind, facts)
 
 
-def _away(run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> Told:
+def _unavailable(run_id: str, names: tuple[str, ...], worker: int, model: int, reason: str) -> StoredEvent:
     facts = {"worker": worker, "model": names[model], "reason": reason}
     log.warning("model_away", run_id=run_id, **facts)
-    return Told(ModelAway.kind, facts)
+    return StoredEvent(ModelAway.kind, facts)
 
 
-def _tell_both(one: OnReport, other: OnReport, told: FromWorker, entry: Entry, forest: Forest) -> None:
-    one(told, entry, forest)
-    other(told, entry, forest)
+def _tell_both(one: OnReport, other: OnReport, told: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
+    one(told, entry, scheduler)
+    other(told, entry, scheduler)
 
 
-def _waits(run_id: str, waiting: Waiting) -> Told:
+def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     log.warning("worker_waiting", run_id=run_id, **waiting._asdict())
-    return Told(WorkerWaiting.kind, waiting._asdict())
+    return StoredEvent(WorkerWaiting.kind, waiting._asdict())
 
 
 def open_swarm(job: Job) -> Swarm:
@@ -247,11 +247,11 @@ def open_swarm(job: Job) -> Swarm:
 
 
 def _open_model(settings: Any, decomposer: Any) -> Model:
-    return open_model(settings, own(f"{decomposer.name}: oracle", decomposer.oracle))
+    return open_model(settings, call_user_code(f"{decomposer.name}: oracle", decomposer.oracle))
 
 
 def _committed(
-    on_event: OnEvent | None, held: Held, outputs: list[Output], remembered: Remembered | None, entries: list[Entry]
+    on_event: OnEvent | None, held: HeldRun, outputs: list[Output], remembered: MemoFeed | None, entries: list[Entry]
 ) -> None:
     if remembered is not None:
         remembered.note(entries)

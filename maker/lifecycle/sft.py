@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 from maker.core.atomic import refuse_taken, replacing, telling_unwritable
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput
 from maker.lifecycle.events import step_record
 from maker.lifecycle.queries import opened, verify_steps
@@ -20,7 +20,7 @@ from maker.store.backend.database import Database
 from maker.store.log import SampleRow
 from maker.store.runs import RunRow, find_run, run_at
 from maker.types import StepClass
-from maker.verification.replay import Walked
+from maker.verification.replay import ReplayedStep
 from maker.verification.verifier import Verified
 
 FIX = "`maker verify {run}` says the same; only a run that is done and right is worth learning from"
@@ -97,7 +97,7 @@ class _Pen:
         self._file = file
         self._run_id = cache(lambda key: run_at(database, key).run_id)
 
-    def step(self, walked: Walked) -> None:
+    def step(self, walked: ReplayedStep) -> None:
         """Write a step; one that was taken from the memo is a lesson where it was decided."""
         run, path, row, tally, asked, codec, kept = walked
         if tally.source is not None:
@@ -106,7 +106,7 @@ class _Pen:
         kind = asked.kind
         record = step_record((kind.name,), None, path, row)._replace(kind=kind.name)
         where = f"run {self._run_id(run)}, chain {record.chain}, step {record.step}"
-        winner: str = own(f"{where}: its action", lambda: vote_key(codec, codec.read(row.action)))
+        winner: str = call_user_code(f"{where}: its action", lambda: vote_key(codec, codec.read(row.action)))
         reader = _Reader(where, kind, codec)
         answer = reader.first(_texts(kept, winner), row.action, written=row.action)
         if answer is None:
@@ -146,7 +146,7 @@ class _Reader(NamedTuple):
         ``spare`` comes last: what the action itself is written like.
         """
         for text in (*texts, spare):
-            if own(f"{self.where}: {self.kind.name}: parse", self._means, text, written, key):
+            if call_user_code(f"{self.where}: {self.kind.name}: parse", self._means, text, written, key):
                 return text
         return None
 

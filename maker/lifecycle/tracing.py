@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from maker.core.logs import hidden
-from maker.engine.scheduler import Forest
+from maker.engine.scheduler import Scheduler
 from maker.lifecycle.queries import RunReport
 from maker.store.entry import Entry
 from maker.swarm.interface import FromWorker
@@ -39,7 +39,7 @@ class RunSpan:
         self._context = context
         self._run_id = run_id
 
-    def report(self, told: FromWorker, entry: Entry, _forest: Forest) -> None:
+    def report(self, told: FromWorker, entry: Entry, _scheduler: Scheduler) -> None:
         """Make the span of a report that has something to tell; it ends now and began as long ago as the work took.
 
         By this process's clock, whatever those of the workers' machines say: on the way here a report is late by what

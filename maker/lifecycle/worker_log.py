@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maker.core.logs import logger
-from maker.engine.scheduler import Forest
+from maker.engine.scheduler import Scheduler
 from maker.errors import OWN_FAULT
 from maker.lifecycle.events import Event, StepsDecided
 from maker.store.entry import Entry
@@ -39,17 +39,17 @@ class WorkLog:
         self._retried: dict[tuple[int, int], int] = {}
         self._told_at: dict[tuple[int, int], float] = {}
 
-    def report(self, told: FromWorker, _entry: Entry, forest: Forest) -> None:
+    def report(self, told: FromWorker, _entry: Entry, scheduler: Scheduler) -> None:
         """Take a report in."""
         worker, report = told
         if report.place:
             self._log.info("worker_started", worker=worker, place=report.place, opened_s=round(report.opened_s, 3))
         for place, stuck in report.stuck:
             facts = {"step": stuck.idx, "step_class": stuck.kind, "reason": stuck.reason}
-            self._tell("step_undecided", worker, place, facts, *forest.known(place))
+            self._tell("step_undecided", worker, place, facts, *scheduler.known(place))
         for place, error in report.errors:
             facts = {"step": error.facts.get("step"), "error": error.message, "error_kind": type(error).__name__}
-            name, lenient = forest.known(place)
+            name, lenient = scheduler.known(place)
             own = isinstance(error, OWN_FAULT)
             self._tell("chain_stopped", worker, place, facts, name, lenient and own)
         for account, usage in report.spent.items():

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from struct import Struct
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import ModelUnusable
 from maker.models.interface import Model
 from maker.models.settings import SimulatedSettings
@@ -77,7 +77,7 @@ class SimulatedModel(Model):
         self._waiting.clear()
 
     def _answer(self, request: Request) -> Finished:
-        truth = own("the task's oracle", self._oracle, request.prompt)
+        truth = call_user_code("the task's oracle", self._oracle, request.prompt)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
         # In other words it is another prompt, of which all have another answer in common.
         whole = request.system.encode() + prompt if self._settings.common else prompt

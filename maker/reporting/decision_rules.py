@@ -12,7 +12,7 @@ from maker.core.plugins import VOTERS, find_plugin
 from maker.errors import MakerError
 from maker.job.parameters import built, params_of
 from maker.plugin import Voter
-from maker.stats.monitor import MARGIN_VOTERS, Rule, watched
+from maker.stats.monitor import MARGIN_VOTERS, Rule, rule_of
 from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
 
@@ -67,7 +67,7 @@ def ruled(run: RunRow, kind: int) -> Ruled:
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
     if margin is not None and "k" not in said:
         words += f", which is a margin of {margin}"
-    return Ruled(run.run_id, name, voter.name, words, margin, error, turns, watched(voter, turns))
+    return Ruled(run.run_id, name, voter.name, words, margin, error, turns, rule_of(voter, turns))
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.lifecycle.events import StepRecord, step_record
 from maker.plugin import Codec
@@ -159,7 +159,7 @@ def _record(run: RunRow, codec: Codec[Any] | None, one: Doubted) -> StepRecord:
     path, row = one.placed
     where = f"run {run.run_id}, chain {chain_name(path, row.idx if is_single(path) else None)}, step {row.idx}"
     try:
-        record: StepRecord = own(f"{where}: the action's codec", step_record, run.classes, codec, path, row)
+        record: StepRecord = call_user_code(f"{where}: the action's codec", step_record, run.classes, codec, path, row)
         return record
     except TaskFailed:
         # The task's code reads no longer what it once wrote: the report shows what the store holds.

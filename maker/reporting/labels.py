@@ -53,7 +53,7 @@ def refuse_labels(out: Path, *, force: bool) -> None:
     refuse_taken(out, force=force, held=", and may hold labels")
 
 
-def judge(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:
+def judge_labels(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:
     """Read a sample's file back with its labels, and bound the share of wrong rows. Blocks; changes nothing.
 
     The sample is drawn again by the file's seed, and each line compared with it: counts and rows come from the log.

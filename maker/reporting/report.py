@@ -27,7 +27,7 @@ from maker.reporting.figures import (
     flags,
     whole,
 )
-from maker.reporting.labels import judge
+from maker.reporting.labels import judge_labels
 from maker.store.backend.database import shown_url
 from maker.store.log import count_cuts, count_outcomes
 from maker.store.runs import find_run
@@ -105,7 +105,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
         store: The database of runs, else that of MAKER_STORE.
-        labels: A labelled sample of a map's rows, as `maker.reporting.labels.judge` reads it.
+        labels: A labelled sample of a map's rows, as `maker.reporting.labels.judge_labels` reads it.
         disputed: So many disputed steps are told with their samples, 1,000 at most.
 
     Raises:
@@ -114,7 +114,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         StoreFailed: A step cannot be read.
         MakerError: The run was retried meanwhile.
     """
-    audit = None if labels is None else judge(run_id, labels, store=store)
+    audit = None if labels is None else judge_labels(run_id, labels, store=store)
     with opened(store) as database:
         run = find_run(database, run_id if audit is None else audit.run_id)
         told = whole_report(database, run.run_id)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, StoreFailed
 from maker.job.file import KEPT
 from maker.job.job import Job
@@ -24,7 +24,7 @@ from maker.voting.election import weight
 from maker.voting.paths import Path, chain_name, is_single
 from maker.voting.policy import Role, Rules
 from maker.voting.tally import Tally, unpack
-from maker.voting.vote_replay import Fate, Recount, Rescored, recount
+from maker.voting.vote_replay import Rescored, RescoredOutcome, VoteReplay, replay_votes
 
 TABLES = ("vote.", "roles.")
 
@@ -133,7 +133,7 @@ class _Again:
         self._voted = voted
         # Which class an undecided step is of is not stored: it is judged by the strictest of their rules.
         self._strictest = max(decomposer.classes, key=lambda kind: rules.of(kind).voter.least)
-        self._alike: dict[tuple[str, int], Recount] = {}
+        self._alike: dict[tuple[str, int], VoteReplay] = {}
 
     def step(self, path: Path, heard: HeardStep, row: int | None = None) -> Rescored:
         """Return what becomes of a step."""
@@ -172,8 +172,8 @@ class _Again:
         """
         kind, votes, winner = self._classes[tally.kind], sum(tally.votes), self._winner(where, step)
         voter = self._rules.of(kind).voter
-        verdict = own(where, voter.decide, Ballots({winner: votes}, tally.weighed(winner) or {winner: 0}))
-        fate, now = (Fate.SAME, winner) if isinstance(verdict, Decision) else (Fate.LOST, None)
+        verdict = call_user_code(where, voter.decide, Ballots({winner: votes}, tally.weighed(winner) or {winner: 0}))
+        fate, now = (RescoredOutcome.SAME, winner) if isinstance(verdict, Decision) else (RescoredOutcome.LOST, None)
         return Rescored("", 0, None, kind.name, fate, winner, now, votes, votes, 0, 0.0, False)
 
     def _decided(self, where: str, heard: HeardStep, tally: Tally) -> Rescored:
@@ -182,7 +182,7 @@ class _Again:
         kind, winner, votes = self._classes[tally.kind], self._winner(where, step), sum(tally.valid)
         samples, judged = votes + sum(tally.flagged), tally.judge is not None
         if len(kept) < samples:
-            return Rescored("", 0, None, kind.name, Fate.LOST, winner, None, votes, 0, 0, 0.0, judged)
+            return Rescored("", 0, None, kind.name, RescoredOutcome.LOST, winner, None, votes, 0, 0, 0.0, judged)
         # What comes after them is a judge's.
         ended = _recounted(where, self._rules.of(kind), kept[:samples])
         fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
@@ -208,30 +208,30 @@ class _Again:
         return min((one.samples for one in ended if one.winner is None and not one.lacking), default=0)
 
     def _winner(self, where: str, step: StepRow) -> str:
-        key: str = own(f"{where}: its action", lambda: vote_key(self._codec, self._codec.read(step.action)))
+        key: str = call_user_code(f"{where}: its action", lambda: vote_key(self._codec, self._codec.read(step.action)))
         return key
 
 
-def _recounted(where: str, role: Role, heard: Sequence[VoteRow]) -> Recount:
+def _recounted(where: str, role: Role, heard: Sequence[VoteRow]) -> VoteReplay:
     voter = role.voter
     keys = [sample.candidate for sample in heard]
 
-    def hold() -> Recount:
+    def hold() -> VoteReplay:
         weights = [weight(voter, sample.logprob) for sample in heard] if voter.weighs else None
-        return recount(voter, keys, most=role.max_votes, weights=weights)
+        return replay_votes(voter, keys, most=role.max_votes, weights=weights)
 
-    ended: Recount = own(f"{where}: {voter.name}: decide", hold)
+    ended: VoteReplay = call_user_code(f"{where}: {voter.name}: decide", hold)
     return ended
 
 
-def _fate(ended: Recount, before: str | None) -> Fate:
+def _fate(ended: VoteReplay, before: str | None) -> RescoredOutcome:
     if ended.winner is None:
-        return Fate.SHORT if ended.lacking else Fate.UNDECIDED
+        return RescoredOutcome.SHORT if ended.lacking else RescoredOutcome.UNDECIDED
     if before is None:
-        return Fate.DECIDED
-    return Fate.SAME if ended.winner == before else Fate.OTHER
+        return RescoredOutcome.DECIDED
+    return RescoredOutcome.SAME if ended.winner == before else RescoredOutcome.OTHER
 
 
-def _tokens(ended: Recount, samples: int, each: float) -> float:
+def _tokens(ended: VoteReplay, samples: int, each: float) -> float:
     """Return what tokens are saved, by what a sample took; below 0 what would be needed."""
     return -ended.lacking * each if ended.lacking else (samples - ended.samples) * each

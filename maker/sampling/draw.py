@@ -16,17 +16,17 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
-from maker.voting.red_flags import Candidate, judge
+from maker.voting.red_flags import Candidate, screen
 
 LONGEST_WALK = 10_000_000
 """So many steps a walk along the right way takes; of a longer task its first ones are drawn from."""
 
 
-class Spot(NamedTuple):
+class StepLocation(NamedTuple):
     """Where a step is asked: the text of a state, and the number of a child of the fork there, if it is one's.
 
     ``right`` is the key of the right answer, where a label says so.
@@ -40,7 +40,7 @@ class Spot(NamedTuple):
 class Drawn(NamedTuple):
     """The steps of a pilot, and of how many steps of the task they were drawn, by class; {} where that is not known."""
 
-    spots: tuple[Spot, ...]
+    spots: tuple[StepLocation, ...]
     of: Mapping[str, int]
 
 
@@ -56,7 +56,7 @@ class Places:
         # The newest fork whose children were made: its state as text, the state, and what the task returned there.
         self._parent: tuple[str, Any, Any] = ("", None, None)
 
-    def state(self, spot: Spot) -> Any:
+    def state(self, spot: StepLocation) -> Any:
         """Return the task's state at a place, which is its caller's own. Raises what the task's code does."""
         if spot.child is None:
             return self.task.state.read(spot.state)
@@ -71,11 +71,11 @@ class Places:
             raise TaskFailed(f"{self.task.name} has {fork.count:,} children there: {spot.child} is none")
         return fork.child(parent, spot.child)
 
-    def step(self, spot: Spot) -> Step[Any, Any]:
+    def step(self, spot: StepLocation) -> Step[Any, Any]:
         """Return what is asked at a place. Raises what the task's code does, and `TaskFailed` where it asks nothing."""
         return self.asked(spot)[0]
 
-    def asked(self, spot: Spot) -> tuple[Step[Any, Any], Any]:
+    def asked(self, spot: StepLocation) -> tuple[Step[Any, Any], Any]:
         """Return what is asked at a place, and the state there. Raises as `step` does."""
         state = self.state(spot)
         move = self.task.next(state)
@@ -99,25 +99,25 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") ->
     if labels:
         return _distinct(task, labelled(task, labels), {})
     rng = random.Random(f"{seed} pilot")
-    states = own(f"{task.name}: sample", task.sample, steps * len(task.classes), seed)
+    states = call_user_code(f"{task.name}: sample", task.sample, steps * len(task.classes), seed)
     if states is not None:
-        texts = [own(f"{task.name}: state.write", task.state.write, state) for state in states]
-        return _distinct(task, map(Spot, texts), None)
-    state = own(f"{task.name}: start", task.start)
-    fork = own(f"{task.name}: next", task.next, state)
+        texts = [call_user_code(f"{task.name}: state.write", task.state.write, state) for state in states]
+        return _distinct(task, map(StepLocation, texts), None)
+    state = call_user_code(f"{task.name}: start", task.start)
+    fork = call_user_code(f"{task.name}: next", task.next, state)
     if isinstance(fork, Fork) and fork.single:
-        text = own(f"{task.name}: state.write", task.state.write, state)
+        text = call_user_code(f"{task.name}: state.write", task.state.write, state)
         children = sorted(rng.sample(range(fork.count), min(steps, fork.count)))
-        return _distinct(task, (Spot(text, child) for child in children), None)
-    oracle = own(f"{task.name}: oracle", task.oracle)
+        return _distinct(task, (StepLocation(text, child) for child in children), None)
+    oracle = call_user_code(f"{task.name}: oracle", task.oracle)
     if oracle is None:
         raise BadInput(
             f"{task.name} knows neither its truth nor where its steps are: a pilot cannot tell what to ask",
             fix="give labels, or let the decomposer have `sample` or `oracle`",
         )
-    kept: dict[str, list[Spot]] = {}
+    kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
-    for kind, spot in islice(_walk(task, oracle, own(f"{task.name}: start", task.start)), LONGEST_WALK):
+    for kind, spot in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
         passed[kind] += 1
         here = kept.setdefault(kind, [])
@@ -132,13 +132,16 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") ->
 
 def can_draw(task: Decomposer[Any, Any]) -> bool:
     """Say whether steps can be drawn without labels. Raises `TaskFailed`."""
-    if own(f"{task.name}: oracle", task.oracle) or own(f"{task.name}: sample", task.sample, 1, 0) is not None:
+    if (
+        call_user_code(f"{task.name}: oracle", task.oracle)
+        or call_user_code(f"{task.name}: sample", task.sample, 1, 0) is not None
+    ):
         return True
-    fork = own(f"{task.name}: next", task.next, own(f"{task.name}: start", task.start))
+    fork = call_user_code(f"{task.name}: next", task.next, call_user_code(f"{task.name}: start", task.start))
     return isinstance(fork, Fork) and fork.single
 
 
-def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
+def labelled(task: Decomposer[Any, Any], labels: str) -> list[StepLocation]:
     """Return the steps that labels name, with what is right there.
 
     Each line is ``{"state": text, "child": number, "reply": text}``: a state as the task writes it (its first one where
@@ -148,8 +151,10 @@ def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
     Raises:
         BadInput: A line cannot be read, names no step, or has a reply that is no vote; or two contradict each other.
     """
-    start = own(f"{task.name}: state.write", task.state.write, own(f"{task.name}: start", task.start))
-    places, found = Places(task), list[Spot]()
+    start = call_user_code(
+        f"{task.name}: state.write", task.state.write, call_user_code(f"{task.name}: start", task.start)
+    )
+    places, found = Places(task), list[StepLocation]()
     asked: dict[tuple[str, str], tuple[int, str]] = {}
     for number, line in enumerate(labels.splitlines(), 1):
         if not line.strip():
@@ -160,7 +165,7 @@ def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))
             raise BadInput(f"labels, line {number}: {at or 'the line'}: {first['msg']}", fix=LABEL) from error
-        spot = Spot(start if label.state is None else label.state, label.child)
+        spot = StepLocation(start if label.state is None else label.state, label.child)
         try:
             step, state = places.asked(spot)
         except Exception as error:
@@ -174,7 +179,7 @@ def labelled(task: Decomposer[Any, Any], labels: str) -> list[Spot]:
                     f"labels, line {number}: {task.name} cannot read its right: {error}", fix=LABEL
                 ) from error
         if label.reply is not None:
-            outcome = judge(step.kind, state, Sample(label.reply, 0), task.action)
+            outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
             if isinstance(outcome, RedFlag):
                 why = f"{outcome.reason} {outcome.detail}".rstrip()
                 raise BadInput(f"labels, line {number}: its reply is no vote: {why}")
@@ -210,7 +215,7 @@ class _Label(BaseModel):
         return self
 
 
-def _distinct(task: Decomposer[Any, Any], spots: Iterable[Spot], of: Mapping[str, int] | None) -> Drawn:
+def _distinct(task: Decomposer[Any, Any], spots: Iterable[StepLocation], of: Mapping[str, int] | None) -> Drawn:
     """Return steps that are asked differently; where it is not known of how many, in proportion to the task's length.
 
     Steps of a fork that cannot be made are left out.
@@ -218,7 +223,7 @@ def _distinct(task: Decomposer[Any, Any], spots: Iterable[Spot], of: Mapping[str
     places, seen, kept, drawn = Places(task), set(), [], Counter[str]()
     for spot in spots:
         try:
-            step = own(f"{task.name}: next", places.step, spot)
+            step = call_user_code(f"{task.name}: next", places.step, spot)
         except TaskFailed:
             if spot.child is None:
                 raise
@@ -231,7 +236,7 @@ def _distinct(task: Decomposer[Any, Any], spots: Iterable[Spot], of: Mapping[str
     if not kept:
         raise BadInput(f"{task.name} asks no step that a pilot could ask")
     if of is None:
-        length, all_drawn = own(f"{task.name}: expected_steps", task.expected_steps), sum(drawn.values())
+        length, all_drawn = call_user_code(f"{task.name}: expected_steps", task.expected_steps), sum(drawn.values())
         of = {} if length is None else {kind: -(-length * n // all_drawn) for kind, n in drawn.items()}
     return Drawn(tuple(kept), dict(of))
 
@@ -242,22 +247,22 @@ def _told(step: Step[Any, Any]) -> tuple[str, str]:
 
 def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> list[Candidate[Any]]:
     """Return what a task's oracle calls right in a step, as candidates. Raises `TaskFailed` where none of it is one."""
-    truth = own(f"{task.name}: oracle", oracle, step.prompt)
-    found = [judge(step.kind, state, Sample(text, 0), task.action) for text in truth.right]
+    truth = call_user_code(f"{task.name}: oracle", oracle, step.prompt)
+    found = [screen(step.kind, state, Sample(text, 0), task.action) for text in truth.right]
     right = [one for one in found if isinstance(one, Candidate)]
     if not right:
         raise TaskFailed(f"{task.name}: nothing that its oracle calls right is a valid vote on {step.prompt[:200]!r}")
     return right
 
 
-_Passed: TypeAlias = tuple[str, Callable[[], Spot]]
+_Passed: TypeAlias = tuple[str, Callable[[], StepLocation]]
 """A step on the way: its class, and how to get its place while the way stands there."""
 
 
 def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_Passed, None, Any]:
     """Walk a chain the right way, its forks' children too; returns what it ends with."""
     while True:
-        move = own(f"{task.name}: next", task.next, state)
+        move = call_user_code(f"{task.name}: next", task.next, state)
         if isinstance(move, Done):
             return move.result
         if isinstance(move, Fork):
@@ -273,24 +278,24 @@ def _walk_fork(
     task: Decomposer[Any, Any], oracle: Oracle, fork: Fork[Any], state: Any
 ) -> Generator[_Passed, None, Any]:
     """Walk a fork's children one after another; returns the state after it."""
-    text = own(f"{task.name}: state.write", task.state.write, state)
+    text = call_user_code(f"{task.name}: state.write", task.state.write, state)
     folded = task.state.read(text)
     for number in range(fork.count):
-        child = own(f"{task.name}: child", fork.child, state, number)
+        child = call_user_code(f"{task.name}: child", fork.child, state, number)
         if fork.single:
-            step = own(f"{task.name}: next", task.next, child)
-            yield step.kind.name, partial(Spot, text, number)
-            result = own(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
+            step = call_user_code(f"{task.name}: next", task.next, child)
+            yield step.kind.name, partial(StepLocation, text, number)
+            result = call_user_code(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
         else:
             result = yield from _walk(task, oracle, child)
         if fork.join is not None:
-            folded = own(f"{task.name}: join", fork.join, folded, number, result)
-    return folded if fork.then is None else own(f"{task.name}: then", fork.then, folded)
+            folded = call_user_code(f"{task.name}: join", fork.join, folded, number, result)
+    return folded if fork.then is None else call_user_code(f"{task.name}: then", fork.then, folded)
 
 
 def _stepped(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> Any:
-    return own(f"{task.name}: apply", task.apply, state, right_answers(task, oracle, step, state)[0].action)
+    return call_user_code(f"{task.name}: apply", task.apply, state, right_answers(task, oracle, step, state)[0].action)
 
 
-def _spot(task: Decomposer[Any, Any], state: Any) -> Spot:
-    return Spot(own(f"{task.name}: state.write", task.state.write, state))
+def _spot(task: Decomposer[Any, Any], state: Any) -> StepLocation:
+    return StepLocation(call_user_code(f"{task.name}: state.write", task.state.write, state))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from maker.plugin import Decomposer, Voter
-from maker.sampling.draw import Drawn, Places, Spot, draw
+from maker.sampling.draw import Drawn, Places, StepLocation, draw
 from maker.types import Ballots, Done, Fork, InputPart, More, Oracle, Undecidable, Verdict
 
 
-class Poll(Voter):
+class PilotVoter(Voter):
     """Asks for so many votes, and elects nobody."""
 
     name: ClassVar[str] = "poll"
@@ -34,7 +34,7 @@ class Root(NamedTuple):
     """Where a pilot stands: how many of its steps were asked; ``of`` how many steps of each class the task has."""
 
     asked: int
-    spots: tuple[Spot, ...]
+    spots: tuple[StepLocation, ...]
     of: Mapping[str, int]
 
 
@@ -51,14 +51,14 @@ class RootCodec:
     def read(self, text: str) -> Root:
         """Return the root of a text. Raises ``ValueError``."""
         asked, texts, spots, of = json.loads(text)
-        return Root(asked, tuple(Spot(texts[number], child, right) for number, child, right in spots), of)
+        return Root(asked, tuple(StepLocation(texts[number], child, right) for number, child, right in spots), of)
 
     def show(self, value: Root) -> Any:
         """Return how far it is."""
         return {"asked": value.asked, "steps": len(value.spots)}
 
 
-class Polled(Decomposer[Any, Any]):
+class PilotTask(Decomposer[Any, Any]):
     """A task's pilot: its root forks into the drawn steps, which end without a decision.
 
     Args:

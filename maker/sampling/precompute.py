@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from maker.sampling.pilot import Polled, Root
+from maker.sampling.pilot import PilotTask, Root
 from maker.types import Done, Fork
 
 
@@ -17,7 +17,7 @@ class Answered:
 _ANSWERED = Answered()
 
 
-class Foreseen(Polled):
+class PrecomputeTask(PilotTask):
     """A task's steps, drawn as for a pilot, each of which is decided and ends there.
 
     Args:

@@ -17,7 +17,7 @@ from scipy.special import chdtri
 
 from maker.stats.difficulty import Interval, Mode
 from maker.stats.knapsack import Option, cheapest_choice
-from maker.stats.risk import Curve, Load, between, largest_load, least_possible, smallest_load
+from maker.stats.risk import RiskBudget, RiskProfile, between, largest_risk, least_possible, smallest_risk
 
 SHOWN = 10.83
 """What a truth may lack in deviance and still count as possible where the target is said to be out of reach: .999."""
@@ -90,7 +90,7 @@ class Allowed(NamedTuple):
 
 
 def cheapest(
-    loads: Sequence[Load], target: float, confidence: float = 0.95, most: int = LARGEST, *, sure: bool = False
+    loads: Sequence[RiskBudget], target: float, confidence: float = 0.95, most: int = LARGEST, *, sure: bool = False
 ) -> Margins | Refusal:
     """Return the margins that cost the fewest tokens, of all that the pilot shows to reach the target.
 
@@ -111,7 +111,7 @@ def cheapest(
     """
     widest = _widest(loads, target, confidence)
     allowed = Allowed(-math.log(target), -math.log(target if sure else max(target / 2, 2 * target - 1)), not sure)
-    classes = [Curve(load, widest) for load in loads]
+    classes = [RiskProfile(load, widest) for load in loads]
     ladders = [one.ladder(allowed.load, most) for one in classes]
     rough = _cheapest_shown(classes, ladders, allowed, widest)
     if rough is None:
@@ -122,7 +122,7 @@ def cheapest(
     return _described(classes, lower, found, allowed, widest)
 
 
-def _widest(loads: Sequence[Load], target: float, confidence: float) -> float:
+def _widest(loads: Sequence[RiskBudget], target: float, confidence: float) -> float:
     if not loads or len({load.name for load in loads}) < len(loads):
         raise ValueError("a plan needs at least one class, and each a name of its own")
     if not 0 < target < 1 or not 0.5 < confidence < 1:
@@ -134,7 +134,7 @@ def _widest(loads: Sequence[Load], target: float, confidence: float) -> float:
 
 
 def _cheapest_shown(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
+    classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> list[int] | None:
     """Return the cheapest margins whose largest load is allowed, None where there are none."""
     best: tuple[float, list[int]] | None = None
@@ -161,17 +161,17 @@ def _cheapest_shown(
     return None if best is None else best[1]
 
 
-def _right(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Interval:
+def _right(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> Interval:
     """Return the probability that a run is right, without weights."""
-    plain = [Curve(one.load, widest, weighed=False) for one in classes]
+    plain = [RiskProfile(one.load, widest, weighed=False) for one in classes]
     estimate = sum(float(one.at(k)[0]) for one, k in zip(plain, ks, strict=True))
-    low, high = math.exp(-largest_load(plain, ks, widest)), math.exp(-max(0.0, smallest_load(plain, ks, widest)[0]))
+    low, high = math.exp(-largest_risk(plain, ks, widest)), math.exp(-max(0.0, smallest_risk(plain, ks, widest)[0]))
     estimate = math.exp(-estimate)
     return Interval(min(low, estimate), estimate, max(high, estimate))
 
 
 def _described(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
+    classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
 ) -> Margins:
     loads = [one.load for one in classes]
     kind = _favourable(classes, choices, ks, allowed, widest)
@@ -186,7 +186,7 @@ def _described(
     return _expected(classes, ks, widest)._replace(favourable=favourable, sharp=sharp, needed=needed)
 
 
-def _expected(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Margins:
+def _expected(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> Margins:
     """Return what is to be expected of margins, as if none smaller would do."""
     loads = [one.load for one in classes]
     k = {load.name: k for load, k in zip(loads, ks, strict=True)}
@@ -203,7 +203,7 @@ def _expected(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> Mar
     )
 
 
-def _alike(loads: Sequence[Load], ks: Sequence[int]) -> Interval:
+def _alike(loads: Sequence[RiskBudget], ks: Sequence[int]) -> Interval:
     found = [load.difficulty.independent(k) for load, k in zip(loads, ks, strict=True)]
     low, estimate, high = (
         math.exp(
@@ -214,7 +214,7 @@ def _alike(loads: Sequence[Load], ks: Sequence[int]) -> Interval:
     return Interval(low, estimate, high)
 
 
-def _taken(loads: Sequence[Load], ks: Sequence[int], each: Callable[[Load], float]) -> Interval:
+def _taken(loads: Sequence[RiskBudget], ks: Sequence[int], each: Callable[[RiskBudget], float]) -> Interval:
     found = [load.difficulty.votes_per_step(k) for load, k in zip(loads, ks, strict=True)]
     low, estimate, high = (
         sum(load.steps * each(load) * one[end] for load, one in zip(loads, found, strict=True)) for end in range(3)
@@ -223,10 +223,10 @@ def _taken(loads: Sequence[Load], ks: Sequence[int], each: Callable[[Load], floa
 
 
 def _favourable(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
+    classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
 ) -> list[int]:
     """Return the cheapest margins under the kindest truth that the pilot allows for all classes together."""
-    _, price = smallest_load(classes, ks, widest)
+    _, price = smallest_risk(classes, ks, widest)
     groups = []
     for one, k, margins in zip(classes, ks, choices, strict=True):
         kindest = int(np.argmin(one.at(k) + price * one.deviance))
@@ -235,7 +235,9 @@ def _favourable(
     return list(ks) if chosen is None else [margins[number] for margins, number in zip(choices, chosen, strict=True)]
 
 
-def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float) -> Refusal:
+def _refused(
+    classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
+) -> Refusal:
     loads = [one.load for one in classes]
     ks = [_best(margins, [one.most(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)]
     k = {load.name: k for load, k in zip(loads, ks, strict=True)}
@@ -254,7 +256,7 @@ def _refused(classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed
         _best(margins, [one.least(k, 0.0) for k in margins]) for one, margins in zip(classes, choices, strict=True)
     ]
     # A pilot that grows is looked at again and again: that no margin will do is said only with much confidence.
-    farthest = [Curve(load, SHOWN) for load in loads]
+    farthest = [RiskProfile(load, SHOWN) for load in loads]
     if least_possible(farthest, choices, SHOWN) > allowed.load:
         blamed = tuple(
             one.load.name
@@ -297,13 +299,13 @@ def _best(margins: Sequence[int], loads: Sequence[float]) -> int:
 
 
 def _settling(
-    classes: Sequence[Curve], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
+    classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> dict[str, int]:
     """Return the steps of a pilot that would show some margins to do, if it heard the same shares."""
     # The posterior of a larger pilot is not at hand. That the bound itself reaches the target is more than enough.
     bound = Allowed(allowed.load, allowed.load, mean=False)
     for factor in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-        sharper = [Curve(one.load, widest / factor) for one in classes]
+        sharper = [RiskProfile(one.load, widest / factor) for one in classes]
         for one in sharper:
             one.deviance = one.deviance * factor
         if _cheapest_shown(sharper, choices, bound, widest) is not None:
@@ -311,13 +313,13 @@ def _settling(
     return {}
 
 
-def given(loads: Sequence[Load], k: Mapping[str, int], confidence: float = 0.95) -> Margins:
+def given(loads: Sequence[RiskBudget], k: Mapping[str, int], confidence: float = 0.95) -> Margins:
     """Return what is to be expected of a run with margins that somebody gave. Raises as `cheapest` does."""
     widest = _widest(loads, 0.5, confidence)
-    return _expected([Curve(load, widest) for load in loads], [k[load.name] for load in loads], widest)
+    return _expected([RiskProfile(load, widest) for load in loads], [k[load.name] for load in loads], widest)
 
 
-def budget(loads: Sequence[Load], votes: float, most: int = 200) -> dict[str, int]:
+def budget(loads: Sequence[RiskBudget], votes: float, most: int = 200) -> dict[str, int]:
     """Return the margins with the best estimated P(run right) whose expected votes are at most so many.
 
     900 steps of p = .99 and 100 of p = .7 at 5,010 votes give 3 and 9: .9515, where k = 4 for all has .036 with 4,608.
@@ -327,7 +329,7 @@ def budget(loads: Sequence[Load], votes: float, most: int = 200) -> dict[str, in
     """
     if votes < sum(load.steps for load in loads):
         raise ValueError(f"{votes:g} votes are fewer than one a step")
-    classes = [Curve(load, 0.0) for load in loads]
+    classes = [RiskProfile(load, 0.0) for load in loads]
     groups = []
     for one in classes:
         options: list[Option] = []

@@ -67,7 +67,7 @@ class Rule(NamedTuple):
         return min(self.k - 1, WIDEST.get(self.turns, self.k))
 
 
-def watched(voter: Voter, turns: int = 1) -> Rule | str:
+def rule_of(voter: Voter, turns: int = 1) -> Rule | str:
     """Return the rule to watch a voter's steps by, or why there is no statistic for them.
 
     ``turns`` is the length of the rotation in which models are asked.

@@ -19,7 +19,7 @@ NARROW = 0.2
 """Distributions whose log-odds spread by less than this are taken as they are: votes say little of steps so alike."""
 
 
-class Asked:
+class Posterior:
     """The steps that a pilot asked, under each of the distributions that it does not rule out.
 
     Args:

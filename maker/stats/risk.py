@@ -19,7 +19,7 @@ import numpy as np
 
 from maker.stats.difficulty import MISFIT, Difficulty
 from maker.stats.mixture import Array, within
-from maker.stats.posterior import Asked
+from maker.stats.posterior import Posterior
 
 ENOUGH = 1e-3
 """A class that takes less than this part of what is allowed gets no larger margin."""
@@ -30,7 +30,7 @@ LADDER = (*range(1, 13), *(round(13 * 1.15**i) for i in range(40)))
 """Margins that are looked at first; then all between the best one and its neighbours."""
 
 
-class Load(NamedTuple):
+class RiskBudget(NamedTuple):
     """The steps of one class in a run.
 
     Args:
@@ -54,17 +54,17 @@ class Load(NamedTuple):
     asked: int = 0
 
 
-class Curve:
+class RiskProfile:
     """A class's load by margin, under each distribution that the pilot allows."""
 
-    def __init__(self, load: Load, widest: float, *, weighed: bool = True) -> None:
+    def __init__(self, load: RiskBudget, widest: float, *, weighed: bool = True) -> None:
         self.load = load
         self._region = load.difficulty.region
         self._kept = self._region.deviance <= within(widest)
         self._kept[0] = True
         self.deviance: Array = self._region.deviance[self._kept]
         self._weight = load.consequence if weighed else 1.0
-        self._asked = Asked(load.difficulty.region, load.difficulty.closer) if load.asked else None
+        self._asked = Posterior(load.difficulty.region, load.difficulty.closer) if load.asked else None
         self._loads: dict[int, Array] = {}
         self.cost = load.steps * load.calls_per_vote * load.tokens_per_call
 
@@ -134,7 +134,7 @@ def between(ladder: Sequence[int], k: int, largest: int) -> list[int]:
     return list(range(low, min(largest, high) + 1))
 
 
-def largest_load(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> float:
+def largest_risk(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> float:
     """Return an upper bound on the load of these margins: the least over the prices."""
 
     def value(price: float) -> float:
@@ -143,7 +143,7 @@ def largest_load(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> 
     return min(value(price) for price in _prices(classes, ks, widest))
 
 
-def smallest_load(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> tuple[float, float]:
+def smallest_risk(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> tuple[float, float]:
     """Return a lower bound on the load of these margins, and the price that gives it."""
 
     def value(price: float) -> float:
@@ -152,12 +152,12 @@ def smallest_load(classes: Sequence[Curve], ks: Sequence[int], widest: float) ->
     return max((value(price), price) for price in _prices(classes, ks, widest))
 
 
-def _prices(classes: Sequence[Curve], ks: Sequence[int], widest: float) -> list[float]:
+def _prices(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> list[float]:
     scale = sum(float(one.at(k)[0]) for one, k in zip(classes, ks, strict=True)) / widest
     return [0.0, *(scale * 1.6**i for i in range(-12, 7))]
 
 
-def least_possible(classes: Sequence[Curve], choices: Sequence[Sequence[int]], widest: float) -> float:
+def least_possible(classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], widest: float) -> float:
     """Return a lower bound on the load of any margins at all."""
     ks = [margins[-1] for margins in choices]
     return max(

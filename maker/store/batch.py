@@ -19,7 +19,7 @@ from maker.store.chains import chain_values
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
 from maker.types import RedFlag
-from maker.voting.chain import Decided, Heard
+from maker.voting.chain import Decided, KeptVotes
 from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000
@@ -145,7 +145,7 @@ class LogWriter:
         self._insert(connection, schema.prompt, prompts)
         self._insert(connection, schema.sample, samples)
 
-    def _samples(self, place: Sequence[int], heard: Heard) -> Iterable[tuple[Any, ...]]:
+    def _samples(self, place: Sequence[int], heard: KeptVotes) -> Iterable[tuple[Any, ...]]:
         for vote, sample, outcome, model, way in heard.samples:
             verdict: tuple[str | None, str | None, str] = (None, None, "")
             if isinstance(outcome, RedFlag):

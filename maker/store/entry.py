@@ -69,7 +69,7 @@ class Missed(NamedTuple):
     reason: str
 
 
-class Told(NamedTuple):
+class StoredEvent(NamedTuple):
     """Something that happened to a run, apart from its steps: what kind of thing, and its facts as JSON values."""
 
     kind: str
@@ -107,5 +107,5 @@ class Entry(NamedTuple):
     grant: int | None = None
     abandoned: Allowance = NOTHING
     freed: bool = False
-    events: Sequence[Told] = ()
+    events: Sequence[StoredEvent] = ()
     ending: Ending | None = None

@@ -21,7 +21,7 @@ from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
 from maker.store.runs import fenced, lost_lease
-from maker.store.vote_monitor import Watch
+from maker.store.vote_monitor import VoteMonitor
 from maker.voting.chain import Decided
 
 _run = schema.run.c
@@ -60,7 +60,7 @@ class Journal:
         database: Where to write.
         lease: The right to write to the run.
         root: The root chain's key: its newest digest is the run's.
-        stint: How often the run was resumed before.
+        resumes: How often the run was resumed before.
         models: Whose samples are counted.
         on_commit: Called with what was committed.
         watch: What watches the votes.
@@ -73,10 +73,10 @@ class Journal:
         lease: Lease,
         *,
         root: int,
-        stint: int,
+        resumes: int,
         models: Models,
         on_commit: Callable[[list[Entry]], None],
-        watch: Watch | None = None,
+        watch: VoteMonitor | None = None,
         space: bytes | None = None,
     ) -> None:
         self._database = database
@@ -89,7 +89,7 @@ class Journal:
         memo = None if space is None else MemoWriter(database, lease.run, space)
         self._log = LogWriter(database, lease.run, memo)
         self._remembers = memo is not None
-        self._accounts = Accounts(database, lease.run, stint, models)
+        self._accounts = Accounts(database, lease.run, resumes, models)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
         self._watch = watch

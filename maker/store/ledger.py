@@ -70,13 +70,13 @@ class Accounts:
     Args:
         database: Where to write.
         run: The run's key.
-        stint: How often the run was resumed before.
+        resumes: How often the run was resumed before.
         models: Whose samples are counted.
     """
 
-    def __init__(self, database: Database, run: int, stint: int, models: Models) -> None:
+    def __init__(self, database: Database, run: int, resumes: int, models: Models) -> None:
         self._run = run
-        self._stint = stint
+        self._resumes = resumes
         self._models = models
         self._one = len(models.names) == 1 and len(set(models.roles)) == 1 and not models.judged
         self._spent = Prepared(database, _SPENT)
@@ -149,10 +149,10 @@ class Accounts:
             added = dict(zip(_DONE, amounts, strict=True))
             gone = stored(next((entry.gone for entry in its if entry.gone), ""))
             changes: dict[str, Any] = {f"more_{name}": amount for name, amount in added.items()}
-            changes |= {"of_run": self._run, "of_stint": self._stint, "of_number": worker, "why": gone}
+            changes |= {"of_run": self._run, "of_stint": self._resumes, "of_number": worker, "why": gone}
             if self._worked.execute(connection, changes).rowcount == 0:
                 place = next((entry.place for entry in its if entry.place), "")
-                row = {"run": self._run, "stint": self._stint, "number": worker, "place": place, "gone": gone}
+                row = {"run": self._run, "stint": self._resumes, "number": worker, "place": place, "gone": gone}
                 connection.execute(insert(schema.worker).values(row | added))
 
     def _abandon(self, connection: Connection, entries: Sequence[Entry]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from maker.errors import StoreFailed
 from maker.stats.monitor import Alarm, Histogram, Monitor, Rule
-from maker.store.entry import Entry, Told
+from maker.store.entry import Entry, StoredEvent
 from maker.voting.chain import Decided, Stuck
 from maker.voting.tally import unpack
 
@@ -22,7 +22,7 @@ DECORRELATED = "decorrelated"
 _ONE_BYTE = 128
 
 
-class Watched(NamedTuple):
+class MonitoredClass(NamedTuple):
     """A step class as it is watched.
 
     ``rule`` is what its steps are decided by, or why there is no statistic for them; ``varied`` the same where its
@@ -35,11 +35,11 @@ class Watched(NamedTuple):
     ways: Mapping[str, Any] = {}
 
 
-class Plan(NamedTuple):
+class MonitorPlan(NamedTuple):
     """How a run is watched: what an alarm leads to, its step classes by number, the most steps in work at once."""
 
     policy: Policy
-    classes: Sequence[Watched]
+    classes: Sequence[MonitoredClass]
     in_work: int = 1
 
 
@@ -47,10 +47,10 @@ class Noted(NamedTuple):
     """What a transaction is to write: the state, None where it is as it was, and what happened."""
 
     state: str | None
-    events: list[Told]
+    events: list[StoredEvent]
 
 
-class Watch:
+class VoteMonitor:
     """Counts the votes of decided steps and says what an alarm leads to. The writer's thread drives it.
 
     A step counts once, with its votes before a judge's: when it is decided, or when it is left undecided for good, as a
@@ -70,7 +70,7 @@ class Watch:
         StoreFailed: It is none that `note` has returned.
     """
 
-    def __init__(self, plan: Plan, state: str = "") -> None:
+    def __init__(self, plan: MonitorPlan, state: str = "") -> None:
         self._plan = plan
         self._numbers = {one.name: number for number, one in enumerate(plan.classes)}
         held = _read(state)
@@ -156,7 +156,7 @@ class Watch:
             rival, winner = sorted((0, *counts.values()))[-2:]
             self._monitor.observe(kind, winner, rival)
 
-    def _raised(self, alarm: Alarm) -> list[Told]:
+    def _raised(self, alarm: Alarm) -> list[StoredEvent]:
         """Return an alarm as an event, unless the class has had its like, and see to what it leads to."""
         key = (alarm.kind, str(alarm.statistic))
         if key in self._alarmed:
@@ -173,16 +173,16 @@ class Watch:
             )
         if policy == "decorrelate" and alarm.kind not in (*self.decorrelated, *self._to_vary):
             self._to_vary.append(alarm.kind)
-        return [Told(ALARM, facts)]
+        return [StoredEvent(ALARM, facts)]
 
-    def _vary(self, kind: int) -> Told:
+    def _vary(self, kind: int) -> StoredEvent:
         """Have the votes of a class be less alike, and begin to count them anew: they follow another law."""
         one = self._plan.classes[kind]
         self._ways[kind] = one.ways
         self.decorrelated = tuple(self._ways)
         self._monitor.restart(kind, one.varied if isinstance(one.varied, Rule) else None)
         self._alarmed = {(of, statistic) for of, statistic in self._alarmed if of != kind}
-        return Told(DECORRELATED, {"step_class": one.name, **one.ways})
+        return StoredEvent(DECORRELATED, {"step_class": one.name, **one.ways})
 
     def _but_counts(self) -> str:
         """Return what of the state changes with events alone."""
@@ -197,7 +197,7 @@ class Watch:
         return f'{json.dumps(held, separators=(",", ":"))[:-1]},"counts":'
 
 
-def watched_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
+def monitored_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return what the monitor has counted of each step class, or why it counts nothing of it; [] before its first word.
 
     ``steps`` are those counted, ``contested`` those of them with losing votes, ``losing_votes`` all of these. Raises

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused
 from maker.models.interface import Model
 from maker.plugin import Decomposer
@@ -105,9 +105,9 @@ class Report:
     ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an
     error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is
     what was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it.
-    ``away`` names models of the pool that stay away, by number, and why: their votes pass on. ``starved`` says what a
-    worker needs that has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says
-    where the worker is, and ``opened_s`` how long it took to open its model, in its first report.
+    ``unavailable`` names models of the pool that stay away, by number, and why: their votes pass on. ``starved`` says
+    what a worker needs that has nothing in flight and no allowance left. ``took_s`` is how long the slice took.
+    ``place`` says where the worker is, and ``opened_s`` how long it took to open its model, in its first report.
     """
 
     number: int
@@ -120,7 +120,7 @@ class Report:
     returned: list[Place] = field(default_factory=list)
     recalled: bool = False
     spent: dict[Account, Usage] = field(default_factory=dict)
-    away: list[tuple[int, str]] = field(default_factory=list)
+    unavailable: list[tuple[int, str]] = field(default_factory=list)
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
     took_s: float = 0.0
@@ -147,14 +147,14 @@ class WorkerSpec(NamedTuple):
     memo: bool = False
 
 
-class _Asked(NamedTuple):
+class _OpenRequest(NamedTuple):
     runner: ChainRunner[Any, Any]
     request: Request
     worst: Allowance
     tries: int = 1
 
 
-class _Brood(NamedTuple):
+class _CachedFork(NamedTuple):
     """A fork whose children are being made: the parent's state, what it returned, the seeds of single steps."""
 
     state: Any
@@ -174,14 +174,14 @@ class Worker:
         self._model = spec.open_model()
         self._memo = Memo() if spec.memo else None
         self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, self._memo)
-        self._asked: dict[int, _Asked] = {}
-        self._waiting: deque[_Asked] = deque()
+        self._asked: dict[int, _OpenRequest] = {}
+        self._waiting: deque[_OpenRequest] = deque()
         self._backlog: deque[ChainAt | tuple[Children, Child]] = deque()
         self._parked: deque[tuple[int, ChainRunner[Any, Any]]] = deque()
         # Chains that can go on without a reply: a step was taken from the memo, or what they waited for is decided.
         self._going: deque[ChainRunner[Any, Any]] = deque()
         self._followers: dict[bytes, list[ChainRunner[Any, Any]]] = {}
-        self._broods: dict[tuple[int, int, int], _Brood] = {}
+        self._cached_forks: dict[tuple[int, int, int], _CachedFork] = {}
         # A step of a pool has a request under way for each model of its rotation.
         self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
         self._grant = 0
@@ -189,7 +189,7 @@ class Worker:
         self._steps: int | None = None
         self._answered: set[int] = set()
         self._hopeless = False
-        self._doubtful: list[tuple[_Asked, Failed]] = []
+        self._doubtful: list[tuple[_OpenRequest, Failed]] = []
         # A list of amounts for each account, made a Usage when the slice ends: one for each reply would be dear.
         self._spent: dict[tuple[int, str], list[int]] = {}
         opened_s = time.monotonic() - began
@@ -275,25 +275,25 @@ class Worker:
     def _begin_child(self, children: Children, child: Child) -> None:
         at, single, _ = children
         try:
-            brood = self._brood(at)
+            cached = self._cached_fork(at)
             what = f"{self._spec.decomposer.name}: child {child.number} of step {at.idx}"
-            state = own(what, brood.fork.child, brood.state, child.number)
+            state = call_user_code(what, cached.fork.child, cached.state, child.number)
         except MakerError as error:
             self._report.errors.append((Place(child.chain, child.number if single else None), error))
             return
         place = child_at(at, child.number, child.chain, child.epoch, single=single)
-        self._begin(place, brood.seeds if single else None, state)
+        self._begin(place, cached.seeds if single else None, state)
 
-    def _brood(self, at: ChainAt) -> _Brood:
+    def _cached_fork(self, at: ChainAt) -> _CachedFork:
         key = (at.chain, at.idx, at.epoch)
-        brood = self._broods.get(key)
-        if brood is None:
+        cached = self._cached_forks.get(key)
+        if cached is None:
             fork, state = opened(self._spec.decomposer, at)
             seeds = ChainSeeds(self._spec.rules.seed, (*at.path, at.idx, at.epoch))
-            self._broods[key] = brood = _Brood(state, fork, seeds)
-            if len(self._broods) > KEPT_FORKS:
-                del self._broods[next(iter(self._broods))]
-        return brood
+            self._cached_forks[key] = cached = _CachedFork(state, fork, seeds)
+            if len(self._cached_forks) > KEPT_FORKS:
+                del self._cached_forks[next(iter(self._cached_forks))]
+        return cached
 
     def _hear(self, reply: Finished | Failed) -> None:
         asked = self._asked.pop(reply.id, None)
@@ -326,14 +326,14 @@ class Worker:
         else:
             self._try_on(runner)
 
-    def _hear_failure(self, reply: Failed, asked: _Asked) -> None:
+    def _hear_failure(self, reply: Failed, asked: _OpenRequest) -> None:
         runner, model = asked.runner, asked.request.model
         if _repeats(reply, asked):
             self._send(asked._replace(tries=asked.tries + 1))
         elif self._spec.rules.pass_on and not reply.refused and runner.can_pass(model):
-            if model not in self._shared.away:
-                self._shared.away.add(model)
-                self._report.away.append((model, reply.reason))
+            if model not in self._shared.unavailable:
+                self._shared.unavailable.add(model)
+                self._report.unavailable.append((model, reply.reason))
             self._send_all(runner, runner.pass_on(asked.request))
         elif reply.refused and reply.unusable and model not in self._answered:
             self._doubtful.append((asked, reply))
@@ -437,9 +437,9 @@ class Worker:
 
     def _send_all(self, runner: ChainRunner[Any, Any], ask: Ask) -> None:
         for request in ask.requests:
-            self._send(_Asked(runner, request, self._worst(request) if self._left is not None else NOTHING))
+            self._send(_OpenRequest(runner, request, self._worst(request) if self._left is not None else NOTHING))
 
-    def _send(self, asked: _Asked) -> None:
+    def _send(self, asked: _OpenRequest) -> None:
         if self._left is not None:
             if not self._left.covers(asked.worst):
                 self._waiting.append(asked)
@@ -452,7 +452,7 @@ class Worker:
         for _ in range(len(self._waiting)):
             self._send(self._waiting.popleft())
 
-    def _count(self, reply: Finished | Failed, asked: _Asked) -> None:
+    def _count(self, reply: Finished | Failed, asked: _OpenRequest) -> None:
         request, untold, cached = asked.request, 0, 0
         read, written = reply.prompt_tokens, reply.completion_tokens
         if isinstance(reply, Finished):
@@ -490,11 +490,11 @@ class Worker:
         tokens, written = self._model.worst_tokens(request), request.n * request.max_tokens
         return Allowance(request.n, tokens, self._spec.prices[request.model].of(tokens - written, written))
 
-    def _reserved(self, asked: _Asked) -> Allowance:
+    def _reserved(self, asked: _OpenRequest) -> Allowance:
         """Return the most that a request that was sent may cost: where that is limited, what was reserved for it."""
         return asked.worst if self._left is not None else self._worst(asked.request)
 
-    def _failure(self, reply: Failed, asked: _Asked) -> MakerError:
+    def _failure(self, reply: Failed, asked: _OpenRequest) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
         runner, unusable = asked.runner, reply.unusable and asked.request.model not in self._answered
         error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
@@ -518,7 +518,7 @@ class Worker:
             self._waiting = deque(asked for asked in self._waiting if asked.request.id not in dropped)
             self._doubtful = [doubt for doubt in self._doubtful if doubt[0].request.id not in dropped]
 
-    def _cancel(self, cancelled: list[_Asked]) -> None:
+    def _cancel(self, cancelled: list[_OpenRequest]) -> None:
         """Cancel requests under way: of those that may be billed nobody says how much, so that the worst counts."""
         self._model.cancel([asked.request.id for asked in cancelled])
         for asked in cancelled:
@@ -544,7 +544,7 @@ class Worker:
         self._report.recalled = True
 
 
-def _repeats(reply: Finished | Failed, asked: _Asked) -> bool:
+def _repeats(reply: Finished | Failed, asked: _OpenRequest) -> bool:
     """Say whether a request is asked again: it was lost under way, and not too often yet."""
     return isinstance(reply, Failed) and reply.lost and not reply.unusable and asked.tries < LOST_TRIES
 

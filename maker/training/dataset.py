@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.types import Lesson, Oracle, StepClass, Truth
@@ -78,7 +78,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Dataset:
     """All that one microagent is taught. ``origin`` says what of, as JSON; ``by_run``: a run's decisions judge it."""
 
     topics: Sequence[Topic]
@@ -92,7 +92,7 @@ def held_out(prompt: str) -> bool:
     return int.from_bytes(digest, "little") % HELD_OUT_OF == 0
 
 
-def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int = EXAM) -> Course:
+def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int = EXAM) -> Dataset:
     """Return what a task's own lessons and oracle teach.
 
     Args:
@@ -105,8 +105,8 @@ def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, ex
         TaskFailed: A lesson names no class of the task, or the task's code raised.
     """
     name = decomposer.name
-    lessons: Sequence[Lesson] = own(f"{name}: lessons", decomposer.lessons)
-    oracle: Oracle | None = own(f"{name}: oracle", decomposer.oracle)
+    lessons: Sequence[Lesson] = call_user_code(f"{name}: lessons", decomposer.lessons)
+    oracle: Oracle | None = call_user_code(f"{name}: oracle", decomposer.oracle)
     if not lessons or oracle is None:
         missing = "no oracle()" if oracle is None else "no lessons()"
         raise BadInput(
@@ -125,7 +125,7 @@ def course_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, ex
     teacher = _Teacher(decomposer, oracle)
     topics = [teacher.topic(kinds[one], found, exam) for one, found in by_class.items()]
     _refuse_shown(name, topics)
-    return Course(topics, origin)
+    return Dataset(topics, origin)
 
 
 def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
@@ -168,12 +168,14 @@ class _Teacher:
         return Topic(kind.name, Basis.HELD_OUT, sources, drawn, kind.max_tokens, truth, grouped)
 
     def _prompt(self, lesson: Lesson, i: int) -> str:
-        prompt: str = own(f"{self._name}: prompt {i} of a lesson of class {lesson.kind}", lesson.prompt, i)
+        prompt: str = call_user_code(f"{self._name}: prompt {i} of a lesson of class {lesson.kind}", lesson.prompt, i)
         return prompt
 
     def _truth(self, kind: StepClass[Any, Any]) -> Callable[[str], Truth]:
         def truth(prompt: str) -> Truth:
-            found: Truth = own(f"{self._name}: oracle of {prompt!r}", self._oracle, prompt[len(kind.system) :])
+            found: Truth = call_user_code(
+                f"{self._name}: oracle of {prompt!r}", self._oracle, prompt[len(kind.system) :]
+            )
             if not found.right:
                 raise TaskFailed(f"{self._name}: the oracle knows no right reply to {prompt!r}", fix="give it one")
             return Truth(found.right, [text for text in dict.fromkeys(found.wrong) if text not in found.right])
@@ -213,7 +215,7 @@ class _Teacher:
             except (ValueError, RecursionError):
                 return None
 
-        key: str | None = own(f"{self._name}: class {kind.name}: parse {text!r}", read)
+        key: str | None = call_user_code(f"{self._name}: class {kind.name}: parse {text!r}", read)
         return key
 
 

@@ -30,7 +30,7 @@ class _Candidate(NamedTuple):
     reply: list[int]
 
 
-def read_off(
+def evaluate_exactly(
     loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], Question], temperatures: Sequence[float]
 ) -> dict[float, Chances]:
     """Return what a model says to prompts, by temperature: probabilities of whole replies, their end token included.

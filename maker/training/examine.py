@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maker.errors import BadInput
 from maker.training.card import CARD, FORMAT, VERSION
-from maker.training.dataset import Basis, Course
+from maker.training.dataset import Basis, Dataset
 from maker.training.figures import ClassFigures, figures
 from maker.training.recipe import TEMPERATURES
 
@@ -17,7 +17,7 @@ FIX = "pip install 'maker-executor[train]'"
 
 
 def examine(
-    folder: Path, course: Course, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
+    folder: Path, course: Dataset, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
 ) -> list[ClassFigures]:
     """Read the errors of a microagent off its logits, class by class. Blocks.
 
@@ -46,15 +46,15 @@ def has_card(folder: Path) -> bool:
     return (folder / CARD).is_file()
 
 
-def read_errors(folder: Path, course: Course, temperatures: Sequence[float]) -> list[ClassFigures]:
+def read_errors(folder: Path, course: Dataset, temperatures: Sequence[float]) -> list[ClassFigures]:
     """Return the figures of a model for each topic of a course; torch is there."""
     from maker.training.building import read_model
-    from maker.training.exact_evaluation import read_off
+    from maker.training.exact_evaluation import evaluate_exactly
 
     loaded = read_model(folder)
     found = []
     for topic in course.topics:
-        chances = read_off(loaded, topic.exam, topic.grouped, temperatures)
+        chances = evaluate_exactly(loaded, topic.exam, topic.grouped, temperatures)
         sampled = topic.basis is Basis.HELD_OUT
         found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))
     return found

@@ -14,7 +14,7 @@ from maker.core.atomic import replacing_folder, telling_unwritable
 from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
-from maker.training.dataset import Basis, Course, Topic, draw
+from maker.training.dataset import Basis, Dataset, Topic, draw
 from maker.training.examine import at_work, check_temperatures, has_card, read_errors
 from maker.training.figures import ClassFigures, to_json
 from maker.training.recipe import TEMPERATURES, Recipe
@@ -43,7 +43,7 @@ class _Survey(NamedTuple):
 
 
 def make(
-    course: Course,
+    course: Dataset,
     recipe: Recipe,
     out: Path,
     *,
@@ -100,7 +100,7 @@ def make(
 
 
 def _examined(
-    folder: Path, course: Course, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
+    folder: Path, course: Dataset, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
 ) -> Made:
     """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
     found = read_errors(folder, course, temperatures)
@@ -109,14 +109,14 @@ def _examined(
     return Made(dict(told) | {"bytes": size, "classes": classes}, found)
 
 
-def _write_card(folder: Path, course: Course, made: Made) -> None:
+def _write_card(folder: Path, course: Dataset, made: Made) -> None:
     examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in course.topics}
     text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
 
 
-def _survey(course: Course) -> _Survey:
+def _survey(course: Dataset) -> _Survey:
     """Look through prompts of every class for the alphabet, and for how long they are."""
     longest = 0
     endless = any(topic.basis is Basis.HELD_OUT for topic in course.topics)
@@ -149,7 +149,7 @@ def _example(topic: Topic, prompt: str) -> tuple[str, str]:
     return prompt, topic.truth(prompt).right[0]
 
 
-def _header(course: Course, recipe: Recipe) -> dict[str, Any]:
+def _header(course: Dataset, recipe: Recipe) -> dict[str, Any]:
     import platform
 
     import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maker.errors import BadInput
-from maker.training.dataset import HELD_OUT_OF, Basis, Course, Question, Source, Topic, held_out
+from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, Question, Source, Topic, held_out
 from maker.types import Truth
 
 FIX = "`maker export RUN --format sft --out FILE.jsonl` writes such files"
@@ -38,7 +38,7 @@ class Line(BaseModel):
     votes: int = Field(default=1, ge=1)
 
 
-def read_course(path: Path) -> Course:
+def read_dataset(path: Path) -> Dataset:
     """Return what a file of lessons teaches: to answer as its steps were decided.
 
     A prompt that was decided more than once, differently, is taught as most votes have it. Prompts whose hash falls to
@@ -67,7 +67,7 @@ def read_course(path: Path) -> Course:
             sum(n > 0 for n in votes.values()) > 1 for prompts in by_class.values() for votes in prompts.values()
         ),
     }
-    return Course(topics, origin, by_run=True)
+    return Dataset(topics, origin, by_run=True)
 
 
 def _topic(name: str, prompts: dict[str, Counter[str]], longest: int) -> Topic:

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from maker.errors import BadInput
 from maker.training.alphabet import EOS_ID, PAD_ID, Alphabet
-from maker.training.dataset import HELD_OUT_OF, Basis, Course, Topic, draw
+from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, Topic, draw
 from maker.training.recipe import Recipe
 
 RIVAL_SHARE = 0.25
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
 
 
 def train(
-    model: LlamaForCausalLM, course: Course, alphabet: Alphabet, recipe: Recipe, on_batch: OnBatch | None = None
+    model: LlamaForCausalLM, course: Dataset, alphabet: Alphabet, recipe: Recipe, on_batch: OnBatch | None = None
 ) -> Taught:
     """Train a model in place. Raises `BadInput` for a prompt that does not fit it."""
     rng = random.Random(recipe.seed)
@@ -82,7 +82,7 @@ def train(
 class _Examples(Iterator[Example]):
     """Draws examples of a course without end, none that is held out; advances ``rng``."""
 
-    def __init__(self, rng: random.Random, course: Course, alphabet: Alphabet, recipe: Recipe, positions: int) -> None:
+    def __init__(self, rng: random.Random, course: Dataset, alphabet: Alphabet, recipe: Recipe, positions: int) -> None:
         pairs = [(topic, source) for topic in course.topics for source in topic.sources]
         self._topics = [topic for topic, _ in pairs]
         self._prompts = draw(rng, [source for _, source in pairs])

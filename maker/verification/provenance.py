@@ -30,7 +30,7 @@ class _Found(NamedTuple):
     question: bytes | None = None
 
 
-class Citations:
+class Provenance:
     """The sources of the steps of one run.
 
     Args:

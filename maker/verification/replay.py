@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.engine.join import missed_digest
 from maker.plugin import Codec, Decomposer, Voter, vote_key
 from maker.store.backend.database import Database
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
 from maker.store.log import CutRow, SampleRow, StepRow, read_cuts, read_snapshots, read_steps
 from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
-from maker.verification.provenance import Citations
+from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
 from maker.voting.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
@@ -70,7 +70,7 @@ class Kept(NamedTuple):
         return max((cut.epoch for cut in self.cuts if cut.idx <= index), default=0)
 
 
-class Walked(NamedTuple):
+class ReplayedStep(NamedTuple):
     """A decided step that is as it should be, and what was asked: the run's key, the chain's path, the step's row.
 
     ``codec`` is how its action is written, ``kept`` what was kept of its samples.
@@ -86,7 +86,7 @@ class Walked(NamedTuple):
 
 
 @dataclass(slots=True)
-class Walker:
+class Replayer:
     """Walks the chains of one run.
 
     Everything that is wrong is raised as `Bad`, with its place; what the task's own code raises as `TaskFailed`.
@@ -98,9 +98,9 @@ class Walker:
     run: int
     decomposer: Decomposer[Any, Any]
     rules: Rules
-    citations: Citations
+    citations: Provenance
     counts: Counts = field(default_factory=Counts)
-    on_step: Callable[[Walked], None] | None = None
+    on_step: Callable[[ReplayedStep], None] | None = None
 
     def along(self, chain: ChainRow, stand: Stand, stop: int | None, *, first_snapshot: bool) -> None:
         """Walk along the steps that a chain itself holds, from where ``stand`` is; it moves on with them.
@@ -122,7 +122,7 @@ class Walker:
             if joined:
                 self._join(where, chain, stand, row)
             else:
-                asked = own(where, self._step, where, stand, row, kept.evidence)
+                asked = call_user_code(where, self._step, where, stand, row, kept.evidence)
                 self._tell(chain, row, asked, kept.evidence)
             due = joined
         where = _where(chain, stand.index)
@@ -153,10 +153,10 @@ class Walker:
             self._children(where, chain, stand, fork)
 
     def _tell(self, chain: ChainRow, row: StepRow, asked: Step[Any, Any], evidence: Evidence) -> None:
-        # Not within `own`: what it raises is not the task's.
+        # Not within `call_user_code`: what it raises is not the task's.
         if self.on_step is not None:
             codec = self.decomposer.action
-            self.on_step(Walked(self.run, chain.path, row, unpack(row.tally), asked, codec, evidence.kept))
+            self.on_step(ReplayedStep(self.run, chain.path, row, unpack(row.tally), asked, codec, evidence.kept))
 
     def _step(self, where: str, stand: Stand, row: StepRow, evidence: Evidence) -> Step[Any, Any]:
         asked, action = self._decision(where, stand, stand.state, row, evidence)
@@ -232,7 +232,7 @@ class Walker:
     def _snapshot(self, where: str, stand: Stand, kept: Kept, *, due: bool) -> None:
         if not due and stand.index % SNAPSHOT_STEPS:
             return
-        text = own(where, self.decomposer.state.write, stand.state)
+        text = call_user_code(where, self.decomposer.state.write, stand.state)
         if not due and not (stand.index and snapshot_due(stand.weight, text)) and not kept.snapshots.early(stand.index):
             return
         stand.weight = 0
@@ -251,31 +251,31 @@ class Walker:
             )
         move, state = self._children(where, chain, stand, fork)
         self._link(where, stand, row, fork.digest)
-        stand.state = state if move.then is None else own(f"{where}: then", move.then, state)
+        stand.state = state if move.then is None else call_user_code(f"{where}: then", move.then, state)
         stand.weight = 0
         stand.index += 1
 
     def _children(self, where: str, chain: ChainRow, stand: Stand, fork: ForkRow) -> tuple[Fork[Any], Any]:
         """Walk a fork's children, and fold them; returns the fork, and the state that as many as are joined make."""
-        move = own(where, self.decomposer.next, stand.state)
+        move = call_user_code(where, self.decomposer.next, stand.state)
         if not isinstance(move, Fork) or (move.count, move.single) != (fork.children, bool(fork.single)):
             raise Bad(f"{where}: it forked into {fork.children} children; the task asks for another thing there")
         at = ChainAt(chain.key, chain.path, fork.idx, fork.epoch, stand.digest, "")
         ends = self._singles(where, move, stand.state, fork, at) if fork.single else self._chains(move, stand, fork, at)
         # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
-        text = own(where, self.decomposer.state.write, stand.state)
-        state, digest, number = own(where, self.decomposer.state.read, text), b"", 0
+        text = call_user_code(where, self.decomposer.state.write, stand.state)
+        state, digest, number = call_user_code(where, self.decomposer.state.read, text), b"", 0
         for end in ends:
             if number < fork.joined and end.child == number:
                 if end.missed and move.missed is not None:
-                    state = own(f"{where}: missed of child {number}", move.missed, state, number, end.missed)
+                    state = call_user_code(f"{where}: missed of child {number}", move.missed, state, number, end.missed)
                 elif move.join is not None:
-                    state = own(f"{where}: join of child {number}", move.join, state, number, end.result)
+                    state = call_user_code(f"{where}: join of child {number}", move.join, state, number, end.result)
                 digest = folded(digest, end.digest)
                 number += 1
         if number != fork.joined:
             raise Bad(f"{where}: {fork.joined} children are joined, but child {number} is not done")
-        if (fork.state, fork.digest) != (own(where, self.decomposer.state.write, state), digest):
+        if (fork.state, fork.digest) != (call_user_code(where, self.decomposer.state.write, state), digest):
             raise Bad(f"{where}: what its first {number} children fold to is not what its fork holds")
         return move, state
 
@@ -286,10 +286,10 @@ class Walker:
             if child.number != number or child.run != self.run or (child.base, child.base_idx) != (None, 0):
                 raise Bad(f"chain {chain_name((*child.path[:-1], number))} is missing, or of another run")
             begin = child_at(at, number, child.key, 0, single=False)
-            state = own(f"chain {name}", move.child, stand.state, number)
+            state = call_user_code(f"chain {name}", move.child, stand.state, number)
             inner = Stand(0, state, begin.digest)
             self.along(child, inner, None, first_snapshot=False)
-            end = own(f"chain {name}", self.decomposer.next, inner.state)
+            end = call_user_code(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
             if child.status in DONE:
                 yield End(number, inner.digest, child.result)
@@ -311,8 +311,8 @@ class Walker:
                 yield from _missed(singles, row.idx)
             _types(here, row)
             singles.stands(here, row)
-            child = own(here, move.child, state, row.idx)
-            asked, end, digest = own(here, self._single, here, child, row, genesis, evidence)
+            child = call_user_code(here, move.child, state, row.idx)
+            asked, end, digest = call_user_code(here, self._single, here, child, row, genesis, evidence)
             singles.ended(here, ok=end.ok)
             outcome = singles.outcome
             if end.ok and outcome is None:

@@ -12,7 +12,7 @@ from maker.store.backend.texts import stored
 from maker.store.chains import first_chain
 from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_samples
 from maker.types import Flag, RedFlag, Sample, Step
-from maker.voting.red_flags import judge
+from maker.voting.red_flags import screen
 from maker.voting.tally import Tally, text_digest
 
 R = TypeVar("R", SampleRow, PromptRow)
@@ -100,7 +100,7 @@ class Evidence:
         # A text with a sign that was spelled out is not the reply itself; a cut or repeated one reads as a good one.
         if "\\" in (sample.text or "") or sample.flag in (Flag.LENGTH, Flag.REPEAT):
             return ""
-        outcome = judge(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
+        outcome = screen(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
         if isinstance(outcome, RedFlag):
             return "" if sample.flag == outcome.reason else None
         return outcome.text if sample.candidate == outcome.key else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -15,8 +15,8 @@ from maker.store.chains import ChainRow, root_chain
 from maker.store.log import spans
 from maker.store.runs import RunRow
 from maker.types import Done
-from maker.verification.provenance import Citations
-from maker.verification.replay import Counts, Stand, Walked, Walker
+from maker.verification.provenance import Provenance
+from maker.verification.replay import Counts, ReplayedStep, Replayer, Stand
 from maker.verification.snapshots import Bad
 from maker.voting.policy import Rules
 from maker.voting.tally import based, genesis
@@ -57,7 +57,7 @@ def verify(
     database: Database,
     run: RunRow,
     author: Callable[[int], Author],
-    on_step: Callable[[Walked], None] | None = None,
+    on_step: Callable[[ReplayedStep], None] | None = None,
 ) -> Verified:
     """Re-apply every action of a run, and of what it was forked off.
 
@@ -70,7 +70,7 @@ def verify(
         database: The store.
         run: The run.
         author: Returns what the steps of a run were decided by, from the run's key.
-        on_step: Told each step, before it is known whether those after it are right, see `Walker`.
+        on_step: Told each step, before it is known whether those after it are right, see `Replayer`.
     """
     chain = root_chain(database, run.key)
     counts, stand = Counts(), Stand(0, None, b"")
@@ -79,12 +79,12 @@ def verify(
             made = author(span.chain.run)
             told = fingerprint_text(made.run.fingerprint)
             if span.start == 0:
-                stand.state = own("the task's start", made.decomposer.start)
+                stand.state = call_user_code("the task's start", made.decomposer.start)
             stand.digest = based(stand.digest, told) if span.start else genesis(told)
             # Of a run that this one was forked off, only what it took over counts, and not as its own.
             counts = Counts()
-            cites = Citations(database, made.run)
-            walker = Walker(database, span.chain.run, made.decomposer, made.rules, cites, counts, on_step)
+            cites = Provenance(database, made.run)
+            walker = Replayer(database, span.chain.run, made.decomposer, made.rules, cites, counts, on_step)
             walker.along(span.chain, stand, span.stop, first_snapshot=True)
         whole = _end(run, chain, stand, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:
@@ -111,7 +111,7 @@ def _end(run: RunRow, root: ChainRow, stand: Stand, counts: Counts, decomposer: 
             f"the run's row says that {run.reused} steps were taken from the memo, and saved {run.saved} calls; the log"
             f" holds {counts.reused}, and {counts.saved}"
         )
-    move = own("the task", decomposer.next, stand.state)
+    move = call_user_code("the task", decomposer.next, stand.state)
     if run.classes != tuple(kind.name for kind in decomposer.classes):
         raise Bad(f"the run's row names the step classes {', '.join(run.classes)}; its task has others")
     if run.status not in STATUSES:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from maker.core.user_code import failure, own
+from maker.core.user_code import call_user_code, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, Request, Step
-from maker.voting.collector import JUDGED, Ask, At, Hearing
+from maker.voting.collector import JUDGED, Ask, StepPlace, VoteCollector
 from maker.voting.election import Elected, Election, HeardSample
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
 from maker.voting.paths import Path, chain_name
-from maker.voting.policy import SOLVER, Shared, Way
+from maker.voting.policy import SOLVER, PromptVariant, Shared
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
 from maker.voting.tally import forked, link, pack, taken
 
@@ -47,7 +47,7 @@ class Place(NamedTuple):
     child: int | None = None
 
 
-class Heard(NamedTuple):
+class KeptVotes(NamedTuple):
     """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it.
 
     ``ways`` are those that the samples number, where there were several to ask in.
@@ -56,7 +56,7 @@ class Heard(NamedTuple):
     system: str
     prompt: str
     samples: tuple[HeardSample, ...]
-    ways: tuple[Way, ...] = ()
+    ways: tuple[PromptVariant, ...] = ()
 
 
 class Decided(NamedTuple):
@@ -79,7 +79,7 @@ class Decided(NamedTuple):
     votes: int = 0
     flags: int = 0
     disputed: bool = False
-    heard: Heard | None = None
+    heard: KeptVotes | None = None
     state: str | None = None
     path: Path = ()
     decorrelated: bool = False
@@ -110,7 +110,7 @@ class Stuck(NamedTuple):
     epoch: int
     kind: str
     reason: str
-    heard: Heard
+    heard: KeptVotes
     role: str = SOLVER
     judged: int = 0
     decorrelated: bool = False
@@ -177,9 +177,9 @@ class ChainRunner(Generic[S, A]):
         self._seeds: Seeds = self._place_seeds
         self._memo = shared.memo
         self.question = b""
-        self._hearing: Hearing[S, A] | None = None
+        self._collector: VoteCollector[S, A] | None = None
         # Where a judge is asked: the votes that settled nothing.
-        self._voted: Hearing[S, A] | None = None
+        self._voted: VoteCollector[S, A] | None = None
         self._unsettled = ""
         self._decorrelated = False
         self.leftover: Sequence[int] = ()
@@ -195,43 +195,43 @@ class ChainRunner(Generic[S, A]):
     @property
     def deciding(self) -> bool:
         """Whether the votes of a step are being collected."""
-        return self._hearing is not None
+        return self._collector is not None
 
     def ask(self) -> Emit:
         """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck.
 
         Where decisions are taken again, a step may be decided at once: the chain then stands at the next one.
         """
-        hearing = self._hearing
-        if hearing is None:
+        collector = self._collector
+        if collector is None:
             move = self._own("next", self._decomposer.next, self._state)
             if not isinstance(move, Step):
                 return self._no_step(move)
             if self._memo is not None and (found := self._remembered(move, self._memo)) is not None:
                 return found
-            hearing = self._open(move)
-        needed = hearing.ask()
-        return needed if isinstance(needed, Ask) else self._appeal(hearing, needed.reason)
+            collector = self._open(move)
+        needed = collector.ask()
+        return needed if isinstance(needed, Ask) else self._appeal(collector, needed.reason)
 
     def hear(self, reply: Finished) -> Decided | None:
         """Count a request's samples; return the step if they decided it. The chain then stands at the next one.
 
         Samples that come in before those of votes that stand before them wait for these.
         """
-        hearing = self._hearing
-        if hearing is None:
+        collector = self._collector
+        if collector is None:
             raise TaskFailed(f"{self.where}: a reply came in for a step that asks for none", step=self.index)
-        elected = self._own("parse, check or decide", hearing.hear, reply)
-        return None if elected is None else self._decide(hearing, elected)
+        elected = self._own("parse, check or decide", collector.hear, reply)
+        return None if elected is None else self._decide(collector, elected)
 
     def pass_on(self, request: Request) -> Ask:
         """Return the requests that ask other models of the pool for a request's votes: its own stays away."""
-        assert self._hearing is not None  # noqa: S101 - the request is of its votes
-        return self._hearing.pass_on(request)
+        assert self._collector is not None  # noqa: S101 - the request is of its votes
+        return self._collector.pass_on(request)
 
     def can_pass(self, model: int) -> bool:
         """Say whether votes of a model that stays away could pass on: another one that has a turn is there."""
-        return self._hearing is not None and self._hearing.can_pass(model)
+        return self._collector is not None and self._collector.can_pass(model)
 
     def left(self) -> Sequence[int]:
         """Return the ids of requests that were under way when their votes ended, and forget them."""
@@ -241,9 +241,9 @@ class ChainRunner(Generic[S, A]):
     def let_go(self) -> Sequence[int]:
         """Return the ids of all requests that are under way, and forget them: the chain is given up or stands still."""
         left = self.left()
-        return [*left, *self._hearing.let_go()] if self._hearing is not None else left
+        return [*left, *self._collector.let_go()] if self._collector is not None else left
 
-    def _open(self, step: Step[S, A]) -> Hearing[S, A]:
+    def _open(self, step: Step[S, A]) -> VoteCollector[S, A]:
         kind = self._shared.kinds.get(step.kind.name)
         if kind is None:
             raise TaskFailed(
@@ -261,12 +261,12 @@ class ChainRunner(Generic[S, A]):
         verdict = self._own("decide", election.ruled, kind.opening)
         if isinstance(verdict, Elected):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
-        at = At(self._seeds, self.index, self._epoch)
+        at = StepPlace(self._seeds, self.index, self._epoch)
         self._decorrelated = kind.decorrelated
-        self._hearing = hearing = Hearing(
+        self._collector = collector = VoteCollector(
             self._shared, election, role, verdict, at, plain=kind.plain, ways=kind.ways
         )  # fmt: skip
-        return hearing
+        return collector
 
     def _remembered(self, step: Step[S, A], memo: Memo) -> Decided | Follows | None:
         """Return a step that need not be voted on, or that another chain is voting on; None where this one is to vote.
@@ -304,28 +304,28 @@ class ChainRunner(Generic[S, A]):
         self.index += 1
         return decided
 
-    def _appeal(self, hearing: Hearing[S, A], reason: str) -> Ask | Stuck:
+    def _appeal(self, collector: VoteCollector[S, A], reason: str) -> Ask | Stuck:
         """Ask the judge about what votes could not settle, or say that the chain is stuck."""
-        judge, election, voted = self._shared.rules.judge, hearing.election, self._voted
+        judge, election, voted = self._shared.rules.judge, collector.election, self._voted
         if voted is not None:
             reason = f"{self._unsettled}; the judge: {reason}"
-            kind, heard, judged = voted.election.step.kind, _heard(voted, hearing), len(election.heard)
+            kind, heard, judged = voted.election.step.kind, _heard(voted, collector), len(election.heard)
             return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, self._decorrelated)
         if judge is None or len(election.counts) < 2:
             kind = election.step.kind
-            heard = _heard(hearing)
+            heard = _heard(collector)
             return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, 0, self._decorrelated)
         put = self._own("decide", appeal, election, judge, self._shared.rules.models)
-        self._voted, self._unsettled, self.leftover = hearing, reason, hearing.let_go()
-        at = At(self._seeds, self.index, self._epoch, JUDGED)
-        self._hearing = Hearing(
+        self._voted, self._unsettled, self.leftover = collector, reason, collector.let_go()
+        at = StepPlace(self._seeds, self.index, self._epoch, JUDGED)
+        self._collector = VoteCollector(
             self._shared, put.election, judge.role, put.verdict, at, plain=False, listed=put.listed
         )  # fmt: skip
         return self.ask()  # type: ignore[return-value]
 
-    def _decide(self, hearing: Hearing[S, A], elected: Elected[A]) -> Decided:
-        self.leftover = hearing.let_go()
-        election, tokens, voted = hearing.election, hearing.tokens, self._voted
+    def _decide(self, collector: VoteCollector[S, A], elected: Elected[A]) -> Decided:
+        self.leftover = collector.let_go()
+        election, tokens, voted = collector.election, collector.tokens, self._voted
         tally = election.tally(self._shared.kinds[election.step.kind.name].number, elected.key)
         if voted is not None:
             tokens += voted.tokens
@@ -333,7 +333,7 @@ class ChainRunner(Generic[S, A]):
             tally = voted.election.tally(tally.kind, elected.key)._replace(judge=tally)
         packed = pack(tally)
         digest = link(self._digest, self.index, self._epoch, elected.text, packed)
-        votes, disputed = sum((voted or hearing).election.counts.values()), tally.disputed
+        votes, disputed = sum((voted or collector).election.counts.values()), tally.disputed
         flags = sum(tally.flagged) if tally.flags else 0
         level = self._shared.rules.samples
         keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
@@ -341,13 +341,13 @@ class ChainRunner(Generic[S, A]):
         self._weight += len(elected.text)
         decided = Decided(
             self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
-            disputed, _heard(*([voted] if voted else []), hearing) if keep else None,
+            disputed, _heard(*([voted] if voted else []), collector) if keep else None,
             self._due() if (self.index + 1) % SNAPSHOT_STEPS == 0 else None, self.path, self._decorrelated,
             *((self.question, tally.samples) if self.question else ()),
         )  # fmt: skip
         self._digest = digest
         self.index += 1
-        self._hearing = self._voted = None
+        self._collector = self._voted = None
         return decided
 
     def _due(self) -> str | None:
@@ -406,13 +406,13 @@ class ChainRunner(Generic[S, A]):
         return Forked(at, fork.count, fork.single, fork.missed is not None)
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:
-        # As `own`, which would have the place written out at every call.
+        # As `call_user_code`, which would have the place written out at every call.
         try:
             return call(*args)
         except MakerError:
             raise
         except Exception as error:
-            raise failure(f"{self.where}: {self._decomposer.name}: {what}", error, step=self.index) from error
+            raise user_code_failure(f"{self.where}: {self._decomposer.name}: {what}", error, step=self.index) from error
 
 
 def snapshot_due(weight: int, state: str) -> bool:
@@ -431,8 +431,8 @@ def child_at(fork: ChainAt, number: int, chain: int, epoch: int, *, single: bool
 def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:
     """Return the fork that a parent's state asks for, and that state. Raises `TaskFailed`."""
     where = f"chain {chain_name(parent.path)}, step {parent.idx}: {decomposer.name}"
-    state = own(f"{where}: state.read", decomposer.state.read, parent.state)
-    fork = own(f"{where}: next", decomposer.next, state)
+    state = call_user_code(f"{where}: state.read", decomposer.state.read, parent.state)
+    fork = call_user_code(f"{where}: next", decomposer.next, state)
     if not isinstance(fork, Fork):
         raise TaskFailed(
             f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
@@ -447,8 +447,8 @@ def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
     return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
 
 
-def _heard(*hearings: Hearing[Any, Any]) -> Heard:
-    step = hearings[0].election.step
-    samples = [sample for hearing in hearings for sample in hearing.election.heard]
+def _heard(*collectors: VoteCollector[Any, Any]) -> KeptVotes:
+    step = collectors[0].election.step
+    samples = [sample for collector in collectors for sample in collector.election.heard]
     numbered = tuple(sample._replace(vote=vote) for vote, sample in enumerate(samples))
-    return Heard(step.kind.system, step.prompt, numbered, hearings[0].ways)
+    return KeptVotes(step.kind.system, step.prompt, numbered, collectors[0].ways)

@@ -8,15 +8,15 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.types import Finished, More, Request, Undecidable
 from maker.voting.election import Elected, Election
-from maker.voting.in_flight import Round
-from maker.voting.policy import Role, Shared, Way
+from maker.voting.in_flight import InFlightVotes
+from maker.voting.policy import PromptVariant, Role, Shared
 from maker.voting.seeds import Seeds
 
 S = TypeVar("S")
 A = TypeVar("A")
 
 VOTES, JUDGED = 0, 1
-"""The rungs of a step: its votes, and what a judge says where they do not settle it."""
+"""The phases of a step: its votes, and what a judge says where they do not settle it."""
 
 
 class Ask(NamedTuple):
@@ -29,16 +29,16 @@ Pending: TypeAlias = More | Undecidable
 """What an election without a winner stands at."""
 
 
-class At(NamedTuple):
-    """The step that an election is about: where its seeds come from, its index, its epoch and its rung."""
+class StepPlace(NamedTuple):
+    """The step that an election is about: where its seeds come from, its index, its epoch and its phase."""
 
     seeds: Seeds
     idx: int
     epoch: int
-    rung: int = VOTES
+    phase: int = VOTES
 
 
-class Hearing(Generic[S, A]):
+class VoteCollector(Generic[S, A]):
     """Holds an election.
 
     `ask` says what it needs next; `hear` brings the replies to a request and returns the winner if they named it.
@@ -62,11 +62,11 @@ class Hearing(Generic[S, A]):
         election: Election[S, A],
         role: Role,
         verdict: Pending,
-        at: At,
+        at: StepPlace,
         *,
         plain: bool,
         listed: Sequence[str] = (),
-        ways: tuple[Way, ...] = (),
+        ways: tuple[PromptVariant, ...] = (),
     ) -> None:
         self.election = election
         self.verdict = verdict
@@ -77,7 +77,7 @@ class Hearing(Generic[S, A]):
         self._at = at
         self._plain = plain
         self._listed = listed
-        self._round: Round | None = None
+        self._round: InFlightVotes | None = None
 
     def ask(self) -> Ask | Undecidable:
         """Return the requests that the election needs, or why no further vote could settle it."""
@@ -107,7 +107,7 @@ class Hearing(Generic[S, A]):
 
     def can_pass(self, model: int) -> bool:
         """Say whether another model than this one has a turn in the rotation, and is not away."""
-        return any(other != model and other not in self._shared.away for other in self._role.rotation)
+        return any(other != model and other not in self._shared.unavailable for other in self._role.rotation)
 
     def let_go(self) -> Sequence[int]:
         """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
@@ -120,14 +120,14 @@ class Hearing(Generic[S, A]):
         """Ask for the votes that could settle the step, and some more where they are wanted, but for those asked."""
         election = self.election
         if self._round is None:
-            self._round = Round(election.asked)
+            self._round = InFlightVotes(election.asked)
         votes = self._round.extend(election.asked + n, min(self._role.extra, election.left - n))
         election.rounds += bool(votes.needed)
         return self._parts(self._round, votes.needed) + self._parts(self._round, votes.extra)
 
-    def _parts(self, parts: Round, votes: Sequence[int]) -> tuple[Request, ...]:
+    def _parts(self, parts: InFlightVotes, votes: Sequence[int]) -> tuple[Request, ...]:
         shared, requests = self._shared, []
-        for model, its in parts.split(votes, self._role.rotation, shared.away, self._most_n):
+        for model, its in parts.split(votes, self._role.rotation, shared.unavailable, self._most_n):
             for alike in self._alike(its):
                 requests.append(self._request(alike[0], len(alike), model))
                 parts.send(requests[-1].id, alike, model)
@@ -147,14 +147,14 @@ class Hearing(Generic[S, A]):
         return 1 if self._listed else self._shared.most_n(model)
 
     def _request(self, vote: int, n: int, model: int) -> Request:
-        kind, (seeds, index, epoch, rung) = self.election.step.kind, self._at
+        kind, (seeds, index, epoch, phase) = self.election.step.kind, self._at
         system, temperature = self.ways[self._way(vote)] if self.ways else (None, None)
         return Request(
             next(self._shared.tickets),
             self._listed[vote % len(self._listed)] if self._listed else kind.system if system is None else system,
             self.election.step.prompt,
             n,
-            seeds.at(index, epoch, rung, vote),
+            seeds.at(index, epoch, phase, vote),
             kind.max_tokens,
             kind.stop,
             kind.name,
@@ -164,7 +164,7 @@ class Hearing(Generic[S, A]):
             temperature,
         )
 
-    def _hear_part(self, parts: Round, reply: Finished, lacking: int) -> Elected[A] | None:
+    def _hear_part(self, parts: InFlightVotes, reply: Finished, lacking: int) -> Elected[A] | None:
         election = self.election
         parts.take(reply)
         due = election.asked + lacking

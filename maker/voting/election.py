@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec, Voter
 from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
-from maker.voting.red_flags import Candidate, judge, repeats
+from maker.voting.red_flags import Candidate, repeats, screen
 from maker.voting.tally import Tally
 
 S = TypeVar("S")
@@ -146,10 +146,10 @@ class Election(Generic[S, A]):
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
         if sample.cut:
-            return judge(self.step.kind, self.state, sample, self.codec)
+            return screen(self.step.kind, self.state, sample, self.codec)
         outcome = self._outcomes.get(sample.text)
         if outcome is None:
-            outcome = self._outcomes[sample.text] = judge(self.step.kind, self.state, sample, self.codec)
+            outcome = self._outcomes[sample.text] = screen(self.step.kind, self.state, sample, self.codec)
         elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
             return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
         return outcome

@@ -23,7 +23,7 @@ class Votes(NamedTuple):
     extra: range
 
 
-class Round:
+class InFlightVotes:
     """Which votes of a step were asked of whom, and what came in.
 
     Votes count in the order of their index. A reply to a request for votes 3 and 5 waits here until what was asked for
@@ -52,13 +52,13 @@ class Round:
         return Votes(needed, ahead)
 
     def split(
-        self, votes: Sequence[int], rotation: Sequence[int], away: Collection[int], most_n: Callable[[int], int]
+        self, votes: Sequence[int], rotation: Sequence[int], unavailable: Collection[int], most_n: Callable[[int], int]
     ) -> Iterator[tuple[int, Sequence[int]]]:
         """Yield models with the votes that one request each is to ask them for.
 
         A vote of a model that is away passes on to the next in the rotation; where all are, it stays with its own.
         """
-        for model, its in _by_model(votes, rotation, away):
+        for model, its in _by_model(votes, rotation, unavailable):
             rest = iter(its)
             while part := list(islice(rest, most_n(model))):
                 yield model, part
@@ -93,11 +93,11 @@ class Round:
 
 
 def _by_model(
-    votes: Iterable[int], rotation: Sequence[int], away: Collection[int]
+    votes: Iterable[int], rotation: Sequence[int], unavailable: Collection[int]
 ) -> Iterator[tuple[int, Sequence[int]]]:
     def model_of(vote: int) -> int:
         turns = (rotation[(vote + turn) % len(rotation)] for turn in range(len(rotation)))
-        return next((model for model in turns if model not in away), rotation[vote % len(rotation)])
+        return next((model for model in turns if model not in unavailable), rotation[vote % len(rotation)])
 
     ordered = sorted(votes, key=lambda vote: (model_of(vote), vote))
     for model, its in groupby(ordered, model_of):

@@ -7,7 +7,7 @@ from itertools import count
 from math import lcm
 from typing import Any, NamedTuple
 
-from maker.core.user_code import own
+from maker.core.user_code import call_user_code
 from maker.plugin import Decomposer, Voter
 from maker.types import Ballots, StepClass, Verdict
 from maker.voting.in_flight import unbounded
@@ -30,14 +30,14 @@ class Role(NamedTuple):
     extra: int = 0
 
 
-class Way(NamedTuple):
+class PromptVariant(NamedTuple):
     """A way to ask for a vote: the shared part of its prompt, and the temperature; None for what is so anyway."""
 
     system: str | None = None
     temperature: float | None = None
 
 
-class Others(NamedTuple):
+class Fallbacks(NamedTuple):
     """By whom and how else votes may be asked where they are too much alike: further models, another temperature."""
 
     models: tuple[int, ...] = ()
@@ -68,7 +68,7 @@ class Rules(NamedTuple):
     pass_on: bool = False
     judge: Judge | None = None
     voters: Mapping[str, Voter] = {}
-    others: Others = Others()
+    others: Fallbacks = Fallbacks()
 
     def of(self, kind: StepClass[Any, Any]) -> Role:
         """Return how the steps of a class are decided."""
@@ -88,7 +88,7 @@ class Kind(NamedTuple):
     role: Role
     opening: Verdict
     plain: bool
-    ways: tuple[Way, ...] = ()
+    ways: tuple[PromptVariant, ...] = ()
     decorrelated: bool = False
 
     @property
@@ -96,7 +96,7 @@ class Kind(NamedTuple):
         """After how many votes it begins again who is asked, and how."""
         return lcm(len(self.role.rotation), len(self.ways) or 1)
 
-    def varied(self, kind: StepClass[Any, Any], others: Others) -> Kind:
+    def varied(self, kind: StepClass[Any, Any], others: Fallbacks) -> Kind:
         """Return the class as its steps are decided where their votes are to be less alike.
 
         Models, wordings and temperatures go round, each by itself: of two wordings and two temperatures the first vote
@@ -105,7 +105,9 @@ class Kind(NamedTuple):
         systems = (None, *kind.paraphrases)
         temperatures = (None,) if others.temperature is None else (None, others.temperature)
         count = lcm(len(systems), len(temperatures))
-        ways = tuple(Way(systems[n % len(systems)], temperatures[n % len(temperatures)]) for n in range(count))
+        ways = tuple(
+            PromptVariant(systems[n % len(systems)], temperatures[n % len(temperatures)]) for n in range(count)
+        )
         rotation = self.role.rotation + tuple(model for model in others.models if model not in self.role.rotation)
         role, more = self.role._replace(rotation=rotation), ways if count > 1 else ()
         return self._replace(role=role, plain=self.plain and not more, ways=more, decorrelated=True)
@@ -114,8 +116,8 @@ class Kind(NamedTuple):
 class Shared(NamedTuple):
     """What all runners of a worker share: the task, its rules, its classes by name, and ids for requests.
 
-    ``most_n`` says how many replies one request to a model may ask for. ``away`` are models that no vote is asked of
-    any more. ``memo`` is there where decisions are taken again.
+    ``most_n`` says how many replies one request to a model may ask for. ``unavailable`` are models that no vote is
+    asked of any more. ``memo`` is there where decisions are taken again.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -123,7 +125,7 @@ class Shared(NamedTuple):
     kinds: dict[str, Kind]
     tickets: Iterator[int]
     most_n: Callable[[int], int]
-    away: set[int]
+    unavailable: set[int]
     memo: Memo | None = None
 
     @classmethod
@@ -138,7 +140,7 @@ class Shared(NamedTuple):
         kinds = {}
         for number, kind in enumerate(decomposer.classes):
             role = rules.of(kind)
-            opening = own(
+            opening = call_user_code(
                 f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
             )
             kinds[kind.name] = Kind(number, role, opening, rules.models == 1 and not role.extra)

@@ -23,7 +23,7 @@ class Candidate(NamedTuple, Generic[A]):
     action: A
 
 
-def judge(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> Candidate[A] | RedFlag:
+def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> Candidate[A] | RedFlag:
     """Parse and check one sample. The first reason found is the one that counts."""
     if sample.cut:
         return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")

@@ -12,13 +12,13 @@ _PLACE = Struct("<QIII")
 class Seeds(Protocol):
     """Where the seeds of a step's votes come from."""
 
-    def at(self, index: int, epoch: int, rung: int, vote: int) -> int:
+    def at(self, index: int, epoch: int, phase: int, vote: int) -> int:
         """Return the seed of the request whose first reply is vote number ``vote`` (0-based) of a step."""
         ...
 
 
 class ChainSeeds:
-    """The seeds of one chain: H(run seed, chain path, step index, epoch, rung, vote).
+    """The seeds of one chain: H(run seed, chain path, step index, epoch, phase, vote).
 
     Hashes, because vLLM gives reply i of a request the request's seed + i: consecutive base seeds would share replies.
     The result stays below 2^62, so that seed + i fits a signed 64-bit integer.
@@ -32,15 +32,15 @@ class ChainSeeds:
         name = f"{run_seed}/{'.'.join(map(str, path))}".encode()
         self._base = blake2b(name, digest_size=8, person=b"maker-seed")
 
-    def at(self, index: int, epoch: int, rung: int, vote: int) -> int:
+    def at(self, index: int, epoch: int, phase: int, vote: int) -> int:
         """Return the seed of the request whose first reply is vote number ``vote`` (0-based) of a step."""
         place = self._base.copy()
-        place.update(_PLACE.pack(index, epoch, rung, vote))
+        place.update(_PLACE.pack(index, epoch, phase, vote))
         return int.from_bytes(place.digest(), "little") >> 2
 
 
 class QuestionSeeds:
-    """The seeds of one question: H(run seed, question, epoch, rung, vote).
+    """The seeds of one question: H(run seed, question, epoch, phase, vote).
 
     Where decisions are taken again, whoever asks first must not matter: a step's place is no part of them.
 
@@ -53,8 +53,8 @@ class QuestionSeeds:
         name = f"{run_seed}/".encode() + question
         self._base = blake2b(name, digest_size=8, person=b"maker-ask-seed")
 
-    def at(self, index: int, epoch: int, rung: int, vote: int) -> int:
+    def at(self, index: int, epoch: int, phase: int, vote: int) -> int:
         """Return the seed of the request whose first reply is vote number ``vote`` of a step, wherever it stands."""
         place = self._base.copy()
-        place.update(_PLACE.pack(0, epoch, rung, vote))
+        place.update(_PLACE.pack(0, epoch, phase, vote))
         return int.from_bytes(place.digest(), "little") >> 2

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from maker.plugin import Ballots, Decision, More, Voter
 
 
-class Recount(NamedTuple):
+class VoteReplay(NamedTuple):
     """How an election over known samples ends.
 
     ``winner`` is the candidate's key, None where none wins. It took the first ``samples``, of which ``votes`` were
@@ -24,9 +24,9 @@ class Recount(NamedTuple):
     lacking: int = 0
 
 
-def recount(
+def replay_votes(
     voter: Voter, heard: Sequence[str | None], *, most: int | None = None, weights: Sequence[int] | None = None
-) -> Recount:
+) -> VoteReplay:
     """Hold an election over samples in their order, as one that draws them would.
 
     Args:
@@ -41,13 +41,13 @@ def recount(
     while True:
         verdict = voter.decide(Ballots(counts, weighed))
         if isinstance(verdict, Decision):
-            return Recount(verdict.winner, used, votes)
+            return VoteReplay(verdict.winner, used, votes)
         if not isinstance(verdict, More) or (most is not None and used + verdict.n > most):
-            return Recount(None, used, votes)
+            return VoteReplay(None, used, votes)
         if verdict.n < 1:
             raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
         if used + verdict.n > len(heard):
-            return Recount(None, used, votes, used + verdict.n - len(heard))
+            return VoteReplay(None, used, votes, used + verdict.n - len(heard))
         for place, key in enumerate(heard[used : used + verdict.n], used):
             if key is not None:
                 counts[key] = counts.get(key, 0) + 1
@@ -57,7 +57,7 @@ def recount(
         used += verdict.n
 
 
-class Fate(StrEnum):
+class RescoredOutcome(StrEnum):
     """What becomes of a step by the other rule."""
 
     SAME = "same"
@@ -87,7 +87,7 @@ class Rescored(NamedTuple):
     step: int
     row: int | None
     kind: str
-    fate: Fate
+    fate: RescoredOutcome
     before: str | None
     now: str | None
     votes_before: int
@@ -99,7 +99,7 @@ class Rescored(NamedTuple):
     @property
     def told(self) -> bool:
         """Whether there is something to say of the step: it ran out, or does not end as it did."""
-        return self.fate != Fate.SAME and (self.fate != Fate.UNDECIDED or self.before is not None)
+        return self.fate != RescoredOutcome.SAME and (self.fate != RescoredOutcome.UNDECIDED or self.before is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; the step class is called ``class``, and ``row`` is there in maps alone."""
@@ -112,13 +112,13 @@ class Rescored(NamedTuple):
 class Totals:
     """What many rescored steps come to. ``told`` counts those of which there is something to say.
 
-    Votes and tokens saved are those of steps whose samples sufficed: neither `Fate.SHORT` nor `Fate.LOST`. ``lacking``
-    samples and ``tokens_short`` are those of steps that ran out, at least.
+    Votes and tokens saved are those of steps whose samples sufficed: neither `RescoredOutcome.SHORT` nor
+    `RescoredOutcome.LOST`. ``lacking`` samples and ``tokens_short`` are those of steps that ran out, at least.
     """
 
     steps: int = 0
     told: int = 0
-    fates: Counter[Fate] = field(default_factory=Counter)
+    fates: Counter[RescoredOutcome] = field(default_factory=Counter)
     votes_before: int = 0
     votes: int = 0
     tokens_saved: float = 0.0
@@ -132,10 +132,10 @@ class Totals:
         self.told += one.told
         self.fates[one.fate] += 1
         self.judged += one.judged
-        if one.fate == Fate.SHORT:
+        if one.fate == RescoredOutcome.SHORT:
             self.lacking += one.lacking
             self.tokens_short -= one.tokens
-        elif one.fate != Fate.LOST:
+        elif one.fate != RescoredOutcome.LOST:
             self.votes_before += one.votes_before
             self.votes += one.votes
             self.tokens_saved += one.tokens
@@ -143,10 +143,10 @@ class Totals:
     @property
     def sufficed(self) -> int:
         """How many steps had samples enough."""
-        return self.steps - self.fates[Fate.SHORT] - self.fates[Fate.LOST]
+        return self.steps - self.fates[RescoredOutcome.SHORT] - self.fates[RescoredOutcome.LOST]
 
     def to_json(self) -> dict[str, Any]:
         """Return the totals as JSON."""
         told = {name: getattr(self, name) for name in self.__slots__}
-        told["fates"] = {str(fate): self.fates[fate] for fate in Fate}
+        told["fates"] = {str(fate): self.fates[fate] for fate in RescoredOutcome}
         return told | {name: round(told[name]) for name in ("tokens_saved", "tokens_short")}

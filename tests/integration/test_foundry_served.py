@@ -12,7 +12,7 @@ from decomposers.hanoi import Hanoi, HanoiParams
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
 from maker.testing import collect
-from maker.training.dataset import course_of
+from maker.training.dataset import dataset_of
 from maker.training.make import make
 from maker.training.recipe import Recipe
 from maker.types import Finished, Request
@@ -28,14 +28,14 @@ def test_vllm_draws_what_was_read_off(tmp_path: Path) -> None:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     from maker.training.building import read_model
-    from maker.training.exact_evaluation import read_off
+    from maker.training.exact_evaluation import evaluate_exactly
 
-    course = course_of(Hanoi(HanoiParams(disks=4)), {}, exam=20)
+    course = dataset_of(Hanoi(HanoiParams(disks=4)), {}, exam=20)
     recipe = Recipe(steps=150, batch=48, rate=1e-2, slip=0.2, hidden=32, layers=2, heads=2)
     make(course, recipe, tmp_path / "model")
     (topic,) = course.topics
     prompts = topic.exam[:2]
-    exact = read_off(read_model(tmp_path / "model"), prompts, topic.grouped, [TEMPERATURE])[TEMPERATURE]
+    exact = evaluate_exactly(read_model(tmp_path / "model"), prompts, topic.grouped, [TEMPERATURE])[TEMPERATURE]
     settings = VllmSettings(path=str(tmp_path / "model"), compile=False, memory_share=0.2, temperature=TEMPERATURE)
     model = VllmModel([settings])
     try:

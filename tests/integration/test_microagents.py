@@ -10,7 +10,7 @@ import pytest
 
 import maker
 from maker.training.card import CARD
-from maker.training.dataset import course_of
+from maker.training.dataset import dataset_of
 from maker.training.examine import examine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,7 +33,7 @@ def test_the_card_says_what_the_weights_do(name: str) -> None:
     folder = EXAMPLES / "microagents" / name
     job, *words = JOBS[name]
     task = maker.load_job(EXAMPLES / job, words).decomposer
-    (now,) = examine(folder, course_of(task, {}, exam=256), temperatures=[1.0])
+    (now,) = examine(folder, dataset_of(task, {}, exam=256), temperatures=[1.0])
     (card,) = json.loads((folder / CARD).read_text())["classes"]
     assert (now.name, str(now.basis)) == (card["class"], card["basis"])
     (here,), (told,) = now.heats, card["heats"]

@@ -24,7 +24,7 @@ from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.ledger import Models
 from maker.store.runs import NewRun, create_run, find_run, read_events
-from maker.store.vote_monitor import Plan, Watch, Watched, watched_classes
+from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor, monitored_classes
 from maker.voting.chain import Decided
 from maker.voting.tally import Tally, pack
 
@@ -292,11 +292,11 @@ def test_votes_of_a_repeated_transaction_are_counted_once(store: Store) -> None:
     store.sql("DELETE FROM maker.maker_run")
     run_id, lease = create_run(store.database, NewRun("", {}, {}, ("move",), b"g", "0"))
     chain = root_chain(store.database, lease.run).key
-    watch = Watch(Plan("warn", (Watched("move", Rule(3), Rule(3)),)))
+    watch = VoteMonitor(MonitorPlan("warn", (MonitoredClass("move", Rule(3), Rule(3)),)))
     kept: list[Entry] = []
     models = Models(("m",), ("solver",))
     journal = Journal(
-        store.database, lease, root=chain, stint=0, models=models, on_commit=kept.extend, watch=watch
+        store.database, lease, root=chain, resumes=0, models=models, on_commit=kept.extend, watch=watch
     )  # fmt: skip
     tally = pack(Tally(0, 1, (23,), {"b": (20,)}, {}))
     held = psycopg.connect(host=HOST, port=store.server.port, user=USER, password=PASSWORD, dbname=store.name)
@@ -312,7 +312,7 @@ def test_votes_of_a_repeated_transaction_are_counted_once(store: Store) -> None:
     journal.close()
     held.close()
     run = find_run(store.database, run_id)
-    assert (run.steps, watched_classes(run.monitor, ("move",))[0]["steps"]) == (64, 64)
+    assert (run.steps, monitored_classes(run.monitor, ("move",))[0]["steps"]) == (64, 64)
     told = [event["statistic"] for event in read_events(store.database, lease.run)]
     assert told == [one.facts["statistic"] for entry in kept for one in entry.events] == ["hard"]
 

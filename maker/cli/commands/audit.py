@@ -16,7 +16,7 @@ from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.queries import show
 from maker.reporting.audit import Audit, Judged, Sample, Stratum, draw
-from maker.reporting.labels import judge, refuse_labels, write_sample
+from maker.reporting.labels import judge_labels, refuse_labels, write_sample
 
 SIZE = 300
 MEANING = {
@@ -47,7 +47,7 @@ def audit(
     if labels is not None:
         if sample is not None or seed is not None or out is not None:
             raise BadInput("--labels reads a sample, and the others draw one", fix="give --labels FILE without them")
-        _tell_audit(judge(run_id, labels, confidence=confidence, store=store), as_json=as_json)
+        _tell_audit(judge_labels(run_id, labels, confidence=confidence, store=store), as_json=as_json)
         return
     file = out or Path(f"audit-{show(run_id, store=store).run_id}.csv")
     refuse_labels(file, force=force)

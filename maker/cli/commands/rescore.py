@@ -11,16 +11,16 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.job.file import DEFAULT_STORE
 from maker.reporting.rescore import Rescoring
 from maker.reporting.rescore import rescore as hold_again
-from maker.voting.vote_replay import Fate, Rescored, Totals
+from maker.voting.vote_replay import Rescored, RescoredOutcome, Totals
 
 SHOWN = 20
 WORDS = {
-    Fate.SAME: "decided for the same answer",
-    Fate.OTHER: "decided for another answer",
-    Fate.DECIDED: "decided that were undecided",
-    Fate.UNDECIDED: "undecided by the rule",
-    Fate.SHORT: "ran out of samples",
-    Fate.LOST: "of which the samples were not kept",
+    RescoredOutcome.SAME: "decided for the same answer",
+    RescoredOutcome.OTHER: "decided for another answer",
+    RescoredOutcome.DECIDED: "decided that were undecided",
+    RescoredOutcome.UNDECIDED: "undecided by the rule",
+    RescoredOutcome.SHORT: "ran out of samples",
+    RescoredOutcome.LOST: "of which the samples were not kept",
 }
 
 
@@ -57,7 +57,7 @@ def _print_totals(found: Rescoring, totals: Totals) -> None:
     told = ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
     print(f"run {found.run_id} by {found.vote['voter']} ({told}), over the samples that it kept; no model was asked")
     for fate, words in WORDS.items():
-        if totals.fates[fate] or fate == Fate.SAME:
+        if totals.fates[fate] or fate == RescoredOutcome.SAME:
             print(f"  {totals.fates[fate]:>9,} of {totals.steps:,} steps {words}")
     if not totals.sufficed:
         return
@@ -69,7 +69,7 @@ def _print_totals(found: Rescoring, totals: Totals) -> None:
 
 
 def _print_steps(shown: list[Rescored], totals: Totals) -> None:
-    short, lost = totals.fates[Fate.SHORT], totals.fates[Fate.LOST]
+    short, lost = totals.fates[RescoredOutcome.SHORT], totals.fates[RescoredOutcome.LOST]
     if short:
         print(
             f"  those that ran out lack {totals.lacking:,} votes at least, about {totals.tokens_short:,.0f} tokens; "
@@ -90,5 +90,11 @@ def _print_steps(shown: list[Rescored], totals: Totals) -> None:
 def _line(one: Rescored) -> str:
     place = str(one.step) if one.chain == "root" else f"{one.chain}:{one.step}"
     place += "" if one.row is None else f" (row {one.row:,})"
-    became = f"now {one.now}" if one.now is not None else "now undecided" if one.fate == Fate.UNDECIDED else one.fate
+    became = (
+        f"now {one.now}"
+        if one.now is not None
+        else "now undecided"
+        if one.fate == RescoredOutcome.UNDECIDED
+        else one.fate
+    )
     return f"{place:>7} {one.kind} {'undecided' if one.before is None else one.before}: {became}"

@@ -14,9 +14,9 @@ from maker.api import load_job
 from maker.cli.options import AsJson, Overrides
 from maker.cli.tables import print_table
 from maker.errors import BadInput
-from maker.training.dataset import EXAM, Course, course_of
+from maker.training.dataset import EXAM, Dataset, dataset_of
 from maker.training.recipe import TEMPERATURES, Recipe
-from maker.training.sft_file import read_course
+from maker.training.sft_file import read_dataset
 
 if TYPE_CHECKING:
     from maker.training.figures import ClassFigures
@@ -105,15 +105,15 @@ def exam_(
     _print_figures(found, {}, by_run=course.by_run, known=has_card(folder))
 
 
-def _course(job: Path, overrides: Sequence[str], exam: int) -> Course:
+def _course(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
     if job.suffix == LESSONS:
         if overrides:
             raise BadInput(f"{overrides[0]!r} sets nothing: {job} is no job file", fix="leave it out")
-        return read_course(job)
+        return read_dataset(job)
     loaded = load_job(job, overrides)
     fingerprint = loaded.task_fingerprint()
     origin = {name: fingerprint[name] for name in ("decomposer", "decomposer_version", "decomposer_source", "task")}
-    return course_of(loaded.decomposer, origin, exam=exam)
+    return dataset_of(loaded.decomposer, origin, exam=exam)
 
 
 def _temperatures(words: str) -> list[float]:

@@ -32,7 +32,7 @@ from maker.errors import JobError
 from maker.plugin import Done, Step
 from maker.types import Flag, RedFlag, Sample
 from maker.voting.election import Election
-from maker.voting.red_flags import Candidate, judge
+from maker.voting.red_flags import Candidate, screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 DATA = Path(__file__).parents[3] / "examples" / "hanoi_microagent" / "data.py"
@@ -331,7 +331,7 @@ def test_both_forms_vote_for_one_candidate(disks: int, prompt: str) -> None:
     (kind,) = hanoi.classes
     start = hanoi.start()
     pegs = "C" + start.pegs[1:]
-    alone, pair = (judge(kind, start, reply(text), hanoi.action) for text in ("1AC", f"1AC {pegs}"))
+    alone, pair = (screen(kind, start, reply(text), hanoi.action) for text in ("1AC", f"1AC {pegs}"))
     assert isinstance(alone, Candidate) and isinstance(pair, Candidate)
     assert (alone.key, alone.text) == (pair.key, pair.text) == ("1AC", "1AC")
     assert hanoi.action.show(alone.action) == hanoi.action.show(pair.action) == {"disk": 1, "from": 0, "to": 2}
@@ -348,7 +348,7 @@ def test_both_forms_vote_for_one_candidate(disks: int, prompt: str) -> None:
 def test_pegs_that_are_given_must_be_right(text: str, flag: Flag) -> None:
     """A right move with wrong pegs gets no vote: a sample that misreads the state is not to be trusted."""
     hanoi = task(3, "either")
-    flagged = judge(hanoi.classes[0], hanoi.start(), reply(text), hanoi.action)
+    flagged = screen(hanoi.classes[0], hanoi.start(), reply(text), hanoi.action)
     assert isinstance(flagged, RedFlag)
     assert flagged.reason is flag
 

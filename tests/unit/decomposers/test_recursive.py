@@ -16,7 +16,7 @@ from killed_runs import Life, assert_same, log_of, through
 from pydantic import BaseModel
 from recursive_task import asked, goal, halves, job, states, truth
 
-from decomposers.recursive import GENERIC, Node, Plan, Recursive, RecursiveParams
+from decomposers.recursive import GENERIC, Node, Recursive, RecursiveParams, TaskPlan
 from decomposers.recursive.context import Budget, size
 from maker import api
 from maker.errors import BadInput, JobError, TaskFailed
@@ -306,7 +306,7 @@ def test_no_prompt_is_above_the_budget_of_its_depth(base: int, level: int, cap: 
         for n in range(len(goals)):
             node = node.join(n, ["9" * data.draw(st.sampled_from([1, cap // 2 + 1, cap])), "d", 1, [1]])
         assert size(step(task, node).prompt) <= budget.at(node.depth)
-        solved = node.part(len(goals) - 1).planned(Plan())
+        solved = node.part(len(goals) - 1).planned(TaskPlan())
         assert size(step(task, solved).prompt) <= budget.at(solved.depth)
         node = node.part(len(goals) - 1)
 
@@ -473,7 +473,7 @@ def test_draws_are_not_taken_from_a_memo(store: str, memo: str) -> None:
 def test_a_number_that_is_on_no_list_is_flagged(reply: str, why: str) -> None:
     """A discriminator's reply is the number of a plan that is there; anything else is a flag."""
     task: Recursive[str, str] = Recursive(params(vote_plans="discriminator"))
-    node = task.start()._replace(drafts=(Plan(), task.read_plan(parts("a"))))
+    node = task.start()._replace(drafts=(TaskPlan(), task.read_plan(parts("a"))))
     kind = step(task, node).kind
     assert kind.role == "discriminator"
     told = kind.check(node, kind.parse(reply))
@@ -542,7 +542,7 @@ def test_types_and_rules_of_ones_own() -> None:
     with pytest.raises(ValueError, match="low"):
         task.read_plan(good.replace('"low": 5', '"low": "five"'))
     child = task.apply(node, task.read_plan(good)).part(1)
-    solve = step(task, task.apply(child, Plan()))
+    solve = step(task, task.apply(child, TaskPlan()))
     assert solve.prompt == 'Add up: {"high":9,"low":5}\nAnswer: '
     assert solve.kind.parse(" 35\n").text == "35"
     assert solve.kind.check(child, solve.kind.parse("-35")) == "below 0"

@@ -18,7 +18,7 @@ from decomposers.recursive.plan import (
     Answer,
     Choice,
     Part,
-    Plan,
+    TaskPlan,
     digest,
     plan_schema,
     read_plan,
@@ -37,15 +37,15 @@ def key(reply: str) -> str:
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn) -> TaskPlan:
     """Draw a plan in which no part needs itself, by way of whatever others."""
     order = draw(st.permutations(range(draw(st.integers(1, 6)))))
     needs = {n: tuple(sorted(draw(st.sets(st.sampled_from(order[:at]))))) if at else () for at, n in enumerate(order)}
     parts = tuple(Part(goal(draw(TEXTS)), needs[n]) for n in range(len(order)))
-    return Plan(parts, goal(draw(TEXTS)))
+    return TaskPlan(parts, goal(draw(TEXTS)))
 
 
-def reply(plan: Plan, names: list[str], **layout: Any) -> str:
+def reply(plan: TaskPlan, names: list[str], **layout: Any) -> str:
     parts = [{"goal": part.goal, "name": name, "needs": [names[need] for need in part.needs]}
              for part, name in zip(plan.parts, names, strict=True)]  # fmt: skip
     return json.dumps({"compose": plan.compose, "parts": parts}, **layout)
@@ -55,7 +55,7 @@ def reply(plan: Plan, names: list[str], **layout: Any) -> str:
 
 
 @given(plan=plans(), data=st.data())
-def test_names_and_layout_are_no_part_of_a_vote(plan: Plan, data: st.DataObject) -> None:
+def test_names_and_layout_are_no_part_of_a_vote(plan: TaskPlan, data: st.DataObject) -> None:
     """However its parts are called, its members ordered, blanks set and fences drawn, a plan is one vote."""
     count = len(plan.parts)
     names = data.draw(
@@ -132,7 +132,7 @@ def test_what_is_no_plan_is_said(told: str, why: str) -> None:
 
 
 @given(plan=plans())
-def test_the_schema_lets_plans_through(plan: Plan) -> None:
+def test_the_schema_lets_plans_through(plan: TaskPlan) -> None:
     """A server that holds replies to the schema lets every plan be said, and no composition that is not there."""
     told = json.loads(reply(plan, [str(n) for n in range(len(plan.parts))]))
     Draft202012Validator(plan_schema(())).validate(told)
@@ -144,7 +144,7 @@ def test_the_schema_lets_plans_through(plan: Plan) -> None:
 
 
 @given(plan=plans())
-def test_every_part_gets_its_turn_after_its_needs(plan: Plan) -> None:
+def test_every_part_gets_its_turn_after_its_needs(plan: TaskPlan) -> None:
     """Taken as they are ready, all parts are done, each once, and none before one that it needs."""
     done: set[int] = set()
     while ready := plan.ready(done):
@@ -210,7 +210,7 @@ def test_another_text_is_no_node(text: str) -> None:
 
 def test_the_digest_is_of_plans_alone() -> None:
     """Another problem, plan, order or plan below is another digest; answers are not in it."""
-    plan = Plan((Part("b"), Part("c")), "add")
+    plan = TaskPlan((Part("b"), Part("c")), "add")
     told = [
         digest("a", plan, ["1", "2"]),
         digest("z", plan, ["1", "2"]),

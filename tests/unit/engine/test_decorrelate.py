@@ -16,18 +16,18 @@ import pytest
 from maker import api
 from maker.errors import JobError, RunNotResumable
 from maker.lifecycle import queries
-from maker.lifecycle.session import watch_plan, worker_spec
+from maker.lifecycle.session import monitor_plan, worker_spec
 from maker.stats.monitor import Rule
 from maker.store.chains import root_chain
 from maker.store.entry import Entry
 from maker.store.log import SampleRow, read_samples
-from maker.store.vote_monitor import Plan, Watch, Watched
+from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.worker import Orders, Worker
 from maker.testing import FakeReply, FakeServer, chat_completion
 from maker.types import Finished, Sample, StepClass
 from maker.voting.chain import ChainAt, ChainRunner, Decided
 from maker.voting.collector import Ask
-from maker.voting.policy import Others, Role, Rules, Shared, Way
+from maker.voting.policy import Fallbacks, PromptVariant, Role, Rules, Shared
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 SEED = 1
@@ -141,17 +141,17 @@ def test_ways_go_round_each_by_itself(letters: Any) -> None:
     task.kind = StepClass("letter", task.kind.parse, system="own", paraphrases=("other", "third"))
     task.classes = (task.kind,)
     rules = Rules(0, "none", {"solver": Role(FirstToAheadByK(FirstToAheadByKParams(k=3)), 100)}, 3)
-    shared = Shared.of(task, rules._replace(others=Others((0, 2), 0.5)))
+    shared = Shared.of(task, rules._replace(others=Fallbacks((0, 2), 0.5)))
     assert (shared.kinds["letter"].turns, shared.kinds["letter"].ways) == (1, ())
     for _ in range(2):
         kind = shared.decorrelate(0)
         assert (kind.role.rotation, kind.turns, kind.plain) == ((0, 2), 6, False)
         assert kind.ways == (
-            Way(), Way("other", 0.5), Way("third"), Way(None, 0.5), Way("other"), Way("third", 0.5)
-        )  # fmt: skip
+            PromptVariant(), PromptVariant("other", 0.5), PromptVariant("third"), PromptVariant(None, 0.5),
+        PromptVariant("other"), PromptVariant("third", 0.5) )  # fmt: skip
         assert shared.kinds["letter"] is kind
-    again = Shared.of(task, rules).kinds["letter"].varied(task.kind, Others())
-    assert (again.ways, again.turns) == ((Way(), Way("other"), Way("third")), 3)
+    again = Shared.of(task, rules).kinds["letter"].varied(task.kind, Fallbacks())
+    assert (again.ways, again.turns) == ((PromptVariant(), PromptVariant("other"), PromptVariant("third")), 3)
 
 
 def requests(ask: Any) -> list[tuple[str, float | None, int, int]]:
@@ -236,7 +236,7 @@ def test_in_other_words_votes_copy_each_other_less(line: Any) -> None:
         steps = worker.advance(Orders(chains=(ChainAt(1, (), 0, 0, b"", "0"),))).decided
         while len(steps) < 3000:
             steps = steps + worker.advance(Orders()).decided
-        watch = Watch(Plan("warn", (Watched("letter", Rule(3, wordings), Rule(3)),), 1))
+        watch = VoteMonitor(MonitorPlan("warn", (MonitoredClass("letter", Rule(3, wordings), Rule(3)),), 1))
         seen[wordings] = watch.note([Entry(decided=[step._replace(decorrelated=False) for step in steps])])
     assert {event.kind for event in seen[1].events} == {"alarm"}
     assert seen[3].events == []
@@ -292,7 +292,7 @@ def test_a_map_takes_paraphrases_of_its_system(tmp_path: Path) -> None:
     }
     loaded = api.load_job(job)
     assert loaded.decomposer.classes[0].paraphrases == ("Name it.",)
-    assert watch_plan(loaded).classes[0].ways["wordings"] == 2
+    assert monitor_plan(loaded).classes[0].ways["wordings"] == 2
     with pytest.raises(JobError, match="steps of class row can be asked in one way only"):
         api.load_job(job | {"task": task})
 

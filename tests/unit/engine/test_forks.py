@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from killed_runs import Killed, Life, Log, assert_same, living, log_of, through
 
 from maker import api
-from maker.engine.scheduler import Forest
+from maker.engine.scheduler import Scheduler
 from maker.errors import MakerError, RunNotResumable
 from maker.lifecycle import queries, session
 from maker.store.backend.database import open_database
@@ -424,7 +424,7 @@ class Sizes(NamedTuple):
 def measured() -> Iterator[list[Sizes]]:
     """Measure whatever runs in this block; a worker's orders and reports are counted as they pass."""
     sizes: list[Sizes] = []
-    forests: list[Forest] = []
+    schedulers: list[Scheduler] = []
     out = 0
 
     class Measured(Worker):
@@ -435,20 +435,20 @@ def measured() -> Iterator[list[Sizes]]:
             report = super().advance(orders)
             gone = (report.forked, report.ended, report.stuck, report.errors, report.held)
             out = 0 if report.recalled else out - sum(map(len, gone))
-            forest = forests[-1]
-            kept = sum(held(value) for value in vars(forest).values())
-            inner = sum(held(value) for fork in forest.forks for value in vars(fork).values())
-            sizes.append(Sizes(before, kept + inner, len(forest.forks)))
+            scheduler = schedulers[-1]
+            kept = sum(held(value) for value in vars(scheduler).values())
+            inner = sum(held(value) for fork in scheduler.forks for value in vars(fork).values())
+            sizes.append(Sizes(before, kept + inner, len(scheduler.forks)))
             return report
 
-    class Known(Forest):
+    class Known(Scheduler):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            forests.append(self)
+            schedulers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("maker.swarm.local.Worker", Measured)
-        patch.setattr(session, "Forest", Known)
+        patch.setattr(session, "Scheduler", Known)
         yield sizes
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from maker.engine.open_fork import OpenFork
-from maker.engine.recovery import Standing
-from maker.engine.scheduler import Forest
+from maker.engine.recovery import RecoveryPoint
+from maker.engine.scheduler import Scheduler
 from maker.errors import TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.swarm.worker import Report
@@ -16,12 +16,12 @@ from maker.voting.chain import ChainAt, Forked, Place
 from maker.voting.paths import Path
 
 
-def reopen(standing: Standing) -> OpenFork:
+def reopen(standing: RecoveryPoint) -> OpenFork:
     raise AssertionError("nothing is stored here")
 
 
-def find(key: int, path: Path, parent: ChainAt | None, number: int) -> Standing:
-    return Standing(number, ChainAt(key, path, 0, 0, b"", "as stored"))
+def find(key: int, path: Path, parent: ChainAt | None, number: int) -> RecoveryPoint:
+    return RecoveryPoint(number, ChainAt(key, path, 0, 0, b"", "as stored"))
 
 
 def forked(root: int, children: int, *, single: bool = False) -> Report:
@@ -29,14 +29,14 @@ def forked(root: int, children: int, *, single: bool = False) -> Report:
     return Report(1, forked=[Forked(ChainAt(root, (), 0, 0, b"", ""), children, single)])
 
 
-def grown(run: int, last: int, children: int, **more: Any) -> Forest:
+def grown(run: int, last: int, children: int, **more: Any) -> Scheduler:
     """Return the forest of a run whose root has forked."""
     root = first_chain(run)
-    forest = Forest(root, last, reopen, find)
-    forest.stand(Standing(0, ChainAt(root, (), 0, 0, b"", "")))
-    forest.hand(0, 1)
-    forest.take(0, forked(root, children, **more))
-    return forest
+    scheduler = Scheduler(root, last, reopen, find)
+    scheduler.stand(RecoveryPoint(0, ChainAt(root, (), 0, 0, b"", "")))
+    scheduler.hand(0, 1)
+    scheduler.take(0, forked(root, children, **more))
+    return scheduler
 
 
 def test_chains_are_numbered_within_their_run() -> None:
@@ -47,17 +47,17 @@ def test_chains_are_numbered_within_their_run() -> None:
 
 def test_a_run_never_takes_keys_of_the_next_one() -> None:
     """The chain after the last that a run may have is refused, with what to do."""
-    forest = grown(3, first_chain(4) - 3, 5)
-    assert len(forest.hand(0, 2).begun) == 2
+    scheduler = grown(3, first_chain(4) - 3, 5)
+    assert len(scheduler.hand(0, 2).begun) == 2
     with pytest.raises(TaskFailed, match=f"{2**CHAIN_BITS:,} chains"):
-        forest.hand(0, 1)
+        scheduler.hand(0, 1)
 
 
 def test_no_more_is_handed_out_than_there_is_room_for() -> None:
     """Children wait in the fork, not in the worker; together with what is out they never pass the room."""
-    forest = grown(1, first_chain(1), 1000, single=True)
-    assert [len(forest.hand(0, room).children[0].born) for room in (1, 7, 100)] == [1, 7, 100]
-    assert forest.out(0) == 108
+    scheduler = grown(1, first_chain(1), 1000, single=True)
+    assert [len(scheduler.hand(0, room).children[0].born) for room in (1, 7, 100)] == [1, 7, 100]
+    assert scheduler.out(0) == 108
 
 
 def test_what_a_lost_worker_held_is_handed_out_again() -> None:
@@ -75,8 +75,8 @@ def test_what_a_lost_worker_held_is_handed_out_again() -> None:
     handed = chains.hand(1, 5)
     assert {(at.chain, at.state) for at in handed.chains} == {(key, "as stored") for key in keys}
     assert [child.number for child in handed.children[0].born] == [2]
-    root = Forest(first_chain(1), first_chain(1), reopen, find)
-    root.stand(Standing(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
+    root = Scheduler(first_chain(1), first_chain(1), reopen, find)
+    root.stand(RecoveryPoint(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
     root.hand(0, 1)
     assert (root.idle, root.has_work) == (False, False)
     assert root.lose(0) == 1
@@ -86,15 +86,15 @@ def test_what_a_lost_worker_held_is_handed_out_again() -> None:
 
 def test_what_waits_is_shared_out() -> None:
     """A share is what each worker has if all have as many, whoever holds what now."""
-    forest = grown(1, first_chain(1), 10, single=True)
-    assert [forest.share(workers) for workers in (1, 3, 20)] == [10, 4, 1]
-    forest.hand(0, 9)
-    assert forest.share(2) == 5
+    scheduler = grown(1, first_chain(1), 10, single=True)
+    assert [scheduler.share(workers) for workers in (1, 3, 20)] == [10, 4, 1]
+    scheduler.hand(0, 9)
+    assert scheduler.share(2) == 5
 
 
 def test_what_is_given_back_goes_to_another() -> None:
-    forest = grown(1, first_chain(1), 5, single=True)
-    born = forest.hand(0, 5).children[0].born
-    forest.take(0, Report(2, returned=[Place(child.chain, child.number) for child in born[3:]]))
-    assert (forest.out(0), forest.idle) == (3, False)
-    assert forest.hand(1, 5).children[0].born == born[3:]
+    scheduler = grown(1, first_chain(1), 5, single=True)
+    born = scheduler.hand(0, 5).children[0].born
+    scheduler.take(0, Report(2, returned=[Place(child.chain, child.number) for child in born[3:]]))
+    assert (scheduler.out(0), scheduler.idle) == (3, False)
+    assert scheduler.hand(1, 5).children[0].born == born[3:]

@@ -18,7 +18,7 @@ from row_tasks import write_rows
 from maker import api
 from maker.cli.logs import write_events
 from maker.core.logs import hidden, logger
-from maker.engine.scheduler import Forest
+from maker.engine.scheduler import Scheduler
 from maker.errors import BadInput, MakerError
 from maker.lifecycle.worker_log import WorkLog
 from maker.store.entry import Entry
@@ -125,10 +125,10 @@ def test_a_limit_is_told(hanoi: Job, records: Read) -> None:
 def test_tries_that_were_repeated_are_counted_not_told_each(records: Read) -> None:
     """A server that fails for a long time takes a record a minute and model; no try is lost to the count."""
     log = WorkLog("r", ["small", "large"])
-    forest = Forest(1, 1, lambda _: pytest.fail("unused"), lambda *_: pytest.fail("unused"))
+    scheduler = Scheduler(1, 1, lambda _: pytest.fail("unused"), lambda *_: pytest.fail("unused"))
     for number in range(1, 101):
         report = Report(number, spent={Account(number % 2, "solver"): Usage(requests=1, retries=2)})
-        log.report(FromWorker(7, report), Entry(), forest)
+        log.report(FromWorker(7, report), Entry(), scheduler)
     assert [(record["model"], record["retries"]) for record in records()] == [("large", 2), ("small", 2)]
     log.close()
     told = records()

@@ -23,7 +23,7 @@ from maker.cli.app import app
 from maker.errors import BadInput
 from maker.lifecycle.rows import RowResult, Settled, results
 from maker.reporting.audit import LEAST, Lots, Sample, Stratum, draw, judged, least_margin, stratum_of
-from maker.reporting.labels import LONGEST_CELL, judge, write_sample
+from maker.reporting.labels import LONGEST_CELL, judge_labels, write_sample
 from maker.stats.bounds import Labelled, most_wrong_in
 from maker.store.lease import this_process
 
@@ -86,7 +86,7 @@ def test_an_audit_from_end_to_end(folder: Path, tmp_path: Path) -> None:
     odd = next(one for one in sample.rows if one.result.row % 10 == 3)
     assert json.loads(next(line for line in lines if line["row"] == str(odd.result.row))["input"]) == odd.values
     write(file, fill(lines))
-    found = judge("last", file, store=store(folder))
+    found = judge_labels("last", file, store=store(folder))
     wrong = sum(one.answer["label"] != label(one.row) for one in decided)
     assert 0 < wrong <= found.whole.at_most_rows
     assert found.whole.decided == len(decided)
@@ -132,7 +132,7 @@ def test_a_larger_sample_than_there_are_rows_is_a_census(folder: Path, tmp_path:
     sample = written(folder, file, size=10_000)
     assert len(sample.rows) == sum(sample.decided.values())
     write(file, fill(read(file)))
-    found = judge("last", file, store=store(folder))
+    found = judge_labels("last", file, store=store(folder))
     assert found.census
     assert found.whole.at_most_rows == found.whole.wrong
     assert found.whole.at_most == found.whole.estimate
@@ -203,7 +203,7 @@ def test_missing_labels_are_told_and_not_guessed(folder: Path, tmp_path: Path) -
         line | {"correct": ["Yes", "TRUE", " 1 ", "y"][n % 4] if n % 2 else " "} for n, line in enumerate(read(file))
     ]
     write(file, lines)
-    found = judge("last", file, store=store(folder))
+    found = judge_labels("last", file, store=store(folder))
     assert found.whole.labelled == len(lines) // 2
     assert (found.whole.wrong, found.whole.estimate) == (0, 0)
     unlabelled = len(lines) - len(lines) // 2
@@ -222,7 +222,7 @@ def test_a_spreadsheet_may_sort_and_add_columns(folder: Path, tmp_path: Path) ->
     write(file, lines)
     notes = [{"note": 'was: \u00e4; "b"', **dict(reversed(line.items()))} for line in reversed(lines)]
     write(changed, [*notes, dict.fromkeys(notes[0], "")], delimiter=";")
-    assert judge("last", changed, store=store(folder)) == judge("last", file, store=store(folder))
+    assert judge_labels("last", changed, store=store(folder)) == judge_labels("last", file, store=store(folder))
 
 
 def edit(at: int, **cells: str) -> Callable[[Cells], Cells]:
@@ -257,7 +257,7 @@ def test_a_file_that_does_not_fit_is_refused(
     written(folder, file, size=50)
     write(file, change(fill(read(file))))
     with pytest.raises(BadInput, match=told):
-        judge("last", file, store=store(folder))
+        judge_labels("last", file, store=store(folder))
 
 
 def test_a_file_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -268,12 +268,12 @@ def test_a_file_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     sample = written(folder, file, size=50)
     write(file, fill(read(file)))
     with pytest.raises(BadInput, match=f"was drawn from run {sample.run_id}, not from {run.run_id}"):
-        judge("last", file, store=store(tmp_path))
+        judge_labels("last", file, store=store(tmp_path))
     written(tmp_path, tmp_path / "own.csv", size=50)
     with closing(sqlite3.connect(tmp_path / "maker.db")) as database, database:
         database.execute("update maker_run set digest = ?", (bytes(16),))
     with pytest.raises(BadInput, match=f"now it is {'0' * 32}"):
-        judge("last", tmp_path / "own.csv", store=store(tmp_path))
+        judge_labels("last", tmp_path / "own.csv", store=store(tmp_path))
 
 
 def test_files_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_files_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> 
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(BadInput, match=told):
-            judge("last", file, store=store(folder))
+            judge_labels("last", file, store=store(folder))
     sample = draw("last", size=20, store=store(folder))
     with pytest.raises(BadInput, match="is there already, and may hold labels"):
         write_sample(sample, file)
@@ -293,7 +293,7 @@ def test_files_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> 
         write_sample(sample, tmp_path / "none" / "audit.csv")
     for confidence in (0, 1, 95):
         with pytest.raises(BadInput, match="between 0 and 1"):
-            judge("last", file, confidence=confidence, store=store(folder))
+            judge_labels("last", file, confidence=confidence, store=store(folder))
 
 
 def test_runs_that_cannot_be_audited_are_refused(
@@ -335,7 +335,7 @@ def test_a_paused_map_is_audited_as_far_as_it_is_settled(tmp_path: Path) -> None
     write(file, fill(read(file)))
     api.resume("last", store=store(tmp_path))
     with pytest.raises(BadInput):
-        judge("last", file, store=store(tmp_path))
+        judge_labels("last", file, store=store(tmp_path))
 
 
 def test_ids_and_values_come_back_whatever_they_look_like(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_ids_and_values_come_back_whatever_they_look_like(tmp_path: Path) -> Non
     assert all(line[column][0] not in "=+-@\t\r" for line in lines for column in line if line[column])
     assert max(len(line["input"]) for line in lines) == LONGEST_CELL + 2
     write(file, [line | {"correct": "y"} for line in lines])
-    assert judge("last", file, store=store(tmp_path)).census
+    assert judge_labels("last", file, store=store(tmp_path)).census
 
 
 def test_a_clean_sample_of_299_promises_one_per_cent(folder: Path) -> None:

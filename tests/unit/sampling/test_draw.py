@@ -18,7 +18,7 @@ from decomposers.hanoi.oracle import move_truth
 from maker import api
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, Done, Truth
-from maker.sampling.draw import Drawn, Places, Spot, can_draw, draw, labelled
+from maker.sampling.draw import Drawn, Places, StepLocation, can_draw, draw, labelled
 
 
 def hanoi(**params: Any) -> Hanoi:
@@ -85,12 +85,12 @@ def test_a_task_that_knows_nothing_needs_labels() -> None:
     with pytest.raises(BadInput, match="knows neither its truth nor where its steps are"):
         draw(Blind(), 10, seed=0)
     labels = "\n".join(json.dumps({"state": str(n), "reply": f" {n + 1} "}) for n in range(5))
-    assert draw(Blind(), 10, 0, labels).spots == tuple(Spot(str(n), None, str(n + 1)) for n in range(5))
+    assert draw(Blind(), 10, 0, labels).spots == tuple(StepLocation(str(n), None, str(n + 1)) for n in range(5))
 
 
 def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
     assert labelled(Blind(), '{"right": "1"}\n\n{"state": "7", "right": "8"}') == [
-        Spot("0", None, "1"), Spot("7", None, "8"),
+        StepLocation("0", None, "1"), StepLocation("7", None, "8"),
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from maker.stats.difficulty import Difficulty, fit
 from maker.stats.knapsack import Option, cheapest_choice
 from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest
 from maker.stats.race import least_k, run_right, votes_per_step
-from maker.stats.risk import Load
+from maker.stats.risk import RiskBudget
 
 
 def known(p: float, votes: int = 8, steps: int = 4_000_000) -> Difficulty:
@@ -47,7 +47,7 @@ class TestKnapsack:
 class TestBudget:
     def test_goes_where_steps_are_hard(self) -> None:
         """900 steps of p = .99, 100 of .7: k = 3 and 9 give .9515 with 5,003 votes; k = 9 for all .9524 with 10,513."""
-        loads = [Load("easy", 900, known(0.99)), Load("hard", 100, known(0.7))]
+        loads = [RiskBudget("easy", 900, known(0.99)), RiskBudget("hard", 100, known(0.7))]
         assert budget(loads, 5010) == {"easy": 3, "hard": 9}
         right = run_right(0.99, 3, 900) * run_right(0.7, 9, 100)
         votes = 900 * votes_per_step(0.99, 3) + 100 * votes_per_step(0.7, 9)
@@ -56,13 +56,13 @@ class TestBudget:
 
     def test_fewer_votes_than_steps_are_refused(self) -> None:
         with pytest.raises(ValueError, match="fewer than one a step"):
-            budget([Load("a", 10, known(0.9))], 9)
+            budget([RiskBudget("a", 10, known(0.9))], 9)
 
 
 class TestCheapest:
     @pytest.mark.parametrize(("p", "steps", "k"), [(0.9, 1000, 5), (0.99, 10**6, 4), (0.8, 100, 6), (0.99, 10, 2)])
     def test_is_least_k_where_all_is_known(self, p: float, steps: int, k: int) -> None:
-        found = cheapest([Load("a", steps, known(p))], 0.95)
+        found = cheapest([RiskBudget("a", steps, known(p))], 0.95)
         assert isinstance(found, Margins)
         assert found.k == {"a": k}
         assert found.sharp
@@ -73,7 +73,7 @@ class TestCheapest:
     def test_no_other_margins_are_cheaper(self) -> None:
         """Three classes that are known, against all margins up to 12."""
         truth = [(0.99, 900, 1.0), (0.8, 60, 3.0), (0.93, 300, 0.5)]
-        loads = [Load(str(i), steps, known(p), 1.0, tokens) for i, (p, steps, tokens) in enumerate(truth)]
+        loads = [RiskBudget(str(i), steps, known(p), 1.0, tokens) for i, (p, steps, tokens) in enumerate(truth)]
         found = cheapest(loads, 0.95)
         assert isinstance(found, Margins)
 
@@ -88,21 +88,21 @@ class TestCheapest:
         assert right(tuple(found.k.values())) >= 0.95
 
     def test_a_larger_consequence_takes_more(self) -> None:
-        plain = cheapest([Load("a", 1000, known(0.9))], 0.95)
-        heavy = cheapest([Load("a", 1000, known(0.9), consequence=100.0)], 0.95)
+        plain = cheapest([RiskBudget("a", 1000, known(0.9))], 0.95)
+        heavy = cheapest([RiskBudget("a", 1000, known(0.9), consequence=100.0)], 0.95)
         assert isinstance(plain, Margins)
         assert isinstance(heavy, Margins)
         assert heavy.k["a"] == plain.k["a"] + 2
 
     def test_a_smaller_pilot_takes_larger_margins_and_says_so(self) -> None:
-        small = cheapest([Load("a", 1000, known(0.8, steps=500))], 0.95)
+        small = cheapest([RiskBudget("a", 1000, known(0.8, steps=500))], 0.95)
         assert isinstance(small, Margins)
         assert small.k["a"] > least_k(0.8, 1000, 0.95)
         assert not small.sharp
         assert small.needed["a"] > 500
 
     def test_sure_is_no_less_careful(self) -> None:
-        load = Load("a", 1000, known(0.9, steps=2000))
+        load = RiskBudget("a", 1000, known(0.9, steps=2000))
         found, sure = cheapest([load], 0.95), cheapest([load], 0.95, sure=True)
         assert isinstance(found, Margins)
         assert isinstance(sure, Margins)
@@ -112,7 +112,7 @@ class TestCheapest:
 
     def test_a_clean_pilot_proves_few_steps_alone(self) -> None:
         """Of 2,000 steps without a wrong vote 1,500 of 10^6 may be of another kind: ten steps can be planned."""
-        load = Load("a", 10**6, fit({(8, 0): 2000}))
+        load = RiskBudget("a", 10**6, fit({(8, 0): 2000}))
         found = cheapest([load], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown) == (Reason.PILOT, False)
@@ -123,27 +123,27 @@ class TestCheapest:
 
 class TestRefusals:
     def test_a_rival_that_is_the_mode_is_shown(self) -> None:
-        found = cheapest([Load("good", 10, known(0.9)), Load("bad", 5, known(0.45, steps=20_000))], 0.95)
+        found = cheapest([RiskBudget("good", 10, known(0.9)), RiskBudget("bad", 5, known(0.45, steps=20_000))], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown, found.classes) == (Reason.RIVAL, True, ("bad",))
 
     def test_a_floor_is_shown(self) -> None:
         """A tenth of the steps at p = .3, the rest at .95: no margin gets 1,000 of them right."""
         pilot = {(8, 0): 60_000, (7, 1): 25_000, (6, 2): 5000, (2, 6): 3000, (3, 5): 2500, (4, 4): 1500, (1, 7): 2000}
-        found = cheapest([Load("a", 1000, fit(pilot))], 0.95)
+        found = cheapest([RiskBudget("a", 1000, fit(pilot))], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown) == (Reason.FLOOR, True)
         assert found.right.high < 0.95
 
     def test_too_small_a_pilot_says_how_large_it_should_be(self) -> None:
-        found = cheapest([Load("a", 10_000, known(0.6, steps=2000))], 0.95)
+        found = cheapest([RiskBudget("a", 10_000, known(0.6, steps=2000))], 0.95)
         assert isinstance(found, Refusal)
         assert (found.kind, found.shown) == (Reason.PILOT, False)
         assert found.needed["a"] > 2000
-        assert isinstance(cheapest([Load("a", 10_000, known(0.6, steps=found.needed["a"]))], 0.95), Margins)
+        assert isinstance(cheapest([RiskBudget("a", 10_000, known(0.6, steps=found.needed["a"]))], 0.95), Margins)
 
     def test_one_vote_a_step_asks_for_two(self) -> None:
-        found = cheapest([Load("a", 1000, fit({(1, 0): 1900, (0, 1): 100}))], 0.95)
+        found = cheapest([RiskBudget("a", 1000, fit({(1, 0): 1900, (0, 1): 100}))], 0.95)
         assert isinstance(found, Refusal)
         assert "two votes or more" in found.fix
 
@@ -151,4 +151,4 @@ class TestRefusals:
         with pytest.raises(ValueError, match="at least one class"):
             cheapest([], 0.95)
         with pytest.raises(ValueError, match="too low"):
-            cheapest([Load("a", 10, fit({(8, 0): 10}, confidence=0.8))], 0.95)
+            cheapest([RiskBudget("a", 10, fit({(8, 0): 10}, confidence=0.8))], 0.95)

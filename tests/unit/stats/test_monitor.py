@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from maker.stats.monitor import ALPHA, FIRST_LOOK, MOST_LOSING, Alarm, Histogram, Monitor, Rule, Statistic, watched
+from maker.stats.monitor import ALPHA, FIRST_LOOK, MOST_LOSING, Alarm, Histogram, Monitor, Rule, Statistic, rule_of
 from voters.bayes import Bayes
 from voters.first_to_ahead_by_k import FirstToAheadByK
 from voters.sprt import SPRT
@@ -193,8 +193,8 @@ def test_far_tails_end() -> None:
 def test_which_voters_are_watched() -> None:
     """Margins of two and more, asked of up to three models in turn; of others it says that there is no statistic."""
     by_three = FirstToAheadByK(FirstToAheadByK.Params(k=3))
-    assert watched(by_three) == Rule(3)
-    assert watched(SPRT(SPRT.Params(p=0.9, error=1.4e-3)), 2) == Rule(3, 2)
+    assert rule_of(by_three) == Rule(3)
+    assert rule_of(SPRT(SPRT.Params(p=0.9, error=1.4e-3)), 2) == Rule(3, 2)
     assert [Rule(k, turns).allowed for k, turns in ((2, 1), (3, 1), (9, 1), (2, 2), (9, 2), (9, 3))] == [
         1,
         2,
@@ -209,4 +209,4 @@ def test_which_voters_are_watched() -> None:
         (FirstToAheadByK(FirstToAheadByK.Params(k=2)), 3),
         (FirstToAheadByK(FirstToAheadByK.Params(k=9)), 4),
     ):
-        assert "no statistic" in str(watched(voter, turns))
+        assert "no statistic" in str(rule_of(voter, turns))

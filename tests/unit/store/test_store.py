@@ -24,9 +24,9 @@ from maker.store.ledger import Models, reserve
 from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
 from maker.store.runs import NewRun, create_run, find_run, list_runs, release, take_over
 from maker.types import Account, Allowance, Flag, RedFlag, Sample, Usage
-from maker.voting.chain import Decided, Heard
+from maker.voting.chain import Decided, KeptVotes
 from maker.voting.election import HeardSample
-from maker.voting.policy import Way
+from maker.voting.policy import PromptVariant
 from maker.voting.tally import text_digest
 
 MODELS = Models(("m",), ("solver",))
@@ -57,7 +57,7 @@ class Work:
         self.journal = self.open(self.lease, on_commit)
 
     def open(self, lease: Lease, on_commit: Callable[[list[Entry]], None] = lambda entries: None) -> Journal:
-        return Journal(self.database, lease, root=self.chain, stint=0, models=MODELS, on_commit=on_commit)
+        return Journal(self.database, lease, root=self.chain, resumes=0, models=MODELS, on_commit=on_commit)
 
     def step(self, index: int, **changes: Any) -> Decided:
         """Return a decided step of two votes and a flag."""
@@ -280,8 +280,8 @@ def test_samples_keep_what_became_of_them(work: Work) -> None:
         HeardSample(0, Sample("1AC", 4, logprob=-0.5), "1AC"),
         HeardSample(1, Sample("1A\x00é\n", 5, cut=True), RedFlag(Flag.LENGTH, "cut after 5 tokens"), way=1),
     )
-    ways = (Way(), Way("Go on.", 0.5))
-    work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=Heard("Move.", "1AC 2", heard, ways))]))
+    ways = (PromptVariant(), PromptVariant("Go on.", 0.5))
+    work.journal.put(Entry(decided=[work.step(0), work.step(1, heard=KeptVotes("Move.", "1AC 2", heard, ways))]))
     work.journal.flush()
     assert list(read_samples(work.database, work.chain, 0, 1)) == []
     voted, flagged = read_samples(work.database, work.chain, 1, 2)
@@ -297,9 +297,9 @@ def test_samples_keep_what_became_of_them(work: Work) -> None:
 def test_a_text_is_stored_once(work: Work) -> None:
     """Prompts and replies that say the same share one row, within a step, between steps and between writers."""
 
-    def heard(index: int) -> Heard:
+    def heard(index: int) -> KeptVotes:
         samples = (HeardSample(0, Sample("x", 1), "x"), HeardSample(1, Sample("x", 1), "x"))
-        return Heard("Say a letter.", f"letter {index % 2}", samples)
+        return KeptVotes("Say a letter.", f"letter {index % 2}", samples)
 
     work.journal.put(Entry(decided=[work.step(i, heard=heard(i)) for i in range(4)]))
     work.journal.flush()
@@ -467,7 +467,7 @@ def test_the_ledger_adds_up_over_models(work: Work) -> None:
     work.journal.flush()
     lease = work.lease._replace(batch=1)
     models = MODELS._replace(names=("other",))
-    other = Journal(work.database, lease, root=work.chain, stint=1, models=models, on_commit=lambda entries: None)
+    other = Journal(work.database, lease, root=work.chain, resumes=1, models=models, on_commit=lambda entries: None)
     other.put(Entry(spent=spent(10, 20, 30, 40)))
     other.flush()
     other.close()
@@ -498,7 +498,7 @@ def test_a_failed_block_changes_nothing(work: Work) -> None:
 def test_a_sample_that_is_no_unicode_does_not_stop_the_writer(work: Work) -> None:
     """Half a surrogate pair in a reply, as a server's JSON can spell it, is kept in some form."""
     heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "no move: '\ud800'")),)
-    work.journal.put(Entry(decided=[work.step(0, heard=Heard("\ud800", "\udfff", heard))]))
+    work.journal.put(Entry(decided=[work.step(0, heard=KeptVotes("\ud800", "\udfff", heard))]))
     work.journal.flush()
     (sample,) = read_samples(work.database, work.chain, 0)
     assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"no move: '\ud800'")

@@ -23,9 +23,9 @@ from maker.lifecycle.events import AlarmRaised, Event, VotesDecorrelated
 from maker.lifecycle.rows import results
 from maker.stats.monitor import MOST_LOSING, Rule
 from maker.store.entry import Ending, Entry
-from maker.store.vote_monitor import Plan, Policy, Watch, Watched, watched_classes
+from maker.store.vote_monitor import MonitoredClass, MonitorPlan, Policy, VoteMonitor, monitored_classes
 from maker.types import Flag, RedFlag, Sample
-from maker.voting.chain import Decided, Heard, Stuck
+from maker.voting.chain import Decided, KeptVotes, Stuck
 from maker.voting.election import HeardSample
 from maker.voting.tally import Tally, pack
 
@@ -40,9 +40,11 @@ FOUND = [("alarm", "dispersion"), ("alarm", "longest")]
 """What 64 steps of which one has all losing votes, and far too many, are told for."""
 
 
-def plan(policy: Policy = "warn", **ways: Any) -> Plan:
+def plan(policy: Policy = "warn", **ways: Any) -> MonitorPlan:
     """Return how two classes are watched, one of which without a statistic."""
-    return Plan(policy, (Watched("move", RULE, OTHER, WAYS | ways), Watched("other", BLIND, BLIND, WAYS | ways)))
+    return MonitorPlan(
+        policy, (MonitoredClass("move", RULE, OTHER, WAYS | ways), MonitoredClass("other", BLIND, BLIND, WAYS | ways))
+    )
 
 
 def step(tally: Tally, *, decorrelated: bool = False) -> Decided:
@@ -62,7 +64,7 @@ def heaped(steps: int, *, decorrelated: bool = False) -> list[Decided]:
     return [race(20 if number == 5 else 0, decorrelated=decorrelated) for number in range(steps)]
 
 
-def noted(watch: Watch, steps: Sequence[Decided]) -> tuple[str, list[tuple[str, str]]]:
+def noted(watch: VoteMonitor, steps: Sequence[Decided]) -> tuple[str, list[tuple[str, str]]]:
     """Have steps counted; return the state, and each event's kind with its statistic or class."""
     state, events = watch.note([Entry(decided=steps)])
     assert state is not None
@@ -95,10 +97,10 @@ tallies = st.builds(
 @given(st.lists(tallies, max_size=60))
 def test_a_step_counts_the_votes_of_its_second_candidate(counts: list[Tally]) -> None:
     """Whoever was elected, by whom, and however it is packed: the lesser of the two foremost candidates counts."""
-    watch = Watch(plan())
+    watch = VoteMonitor(plan())
     state, _ = watch.note([Entry(decided=[step(one) for one in counts[:20]], rows=[step(one) for one in counts[20:]])])
     losing = [sorted((0, *one.counts("w").values()))[-2] for one in counts if one.kind == 0]
-    move, other = watched_classes(state or "", NAMES)
+    move, other = monitored_classes(state or "", NAMES)
     assert move["steps"] == len(losing)
     assert move["losing_votes"] == sum(min(votes, MOST_LOSING) for votes in losing)
     assert move["contested"] == sum(votes > 0 for votes in losing)
@@ -107,22 +109,22 @@ def test_a_step_counts_the_votes_of_its_second_candidate(counts: list[Tally]) ->
 
 def test_a_join_is_no_step() -> None:
     """The row that takes a fork's place in the log was voted on by nobody."""
-    watch = Watch(plan())
+    watch = VoteMonitor(plan())
     state, _ = watch.note([Entry(decided=[Decided(1, 0, 0, "3", b"", 0, b"")])])
-    assert watched_classes(state or "", NAMES)[0]["steps"] == 0
+    assert monitored_classes(state or "", NAMES)[0]["steps"] == 0
 
 
 def test_a_step_left_undecided_for_good_counts_the_votes_before_a_judge() -> None:
     """Its two foremost candidates count; flagged samples and a judge's do not; one without a vote is no step."""
     outcomes = ["a", "b", "a", "c", "b", RedFlag(Flag.EMPTY), "a", "b", "b", "b", "b"]
-    heard = Heard("", "", tuple(HeardSample(n, Sample("", 1), one) for n, one in enumerate(outcomes)))
+    heard = KeptVotes("", "", tuple(HeardSample(n, Sample("", 1), one) for n, one in enumerate(outcomes)))
     stuck = Stuck(0, 0, "move", "", heard, judged=3)
-    flagged = Stuck(0, 0, "move", "", Heard("", "", heard.samples[5:6]))
-    watch = Watch(plan())
+    flagged = Stuck(0, 0, "move", "", KeptVotes("", "", heard.samples[5:6]))
+    watch = VoteMonitor(plan())
     state, _ = watch.note([Entry(undecided=[(1, stuck)])])
-    assert watched_classes(state or "", NAMES)[0]["steps"] == 0, "it may be voted on again"
+    assert monitored_classes(state or "", NAMES)[0]["steps"] == 0, "it may be voted on again"
     state, _ = watch.note([Entry(left=[stuck, flagged])])
-    move = watched_classes(state or "", NAMES)[0]
+    move = monitored_classes(state or "", NAMES)[0]
     assert (move["steps"], move["losing_votes"]) == (1, 3)
 
 
@@ -132,48 +134,48 @@ def test_a_step_left_undecided_for_good_counts_the_votes_before_a_judge() -> Non
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=300), st.lists(st.integers(1, 299), max_size=5))
 def test_a_watch_goes_on_from_its_state(losing: list[int], cuts: list[int]) -> None:
     """However a run is cut into processes and transactions, the same alarms are raised at the same counts."""
-    whole, parts = Watch(plan()), Watch(plan())
+    whole, parts = VoteMonitor(plan()), VoteMonitor(plan())
     steps = [race(votes) for votes in losing]
     alarms = whole.note([Entry(decided=steps)]).events
     state, found = "", []
     for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), len(steps)], strict=True):
-        parts = Watch(plan(), state)
+        parts = VoteMonitor(plan(), state)
         noted = parts.note([Entry(decided=steps[start:stop])])
         state, found = noted.state if noted.state is not None else state, found + noted.events
     assert found == alarms
-    assert watched_classes(state, NAMES) == watched_classes(whole.note([]).state or state, NAMES)
+    assert monitored_classes(state, NAMES) == monitored_classes(whole.note([]).state or state, NAMES)
 
 
 def test_an_alarm_is_raised_once() -> None:
     """Later looks that find the same add nothing, in this process or in the next."""
-    state, events = noted(Watch(plan()), heaped(64))
+    state, events = noted(VoteMonitor(plan()), heaped(64))
     assert events == FOUND
-    assert noted(Watch(plan(), state), heaped(64))[1] == []
-    assert noted(Watch(plan(), state), [race(0)] * 64)[1] == [("alarm", "drift")]
+    assert noted(VoteMonitor(plan(), state), heaped(64))[1] == []
+    assert noted(VoteMonitor(plan(), state), [race(0)] * 64)[1] == [("alarm", "drift")]
 
 
 def test_a_damaged_state_is_told() -> None:
     """It is damage of the database like any other."""
     with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
-        Watch(plan(), '{"alarms":[')
+        VoteMonitor(plan(), '{"alarms":[')
     with pytest.raises(StoreFailed, match="column monitor of maker_run cannot be read"):
-        watched_classes("{", NAMES)
+        monitored_classes("{", NAMES)
 
 
 def test_nothing_new_is_nothing_to_write() -> None:
     """A transaction without votes writes no state."""
-    watch = Watch(plan())
+    watch = VoteMonitor(plan())
     noted(watch, heaped(3))
     assert watch.note([Entry()]) == (None, [])
 
 
 def test_a_state_of_other_rules_is_begun_anew() -> None:
     """What was counted under another law is dropped, and that is said."""
-    state, _ = noted(Watch(plan()), heaped(64))
-    other = Watch(Plan("warn", (Watched("move", Rule(4), OTHER), plan().classes[1])), state)
+    state, _ = noted(VoteMonitor(plan()), heaped(64))
+    other = VoteMonitor(MonitorPlan("warn", (MonitoredClass("move", Rule(4), OTHER), plan().classes[1])), state)
     assert "not by" in other.begun_anew
     assert noted(other, heaped(64))[1] == FOUND
-    assert Watch(plan(), state).begun_anew == ""
+    assert VoteMonitor(plan(), state).begun_anew == ""
 
 
 # --- what an alarm leads to ---
@@ -181,49 +183,49 @@ def test_a_state_of_other_rules_is_begun_anew() -> None:
 
 def test_a_pause_is_asked_for_until_it_takes_place() -> None:
     """A process that dies between the alarm and the pause leaves it to the next; then it is over."""
-    state, _ = noted(Watch(plan("pause")), heaped(64))
-    watch = Watch(plan("pause"), state)
+    state, _ = noted(VoteMonitor(plan("pause")), heaped(64))
+    watch = VoteMonitor(plan("pause"), state)
     assert watch.halt.startswith(
         "monitor: steps of class move do not vote as they should (dispersion): the 20 losing votes"
     )
-    assert Watch(plan("warn"), state).halt == ""
+    assert VoteMonitor(plan("warn"), state).halt == ""
     assert watch.note([Entry(ending=Ending("paused", "interrupted", None))]).state is None
     state = watch.note([Entry(ending=Ending("paused", watch.halt, None))]).state or ""
-    assert (watch.halt, Watch(plan("pause"), state).halt) == ("", "")
+    assert (watch.halt, VoteMonitor(plan("pause"), state).halt) == ("", "")
 
 
 def test_a_decorrelated_class_is_counted_anew() -> None:
     """Steps that were begun before do not count any more, and what was found before may be found again."""
-    watch = Watch(plan("decorrelate"))
+    watch = VoteMonitor(plan("decorrelate"))
     state, events = noted(watch, heaped(64))
     assert (events, watch.decorrelated) == ([*FOUND, ("decorrelated", "move")], (0,))
-    for one in (watch, again := Watch(plan("decorrelate"), state)):
+    for one in (watch, again := VoteMonitor(plan("decorrelate"), state)):
         assert not one.due
         one.note([Entry(decided=heaped(500))])
-    assert watched_classes(state, NAMES)[0] == {
+    assert monitored_classes(state, NAMES)[0] == {
         "class": "move", "steps": 0, "contested": 0, "losing_votes": 0, "decorrelated": True, "unwatched": ""
     }  # fmt: skip
     state, events = noted(again, heaped(64, decorrelated=True))
     assert (events, again.decorrelated) == (FOUND, (0,))
-    assert watched_classes(state, NAMES)[0]["steps"] == 64
+    assert monitored_classes(state, NAMES)[0]["steps"] == 64
 
 
 def test_a_resume_with_another_policy_heeds_what_was_found() -> None:
     """An alarm that was only told leads to more once the run is resumed so; new ways are told and counted anew."""
-    state, _ = noted(Watch(plan()), heaped(64))
-    watch = Watch(plan("decorrelate"), state)
+    state, _ = noted(VoteMonitor(plan()), heaped(64))
+    watch = VoteMonitor(plan("decorrelate"), state)
     assert watch.due
     state, events = noted(watch, [])
     assert (events, watch.decorrelated) == ([("decorrelated", "move")], (0,))
-    later = Watch(plan("warn", temperatures=[0.5]), state)
+    later = VoteMonitor(plan("warn", temperatures=[0.5]), state)
     assert (later.due, later.decorrelated) == (True, (0,))
     assert noted(later, [])[1] == [("decorrelated", "move")]
-    assert Watch(plan("off"), state).decorrelated == (0,), "a run stays as it has become"
+    assert VoteMonitor(plan("off"), state).decorrelated == (0,), "a run stays as it has become"
 
 
 def test_off_counts_nothing() -> None:
     """Nothing is read of the votes."""
-    watch = Watch(plan("off"))
+    watch = VoteMonitor(plan("off"))
     assert watch.note([Entry(decided=[Decided(1, 0, 0, "a", b"no tally", 0, b"", 3)])]).events == []
 
 

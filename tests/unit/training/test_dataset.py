@@ -26,9 +26,9 @@ from maker.errors import BadInput, TaskFailed
 from maker.lifecycle.sft import export_lessons
 from maker.plugin import Lesson, Oracle, Truth
 from maker.training.alphabet import EOS_ID, alphabet_of
-from maker.training.dataset import HELD_OUT_OF, Basis, Source, course_of, draw, held_out
+from maker.training.dataset import HELD_OUT_OF, Basis, Source, dataset_of, draw, held_out
 from maker.training.recipe import Recipe
-from maker.training.sft_file import read_course
+from maker.training.sft_file import read_dataset
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 
@@ -46,7 +46,7 @@ def test_the_hash_is_what_it_was() -> None:
 
 def test_a_whole_class_is_a_lookup() -> None:
     """Its exam holds every prompt once, shared part included, and nothing is kept from training."""
-    (topic,) = course_of(sums(), {}, exam=5).topics
+    (topic,) = dataset_of(sums(), {}, exam=5).topics
     assert topic.basis is Basis.LOOKUP
     assert topic.exam == [f"Add. {a}+{b}=" for a in range(7) for b in range(7)]
     assert all(topic.teaches(prompt) for prompt in topic.exam)
@@ -55,23 +55,23 @@ def test_a_whole_class_is_a_lookup() -> None:
 def test_a_whole_class_that_is_too_large_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """One prompt above the bound, and a share is held out."""
     monkeypatch.setattr("maker.training.dataset.LARGEST_DOMAIN", 49)
-    assert course_of(sums(), {}, exam=5).topics[0].basis is Basis.LOOKUP
-    assert course_of(sums(digits=8), {}, exam=5).topics[0].basis is Basis.HELD_OUT
+    assert dataset_of(sums(), {}, exam=5).topics[0].basis is Basis.LOOKUP
+    assert dataset_of(sums(digits=8), {}, exam=5).topics[0].basis is Basis.HELD_OUT
 
 
 def test_an_exam_holds_what_training_does_not() -> None:
     """So many different prompts as asked for, all of them held out, and the same ones every time."""
-    _, order = course_of(sums(words=True), {}, exam=300).topics
+    _, order = dataset_of(sums(words=True), {}, exam=300).topics
     assert order.basis is Basis.HELD_OUT
     assert len(set(order.exam)) == len(order.exam) == 300
     assert all(map(held_out, order.exam))
     assert not any(map(order.teaches, order.exam))
-    assert course_of(sums(words=True), {}, exam=300).topics[1].exam == order.exam
+    assert dataset_of(sums(words=True), {}, exam=300).topics[1].exam == order.exam
 
 
 def test_replies_are_grouped_by_their_vote() -> None:
     """What is read as the same action is one rival; what is not read is none. The first right reply is taught."""
-    (topic,) = course_of(sums(), {}, exam=5).topics
+    (topic,) = dataset_of(sums(), {}, exam=5).topics
     question = topic.grouped("Add. 3+4=")
     assert (question.right, question.rivals) == (("7", " 7"), (("8", "08"), ("6",)))
     assert topic.truth("Add. 3+4=").right[0] == "7"
@@ -115,7 +115,7 @@ LESSON = Lesson("sum", 40, str, whole=True)
 def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: str) -> None:
     """What is missing or cannot be is named."""
     with pytest.raises(error, match=said):
-        course_of(task, {}, exam=10)
+        dataset_of(task, {}, exam=10)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: st
 )
 def test_an_oracle_that_is_wrong(truth: Truth, said: str) -> None:
     """A prompt without a right reply, or with one that the class's parser does not read, is told."""
-    (topic,) = course_of(odd(lambda prompt: truth, LESSON), {}, exam=10).topics
+    (topic,) = dataset_of(odd(lambda prompt: truth, LESSON), {}, exam=10).topics
     with pytest.raises(TaskFailed, match=said):
         topic.grouped(topic.exam[0])
 
 
 def test_replies_that_would_be_cut_are_no_votes() -> None:
     """A reply of class sum has room for three characters and its end: what is longer is flagged in a run."""
-    (topic,) = course_of(odd(lambda prompt: Truth(("  7", "   7"), ("  8", "   8")), LESSON), {}, exam=10).topics
+    (topic,) = dataset_of(odd(lambda prompt: Truth(("  7", "   7"), ("  8", "   8")), LESSON), {}, exam=10).topics
     assert topic.grouped("Add. 0") == ("Add. 0", ("  7",), (("  8",),))
 
 
@@ -172,7 +172,7 @@ def test_hanoi_teaches_the_right_way_and_what_lies_beside_it() -> None:
 @pytest.mark.parametrize("prompt", ["compact", "english"])
 def test_hanoi_knows_the_answers_to_its_lessons(answer: Any, prompt: Any) -> None:
     """The oracle has the right reply to every prompt, which its class reads, and some are held out."""
-    (topic,) = course_of(Hanoi(HanoiParams(disks=4, answer=answer, prompt=prompt)), {}, exam=10).topics
+    (topic,) = dataset_of(Hanoi(HanoiParams(disks=4, answer=answer, prompt=prompt)), {}, exam=10).topics
     assert topic.basis is Basis.HELD_OUT
     for source in topic.sources:
         for i in range(source.size):
@@ -182,7 +182,7 @@ def test_hanoi_knows_the_answers_to_its_lessons(answer: Any, prompt: Any) -> Non
 
 def test_64_disks_are_only_large_numbers() -> None:
     """A lesson may have more prompts than could ever be enumerated."""
-    (topic,) = course_of(Hanoi(HanoiParams(disks=64)), {}, exam=20).topics
+    (topic,) = dataset_of(Hanoi(HanoiParams(disks=64)), {}, exam=20).topics
     assert len(topic.exam) == 20
     assert all(topic.grouped(prompt).rivals for prompt in topic.exam)
 
@@ -220,7 +220,7 @@ def test_a_run_is_a_course(hanoi: Job, store: str, tmp_path: Path) -> None:
     out = tmp_path / "lessons.jsonl"
     export_lessons("last", out, store=store)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    course = read_course(out)
+    course = read_dataset(out)
     (topic,) = course.topics
     assert course.by_run
     assert (course.origin["lessons"], course.origin["prompts"]) == ("lessons.jsonl", 255)
@@ -250,7 +250,7 @@ def test_a_prompt_that_was_decided_twice(tmp_path: Path) -> None:
         *(lesson(i, "a") for i in range(2, 60)),
     ]  # fmt: skip
     file.write_text("\n".join(lines) + "\n\n")
-    course = read_course(file)
+    course = read_dataset(file)
     (topic,) = course.topics
     assert (topic.truth("Add. 0=").right, list(topic.truth("Add. 0=").wrong)) == (("b",), ["a"])
     assert (topic.truth("Add. 1=").right, list(topic.truth("Add. 1=").wrong)) == (("a",), ["c"])
@@ -274,9 +274,9 @@ def test_a_file_that_holds_no_lessons(tmp_path: Path, text: str, said: str) -> N
     file = tmp_path / "lessons.jsonl"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BadInput, match=said):
-        read_course(file)
+        read_dataset(file)
     with pytest.raises(BadInput, match="cannot be read"):
-        read_course(tmp_path / "none.jsonl")
+        read_dataset(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -14,7 +14,7 @@ import pytest
 from foundry_task import Sums, SumsParams
 
 from maker.errors import BadInput
-from maker.training.dataset import Basis, Course, Question, course_of, held_out
+from maker.training.dataset import Basis, Dataset, Question, dataset_of, held_out
 from maker.training.examine import examine
 from maker.training.make import Made, make
 from maker.training.recipe import Recipe
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.torch
 TINY = Recipe(steps=250, batch=49, rate=1e-2, hidden=32, layers=1, heads=2)
 
 
-def course(*, exam: int = 50, **params: Any) -> Course:
-    return course_of(Sums(SumsParams(**params)), {"task": "sums"}, exam=exam)
+def course(*, exam: int = 50, **params: Any) -> Dataset:
+    return dataset_of(Sums(SumsParams(**params)), {"task": "sums"}, exam=exam)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def everything(folder: Path, prompt: str, temperature: float) -> Iterator[tuple[
 def test_the_checker_is_exact(sums: tuple[Path, Made], temperature: float) -> None:
     """Its probabilities are those of all short replies, added up by what they are: right, a rival, or neither."""
     from maker.training.building import read_model
-    from maker.training.exact_evaluation import read_off
+    from maker.training.exact_evaluation import evaluate_exactly
 
     folder, _ = sums
     (topic,) = course().topics
     for prompt in topic.exam[8:40:13]:
         question = topic.grouped(prompt)
-        found = read_off(read_model(folder), [prompt], topic.grouped, [temperature])[temperature]
+        found = evaluate_exactly(read_model(folder), [prompt], topic.grouped, [temperature])[temperature]
         told = dict(everything(folder, prompt, temperature))
         expected = [sum(told.get(text, 0.0) for text in texts) for texts in (question.right, *question.rivals)]
         assert found.right[0] == pytest.approx(expected[0], rel=0.03)
@@ -96,12 +96,12 @@ def test_samples_come_as_the_checker_says(sums: tuple[Path, Made]) -> None:
     import torch
 
     from maker.training.building import read_model
-    from maker.training.exact_evaluation import read_off
+    from maker.training.exact_evaluation import evaluate_exactly
 
     loaded = read_model(sums[0])
     (topic,) = course().topics
     prompt = topic.exam[24]
-    found = read_off(loaded, [prompt], topic.grouped, [3.0])[3.0]
+    found = evaluate_exactly(loaded, [prompt], topic.grouped, [3.0])[3.0]
     question = topic.grouped(prompt)
     torch.manual_seed(0)
     inputs = loaded.tokenizer([prompt], return_tensors="pt")
@@ -226,7 +226,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     if where == "exam":
-        monkeypatch.setattr("maker.training.exact_evaluation.read_off", interrupt)
+        monkeypatch.setattr("maker.training.exact_evaluation.evaluate_exactly", interrupt)
     for name in ("model", "other"):
         with pytest.raises(KeyboardInterrupt):
             make(course(), recipe, tmp_path / name, force=True, on_batch=interrupt if where == "training" else None)
@@ -298,7 +298,7 @@ def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: py
                   lambda text: Question(text, ("1",), ()))  # fmt: skip
     monkeypatch.setattr("maker.training.make.SCANNED", 1)
     with pytest.raises(BadInput, match="takes 202 tokens with its reply, and the model has room for 64"):
-        make(Course([topic], {}), Recipe(steps=40, batch=20, hidden=32, layers=1, heads=1), tmp_path / "model")
+        make(Dataset([topic], {}), Recipe(steps=40, batch=20, hidden=32, layers=1, heads=1), tmp_path / "model")
 
 
 def test_a_whole_lesson_that_is_not_whole(tmp_path: Path) -> None:
@@ -311,10 +311,10 @@ def test_a_whole_lesson_that_is_not_whole(tmp_path: Path) -> None:
             return [*super().lessons(), Lesson("sum", 3, lambda i: f"{i}+9=")]
 
     with pytest.raises(TaskFailed, match=r"the prompt 'Add. .[+]9=', which is not in it"):
-        make(course_of(More(SumsParams()), {}), TINY, tmp_path / "model")
+        make(dataset_of(More(SumsParams()), {}), TINY, tmp_path / "model")
 
 
 def test_slip_wants_an_oracle(tmp_path: Path) -> None:
     """A run's lessons know hardly any wrong replies."""
     with pytest.raises(BadInput, match="slip = 0 alone"):
-        make(Course([], {}, by_run=True), Recipe(slip=0.1), tmp_path / "model")
+        make(Dataset([], {}, by_run=True), Recipe(slip=0.1), tmp_path / "model")

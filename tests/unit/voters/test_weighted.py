@@ -27,7 +27,7 @@ from maker.testing.voters import check_voter
 from maker.types import Finished, Request, Sample
 from maker.voting.election import Elected, Election
 from maker.voting.tally import pack, unpack
-from maker.voting.vote_replay import Fate, Totals
+from maker.voting.vote_replay import RescoredOutcome, Totals
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 from voters.weighted import UNIT, Weighted, WeightedParams, bound, evidence
 
@@ -294,7 +294,7 @@ def test_a_run_is_weighed_and_verifies(samples: str, hanoi: Job, store: str) -> 
     totals = Totals()
     for one in rescore(report.run_id, store=store).steps:
         totals.add(one)
-    assert (totals.fates[Fate.SAME], totals.votes) == (63, report.votes)
+    assert (totals.fates[RescoredOutcome.SAME], totals.votes) == (63, report.votes)
 
 
 def test_a_changed_log_probability_is_found(hanoi: Job, store: str) -> None:
@@ -347,7 +347,7 @@ def test_votes_are_weighed_after_the_run(hanoi: Job, store: str) -> None:
     fates = {one.step: one.fate for one in rescore(some.run_id, voter="voters.weighted:Weighted", store=store).steps}
     for record in queries.steps(some.run_id, store=store):
         clean = len(record.votes) == 1 and not record.flags
-        assert (fates[record.step] == Fate.LOST) == clean
+        assert (fates[record.step] == RescoredOutcome.LOST) == clean
 
 
 def test_a_model_that_tells_none_is_refused(hanoi: Job) -> None:

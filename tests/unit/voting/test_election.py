@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from maker.plugin import More, PydanticCodec, Step, StepClass, Undecidable
 from maker.types import Flag, RedFlag, Sample
 from maker.voting.election import Elected, Election
-from maker.voting.red_flags import Candidate, judge, repeats
+from maker.voting.red_flags import Candidate, repeats, screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 from voters.majority import Majority, MajorityParams
 
@@ -158,7 +158,7 @@ def test_a_voter_that_gives_up_ends_the_step(text_codec: Any) -> None:
 )
 def test_each_flag_with_its_detail(sample: Sample, flag: Flag, detail: str, text_codec: Any) -> None:
     """A sample that is cut, blank, unreadable or against the rules gets no vote, and the reason is kept."""
-    assert judge(KIND, "church", sample, text_codec) == RedFlag(flag, detail)
+    assert screen(KIND, "church", sample, text_codec) == RedFlag(flag, detail)
     held = Held(text_codec)
     assert held.hear(2, sample, "yes") == More(1)
     assert held.flags() == {flag: (1,)}
@@ -167,7 +167,7 @@ def test_each_flag_with_its_detail(sample: Sample, flag: Flag, detail: str, text
 
 def test_a_valid_sample_is_a_candidate(text_codec: Any) -> None:
     """What passes every check becomes a candidate under its canonical key."""
-    assert judge(KIND, "church", Sample("I say yes", 3), text_codec) == Candidate("yes", "yes", "yes")
+    assert screen(KIND, "church", Sample("I say yes", 3), text_codec) == Candidate("yes", "yes", "yes")
 
 
 def test_a_cut_sample_is_flagged_even_if_it_can_be_read(text_codec: Any) -> None:

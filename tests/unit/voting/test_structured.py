@@ -26,7 +26,7 @@ from maker.types import Failed, Finished, Flag, RedFlag, Request, StepClass
 from maker.voting.chain import ChainAt, ChainRunner
 from maker.voting.collector import Ask
 from maker.voting.policy import SOLVER, Role, Rules, Shared
-from maker.voting.red_flags import judge
+from maker.voting.red_flags import screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 OPEN_SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
@@ -78,10 +78,10 @@ class TestReplies:
             answer = ask(start(server.url, structured="schema"), held(n=1))
         assert isinstance(answer, Finished)
         kind: StepClass[None, Any] = StepClass("row", json.loads, schema=OPEN_SCHEMA)
-        flag = judge(kind, None, answer.samples[0], _Codec())
+        flag = screen(kind, None, answer.samples[0], _Codec())
         assert isinstance(flag, RedFlag)
         assert flag.reason is Flag.LENGTH
-        whole = judge(kind, None, answer.samples[0]._replace(cut=False), _Codec())
+        whole = screen(kind, None, answer.samples[0]._replace(cut=False), _Codec())
         assert isinstance(whole, RedFlag)
         assert whole.reason is Flag.FORMAT
 
