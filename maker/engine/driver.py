@@ -123,8 +123,8 @@ class Driver:
         # The workers' grants stay reserved: nobody can say what was in flight.
         try:
             self._finish(Entry(ending=Ending("paused", reason, None)))
-        except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take
-            it with contextlib.suppress(MakerError):
+        except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take it
+            with contextlib.suppress(MakerError):
                 release(self._database, self._lease, "paused", reason)
 
     def _work_until_stopped(self, swarm: Swarm, session: Session) -> Ending:

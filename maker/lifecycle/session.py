@@ -110,8 +110,15 @@ def _drive(
     models = Models(tuple(job.members), roles, job.rules().judge is not None)
     watch = VoteMonitor(monitor_plan(job), row.monitor)
     journal = Journal(
-        database, lease, root=root.key, resumes=row.resumes, models=models, on_commit=committed, watch=watch,
-    space=space )  # fmt: skip
+        database,
+        lease,
+        root=root.key,
+        resumes=row.resumes,
+        models=models,
+        on_commit=committed,
+        watch=watch,
+        space=space,
+    )
     driver = Driver(database, lease, journal, stop or threading.Event())
     said = log.bind(run_id=row.run_id)
     try:
