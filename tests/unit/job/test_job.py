@@ -165,7 +165,7 @@ def test_a_models_folder_is_relative_to_the_job_file(tmp_path: Path, working_dir
 
 def test_a_tasks_file_is_relative_to_the_job_file(tmp_path: Path, working_directory: Path) -> None:
     """A decomposer in a file beside the job file is found from anywhere."""
-    source = Path(__file__).parents[3] / "decomposers" / "hanoi.py"
+    source = Path(__file__).parents[3] / "decomposers" / "hanoi" / "task.py"
     (tmp_path / "mine.py").write_text(source.read_text())
     path = tmp_path / "job.toml"
     path.write_text(JOB.replace('"hanoi"', '"mine.py:Hanoi"'))

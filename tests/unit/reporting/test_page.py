@@ -102,7 +102,7 @@ def parsed(drawn: str) -> ElementTree.Element:
 def test_nothing_that_was_said_is_markup(store: str) -> None:
     """Replies, prompts, names, classes and results that are markup stand on the page as text."""
     api.run({
-        "run": {"name": EVIL.replace("\x1b", "")}, "task": {"decomposer": "test_report_page:Evil"},
+        "run": {"name": EVIL.replace("\x1b", "")}, "task": {"decomposer": "test_page:Evil"},
         "model": {"kind": "simulated", "p": 0.7, "malformed": 0.2}, "vote": {"k": 3, "max_votes": 1000},
         "store": {"url": store},
     })  # fmt: skip
