@@ -32,7 +32,7 @@ COMMANDS = {
 }  # fmt: skip
 CAME = [name for name, found in EXPECTED["came"].items() if "status" in found]
 MOVED = ("maker.planning", "maker.testing_voters", "decomposers.recursive_prompts")
-"""Modules that ``jobs/old_paths.py`` imports by their old names; ``decomposers.function``, which it imports too, stays."""
+"""Old paths that ``jobs/old_paths.py`` imports; ``decomposers.function``, which it imports too, has not moved."""
 
 spec = importlib.util.spec_from_file_location("before_rooms_make", HERE / "make.py")
 assert spec is not None

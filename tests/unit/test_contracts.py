@@ -61,10 +61,9 @@ def test_what_is_planted_is_caught(copy: Path) -> None:
     for package in PACKAGES:
         lines = "".join(f"import {name}\n" for name in forbidden(package))
         (copy / "maker" / package / "planted.py").write_text(lines)
+    hidden = ("maker.store.log", "maker.core.plugins", "maker.types")
     for plugins in ("decomposers", "voters"):
-        (copy / plugins / "planted.py").write_text(
-            "import maker.store.log\nimport maker.core.plugins\nimport maker.types\n"
-        )
+        (copy / plugins / "planted.py").write_text("".join(f"import {name}\n" for name in hidden))
     (copy / "maker" / "nowhere.py").write_text("")
     (copy / "maker" / "attic").mkdir()
     (copy / "maker" / "attic" / "__init__.py").write_text("")
@@ -79,7 +78,7 @@ def test_what_is_planted_is_caught(copy: Path) -> None:
     ]
     assert missed == []
     for plugins in ("decomposers", "voters"):
-        for name in ("maker.store.log", "maker.core.plugins", "maker.types"):
+        for name in hidden:
             assert f"{plugins}.planted -> {name}" in found.stdout
     assert "maker.nowhere" in found.stdout
     assert "maker.attic" in found.stdout
