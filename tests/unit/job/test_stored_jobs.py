@@ -1,0 +1,49 @@
+"""What databases hold of a job: settings and fingerprints are made today, byte for byte, as version 0.1 made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from job_kinds import BUDGET_PLAN, PILOT_FOUND, TARGET_PLAN, as_stored, job_kinds
+
+from maker import api
+from maker.job.job import Job
+from maker.job.resolve import stored_job
+from maker.job.settings import PilotFound, PlanFound
+
+STORED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "stored_jobs.json").read_text())
+"""Settings and fingerprint by the name of a job, and a digest of the fingerprint that its calibrations have."""
+
+
+def made(name: str, folder: Path) -> Job:
+    """Return the job of a name; the files that it reads are in a folder."""
+    if name.endswith(", resumed"):
+        settings = json.loads(json.dumps(made(name.removesuffix(", resumed"), folder).settings))
+        return stored_job(settings, "r", ["limits.max_calls=5000"])
+    kinds = job_kinds(folder)
+    if name == "planned for a target":
+        return api.load_job(kinds["margin left to a plan"]).planned(PlanFound.model_validate(TARGET_PLAN))
+    if name == "planned for a budget":
+        return api.load_job(kinds["margin left to a budget"]).planned(PlanFound.model_validate(BUDGET_PLAN))
+    if name == "margin found by a pilot":
+        return api.load_job(kinds["margin left to a pilot"]).piloted(PilotFound.model_validate(PILOT_FOUND))
+    # Only a stored run has the tables of a pilot, and of steps that are decided ahead.
+    tables = kinds[name]
+    return stored_job(tables, "r") if {"poll", "foresight"} & tables.keys() else api.load_job(tables)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_settings_and_fingerprints_stay_as_they_were_stored(name: str, tmp_path: Path) -> None:
+    """A changed byte would part a run from its pilots and its calibrations, or refuse its resume."""
+    job, stored = made(name, tmp_path.resolve()), STORED[name]
+    if "input" in job.settings["task"]:
+        job.parts()
+    assert as_stored(job.settings, tmp_path.resolve()) == json.dumps(stored["settings"])
+    assert as_stored(job.fingerprint(), tmp_path.resolve()) == json.dumps(stored["fingerprint"])
+    calibration = as_stored(job.asked_fingerprint(), tmp_path.resolve())
+    assert sha256(calibration.encode()).hexdigest()[:16] == stored["calibration"]
