@@ -51,11 +51,12 @@ class PlanFound(_Table):
     """What a plan found, see `maker.plan`: k by step class, and what it says of the whole run.
 
     ``right`` is the interval (least, estimate, most) of the probability that all steps are right, and ``rests_on`` says
-    in words what that is conditional on. ``calibration`` is the key of what it was made from.
+    in words what that is conditional on. ``calibration`` is the key of what it was made from. ``target`` is None where
+    a budget was planned for.
     """
 
     k: dict[str, int]
-    target: float | None
+    target: float | None = None
     right: tuple[float, float, float]
     rests_on: str
     calibration: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,3 +46,10 @@ def test_settings_and_fingerprints_stay_as_they_were_stored(name: str, tmp_path:
     assert as_stored(job.fingerprint(), tmp_path.resolve()) == json.dumps(stored["fingerprint"])
     calibration = as_stored(job.asked_fingerprint(), tmp_path.resolve())
     assert sha256(calibration.encode()).hexdigest()[:16] == stored["calibration"]
+
+
+def test_a_run_planned_for_a_budget_is_resumed_more_than_once(tmp_path: Path) -> None:
+    """A resume stores no target where there is none, and the next one reads that."""
+    once = made("planned for a budget, resumed", tmp_path)
+    assert "target" not in once.settings["vote"]["plan"]
+    assert made("planned for a budget, resumed, resumed", tmp_path).settings == once.settings
