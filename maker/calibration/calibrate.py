@@ -16,6 +16,7 @@ from maker.calibration.observations import By, Calibration, Reply, Tallies
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
+from maker.job.fingerprint import calibration_fingerprint
 from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
@@ -224,7 +225,7 @@ class _PilotReader:
         }
         return Calibration(
             by=self._by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
-            runs=tuple(runs), fingerprint=self._job.asked_fingerprint(), classes=found,
+            runs=tuple(runs), fingerprint=calibration_fingerprint(self._job), classes=found,
         )  # fmt: skip
 
     def _asked(self, row: RunRow) -> Iterator[tuple[_PilotStep, Collection[str] | None]]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from maker.calibration.find_margins import find_margins
 from maker.errors import BadInput
-from maker.job.job import MEMO, Job
+from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
-from maker.job.settings import ForesightSettings
+from maker.job.settings import MEMO, ForesightSettings
 from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent

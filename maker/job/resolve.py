@@ -13,9 +13,9 @@ from pydantic_core import ErrorDetails
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.errors import JobError
 from maker.job.file import Raw, shortened
-from maker.job.job import MEMO, Job
+from maker.job.job import Job
 from maker.job.parameters import built, params_of, placed
-from maker.job.settings import AUTO, TABLES, ForesightSettings, PollSettings, VoteSettings
+from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
     check_auto,
     check_margins,
@@ -29,8 +29,10 @@ from maker.job.validate import (
     margins_of,
     with_margin,
 )
+from maker.job.variants import pilot_variant, precompute_variant
+from maker.job.vote import vote_of
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
-from maker.plugin import Decomposer, Function, Voter
+from maker.plugin import Decomposer, Function
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
@@ -115,7 +117,7 @@ def resolve(raw: Raw) -> Job:
     if margins or said_k == AUTO:
         settings["vote"]["k"] = margins or AUTO
     decomposer = built(task_plugin, task_params, Decomposer)
-    voter = built(voter_plugin, vote_params, Voter)
+    voting = vote_of(settings["vote"], voter_plugin)
     check_roles(model, decomposer, roles, voter_plugin, raw)
     check_margins(decomposer, vote, margins, roles, raw)
     if said_k == AUTO:
@@ -124,12 +126,26 @@ def resolve(raw: Raw) -> Job:
     if vote.row_error is not None:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
     job = Job(
-        run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
-        margins, None, settings, raw.origins(settings),
-        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor, memo,
-    )  # fmt: skip
-    job = job if poll is None else job.polled(poll)
-    job = job if ahead is None else job.foreseen(ahead)
+        run=run,
+        model=model,
+        vote=voting.settings,
+        roles=roles,
+        swarm=swarm,
+        store=store,
+        limits=limits,
+        monitor=monitor,
+        decomposer=decomposer,
+        decomposer_plugin=task_plugin,
+        voter=voting.voter,
+        voter_plugin=voter_plugin,
+        margins=voting.margins,
+        settings=settings,
+        origins=raw.origins(settings),
+        functions={name: one for name, one in task_values.items() if isinstance(one, Function)},
+        memo=memo,
+    )
+    job = job if poll is None else pilot_variant(job, poll)
+    job = job if ahead is None else precompute_variant(job, ahead)
     check_votes(job, raw)
     check_ways(job, raw)
     return job

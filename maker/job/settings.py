@@ -13,6 +13,8 @@ from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSet
 
 AUTO = "auto"
 """Stands for k where a plan is to find it."""
+MEMO = "memo"
+"""The key of the task's table, and of a fingerprint, that says whose decisions a run takes again."""
 
 
 class _Table(BaseModel):
