@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -27,6 +26,7 @@ from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.draw import Places, StepLocation, can_draw, right_answers
+from maker.sampling.labels import Label, format_labels
 from maker.sampling.pilot import Root, RootCodec
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import keep_calibration
@@ -70,7 +70,7 @@ def calibrate(
         overrides: As for `maker.run`.
         steps: Steps to ask of each class; a labelled pilot asks those that are labelled.
         votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
-        labels: JSON lines; see `maker.sampling.draw.labelled`.
+        labels: JSON lines, each a `maker.sampling.labels.Label`.
         closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
             could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
             oracle, or votes that led to the steps.
@@ -87,7 +87,7 @@ def calibrate(
     by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
     hold = partial(run_through, on_event=on_event, stop=stop)
     if by == By.VOTES and not can_draw(job.decomposer):
-        labels = _voted(job, steps, hold)
+        labels = format_labels(_voted(job, steps, hold))
     elif by == By.VOTES and looks:
         raise BadInput(
             "a closer look asks for what is right, and nobody says it: there are neither labels nor an oracle",
@@ -101,8 +101,8 @@ def calibrate(
     with closing(open_database(job.store.url, create=False)) as database:
         heard = _PilotReader(database, job, by)
         heard.listen(find_run(database, asked))
-        if looks and (lines := heard.doubtful):
-            looked = hold(_pilot(job, looks.model_copy(update={"labels": "\n".join(lines)})))
+        if looks and heard.doubtful:
+            looked = hold(_pilot(job, looks.model_copy(update={"labels": format_labels(heard.doubtful)})))
             heard.look_closer(find_run(database, looked))
         if greedy:
             heard.listen_greedily(find_run(database, greedy))
@@ -139,7 +139,7 @@ def _greedy(job: Job) -> list[str]:
     return [f"{place}.temperature=0" for place in at]
 
 
-def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
+def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]:
     """Let the job's own voter decide the first steps of a chain; returns them as labels.
 
     Where its margin is still to be planned, it has the voter's own.
@@ -150,19 +150,18 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     run_id = hold(made, steps)
     with closing(open_database(job.store.url, create=False)) as database:
         row, task = find_run(database, run_id), made.decomposer
-        labels, state = [], call_user_code(f"{task.name}: start", task.start)
+        labels, state = list[Label](), call_user_code(f"{task.name}: start", task.start)
         for step in read_steps(database, root_chain(database, row.key).key):
             action = call_user_code(f"{task.name}: action.read", task.action.read, step.action)
             key = call_user_code(f"{task.name}: its key", vote_key, task.action, action)
-            labels.append(
-                json.dumps({"state": call_user_code(f"{task.name}: state.write", task.state.write, state), "key": key})
-            )
+            text = call_user_code(f"{task.name}: state.write", task.state.write, state)
+            labels.append(Label(state=text, key=key))
             state = call_user_code(f"{task.name}: apply", task.apply, state, action)
     if not labels:
         raise PilotPaused(
             f"run {run_id} has decided no step of its root chain: there is nothing that a pilot could ask"
         )
-    return "\n".join(labels)
+    return labels
 
 
 class _PilotStep(NamedTuple):
@@ -189,7 +188,7 @@ class _PilotReader:
         self._greedy: dict[str, list[int]] = {}
         self._votes: dict[tuple[str, int | None], tuple[int, int]] = {}
         self._of: Mapping[str, int] = {}
-        self.doubtful: list[str] = []
+        self.doubtful: list[Label] = []
 
     def listen(self, row: RunRow) -> None:
         """Take in what was heard."""
@@ -199,7 +198,7 @@ class _PilotReader:
             if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
                 state, child, _ = asked.spot
                 self._votes[state, child] = votes
-                self.doubtful.append(json.dumps({"state": state, "child": child, "key": min(right)}))
+                self.doubtful.append(Label(state=state, child=child, key=min(right)))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""

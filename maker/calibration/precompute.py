@@ -40,7 +40,7 @@ def precompute(
         job: As for `maker.run`; it says ``task.memo = "store"``.
         overrides: As for `maker.run`.
         steps: How many steps of each class are drawn, at most.
-        labels: JSON lines that name steps; see `maker.sampling.draw.labelled`.
+        labels: JSON lines that name steps; each a `maker.sampling.labels.Label`.
         on_event: Told of the run.
         stop: Set it from another thread to pause it.
 

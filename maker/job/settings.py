@@ -93,8 +93,8 @@ class VoteSettings(_Table):
 class PollSettings(_Table):
     """The ``[poll]`` table of a pilot: ``votes`` votes are asked of each step. `maker.calibration.calibrate` writes it.
 
-    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see
-    `maker.sampling.draw.labelled`).
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
+    `maker.sampling.labels.parse_labels` reads them.
     """
 
     votes: int = Field(ge=1, le=1000)
@@ -105,8 +105,8 @@ class PollSettings(_Table):
 class ForesightSettings(_Table):
     """The ``[foresight]`` table of a run that decides steps ahead of time. `maker.calibration.precompute` writes it.
 
-    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see
-    `maker.sampling.draw.labelled`).
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
+    `maker.sampling.labels.parse_labels` reads them.
     """
 
     steps: int = Field(ge=1, le=10_000_000)

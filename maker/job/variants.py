@@ -9,6 +9,7 @@ from maker.job.job import Job
 from maker.job.probe import prompt_source
 from maker.job.settings import ForesightSettings, PilotFound, PlanFound, PollSettings, RoleSettings
 from maker.job.vote import vote_of
+from maker.sampling.labels import parse_labels
 from maker.sampling.pilot import PilotTask, PilotVoter
 from maker.sampling.precompute import PrecomputeTask
 from maker.voting.policy import JUDGE
@@ -44,7 +45,7 @@ def pilot_variant(job: Job, poll: PollSettings) -> Job:
         job,
         vote=job.vote.model_copy(update={"max_votes": poll.votes, "extra": 0}),
         roles={name: RoleSettings(rotation=table.rotation) for name, table in job.roles.items() if name != JUDGE},
-        decomposer=PilotTask(job.decomposer, poll.steps, job.run.seed, poll.labels),
+        decomposer=PilotTask(job.decomposer, poll.steps, job.run.seed, parse_labels(poll.labels)),
         voter=PilotVoter(poll.votes),
         margins={},
         poll=poll,
@@ -54,5 +55,6 @@ def pilot_variant(job: Job, poll: PollSettings) -> Job:
 
 def precompute_variant(job: Job, foresight: ForesightSettings) -> Job:
     """Return what a job whose settings have a ``[foresight]`` table is: its steps are decided, and end there."""
-    task = PrecomputeTask(job.decomposer, foresight.steps, job.run.seed, foresight.labels, prompt_source(job))
+    labels = parse_labels(foresight.labels)
+    task = PrecomputeTask(job.decomposer, foresight.steps, job.run.seed, labels, prompt_source(job))
     return replace(job, decomposer=task, foresight=foresight)

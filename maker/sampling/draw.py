@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Self, TypeAlias
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any, NamedTuple, TypeAlias
 
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
+from maker.sampling.labels import FORM, Label, NumberedLabel
 from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
 from maker.voting.red_flags import Candidate, screen
 
@@ -87,10 +86,10 @@ class Places:
         return self.__dict__ | {"_parent": ("", None, None)}
 
 
-def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") -> Drawn:
+def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> Drawn:
     """Return up to ``steps`` steps of each class, all asked differently, drawn at random with ``seed``.
 
-    ``labels`` are JSON lines as `labelled` takes them: where there are any, they name all the steps.
+    Where there are ``labels``, they name all the steps.
 
     Raises:
         BadInput: The task says neither its truth nor where its steps are, and has no labels.
@@ -141,78 +140,48 @@ def can_draw(task: Decomposer[Any, Any]) -> bool:
     return isinstance(fork, Fork) and fork.single
 
 
-def labelled(task: Decomposer[Any, Any], labels: str) -> list[StepLocation]:
+def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> list[StepLocation]:
     """Return the steps that labels name, with what is right there.
 
-    Each line is ``{"state": text, "child": number, "reply": text}``: a state as the task writes it (its first one where
-    that is left out), the child of the fork there where the step is one's, and a right reply of a model; or ``right``
-    in its place, the right action as the task writes it.
-
     Raises:
-        BadInput: A line cannot be read, names no step, or has a reply that is no vote; or two contradict each other.
+        BadInput: A label names no step, or has a reply that is no vote; or two contradict each other.
     """
     start = call_user_code(
         f"{task.name}: state.write", task.state.write, call_user_code(f"{task.name}: start", task.start)
     )
     places, found = Places(task), list[StepLocation]()
     asked: dict[tuple[str, str], tuple[int, str]] = {}
-    for number, line in enumerate(labels.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            label = _Label.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            at = ".".join(map(str, first["loc"]))
-            raise BadInput(f"labels, line {number}: {at or 'the line'}: {first['msg']}", fix=LABEL) from error
+    for line, label in labels:
         spot = StepLocation(start if label.state is None else label.state, label.child)
         try:
             step, state = places.asked(spot)
         except Exception as error:
-            raise BadInput(f"labels, line {number}: no step is there: {error}", fix=LABEL) from error
-        right = label.key or ""
-        if label.right is not None:
-            try:
-                right = vote_key(task.action, task.action.read(label.right))
-            except Exception as error:
-                raise BadInput(
-                    f"labels, line {number}: {task.name} cannot read its right: {error}", fix=LABEL
-                ) from error
-        if label.reply is not None:
-            outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
-            if isinstance(outcome, RedFlag):
-                why = f"{outcome.reason} {outcome.detail}".rstrip()
-                raise BadInput(f"labels, line {number}: its reply is no vote: {why}")
-            right = outcome.key
-        before, other = asked.setdefault(_told(step), (number, right))
+            raise BadInput(f"labels, line {line}: no step is there: {error}", fix=FORM) from error
+        right = _right_key(task, step, state, label, line)
+        before, other = asked.setdefault(_told(step), (line, right))
         if right != other:
             raise BadInput(
-                f"labels, lines {before} and {number} contradict each other: what is asked is the same, and right is"
+                f"labels, lines {before} and {line} contradict each other: what is asked is the same, and right is"
                 f" {other[:80]} there and {right[:80]} here"
             )
         found.append(spot._replace(right=right))
-    if not found:
-        raise BadInput("the labels name no step", fix=LABEL)
     return found
 
 
-LABEL = 'a label is {"state": text, "child": number, "reply": text}; state and child may be left out'
-
-
-class _Label(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    state: str | None = None
-    child: int | None = Field(default=None, ge=0)
-    reply: str | None = None
-    right: str | None = None
-    key: str | None = None
-    """What a vote for it is counted under; pilots write it of answers that they have heard."""
-
-    @model_validator(mode="after")
-    def _says_one(self) -> Self:
-        if [self.reply, self.right, self.key].count(None) != 2:
-            raise ValueError("give reply or right, one of them")
-        return self
+def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, label: Label, line: int) -> str:
+    """Return what a vote for a label's right answer is counted under. Raises `BadInput` where it is no vote."""
+    if label.right is not None:
+        try:
+            return vote_key(task.action, task.action.read(label.right))
+        except Exception as error:
+            raise BadInput(f"labels, line {line}: {task.name} cannot read its right: {error}", fix=FORM) from error
+    if label.reply is not None:
+        outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
+        if isinstance(outcome, RedFlag):
+            why = f"{outcome.reason} {outcome.detail}".rstrip()
+            raise BadInput(f"labels, line {line}: its reply is no vote: {why}")
+        return outcome.key
+    return label.key or ""
 
 
 def _distinct(task: Decomposer[Any, Any], spots: Iterable[StepLocation], of: Mapping[str, int] | None) -> Drawn:
