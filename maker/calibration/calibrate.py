@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.calibration.observations import By, Calibration, Reply, Tallies
+from maker.calibration.observations import By, Calibration, Kept, Reply, SampleCounts, Tallies, Votes
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
@@ -37,13 +38,6 @@ from maker.types import Flag, Oracle, Step
 
 STEPS, VOTES = 2000, 10
 """Of each class so many steps are asked, each so often, unless told otherwise."""
-
-
-class Kept(NamedTuple):
-    """A calibration and its key in the store."""
-
-    key: int
-    calibration: Calibration
 
 
 def calibrate(
@@ -185,8 +179,9 @@ class _PilotReader:
         self._by = by
         self._oracle = _oracle(job.decomposer) if by == By.ORACLE else None
         self._tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
-        self._greedy: dict[str, list[int]] = {}
-        self._votes: dict[tuple[str, int | None], tuple[int, int]] = {}
+        # By class, and then by the fields of `SampleCounts`.
+        self._greedy: dict[str, Counter[str]] = {}
+        self._doubted: dict[StepLocation, Votes] = {}
         self._of: Mapping[str, int] = {}
         self.doubtful: list[Label] = []
 
@@ -195,31 +190,30 @@ class _PilotReader:
         self._of = _root(self._database, row).of
         for asked, right in self._asked(row):
             votes = self._tallies[asked.step.kind.name].add(asked.replies, right)
-            if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
-                state, child, _ = asked.spot
-                self._votes[state, child] = votes
-                self.doubtful.append(Label(state=state, child=child, key=min(right)))
+            if right and (votes.against or 2 * votes.right < len(asked.replies)):
+                self._doubted[asked.spot._replace(right=None)] = votes
+                self.doubtful.append(Label(state=asked.spot.state, child=asked.spot.child, key=min(right)))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""
         for asked, right in self._asked(row):
             more = Tallies(len(self._job.members)).add(asked.replies, right)
-            state, child, _ = asked.spot
-            self._tallies[asked.step.kind.name].look_closer(self._votes[state, child], more)
+            before = self._doubted[asked.spot._replace(right=None)]
+            self._tallies[asked.step.kind.name].look_closer(before, more)
 
     def listen_greedily(self, row: RunRow) -> None:
-        """Take in what was heard at temperature 0: right, wrong and flagged samples."""
-        self._greedy = {name: [0, 0, 0] for name in self._tallies}
+        """Take in what was heard at temperature 0."""
+        self._greedy = {name: Counter() for name in self._tallies}
         for asked, right in self._asked(row):
             for reply in asked.replies:
                 truth = right is not None and reply.key in right
-                self._greedy[asked.step.kind.name][2 if reply.flag else 0 if truth else 1] += 1
+                self._greedy[asked.step.kind.name]["flagged" if reply.flag else "right" if truth else "wrong"] += 1
 
     def calibration(self, votes: int, runs: Sequence[str]) -> Calibration:
         """Return what was heard."""
         told = show(runs[0], store=self._job.store.url)
         found = {
-            name: one.found(self._of.get(name), _three(self._greedy[name]) if self._greedy else None)
+            name: one.found(self._of.get(name), SampleCounts(**self._greedy[name]) if self._greedy else None)
             for name, one in self._tallies.items()
         }
         return Calibration(
@@ -275,8 +269,3 @@ def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep)
 def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:
     oracle: Oracle | None = call_user_code(f"{task.name}: oracle", task.oracle)
     return oracle
-
-
-def _three(counts: Sequence[int]) -> tuple[int, int, int]:
-    right, wrong, flagged = counts
-    return right, wrong, flagged

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from maker.calibration.observations import By, Calibration, ClassFound
+from maker.calibration.observations import By, Calibration, Cell, ClassFound
 from maker.errors import BadInput
 from maker.job.estimate import requests_for
 from maker.job.file import DEFAULT_VOTER
@@ -169,8 +169,8 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
     return fit(_cells(table), confidence, None if through else _cells(one.closer)), 1.0
 
 
-def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
-    return {(right, others): steps for right, others, steps in table}
+def _cells(table: Iterable[Cell]) -> dict[tuple[int, int], int]:
+    return {cell.votes: cell.steps for cell in table}
 
 
 class _Bill(NamedTuple):
@@ -281,16 +281,16 @@ def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Ri
 
 def _greedy(calibration: Calibration, loads: Sequence[RiskBudget]) -> Greedy | None:
     """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
-    right = [1.0, 1.0, 1.0]
+    right = Interval(1.0, 1.0, 1.0)
     for load in loads:
         asked = calibration.classes[load.name].greedy
         if asked is None:
             return None
-        share = asked[0] / sum(asked)
+        share = asked.right / sum(asked)
         low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
-        for end, one in enumerate((low, share, high)):
-            right[end] *= one**load.steps
-    return Greedy(Interval(*right), sum(load.steps for load in loads))
+        steps = (end**load.steps for end in (low, share, high))
+        right = Interval(*(before * step for before, step in zip(right, steps, strict=True)))
+    return Greedy(right, sum(load.steps for load in loads))
 
 
 def _blocks(calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> tuple[Block, ...]:

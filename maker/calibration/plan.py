@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of
-from maker.calibration.observations import VERSION, Calibration
+from maker.calibration.observations import VERSION, Calibration, Kept
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
@@ -71,10 +71,10 @@ def _refuse_cap(job: Job, margins: Margins) -> None:
             )
 
 
-def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
-    """Return the newest of the calibrations with most samples that are the job's, and its key. Raises `BadInput`."""
+def calibration_of(database: Database, job: Job) -> Kept:
+    """Return the newest of the calibrations with most samples that are the job's. Raises `BadInput`."""
     wanted = calibration_fingerprint(job)
-    best: tuple[int, Calibration] | None = None
+    best: Kept | None = None
     others = ""
     for row in read_calibrations(database):
         if differs := difference(row.fingerprint, wanted):
@@ -86,8 +86,8 @@ def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
             others = others or f"calibration {row.key} was written by another version of maker"
             continue
         found = Calibration.model_validate_json(row.content)
-        if best is None or found.samples > best[1].samples:
-            best = row.key, found
+        if best is None or found.samples > best.calibration.samples:
+            best = Kept(row.key, found)
     if best is None:
         raise BadInput(f"{NONE}{f'; {others}' if others else ''}", fix=CALIBRATE)
     return best
