@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
@@ -43,6 +43,14 @@ class Drawn(NamedTuple):
     of: Mapping[str, int]
 
 
+class _Forked(NamedTuple):
+    """A state that a task forks at: its text, the state, and the fork."""
+
+    text: str
+    state: Any
+    fork: Fork[Any]
+
+
 class Places:
     """Finds steps of a task again by their places.
 
@@ -52,23 +60,23 @@ class Places:
 
     def __init__(self, task: Decomposer[Any, Any]) -> None:
         self.task = task
-        # The newest fork whose children were made: its state as text, the state, and what the task returned there.
-        self._parent: tuple[str, Any, Any] = ("", None, None)
+        # The newest one whose children were made: steps of one fork are mostly asked one after another.
+        self._parent: _Forked | None = None
 
     def state(self, spot: StepLocation) -> Any:
         """Return the task's state at a place, which is its caller's own. Raises what the task's code does."""
         if spot.child is None:
             return self.task.state.read(spot.state)
-        text, parent, fork = self._parent
-        if fork is None or text != spot.state:
-            parent = self.task.state.read(spot.state)
-            fork = self.task.next(parent)
+        parent = self._parent
+        if parent is None or parent.text != spot.state:
+            state = self.task.state.read(spot.state)
+            fork = self.task.next(state)
             if not isinstance(fork, Fork):
                 raise TaskFailed(f"{self.task.name} has no children there: {spot.state[:120]}")
-            self._parent = (spot.state, parent, fork)
-        if spot.child >= fork.count:
-            raise TaskFailed(f"{self.task.name} has {fork.count:,} children there: {spot.child} is none")
-        return fork.child(parent, spot.child)
+            self._parent = parent = _Forked(spot.state, state, fork)
+        if spot.child >= parent.fork.count:
+            raise TaskFailed(f"{self.task.name} has {parent.fork.count:,} children there: {spot.child} is none")
+        return parent.fork.child(parent.state, spot.child)
 
     def step(self, spot: StepLocation) -> Step[Any, Any]:
         """Return what is asked at a place. Raises what the task's code does, and `TaskFailed` where it asks nothing."""
@@ -83,7 +91,7 @@ class Places:
         return move, state
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_parent": ("", None, None)}
+        return self.__dict__ | {"_parent": None}
 
 
 def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> Drawn:
@@ -116,14 +124,14 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[Num
         )
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
-    for kind, spot in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
+    for step in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
-        passed[kind] += 1
-        here = kept.setdefault(kind, [])
+        passed[step.kind] += 1
+        here = kept.setdefault(step.kind, [])
         if len(here) < steps:
-            here.append(spot())
-        elif (place := rng.randrange(passed[kind])) < steps:
-            here[place] = spot()
+            here.append(step.locate())
+        elif (place := rng.randrange(passed[step.kind])) < steps:
+            here[place] = step.locate()
     all_passed = sum(passed.values()) < LONGEST_WALK
     of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
     return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
@@ -224,8 +232,11 @@ def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, An
     return right
 
 
-_Passed: TypeAlias = tuple[str, Callable[[], StepLocation]]
-"""A step on the way: its class, and how to get its place while the way stands there."""
+class _Passed(NamedTuple):
+    """A step on the way: its class, and how to get its place while the way stands there."""
+
+    kind: str
+    locate: Callable[[], StepLocation]
 
 
 def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_Passed, None, Any]:
@@ -237,7 +248,7 @@ def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_
         if isinstance(move, Fork):
             state = yield from _walk_fork(task, oracle, move, state)
         elif isinstance(move, Step):
-            yield move.kind.name, partial(_spot, task, state)
+            yield _Passed(move.kind.name, partial(_spot, task, state))
             state = _stepped(task, oracle, move, state)
         else:
             raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
@@ -253,7 +264,7 @@ def _walk_fork(
         child = call_user_code(f"{task.name}: child", fork.child, state, number)
         if fork.single:
             step = call_user_code(f"{task.name}: next", task.next, child)
-            yield step.kind.name, partial(StepLocation, text, number)
+            yield _Passed(step.kind.name, partial(StepLocation, text, number))
             result = call_user_code(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
         else:
             result = yield from _walk(task, oracle, child)
