@@ -76,6 +76,18 @@ def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Ra
     return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
 
 
+def check_job(job: Job, raw: Raw) -> None:
+    """Refuse tables of a job that each are right by themselves and do not go together."""
+    check_roles(job.model, job.decomposer, job.roles, job.voter_plugin, raw)
+    check_margins(job.decomposer, job.vote, job.margins, job.roles, raw)
+    if job.settings["vote"].get("k") == AUTO:
+        check_auto(job.voter_plugin, job.vote, job.roles, raw)
+    check_members(job.model, job.monitor, raw)
+    if job.vote.row_error is not None:
+        what = f"{raw.place('vote', 'row_error')}: vote.row_error"
+        check_row_error(job.decomposer, job.voter_plugin, job.roles, what)
+
+
 def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
     """Refuse a limit of money where a model has no prices."""
     unpriced = [name for name, member in members_of(model).items() if prices_of(member) is None]
