@@ -40,8 +40,11 @@ from maker.cli.stored import stored_run
 from maker.cli.trial import print_trial
 from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
 from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
+from maker.job.estimate import estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
+from maker.job.probe import expected_steps, input_parts
+from maker.job.rules import vote_prices
 from maker.lifecycle import queries
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
@@ -107,7 +110,7 @@ def run(
         display.print_config(loaded, as_json=as_json)
         return
     if dry_run:
-        display.print_survey(loaded.survey(), loaded.vote_prices, as_json=as_json)
+        display.print_survey(survey_rows(loaded), vote_prices(loaded), as_json=as_json)
         if loaded.needs_pilot:
             print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
         if loaded.needs_plan:
@@ -183,7 +186,7 @@ def try_(
     """Decide a few steps and store nothing."""
     loaded = api.load_job(job, overrides or [])
     # An input that does not fit is told in the words of `run`, before anything is asked.
-    loaded.parts()
+    input_parts(loaded)
     _tell_estimate(loaded, count)
     stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
     raise typer.Exit(1 if stuck else 0)
@@ -269,10 +272,10 @@ def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     """Say what a run on somebody's server will take, before it takes it; nothing is looked up for another model."""
     if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
         return
-    expected = job.expected_steps()
-    estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
+    expected = expected_steps(job)
+    estimate = estimate_run(job, limit if expected is None else min(limit or expected, expected - done))
     unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
-    print(f"estimate: {display.estimate_line(estimate, job.vote_prices) if estimate else unknown}", file=sys.stderr)
+    print(f"estimate: {display.estimate_line(estimate, vote_prices(job)) if estimate else unknown}", file=sys.stderr)
 
 
 def _with_margins(job: Job) -> Job:

@@ -182,20 +182,21 @@ def install() -> None:
         sys.meta_path.append(_MovedModules())
 
 
-def moved_names(package: str, home: str) -> Callable[[str], Any]:
+def moved_names(package: str, *homes: str) -> Callable[[str], Any]:
     """Return a ``__getattr__`` for a package that was a module: it finds the old names in their new home, and warns.
 
     Args:
         package: The package, which has the path of the old module.
-        home: The module that holds the names now.
+        homes: The modules that hold the names now.
     """
 
     def find(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(home), name)
-        warn_of(f"{package}.{name}", f"{home}.{name}")
-        return found
+        for home in () if name.startswith("__") else homes:
+            module = importlib.import_module(home)
+            if hasattr(module, name):
+                warn_of(f"{package}.{name}", f"{home}.{name}")
+                return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find
 

@@ -19,6 +19,8 @@ from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
 from maker.engine.scheduler import Scheduler
 from maker.job.job import Job
+from maker.job.probe import expected_steps
+from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
 from maker.lifecycle.events import (
     Event,
@@ -78,7 +80,7 @@ def worker_spec(job: Job) -> WorkerSpec:
     model = partial(_open_model, job.model, job.decomposer)
     limited, strict = job.limits.limits().spending, job.store.durability == "strict"
     remembers = job.memo != "off"
-    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains, remembers)
+    return WorkerSpec(job.decomposer, rules_of(job), model, prices(job), limited, strict, job.swarm.chains, remembers)
 
 
 def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
@@ -107,7 +109,7 @@ def _drive(
     remembered = None if space is None else MemoFeed(load(database, space, MOST), MOST)
     committed = partial(_committed, on_event, held, outputs, remembered)
     roles = tuple(kind.role for kind in job.decomposer.classes)
-    models = Models(tuple(job.members), roles, job.rules().judge is not None)
+    models = Models(tuple(job.members), roles, rules_of(job).judge is not None)
     watch = VoteMonitor(monitor_plan(job), row.monitor)
     journal = Journal(
         database,
@@ -126,7 +128,7 @@ def _drive(
             outputs.append(Output(database, row, job.decomposer))
         session = _session(held, root, limit_steps, journal, on_report)._replace(remembered=remembered)
         # Of a run that was forked off another, how many steps it shares is not counted.
-        expected = None if row.forked_from else job.expected_steps()
+        expected = None if row.forked_from else expected_steps(job)
         tell(RunStarted(row.run_id, resumed, row.steps, expected))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if watch.begun_anew:
@@ -160,7 +162,7 @@ def memo_space(held: HeldRun) -> bytes | None:
 
 def monitor_plan(job: Job) -> MonitorPlan:
     """Return how the votes of a run are watched."""
-    rules, names = job.rules(), tuple(job.members)
+    rules, names = rules_of(job), tuple(job.members)
     shared = Shared.of(job.decomposer, rules)
     classes = []
     for one in job.decomposer.classes:
@@ -194,7 +196,7 @@ def _session(held: HeldRun, root: ChainRow, limit_steps: int | None, journal: Jo
         most_missed=limits.max_undecided,
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
-        prices=job.prices,
+        prices=prices(job),
         on_lost=partial(_lost, row.run_id),
         on_waiting=partial(_waits, row.run_id),
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
@@ -206,7 +208,7 @@ def _used(job: Job, row: RunRow) -> Allowance:
     """Return what a run has spent, at the prices that the job has now."""
     numbers = {name: number for number, name in enumerate(job.members)}
     spent = {Account(numbers[one.model], one.role): one.usage for one in row.accounts if one.model in numbers}
-    return spent_in_all(spent, job.prices)
+    return spent_in_all(spent, prices(job))
 
 
 def _lost(run_id: str, lost: Gone, chains: int) -> StoredEvent:

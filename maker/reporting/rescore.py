@@ -11,6 +11,7 @@ from maker.errors import BadInput, StoreFailed
 from maker.job.file import KEPT
 from maker.job.job import Job
 from maker.job.resolve import stored_job
+from maker.job.rules import rules_of
 from maker.lifecycle.queries import opened
 from maker.lifecycle.rows import RowLog
 from maker.plugin import Ballots, Decision, Decomposer, RowDecomposer, vote_key
@@ -90,8 +91,8 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
 def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
     with opened(store) as database:
         row = find_run(database, run_id)
-        voted = stored_job(row.settings, run_id).rules() if job.rules().judge is not None else None
-        again = _Again(job.rules(), job.decomposer, voted)
+        voted = rules_of(stored_job(row.settings, run_id)) if rules_of(job).judge is not None else None
+        again = _Again(rules_of(job), job.decomposer, voted)
         # A pilot's steps are no rows, those of a map's neither.
         if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:
             yield from _rows(database, row, again)

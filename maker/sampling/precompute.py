@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from maker.plugin import Decomposer
+from maker.sampling.labels import NumberedLabel
 from maker.sampling.pilot import PilotTask, Root
 from maker.types import Done, Fork
 
@@ -24,13 +27,15 @@ class PrecomputeTask(PilotTask):
         task: The task whose steps are decided.
         steps: How many of each class, at most.
         seed: Which.
-        labels: As `maker.sampling.draw.labelled` takes them; "" for none.
+        labels: They name all the steps where there are any.
         prompts: What the task's prompts are made of: they are its own, whichever steps are drawn.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, task: Any, steps: int, seed: int, labels: str, prompts: str) -> None:
+    def __init__(
+        self, task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel], prompts: str
+    ) -> None:
         super().__init__(task, steps, seed, labels)
         self._prompts = prompts
 

@@ -219,6 +219,7 @@ def test_an_engine_that_stops_is_its_workers_loss(place: Place) -> None:
 from pathlib import Path
 
 from maker import api, working
+from maker.job.probe import first_state
 from maker.voting.chain import ChainAt
 from maker.errors import MakerError, ModelFailed, ModelUnusable
 from maker.models.simulated import SimulatedModel
@@ -228,7 +229,7 @@ from maker.swarm.worker import Orders
 
 job = api.load_job({"task": {"decomposer": "hanoi", "disks": 5}, "model": {"kind": "simulated"}})
 spec = working.worker_spec(job)
-chain = ChainAt(0, (), 0, 0, b"", job.first_state())
+chain = ChainAt(0, (), 0, 0, b"", first_state(job))
 
 
 class Stops(SimulatedModel):
