@@ -1,4 +1,4 @@
-"""All that a decomposer or a voter imports: the two doors, and the values that cross them."""
+"""All that a decomposer or a voter imports: the two interfaces, and the values that cross them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput
+from maker.inputs.handle import Input
 from maker.types import (
     Ballots,
     Decision,
@@ -44,6 +45,7 @@ __all__ = [
     "Effect",
     "Fork",
     "Function",
+    "Input",
     "InputPart",
     "Lesson",
     "More",
@@ -175,10 +177,15 @@ class PydanticCodec(Generic[T]):
 
 
 class Decomposer(ABC, Generic[S, A]):
-    """Breaks a task into minimal steps. Pure: no I/O, no clock, no randomness; it may be called again at will.
+    """Breaks a task into minimal steps: says what to ask in a state, and what state an answer leads to.
 
-    The model proposes an action, ``apply`` makes the transition. An instance is built from its checked parameters,
-    is pickled to the workers, and keeps no state between calls.
+    An instance is built from its checked parameters, and pickled to the workers. What its methods return, and what the
+    functions of its forks and step classes return, depends on three things: their arguments, the parameters, and the
+    input files that `parts` declares. Any of them may be called again, in any order, on any machine.
+
+    So a decomposer must not read a clock, draw random numbers without a fixed seed, or look at anything else outside.
+    It may read the rows of its declared files, when it is asked for them: an `Input` does that, and refuses a file that
+    is no longer what it was. It may keep what it has computed, as long as no result depends on what was called before.
     """
 
     name: ClassVar[str]
@@ -209,14 +216,26 @@ class Decomposer(ABC, Generic[S, A]):
         """Return the state after an action. May consume its ``state`` argument."""
 
     def parts(self) -> tuple[InputPart, ...]:
-        """Return the input files that the task reads, as they are now; () where it reads none.
+        """Declare the input files that the task reads, as they are now; () where it reads none. Blocks while it reads.
 
-        They are immutable while a run lives, and thereby part of what ``child`` and ``next`` are pure functions of.
+        A run stores them when it begins. They are part of what it is: a run does not go on with other files.
+
+        Raises:
+            BadInput: They cannot be read, or are not those that `with_parts` was given.
         """
         return ()
 
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the task for a run that began with these parts: it reads no other row, and refuses a changed file.
+
+        It is asked for before a run is resumed or read, where the run has parts. A task that reads files builds another
+        one from its parameters and the parts, and leaves itself as it is.
+        """
+        self.bind(parts)
+        return self
+
     def bind(self, parts: Sequence[InputPart]) -> None:
-        """Take in what the input files were when the run began: no other row is read, and a changed file is refused."""
+        """Take the parts in, in place. Deprecated: override `with_parts`, whose default calls this."""
 
     def prompts(self) -> str | None:
         """Return what all prompts are made of (a template's text, say), or None: then the first prompt stands for it.
@@ -289,7 +308,10 @@ class RowDecomposer(Decomposer[S, A]):
 
     @abstractmethod
     def grown(self) -> tuple[InputPart, ...]:
-        """Return the input files as they were when the run began, and after them what has come since."""
+        """Return the input files as they were when the run began, and after them what has come since.
+
+        Blocks while it reads. Raises `BadInput` as `parts` does.
+        """
 
     @abstractmethod
     def count(self) -> int:

@@ -17,7 +17,7 @@ from maker.inputs.formats.interface import Format, Loaded
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow, InputRow
 from maker.inputs.scan import Gathering, place_id
-from maker.inputs.sites import Site, find
+from maker.inputs.sites import Site, find, would_read
 from maker.types import InputPart
 
 CACHE_BYTES = 8 << 20
@@ -146,6 +146,17 @@ class Input:
             pass
         here = self._at(i)
         return place_id(here.name, i - here.shift)
+
+    def would_read(self, file: str) -> bool:
+        """Say whether a file of this machine would be one of the input's, if there were one at that path.
+
+        Of a folder, any would that is not hidden, in whatever format. Links are followed. Of a URL it is not known:
+        False.
+
+        Raises:
+            BadInput: It may not be looked at what the input is.
+        """
+        return would_read(self._where, file)
 
     def _done(self) -> _Scanned:
         if self._scanned is None:

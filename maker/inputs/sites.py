@@ -9,10 +9,6 @@ from collections.abc import Iterable
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import fsspec  # type: ignore[import-untyped]
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-from fsspec.utils import glob_translate  # type: ignore[import-untyped]
-
 from maker.errors import BadInput
 from maker.inputs.failures import protocol_of, shown, told
 
@@ -58,25 +54,11 @@ class Site:
 
     def _files(self) -> Any:
         if self._system is None:
-            self._system, _ = fsspec.core.url_to_fs(self.where)
+            self._system, _ = _file_system(self.where)
         return self._system
 
     def _path(self, name: str) -> str:
         return self._alone or f"{self._base}/{name}"
-
-
-class _Folders(LocalFileSystem):  # type: ignore[misc]
-    """This machine's folders. One that cannot be read is told: fsspec passes over it, and its rows would be missing."""
-
-    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:
-        """List a folder. Raises `BadInput`, which fsspec does not pass over, where that is not possible."""
-        try:
-            return super().ls(path, detail=detail, **options)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            with told(shown(path), path):
-                raise
 
 
 class Found(NamedTuple):
@@ -100,9 +82,11 @@ def find(where: str) -> Found:
     if not where.strip():
         raise BadInput("the input names no file", fix="name a file, a pattern or a folder")
     with told(shown(where), where):
-        files, path = fsspec.core.url_to_fs(where)
+        files, path = _file_system(where)
         if _is_local(where):
-            files = _Folders()
+            from maker.inputs.folders import Folders
+
+            files = Folders()
         # Listings that this process keeps of a remote place may be older than the files.
         files.invalidate_cache()
         path = path.rstrip("/") or path
@@ -130,7 +114,9 @@ def would_read(where: str, file: str) -> bool:
     """
     if not _is_local(where) or not where.strip():
         return False
-    files, path = fsspec.core.url_to_fs(where)
+    from fsspec.utils import glob_translate  # type: ignore[import-untyped]
+
+    files, path = _file_system(where)
     path, real = path.rstrip("/") or path, os.path.realpath(file)
     with told(shown(where), where):
         kind = _kind(files, path)
@@ -142,6 +128,15 @@ def would_read(where: str, file: str) -> bool:
     base = path[:magic].rpartition("/")[0]
     name = _within(base or "/", real)
     return name != "" and re.match(glob_translate(path[len(base) :].lstrip("/")), name) is not None
+
+
+def _file_system(where: str) -> tuple[Any, str]:
+    """Return the file system of a place, and the path in it."""
+    # Every plugin and every command imports this module; fsspec takes them 60 ms, and few of them read a file.
+    import fsspec  # type: ignore[import-untyped]
+
+    files, path = fsspec.core.url_to_fs(where)
+    return files, path
 
 
 def _is_local(where: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 from maker.sampling.pilot import PilotTask, Root
-from maker.types import Done, Fork
+from maker.types import Done, Fork, InputPart
 
 
 class Answered:
@@ -33,6 +34,10 @@ class PrecomputeTask(PilotTask):
     def __init__(self, task: Any, steps: int, seed: int, labels: str, prompts: str) -> None:
         super().__init__(task, steps, seed, labels)
         self._prompts = prompts
+
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the same steps of the task with these parts."""
+        return type(self)(self.task.with_parts(parts), *self._wanted, self._prompts)
 
     def next(self, state: Any) -> Any:
         """Fork into the drawn steps, ask what the task asks there, and end."""
