@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
@@ -54,6 +54,7 @@ __all__ = [
     "Oracle",
     "Params",
     "Place",
+    "Promise",
     "PydanticCodec",
     "RowDecomposer",
     "RowParams",
@@ -333,6 +334,20 @@ class RowDecomposer(Decomposer[S, A]):
         return {}
 
 
+class Promise(NamedTuple):
+    """What a voter promises of the steps of a class that it decides.
+
+    Args:
+        error: The share of steps, at most, that miss what is promised.
+        each: The promise in a sentence without its stop, as in "of steps move, mine decides at most 0.01 wrongly".
+        all: What becomes of the others, after "of 1,000 steps, 10 on average at most": "are wrong, if …".
+    """
+
+    error: float
+    each: str
+    all: str
+
+
 class Voter(ABC):
     """Decides a step from its ballots. Pure; it calls nothing.
 
@@ -363,3 +378,20 @@ class Voter(ABC):
     @abstractmethod
     def least(self) -> int:
         """The fewest valid votes that can decide a step: what a run's estimate of cost rests on."""
+
+    @property
+    def race_margin(self) -> int | None:
+        """The lead k that decides a step, where that and nothing else does; None for any other rule.
+
+        A candidate wins as soon as it has k votes more than every other, and not before. How many votes such a race
+        leaves for the loser follows a known law, whatever the model: with a k, the run's monitor tests the votes
+        against it, and reports estimate from it how often steps are right. Without one, both say that they cannot.
+        """
+        return None
+
+    def promise(self, steps: str) -> Promise | None:
+        """Return what the voter promises of steps of the class named ``steps``; None where it promises nothing.
+
+        Reports quote it as what was claimed before the first step.
+        """
+        return None

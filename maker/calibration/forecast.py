@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from maker.calibration.observations import By, Calibration, ClassFound
 from maker.errors import BadInput
-from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
 from maker.job.settings import AUTO, PlanFound
 from maker.stats.difficulty import Difficulty, Interval, clopper_pearson, fit
@@ -225,11 +224,11 @@ def described(
 
 
 def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:
-    k = job.settings["vote"].get("k")
-    if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
+    if job.settings["vote"].get("k") in (None, AUTO) or job.vote.row_error is not None:
         return None
-    roles = {kind.name: job.rules().of(kind).voter for kind in job.decomposer.classes}
-    return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
+    rules, kinds = job.rules(), job.decomposer.classes
+    margins = {kind.name: k for kind in kinds if (k := rules.of(kind).voter.race_margin) is not None}
+    return given(loads, margins, CONFIDENCE) if len(margins) == len(kinds) else None
 
 
 def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan:

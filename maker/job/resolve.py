@@ -122,7 +122,7 @@ def resolve(raw: Raw) -> Job:
     check_roles(model, decomposer, roles, voter_plugin, raw)
     check_margins(decomposer, vote, margins, roles, raw)
     if said_k == AUTO:
-        check_auto(voter_plugin, vote, roles, raw)
+        check_auto(voter, voter_plugin, vote, roles, raw)
     check_members(model, monitor, raw)
     if vote.row_error is not None:
         check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")

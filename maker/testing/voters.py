@@ -57,6 +57,8 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
       those of the most weight.
     - ``least`` is the first request, and as many equal votes decide: so a model that never errs is done with it.
     - A weight is a whole number from 0, and no less for a sample that reports a higher log-probability.
+    - Where ``race_margin`` is a k, a lead of k and nothing else decides: the monitor rests on that.
+    - What a voter promises has an error between 0 and 1, and is said in words.
 
     Courses of over `REACH` further votes are tried for one candidate at a time only.
 
@@ -70,6 +72,7 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
     if voter.weighs:
         check_weights(voter)
     check_least(voter)
+    check_promise(voter)
     sent: Voter = pickle.loads(pickle.dumps(voter))  # noqa: S301 - the voter's own
     tallies = list(dict.fromkeys([*_small(voter), *_raced(voter, random.Random(seed))]))
     decided = disputed = 0
@@ -78,6 +81,7 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
         check_tally(voter, *_ballots(voter, tally[::-1]))
         verdict = check_tally(voter, *(ballots := _ballots(voter, tally)))
         _require(sent.decide(ballots) == verdict, ballots, "a pickled voter judges otherwise")
+        check_race(voter, ballots, verdict)
         won = isinstance(verdict, Decision)
         decided, disputed = decided + won, disputed + (won and len(tally) > 1)
     return Checked(len(tallies), decided, disputed)
@@ -107,6 +111,31 @@ def check_least(voter: Voter) -> None:
     ballots = _after(voter, nothing, [("a", least)])
     verdict = voter.decide(ballots)
     _require(verdict == Decision("a", least), ballots, f"least is {least}, but as many equal votes give {verdict}")
+
+
+def check_promise(voter: Voter) -> None:
+    """Check that what a voter promises, if it promises anything, has an error and words."""
+    promise = voter.promise("move")
+    if promise is None:
+        return
+    if not 0 < promise.error < 1:
+        raise AssertionError(f"a promise of the error {promise.error}: it must be between 0 and 1")
+    if "move" not in promise.each or not promise.all:
+        raise AssertionError(
+            f"a promise must name the class of its steps, and say what becomes of all steps: {promise}"
+        )
+
+
+def check_race(voter: Voter, ballots: Ballots, verdict: Verdict) -> None:
+    """Check that a verdict is that of a race to ``race_margin``, where the voter says that it holds one."""
+    k = voter.race_margin
+    if k is None:
+        return
+    _require(type(k) is int and k >= 1, ballots, f"race_margin is {k!r}: no whole number from 1")
+    standing = ballots.standing()
+    lead = 0 if standing is None else standing.votes - standing.rival
+    due = Decision(standing.leader, lead) if standing is not None and lead >= k else More(k - lead)
+    _require(verdict == due, ballots, f"race_margin is {k}, whose verdict is {due}, but the voter's is {verdict}")
 
 
 def check_tally(voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None = None) -> Verdict:
