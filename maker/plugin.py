@@ -19,6 +19,7 @@ from maker.types import (
     Decision,
     Done,
     Effect,
+    ExampleSet,
     Fork,
     InputPart,
     Lesson,
@@ -43,6 +44,7 @@ __all__ = [
     "Decomposer",
     "Done",
     "Effect",
+    "ExampleSet",
     "Fork",
     "Function",
     "Input",
@@ -265,12 +267,23 @@ class Decomposer(ABC, Generic[S, A]):
         """
         return None
 
-    def lessons(self) -> Sequence[Lesson]:
-        """Return what a microagent for tasks of this kind is trained on; () where there is nothing to teach.
+    def examples(self) -> Sequence[ExampleSet]:
+        """Return what a microagent for tasks of this kind is trained on; () where there is nothing to train on.
 
-        It takes an `oracle` that knows all prompts of the lessons.
+        It takes an `oracle` that knows all prompts of the examples.
         """
         return ()
+
+    lessons = examples
+    """The old name of `examples`. Deprecated: a class that overrides either has overridden both."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "lessons" in own and "examples" not in own:
+            cls.examples = own["lessons"]  # type: ignore[method-assign]
+        elif "examples" in own and "lessons" not in own:
+            cls.lessons = own["examples"]
 
     def oracle(self) -> Oracle | None:
         """Return what a simulated model needs to know, or None where the truth is not known."""

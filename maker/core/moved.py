@@ -13,7 +13,7 @@ from typing import Any
 
 MOVED = {
     "decomposers.connect_graph": "decomposers.connect.graph",
-    "decomposers.connect_lessons": "decomposers.connect.lessons",
+    "decomposers.connect_lessons": "decomposers.connect.examples",
     "decomposers.connect_oracle": "decomposers.connect.oracle",
     "decomposers.connect_prompts": "decomposers.connect.prompts",
     "decomposers.connect_rules": "decomposers.connect.rules",
@@ -21,7 +21,7 @@ MOVED = {
     "decomposers.document_prompts": "decomposers.document.prompts",
     "decomposers.document_state": "decomposers.document.state",
     "decomposers.document_text": "decomposers.document.text",
-    "decomposers.hanoi_lessons": "decomposers.hanoi.lessons",
+    "decomposers.hanoi_lessons": "decomposers.hanoi.examples",
     "decomposers.hanoi_oracle": "decomposers.hanoi.oracle",
     "decomposers.hanoi_prompts": "decomposers.hanoi.prompts",
     "decomposers.hanoi_rules": "decomposers.hanoi.rules",
@@ -40,7 +40,7 @@ MOVED = {
     "decomposers.recursive_prompts": "decomposers.recursive.prompts",
     "decomposers.recursive_state": "decomposers.recursive.state",
     "decomposers.right_way": "decomposers.common.right_way",
-    "decomposers.sort_lessons": "decomposers.sort.lessons",
+    "decomposers.sort_lessons": "decomposers.sort.examples",
     "decomposers.sort_oracle": "decomposers.sort.oracle",
     "decomposers.sort_prompts": "decomposers.sort.prompts",
     "decomposers.sort_rules": "decomposers.sort.rules",

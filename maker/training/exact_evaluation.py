@@ -10,7 +10,7 @@ import torch
 
 from maker.errors import BadInput
 from maker.training.building import Loaded
-from maker.training.dataset import Question
+from maker.training.dataset import GroupedReplies
 from maker.training.figures import Chances
 
 SLICE = 2048
@@ -22,7 +22,7 @@ FIX = "examine a model with the task that it was trained for"
 
 
 class _Candidate(NamedTuple):
-    """One reply to a question of a slice, with its end; group 0 is the right ones', each other group one vote's."""
+    """One reply to a prompt of a slice, with its end; group 0 is the right ones', each other group one vote's."""
 
     row: int
     group: int
@@ -31,11 +31,11 @@ class _Candidate(NamedTuple):
 
 
 def evaluate_exactly(
-    loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], Question], temperatures: Sequence[float]
+    loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], GroupedReplies], temperatures: Sequence[float]
 ) -> dict[float, Chances]:
     """Return what a model says to prompts, by temperature: probabilities of whole replies, their end token included.
 
-    ``ask`` returns the question of a prompt; few are held at a time.
+    ``ask`` returns the replies to a prompt; those of few are held at a time.
 
     Raises:
         BadInput: The model's tokenizer cannot write a prompt or a reply.
@@ -50,11 +50,11 @@ def evaluate_exactly(
     }
 
 
-def _slice(loaded: Loaded, questions: Sequence[Question], temperatures: Sequence[float]) -> dict[float, Chances]:
-    candidates = _candidates(loaded, questions)
+def _slice(loaded: Loaded, grouped: Sequence[GroupedReplies], temperatures: Sequence[float]) -> dict[float, Chances]:
+    candidates = _candidates(loaded, grouped)
     groups = max(2, 1 + max(one.group for one in candidates))
-    masses = {temperature: torch.zeros(len(questions), groups, dtype=torch.float64) for temperature in temperatures}
-    greedy = np.zeros(len(questions), dtype=np.bool_)
+    masses = {temperature: torch.zeros(len(grouped), groups, dtype=torch.float64) for temperature in temperatures}
+    greedy = np.zeros(len(grouped), dtype=np.bool_)
     for chunk in _chunks(candidates):
         rows, places = (torch.tensor(of) for of in zip(*((one.row, one.group) for one in chunk), strict=True))
         logits, tokens, which = _logits(loaded, chunk)
@@ -71,12 +71,12 @@ def _slice(loaded: Loaded, questions: Sequence[Question], temperatures: Sequence
     }
 
 
-def _candidates(loaded: Loaded, questions: Sequence[Question]) -> list[_Candidate]:
-    """Return every reply to every question, the shortest sequences first."""
-    prompts = _encode(loaded, [one.prompt for one in questions])
+def _candidates(loaded: Loaded, grouped: Sequence[GroupedReplies]) -> list[_Candidate]:
+    """Return every reply to every prompt, the shortest sequences first."""
+    prompts = _encode(loaded, [one.prompt for one in grouped])
     told = [
         (row, group, text)
-        for row, one in enumerate(questions)
+        for row, one in enumerate(grouped)
         for group, texts in enumerate((one.right, *one.rivals))
         for text in texts
     ]
