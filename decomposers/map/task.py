@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from decomposers.common.fields import FieldRule
 from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
+from decomposers.map.fields import FieldRule
 from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
 from maker.plugin import (
     NEW,

@@ -6,7 +6,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from maker.inputs.failures import shown, told
+from maker.inputs.failures import as_bad_input, redacted
 
 
 class Folders(LocalFileSystem):  # type: ignore[misc]
@@ -19,5 +19,5 @@ class Folders(LocalFileSystem):  # type: ignore[misc]
         except FileNotFoundError:
             raise
         except OSError:
-            with told(shown(path), path):
+            with as_bad_input(redacted(path), path):
                 raise

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from maker.errors import BadInput
-from maker.inputs.failures import protocol_of, shown, told
+from maker.inputs.failures import as_bad_input, protocol_of, redacted
 
 _WEB = {"http", "https"}
 _LOCAL = {"file", "local"}
@@ -50,7 +50,7 @@ class Site:
 
     def telling(self, name: str, fix: str = "") -> Any:
         """Return the context in which whatever reading a file raises becomes a `BadInput`."""
-        return told(f"input part {name}", self.where, fix)
+        return as_bad_input(f"input part {name}", self.where, fix)
 
     def _files(self) -> Any:
         if self._system is None:
@@ -81,7 +81,7 @@ def find(where: str) -> Found:
     """
     if not where.strip():
         raise BadInput("the input names no file", fix="name a file, a pattern or a folder")
-    with told(shown(where), where):
+    with as_bad_input(redacted(where), where):
         files, path = _file_system(where)
         if _is_local(where):
             from maker.inputs.folders import Folders
@@ -99,7 +99,7 @@ def find(where: str) -> Found:
         magic = _magic(where, path)
         if magic < 0:
             raise BadInput(
-                f"there is no input {shown(where)}", fix="name a file, a pattern such as data/*.csv or a folder"
+                f"there is no input {redacted(where)}", fix="name a file, a pattern such as data/*.csv or a folder"
             )
         return _under(where, path[:magic].rpartition("/")[0], files.glob(path, detail=True), files, folder=False)
 
@@ -118,7 +118,7 @@ def would_read(where: str, file: str) -> bool:
 
     files, path = _file_system(where)
     path, real = path.rstrip("/") or path, os.path.realpath(file)
-    with told(shown(where), where):
+    with as_bad_input(redacted(where), where):
         kind = _kind(files, path)
     if kind:
         name = _within(path, real)
@@ -173,7 +173,7 @@ def _under(where: str, base: str, listed: dict[str, dict[str, Any]], files: Any,
     names = sorted(path.removeprefix(base).lstrip("/") for path in paths)
     names = [name for name in names if not (folder and _is_hidden(name.split("/")))]
     if not names:
-        what = f"the folder {shown(where)} holds no file" if folder else f"no file matches {shown(where)}"
+        what = f"the folder {redacted(where)} holds no file" if folder else f"no file matches {redacted(where)}"
         raise BadInput(what, fix="name a file, a pattern such as data/*.csv or a folder")
     return Found(Site(where, base), tuple(names), folder)
 

@@ -21,11 +21,11 @@ LONGEST = 60
 """Votes after which a race is left as it is: two equal answers may never part."""
 MODELS = ((1.0,), (0.9, 0.1), (0.6, 0.4), (0.5, 0.5), (0.4, 0.2, 0.2, 0.2))
 RACES = 4
-NEW = "a candidate that nobody has voted for"
+UNVOTED = "a candidate that nobody has voted for"
 REPORTED = (0.0, math.log(0.75), -30.0)
 """Log-probabilities that a voter that weighs is tried with."""
 
-Tally: TypeAlias = tuple[tuple[int, int], ...]
+Ranking: TypeAlias = tuple[tuple[int, int], ...]
 """Votes and weight of each candidate, the strongest first."""
 
 
@@ -179,7 +179,7 @@ def _check_courses(voter: Voter, verdict: More, ballots: Ballots) -> None:
 def _courses(ballots: Ballots, further: int) -> Iterator[Sequence[tuple[str, int]]]:
     """Yield what so many further votes may be, for the three strongest candidates and a new one."""
     strength = ballots.counts if ballots.weights is None else ballots.weights
-    candidates = [*sorted(strength, key=lambda key: -strength[key])[:3], NEW]
+    candidates = [*sorted(strength, key=lambda key: -strength[key])[:3], UNVOTED]
     for key in candidates:
         yield ((key, further),)
     if further > REACH:
@@ -209,9 +209,9 @@ def _weights(voter: Voter) -> list[int]:
     return sorted({voter.weigh(logprob) for logprob in REPORTED}) if voter.weighs else [0]
 
 
-def _small(voter: Voter) -> Iterator[Tally]:
+def _small(voter: Voter) -> Iterator[Ranking]:
     """Yield every small tally that a race can come to: one whose votes but the last have settled nothing."""
-    going: set[Tally] = {()}
+    going: set[Ranking] = {()}
     weights = _weights(voter)
     for _ in range(SMALL_WEIGHED if voter.weighs else SMALL):
         # A flagged sample is no vote, so that tallies within a request are seen as well.
@@ -225,13 +225,13 @@ def _small(voter: Voter) -> Iterator[Tally]:
         going = {tally for tally in after if _goes_on(voter, tally)}
 
 
-def _raced(voter: Voter, rng: random.Random) -> Iterator[Tally]:
+def _raced(voter: Voter, rng: random.Random) -> Iterator[Ranking]:
     """Yield the tallies of races of simulated votes."""
     weights = _weights(voter)
     for shares in MODELS:
         for _ in range(RACES):
             votes: list[tuple[int, int]] = [(0, 0)] * len(shares)
-            tally: Tally = ()
+            tally: Ranking = ()
             while sum(n for n, _ in tally) < LONGEST and _goes_on(voter, tally):
                 place = rng.choices(range(len(shares)), shares)[0]
                 n, weight = votes[place]
@@ -240,21 +240,21 @@ def _raced(voter: Voter, rng: random.Random) -> Iterator[Tally]:
                 yield tally
 
 
-def _with(tally: Tally, place: int, weight: int) -> Tally:
+def _with(tally: Ranking, place: int, weight: int) -> Ranking:
     votes = [*tally, (0, 0)]
     votes[place] = (votes[place][0] + 1, votes[place][1] + weight)
     return _sorted(votes)
 
 
-def _sorted(votes: Sequence[tuple[int, int]]) -> Tally:
+def _sorted(votes: Sequence[tuple[int, int]]) -> Ranking:
     return tuple(sorted((one for one in votes if one[0]), reverse=True))
 
 
-def _goes_on(voter: Voter, tally: Tally) -> bool:
+def _goes_on(voter: Voter, tally: Ranking) -> bool:
     return isinstance(voter.decide(_ballots(voter, tally)), More)
 
 
-def _ballots(voter: Voter, tally: Tally) -> Ballots:
+def _ballots(voter: Voter, tally: Ranking) -> Ballots:
     named = dict(zip("abcd", tally, strict=False))
     weights = {key: weight for key, (_, weight) in named.items()} if voter.weighs else None
     return Ballots({key: n for key, (n, _) in named.items()}, weights)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from maker.errors import BadInput
-from maker.training.building import Loaded
+from maker.training.building import LoadedModel
 from maker.training.dataset import GroupedReplies
 from maker.training.figures import Chances
 
@@ -31,7 +31,7 @@ class _Candidate(NamedTuple):
 
 
 def evaluate_exactly(
-    loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], GroupedReplies], temperatures: Sequence[float]
+    loaded: LoadedModel, prompts: Sequence[str], ask: Callable[[str], GroupedReplies], temperatures: Sequence[float]
 ) -> dict[float, Chances]:
     """Return what a model says to prompts, by temperature: probabilities of whole replies, their end token included.
 
@@ -50,7 +50,9 @@ def evaluate_exactly(
     }
 
 
-def _slice(loaded: Loaded, grouped: Sequence[GroupedReplies], temperatures: Sequence[float]) -> dict[float, Chances]:
+def _slice(
+    loaded: LoadedModel, grouped: Sequence[GroupedReplies], temperatures: Sequence[float]
+) -> dict[float, Chances]:
     candidates = _candidates(loaded, grouped)
     groups = max(2, 1 + max(one.group for one in candidates))
     masses = {temperature: torch.zeros(len(grouped), groups, dtype=torch.float64) for temperature in temperatures}
@@ -71,7 +73,7 @@ def _slice(loaded: Loaded, grouped: Sequence[GroupedReplies], temperatures: Sequ
     }
 
 
-def _candidates(loaded: Loaded, grouped: Sequence[GroupedReplies]) -> list[_Candidate]:
+def _candidates(loaded: LoadedModel, grouped: Sequence[GroupedReplies]) -> list[_Candidate]:
     """Return every reply to every prompt, the shortest sequences first."""
     prompts = _encode(loaded, [one.prompt for one in grouped])
     told = [
@@ -89,7 +91,7 @@ def _candidates(loaded: Loaded, grouped: Sequence[GroupedReplies]) -> list[_Cand
     return sorted(found, key=lambda one: len(one.prompt) + len(one.reply))
 
 
-def _encode(loaded: Loaded, texts: Sequence[str]) -> list[list[int]]:
+def _encode(loaded: LoadedModel, texts: Sequence[str]) -> list[list[int]]:
     # A character that it lacks makes the tokenizer raise, or is left out.
     if unknown := sorted(set().union(*texts) - loaded.tokenizer.get_vocab().keys()):
         raise BadInput(f"the model's tokenizer has no {' '.join(map(repr, unknown[:SHOWN]))}", fix=FIX)
@@ -117,7 +119,7 @@ def _chunks(candidates: Sequence[_Candidate]) -> Iterator[Sequence[_Candidate]]:
         start = stop
 
 
-def _logits(loaded: Loaded, chunk: Sequence[_Candidate]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _logits(loaded: LoadedModel, chunk: Sequence[_Candidate]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the logits before every token of every reply, these tokens, and the number of the reply of each."""
     # Padding is on the right and attention is causal: no mask is needed, any token will do.
     lines = [torch.tensor(one.prompt + one.reply[:-1]) for one in chunk]
