@@ -1,4 +1,4 @@
-"""The values that cross maker's doors. Nothing here does anything."""
+"""The values that cross maker's interfaces. Nothing here does anything."""
 
 from __future__ import annotations
 
@@ -185,11 +185,11 @@ Oracle: TypeAlias = Callable[[str], Truth]
 """Prompt → truth. Only simulated models and tests may ask it."""
 
 
-class Lesson(NamedTuple):
-    """Prompts of one step class that a microagent is trained and examined on; `Oracle` has the replies.
+class ExampleSet(NamedTuple):
+    """Numbered prompts of one step class that a microagent is trained and examined on; `Oracle` has the replies.
 
     ``prompt(i)`` returns prompt i, for 0 <= i < ``size``: a pure function, which may be asked in any order, and return
-    the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other lessons of the
+    the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other sets of the
     task. ``whole`` says that here are all prompts that steps of the class can have, of whatever task of the kind: an
     examination of them all leaves nothing out.
     """
@@ -199,6 +199,10 @@ class Lesson(NamedTuple):
     prompt: Callable[[int], str]
     weight: float = 1.0
     whole: bool = False
+
+
+Lesson = ExampleSet
+"""The old name of `ExampleSet`."""
 
 
 class Sample(NamedTuple):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from maker.calibration.observations import By, Calibration, Cell, ClassFound
 from maker.errors import BadInput
 from maker.job.estimate import requests_for
-from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
 from maker.job.probe import distinct_questions
 from maker.job.rules import rules_of, vote_prices
@@ -228,11 +227,11 @@ def described(
 
 
 def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:
-    k = job.settings["vote"].get("k")
-    if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
+    if job.settings["vote"].get("k") in (None, AUTO) or job.vote.row_error is not None:
         return None
-    roles = {kind.name: rules_of(job).of(kind).voter for kind in job.decomposer.classes}
-    return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
+    rules, kinds = rules_of(job), job.decomposer.classes
+    margins = {kind.name: k for kind in kinds if (k := rules.of(kind).voter.race_margin) is not None}
+    return given(loads, margins, CONFIDENCE) if len(margins) == len(kinds) else None
 
 
 def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan:

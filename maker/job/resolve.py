@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
+from maker.core.user_code import call_user_code
 from maker.errors import JobError
 from maker.job.file import Raw, shortened
 from maker.job.job import Job
@@ -49,8 +50,10 @@ def stored_job(
     raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
     raw.take_overrides(overrides)
     job = resolve(raw)
-    job.decomposer.bind(parts)
-    return job
+    if not parts:
+        return job
+    task = job.decomposer
+    return replace(job, decomposer=call_user_code(f"{task.name}: with_parts", task.with_parts, parts))
 
 
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:

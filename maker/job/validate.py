@@ -30,7 +30,7 @@ from maker.models.settings import (
     members_of,
     prices_of,
 )
-from maker.plugin import Decomposer, RowDecomposer
+from maker.plugin import Decomposer, RowDecomposer, Voter
 from maker.stats.monitor import rule_of
 from maker.voting.policy import JUDGE, Shared
 
@@ -81,7 +81,7 @@ def check_job(job: Job, raw: Raw) -> None:
     check_roles(job.model, job.decomposer, job.roles, job.voter_plugin, raw)
     check_margins(job.decomposer, job.vote, job.margins, job.roles, raw)
     if job.settings["vote"].get("k") == AUTO:
-        check_auto(job.voter_plugin, job.vote, job.roles, raw)
+        check_auto(job.voter, job.voter_plugin, job.vote, job.roles, raw)
     check_members(job.model, job.monitor, raw)
     if job.vote.row_error is not None:
         what = f"{raw.place('vote', 'row_error')}: vote.row_error"
@@ -172,7 +172,7 @@ def check_margins(
             )
 
 
-def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
+def check_auto(voter: Voter, plugin: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
     """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin or another aim."""
     place = f'{raw.place("vote", "k")}: vote.k = "auto"'
     if raw.stored and not raw.is_stored("vote", "k"):
@@ -181,8 +181,11 @@ def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettin
         )
     if vote.target is not None and vote.budget is not None:
         raise JobError(f"{place}: vote.target and vote.budget are two aims", fix="leave one of them out")
-    if voter.name != DEFAULT_VOTER:
-        raise JobError(f"{place}: plans are for {DEFAULT_VOTER}, not for {voter.name}", fix="leave k or voter out")
+    if voter.race_margin is None or "k" not in params_of(plugin).model_fields:
+        raise JobError(
+            f"{place}: plans are for {DEFAULT_VOTER} and other races to a lead of k, not for {plugin.name}",
+            fix="leave k or voter out",
+        )
     for name, table in roles.items():
         if table.k is not None or name == JUDGE:
             raise JobError(f"{place}: roles.{name} says otherwise who decides", fix="leave it out, or give vote.k")

@@ -1,4 +1,4 @@
-"""A verified run's steps as lessons: JSON lines of prompt, answer, losing answers and votes (docs/foundry.md)."""
+"""A verified run's steps as training examples: lines of prompt, answer, losing answers, votes (docs/foundry.md)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from maker.verification.verifier import Verified
 FIX = "`maker verify {run}` says the same; only a run that is done and right is worth learning from"
 
 
-class Lessons(NamedTuple):
-    """What `export_lessons` wrote. ``left_out`` steps have no text that is read back as what was decided."""
+class ExportedExamples(NamedTuple):
+    """What `export_examples` wrote. ``left_out`` steps have no text that is read back as what was decided."""
 
     run_id: str
     steps: int
     left_out: int
 
 
-def export_lessons(run_id: str, out: Path | IO[bytes], *, store: str | None = None, force: bool = False) -> Lessons:
+def export_examples(
+    run_id: str, out: Path | IO[bytes], *, store: str | None = None, force: bool = False
+) -> ExportedExamples:
     """Write what was decided in a run to a file or a binary stream, one step a line, in constant memory. Blocks.
 
     The run is verified on the way, and nothing is written under the file's name, or to the stream, of one that is not
@@ -61,7 +63,7 @@ def export_lessons(run_id: str, out: Path | IO[bytes], *, store: str | None = No
             return done
 
 
-def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
+def _write(database: Database, run: RunRow, file: IO[bytes]) -> ExportedExamples:
     pen = _Pen(database, file)
     verified = verify_steps(database, run, pen.step)
     if not verified.right:
@@ -69,14 +71,14 @@ def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
     if not pen.steps:
         why = "it has decided no step"
         if pen.reused:
-            why = f"all {pen.reused:,} steps were taken from the memo, and are lessons where they were decided"
+            why = f"all {pen.reused:,} steps were taken from the memo, and are examples where they were decided"
         if pen.left_out:
             why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
         raise BadInput(
             f"run {run.run_id} has nothing to teach: {why}",
             fix='keep the replies themselves with store.samples = "all", or export another run',
         )
-    return Lessons(run.run_id, pen.steps, pen.left_out)
+    return ExportedExamples(run.run_id, pen.steps, pen.left_out)
 
 
 def _refusal(run: RunRow, verified: Verified) -> BadInput:
@@ -98,7 +100,7 @@ class _Pen:
         self._run_id = cache(lambda key: run_at(database, key).run_id)
 
     def step(self, walked: ReplayedStep) -> None:
-        """Write a step; one that was taken from the memo is a lesson where it was decided."""
+        """Write a step; one that was taken from the memo is an example where it was decided."""
         run, path, row, tally, asked, codec, kept = walked
         if tally.source is not None:
             self.reused += 1

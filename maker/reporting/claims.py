@@ -52,23 +52,9 @@ def _piloted(found: PilotFound) -> tuple[str, ...]:
 
 
 def promised(one: Ruled) -> str:
-    """Return what a voter that is given an error promises of its steps, "" for another one."""
+    """Return what a voter promises of its steps, or was given to keep to, "" where there is neither."""
+    if one.promise is not None:
+        return one.promise.each
     if one.error is None:
         return ""
-    of = f"of steps {one.kind}"
-    if one.voter == "sprt":
-        return (
-            f"{of}, sprt ({one.said}) decides at most {one.error:g} wrongly, if each vote is right with the p that it"
-            " was given, or more, independently of the others"
-        )
-    if one.voter == "bayes":
-        return (
-            f"{of}, bayes gives at most {one.error:g} to the rarer of the two foremost answers, on average over steps"
-            " whose shares are spread evenly"
-        )
-    if one.voter == "certificate":
-        return (
-            f"of each step {one.kind}, certificate gives with a chance of at most {one.error:g} another answer than the"
-            " model's most frequent one, if votes are independent; whether that one is right it does not say"
-        )
-    return f"{of}, {one.voter} was given error = {one.error:g}; what it makes of that is its own affair"
+    return f"of steps {one.kind}, {one.voter} was given error = {one.error:g}; what it makes of that is its own affair"

@@ -106,7 +106,7 @@ def disputes(
         )  # fmt: skip
 
 
-def unsettled(database: Database, run: RunRow) -> list[Resting]:
+def resting_chains(database: Database, run: RunRow) -> list[Resting]:
     """Return the chains of a run that rest before their end, its root first: at most `MOST_RESTING` others."""
     root = root_chain(database, run.key)
     models = models_of(run)

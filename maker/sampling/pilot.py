@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from maker.plugin import Decomposer, Voter
 from maker.sampling.draw import Drawn, Places, StepLocation, draw
@@ -102,9 +102,9 @@ class PilotTask(Decomposer[Any, Any]):
         """Return those of the task."""
         return self.task.parts()
 
-    def bind(self, parts: Sequence[InputPart]) -> None:
-        """Bind the task."""
-        self.task.bind(parts)
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the same pilot of the task with these parts."""
+        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels)
 
     def prompts(self) -> str | None:
         """Return those of the task."""

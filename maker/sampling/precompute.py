@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from maker.plugin import Decomposer
 from maker.sampling.labels import NumberedLabel
 from maker.sampling.pilot import PilotTask, Root
-from maker.types import Done, Fork
+from maker.types import Done, Fork, InputPart
 
 
 class Answered:
@@ -38,6 +38,10 @@ class PrecomputeTask(PilotTask):
     ) -> None:
         super().__init__(task, steps, seed, labels)
         self._prompts = prompts
+
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the same steps of the task with these parts."""
+        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels, self._prompts)
 
     def next(self, state: Any) -> Any:
         """Fork into the drawn steps, ask what the task asks there, and end."""

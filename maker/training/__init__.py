@@ -1,4 +1,4 @@
-"""The microagent foundry: tiny models that are taught a task's steps, and an exact measure of what they do."""
+"""Microagents: tiny models that are trained on a task's steps, and an exact measure of what they do."""
 
 import os
 

@@ -36,7 +36,7 @@ class Alphabet:
             raise BadInput(
                 f"{text[:80]!r} holds {error.args[0]!r}, which none of the prompts and replies did that were looked "
                 "through for the model's alphabet",
-                fix="let the first lessons show every character",
+                fix="let the first examples show every character",
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""``maker export``: a run's steps for other tools, or as lessons for a microagent."""
+"""``maker export``: a run's steps for other tools, or as examples for a microagent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maker.cli.options import RunId, Store
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.export import export_steps
-from maker.lifecycle.sft import export_lessons
+from maker.lifecycle.sft import export_examples
 
 Kind: TypeAlias = Literal["jsonl", "parquet", "sft"]
 
@@ -21,15 +21,15 @@ def export(
     run_id: RunId,
     format_: Annotated[
         Kind | None,
-        typer.Option("--format", help="Else parquet for a FILE that is called so, or jsonl. sft: lessons."),
+        typer.Option("--format", help="Else parquet for a FILE that is called so, or jsonl. sft: examples."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else standard output.")] = None,
     store: Store = DEFAULT_STORE,
     force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
 ) -> None:
-    """Write a run's steps for other tools, as JSON lines or Parquet, or those of a verified run as lessons."""
+    """Write a run's steps for other tools, as JSON lines or Parquet, or those of a verified run as examples."""
     if format_ == "sft":
-        _export_lessons(run_id, out, store, force=force)
+        _export_examples(run_id, out, store, force=force)
         return
     kind = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
     if kind == "parquet" and out is None:
@@ -41,8 +41,8 @@ def export(
         print(f"run {done.run_id}: {done.steps:,} steps in {out}")
 
 
-def _export_lessons(run_id: str, out: Path | None, store: str, *, force: bool) -> None:
-    done = export_lessons(run_id, out or sys.stdout.buffer, store=store, force=force)
+def _export_examples(run_id: str, out: Path | None, store: str, *, force: bool) -> None:
+    done = export_examples(run_id, out or sys.stdout.buffer, store=store, force=force)
     if done.left_out:
         print(
             f"{done.left_out:,} steps left out: no kept reply, nor their action as it is written, is read as it",

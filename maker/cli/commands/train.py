@@ -22,14 +22,14 @@ from maker.training.sft_file import read_dataset
 if TYPE_CHECKING:
     from maker.training.figures import ClassFigures
 
-LESSONS = ".jsonl"
+EXAMPLES = ".jsonl"
 EVERY = 100
 """Batches between two lines of progress."""
 
 Taught = Annotated[
     Path,
     typer.Argument(
-        metavar="JOB", help="A job file, whose task has lessons and an oracle; or a run's lessons, *.jsonl."
+        metavar="JOB", help="A job file, whose task has examples and an oracle; or a run's export, *.jsonl."
     ),
 ]
 Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures of the exam.")]
@@ -107,7 +107,7 @@ def exam_(
 
 
 def _course(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
-    if job.suffix == LESSONS:
+    if job.suffix == EXAMPLES:
         if overrides:
             raise BadInput(f"{overrides[0]!r} sets nothing: {job} is no job file", fix="leave it out")
         return read_dataset(job)

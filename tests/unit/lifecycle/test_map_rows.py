@@ -199,12 +199,11 @@ def test_what_has_come_since_is_looked_at_by_a_retry_alone(name: str, added: str
 
 
 def test_only_what_has_grown_is_counted_as_new(tmp_path: Path) -> None:
-    """A bound map keeps to its parts, and tells what has come on demand."""
+    """A map with parts keeps to them, and tells what has come on demand."""
     write_rows(tmp_path / "rows.csv", range(5))
     known = made(tmp_path).parts()
     write_rows(tmp_path / "rows.csv", range(5, 8), more=True)
-    task = made(tmp_path)
-    task.bind(known)
+    task = made(tmp_path).with_parts(known)
     assert task.parts() == known
     assert task.expected_steps() == 5
     assert [part.rows for part in task.grown()] == [5, 3]

@@ -9,37 +9,37 @@ from string import ascii_lowercase
 from typing import TypeAlias
 
 from decomposers.sort.prompts import COMPARE
-from maker.plugin import Lesson
+from maker.plugin import ExampleSet
 
 DIGITS = 6
-"""The longest numbers that are taught."""
+"""The longest numbers that are shown."""
 LETTERS = 8
-"""The longest words that are taught."""
+"""The longest words that are shown."""
 SIZE = 1_000_000_000
-"""Of each lesson: far more than anybody draws."""
+"""Of each set: far more than anybody draws."""
 
 Pair: TypeAlias = Callable[[Random], tuple[str, str]]
 Ask: TypeAlias = Callable[[str, str], str]
 
 
-def lessons(order: str, ask: Ask) -> tuple[Lesson, ...]:
-    """Return the lessons for numbers of up to 6 digits, or for words of up to 8 small letters, asked by ``ask``."""
+def examples(order: str, ask: Ask) -> tuple[ExampleSet, ...]:
+    """Return the examples for numbers of up to 6 digits, or for words of up to 8 small letters, asked by ``ask``."""
     one = _number if order == "number" else _word
-    taught: list[tuple[Pair, float]] = [
+    pairs: list[tuple[Pair, float]] = [
         (partial(_apart, one), 1.0), (partial(_long_prefix, one), 2.0), (partial(_same, one), 0.5),
     ]  # fmt: skip
     if order == "number":
-        taught += [(_uniform, 1.0), (_neighbours, 1.0), (_below_zero, 0.5)]
+        pairs += [(_uniform, 1.0), (_neighbours, 1.0), (_below_zero, 0.5)]
     else:
-        taught += [(_begins_the_other, 1.0)]
+        pairs += [(_begins_the_other, 1.0)]
     return tuple(
-        Lesson(COMPARE, SIZE, partial(_prompt, ask, f"{order} {which}", pair), weight)
-        for which, (pair, weight) in enumerate(taught)
+        ExampleSet(COMPARE, SIZE, partial(_prompt, ask, f"{order} {which}", pair), weight)
+        for which, (pair, weight) in enumerate(pairs)
     )
 
 
-def _prompt(ask: Ask, lesson: str, pair: Pair, number: int) -> str:
-    return ask(*pair(Random(f"sort {lesson} {number}")))
+def _prompt(ask: Ask, which: str, pair: Pair, number: int) -> str:
+    return ask(*pair(Random(f"sort {which} {number}")))
 
 
 def _number(rng: Random, length: int = 0) -> str:

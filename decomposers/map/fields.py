@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from decomposers.common.strict_json import number, plain, written
+from decomposers.common.strict_json import nfc, number, plain, written
 from maker.plugin import Params
 
 FITS = {
@@ -144,11 +144,6 @@ def as_set(value: Any) -> Any:
     # Sorted by the text that the key holds, so that composed and decomposed letters of inner texts are one item.
     items = {written(item, nfc): item for item in map(_item, value)}
     return [items[text] for text in sorted(items)]
-
-
-def nfc(text: str) -> str:
-    """Return a text with its letters composed (Unicode NFC)."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _caseless(text: str) -> str:

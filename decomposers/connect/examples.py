@@ -10,11 +10,11 @@ from decomposers.connect.graph import Graph, bridge_graph
 from decomposers.connect.oracle import right_step
 from decomposers.connect.prompts import GUESS, WALK, Look, show_look, show_whole
 from decomposers.connect.rules import begun, look_of, stepped
-from maker.plugin import Lesson
+from maker.plugin import ExampleSet
 
 DEPTHS = (2, 6, 12)
 SIZE = 1_000_000_000
-"""Of each lesson: far more than anybody draws."""
+"""Of each set: far more than anybody draws."""
 
 
 def _graph(depth: int, number: int) -> Graph:
@@ -50,7 +50,7 @@ def _anywhere(number: int) -> str:
 
 
 WALKS = (
-    *(Lesson(WALK, SIZE, partial(_on_the_way, depth)) for depth in DEPTHS),
-    Lesson(WALK, SIZE, _anywhere, 2.0),
+    *(ExampleSet(WALK, SIZE, partial(_on_the_way, depth)) for depth in DEPTHS),
+    ExampleSet(WALK, SIZE, _anywhere, 2.0),
 )
-GUESSES = tuple(Lesson(GUESS, SIZE, partial(_whole, depth)) for depth in DEPTHS)
+GUESSES = tuple(ExampleSet(GUESS, SIZE, partial(_whole, depth)) for depth in DEPTHS)

@@ -1,4 +1,4 @@
-"""What a microagent for the Towers of Hanoi is taught: the moves of the right way, and those of boards beside it."""
+"""What a microagent for the Towers of Hanoi is trained on: moves of the right way, and of boards beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 from decomposers.hanoi.rules import PEGS, Board, Move, legal_moves
 from decomposers.hanoi.tree import board_after
-from maker.plugin import Lesson
+from maker.plugin import ExampleSet
 
 
-def lessons(kind: str, disks: int, render: Callable[[Board], str]) -> tuple[Lesson, Lesson]:
-    """Return the lessons for towers of one size, half of the prompts from each.
+def examples(kind: str, disks: int, render: Callable[[Board], str]) -> tuple[ExampleSet, ExampleSet]:
+    """Return the examples for towers of one size, half of the prompts from each.
 
     On the right way every disk moves as often as any other, and as often its move is the one before: drawn evenly, the
     large disks' moves, and what follows them, are so rare that a model stays wrong there. Beside it stand any boards,
     each with a move that may just have been made. A class has the prompts of all sizes, so neither is whole.
     """
     return (
-        Lesson(kind, 2 * disks * 2 ** (disks - 1), lambda i: render(board_on_the_way(disks, i))),
-        Lesson(kind, 3 * 3**disks, lambda i: render(board_anywhere(disks, i))),
+        ExampleSet(kind, 2 * disks * 2 ** (disks - 1), lambda i: render(board_on_the_way(disks, i))),
+        ExampleSet(kind, 3 * 3**disks, lambda i: render(board_anywhere(disks, i))),
     )
 
 

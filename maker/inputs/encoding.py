@@ -20,7 +20,7 @@ _STATEFUL = ("utf-7", "hz", "iso2022", "raw-unicode-escape")
 _PLAIN = '\n\r",'
 
 
-class Codec(NamedTuple):
+class Encoding(NamedTuple):
     """An encoding in which every line can be read by itself.
 
     Args:
@@ -34,7 +34,7 @@ class Codec(NamedTuple):
     mark: bytes
 
 
-def checked_codec(encoding: str) -> Codec:
+def checked_encoding(encoding: str) -> Encoding:
     """Return an encoding, checked. Raises `BadInput` where it is unknown, or lines cannot be told apart in it."""
     try:
         name = codecs.lookup(encoding).name.replace("_", "-").removesuffix("-sig")
@@ -47,22 +47,22 @@ def checked_codec(encoding: str) -> Codec:
     wide = name.startswith(("utf-16", "utf-32"))
     if name.startswith(_STATEFUL) or not (wide or plain == _PLAIN.encode("ascii")):
         raise _unusable(encoding, "its lines cannot be read one by one", "convert the files to utf-8")
-    return Codec(name, "\n".encode(name), _MARKS.get(name, b""))
+    return Encoding(name, "\n".encode(name), _MARKS.get(name, b""))
 
 
-def mark_bytes(data: bytes, name: str, codec: Codec) -> int:
+def mark_bytes(data: bytes, name: str, encoding: Encoding) -> int:
     """Return the length of the byte order mark that a file begins with. Raises `BadInput` for another encoding's."""
-    if codec.mark and data.startswith(codec.mark):
-        return len(codec.mark)
+    if encoding.mark and data.startswith(encoding.mark):
+        return len(encoding.mark)
     if other := next((encoding for encoding, mark in _MARKS.items() if data.startswith(mark)), ""):
-        raise wrong_encoding(name, codec, f"it begins with the byte order mark of {other}", other)
+        raise wrong_encoding(name, encoding, f"it begins with the byte order mark of {other}", other)
     return 0
 
 
-def wrong_encoding(what: str, codec: Codec, why: str, likely: str = "") -> BadInput:
+def wrong_encoding(what: str, encoding: Encoding, why: str, likely: str = "") -> BadInput:
     """Return the error for bytes that are no text in the encoding of the input."""
     fix = f"set task.encoding to {likely or 'what the files are written in, say cp1252 or latin-1'}"
-    return BadInput(f"{what} cannot be read as {codec.name}: {why}", fix=fix, encoding=codec.name)
+    return BadInput(f"{what} cannot be read as {encoding.name}: {why}", fix=fix, encoding=encoding.name)
 
 
 def _unusable(encoding: str, why: str, fix: str) -> BadInput:
