@@ -21,9 +21,9 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
-from maker.swarm.worker import Orders
+from maker.swarm.messages import Orders
 from maker.types import Prices, spent_in_all
-from maker.voting.chain import Ended, Stuck
+from maker.voting.messages import Ended, Stuck
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -252,7 +252,7 @@ class Driver:
                 cost=used.cost,
                 grant=grants.key(worker) if grants else None,
                 abandoned=report.abandoned,
-                events=[session.on_unavailable(worker, *unavailable) for unavailable in report.unavailable],
+                events=[session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable],
             )
             session.on_report(told, entry, session.scheduler)
             self._journal.put(entry)

@@ -11,9 +11,10 @@ from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import DONE, ChainRow, ForkRow, find_chain, read_children, read_fork
 from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
-from maker.swarm.worker import Child
+from maker.swarm.messages import Child
 from maker.types import Outcome
-from maker.voting.chain import ChainAt, opened
+from maker.voting.chain import opened
+from maker.voting.messages import ChainAt
 from maker.voting.paths import Path, chain_name
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import NamedTuple
 
 from maker.engine.open_fork import OpenFork
@@ -15,9 +14,10 @@ from maker.engine.recovery import RecoveryPoint
 from maker.errors import OWN_FAULT, MakerError, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork
-from maker.swarm.worker import DOUBTS, Child, Children, Report
+from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
-from maker.voting.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
+from maker.voting.chain import child_at
+from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
 from maker.voting.paths import ROOT, Path, chain_name
 
 STOOD_AT_ONCE = 16
@@ -77,9 +77,9 @@ class Scheduler:
         self.forks: list[OpenFork] = []
         self._rows: dict[int, OpenFork] = {}
         self._parents: dict[int, tuple[OpenFork, int]] = {}
-        self._voted: set[Place] = set()
-        self._epochs: dict[Place, int] = {}
-        self._out: dict[int, set[Place]] = {}
+        self._voted: set[ChainRef] = set()
+        self._epochs: dict[ChainRef, int] = {}
+        self._out: dict[int, set[ChainRef]] = {}
         self.held = 0
         self.root_end: Ended | Stuck | MakerError | None = None
         self.fatal: MakerError | None = None
@@ -98,12 +98,12 @@ class Scheduler:
             self._trouble(at.path, standing.failed)
             return
         if standing.again:
-            self._voted.add(Place(at.chain))
+            self._voted.add(ChainRef(at.chain))
         if standing.fork is None:
             self._ready.append(at)
             return
         fork = self._reopen(standing)
-        self._voted |= {Place(child.chain, child.number) for child in fork.again_rows}
+        self._voted |= {ChainRef(child.chain, child.number) for child in fork.again_rows}
         self.missed += fork.missed
         for number, reason in fork.wrong.items():
             self._trouble((*at.path, at.idx, at.epoch, number), reason)
@@ -123,14 +123,14 @@ class Scheduler:
         """Return how many chains a worker holds."""
         return len(self._out.get(worker, ()))
 
-    def known(self, place: Place) -> tuple[str, bool]:
+    def known(self, ref: ChainRef) -> tuple[str, bool]:
         """Return the name of a chain in work, and whether its fork can do without it."""
-        if place.chain == self._root:
+        if ref.chain == self._root:
             return chain_name(ROOT), False
-        if place.child is not None:
-            fork, number = self._rows[place.chain], place.child
+        if ref.child is not None:
+            fork, number = self._rows[ref.chain], ref.child
         else:
-            fork, number = self._parents[place.chain]
+            fork, number = self._parents[ref.chain]
         return chain_name((*fork.at.path, fork.at.idx, fork.at.epoch), number), fork.lenient
 
     def share(self, workers: int) -> int:
@@ -148,7 +148,7 @@ class Scheduler:
         while room > 0:
             if self._ready:
                 chains.append(self._ready.popleft())
-                out.add(Place(chains[-1].chain))
+                out.add(ChainRef(chains[-1].chain))
                 room -= 1
                 continue
             fork = next((fork for fork in reversed(self.forks) if fork.has_work), None)
@@ -160,7 +160,7 @@ class Scheduler:
                 continue
             born = self._born(fork, room, begun)
             children.append(Children(fork.at, fork.single, born))
-            out.update(Place(child.chain, child.number if fork.single else None) for child in born)
+            out.update(map(children[-1].ref, born))
             room -= len(born)
         return Handed(tuple(chains), tuple(children), tuple(begun))
 
@@ -180,15 +180,16 @@ class Scheduler:
             self._forget(news)
         for forked in report.forked:
             self._open(forked, news)
-        for place, ended in report.ended:
-            self._ended(place, ended, news)
-        for place, stuck in report.stuck:
-            self._stuck(place, stuck, news)
-        for place, error in report.errors:
-            self._erred(place, error, news)
+        for ended in report.ended:
+            self._ended(ended.ref, ended.ended, news)
+        for stuck in report.stuck:
+            self._stuck(stuck.ref, stuck.stuck, news)
+        for failed in report.errors:
+            self._failed(failed.ref, failed.error, news)
         out = self._out.setdefault(worker, set())
-        out.difference_update(Place(forked.at.chain) for forked in report.forked)
-        out.difference_update(place for place, _ in chain(report.ended, report.stuck, report.errors))
+        out.difference_update(ChainRef(forked.at.chain) for forked in report.forked)
+        for gone in (report.ended, report.stuck, report.errors):
+            out.difference_update(one.ref for one in gone)
         out.difference_update(report.held)
         if report.returned:
             out.difference_update(report.returned)
@@ -209,27 +210,29 @@ class Scheduler:
         fork.broken = True
         self._trouble(ROOT, error.message)
 
-    def _put_back(self, places: Iterable[Place]) -> int:
+    def _put_back(self, refs: Iterable[ChainRef]) -> int:
         """Let chains that a worker held be handed out again, from where the store says that they are."""
         count = 0
-        for place in sorted(places, reverse=True):
+        for ref in sorted(refs, reverse=True):
             count += 1
-            if place.child is not None:
-                fork = self._rows[place.chain]
-                fork.again_rows.appendleft(Child(place.child, place.chain, self._epochs.get(place, 0)))
-            elif place.chain == self._root:
-                self.stand(self._find(place.chain, ROOT, None, 0))
+            if ref.child is not None:
+                fork = self._rows[ref.chain]
+                fork.again_rows.appendleft(Child(ref.child, ref.chain, self._epochs.get(ref, 0)))
+            elif ref.chain == self._root:
+                self.stand(self._find(ref.chain, ROOT, None, 0))
             else:
-                fork, number = self._parents[place.chain]
+                fork, number = self._parents[ref.chain]
                 path = (*fork.at.path, fork.at.idx, fork.at.epoch, number)
-                self.stand(self._find(place.chain, path, fork.at, number), fork)
+                self.stand(self._find(ref.chain, path, fork.at, number), fork)
         return count
 
     def _add(self, fork: OpenFork) -> None:
         self.forks.append(fork)
         if fork.single:
             self._rows[fork.rows] = fork
-            self._epochs |= {Place(child.chain, child.number): child.epoch for child in fork.again_rows if child.epoch}
+            self._epochs |= {
+                ChainRef(child.chain, child.number): child.epoch for child in fork.again_rows if child.epoch
+            }
 
     def _close(self, fork: OpenFork) -> None:
         self.forks.remove(fork)
@@ -276,21 +279,21 @@ class Scheduler:
             news.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, digest))
         self._add(fork)
 
-    def _ended(self, place: Place, ended: Ended, news: News) -> None:
-        if place.chain == self._root:
+    def _ended(self, ref: ChainRef, ended: Ended, news: News) -> None:
+        if ref.chain == self._root:
             self.root_end = ended
         elif not ended.ok:
-            self._stopped(place, ended.reason or "it ended wrong", news, Outcome.WRONG)
-        elif place.child is not None:
-            fork = self._rows[place.chain]
+            self._stopped(ref, ended.reason or "it ended wrong", news, Outcome.WRONG)
+        elif ref.child is not None:
+            fork = self._rows[ref.chain]
             fork.finished += 1
-            self._settle(fork, place.child, news)
+            self._settle(fork, ref.child, news)
         else:
-            fork, _ = self._parents.pop(place.chain)
+            fork, _ = self._parents.pop(ref.chain)
             fork.finished += 1
-            news.closed.append(Closed(place.chain, "done", "", ended.result))
+            news.closed.append(Closed(ref.chain, "done", "", ended.result))
 
-    def _erred(self, place: Place, error: MakerError, news: News) -> None:
+    def _failed(self, ref: ChainRef, error: MakerError, news: News) -> None:
         own = isinstance(error, OWN_FAULT)
         if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.
@@ -299,31 +302,31 @@ class Scheduler:
             # Not a row that cannot be read: the task's own code, or the model, fails for all that has been asked.
             self._failures += 1
             self.fatal = self.fatal or (error if self._failures >= DOUBTS else None)
-        if place.chain == self._root:
+        if ref.chain == self._root:
             self.root_end = error
         elif own:
-            self._stopped(place, error.message, news, Outcome.FAILED)
+            self._stopped(ref, error.message, news, Outcome.FAILED)
 
-    def _stuck(self, place: Place, stuck: Stuck, news: News) -> None:
+    def _stuck(self, ref: ChainRef, stuck: Stuck, news: News) -> None:
         valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
         outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
         reason = f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}"
-        self._stopped(place, reason, news, outcome, stuck)
+        self._stopped(ref, reason, news, outcome, stuck)
 
-    def _stopped(self, place: Place, reason: str, news: News, outcome: Outcome, stuck: Stuck | None = None) -> None:
+    def _stopped(self, ref: ChainRef, reason: str, news: News, outcome: Outcome, stuck: Stuck | None = None) -> None:
         """Let a branch rest, and the others go on."""
         if stuck is not None:
-            news.undecided.append((place.chain, stuck))
-            self._make_room(place, stuck.idx, stuck.epoch, news)
-        elif place.child is not None:
-            self._make_room(place, place.child, self._epochs.get(place, 0), news)
-        if place.chain == self._root:
+            news.undecided.append((ref.chain, stuck))
+            self._make_room(ref, stuck.idx, stuck.epoch, news)
+        elif ref.child is not None:
+            self._make_room(ref, ref.child, self._epochs.get(ref, 0), news)
+        if ref.chain == self._root:
             self.root_end = stuck
-        elif place.child is not None:
-            fork = self._rows[place.chain]
-            epoch = self._epochs.get(place, 0)
-            news.missed.append(Missed(place.chain, place.child, epoch, str(outcome), reason))
-            self._settle(fork, place.child, news)
+        elif ref.child is not None:
+            fork = self._rows[ref.chain]
+            epoch = self._epochs.get(ref, 0)
+            news.missed.append(Missed(ref.chain, ref.child, epoch, str(outcome), reason))
+            self._settle(fork, ref.child, news)
             if fork.lenient:
                 fork.finished += 1
                 fork.missed += 1
@@ -332,11 +335,11 @@ class Scheduler:
                     news.left.append(stuck)
                 return
             if outcome.decided:
-                fork.first_wrong = min(fork.first_wrong, place.child)
-            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, place.child), reason)
+                fork.first_wrong = min(fork.first_wrong, ref.child)
+            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, ref.child), reason)
         else:
-            fork, number = self._parents[place.chain]
-            news.closed.append(Closed(place.chain, "failed" if outcome.decided else "paused", reason, None))
+            fork, number = self._parents[ref.chain]
+            news.closed.append(Closed(ref.chain, "failed" if outcome.decided else "paused", reason, None))
             self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, number), reason)
 
     def _settle(self, fork: OpenFork, number: int, news: News) -> None:
@@ -345,15 +348,15 @@ class Scheduler:
 
     def _forget(self, news: News) -> None:
         for step in news.decided:
-            self._make_room(Place(step.chain), step.idx, step.epoch, news)
+            self._make_room(ChainRef(step.chain), step.idx, step.epoch, news)
         for step in news.rows:
-            self._make_room(Place(step.chain, step.idx), step.idx, step.epoch, news)
+            self._make_room(ChainRef(step.chain, step.idx), step.idx, step.epoch, news)
 
-    def _make_room(self, place: Place, idx: int, epoch: int, news: News) -> None:
+    def _make_room(self, ref: ChainRef, idx: int, epoch: int, news: News) -> None:
         """What was kept of a step that was voted on in vain makes room, once it has been voted on again."""
-        if place in self._voted:
-            self._voted.remove(place)
-            news.forgotten.append((place.chain, idx, epoch))
+        if ref in self._voted:
+            self._voted.remove(ref)
+            news.forgotten.append((ref.chain, idx, epoch))
 
     def _trouble(self, path: Path, reason: str) -> None:
         self.troubles += 1

@@ -51,7 +51,7 @@ from maker.store.runs import (
 )
 from maker.store.vote_monitor import ALARM, DECORRELATED, MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
-from maker.swarm.worker import WorkerSpec
+from maker.swarm.messages import WorkerSpec
 from maker.types import Account, Allowance, RedFlag, spent_in_all
 from maker.voting.memo import MOST, own_space, shared_space
 from maker.voting.policy import Shared

@@ -17,7 +17,7 @@ from maker.errors import OWN_FAULT
 from maker.lifecycle.events import Event, StepsDecided
 from maker.store.entry import Entry
 from maker.swarm.interface import FromWorker
-from maker.voting.chain import Place
+from maker.voting.messages import ChainRef
 
 RETRIES_EVERY_S = 60.0
 """A server that fails for hours is told of once in so many seconds, by worker and model, and not for each request."""
@@ -44,14 +44,14 @@ class WorkLog:
         worker, report = told
         if report.place:
             self._log.info("worker_started", worker=worker, place=report.place, opened_s=round(report.opened_s, 3))
-        for place, stuck in report.stuck:
+        for ref, stuck in report.stuck:
             facts = {"step": stuck.idx, "step_class": stuck.kind, "reason": stuck.reason}
-            self._tell("step_undecided", worker, place, facts, *scheduler.known(place))
-        for place, error in report.errors:
+            self._tell("step_undecided", worker, ref, facts, *scheduler.known(ref))
+        for ref, error in report.errors:
             facts = {"step": error.facts.get("step"), "error": error.message, "error_kind": type(error).__name__}
-            name, lenient = scheduler.known(place)
+            name, lenient = scheduler.known(ref)
             own = isinstance(error, OWN_FAULT)
-            self._tell("chain_stopped", worker, place, facts, name, lenient and own)
+            self._tell("chain_stopped", worker, ref, facts, name, lenient and own)
         for account, usage in report.spent.items():
             if usage.retries:
                 key = (worker, account.model)
@@ -64,9 +64,9 @@ class WorkLog:
         for key in list(self._retried):
             self._tell_retries(key)
 
-    def _tell(self, event: str, worker: int, place: Place, facts: dict[str, Any], chain: str, spared: bool) -> None:
+    def _tell(self, event: str, worker: int, ref: ChainRef, facts: dict[str, Any], chain: str, spared: bool) -> None:
         # A child of a fork of single steps is shown as a chain of its own, whose only step is 0.
-        shown = facts if place.child is None else facts | {"step": 0}
+        shown = facts if ref.child is None else facts | {"step": 0}
         told = {key: value for key, value in shown.items() if value is not None}
         self._log.log(logging.DEBUG if spared else logging.WARNING, event, worker=worker, chain=chain, **told)
 

@@ -19,7 +19,7 @@ from maker.store.chains import chain_values
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
 from maker.types import RedFlag
-from maker.voting.chain import Decided, KeptVotes
+from maker.voting.messages import Decided, KeptVotes
 from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.types import NOTHING, Account, Allowance, Usage
-from maker.voting.chain import Decided, Stuck
+from maker.voting.messages import Decided, Stuck
 
 
 class Ending(NamedTuple):

@@ -22,7 +22,7 @@ from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
 from maker.store.runs import fenced, lost_lease
 from maker.store.vote_monitor import VoteMonitor
-from maker.voting.chain import Decided
+from maker.voting.messages import Decided
 
 _run = schema.run.c
 _MARKED = (

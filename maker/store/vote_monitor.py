@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from maker.errors import StoreFailed
 from maker.stats.monitor import Alarm, Histogram, Monitor, Rule
 from maker.store.entry import Entry, StoredEvent
-from maker.voting.chain import Decided, Stuck
+from maker.voting.messages import Decided, Stuck
 from maker.voting.tally import unpack
 
 Policy: TypeAlias = Literal["warn", "decorrelate", "pause", "off"]

@@ -4,134 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from maker.core.user_code import call_user_code, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, Request, Step
 from maker.voting.collector import JUDGED, Ask, StepPlace, VoteCollector
-from maker.voting.election import Elected, Election, HeardSample
+from maker.voting.election import Elected, Election
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
-from maker.voting.paths import Path, chain_name
-from maker.voting.policy import SOLVER, PromptVariant, Shared
+from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, Stuck
+from maker.voting.paths import chain_name
+from maker.voting.policy import Shared
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
 from maker.voting.tally import forked, link, pack, taken
 
 S = TypeVar("S")
 A = TypeVar("A")
-
-
-class ChainAt(NamedTuple):
-    """Where a chain stands: its key in the store, its path from the root, its next index, its state as text.
-
-    ``weight`` counts the characters of its actions since its last snapshot. ``single`` marks one child of a fork of
-    single steps: ``idx`` is its number, and it ends after one step.
-    """
-
-    chain: int
-    path: Path
-    idx: int
-    epoch: int
-    digest: bytes
-    state: str
-    weight: int = 0
-    single: bool = False
-
-
-class Place(NamedTuple):
-    """A chain in work: its key, and for a child of a fork of single steps its number."""
-
-    chain: int
-    child: int | None = None
-
-
-class KeptVotes(NamedTuple):
-    """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it.
-
-    ``ways`` are those that the samples number, where there were several to ask in.
-    """
-
-    system: str
-    prompt: str
-    samples: tuple[HeardSample, ...]
-    ways: tuple[PromptVariant, ...] = ()
-
-
-class Decided(NamedTuple):
-    """One decided step, ready to be written: the first seven fields are its row.
-
-    ``heard`` is None where the step's samples are not kept. ``state`` is the state after it where a snapshot is due,
-    else empty. A join is written as a step too: it has no votes, and its tally is empty. ``decorrelated`` says that its
-    votes were asked for as of a class whose votes are to be less alike. Where decisions are taken again, ``memo`` is
-    the question of a step that was voted on, and ``calls`` is how many samples it took; one that was taken from the
-    memo has no votes, and ``calls`` is what its source took.
-    """
-
-    chain: int
-    idx: int
-    epoch: int
-    action: str
-    tally: bytes
-    tokens: int
-    digest: bytes
-    votes: int = 0
-    flags: int = 0
-    disputed: bool = False
-    heard: KeptVotes | None = None
-    state: str | None = None
-    path: Path = ()
-    decorrelated: bool = False
-    memo: bytes = b""
-    calls: int = 0
-
-    @property
-    def taken(self) -> bool:
-        """Whether the decision was taken from the memo, not voted on."""
-        return self.calls > 0 and not self.memo
-
-
-class Ended(NamedTuple):
-    """The chain is done; the fields are those of `Done`."""
-
-    result: Any
-    ok: bool
-    reason: str
-
-
-class Stuck(NamedTuple):
-    """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
-
-    The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`.
-    """
-
-    idx: int
-    epoch: int
-    kind: str
-    reason: str
-    heard: KeptVotes
-    role: str = SOLVER
-    judged: int = 0
-    decorrelated: bool = False
-
-
-class Forked(NamedTuple):
-    """The chain waits for children: where it stands, how many there are, and whether each is a single step.
-
-    ``lenient`` says that a child without a good decision holds nothing up.
-    """
-
-    at: ChainAt
-    children: int
-    single: bool
-    lenient: bool = False
-
-
-class Follows(NamedTuple):
-    """The chain asks what another one is voting on: it goes on when that is decided, or given up."""
-
-    question: bytes
 
 
 Emit: TypeAlias = Ask | Ended | Stuck | Forked | Decided | Follows
@@ -165,7 +55,7 @@ class ChainRunner(Generic[S, A]):
     """
 
     def __init__(self, shared: Shared, at: ChainAt, *, seeds: ChainSeeds | None = None, state: Any = UNREAD) -> None:
-        self.place = Place(at.chain, at.idx if at.single else None)
+        self.ref = at.ref
         self.path = at.path
         self.index = at.idx
         self._shared = shared
@@ -188,8 +78,8 @@ class ChainRunner(Generic[S, A]):
     @property
     def where(self) -> str:
         """The step that the chain stands at, in words."""
-        if self.place.child is not None:
-            return f"chain {chain_name(self.path, self.place.child)}"
+        if self.ref.child is not None:
+            return f"chain {chain_name(self.path, self.ref.child)}"
         return f"chain {chain_name(self.path)}, step {self.index}" if self.path else f"step {self.index}"
 
     @property
@@ -251,7 +141,7 @@ class ChainRunner(Generic[S, A]):
                 fix=f"list it in the decomposer's `classes`, which holds {', '.join(self._shared.kinds) or 'none'}",
                 step=self.index,
             )
-        if self.place.child not in (None, self.index):
+        if self.ref.child not in (None, self.index):
             raise TaskFailed(
                 f"{self.where}: a child of a fork of single steps asks for a second step",
                 fix="leave out Fork(single=True): its children are chains",
@@ -273,7 +163,7 @@ class ChainRunner(Generic[S, A]):
 
         A decision that the rules forbid in this state is of no use here: two states may share a prompt.
         """
-        if step.kind.name not in self._shared.kinds or self.place.child not in (None, self.index):
+        if step.kind.name not in self._shared.kinds or self.ref.child not in (None, self.index):
             # It is refused. What was voted on here stays the question: others wait until it is given up.
             return None
         self.question, self._seeds = b"", self._place_seeds
@@ -297,7 +187,7 @@ class ChainRunner(Generic[S, A]):
         self._state = self._own("apply", self._decomposer.apply, self._state, action)
         self._weight += len(known.action)
         decided = Decided(
-            self.place.chain, self.index, self._epoch, known.action, packed, 0, digest,
+            self.ref.chain, self.index, self._epoch, known.action, packed, 0, digest,
             state=self._due(), path=self.path, calls=known.source.calls,
         )  # fmt: skip
         self._digest = digest
@@ -340,7 +230,7 @@ class ChainRunner(Generic[S, A]):
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
         self._weight += len(elected.text)
         decided = Decided(
-            self.place.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
+            self.ref.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
             disputed, _heard(*([voted] if voted else []), collector) if keep else None,
             self._due() if (self.index + 1) % SNAPSHOT_STEPS == 0 else None, self.path, self._decorrelated,
             *((self.question, tally.samples) if self.question else ()),
@@ -352,7 +242,7 @@ class ChainRunner(Generic[S, A]):
 
     def _due(self) -> str | None:
         """Return the state after the step that is decided now, where a snapshot is due."""
-        if (self.index + 1) % SNAPSHOT_STEPS or self.place.child is not None:
+        if (self.index + 1) % SNAPSHOT_STEPS or self.ref.child is not None:
             return None
         text: str = self._own("state.write", self._decomposer.state.write, self._state)
         if not snapshot_due(self._weight, text):
@@ -362,14 +252,14 @@ class ChainRunner(Generic[S, A]):
 
     def _no_step(self, move: Any) -> Ended | Forked:
         if isinstance(move, Done):
-            if self.place.child == self.index:
+            if self.ref.child == self.index:
                 raise TaskFailed(
                     f"{self.where}: a child of a fork of single steps is done before its step",
                     fix="leave it out, or leave out Fork(single=True): its children are chains",
                 )
             self._own("next, writing its result as JSON,", json.dumps, move.result)
             return Ended(move.result, move.ok, move.reason)
-        if isinstance(move, Fork) and self.place.child is None:
+        if isinstance(move, Fork) and self.ref.child is None:
             return self._fork(move)
         what = type(move).__name__
         if what in ("Effect", "Wait"):
@@ -402,7 +292,7 @@ class ChainRunner(Generic[S, A]):
                 step=self.index,
             )
         text = self._own("state.write", self._decomposer.state.write, self._state)
-        at = ChainAt(self.place.chain, self.path, self.index, self._epoch, self._digest, text)
+        at = ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, text)
         return Forked(at, fork.count, fork.single, fork.missed is not None)
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:

@@ -31,7 +31,8 @@ from maker.store.backend.database import open_database
 from maker.store.chains import root_chain
 from maker.store.runs import find_run
 from maker.store.tree import PlacedStep, walk_steps
-from maker.swarm.worker import Orders, Report, Worker
+from maker.swarm.messages import Orders, Report
+from maker.swarm.worker import Worker
 from maker.types import Outcome
 from maker.voting.chain import DEEPEST
 from maker.voting.paths import chain_name

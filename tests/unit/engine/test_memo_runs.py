@@ -25,9 +25,10 @@ from maker.store.locations import is_live
 from maker.store.memo import load
 from maker.store.runs import find_run
 from maker.swarm.interface import FromWorker, Gone, News, Swarm
-from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.types import Step, StepClass
-from maker.voting.memo import MOST, Known, Memo, question, shared_space
+from maker.voting.memo import MOST, Known, Memo, Remembered, question, shared_space
 from maker.voting.seeds import QuestionSeeds
 from maker.voting.tally import Source, cites, pack, taken, unpack
 
@@ -156,9 +157,9 @@ def test_a_full_memo_forgets_what_it_has_known_longest() -> None:
     """Of two decisions on one question the first stays; beyond the bound the oldest goes."""
     memo = Memo(2)
     known = [Known(letter, Source(1 << 24, place, 0, 4)) for place, letter in enumerate("abcd")]
-    memo.learn([(b"1", known[0]), (b"1", known[1]), (b"2", known[2])])
+    memo.learn([Remembered(b"1", known[0]), Remembered(b"1", known[1]), Remembered(b"2", known[2])])
     assert memo.get(b"1") == known[0]
-    memo.learn([(b"3", known[3])])
+    memo.learn([Remembered(b"3", known[3])])
     assert (memo.get(b"1"), memo.get(b"2"), memo.get(b"3")) == (None, known[2], known[3])
 
 

@@ -11,8 +11,8 @@ from maker.engine.recovery import RecoveryPoint
 from maker.engine.scheduler import Scheduler
 from maker.errors import TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.swarm.worker import Report
-from maker.voting.chain import ChainAt, Forked, Place
+from maker.swarm.messages import Report
+from maker.voting.messages import ChainAt, ChainRef, Forked
 from maker.voting.paths import Path
 
 
@@ -95,6 +95,6 @@ def test_what_waits_is_shared_out() -> None:
 def test_what_is_given_back_goes_to_another() -> None:
     scheduler = grown(1, first_chain(1), 5, single=True)
     born = scheduler.hand(0, 5).children[0].born
-    scheduler.take(0, Report(2, returned=[Place(child.chain, child.number) for child in born[3:]]))
+    scheduler.take(0, Report(2, returned=[ChainRef(child.chain, child.number) for child in born[3:]]))
     assert (scheduler.out(0), scheduler.idle) == (3, False)
     assert scheduler.hand(1, 5).children[0].born == born[3:]

@@ -25,8 +25,8 @@ from maker.stats.monitor import MOST_LOSING, Rule
 from maker.store.entry import Ending, Entry
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, Policy, VoteMonitor, monitored_classes
 from maker.types import Flag, RedFlag, Sample
-from maker.voting.chain import Decided, KeptVotes, Stuck
 from maker.voting.election import HeardSample
+from maker.voting.messages import Decided, KeptVotes, Stuck
 from maker.voting.tally import Tally, pack
 
 Job = Callable[..., dict[str, dict[str, Any]]]
