@@ -33,6 +33,7 @@ from maker.swarm.messages import Orders, WorkerSpec
 from maker.swarm.worker import Worker
 from maker.types import sum_usage
 from maker.voting.messages import ChainAt
+from maker.voting.policy import SOLVER, Role, Rules
 from maker.voting.seeds import ChainSeeds
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 

@@ -29,7 +29,7 @@ from maker.types import NOTHING, Allowance, Failed, Finished, Request
 from maker.voting.chain import UNREAD, ChainRunner, child_at
 from maker.voting.collector import Ask
 from maker.voting.memo import Known, Memo, Remembered
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked
+from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked, Stuck
 from maker.voting.policy import Shared
 from maker.voting.seeds import ChainSeeds
 from maker.voting.tally import Source
@@ -298,36 +298,38 @@ class Worker:
             self._try_on(self._going.popleft())
 
     def _try_on(self, runner: Runner) -> None:
+        """Let a chain go on: ask for what it needs, or report what it has come to."""
+        begins = not runner.deciding
         try:
-            self._go_on(runner)
+            emitted = runner.ask()
+            if runner.leftover:
+                self._drop(runner.left())
+            if isinstance(emitted, Ask):
+                if begins and not self._may_begin(runner):
+                    return
+                if self._memo is not None and runner.question:
+                    self._memo.asked.add(runner.question)
+                self._send_all(runner, emitted)
+            elif isinstance(emitted, Decided):
+                if self._may_begin(runner) and self._take_step(runner, emitted):
+                    self._going.append(runner)
+            elif isinstance(emitted, Follows):
+                self._followers.setdefault(emitted.question, []).append(runner)
+            else:
+                self._let_go(runner, emitted)
         except MakerError as error:
             self._give_up(runner, error)
 
-    def _go_on(self, runner: Runner) -> None:
-        begins = not runner.deciding
-        emitted = runner.ask()
-        if runner.leftover:
-            self._drop(runner.left())
-        if isinstance(emitted, Ask):
-            if begins and not self._may_begin(runner):
-                return
-            if self._memo is not None and runner.question:
-                self._memo.asked.add(runner.question)
-            self._send_all(runner, emitted)
-        elif isinstance(emitted, Decided):
-            if self._may_begin(runner) and self._take_step(runner, emitted):
-                self._going.append(runner)
-        elif isinstance(emitted, Follows):
-            self._followers.setdefault(emitted.question, []).append(runner)
+    def _let_go(self, runner: Runner, emitted: Ended | Forked | Stuck) -> None:
+        """Report a chain that no vote takes further."""
+        self._drop(runner.let_go())
+        self._release(runner)
+        if isinstance(emitted, Ended):
+            self._report.ended.append(ChainEnded(runner.ref, emitted))
+        elif isinstance(emitted, Forked):
+            self._report.forked.append(emitted)
         else:
-            self._drop(runner.let_go())
-            self._release(runner)
-            if isinstance(emitted, Ended):
-                self._report.ended.append(ChainEnded(runner.ref, emitted))
-            elif isinstance(emitted, Forked):
-                self._report.forked.append(emitted)
-            else:
-                self._report.stuck.append(ChainStuck(runner.ref, emitted))
+            self._report.stuck.append(ChainStuck(runner.ref, emitted))
 
     def _may_begin(self, runner: Runner) -> bool:
         """Count a step that begins; where no more may, hold its chain, and say so."""
@@ -340,9 +342,13 @@ class Worker:
         return True
 
     def _send_all(self, runner: Runner, ask: Ask) -> None:
-        spending = self._spending
+        if self._spending.limited:
+            for request in ask.requests:
+                self._send(_OpenRequest(runner, request, self._spending.worst(request)))
+            return
         for request in ask.requests:
-            self._send(_OpenRequest(runner, request, spending.worst(request) if spending.limited else NOTHING))
+            self._asked[request.id] = _OpenRequest(runner, request, NOTHING)
+        self._model.submit(ask.requests)
 
     def _send(self, asked: _OpenRequest) -> None:
         if self._spending.limited and not self._spending.reserve(asked.worst):

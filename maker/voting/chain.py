@@ -10,15 +10,16 @@ from maker.core.user_code import call_user_code, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, Request, Step
-from maker.voting.collector import JUDGED, Ask, StepPlace, VoteCollector
-from maker.voting.election import Elected, Election
+from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
+from maker.voting.election import Election
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
 from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, Stuck
 from maker.voting.paths import chain_name
 from maker.voting.policy import Shared
+from maker.voting.red_flags import Candidate
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
-from maker.voting.tally import forked, link, pack, taken
+from maker.voting.tally import forked, link, pack, pack_clean, taken
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -59,6 +60,7 @@ class ChainRunner(Generic[S, A]):
         self.path = at.path
         self.index = at.idx
         self._shared = shared
+        self._samples = shared.rules.samples
         self._decomposer: Decomposer[S, A] = shared.decomposer
         self._epoch = at.epoch
         self._digest = at.digest
@@ -71,7 +73,6 @@ class ChainRunner(Generic[S, A]):
         # Where a judge is asked: the votes that settled nothing.
         self._voted: VoteCollector[S, A] | None = None
         self._unsettled = ""
-        self._decorrelated = False
         self.leftover: Sequence[int] = ()
         self._state: S = self._own("state.read", self._decomposer.state.read, at.state) if state is UNREAD else state
 
@@ -148,15 +149,17 @@ class ChainRunner(Generic[S, A]):
             )
         role, models = kind.role, self._shared.rules.models
         election = Election(step, self._state, self._decomposer.action, role.voter, role.max_votes, models)
-        verdict = self._own("decide", election.ruled, kind.opening)
-        if isinstance(verdict, Elected):
+        verdict = kind.begins or self._own("decide", election.ruled, kind.opening)
+        if isinstance(verdict, Candidate):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)
-        at = StepPlace(self._seeds, self.index, self._epoch)
-        self._decorrelated = kind.decorrelated
-        self._collector = collector = VoteCollector(
-            self._shared, election, role, verdict, at, plain=kind.plain, ways=kind.ways
-        )  # fmt: skip
+        self._collector = collector = VoteCollector(self._shared, election, kind, verdict, self._seed)
         return collector
+
+    def _seed(self, vote: int) -> int:
+        return self._seeds.at(self.index, self._epoch, VOTES, vote)
+
+    def _judge_seed(self, vote: int) -> int:
+        return self._seeds.at(self.index, self._epoch, JUDGED, vote)
 
     def _remembered(self, step: Step[S, A], memo: Memo) -> Decided | Follows | None:
         """Return a step that need not be voted on, or that another chain is voting on; None where this one is to vote.
@@ -196,47 +199,53 @@ class ChainRunner(Generic[S, A]):
 
     def _appeal(self, collector: VoteCollector[S, A], reason: str) -> Ask | Stuck:
         """Ask the judge about what votes could not settle, or say that the chain is stuck."""
-        judge, election, voted = self._shared.rules.judge, collector.election, self._voted
-        if voted is not None:
-            reason = f"{self._unsettled}; the judge: {reason}"
-            kind, heard, judged = voted.election.step.kind, _heard(voted, collector), len(election.heard)
-            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, self._decorrelated)
+        judge, election = self._shared.rules.judge, collector.election
+        if self._voted is not None:
+            return self._stuck(f"{self._unsettled}; the judge: {reason}", self._voted, collector)
         if judge is None or len(election.counts) < 2:
-            kind = election.step.kind
-            heard = _heard(collector)
-            return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, 0, self._decorrelated)
+            return self._stuck(reason, collector)
         put = self._own("decide", appeal, election, judge, self._shared.rules.models)
         self._voted, self._unsettled, self.leftover = collector, reason, collector.let_go()
-        at = StepPlace(self._seeds, self.index, self._epoch, JUDGED)
+        kind = collector.kind._replace(role=judge.role, plain=False, ways=())
         self._collector = VoteCollector(
-            self._shared, put.election, judge.role, put.verdict, at, plain=False, listed=put.listed
+            self._shared, put.election, kind, put.verdict, self._judge_seed, listed=put.listed
         )  # fmt: skip
         return self.ask()  # type: ignore[return-value]
 
-    def _decide(self, collector: VoteCollector[S, A], elected: Elected[A]) -> Decided:
+    def _stuck(self, reason: str, voted: VoteCollector[S, A], judge: VoteCollector[S, A] | None = None) -> Stuck:
+        kind, judged = voted.election.step.kind, 0 if judge is None else len(judge.election.heard)
+        heard, decorrelated = _heard(voted, judge), voted.kind.decorrelated
+        return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, decorrelated)
+
+    def _decide(self, collector: VoteCollector[S, A], elected: Candidate[A]) -> Decided:
         self.leftover = collector.let_go()
-        election, tokens, voted = collector.election, collector.tokens, self._voted
-        tally = election.tally(self._shared.kinds[election.step.kind.name].number, elected.key)
-        if voted is not None:
-            tokens += voted.tokens
-            elected = voted.election.candidate(elected.key)
-            tally = voted.election.tally(tally.kind, elected.key)._replace(judge=tally)
-        packed = pack(tally)
-        digest = link(self._digest, self.index, self._epoch, elected.text, packed)
-        votes, disputed = sum((voted or collector).election.counts.values()), tally.disputed
-        flags = sum(tally.flagged) if tally.flags else 0
-        level = self._shared.rules.samples
-        keep = level == "all" or (level == "disputed" and (disputed or flags > 0))
+        index, epoch, kind, voted = self.index, self._epoch, collector.kind, self._voted or collector
+        tokens, votes, flags, disputed = collector.tokens, sum(voted.election.counts.values()), 0, False
+        if voted is collector and collector.election.clean:
+            # As nearly always. A `Tally` would only be made to be packed.
+            packed, samples = pack_clean(kind.number, collector.election.rounds, votes), votes
+        else:
+            tally = collector.election.tally(kind.number, elected.key)
+            if voted is not collector:
+                # A judge has elected one of the candidates that were voted on.
+                tokens += voted.tokens
+                elected = voted.election.candidate(elected.key)
+                tally = voted.election.tally(kind.number, elected.key)._replace(judge=tally)
+            packed, samples, disputed = pack(tally), tally.samples, tally.disputed
+            flags = sum(tally.flagged)
+        text, heard = elected.text, None
+        if self._samples == "all" or (self._samples == "disputed" and (disputed or flags)):
+            heard = _heard(voted, None if voted is collector else collector)
+        digest = link(self._digest, index, epoch, text, packed)
         self._state = self._own("apply", self._decomposer.apply, self._state, elected.action)
-        self._weight += len(elected.text)
+        self._weight += len(text)
+        state, memo = None if (index + 1) % SNAPSHOT_STEPS else self._due(), self.question
         decided = Decided(
-            self.ref.chain, self.index, self._epoch, elected.text, packed, tokens, digest, votes, flags,
-            disputed, _heard(*([voted] if voted else []), collector) if keep else None,
-            self._due() if (self.index + 1) % SNAPSHOT_STEPS == 0 else None, self.path, self._decorrelated,
-            *((self.question, tally.samples) if self.question else ()),
+            self.ref.chain, index, epoch, text, packed, tokens, digest, votes, flags, disputed, heard, state,
+            self.path, kind.decorrelated, memo, samples if memo else 0,
         )  # fmt: skip
         self._digest = digest
-        self.index += 1
+        self.index = index + 1
         self._collector = self._voted = None
         return decided
 
@@ -337,8 +346,9 @@ def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
     return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
 
 
-def _heard(*collectors: VoteCollector[Any, Any]) -> KeptVotes:
-    step = collectors[0].election.step
-    samples = [sample for collector in collectors for sample in collector.election.heard]
-    numbered = tuple(sample._replace(vote=vote) for vote, sample in enumerate(samples))
-    return KeptVotes(step.kind.system, step.prompt, numbered, collectors[0].ways)
+def _heard(voted: VoteCollector[Any, Any], judge: VoteCollector[Any, Any] | None) -> KeptVotes:
+    """Return what was asked and heard in a step's votes, and of its judge where there was one."""
+    step, samples = voted.election.step, voted.election.heard
+    if judge is not None:
+        samples += tuple(one._replace(vote=one.vote + len(samples)) for one in judge.election.heard)
+    return KeptVotes(step.kind.system, step.prompt, samples, voted.kind.ways)

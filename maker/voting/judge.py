@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from maker.plugin import vote_key
 from maker.types import More, Step, Undecidable
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
 from maker.voting.policy import JUDGE, Judge
+from maker.voting.red_flags import Candidate
 
 MOST = 8
 """So many candidates a judge is shown at most, those with the most votes."""
@@ -26,7 +27,7 @@ class Appeal(NamedTuple):
     """
 
     election: Election[Any, Any]
-    verdict: Elected[Any] | More | Undecidable
+    verdict: Candidate[Any] | More | Undecidable
     listed: Sequence[str]
 
 
