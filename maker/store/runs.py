@@ -324,7 +324,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     )
     for line in connection.execute(open_grants):
         # What a grant does not limit it does not reserve, and use draws that below nothing.
-        reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
+        reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,

@@ -443,8 +443,8 @@ def measured() -> Iterator[list[Sizes]]:
             return report
 
     class Known(Scheduler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
             schedulers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
