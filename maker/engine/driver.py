@@ -355,7 +355,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         missed=changes.missed,
         undecided=changes.undecided,
         forgotten=changes.forgotten,
-        left=changes.left,
+        unresolved=changes.unresolved,
         worker=worker,
         place=report.place,
         spent=report.spent,

@@ -32,7 +32,7 @@ class MemoFeed:
         self._memo = Memo(most)
         self._memo.learn(known)
         self._new: deque[_New] = deque()
-        self._told: set[int] = set()
+        self._met: set[int] = set()
 
     def note(self, entries: Iterable[Entry]) -> None:
         """Take in what is committed, in the writer's thread."""
@@ -48,11 +48,11 @@ class MemoFeed:
         fresh = [self._new.popleft() for _ in range(len(self._new))]
         self._memo.learn(one.decision for one in fresh)
         for worker in workers:
-            told: Memory
-            if worker in self._told:
-                told = tuple(one.decision for one in fresh if one.worker != worker)
+            news: Memory
+            if worker in self._met:
+                news = tuple(one.decision for one in fresh if one.worker != worker)
             else:
-                self._told.add(worker)
-                told = self._memo.all()
-            if told:
-                yield worker, told
+                self._met.add(worker)
+                news = self._memo.all()
+            if news:
+                yield worker, news

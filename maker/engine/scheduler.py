@@ -17,12 +17,12 @@ from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
 from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
-from maker.voting.chain import child_at
+from maker.voting.forks import child_at
 from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
 from maker.voting.paths import ROOT, Path, chain_name
 
-STOOD_AT_ONCE = 16
-"""How many chains of an earlier process are stood up before the worker gets what there is: each takes milliseconds."""
+RESTORED_AT_ONCE = 16
+"""How many chains of an earlier process are restored before the worker gets what there is: each takes milliseconds."""
 
 
 class Handed(NamedTuple):
@@ -46,7 +46,7 @@ class LogChanges:
     missed: list[Missed] = field(default_factory=list)
     undecided: list[UndecidedStep] = field(default_factory=list)
     forgotten: list[StepKey] = field(default_factory=list)
-    left: list[Stuck] = field(default_factory=list)
+    unresolved: list[Stuck] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
@@ -109,20 +109,20 @@ class Scheduler:
         self.troubles = 0
         self.first_trouble = ""
 
-    def stand(self, standing: RecoveryPoint, parent: OpenFork | None = None) -> None:
+    def restore(self, point: RecoveryPoint, parent: OpenFork | None = None) -> None:
         """Take in where a chain goes on: the root, or one of a fork's unfinished children."""
-        at = standing.at
+        at = point.at
         if parent is not None:
-            self._parents[at.chain] = _Parent(parent, standing.number)
-        if standing.failed:
-            self._trouble(at.path, standing.failed)
+            self._parents[at.chain] = _Parent(parent, point.number)
+        if point.failed:
+            self._trouble(at.path, point.failed)
             return
-        if standing.again:
+        if point.again:
             self._voted.add(ChainRef(at.chain))
-        if standing.fork is None:
+        if point.fork is None:
             self._ready.append(at)
             return
-        fork = self._reopen(standing)
+        fork = self._reopen(point)
         self._voted |= {ChainRef(child.chain, child.number) for child in fork.again_rows}
         self.missed += fork.missed
         for number, reason in fork.wrong.items():
@@ -164,7 +164,7 @@ class Scheduler:
         chains: list[ChainAt] = []
         children: list[Children] = []
         begun: list[NewChain] = []
-        stood = 0
+        restored = 0
         while room > 0:
             if self._ready:
                 chains.append(self._ready.popleft())
@@ -172,10 +172,10 @@ class Scheduler:
                 room -= 1
                 continue
             fork = next((fork for fork in reversed(self.forks) if fork.has_work), None)
-            if fork is None or stood == STOOD_AT_ONCE:
+            if fork is None or restored == RESTORED_AT_ONCE:
                 break
             if fork.again is not None:
-                stood += 1
+                restored += 1
                 self._take_up(fork)
                 continue
             born = self._born(fork, room, begun)
@@ -239,11 +239,11 @@ class Scheduler:
                 fork = self._rows[ref.chain]
                 fork.again_rows.appendleft(Child(ref.child, ref.chain, self._epochs.get(ref, 0)))
             elif ref.chain == self._root:
-                self.stand(self._find(ref.chain, ROOT, None, 0))
+                self.restore(self._find(ref.chain, ROOT, None, 0))
             else:
                 fork, number = self._parents[ref.chain]
                 path = (*fork.at.path, fork.at.idx, fork.at.epoch, number)
-                self.stand(self._find(ref.chain, path, fork.at, number), fork)
+                self.restore(self._find(ref.chain, path, fork.at, number), fork)
         return count
 
     def _add(self, fork: OpenFork) -> None:
@@ -261,11 +261,11 @@ class Scheduler:
 
     def _take_up(self, fork: OpenFork) -> None:
         assert fork.again is not None  # noqa: S101 - the caller has looked
-        standing = next(fork.again, None)
-        if standing is None:
+        point = next(fork.again, None)
+        if point is None:
             fork.again = None
         else:
-            self.stand(standing, fork)
+            self.restore(point, fork)
 
     def _born(self, fork: OpenFork, room: int, begun: list[NewChain]) -> tuple[Child, ...]:
         if fork.again_rows:
@@ -354,7 +354,7 @@ class Scheduler:
                 fork.missed += 1
                 self.missed += 1
                 if stuck is not None:
-                    changes.left.append(stuck)
+                    changes.unresolved.append(stuck)
                 return
             if outcome.decided:
                 fork.first_wrong = min(fork.first_wrong, ref.child)
@@ -375,7 +375,7 @@ class Scheduler:
             self._make_room(ChainRef(step.chain, step.idx), step.idx, step.epoch, changes)
 
     def _make_room(self, ref: ChainRef, idx: int, epoch: int, changes: LogChanges) -> None:
-        """What was kept of a step that was voted on in vain makes room, once it has been voted on again."""
+        """What was kept of a step that votes left undecided makes room, once it has been voted on again."""
         if ref in self._voted:
             self._voted.remove(ref)
             changes.forgotten.append(StepKey(ref.chain, idx, epoch))

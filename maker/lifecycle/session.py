@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -97,7 +97,8 @@ def _drive(
         release(held.database, held.lease, "paused", pause_reason(error))
         said.error("run_stopped", error=str(error) or type(error).__name__)
         raise
-    _decide(held, limit_steps, on_event, stop, on_report, output)
+    with nullcontext() if output is None else closing(output):
+        _decide(held, limit_steps, on_event, stop, on_report, output)
     ended = whole_report(held.database, run_id)
     if ended.status == "paused" and ended.reason.startswith(LIMIT):
         said.warning("limit_reached", reason=ended.reason)
@@ -115,7 +116,7 @@ def _decide(
     on_report: OnReport,
     output: Output | None,
 ) -> None:
-    """Decide steps until the run rests; closes ``output``. What is raised is the reason that the store keeps."""
+    """Decide steps until the run rests. Of what is raised the store keeps the reason."""
     job, database, row, said = held.job, held.database, held.row, log.bind(run_id=held.row.run_id)
     root, space = root_chain(database, row.key), memo_space(held)
     memo = None if space is None else MemoFeed(load(database, space, MOST), MOST)
@@ -151,8 +152,6 @@ def _decide(
         raise
     finally:
         journal.close()
-        if output is not None:
-            output.close()
 
 
 def _open_output(held: HeldRun) -> Output | None:
@@ -212,7 +211,7 @@ def _session(
         reopen=partial(reopen, database, job.decomposer),
         find=partial(found, database, job.decomposer),
     )
-    scheduler.stand(recovery_point(database, root, job.decomposer))
+    scheduler.restore(recovery_point(database, root, job.decomposer))
     return Session(
         scheduler=scheduler,
         decomposer=job.decomposer,

@@ -153,7 +153,7 @@ class Entry:
     ``decided`` holds the steps and joins of chains, each chain's in order; ``rows`` those of children of forks of
     single steps, in any order; ``settled`` says for such a fork's chain before which child all are settled now.
     ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` make room, which
-    are voted on again; ``left`` are those of them that nothing votes on again. ``worker`` is who
+    are voted on again; ``unresolved`` are those of them that nothing votes on again. ``worker`` is who
     reports it, from ``place``, and ``gone`` says why it will not again. ``spent`` is drawn from the reservation
     ``grant``, and so is ``abandoned``, which requests that were cut off or cancelled in flight may cost beside it;
     ``freed`` gives back what is left of it. ``events`` are told with it.
@@ -169,7 +169,7 @@ class Entry:
     missed: Sequence[Missed] = ()
     undecided: Sequence[UndecidedStep] = ()
     forgotten: Sequence[StepKey] = ()
-    left: Sequence[Stuck] = ()
+    unresolved: Sequence[Stuck] = ()
     worker: int | None = None
     place: str = ""
     gone: str = ""

@@ -105,9 +105,9 @@ class Accounts:
             self._add(connection, account, spent.get(account, NO_USAGE), heard.get(account, _NONE_HEARD))
         self._work(connection, entries)
         rows = [
-            {"run": self._run, "at": time.time(), "kind": told.kind, "facts": json.dumps(told.facts)}
+            {"run": self._run, "at": time.time(), "kind": event.kind, "facts": json.dumps(event.facts)}
             for entry in entries
-            for told in entry.events
+            for event in entry.events
         ]
         if rows:
             connection.execute(insert(schema.event), rows)

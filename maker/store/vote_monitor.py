@@ -105,7 +105,7 @@ class VoteMonitor:
             for entry in entries:
                 self._count(entry.decided)
                 self._count(entry.rows)
-                for stuck in entry.left:
+                for stuck in entry.unresolved:
                     self._count_undecided(stuck)
         events = [told for alarm in self._monitor.look() for told in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from maker.plugin import Decomposer
 from maker.types import Fork
-from maker.voting.chain import opened
+from maker.voting.forks import opened
 from maker.voting.messages import ChainAt
 from maker.voting.seeds import ChainSeeds
 

@@ -7,7 +7,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused
@@ -24,15 +24,15 @@ from maker.swarm.messages import (
     UnavailableModel,
     WorkerSpec,
 )
+from maker.swarm.questions import OpenQuestions, Runner
 from maker.swarm.spending import Spending
 from maker.types import NOTHING, Allowance, Failed, Finished, Request
-from maker.voting.chain import UNREAD, ChainRunner, child_at
+from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
-from maker.voting.memo import Known, Memo, Remembered
+from maker.voting.forks import child_at
 from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked, Stuck
 from maker.voting.policy import Shared
 from maker.voting.seeds import ChainSeeds
-from maker.voting.tally import Source
 
 YOUNG_OBJECTS = 100_000
 """How many objects a process that works on runs may make before it looks for cycles among them. A step makes dozens of
@@ -41,8 +41,6 @@ SLICE_S = 0.05
 SLICE_STEPS = 2000
 LOST_TRIES = 5
 """So often a request is asked for again that was cut off under way: each time it may have been billed."""
-
-Runner: TypeAlias = ChainRunner[Any, Any]
 
 
 class _OpenRequest(NamedTuple):
@@ -89,8 +87,9 @@ class Worker:
         began = time.monotonic()
         self._spec = spec
         self._model = spec.open_model()
-        self._memo = Memo() if spec.memo else None
-        self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, self._memo)
+        self._questions = OpenQuestions() if spec.memo else None
+        memo = None if self._questions is None else self._questions.memo
+        self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, memo)
         self._spending = Spending(self._model, spec.prices, limited=spec.limited)
         self._forks = ForkCache(spec.decomposer, spec.rules.seed)
         self._asked: dict[int, _OpenRequest] = {}
@@ -99,7 +98,6 @@ class Worker:
         self._parked: deque[_ParkedChain] = deque()
         # Chains that can go on without a reply: a step was taken from the memo, or what they waited for is decided.
         self._going: deque[Runner] = deque()
-        self._followers: dict[bytes, list[Runner]] = {}
         # A step of a pool has a request under way for each model of its rotation.
         self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
         self._steps: int | None = None
@@ -159,8 +157,8 @@ class Worker:
             self._spending.replace_grant(orders.grant)
         if orders.steps is not None:
             self._steps = orders.steps
-        if self._memo is not None:
-            self._memo.learn(orders.known)
+        if self._questions is not None:
+            self._questions.memo.learn(orders.known)
         for number in orders.decorrelated:
             self._room = max(self._room, self._spec.chains * self._shared.decorrelate(number).turns)
         while self._parked and self._parked[0].report <= orders.mark:
@@ -221,7 +219,7 @@ class Worker:
             self._try_on(runner)
             return
         if runner.leftover:
-            self._drop(runner.left())
+            self._drop(runner.take_leftover())
         if self._take_step(runner, decided):
             self._try_on(runner)
 
@@ -231,8 +229,8 @@ class Worker:
             self._end_single(runner, decided)
             return False
         self._report.decided.append(decided)
-        if self._memo is not None:
-            self._remember(runner, decided, self._memo)
+        if self._questions is not None:
+            self._going.extend(self._questions.answer(runner, decided))
         if self._spec.strict:
             self._parked.append(_ParkedChain(self._report.number, runner))
             return False
@@ -275,22 +273,8 @@ class Worker:
         assert isinstance(ended, Ended)  # noqa: S101 - a runner of a single step raises for anything else
         self._report.decided.append(decided)
         self._report.ended.append(ChainEnded(runner.ref, ended))
-        if self._memo is not None:
-            self._remember(runner, decided, self._memo)
-
-    def _remember(self, runner: Runner, decided: Decided, memo: Memo) -> None:
-        """Take in what was decided, once it is reported: whatever cites it is reported, and committed, after it."""
-        if decided.memo:
-            source = Source(decided.chain, decided.idx, decided.epoch, decided.calls)
-            memo.learn([Remembered(decided.memo, Known(decided.action, source))])
-        self._release(runner)
-
-    def _release(self, runner: Runner) -> None:
-        """Let chains go on that wait for what a chain was voting on: it is decided, or another one has to vote."""
-        if self._memo is not None and runner.question:
-            self._memo.asked.discard(runner.question)
-            self._going.extend(self._followers.pop(runner.question, ()))
-            runner.question = b""
+        if self._questions is not None:
+            self._going.extend(self._questions.answer(runner, decided))
 
     def _go_on_without(self, until: float) -> None:
         """Let chains go on that need no reply, one step each in turn, until none is left or time is up."""
@@ -303,18 +287,19 @@ class Worker:
         try:
             emitted = runner.ask()
             if runner.leftover:
-                self._drop(runner.left())
+                self._drop(runner.take_leftover())
             if isinstance(emitted, Ask):
                 if begins and not self._may_begin(runner):
                     return
-                if self._memo is not None and runner.question:
-                    self._memo.asked.add(runner.question)
+                if self._questions is not None:
+                    self._questions.begin(runner)
                 self._send_all(runner, emitted)
             elif isinstance(emitted, Decided):
                 if self._may_begin(runner) and self._take_step(runner, emitted):
                     self._going.append(runner)
             elif isinstance(emitted, Follows):
-                self._followers.setdefault(emitted.question, []).append(runner)
+                assert self._questions is not None  # noqa: S101 - nobody follows without a memo
+                self._questions.follow(emitted.question, runner)
             else:
                 self._let_go(runner, emitted)
         except MakerError as error:
@@ -322,8 +307,7 @@ class Worker:
 
     def _let_go(self, runner: Runner, emitted: Ended | Forked | Stuck) -> None:
         """Report a chain that no vote takes further."""
-        self._drop(runner.let_go())
-        self._release(runner)
+        self._abandon(runner)
         if isinstance(emitted, Ended):
             self._report.ended.append(ChainEnded(runner.ref, emitted))
         elif isinstance(emitted, Forked):
@@ -370,12 +354,17 @@ class Worker:
 
     def _give_up(self, runner: Runner, error: MakerError) -> None:
         """Let one chain go and say why, once; the others go on."""
-        self._drop(runner.let_go())
-        self._release(runner)
+        self._abandon(runner)
         self._doubtful = [doubt for doubt in self._doubtful if doubt.asked.runner is not runner]
         self._report.errors.append(ChainFailed(runner.ref, error))
         # What is not the chain's own fault ends the run: nothing that is begun now would be of use.
         self._hopeless = self._hopeless or not isinstance(error, OWN_FAULT)
+
+    def _abandon(self, runner: Runner) -> None:
+        """Cancel all that a chain has under way, and let those go on that wait for its answer."""
+        self._drop(runner.let_go())
+        if self._questions is not None:
+            self._going.extend(self._questions.release(runner))
 
     def _drop(self, ids: Sequence[int]) -> None:
         """Cancel what a chain has under way that can decide nothing any more."""
@@ -397,8 +386,7 @@ class Worker:
         self._cancel(list(self._asked.values()))
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful, self._going):
             kept.clear()
-        self._followers.clear()
         self._hopeless = False
-        if self._memo is not None:
-            self._memo.asked.clear()
+        if self._questions is not None:
+            self._questions.clear()
         self._report.recalled = True

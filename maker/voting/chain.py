@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from maker.core.user_code import call_user_code, user_code_failure
+from maker.core.user_code import user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, Request, Step
@@ -19,7 +19,7 @@ from maker.voting.paths import chain_name
 from maker.voting.policy import Shared
 from maker.voting.red_flags import Candidate
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
-from maker.voting.tally import forked, link, pack, pack_clean, taken
+from maker.voting.tally import link, pack, pack_clean, taken
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -45,8 +45,8 @@ class ChainRunner(Generic[S, A]):
     `ask` says what the chain needs next; `hear` brings the replies to a request and returns the step if that decided
     it. Whoever drives it may stop between any two calls: a runner started again at the last decided step asks for the
     same samples with the same seeds. ``leftover`` holds the ids of requests that were under way when the votes they
-    were for ended: `left` hands them over, to be cancelled. Where decisions are taken again, ``question`` is what the
-    chain is voting on if the answer is to be remembered, else b"".
+    were for ended: `take_leftover` hands them over, to be cancelled. Where decisions are taken again, ``question`` is
+    what the chain is voting on if the answer is to be remembered, else b"".
 
     Args:
         shared: The task and its rules.
@@ -124,15 +124,15 @@ class ChainRunner(Generic[S, A]):
         """Say whether votes of a model that stays away could pass on: another one that has a turn is there."""
         return self._collector is not None and self._collector.can_pass(model)
 
-    def left(self) -> Sequence[int]:
+    def take_leftover(self) -> Sequence[int]:
         """Return the ids of requests that were under way when their votes ended, and forget them."""
-        left, self.leftover = self.leftover, ()
-        return left
+        leftover, self.leftover = self.leftover, ()
+        return leftover
 
     def let_go(self) -> Sequence[int]:
         """Return the ids of all requests that are under way, and forget them: the chain is given up or stands still."""
-        left = self.left()
-        return [*left, *self._collector.let_go()] if self._collector is not None else left
+        leftover = self.take_leftover()
+        return leftover if self._collector is None else [*leftover, *self._collector.let_go()]
 
     def _open(self, step: Step[S, A]) -> VoteCollector[S, A]:
         kind = self._shared.kinds.get(step.kind.name)
@@ -317,33 +317,6 @@ class ChainRunner(Generic[S, A]):
 def snapshot_due(weight: int, state: str) -> bool:
     """Say whether a snapshot is taken at a multiple of `SNAPSHOT_STEPS`, from what came since the last one."""
     return weight >= len(state)
-
-
-def child_at(fork: ChainAt, number: int, chain: int, epoch: int, *, single: bool) -> ChainAt:
-    """Return where a fork's child begins; its state is the fork's to make. ``fork`` is the parent's place."""
-    here = (*fork.path, fork.idx, fork.epoch)
-    if single:
-        return ChainAt(chain, here, number, epoch, forked(fork.digest, fork.idx, fork.epoch), "", single=True)
-    return ChainAt(chain, (*here, number), 0, epoch, forked(fork.digest, fork.idx, fork.epoch, number), "")
-
-
-def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any], Any]:
-    """Return the fork that a parent's state asks for, and that state. Raises `TaskFailed`."""
-    where = f"chain {chain_name(parent.path)}, step {parent.idx}: {decomposer.name}"
-    state = call_user_code(f"{where}: state.read", decomposer.state.read, parent.state)
-    fork = call_user_code(f"{where}: next", decomposer.next, state)
-    if not isinstance(fork, Fork):
-        raise TaskFailed(
-            f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
-            fix="a decomposer must be pure",
-        )
-    return fork, state
-
-
-def join_step(fork: ChainAt, count: int, fold: bytes, state: str) -> Decided:
-    """Return the row that ends a fork: ``fold`` has taken in the children's last digests, ``state`` is what follows."""
-    digest = link(fork.digest, fork.idx, fork.epoch, str(count), fold)
-    return Decided(fork.chain, fork.idx, fork.epoch, str(count), b"", 0, digest, state=state, path=fork.path)
 
 
 def _heard(voted: VoteCollector[Any, Any], judge: VoteCollector[Any, Any] | None) -> KeptVotes:

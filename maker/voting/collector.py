@@ -99,15 +99,15 @@ class VoteCollector(Generic[S, A]):
         """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
         if self._in_flight is None:
             return ()
-        left, self._in_flight = self._in_flight.under_way, None
-        return left
+        under_way, self._in_flight = self._in_flight.under_way, None
+        return under_way
 
     def _more(self, n: int) -> tuple[Request, ...]:
         """Ask for the votes that could settle the step, and some more where they are wanted, but for those asked."""
         election = self.election
         if self._in_flight is None:
             self._in_flight = InFlightVotes(election.asked)
-        votes = self._in_flight.extend(election.asked + n, min(self.kind.role.extra, election.left - n))
+        votes = self._in_flight.extend(election.asked + n, min(self.kind.role.extra, election.remaining - n))
         election.rounds += bool(votes.needed)
         return self._parts(self._in_flight, votes.needed) + self._parts(self._in_flight, votes.extra)
 

@@ -82,7 +82,7 @@ class Election(Generic[S, A]):
             return verdict
         if verdict.n < 1:
             raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
-        if verdict.n > self.left:
+        if verdict.n > self.remaining:
             return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
         return verdict
 
@@ -99,7 +99,7 @@ class Election(Generic[S, A]):
         )
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """How many more samples the step may take."""
         return self._max - self.asked
 

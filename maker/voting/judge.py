@@ -52,8 +52,8 @@ def appeal(voted: Election[Any, Any], judge: Judge, models: int) -> Appeal:
     )
     texts = [voted.candidate(key).text for key in keys]
     turned = [[*texts[turn:], *texts[:turn]] for turn in range(len(texts))]
-    told = ["\n".join((judge.prompt, *(f"- {text}" for text in one), "", step.kind.system)) for one in turned]
-    return Appeal(election, election.verdict(), told)
+    listed = ["\n".join((judge.prompt, *(f"- {text}" for text in one), "", step.kind.system)) for one in turned]
+    return Appeal(election, election.verdict(), listed)
 
 
 def _foremost(counts: Mapping[str, int]) -> list[str]:

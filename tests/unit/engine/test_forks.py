@@ -174,7 +174,7 @@ def test_every_commit_is_a_place_to_go_on_from(nested: Log, tmp_path: Path, ever
 def broken_seeds(kept: Callable[..., int]) -> Callable[..., int]:
     """Return a seed rule that counts requests where it should name the step: right until the first resume."""
     asked = itertools.count()
-    return lambda self, index, epoch, rung, vote: kept(self, next(asked), epoch, rung, vote)
+    return lambda self, index, epoch, phase, vote: kept(self, next(asked), epoch, phase, vote)
 
 
 def test_the_comparison_fails_with_a_broken_seed_rule(nested: Log, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_hit_is_packed_as_its_source(kind: int, chain: int, idx: int, epoch: i
 
 
 def test_the_seeds_of_a_question_do_not_know_where_it_is_asked() -> None:
-    """They differ by run, question, epoch, rung and vote."""
+    """They differ by run, question, epoch, phase and vote."""
     seeds = QuestionSeeds(7, b"q" * 16)
     assert seeds.at(0, 0, 0, 0) == seeds.at(99, 0, 0, 0)
     other = {
@@ -470,7 +470,7 @@ def test_beyond_its_bound_a_worker_votes_again_and_answers_the_same(
 ) -> None:
     """With room for three decisions eight questions are asked again and again, each always decided alike."""
     whole = api.run(job(store, model={"p": 0.6}, vote={"k": 1}))
-    monkeypatch.setattr("maker.swarm.worker.Memo", partial(Memo, 3))
+    monkeypatch.setattr("maker.swarm.questions.Memo", partial(Memo, 3))
     monkeypatch.setattr("maker.lifecycle.session.MOST", 3)
     small = verified(store, api.run(job(store, model={"p": 0.6}, vote={"k": 1})).run_id)
     assert answers(store, small.run_id) == answers(store, whole.run_id)

@@ -33,7 +33,7 @@ def grown(run: int, last: int, children: int, **more: Any) -> Scheduler:
     """Return the forest of a run whose root has forked."""
     root = first_chain(run)
     scheduler = Scheduler(root, last, reopen, find)
-    scheduler.stand(RecoveryPoint(0, ChainAt(root, (), 0, 0, b"", "")))
+    scheduler.restore(RecoveryPoint(0, ChainAt(root, (), 0, 0, b"", "")))
     scheduler.hand(0, 1)
     scheduler.take(0, forked(root, children, **more))
     return scheduler
@@ -76,7 +76,7 @@ def test_what_a_lost_worker_held_is_handed_out_again() -> None:
     assert {(at.chain, at.state) for at in handed.chains} == {(key, "as stored") for key in keys}
     assert [child.number for child in handed.children[0].born] == [2]
     root = Scheduler(first_chain(1), first_chain(1), reopen, find)
-    root.stand(RecoveryPoint(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
+    root.restore(RecoveryPoint(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
     root.hand(0, 1)
     assert (root.idle, root.has_work) == (False, False)
     assert root.lose(0) == 1

@@ -319,7 +319,7 @@ def test_votes_in_advance_are_let_go_before_a_judge_is_asked(letters: Any) -> No
     assert runner.hear(reply(fourth, "a")) is None
     (judge,) = asked(runner)
     assert judge.role == "judge"
-    assert list(runner.left()) == [fifth.id]
+    assert list(runner.take_leftover()) == [fifth.id]
     assert runner.hear(reply(judge, "a")) is not None
     assert list(runner.let_go()) == []
 

@@ -123,7 +123,7 @@ def test_a_step_left_undecided_for_good_counts_the_votes_before_a_judge() -> Non
     watch = VoteMonitor(plan())
     state, _ = watch.note([Entry(undecided=[UndecidedStep(1, stuck)])])
     assert monitored_classes(state or "", NAMES)[0]["steps"] == 0, "it may be voted on again"
-    state, _ = watch.note([Entry(left=[stuck, flagged])])
+    state, _ = watch.note([Entry(unresolved=[stuck, flagged])])
     move = monitored_classes(state or "", NAMES)[0]
     assert (move["steps"], move["losing_votes"]) == (1, 3)
 
