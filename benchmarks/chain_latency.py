@@ -29,8 +29,11 @@ from decomposers.hanoi.rules import Board, moved, read_move
 from maker.lifecycle.events import StepsDecided
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
-from maker.swarm.worker import Orders, Worker, WorkerSpec
-from maker.voting.chain import ChainAt, Rules
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
+from maker.types import sum_usage
+from maker.voting.messages import ChainAt
+from maker.voting.policy import SOLVER, Role, Rules
 from maker.voting.seeds import ChainSeeds
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
@@ -73,10 +76,10 @@ def worker_block(worker: Worker, at: ChainAt, steps: int) -> tuple[float, int]:
     """Time a block of the worker; returns steps a second and the calls it took."""
     began, calls = time.perf_counter(), 0
     report = worker.advance(Orders(chains=(at,), steps=steps))
-    calls += report.usage.calls
+    calls += sum_usage(report.spent.values()).calls
     while not report.held:
         report = worker.advance(Orders())
-        calls += report.usage.calls
+        calls += sum_usage(report.spent.values()).calls
     return steps / (time.perf_counter() - began), calls
 
 
@@ -107,7 +110,7 @@ def main() -> None:
     options = arguments.parse_args()
     hanoi = Hanoi(HanoiParams(disks=DISKS))
     model = VllmModel([VllmSettings(path=str(MODEL), temperature=TEMPERATURE)])
-    rules = Rules(0, FirstToAheadByK(FirstToAheadByKParams(k=N)), 100, "disputed")
+    rules = Rules(0, "disputed", {SOLVER: Role(FirstToAheadByK(FirstToAheadByKParams(k=N)), 100)})
     worker = Worker(WorkerSpec(hanoi, rules, lambda: model))
     _, board = bare_block(model, hanoi.start(), 100)
     bare, ours, ratios, calls = [], [], [], 0

@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    session.Watch = Clocked  # type: ignore[misc]
+    session.VoteMonitor = Clocked  # type: ignore[misc]
     wanted = [mode for mode in modes(options.chains) if mode.samples == "disputed"]
     found: dict[str, list[Pair]] = {mode.name: [] for mode in wanted}
     shares: dict[str, list[float]] = {mode.name: [] for mode in wanted}

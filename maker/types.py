@@ -344,8 +344,8 @@ class Usage(NamedTuple):
     """What was spent. A call is one sample by one microagent; a request asks for several at once.
 
     ``cached_tokens`` are prompt tokens that came from a cache of prefixes. ``retries`` counts tries that came to
-    nothing and were repeated. ``untold`` counts calls that were cut off or cancelled under way: they may be billed, and
-    nobody says how much.
+    nothing and were repeated. ``unaccounted`` counts calls that were cut off or cancelled under way: they may be
+    billed, and nobody says how much.
     """
 
     calls: int = 0
@@ -354,7 +354,7 @@ class Usage(NamedTuple):
     requests: int = 0
     cached_tokens: int = 0
     retries: int = 0
-    untold: int = 0
+    unaccounted: int = 0
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum of both."""

@@ -31,13 +31,13 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], indent: 
 
 def print_models(models: Sequence[Mapping[str, Any]]) -> None:
     """Print what each model did in each role."""
-    counted = ("calls", "votes", "flags", "prompt tokens", "cached", "completion", "retries", "untold")
+    counted = ("calls", "votes", "flags", "prompt tokens", "cached", "completion", "retries", "unaccounted")
     priced = any(one["cost"] is not None for one in models)
     rows = []
     for one in models:
         cached = one["cached_tokens"] / one["prompt_tokens"] if one["prompt_tokens"] else 0.0
         counts = [f"{one[name]:,}" for name in ("calls", "votes", "red_flags", "prompt_tokens")]
-        counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "untold"))]
+        counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "unaccounted"))]
         cost = [] if not priced else ["" if one["cost"] is None else f"{one['cost']:,.4f}"]
         rows.append((one["model"], one["role"], *counts, *cost))
     print_table(("model", "role", *counted, *(["cost"] if priced else [])), rows, indent=2)

@@ -7,9 +7,10 @@ from itertools import count
 from typing import NamedTuple
 
 from maker.errors import OWN_FAULT, BadInput
-from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
+from maker.swarm.messages import Child, Children, Orders, Report, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.types import Allowance, Grant
-from maker.voting.chain import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
+from maker.voting.messages import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.tally import unpack
 
 NOTHING_HEARD = KeptVotes("", "", ())

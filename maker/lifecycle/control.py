@@ -37,7 +37,7 @@ from maker.store.runs import (
 )
 from maker.types import Outcome
 from maker.verification.verifier import fingerprint_text
-from maker.voting.chain import ChainAt, Ended
+from maker.voting.messages import ChainAt, Ended
 from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")

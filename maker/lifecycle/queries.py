@@ -248,6 +248,8 @@ def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
     usage = account.usage
     cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
     counts = {"votes": account.votes, "red_flags": account.red_flags}
+    # Programs that read the older name go on working.
+    counts["untold"] = usage.unaccounted
     return {"model": account.model, "role": account.role} | usage._asdict() | counts | {"cost": cost}
 
 

@@ -305,19 +305,26 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
         status, reason = "paused", f"its process is gone; `maker resume {row['run_id']}` goes on"
     ledger = schema.ledger.c
-    columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *(ledger[name] for name in Usage._fields))
+    usage = [ledger[name].label(name) for name in Usage._fields]
+    columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
     spent = select(*columns).where(ledger.run == row["id"]).order_by(ledger.model, ledger.role)
     open_grants = select(schema.grant.c.calls, schema.grant.c.tokens, schema.grant.c.cost).where(
         schema.grant.c.run == row["id"], ~schema.grant.c.settled
     )
     reserved = Allowance(0, 0, 0.0)
     accounts = tuple(
-        AccountRow(model, role, Usage(*usage), votes, red_flags)
-        for model, role, votes, red_flags, *usage in connection.execute(spent)
+        AccountRow(
+            line["model"],
+            line["role"],
+            Usage(**{name: line[name] for name in Usage._fields}),
+            line["votes"],
+            line["red_flags"],
+        )
+        for line in connection.execute(spent).mappings()
     )
     for line in connection.execute(open_grants):
         # What a grant does not limit it does not reserve, and use draws that below nothing.
-        reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
+        reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,

@@ -33,7 +33,7 @@ class HeardStep(NamedTuple):
 def read_heard(
     database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
 ) -> Iterator[HeardStep]:
-    """Yield the live steps that a chain itself holds, as `read_steps` does, and those it has voted on in vain."""
+    """Yield the live steps that a chain itself holds, as `read_steps` does, and those that votes left undecided."""
     live = live_places(database, chain, single=single)
     by_place = groupby(read_votes(database, chain, start, stop), lambda row: (row.idx, row.epoch))
     groups = ((place, list(rows)) for place, rows in by_place if live(*place))

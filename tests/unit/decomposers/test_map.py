@@ -19,7 +19,7 @@ from maker.errors import BadInput, JobError, MakerError, ModelUnusable, RunNotRe
 from maker.job.estimate import Survey, survey_rows
 from maker.lifecycle import queries, row_files
 from maker.lifecycle.rows import follow, results
-from maker.swarm.worker import DOUBTS
+from maker.swarm.messages import DOUBTS
 from maker.testing import FakeReply, FakeServer, chat_completion
 
 ROWS = 400

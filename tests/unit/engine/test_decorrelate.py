@@ -23,11 +23,13 @@ from maker.store.chains import root_chain
 from maker.store.entry import Entry
 from maker.store.log import SampleRow, read_samples
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
-from maker.swarm.worker import Orders, Worker
+from maker.swarm.messages import Orders
+from maker.swarm.worker import Worker
 from maker.testing import FakeReply, FakeServer, chat_completion
 from maker.types import Finished, Sample, StepClass
-from maker.voting.chain import ChainAt, ChainRunner, Decided
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt, Decided
 from maker.voting.policy import Fallbacks, PromptVariant, Role, Rules, Shared
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 

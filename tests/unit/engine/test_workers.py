@@ -15,7 +15,8 @@ from maker.errors import JobError
 from maker.lifecycle import queries, session
 from maker.lifecycle.events import WorkerGone
 from maker.swarm.interface import FromWorker, Gone, News, Swarm
-from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
 
 WIDE: Shape = {
     "steps": [0, 0, 1],

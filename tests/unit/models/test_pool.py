@@ -22,11 +22,13 @@ from maker.lifecycle.events import Event, ModelAway
 from maker.models.pool import Member, Pool
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
-from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
+from maker.swarm.messages import Orders, Report, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.testing import FakeReply, FakeServer, collect, completion
 from maker.types import Done, Failed, Finished, Flag, Prices, Request, Sample, Step, StepClass
-from maker.voting.chain import ChainAt, ChainRunner, Decided, Stuck
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt, Decided, Stuck
 from maker.voting.policy import SOLVER, Judge, Role, Rules, Shared
 from maker.voting.tally import Tally, genesis, unpack
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -320,7 +322,7 @@ def test_votes_in_advance_are_let_go_before_a_judge_is_asked(letters: Any) -> No
     assert runner.hear(reply(fourth, "a")) is None
     (judge,) = asked(runner)
     assert judge.role == "judge"
-    assert list(runner.left()) == [fifth.id]
+    assert list(runner.take_leftover()) == [fifth.id]
     assert runner.hear(reply(judge, "a")) is not None
     assert list(runner.let_go()) == []
 
@@ -472,7 +474,7 @@ def test_a_prompt_that_all_members_refuse_is_told_once(letters: Any) -> None:
     task = letters(3)
     models = [Refusing(task.oracle(), "letter 0") for _ in range(2)]
     report = worked(task, Role(ahead_by(2), 100, (0, 1)), *models)
-    assert [error.message for _, error in report.errors] == ["step 0: too long"]
+    assert [failed.error.message for failed in report.errors] == ["step 0: too long"]
 
 
 def test_a_refusal_of_a_vote_in_advance_ends_nothing(letters: Any) -> None:

@@ -25,7 +25,8 @@ from maker.reporting.rescore import rescore
 from maker.stats import race
 from maker.testing.voters import check_voter
 from maker.types import Finished, Request, Sample
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
+from maker.voting.red_flags import Candidate
 from maker.voting.tally import pack, unpack
 from maker.voting.vote_replay import RescoredOutcome, Totals
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -267,7 +268,7 @@ def test_an_election_weighs_what_its_samples_report(text_codec: Any) -> None:
     samples = [Sample("a", 1, logprob=math.log(c)) for c in (0.9, 0.6)] + [Sample("b", 1, logprob=math.log(0.7))]
     samples += [Sample("", 1, logprob=0.0), *[Sample("a", 1, logprob=math.log(0.9))] * 2]
     election, verdict = held(weighted(), samples, text_codec)
-    assert isinstance(verdict, Elected)
+    assert isinstance(verdict, Candidate)
     tally = election.tally(0, "a")
     assert tally.weights == (2197 * 3 + 405, 847)
     assert tally.weighed("a") == {"a": 6996, "b": 847}

@@ -23,8 +23,9 @@ from maker.models.settings import OpenAISettings, SimulatedSettings, VllmSetting
 from maker.models.vllm_start import check_grammars
 from maker.testing import FakeReply, FakeServer, chat_completion, completion
 from maker.types import Failed, Finished, Flag, RedFlag, Request, StepClass
-from maker.voting.chain import ChainAt, ChainRunner
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt
 from maker.voting.policy import SOLVER, Role, Rules, Shared
 from maker.voting.red_flags import screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
