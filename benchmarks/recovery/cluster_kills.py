@@ -1,6 +1,6 @@
 """A cluster of two nodes whose actors and nodes are killed, against the same run undisturbed.
 
-    python benchmarks/cluster_kills.py [--chains 200] [--moves 200] [--every 8]
+    python -m benchmarks.recovery.cluster_kills [--chains 200] [--moves 200] [--every 8]
 
 Both nodes are raylets of this machine, with Ray's own timings; the head, where the run is driven from, lives on. An
 actor and the other node are killed in turns, with SIGKILL, every so many seconds; a new node follows at once. Four
@@ -21,15 +21,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from comparing import Goal, number, table
 from ray.cluster_utils import Cluster
 
 import maker
+from benchmarks.shared.checkout import TOWERS
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 from maker.lifecycle.events import Event, StepsDecided, WorkerGone
 from maker.lifecycle.queries import RunReport
 
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
-TOWERS = Path(__file__).parent / "towers.py"
 SAME = ("steps", "votes", "red_flags", "disputed", "digest", "result")
 
 
@@ -59,16 +60,19 @@ class Watched:
 
 def main() -> int:
     """Run both, print what differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--moves", type=int, default=200)
     parser.add_argument("--every", type=float, default=8.0, help="seconds between kills")
+    parser.add_argument(
+        "--kills", type=int, default=sys.maxsize, help="at most; as many as there is time for by default"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = read_options(parser, chains=16, moves=20, every=1.0, kills=1)
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/kills.db"
-        whole, first = measured(options, store, every_s=0.0)
-        killed, second = measured(options, store, every_s=options.every)
+        whole, first = measured(options, store, kills=0)
+        killed, second = measured(options, store, kills=options.kills)
         verified = maker.verify(second.run_id, store=store).right
     rows = [(what, number(one.wall_s, " s"), str(len(one.kills)), str(len(one.gone)), number(report.steps),
              number(report.votes), number(report.calls), report.digest[:12])
@@ -86,17 +90,17 @@ def main() -> int:
         Goal(f"losses told, of {actors} actors and {nodes} nodes of 2 workers", actors + nodes, len(killed.gone)),
         Goal("places given up", 0, sum(not event.replaced for event in killed.gone), least=False),
     ]
-    table("goals", ("", "goal", "measured", ""), [goal.row() for goal in goals])
+    print_goals(goals, options)
     return 0
 
 
-def measured(options: argparse.Namespace, store: str, *, every_s: float) -> tuple[Watched, RunReport]:
-    """Run the job on a cluster of its own, with a kill every so many seconds, 0 for none."""
+def measured(options: argparse.Namespace, store: str, *, kills: int) -> tuple[Watched, RunReport]:
+    """Run the job on a cluster of its own, with at most so many kills."""
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     cluster.add_node(**NODE)
     watched = Watched()
     job = {
-        "task": {"decomposer": f"{TOWERS}:Towers", "chains": options.chains, "moves": options.moves},
+        "task": {"decomposer": TOWERS, "chains": options.chains, "moves": options.moves},
         "model": {"kind": "simulated", "p": 0.99, "latency_s": 0.05},
         "vote": {"k": 3},
         "swarm": {"kind": "ray", "replicas": 4, "chains": 8, "address": cluster.address},
@@ -106,8 +110,7 @@ def measured(options: argparse.Namespace, store: str, *, every_s: float) -> tupl
     with ThreadPoolExecutor(1) as other:
         run = other.submit(maker.run, job, on_event=watched.take)
         watched.under_way.wait()
-        if every_s:
-            disturb(cluster, run, watched, random.Random(options.seed), every_s)
+        disturb(cluster, run, watched, options, kills)
         report = run.result()
     cluster.shutdown()
     if report.status != "done":
@@ -116,10 +119,13 @@ def measured(options: argparse.Namespace, store: str, *, every_s: float) -> tupl
     return watched, report
 
 
-def disturb(cluster: Cluster, run: Future[RunReport], watched: Watched, draw: random.Random, every_s: float) -> None:
-    """Kill an actor and a node in turns, until the run is over."""
-    while True:
-        time.sleep(every_s)
+def disturb(
+    cluster: Cluster, run: Future[RunReport], watched: Watched, options: argparse.Namespace, kills: int
+) -> None:
+    """Kill an actor and a node in turns, until the run is over or so many are killed."""
+    draw = random.Random(options.seed)
+    while len(watched.kills) < kills:
+        time.sleep(options.every)
         if run.done():
             return
         if len(watched.kills) % 2:

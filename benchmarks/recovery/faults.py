@@ -9,7 +9,7 @@ server is `maker.testing.FaultyServer` in this process: it counts what it draws,
 - ``limits``: a map with ``max_calls``, 16 requests in flight and faults that leave untold what they cost; killed once
   with -9, resumed to its limit, then to its end with a higher one. The server counts what it draws, told or not.
 
-    python benchmarks/faults.py [part …] [--requests 10000] [--rate 0.05]
+    python -m benchmarks.recovery.faults [part …] [--requests 10000] [--rate 0.05]
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from comparing import Goal, table
-from map_jobs import SIGMAS, K, P, files, judge, write_job, write_rows
-from map_tasks import truth
-from watching import Refused, maker, said
-
+from benchmarks.shared.comparing import Goal, print_goals, table
+from benchmarks.shared.maps.jobs import SIGMAS, K, P, files, judge, write_job, write_rows
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.tasks.parity import truth
+from benchmarks.shared.watching import Refused, maker, said
 from maker.testing import LOST, Fault, FaultyServer, Served
 
 KEY = "sk-benchmark-0123456789abcdef"
@@ -184,13 +184,13 @@ def _none(what: str, count: int) -> Goal:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--requests", type=int, default=10_000, help="about so many (%(default)s); limits: an eighth")
     parser.add_argument("--rate", type=float, default=0.05, help="the share of requests that go wrong (%(default)s)")
     parser.add_argument("--timeout", type=float, default=8.0, help="model.timeout_s, beyond which a reply is too late")
     parser.add_argument("--seed", type=int, default=20262)
-    options = parser.parse_args()
+    options = read_options(parser, requests=300, timeout=1.0)
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -202,8 +202,7 @@ def main() -> int:
             (folder / "tmp").mkdir()
             os.environ |= {KEY_ENV: KEY, "TMPDIR": str(folder / "tmp")}
             goals += [goal._replace(what=f"{part}: {goal.what}") for goal in PARTS[part](options, folder)]
-    table("goals", ("", "goal", "measured", ""), [goal.row() for goal in goals])
-    return int(any(goal.verdict().startswith("missed") for goal in goals))
+    return print_goals(goals, options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Each part prints its figures, and the goals that they are held against; the exit
 - ``speed``: rows a second beside the steps of a chain, and a resume after a kill at nine tenths;
 - ``waiting``: how busy a map keeps a server of a given latency and number of slots, beside chains.
 
-    python benchmarks/maps.py [part …] [--rows 100000] [--kills 5] [--rounds 3]
+    python -m benchmarks.recovery.maps [part …] [--rows 100000] [--kills 5] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -23,28 +23,32 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from comparing import Goal, table
-from map_kills import killed, served
-from map_odd import odd
-from map_speed import sizes, speed, waiting
-from watching import Refused
+from benchmarks.shared.comparing import Goal, print_goals
+from benchmarks.shared.maps.kills import killed, served
+from benchmarks.shared.maps.odd import odd
+from benchmarks.shared.maps.speed import sizes, speed, waiting
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.watching import Refused
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Goal]]] = {
     "killed": killed, "served": served, "odd": odd, "sizes": sizes, "speed": speed, "waiting": waiting,
 }  # fmt: skip
 
 
-def read_options() -> argparse.Namespace:
+def options_of_a_run() -> argparse.Namespace:
     """Return what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--rows", type=int, default=100_000, help="of most parts (%(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of that part")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3, help="of speed; medians are shown")
+    parser.add_argument("--files", type=int, default=1000, help="of odd, with ten rows each")
+    parser.add_argument("--asked", type=int, default=4000, help="rows, and steps of chains, of waiting")
+    parser.add_argument("--latency", type=float, default=1.0, help="of waiting: seconds of an answer")
     parser.add_argument("--seed", type=int, default=20262, help="of the moments of the kills")
     parser.add_argument("--folder", type=Path, help="where databases go; the system's temporary folder by default")
-    options = parser.parse_args()
+    options = read_options(parser, rows=5000, sizes=[200], kills=1, rounds=1, files=20, asked=50, latency=0.02)
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
     return options
@@ -52,15 +56,14 @@ def read_options() -> argparse.Namespace:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    options = read_options()
+    options = options_of_a_run()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     goals: list[Goal] = []
     for part in options.parts or PARTS:
         print(f"… {part}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="maker-maps-") as name:
             goals += PARTS[part](options, Path(name))
-    table("goals", ("", "goal", "measured", ""), [goal.row() for goal in goals])
-    return int(any(goal.verdict().startswith("missed") for goal in goals))
+    return print_goals(goals, options)
 
 
 if __name__ == "__main__":

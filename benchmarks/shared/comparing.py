@@ -1,4 +1,4 @@
-"""What both benchmarks print with: a table, a goal beside what was measured, the speed of the disk."""
+"""What benchmarks print with: a table, a goal beside what was measured, the speed of the disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import statistics
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,16 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> No
         cells = [cell.ljust(w) if i == 0 or not _numeric(i, rows) else cell.rjust(w)
                  for i, (cell, w) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
         print(f"  {'  '.join(cells)}".rstrip())
+
+
+def print_goals(goals: Sequence[Goal], options: Namespace, *, title: str = "goals") -> int:
+    """Print each goal beside what was measured; returns the exit code, 1 where one is missed.
+
+    Of a smoke run (``options.smoke``) the figures are printed alone: nothing so small can be judged.
+    """
+    held = [goal._replace(goal=None) for goal in goals] if options.smoke else goals
+    table(title, ("", "goal", "measured", ""), [goal.row() for goal in held])
+    return int(any(goal.verdict().startswith("missed") for goal in held))
 
 
 def _numeric(column: int, rows: Sequence[Sequence[str]]) -> bool:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from watching import Pace, Refused, Watched, pace, watch
-from yardsticks.database import folded_bytes
+from benchmarks.shared.checkout import TOWERS
+from benchmarks.shared.watching import Pace, Refused, Watched, pace, watch
+from benchmarks.shared.yardsticks.database import folded_bytes
 
-TOWERS = Path(__file__).parent / "towers.py"
 DISKS = 20
 JOB = """\
 [task]
@@ -113,7 +113,7 @@ def prepare(mode: Mode, steps: int, home: Path) -> Work:
         task, swarm, limit = f'decomposer = "hanoi"\ndisks = {DISKS}', "", steps
     else:
         moves = max(1, steps // mode.chains)
-        task = f'decomposer = "{TOWERS}:Towers"\nchains = {mode.chains}\nmoves = {moves}'
+        task = f'decomposer = "{TOWERS}"\nchains = {mode.chains}\nmoves = {moves}'
         swarm, steps = f"chains = {mode.chains}", moves * mode.chains
     job = home / "job.toml"
     job.write_text(JOB.format(task=task, swarm=swarm, **mode._asdict()))

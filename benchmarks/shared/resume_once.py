@@ -1,6 +1,6 @@
 """Resumes the newest run of a database for one step, and prints how long that took after the imports were done.
 
-python benchmarks/resume_once.py DATABASE
+python -m benchmarks.shared.resume_once DATABASE
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from yardsticks.database import commits
+from benchmarks.shared.checkout import environment
+from benchmarks.shared.yardsticks.database import commits
 
 LOOK_S = 0.005
 """How often the commit counter is read, which takes no lock; steps are read only when it has changed."""
@@ -53,7 +54,7 @@ class Watched(NamedTuple):
 @contextmanager
 def maker(*words: str, folder: Path, output: IO[str] | int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     """Start ``maker`` in a folder; it is killed when the block ends and it is still there."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKER_", "RAY_"))}
+    env = {name: value for name, value in environment().items() if not name.startswith(("MAKER_", "RAY_"))}
     errors = (folder / "errors.txt").open("w")
     with errors, subprocess.Popen(
         [sys.executable, "-m", "maker", *words],

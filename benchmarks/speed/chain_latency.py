@@ -6,12 +6,11 @@ reply, move the disk. The worker does all that maker does to a step: seeds, red 
 They take turns in blocks on one engine, so that a machine whose speed drifts slows both; the ratio is the median over
 pairs of blocks. A third figure takes the whole way: `maker.run` with Ray, the journal and a SQLite store.
 
-    python benchmarks/chain_latency.py [--blocks 7] [--steps 250]
+    python -m benchmarks.speed.chain_latency [--blocks 7] [--steps 250]
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import tempfile
@@ -19,10 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import maker
+from benchmarks.shared.checkout import HANOI_MODEL
+from benchmarks.shared.options import make_parser, read_options
 from decomposers.hanoi import Hanoi, HanoiParams
 from decomposers.hanoi.prompts import compact
 from decomposers.hanoi.rules import Board, moved, read_move
@@ -30,11 +30,11 @@ from maker.lifecycle.events import StepsDecided
 from maker.models.settings import VllmSettings
 from maker.models.vllm import VllmModel
 from maker.swarm.worker import Orders, Worker, WorkerSpec
-from maker.voting.chain import ChainAt, Rules
+from maker.voting.chain import ChainAt
+from maker.voting.policy import SOLVER, Role, Rules
 from maker.voting.seeds import ChainSeeds
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
-MODEL = Path(__file__).parent.parent / "examples" / "hanoi_microagent" / "model"
 LEAST_YARDSTICK = 150.0
 GOAL = 1.15
 N = 3
@@ -72,11 +72,13 @@ def bare_block(model: VllmModel, board: Board, steps: int) -> tuple[float, Board
 def worker_block(worker: Worker, at: ChainAt, steps: int) -> tuple[float, int]:
     """Time a block of the worker; returns steps a second and the calls it took."""
     began, calls = time.perf_counter(), 0
-    report = worker.advance(Orders(chains=(at,), steps=steps))
-    calls += report.usage.calls
-    while not report.held:
-        report = worker.advance(Orders())
-        calls += report.usage.calls
+    orders = Orders(chains=(at,), steps=steps)
+    while True:
+        report = worker.advance(orders)
+        calls += sum(usage.calls for usage in report.spent.values())
+        if report.held:
+            break
+        orders = Orders()
     return steps / (time.perf_counter() - began), calls
 
 
@@ -89,9 +91,9 @@ def whole_way(steps: int) -> float:
             commits.append((time.perf_counter(), event.steps))
 
     with tempfile.TemporaryDirectory() as folder:
-        job = {
+        job: dict[str, dict[str, Any]] = {
             "task": {"decomposer": "hanoi", "disks": DISKS},
-            "model": {"kind": "vllm", "path": str(MODEL), "temperature": TEMPERATURE},
+            "model": {"kind": "vllm", "path": str(HANOI_MODEL), "temperature": TEMPERATURE},
             "store": {"url": f"sqlite:///{folder}/bench.db"},
         }
         maker.run(job, limit_steps=steps, on_event=tell)
@@ -101,14 +103,15 @@ def whole_way(steps: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--blocks", type=int, default=7)
-    arguments.add_argument("--steps", type=int, default=250)
-    options = arguments.parse_args()
+    parser = make_parser(__doc__)
+    parser.add_argument("--blocks", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=250, help="of a block")
+    options = read_options(parser, blocks=2, steps=10)
     hanoi = Hanoi(HanoiParams(disks=DISKS))
-    model = VllmModel([VllmSettings(path=str(MODEL), temperature=TEMPERATURE)])
-    rules = Rules(0, FirstToAheadByK(FirstToAheadByKParams(k=N)), 100, "disputed")
-    worker = Worker(WorkerSpec(hanoi, rules, lambda: model))
+    model = VllmModel([VllmSettings(path=str(HANOI_MODEL), temperature=TEMPERATURE)])
+    solver = Role(FirstToAheadByK(FirstToAheadByKParams(k=N)), max_votes=100)
+    rules = Rules(seed=0, samples="disputed", roles={SOLVER: solver})
+    worker = Worker(WorkerSpec(hanoi, rules, open_model=lambda: model))
     _, board = bare_block(model, hanoi.start(), 100)
     bare, ours, ratios, calls = [], [], [], 0
     for block in range(options.blocks):

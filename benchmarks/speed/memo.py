@@ -1,18 +1,18 @@
 """What the memo costs and saves: a run without it, one that remembers and meets nothing twice, one that takes all.
 
-``python benchmarks/memo.py`` walks the first moves of a tower by the simulated model, in alternation, and prints
+``python -m benchmarks.speed.memo`` walks the first moves of a tower by the simulated model, in alternation, and prints
 medians of processor time and wall time by 1,000 steps.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from benchmarks.shared.options import make_parser, read_options
 from maker import api
 from maker.lifecycle.queries import RunReport
 
@@ -44,10 +44,10 @@ def walked(url: str, memo: str, steps: int) -> tuple[RunReport, Took]:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    options = read_options(parser, steps=200, rounds=1)
     found: dict[str, list[Took]] = {"off": [], "run, nothing repeats": [], "store, all is known": []}
     for _ in range(options.rounds):
         with TemporaryDirectory() as folder:

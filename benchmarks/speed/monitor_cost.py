@@ -1,16 +1,15 @@
-"""What the live monitor costs, in two ways, with the modes of `engine.py`.
+"""What the live monitor costs, in two ways, with the modes of `speed/engine.py`.
 
 - Its share of a run: the processor's time within `VoteMonitor.note`, over that of the whole process, within one run;
   both wait for the same machine, so that this holds on a busy one too. What the counts cost the database is not in it.
 - Pairs: ``maker run`` with ``monitor.policy = "warn"`` against ``"off"``, watched first in every other round: medians
   of what the two differ by, and each round. Everything is in it; on a busy machine noise is larger than the cost.
 
-    python benchmarks/monitor_cost.py [--steps 100000] [--rounds 5] [--chains 1000]
+    python -m benchmarks.speed.monitor_cost [--steps 100000] [--rounds 5] [--chains 1000]
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -18,13 +17,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
-from comparing import Goal, median, number, table
-from driving import Mode, Ran, drive, modes, prepare
-
+from benchmarks.shared.comparing import Goal, median, number, print_goals, table
+from benchmarks.shared.driving import Mode, Ran, drive, modes, prepare
+from benchmarks.shared.options import make_parser, read_options
 from maker import api
-from maker.lifecycle import session
 from maker.store.entry import Entry
 from maker.store.vote_monitor import Noted, VoteMonitor
 
@@ -32,28 +29,31 @@ MOST = 3.0
 """Per cent of the engine's throughput that the monitor may take."""
 
 
-class Clocked(VoteMonitor):
-    """Clocks what its thread takes."""
+class Clock:
+    """Adds up the processor's time that the monitors of this process take, in ``took_s``."""
 
-    took_s: ClassVar[float] = 0.0
+    def __init__(self) -> None:
+        self.took_s = 0.0
+        note = VoteMonitor.note
 
-    def note(self, entries: Sequence[Entry]) -> Noted:
-        """Note as ever."""
-        began = time.thread_time()
-        try:
-            return super().note(entries)
-        finally:
-            Clocked.took_s += time.thread_time() - began
+        def clocked(monitor: VoteMonitor, entries: Sequence[Entry]) -> Noted:
+            began = time.thread_time()
+            try:
+                return note(monitor, entries)
+            finally:
+                self.took_s += time.thread_time() - began
+
+        VoteMonitor.note = clocked  # type: ignore[method-assign]
 
 
-def share(mode: Mode, steps: int, folder: Path) -> float:
+def share(clock: Clock, mode: Mode, steps: int, folder: Path) -> float:
     """Run a mode in this process; return the per cent of the processor's time that the monitor took."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="maker-") as name:
         work = prepare(mode, steps, Path(name))
-        Clocked.took_s = 0.0
+        clock.took_s = 0.0
         began = time.process_time()
         api.run(work.job, [f"store.url=sqlite:///{name}/maker.db"], limit_steps=work.limit_steps)
-        return 100 * Clocked.took_s / (time.process_time() - began)
+        return 100 * clock.took_s / (time.process_time() - began)
 
 
 Pair = tuple[Ran, Ran]
@@ -76,16 +76,16 @@ def more(pairs: list[Pair], *, by_cpu: bool) -> list[float]:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--strict-steps", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--chains", type=int, default=1000)
     parser.add_argument("--no-pairs", action="store_true", help="only the monitor's share of a run")
     parser.add_argument("--folder", type=Path)
-    options = parser.parse_args()
+    options = read_options(parser, steps=500, strict_steps=100, rounds=1, chains=10)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    session.Watch = Clocked  # type: ignore[misc]
+    clock = Clock()
     wanted = [mode for mode in modes(options.chains) if mode.samples == "disputed"]
     found: dict[str, list[Pair]] = {mode.name: [] for mode in wanted}
     shares: dict[str, list[float]] = {mode.name: [] for mode in wanted}
@@ -94,15 +94,15 @@ def main() -> int:
             for mode in wanted:
                 print(f"… {mode.name}, round {turn + 1}", file=sys.stderr, flush=True)
                 steps = options.strict_steps if mode.durability == "strict" else options.steps
-                shares[mode.name].append(share(mode, steps, Path(name)))
+                shares[mode.name].append(share(clock, mode, steps, Path(name)))
                 if options.no_pairs:
                     continue
                 found[mode.name].append(pair(mode, steps, Path(name), watched_first=bool(turn % 2)))
     print(f"medians of {options.rounds} round(s), load {os.getloadavg()[0]:.1f}")
-    told = [Goal(name, MOST, median(each), " %", least=False).row() for name, each in shares.items()]
-    spreads = [", ".join(f"{one:.2f}" for one in sorted(each)) for each in shares.values()]
-    rows = [(*row, spread) for row, spread in zip(told, spreads, strict=True)]
-    table("the monitor's share of the processor's time", ("", "goal", "measured", "", "each round"), rows)
+    told = [Goal(name, MOST, median(each), " %", least=False) for name, each in shares.items()]
+    print_goals(told, options, title="the monitor's share of the processor's time")
+    for name, each in shares.items():
+        print(f"  {name}: {', '.join(f'{one:.2f}' for one in sorted(each))} % in each round")
     if options.no_pairs:
         return 0
     rows, goals = [], []
@@ -116,7 +116,7 @@ def main() -> int:
             most = median(more(pairs, by_cpu=by_cpu))
             goals.append(Goal(f"{mode_name}, {what} a step", MOST, most, " %", least=False))
     table("off, and watched", ("", "cpu us off", "watched", "steps/s off", "watched", "% more cpu, each round"), rows)
-    table("more for being watched", ("", "goal", "measured", ""), [goal.row() for goal in goals])
+    print_goals(goals, options, title="more for being watched")
     return 0
 
 

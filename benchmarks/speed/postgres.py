@@ -1,23 +1,23 @@
 """Bytes a step and steps a second of a run on PostgreSQL, beside the same run on SQLite.
 
-    python benchmarks/postgres.py [--steps 300000]
+    python -m benchmarks.speed.postgres [--steps 300000]
 
 Starts a server of its own (the one of the tests, here with its data on the disk and fsync on) and ends it.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-from comparing import Goal, number, table
-
 import maker
+from benchmarks.shared.checkout import EXAMPLES, ROOT
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 from maker.store.backend.database import upgrade_database
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(ROOT / "tests"))
 SIZE = """
     SELECT sum(pg_total_relation_size(c.oid))::bigint
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'maker' AND c.relkind = 'r'
@@ -26,9 +26,9 @@ SIZE = """
 
 def main() -> int:
     """Measure a chain, many chains and single steps on both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=300_000)
-    options = parser.parse_args()
+    options = read_options(parser, steps=200)
     from postgres_server import PostgresServer
 
     server = PostgresServer(durable=True)
@@ -54,9 +54,7 @@ def main() -> int:
         ("", "PostgreSQL steps/s", "SQLite steps/s", "PostgreSQL bytes/step", "SQLite bytes/step"),
         rows,
     )
-    table(
-        "goal", ("", "goal", "measured", ""), [Goal("bytes a step, PostgreSQL", 160, max(sizes), "", least=False).row()]
-    )
+    print_goals([Goal("bytes a step, PostgreSQL", 160, max(sizes), least=False)], options)
     return 0
 
 
@@ -64,7 +62,7 @@ def jobs(steps: int) -> list[tuple[str, Path, int | None]]:
     """Return the jobs: name, job file, most steps."""
     folder = Path(tempfile.mkdtemp(prefix="maker-bench-"))
     base = '[model]\nkind = "simulated"\np = 0.99\n[vote]\nk = 3\n[swarm]\nkind = "local"\nchains = 1000\n'
-    primes = Path(__file__).parent.parent / "examples" / "own_task" / "primes.py"
+    primes = EXAMPLES / "own_task" / "primes.py"
     tasks = {
         "one chain": '[task]\ndecomposer = "hanoi"\ndisks = 24\n',
         "256 chains of 1,024 steps": '[task]\ndecomposer = "hanoi"\ndisks = 18\nform = "tree"\n',

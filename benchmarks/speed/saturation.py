@@ -8,7 +8,7 @@ with three settings of how many sequences it holds at once, and the fastest coun
 With --form map the run is a map, of which every row is one of the tower's positions: the same questions, none of which
 waits for another.
 
-    python benchmarks/saturation.py [--form map] [--disks 13] [--segment 5] [--chains 256] [--rounds 3]
+    python -m benchmarks.speed.saturation [--form map] [--disks 13] [--segment 5] [--chains 256] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from comparing import Goal, number, table
+from benchmarks.shared.checkout import HANOI_MODEL, environment, program
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 
-ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "examples" / "hanoi_microagent" / "model"
 SEQUENCES = (128, 256, 1024)
-"""How many sequences the raw engine holds at once."""
 FLOOR = 300.0
 """Samples a second that the fastest raw engine must reach: a tenth of what it does on two modest cores. Below that
 something else holds it back, and a share of it says nothing."""
@@ -36,16 +36,19 @@ something else holds it back, and a share of it says nothing."""
 
 def main() -> int:
     """Measure both sides in turn; 1 where the yardstick is implausibly slow."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--form", choices=["chains", "map"], default="chains")
     parser.add_argument("--disks", type=int, default=13)
     parser.add_argument("--segment", type=int, default=5, help="disks of a segment: 2^(disks - segment) chains in all")
     parser.add_argument("--chains", type=int, default=256, help="chains in work at a time")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--raw", type=int, nargs="+", default=SEQUENCES, help="how many sequences the raw engine holds at once"
+    )
     parser.add_argument("--part", choices=["maker", "raw"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sequences", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = read_options(parser, disks=5, segment=3, chains=4, rounds=1, raw=[128])
     if options.part:
         print(json.dumps(maker_part(options) if options.part == "maker" else raw_part(options)))
         return 0
@@ -56,7 +59,7 @@ def main() -> int:
 def compare(options: argparse.Namespace, file: Path) -> int:
     """Run both sides ``rounds`` times, print medians and the share that maker keeps."""
     ours: list[float] = []
-    raw: dict[int, list[float]] = {n: [] for n in SEQUENCES}
+    raw: dict[int, list[float]] = {n: [] for n in options.raw}
     for _ in range(options.rounds):
         ours.append(part(options, "maker", file))
         for sequences, found in raw.items():
@@ -68,8 +71,8 @@ def compare(options: argparse.Namespace, file: Path) -> int:
     ]
     table("samples a second (medians)", ("", "chains in work", "samples/s"), rows)
     share = statistics.median(ours) / fastest
-    table("goal", ("", "goal", "measured", ""), [Goal("maker / fastest raw engine", 0.9, share, "x").row()])
-    if fastest < FLOOR:
+    print_goals([Goal("maker / fastest raw engine", 0.9, share, "x")], options)
+    if fastest < FLOOR and not options.smoke:
         print(
             f"\nthis run proves nothing: the raw engine reached {fastest:.0f} samples/s, and {FLOOR:.0f} is its floor"
         )
@@ -81,8 +84,8 @@ def part(options: argparse.Namespace, name: str, file: Path, *words: str) -> flo
     """Run one side in a process of its own; returns its samples a second."""
     named = ("disks", "segment", "chains", "form")
     shape = [word for one in named for word in (f"--{one}", str(getattr(options, one)))]
-    line = [sys.executable, __file__, *shape, "--part", name, "--file", str(file), *words]
-    done = subprocess.run(line, stdout=subprocess.PIPE, check=True)
+    line = program("speed.saturation", *shape, "--part", name, "--file", str(file), *words)
+    done = subprocess.run(line, env=environment(), stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
     print(f"{name} {' '.join(words)}: {found['samples']:,} samples in {found['seconds']:.1f} s", file=sys.stderr)
     return found["samples"] / found["seconds"]
@@ -94,15 +97,16 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
     from maker.models.vllm import VllmModel
 
     submit, poll = VllmModel.submit, VllmModel.poll
-    noted: list[Any] = []
+    noted: list[Request] = []
     times: list[float] = []
 
-    def noting_submit(model: VllmModel, requests: Any) -> None:
-        noted.extend(requests)
+    def noting_submit(model: VllmModel, requests: Iterable[Request]) -> None:
+        asked = list(requests)
+        noted.extend(asked)
         times.append(time.perf_counter())
-        submit(model, requests)
+        submit(model, asked)
 
-    def noting_poll(model: VllmModel, wait_s: float) -> Any:
+    def noting_poll(model: VllmModel, wait_s: float) -> list[Finished | Failed]:
         replies = poll(model, wait_s)
         times[1:] = [time.perf_counter()]
         return replies
@@ -112,7 +116,7 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
         report = maker.run(
             {
                 "task": map_task(options, Path(folder)) if options.form == "map" else tree_task(options),
-                "model": {"kind": "vllm", "path": str(MODEL)},
+                "model": {"kind": "vllm", "path": str(HANOI_MODEL)},
                 "vote": {"k": 4},
                 "swarm": {"kind": "local", "chains": options.chains},
                 "store": {"url": f"sqlite:///{folder}/saturation.db"},
@@ -152,7 +156,7 @@ def raw_part(options: argparse.Namespace) -> dict[str, float]:
     vllm = import_vllm()
     pin_thread()
     wide = vllm._replace(engine_args=lambda **given: vllm.engine_args(**given, max_num_seqs=options.sequences))
-    engine = start_engine(wide, VllmSettings(path=str(MODEL)), checked_folder(str(MODEL)))
+    engine = start_engine(wide, VllmSettings(path=str(HANOI_MODEL)), checked_folder(str(HANOI_MODEL)))
     tokenizer = engine.get_tokenizer()
     requests = [json.loads(line) for line in options.file.read_text().splitlines()]
     began, samples = time.perf_counter(), 0

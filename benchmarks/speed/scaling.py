@@ -1,7 +1,7 @@
 """Steps a second by the number of workers: a simulated model that waits, and two vLLM engines beside one.
 
-    python benchmarks/scaling.py [--rounds 3] [--workers 1 2 4 8]
-    python benchmarks/scaling.py --vllm [--rounds 3] [--disks 14]
+    python -m benchmarks.speed.scaling [--rounds 3] [--workers 1 2 4 8]
+    python -m benchmarks.speed.scaling --vllm [--rounds 3] [--disks 14]
 
 The simulated model answers after 20 ms and takes next to no processor; a worker has four chains in work, so that it is
 the waiting that more workers share. An engine of `--vllm` has one thread, and each worker reserves one core. The speed
@@ -16,30 +16,29 @@ import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
-from comparing import Goal, number, table
 
 import maker
+from benchmarks.shared.checkout import HANOI_MODEL, TOWERS
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 from maker.lifecycle.events import Event, StepsDecided
 
-HERE = Path(__file__).parent
-MODEL = HERE.parent / "examples" / "hanoi_microagent" / "model"
 EIGHT = 7.0
 """The goal for eight workers beside one."""
 
 
 def main() -> int:
     """Measure, in rounds over all numbers of workers; print medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--workers", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--moves", type=int, default=100, help="steps of a chain of the simulated model")
     parser.add_argument("--disks", type=int, default=14, help="disks of vLLM's tower")
-    options = parser.parse_args()
+    options = read_options(parser, workers=[1, 2], rounds=1, moves=5, disks=8)
     counts = options.workers or ([1, 2] if options.vllm else [1, 2, 4, 8])
     # Where each engine is to have one core, its threads are not to wait for one another on it.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -61,14 +60,14 @@ def main() -> int:
     most = max(counts)
     goal = EIGHT if (least, most) == (1, 8) and not options.vllm else None
     ratio = Goal(f"{most} workers / {least}", goal, medians[most] / medians[least], "x")
-    table("goal", ("", "goal", "measured", ""), [ratio.row()])
+    print_goals([ratio], options)
     return 0
 
 
 def simulated(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     """Return a job of 40 chains for each worker there is, four of them in work at a time."""
     return {
-        "task": {"decomposer": f"{HERE / 'towers.py'}:Towers", "chains": 40 * workers, "moves": options.moves},
+        "task": {"decomposer": TOWERS, "chains": 40 * workers, "moves": options.moves},
         "model": {"kind": "simulated", "p": 0.999, "latency_s": 0.02},
         "vote": {"k": 3},
         "swarm": {"kind": "ray", "replicas": workers, "chains": 4},
@@ -79,7 +78,7 @@ def real(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     """Return a job of the Hanoi microagent, on one core a worker."""
     return {
         "task": {"decomposer": "hanoi", "disks": options.disks, "form": "tree", "segment": options.disks - 7},
-        "model": {"kind": "vllm", "path": str(MODEL)},
+        "model": {"kind": "vllm", "path": str(HANOI_MODEL)},
         "vote": {"k": 3},
         "swarm": {"kind": "ray", "replicas": workers, "cpus": 1.0, "chains": 128 // workers},
     }

@@ -1,21 +1,20 @@
 """Ray against the local swarm: steps a second of the same run with a simulated model.
 
-    python benchmarks/swarms.py [--steps 100000] [--rounds 3]
+    python -m benchmarks.speed.swarms [--steps 100000] [--rounds 3]
 
 The two take turns. The speed is that between the first and the last commit, so that Ray's start does not count.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
 
-from comparing import Goal, number, table
-
 import maker
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 from maker.lifecycle.events import Event, StepsDecided
 
 KINDS = ("local", "ray")
@@ -23,11 +22,11 @@ KINDS = ("local", "ray")
 
 def main() -> int:
     """Measure both, print medians and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--chains", type=int, default=1, help="chains of the run: 1, or a power of two")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = read_options(parser, steps=500, rounds=1)
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(options.rounds):
         for kind in KINDS:
@@ -35,7 +34,7 @@ def main() -> int:
             print(f"{kind}: {found[kind][-1]:,.0f} steps/s", file=sys.stderr)
     local, ray = (statistics.median(found[kind]) for kind in KINDS)
     table("steps a second (medians)", ("swarm", "steps/s"), [("local", number(local)), ("ray", number(ray))])
-    table("goal", ("", "goal", "measured", ""), [Goal("local / ray", 1.3, local / ray, "x", least=False).row()])
+    print_goals([Goal("local / ray", 1.3, local / ray, "x", least=False)], options)
     return 0
 
 

@@ -4,7 +4,7 @@ Every way works on the same chains of elections, each of three seeded samples of
 begins when the last one is answered, and no run is kept: what is measured is the engine and the Python around it. Each
 way has a process of its own; the ways take turns.
 
-    python benchmarks/vllm_ways.py [--chains 1 64] [--seconds 6] [--rounds 3] [--profile]
+    python -m benchmarks.speed.vllm_ways [--chains 1 64] [--seconds 6] [--rounds 3] [--profile]
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from comparing import number, table
+from benchmarks.shared.checkout import HANOI_MODEL, environment, program
+from benchmarks.shared.comparing import number, table
+from benchmarks.shared.options import make_parser, read_options
 
-ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "examples" / "hanoi_microagent" / "model"
 VOTES = 3
-WARM_S = 3.0
 
 
 class Way(NamedTuple):
@@ -53,13 +51,15 @@ WAYS = (
 
 def main() -> int:
     """Measure all ways in turn, print medians and each way's share of the first one's."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--chains", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--warm-up", type=float, default=3.0, help="seconds that come before, and do not count")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", type=int, default=len(WAYS), help="only the first so many ways")
     parser.add_argument("--profile", action="store_true", help="print where the first way's time goes, and end")
     parser.add_argument("--way", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = read_options(parser, chains=[1], seconds=0.2, warm_up=0.1, rounds=1, ways=1)
     if options.way is not None:
         print(json.dumps(measure(WAYS[options.way], options)))
         return 0
@@ -70,12 +70,12 @@ def main() -> int:
         return 0
     found: dict[tuple[int, int], list[float]] = {}
     for _ in range(options.rounds):
-        for way in range(len(WAYS)):
-            for chains, speed in zip(options.chains, part(way, options), strict=True):
-                found.setdefault((way, chains), []).append(speed)
+        for turn in range(options.ways):
+            for chains, speed in zip(options.chains, part(turn, options), strict=True):
+                found.setdefault((turn, chains), []).append(speed)
     speeds = {key: statistics.median(values) for key, values in found.items()}
     rows = []
-    for number_, way in enumerate(WAYS):
+    for number_, way in enumerate(WAYS[: options.ways]):
         cells = [
             f"{number(speeds[number_, chains])} ({speeds[number_, chains] / speeds[0, chains]:.2f})"
             for chains in options.chains
@@ -87,8 +87,9 @@ def main() -> int:
 
 def part(way: int, options: argparse.Namespace) -> list[float]:
     """Measure one way in a process of its own; returns the elections a second for each number of chains."""
-    line = [sys.executable, __file__, "--way", str(way), "--seconds", str(options.seconds), "--chains"]
-    done = subprocess.run([*line, *map(str, options.chains)], stdout=subprocess.PIPE, check=True)
+    times = ("--seconds", str(options.seconds), "--warm-up", str(options.warm_up))
+    line = program("speed.vllm_ways", "--way", str(way), *times, "--chains", *map(str, options.chains))
+    done = subprocess.run(line, env=environment(), stdout=subprocess.PIPE, check=True)
     found: list[float] = json.loads(done.stdout.decode().splitlines()[-1])
     print(f"{WAYS[way].what}: {', '.join(number(speed) for speed in found)}", file=sys.stderr)
     return found
@@ -102,15 +103,15 @@ def measure(way: Way, options: argparse.Namespace) -> list[float]:
 
     vllm = import_vllm()
     pin_thread()
-    settings = VllmSettings(path=str(MODEL), compile=way.compile, memory_share=0.2)
+    settings = VllmSettings(path=str(HANOI_MODEL), compile=way.compile, memory_share=0.2)
     base = {"enable_prefix_caching": True} | hardware_arguments(vllm, settings) | way.arguments
     made = vllm.engine_args(
-        model=str(MODEL), gpu_memory_utilization=0.2, enforce_eager=not way.compile, disable_log_stats=True,
+        model=str(HANOI_MODEL), gpu_memory_utilization=0.2, enforce_eager=not way.compile, disable_log_stats=True,
         generation_config="vllm", use_tqdm_on_load=False, seed=0, **base,
     )  # fmt: skip
     engine = vllm.engine.from_engine_args(made, usage_context=vllm.usage)
     drive = Drive(engine, vllm, way)
-    found = [drive.speed(chains, options.seconds) for chains in options.chains]
+    found = [drive.speed(chains, options.seconds, options.warm_up) for chains in options.chains]
     engine.engine_core.shutdown()
     return found
 
@@ -127,11 +128,11 @@ class Drive:
         self.chain_of: dict[str, int] = {}
         self.texts: dict[tuple[int, ...], str] = {}
 
-    def speed(self, chains: int, seconds: float) -> float:
+    def speed(self, chains: int, seconds: float, warm_up_s: float) -> float:
         """Return the elections a second, after a warm-up."""
         for chain in range(chains):
             self.ask(chain)
-        self.until(time.perf_counter() + WARM_S)
+        self.until(time.perf_counter() + warm_up_s)
         began = time.perf_counter()
         decided = self.until(began + seconds)
         speed = decided / (time.perf_counter() - began)

@@ -1,6 +1,6 @@
 """Whether plans tell the truth: known tasks, simulated pilots, margins planned from them, and what these really give.
 
-    python benchmarks/coverage.py [--pairs 1000] [--seed 20261122] [--runs 1000]
+    python -m benchmarks.stats.coverage [--pairs 1000] [--seed 20261122] [--runs 1000]
 
 A task has 1 to 6 classes and s steps, log-uniform from 10 to 10^5, spread over the classes at random (each has one).
 The p of a class is uniform on .55 to .999, all else is for one rival. There are three strata, a third of the tasks
@@ -25,23 +25,25 @@ run once each by the real engine with a margin for each class.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from comparing import Goal, table
-from known_steps import job
+from numpy.typing import NDArray
 from scipy.special import betaln, gammaln, logit
 
+from benchmarks.shared.comparing import Goal, print_goals
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.tasks.known_steps import job
 from maker import api
 from maker.stats.difficulty import Difficulty, fit
 from maker.stats.knapsack import Option, cheapest_choice
@@ -54,6 +56,7 @@ VOTES = 16
 FIRST, EVEN, CAP = 2000, 2000 * 2**5, 2000 * 2**10
 TIE = 0.01
 """Choices whose calls differ by less than this share are as cheap as each other."""
+Reals: TypeAlias = NDArray[np.float64]
 STRATA = ("homogeneous", "heterogeneous", "flags")
 
 
@@ -118,7 +121,7 @@ def hear(rng: np.random.Generator, kind: Kind, steps: int) -> Counter[tuple[int,
     return found
 
 
-def binomial(votes: int, p: float) -> np.ndarray:
+def binomial(votes: int, p: float) -> Reals:
     """Return the law of how many of so many are drawn."""
     i = np.arange(votes + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -126,7 +129,7 @@ def binomial(votes: int, p: float) -> np.ndarray:
     return _law(votes, log)
 
 
-def beta_binomial(votes: int, p: float, rho: float) -> np.ndarray:
+def beta_binomial(votes: int, p: float, rho: float) -> Reals:
     """Return the law of how many of so many votes on a step are right."""
     if rho == 0:
         return binomial(votes, p)
@@ -135,16 +138,18 @@ def beta_binomial(votes: int, p: float, rho: float) -> np.ndarray:
     return _law(votes, betaln(a + i, b + votes - i) - betaln(a, b))
 
 
-def _law(votes: int, log: np.ndarray) -> np.ndarray:
+def _law(votes: int, log: Reals) -> Reals:
     i = np.arange(votes + 1)
-    chance = np.exp(gammaln(votes + 1) - gammaln(i + 1) - gammaln(votes - i + 1) + log)
-    return chance / chance.sum()
+    chance: Reals = np.exp(gammaln(votes + 1) - gammaln(i + 1) - gammaln(votes - i + 1) + log)
+    law: Reals = chance / chance.sum()
+    return law
 
 
-def truth(kind: Kind, ks: Sequence[int]) -> np.ndarray:
+def truth(kind: Kind, ks: Sequence[int]) -> Reals:
     """Return -ln P(all steps of the class right) at each margin."""
     x, rho = np.full(len(ks), logit(kind.p)), np.full(len(ks), kind.rho)
-    return kind.steps * -np.log1p(-np.minimum(beta_failure(x, rho, np.array(ks)), 1 - 1e-12))
+    loads: Reals = kind.steps * -np.log1p(-np.minimum(beta_failure(x, rho, np.array(ks)), 1 - 1e-12))
+    return loads
 
 
 def cheapest_truly(kinds: Sequence[Kind], least: Sequence[int] | None = None) -> list[int] | None:
@@ -230,7 +235,7 @@ def _wanted(plan: Margins | Refusal, fits: Sequence[Difficulty]) -> dict[int, in
     return dict.fromkeys(blamed or range(len(fits)), CAP)
 
 
-def show(found: Sequence[Found]) -> None:
+def show(found: Sequence[Found], options: Namespace) -> None:
     """Print the strata's figures beside their goals."""
     for stratum in (*STRATA, "all"):
         here = [one for one in found if stratum in (one.stratum, "all")]
@@ -268,8 +273,7 @@ def show(found: Sequence[Found]) -> None:
             Goal("calls of the run, median", None, statistics.median(one.run_calls for one in planned)),
             Goal("% that wanted more than the cap", None, 100 * statistics.fmean(one.capped for one in here), " %"),
         ]  # fmt: skip
-        table(f"{stratum}: {len(here)} tasks, {len(solvable)} solvable", ("", "goal", "found", ""),
-              [row.row() for row in rows])  # fmt: skip
+        print_goals(rows, options, title=f"{stratum}: {len(here)} tasks, {len(solvable)} solvable")
         print(f"  refusals: {dict(refused)}; largest k above the cheapest: {dict(sorted(Counter(overs).items()))}")
 
 
@@ -304,9 +308,11 @@ def real_run(seed: int, number: int) -> tuple[bool, float, str] | None:
     return report.status == "done", chance, report.digest
 
 
-def real_runs(seed: int, runs: int) -> None:
-    """Hold so many runs, and print how many came out right beside the goal."""
-    began, found, number = time.perf_counter(), [], 0
+def real_runs(options: Namespace) -> None:
+    """Hold runs of the engine, and print how many came out right beside the goal."""
+    seed, runs = options.seed, options.runs
+    began, number = time.perf_counter(), 0
+    found: list[tuple[bool, float, str]] = []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         while len(found) < runs:
             more = runs - len(found)
@@ -322,18 +328,18 @@ def real_runs(seed: int, runs: int) -> None:
         Goal("sigmas between the two", 4, abs(right - expected) / sigma, least=False),
         Goal("tasks drawn for them; the others were refused", None, number),
     ]
-    table(f"{runs} runs of the engine, 10 to 316 steps", ("", "goal", "found", ""), [row.row() for row in rows])
+    print_goals(rows, options, title=f"{runs} runs of the engine, 10 to 316 steps")
     print(f"  {time.perf_counter() - began:.0f} s")
 
 
 def main() -> int:
     """Judge all pairs; print the strata; then hold the runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--sure", action="store_true", help="show the target with confidence .95, not in the mean")
-    options = parser.parse_args()
+    options = read_options(parser, pairs=12, runs=3)
     print(
         f"{options.pairs} pairs, seed {options.seed}; pilots: {VOTES} votes a step, {FIRST:,} to {CAP:,} steps a class"
     )
@@ -348,11 +354,11 @@ def main() -> int:
                 chunksize=10,
             )
         )
-    show(found)
+    show(found, options)
     middle = statistics.median(one.seconds for one in found)
     print(f"\n{time.perf_counter() - began:.0f} s; a pair {middle:.2f} s (median)")
     if options.runs:
-        real_runs(options.seed, options.runs)
+        real_runs(options)
     return 0
 
 

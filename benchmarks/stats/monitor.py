@@ -1,6 +1,6 @@
 """The correlation monitor on simulated runs: how often it alarms where nothing is the matter, and where something is.
 
-    python benchmarks/monitor.py [--runs 500] [--seed 20261122]
+    python -m benchmarks.stats.monitor [--runs 500] [--seed 20261122]
 
 Each run has 10^4 steps of k = 3, e = 1 - p = .02 and no labels, if its name does not say otherwise. Races are drawn
 whole, from their law or vote by vote; every step goes through `Monitor.observe`, with a look after each 100. The last
@@ -9,7 +9,6 @@ column counts the runs in which each test alarmed. At the end: what observing an
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import time
@@ -19,8 +18,8 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
-from comparing import Goal, table
-
+from benchmarks.shared.comparing import Goal, print_goals, table
+from benchmarks.shared.options import make_parser, read_options
 from maker.stats.monitor import Monitor, Rule, Statistic
 
 K = 3
@@ -224,7 +223,7 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
     return alarmed, by
 
 
-def cost_us(seed: int, steps: int = 1_000_000) -> tuple[float, float]:
+def cost_us(seed: int, steps: int) -> tuple[float, float]:
     """Return the microseconds a step of observing alone, and of the looks, over so many steps."""
     drawn = list(alike(steps=steps)(random.Random(seed)))
     monitor = Monitor((Rule(K),))
@@ -245,10 +244,11 @@ def cost_us(seed: int, steps: int = 1_000_000) -> tuple[float, float]:
 
 def main() -> int:
     """Run all scenarios; print alarms beside their goals, and the cost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--cost-steps", type=int, default=1_000_000, help="over which the cost is taken")
     parser.add_argument("--seed", type=int, default=20261122)
-    options = parser.parse_args()
+    options = read_options(parser, runs=1, cost_steps=10_000)
     print(f"{options.runs} runs each, seed {options.seed}")
     rows = []
     for scenarios, share, least in ((QUIET, 0.01, False), (WRONG, 0.95, True)):
@@ -259,13 +259,13 @@ def main() -> int:
             tests = ", ".join(f"{one} {by[one]}" for one in Statistic if by[one])
             rows.append((*Goal(scenario.name, share * options.runs, alarmed, least=least).row(), tests))
     table("runs with an alarm", ("", "goal", "runs", "", "by"), rows)
-    observing, looking = cost_us(options.seed)
+    observing, looking = cost_us(options.seed, options.cost_steps)
     costs = [
         Goal("observe, a step", None, observing, " us"),
         Goal("looks, spread over the steps", None, looking, " us"),
         Goal("both, of the engine's 40 us", 3, (observing + looking) / ENGINE_STEP_US * 100, " %", least=False),
     ]
-    table("cost over 10^6 steps", ("", "goal", "measured", ""), [goal.row() for goal in costs])
+    print_goals(costs, options, title=f"cost over {options.cost_steps:,} steps")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Reports on simulated runs: what their number says and how often it is so, and what they take.
 
-    python benchmarks/reports.py [--runs 300] [--seed 0] [--disks 17]
+    python -m benchmarks.stats.reports [--runs 300] [--seed 0] [--disks 17]
 
 A run is right if the task says so at its end: 127 steps of Hanoi, of which none may be wrong. Its report sees the votes
 alone. The second table tells what the report on one long run takes, in seconds of the processor.
@@ -8,14 +8,13 @@ alone. The second table tells what the report on one long run takes, in seconds 
 
 from __future__ import annotations
 
-import argparse
 import math
 import tempfile
 import time
 from typing import Any, NamedTuple
 
-from comparing import table
-
+from benchmarks.shared.comparing import table
+from benchmarks.shared.options import make_parser, read_options
 from maker import api
 from maker.reporting.page import SHOWN, page
 from maker.reporting.report import report
@@ -83,19 +82,19 @@ def cost(store: str, disks: int) -> tuple[str, ...]:
 
 def main() -> None:
     """Print both tables."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--runs", type=int, default=300)
-    words.add_argument("--seed", type=int, default=0, help="of the first run; the others follow")
-    words.add_argument("--disks", type=int, default=17)
-    given = words.parse_args()
+    parser = make_parser(__doc__)
+    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0, help="of the first run; the others follow")
+    parser.add_argument("--disks", type=int, default=17)
+    options = read_options(parser, runs=3, disks=7)
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/maker.db"
-        seeds = range(given.seed, given.seed + given.runs)
+        seeds = range(options.seed, options.seed + options.runs)
         rows = [calibration(store, kind, seeds) for kind in KINDS]
         heads = ("votes", "runs right", "mean of the numbers", "by p and the formula", "intervals that hold that")
-        table(f"{given.runs} runs of {STEPS} steps each, and the number that their reports give", heads, rows)
+        table(f"{options.runs} runs of {STEPS} steps each, and the number that their reports give", heads, rows)
         heads = ("steps", "disputed", "reading, s", "page, s", "characters")
-        table("one report", heads, [cost(store, given.disks)])
+        table("one report", heads, [cost(store, options.disks)])
 
 
 if __name__ == "__main__":

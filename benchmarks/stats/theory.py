@@ -1,6 +1,6 @@
 """The formulas that plans rest on, beside what the real engine does with a simulated model whose truth is known.
 
-    python benchmarks/theory.py [--seed 20261122] [--scale 1.0]
+    python -m benchmarks.stats.theory [--seed 20261122] [--scale 1.0]
 
 Each line is a run, or many, of the local swarm through `maker.api`; its figure is compared with the formula's within
 four standard deviations of its own n.
@@ -8,7 +8,6 @@ four standard deviations of its own n.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from comparing import table
-from known_steps import job
 
+from benchmarks.shared.comparing import table
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.tasks.known_steps import job
 from maker import RunReport, api
 from maker.stats.mixture import beta_failure, beta_votes
 from maker.stats.race import run_right, step_right, votes_per_step
@@ -110,15 +110,15 @@ def lines(bench: Bench, scale: float) -> list[Line]:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--scale", type=float, default=1.0)
-    options = parser.parse_args()
+    options = read_options(parser, scale=0.01)
     print(f"seed {options.seed}, scale {options.scale:g}")
     with tempfile.TemporaryDirectory() as folder:
         found = lines(Bench(Path(folder), options.seed), options.scale)
     table("theory and engine", ("", "theory", "measured", "n", "sigmas off", ""), [line.row() for line in found])
-    return int(any(line.row()[-1] for line in found))
+    return int(any(line.row()[-1] for line in found) and not options.smoke)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The million-step run: 20 disks of the Towers of Hanoi with the real microagent, and the same with one vote a step.
 
-    python benchmarks/million.py chain        # every step waits for the one before: two hours on two cores
-    python benchmarks/million.py tree         # 1,024 segments at a time ("segments given"): half an hour
+    python -m benchmarks.tasks.million chain        # every step waits for the one before: two hours on two cores
+    python -m benchmarks.tasks.million tree         # 1,024 segments at a time ("segments given"): half an hour
 
 Starts the run, or goes on with it where it was cut off; then verifies its log, plays its moves by the rules of the game
 alone, runs the first 20,000 steps of the same job with ``vote.k=1`` and finds the move where that goes wrong: the
@@ -20,9 +20,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.shared.checkout import EXAMPLES, ROOT, environment
+from benchmarks.shared.options import make_parser, read_options
+
 MAKER = [sys.executable, "-m", "maker"]
 FIRST_SAMPLES = """
     SELECT count(*) FROM maker_sample s JOIN maker_step t ON t.chain = s.chain AND t.idx = s.idx AND t.epoch = s.epoch
@@ -30,18 +33,29 @@ FIRST_SAMPLES = """
 """
 """Steps whose first sample was flagged or voted for another move than the one that won."""
 UNVOTED_STEPS = 20_000
+REAL = ["model.compile=true"]
+SIMULATED = ["model.kind=simulated", "model.p=0.9"]
+"""Settings of the model; a smoke run takes the second ones."""
 
 
 def main() -> int:
     """Do all of it; 0 if the voted run is right and the unvoted one is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("form", choices=["chain", "tree"])
+    parser = make_parser(__doc__)
+    parser.add_argument("form", choices=["chain", "tree"], nargs="?", default="chain")
     parser.add_argument("--disks", type=int, default=20)
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--folder", type=Path, default=ROOT, help="where the databases are kept (%(default)s)")
-    options = parser.parse_args()
+    options = read_options(parser, disks=5, folder=None)
+    with TemporaryDirectory() as name:
+        options.folder = options.folder or Path(name)
+        return compared(options)
+
+
+def compared(options: argparse.Namespace) -> int:
+    """Make both runs and print the section; returns the exit code."""
     shape = [f"task.disks={options.disks}"]
     shape += ["task.form=tree", "swarm.chains=64"] if options.form == "tree" else []
+    shape += SIMULATED if options.smoke else REAL
     voted = worked(options.folder / f"million-{options.form}.db", [*shape, f"vote.k={options.k}"])
     problem = checked(voted["store"], options.disks)
     k1 = options.folder / f"million-{options.form}-k1.db"
@@ -49,18 +63,18 @@ def main() -> int:
     unvoted = worked(k1, [*shape, "vote.k=1", "swarm.chains=1", "--limit-steps", str(UNVOTED_STEPS)])
     wrong = first_wrong(unvoted["store"], options.disks)
     print("\n".join(section(options, voted, unvoted, problem, wrong)))
-    return 0 if voted["status"] == "done" and not problem and wrong is not None else 1
+    good = voted["status"] == "done" and not problem and wrong is not None
+    return 0 if good or options.smoke else 1
 
 
 def worked(database: Path, words: Sequence[str]) -> dict[str, Any]:
     """Run a job to its end, or go on with it; returns how it stands."""
     store = f"sqlite:///{database}"
     if not database.exists():
-        job = str(ROOT / "examples" / "hanoi.toml")
-        fixed = ["model.compile=true", "swarm.kind=local"]
-        subprocess.run([*MAKER, "run", job, *fixed, *words, "--store", store], check=False)
+        words = ["run", str(EXAMPLES / "hanoi.toml"), "swarm.kind=local", *words]
+        subprocess.run([*MAKER, *words, "--store", store], env=environment(), check=False)
     elif show(store)["status"] == "paused" and "--limit-steps" not in words:
-        subprocess.run([*MAKER, "resume", "last", "--store", store], check=False)
+        subprocess.run([*MAKER, "resume", "last", "--store", store], env=environment(), check=False)
     shown = show(store)
     # A segment that does not meet the next one lets the run pause: that is how a tree goes wrong.
     if shown["status"] not in ("done", "failed") and not any(end in shown["reason"] for end in ("join of", "as asked")):
@@ -70,25 +84,35 @@ def worked(database: Path, words: Sequence[str]) -> dict[str, Any]:
 
 def show(store: str) -> dict[str, Any]:
     """Return how the newest run of a store stands."""
-    done = subprocess.run([*MAKER, "show", "last", "--json", "--store", store], stdout=subprocess.PIPE, check=True)
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(told("show", "last", "--json", "--store", store).stdout)
     return report | {"store": store}
+
+
+def told(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a maker command; returns what it printed, and how it ended."""
+    return subprocess.run([*MAKER, *words], env=environment(), stdout=subprocess.PIPE, check=False)
 
 
 def checked(store: str, disks: int) -> str:
     """Verify a log, and play its moves by rules that share no code with maker; returns "" or what is wrong."""
-    verified = subprocess.run([*MAKER, "verify", "last", "--store", store], stdout=subprocess.PIPE, check=False)
+    verified = told("verify", "last", "--store", store)
     if verified.returncode:
         return verified.stdout.decode().strip()
-    with subprocess.Popen([*MAKER, "steps", "last", "--json", "--store", store], stdout=subprocess.PIPE) as steps:
-        check = [sys.executable, str(ROOT / "examples" / "check_hanoi.py"), str(disks)]
+    with steps_of(store) as steps:
+        check = [sys.executable, str(EXAMPLES / "check_hanoi.py"), str(disks)]
         played = subprocess.run(check, stdin=steps.stdout, stdout=subprocess.PIPE, check=False)
     return "" if played.returncode == 0 else played.stdout.decode().strip()
 
 
+def steps_of(store: str) -> subprocess.Popen[bytes]:
+    """Start the command that prints every step of the newest run of a store."""
+    words = ["steps", "last", "--json", "--store", store]
+    return subprocess.Popen([*MAKER, *words], env=environment(), stdout=subprocess.PIPE)
+
+
 def first_wrong(store: str, disks: int) -> int | None:
     """Return the first move (from 0) that is not the shortest solution's, None if there is none."""
-    with subprocess.Popen([*MAKER, "steps", "last", "--json", "--store", store], stdout=subprocess.PIPE) as steps:
+    with steps_of(store) as steps:
         assert steps.stdout is not None  # noqa: S101 - it is a pipe
         found = None
         for number, (line, (source, target)) in enumerate(zip(steps.stdout, solution(disks), strict=False)):
@@ -113,7 +137,7 @@ def section(
 ) -> list[str]:
     """Return a section for RESULTS.md."""
     form = "every step waits for the one before" if options.form == "chain" else "segments given"
-    rows = [("", f"k = {options.k}", "k = 1"), ("---", "---", "---")]
+    rows: list[tuple[str, ...]] = [("", f"k = {options.k}", "k = 1"), ("---", "---", "---")]
     for name in ("status", "steps", "votes", "disputed", "red_flags", "calls", "prompt_tokens", "completion_tokens"):
         rows.append((name.replace("_", " "), *(_number(run[name]) for run in (voted, unvoted))))
     rows.append(("first samples that were wrong or flagged", _number(first_errors(voted)), "not known: not voted on"))

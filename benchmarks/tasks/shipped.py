@@ -1,8 +1,8 @@
 """The shipped tasks with their microagents on vLLM: at k = 1 mostly wrong, at the planned k right.
 
-    python benchmarks/tasks.py multiply sort connect guess [--instances 200] [--seed 20261122]
+    python -m benchmarks.tasks.shipped [multiply] [sort] [connect] [guess] [--instances 200] [--seed 20261122]
 
-Each line is that many random instances in one run (`many.py`). A pilot over steps of all of them, with the task's
+Each line is that many random instances in one run (`shared/tasks/many.py`). A pilot over steps of all of them, with the task's
 oracle, plans k for the target `EACH` an instance; then the run is made at k = 1 and at the planned k, at the same
 temperature, and its results are compared with those of Python's own arithmetic, sorting and search. ``guess`` compares
 walks through graphs with whole-answer guesses by a microagent of the same size, trained on the same graphs: as many
@@ -11,25 +11,27 @@ guesses a graph are asked, and their majority taken, as cost the tokens of a wal
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from comparing import table
-
 import maker
+from benchmarks.shared.checkout import EXAMPLES, TASKS
+from benchmarks.shared.comparing import table
+from benchmarks.shared.models import microagent
+from benchmarks.shared.options import make_parser, read_options
 from maker.stats.difficulty import clopper_pearson
 
-HERE = Path(__file__).resolve().parent
-AGENTS = HERE.parent / "examples" / "microagents"
+AGENTS = EXAMPLES / "microagents"
 EACH = 0.998
 """The target for one instance: a run of 200 is planned for 200 of it."""
-PILOT, VOTES = 2000, 20
+VOTES = 20
+"""On each step of the pilot."""
 CLOSE = 0.05
 """How near the tokens of guesses are to come to those of walks, where five tries get there."""
 
@@ -116,21 +118,25 @@ class Outcome(NamedTuple):
 HEADS = ("instances", "vote", "right", "95 %", "steps", "disputed", "calls", "tokens", "s")
 
 
-def job(line: Line, instances: list[dict[str, Any]], folder: Path, **vote: Any) -> dict[str, dict[str, Any]]:
+def job(
+    line: Line, instances: list[dict[str, Any]], folder: Path, options: Namespace, **vote: Any
+) -> dict[str, dict[str, Any]]:
     """Return the job of a line's instances."""
     return {
-        "task": {"decomposer": f"{HERE / 'many.py'}:Many", "of": line.of, "instances": instances},
-        "model": {"kind": "vllm", "path": str(AGENTS / line.agent), "temperature": 1.0},
+        "task": {"decomposer": f"{TASKS / 'many.py'}:Many", "of": line.of, "instances": instances},
+        "model": microagent(AGENTS / line.agent, options, temperature=1.0),
         "vote": {"max_votes": 2000} | vote,
         "swarm": {"kind": "local"},
         "store": {"url": f"sqlite:///{folder}/tasks.db"},
     }
 
 
-def held(line: Line, instances: list[dict[str, Any]], folder: Path, shown: str, **vote: Any) -> Outcome:
+def held(
+    line: Line, instances: list[dict[str, Any]], folder: Path, options: Namespace, shown: str, **vote: Any
+) -> Outcome:
     """Make one run; compare its results with what is right."""
     began = time.perf_counter()
-    report = maker.run(job(line, instances, folder, **vote))
+    report = maker.run(job(line, instances, folder, options, **vote))
     seconds = time.perf_counter() - began
     if report.status != "done":
         raise SystemExit(f"{line.name}: run {report.run_id} is {report.status}: {report.reason}")
@@ -140,11 +146,11 @@ def held(line: Line, instances: list[dict[str, Any]], folder: Path, shown: str, 
     return Outcome(shown, right, len(found), report.steps, report.calls, report.disputed, tokens, seconds)
 
 
-def planned(line: Line, instances: list[dict[str, Any]], folder: Path) -> int:
+def planned(line: Line, instances: list[dict[str, Any]], folder: Path, options: Namespace) -> int:
     """Calibrate and plan; return k."""
     target = EACH ** len(instances)
-    settings = job(line, instances, folder, k="auto", target=target)
-    maker.calibrate(settings, steps=PILOT, votes=VOTES)
+    settings = job(line, instances, folder, options, k="auto", target=target)
+    maker.calibrate(settings, steps=options.pilot, votes=VOTES)
     plan = maker.plan(maker.load_job(settings))
     (one,) = plan.classes
     low, estimate, high = one.p
@@ -156,11 +162,13 @@ def planned(line: Line, instances: list[dict[str, Any]], folder: Path) -> int:
 
 def main() -> int:
     """Run the lines that are asked for; print them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="+", choices=[*LINES, "guess"])
+    parser = make_parser(__doc__)
+    names = [*LINES, "guess"]
+    parser.add_argument("tasks", nargs="*", choices=names, default=names, help="all by default")
+    parser.add_argument("--pilot", type=int, default=2000, help="steps of the pilot that k is planned by")
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument("--seed", type=int, default=20261122)
-    options = parser.parse_args()
+    options = read_options(parser, instances=2, pilot=100)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for task in options.tasks:
@@ -168,26 +176,28 @@ def main() -> int:
             for line in LINES["connect" if task == "guess" else task]:
                 rng = Random(f"{options.seed} {line.name}")
                 instances = [line.draw(rng) for _ in range(options.instances)]
-                k = planned(line, instances, folder)
-                rows.append(held(line, instances, folder, "k = 1", k=1).cells(line.name))
-                voted = held(line, instances, folder, f"k = {k}", k=k)
+                k = planned(line, instances, folder, options)
+                rows.append(held(line, instances, folder, options, "k = 1", k=1).cells(line.name))
+                voted = held(line, instances, folder, options, f"k = {k}", k=k)
                 rows.append(voted.cells(line.name))
                 if task == "guess":
-                    rows += guessed(line, instances, folder, voted.tokens)
+                    rows += guessed(line, instances, folder, options, voted.tokens)
             table(f"{task}, temperature 1, seed {options.seed}", HEADS, rows)
     return 0
 
 
-def guessed(walk: Line, instances: list[dict[str, Any]], folder: Path, tokens: int) -> list[tuple[str, ...]]:
+def guessed(
+    walk: Line, instances: list[dict[str, Any]], folder: Path, options: Namespace, tokens: int
+) -> list[tuple[str, ...]]:
     """Return the lines of guesses at the same graphs: one a graph, and a majority for as many tokens as walks took."""
     line = graph(instances[0]["depth"], "guess")
     asked = [one | {"form": "guess"} for one in instances]
-    one = held(line, asked, folder, "one guess", k=1)
+    one = held(line, asked, folder, options, "one guess", k=1)
     # A guess is a character and the end; a prompt is read again for each round of guesses at it, and rounds are known
     # only afterwards.
     n = min(1999, max(0, tokens - one.tokens) // (2 * len(asked)) | 1)
     for _ in range(5):
-        many = held(line, asked, folder, f"majority of {n}", voter="majority", n=n)
+        many = held(line, asked, folder, options, f"majority of {n}", voter="majority", n=n)
         if abs(many.tokens / tokens - 1) <= CLOSE:
             break
         n = min(1999, round(n * tokens / many.tokens) | 1)

@@ -1,6 +1,6 @@
 """Single long runs of the shipped tasks: a product of 100 by 100 digits, killed and resumed, and lists of 500 items.
 
-    python benchmarks/tasks_large.py product sort [--seed 20261122] [--digits 100] [--items 500]
+    python -m benchmarks.tasks.shipped_large [product] [sort] [--seed 20261122] [--digits 100] [--items 500]
 
 ``product`` starts `maker run` in a process of its own, kills it (SIGKILL) when a third of the steps are decided,
 resumes it, and compares the result with Python's. ``sort`` sorts a random list, and one with duplicates, each with the
@@ -9,47 +9,53 @@ memo off and on; comparisons are counted beside those of a merge sort down to si
 
 from __future__ import annotations
 
-import argparse
+import json
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 from random import Random
-
-from comparing import table
+from typing import Any
 
 import maker
+from benchmarks.shared.checkout import EXAMPLES, environment
+from benchmarks.shared.comparing import table
+from benchmarks.shared.models import microagent
+from benchmarks.shared.options import make_parser, read_options
 from maker.errors import MakerError
 from maker.lifecycle.queries import show
 
-AGENTS = Path(__file__).resolve().parent.parent / "examples" / "microagents"
+AGENTS = EXAMPLES / "microagents"
 K = {"product": 10, "sort": 5}
 """Margins: of 10,000 steps with p = .95, and 4,000 with p = .98, .004 and 1e-5 are expected to be wrong."""
 
 
-def product(seed: int, digits: int, folder: Path) -> list[tuple[str, ...]]:
+def product(options: Namespace, folder: Path) -> list[tuple[str, ...]]:
     """Run a product, kill it, resume it; return the lines to print."""
-    rng = Random(f"{seed} product")
+    digits, rng = options.digits, Random(f"{options.seed} product")
     a, b = (rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(2))
     store = f"sqlite:///{folder}/product.db"
+    model = microagent(AGENTS / "multiply", options, temperature=1.0)
     (folder / "product.toml").write_text(
-        f'[task]\ndecomposer = "multiply"\na = "{a}"\nb = "{b}"\n'
-        f'[model]\nkind = "vllm"\npath = "{AGENTS / "multiply"}"\ntemperature = 1.0\n'
-        f'[vote]\nk = {K["product"]}\n[swarm]\nkind = "local"\n[store]\nurl = "{store}"\n'
+        f'[task]\ndecomposer = "multiply"\na = "{a}"\nb = "{b}"\n[model]\n'
+        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in model.items())
+        + f'[vote]\nk = {K["product"]}\n[swarm]\nkind = "local"\n[store]\nurl = "{store}"\n'
     )
     began = time.perf_counter()
     command = [sys.executable, "-m", "maker"]
-    process = subprocess.Popen([*command, "run", str(folder / "product.toml")], stderr=subprocess.DEVNULL)
+    quiet: dict[str, Any] = {"env": environment(), "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*command, "run", str(folder / "product.toml")], **quiet)
     while process.poll() is None and _steps(store) < digits * digits // 3:
-        time.sleep(0.2)
+        time.sleep(0.05)
     if process.poll() is not None:
         raise SystemExit(f"the product's run ended before it was killed, with {process.returncode}")
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed = _steps(store)
-    subprocess.run([*command, "resume", "last", "--store", store], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run([*command, "resume", "last", "--store", store], check=False, **quiet)
     seconds = time.perf_counter() - began
     report = show("last", store=store)
     _refuse_unfinished(report)
@@ -92,18 +98,19 @@ def merge_sort_comparisons(items: list[int]) -> int:
     return count
 
 
-def sort(seed: int, items: int, folder: Path) -> list[tuple[str, ...]]:
+def sort(options: Namespace, folder: Path) -> list[tuple[str, ...]]:
     """Sort lists with the memo off and on; return the lines to print."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    items, model = options.items, microagent(AGENTS / "compare", options, temperature=1.0)
     for what, most in (("random", 1_000_000), ("with duplicates", items // 10)):
-        rng = Random(f"{seed} {what}")
+        rng = Random(f"{options.seed} {what}")
         numbers = [rng.randrange(most) for _ in range(items)]
         plain = merge_sort_comparisons(numbers)
         for memo in ("off", "run"):
             began = time.perf_counter()
             report = maker.run({
                 "task": {"decomposer": "sort", "items": [str(number) for number in numbers], "memo": memo},
-                "model": {"kind": "vllm", "path": str(AGENTS / "compare"), "temperature": 1.0},
+                "model": model,
                 "vote": {"k": K["sort"]},
                 "swarm": {"kind": "local"},
                 "store": {"url": f"sqlite:///{folder}/sort.db"},
@@ -118,20 +125,21 @@ def sort(seed: int, items: int, folder: Path) -> list[tuple[str, ...]]:
 
 def main() -> int:
     """Make the runs that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="+", choices=["product", "sort"])
+    parser = make_parser(__doc__)
+    names = ["product", "sort"]
+    parser.add_argument("tasks", nargs="*", choices=names, default=names, help="all by default")
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--digits", type=int, default=100)
     parser.add_argument("--items", type=int, default=500)
-    options = parser.parse_args()
+    options = read_options(parser, digits=6, items=10)
     with tempfile.TemporaryDirectory() as name:
         if "product" in options.tasks:
             table(f"a product of {options.digits} by {options.digits} digits, k = {K['product']}, seed {options.seed}",
-                  ("", ""), product(options.seed, options.digits, Path(name)))  # fmt: skip
+                  ("", ""), product(options, Path(name)))  # fmt: skip
         if "sort" in options.tasks:
             heads = ("list", "memo", "result", "comparisons", "of merge sort's", "calls", "disputed", "s")
             table(f"{options.items} numbers, k = {K['sort']}, seed {options.seed}", heads,
-                  sort(options.seed, options.items, Path(name)))  # fmt: skip
+                  sort(options, Path(name)))  # fmt: skip
     return 0
 
 

@@ -1,6 +1,6 @@
 """What voting does for a small general model: tweets sorted by tone, against labels that the job does not see.
 
-    python benchmarks/tweets.py FOLDER [--only k3 greedy ...]
+    python -m benchmarks.tasks.tweets FOLDER [--only k3 greedy ...]
 
 FOLDER holds ``rows.csv``, ``labels.csv`` and ``model``, as examples/tweet_sentiment/README.md makes them. Its job is
 run by each variant, or not again where FOLDER holds that run; the audit's sample of each is labelled from the labels.
@@ -23,10 +23,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, comb, sqrt
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-JOB = ROOT / "examples" / "tweet_sentiment" / "job.toml"
+from benchmarks.shared.checkout import EXAMPLES, TASKS, environment
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.tasks.tones import write_tweets
+
+JOB = EXAMPLES / "tweet_sentiment" / "job.toml"
+MADE_UP = [f"task.truth={TASKS / 'tones.py'}:truth", "model.kind=simulated", "model.p=0.8"]
+"""Settings of a smoke run, which has neither tweets nor a model."""
 MAKER = [sys.executable, "-m", "maker"]
 VARIANTS: Mapping[str, Sequence[str]] = {
     "greedy": ("model.temperature=0", "vote.k=1"),
@@ -59,28 +65,39 @@ class Measured:
 
 def main() -> int:
     """Run what is missing, and print the section."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser = make_parser(__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="what examples/tweet_sentiment/README.md makes")
     parser.add_argument("--only", nargs="*", choices=[*VARIANTS], default=[*VARIANTS])
-    options = parser.parse_args()
+    options = read_options(parser, only=["k1", "k3"])
+    if options.smoke:
+        with TemporaryDirectory() as name:
+            write_tweets(Path(name), 20)
+            return compared(options, Path(name), MADE_UP)
+    if options.folder is None:
+        parser.error("say in which folder the tweets and the model are")
     folder: Path = options.folder.resolve()
+    return compared(options, folder, [f"model.path={folder / 'model'}"])
+
+
+def compared(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> int:
+    """Run what is missing in a folder, with such settings besides; print the section."""
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         truth = {line["id"]: line["label"] for line in csv.DictReader(file)}
-    found = [measured(name, folder, truth) for name in options.only]
+    found = [measured(name, folder, truth, words) for name in options.only]
     print("\n".join(section(found, truth)))
     return 0
 
 
-def measured(name: str, folder: Path, truth: Mapping[str, str]) -> Measured:
+def measured(name: str, folder: Path, truth: Mapping[str, str], besides: Sequence[str]) -> Measured:
     """Run a variant, or take the run that is there; label its audit's sample and read it back."""
     database = folder / f"{name}.db"
     store = ["--store", f"sqlite:///{database}"]
     spent = folder / f"{name}.cpu"
     if not database.exists():
         words = [f"task.input={folder / 'rows.csv'}", f"task.output={folder / f'out-{name}'}"]
-        words += [f"model.path={folder / 'model'}", "swarm.kind=local", *VARIANTS[name]]
+        words += [*besides, "swarm.kind=local", *VARIANTS[name]]
         before = processor_s()
-        subprocess.run([*MAKER, "run", str(JOB), *words, *store], check=True)
+        subprocess.run([*MAKER, "run", str(JOB), *words, *store], env=environment(), check=True)
         spent.write_text(str(processor_s() - before))
     report = json.loads(told("show", "last", "--json", *store))
     if report["status"] != "done":
@@ -107,7 +124,7 @@ def audited(file: Path, store: Sequence[str], truth: Mapping[str, str]) -> Mappi
 
 def told(*words: str) -> str:
     """Return what a maker command prints."""
-    return subprocess.run([*MAKER, *words], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return subprocess.run([*MAKER, *words], env=environment(), stdout=subprocess.PIPE, check=True).stdout.decode()
 
 
 def processor_s() -> float:

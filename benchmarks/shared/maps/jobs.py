@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from map_tasks import EASY, HARD_SHARE, SCHEMA, kind, right
+from benchmarks.shared.checkout import TASKS
+from benchmarks.shared.tasks.parity import EASY, HARD_SHARE, SCHEMA, kind, right
 
-TASKS = Path(__file__).parent / "map_tasks.py"
 K, CAP = 3, 9
 P = 0.9
 BROKEN_EVERY = 5000
@@ -20,7 +20,7 @@ BROKEN_EVERY = 5000
 SIGMAS = 4.0
 JOB = """\
 [task]
-decomposer = "{tasks}:Parity"
+decomposer = "{parity}:Parity"
 input = "{input}"
 template = "{template}"
 schema = {schema}
@@ -62,7 +62,7 @@ def write_job(
     folder: Path, model: str, *, template: str = EASY, chains: int = 256, source: str = "parts/*.jsonl"
 ) -> None:
     """Write ``job.toml``."""
-    shape = {"tasks": TASKS, "input": source, "template": template, "schema": SCHEMA, "model": model}
+    shape = {"parity": TASKS / "parity.py", "input": source, "template": template, "schema": SCHEMA, "model": model}
     (folder / "job.toml").write_text(JOB.format(**shape, chains=chains, k=K, cap=CAP))
 
 

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from argparse import Namespace
@@ -17,12 +16,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from comparing import Goal, number, table
-from map_jobs import SIGMAS, Judged, files, judge, simulated, write_job, write_rows
-from map_tasks import MIXED
-from watching import Looks, Refused, maker, said, watch
+from benchmarks.shared.checkout import environment, program
+from benchmarks.shared.comparing import Goal, number, table
+from benchmarks.shared.maps.jobs import SIGMAS, Judged, files, judge, simulated, write_job, write_rows
+from benchmarks.shared.tasks.parity import MIXED
+from benchmarks.shared.watching import Looks, Refused, maker, said, watch
 
-SERVER = Path(__file__).parent / "map_server.py"
 USAGE = ("requests", "calls", "prompt_tokens", "completion_tokens")
 
 
@@ -125,7 +124,8 @@ def said_by(folder: Path, *words: str) -> Iterator[str]:
 @contextmanager
 def server(*words: str) -> Iterator[str]:
     """Start the server; gives its address."""
-    with subprocess.Popen([sys.executable, str(SERVER), *words], stdout=subprocess.PIPE, text=True) as process:
+    command = program("shared.maps.server", *words)
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             yield process.stdout.readline().strip()

@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from comparing import Goal, number, table
-from map_jobs import simulated, write_job
-from map_tasks import EASY
-from watching import watch
+from benchmarks.shared.comparing import Goal, number, table
+from benchmarks.shared.maps.jobs import simulated, write_job
+from benchmarks.shared.tasks.parity import EASY
+from benchmarks.shared.watching import watch
 
-FILES, ROWS = 1000, 10
-"""Input files, and rows of each."""
+ROWS = 10
+"""Of each input file."""
 LONG = 1 << 20
-LONG_ROW = 4321
+LONG_ROW = 121
+"""The row whose text, the one of braces, is repeated to a megabyte."""
 TEXTS = (
     "plain",
     "{{number}} {x} }} {{ {{{number}}}",
@@ -38,23 +39,27 @@ def odd(options: Namespace, folder: Path) -> list[Goal]:
     lines, goals = [], []
     for ending, write in (("jsonl", _write_json), ("csv", _write_csv)):
         home = folder / ending
-        expected = list(_make(home, ending, write))
+        expected = list(_make(home, ending, options.files, write))
         write_job(home, simulated(1.0), template=f"{EASY} {{{{text}}}}", source=f"parts/*.{ending}")
         seen = watch("run", "job.toml", folder=home)
         found = list(_written(home))
         # As JSON, where true is not 1.
         unlike = sum(json.dumps(one) != json.dumps(other) for one, other in zip(expected, found, strict=False))
         unlike += abs(len(expected) - len(found))
-        lines.append((ending, f"{FILES:,}", f"{len(expected):,}", number(seen.report["wall_s"]), number(seen.peak_mb)))
+        lines.append(
+            (ending, f"{options.files:,}", f"{len(expected):,}", number(seen.report["wall_s"]), number(seen.peak_mb))
+        )
         goals.append(Goal(f"odd: rows of {ending} that came out otherwise", 0, unlike, least=False))
     table("odd values", ("", "files", "rows", "seconds", "peak MB"), lines)
     return goals
 
 
-def _make(home: Path, ending: str, write: Callable[[TextIO, Sequence[dict[str, Any]]], None]) -> Iterator[Any]:
+def _make(
+    home: Path, ending: str, files: int, write: Callable[[TextIO, Sequence[dict[str, Any]]], None]
+) -> Iterator[Any]:
     """Write the input; yields what each row must come out as."""
     (home / "parts").mkdir(parents=True)
-    for part in range(FILES):
+    for part in range(files):
         rows = [_row(number, ending) for number in range(part * ROWS, (part + 1) * ROWS)]
         with (home / "parts" / f"{part:05}.{ending}").open("w", newline="", encoding="utf-8") as file:
             write(file, rows)

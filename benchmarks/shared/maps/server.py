@@ -1,9 +1,9 @@
 """An OpenAI-compatible server in a process of its own, whose errors are a pure function of a request's seed and prompt.
 
-It knows the truth of `map_tasks.py` and of the Towers of Hanoi, and counts what it serves: ``GET /counted`` gives its
+It knows the truth of `shared/tasks/parity.py` and of the Towers of Hanoi, and counts what it serves: ``GET /counted`` gives its
 count, ``POST /reset`` begins it anew. So what a run says that it was billed can be held against what was billed.
 
-    python benchmarks/map_server.py [--p 0.9] [--latency 0] [--slots 1000000]
+    python -m benchmarks.shared.maps.server [--p 0.9] [--latency 0] [--slots 1000000]
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from hashlib import blake2b
 from struct import unpack
 from typing import Any
 
-from map_tasks import truth as parity_truth
-
+from benchmarks.shared.tasks.parity import truth as parity_truth
 from decomposers.hanoi.oracle import move_truth
 
 _SCALE = 2**-32

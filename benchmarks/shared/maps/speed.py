@@ -10,14 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from comparing import Goal, median, number, table
-from driving import drive, modes
-from map_jobs import simulated, write_job, write_rows
-from map_kills import behind, counted, server
-from map_tasks import MIXED
-from watching import Looks, Refused, maker, pace, said, watch
+from benchmarks.shared.checkout import TOWERS
+from benchmarks.shared.comparing import Goal, median, number, table
+from benchmarks.shared.driving import drive, modes
+from benchmarks.shared.maps.jobs import simulated, write_job, write_rows
+from benchmarks.shared.maps.kills import behind, counted, server
+from benchmarks.shared.tasks.parity import MIXED
+from benchmarks.shared.watching import Looks, Refused, maker, pace, said, watch
 
-TOWERS = Path(__file__).parent / "towers.py"
 CHAINS = 1000
 ROW_TO_STEP = 2.5
 """What a row may take of a processor over what a step of a chain takes: it is read, begun, joined and written, too."""
@@ -26,13 +26,12 @@ GROWTH_BYTES = 64.0
 four in a hundred here; the rest is what the allocator does not give back."""
 RESUME_S = 5.0
 """What a resume may take to its first new row beyond what `maker show` takes, which only starts and reads a row."""
-LATENCY_S, SLOTS = 1.0, 32
-"""Of the server that is to be kept busy: an answer's seconds, and how many it works on at a time."""
-CONCURRENCY, ASKED = 64, 4000
+SLOTS, CONCURRENCY = 32, 64
+"""How many requests the server that is to be kept busy works on at a time, and how many it is given."""
 BUSY, BUSY_TO_CHAINS = 0.9, 0.98
 CHAINED = """\
 [task]
-decomposer = "{towers}:Towers"
+decomposer = "{towers}"
 chains = {chains}
 moves = {moves}
 [model]
@@ -127,18 +126,19 @@ def resume_s(home: Path, options: Namespace) -> float:
 def waiting(options: Namespace, folder: Path) -> list[Goal]:
     """Give a server of few slots a map, and chains; returns how busy each kept it."""
     busy: dict[str, float] = {}
-    with server("--p", "0.99", "--latency", str(LATENCY_S), "--slots", str(SLOTS)) as url:
+    with server("--p", "0.99", "--latency", str(options.latency), "--slots", str(SLOTS)) as url:
         home = folder / "map"
-        write_rows(home, ASKED, broken=False)
+        write_rows(home, options.asked, broken=False)
         write_job(home, behind(url, CONCURRENCY))
         busy["map"] = _busy(home, url)
         home = folder / "chains"
         home.mkdir()
-        shape = {"towers": TOWERS, "chains": CHAINS, "moves": ASKED // CHAINS, "work": 256}
+        chains = min(CHAINS, options.asked)
+        shape = {"towers": TOWERS, "chains": chains, "moves": options.asked // chains, "work": 256}
         (home / "job.toml").write_text(CHAINED.format(**shape, model=behind(url, CONCURRENCY)))
         busy["chains"] = _busy(home, url)
     rows = [(name, number(share)) for name, share in busy.items()]
-    table(f"a server of {SLOTS} slots that answers in {LATENCY_S:g} s", ("", "share of its slots in use"), rows)
+    table(f"a server of {SLOTS} slots that answers in {options.latency:g} s", ("", "share of its slots in use"), rows)
     return [
         Goal("waiting: share of the server's slots that a map uses", BUSY, busy["map"], "x"),
         Goal("waiting: map / chains", BUSY_TO_CHAINS, busy["map"] / busy["chains"], "x"),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Text, create_engine, event, insert
 
-from yardsticks.database import settings
-from yardsticks.outcome import SEED, Laps, Loop, arguments, measure
-from yardsticks.vote import elect
+from benchmarks.shared.yardsticks.database import settings
+from benchmarks.shared.yardsticks.outcome import SEED, Laps, Loop, arguments, measure
+from benchmarks.shared.yardsticks.vote import elect
 
 metadata = MetaData()
 step = Table(

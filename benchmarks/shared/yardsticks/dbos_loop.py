@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from yardsticks.database import settings
-from yardsticks.outcome import SEED, Laps, Loop, arguments, measure
-from yardsticks.vote import elect
+from benchmarks.shared.yardsticks.database import settings
+from benchmarks.shared.yardsticks.outcome import SEED, Laps, Loop, arguments, measure
+from benchmarks.shared.yardsticks.vote import elect
 
 
 def launch(database: Path) -> Any:

@@ -1,7 +1,7 @@
 """DBOS picks a killed workflow up: the time from the end of its imports to the first new step that is stored.
 
-python -m yardsticks.dbos_resume start DATABASE     runs steps until it is killed, and says how far it is
-python -m yardsticks.dbos_resume resume DATABASE    goes on for one step, and prints how long that took
+``start DATABASE`` runs steps until it is killed, and says how far it is. ``resume DATABASE`` goes on for one step, and
+prints how long that took.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from yardsticks.dbos_loop import launch
-from yardsticks.outcome import SEED
-from yardsticks.vote import elect
+from benchmarks.shared.yardsticks.dbos_loop import launch
+from benchmarks.shared.yardsticks.outcome import SEED
+from benchmarks.shared.yardsticks.vote import elect
 
 ENDLESS = 10**9
 GIVE_UP_S = 300.0

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from yardsticks.database import settings
-from yardsticks.outcome import SEED, Laps, Loop, arguments, measure
-from yardsticks.vote import elect
+from benchmarks.shared.yardsticks.database import settings
+from benchmarks.shared.yardsticks.outcome import SEED, Laps, Loop, arguments, measure
+from benchmarks.shared.yardsticks.vote import elect
 
 
 class State(TypedDict):

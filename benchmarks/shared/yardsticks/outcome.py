@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from yardsticks.database import commits, folded_bytes
+from benchmarks.shared.yardsticks.database import commits, folded_bytes
 
 SEED = 20261121
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from yardsticks.outcome import Outcome
-
-HOME = Path(__file__).parent.parent
+from benchmarks.shared.checkout import environment, program
+from benchmarks.shared.yardsticks.outcome import Outcome
 
 
 class Missing(Exception):
@@ -19,13 +16,13 @@ class Missing(Exception):
 
 
 def run(name: str, module: str, *words: str, folder: Path, cut_off_s: float) -> Outcome:
-    """Run ``yardsticks.MODULE`` to its end, or kill it at the cut-off: then the outcome is that of the last tenth.
+    """Run a module of `yardsticks` to its end, or kill it at the cut-off: then the outcome is that of the last tenth.
 
     Raises:
         Missing: It is not installed.
         RuntimeError: It failed.
     """
-    command = [sys.executable, "-m", f"yardsticks.{module}", "--folder", str(folder), *words]
+    command = program(f"shared.yardsticks.{module}", "--folder", str(folder), *words)
     options: dict[str, Any] = {"cwd": folder, "env": environment(), "stdin": subprocess.DEVNULL, "capture_output": True}
     try:
         done = subprocess.run(command, timeout=cut_off_s, check=False, **options)
@@ -34,12 +31,6 @@ def run(name: str, module: str, *words: str, folder: Path, cut_off_s: float) -> 
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr.decode()[-2000:]}")
     return _read(name, done.stdout, "")
-
-
-def environment() -> dict[str, str]:
-    """Return this process's environment, in which the yardsticks are found."""
-    path = [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def _read(name: str, printed: bytes, note: str) -> Outcome:

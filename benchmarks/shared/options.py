@@ -1,0 +1,30 @@
+"""The command line that all benchmarks share: every size has a default, and ``--smoke`` makes all of them tiny."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+SMOKE = "--smoke"
+
+
+def make_parser(about: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is a module's docstring, as it stands there."""
+    return argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def read_options(parser: argparse.ArgumentParser, **smoke: Any) -> argparse.Namespace:
+    """Add ``--smoke`` to a parser, and return what the command line asks for.
+
+    A smoke run takes seconds: it shows that the benchmark still runs. Its figures are printed and not judged
+    (`comparing.print_goals`), and it exits with 0.
+
+    Args:
+        parser: Takes every size with a default; a required argument could not be left out of a smoke run.
+        smoke: The defaults of a smoke run by option. What the command line names still counts.
+    """
+    parser.add_argument(SMOKE, action="store_true", help="tiny sizes: shows that it runs, and judges nothing")
+    if SMOKE in sys.argv[1:]:
+        parser.set_defaults(**smoke)
+    return parser.parse_args()
