@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.maps.jobs import SIGMAS, K, P, files, judge, write_job, write_rows
-from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.tasks.parity import truth
 from benchmarks.shared.watching import Refused, maker, said
 from maker.testing import LOST, Fault, FaultyServer, Served
@@ -185,17 +185,15 @@ def _none(what: str, count: int) -> Goal:
 def main() -> int:
     """Measure and print; returns the exit code."""
     parser = make_parser(__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
+    add_parts(parser, PARTS)
     parser.add_argument("--requests", type=int, default=10_000, help="about so many (%(default)s); limits: an eighth")
     parser.add_argument("--rate", type=float, default=0.05, help="the share of requests that go wrong (%(default)s)")
     parser.add_argument("--timeout", type=float, default=8.0, help="model.timeout_s, beyond which a reply is too late")
     parser.add_argument("--seed", type=int, default=20262)
     options = read_options(parser, requests=300, timeout=1.0)
-    if unknown := [part for part in options.parts if part not in PARTS]:
-        parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     goals: list[Goal] = []
-    for part in options.parts or PARTS:
+    for part in options.parts:
         print(f"… {part}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="maker-faults-") as name:
             folder = Path(name)

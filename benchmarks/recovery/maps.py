@@ -27,7 +27,7 @@ from benchmarks.shared.comparing import Goal, print_goals
 from benchmarks.shared.maps.kills import killed, served
 from benchmarks.shared.maps.odd import odd
 from benchmarks.shared.maps.speed import sizes, speed, waiting
-from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.watching import Refused
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Goal]]] = {
@@ -38,7 +38,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Goal]]] = {
 def options_of_a_run() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = make_parser(__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
+    add_parts(parser, PARTS)
     parser.add_argument("--rows", type=int, default=100_000, help="of most parts (%(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="of that part")
     parser.add_argument("--kills", type=int, default=5)
@@ -48,10 +48,7 @@ def options_of_a_run() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=1.0, help="of waiting: seconds of an answer")
     parser.add_argument("--seed", type=int, default=20262, help="of the moments of the kills")
     parser.add_argument("--folder", type=Path, help="where databases go; the system's temporary folder by default")
-    options = read_options(parser, rows=5000, sizes=[200], kills=1, rounds=1, files=20, asked=50, latency=0.02)
-    if unknown := [part for part in options.parts if part not in PARTS]:
-        parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
-    return options
+    return read_options(parser, rows=5000, sizes=[200], kills=1, rounds=1, files=20, asked=50, latency=0.02)
 
 
 def main() -> int:
@@ -59,7 +56,7 @@ def main() -> int:
     options = options_of_a_run()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     goals: list[Goal] = []
-    for part in options.parts or PARTS:
+    for part in options.parts:
         print(f"… {part}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="maker-maps-") as name:
             goals += PARTS[part](options, Path(name))

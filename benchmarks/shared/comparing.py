@@ -73,9 +73,14 @@ def print_goals(goals: Sequence[Goal], options: Namespace, *, title: str = "goal
 
     Of a smoke run (``options.smoke``) the figures are printed alone: nothing so small can be judged.
     """
-    held = [goal._replace(goal=None) for goal in goals] if options.smoke else goals
+    held = judged(goals, options)
     table(title, ("", "goal", "measured", ""), [goal.row() for goal in held])
     return int(any(goal.verdict().startswith("missed") for goal in held))
+
+
+def judged(goals: Sequence[Goal], options: Namespace) -> list[Goal]:
+    """Return the goals as they are held against what was measured: figures without a goal in a smoke run."""
+    return [goal._replace(goal=None) if options.smoke else goal for goal in goals]
 
 
 def _numeric(column: int, rows: Sequence[Sequence[str]]) -> bool:

@@ -14,5 +14,5 @@ def microagent(folder: Path, options: Namespace, **settings: Any) -> dict[str, A
     measure what voting makes of a model, whichever it is.
     """
     if options.smoke:
-        return {"kind": "simulated", "p": 0.98, "latency_s": 0.002}
+        return {"kind": "simulated", "p": 0.98, "latency_s": 0.01}
     return {"kind": "vllm", "path": str(folder), **settings}

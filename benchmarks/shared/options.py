@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 SMOKE = "--smoke"
@@ -12,6 +13,21 @@ SMOKE = "--smoke"
 def make_parser(about: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help is a module's docstring, as it stands there."""
     return argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_parts(parser: argparse.ArgumentParser, parts: Iterable[str]) -> None:
+    """Let the command line say which parts of a benchmark are run, as ``options.parts``: all by default."""
+    names = list(parts)
+
+    # Not `choices`: argparse would hold the default, a list, against them.
+    def part(word: str) -> str:
+        if word not in names:
+            raise argparse.ArgumentTypeError(f"there is no part {word}; there are {', '.join(names)}")
+        return word
+
+    parser.add_argument(
+        "parts", nargs="*", type=part, default=names, metavar="part", help=f"of {', '.join(names)}; all by default"
+    )
 
 
 def read_options(parser: argparse.ArgumentParser, **smoke: Any) -> argparse.Namespace:

@@ -43,7 +43,7 @@ class Clock:
             finally:
                 self.took_s += time.thread_time() - began
 
-        VoteMonitor.note = clocked  # type: ignore[method-assign]
+        VoteMonitor.note = clocked  # type: ignore[assignment, method-assign]
 
 
 def share(clock: Clock, mode: Mode, steps: int, folder: Path) -> float:

@@ -24,9 +24,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import maker
 from benchmarks.shared.checkout import HANOI_MODEL, environment, program
 from benchmarks.shared.comparing import Goal, number, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
+from maker.types import Failed, Finished, Request
 
 SEQUENCES = (128, 256, 1024)
 FLOOR = 300.0
@@ -93,7 +95,6 @@ def part(options: argparse.Namespace, name: str, file: Path, *words: str) -> flo
 
 def maker_part(options: argparse.Namespace) -> dict[str, float]:
     """Work on the run, and note its requests; the time is from the first request to the last reply."""
-    import maker
     from maker.models.vllm import VllmModel
 
     submit, poll = VllmModel.submit, VllmModel.poll
@@ -111,7 +112,7 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
         times[1:] = [time.perf_counter()]
         return replies
 
-    VllmModel.submit, VllmModel.poll = noting_submit, noting_poll  # type: ignore[method-assign]
+    VllmModel.submit, VllmModel.poll = noting_submit, noting_poll  # type: ignore[assignment, method-assign]
     with tempfile.TemporaryDirectory() as folder:
         report = maker.run(
             {

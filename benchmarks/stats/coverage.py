@@ -240,6 +240,9 @@ def show(found: Sequence[Found], options: Namespace) -> None:
     for stratum in (*STRATA, "all"):
         here = [one for one in found if stratum in (one.stratum, "all")]
         planned = [one for one in here if one.right is not None]
+        if all(one.near is None for one in planned):
+            print(f"\n{stratum}: {len(here)} tasks, none of them with a plan to compare with the cheapest")
+            continue
         rights = [one.right for one in planned if one.right is not None]
         overs = [max(one.over) for one in planned if one.over is not None]
         by_class = [k for one in planned if one.over is not None for k in one.over]
@@ -339,7 +342,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--sure", action="store_true", help="show the target with confidence .95, not in the mean")
-    options = read_options(parser, pairs=12, runs=3)
+    options = read_options(parser, pairs=3, runs=1)
     print(
         f"{options.pairs} pairs, seed {options.seed}; pilots: {VOTES} votes a step, {FIRST:,} to {CAP:,} steps a class"
     )

@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
-from benchmarks.shared.comparing import Goal, print_goals, table
+from benchmarks.shared.comparing import Goal, judged, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
 from maker.stats.monitor import Monitor, Rule, Statistic
 
@@ -257,7 +257,8 @@ def main() -> int:
             alarmed, by = alarms(scenario, options.runs, options.seed)
             print(f"{scenario.name}: {alarmed} ({time.perf_counter() - began:.0f} s)", file=sys.stderr)
             tests = ", ".join(f"{one} {by[one]}" for one in Statistic if by[one])
-            rows.append((*Goal(scenario.name, share * options.runs, alarmed, least=least).row(), tests))
+            (goal,) = judged([Goal(scenario.name, share * options.runs, alarmed, least=least)], options)
+            rows.append((*goal.row(), tests))
     table("runs with an alarm", ("", "goal", "runs", "", "by"), rows)
     observing, looking = cost_us(options.seed, options.cost_steps)
     costs = [

@@ -2,11 +2,11 @@
 
     python -m benchmarks.tasks.shipped [multiply] [sort] [connect] [guess] [--instances 200] [--seed 20261122]
 
-Each line is that many random instances in one run (`shared/tasks/many.py`). A pilot over steps of all of them, with the task's
-oracle, plans k for the target `EACH` an instance; then the run is made at k = 1 and at the planned k, at the same
-temperature, and its results are compared with those of Python's own arithmetic, sorting and search. ``guess`` compares
-walks through graphs with whole-answer guesses by a microagent of the same size, trained on the same graphs: as many
-guesses a graph are asked, and their majority taken, as cost the tokens of a walk.
+Each line is that many random instances in one run (`shared/tasks/many.py`). A pilot over steps of all of them, with
+the task's oracle, plans k for the target `EACH` an instance; then the run is made at k = 1 and at the planned k, at
+the same temperature, and its results are compared with those of Python's own arithmetic, sorting and search. ``guess``
+compares walks through graphs with whole-answer guesses by a microagent of the same size, trained on the same graphs:
+as many guesses a graph are asked, and their majority taken, as cost the tokens of a walk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import maker
 from benchmarks.shared.checkout import EXAMPLES, TASKS
 from benchmarks.shared.comparing import table
 from benchmarks.shared.models import microagent
-from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.options import add_parts, make_parser, read_options
 from maker.stats.difficulty import clopper_pearson
 
 AGENTS = EXAMPLES / "microagents"
@@ -163,15 +163,14 @@ def planned(line: Line, instances: list[dict[str, Any]], folder: Path, options: 
 def main() -> int:
     """Run the lines that are asked for; print them."""
     parser = make_parser(__doc__)
-    names = [*LINES, "guess"]
-    parser.add_argument("tasks", nargs="*", choices=names, default=names, help="all by default")
+    add_parts(parser, [*LINES, "guess"])
     parser.add_argument("--pilot", type=int, default=2000, help="steps of the pilot that k is planned by")
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument("--seed", type=int, default=20261122)
     options = read_options(parser, instances=2, pilot=100)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for task in options.tasks:
+        for task in options.parts:
             rows = []
             for line in LINES["connect" if task == "guess" else task]:
                 rng = Random(f"{options.seed} {line.name}")

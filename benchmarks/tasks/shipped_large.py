@@ -24,7 +24,7 @@ import maker
 from benchmarks.shared.checkout import EXAMPLES, environment
 from benchmarks.shared.comparing import table
 from benchmarks.shared.models import microagent
-from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.options import add_parts, make_parser, read_options
 from maker.errors import MakerError
 from maker.lifecycle.queries import show
 
@@ -126,17 +126,16 @@ def sort(options: Namespace, folder: Path) -> list[tuple[str, ...]]:
 def main() -> int:
     """Make the runs that are asked for."""
     parser = make_parser(__doc__)
-    names = ["product", "sort"]
-    parser.add_argument("tasks", nargs="*", choices=names, default=names, help="all by default")
+    add_parts(parser, ["product", "sort"])
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--digits", type=int, default=100)
     parser.add_argument("--items", type=int, default=500)
-    options = read_options(parser, digits=6, items=10)
+    options = read_options(parser, digits=8, items=10)
     with tempfile.TemporaryDirectory() as name:
-        if "product" in options.tasks:
+        if "product" in options.parts:
             table(f"a product of {options.digits} by {options.digits} digits, k = {K['product']}, seed {options.seed}",
                   ("", ""), product(options, Path(name)))  # fmt: skip
-        if "sort" in options.tasks:
+        if "sort" in options.parts:
             heads = ("list", "memo", "result", "comparisons", "of merge sort's", "calls", "disputed", "s")
             table(f"{options.items} numbers, k = {K['sort']}, seed {options.seed}", heads,
                   sort(options, Path(name)))  # fmt: skip

@@ -31,7 +31,7 @@ from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.tasks.tones import write_tweets
 
 JOB = EXAMPLES / "tweet_sentiment" / "job.toml"
-MADE_UP = [f"task.truth={TASKS / 'tones.py'}:truth", "model.kind=simulated", "model.p=0.8"]
+MADE_UP = [f"task.truth={TASKS / 'tones.py'}:truth", "task.max_tokens=40", "model.kind=simulated", "model.p=0.8"]
 """Settings of a smoke run, which has neither tweets nor a model."""
 MAKER = [sys.executable, "-m", "maker"]
 VARIANTS: Mapping[str, Sequence[str]] = {

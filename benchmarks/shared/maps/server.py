@@ -1,7 +1,8 @@
 """An OpenAI-compatible server in a process of its own, whose errors are a pure function of a request's seed and prompt.
 
-It knows the truth of `shared/tasks/parity.py` and of the Towers of Hanoi, and counts what it serves: ``GET /counted`` gives its
-count, ``POST /reset`` begins it anew. So what a run says that it was billed can be held against what was billed.
+It knows the truth of `shared/tasks/parity.py` and of the Towers of Hanoi, and counts what it serves: ``GET /counted``
+gives its count, ``POST /reset`` begins it anew. So what a run says that it was billed can be held against what
+was billed.
 
     python -m benchmarks.shared.maps.server [--p 0.9] [--latency 0] [--slots 1000000]
 """

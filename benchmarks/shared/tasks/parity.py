@@ -1,7 +1,7 @@
 """A map for the benchmarks: whether a number is even. How hard a row is follows from its number.
 
-What a row's prompt says is all that decides: the simulated model and the benchmark's own server (`shared/maps/server.py`)
-know the truth by the same function.
+What a row's prompt says is all that decides: the simulated model and the benchmark's own server
+(`shared/maps/server.py`) know the truth by the same function.
 """
 
 from __future__ import annotations

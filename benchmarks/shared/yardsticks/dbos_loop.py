@@ -48,7 +48,8 @@ def durable(decided: Callable[[int], None]) -> Callable[[int], int]:
             decided(index + 1)
         return steps
 
-    return chain
+    workflow: Callable[[int], int] = chain
+    return workflow
 
 
 def listen(synchronous: str) -> None:
