@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 SMOKE = "--smoke"
+NOT_INSTALLED = 77
+"""The exit code of a benchmark that needs a package which is not installed; test drivers take it for a skip."""
 
 
 def make_parser(about: str | None) -> argparse.ArgumentParser:
@@ -30,7 +33,7 @@ def add_parts(parser: argparse.ArgumentParser, parts: Iterable[str]) -> None:
     )
 
 
-def read_options(parser: argparse.ArgumentParser, **smoke: Any) -> argparse.Namespace:
+def read_options(parser: argparse.ArgumentParser, *, needs: Sequence[str] = (), **smoke: Any) -> argparse.Namespace:
     """Add ``--smoke`` to a parser, and return what the command line asks for.
 
     A smoke run takes seconds: it shows that the benchmark still runs. Its figures are printed and not judged
@@ -38,9 +41,13 @@ def read_options(parser: argparse.ArgumentParser, **smoke: Any) -> argparse.Name
 
     Args:
         parser: Takes every size with a default; a required argument could not be left out of a smoke run.
+        needs: Packages that have to be installed. Without one the program says so, and exits with `NOT_INSTALLED`.
         smoke: The defaults of a smoke run by option. What the command line names still counts.
     """
     parser.add_argument(SMOKE, action="store_true", help="tiny sizes: shows that it runs, and judges nothing")
     if SMOKE in sys.argv[1:]:
         parser.set_defaults(**smoke)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if missing := [name for name in needs if find_spec(name) is None]:
+        parser.exit(NOT_INSTALLED, f"{parser.prog} needs {', '.join(missing)}, which is not installed\n")
+    return options

@@ -106,7 +106,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--blocks", type=int, default=7)
     parser.add_argument("--steps", type=int, default=250, help="of a block")
-    options = read_options(parser, blocks=2, steps=10)
+    options = read_options(parser, needs=["vllm"], blocks=2, steps=10)
     hanoi = Hanoi(HanoiParams(disks=DISKS))
     model = VllmModel([VllmSettings(path=str(HANOI_MODEL), temperature=TEMPERATURE)])
     solver = Role(FirstToAheadByK(FirstToAheadByKParams(k=N)), max_votes=100)

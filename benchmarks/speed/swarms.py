@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--chains", type=int, default=1, help="chains of the run: 1, or a power of two")
     parser.add_argument("--rounds", type=int, default=3)
-    options = read_options(parser, steps=500, rounds=1)
+    options = read_options(parser, steps=10_000, rounds=1)
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(options.rounds):
         for kind in KINDS:

@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--ways", type=int, default=len(WAYS), help="only the first so many ways")
     parser.add_argument("--profile", action="store_true", help="print where the first way's time goes, and end")
     parser.add_argument("--way", type=int, help=argparse.SUPPRESS)
-    options = read_options(parser, chains=[1], seconds=0.2, warm_up=0.1, rounds=1, ways=1)
+    options = read_options(parser, needs=["vllm"], chains=[1], seconds=0.2, warm_up=0.1, rounds=1, ways=1)
     if options.way is not None:
         print(json.dumps(measure(WAYS[options.way], options)))
         return 0

@@ -68,7 +68,7 @@ def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="what examples/tweet_sentiment/README.md makes")
     parser.add_argument("--only", nargs="*", choices=[*VARIANTS], default=[*VARIANTS])
-    options = read_options(parser, only=["k1", "k3"])
+    options = read_options(parser, only=["k3"])
     if options.smoke:
         with TemporaryDirectory() as name:
             write_tweets(Path(name), 20)
