@@ -110,12 +110,15 @@ class Looks:
 
     def until(self, steps: int, process: subprocess.Popen[str]) -> int:
         """Look until the run has so many steps; returns how many. Raises `Refused` if the process ends before."""
-        while not self.seen or self.seen[-1].steps < steps:
-            if process.poll() is not None:
-                raise Refused(said(self._database.parent) or f"exit code {process.returncode}")
+        while True:
+            # Before the look: what a process has written that ended meanwhile is seen.
+            ended = process.poll() is not None
             self.look(process)
+            if self.seen and self.seen[-1].steps >= steps:
+                return self.seen[-1].steps
+            if ended:
+                raise Refused(said(self._database.parent) or f"exit code {process.returncode}")
             time.sleep(LOOK_S)
-        return self.seen[-1].steps
 
     def close(self) -> None:
         """Close the connection."""
