@@ -48,7 +48,7 @@ def options_of_a_run() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=1.0, help="of waiting: seconds of an answer")
     parser.add_argument("--seed", type=int, default=20262, help="of the moments of the kills")
     parser.add_argument("--folder", type=Path, help="where databases go; the system's temporary folder by default")
-    return read_options(parser, rows=1000, sizes=[200], kills=1, rounds=1, files=20, asked=50, latency=0.02)
+    return read_options(parser, rows=400, sizes=[200], kills=1, rounds=1, files=20, asked=50, latency=0.02)
 
 
 def main() -> int:

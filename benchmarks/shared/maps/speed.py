@@ -24,6 +24,8 @@ ROW_TO_STEP = 2.5
 GROWTH_BYTES = 64.0
 """Bytes that peak memory may grow by with each row, at most. What a run keeps of its rows is those without an answer,
 four in a hundred here; the rest is what the allocator does not give back."""
+LEAST_KILLED = 20_000
+"""A run of fewer rows is over before it can be killed."""
 RESUME_S = 5.0
 """What a resume may take to its first new row beyond what `maker show` takes, which only starts and reads a row."""
 SLOTS, CONCURRENCY = 32, 64
@@ -109,11 +111,12 @@ def speed(options: Namespace, folder: Path) -> list[Goal]:
 
 def resume_s(home: Path, options: Namespace) -> float:
     """Kill a map at nine tenths; returns the seconds from its resume to the first new rows, beyond those of `show`."""
-    write_rows(home, options.rows)
+    rows = max(options.rows, LEAST_KILLED)
+    write_rows(home, rows)
     write_job(home, simulated(0.99))
     with closing(Looks(home / "maker.db")) as looks:
         with maker("run", "job.toml", folder=home) as process:
-            steps = looks.until(options.rows * 9 // 10, process)
+            steps = looks.until(rows * 9 // 10, process)
             process.send_signal(signal.SIGKILL)
             process.wait()
         shown = took_by(home, "show", "last").seconds
