@@ -82,7 +82,7 @@ def worker_block(worker: Worker, at: ChainAt, steps: int) -> tuple[float, int]:
     return steps / (time.perf_counter() - began), calls
 
 
-def whole_way(steps: int) -> float:
+def whole_way(steps: int, *, compiled: bool) -> float:
     """Run the job through Ray and a store; returns the steps a second between its first and its last commit."""
     commits: list[tuple[float, int]] = []
 
@@ -93,7 +93,7 @@ def whole_way(steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         job: dict[str, dict[str, Any]] = {
             "task": {"decomposer": "hanoi", "disks": DISKS},
-            "model": {"kind": "vllm", "path": str(HANOI_MODEL), "temperature": TEMPERATURE},
+            "model": {"kind": "vllm", "path": str(HANOI_MODEL), "temperature": TEMPERATURE, "compile": compiled},
             "store": {"url": f"sqlite:///{folder}/bench.db"},
         }
         maker.run(job, limit_steps=steps, on_event=tell)
@@ -106,9 +106,10 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--blocks", type=int, default=7)
     parser.add_argument("--steps", type=int, default=250, help="of a block")
-    options = read_options(parser, needs=["vllm"], blocks=2, steps=10)
+    parser.add_argument("--eager", action="store_true", help="do not compile the model: ready sooner, slower steps")
+    options = read_options(parser, needs=["vllm"], blocks=2, steps=50, eager=True)
     hanoi = Hanoi(HanoiParams(disks=DISKS))
-    model = VllmModel([VllmSettings(path=str(HANOI_MODEL), temperature=TEMPERATURE)])
+    model = VllmModel([VllmSettings(path=str(HANOI_MODEL), temperature=TEMPERATURE, compile=not options.eager)])
     solver = Role(FirstToAheadByK(FirstToAheadByKParams(k=N)), max_votes=100)
     rules = Rules(seed=0, samples="disputed", roles={SOLVER: solver})
     worker = Worker(WorkerSpec(hanoi, rules, open_model=lambda: model))
@@ -135,7 +136,7 @@ def main() -> None:
     print(
         f"bare/worker  {statistics.median(ratios):7.3f} (median of pairs; {low:.3f} to {high:.3f}); goal {GOAL} or less"
     )
-    through = whole_way(decided)
+    through = whole_way(decided, compiled=not options.eager)
     ratio = statistics.median(bare) / through
     print(f"maker.run    {through:7.1f} steps/s with Ray, journal and SQLite; bare/run {ratio:.3f}")
     if statistics.median(bare) < LEAST_YARDSTICK:

@@ -47,10 +47,11 @@ def main() -> int:
     parser.add_argument(
         "--raw", type=int, nargs="+", default=SEQUENCES, help="how many sequences the raw engine holds at once"
     )
+    parser.add_argument("--eager", action="store_true", help="do not compile the model: ready sooner, slower steps")
     parser.add_argument("--part", choices=["maker", "raw"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sequences", type=int, help=argparse.SUPPRESS)
-    options = read_options(parser, needs=["vllm"], disks=5, segment=3, chains=4, rounds=1, raw=[128])
+    options = read_options(parser, needs=["vllm"], disks=5, segment=3, chains=4, rounds=1, raw=[128], eager=True)
     if options.part:
         print(json.dumps(maker_part(options) if options.part == "maker" else raw_part(options)))
         return 0
@@ -86,6 +87,7 @@ def part(options: argparse.Namespace, name: str, file: Path, *words: str) -> flo
     """Run one side in a process of its own; returns its samples a second."""
     named = ("disks", "segment", "chains", "form")
     shape = [word for one in named for word in (f"--{one}", str(getattr(options, one)))]
+    shape += ["--eager"] if options.eager else []
     line = program("speed.saturation", *shape, "--part", name, "--file", str(file), *words)
     done = subprocess.run(line, env=environment(), stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
@@ -117,7 +119,7 @@ def maker_part(options: argparse.Namespace) -> dict[str, float]:
         report = maker.run(
             {
                 "task": map_task(options, Path(folder)) if options.form == "map" else tree_task(options),
-                "model": {"kind": "vllm", "path": str(HANOI_MODEL)},
+                "model": {"kind": "vllm", "path": str(HANOI_MODEL), "compile": not options.eager},
                 "vote": {"k": 4},
                 "swarm": {"kind": "local", "chains": options.chains},
                 "store": {"url": f"sqlite:///{folder}/saturation.db"},
@@ -157,7 +159,8 @@ def raw_part(options: argparse.Namespace) -> dict[str, float]:
     vllm = import_vllm()
     pin_thread()
     wide = vllm._replace(engine_args=lambda **given: vllm.engine_args(**given, max_num_seqs=options.sequences))
-    engine = start_engine(wide, VllmSettings(path=str(HANOI_MODEL)), checked_folder(str(HANOI_MODEL)))
+    settings = VllmSettings(path=str(HANOI_MODEL), compile=not options.eager)
+    engine = start_engine(wide, settings, checked_folder(str(HANOI_MODEL)))
     tokenizer = engine.get_tokenizer()
     requests = [json.loads(line) for line in options.file.read_text().splitlines()]
     began, samples = time.perf_counter(), 0

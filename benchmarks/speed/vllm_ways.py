@@ -47,6 +47,8 @@ WAYS = (
     Way("the same, blocks of 32 tokens", arguments={"block_size": 32}),
     Way("the same, no prefix cache", arguments={"enable_prefix_caching": False}),
 )
+EAGER = 4
+"""Ready in seconds, for a smoke run."""
 
 
 def main() -> int:
@@ -56,10 +58,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--warm-up", type=float, default=3.0, help="seconds that come before, and do not count")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", type=int, default=len(WAYS), help="only the first so many ways")
+    numbers = range(len(WAYS))
+    parser.add_argument("--ways", type=int, nargs="+", choices=numbers, default=[*numbers], help="only these, from 0")
     parser.add_argument("--profile", action="store_true", help="print where the first way's time goes, and end")
     parser.add_argument("--way", type=int, help=argparse.SUPPRESS)
-    options = read_options(parser, needs=["vllm"], chains=[1], seconds=0.2, warm_up=0.1, rounds=1, ways=1)
+    options = read_options(parser, needs=["vllm"], chains=[1], seconds=0.2, warm_up=0.1, rounds=1, ways=[EAGER])
     if options.way is not None:
         print(json.dumps(measure(WAYS[options.way], options)))
         return 0
@@ -70,17 +73,14 @@ def main() -> int:
         return 0
     found: dict[tuple[int, int], list[float]] = {}
     for _ in range(options.rounds):
-        for turn in range(options.ways):
+        for turn in options.ways:
             for chains, speed in zip(options.chains, part(turn, options), strict=True):
                 found.setdefault((turn, chains), []).append(speed)
     speeds = {key: statistics.median(values) for key, values in found.items()}
     rows = []
-    for number_, way in enumerate(WAYS[: options.ways]):
-        cells = [
-            f"{number(speeds[number_, chains])} ({speeds[number_, chains] / speeds[0, chains]:.2f})"
-            for chains in options.chains
-        ]
-        rows.append((way.what, *cells))
+    for way in options.ways:
+        pairs = [(speeds[way, chains], speeds[options.ways[0], chains]) for chains in options.chains]
+        rows.append((WAYS[way].what, *(f"{number(speed)} ({speed / first:.2f})" for speed, first in pairs)))
     table("elections a second (medians), and their share of the first way's", ("", *map(str, options.chains)), rows)
     return 0
 
