@@ -35,7 +35,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Goal]]] = {
 }  # fmt: skip
 
 
-def options_of_a_run() -> argparse.Namespace:
+def read_command_line() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = make_parser(__doc__)
     add_parts(parser, PARTS)
@@ -53,7 +53,7 @@ def options_of_a_run() -> argparse.Namespace:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    options = options_of_a_run()
+    options = read_command_line()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     goals: list[Goal] = []
     for part in options.parts:

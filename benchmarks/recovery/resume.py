@@ -173,7 +173,7 @@ def goals(sizes: Sequence[Sized]) -> list[Goal]:
     ]
 
 
-def options_of_a_run() -> argparse.Namespace:
+def read_command_line() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = make_parser(__doc__)
     parser.add_argument(
@@ -187,7 +187,7 @@ def options_of_a_run() -> argparse.Namespace:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    options = options_of_a_run()
+    options = read_command_line()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sizes: list[Sized] = []
     theirs = ""

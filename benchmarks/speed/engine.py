@@ -203,7 +203,7 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def options_of_a_run() -> argparse.Namespace:
+def read_command_line() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = make_parser(__doc__)
     parser.add_argument(
@@ -227,7 +227,7 @@ def options_of_a_run() -> argparse.Namespace:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    options = options_of_a_run()
+    options = read_command_line()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rounds: list[Round] = []
     told: dict[str, str] = {}
