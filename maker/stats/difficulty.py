@@ -49,8 +49,8 @@ class Difficulty:
 
     Those of `failure`, `votes_per_step` and ``correlation`` are the smallest and the largest value among the
     distributions that the pilot does not rule out: those whose deviance is at most the quantile of chi-square with one
-    degree of freedom (profile likelihood: Wilks 1938, Ann. Math. Statist. 9, 60-62). `benchmarks/coverage.py` shows how
-    often they hold.
+    degree of freedom (profile likelihood: Wilks 1938, Ann. Math. Statist. 9, 60-62).
+    `benchmarks/stats/coverage.py` shows how often they hold.
 
     Attributes:
         heard: What was heard, as it was given to `fit`.

@@ -385,7 +385,7 @@ def test_a_stopped_sort_goes_on(store: str) -> None:
 
 def test_many_lists_are_sorted_in_one_run(tmp_path: Path) -> None:
     """Lists that are halved are instances as any others: their forks stand within that of all instances."""
-    many = Path(__file__).parents[3] / "benchmarks" / "many.py"
+    many = Path(__file__).parents[3] / "benchmarks" / "shared" / "tasks" / "many.py"
     lists = [[str(n * 7 % 40) for n in range(40)], ["3", "1"]]
     store = f"sqlite:///{tmp_path}/maker.db"
     task = {"decomposer": f"{many}:Many", "of": "sort", "instances": [{"items": one} for one in lists]}
