@@ -160,7 +160,7 @@ class _MovedModules(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname not in MOVED:
             return None
-        _warn(fullname, MOVED[fullname])
+        warn_of(fullname, MOVED[fullname])
         return ModuleSpec(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -194,12 +194,13 @@ def moved_names(package: str, home: str) -> Callable[[str], Any]:
         if name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(importlib.import_module(home), name)
-        _warn(f"{package}.{name}", f"{home}.{name}")
+        warn_of(f"{package}.{name}", f"{home}.{name}")
         return found
 
     return find
 
 
-def _warn(old: str, new: str) -> None:
+def warn_of(old: str, new: str) -> None:
+    """Warn the importing code of an old path, naming the new one."""
     # A FutureWarning, since Python hides a DeprecationWarning from those who run somebody's plugin.
     warnings.warn(f"{old} has moved: import {new} instead", FutureWarning, stacklevel=3)

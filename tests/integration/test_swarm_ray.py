@@ -378,7 +378,7 @@ import maker
 {JOB_IN_PROGRAM}
 
 async def main():
-    async with maker.Engine(store="sqlite:///maker.db") as engine:
+    async with maker.Service(store="sqlite:///maker.db") as engine:
         runs = [await engine.start(job, [f"run.seed={{seed}}"]) for seed in (1, 2)]
         for run in runs:
             report = await run.result()
