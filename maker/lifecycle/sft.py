@@ -1,4 +1,4 @@
-"""A verified run's steps as lessons: JSON lines of prompt, answer, losing answers and votes (docs/foundry.md)."""
+"""A verified run's steps as lessons: JSON lines of prompt, answer, losing answers and votes (docs/training.md)."""
 
 from __future__ import annotations
 
