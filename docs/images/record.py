@@ -125,7 +125,7 @@ def drawn(frames: list[Frame]) -> str:
     height = 18 * max(len(frame.lines) for frame in frames) + 20
     width = 8 * COLUMNS + 24
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" role="img">',
         f"<title>{escape('; '.join(COMMANDS))}</title>",
         f"<style>{STYLE}</style>",
         f'<rect width="{width}" height="{height}" rx="6" fill="#20242c"/>',

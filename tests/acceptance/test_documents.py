@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from documents import PAGES, ROOT, Block, anchors, blocks, links, marked
@@ -19,12 +20,16 @@ MARKS = ("test", "test: vllm")
 @pytest.mark.parametrize("block", marked("sh", "test"), ids=lambda block: block.where)
 def test_marked_commands_run(examples: Commands, block: Block) -> None:
     """Each block of commands that a page marks as tested runs, line after line; --limit-steps ends in exit 1."""
+    folder = examples.folder
     for command in block.text.splitlines():
         first, *words = shlex.split(command, comments=True)
+        if first == "cd":
+            folder = folder / words[0]
+            continue
         line = [sys.executable, *(["-m", "maker"] if first == "maker" else []), *words]
         assert first in ("maker", "python"), f"{block.where}: {command}"
         done = subprocess.run(
-            line, cwd=examples.folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
+            line, cwd=folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
         )
         expected = 1 if "--limit-steps" in words else 0
         assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -67,6 +72,17 @@ def test_every_page_is_in_the_index() -> None:
     """A reader who starts at docs/index.md finds each page of docs."""
     listed = {link.partition("#")[0] for link in links(ROOT / "docs" / "index.md")}
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} - listed == set()
+
+
+def test_the_recording_is_of_a_run_that_verifies() -> None:
+    """The README's picture is well-formed, holds its commands, and ends with a log that verifies."""
+    svg = ElementTree.parse(ROOT / "docs" / "images" / "run.svg").getroot()  # noqa: S314 - it is our own
+    *_, last = svg.iter("{http://www.w3.org/2000/svg}g")
+    shown = [line.text or "" for line in last.iter("{http://www.w3.org/2000/svg}text")]
+    assert [line for line in shown if line.startswith("$ ")] == [
+        "$ maker run examples/hanoi.toml task.disks=8", "$ maker steps last --disputed", "$ maker verify last",
+    ]  # fmt: skip
+    assert "verifies: 255 steps" in shown[-1]
 
 
 @pytest.mark.parametrize(("name", "most"), [("README.md", 1000), ("docs/architecture.md", 2500)])
