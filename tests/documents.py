@@ -49,6 +49,12 @@ def links(page: Path) -> list[str]:
     return [link for link in _LINK.findall(text) if "://" not in link and not link.startswith("mailto:")]
 
 
+def names(page: Path) -> set[str]:
+    """Return the names of maker's modules and what is in them, as in `maker.stats.race.least_k`, of a page's text."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return set(re.findall(r"`(maker(?:\.\w+){2,})", text))
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a page."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))

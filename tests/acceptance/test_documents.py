@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from documents import PAGES, ROOT, Block, anchors, blocks, links, marked
+from documents import PAGES, ROOT, Block, anchors, blocks, links, marked, names
 from processes import Commands
 
 README = ROOT / "README.md"
@@ -66,6 +67,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_names_are_there(page: Path) -> None:
+    """Each name of a module of maker, or of what is in one, that a page gives can be imported."""
+    assert [name for name in sorted(names(page)) if pydoc.locate(name) is None] == []
 
 
 def test_every_page_is_in_the_index() -> None:
