@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pydoc
+import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -79,6 +81,20 @@ def test_every_page_is_in_the_index() -> None:
     """A reader who starts at docs/index.md finds each page of docs."""
     listed = {link.partition("#")[0] for link in links(ROOT / "docs" / "index.md")}
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} - listed == set()
+
+
+def test_the_layers_are_those_of_the_contract() -> None:
+    """docs/architecture.md has a row for each package of maker, with the layer that the import contract gives it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    wanted = {name.strip(): number for number, row in enumerate(reversed(layers), 1) for name in row.split("|")}
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    found = {
+        name.removesuffix(".py"): int(number)
+        for number, packages in re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
+        for name in re.findall(r"`([\w.]+)`", packages)
+    }
+    assert found == wanted
 
 
 def test_the_recording_is_of_a_run_that_verifies() -> None:
