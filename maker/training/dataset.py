@@ -254,3 +254,7 @@ def _draw_exam(sources: Sequence[Source], wanted: int) -> list[str]:
             if len(found) == wanted:
                 break
     return list(found)
+
+
+course_of = dataset_of
+"""The name of `dataset_of` in version 0.1."""

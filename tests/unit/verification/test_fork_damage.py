@@ -199,9 +199,9 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
-"""What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
-workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited steps were
-asked."""
+"""What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
+ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited
+steps were asked."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {
