@@ -24,7 +24,7 @@ ROW_TO_STEP = 2.5
 GROWTH_BYTES = 64.0
 """Bytes that peak memory may grow by with each row, at most. What a run keeps of its rows is those without an answer,
 four in a hundred here; the rest is what the allocator does not give back."""
-LEAST_KILLED = 20_000
+LEAST_KILLED = 10_000
 """A run of fewer rows is over before it can be killed."""
 RESUME_S = 5.0
 """What a resume may take to its first new row beyond what `maker show` takes, which only starts and reads a row."""
