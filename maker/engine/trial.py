@@ -81,13 +81,12 @@ def _one_by_one(fork: Forked, keys: Iterator[int]) -> Iterator[Orders]:
 
 def _trials(spec: WorkerSpec, report: Report) -> Iterator[Trial | Ended]:
     yield from _decided(spec, report)
-    for _, error in report.errors:
-        raise error
+    for failed in report.errors:
+        raise failed.error
     _refuse_starved(report)
-    for _, stuck in report.stuck:
-        yield Trial(stuck.kind, stuck.heard, stuck)
-    for _, ended in report.ended:
-        yield ended
+    yield from _undecided(report)
+    for done in report.ended:
+        yield done.ended
 
 
 def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
@@ -95,17 +94,21 @@ def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
 
     Raises what is no child's own: every other one would meet it too.
     """
-    for _, error in report.errors:
-        if not isinstance(error, OWN_FAULT):
-            raise error
+    for failed in report.errors:
+        if not isinstance(failed.error, OWN_FAULT):
+            raise failed.error
     _refuse_starved(report)
-    wrong = {place: ended.reason or "it ended wrong" for place, ended in report.ended if not ended.ok}
-    lost = [*wrong.items(), *((place, error.message) for place, error in report.errors)]
+    wrong = {ref: ended.reason or "it ended wrong" for ref, ended in report.ended if not ended.ok}
+    lost = wrong | {failed.ref: failed.error.message for failed in report.errors}
     yield from _decided(spec, report)
+    yield from _undecided(report)
+    for ref, reason in lost.items():
+        yield Trial("", NOTHING_HEARD, Lost(ref.child or 0, reason))
+
+
+def _undecided(report: Report) -> Iterator[Trial]:
     for _, stuck in report.stuck:
         yield Trial(stuck.kind, stuck.heard, stuck)
-    for place, reason in lost:
-        yield Trial("", NOTHING_HEARD, Lost(place.child or 0, reason))
 
 
 def _decided(spec: WorkerSpec, report: Report) -> Iterator[Trial]:

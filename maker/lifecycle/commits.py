@@ -72,7 +72,6 @@ class CommitListener:
             flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
             on_event(StepsAsked(run_id, len(entry.undecided), len(samples) - flagged, flagged))
         if counts.decided:
-            decided = [step for step in entry.steps if step.votes or step.calls]
             on_event(
                 StepsDecided(
                     run_id,
@@ -80,7 +79,7 @@ class CommitListener:
                     votes=counts.votes,
                     red_flags=counts.flags,
                     disputed=counts.disputed,
-                    _decided=decided,
+                    _decided=tuple(entry.steps),
                     _classes=self._row.classes,
                     _codec=self._job.decomposer.action,
                 )

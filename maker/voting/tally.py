@@ -12,7 +12,7 @@ from maker.types import Flag
 
 _FLAGS = tuple(Flag)
 _FLAG_NUMBER = {flag: number for number, flag in enumerate(_FLAGS)}
-_PLACE = Struct("<QI")
+_STEP = Struct("<QII")
 _CHILD = Struct("<QIQ")
 DIGEST_BYTES = 16
 CLEAN_BYTES = 6
@@ -188,7 +188,7 @@ def cites(blob: bytes) -> bool:
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
     """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
     text = action.encode()
-    whole = b"".join((before, _PLACE.pack(index, epoch), len(text).to_bytes(4, "little"), text, tally))
+    whole = b"".join((before, _STEP.pack(index, epoch, len(text)), text, tally))
     return blake2b(whole, digest_size=DIGEST_BYTES, person=b"maker-step").digest()
 
 
