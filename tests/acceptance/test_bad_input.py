@@ -344,7 +344,7 @@ def test_two_processes_do_not_work_on_one_run(maker: Commands) -> None:
     first = maker.start("run", "job.toml")
     maker.wait_for(1, first)
     told(maker.run("resume", "last"), "held by", f"process {first.pid}", socket.gethostname())
-    assert first.wait(timeout=60) == 0, maker.lifecycle.row_files()
+    assert first.wait(timeout=60) == 0, maker.output()
     assert maker.json("show", "last")["resumes"] == 0
     maker.good("verify", "last")
 

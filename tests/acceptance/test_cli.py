@@ -285,12 +285,12 @@ def test_an_interrupted_run_is_paused(maker: Commands, sign: signal.Signals) -> 
     maker.wait_for(20, process)
     began = time.monotonic()
     process.send_signal(sign)
-    assert process.wait(timeout=30) == 130, maker.lifecycle.row_files()
+    assert process.wait(timeout=30) == 130, maker.output()
     assert time.monotonic() - began < 5
-    assert "Traceback" not in maker.lifecycle.row_files()
+    assert "Traceback" not in maker.output()
     shown = maker.json("show", "last")
     assert (shown["status"], shown["reason"]) == ("paused", "interrupted")
-    assert f"maker resume {shown['run_id']}" in maker.lifecycle.row_files()
+    assert f"maker resume {shown['run_id']}" in maker.output()
     assert 20 <= shown["steps"] < 255
     assert not maker.left()
     maker.good("resume", "last", "model.latency_s=0")
@@ -305,7 +305,7 @@ def test_interrupted_while_it_starts(maker: Commands) -> None:
         process = maker.start("run", "job.toml")
         time.sleep(moment)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) in (130, -signal.SIGTERM), maker.lifecycle.row_files()
+        assert process.wait(timeout=30) in (130, -signal.SIGTERM), maker.output()
     maker.good("run", "job.toml", "model.latency_s=0")
     maker.good("verify", "last")
 

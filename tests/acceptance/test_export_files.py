@@ -194,7 +194,7 @@ def test_while_the_run_is_worked_on(maker: Commands) -> None:
     assert process.poll() is None
     assert json.loads(header)["run"]["status"] == "running"
     assert len(steps) >= json.loads(header)["run"]["steps"] >= 50
-    assert process.wait(timeout=120) == 0, maker.lifecycle.row_files()
+    assert process.wait(timeout=120) == 0, maker.output()
     assert maker.good("export", "last").splitlines()[1:][: len(steps)] == steps
     maker.good("verify", "last")
 

@@ -110,7 +110,7 @@ def test_no_limit_is_passed_by_the_servers_own_count(rows: Callable[[int, str], 
 
         process = maker.start("run", "job.toml", "limits.max_calls=240")
         while drawn() < 100:
-            assert process.poll() is None, maker.lifecycle.row_files()
+            assert process.poll() is None, maker.output()
             time.sleep(0.001)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

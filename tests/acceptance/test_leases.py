@@ -89,7 +89,7 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     time.sleep(max(0.0, 3 * SHORT_LEASE_S - (time.monotonic() - began)))
     process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 1
-    assert "another process has taken this run over; this one has written nothing since" in maker.lifecycle.row_files()
+    assert "another process has taken this run over; this one has written nothing since" in maker.output()
     assert maker.json("show", "last") == before
     assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
     maker.good("verify", "last")

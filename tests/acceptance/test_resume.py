@@ -117,7 +117,7 @@ def uninterrupted(maker: Commands, job_file: Path) -> Whole:
             first = time.monotonic() - began - at.steps / STEPS
         time.sleep(0.02)
     ended = time.monotonic() - began
-    assert process.returncode == 0, maker.lifecycle.row_files()
+    assert process.returncode == 0, maker.output()
     assert first is not None, "the run was over before it was seen"
     log = log_of(maker)
     print(f"uninterrupted: first step after {first:.1f} s, done after {ended:.1f} s, digest {log.shown['digest']}")
@@ -237,7 +237,7 @@ def test_kills_while_the_database_is_made_lose_nothing(maker: Commands) -> None:
         maker.forget()
         process = maker.start("run", job_file.name)
         while not maker.database.exists():
-            assert process.poll() is None, maker.lifecycle.row_files()
+            assert process.poll() is None, maker.output()
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -258,7 +258,7 @@ def test_kills_around_the_last_commit_lose_nothing(maker: Commands) -> None:
         maker.forget()
         process = maker.start("run", job_file.name)
         while not ((at := maker.standing()) and at.steps >= 55):
-            assert process.poll() is None, maker.lifecycle.row_files()
+            assert process.poll() is None, maker.output()
         process.kill()
         process.wait()
         at = maker.standing()

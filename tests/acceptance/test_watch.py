@@ -48,7 +48,7 @@ def test_a_run_is_followed_to_its_end(running: tuple[Commands, subprocess.Popen[
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(rf"run {run_id} is running, \d+ steps so far", first)
     assert f"run {run_id} is done" in lines
-    assert maker.lifecycle.row_files().endswith("\n".join(lines[lines.index(f"run {run_id} is done") :]) + "\n")
+    assert maker.output().endswith("\n".join(lines[lines.index(f"run {run_id} is done") :]) + "\n")
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
 
@@ -82,7 +82,7 @@ def test_an_interrupted_watcher(running: tuple[Commands, subprocess.Popen[str]],
     assert watcher.returncode == 130
     run_id = maker.json("show", "last")["run_id"]
     assert said == f"run {run_id} is no longer watched; it goes on\n"
-    assert process.wait(timeout=60) == 0, maker.lifecycle.row_files()
+    assert process.wait(timeout=60) == 0, maker.output()
     assert maker.json("show", "last")["resumes"] == 0
 
 
