@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="maker",
     cls=ToldGroup,
-    help="Execute tasks of many dependent language-model steps by voting on every one of them.",
+    help="Run tasks of many language-model steps, and settle every step by a vote.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -68,10 +68,10 @@ app.command()(init.init)
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log events to standard error.")] = False,
     log: Annotated[
-        Path | None, typer.Option("--log", metavar="FILE", help="Append events to a file, as JSON lines.")
+        Path | None, typer.Option("--log", metavar="FILE", help="Append events to FILE as JSON lines.")
     ] = None,
 ) -> None:
     # At the end, so that nothing in the working directory can stand in for an installed package.
@@ -89,14 +89,16 @@ def _root(
 def run(
     job: JobFile,
     overrides: Overrides = None,
-    store: Annotated[str | None, typer.Option("--store", metavar="URL", help="The database of runs.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
+    ] = None,
     limit_steps: LimitSteps = None,
     ray_address: RayAddress = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print every setting with its origin, and do nothing else.")
+        bool, typer.Option("--print-config", help="Print every setting and where it was set, then exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count a map's rows and the tokens of their prompts, and do nothing else.")
+        bool, typer.Option("--dry-run", help="Map tasks: count the rows and estimate their tokens, then exit.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +129,7 @@ def resume(
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run from its last step."""
+    """Continue a run after its last stored step."""
     given = [*(overrides or []), *_address(ray_address)]
     found, job = stored_run(run_id, given, store=store)
     _tell_estimate(job, limit_steps, done=found.steps)
@@ -145,11 +147,11 @@ def retry(
     store: Store = DEFAULT_STORE,
     outcome: Annotated[
         str,
-        typer.Option(metavar="NAMES", help="Which children, as in undecided,failed."),
+        typer.Option(metavar="NAMES", help="Retry the rows or children with these outcomes, e.g. undecided,failed."),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Decide anew what a paused run could not get past, and go on."""
+    """Vote again on a paused run's unresolved steps, and continue."""
     found = queries.show(run_id, store=store)
     outcomes = _outcomes(outcome)
 
@@ -177,10 +179,10 @@ app.command(name="precompute")(precompute.precompute_)
 def try_(
     job: JobFile,
     overrides: Overrides = None,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many steps.")] = 5,
+    count: Annotated[int, typer.Option("-n", min=1, help="Number of steps to decide.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Decide a few steps and store nothing."""
+    """Decide a few steps and print their votes; store nothing."""
     loaded = api.load_job(job, overrides or [])
     # An input that does not fit is told in the words of `run`, before anything is asked.
     loaded.parts()
@@ -204,11 +206,15 @@ def ls(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
 def show(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
-    step: Annotated[int | None, typer.Option("--step", min=0, metavar="N", help="One step with its samples.")] = None,
-    chain: Annotated[str, typer.Option("--chain", metavar="NAME", help="Whose step; as `steps` names it.")] = "root",
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, metavar="N", help="Show step N and the samples kept of it.")
+    ] = None,
+    chain: Annotated[
+        str, typer.Option("--chain", metavar="NAME", help="Chain that step N is in, as `maker steps` names it.")
+    ] = "root",
     as_json: AsJson = False,
 ) -> None:
-    """Show a run and the steps that voting repaired."""
+    """Show a run, or one of its steps with its samples."""
     if step is None:
         report = queries.show(run_id, store=store)
         display.print_report(report, queries.steps(run_id, store=store, disputed=True), as_json=as_json)
@@ -220,17 +226,17 @@ def show(
 def steps(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
-    disputed: Annotated[bool, typer.Option("--disputed", help="Only steps where a vote went to a rival.")] = False,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Only steps whose votes disagreed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print a run's steps, one a line."""
+    """Print a run's steps, one per line."""
     for record in queries.steps(run_id, store=store, disputed=disputed):
         print(json.dumps(record.to_json(), ensure_ascii=False) if as_json else display.step_line(record))
 
 
 @app.command()
 def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Check a run's whole log without a model."""
+    """Check a run's whole log, without a model."""
     verified = queries.verify(run_id, store=store)
     display.print_verified(verified, as_json=as_json)
     raise typer.Exit(0 if verified.right else 1)
@@ -238,7 +244,7 @@ def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False)
 
 @app.command()
 def plugins(as_json: AsJson = False) -> None:
-    """List decomposers and voters."""
+    """List the installed decomposers and voters."""
     found = {"decomposer": list_plugins(DECOMPOSERS), "voter": list_plugins(VOTERS)}
     display.print_plugins(found, as_json=as_json)
     raise typer.Exit(1 if any(isinstance(item, MakerError) for items in found.values() for item in items) else 0)
@@ -246,7 +252,7 @@ def plugins(as_json: AsJson = False) -> None:
 
 @app.command(name="doctor")
 def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Say what is missing or broken here."""
+    """Check this machine for missing or broken parts."""
     found = doctor.examine(store)
     doctor.print_findings(found, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)

@@ -15,18 +15,18 @@ from maker.lifecycle.queries import RunReport
 
 def fork(
     run_id: RunId,
-    at: Annotated[int, typer.Option("--at", min=0, metavar="STEP", help="The first step to decide anew.")],
+    at: Annotated[int, typer.Option("--at", min=0, metavar="STEP", help="First step to decide again.")],
     overrides: Overrides = None,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new run that goes on from before a step of another."""
+    """Create a run that shares another run's steps up to a step."""
     report = admin.fork(run_id, at, overrides or [], store=store)
     _tell(report, f"goes on from before step {at}; `maker resume {report.run_id}` works on it", as_json=as_json)
 
 
 def cancel(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """End a run for good; what it has decided stays."""
+    """End a run for good; its decided steps are kept."""
     report = admin.cancel(run_id, store=store)
     over = report.status == "cancelled"
     said = "is cancelled" if over else "was asked to stop; its process has not answered yet"
@@ -35,7 +35,7 @@ def cancel(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = Fal
 
 
 def prune(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Remove a run, its steps, snapshots and samples from the store."""
+    """Delete a run with its steps, snapshots and samples."""
     report = admin.prune(run_id, store=store)
     _tell(report, f"is removed, with its {report.steps:,} steps", as_json=as_json)
 

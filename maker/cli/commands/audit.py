@@ -29,21 +29,30 @@ MEANING = {
 def audit(
     run_id: RunId,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, metavar="N", help=f"How many rows to draw; {SIZE} if not said.")
+        int | None, typer.Option("--sample", min=1, metavar="N", help=f"Number of rows to draw. [default: {SIZE}]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The CSV file for labels, else audit-<run id>.csv.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="CSV file to write the rows to. [default: audit-<run id>.csv]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Another one draws other rows.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="S", help="Seed of the draw; another seed draws other rows.")
+    ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="Read a labelled FILE, and say what follows.")
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Read your labels from FILE and print the error rate."),
     ] = None,
-    confidence: Annotated[float, typer.Option("--confidence", metavar="P", help="Of the upper bounds.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option("--confidence", metavar="P", help="Confidence of the upper bounds.")
+    ] = 0.95,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a map's decided rows for labelling, or bound the share of wrong ones by the labels."""
+    """Bound a map's error rate with a sample of rows that you label.
+
+    Run it once to draw rows, and fill the column `correct` of the file with y or n. Run it again with --labels FILE.
+    """
     if labels is not None:
         if sample is not None or seed is not None or out is not None:
             raise BadInput("--labels reads a sample, and the others draw one", fix="give --labels FILE without them")

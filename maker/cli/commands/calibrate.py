@@ -28,25 +28,28 @@ BY = {
 }
 SweepOption = Annotated[
     list[str] | None,
-    typer.Option("--sweep", metavar="TABLE.KEY=A,B,…", help="Do it for each of these values; may be given again."),
+    typer.Option(
+        "--sweep", metavar="TABLE.KEY=A,B,…", help="Repeat for each of these values; give it again for another setting."
+    ),
 ]
 
 
 def calibrate_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps to ask of each class.")] = STEPS,
-    votes: Annotated[int, typer.Option(min=1, max=1000, help="How often to ask each.")] = VOTES,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Steps to sample of each class.")] = STEPS,
+    votes: Annotated[int, typer.Option(min=1, max=1000, help="Samples to draw for each step.")] = VOTES,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Steps with right answers, as JSON lines; see docs/planning.md.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Steps with their right answers, as JSON lines; see docs/planning.md."),
     ] = None,
     closer: Annotated[
-        int, typer.Option(min=0, max=1000, metavar="N", help="Ask steps on which votes differed N times more.")
+        int, typer.Option(min=0, max=1000, metavar="N", help="Extra samples for each step whose votes differed.")
     ] = 0,
     sweep: SweepOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask steps of every class a few times, and say how often samples are right."""
+    """Measure how often a model is right on each class of steps."""
     said = "" if labels is None else read_labels(labels)
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])

@@ -21,13 +21,18 @@ def export(
     run_id: RunId,
     format_: Annotated[
         Kind | None,
-        typer.Option("--format", help="Else parquet for a FILE that is called so, or jsonl. sft: lessons."),
+        typer.Option(
+            "--format",
+            help="sft: training examples from a verified run. [default: parquet if FILE ends so, else jsonl]",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. [default: standard output]")
+    ] = None,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
 ) -> None:
-    """Write a run's steps for other tools, as JSON lines or Parquet, or those of a verified run as lessons."""
+    """Export steps as JSON lines, Parquet or training examples."""
     if format_ == "sft":
         _export_lessons(run_id, out, store, force=force)
         return

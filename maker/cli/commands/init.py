@@ -15,14 +15,14 @@ from maker.errors import BadInput
 
 TEMPLATES = files("maker.cli.commands") / "templates"
 KINDS = ("map", "function", "chain")
-HELP = "map: rows of a table. function: a list of questions. chain: a class whose steps need one another."
+HELP = "map: one answer per row of a table. function: a list of questions. chain: steps that depend on each other."
 
 
 def init(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=HELP)],
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder to write the job to.")] = Path(),
 ) -> None:
-    """Write a small job that runs at once, to be made your own."""
+    """Write a small example job that runs at once, for you to edit."""
     for path in write_job(kind, folder):
         print(f"wrote {path}")
     print(f"`maker run {shlex.quote(str(folder / 'job.toml'))}` rehearses it; {folder / 'README.md'} says what next")

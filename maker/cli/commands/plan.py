@@ -21,7 +21,7 @@ SELDOM = 0.01
 
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
-    """Say which k a run needs, what it takes, and how sure it is to come out right."""
+    """Find the k a run needs, its cost and its chance of success."""
     from maker.calibration.plan import plan
 
     plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []

@@ -23,13 +23,13 @@ from maker.store.runs import find_run
 def precompute_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps of each class to decide.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Steps to decide of each class.")] = STEPS,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Which steps, as JSON lines; see docs/planning.md.")
+        Path | None, typer.Option(metavar="FILE", help="Steps to decide, as JSON lines; see docs/planning.md.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide ahead what a task can ask, for runs with task.memo = "store"."""
+    """Decide steps ahead, for runs with task.memo = "store"."""
     loaded = load_job(job, overrides or [])
     said = "" if labels is None else read_labels(labels)
     progress = Progress(sys.stderr)

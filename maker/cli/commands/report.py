@@ -21,16 +21,16 @@ from maker.reporting.report import write
 def report(
     run_id: RunId,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page, else report-<run id>.html.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Page to write. [default: report-<run id>.html]")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="A map's labelled sample, from `maker audit`.")
+        Path | None, typer.Option("--labels", metavar="FILE", help="Labelled sample of a map, from `maker audit`.")
     ] = None,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one page on a run: what was claimed, what was measured, and what that rests on."""
+    """Write an HTML report on a run: claims, measurements, evidence."""
     file = out
     if file is None and not as_json:
         file = Path(f"report-{show(run_id, store=store).run_id}.html")

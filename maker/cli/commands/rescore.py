@@ -27,10 +27,11 @@ WORDS = {
 def rescore(
     run_id: RunId,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="VOTE.KEY=VALUE", help="The rule's settings, as in vote.k=5.")
+        list[str] | None, typer.Argument(metavar="VOTE.KEY=VALUE", help="Settings of the voting rule, e.g. vote.k=5.")
     ] = None,
     voter: Annotated[
-        str | None, typer.Option("--voter", metavar="NAME", help="The rule, or file.py:Rule; else the run's own.")
+        str | None,
+        typer.Option("--voter", metavar="NAME", help="Voting rule, or file.py:Rule. [default: the run's own]"),
     ] = None,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,

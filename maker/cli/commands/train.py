@@ -28,12 +28,12 @@ EVERY = 100
 Taught = Annotated[
     Path,
     typer.Argument(
-        metavar="JOB", help="A job file, whose task has lessons and an oracle; or a run's lessons, *.jsonl."
+        metavar="JOB", help="Job file of a task with examples and an oracle, or a run's exported examples, *.jsonl."
     ),
 ]
-Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures of the exam.")]
-Examined = Annotated[int, typer.Option("--exam", min=1, metavar="N", help="How many held-out prompts of a class.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures to test at.")]
+Examined = Annotated[int, typer.Option("--exam", min=1, metavar="N", help="Held-out prompts to test per class.")]
+Threads = Annotated[int, typer.Option(min=1, help="Torch threads.")]
 AT = ",".join(map(str, TEMPERATURES))
 RECIPE = Recipe()
 
@@ -42,22 +42,24 @@ def train(
     job: Taught,
     overrides: Overrides = None,
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model's folder.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches.")] = RECIPE.steps,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts in a batch.")] = RECIPE.batch,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write the model to.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps (batches).")] = RECIPE.steps,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts per batch.")] = RECIPE.batch,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = RECIPE.rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and draws.")] = RECIPE.seed,
-    slip: Annotated[float, typer.Option(help="Share of legal wrong replies to train in.")] = RECIPE.slip,
-    hidden: Annotated[int, typer.Option(min=1, help="Width.")] = RECIPE.hidden,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the draws.")] = RECIPE.seed,
+    slip: Annotated[
+        float, typer.Option(help="Share of wrong but legal replies to train on, for a weaker model.")
+    ] = RECIPE.slip,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden size.")] = RECIPE.hidden,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = RECIPE.layers,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = RECIPE.heads,
     threads: Threads = RECIPE.threads,
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
-    force: Annotated[bool, typer.Option("--force", help="Replace a microagent that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the model in FOLDER.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a tiny model on a task's steps, and say exactly how often it errs."""
+    """Train a tiny model on a task's steps; measure its error rate."""
     # Imported here: it needs numpy, and other commands start without.
     from maker.training.make import make
 
@@ -85,7 +87,7 @@ def train(
 
 
 def exam_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model's folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the model.")],
     job: Taught,
     overrides: Overrides = None,
     temperatures: Temperatures = AT,
@@ -93,7 +95,7 @@ def exam_(
     threads: Threads = RECIPE.threads,
     as_json: AsJson = False,
 ) -> None:
-    """Read off a tiny model's logits how often it errs on a task's steps."""
+    """Compute a tiny model's exact error rate on a task's steps."""
     from maker.training.examine import examine, has_card
     from maker.training.figures import to_json
 

@@ -27,11 +27,11 @@ def watch(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
     every: Annotated[
-        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="How often to look.")
+        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="Seconds between two looks.")
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a run that another process works on, until it ends."""
+    """Follow a run that another process is working on."""
     database = open_database(store_url(store), create=False)
     looks = _looks(database, run_id, every)
     first = next(looks)
