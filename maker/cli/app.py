@@ -31,7 +31,7 @@ from maker.cli.commands import (
     watch,
 )
 from maker.cli.commands.db import db
-from maker.cli.errors import ToldGroup
+from maker.cli.errors import ErrorGroup
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
 from maker.cli.progress import Progress
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="maker",
-    cls=ToldGroup,
+    cls=ErrorGroup,
     help="Run tasks of many language-model steps, and settle every step by a vote.",
     no_args_is_help=True,
     add_completion=False,
@@ -111,13 +111,15 @@ def run(
     if dry_run:
         display.print_survey(loaded.survey(), loaded.vote_prices, as_json=as_json)
         if loaded.needs_pilot:
-            print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
+            print(f"{display.pilot_plan(loaded)}; the figures assume k = {loaded.voter.least}", file=sys.stderr)
         if loaded.needs_plan:
-            print(f"the figures are for k = {loaded.voter.least}; `maker plan` finds k, and says more", file=sys.stderr)
+            print(f"the figures assume k = {loaded.voter.least}; `maker plan` finds the k you need", file=sys.stderr)
         return
     loaded = _with_margins(loaded)
-    _tell_estimate(loaded, limit_steps)
-    _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
+    _print_estimate(loaded, limit_steps)
+    _work(
+        lambda on_event: api.run(loaded, limit_steps=limit_steps, on_event=on_event), loaded.store.url, as_json=as_json
+    )
 
 
 @app.command()
@@ -132,10 +134,10 @@ def resume(
     """Continue a run after its last stored step."""
     given = [*(overrides or []), *_address(ray_address)]
     found, job = stored_run(run_id, given, store=store)
-    _tell_estimate(job, limit_steps, done=found.steps)
+    _print_estimate(job, limit_steps, done=found.steps)
 
-    def work(tell: OnEvent) -> RunReport:
-        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=tell)
+    def work(on_event: OnEvent) -> RunReport:
+        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=on_event)
 
     _work(work, store, as_json=as_json)
 
@@ -155,8 +157,8 @@ def retry(
     found = queries.show(run_id, store=store)
     outcomes = _outcomes(outcome)
 
-    def work(tell: OnEvent) -> RunReport:
-        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=tell)
+    def work(on_event: OnEvent) -> RunReport:
+        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
 
     _work(work, store, as_json=as_json)
 
@@ -184,9 +186,9 @@ def try_(
 ) -> None:
     """Decide a few steps and print their votes; store nothing."""
     loaded = api.load_job(job, overrides or [])
-    # An input that does not fit is told in the words of `run`, before anything is asked.
+    # Read the input before the model is asked: an input that does not fit then fails with the message of `run`.
     loaded.parts()
-    _tell_estimate(loaded, count)
+    _print_estimate(loaded, count)
     stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
     raise typer.Exit(1 if stuck else 0)
 
@@ -267,44 +269,44 @@ def _outcomes(names: str) -> list[str]:
     known = [*(str(outcome) for outcome in Outcome if outcome != Outcome.AGAIN), NEW]
     words = [word.strip() for word in names.split(",") if word.strip()]
     if unknown := [word for word in words if word not in known]:
-        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose among {', '.join(known)}")
+        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose from {', '.join(known)}")
     return words
 
 
-def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
-    """Say what a run on somebody's server will take, before it takes it; nothing is looked up for another model."""
+def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
+    """Print how many calls and tokens a run on a server will take, before it starts; a local model costs nothing."""
     if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
         return
     expected = job.expected_steps()
     estimate = job.estimate(limit if expected is None else min(limit or expected, expected - done))
-    unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
+    unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
     print(f"estimate: {display.estimate_line(estimate, job.vote_prices) if estimate else unknown}", file=sys.stderr)
 
 
 def _with_margins(job: Job) -> Job:
-    """Find the margins that the job leaves open, and say what they rest on."""
+    """Return the job with the margins k that it left open, and print how they were found."""
     if job.needs_pilot:
         print(display.pilot_plan(job), file=sys.stderr, flush=True)
     with Progress(sys.stderr) as progress:
-        found = find_margins(job, on_event=progress.tell)
+        found = find_margins(job, on_event=progress.handle)
     if job.needs_pilot and found.job.vote.pilot is not None:
         print("pilot:", "\n  ".join(display.pilot_lines(found.job.vote.pilot)), file=sys.stderr)
     if found.plan is not None:
-        _tell_plan(found.plan)
+        _print_plan(found.plan)
     return found.job
 
 
-def _tell_plan(planned: Plan) -> None:
+def _print_plan(planned: Plan) -> None:
     found = planned.found()
     low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
     print(
-        f"plan: k of {margins} by calibration {found.calibration}; right with {low:.4f} to {high:.4f}, given that"
-        f" {found.rests_on}",
+        f"plan: k of {margins} from calibration {found.calibration}; the run is right with a probability of {low:.4f}"
+        f" to {high:.4f}, assuming that {found.rests_on}",
         file=sys.stderr,
     )
-    if told := plan.undecided_line(planned):
-        print(f"  {told}", file=sys.stderr)
+    if warning := plan.undecided_line(planned):
+        print(f"  {warning}", file=sys.stderr)
 
 
 def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:
@@ -314,10 +316,13 @@ def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) ->
     where = display.store_words(store)
     try:
         with progress:
-            report = work(progress.tell)
+            report = work(progress.handle)
     except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
         if progress.run_id:
-            print(f"run {progress.run_id} is paused; `maker resume {progress.run_id}{where}` goes on", file=sys.stderr)
+            print(
+                f"run {progress.run_id} is paused; continue with `maker resume {progress.run_id}{where}`",
+                file=sys.stderr,
+            )
         raise
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))

@@ -372,7 +372,7 @@ def test_a_full_disk_pauses_a_run(maker: Commands) -> None:
     print(f"{shown['steps']} of {undisturbed['steps']} steps were committed")
     assert shown["status"] == "paused"
     assert 0 < shown["steps"] < undisturbed["steps"]
-    assert "are clean" in maker.run("verify", "last").stdout
+    assert "steps verify" in maker.run("verify", "last").stdout
     maker.good("resume", "last")
     maker.good("verify", "last")
     same = ("steps", "votes", "red_flags", "disputed", "digest", "result")

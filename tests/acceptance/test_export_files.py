@@ -105,7 +105,7 @@ def test_into_files(solved: Commands) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("last --format parquet", "parquet cannot go to standard output"),
+        ("last --format parquet", "Parquet cannot be written to standard output"),
         ("last --out no/a.jsonl", "there is no folder no"),
         ("last --out .", ". is no file"),
         ("nosuch", "holds no run 'nosuch'"),
@@ -207,7 +207,7 @@ def test_without_the_tasks_code(many: Commands) -> None:
     header, *steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert header["actions"] == "stored"
     assert all(step["action"] == next(iter(step["votes"])) for step in steps)
-    assert done.stderr == "the task's code is not to be found here: actions are as the store holds them\n"
+    assert done.stderr == "the task's code was not found here; actions are written as they are stored\n"
 
 
 def test_a_trees_steps_name_their_chains(maker: Commands) -> None:

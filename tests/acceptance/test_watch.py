@@ -81,7 +81,7 @@ def test_an_interrupted_watcher(running: tuple[Commands, subprocess.Popen[str]],
     _, said = watcher.communicate(timeout=30)
     assert watcher.returncode == 130
     run_id = maker.json("show", "last")["run_id"]
-    assert said == f"run {run_id} is no longer watched; it goes on\n"
+    assert said == f"stopped watching run {run_id}; the run itself continues\n"
     assert process.wait(timeout=60) == 0, maker.output()
     assert maker.json("show", "last")["resumes"] == 0
 

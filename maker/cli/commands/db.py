@@ -1,4 +1,4 @@
-"""The commands that look after the database of runs."""
+"""``maker db``: manage the database of runs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def upgrade(
     if as_json:
         print(json.dumps({"store": done.shown, "before": done.before, "after": done.after}))
     elif done.before == done.after:
-        print(f"{done.shown}: at {done.after} already")
+        print(f"{done.shown} has schema {done.after} already")
+    elif done.before:
+        print(f"{done.shown} is upgraded from schema {done.before} to {done.after}")
     else:
-        print(f"{done.shown}: {f'from {done.before}' if done.before else 'made, now'} at {done.after}")
+        print(f"{done.shown} is created with schema {done.after}")

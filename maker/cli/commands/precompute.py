@@ -1,4 +1,4 @@
-"""``maker precompute``: decides ahead of time what a job's task can ask."""
+"""``maker precompute``: decide steps before the runs that need them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def precompute_(
 ) -> None:
     """Decide steps ahead, for runs with task.memo = "store"."""
     loaded = load_job(job, overrides or [])
-    said = "" if labels is None else read_labels(labels)
+    label_lines = "" if labels is None else read_labels(labels)
     progress = Progress(sys.stderr)
     try:
         with progress:
-            report = precompute(loaded, steps=steps, labels=said, on_event=progress.tell)
+            report = precompute(loaded, steps=steps, labels=label_lines, on_event=progress.handle)
     except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
         if progress.run_id:
-            print(f"run {progress.run_id} is paused; precompute again: it goes on from there", file=sys.stderr)
+            print(f"run {progress.run_id} is paused; give the same command again to continue it", file=sys.stderr)
         raise
     undecided = _undecided(report, loaded.store.url)
     if as_json:
@@ -46,8 +46,8 @@ def precompute_(
         return
     drawn, decided = report.steps + undecided, report.steps - report.reused
     print(
-        f"run {report.run_id}: of {drawn:,} questions {decided:,} were decided by {report.votes:,} votes in"
-        f" {report.calls:,} calls, {report.reused:,} were known, {undecided:,} are undecided"
+        f"run {report.run_id}: of {drawn:,} steps {decided:,} were decided by {report.votes:,} votes in"
+        f" {report.calls:,} calls, {report.reused:,} were known already, {undecided:,} are undecided"
     )
 
 

@@ -1,4 +1,4 @@
-"""``maker results``: what became of a map's rows."""
+"""``maker results``: print the result of each row of a map."""
 
 from __future__ import annotations
 

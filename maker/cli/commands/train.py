@@ -1,4 +1,4 @@
-"""``maker train`` and ``maker exam``: a microagent for a task's steps, and the exact measure of one."""
+"""``maker train`` and ``maker exam``: train a microagent on a task's steps, and compute its exact error rate."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from maker.training.sft_file import read_dataset
 if TYPE_CHECKING:
     from maker.training.figures import ClassFigures
 
-LESSONS = ".jsonl"
+EXAMPLES = ".jsonl"
 EVERY = 100
 """Batches between two lines of progress."""
 
-Taught = Annotated[
+TrainingJob = Annotated[
     Path,
     typer.Argument(
         metavar="JOB", help="Job file of a task with examples and an oracle, or a run's exported examples, *.jsonl."
@@ -39,7 +39,7 @@ RECIPE = Recipe()
 
 
 def train(
-    job: Taught,
+    job: TrainingJob,
     overrides: Overrides = None,
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write the model to.")],
@@ -60,7 +60,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a tiny model on a task's steps; measure its error rate."""
-    # Imported here: it needs numpy, and other commands start without.
+    # Imported here: it needs numpy, and other commands start faster without it.
     from maker.training.make import make
 
     recipe = Recipe(
@@ -68,13 +68,13 @@ def train(
         threads=threads,
     )  # fmt: skip
     at = _temperatures(temperatures)
-    course = _course(job, overrides or [], exam)
+    dataset = _dataset(job, overrides or [], exam)
 
-    def tell(step: int, loss: float, seconds: float) -> None:
+    def print_batch(step: int, loss: float, seconds: float) -> None:
         if step % EVERY == 0 or step + 1 == steps:
             print(f"batch {step + 1:,} of {steps:,}: loss {loss:.2e}, {seconds:,.0f} s", file=sys.stderr, flush=True)
 
-    made = make(course, recipe, out, temperatures=at, force=force, on_batch=tell)
+    made = make(dataset, recipe, out, temperatures=at, force=force, on_batch=print_batch)
     if as_json:
         print(json.dumps(made.card, ensure_ascii=False))
         return
@@ -83,12 +83,12 @@ def train(
         f"{out}: {card['parameters']:,} parameters, {card['bytes'] / 1e6:.2f} MB, trained in {card['seconds']:,.0f} s"
     )
     shown = {one["class"]: one.get("shown") for one in card["classes"]}
-    _print_figures(made.found, shown, by_run=course.by_run)
+    _print_figures(made.found, shown, by_run=dataset.by_run)
 
 
 def exam_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the model.")],
-    job: Taught,
+    job: TrainingJob,
     overrides: Overrides = None,
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
@@ -99,18 +99,18 @@ def exam_(
     from maker.training.examine import examine, has_card
     from maker.training.figures import to_json
 
-    course = _course(job, overrides or [], exam)
-    found = examine(folder, course, temperatures=_temperatures(temperatures), threads=threads)
+    dataset = _dataset(job, overrides or [], exam)
+    found = examine(folder, dataset, temperatures=_temperatures(temperatures), threads=threads)
     if as_json:
         print(json.dumps([to_json(one) for one in found], ensure_ascii=False))
         return
-    _print_figures(found, {}, by_run=course.by_run, known=has_card(folder))
+    _print_figures(found, {}, by_run=dataset.by_run, known=has_card(folder))
 
 
-def _course(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
-    if job.suffix == LESSONS:
+def _dataset(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
+    if job.suffix == EXAMPLES:
         if overrides:
-            raise BadInput(f"{overrides[0]!r} sets nothing: {job} is no job file", fix="leave it out")
+            raise BadInput(f"{overrides[0]!r} sets nothing: {job} is not a job file", fix="leave it out")
         return read_dataset(job)
     loaded = load_job(job, overrides)
     fingerprint = loaded.task_fingerprint()
@@ -122,7 +122,7 @@ def _temperatures(words: str) -> list[float]:
     try:
         return list(dict.fromkeys(float(word) for word in words.split(",")))
     except ValueError as error:
-        raise BadInput(f"--temperatures {words}: {error}", fix=f"write numbers, as in {AT}") from error
+        raise BadInput(f"--temperatures {words}: {error}", fix=f"write numbers, e.g. {AT}") from error
 
 
 def _print_figures(
@@ -134,5 +134,5 @@ def _print_figures(
     for one in found:
         print(f"  {basis_words(one, shown.get(one.name), by_run=by_run, known=known)}")
     if bounds := bound_rows(found):
-        print("  at most, with 95 % each by itself, taking the examined prompts for independent draws:")
+        print("  upper bounds, each with 95 % confidence on its own, if the tested prompts are independent draws:")
         print_table(BOUND_HEADS, bounds, indent=2)

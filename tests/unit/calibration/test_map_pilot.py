@@ -245,10 +245,10 @@ def test_the_command_says_what_it_rests_on(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("\n".join(lines))
     words = [str(tmp_path / "job.toml")]
     dry = CliRunner().invoke(app, ["run", *words, "--dry-run"])
-    assert "a vote on 600 of 1,000 rows finds, held twice at k = 4: at least 4,800 calls" in dry.stderr
+    assert "takes two votes at k = 4 on each of 600 of 1,000 rows, at least 4,800 calls" in dry.stderr
     told = CliRunner().invoke(app, ["run", *words])
     assert told.exit_code == 0
-    said = r"k = \d: another vote would decide at most 0\.\d\d% of the decided rows otherwise \(97\.5% confidence\)"
+    said = r"k = \d: if you vote again, at most 0\.\d\d% of the decided rows get another answer \(97\.5% confidence\)"
     assert re.search(f"pilot: {said}", told.stderr)
     shown = CliRunner().invoke(app, ["show", "last", "--store", made["store"]["url"]]).stdout
     assert re.search(f"pilot  {said}", shown)

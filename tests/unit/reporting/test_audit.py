@@ -377,7 +377,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     drawn = told("--sample", "100")
     file = tmp_path / f"audit-{run_id}.csv"
     assert f"decided rows are in audit-{run_id}.csv, by seed 0" in drawn
-    assert "if all are right, at most" in drawn
+    assert "if all of them are right, at most" in drawn
     assert "rows without a decision" in drawn
     assert CliRunner().invoke(app, ["audit", "last", *url]).exit_code == 2
     told("--sample", "100", "--force")
@@ -390,6 +390,6 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (found["confidence"], found["whole"]["sampled"]) == (0.9, len(read(file)))
     assert set(found["strata"]) == {"unanimous", "clear", "narrow"}
     write(file, [line | ({} if n % 3 else {"correct": ""}) for n, line in enumerate(read(file))])
-    assert "Were all of them wrong, it is at most" in " ".join(told("--labels", str(file)).split())
+    assert "If all of them were wrong, the bound on all rows would be" in " ".join(told("--labels", str(file)).split())
     assert CliRunner().invoke(app, ["audit", "last", "--labels", str(file), "--sample", "5", *url]).exit_code == 2
     assert json.loads(told("--sample", "5", "--json", "--out", "small.csv"))["file"] == "small.csv"

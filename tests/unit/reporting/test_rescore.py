@@ -340,8 +340,8 @@ def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
     steps, totals = all_of(rescore(report.run_id, ["vote.k=2"], store=store))
     text = said("last", "vote.k=2")
     print(text)
-    assert f"{totals.fates[RescoredOutcome.SAME]:,} of 127 steps decided for the same answer" in text
-    assert f"{totals.votes:,} votes in all ({totals.votes / 127:.2f} a step), before {report.votes:,}" in text
+    assert f"{totals.fates[RescoredOutcome.SAME]:,} of 127 steps keep their answer" in text
+    assert f"{totals.votes:,} votes ({totals.votes / 127:.2f} a step) instead of {report.votes:,}" in text
     changed = [one for one in steps if one.told]
     assert f"{changed[0].step} move {changed[0].before}: now {changed[0].now}" in text
     lines = [json.loads(line) for line in said("last", "vote.k=2", "--json").splitlines()]
@@ -349,6 +349,6 @@ def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
     assert lines[-1] == {"run_id": report.run_id, "vote": lines[-1]["vote"]} | totals.to_json()
     assert lines[-1]["vote"]["k"] == 2
     short = said("last", "vote.k=5")
-    assert "127 of 127 steps ran out of samples" in short
-    assert "107 more: --json prints them all" in short
+    assert "127 of 127 steps run out of stored samples" in short
+    assert "107 more; --json prints them all" in short
     assert "no voter 'x'" in said("last", "--voter", "x", code=2)
