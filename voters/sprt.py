@@ -34,7 +34,9 @@ class SPRTParams(Params):
     @model_validator(mode="after")
     def _within_reach(self) -> SPRTParams:
         if (k := margin(self.p, self.error)) > LARGEST_MARGIN:
-            raise ValueError(f"p = {self.p} and error = {self.error:g} ask for a margin of {k:,} votes, over 1000")
+            raise ValueError(
+                f"p = {self.p} and error = {self.error:g} need a margin of {k:,} votes; at most 1000 is allowed"
+            )
         return self
 
 

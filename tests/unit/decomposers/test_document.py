@@ -207,8 +207,8 @@ def test_units_are_the_text_in_order() -> None:
     ("task", "told"),
     [
         ({"question": " "}, "question is empty"),
-        ({"want": "extract"}, "schema is for want"),
-        ({"schema": SCHEMA}, "schema is for want"),
+        ({"want": "extract"}, "want = "extract" needs a schema"),
+        ({"schema": SCHEMA}, "want = "extract" needs a schema"),
         ({"want": "extract", "schema": {"type": "text"}}, "schema"),
         ({"prompt": 1000, "question": "q" * 500}, "it leaves"),
         ({"prompt": 10}, "greater than or equal to 1000"),

@@ -125,9 +125,15 @@ def test_numbers_are_the_same_when_a_log_is_verified(job: Job) -> None:
     [
         (('if not found:\n        raise ValueError("no line begins with answer:")', ""), "TypeError: 'NoneType'"),
         (('found[1], "size"', 'found[2], "size"'), r"IndexError: no such group (rules.py, line 13)"),
-        (('return {"label"', 'x = {"label"'), "TypeError: parse returned None, and not a dict of the schema's fields"),
-        (('return {"label": found[1], "size": len(found[1])}', "return {1}"), "TypeError: parse returned {1}, and not"),
-        (("return f\"{row['id']} is never blue\" if", "return True if"), "check returned True, and neither a reason"),
+        (
+            ('return {"label"', 'x = {"label"'),
+            "TypeError: parse must return a dict of the schema's fields, but returned None",
+        ),
+        (('return {"label": found[1], "size": len(found[1])}', "return {1}"), "but returned {1}"),
+        (
+            ("return f\"{row['id']} is never blue\" if", "return True if"),
+            "check must return a reason or None, but returned True",
+        ),
         (("row['id']", "row['ident']"), "KeyError: 'ident' (rules.py, line 17)"),
     ],
 )
@@ -145,7 +151,11 @@ def test_a_function_that_breaks_is_told_as_the_tasks_own_code(job: Job, change: 
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("[" * 33 + "]" * 33, "nested more than 32 deep"), (" ", "nothing but white space"), ("nan", "is not a number")],
+    [
+        ("[" * 33 + "]" * 33, "nested more than 32 deep"),
+        (" ", "the reply is only white space"),
+        ("nan", "is not a number"),
+    ],
 )
 def test_what_no_answer_can_be_is_a_red_flag_whoever_read_it(value: str, told: str) -> None:
     """A parser may hand on what a model made up: too deep a list, a blank, a number that is none."""

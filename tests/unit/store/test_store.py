@@ -497,11 +497,11 @@ def test_a_failed_block_changes_nothing(work: Work) -> None:
 
 def test_a_sample_that_is_no_unicode_does_not_stop_the_writer(work: Work) -> None:
     """Half a surrogate pair in a reply, as a server's JSON can spell it, is kept in some form."""
-    heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "no move: '\ud800'")),)
+    heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "not a move: '\ud800'")),)
     work.journal.put(Entry(decided=[work.step(0, heard=KeptVotes("\ud800", "\udfff", heard))]))
     work.journal.flush()
     (sample,) = read_samples(work.database, work.chain, 0)
-    assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"no move: '\ud800'")
+    assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"not a move: '\ud800'")
     assert list(read_prompts(work.database, work.chain, 0)) == [(0, 0, "\\ud800", "\\udfff")]
 
 

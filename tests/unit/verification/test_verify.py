@@ -106,8 +106,8 @@ def test_an_edited_action_is_found(damage: Damage, clean: bool, problem: str) ->
     [
         ("1AA", "forbidden: disk 1 "),
         ("99AB", "forbidden: there is no disk 99"),
-        ("nonsense", "cannot be read: no move"),
-        ("01AB", "cannot be read: no move"),
+        ("nonsense", "cannot be read: not a move"),
+        ("01AB", "cannot be read: not a move"),
     ],
 )
 def test_an_action_against_the_rules_is_found(damage: Damage, edited: str, problem: str) -> None:

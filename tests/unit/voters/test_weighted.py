@@ -209,7 +209,7 @@ def test_the_documented_table_is_exact(shown: str, voter: Voter, told: float | N
         ({"error": 0.5}, "less than 0.5"),
         ({"most": 0.5}, "greater than 0.5"),
         ({"missing": 0.4}, "greater than or equal to 0.5"),
-        ({"most": 0.995}, r"most = 0.995 lets one vote decide at error = 0.01: it must be below 0.990099"),
+        ({"most": 0.995}, r"most = 0.995 would let one vote decide at error = 0.01; set it below 0.990099"),
         ({"k": 3}, "Extra inputs are not permitted"),
     ],
 )
