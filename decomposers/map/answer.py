@@ -200,7 +200,7 @@ def _rules(types: Mapping[str, frozenset[str]], given: Mapping[str, Any]) -> dic
             allowed = " or ".join(sorted(types[name])) or "nothing"
             raise ValueError(f"{name}: {rule.vote} is for {' or '.join(sorted(fit))}; the schema allows {allowed}")
     if all(rule.vote == "carry" for rule in rules.values()):
-        raise ValueError("every field is set to "carry"; at least one must be voted on")
+        raise ValueError('every field has vote = "carry"; at least one must be voted on')
     return rules
 
 

@@ -151,7 +151,8 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         prompt = self.prompt(kind.role, state)
         if (found := size(prompt)) > (most := self._budget.at(state.depth)):
             raise BadInput(
-                f"depth {state.depth}, {state.goal[:80]!r}: the {kind.role}'s prompt has {found:,} bytes, over {most:,}",
+                f"depth {state.depth}, {state.goal[:80]!r}: the {kind.role}'s prompt has {found:,} bytes, "
+                f"over {most:,}",
                 fix="raise task.base_bytes or task.level_bytes, or shorten what `prompt` writes",
             )
         return Step(kind, prompt)
