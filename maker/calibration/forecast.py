@@ -131,7 +131,7 @@ def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, th
     """
     one = calibration.classes[name]
     if not one.right + one.wrong:
-        raise BadInput(f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN)
+        raise BadInput(f"the pilot has no valid vote on any step of class {name!r}", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
     difficulty, rivals = _difficulty(one, through, together)
     more = one.flags[through].right + one.flags[through].wrong if through else 0

@@ -51,7 +51,7 @@ def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Ite
         try:
             fresh.mkdir()
         except OSError as error:
-            raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+            raise BadInput(f"{out} cannot be created: {error.strerror}") from error
         yield fresh
         check()
         if out.exists():
@@ -71,15 +71,17 @@ def refuse_taken(out: Path, *, force: bool, held: str = "") -> None:
     ``held`` is what the message says of a file that is there.
     """
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     if out.exists() and not out.is_file():
-        raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
+        raise BadInput(f"{out} is not a file", fix="name another one with --out FILE")
     if out.exists() and not force:
-        raise BadInput(f"{out} is there already{held}", fix="--out FILE names another, --force replaces it")
+        raise BadInput(
+            f"{out} exists already{held}", fix="name another file with --out FILE, or replace it with --force"
+        )
 
 
 @contextmanager
-def telling_unwritable(out: Path | IO[bytes], fix: str = "make room, and try again") -> Iterator[None]:
+def telling_unwritable(out: Path | IO[bytes], fix: str = "free some disk space, and try again") -> Iterator[None]:
     """Raise `MakerError` where a file or a stream cannot be written to its end; a pipe that nobody reads is let by."""
     try:
         yield
@@ -94,4 +96,4 @@ def _made(part: Path, out: Path) -> IO[bytes]:
     try:
         return part.open("xb")
     except OSError as error:
-        raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+        raise BadInput(f"{out} cannot be created: {error.strerror}") from error

@@ -50,7 +50,7 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         raise _unknown(what, name, sorted({point.name for point in _points(group)}))
     if len(homes := {(point.value, _distribution(point)) for point in points}) > 1:
         offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
-        raise PluginError(f"{what} {name!r} is offered by two distributions: {offers}", fix="uninstall one of them")
+        raise PluginError(f"{what} {name!r} is provided by two packages: {offers}", fix="uninstall one of them")
     return _from_point(points[0])
 
 
@@ -62,7 +62,7 @@ def find_named(name: str, base: Path) -> Plugin:
     """
     place, colon, attribute = name.rpartition(":")
     if not colon:
-        raise PluginError(f"{name!r} names nothing in a file", fix="write path/file.py:name, or package.module:name")
+        raise PluginError(f"{name!r} has no `:name` part", fix="write path/file.py:name, or package.module:name")
     return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
 
 
@@ -101,7 +101,7 @@ def _from_point(point: EntryPoint) -> Plugin:
         won = getattr(sys.modules.get(package), "__file__", None) or "a folder without __init__.py"
         raise PluginError(
             f"plugin {point.name!r} of {_distribution(point)} cannot be loaded: {error}",
-            fix=f"`import {package}` gives {won}; if that is not the installed one, rename the folder that shadows it",
+            fix=f"`import {package}` finds {won}; if that is not the installed package, rename the file that hides it",
         ) from error
     return Plugin(point.name, loaded, _file(loaded), _distribution(point), "")
 
@@ -112,7 +112,7 @@ def _from_module(module: str, attribute: str) -> Plugin:
     except Exception as error:
         raise PluginError(
             f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
-            fix="install it, or name a file.py",
+            fix="install it, or write path/file.py:name",
         ) from error
     file = getattr(loaded, "__file__", None)
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and file.endswith(".py") else ""
@@ -122,7 +122,9 @@ def _from_module(module: str, attribute: str) -> Plugin:
 def _from_file(path: Path, attribute: str) -> Plugin:
     path = path.resolve()
     if not path.is_file():
-        raise PluginError(f"there is no file {path}", fix="paths in a job file are relative to the job file")
+        raise PluginError(
+            f"there is no file {path}", fix="correct the path; paths in a job file start from the job file's folder"
+        )
     source = hashlib.sha256(path.read_bytes()).hexdigest()
     # The name carries the source's hash: a changed file is another module, never the one loaded before.
     name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
@@ -133,7 +135,7 @@ def _from_file(path: Path, attribute: str) -> Plugin:
 def _execute(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is no Python file")
+        raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -153,7 +155,7 @@ def _attribute(module: ModuleType, attribute: str, shown: str) -> Any:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> PluginError:
-    fix = f"{near(name, known)} A file works too: path/file.py:Name"
+    fix = f"{near(name, known)} You can also name a file: path/file.py:Name"
     return PluginError(f"there is no {what} {name!r}", fix=fix, name=name)
 
 

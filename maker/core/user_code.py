@@ -10,7 +10,7 @@ from typing import Any
 from maker.core.plugins import FILE_MODULE
 from maker.errors import MakerError, TaskFailed
 
-FIX = "mend the task's code; in parse, a reply that cannot be read is a ValueError"
+FIX = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 
 
 def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:

@@ -314,8 +314,8 @@ class Job:
         """Go through all rows of a map without a model. Raises `BadInput` for another task, or a wrong input."""
         if not isinstance(self.decomposer, RowDecomposer):
             raise JobError(
-                f"{self.decomposer.name} is no map over rows: there is nothing to count",
-                fix="`maker try JOB -n 5` shows what it asks",
+                f"{self.decomposer.name} is not a map over rows, so there are no rows to count",
+                fix="see its prompts with `maker try JOB -n 5`",
             )
         self.parts()
         name = self.decomposer.name

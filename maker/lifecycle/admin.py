@@ -45,7 +45,10 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
         row = find_run(database, run_id)
         root = root_chain(database, row.key)
         if not 0 <= at <= root.cursor:
-            raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
+            raise BadInput(
+                f"run {row.run_id} has decided {root.cursor} steps of its root chain; it cannot be forked at step {at}",
+                fix=f"give --at a step from 0 to {root.cursor}",
+            )
         parts = read_parts(database, row.key)
         return report(_forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts), parts))
 
@@ -70,7 +73,9 @@ def another_round(
         row = find_run(database, run_id)
         job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
         if not isinstance(job.decomposer, RowDecomposer):
-            raise RunNotResumable(f"run {row.run_id} is {row.status}: there is nothing to retry")
+            raise RunNotResumable(
+                f"run {row.run_id} is {row.status}, so there is nothing to retry", fix="start a new run"
+            )
         grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
         words = [*overrides, f"task.round={row.settings['task']['round'] + 1}", f"task.again={json.dumps(list(again))}"]
         job = stored_job(row.settings, row.run_id, words, grown)
@@ -79,7 +84,10 @@ def another_round(
         assert isinstance(decomposer, RowDecomposer)  # noqa: S101 - it was a moment ago
         state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
         if not call_user_code(f"{decomposer.name}: rows", decomposer.rows, state):
-            raise RunNotResumable(f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}")
+            raise RunNotResumable(
+                f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}",
+                fix=f"see the outcomes of its rows with `maker results {row.run_id}`",
+            )
         return report(_forked(database, row, root.cursor, job, grown))
 
 
@@ -90,8 +98,8 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     was, now = (_task(found) for found in (row.fingerprint, fingerprint))
     if changed := difference(was, now):
         raise RunNotResumable(
-            f"a fork of run {row.run_id} would be another task: {changed}",
-            fix="start a run of that task with `maker run`",
+            f"a fork of run {row.run_id} must keep its task, but {changed}",
+            fix="start a new run of the changed task with `maker run`",
         )
     # Whose the step before is: a fork just where its source was forked goes on from that one's source.
     span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
@@ -157,5 +165,5 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
 
 def _named(database: Database, run_id: str, what: str) -> RunRow:
     if run_id == "last":
-        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="`maker ls` lists the runs")
+        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="list the runs with `maker ls`")
     return find_run(database, run_id)

@@ -104,7 +104,7 @@ def run_through(
     if ended.status != "done" and (steps is None or ended.steps < steps):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
-            fix="give the same command again: it goes on from there",
+            fix="give the same command again to continue it",
         )
     return ended.run_id
 
@@ -203,7 +203,7 @@ def _taken_over(
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
-        fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
+        fork = f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
         job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
@@ -217,13 +217,13 @@ def _taken_over(
 def _refuse_change(row: RunRow, job: Job) -> None:
     if changed := difference(row.fingerprint, job.fingerprint()):
         raise RunNotResumable(
-            f"run {row.run_id} was started with another task: {changed}",
-            fix="resume it with what it was started with, or start a new run",
+            f"run {row.run_id} was started with another task or voter: {changed}",
+            fix="resume it with the code and settings that it was started with, or start a new run",
         )
     if (level := row.settings["store"]["samples"]) != job.store.samples:
         raise RunNotResumable(
-            f"run {row.run_id} keeps samples at the level {level!r}: store.samples cannot be {job.store.samples!r}",
-            fix="`maker fork` makes a run that goes on from here with another level",
+            f"run {row.run_id} has store.samples = {level!r}, which cannot change to {job.store.samples!r}",
+            fix="continue in a new run with `maker fork`, which may set it",
         )
 
 
@@ -234,7 +234,7 @@ def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) 
         if not cuts:
             raise RunNotResumable(
                 f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
-                fix=f"`maker resume {row.run_id}` goes on",
+                fix=f"continue with `maker resume {row.run_id}`",
             )
         cut(database, lease, cuts)
     except BaseException:

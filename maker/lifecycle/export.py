@@ -92,10 +92,10 @@ def export_steps(
     if format == "parquet":
         _parquet()
         if not isinstance(out, Path):
-            raise BadInput("parquet cannot be streamed", fix="name a file")
+            raise BadInput("Parquet cannot be written to a stream", fix="give a file")
     write = _write_jsonl if format == "jsonl" else _write_parquet
     source = _source(run_id, store)
-    with closing(source.database), telling_unwritable(out, fix="make room, and export the run again"):
+    with closing(source.database), telling_unwritable(out, fix="free some disk space, and export the run again"):
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
                 steps = write(source, file)
@@ -127,7 +127,7 @@ def _rows(source: _Source) -> Iterator[_Row]:
             chain = chain_name(path, step.idx if is_single(path) else None)
             raise StoreFailed(
                 f"run {run.run_id}, chain {chain}, step {step.idx} cannot be read: {error}",
-                fix="restore the database from a copy",
+                fix="restore the database from a backup",
             ) from error
         where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
         shown = (
@@ -157,7 +157,7 @@ def in_order(run_id: str, walk: Iterator[PlacedStep], doing: str) -> Iterator[Pl
             # A path's numbers are fork, epoch, child, and so on: the first that differs says what came between.
             differs = next((at for at, (one, other) in enumerate(zip(last, place, strict=False)) if one != other), 1)
             if differs % 3 == 1:
-                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="do it again")
+                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="give the same command again")
             if place < last:
                 continue
         path, idx, epoch = placed.path, step.idx, step.epoch
@@ -250,7 +250,7 @@ def _columns(source: _Source, row: _Row) -> dict[str, Any]:
 @contextmanager
 def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     refuse_taken(out, force=force)
     with replacing(out, lambda: refuse_taken(out, force=force)) as file:
         yield file

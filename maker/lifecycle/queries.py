@@ -146,7 +146,8 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             if found is not None and not found.tally:
                 first = chain_name((*held.path, at, found.epoch), 0)
                 raise BadInput(
-                    f"step {index} holds no vote: it joins {found.action} children", fix=f"the first is chain {first}"
+                    f"step {index} has no votes: it joins {found.action} children",
+                    fix=f"show a child's step with --chain, e.g. --chain {first}",
                 )
             if found is not None or kept:
                 record = None
@@ -154,7 +155,10 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
                     record = Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
-        raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
+        raise BadInput(
+            f"run {row.run_id} has no step {index}{of}; it has {row.steps} steps",
+            fix=f"list them with `maker steps {row.run_id}`",
+        )
 
 
 class Sources:

@@ -125,7 +125,8 @@ class Output:
                     file.write(_bytes(line))
         except OSError as error:
             raise StoreFailed(
-                f"{out} cannot be written: {error.strerror}", fix="what was decided is safe; `maker resume` writes it"
+                f"{out} cannot be written: {error.strerror}",
+                fix="fix that, then write it with `maker resume`; all decided rows are safe",
             ) from error
 
     def _line(self, settled: Settled) -> dict[str, Any]:
@@ -145,10 +146,13 @@ class Output:
 def refuse_used(folder: str) -> None:
     """Make the folder for a new run's files. Raises `BadInput` where it cannot be, or other files are in it."""
     if "://" in folder:
-        raise BadInput(f"task.output = {folder}: files are written to a local folder", fix="name one, and copy it then")
+        raise BadInput(
+            f"task.output = {folder} is a URL, but files are written to a local folder",
+            fix="give a local folder, and copy it afterwards",
+        )
     with _told(Path(folder)):
         if used := _used(Path(folder)):
-            raise BadInput(f"the output folder {folder} holds {used}", fix="name another one, or empty it")
+            raise BadInput(f"the output folder {folder} holds {used}", fix="choose another folder, or empty it")
         Path(folder).mkdir(parents=True, exist_ok=True)
         with replacing(Path(folder) / MARK):
             pass
@@ -161,7 +165,7 @@ def refuse_others(folder: str, run: RunRow, database: Database) -> None:
         if (used := _used(Path(folder))) and _marked(Path(folder)) not in _lineage(run, database):
             raise BadInput(
                 f"the output folder {folder} holds {used}",
-                fix="if that run goes on from this one, name it instead; or name another folder with task.output=",
+                fix="resume that run instead if it continues this one, or set another folder with task.output=",
             )
 
 
@@ -170,9 +174,9 @@ def _used(folder: Path) -> str:
     if (folder / MARK).exists():
         return f"the files of run {_marked(folder)}"
     if folder.exists() and not folder.is_dir():
-        return "a file, and is none"
+        return "no rows: it is a file"
     found = [*folder.glob("rows-*.jsonl"), *folder.glob(REVIEW)]
-    return f"{found[0].name}, which no run of maker has marked as its own" if found else ""
+    return f"{found[0].name}, which no run has marked as its own" if found else ""
 
 
 def _marked(folder: Path) -> str:
@@ -198,7 +202,7 @@ def _claim(folder: Path, run: RunRow, database: Database) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(lock)
-            raise BadInput(f"another process writes to the output folder {folder}", fix="let it end first") from error
+            raise BadInput(f"another process writes to the output folder {folder}", fix="wait until it ends") from error
         for name in ("rows-*.jsonl", REVIEW, MARK):
             for left in folder.glob(f"{name}.*.part"):
                 # Begun by a process that was killed.
@@ -213,7 +217,10 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(f"the output folder {folder} cannot be written to: {error.strerror}") from error
+        raise BadInput(
+            f"the output folder {folder} cannot be written to: {error.strerror}",
+            fix="set another one with task.output=",
+        ) from error
 
 
 def _changed(found: Sequence[Round], database: Database) -> set[int]:

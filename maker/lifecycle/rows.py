@@ -190,8 +190,8 @@ def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
     job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key))
     if not isinstance(job.decomposer, RowDecomposer):
         raise BadInput(
-            f"run {run.run_id} is no map over rows, but of {job.decomposer.name}",
-            fix=f"`maker steps {run.run_id}` prints its steps",
+            f"run {run.run_id} is not a map over rows; its task is {job.decomposer.name}",
+            fix=f"see its steps with `maker steps {run.run_id}`",
         )
     return job.decomposer
 

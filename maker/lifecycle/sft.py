@@ -23,7 +23,7 @@ from maker.types import StepClass
 from maker.verification.replay import ReplayedStep
 from maker.verification.verifier import Verified
 
-FIX = "`maker verify {run}` says the same; only a run that is done and right is worth learning from"
+FIX = "export another run: only a run that is done and verifies (`maker verify {run}`) gives training examples"
 
 
 class Lessons(NamedTuple):
@@ -48,7 +48,7 @@ def export_lessons(run_id: str, out: Path | IO[bytes], *, store: str | None = No
     """
     if isinstance(out, Path):
         refuse_taken(out, force=force)
-    with opened(store) as database, telling_unwritable(out, fix="make room, and export the run again"):
+    with opened(store) as database, telling_unwritable(out, fix="free some disk space, and export the run again"):
         run = find_run(database, run_id)
         if isinstance(out, Path):
             with replacing(out, lambda: refuse_taken(out, force=force)) as file:
@@ -69,12 +69,12 @@ def _write(database: Database, run: RunRow, file: IO[bytes]) -> Lessons:
     if not pen.steps:
         why = "it has decided no step"
         if pen.reused:
-            why = f"all {pen.reused:,} steps were taken from the memo, and are lessons where they were decided"
+            why = f"all {pen.reused:,} steps were taken from the memo; export the runs that decided them"
         if pen.left_out:
-            why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
+            why = f"none of its {pen.left_out:,} decided steps has a reply that parses to the decided action"
         raise BadInput(
-            f"run {run.run_id} has nothing to teach: {why}",
-            fix='keep the replies themselves with store.samples = "all", or export another run',
+            f"run {run.run_id} has no training examples: {why}",
+            fix='start a run that keeps its replies with store.samples = "all", or export another run',
         )
     return Lessons(run.run_id, pen.steps, pen.left_out)
 
@@ -83,7 +83,7 @@ def _refusal(run: RunRow, verified: Verified) -> BadInput:
     if verified.problem:
         return BadInput(f"run {run.run_id} does not verify: {verified.problem}", fix=FIX.format(run=run.run_id))
     why = f": {run.reason}" if run.reason else ""
-    fix = "export a run that is done" if run.status == "failed" else f"`maker resume {run.run_id}` goes on"
+    fix = "export a run that is done" if run.status == "failed" else f"finish it with `maker resume {run.run_id}`"
     return BadInput(f"run {run.run_id} is {run.status}, not done{why}", fix=fix)
 
 

@@ -25,14 +25,14 @@ def checked_folder(path: str) -> Path:
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ModelUnusable(
-            f"no such model folder: {folder}",
-            fix="set model.path to a folder that holds config.json, weights and a tokenizer",
+            f"there is no model folder {folder}",
+            fix="set model.path to a folder with config.json, weights and a tokenizer",
             path=str(folder),
         )
     if not folder.is_dir():
         raise ModelUnusable(
             f"model.path is a file, not a folder: {folder}",
-            fix="give the folder; single-file formats such as GGUF must be converted to safetensors first",
+            fix="set it to the model's folder; convert single-file formats such as GGUF to safetensors first",
             path=str(folder),
         )
     missing = []

@@ -275,7 +275,7 @@ class OpenAIModel(Model):
         error = state.outcome.exception() if state.outcome else None
         raise Refusal(
             f"{self._http.url} failed {state.attempt_number} tries in {_tried_for_s(state):.1f} s; the last: {error}",
-            fix=f"check that a server runs at {self._settings.url}; model.retry_s says for how long to retry",
+            fix=f"check that a server runs at {self._settings.url}; model.retry_s sets how long to retry",
             unusable=not self._answered,
         )
 

@@ -140,8 +140,8 @@ class Http:
         if is_another(reply.model, self._settings):
             named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
             raise Lost(
-                f"{self.url} answered as model {named!r}, and was asked for {meant!r}: such replies get no vote",
-                fix=f"set model.reply_name = {named!r} if that is the model that you mean, else model.name",
+                f"{self.url} answered as model {named!r}, but was asked for {meant!r}; such replies get no vote",
+                fix=f"set model.reply_name = {named!r} if that is the model you mean, else correct model.name",
                 told=reply,
             )
         return reply
@@ -166,7 +166,7 @@ class Http:
         )
 
     def _lost(self, what: str) -> Lost:
-        return Lost(what, fix=f"check that a server runs at {self._settings.url}, and model.timeout_s")
+        return Lost(what, fix=f"check that a server runs at {self._settings.url}, or raise model.timeout_s")
 
     def _shown(self, text: str) -> str:
         # The key goes first: a cut or joined line could leave a part of it that is no longer recognised.
@@ -189,12 +189,15 @@ def _key(name: str) -> str:
     if not key:
         raise ModelUnusable(
             f"the environment variable {name}, which model.key_env names, is not set",
-            fix=f"export {name}=…, on a Ray cluster before `ray start` on every node; or clear model.key_env for a "
-            "server that wants no key",
+            fix=f"export {name}=… (on a Ray cluster before `ray start` on every node), or clear model.key_env if the "
+            "server needs no key",
             variable=name,
         )
     if not (key.isascii() and key.isprintable()):
-        raise ModelUnusable(f"the key in the environment variable {name} holds characters that no header can carry")
+        raise ModelUnusable(
+            f"the key in the environment variable {name} holds characters that HTTP headers cannot carry",
+            fix="check for stray characters, such as quotation marks or line breaks",
+        )
     return key
 
 
@@ -202,7 +205,7 @@ def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
     try:
         host = httpx.URL(settings.url).host
     except httpx.InvalidURL as error:
-        raise ModelUnusable(f"model.url cannot be read: {settings.url!r}: {error}") from error
+        raise ModelUnusable(f"model.url = {settings.url!r} is not a URL: {error}") from error
     return httpx.AsyncClient(
         headers={"Authorization": f"Bearer {key}"} if key else {},
         # A connection that cannot be made is to fail before the request as a whole does: it was not billed.

@@ -92,7 +92,7 @@ def read(answer: object, request: Request) -> Reply:
         Unreadable: Not an object, no choices, or choices without text.
     """
     if not isinstance(answer, Mapping):
-        raise Unreadable("the body is no JSON object")
+        raise Unreadable("the body is not a JSON object")
     usage = answer.get("usage")
     billed: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
     choices = answer.get("choices")
@@ -131,21 +131,22 @@ def advice(status: int, settings: OpenAISettings) -> str:
     """Return what a user can do about an HTTP status that no later try will change."""
     if status in (401, 403):
         if settings.key_env:
-            return f"the key in the environment variable {settings.key_env} (model.key_env) has no right there"
-        return "set model.key_env to the name of an environment variable that holds the key"
+            return f"use a key with access: the variable {settings.key_env} (model.key_env) holds the one that was sent"
+        return "set model.key_env to the name of the environment variable that holds the key"
     if status == 404:
         return (
-            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address up "
-            "to and including the version, as in http://127.0.0.1:8000/v1"
+            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address with "
+            "the version, e.g. http://127.0.0.1:8000/v1"
         )
     if 300 <= status < 400:
-        return "redirections are not followed: set model.url to where the server is"
-    told = "change the [model] table, or the prompt, as the server says"
+        return "set model.url to the server's own address; redirects are not followed"
+    change = "change the [model] table, or the prompt, as the server says"
     if settings.structured == "off":
-        return told
+        return change
     return (
-        f'{told}, one that takes no response_format a new run with model.structured = "off"; if the schema is refused: '
-        "OpenAI's own API wants every object to require all of its properties and to have additionalProperties = false"
+        f'{change}. If it takes no response_format, start a new run with model.structured = "off"; if it refuses the '
+        "schema, note that OpenAI's API needs every object to require all of its properties and to have "
+        "additionalProperties = false"
     )
 
 
@@ -191,13 +192,13 @@ class _Choice(NamedTuple):
 
 def _choice(choice: object) -> _Choice:
     if not isinstance(choice, Mapping):
-        raise Unreadable("a choice is no JSON object")
+        raise Unreadable("a choice is not a JSON object")
     message = choice.get("message")
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     if text is None:
         text = ""
     if not isinstance(text, str):
-        raise Unreadable("the text of a choice is no string")
+        raise Unreadable("the text of a choice is not a string")
     return _Choice(text, choice.get("finish_reason") == "length", _logprobs(choice.get("logprobs")))
 
 

@@ -83,7 +83,7 @@ class SimulatedSettings(_Settings):
     @model_validator(mode="after")
     def _shared(self) -> SimulatedSettings:
         if self.shares and len(self.shares) != self.rivals:
-            raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals: give one for each, or none")
+            raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals; give one for each, or none")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class OpenAISettings(_Sampling):
         if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         if set("@?#") & set(url):
-            raise ValueError("must hold no user, password or query: it would be stored; use key_env")
+            raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
         return url.rstrip("/")
 
     @field_validator("key_env")
@@ -220,7 +220,7 @@ class PoolSettings(_Settings):
     @classmethod
     def _some(cls, members: dict[str, Any]) -> dict[str, Any]:
         if not members:
-            raise ValueError("a pool needs members: a table [model.members.NAME] for each")
+            raise ValueError("a pool needs members; write a table [model.members.NAME] for each")
         return members
 
     @model_validator(mode="after")

@@ -37,9 +37,9 @@ class SimulatedModel(Model):
     def __init__(self, settings: SimulatedSettings, oracle: Oracle | None) -> None:
         if oracle is None:
             raise ModelUnusable(
-                "the simulated model needs a task that knows its truth, and this decomposer has no oracle",
-                fix="return one from Decomposer.oracle(), or name a function in task.truth where the task takes one; or"
-                ' choose model.kind = "vllm" or "openai"',
+                "the simulated model needs right answers, and this decomposer has no oracle",
+                fix="return one from Decomposer.oracle(), or name a function in task.truth if the task takes one; or"
+                ' set model.kind = "vllm" or "openai"',
             )
         self._settings = settings
         self._oracle = oracle

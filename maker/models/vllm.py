@@ -162,7 +162,7 @@ class VllmModel(Model):
     def _misfit(self, kind: str, why: str) -> ModelUnusable:
         return ModelUnusable(
             f"prompts of step class {kind} do not fit the model in {self._path}: {why}",
-            fix="give the task the prompt that the model was made for; all members of a pool are asked the same",
+            fix="use a model whose tokenizer has these characters; all members of a pool get the same prompts",
             path=self._path,
         )
 
@@ -212,7 +212,7 @@ class VllmModel(Model):
             return Failed(
                 request.id,
                 f"vLLM cannot hold replies to the schema of step class {request.kind}: {fault}",
-                fix=f"leave out of the schema what it does not take, {_OFF}",
+                fix=f"remove from the schema what vLLM does not take, {_OFF}",
                 unusable=True,
             )
         return Failed(

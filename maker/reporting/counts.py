@@ -256,7 +256,7 @@ def _tally(run: RunRow, placed: PlacedStep) -> Tally:
         chain = chain_name(placed.path, placed.step.idx if is_single(placed.path) else None)
         raise StoreFailed(
             f"run {run.run_id}, chain {chain}, step {placed.step.idx} cannot be read: {error}",
-            fix="restore the database from a copy",
+            fix="restore the database from a backup",
         ) from error
 
 

@@ -108,7 +108,7 @@ def _lines(file: Path) -> Iterator[_Line]:
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is no UTF-8 text", fix="save it as CSV in UTF-8") from error
+        raise BadInput(f"{file} is not UTF-8 text", fix="save it as CSV in UTF-8") from error
     head = text.splitlines()[0] if text else ""
     apart = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=apart)
@@ -116,7 +116,7 @@ def _lines(file: Path) -> Iterator[_Line]:
         header = next(reader, [])
         needed = ("row", "correct", "audit", *CHECKED)
         if absent := [name for name in needed if name not in header]:
-            raise BadInput(f"{file} has no column {absent[0]!r}", fix="take the file that `maker audit RUN` wrote")
+            raise BadInput(f"{file} has no column {absent[0]!r}", fix="use the file that `maker audit RUN` wrote")
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 padded = [*cells, *[""] * (len(header) - len(cells))]
@@ -128,22 +128,25 @@ def _lines(file: Path) -> Iterator[_Line]:
 def _drawn_by(lines: Sequence[_Line], file: Path, run: RunRow) -> tuple[int, int]:
     """Return the size and the seed that a file was drawn by. Raises `BadInput` if that was from another run."""
     if not lines:
-        raise BadInput(f"{file} holds no row")
+        raise BadInput(f"{file} holds no row", fix="use the file that `maker audit RUN` wrote")
     found = _MARK.fullmatch(lines[0].cells["audit"].strip())
     if found is None:
         raise BadInput(
-            f"{file}, line {lines[0].number}: the column 'audit' does not say what the sample was drawn from",
-            fix="restore it: all lines hold the same",
+            f"{file}, line {lines[0].number}: the column 'audit' does not name the run that was sampled",
+            fix="restore the column; it is the same in all lines",
         )
     for number, cells in lines:
         if cells["audit"].strip() != found[0]:
-            raise BadInput(f"{file}, line {number} is of another sample than line {lines[0].number}")
+            raise BadInput(
+                f"{file}, line {number} belongs to another sample than line {lines[0].number}",
+                fix="keep the rows of one sample in a file",
+            )
     if found["run"] != run.run_id:
         raise BadInput(f"{file} was drawn from run {found['run']}, not from {run.run_id}")
     if found["digest"] != run.digest.hex():
         raise BadInput(
             f"{file} was drawn when run {run.run_id} had digest {found['digest']}; now it is {run.digest.hex()}",
-            fix="what the run has decided has changed: draw a new sample",
+            fix="draw a new sample: the run's decisions have changed since",
         )
     return int(found["sample"]), int(found["seed"])
 
@@ -166,17 +169,17 @@ def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, boo
                 raise BadInput(
                     f"{file}, line {number}: the {column} of row {row} is {_shown(cells[column])} there, and "
                     f"{_shown(written[column])} in run {sample.run_id}",
-                    fix="only the column 'correct' is to be changed; if the run has gone on, draw a new sample",
+                    fix="change only the column 'correct'; if the run has continued since, draw a new sample",
                 )
         label = cells["correct"].strip().lower()
         if label in YES or label in NO:
             found[int(row)] = label in YES
         elif label:
-            raise BadInput(f"{file}, line {number}: {label!r} is no label", fix="write y or n, or leave it blank")
+            raise BadInput(f"{file}, line {number}: {label!r} is not a label", fix="write y or n, or leave it blank")
     if absent := [row for row in rows if row not in seen]:
         raise BadInput(
             f"{file} lacks {len(absent):,} of the {len(rows):,} sampled rows, the first is row {absent[0]}",
-            fix="put them back; a row without a label stays, with 'correct' blank",
+            fix="put them back; leave 'correct' blank for a row without a label",
         )
     if not found:
         raise BadInput(f"no row of {file} is labelled yet", fix="fill the column 'correct' with y or n")

@@ -65,14 +65,14 @@ def rescore(
 def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | None) -> Job:
     """Return the run's job with another vote. Raises `BadInput`."""
     if row.status == ACTIVE:
-        raise BadInput(f"run {row.run_id} is still worked on", fix="rescore it when it is done, or paused")
+        raise BadInput(f"run {row.run_id} is still running", fix="rescore it when it is done or paused")
     if unfit := [word for word in words if not word.startswith(TABLES)]:
-        raise BadInput(f"{unfit[0]!r} changes no vote that is cast", fix="a rescore takes vote.key=value")
+        raise BadInput(f"{unfit[0]!r} does not change how votes are counted", fix="give settings like vote.k=5")
     if row.settings["store"]["samples"] == "none" and (row.disputed or row.red_flags):
         raise BadInput(
-            f"run {row.run_id} kept no samples (store.samples = none): of its {row.disputed:,} disputed steps and "
-            f"{row.red_flags:,} red flags the order of the votes is not known",
-            fix='a run with store.samples = "disputed" or "all" can be rescored',
+            f"run {row.run_id} kept no samples (store.samples = none), so the order of the votes is unknown for its "
+            f"{row.disputed:,} disputed steps and {row.red_flags:,} red flags",
+            fix='rescore a run that was started with store.samples = "disputed" or "all"',
         )
     # Of a calibration's pilot the votes are judged, not that it wanted so many of them.
     settings = {name: table for name, table in row.settings.items() if name != "poll"}
@@ -146,7 +146,9 @@ class _Again:
             try:
                 tally = unpack(heard.step.tally)
             except ValueError as error:
-                raise StoreFailed(f"{where} cannot be read: {error}", fix="restore it from a copy") from error
+                raise StoreFailed(
+                    f"{where} cannot be read: {error}", fix="restore the database from a backup"
+                ) from error
             clean = not heard.kept and not tally.disputed and not tally.flags
             found = self._unheard(where, heard.step, tally) if clean else self._decided(where, heard, tally)
         return found._replace(chain=chain, step=number, row=row)

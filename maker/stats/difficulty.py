@@ -198,7 +198,7 @@ def _check(heard: Heard, confidence: float) -> None:
     if any(min(*cell, steps) < 0 for cell, steps in heard.items()):
         raise ValueError("a pilot's counts are below 0")
     if not any(steps and sum(cell) for cell, steps in heard.items()):
-        raise ValueError("a pilot without a valid vote says nothing")
+        raise ValueError("the pilot has no valid vote")
 
 
 def _fit(heard: Heard, p: float, rho: float) -> float:

@@ -248,8 +248,8 @@ def _refused(
             f"{load.name}: p is at most {load.difficulty.p.high:.3g}" for load in loads if load.name in rivals
         )
         return Refusal(
-            Reason.RIVAL, f"the right answer is not the likeliest one ({shares}): votes make it worse",
-            "change what the model is asked, or the model; or name the answers that it confuses as one",
+            Reason.RIVAL, f"the right answer is not the most frequent one ({shares}), so more votes make it worse",
+            "change the prompt or the model, or treat the answers that it confuses as one",
             rivals, k, right, {},
         )  # fmt: skip
     kindest = [
@@ -265,9 +265,9 @@ def _refused(
         )
         return Refusal(
             Reason.FLOOR,
-            f"no margin reaches {target:g}: at best a run is right with {right.estimate:.3g}, at most {right.high:.3g};"
-            f" too many steps of {', '.join(blamed)} are at or beyond a coin flip",
-            "make these steps easier (a smaller question, a better model, a check of the answer)",
+            f"no margin k reaches {target:g}: at best a run is right with probability {right.estimate:.3g}, at most"
+            f" {right.high:.3g}; on too many steps of {', '.join(blamed)} a vote is right half the time or less",
+            "make these steps easier: ask less at a time, use a better model, or check the answers",
             blamed, k, right, {},
         )  # fmt: skip
     needed = _settling(classes, choices, allowed, widest)
@@ -277,17 +277,17 @@ def _refused(
     unpaired = [load.name for load in loads if not load.difficulty.paired]
     if unpaired:
         fix = (
-            "ask for two votes or more on each step of the pilot: with one, nothing is known of how the steps of"
+            "calibrate with 2 or more --votes: one vote per step does not show how the steps of"
             f" {', '.join(unpaired)} differ"
         )
     elif needed:
-        fix = "pilot more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
+        fix = "calibrate with more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
     else:
-        fix = "at the estimate no margin reaches it: pilot more steps to be sure, or make them easier"
+        fix = "calibrate with more steps to be sure, or make the steps easier: the estimate reaches it at no margin"
     return Refusal(
         Reason.PILOT,
-        f"the pilot does not show that any margin reaches {target:g}: with its best ones the run is right with"
-        f" {right.low:.3g} to {right.high:.3g}, at the estimate {right.estimate:.3g}",
+        f"the pilot does not show that any margin k reaches {target:g}: at best the run is right with probability"
+        f" {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 

@@ -106,7 +106,10 @@ class LogWriter:
             for (chain, epoch), (first, newest) in heads.items()
         ]
         if moves and self._moved.execute_many(connection, moves) != len(moves):
-            raise LeaseLost(_elsewhere(connection, moves), fix="another process has written to it; see `maker show`")
+            raise LeaseLost(
+                _elsewhere(connection, moves),
+                fix="another process has written to the run; see its state with `maker show`",
+            )
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
         # In the order of the key: of many chains at once, neighbours in the table come together.
@@ -214,5 +217,7 @@ def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:
         table = schema.chain.c
         cursor, epoch = connection.execute(select(table.cursor, table.epoch).where(table.id == move["key"])).one()
         if len(moves) == 1 or (cursor, epoch) != (move["cursor"], move["of"]):
-            return f"chain {move['key']} stands at step {cursor} of epoch {epoch}, not at {move['first']} as left here"
-    return "a chain does not stand where this process left it"
+            return (
+                f"chain {move['key']} is at step {cursor} of epoch {epoch}, but this process left it at {move['first']}"
+            )
+    return "a chain is not where this process left it"

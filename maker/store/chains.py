@@ -71,7 +71,7 @@ def root_chain(database: Database, run: int) -> ChainRow:
     query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
     rows = [row._mapping for row in database.fetch(query)]
     if len(rows) != 1:
-        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
+        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a backup")
     return _chain(rows[0], ROOT, database)
 
 
@@ -87,7 +87,7 @@ def find_chain(database: Database, key: int, path: Path) -> ChainRow:
     """Return a chain by its key; raises `StoreFailed` if it is lost."""
     rows = database.fetch(select(schema.chain).where(schema.chain.c.id == key))
     if not rows:
-        raise StoreFailed(f"{database.shown}: chain {key} is lost", fix="restore the database from a copy")
+        raise StoreFailed(f"{database.shown}: chain {key} is missing", fix="restore the database from a backup")
     return _chain(rows[0]._mapping, path, database)
 
 
@@ -168,7 +168,10 @@ def _chain(row: RowMapping, path: Path, database: Database) -> ChainRow:
     try:
         result = None if row["result"] is None else json.loads(row["result"])
     except (TypeError, ValueError) as error:
-        raise StoreFailed(f"{database.shown}: the result of chain {row['id']} cannot be read: {error}") from error
+        raise StoreFailed(
+            f"{database.shown}: the result of chain {row['id']} cannot be read: {error}",
+            fix="restore the database from a backup",
+        ) from error
     return ChainRow(
         row["id"], row["run"], path, row["number"], row["cursor"], row["epoch"], row["digest"], row["status"],
         row["reason"], result, row["base"], row["base_idx"],

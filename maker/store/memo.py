@@ -88,8 +88,8 @@ class MemoWriter:
         there = set(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
         if runs - there:
             raise StoreFailed(
-                "a run whose decisions this one takes is being removed",
-                fix="`maker resume` goes on, and votes on what that one had decided",
+                "a run whose decisions this run reuses is being deleted",
+                fix="continue with `maker resume`; it votes on those steps itself",
             )
 
 

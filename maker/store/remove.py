@@ -33,7 +33,7 @@ def cancel_run(database: Database, run: RunRow) -> bool:
         if row["status"] == CANCELLED:
             return True
         if row["status"] in OVER:
-            raise RunNotResumable(f"run {run.run_id} is {row['status']}: there is nothing to cancel")
+            raise RunNotResumable(f"run {run.run_id} is {row['status']} already, so it cannot be cancelled")
         held = alive(row["holder"], row["lease_until"])
         gone = {"status": CANCELLED, "reason": CANCELLED, "holder": "", "lease_until": 0.0, "fence": row["fence"] + 1}
         changes = {"asked": CANCEL} if held else gone | {"updated_at": time.time()}
@@ -69,24 +69,24 @@ def _close(database: Database, run: RunRow) -> None:
         row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
         if alive(row["holder"], row["lease_until"]):
             raise RunHeld(
-                f"run {run.run_id} is held by {describe(row['holder'])}",
-                fix=f"`maker cancel {run.run_id}` stops it",
+                f"{describe(row['holder'])} is working on run {run.run_id}",
+                fix=f"stop it first with `maker cancel {run.run_id}`",
                 run_id=run.run_id,
             )
         if needed := list(_forks(connection, run.key)):
             raise RunNeeded(
-                f"run {run.run_id} is needed: {', '.join(needed)} went on from its steps",
-                fix="prune what was forked off it first",
+                f"run {run.run_id} is still needed: {', '.join(needed)} shares its steps",
+                fix="delete the runs forked off it first",
                 run_id=run.run_id,
             )
         if needed := citing(connection, run.key):
             raise RunNeeded(
-                f"run {run.run_id} is needed: {', '.join(needed)} took decisions from its steps",
-                fix="prune what took them first",
+                f"run {run.run_id} is still needed: {', '.join(needed)} reused its decisions",
+                fix="delete the runs that reused them first",
                 run_id=run.run_id,
             )
         forget_run(connection, run.key)
-        gone = {"status": PRUNING, "reason": "being removed; `maker prune` ends it", "fence": row["fence"] + 1}
+        gone = {"status": PRUNING, "reason": "being deleted; finish with `maker prune`", "fence": row["fence"] + 1}
         connection.execute(update(table).where(table.c.id == run.key).values(gone))
 
 

@@ -153,7 +153,10 @@ def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
     columns = [table[name] for name in InputPart._fields]
     rows = database.fetch(select(table.number, *columns).where(table.run == run).order_by(table.number))
     if [row[0] for row in rows] != list(range(len(rows))):
-        raise StoreFailed(f"{database.shown}: run {run}: one of its input files is lost", fix="restore it from a copy")
+        raise StoreFailed(
+            f"{database.shown}: run {run}: the record of one of its input files is missing",
+            fix="restore it from a backup",
+        )
     return tuple(InputPart(*row[1:]) for row in rows)
 
 
@@ -177,7 +180,7 @@ def _needs(connection: Connection, base: int) -> None:
     run, chain = schema.run, schema.chain
     query = select(run.c.status).join(chain, chain.c.run == run.c.id).where(chain.c.id == base)
     if connection.execute(query.with_for_update(read=True, of=run)).scalar() in (None, PRUNING):
-        raise RunNotFound("the run that it is to be forked off is being removed", fix="`maker ls` lists the runs")
+        raise RunNotFound("the run to be forked is being deleted", fix="list the runs with `maker ls`")
 
 
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
@@ -208,9 +211,9 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
     if alive(row["holder"], row["lease_until"]):
         seen_s = max(0.0, now - row["updated_at"])
         raise RunHeld(
-            f"run {run.run_id} is held by {describe(row['holder'])}, seen {seen_s:.0f} s ago",
-            fix="let it work, or end that process; a dead one's run is free after "
-            f"{LEASE_S:.0f} s, at once on its own machine",
+            f"{describe(row['holder'])} is working on run {run.run_id}, seen {seen_s:.0f} s ago",
+            fix="wait for it, or end that process; if it died, the run is free at once on its own machine, "
+            f"elsewhere after {LEASE_S:.0f} s",
             run_id=run.run_id,
         )
     refuse_over(run.run_id, row["status"])
@@ -229,7 +232,7 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
 def refuse_over(run_id: str, status: str, fix: str = "start a new run") -> None:
     """Raise `RunNotResumable` for a run that has ended."""
     if status in OVER:
-        raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix=fix)
+        raise RunNotResumable(f"run {run_id} is {status} already, so it cannot be resumed", fix=fix)
 
 
 def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
@@ -252,8 +255,8 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
 def lost_lease() -> LeaseLost:
     """Return what whoever lost a run is told."""
     return LeaseLost(
-        "another process has taken this run over; this one has written nothing since",
-        fix="`maker show` says how the run stands",
+        "another process has taken over this run; this process has written nothing since",
+        fix="see the state of the run with `maker show`",
     )
 
 
@@ -275,10 +278,14 @@ def find_run(database: Database, name: str) -> RunRow:
         exact = [row for row in rows if row["run_id"] == name]
         rows = exact or rows[: 1 if name == "last" else 3]
         if len(rows) > 1:
-            raise RunNotFound(f"{name!r} is the beginning of several runs", fix="`maker ls` lists them", run_id=name)
+            raise RunNotFound(
+                f"several run ids begin with {name!r}",
+                fix="give more characters; `maker ls` lists the runs",
+                run_id=name,
+            )
         if not rows:
             what = "no run" if name == "last" else f"no run {name!r}"
-            raise RunNotFound(f"{database.shown} holds {what}", fix="`maker ls` lists the runs", run_id=name)
+            raise RunNotFound(f"{database.shown} holds {what}", fix="list the runs with `maker ls`", run_id=name)
         return _row(connection, rows[0])
 
 
@@ -288,7 +295,10 @@ def run_at(database: Database, key: int) -> RunRow:
     with database.read() as connection:
         row = connection.execute(select(schema.run).where(schema.run.c.id == key)).mappings().first()
         if row is None:
-            raise RunNotFound(f"{database.shown} holds no run {key}, which another one was forked off")
+            raise RunNotFound(
+                f"{database.shown} has no run {key}, which another one was forked from",
+                fix="restore the database from a backup",
+            )
         return _row(connection, row)
 
 
@@ -353,7 +363,8 @@ def _read(row: RowMapping, column: str) -> Any:
         return None if row[column] is None else json.loads(row[column])
     except (TypeError, ValueError) as error:
         raise StoreFailed(
-            f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}", fix="restore it from a copy"
+            f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}",
+            fix="restore the database from a backup",
         ) from error
 
 

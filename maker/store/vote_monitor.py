@@ -223,6 +223,6 @@ def _read(state: str) -> dict[str, Any]:
         held: dict[str, Any] = json.loads(state) if state else {}
     except ValueError as error:
         raise StoreFailed(
-            f"column monitor of maker_run cannot be read: {error}", fix="restore it from a copy"
+            f"column monitor of maker_run cannot be read: {error}", fix="restore the database from a backup"
         ) from error
     return held

@@ -71,5 +71,5 @@ def ray_errors_told() -> Iterator[None]:
     except RayError as error:
         raise WorkerLost(
             f"Ray cannot be reached any more: {' '.join(str(error).split())[:LAST_WORDS]}",
-            fix="what was committed is safe; `maker resume` goes on from there",
+            fix="continue with `maker resume`; committed steps are safe",
         ) from error

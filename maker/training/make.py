@@ -72,7 +72,7 @@ def make(
     _refuse_taken(out, force=force)
     if recipe.slip and course.by_run:
         raise BadInput(
-            "slip = 0 alone is possible with a run's lessons: of most prompts they know no legal wrong reply",
+            "--slip needs wrong but legal replies, and a run's export has none for most prompts",
             fix="train on a task with an oracle, or leave --slip out",
         )
     check_temperatures(temperatures)
@@ -129,9 +129,9 @@ def _survey(course: Dataset) -> _Survey:
             for prompt in chain(topic.exam, drawn):
                 if known is not None and prompt not in known:
                     raise TaskFailed(
-                        f"class {topic.name} has a whole lesson, and another one with the prompt {prompt!r}, which is "
-                        "not in it",
-                        fix="leave whole=True out, or let that lesson hold all prompts that there are",
+                        f"class {topic.name} has a lesson with whole=True, but another lesson has the prompt "
+                        f"{prompt!r}, which it lacks",
+                        fix="leave whole=True out, or put every prompt into that lesson",
                     )
                 right, wrong = topic.truth(prompt)
                 replies = (*right, *wrong)
@@ -173,10 +173,12 @@ def _header(course: Dataset, recipe: Recipe) -> dict[str, Any]:
 def _refuse_taken(out: Path, *, force: bool) -> None:
     """Raise `BadInput` for a folder that is there and not to be replaced, or that cannot be made."""
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     if not out.exists():
         return
     if not has_card(out):
-        raise BadInput(f"{out} is there and holds no microagent: it would be replaced as a whole", fix="name another")
+        raise BadInput(
+            f"{out} exists and is not a microagent; training would replace the whole folder", fix="name another folder"
+        )
     if not force:
-        raise BadInput(f"{out} is there already", fix="--out FOLDER names another, --force replaces it")
+        raise BadInput(f"{out} exists already", fix="name another folder with --out FOLDER, or replace it with --force")

@@ -96,7 +96,7 @@ def test_into_files(solved: Commands) -> None:
     assert (solved.folder / "c").read_bytes()[:4] == b"PAR1"
     refused = solved.run("export", "last", "--out", "c")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("maker: c is there already\n")
+    assert refused.stderr.startswith("maker: c exists already\n")
     solved.good("export", "last", "--out", "c", "--force")
     assert (solved.folder / "c").read_bytes() == (solved.folder / "a.jsonl").read_bytes()
     assert files(solved) == {"a.jsonl", "b.parquet", "c"}
@@ -106,7 +106,7 @@ def test_into_files(solved: Commands) -> None:
     ("words", "said"),
     [
         ("last --format parquet", "Parquet cannot be written to standard output"),
-        ("last --out no/a.jsonl", "there is no folder no"),
+        ("last --out no/a.jsonl", "the folder no for"),
         ("last --out .", ". is no file"),
         ("nosuch", "holds no run 'nosuch'"),
     ],

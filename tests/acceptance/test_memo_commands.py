@@ -50,7 +50,7 @@ def test_a_second_run_asks_nobody_and_says_so(maker: Commands, job: str) -> None
     # The first run is needed now.
     refused = maker.run("prune", first["run_id"])
     assert refused.returncode == 2
-    assert f"{second['run_id']} took decisions from its steps" in refused.stderr
+    assert f"{second['run_id']} reused its decisions" in refused.stderr
 
 
 def test_another_word_or_model_takes_nothing(maker: Commands, job: str) -> None:

@@ -97,7 +97,7 @@ def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> Non
     assert maker.run("calibrate", "job.toml", "model.p=0.45", "--steps", "300").returncode == 0
     plan = maker.run("plan", "job.toml", "model.p=0.45")
     assert plan.returncode == 1
-    assert "the right answer is not the likeliest one" in plan.stderr
+    assert "the right answer is not the most frequent one" in plan.stderr
     assert maker.run("run", "job.toml", "model.p=0.45").returncode == 1
     shown = maker.run("ls", "--json").stdout.splitlines()
     assert [json.loads(line)["name"] for line in shown] == ["pilot of hanoi"]

@@ -192,11 +192,11 @@ def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
     )
     printed = place.maker("run", "job.toml", "swarm.kind=ray", code=1)
     told = " ".join(printed.split())
-    assert "a worker's process was lost 3 times without a step decided; the last: The actor died" in told
+    assert "a worker's process died 3 times without deciding a step; the last time: The actor died" in told
     assert "is paused; continue with `maker resume" in told
     shown = place.show()
     assert shown["status"] == "paused"
-    assert "was lost 3 times" in shown["reason"]
+    assert "died 3 times" in shown["reason"]
     assert not place.left()
 
 
@@ -269,7 +269,7 @@ for open_model in (stops, opens_once, never):
         print(open_model.__name__, type(error).__name__, error.message)
     swarm.close()
 """
-    lost = "WorkerLost a worker's process was lost 3 times without a step decided; the last:"
+    lost = "WorkerLost a worker's process died 3 times without deciding a step; the last time:"
     assert place.program(text).splitlines() == [
         "stops 0 the engine stopped True", "stops 1 the engine stopped True", f"stops {lost} the engine stopped",
         "opens_once 0 the engine stopped True", "opens_once 1 no memory is left True",

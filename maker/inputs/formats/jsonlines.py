@@ -47,7 +47,7 @@ class JsonLines(Records):
 def _finite(numeral: str) -> float:
     """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
     if math.isinf(value := float(numeral)):
-        raise ValueError(f"it holds {numeral[:40]}, which is beyond all numbers")
+        raise ValueError(f"it holds {numeral[:40]}, which is too large for a number")
     return value
 
 

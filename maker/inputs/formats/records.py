@@ -252,12 +252,12 @@ class _Scan:
     def _too_long(self) -> BadInput:
         return BadInput(
             f"row {self._rows} of {self._name} takes over {ROW_BYTES:,} bytes",
-            fix="divide it; in CSV, see whether it opens a quoted field that nothing closes",
+            fix="split it; in CSV, check for a quoted field that is never closed",
         )
 
     def _never_closed(self, lines: int) -> BadInput:
         return BadInput(
-            f"row {self._rows - 1} of {self._name} opens a quoted field that nothing closes: "
-            f"it would take in the {lines - 1:,} lines after it",
-            fix="close it, or write a quotation mark inside a field twice",
+            f"row {self._rows - 1} of {self._name} opens a quoted field that is never closed: "
+            f"it would swallow the {lines - 1:,} lines after it",
+            fix="close the field; write a quotation mark inside a field twice",
         )

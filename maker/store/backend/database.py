@@ -159,7 +159,7 @@ class Database:
         if version is not None and version > HEAD:
             raise StoreUnusable(
                 f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
-                fix="use the newer maker that wrote it",
+                fix="upgrade maker to the version that wrote it",
             )
         return version
 
@@ -218,10 +218,10 @@ def open_database(url: str, *, create: bool) -> Database:
         if version == HEAD:
             return database
         if not kind.upgrades_itself:
-            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no tables of maker's"
+            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
             raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shown_url(url)}`")
         if version is None and not create:
-            raise StoreUnusable(f"{kind.shown} holds no runs of maker", fix="name another database with --store")
+            raise StoreUnusable(f"{kind.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
         return database
 
@@ -252,7 +252,7 @@ def _kind(url: str, *, create: bool) -> Kind:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise StoreUnusable(f"store.url {shown_url(url)!r} is no database URL", fix=_EXAMPLES) from error
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return Sqlite(parsed, create=create, busy_s=BUSY_S)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):

@@ -109,7 +109,7 @@ class Postgres:
             sign = _OTHER
         message = f"{self.shown}: {sign.what} ({said})" if sign.what else f"{self.shown}: {said}"
         if opening or sign.unusable:
-            return StoreUnusable(message, fix=sign.fix or "mend the URL or the server")
+            return StoreUnusable(message, fix=sign.fix or "correct the URL or the server")
         fix = sign.fix if sign.fact == "conflict" else "; ".join(filter(None, [sign.fix, _SAFE]))
         return StoreFailed(message, fix=fix, **({sign.fact: True} if sign.fact else {}))
 
@@ -162,13 +162,13 @@ class _Sign(NamedTuple):
     unusable: bool = False
 
 
-_SAFE = "what was committed is safe, and `maker resume` goes on"
-_LOST = _Sign("there is no connection to the server", "see that it runs and that the URL names it", "lost")
-_CROWDED = _Sign("the server takes no more connections", "end some, or raise its max_connections", "lost")
-_LOCKED = _Sign("another program is in the way", "end that program", "locked")
+_SAFE = "committed steps are safe; continue with `maker resume`"
+_LOST = _Sign("there is no connection to the server", "check that it runs and that the URL is right", "lost")
+_CROWDED = _Sign("the server accepts no more connections", "close some, or raise its max_connections", "lost")
+_LOCKED = _Sign("another program holds a lock on the database", "end that program", "locked")
 _LOGIN = _Sign("the server refuses the user or the password", "give both in the URL, or set PGPASSWORD or ~/.pgpass")
-_MISSING = _Sign("there is no such database or user", "make it with `createdb NAME`, then run `maker db upgrade`")
-_STRANGE = _Sign("its tables are not those of this maker", "run `maker db upgrade`", unusable=True)
+_MISSING = _Sign("there is no such database or user", "create it with `createdb NAME`, then run `maker db upgrade`")
+_STRANGE = _Sign("its tables have another schema than this maker's", "run `maker db upgrade`", unusable=True)
 _OTHER = _Sign("", "")
 _REFUSED = {
     "password authentication failed": _LOGIN,
@@ -190,12 +190,10 @@ _STATES = {
     "40001": _LOCKED,
     "40P01": _LOCKED,
     "55P03": _LOCKED,
-    "23505": _Sign(
-        "a row is there already", "another process has written to it; `maker show` says how the run stands", "conflict"
-    ),
+    "23505": _Sign("another process has written this row", "see the state of the run with `maker show`", "conflict"),
     "53100": _Sign("the disk is full", "free some space"),
-    "25006": _Sign("the database is read-only", "name a server that takes writes", unusable=True),
-    "42501": _Sign("the user lacks a right", "have the tables' owner grant it", unusable=True),
+    "25006": _Sign("the database is read-only", "use a server that accepts writes", unusable=True),
+    "42501": _Sign("the user lacks a permission", "ask the owner of the tables to grant it", unusable=True),
     "42P01": _STRANGE,
     "42703": _STRANGE,
     "3F000": _STRANGE,

@@ -40,10 +40,14 @@ class Sqlite:
         path = Path(str(url.database))
         if not path.exists() and not create:
             raise StoreMissing(
-                f"there is no database {path}", fix="name it with --store URL or MAKER_STORE", path=str(path)
+                f"there is no database {path}", fix="name another one with --store URL or MAKER_STORE", path=str(path)
             )
         if not path.parent.is_dir():
-            raise StoreUnusable(f"there is no folder {path.parent} for the database {path.name}", path=str(path))
+            raise StoreUnusable(
+                f"the folder {path.parent} for the database {path.name} does not exist",
+                fix="create it, or name another database",
+                path=str(path),
+            )
         self.shown = str(path)
         self.engine = _engine(url, busy_s)
 
@@ -67,8 +71,8 @@ class Sqlite:
         said = str(orig)
         if isinstance(orig, sqlite3.IntegrityError) and orig.sqlite_errorname in _CONFLICTS:
             return StoreFailed(
-                f"{self.shown}: a row is there already ({said})",
-                fix="another process has written to it; `maker show` says how the run stands",
+                f"{self.shown}: another process has written this row ({said})",
+                fix="see the state of the run with `maker show`",
                 conflict=True,
             )
         for sign, what, fix in _UNUSABLE:
@@ -78,7 +82,7 @@ class Sqlite:
             if sign in said:
                 return StoreFailed(f"{self.shown}: {what} ({said})", fix=fix, locked="locked" in said)
         return StoreFailed(
-            f"{self.shown}: {said}", fix="nothing that was committed is lost; resume the run when it is mended"
+            f"{self.shown}: {said}", fix="fix the database, then resume the run; committed steps are safe"
         )
 
 

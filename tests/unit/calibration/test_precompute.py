@@ -94,7 +94,7 @@ def test_a_task_that_says_nothing_of_its_steps_is_refused(store: str, tmp_path: 
     text = "from letter_task import Letters\n\nclass Silent(Letters):\n    oracle = sample = lambda self, *how: None\n"
     (tmp_path / "silent.py").write_text(text)
     made = hanoi(store) | {"task": {"decomposer": f"{tmp_path}/silent.py:Silent", "steps": 4, "memo": "store"}}
-    with pytest.raises(BadInput, match="there is nothing to draw"):
+    with pytest.raises(BadInput, match="there are no steps to draw"):
         precompute(made)
 
 

@@ -172,7 +172,7 @@ def test_what_is_asked_on_the_way_is_new_and_short() -> None:
     kind = task.classes[2]
     root = Root(SETTLE, ("Why so?",))
     assert kind.check(root, kind.parse('{"ask": "How?"}')) is None
-    with pytest.raises(ValueError, match="ask is no text"):
+    with pytest.raises(ValueError, match="ask is not a text"):
         kind.parse('{"ask": "a\\u0000b"}')
     assert "before" in str(kind.check(root, kind.parse('{"ask": "why  SO?"}')))
     assert "characters" in str(kind.check(root, {"ask": "x" * 301}))

@@ -166,14 +166,18 @@ def test_what_no_answer_can_be_is_a_red_flag_whoever_read_it(value: str, told: s
 @pytest.mark.parametrize(
     ("task", "told", "fix"),
     [
-        ({"parse": "rulse.py:read"}, "there is no file ", "relative to the job file"),
+        ({"parse": "rulse.py:read"}, "there is no file ", "start from the job file's folder"),
         ({"parse": "rules.py:raed"}, "has no 'raed'", "did you mean 'read'"),
-        ({"parse": "rules.py:LIMIT"}, "that is no function but 9", ""),
-        ({"parse": "rules.py:plausible"}, "it is called as plausible(text): missing a required argument: 'answer'", ""),
-        ({"check": "rules.py:read"}, "it is called as read(row, answer): too many positional arguments", ""),
-        ({"truth": "rules.py"}, "'rules.py' names nothing in a file", "path/file.py:name"),
-        ({"truth": "no_such_module:truth"}, "module 'no_such_module' cannot be imported", "name a file.py"),
-        ({"check": 3}, "'3' names nothing in a file", "path/file.py:name"),
+        ({"parse": "rules.py:LIMIT"}, "that is not a function but 9", ""),
+        (
+            {"parse": "rules.py:plausible"},
+            "it must be callable as plausible(text): missing a required argument: 'answer'",
+            "",
+        ),
+        ({"check": "rules.py:read"}, "it must be callable as read(row, answer): too many positional arguments", ""),
+        ({"truth": "rules.py"}, "'rules.py' has no `:name` part", "path/file.py:name"),
+        ({"truth": "no_such_module:truth"}, "module 'no_such_module' cannot be imported", "write path/file.py:name"),
+        ({"check": 3}, "'3' has no `:name` part", "path/file.py:name"),
         ({"chekc": "rules.py:read"}, "task.chekc: there is no such setting", "did you mean 'check'"),
     ],
 )
@@ -262,5 +266,5 @@ def test_settings_name_functions_and_workers_get_them(job: Job) -> None:
 
 def test_a_name_without_a_colon_is_none() -> None:
     """Only decomposers and voters have names of their own."""
-    with pytest.raises(PluginError, match="'read' names nothing in a file"):
+    with pytest.raises(PluginError, match="'read' has no `:name` part"):
         find_named("read", Path())

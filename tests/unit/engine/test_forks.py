@@ -613,5 +613,5 @@ def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
     assert len(list(queries.steps("last", store=store))) == 1
     report = api.run(job(store, deep(DEEPEST + 1)))
     assert report.status == "paused"
-    assert f"deep forked {DEEPEST} times within one another" in report.reason
+    assert f"deep nested more than {DEEPEST} forks" in report.reason
     assert not queries.verify("last", store=store).problem

@@ -371,7 +371,7 @@ def test_verify_names_a_source_that_does_not_hold(store: str, fault: str) -> Non
 def test_a_run_whose_decisions_others_took_cannot_be_pruned(store: str) -> None:
     """Once the other one is gone it can, and with it its memo."""
     first, second = (api.run(job(store, "store")).run_id for _ in range(2))
-    with pytest.raises(RunNeeded, match="took decisions"):
+    with pytest.raises(RunNeeded, match="reused its decisions"):
         prune(first, store=store)
     prune(second, store=store)
     prune(first, store=store)
@@ -422,7 +422,7 @@ def test_children_of_what_is_superseded_are_out_of_the_memo_too(store: str) -> N
 
 
 def test_verify_names_what_cites_a_decision_that_a_retry_has_superseded(store: str) -> None:
-    """Of two children the second took decisions of the first, which ended wrong and begins again."""
+    """Of two children the second reused its decisions of the first, which ended wrong and begins again."""
     shape: Shape = {"steps": [0, 0], "forks": [{"children": [leaf(30)] * 2, "wrong": [0]}]}
     report = api.run(job(store, "run", shape))
     cited = [one.source for one in queries.steps(report.run_id, store=store) if one.chain == "0.1" and one.source]

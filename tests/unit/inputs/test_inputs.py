@@ -426,8 +426,8 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert refusal(tmp_path / "b.csv").startswith(f"there is no input {tmp_path}/b.csv\n")
     assert refusal(tmp_path / "*.csv").startswith(f"no file matches {tmp_path}/*.csv\n")
     assert refusal(tmp_path / "empty").startswith(f"the folder {tmp_path}/empty holds no file\n")
-    assert "a.log is in no format that can be read\nknown are .csv, .tsv" in refusal(tmp_path / "a.log")
-    assert "a.log is in no format" in refusal(tmp_path)
+    assert "a.log is in no known format\nuse files that end with .csv, .tsv" in refusal(tmp_path / "a.log")
+    assert "a.log is in no known format" in refusal(tmp_path)
     assert "names no file" in refusal("")
     assert "there is no input memory://nowhere/a.csv" in refusal("memory://nowhere/a.csv")
 
@@ -435,7 +435,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_a_pattern_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     write(tmp_path, a__csv="x\n1\n", b__csv__gz="x")
     (tmp_path / "folder").mkdir()
-    assert "b.csv.gz is in no format" in refusal(tmp_path / "*")
+    assert "b.csv.gz is in no known format" in refusal(tmp_path / "*")
     assert _names(tmp_path) == ["a.csv"]
 
 
@@ -499,7 +499,7 @@ def test_a_missing_package_is_named(protocols: dict[str, Any], monkeypatch: pyte
     protocols.pop("s3", None)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert refusal("s3://b/a.csv") == "s3://b/a.csv cannot be read: s3:// needs the package s3fs\npip install s3fs"
-    assert "nothing is known of warp://" in refusal("warp://b/a.csv")
+    assert "warp:// is not supported" in refusal("warp://b/a.csv")
 
 
 class Web(BaseHTTPRequestHandler):
@@ -586,7 +586,7 @@ def test_a_changed_part_is_named(tmp_path: Path, before: str, after: str, told: 
     known = scanned(tmp_path).scan()
     write(tmp_path, p__csv=after)
     message = refusal(tmp_path, known=known)
-    assert message.startswith(f"input part p.csv changed since the run began: {told}\nput the file back")
+    assert message.startswith(f"input part p.csv changed since the run began: {told}\nrestore the file")
 
 
 @pytest.mark.parametrize(
@@ -729,7 +729,7 @@ def test_a_file_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     """With what UTF-8 cannot write escaped, so that it can be printed."""
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("item 1")
     told = refusal(tmp_path)
-    assert told.startswith("the name of the file caf\\udce9.txt is no UTF-8\n")
+    assert told.startswith("the name of the file caf\\udce9.txt is not UTF-8\n")
     assert told.isascii()
     assert refusal(tmp_path / os.fsdecode(b"caf\xe9.log")).isascii()
     assert refusal(tmp_path / os.fsdecode(b"caf\xe9.txt")).isascii()
@@ -879,7 +879,7 @@ def test_a_quote_that_nothing_closes(tmp_path: Path) -> None:
     assert source.row(0).values == {"x": "1", "y": "2"}
     told = refusal(tmp_path / "middle.csv")
     assert told.startswith(
-        "row 1 of middle.csv opens a quoted field that nothing closes: it would take in the 2 lines after it\n"
+        "row 1 of middle.csv opens a quoted field that is never closed: it would swallow the 2 lines after it\n"
     )
     assert "the header of head.csv has a quoted field that nothing closes" in refusal(tmp_path / "head.csv")
 
@@ -918,13 +918,13 @@ def test_headers(tmp_path: Path) -> None:
 
 def test_columns_that_differ_name_both_parts(tmp_path: Path) -> None:
     write(tmp_path, a__csv="x,y\n1,2\n", b__csv="x,z\n1,2\n")
-    told = "the columns of b.csv are not those of a.csv: it lacks 'y' and it has 'z' more"
+    told = "the columns of b.csv differ from those of a.csv: it lacks 'y' and it has 'z' more"
     assert told in refusal(tmp_path)
     write(tmp_path, b__csv="y,x\n")
-    assert "the columns of b.csv are not those of a.csv: they come in another order, y, x" in refusal(tmp_path)
+    assert "the columns of b.csv differ from those of a.csv: they come in another order, y, x" in refusal(tmp_path)
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / "a.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"x": [1], "y": [1]}), tmp_path / "b.parquet")
-    told = "the columns of b.parquet are not those of a.parquet: it has 'y' more"
+    told = "the columns of b.parquet differ from those of a.parquet: it has 'y' more"
     assert told in refusal(tmp_path / "*.parquet")
 
 
@@ -943,7 +943,7 @@ def test_no_rows(tmp_path: Path) -> None:
         ("klingon", "task.encoding is 'klingon': there is no such encoding"),
         ("base64", "task.encoding is 'base64': there is no such encoding"),
         ("a\0b", "there is no such encoding"),
-        ("utf-16", "task.encoding is 'utf-16': it leaves the order of bytes open\nsay utf-16-le"),
+        ("utf-16", "task.encoding is 'utf-16': it does not fix the byte order\nuse utf-16-le"),
         ("utf-7", "its lines cannot be read one by one"),
         ("iso2022_jp", "its lines cannot be read one by one"),
         ("cp037", "its lines cannot be read one by one"),
@@ -996,7 +996,7 @@ def test_an_unknown_id_column_lists_the_columns(tmp_path: Path) -> None:
     for name in ("a.csv", "j.jsonl"):
         told = refusal(tmp_path / name, id_column="nmae")
         assert told.startswith(
-            f"'nmae', which is to give the rows' ids, is no column of {name}: it has number, name\ndid you mean 'name'"
+            f"the id column 'nmae' is not a column of {name}: it has number, name\ndid you mean 'name'"
         )
 
 

@@ -87,7 +87,7 @@ def test_a_run_that_is_worked_on_is_held(hanoi: Job, store: str) -> None:
 def test_a_run_that_is_taken_over_is_let_go(hanoi: Job, store: str) -> None:
     """Once another process has the lease, this one stops, says so, and writes nothing more."""
     take = on_first_commit(lambda: edit(store, "UPDATE maker_run SET fence = fence + 1"))
-    with pytest.raises(LeaseLost, match="taken this run over"):
+    with pytest.raises(LeaseLost, match="taken over this run"):
         api.run(hanoi(8, model=SLOW), on_event=take)
     report = queries.show("last", store=store)
     assert 0 < report.steps < 255

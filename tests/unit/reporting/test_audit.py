@@ -233,14 +233,14 @@ def edit(at: int, **cells: str) -> Callable[[Cells], Cells]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (edit(1, correct="maybe"), r"line 3: 'maybe' is no label\nwrite y or n"),
+        (edit(1, correct="maybe"), r"line 3: 'maybe' is not a label\nwrite y or n"),
         (edit(2, id='"row-9999"'), 'line 4: the id of row .* is "row-9999" there, and "row-'),
         (edit(2, answer="{}"), "line 4: the answer of row"),
         (edit(2, stratum_rows="5"), "line 4: the stratum_rows of row"),
         (edit(2, stratum="clearly"), "line 4: the stratum of row"),
         (edit(0, row="9999"), "line 2: row '9999' is not in the sample"),
         (edit(0, audit="mine"), "line 2: the column 'audit' does not say"),
-        (edit(3, audit="mine"), "line 5 is of another sample than line 2"),
+        (edit(3, audit="mine"), "line 5 belongs to another sample than line 2"),
         (lambda lines: lines[1:], "lacks 1 of the .* sampled rows, the first is row"),
         (lambda lines: [*lines, lines[0]], "was in line 2 already"),
         (lambda lines: [line | {"correct": ""} for line in lines], "is labelled yet"),
@@ -279,17 +279,17 @@ def test_a_file_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> None:
     """No file, no text, an empty one, and a file that is there already."""
     file = tmp_path / "audit.csv"
-    for content, told in ((None, "cannot be read"), (b"\xff\xfe\x00", "no UTF-8"), (b"", "no column 'row'")):
+    for content, told in ((None, "cannot be read"), (b"\xff\xfe\x00", "not UTF-8"), (b"", "no column 'row'")):
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(BadInput, match=told):
             judge_labels("last", file, store=store(folder))
     sample = draw("last", size=20, store=store(folder))
-    with pytest.raises(BadInput, match="is there already, and may hold labels"):
+    with pytest.raises(BadInput, match="exists already, and may hold labels"):
         write_sample(sample, file)
     write_sample(sample, file, force=True)
     assert len(read(file)) == len(sample.rows)
-    with pytest.raises(BadInput, match="no folder"):
+    with pytest.raises(BadInput, match="does not exist"):
         write_sample(sample, tmp_path / "none" / "audit.csv")
     for confidence in (0, 1, 95):
         with pytest.raises(BadInput, match="between 0 and 1"):
@@ -302,7 +302,7 @@ def test_runs_that_cannot_be_audited_are_refused(
     """Not a map; a map without a decided row; no row wanted."""
     task = hanoi(3)
     api.run(task)
-    with pytest.raises(BadInput, match="is no map over rows"):
+    with pytest.raises(BadInput, match="is not a map over rows"):
         draw("last", store=task["store"]["url"])
     write_rows(tmp_path / "rows.csv", range(5))
     api.run(job(tmp_path, model={"p": 1.0, "malformed": 1.0}, store={"url": f"sqlite:///{tmp_path}/none.db"}))
@@ -319,7 +319,7 @@ def test_a_run_that_is_worked_on_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "maker.db")) as database, database:
         row = (this_process(), time.time() + 1000)
         database.execute("update maker_run set status = 'running', holder = ?, lease_until = ?", row)
-    with pytest.raises(BadInput, match="is still worked on\naudit it when it is done, or paused"):
+    with pytest.raises(BadInput, match="is still running\naudit it when it is done or paused"):
         draw("last", store=store(tmp_path))
 
 

@@ -303,7 +303,7 @@ def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
         (["vote.k=0"], None, JobError, "vote.k = 0"),
         (["vote.k=101"], None, JobError, "max_votes = 100: first-to-ahead-by-k needs 101"),
         (["vote.n=3"], None, JobError, "there is no such setting"),
-        (["model.p=1"], None, BadInput, "changes no vote that is cast"),
+        (["model.p=1"], None, BadInput, "does not change how votes are counted"),
         ([], "bayse", PluginError, "no voter 'bayse'"),
         ([], "nosuch.py:Rule", PluginError, "no file"),
         ([], "sprt", JobError, "vote.p is missing"),

@@ -224,8 +224,8 @@ def test_a_missing_folder_is_told(tmp_path: Path, create: bool) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("maker.db", "is no database URL"),
-        ("", "is no database URL"),
+        ("maker.db", "is not a database URL"),
+        ("", "is not a database URL"),
         ("mysql://user:secret@host/name", "mysql is not supported"),
         ("nonsense://host/name", "nonsense is not supported"),
         ("sqlite://", "names no file"),

@@ -334,10 +334,13 @@ def test_a_step_that_a_chain_is_stuck_at_counts_when_it_is_decided(hanoi: Job, s
 @pytest.mark.parametrize(
     ("monitor", "told"),
     [
-        ({"policy": "decorrelate"}, 'policy = "decorrelate": steps of class move can be asked in one way only'),
+        (
+            {"policy": "decorrelate"},
+            'policy = "decorrelate": steps of class move have no second prompt, model or temperature',
+        ),
         ({"policy": "decorrelate", "temperature": 0.5}, "a simulated model has no temperature"),
         ({"policy": "decorrelate", "temperature": 0}, "monitor.temperature = 0"),
-        ({"members": ["spare"]}, "monitor.members: there is one model"),
+        ({"members": ["spare"]}, "monitor.members: the job has one model"),
         ({"policy": "alarm"}, "monitor.policy = 'alarm'"),
     ],
 )

@@ -102,7 +102,7 @@ LESSON = Lesson("sum", 40, str, whole=True)
 @pytest.mark.parametrize(
     ("task", "error", "said"),
     [
-        (odd(None, LESSON), BadInput, r"the task sums teaches nothing: its decomposer has no oracle\(\)"),
+        (odd(None, LESSON), BadInput, r"the task sums gives no training examples: its decomposer has no oracle\(\)"),
         (odd(lambda prompt: Truth("7", "8")), BadInput, r"has no lessons\(\)"),
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(kind="product")), TaskFailed, "class 'product'"),
         (odd(lambda prompt: Truth("7", "8"), LESSON._replace(size=0)), TaskFailed, "has size 0"),
@@ -121,9 +121,9 @@ def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: st
 @pytest.mark.parametrize(
     ("truth", "said"),
     [
-        (Truth((), ("8",)), "knows no right reply"),
-        (Truth(("x",), ()), "'x' is right, which class sum cannot"),
-        (Truth(("1234",), ()), "'1234' is right, which takes 5 tokens with its end"),
+        (Truth((), ("8",)), "has no right reply"),
+        (Truth(("x",), ()), "right reply 'x' cannot be parsed by class sum"),
+        (Truth(("1234",), ()), "right reply '1234' takes 5 tokens with its end"),
     ],
 )
 def test_an_oracle_that_is_wrong(truth: Truth, said: str) -> None:
@@ -260,7 +260,7 @@ def test_a_prompt_that_was_decided_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no lesson"),
+        ("", "holds no training example"),
         ("nonsense", "line 1: .*Invalid JSON"),
         (lesson(0, "a") + "\n" + lesson(1, ""), "line 2: answer: "),
         (lesson(0, "a", votes=0), "line 1: votes: "),
