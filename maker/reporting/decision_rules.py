@@ -1,4 +1,4 @@
-"""By which rule the steps of a class were decided, from what is stored of the run: the task's code is not needed."""
+"""Find the rule that decided the steps of a class, from the stored run alone: the task's code is not needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
 
 
-class Ruled(NamedTuple):
+class DecisionRule(NamedTuple):
     """How the steps of a class were decided.
 
     Args:
@@ -26,10 +26,10 @@ class Ruled(NamedTuple):
         voter: The voter's name.
         said: Its parameters, as in ``k = 3``.
         k: The margin, None for a voter that decides by something else.
-        error: What the voter promises of each step, None where it promises nothing.
-        turns: How many votes it takes until the same model's turn comes again.
-        rule: What the monitor watches such steps by, or why it has no statistic for them.
-        lost: Why the voter cannot be asked what it does, "" where it can.
+        error: What the voter promises for each step, None if it promises nothing.
+        turns: How many votes until it is the same model's turn again.
+        rule: How the monitor watches such steps, or why it has no statistic for them.
+        lost: Why the voter's code is unavailable, "" if it is at hand.
     """
 
     run_id: str
@@ -43,7 +43,7 @@ class Ruled(NamedTuple):
     lost: str = ""
 
 
-def ruled(run: RunRow, kind: int) -> Ruled:
+def decision_rule(run: RunRow, kind: int) -> DecisionRule:
     """Return how a run decides the steps of a class, by the class's number."""
     name = run.classes[kind] if kind < len(run.classes) else f"class {kind}"
     # Roles that differ from the rest are part of what the run is, with the classes that they decide.
@@ -55,19 +55,19 @@ def ruled(run: RunRow, kind: int) -> Ruled:
     given = {**vote, "k": k[name] if isinstance(k, Mapping) and name in k else k}
     shown = str(vote["voter"]).rpartition(":")[2]
     if run.settings.get("poll"):
-        why = "the run is a pilot: it draws votes on steps, and decides none"
-        return Ruled(run.run_id, name, "none", "", None, None, turns, why, why)
+        why = "the run is a pilot, which draws votes on steps and decides none"
+        return DecisionRule(run.run_id, name, "none", "", None, None, turns, why, why)
     try:
         voter, said = _voter(given)
     except (MakerError, ValidationError, KeyError):
-        why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
-        return Ruled(run.run_id, name, shown, "", None, None, turns, why, why)
+        why = f"voter {vote['voter']} is not installed here, so what it promises is unknown"
+        return DecisionRule(run.run_id, name, shown, "", None, None, turns, why, why)
     error = getattr(voter, "error", None) or said.get("error")
     margin = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
     if margin is not None and "k" not in said:
-        words += f", which is a margin of {margin}"
-    return Ruled(run.run_id, name, voter.name, words, margin, error, turns, rule_of(voter, turns))
+        words += f" (a margin of {margin})"
+    return DecisionRule(run.run_id, name, voter.name, words, margin, error, turns, rule_of(voter, turns))
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

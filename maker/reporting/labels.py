@@ -1,4 +1,4 @@
-"""The file in which people label a sample of a map's decided rows: how it is written, and read back."""
+"""Write the CSV file in which people label a sample of a map's decided rows, and read it back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from maker.reporting.audit import Audit, Sample, Sampled, check_confidence, draw
 from maker.store.runs import RunRow, find_run
 
 LONGEST_CELL = 32_000
-"""Characters that a cell may hold and every spreadsheet still takes; what is longer is cut for the eye."""
+"""Longest cell, in characters: every spreadsheet accepts it. Longer texts are cut; people only look at them."""
 COLUMNS = (
     "row", "id", "input", "answer", "correct", "stratum", "stratum_rows", "margin", "least_margin", "votes", "audit",
 )  # fmt: skip
 CHECKED = ("id", "answer", "stratum", "stratum_rows")
-"""The columns that must be read back as they were written; what is `correct` is said of them."""
+"""Columns that must be read back unchanged: a label belongs to them."""
 YES, NO = ("y", "yes", "true", "1"), ("n", "no", "false", "0")
 _MARK = re.compile(
     r"maker-audit 1 run=(?P<run>\S+) digest=(?P<digest>[0-9a-f]+) seed=(?P<seed>-?\d+) sample=(?P<sample>\d+)"
@@ -30,13 +30,13 @@ _MARK = re.compile(
 
 
 def write_sample(sample: Sample, out: Path, *, force: bool = False) -> None:
-    """Write a sample as a CSV file in which the column ``correct`` waits to be filled with y or n.
+    """Write a sample as a CSV file with an empty column ``correct``, to be filled with y or n.
 
-    Ids, inputs and answers are JSON texts: no spreadsheet takes them for a formula, a number or a date.
+    Ids, inputs and answers are JSON texts, which no spreadsheet takes for a formula, a number or a date.
 
     Raises:
-        BadInput: The file is there already, and is not to be replaced (``force``), or cannot be made.
-        MakerError: It cannot be written to its end.
+        BadInput: The file exists already and ``force`` is not set, or it cannot be created.
+        MakerError: It cannot be written completely.
     """
     refuse_labels(out, force=force)
     text = io.StringIO(newline="")
@@ -44,25 +44,25 @@ def write_sample(sample: Sample, out: Path, *, force: bool = False) -> None:
     lines.writeheader()
     lines.writerows(_cells(sample, one) for one in sample.rows)
     with telling_unwritable(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
-        # With a byte order mark, without which some spreadsheets read UTF-8 as something else.
+        # The byte order mark: without it some spreadsheets do not read the file as UTF-8.
         file.write(text.getvalue().encode("utf-8-sig"))
 
 
 def refuse_labels(out: Path, *, force: bool) -> None:
-    """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be."""
+    """Raise `BadInput` if a file exists and ``force`` is not set, or if it cannot be replaced."""
     refuse_taken(out, force=force, held=", and may hold labels")
 
 
 def judge_labels(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:
     """Read a sample's file back with its labels, and bound the share of wrong rows. Blocks; changes nothing.
 
-    The sample is drawn again by the file's seed, and each line compared with it: counts and rows come from the log.
-    What follows from the labels is for `judged` to say.
+    The sample is drawn again with the file's seed, and each line is compared with it: counts and rows come from the
+    log, not from the file. `judged` computes the bounds.
 
     Raises:
         RunNotFound: No such run.
-        BadInput: The file cannot be read, is none of this run as it stands, was edited elsewhere than in ``correct``,
-            holds a label that is neither y nor n, or no label at all; the confidence is not in (0, 1).
+        BadInput: The file cannot be read, does not belong to this run in its present state, was edited outside of
+            ``correct``, or has a label other than y and n, or no label; the confidence is not in (0, 1).
     """
     check_confidence(confidence)
     lines = list(_lines(labels))
@@ -89,7 +89,7 @@ def _cells(sample: Sample, one: Sampled) -> dict[str, str]:
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     if any("\ud800" <= sign <= "\udfff" for sign in text):
-        # Half a surrogate pair, which JSON can spell and UTF-8 cannot.
+        # Half a surrogate pair: JSON can write it, as an escape, but UTF-8 cannot.
         text = json.dumps(value, default=str)
     return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + " …"
 
@@ -102,7 +102,7 @@ class _Line(NamedTuple):
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    """Yield the lines of a labelled file that hold something; a spreadsheet may have changed what parts its cells."""
+    """Yield the non-empty lines of a labelled file; detects the separator, which a spreadsheet may have changed."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -126,7 +126,7 @@ def _lines(file: Path) -> Iterator[_Line]:
 
 
 def _drawn_by(lines: Sequence[_Line], file: Path, run: RunRow) -> tuple[int, int]:
-    """Return the size and the seed that a file was drawn by. Raises `BadInput` if that was from another run."""
+    """Return the size and the seed of a file's sample. Raises `BadInput` if it was drawn from another run."""
     if not lines:
         raise BadInput(f"{file} holds no row", fix="use the file that `maker audit RUN` wrote")
     found = _MARK.fullmatch(lines[0].cells["audit"].strip())
@@ -152,7 +152,7 @@ def _drawn_by(lines: Sequence[_Line], file: Path, run: RunRow) -> tuple[int, int
 
 
 def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, bool]:
-    """Return of each labelled row whether it is right. Raises `BadInput` for a file that does not fit the sample."""
+    """Return for each labelled row whether it is right. Raises `BadInput` if the file does not match the sample."""
     rows = {str(one.result.row): one for one in sample.rows}
     found: dict[int, bool] = {}
     seen: dict[str, int] = {}

@@ -22,7 +22,7 @@ from maker import api
 from maker.cli.app import app
 from maker.errors import BadInput
 from maker.lifecycle.rows import RowResult, Settled, results
-from maker.reporting.audit import LEAST, Lots, Sample, Stratum, draw, judged, least_margin, stratum_of
+from maker.reporting.audit import LEAST, RowDraw, Sample, Stratum, draw, judged, least_margin, stratum_of
 from maker.reporting.labels import LONGEST_CELL, judge_labels, write_sample
 from maker.stats.bounds import Labelled, most_wrong_in
 from maker.store.lease import this_process
@@ -142,7 +142,7 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
     """Over 2,000 seeds each of 40 rows is among the 10 that are drawn as often as another, within 4 sigma."""
     counts: Counter[int] = Counter()
     for seed in range(2_000):
-        lots = Lots(f"digest/{seed}", 15)
+        lots = RowDraw(f"digest/{seed}", 15)
         for row in range(40):
             lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
         assert lots.seen == 40
@@ -169,7 +169,7 @@ def test_bounds_hold_for_the_rows_that_are_drawn(folder: Path) -> None:
 
 def test_memory_is_for_the_rows_that_are_drawn() -> None:
     """Of a hundred thousand rows no more are kept than may be drawn."""
-    lots = Lots("digest/0", 50)
+    lots = RowDraw("digest/0", 50)
     for row in range(100_000):
         lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
     assert (lots.seen, len(lots._kept), len(lots.first(100))) == (100_000, 50, 50)
