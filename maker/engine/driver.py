@@ -326,7 +326,7 @@ class Driver:
             return f"{LIMIT}max_wall_s is reached"
         if session.most_missed is not None and session.scheduler.missed > session.most_missed:
             missed = session.scheduler.missed
-            return f"{LIMIT}max_undecided = {session.most_missed} is passed: {missed} have no good decision"
+            return f"{LIMIT}max_undecided = {session.most_missed} is exceeded: {missed} children have no good decision"
         return None
 
     def _over(self, session: Session, ending: Ending) -> Ending:

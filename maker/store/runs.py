@@ -313,7 +313,7 @@ def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
 def _row(connection: Connection, row: RowMapping) -> RunRow:
     status, reason = row["status"], row["reason"]
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
-        status, reason = "paused", f"its process is gone; `maker resume {row['run_id']}` goes on"
+        status, reason = "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
     ledger = schema.ledger.c
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *(ledger[name] for name in Usage._fields))
     spent = select(*columns).where(ledger.run == row["id"]).order_by(ledger.model, ledger.role)

@@ -1,1 +1,1 @@
-"""Checks a run's log without a model: replays every step and compares it with what is stored."""
+"""Check a run's log without a model: replay every step and compare it with what is stored."""

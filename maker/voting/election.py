@@ -151,7 +151,7 @@ class Election(Generic[S, A]):
         if outcome is None:
             outcome = self._outcomes[sample.text] = screen(self.step.kind, self.state, sample, self.codec)
         elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
-            return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, word for word those of an earlier sample")
+            return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, identical to an earlier sample")
         return outcome
 
     def _standing(self) -> str:
@@ -171,5 +171,7 @@ def weight(voter: Voter, logprob: float | None) -> int:
     """Return what a vote counts with a voter that weighs them. Raises ``ValueError`` for what is no weight."""
     found = voter.weigh(logprob)
     if type(found) is not int or found < 0:
-        raise ValueError(f"{voter.name} weighs a vote as {found!r}: a weight is a whole number of thousandths, from 0")
+        raise ValueError(
+            f"{voter.name} gives a vote the weight {found!r}; a weight must be a whole number of thousandths, 0 or more"
+        )
     return found

@@ -48,7 +48,7 @@ samples = "all"
 [monitor]
 policy = "decorrelate"
 """
-TOLD = "alarm: steps of class move (longest): a step has 11 losing votes, where the 20 of 128 steps lead one to expect"
+TOLD = "alarm: steps of class move (longest): a step has 11 losing votes; with 20 losing votes on 128 steps"
 
 
 def alarms(shown: dict[str, Any]) -> list[dict[str, Any]]:

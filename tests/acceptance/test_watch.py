@@ -101,7 +101,9 @@ def test_a_run_whose_process_dies(running: tuple[Commands, subprocess.Popen[str]
         last = json.loads(told.splitlines()[-1])
         assert (last["status"], "its process is gone" in last["reason"]) == ("paused", True)
     else:
-        assert re.search(r"^run \S+ is paused: its process is gone; `maker resume \S+` goes on$", told, re.MULTILINE)
+        assert re.search(
+            r"^run \S+ is paused: its process is gone; continue with `maker resume \S+`$", told, re.MULTILINE
+        )
     maker.good("resume", "last", "model.latency_s=0")
 
 

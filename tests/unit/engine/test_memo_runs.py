@@ -116,7 +116,7 @@ class Several(Swarm):
 
 
 def test_a_question_is_the_class_and_both_parts_of_the_prompt() -> None:
-    """Any letter that differs, and any letter that moves from one part to the other, makes another question."""
+    """Any letter that differs, and any letter that moves from one part to the other, makes had another prompt."""
 
     def asked(name: str, system: str, prompt: str) -> bytes:
         return question(Step(StepClass(name, parse=str, system=system), prompt))
@@ -339,13 +339,13 @@ def _first_source(url: str, run_id: str) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[str, str]] = {
-    "gone": ("DELETE FROM maker_step WHERE chain = :chain_key AND idx = :step", "is not there"),
+    "gone": ("DELETE FROM maker_step WHERE chain = :chain_key AND idx = :step", "is missing, or was superseded"),
     "superseded": ("INSERT INTO maker_cut VALUES (:chain_key, :step, 1, '')", "was superseded"),
     "other action": ("UPDATE maker_step SET action = '\"e\"' WHERE chain = :chain_key AND idx = :step", "decided"),
     "fewer samples": ("UPDATE maker_step SET tally = x'000101630000' WHERE chain = :chain_key AND idx = :step",
                       "was not decided by"),
     "other question": ("UPDATE maker_memo SET question = x'00' WHERE chain = :chain_key AND idx = :step",
-                       "another question"),
+                       "had another prompt"),
     "other vote": ("UPDATE maker_run SET fingerprint = replace(fingerprint, '\"k\": 4', '\"k\": 3')"
                    " WHERE id = :run_key", "by another task, model or vote"),
 }  # fmt: skip

@@ -130,7 +130,7 @@ def test_a_forked_run_names_who_decided(hanoi: Job, store: str) -> None:
     ("sql", "said"),
     [
         ("UPDATE maker_step SET action = '1AB' WHERE idx = 20", "does not verify: step 20: .*1AB"),
-        ("UPDATE maker_run SET votes = votes + 1", "does not verify: the run's row counts"),
+        ("UPDATE maker_run SET votes = votes + 1", "does not verify: the run's row has"),
         ("DELETE FROM maker_step WHERE idx = 30", "does not verify: step 30"),
     ],
 )

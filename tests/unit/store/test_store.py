@@ -185,7 +185,7 @@ def test_a_dead_process_loses_its_run_at_once(database: Database, database_url: 
     while find_run(database, row.run_id).status == "running" and time.monotonic() < deadline:
         time.sleep(0.01)
     dead = find_run(database, row.run_id)
-    assert (dead.status, dead.reason) == ("paused", f"its process is gone; `maker resume {row.run_id}` goes on")
+    assert (dead.status, dead.reason) == ("paused", f"its process is gone; continue with `maker resume {row.run_id}`")
     assert take_over(database, row, {}) == Lease(row.key, 2)
     taken = find_run(database, row.run_id)
     assert (taken.status, taken.resumes) == ("running", 1)
