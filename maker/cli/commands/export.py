@@ -12,7 +12,7 @@ from maker.cli.options import RunId, Store
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.export import export_steps
-from maker.lifecycle.sft import export_lessons
+from maker.lifecycle.sft import export_examples
 
 Kind: TypeAlias = Literal["jsonl", "parquet", "sft"]
 
@@ -47,7 +47,7 @@ def export(
 
 
 def _export_examples(run_id: str, out: Path | None, store: str, *, force: bool) -> None:
-    done = export_lessons(run_id, out or sys.stdout.buffer, store=store, force=force)
+    done = export_examples(run_id, out or sys.stdout.buffer, store=store, force=force)
     if done.left_out:
         print(
             f"{done.left_out:,} steps left out: neither a stored reply nor the action as text parses to their action",

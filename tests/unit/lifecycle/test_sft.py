@@ -19,7 +19,7 @@ from maker import api
 from maker.calibration.calibrate import calibrate
 from maker.errors import BadInput
 from maker.lifecycle import admin, queries
-from maker.lifecycle.sft import export_lessons
+from maker.lifecycle.sft import export_examples
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 TREE: Shape = {
@@ -30,7 +30,7 @@ TREE: Shape = {
 
 def lessons(store: str) -> list[dict[str, Any]]:
     stream = io.BytesIO()
-    done = export_lessons("last", stream, store=store)
+    done = export_examples("last", stream, store=store)
     lines = [json.loads(line) for line in stream.getvalue().decode().splitlines()]
     assert done.steps == len(lines)
     return lines
@@ -143,7 +143,7 @@ def test_a_run_that_does_not_verify_is_refused(
     edit(store, sql)
     stream = io.BytesIO()
     with pytest.raises(BadInput, match=said) as caught:
-        export_lessons("last", tmp_path / "out.jsonl" if file else stream, store=store)
+        export_examples("last", tmp_path / "out.jsonl" if file else stream, store=store)
     assert "maker verify" in caught.value.fix
     assert not stream.getvalue()
     assert not list(tmp_path.glob("out*"))
@@ -172,8 +172,8 @@ def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("mine")
     with pytest.raises(BadInput, match="exists already"):
-        export_lessons("last", out, store=store)
-    assert export_lessons("last", out, store=store, force=True).steps == 7
+        export_examples("last", out, store=store)
+    assert export_examples("last", out, store=store, force=True).steps == 7
     assert len(out.read_text().splitlines()) == 7
 
 
@@ -219,7 +219,7 @@ def test_replies_that_are_no_actions(store: str, tmp_path: Path) -> None:
     assert 0 < len(found) == report.disputed < 40
     assert {line["answer"] for line in found} == {"so: x"}
     assert all([one["answer"] for one in line["negatives"]] == ["so: y"] for line in found)
-    assert export_lessons("last", io.BytesIO(), store=store).left_out == 40 - len(found)
+    assert export_examples("last", io.BytesIO(), store=store).left_out == 40 - len(found)
     api.run(job | {"store": {"url": store, "samples": "all"}})
     assert [line["prompt"] for line in lessons(store)] == [f"letter {i}" for i in range(40)]
     assert {line["system"] for line in lessons(store)} == {"Say a letter. "}

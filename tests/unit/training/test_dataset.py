@@ -23,7 +23,7 @@ from decomposers.hanoi.tree import board_after
 from maker import api
 from maker.core.atomic import replacing_folder
 from maker.errors import BadInput, TaskFailed
-from maker.lifecycle.sft import export_lessons
+from maker.lifecycle.sft import export_examples
 from maker.plugin import Lesson, Oracle, Truth
 from maker.training.alphabet import EOS_ID, alphabet_of
 from maker.training.dataset import HELD_OUT_OF, Basis, Source, dataset_of, draw, held_out
@@ -218,7 +218,7 @@ def test_a_run_is_a_course(hanoi: Job, store: str, tmp_path: Path) -> None:
     """What was decided is right, what lost is wrong, and prompts are held out by their hash alone."""
     api.run(hanoi(8, model={"p": 0.8}, vote={"k": 8}))
     out = tmp_path / "lessons.jsonl"
-    export_lessons("last", out, store=store)
+    export_examples("last", out, store=store)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     course = read_dataset(out)
     (topic,) = course.topics
