@@ -1,1 +1,1 @@
-"""The store: runs, chains and decided steps in a SQL database. The only room that imports sqlalchemy."""
+"""The store: runs, chains and decided steps in a SQL database. The only package that imports sqlalchemy."""

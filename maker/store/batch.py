@@ -1,4 +1,4 @@
-"""What one transaction of the journal writes to the log."""
+"""Write the log's part of one journal transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from maker.voting.chain import Decided, KeptVotes
 from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000
-"""Digests of texts that are known to be stored: they need not be offered to the database again."""
+"""How many digests of stored texts are remembered, so that the same text is not sent to the database again."""
 
 _chain, _fork = schema.chain.c, schema.fork.c
 _MOVED = (
@@ -48,9 +48,9 @@ class LogWriter:
     """Writes entries to the tables of the log, in a transaction that its caller holds.
 
     Args:
-        database: Where to write.
+        database: The store.
         run: The run's key.
-        memo: Where decisions are remembered, if they are.
+        memo: Writes decisions to the memo; None if the run has no memo in the store.
     """
 
     def __init__(self, database: Database, run: int, memo: MemoWriter | None = None) -> None:
@@ -64,13 +64,13 @@ class LogWriter:
         self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Write what the entries hold. Raises `LeaseLost` where a chain does not stand where they begin."""
+        """Write the entries. Raises `LeaseLost` if a chain's cursor is not where the entries begin."""
         self._new_texts.clear()
         self._begin(connection, _all(entries, lambda entry: entry.chains), _all(entries, lambda entry: entry.forks))
         decided = _all(entries, lambda entry: entry.decided)
         rows = _all(entries, lambda entry: entry.rows)
         self._advance(connection, decided)
-        # A fork of single steps is settled row by row: the last of them tells it all.
+        # A fork of single steps is settled row by row: only the last count of a chain matters.
         settled = dict(chained.from_iterable(entry.settled for entry in entries))
         self._many(connection, _SETTLED, [{"key": key, "cursor": n} for key, n in settled.items()])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
@@ -84,7 +84,7 @@ class LogWriter:
         self._close(connection, entries)
 
     def committed(self) -> None:
-        """Take note that what was written last is durable."""
+        """Remember that the texts written last are committed."""
         if len(self._texts) > KEPT_TEXTS:
             self._texts.clear()
         self._texts.update(self._new_texts)
@@ -96,7 +96,7 @@ class LogWriter:
         )
 
     def _advance(self, connection: Connection, decided: list[Decided]) -> None:
-        """Move the chains' cursors on, if they stand where these steps begin: no step can be written twice."""
+        """Advance the chains' cursors if they are where these steps begin, so that no step is written twice."""
         heads: dict[tuple[int, int], tuple[int, Decided]] = {}
         for step in decided:
             first, _ = heads.get((step.chain, step.epoch), (step.idx, step))
@@ -112,11 +112,11 @@ class LogWriter:
             )
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
-        # In the order of the key: of many chains at once, neighbours in the table come together.
+        # Sorted by key: with many chains at once, neighbouring rows are inserted together.
         self._insert(connection, schema.step, sorted(step[:7] for step in steps))
 
     def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
-        """Write snapshots. A fork may stand where one was taken already, before or in this very batch."""
+        """Write snapshots. A fork may be at an index that has one already, from before or from this batch."""
         taken = {(step.chain, step.idx + 1, step.epoch): step.state for step in steps if step.state is not None}
         for fork in forks:
             place = (fork.chain, fork.idx, fork.epoch)
@@ -127,7 +127,7 @@ class LogWriter:
         self._insert(connection, schema.snapshot, [(*place, state) for place, state in taken.items()])
 
     def _forget(self, connection: Connection, places: list[tuple[int, int, int]]) -> None:
-        """Make room for the samples of steps that were stuck before and have been voted on again."""
+        """Delete the samples of undecided steps that have been voted on again."""
         for table in (schema.sample, schema.prompt, schema.outcome):
             for chain, idx, epoch in places:
                 here = (table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
@@ -142,7 +142,7 @@ class LogWriter:
         prompts = [(*place, self._text(heard.system), self._text(heard.prompt)) for *place, heard in kept]
         samples = [row for *place, heard in kept for row in self._samples(place, heard)]
         if self._new_texts:
-            # In one order everywhere: two runs that store the same texts would else wait for each other.
+            # Sorted: two runs that store the same texts in different orders would deadlock.
             texts = [{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())]
             connection.execute(self._add_text, texts)
         self._insert(connection, schema.prompt, prompts)
@@ -212,7 +212,7 @@ def _closed_row(closed: Closed) -> dict[str, Any]:
 
 
 def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:
-    """Say which chain does not stand where this process left it."""
+    """Say which chain is not where this process left it."""
     for move in moves:
         table = schema.chain.c
         cursor, epoch = connection.execute(select(table.cursor, table.epoch).where(table.id == move["key"])).one()

@@ -1,4 +1,4 @@
-"""Runs as rows: created, found, listed, leased and released."""
+"""Create, find, list, lease and release runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
 class AccountRow(NamedTuple):
-    """What a model did in a role: what it cost, and what became of its samples."""
+    """A line of the ledger: what a model cost in a role, and how many of its samples were votes or flagged."""
 
     model: str
     role: str
@@ -37,12 +37,12 @@ class AccountRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
+    """One run. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
-    ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
-    A run that was forked off another names that one and the step it goes on from. ``monitor`` is what
-    `maker.store.vote_monitor` keeps of it. ``reused`` of its steps were taken from the memo, which took ``saved``
-    samples when they were decided; ``cited`` is how many decisions of other runs they are.
+    ``accounts`` are the lines of the ledger. ``reserved`` was granted and never settled, and counts as spent. A run
+    that was forked from another has that run's id and the step. ``monitor`` is the state of `maker.store.vote_monitor`.
+    ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
+    distinct decisions of other runs are among them.
     """
 
     key: int
@@ -74,21 +74,21 @@ class RunRow:
 
     @property
     def distinct(self) -> int:
-        """How many different decisions the run's steps rest on, at most."""
+        """How many distinct decisions the run's steps use, at most."""
         return self.steps - self.reused + self.cited
 
     @property
     def usage(self) -> Usage:
-        """What the run has spent in all."""
+        """The run's total usage."""
         return sum_usage(account.usage for account in self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What a run starts with. ``state`` is the root chain's first state, ``digest`` what its first step links to.
+    """The values of a new run. ``state`` is the root chain's first state, ``digest`` what its first step links to.
 
-    A run that is forked off another one goes on from step ``base_idx`` of chain ``base``. ``parts`` are the input files
-    that it reads.
+    A run forked from another continues chain ``base`` from step ``base_idx``. ``parts`` are the input files that it
+    reads.
     """
 
     name: str
@@ -114,7 +114,7 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
     except StoreFailed as error:
         if not error.facts.get("conflict"):
             raise
-        # The connection was lost at the commit, which took place all the same: the row that is there is ours.
+        # The connection was lost at the commit, but the commit took place: the existing row is ours.
         return run_id, Lease(find_run(database, run_id).key, 1)
 
 
@@ -148,7 +148,7 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
 
 
 def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
-    """Return the input files of a run, as they were when it began. Raises `StoreFailed` where one is lost."""
+    """Return the input files of a run as they were when it began. Raises `StoreFailed` if a record is missing."""
     table = schema.input_part.c
     columns = [table[name] for name in InputPart._fields]
     rows = database.fetch(select(table.number, *columns).where(table.run == run).order_by(table.number))
@@ -161,7 +161,7 @@ def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
 
 
 def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return the workers of a run, by stint and number, as their rows say."""
+    """Return the rows of a run's workers, by session (``stint``) and number."""
     table = schema.worker.c
     columns = [column for column in table if column.name != "run"]
     query = select(*columns).where(table.run == run).order_by(table.stint, table.number)
@@ -169,14 +169,14 @@ def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
 
 
 def read_events(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return what happened to a run apart from its steps, in order: ``at`` (seconds since 1970), ``kind``, facts."""
+    """Return the events of a run in order: ``at`` (seconds since 1970), ``kind``, and the facts."""
     table = schema.event.c
     query = select(table.at, table.kind, table.facts).where(table.run == run).order_by(table.id)
     return [{"at": at, "kind": kind, **json.loads(facts)} for at, kind, facts in database.fetch(query)]
 
 
 def _needs(connection: Connection, base: int) -> None:
-    """Make sure that a chain stays: whoever removes its run waits for this transaction, and then sees who needs it."""
+    """Lock a chain's run against deletion: a deleting process waits for this transaction, and then sees the fork."""
     run, chain = schema.run, schema.chain
     query = select(run.c.status).join(chain, chain.c.run == run.c.id).where(chain.c.id == base)
     if connection.execute(query.with_for_update(read=True, of=run)).scalar() in (None, PRUNING):
@@ -184,7 +184,7 @@ def _needs(connection: Connection, base: int) -> None:
 
 
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
-    """Take a run's lease for this process, count a resume, and keep the settings that are now in effect.
+    """Take a run's lease for this process, count a resume, and store the settings in effect.
 
     Raises:
         RunHeld: Another process works on it.
@@ -198,7 +198,7 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
             query = select(schema.run).where(schema.run.c.id == run.key).with_for_update()
             row = connection.execute(query).mappings().one()
             if taken and (row["fence"], row["holder"]) == (taken[0].fence, this_process()):
-                # The connection was lost at the commit, which took place all the same.
+                # The connection was lost at the commit, but the commit took place.
                 return taken[0]
             taken[:] = [_take(connection, run, row, settings)]
         return taken[0]
@@ -236,7 +236,7 @@ def refuse_over(run_id: str, status: str, fix: str = "start a new run") -> None:
 
 
 def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
-    """Renew the lease and change the run's row, if the run is still ours; the first statement of every transaction.
+    """Renew the lease and update the run's row if the run is still ours; must be the first statement of a transaction.
 
     Returns what another process has asked of the run. Raises `LeaseLost`, which rolls the transaction back.
     """
@@ -253,7 +253,7 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
 
 
 def lost_lease() -> LeaseLost:
-    """Return what whoever lost a run is told."""
+    """Return the error for a process that has lost its run."""
     return LeaseLost(
         "another process has taken over this run; this process has written nothing since",
         fix="see the state of the run with `maker show`",
@@ -262,14 +262,14 @@ def lost_lease() -> LeaseLost:
 
 @retried
 def release(database: Database, lease: Lease, status: str, reason: str) -> None:
-    """Say how a run stands and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
+    """Store a run's status and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:
         fenced(connection, lease, status=status, reason=stored(reason), holder="", lease_until=0.0)
 
 
 @retried
 def find_run(database: Database, name: str) -> RunRow:
-    """Return a run by id, by an id's unique beginning, or ``last``. Raises `RunNotFound`."""
+    """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`."""
     query = select(schema.run).order_by(schema.run.c.id.desc())
     if name != "last":
         query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
@@ -326,7 +326,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         for model, role, votes, red_flags, *usage in connection.execute(spent)
     )
     for line in connection.execute(open_grants):
-        # What a grant does not limit it does not reserve, and use draws that below nothing.
+        # A grant reserves only what it limits; what it does not limit is drawn below zero.
         reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
@@ -343,7 +343,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
 
 
 def _cited(connection: Connection, run: int) -> int:
-    """Return how many decisions of other runs a run has taken."""
+    """Return how many distinct decisions of other runs a run reuses."""
     table = schema.memo_use
     return int(connection.execute(select(func.count()).select_from(table).where(table.c.run == run)).scalar_one())
 
@@ -376,7 +376,7 @@ def inserted(connection: Connection, statement: Insert) -> int:
 
 
 def _ordered(settings: dict[str, Any]) -> str:
-    # As they were written: a model that is held to a schema writes its fields in the schema's order.
+    # Keys keep their order: with structured output a model writes its fields in the schema's order.
     return json.dumps(settings, ensure_ascii=False)
 
 

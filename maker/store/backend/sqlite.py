@@ -52,7 +52,7 @@ class Sqlite:
         self.engine = _engine(url, busy_s)
 
     def prepare(self) -> None:
-        """Set write-ahead logging, which the file keeps. With another opener about this fails at once as locked."""
+        """Turn on write-ahead logging, which the file keeps. Fails as locked if another process has the file open."""
         with self.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None  # noqa: S101 - for the type checker
@@ -66,7 +66,7 @@ class Sqlite:
         connection.exec_driver_sql(sql, list(rows))
 
     def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
-        """Return a driver's error in maker's words."""
+        """Return maker's error for a driver's error."""
         orig = error.orig if isinstance(error, DBAPIError) else error
         said = str(orig)
         if isinstance(orig, sqlite3.IntegrityError) and orig.sqlite_errorname in _CONFLICTS:
@@ -87,8 +87,8 @@ class Sqlite:
 
 
 def _engine(url: URL, busy_s: float) -> Engine:
-    # The pool keeps the writer's connection open: whoever closes the last one makes SQLite fold its log into the
-    # file and delete it, which made a commit take 16 ms instead of 2.
+    # The pool keeps the writer's connection open: closing the last one makes SQLite fold its log into the file and
+    # delete the log, which made a commit take 16 ms instead of 2.
     engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")

@@ -603,7 +603,7 @@ def test_an_edited_outcome_of_a_joined_child_is_found(spared: Log, store: str) -
     with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE maker_outcome SET outcome = 'rejected' WHERE idx = 5 AND outcome = 'failed'")
         assert connection.total_changes == 1
-    assert "fold to is not what its fork holds" in queries.verify("last", store=store).problem
+    assert "give another state or digest than its fork holds" in queries.verify("last", store=store).problem
 
 
 def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:

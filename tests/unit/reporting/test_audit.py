@@ -239,7 +239,7 @@ def edit(at: int, **cells: str) -> Callable[[Cells], Cells]:
         (edit(2, stratum_rows="5"), "line 4: the stratum_rows of row"),
         (edit(2, stratum="clearly"), "line 4: the stratum of row"),
         (edit(0, row="9999"), "line 2: row '9999' is not in the sample"),
-        (edit(0, audit="mine"), "line 2: the column 'audit' does not say"),
+        (edit(0, audit="mine"), "line 2: the column 'audit' does not name the run"),
         (edit(3, audit="mine"), "line 5 belongs to another sample than line 2"),
         (lambda lines: lines[1:], "lacks 1 of the .* sampled rows, the first is row"),
         (lambda lines: [*lines, lines[0]], "was in line 2 already"),
@@ -308,7 +308,7 @@ def test_runs_that_cannot_be_audited_are_refused(
     api.run(job(tmp_path, model={"p": 1.0, "malformed": 1.0}, store={"url": f"sqlite:///{tmp_path}/none.db"}))
     with pytest.raises(BadInput, match="has no decided row"):
         draw("last", store=f"sqlite:///{tmp_path}/none.db")
-    with pytest.raises(BadInput, match="says nothing"):
+    with pytest.raises(BadInput, match="is empty"):
         draw("last", size=0, store=store(folder))
 
 
@@ -376,7 +376,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     drawn = told("--sample", "100")
     file = tmp_path / f"audit-{run_id}.csv"
-    assert f"decided rows are in audit-{run_id}.csv, by seed 0" in drawn
+    assert f"decided rows are in audit-{run_id}.csv, drawn by seed 0" in drawn
     assert "if all of them are right, at most" in drawn
     assert "rows without a decision" in drawn
     assert CliRunner().invoke(app, ["audit", "last", *url]).exit_code == 2

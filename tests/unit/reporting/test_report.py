@@ -260,15 +260,23 @@ def test_a_pool_with_a_judge(hanoi: Job, store: str) -> None:
     check(found, store)
 
 
+UNFITTED = "maker estimates p only for voters that need a lead of k, and"
+
+
 @pytest.mark.parametrize(
     ("vote", "missing", "stated", "claims"),
     [
-        ({"voter": "majority", "n": 5}, "and majority does not", "", "nothing was claimed"),
+        ({"voter": "majority", "n": 5}, f"{UNFITTED} majority does not", "", "nothing was claimed"),
         ({"k": 1}, "with k = 1 the first vote decides", "", "nothing was claimed"),
-        ({"voter": "bayes", "error": 0.01}, "and bayes does not", "on average at most 1.27 of 127 steps", "bayes"),
+        (
+            {"voter": "bayes", "error": 0.01},
+            f"{UNFITTED} bayes does not",
+            "on average at most 1.27 of 127 steps",
+            "bayes",
+        ),
         (
             {"voter": "certificate", "error": 0.01},
-            "and certificate does not",
+            f"{UNFITTED} certificate does not",
             "on average at most 1.27 of 127 steps",
             "certificate",
         ),
@@ -310,9 +318,7 @@ def test_a_voter_that_is_gone(hanoi: Job, store: str, working_directory: Path) -
     code = "from voters.first_to_k import FirstToK\n\n\nclass Mine(FirstToK):\n    name = 'mine'\n"
     (working_directory / "mine.py").write_text(code)
     api.run(hanoi(4) | {"vote": {"voter": "mine.py:Mine", "k": 3}})
-    assert made(store).whole.missing.startswith(
-        "maker estimates p only for voters that need a lead of k, and mine does not"
-    )
+    assert made(store).whole.missing.startswith(f"{UNFITTED} mine does not")
     (working_directory / "mine.py").unlink()
     found = made(store)
     assert "is not installed here" in found.whole.missing

@@ -138,7 +138,7 @@ def test_where_nothing_differs_no_sample_is_needed(hanoi: Job, store: str) -> No
     assert {one.fate for one in steps} == {RescoredOutcome.SAME}
     assert (totals.votes, totals.votes_before) == (62, 93)
     disputed = api.run(hanoi(5, model={"p": 0.7}, store={"samples": "none"}))
-    with pytest.raises(BadInput, match=r"kept no samples .* of its \d+ disputed steps"):
+    with pytest.raises(BadInput, match=r"kept no samples .* for its \d+ disputed steps"):
         rescore(disputed.run_id, store=store)
 
 
@@ -301,7 +301,7 @@ def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
     ("words", "voter", "error", "told"),
     [
         (["vote.k=0"], None, JobError, "vote.k = 0"),
-        (["vote.k=101"], None, JobError, "max_votes = 100: first-to-ahead-by-k needs 101"),
+        (["vote.k=101"], None, JobError, "max_votes = 100: first-to-ahead-by-k needs at least 101"),
         (["vote.n=3"], None, JobError, "there is no such setting"),
         (["model.p=1"], None, BadInput, "does not change how votes are counted"),
         ([], "bayse", PluginError, "no voter 'bayse'"),

@@ -217,8 +217,14 @@ def test_an_emptied_log_is_found(damage: Damage) -> None:
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0", "step 0: the snapshot before it is not "),
-        ("UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000", "step 1000: the snapshot before it is not "),
+        (
+            "UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0",
+            "step 0: the snapshot before it differs from ",
+        ),
+        (
+            "UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000",
+            "step 1000: the snapshot before it differs from ",
+        ),
         (
             "UPDATE maker_snapshot SET idx = 999 WHERE idx = 1000",
             "step 1000: the snapshot before it is missing; the next one is at 999",
@@ -239,8 +245,8 @@ def test_an_emptied_log_is_found(damage: Damage) -> None:
             "DELETE FROM maker_snapshot WHERE idx = 0",
             "step 0: the snapshot before it is missing; the next one is at 1000",
         ),
-        ("DELETE FROM maker_snapshot WHERE idx = 1000", "step 1000: the snapshot before it is missing: none"),
-        ("DELETE FROM maker_snapshot", "step 0: the snapshot before it is missing: none"),
+        ("DELETE FROM maker_snapshot WHERE idx = 1000", "step 1000: the snapshot before it is missing; there is none"),
+        ("DELETE FROM maker_snapshot", "step 0: the snapshot before it is missing; there is none"),
     ],
 )
 def test_an_edited_snapshot_is_found(damage: Damage, sql: str, problem: str) -> None:

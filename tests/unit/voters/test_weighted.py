@@ -455,4 +455,4 @@ def test_a_weight_that_is_none_stops_the_run(hanoi: Job, working_directory: Path
         "    def decide(self, ballots): return More(1)\n"
     )
     job = hanoi(3, model={"p": 0.9, "logprobs": True}) | {"vote": {"voter": "own.py:Own"}}
-    assert "own weighs a vote as 0.5: a weight is a whole number of thousandths" in api.run(job).reason
+    assert "own gives a vote the weight 0.5; a weight must be a whole number of thousandths" in api.run(job).reason
