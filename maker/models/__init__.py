@@ -1,1 +1,1 @@
-"""The models: one door, three real implementations."""
+"""The models: one interface, with three real implementations."""
