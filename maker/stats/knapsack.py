@@ -32,7 +32,8 @@ def cheapest_choice(groups: Sequence[Sequence[Option]], budget: float) -> list[i
     None if no choice is within the budget. For a price mu >= 0 of the budget, a choice costs at least
     sum min(cost + mu load) - mu budget, plus the distances of its options from their groups' minima. Partial choices
     whose bound exceeds a known choice's cost are dropped, and so are those that another one beats in cost and load.
-    Exact as long as at most `MANY` remain at a time: more were never seen with six groups, and nearly with twenty.
+    Exact as long as at most `MANY` remain at a time. More were never seen with six groups; with twenty groups the
+    result is close.
 
     Options (0, .04), (1, .02), (2, .01) in each of two groups and budget .05 give [0, 2] or [2, 0]: 2.
     """

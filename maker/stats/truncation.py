@@ -36,7 +36,7 @@ def _walked(p: Array, k: int, votes: int) -> Array:
 
 
 def _summed(p: Array, k: int, votes: int) -> Array:
-    """Compute `unsettled` by the Fourier sum of a walk absorbed at both ends (Feller 1968, Probability Theory I, XIV.5).
+    """Compute `unsettled` by the Fourier sum of a walk that is absorbed at both ends (Feller 1968, I, XIV.5).
 
     Its terms are as large as e^(k^2 / (2 votes)), and cancel: with few votes the sum loses all its digits.
     """
