@@ -1,1 +1,1 @@
-"""What everything else rests on: finding plugins, calling user code, atomic files, the logger."""
+"""The base that every package uses: finding plugins, calling user code, atomic files, the logger."""

@@ -1,4 +1,4 @@
-"""Finds decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
+"""Find decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from maker.errors import PluginError
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
 FILE_MODULE = "maker_file_"
-"""What the names of modules begin with that were loaded from a ``path/file.py``."""
+"""Prefix of the names of modules that were loaded from a ``path/file.py``."""
 
 
 class Plugin(NamedTuple):
-    """A plugin found. ``source`` is the SHA-256 of the file of a plugin that is no entry point, else empty."""
+    """A plugin that was found. ``source`` is its file's SHA-256, "" for a plugin from an entry point."""
 
     name: str
     object: Any
@@ -32,7 +32,7 @@ class Plugin(NamedTuple):
 
 
 def find_plugin(group: str, name: str, base: Path) -> Plugin:
-    """Find one plugin.
+    """Return the plugin with a name.
 
     Args:
         group: `DECOMPOSERS` or `VOTERS`.
@@ -40,7 +40,7 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         base: The folder that a relative path starts from.
 
     Raises:
-        PluginError: Unknown (near matches are named), offered by two distributions, or broken.
+        PluginError: It is unknown (near matches are named), provided by two distributions, or broken.
     """
     if ":" in name:
         return find_named(name, base)
@@ -55,7 +55,7 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
 
 
 def find_named(name: str, base: Path) -> Plugin:
-    """Find what ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
+    """Return the object that ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
 
     Raises:
         PluginError: There is no such file, module or name (near ones are named), or its code cannot be loaded.
@@ -67,7 +67,7 @@ def find_named(name: str, base: Path) -> Plugin:
 
 
 def list_plugins(group: str) -> list[Plugin | PluginError]:
-    """Return every installed plugin of a group by name; a broken one as the error that says why."""
+    """Return every installed plugin of a group, by name; a broken one as its error."""
     found: list[Plugin | PluginError] = []
     for name in sorted({point.name for point in _points(group)}):
         try:
@@ -78,7 +78,7 @@ def list_plugins(group: str) -> list[Plugin | PluginError]:
 
 
 def near(name: str, known: list[str]) -> str:
-    """Say which known names are near to a wrong one, or list them all."""
+    """Return a hint for a wrong name: the known names close to it, or all of them."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known) or 'none'}"
 
@@ -89,7 +89,7 @@ def _points(group: str) -> EntryPoints:
 
 @lru_cache(maxsize=8)
 def _scanned(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """Return a group's entry points; to look for them among two hundred distributions takes a tenth of a second."""
+    """Return a group's entry points, cached: finding them among two hundred distributions takes a tenth of a second."""
     return entry_points(group=group)
 
 
@@ -126,7 +126,7 @@ def _from_file(path: Path, attribute: str) -> Plugin:
             f"there is no file {path}", fix="correct the path; paths in a job file start from the job file's folder"
         )
     source = hashlib.sha256(path.read_bytes()).hexdigest()
-    # The name carries the source's hash: a changed file is another module, never the one loaded before.
+    # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
     name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
     module = sys.modules.get(name) or _execute(path, name)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)

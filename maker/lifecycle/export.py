@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.lifecycle.events import StepRecord, step_record
@@ -95,7 +95,7 @@ def export_steps(
             raise BadInput("Parquet cannot be written to a stream", fix="give a file")
     write = _write_jsonl if format == "jsonl" else _write_parquet
     source = _source(run_id, store)
-    with closing(source.database), telling_unwritable(out, fix="free some disk space, and export the run again"):
+    with closing(source.database), write_errors(out, fix="free some disk space, and export the run again"):
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
                 steps = write(source, file)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput
 from maker.lifecycle.events import step_record
@@ -53,7 +53,7 @@ def export_examples(
     """
     if isinstance(out, Path):
         refuse_taken(out, force=force)
-    with opened(store) as database, telling_unwritable(out, fix="free some disk space, and export the run again"):
+    with opened(store) as database, write_errors(out, fix="free some disk space, and export the run again"):
         run = find_run(database, run_id)
         if isinstance(out, Path):
             with replacing(out, lambda: refuse_taken(out, force=force)) as file:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import BadInput
 from maker.lifecycle.queries import opened
 from maker.reporting.audit import Audit, Sample, Sampled, check_confidence, draw_from, judged, least_margin
@@ -43,7 +43,7 @@ def write_sample(sample: Sample, out: Path, *, force: bool = False) -> None:
     lines = csv.DictWriter(text, COLUMNS)
     lines.writeheader()
     lines.writerows(_cells(sample, one) for one in sample.rows)
-    with telling_unwritable(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
+    with write_errors(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
         # The byte order mark: without it some spreadsheets do not read the file as UTF-8.
         file.write(text.getvalue().encode("utf-8-sig"))
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.lifecycle.queries import RunReport, codec_of, opened, store_url, whole_report
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
@@ -149,7 +149,7 @@ def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
     """
     # Half of a surrogate pair has no UTF-8: JSON writes it as an escape, and the page has spelled it out already.
     content = text.encode("utf-8", "backslashreplace")
-    with telling_unwritable(out):
+    with write_errors(out):
         if isinstance(out, Path):
             refuse_taken(out, force=force)
             with replacing(out, lambda: refuse_taken(out, force=force)) as file:

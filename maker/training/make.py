@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maker.core.atomic import replacing_folder, telling_unwritable
+from maker.core.atomic import replacing_folder, write_errors
 from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
@@ -92,7 +92,7 @@ def make(
             "positions": survey.positions,
             "seconds": round(taught.seconds, 1),
         }
-        with telling_unwritable(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
+        with write_errors(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
             made = _examined(fresh, course, told, taught.shown, temperatures)
             _write_card(fresh, course, made)
