@@ -65,7 +65,7 @@ def test_a_rehearsal_of_other_rows_says_what_to_do(working_directory: Path) -> N
     (working_directory / "messages.csv").write_text("id,text\na,Where is my refund?\n")
     done = maker("try", "job.toml")
     assert done.exit_code == 1
-    assert "name a real model in job.toml" in done.stderr
+    assert "set a real model in job.toml" in done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
