@@ -231,7 +231,9 @@ class Monitor:
         of = tuple(rule and Rule(*rule) for rule in state["rules"])
         monitor = cls(rules, in_work)
         if of != monitor.rules:
-            raise ValueError(f"the monitor's state is of steps decided by {of}, not by {monitor.rules}: begin anew")
+            raise ValueError(
+                f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
+            )
         for kind, (look, before, since) in state["classes"].items():
             monitor._classes[int(kind)] = _Class(look, Histogram(tuple(before)), Histogram(tuple(since)))
         for kind, look, before, since in state["due"]:

@@ -60,7 +60,7 @@ def last_words(error: RayError, where: Where) -> str:
         return found
     # Lines that begin with a colon are Ray's own marks.
     said = [line.strip() for line in lines if line.strip() and not line.startswith(":")][-LAST_LINES:]
-    return f"{found}; it said: {' / '.join(said)[-LAST_WORDS:]}" if said else found
+    return f"{found}; its last output: {' / '.join(said)[-LAST_WORDS:]}" if said else found
 
 
 @contextlib.contextmanager

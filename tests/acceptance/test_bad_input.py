@@ -255,7 +255,7 @@ def test_a_file_that_is_no_database_is_told(maker: Commands, words: tuple[str, .
     maker.write("job.toml", JOB)
     maker.database.write_text("This is no database, but a letter to a friend.\n" * 100)
     before = content(maker.folder)
-    told(maker.run(*words), "maker.db", "no SQLite database")
+    told(maker.run(*words), "maker.db", "not a SQLite database")
     assert content(maker.folder) == before
 
 

@@ -147,7 +147,7 @@ def test_a_server_that_stays_away_is_told(store: Store, monkeypatch: pytest.Monk
         doing()
     assert caught.value.facts == {"lost": True}
     assert "\n" not in caught.value.message
-    assert "see that it runs" in caught.value.fix
+    assert "check that it runs" in caught.value.fix
     assert ":***@" in caught.value.message
 
 

@@ -211,7 +211,9 @@ def test_a_place_that_fails_again_and_again_is_given_up(place: Place) -> None:
     assert [line.partition(" was lost and ")[2].partition("; 0 chains continue")[0] for line in losses] == [
         "a new one is starting", "a new one is starting", "it is not replaced",
     ]  # fmt: skip
-    assert all("The actor died" in line and line.endswith("it said: no device is left") for line in losses), losses
+    assert all("The actor died" in line and line.endswith("its last output: no device is left") for line in losses), (
+        losses
+    )
     assert place.show()["status"] == "done"
     assert not place.left()
 

@@ -36,11 +36,11 @@ class JsonLines(Records):
         try:
             value = _DECODER.decode(entry)
         except json.JSONDecodeError as error:
-            raise BrokenRow(f"is no JSON: {error.msg} at its character {error.pos}") from error
+            raise BrokenRow(f"is not JSON: {error.msg} at its character {error.pos}") from error
         except (ValueError, RecursionError) as error:
-            raise BrokenRow(f"is no JSON that can be read: {error}") from error
+            raise BrokenRow(f"is not readable JSON: {error}") from error
         if not isinstance(value, dict):
-            raise BrokenRow(f"is no JSON object but {_WORDS.get(type(value), 'a number')}")
+            raise BrokenRow(f"is not a JSON object but {_WORDS.get(type(value), 'a number')}")
         return value
 
 

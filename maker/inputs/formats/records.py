@@ -136,7 +136,7 @@ class _Scan:
         if self._position < part.size:
             raise changed(self._name, f"it had {part.size:,} bytes and has {self._position:,}")
         if self._digest.hexdigest() != part.digest:
-            raise changed(self._name, f"its first {part.size:,} bytes are not what they were")
+            raise changed(self._name, f"its first {part.size:,} bytes have changed")
 
     def _segment(self, upto: int | None) -> None:
         """Read records up to a byte, or the end of the file."""
@@ -197,7 +197,7 @@ class _Scan:
         if not starts:
             raise changed(self._name, f"it had {self._position - len(chunk):,} bytes and has more")
         if self._open or not (self._tail.endswith(ends) or chunk.startswith(starts)):
-            raise changed(self._name, f"row {self._rows - 1}, then its last one, goes on in what was added")
+            raise changed(self._name, f"the added text continues row {self._rows - 1}, which was its last one")
 
     def _take(self, cut: Cut, cutter: Cutter) -> None:
         entries, ends, start = cut.entries, cut.ends, 0

@@ -107,13 +107,17 @@ def _engine(url: URL, busy_s: float) -> Engine:
 
 
 _UNUSABLE = (
-    ("not a database", "it is no SQLite database", "name another one with store.url or --store"),
-    ("malformed", "the database is damaged", "restore it from a copy"),
-    ("readonly", "the database is read-only", "make the file and its folder writable, or name another store.url"),
+    ("not a database", "it is not a SQLite database", "name another one with store.url or --store"),
+    ("malformed", "the database is damaged", "restore it from a backup"),
+    ("readonly", "the database is read-only", "make the file and its folder writable, or set another store.url"),
     ("unable to open", "it cannot be opened", "make the file and its folder readable and writable"),
 )
 _FAILED = (
-    ("disk is full", "the disk is full", "free some space, then `maker resume`; what was committed is safe"),
-    ("disk I/O error", "the disk does not take writes", "free some space or mend the disk, then `maker resume`"),
-    ("locked", "another program holds the database's lock", "end that program, then `maker resume`"),
+    (
+        "disk is full",
+        "the disk is full",
+        "free some space, then continue with `maker resume`; committed steps are safe",
+    ),
+    ("disk I/O error", "the disk accepts no writes", "free some space or repair the disk, then `maker resume`"),
+    ("locked", "another program has locked the database", "end that program, then continue with `maker resume`"),
 )

@@ -180,7 +180,7 @@ def test_a_state_of_other_rules_is_refused() -> None:
     """What steps of another margin left says nothing of these."""
     state = Monitor([Rule(3), None]).to_json()
     assert json.loads(state)["rules"] == [[3, 1], None]
-    with pytest.raises(ValueError, match="begin anew"):
+    with pytest.raises(ValueError, match="start a new monitor"):
         Monitor.from_json(state, [Rule(4), None])
 
 
