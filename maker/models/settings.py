@@ -43,7 +43,7 @@ class _Sampling(_Settings):
 
 
 class SimulatedSettings(_Settings):
-    """A model that knows the task's oracle and errs at a known rate. For tests and rehearsals.
+    """A model that knows the task's oracle and errs at a known rate. For tests and trial runs.
 
     Args:
         p: Probability that a sample is right.

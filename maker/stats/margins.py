@@ -301,7 +301,7 @@ def _best(margins: Sequence[int], loads: Sequence[float]) -> int:
 def _settling(
     classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> dict[str, int]:
-    """Return the steps of a pilot that would show some margins to do, if it heard the same shares."""
+    """Return the steps of a pilot that would show that some margins are enough, with the same shares."""
     # The posterior of a larger pilot is not at hand. That the bound itself reaches the target is more than enough.
     bound = Allowed(allowed.load, allowed.load, mean=False)
     for factor in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):

@@ -92,7 +92,7 @@ def find_chain(database: Database, key: int, path: Path) -> ChainRow:
 
 
 def read_fork(database: Database, chain: int, idx: int, epoch: int) -> ForkRow | None:
-    """Return the fork that stands at a step, if there is one."""
+    """Return the fork at a step, None if there is none."""
     table = schema.fork
     query = select(table).where(table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
     rows = database.fetch(query)

@@ -105,8 +105,8 @@ class NewRun:
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
     """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
 
-    With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` where the run
-    that it goes on from is being removed.
+    With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` if the run
+    that it continues is being deleted.
     """
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     try:

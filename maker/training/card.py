@@ -29,8 +29,8 @@ EXPLAINED = (
     "*error*: share of samples that are not right, before flags; *rival*: the strongest legal wrong reply; *other*: "
     "neither right nor a wrong reply that is known, mostly a red flag; *worst*: the largest error of a prompt; "
     "*spread*: variance of the error among prompts over mean (1 - mean), 0 if all have the same error; *wrong, k*: "
-    "chance that a step is decided wrongly by first-to-ahead-by-k with exactly these probabilities, if all wrong mass is "
-    "one rival's and all right mass one vote's (arXiv 2511.09030, eq. 9), and samples are independent."
+    "chance that a step is decided wrongly by first-to-ahead-by-k with exactly these probabilities, if all wrong mass "
+    "is one rival's and all right mass one vote's (arXiv 2511.09030, eq. 9), and samples are independent."
 )
 SAME = (
     "The same seed, thread count and library versions on the same kind of CPU give the same weights; elsewhere expect "

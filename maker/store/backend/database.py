@@ -54,9 +54,9 @@ be harmless when it runs twice.
 class Kind(Protocol):
     """The differences between SQLite and PostgreSQL.
 
-    ``schema`` is where its tables live, None where it has no schemas. ``upgrades_itself`` says whether opening it may
-    make and change tables. The options are those of a connection that reads, and of one that writes. ``errors`` are
-    what its driver raises, which `told` puts in maker's words.
+    ``schema`` is the schema of its tables, None if it has no schemas. ``upgrades_itself`` says whether opening it may
+    create and change tables. The options are for connections that read, and for those that write. ``errors`` are the
+    errors of its driver, which `translate` turns into errors of maker.
     """
 
     engine: Engine
@@ -76,7 +76,7 @@ class Kind(Protocol):
     def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows to a table; ``sql`` inserts one."""
 
-    def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
+    def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
         """Return maker's error for a driver's error."""
 
 
@@ -101,7 +101,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._told(), self._connected(self._kind.read_options) as connection:
+        with self._errors_translated(), self._connected(self._kind.read_options) as connection:
             yield connection
 
     @retried
@@ -116,7 +116,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._told(), self._connected(self._kind.write_options) as connection, connection.begin():
+        with self._errors_translated(), self._connected(self._kind.write_options) as connection, connection.begin():
             yield connection
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -154,7 +154,7 @@ class Database:
 
     def checked(self) -> str | None:
         """Connect for the first time; returns the schema version. Raises `StoreUnusable`."""
-        with self._told(opening=True), self.engine.connect() as connection:
+        with self._errors_translated(opening=True), self.engine.connect() as connection:
             version = self.version(connection)
         if version is not None and version > HEAD:
             raise StoreUnusable(
@@ -170,12 +170,12 @@ class Database:
 
     @retried
     def _connected(self, options: Mapping[str, Any]) -> Connection:
-        with self._told():
+        with self._errors_translated():
             return self.engine.connect().execution_options(**options)
 
     @retried
     def _prepare(self) -> None:
-        with self._told():
+        with self._errors_translated():
             self._kind.prepare()
 
     @retried
@@ -186,11 +186,11 @@ class Database:
                 _migrate(connection, self._kind.schema)
 
     @contextmanager
-    def _told(self, *, opening: bool = False) -> Iterator[None]:
+    def _errors_translated(self, *, opening: bool = False) -> Iterator[None]:
         try:
             yield
         except self._kind.errors as error:
-            raise self._kind.told(error, opening=opening) from error
+            raise self._kind.translate(error, opening=opening) from error
 
 
 class Upgrade(NamedTuple):

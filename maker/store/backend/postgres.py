@@ -96,7 +96,7 @@ class Postgres:
                 connection.invalidate(error)
             raise
 
-    def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
+    def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
         """Return maker's error for a driver's error; while opening, a lost connection is a bad setting."""
         orig = error.orig if isinstance(error, DBAPIError) else error
         state = orig.sqlstate if isinstance(orig, psycopg.Error) else None
@@ -151,8 +151,8 @@ def _spoken_to(connection: psycopg.Connection[Any]) -> bool:
 
 def _said(error: BaseException | None) -> str:
     # The other lines are libpq's hints, and the position in the statement.
-    told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return told or (str(error).strip().splitlines() or [type(error).__name__])[0]
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return message or (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _Sign(NamedTuple):

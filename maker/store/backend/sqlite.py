@@ -65,7 +65,7 @@ class Sqlite:
         """Add rows. Tuples straight to the driver's executemany: three times the rows a second of a list of dicts."""
         connection.exec_driver_sql(sql, list(rows))
 
-    def told(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
+    def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
         """Return maker's error for a driver's error."""
         orig = error.orig if isinstance(error, DBAPIError) else error
         said = str(orig)
