@@ -37,10 +37,7 @@ class _LogFile(WatchedFileHandler):
         """Warn once that records are lost."""
         if not self._warned:
             self._warned = True
-            print(
-                f"maker: --log {self.baseFilename} cannot be written, and events are lost: {sys.exc_info()[1]}",
-                file=sys.stderr,
-            )
+            print(f"maker: --log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
 def _handle(handler: logging.Handler, renderers: Sequence[Any]) -> None:

@@ -49,10 +49,10 @@ def test_margins_are_part_of_what_a_run_is(tmp_path: Path) -> None:
     [
         ({"even": 2}, "has no value for the step class 'odd'"),
         ({"even": 2, "odd": 3, "od": 3}, r"vote\.k\.od: tree has no such class"),
-        ({"even": 2, "odd": 0}, r"vote\.k\.odd = 0: a whole number, 1 or more"),
+        ({"even": 2, "odd": 0}, r"vote\.k\.odd = 0 must be a whole number, 1 or more"),
         ({"even": 2, "odd": True}, r"vote\.k\.odd = True"),
         ({"even": 2, "odd": 2000}, "less than or equal to 1000"),
-        ({"even": 2, "odd": 101}, r"vote\.max_votes = 100: first-to-ahead-by-k needs 101"),
+        ({"even": 2, "odd": 101}, r"vote\.max_votes = 100: first-to-ahead-by-k needs at least 101"),
         ({}, "names no step class"),
     ],
 )

@@ -198,7 +198,7 @@ def test_the_environment_stands_behind_files_only(hanoi: Job, tmp_path: Path, mo
 
 def test_a_cap_below_what_a_voter_needs_is_refused(hanoi: Job) -> None:
     """A step that could never be decided is told before anything is asked."""
-    with pytest.raises(JobError, match="needs 200 at least"):
+    with pytest.raises(JobError, match="needs at least 200"):
         api.load_job(hanoi(vote={"k": 200}))
 
 

@@ -246,7 +246,7 @@ def test_a_stuck_run_can_be_given_more_votes(hanoi: Job, store: str) -> None:
 def test_the_level_of_samples_stays(hanoi: Any, store: str, before: str, after: str) -> None:
     """A resume that would keep other samples is refused: what must be there would change in the middle of a log."""
     api.run(hanoi(4, store={"samples": before}), limit_steps=3)
-    with pytest.raises(RunNotResumable, match=f"level '{before}'"):
+    with pytest.raises(RunNotResumable, match=f"store.samples = '{before}', which cannot change to '{after}'"):
         api.resume("last", [f"store.samples={after}"], store=store)
 
 
