@@ -349,6 +349,6 @@ def _standstill(session: Session) -> str:
     """Say why nothing is left to do, and the run is not at its end."""
     scheduler = session.scheduler
     if scheduler.held:
-        return f"as asked, after {session.steps:,} steps"
+        return f"reached the limit of {session.steps:,} steps"
     others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
     return f"{scheduler.first_trouble}{others}"

@@ -109,7 +109,7 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
         _print_members(found, members)
     print(
         f"  all intervals hold together with {CONFIDENCE:.0%} confidence; "
-        f"the samples are in runs {' and '.join(found.runs)}"
+        f"the samples are in {' and '.join(f'run {run}' for run in found.runs)}"
     )
 
 

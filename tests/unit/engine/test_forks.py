@@ -202,7 +202,7 @@ def test_a_run_in_bites_is_the_whole_one(shape: Shape, bites: list[int], chains:
         tables = job(urls[1], tree(shape), swarm={"chains": chains}, store={"durability": durability})
         report = api.run(tables, limit_steps=bite)
         while report.status == "paused":
-            assert report.reason == f"as asked, after {bite:,} steps"
+            assert report.reason == f"reached the limit of {bite:,} steps"
             steps += bite
             assert report.steps == steps
             bite = next(sizes)

@@ -118,7 +118,7 @@ def test_a_task_that_ends_at_the_limit_of_steps_is_done(hanoi: Job, store: str) 
     """A limit pauses a run that has steps left, and no other; each resume counts its own steps."""
     assert api.run(hanoi(3, vote={"k": 8}), limit_steps=7).status == "done"
     short = api.run(hanoi(3, vote={"k": 8}), limit_steps=6)
-    assert (short.status, short.reason, short.steps) == ("paused", "as asked, after 6 steps", 6)
+    assert (short.status, short.reason, short.steps) == ("paused", "reached the limit of 6 steps", 6)
     assert api.resume(short.run_id, store=store, limit_steps=1).status == "done"
 
 
