@@ -231,7 +231,7 @@ def _parameters(asked: list[Question]) -> list[str]:
     for place, question in enumerate(asked):
         for hole in _HOLE.findall(question.prompt):
             if hole in names[place:]:
-                raise ValueError(f"question {question.name!r} uses {hole!r}, which is answered later")
+                raise ValueError(f"question {question.name!r} uses the answer {hole!r}, which is asked for later")
             if hole not in names:
                 given[hole] = None
     return list(given)

@@ -1,25 +1,25 @@
 """Every deliberate error of maker.
 
 MakerError                  something the user can act on; exit code 1
-├── BadInput                what was asked cannot be done as asked; exit code 2, nothing is lost
+├── BadInput                the request cannot be carried out as given; exit code 2, nothing is lost
 │   ├── JobError            a job file, an override or a parameter is wrong
 │   ├── PluginError         a decomposer or voter is unknown, ambiguous or broken
-│   ├── StoreUnusable       the database is no database, read-only, or of another schema
+│   ├── StoreUnusable       the database cannot be opened, is read-only, or has another schema
 │   │   └── StoreMissing    there is no database
-│   ├── RunNotFound         no run of that id
-│   ├── RunNotResumable     the run is over, or its task is no longer the one it was started with
+│   ├── RunNotFound         there is no run with that id
+│   ├── RunNotResumable     the run is over, or its task has changed since it was started
 │   ├── RunHeld             another process works on the run
-│   ├── RunNeeded           another run goes on from the run's steps
-│   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no right
+│   ├── RunNeeded           another run shares the run's steps or reuses its decisions
+│   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no permission
 ├── ModelFailed             a model that worked stopped answering
 ├── PromptRefused           a model refuses one prompt; it answers others
-├── OutOfReach              what is aimed at cannot be reached with this model, or not be shown
-├── PilotPaused             the pilot that a run needs before it is paused
-├── StoreFailed             a database that worked stopped taking writes
-├── LeaseLost               another process has taken the run over; this one has stopped writing
+├── OutOfReach              the target cannot be reached with this model, or that cannot be shown
+├── PilotPaused             the pilot that a run needs first is paused
+├── StoreFailed             a database that worked stopped accepting writes
+├── LeaseLost               another process has taken over the run; this one has stopped writing
 ├── WorkerLost              a worker's process died
 ├── TaskFailed              a decomposer's own code raised, or broke its contract
-└── NotYet                  part of the design that this version does not run
+└── NotYet                  a feature that this version does not support yet
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _rebuild(cls: type[MakerError], message: str, fix: str, facts: dict[str, Any
 
 
 class BadInput(MakerError):
-    """What was asked cannot be done as asked; nothing is lost."""
+    """The request cannot be carried out as given; nothing is lost."""
 
     exit_code = 2
 
@@ -70,19 +70,19 @@ class PluginError(BadInput):
 
 
 class StoreUnusable(BadInput):
-    """The database is no database, is read-only, or has another schema."""
+    """The database cannot be opened, is read-only, or has another schema."""
 
 
 class StoreMissing(StoreUnusable):
-    """There is no database where one was to be read."""
+    """There is no database to read."""
 
 
 class RunNotFound(BadInput):
-    """No run of that id is in the store."""
+    """The store has no run with that id."""
 
 
 class RunNotResumable(BadInput):
-    """The run is over, or its task is no longer the one that it was started with."""
+    """The run is over, or its task has changed since it was started."""
 
 
 class RunHeld(BadInput):
@@ -90,7 +90,7 @@ class RunHeld(BadInput):
 
 
 class RunNeeded(BadInput):
-    """Another run goes on from the run's steps."""
+    """Another run shares the run's steps, or reuses its decisions."""
 
 
 class ModelUnusable(BadInput):
@@ -106,19 +106,19 @@ class PromptRefused(MakerError):
 
 
 class OutOfReach(MakerError):
-    """What is aimed at cannot be reached with this model, or cannot be shown."""
+    """The target cannot be reached with this model, or that cannot be shown."""
 
 
 class PilotPaused(MakerError):
-    """The pilot that a run needs before is paused; started again, the run goes on with it."""
+    """The pilot that a run needs first is paused; starting the run again continues the pilot."""
 
 
 class StoreFailed(MakerError):
-    """A database that worked stopped taking writes."""
+    """A database that worked stopped accepting writes."""
 
 
 class LeaseLost(MakerError):
-    """Another process has taken the run over; this one has stopped writing."""
+    """Another process has taken over the run; this one has stopped writing."""
 
 
 class WorkerLost(MakerError):
@@ -130,8 +130,8 @@ class TaskFailed(MakerError):
 
 
 class NotYet(MakerError):
-    """Part of the design that this version does not run."""
+    """A feature that this version does not support yet."""
 
 
 OWN_FAULT = TaskFailed | PromptRefused
-"""What one chain alone has met: others go on. Any other error ends the run, for every chain would meet it."""
+"""Errors of a single chain: the other chains continue. Any other error ends the run, for every chain would meet it."""

@@ -385,7 +385,7 @@ class Voter(ABC):
 
         Called once for each vote of a voter with ``weighs``; the sums are stored with the step.
         """
-        raise NotImplementedError(f"{self.name} weighs votes, and does not say how")
+        raise NotImplementedError(f"{self.name} sets weighs = True, but does not define weigh()")
 
     @property
     @abstractmethod

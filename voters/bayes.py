@@ -60,9 +60,9 @@ class Bayes(Voter):
         """Return that at most ``error`` of the steps go to the rarer of two answers, over the shares of the prior."""
         return Promise(
             self.error,
-            f"of steps {steps}, bayes gives at most {self.error:g} to the rarer of the two foremost answers, on average"
-            " over steps whose shares are spread evenly",
-            "go to the rarer of the two foremost answers, if shares are spread as its prior says",
+            f"bayes gives at most a share of {self.error:g} of steps {steps} the less frequent of their two leading"
+            " answers, on average over steps whose shares are uniform",
+            "get the less frequent of their two leading answers, if shares follow its prior",
         )
 
     def decide(self, ballots: Ballots) -> Verdict:

@@ -73,9 +73,9 @@ class Certificate(Voter):
         """Return that at most ``error`` of the steps go to an answer that is not the model's most frequent one."""
         return Promise(
             self.error,
-            f"of each step {steps}, certificate gives with a chance of at most {self.error:g} another answer than the"
-            " model's most frequent one, if votes are independent; whether that one is right it does not say",
-            "go to another answer than the model's most frequent one, if votes are independent",
+            f"certificate gives each step {steps} another answer than the model's most frequent one with a chance of at"
+            f" most {self.error:g}, if votes are independent; it does not say whether that answer is right",
+            "get another answer than the model's most frequent one, if votes are independent",
         )
 
     def decide(self, ballots: Ballots) -> Verdict:

@@ -34,7 +34,9 @@ class SPRTParams(Params):
     @model_validator(mode="after")
     def _within_reach(self) -> SPRTParams:
         if (k := margin(self.p, self.error)) > LARGEST_MARGIN:
-            raise ValueError(f"p = {self.p} and error = {self.error:g} ask for a margin of {k:,} votes, over 1000")
+            raise ValueError(
+                f"p = {self.p} and error = {self.error:g} need a margin of {k:,} votes; at most 1000 is allowed"
+            )
         return self
 
 
@@ -74,9 +76,9 @@ class SPRT(Voter):
         """Return that at most ``error`` of the steps are decided wrongly, if votes are right with p."""
         return Promise(
             self.error,
-            f"of steps {steps}, sprt (p = {self.p}, error = {self.error}) decides at most {self.error:g} wrongly, if"
-            " each vote is right with the p that it was given, or more, independently of the others",
-            "are wrong, if p is what sprt was given, or more, and votes are independent",
+            f"sprt (p = {self.p}, error = {self.error}) decides at most a share of {self.error:g} of steps {steps}"
+            " wrongly, if each vote is independently right with at least the p that it was given",
+            "are wrong, if p is at least what sprt was given, and votes are independent",
         )
 
     def decide(self, ballots: Ballots) -> Verdict:

@@ -43,7 +43,7 @@ class WeightedParams(Params):
     def _more_than_one_vote(self) -> WeightedParams:
         if evidence(self.most) >= bound(self.error):
             raise ValueError(
-                f"most = {self.most} lets one vote decide at error = {self.error:g}: it must be below "
+                f"most = {self.most} would let one vote decide at error = {self.error:g}; set it below "
                 f"{1 / (1 + self.error):.6g}"
             )
         return self

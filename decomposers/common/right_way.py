@@ -21,7 +21,7 @@ def right_way(task: Decomposer[S, Any], state: S) -> Generator[S, None, Any]:
     """
     oracle = task.oracle()
     if oracle is None:
-        raise TypeError(f"{task.name} knows no right way: it has no oracle")
+        raise TypeError(f"{task.name} has no oracle, so its right steps are unknown")
     while True:
         move = task.next(state)
         if isinstance(move, Step):

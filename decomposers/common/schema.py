@@ -81,7 +81,7 @@ def _checker(schema: Any) -> Any:
     if isinstance(named, str):
         drafted = validators.validator_for({"$schema": named}, default=Draft3Validator)
     if drafted is Draft3Validator:
-        raise ValueError(f"$schema: {named!r} is no draft that is known; without it a schema is {_DEFAULT_DRAFT}")
+        raise ValueError(f"$schema: {named!r} is not a known draft; leave it out for {_DEFAULT_DRAFT}")
     return validators.extend(drafted, {"multipleOf": _multiple_of})  # type: ignore[no-untyped-call]
 
 
@@ -94,7 +94,7 @@ def _check_schema(checker: Any, schema: Any, where: str) -> None:
     try:
         checker.check_schema(schema)
     except SchemaError as error:
-        raise ValueError(f"a schema that is not one: {where}{_told(error)}") from error
+        raise ValueError(f"the schema is not valid: {where}{_told(error)}") from error
 
 
 def _check_references(root: Any, resolver: Any, checker: Any, draft: Specification[Any]) -> None:
@@ -110,13 +110,13 @@ def _check_references(root: Any, resolver: Any, checker: Any, draft: Specificati
         if not isinstance(part.contents, dict):
             continue
         if "$schema" in part.contents:
-            raise ValueError("$schema belongs at a schema's top level alone: its parts are of one draft")
+            raise ValueError("$schema is allowed at the top level of a schema only: all of its parts use one draft")
         for word in _REFERENCES:
             if isinstance(target := part.contents.get(word), str):
                 try:
                     found = at.lookup(target)
                 except Unresolvable:
-                    raise ValueError(f"{word} = {target!r} leads to nothing in the schema itself") from None
+                    raise ValueError(f"{word} = {target!r} points to nothing in this schema") from None
                 _check_schema(checker, found.contents, f"{word} = {target!r}: ")
                 waiting.append((draft.create_resource(found.contents), found.resolver))
 
@@ -127,7 +127,7 @@ def _check_ends(validator: Any, properties: Mapping[str, Any]) -> None:
         try:
             list(validator.iter_errors({name: None}))
         except RecursionError:
-            raise ValueError(f"{name}: its schema refers to itself without end") from None
+            raise ValueError(f"{name}: its schema refers to itself endlessly") from None
 
 
 def _types(schema: Any, resolver: Any, followed: frozenset[str]) -> frozenset[str]:

@@ -78,7 +78,7 @@ def exact(value: Any) -> Any:
         return value
     if isinstance(value, int | float | Decimal):
         return number(str(value))
-    raise ValueError(f"{value!r} is no JSON value")
+    raise ValueError(f"{value!r} is not a JSON value")
 
 
 def written(value: Any, form: Callable[[str], str] = str) -> str:
@@ -175,7 +175,7 @@ def _fenced(text: str) -> Iterator[dict[str, Any]]:
     while fence := _FENCE.search(text, place):
         value, place = _started(text, fence.end())
         if not _FENCE_END.match(text, place):
-            raise ValueError("a fence holds more than one object")
+            raise ValueError("a code fence holds more than one object")
         yield _object(value)
 
 
@@ -243,7 +243,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the member {twice[:40]!r} is there twice")
+        raise ValueError(f"the key {twice[:40]!r} is there twice")
     return found
 
 
@@ -255,7 +255,7 @@ def _whole(numeral: str) -> int:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str):
-        raise ValueError(f"{name!r} is no name of a member")
+        raise ValueError(f"{name!r} is not a valid key")
     return name
 
 

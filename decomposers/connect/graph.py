@@ -38,14 +38,14 @@ def edges_of(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
-        raise ValueError("edges are a list, or a text like ab bc cd")
+        raise ValueError("edges must be a list, or a text like ab bc cd")
     edges: dict[frozenset[str], str] = {}
     for edge in value.split() if isinstance(value, str) else value:
         if not isinstance(edge, str) or len(edge) != 2 or not set(edge) <= set(ascii_letters) or len(set(edge)) == 1:
-            raise ValueError(f"{edge!r:.40} is no edge: two different letters are, a to z and A to Z, as in ab")
+            raise ValueError(f"{edge!r:.40} is not an edge: write two different letters, a to z or A to Z, like ab")
         edges.setdefault(frozenset(edge), edge)
     if len(edges) > MOST_EDGES:
-        raise ValueError(f"there are {len(edges):,} edges: {MOST_EDGES} are the most")
+        raise ValueError(f"there are {len(edges):,} edges; at most {MOST_EDGES} are allowed")
     return tuple(edges.values())
 
 
@@ -53,7 +53,7 @@ def graph_of(edges: Sequence[str], start: str, targets: str) -> Graph:
     """Return a graph. Raises ``ValueError`` where start and targets are not three different nodes of it."""
     nodes = set("".join(edges))
     if len(start) != 1 or len(targets) != 2:
-        raise ValueError(f"start is one letter and targets are two, not {start!r:.20} and {targets!r:.20}")
+        raise ValueError(f"start must be one letter and targets two, not {start!r:.20} and {targets!r:.20}")
     if len({start, *targets}) < 3:
         raise ValueError(f"start {start} and targets {targets} must be three different nodes")
     if missing := [node for node in (start, *targets) if node not in nodes]:

@@ -26,7 +26,7 @@ def guess_truth(prompt: str) -> Truth:
     right = [claim for claim, target in zip(CLAIMS, graph.targets, strict=True) if target in reached]
     if len(right) != 1:
         raise ValueError(
-            f"{graph.start} is connected with {len(right)} of the targets {graph.targets}, and not with one"
+            f"{graph.start} is connected to {len(right)} of the targets {graph.targets}; it needs exactly one"
         )
     return Truth(right, [claim for claim in CLAIMS if claim not in right])
 

@@ -63,7 +63,7 @@ def read_look(prompt: str) -> Look:
     """Return what the prompt of a step shows. Raises ``ValueError``."""
     match = _LOOK.fullmatch(prompt)
     if match is None:
-        raise ValueError(f"no prompt of a walk: {prompt[:120]!r}")
+        raise ValueError(f"not the prompt of a walk: {prompt[:120]!r}")
     return Look(match[1], match[2] == PASS, match[3])
 
 
@@ -71,19 +71,19 @@ def read_whole(prompt: str) -> Graph:
     """Return the graph that the prompt of a guess shows. Raises ``ValueError``."""
     match = _WHOLE.fullmatch(prompt)
     if match is None:
-        raise ValueError(f"no prompt of a guess: {prompt[:120]!r}")
+        raise ValueError(f"not the prompt of a guess: {prompt[:120]!r}")
     return Graph(tuple(match[3].split()), match[1], match[2])
 
 
 def read_reply(text: str) -> str:
     """Return a reply that a step may have. Raises ``ValueError``."""
     if text not in tuple(CLAIMS + GO + PASS):
-        raise ValueError(f"no step: {text[:80]!r}; it is 1, 2, + or -")
+        raise ValueError(f"not a step: {text[:80]!r}; write 1, 2, + or -")
     return text
 
 
 def read_claim(text: str) -> str:
     """Return a reply that a guess may have. Raises ``ValueError``."""
     if text not in tuple(CLAIMS):
-        raise ValueError(f"no guess: {text[:80]!r}; it is 1 or 2")
+        raise ValueError(f"not a guess: {text[:80]!r}; write 1 or 2")
     return text

@@ -56,11 +56,11 @@ class ConnectParams(Params):
     @model_validator(mode="after")
     def _one_graph(self) -> ConnectParams:
         if (self.depth is None) == (self.edges is None):
-            raise ValueError("say depth, for a graph that is drawn, or else edges, start and targets")
+            raise ValueError("give depth for a random graph, or edges, start and targets for one of your own")
         if self.depth is not None and (self.start or self.targets):
-            raise ValueError("start and targets go with edges: a graph that is drawn has its own")
+            raise ValueError("start and targets need edges: a random graph has its own")
         if self.edges is not None and self.seed:
-            raise ValueError("seed goes with depth: a graph that is given is not drawn")
+            raise ValueError("seed needs depth: a graph given by its edges is not random")
         self.graph()
         return self
 

@@ -65,7 +65,7 @@ def read_lines(text: str) -> Reply:
     """Return the numbers of a reply, sorted, each once. Raises ``ValueError`` for any other."""
     lines = _only(object_in(text), "lines")
     if not isinstance(lines, list) or not all(type(line) is int for line in lines):
-        raise ValueError("lines is no list of numbers")
+        raise ValueError("lines is not a list of numbers")
     return {"lines": sorted(set(lines))}
 
 
@@ -75,7 +75,7 @@ def read_settled(text: str) -> Reply:
     name = "ask" if "ask" in found else "answer"
     said = _only(found, name)
     if not isinstance(said, str) or not said.strip() or "\0" in said:
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not a text")
     return {name: " ".join(said.split())}
 
 
@@ -83,7 +83,7 @@ def read_count(text: str) -> Reply:
     """Return the count of a reply. Raises ``ValueError`` for any other, a negative one too."""
     count = _only(object_in(text), "count")
     if type(count) is not int or count < 0:
-        raise ValueError("count is no whole number, 0 or more")
+        raise ValueError("count is not a whole number, 0 or more")
     return {"count": count}
 
 
@@ -91,7 +91,7 @@ def read_items(violation: Callable[[Mapping[str, Any]], str | None], text: str) 
     """Return the items of a reply. Raises ``ValueError`` for any other, or where one is against its schema."""
     items = _only(object_in(text), "items")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError("items is no list of objects")
+        raise ValueError("items is not a list of objects")
     for number, item in enumerate(items):
         if broken := violation(item):
             raise ValueError(f"items[{number}]: {broken}")
@@ -100,5 +100,5 @@ def read_items(violation: Callable[[Mapping[str, Any]], str | None], text: str) 
 
 def _only(found: Mapping[str, Any], name: str) -> Any:
     if found.keys() != {name}:
-        raise ValueError(f"an object with {name!r} alone was asked for")
+        raise ValueError(f"the reply must be an object with the key {name!r} and no other")
     return found[name]

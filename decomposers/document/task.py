@@ -89,14 +89,14 @@ class DocumentParams(Params):
         if not self.question.strip():
             raise ValueError("question is empty")
         if (self.schema_ is None) is (self.want == "extract"):
-            raise ValueError('schema is for want = "extract", which needs one')
+            raise ValueError('want = "extract" needs a schema, and no other want takes one')
         if self.schema_ is not None:
             AnswerSchema(self.schema_)
         # Two findings fit into a prompt: of two at least one is dropped, and narrowing ends.
         left = min(self.room, self.slice) if self.want == "answer" else self.slice
         if left < (least := 2 * (MOST + MARK)):
             raise ValueError(
-                f"prompt = {self.prompt}: it leaves {left} characters for text, and takes {least}: raise it"
+                f"prompt = {self.prompt} leaves {left} characters for text, but {least} are needed; raise it"
             )
         return self
 

@@ -57,7 +57,7 @@ def read(prompt: str) -> tuple[str, Move | None, str]:
         cycle, previous, pegs = match.groups()
         way = "+" if cycle == _CYCLE["+"] else "-"
         return way, None if previous == "none" else read_move(previous), pegs.replace(" ", "")
-    raise ValueError(f"no prompt of the Towers of Hanoi: {prompt[:120]!r}")
+    raise ValueError(f"not a prompt of the Towers of Hanoi: {prompt[:120]!r}")
 
 
 def next_peg(way: str, peg: str) -> str:

@@ -48,7 +48,7 @@ def read_move(text: str) -> Move:
     """Read ``12AC``. Raises ``ValueError``."""
     match = _MOVE.fullmatch(text)
     if match is None:
-        raise ValueError(f"no move: {text[:80]!r}; a move is written like 12AC")
+        raise ValueError(f"not a move: {text[:80]!r}; write it like 12AC")
     return Move(int(match[1]), match[2], match[3])
 
 
@@ -105,7 +105,7 @@ class MoveAndPegsCodec:
         """Return the pair of a canonical text. Raises ``ValueError``."""
         move, _, pegs = text.partition(" ")
         if not pegs or set(pegs) - set(PEGS):
-            raise ValueError(f"no move and pegs: {text[:120]!r}; they are written like 1AC CAA")
+            raise ValueError(f"not a move and pegs: {text[:120]!r}; write them like 1AC CAA")
         return MoveAndPegs(read_move(move), pegs)
 
     def show(self, value: MoveAndPegs) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class HanoiParams(Params):
     def _of_the_tree(cls, value: int | None, info: ValidationInfo) -> int | None:
         form = info.data.get("form")
         if form == "chain" and value is not None:
-            raise ValueError('a chain has no segments: leave it out, or set form = "tree"')
+            raise ValueError('segment needs form = "tree"; leave it out for a chain')
         return SEGMENT if form == "tree" and value is None else value
 
 

@@ -118,7 +118,7 @@ class TreeCodec:
         segment, colon, board = text.rpartition(": ")
         value = BoardCodec().read(board)._replace(segment=int(segment) if colon else None)
         if set(value.pegs) - set(PEGS) or self.write(value) != text:
-            raise ValueError(f"no state of the tree form: {text[:120]!r}")
+            raise ValueError(f"not a state of the tree form: {text[:120]!r}")
         return value
 
     def show(self, value: Board) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class AnswerFormat:
             return self._countable({ANSWER: exact(value if not isinstance(value, str) else _nonblank(value))})
         if not isinstance(value, dict):
             what = "an answer" if self._schema is None else "a dict of the schema's fields"
-            raise TypeError(f"parse returned {value!r:.80}, and not {what}")
+            raise TypeError(f"parse must return {what}, but returned {value!r:.80}")
         return self._countable(exact(value))
 
     def given(self, answer: Answer) -> Any:
@@ -184,7 +184,7 @@ class AnswerFormat:
 def _nonblank(text: str) -> str:
     """Return a text without blanks around it. Raises ``ValueError`` where nothing is left."""
     if not (found := text.strip()):
-        raise ValueError("nothing but white space")
+        raise ValueError("the reply is only white space")
     return found
 
 
@@ -200,7 +200,7 @@ def _rules(types: Mapping[str, frozenset[str]], given: Mapping[str, Any]) -> dic
             allowed = " or ".join(sorted(types[name])) or "nothing"
             raise ValueError(f"{name}: {rule.vote} is for {' or '.join(sorted(fit))}; the schema allows {allowed}")
     if all(rule.vote == "carry" for rule in rules.values()):
-        raise ValueError("every field is carried; at least one must be voted on")
+        raise ValueError('every field has vote = "carry"; at least one must be voted on')
     return rules
 
 

@@ -69,7 +69,7 @@ class FieldRule(Params):
                 raise ValueError('number needs a tolerance, like { vote = "number", tolerance = 0.01 }')
             number(repr(self.tolerance))
         elif self.tolerance is not None:
-            raise ValueError(f"{self.vote} takes no tolerance, number alone does")
+            raise ValueError(f'{self.vote} takes no tolerance; only vote = "number" does')
         return self
 
     @model_serializer

@@ -94,11 +94,11 @@ class MapParams(RowParams):
     def _fits(self) -> MapParams:
         if not Template(self.template).columns:
             raise ValueError(
-                "template names no column: write {{column}} where a row's value goes; no file has that name"
+                "template names no column, and no file has that name; write {{column}} where a row's value goes"
             )
         # Not whether it was given: a stored job names every parameter.
         if self.schema_ is not None and self.answer != _EXACT:
-            raise ValueError("answer is for a map without a schema; say in fields how the schema's fields count")
+            raise ValueError("answer is for maps without a schema; set how the schema's fields count in fields")
         self.format()
         return self
 
@@ -271,8 +271,9 @@ class Map(RowDecomposer[State, Answer]):
             return
         if any(self._input.would_read(f"{folder}/{name}") for name in _WRITTEN):
             raise BadInput(
-                f"the input {self.params.input} would read what is written to the output folder {folder}",
-                fix="name an output folder outside of the input",
+                f"the output folder {folder} lies within the input {self.params.input}, which would read the run's own"
+                " results",
+                fix="choose an output folder outside of the input",
             )
         self._apart = True
 
@@ -288,7 +289,7 @@ class Map(RowDecomposer[State, Answer]):
         forbidden: str | None = check.call(values, self._format.given(answer))
         # True would be taken for a reason, of a check that means the opposite.
         if not isinstance(forbidden, str | None):
-            raise TypeError(f"check returned {forbidden!r:.80}, and neither a reason nor None")
+            raise TypeError(f"check must return a reason or None, but returned {forbidden!r:.80}")
         return forbidden
 
     def _counts(self, root: Root) -> dict[str, int]:
@@ -321,5 +322,5 @@ def _sendable(prompt: str) -> str:
         prompt.encode()
     except UnicodeEncodeError as error:
         half = ascii(prompt[error.start])
-        raise ValueError(f"the row's prompt is no Unicode: {half} is half of a surrogate pair") from None
+        raise ValueError(f"the row's prompt is not valid Unicode: {half} is half of a surrogate pair") from None
     return prompt

@@ -34,7 +34,7 @@ def read(prompt: str) -> tuple[int, int, int, int]:
     """Return the two digits, and the two that are added to their product. Raises ``ValueError``."""
     match = _PROMPT.fullmatch(prompt)
     if match is None:
-        raise ValueError(f"no prompt of a multiplication: {prompt[:120]!r}")
+        raise ValueError(f"not a prompt of a multiplication: {prompt[:120]!r}")
     first, second, column, carry = map(int, match.groups())
     return first, second, column, carry
 

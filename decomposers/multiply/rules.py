@@ -9,7 +9,7 @@ MOST_DIGITS = 1000
 """Of a factor: two such factors take a million steps."""
 
 _STATE = re.compile(r"([0-9]+) ([0-9]) ([0-9]+)")
-_ALLOWED = "a factor is a whole number, 0 or more, in the digits 0 to 9 alone"
+_ALLOWED = "a factor is a whole number, 0 or more, written with the digits 0 to 9 only"
 
 
 class Sum(NamedTuple):
@@ -38,12 +38,12 @@ def factor(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{_ALLOWED}, as a text or an integer")
     if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
-        raise ValueError(f"it has more than {MOST_DIGITS:,} digits, which is the most that a factor may have")
+        raise ValueError(f"it has more than {MOST_DIGITS:,} digits, the most a factor may have")
     text = str(value).strip()
     if not text:
-        raise ValueError(f"it is empty: {_ALLOWED}; nothing is written 0")
+        raise ValueError(f"it is empty: {_ALLOWED}; write 0 for zero")
     if text[0] in "+-":
-        raise ValueError(f"it has a sign: {_ALLOWED}; put the sign to the product yourself")
+        raise ValueError(f"it has a sign: {_ALLOWED}; leave the sign out and add it to the product yourself")
     if other := re.search("[^0-9]", text):
         raise ValueError(f"it holds {other[0]!r}: {_ALLOWED}")
     digits = text.lstrip("0") or "0"
@@ -55,7 +55,7 @@ def factor(value: Any) -> str:
 def read_sum(text: str) -> Sum:
     """Read ``25``, carry and digit. Raises ``ValueError``."""
     if not re.fullmatch("[0-9]{2}", text):
-        raise ValueError(f"no sum: {text[:80]!r}; it is written in two digits, like 25 or 05")
+        raise ValueError(f"not a sum: {text[:80]!r}; write two digits, like 25 or 05")
     return Sum(int(text[0]), int(text[1]))
 
 
@@ -103,7 +103,7 @@ class ColumnsCodec:
         """Return where a canonical text stands. Raises ``ValueError``."""
         match = _STATE.fullmatch(text)
         if match is None:
-            raise ValueError(f"no state of a multiplication: {text[:120]!r}")
+            raise ValueError(f"not a state of a multiplication: {text[:120]!r}")
         return Columns(int(match[1]), int(match[2]), match[3])
 
     def show(self, value: Columns) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def block(level: Level, most: int) -> str:
         ValueError: ``most`` is less than `LEVEL_LEAST`.
     """
     if most < LEVEL_LEAST:
-        raise ValueError(f"{most} bytes are too few for a level: {LEVEL_LEAST} are the least")
+        raise ValueError(f"{most} bytes are too few for a level; give at least {LEVEL_LEAST}")
     longest = max(size(text) for text in (level.goal, *(found.goal for found in level.findings)))
     numbers = range(len(level.findings) + 1)
     left_out = next(n for n in numbers if size(_lines(level, n, LEAST)) <= most)
@@ -119,7 +119,7 @@ def cut(text: str, most: int) -> str:
         return text
     room = most - size(GAP)
     if room < 0:
-        raise ValueError(f"{most} bytes are too few to cut a text to: {size(GAP)} are the least")
+        raise ValueError(f"{most} bytes are too few to cut a text to; give at least {size(GAP)}")
     raw = text.encode("utf-8", "surrogatepass")
     tail = room // 2
     head = raw[: room - tail].decode("utf-8", "ignore")

@@ -58,7 +58,7 @@ class RecursiveParams(Params):
             raise ValueError(told)
         drawn = self.proposals != PROPOSALS or self.discriminator_prompt
         if self.vote_plans == "canonical" and drawn:
-            raise ValueError('proposals and discriminator_prompt go with vote_plans = "discriminator"')
+            raise ValueError('proposals and discriminator_prompt need vote_plans = "discriminator"')
         return self
 
     def prompts(self, own: Prompts) -> Prompts:

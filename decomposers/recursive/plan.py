@@ -121,10 +121,10 @@ def read_plan(text: str, goal: Callable[[str], str]) -> TaskPlan:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if reply.atomic:
         if reply.parts or reply.compose:
-            raise ValueError("it says that the problem is atomic, and what to do with its parts")
+            raise ValueError("the plan is atomic, but also has parts or compose")
         return ATOMIC
     if not reply.parts:
-        raise ValueError('an empty plan: it has no parts, and does not say "atomic": true')
+        raise ValueError('the plan has no parts and is not "atomic": true')
     return _numbered(reply, goal)
 
 
@@ -136,7 +136,7 @@ def one_line(text: str) -> str:
 def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> TaskPlan:
     compose = one_line(reply.compose)
     if not compose:
-        raise ValueError("compose is missing: what is to be done with the answers of the parts")
+        raise ValueError("compose is missing: it says what to do with the answers of the parts")
     names = [part.name.strip() or str(number) for number, part in enumerate(reply.parts, 1)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two parts have the name {twice[0]!r}")
@@ -144,7 +144,7 @@ def _numbered(reply: PlanReply, goal: Callable[[str], str]) -> TaskPlan:
     parts = []
     for name, part in zip(names, reply.parts, strict=True):
         if unknown := [need for need in part.needs if need.strip() not in numbers]:
-            raise ValueError(f"part {name!r} needs {unknown[0]!r}, and no part has that name")
+            raise ValueError(f"part {name!r} needs {unknown[0]!r}, but no part has that name")
         needs = sorted({numbers[need.strip()] for need in part.needs})
         parts.append(Part(goal(part.goal if isinstance(part.goal, str) else written(part.goal)), tuple(needs)))
     plan = TaskPlan(tuple(parts), compose)
@@ -187,7 +187,7 @@ def plan_of(value: Mapping[str, Any]) -> TaskPlan:
         parts = tuple(Part(str(one["goal"]), tuple(map(int, one.get("needs", ())))) for one in value["parts"])
         return TaskPlan(parts, str(value["compose"]))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no plan: {value!r:.120}") from error
+        raise ValueError(f"not a plan: {value!r:.120}") from error
 
 
 class ActionCodec:
@@ -201,7 +201,7 @@ class ActionCodec:
         """Return the action of a canonical text. Raises ``ValueError`` for any other text."""
         value = json.loads(text)
         if not isinstance(value, dict):
-            raise ValueError(f"no action: {text[:120]!r}")
+            raise ValueError(f"not an action: {text[:120]!r}")
         found: Action
         if "answer" in value:
             found = Answer(str(value["answer"]))
@@ -210,7 +210,7 @@ class ActionCodec:
         else:
             found = plan_of(value)
         if self.write(found) != text:
-            raise ValueError(f"no canonical action: {text[:120]!r}")
+            raise ValueError(f"not a canonical action: {text[:120]!r}")
         return found
 
     def show(self, value: Action) -> dict[str, Any]:

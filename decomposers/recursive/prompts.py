@@ -116,7 +116,7 @@ def faults(prompts: Prompts) -> str:
     for role in ROLES:
         columns = frozenset(Template(getattr(prompts, role)).columns)
         if missing := sorted(MUST[role] - columns):
-            return f"{role}: it does not name {{{{{missing[0]}}}}}: without that it does not say what is asked"
+            return f"{role}: the prompt must contain {{{{{missing[0]}}}}}"
         if unknown := sorted(columns - MAY[role]):
-            return f"{role}: nothing is called {{{{{unknown[0]}}}}}; there are {', '.join(sorted(MAY[role]))}"
+            return f"{role}: {{{{{unknown[0]}}}}} is unknown; the prompt may contain {', '.join(sorted(MAY[role]))}"
     return ""

@@ -150,9 +150,9 @@ class NodeCodec:
                 prompt,
             )
         except (TypeError, KeyError) as error:
-            raise ValueError(f"no node: {text[:120]!r}") from error
+            raise ValueError(f"not a node: {text[:120]!r}") from error
         if self.write(node) != text:
-            raise ValueError(f"no canonical node: {text[:120]!r}")
+            raise ValueError(f"not a canonical node: {text[:120]!r}")
         return node
 
     def show(self, value: Node) -> dict[str, Any]:

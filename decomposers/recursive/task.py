@@ -126,7 +126,9 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
             raise BadInput(f"task.problem cannot be read: {error}") from error
         for role in (DECOMPOSER, SOLVER):
             if told := self._too_long(role, node):
-                raise BadInput(f"{told} at the root", fix="raise task.base_bytes, or shorten the problem or the words")
+                raise BadInput(
+                    f"{told} at the root", fix="raise task.base_bytes, or shorten the problem or the role prompts"
+                )
         return node
 
     def prompts(self) -> str:
@@ -149,8 +151,9 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         prompt = self.prompt(kind.role, state)
         if (found := size(prompt)) > (most := self._budget.at(state.depth)):
             raise BadInput(
-                f"depth {state.depth}, {state.goal[:80]!r}: the {kind.role}'s prompt has {found:,} bytes of {most:,}",
-                fix="raise task.base_bytes or task.level_bytes, or let `prompt` write less",
+                f"depth {state.depth}, {state.goal[:80]!r}: the {kind.role}'s prompt has {found:,} bytes, "
+                f"over {most:,}",
+                fix="raise task.base_bytes or task.level_bytes, or shorten what `prompt` writes",
             )
         return Step(kind, prompt)
 
@@ -226,7 +229,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
 
     def _too_long(self, role: str, node: Node) -> str | None:
         found, most = size(self.prompt(role, node)), self._budget.at(node.depth)
-        return f"the {role}'s prompt has {found:,} bytes of {most:,}" if found > most else None
+        return f"the {role}'s prompt has {found:,} bytes, over {most:,}" if found > most else None
 
     def _answer_fault(self, node: Node, action: Action) -> str | None:
         text = cast("Answer", action).text

@@ -56,7 +56,7 @@ def turned(sign: str) -> str:
 def read_by_column(prompt: str) -> tuple[int, int]:
     """Return the two integers as they are shown column by column. Raises ``ValueError``."""
     if not _COLUMNS.fullmatch(prompt):
-        raise ValueError(f"no prompt of a comparison by columns: {prompt[:120]!r}")
+        raise ValueError(f"not the prompt of a comparison by columns: {prompt[:120]!r}")
     first, second = zip(*prompt[:-1].split(" "), strict=True)
     return int("".join(first)), int("".join(second))
 
@@ -65,7 +65,7 @@ def read(prompt: str) -> tuple[str, str]:
     """Return the two items as they are shown. Raises ``ValueError``."""
     match = _PROMPT.fullmatch(prompt)
     if match is None:
-        raise ValueError(f"no prompt of a comparison: {prompt[:120]!r}")
+        raise ValueError(f"not the prompt of a comparison: {prompt[:120]!r}")
     return match[1], match[2]
 
 

@@ -38,19 +38,19 @@ def items_of(value: Any) -> tuple[Item, ...]:
     """
     if isinstance(value, str):
         if value.strip() and "\n" not in value and not re.fullmatch("-?[0-9]+", value.strip()):
-            raise ValueError(f"{value[:80]!r} is no file, and no list: for one item alone, write a list of one")
+            raise ValueError(f"{value[:80]!r} is neither a file nor a list; for a single item, write a list of one")
         value = value.rstrip().split("\n") if value.strip() else ()
     if isinstance(value, bytes) or not isinstance(value, Sequence):
-        raise ValueError("a list of items is wanted, or a file with one a line")
+        raise ValueError("give a list of items, or a file with one item per line")
     if len(value) > MOST_ITEMS:
-        raise ValueError(f"there are {len(value):,} items: {MOST_ITEMS:,} are the most")
+        raise ValueError(f"there are {len(value):,} items; at most {MOST_ITEMS:,} are allowed")
     return tuple(_item(one, number) for number, one in enumerate(value, 1))
 
 
 def number_text(item: Item) -> str:
     """Return an integer as it is compared: ``007`` as ``7``, ``-0`` as ``0``. Raises ``ValueError`` for other texts."""
     if isinstance(item, str) and not re.fullmatch("-?[0-9]+", item):
-        raise ValueError(f'{item!r} is no integer: a minus and the digits 0 to 9 are; for words set order = "word"')
+        raise ValueError(f'{item!r} is not an integer, written with digits 0 to 9; for words set order = "word"')
     return str(int(item))
 
 
@@ -112,14 +112,14 @@ def most_comparisons(count: int) -> int:
 
 def _item(value: Any, number: int) -> Item:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"item {number} is {value!r:.40}: an item is an integer or a word")
+        raise ValueError(f"item {number} is {value!r:.40}: it must be an integer or a word")
     item = value.strip() if isinstance(value, str) else value
     # Longer ones than Python writes out are too long anyway.
     length = len(item) if isinstance(item, str) else MOST_CHARS + 1 if abs(item) >= 10**MOST_CHARS else len(str(item))
     if length > MOST_CHARS:
-        raise ValueError(f"item {number} has over {MOST_CHARS} characters, which are the most")
+        raise ValueError(f"item {number} has over {MOST_CHARS} characters, the most allowed")
     if isinstance(item, str) and not item:
         raise ValueError(f"item {number} is empty")
     if isinstance(item, str) and (not item.isprintable() or len(item.split()) > 1):
-        raise ValueError(f"item {number} is {item!r}: no blanks and no unprintable characters can be within an item")
+        raise ValueError(f"item {number} is {item!r}: an item cannot contain blanks or unprintable characters")
     return item

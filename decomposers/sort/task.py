@@ -154,7 +154,7 @@ class SignCodec:
     def read(self, text: str) -> str:
         """Return the sign. Raises ``ValueError`` for any other text."""
         if text not in tuple(SIGNS):
-            raise ValueError(f"no sign: {text[:80]!r}; it is one of < = >")
+            raise ValueError(f"not a sign: {text[:80]!r}; write one of < = >")
         return text
 
     def show(self, value: str) -> str:

@@ -112,8 +112,8 @@ class Service:
             job = api.load_job(job, [*overrides, f"store.url={self._store}"])
         elif job.store.url != self._store:
             raise JobError(
-                f"the job's store is {shown_url(job.store.url)}, the service's {shown_url(self._store)}",
-                fix="load it with that one",
+                f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",
+                fix="load the job with the service's store",
             )
         return await self._begin(partial(api.run, job, limit_steps=limit_steps))
 

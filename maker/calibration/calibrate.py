@@ -84,8 +84,8 @@ def calibrate(
         labels = format_labels(_voted(job, steps, hold))
     elif by == By.VOTES and looks:
         raise BadInput(
-            "a closer look asks for what is right, and nobody says it: there are neither labels nor an oracle",
-            fix="give labels, or leave it out and ask for more votes",
+            "--closer needs right answers, and there are neither labels nor an oracle",
+            fix="give --labels, or leave --closer out and raise --votes",
         )
     poll = poll.model_copy(update={"labels": labels})
     asked = hold(_pilot(job, poll))
@@ -152,9 +152,7 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]
             labels.append(Label(state=text, key=key))
             state = call_user_code(f"{task.name}: apply", task.apply, state, action)
     if not labels:
-        raise PilotPaused(
-            f"run {run_id} has decided no step of its root chain: there is nothing that a pilot could ask"
-        )
+        raise PilotPaused(f"run {run_id} has decided no step of its root chain, so there are no steps for a pilot")
     return labels
 
 

@@ -28,14 +28,14 @@ TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
 """Steps a sample could decide at a time."""
-UNSEEN = "calibrate with more steps, or with labels for it; or set vote.k by class"
-DISTINCT = "steps are distinct decisions, as the task counts its questions: a wrong one is wrong wherever it is taken"
-ALL_STEPS = "all steps count: task.memo takes decisions again, and the task does not say how many of them differ"
+UNSEEN = "calibrate with more steps, or with --labels that have steps of the class; or set vote.k by class"
+DISTINCT = "steps are distinct decisions, as the task counts them: a wrong decision is wrong wherever it is reused"
+ALL_STEPS = "every step counts: task.memo reuses decisions, but the task does not say how many are distinct"
 RESTS_ON = {
-    By.ORACLE: "the run's steps are like those that the pilot asked, and right is what the task's oracle says",
-    By.LABELS: "the run's steps are like those that the pilot asked, and right is what the labels say",
-    By.VOTES: "the run's steps are like those that the pilot asked; it is agreement with what votes settle on, and"
-    " nobody has said whether that is right",
+    By.ORACLE: "the run's steps are like the pilot's, and that the task's oracle is right",
+    By.LABELS: "the run's steps are like the pilot's, and that the labels are right",
+    By.VOTES: "the run's steps are like the pilot's; this is agreement with the model's most frequent answer, and no"
+    " one has checked that this answer is right",
 }
 
 
@@ -133,7 +133,7 @@ def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, th
     """
     one = calibration.classes[name]
     if not one.right + one.wrong:
-        raise BadInput(f"the pilot has no valid vote on a step of class {name!r}: nothing is known of it", fix=UNSEEN)
+        raise BadInput(f"the pilot has no valid vote on any step of class {name!r}", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
     difficulty, rivals = _difficulty(one, through, together)
     more = one.flags[through].right + one.flags[through].wrong if through else 0

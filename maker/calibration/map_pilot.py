@@ -71,7 +71,7 @@ def pilot(job: Job, *, on_event: OnEvent | None = None, stop: threading.Event | 
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     if not job.needs_pilot:
-        raise JobError("a pilot finds the margin for vote.row_error, and the job says none")
+        raise JobError("a pilot finds k for vote.row_error, but the job does not set it")
     refuse_used_output(job)
     row_error = job.vote.row_error or 0.0
     rows = sample_size(expected_steps(job) or 0, row_error)
@@ -83,9 +83,9 @@ def pilot(job: Job, *, on_event: OnEvent | None = None, stop: threading.Event | 
         if found.at_most <= row_error:
             return with_pilot(job, found)
     raise OutOfReach(
-        f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows that "
-        f"were decided twice differed, so that it may be {found.at_most:.2%}",
-        fix=f"`maker results {first}` shows what was voted; mend the prompt, take a better model, or set vote.k",
+        f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows got "
+        f"another answer in a second vote, so the error may be {found.at_most:.2%}",
+        fix=f"improve the prompt, use a better model, or set vote.k; `maker results {first}` shows the votes",
     )
 
 
@@ -96,8 +96,8 @@ def sample_size(rows: int, row_error: float) -> int:
     """
     if rows < (least := math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-row_error))):
         raise OutOfReach(
-            f"vote.row_error = {row_error:g}: no pilot of {rows:,} rows can show it; it takes {least:,}",
-            fix="set vote.k instead, and let `maker audit` tell the error",
+            f"vote.row_error = {row_error:g}: {rows:,} rows are too few to show it; a pilot needs {least:,}",
+            fix="set vote.k instead, and measure the error with `maker audit`",
         )
     return min(rows, math.ceil(min(USUAL / row_error, max(LEAST / row_error, rows / PART))))
 

@@ -21,7 +21,7 @@ from maker.store.calibrations import read_calibrations
 TARGET = 0.95
 """The wanted probability that a run is right, where none is given."""
 NONE = "there is no calibration of this task with this model"
-CALIBRATE = "`maker calibrate JOB` makes one"
+CALIBRATE = "make one with `maker calibrate JOB`"
 
 
 def plan(job: Job) -> Plan:
@@ -53,7 +53,10 @@ def plan(job: Job) -> Plan:
     if isinstance(found, Refusal):
         needed, fix = dict(found.needed), found.fix
         if needed and all(calibration.classes[name].whole for name in needed):
-            needed, fix = {}, "the pilot has asked all steps of the task: calibrate with more votes, and --closer"
+            needed, fix = (
+                {},
+                "the pilot has asked every step of the task; calibrate with more --votes, and with --closer",
+            )
         raise OutOfReach(f"calibration {key}: {found.reason}", fix=fix, needed=needed)
     _refuse_cap(job, found)
     return described(job, key, calibration, target, loads, found)
@@ -66,8 +69,8 @@ def _refuse_cap(job: Job, margins: Margins) -> None:
         k, most = margins.k.get(kind.name, 0), rules.of(kind).max_votes
         if k > most:
             raise BadInput(
-                f"vote.max_votes = {most}: the plan takes k = {k} for class {kind.name!r}, which needs as many",
-                fix="raise vote.max_votes, well above k: a step that takes more stays undecided",
+                f"vote.max_votes = {most} is below the planned k = {k} for class {kind.name!r}: no step could reach it",
+                fix="raise vote.max_votes well above k; a step that reaches it stays undecided",
             )
 
 
@@ -78,7 +81,7 @@ def calibration_of(database: Database, job: Job) -> Kept:
     others = ""
     for row in read_calibrations(database):
         if differs := difference(row.fingerprint, wanted):
-            others = others or f"calibration {row.key} is of another one: {differs}"
+            others = others or f"calibration {row.key} belongs to another task or model: {differs}"
             continue
         if row.fingerprint.keys() != wanted.keys():
             continue
@@ -100,15 +103,15 @@ def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
     steps = {name: one.of for name, one in calibration.classes.items()}
     unseen = [name for name, n in steps.items() if n is None and not calibration.classes[name].steps]
     if unseen:
-        raise BadInput(f"the pilot has asked no step of class {unseen[0]!r}: nothing is known of it", fix=UNSEEN)
+        raise BadInput(f"the pilot has asked no step of class {unseen[0]!r}", fix=UNSEEN)
     known = {name: n for name, n in steps.items() if n is not None}
     if len(known) == len(steps):
         return known
     total = expected_steps(job)
     if total is None:
         raise BadInput(
-            f"{job.decomposer.name} does not say how many steps it takes: nothing can be planned for the whole run",
-            fix="let the decomposer say `expected_steps`, or set vote.k",
+            f"{job.decomposer.name} does not say how many steps a run has, so no plan can be made",
+            fix="return the number from the decomposer's `expected_steps()`, or set vote.k",
         )
     asked = sum(one.steps for one in calibration.classes.values())
     return {name: -(-total * one.steps // asked) for name, one in calibration.classes.items()}
@@ -127,5 +130,5 @@ def _within(loads: Sequence[RiskBudget], votes: int) -> Margins:
     """Return the best margins for so many votes. Raises `OutOfReach` where they are too few."""
     steps = sum(load.steps for load in loads)
     if votes < steps:
-        raise OutOfReach(f"vote.budget = {votes:,}: the run has {steps:,} steps, and each takes a vote at least")
+        raise OutOfReach(f"vote.budget = {votes:,}: the run has {steps:,} steps, and each needs at least one vote")
     return given(loads, budget(loads, votes), CONFIDENCE)

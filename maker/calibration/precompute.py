@@ -51,13 +51,13 @@ def precompute(
     job = load_job(job, overrides)
     if job.memo != "store":
         raise BadInput(
-            f'task.memo = "{job.memo}": what is decided ahead would be of no use to a run of this job',
+            f'task.memo = "{job.memo}": runs of this job would not use precomputed decisions',
             fix='set task.memo = "store"',
         )
     if not labels and not can_draw(job.decomposer):
         raise BadInput(
-            f"{job.decomposer.name} knows neither its truth nor where its steps are: there is nothing to draw",
-            fix="give labels that name steps, or let the decomposer have `sample` or `oracle`",
+            f"{job.decomposer.name} defines neither `oracle()` nor `sample()`, so there are no steps to draw",
+            fix="give --labels that name steps, or define one of the two",
         )
     job = find_margins(job, stop=stop).job
     ahead = _ahead(job, ForesightSettings(steps=steps, labels=labels))

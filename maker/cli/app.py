@@ -31,7 +31,7 @@ from maker.cli.commands import (
     watch,
 )
 from maker.cli.commands.db import db
-from maker.cli.errors import ToldGroup
+from maker.cli.errors import ErrorGroup
 from maker.cli.logs import print_events, write_events
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
 from maker.cli.progress import Progress
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="maker",
-    cls=ToldGroup,
-    help="Execute tasks of many dependent language-model steps by voting on every one of them.",
+    cls=ErrorGroup,
+    help="Run tasks of many language-model steps, and settle every step by a vote.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,10 +71,10 @@ app.command()(init.init)
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log events to standard error.")] = False,
     log: Annotated[
-        Path | None, typer.Option("--log", metavar="FILE", help="Append events to a file, as JSON lines.")
+        Path | None, typer.Option("--log", metavar="FILE", help="Append events to FILE as JSON lines.")
     ] = None,
 ) -> None:
     # At the end, so that nothing in the working directory can stand in for an installed package.
@@ -92,14 +92,16 @@ def _root(
 def run(
     job: JobFile,
     overrides: Overrides = None,
-    store: Annotated[str | None, typer.Option("--store", metavar="URL", help="The database of runs.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
+    ] = None,
     limit_steps: LimitSteps = None,
     ray_address: RayAddress = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print every setting with its origin, and do nothing else.")
+        bool, typer.Option("--print-config", help="Print every setting and where it was set, then exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count a map's rows and the tokens of their prompts, and do nothing else.")
+        bool, typer.Option("--dry-run", help="Map tasks: count the rows and estimate their tokens, then exit.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -112,13 +114,15 @@ def run(
     if dry_run:
         display.print_survey(survey_rows(loaded), vote_prices(loaded), as_json=as_json)
         if loaded.needs_pilot:
-            print(f"{display.pilot_plan(loaded)}; the figures are for k = {loaded.voter.least}", file=sys.stderr)
+            print(f"{display.pilot_plan(loaded)}; the figures assume k = {loaded.voter.least}", file=sys.stderr)
         if loaded.needs_plan:
-            print(f"the figures are for k = {loaded.voter.least}; `maker plan` finds k, and says more", file=sys.stderr)
+            print(f"the figures assume k = {loaded.voter.least}; `maker plan` finds the k you need", file=sys.stderr)
         return
     loaded = _with_margins(loaded)
-    _tell_estimate(loaded, limit_steps)
-    _work(lambda tell: api.run(loaded, limit_steps=limit_steps, on_event=tell), loaded.store.url, as_json=as_json)
+    _print_estimate(loaded, limit_steps)
+    _work(
+        lambda on_event: api.run(loaded, limit_steps=limit_steps, on_event=on_event), loaded.store.url, as_json=as_json
+    )
 
 
 @app.command()
@@ -130,13 +134,13 @@ def resume(
     ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run from its last step."""
+    """Continue a run after its last stored step."""
     given = [*(overrides or []), *_address(ray_address)]
     found, job = stored_run(run_id, given, store=store)
-    _tell_estimate(job, limit_steps, done=found.steps)
+    _print_estimate(job, limit_steps, done=found.steps)
 
-    def work(tell: OnEvent) -> RunReport:
-        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=tell)
+    def work(on_event: OnEvent) -> RunReport:
+        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=on_event)
 
     _work(work, store, as_json=as_json)
 
@@ -148,16 +152,16 @@ def retry(
     store: Store = DEFAULT_STORE,
     outcome: Annotated[
         str,
-        typer.Option(metavar="NAMES", help="Which children, as in undecided,failed."),
+        typer.Option(metavar="NAMES", help="Retry the rows or children with these outcomes, e.g. undecided,failed."),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Decide anew what a paused run could not get past, and go on."""
+    """Vote again on a paused run's unresolved steps, and continue."""
     found = queries.show(run_id, store=store)
     outcomes = _outcomes(outcome)
 
-    def work(tell: OnEvent) -> RunReport:
-        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=tell)
+    def work(on_event: OnEvent) -> RunReport:
+        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
 
     _work(work, store, as_json=as_json)
 
@@ -180,14 +184,14 @@ app.command(name="precompute")(precompute.precompute_)
 def try_(
     job: JobFile,
     overrides: Overrides = None,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many steps.")] = 5,
+    count: Annotated[int, typer.Option("-n", min=1, help="Number of steps to decide.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Decide a few steps and store nothing."""
+    """Decide a few steps and print their votes; store nothing."""
     loaded = api.load_job(job, overrides or [])
-    # An input that does not fit is told in the words of `run`, before anything is asked.
+    # Read the input before the model is asked: an input that does not fit then fails with the message of `run`.
     input_parts(loaded)
-    _tell_estimate(loaded, count)
+    _print_estimate(loaded, count)
     stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
     raise typer.Exit(1 if stuck else 0)
 
@@ -207,11 +211,15 @@ def ls(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
 def show(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
-    step: Annotated[int | None, typer.Option("--step", min=0, metavar="N", help="One step with its samples.")] = None,
-    chain: Annotated[str, typer.Option("--chain", metavar="NAME", help="Whose step; as `steps` names it.")] = "root",
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, metavar="N", help="Show step N and the samples kept of it.")
+    ] = None,
+    chain: Annotated[
+        str, typer.Option("--chain", metavar="NAME", help="Chain that step N is in, as `maker steps` names it.")
+    ] = "root",
     as_json: AsJson = False,
 ) -> None:
-    """Show a run and the steps that voting repaired."""
+    """Show a run, or one of its steps with its samples."""
     if step is None:
         report = queries.show(run_id, store=store)
         display.print_report(report, queries.steps(run_id, store=store, disputed=True), as_json=as_json)
@@ -223,17 +231,17 @@ def show(
 def steps(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
-    disputed: Annotated[bool, typer.Option("--disputed", help="Only steps where a vote went to a rival.")] = False,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Only steps whose votes disagreed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print a run's steps, one a line."""
+    """Print a run's steps, one per line."""
     for record in queries.steps(run_id, store=store, disputed=disputed):
         print(json.dumps(record.to_json(), ensure_ascii=False) if as_json else display.step_line(record))
 
 
 @app.command()
 def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Check a run's whole log without a model."""
+    """Check a run's whole log, without a model."""
     verified = queries.verify(run_id, store=store)
     display.print_verified(verified, as_json=as_json)
     raise typer.Exit(0 if verified.right else 1)
@@ -241,7 +249,7 @@ def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False)
 
 @app.command()
 def plugins(as_json: AsJson = False) -> None:
-    """List decomposers and voters."""
+    """List the installed decomposers and voters."""
     found = {"decomposer": list_plugins(DECOMPOSERS), "voter": list_plugins(VOTERS)}
     display.print_plugins(found, as_json=as_json)
     raise typer.Exit(1 if any(isinstance(item, MakerError) for items in found.values() for item in items) else 0)
@@ -249,7 +257,7 @@ def plugins(as_json: AsJson = False) -> None:
 
 @app.command(name="doctor")
 def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Say what is missing or broken here."""
+    """Check this machine for missing or broken parts."""
     found = doctor.examine(store)
     doctor.print_findings(found, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)
@@ -264,44 +272,44 @@ def _outcomes(names: str) -> list[str]:
     known = [*(str(outcome) for outcome in Outcome if outcome != Outcome.AGAIN), NEW]
     words = [word.strip() for word in names.split(",") if word.strip()]
     if unknown := [word for word in words if word not in known]:
-        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose among {', '.join(known)}")
+        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose from {', '.join(known)}")
     return words
 
 
-def _tell_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
-    """Say what a run on somebody's server will take, before it takes it; nothing is looked up for another model."""
+def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
+    """Print how many calls and tokens a run on a server will take, before it starts; a local model costs nothing."""
     if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
         return
     expected = expected_steps(job)
     estimate = estimate_run(job, limit if expected is None else min(limit or expected, expected - done))
-    unknown = "not known: of the first rows no prompt can be made; `maker run JOB --dry-run` counts such rows"
+    unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
     print(f"estimate: {display.estimate_line(estimate, vote_prices(job)) if estimate else unknown}", file=sys.stderr)
 
 
 def _with_margins(job: Job) -> Job:
-    """Find the margins that the job leaves open, and say what they rest on."""
+    """Return the job with the margins k that it left open, and print how they were found."""
     if job.needs_pilot:
         print(display.pilot_plan(job), file=sys.stderr, flush=True)
     with Progress(sys.stderr) as progress:
-        found = find_margins(job, on_event=progress.tell)
+        found = find_margins(job, on_event=progress.handle)
     if job.needs_pilot and found.job.vote.pilot is not None:
         print("pilot:", "\n  ".join(display.pilot_lines(found.job.vote.pilot)), file=sys.stderr)
     if found.plan is not None:
-        _tell_plan(found.plan)
+        _print_plan(found.plan)
     return found.job
 
 
-def _tell_plan(planned: Plan) -> None:
+def _print_plan(planned: Plan) -> None:
     found = planned.found()
     low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
     print(
-        f"plan: k of {margins} by calibration {found.calibration}; right with {low:.4f} to {high:.4f}, given that"
-        f" {found.rests_on}",
+        f"plan: k of {margins} from calibration {found.calibration}; the run is right with a probability of {low:.4f}"
+        f" to {high:.4f}, assuming that {found.rests_on}",
         file=sys.stderr,
     )
-    if told := plan.undecided_line(planned):
-        print(f"  {told}", file=sys.stderr)
+    if warning := plan.undecided_line(planned):
+        print(f"  {warning}", file=sys.stderr)
 
 
 def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:
@@ -311,10 +319,13 @@ def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) ->
     where = display.store_words(store)
     try:
         with progress:
-            report = work(progress.tell)
+            report = work(progress.handle)
     except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
         if progress.run_id:
-            print(f"run {progress.run_id} is paused; `maker resume {progress.run_id}{where}` goes on", file=sys.stderr)
+            print(
+                f"run {progress.run_id} is paused; continue with `maker resume {progress.run_id}{where}`",
+                file=sys.stderr,
+            )
         raise
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))

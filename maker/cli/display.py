@@ -32,24 +32,24 @@ DIGESTS = ("digest", "wording")
 
 
 def print_summary(report: RunReport, where: str) -> None:
-    """Print what a run came to: status, reason, counts, digest, and what to do next in its store."""
+    """Print a run's status, reason, counts and digest, and the next command; ``where`` names its store."""
     print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
     print(f"  {_counts(report)}")
     print_alarms(report.events)
     _print_outcome(report)
     if report.status == "paused":
-        print(f"  `maker resume {report.run_id}{where}` goes on")
+        print(f"  continue with `maker resume {report.run_id}{where}`")
     else:
-        print(f"  `maker verify {report.run_id}{where}` re-applies every step without a model")
+        print(f"  check every step, without a model, with `maker verify {report.run_id}{where}`")
 
 
 def store_words(store: str) -> str:
-    """Return what a suggested command must say of its store: nothing where it is the one that is meant anyway."""
+    """Return the ``--store`` option that a suggested command needs; "" where the default store is the one meant."""
     return "" if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE) else f" --store {shown_url(store)}"
 
 
 def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: bool) -> None:
-    """Print a run as it stands with the steps in which a vote went to a rival."""
+    """Print a run's settings, counts, models, workers and events, and its first disputed steps."""
     if as_json:
         shown = [record.to_json() for record in islice(disputed, JSON_DISPUTED)]
         print(json.dumps(report.to_json() | {"disputed_steps": shown}, ensure_ascii=False))
@@ -63,7 +63,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     pilot = vote.get("pilot")
     tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None}}
     if poll := report.settings.get("poll"):
-        # A pilot's votes are asked for, whatever [vote] says; labels can be as many as its steps.
+        # A pilot draws the number of votes that it was given, whatever [vote] says. Its labels are counted, not
+        # printed: there may be one for every step.
         labels = len(poll["labels"].splitlines())
         tables = {"task": task, "model": model, "poll": poll | {"labels": labels or None}}
     if "members" in model:
@@ -77,7 +78,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
-        print(f"  up to {report.reserved_calls:,} calls more were under way and cut off, and count as spent")
+        print(f"  up to {report.reserved_calls:,} more calls were cut off in flight; they count as spent")
     print_models(report.models)
     print_workers(report.workers)
     print_watched(report.monitor, str(report.settings.get("monitor", {}).get("policy", "")))
@@ -88,57 +89,58 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     if lines:
         print("  disputed steps:", *(f"    {line}" for line in lines), sep="\n")
     if report.disputed > len(lines):
-        print(f"    and {report.disputed - len(lines):,} more: `maker steps {report.run_id} --disputed`")
+        print(f"    and {report.disputed - len(lines):,} more; list them with `maker steps {report.run_id} --disputed`")
 
 
 def step_line(record: StepRecord) -> str:
-    """Return a step in one line; in a child of a fork, its place is written ``0.17:3``: step 3 of chain 0.17."""
-    place = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
+    """Return a step in one line; a step of a fork's child is located like ``0.17:3``, step 3 of chain 0.17."""
+    location = str(record.step) if record.chain == "root" else f"{record.chain}:{record.step}"
     if record.source:
-        return f"{place:>7} {record.kind} {record.source['key']}: {_source(record.source)}"
+        return f"{location:>7} {record.kind} {record.source['key']}: {_source(record.source)}"
     (winner, votes), *rivals = record.votes.items()
-    heavy = {key: f" (weight {weight:.2f})" for key, weight in record.weights.items()}
-    against = ", ".join(f"{n} for {key}{heavy.get(key, '')}" for key, n in rivals)
+    weights = {key: f" (weight {weight:.2f})" for key, weight in record.weights.items()}
+    against = ", ".join(f"{n} for {key}{weights.get(key, '')}" for key, n in rivals)
     flags = ", ".join(f"{n} {reason}" for reason, n in record.flags.items())
-    line = f"{place:>7} {record.kind} {winner}: {votes} votes{heavy.get(winner, '')}"
+    line = f"{location:>7} {record.kind} {winner}: {votes} votes{weights.get(winner, '')}"
     line += f" against {against}" if against else ""
     line += f"; flagged: {flags}" if flags else ""
     if record.judge:
-        line += f"; the judge: {', '.join(f'{n} for {key}' for key, n in record.judge.items())}"
+        line += f"; judge: {', '.join(f'{n} for {key}' for key, n in record.judge.items())}"
     return f"{line}; margin {record.margin}"
 
 
 def _source(source: dict[str, Any]) -> str:
     of = f"run {source['run']}, chain {source['chain']}" if "run" in source else f"chain {source['chain_key']}"
-    return f"from the memo, decided in {of}, step {source['step']}, by {source['calls']} samples"
+    return f"from the memo, decided in {of}, step {source['step']}, with {source['calls']} samples"
 
 
 def print_step(number: int, view: StepView, *, as_json: bool) -> None:
-    """Print one step with the prompt and the raw samples that were kept of it."""
+    """Print one step, with its prompt and raw samples where the store has kept them."""
     record, samples = view.record, view.samples
     if as_json:
-        told = {"step": number, "undecided": True} if record is None else record.to_json()
-        asked = dict(zip(("system", "prompt"), view.asked or (None, None), strict=True))
+        step = {"step": number, "undecided": True} if record is None else record.to_json()
+        prompt = dict(zip(("system", "prompt"), view.asked or (None, None), strict=True))
         kept = [{name: cell for name, cell in row._asdict().items() if name not in DIGESTS} for row in samples]
-        print(json.dumps(told | asked | {"samples": kept}, ensure_ascii=False))
+        print(json.dumps(step | prompt | {"samples": kept}, ensure_ascii=False))
         return
-    print(f"{number} is undecided" if record is None else step_line(record).strip())
+    print(f"step {number} is undecided" if record is None else step_line(record).strip())
     if view.asked is not None:
         print(f"  prompt: {json.dumps(''.join(view.asked), ensure_ascii=False)}")
     for sample in samples:
         outcome = f"vote for {sample.candidate}" if sample.flag is None else f"red flag, {sample.flag}: {sample.detail}"
-        words = "" if sample.system is None else f", asked {json.dumps(sample.system, ensure_ascii=False)}"
-        warmth = "" if sample.temperature is None else f", at temperature {sample.temperature:g}"
-        print(f"  sample {sample.vote}: {json.dumps(sample.text, ensure_ascii=False)}  {outcome}{words}{warmth}")
+        variant = "" if sample.system is None else f", system prompt {json.dumps(sample.system, ensure_ascii=False)}"
+        temperature = "" if sample.temperature is None else f", temperature {sample.temperature:g}"
+        text = json.dumps(sample.text, ensure_ascii=False)
+        print(f"  sample {sample.vote}: {text}  {outcome}{variant}{temperature}")
     if record is not None and record.source:
-        print("  nobody was asked")
+        print("  no model was asked")
     elif not samples:
-        print("  no samples were kept of this step; store.samples says of which steps they are")
+        print("  no samples of this step are stored; store.samples sets which steps keep theirs")
 
 
 def estimate_line(estimate: Estimate, prices: Prices | None) -> str:
-    """Return an estimate in words, with what it rests on."""
-    steps = f"{estimate.steps:,} steps" if estimate.steps else "one step (how many there are is not known)"
+    """Return an estimate in words, with its assumptions."""
+    steps = f"{estimate.steps:,} steps" if estimate.steps else "one step (the number of steps is unknown)"
     line = (
         f"at least {estimate.calls:,} calls, about {estimate.prompt_tokens:,} prompt tokens, at most "
         f"{estimate.most_completion_tokens:,} completion tokens for these calls"
@@ -149,20 +151,21 @@ def estimate_line(estimate: Estimate, prices: Prices | None) -> str:
         line += f"; {low:,.4g} to {high:,.4g} at your prices"
     asked = "one request" if estimate.requests == 1 else f"{estimate.requests} requests"
     return (
-        f"{line}. Basis: {steps} x {estimate.votes} votes without dissent, {asked} a step, all prompts as long as the "
-        f"first, {estimate.prompt_characters} characters at {CHARACTERS_PER_TOKEN} a token; dissent and flags add to it"
+        f"{line}. This assumes {steps}, {estimate.votes} votes a step in {asked}, no disagreement, and every prompt "
+        f"as long as the first ({estimate.prompt_characters} characters, {CHARACTERS_PER_TOKEN} a token); disagreement "
+        "and red flags add to it"
     )
 
 
 def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> None:
-    """Print what a map's rows will take, and what that rests on."""
+    """Print how many calls and tokens a map's rows will take, with the assumptions of the estimate."""
     calls, tokens, most = survey.calls, survey.prompt_tokens, survey.most_completion_tokens
     cost = None if prices is None else (prices.of(tokens, calls), prices.of(tokens, most))
     if as_json:
         facts = {"calls": calls, "prompt_tokens": tokens, "most_completion_tokens": most, "cost": cost}
         print(json.dumps(asdict(survey) | facts))
         return
-    broken = f", {survey.unreadable:,} of which cannot be read or rendered" if survey.unreadable else ""
+    broken = f" ({survey.unreadable:,} cannot be read or rendered)" if survey.unreadable else ""
     print(f"{survey.rows:,} rows{broken}; the longest prompt has {survey.longest_prompt:,} characters")
     print(
         f"at least {calls:,} calls, about {tokens:,} prompt tokens, at most {most:,} completion tokens for these calls"
@@ -170,38 +173,38 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
     )
     asked = "one request" if survey.requests == 1 else f"{survey.requests} requests"
     print(
-        f"basis: {survey.votes} votes a row in {asked}, no dissent, {CHARACTERS_PER_TOKEN} characters a token;"
-        " dissent and red flags add to it"
+        f"this assumes {survey.votes} votes a row in {asked}, no disagreement, {CHARACTERS_PER_TOKEN} characters a "
+        "token; disagreement and red flags add to it"
     )
 
 
 def pilot_plan(job: Job) -> str:
-    """Return in words what the pilot will take that a job needs. Raises `OutOfReach`."""
+    """Return in words how many calls the job's pilot will take. Raises `OutOfReach`."""
     assert job.vote.row_error is not None  # noqa: S101 - that is what needs a pilot
     of = expected_steps(job) or 0
     rows = sample_size(of, job.vote.row_error)
     return (
-        f"pilot: vote.row_error = {job.vote.row_error:g} asks for the k that a vote on {rows:,} of {of:,} rows finds, "
-        f"held twice at k = {MARGINS[0]}: at least {2 * rows * MARGINS[0]:,} calls"
+        f"pilot: finding k for vote.row_error = {job.vote.row_error:g} takes two votes at k = {MARGINS[0]} on each of "
+        f"{rows:,} of {of:,} rows, at least {2 * rows * MARGINS[0]:,} calls"
     )
 
 
 def pilot_lines(found: PilotFound) -> list[str]:
-    """Return in words what a pilot found, with what it rests on."""
+    """Return in words what a pilot found, with its evidence and its limits."""
     p = one_rival(found.agreement)
     votes = f"{found.votes:.2f} votes a row"
     if p is not None and 0.5 < p < 1:
         votes += (
-            f"; {votes_per_step(p, found.k):.2f} by the formulas, if rows were alike in that the first two votes agree "
-            f"on {found.agreement:.1%}"
+            f"; the formulas give {votes_per_step(p, found.k):.2f} if all rows were equally hard (the first two votes "
+            f"agree on {found.agreement:.1%} of the rows)"
         )
     return [
-        f"k = {found.k}: another vote would decide at most {found.at_most:.2%} of the decided rows otherwise "
+        f"k = {found.k}: if you vote again, at most {found.at_most:.2%} of the decided rows get another answer "
         f"({found.confidence:.1%} confidence)",
-        f"{found.differ:,} of {found.both:,} rows that were decided twice differed; {found.rows:,} of {found.of:,} "
-        f"rows were drawn at random, runs {' and '.join(found.runs)}",
+        f"{found.differ:,} of {found.both:,} rows that were decided twice got two answers; {found.rows:,} of "
+        f"{found.of:,} rows were drawn at random (runs {' and '.join(found.runs)})",
         votes,
-        "what all votes on a row are wrong about together a pilot cannot see; `maker audit` can",
+        "a pilot cannot see an error that all votes on a row share; `maker audit` can",
     ]
 
 
@@ -228,13 +231,13 @@ def print_verified(verified: Verified, *, as_json: bool) -> None:
     elif verified.problem:
         print(f"run {verified.run_id} does NOT verify: {verified.problem}")
     elif not verified.whole:
-        print(f"run {verified.run_id}: {verified.steps:,} steps are clean, but the run has not reached its goal")
+        print(f"run {verified.run_id}: all {verified.steps:,} steps verify, but the run has not reached its goal")
     else:
         print(f"run {verified.run_id} verifies: {verified.steps:,} steps re-applied, digest {verified.digest}")
 
 
 def print_plugins(found: dict[str, list[Plugin | PluginError]], *, as_json: bool) -> None:
-    """Print plugins with file and distribution; a broken one with what is wrong."""
+    """Print plugins with their file and distribution, and broken ones with their error."""
     for kind, plugins in found.items():
         for plugin in plugins:
             if isinstance(plugin, PluginError):
@@ -247,7 +250,7 @@ def print_plugins(found: dict[str, list[Plugin | PluginError]], *, as_json: bool
 
 
 def print_config(job: Job, *, as_json: bool) -> None:
-    """Print every setting in effect with its origin."""
+    """Print every setting in effect, with where it was set."""
     settings = {f"{table}.{key}": value for table, content in job.settings.items() for key, value in content.items()}
     settings["store.url"] = shown_url(job.store.url)
     settings["swarm.kind"] = job.swarm_kind

@@ -12,11 +12,11 @@ from maker.cli.signals import INTERRUPTED, interrupting
 from maker.errors import MakerError
 
 
-class ToldGroup(TyperGroup):
-    """Runs a command; tells maker's own errors in words and turns them into exit codes."""
+class ErrorGroup(TyperGroup):
+    """Runs a command; prints maker's own errors without a traceback and turns them into exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             with interrupting():
                 return super().invoke(ctx)

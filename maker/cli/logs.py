@@ -1,4 +1,4 @@
-"""Logging for the command line; the library itself configures none."""
+"""Configure logging for the command line; the library never configures it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def print_events() -> None:
 
 
 def write_events(path: Path) -> None:
-    """Append maker's events to a file, one JSON object a line. Raises `BadInput` where it cannot be written."""
+    """Append maker's events to a file, one JSON object a line. Raises `BadInput` if it cannot be written."""
     try:
         handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise BadInput(f"--log {path}: {error.strerror or error}", fix="name a file that can be written") from error
+        raise BadInput(f"--log {path}: {error.strerror or error}", fix="name a file you can write to") from error
     _handle(handler, [structlog.processors.JSONRenderer(ensure_ascii=False)])
 
 
 class _LogFile(WatchedFileHandler):
-    """A file that may be moved away under way (log rotation), and that no run stops for when it cannot be written."""
+    """A log file that may be rotated while the run works; a failed write warns once and stops no run."""
 
-    _told = False
+    _warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library calls it so
-        """Say once that records are lost."""
-        if not self._told:
-            self._told = True
+        """Warn once that records are lost."""
+        if not self._warned:
+            self._warned = True
             print(f"maker: --log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
@@ -56,7 +56,8 @@ def _handle(handler: logging.Handler, renderers: Sequence[Any]) -> None:
 
 
 def _drop_foreign(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Drop what others add to every record of a process, as Ray and vLLM do: an empty record has it too."""
+    """Drop the fields that Ray and vLLM add to every log record of the process."""
+    # They set a record factory: an empty record shows which fields are theirs and not the event's.
     for name in vars(logging.makeLogRecord({})).keys() & facts.keys():
         del facts[name]
     return facts

@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, in TOML.")]
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, in TOML.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that win over the job's.")
+    list[str] | None,
+    typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that override the job file, e.g. vote.k=3."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its unique beginning, or `last`.")]
-NamedRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its unique beginning; not `last`.")]
-Store = Annotated[
-    str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="The database of runs, else MAKER_STORE.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the first characters of one, or `last`.")]
+NamedRun = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the first characters of one; not `last`.")]
+Store = Annotated[str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="Database of runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LimitSteps = Annotated[
-    int | None, typer.Option("--limit-steps", min=1, metavar="N", help="Pause after N steps; `maker resume` goes on.")
+    int | None, typer.Option("--limit-steps", min=1, metavar="N", help="Pause after N steps; `maker resume` continues.")
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option("--ray-address", metavar="HOST:PORT", help="The Ray cluster to work on: swarm.address in short."),
+    typer.Option("--ray-address", metavar="HOST:PORT", help="Ray cluster to run on; sets swarm.address."),
 ]

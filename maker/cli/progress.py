@@ -31,12 +31,12 @@ BAR_COLUMNS = 60
 class Progress:
     """Shows steps, steps/s, votes a step, flags, disputed steps and the time left.
 
-    The work itself is told with `tell`, in the writer's thread; who only watches a run says with `begin` and `stand`
-    how it stands. The display itself is drawn by Rich's own thread.
+    A command that works on a run passes `handle` as the run's event callback; it is called in the writer's thread. A
+    command that only watches a run calls `begin` and `update`. Rich draws the display in a thread of its own.
 
     Args:
-        stream: Where it is shown.
-        waiting: What the run does before its first step.
+        stream: The terminal or file to write to.
+        waiting: What to show before the first step, in words.
     """
 
     def __init__(self, stream: TextIO, *, waiting: str = "opening the model") -> None:
@@ -61,69 +61,67 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def tell(self, event: Event) -> None:
-        """Take an event in."""
+    def handle(self, event: Event) -> None:
+        """Show what an event of the run changes."""
         if isinstance(event, RunStarted):
-            said = f"goes on after {event.steps:,} steps" if event.resumed else "started"
-            self.begin(event.run_id, said, expected=event.expected_steps, start=event.steps)
+            status = f"continues after {event.steps:,} steps" if event.resumed else "started"
+            self.begin(event.run_id, status, expected=event.expected_steps, start=event.steps)
         elif isinstance(event, StepsDecided):
-            self.stand(
+            self.update(
                 steps=self._steps + event.steps,
                 votes=self._votes + event.votes,
                 red_flags=self._flags + event.red_flags,
                 disputed=self._disputed + event.disputed,
             )
         elif isinstance(event, StepsAsked):
-            self.stand(
+            self.update(
                 steps=self._steps + event.steps,
                 votes=self._votes + event.votes,
                 red_flags=self._flags + event.red_flags,
                 disputed=0,
             )
         elif isinstance(event, WorkerGone):
-            then = "another one is started" if event.replaced else "its place is given up"
-            self._console.print(
-                f"worker {event.worker} is lost, {then}; {event.chains:,} chains go on from what is committed: "
-                f"{event.reason}",
-                markup=False, highlight=False, soft_wrap=True,
-            )  # fmt: skip
+            then = "a new one is starting" if event.replaced else "it is not replaced"
+            self._print(
+                f"worker {event.worker} was lost and {then}; {event.chains:,} chains continue from their last "
+                f"committed step: {event.reason}"
+            )
         elif isinstance(event, WorkerWaiting):
-            said = f"worker {event.worker} has not started yet: {event.reason}"
-            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+            self._print(f"worker {event.worker} has not started yet: {event.reason}")
         elif isinstance(event, ModelAway):
-            self._console.print(
-                f"worker {event.worker} cannot ask {event.model} any more, its votes pass on to the others: "
-                f"{event.reason}",
-                markup=False, highlight=False, soft_wrap=True,
-            )  # fmt: skip
+            self._print(
+                f"model {event.model} is unavailable on worker {event.worker}; other models take its votes: "
+                f"{event.reason}"
+            )
         elif isinstance(event, AlarmRaised):
-            said = f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}"
-            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+            self._print(f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}")
         elif isinstance(event, VotesDecorrelated):
-            ways = [f"of {', '.join(event.models)}", f"in {event.wordings} wordings"]
-            ways += [f"at temperature {one:g} too" for one in event.temperatures]
-            said = f"votes on steps of class {event.step_class} are asked for in turns from now on: {', '.join(ways)}"
-            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+            variants = [f"models {', '.join(event.models)}", f"{event.wordings} prompt variants"]
+            variants += [f"temperature {one:g} as well" for one in event.temperatures]
+            self._print(f"votes on steps of class {event.step_class} are now decorrelated over {', '.join(variants)}")
 
-    def begin(self, run_id: str, said: str, *, expected: int | None, start: int = 0) -> None:
-        """Show a run; ``said`` tells in words what happens to it, ``start`` steps are not counted below."""
+    def begin(self, run_id: str, status: str, *, expected: int | None, start: int = 0) -> None:
+        """Show a run; ``status`` completes "run ID …". `update` does not count the ``start`` steps decided before."""
         self.run_id, self._start, self._expected = run_id, start, expected
         if not self._console.is_terminal:
-            print(f"run {run_id} {said}", file=self._console.file, flush=True)
+            print(f"run {run_id} {status}", file=self._console.file, flush=True)
 
-    def stand(self, *, steps: int, votes: int, red_flags: int, disputed: int) -> None:
-        """Take in how many there are now of each."""
+    def update(self, *, steps: int, votes: int, red_flags: int, disputed: int) -> None:
+        """Show new totals: steps, votes, red flags and disputed steps since `begin`."""
         self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
         now = time.monotonic()
         if not self._recent:
             self._printed = now
         self._recent.append((now, steps))
-        # Two are kept however old they are: there is no speed in one.
+        # Two are kept however old they are: one alone gives no speed.
         while len(self._recent) > 2 and self._recent[0][0] < now - WINDOW_S:
             self._recent.pop(0)
         if not self._console.is_terminal and now - self._printed >= PLAIN_EVERY_S:
             self._printed = now
             print(self._line(), file=self._console.file, flush=True)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -155,7 +153,7 @@ class Progress:
         if len(self._recent) < 2:
             return 0.0
         (first, before), (last, after) = self._recent[0], self._recent[-1]
-        # Steps that are cut, to be decided anew, are no speed.
+        # A retry cuts steps off to decide them again; the count falls, and a negative speed would be nonsense.
         return max(0.0, (after - before) / (last - first)) if last > first else 0.0
 
 

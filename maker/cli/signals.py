@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to the command line."""
+"""Handle Ctrl-C and SIGTERM in the command line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def on_signals(handler: Handler) -> None:
-    """Handle Ctrl-C and SIGTERM alike: a cluster ends jobs with the latter.
+    """Handle Ctrl-C and SIGTERM alike: clusters end jobs with SIGTERM.
 
-    A signal that is ignored stays so: that is how a shell keeps Ctrl-C from what it runs in the background.
+    A signal that is ignored stays ignored: a shell ignores Ctrl-C for commands that it runs in the background.
     """
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -25,7 +25,7 @@ def on_signals(handler: Handler) -> None:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Let the signals interrupt a command, and do after it what they did before."""
+    """Let the signals raise `KeyboardInterrupt` in the block; restores the former handlers."""
     before = [(number, signal.getsignal(number)) for number in _SIGNALS]
     on_signals(_interrupt)
     try:
@@ -36,10 +36,10 @@ def interrupting() -> Iterator[None]:
 
 
 def leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Exit: nothing has begun yet, or all is over."""
+    """Exit at once: the command has not begun, or is over."""
     raise SystemExit(INTERRUPTED)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Interrupt a command, which commits what it has and pauses."""
+    """Interrupt the command: it commits what is decided, and pauses the run."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Spans from the command line: sent to the collector that OpenTelemetry's own variables name, if they name one."""
+"""Send the command line's spans to the collector that OpenTelemetry's environment variables name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _LOGGER = "opentelemetry"
 
 
 class _Once(logging.Handler):
-    """Says on standard error once that the collector does not take spans, and not every few seconds for days."""
+    """Warns once on standard error when the collector rejects spans; the exporter itself would warn for days."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             logging.getLogger(_LOGGER).removeHandler(self)
-            print(f"the collector does not take spans (this is said once): {record.getMessage()}", file=sys.stderr)
+            print(f"the collector does not accept spans (shown once): {record.getMessage()}", file=sys.stderr)
 
 
 def send_spans() -> None:
-    """Send this process's spans to where OTEL_EXPORTER_OTLP_ENDPOINT says; says on standard error why it cannot.
+    """Send this process's spans to OTEL_EXPORTER_OTLP_ENDPOINT; warns on standard error if that is impossible.
 
-    Does nothing where no collector is named, or where ``opentelemetry-instrument`` has set everything up. A collector
-    that is away stops no run.
+    Does nothing if no collector is named, or if ``opentelemetry-instrument`` has set everything up. A collector that
+    is unavailable stops no run.
     """
     if not _variable("ENDPOINT"):
         return
@@ -38,15 +38,15 @@ def send_spans() -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         print(
-            f"no spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT is set, and {error.name or 'opentelemetry'} is missing; "
-            "pip install 'maker-executor[otel]'",
+            f"no spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name or 'opentelemetry'} is not "
+            "installed; pip install 'maker-executor[otel]'",
             file=sys.stderr,
         )
         return
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    # The first keeps the standard library from printing what nobody else takes.
+    # Without the NullHandler the standard library prints the records once `_Once` has removed itself.
     for handler in (logging.NullHandler(), _Once()):
         logging.getLogger(_LOGGER).addHandler(handler)
     provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "maker"}))
@@ -55,5 +55,5 @@ def send_spans() -> None:
 
 
 def _variable(name: str) -> str:
-    """Return a variable of the exporter, that of spans before that of everything."""
+    """Return a variable of the exporter: the one for spans if it is set, else the general one."""
     return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""

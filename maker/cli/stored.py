@@ -1,4 +1,4 @@
-"""A run of the store with its job, as the commands that go on with it or watch it need them."""
+"""Read a stored run and its job, for the commands that resume or watch it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from maker.store.runs import find_run, read_parts
 
 
 def stored_run(run_id: str, overrides: Iterable[str] = (), *, store: str) -> tuple[RunReport, Job]:
-    """Return how a run stands, and its job. Raises `RunNotFound`, `JobError` or `PluginError`."""
+    """Return a run's report and its job. Raises `RunNotFound`, `JobError` or `PluginError`."""
     with opened(store) as database:
         found = report(find_run(database, run_id))
         return found, job_of(database, found.run_id, overrides)
 
 
 def job_of(database: Database, run_id: str, overrides: Iterable[str] = ()) -> Job:
-    """Return a run's job with its input files as they were when it began: they need not be read to be counted."""
+    """Return a run's job, with the row counts of its input files as stored when it began: no file is read."""
     row = find_run(database, run_id)
     return stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))

@@ -18,7 +18,7 @@ MOST = 20
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], indent: int = 0) -> None:
-    """Print rows under headings: no wider than the terminal, and never narrower than ids need that are to be copied."""
+    """Print rows under headings, at least `WIDE` columns wide: a narrow terminal must not cut ids that you copy."""
     table = Table(box=None, pad_edge=False)
     for number, heading in enumerate(headings):
         table.add_column(" " * indent * (not number) + heading, no_wrap=True, overflow="ignore")
@@ -44,45 +44,45 @@ def print_models(models: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
-    """Print what each worker did; the number of the stint comes before its own."""
+    """Print what each worker did; ``2.0`` is worker 0 of the run's session 2."""
     rows = []
     for one in workers[-MOST:]:
         counts = (f"{one[name]:,}" for name in ("steps", "calls", "prompt_tokens", "completion_tokens"))
         rows.append((f"{one['stint']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}"))
     print_table(("worker", "place", "steps", "calls", "prompt tokens", "completion", ""), rows, indent=2)
-    _tell_more(len(workers))
+    _print_left_out(len(workers))
 
 
 def print_events(events: Sequence[Mapping[str, Any]]) -> None:
-    """Print what happened beside the steps."""
+    """Print the last stored events of a run, with their time in UTC."""
     for one in events[-MOST:]:
         facts = {name: value for name, value in one.items() if name not in ("at", "kind")}
-        told = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items())
-        print(f"  {datetime.fromtimestamp(one['at'], UTC):%Y-%m-%d %H:%M:%S} {one['kind']}: {told}")
-    _tell_more(len(events))
+        shown = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items())
+        print(f"  {datetime.fromtimestamp(one['at'], UTC):%Y-%m-%d %H:%M:%S} {one['kind']}: {shown}")
+    _print_left_out(len(events))
 
 
 def print_alarms(events: Sequence[Mapping[str, Any]]) -> None:
-    """Print the alarms among what happened to a run."""
+    """Print the vote monitor's alarms among a run's events."""
     for one in events:
         if one["kind"] == AlarmRaised.kind:
-            sure = f"p <= {one['p']:.2g}, alarms below {one['level']:.2g}"
-            print(f"  alarm: steps of class {one['step_class']} ({one['statistic']}): {one['text']} ({sure})")
+            level = f"p <= {one['p']:.2g}, alarm level {one['level']:.2g}"
+            print(f"  alarm: steps of class {one['step_class']} ({one['statistic']}): {one['text']} ({level})")
 
 
 def print_watched(classes: Sequence[Mapping[str, Any]], policy: str) -> None:
-    """Print of which step classes the monitor watches the votes, and why not of the others."""
+    """Print which step classes the vote monitor watches, and why it does not watch the others."""
     if policy == "off":
         print("  monitor off")
         return
     for one in classes:
         if one["unwatched"]:
-            told = f"not watched: {one['unwatched']}"
+            state = f"not watched: {one['unwatched']}"
         else:
-            told = f"{one['losing_votes']:,} losing votes on {one['contested']:,} of {one['steps']:,} steps"
-        print(f"  monitor {one['class']}: {told}{'; its votes are asked in turns' if one['decorrelated'] else ''}")
+            state = f"{one['losing_votes']:,} losing votes on {one['contested']:,} of {one['steps']:,} steps"
+        print(f"  monitor {one['class']}: {state}{'; its votes are decorrelated' if one['decorrelated'] else ''}")
 
 
-def _tell_more(there: int) -> None:
+def _print_left_out(there: int) -> None:
     if there > MOST:
-        print(f"    and {there - MOST:,} before: --json shows them")
+        print(f"    and {there - MOST:,} earlier ones; --json shows all")

@@ -1,4 +1,4 @@
-"""What ``maker try`` prints."""
+"""Print the steps that ``maker try`` decides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maker.voting.tally import unpack
 
 
 def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> bool:
-    """Print tried steps as they are decided; returns whether any was left undecided."""
+    """Print each step when it is decided; returns whether any step stayed undecided."""
     stuck = False
     for trial in trials:
         if isinstance(trial, Ended):
@@ -40,8 +40,9 @@ def _print(trial: Trial, job: Job) -> None:
             detail = f": {heard.outcome.detail}" if heard.outcome.detail else ""
             print(f"           red flag, {heard.outcome.reason}{detail}")
         else:
-            told = heard.sample.logprob
-            print(f"           vote for {heard.outcome}{'' if told is None else f' (log-probability {told:.4f})'}")
+            logprob = heard.sample.logprob
+            weight = "" if logprob is None else f" (log-probability {logprob:.4f})"
+            print(f"           vote for {heard.outcome}{weight}")
     if not isinstance(trial.outcome, Decided):
         print(f"  UNDECIDED {trial.outcome.reason}")
         return
@@ -69,13 +70,13 @@ def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
 
 def _sample(heard: HeardSample) -> dict[str, Any]:
     flag = heard.outcome if isinstance(heard.outcome, RedFlag) else None
-    told = {
+    facts = {
         "text": heard.sample.text,
         "candidate": None if flag else heard.outcome,
         "flag": str(flag.reason) if flag else None,
         "detail": flag.detail if flag else "",
     }
-    return told if heard.sample.logprob is None else told | {"logprob": heard.sample.logprob}
+    return facts if heard.sample.logprob is None else facts | {"logprob": heard.sample.logprob}
 
 
 def _action(decided: Decided, job: Job) -> Any:

@@ -1,4 +1,4 @@
-"""Files and folders that take their name when they are whole."""
+"""Write files and folders atomically: they appear under their name when they are complete."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from maker.errors import BadInput, MakerError
 
 @contextmanager
 def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[IO[bytes]]:
-    """Give a file that takes the place of ``out`` when the block ends well, and is gone when it does not.
+    """Open a file that replaces ``out`` when the block succeeds, and is deleted when it fails.
 
-    ``check`` is called just before it does; what it raises keeps ``out`` as it was. Raises `BadInput` where no file can
-    be made beside it.
+    ``check`` is called just before the replacement; if it raises, ``out`` stays as it was. Raises `BadInput` if no file
+    can be created beside ``out``.
     """
-    # A name of its own: two processes at once must not write into one another's file.
+    # A random name: two processes must not write into the same file.
     part = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
     try:
         with _made(part, out) as file:
@@ -40,10 +40,10 @@ def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[I
 
 @contextmanager
 def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """Give a new folder that takes the place of ``out`` when the block ends well, and is gone when it does not.
+    """Create a folder that replaces ``out`` when the block succeeds, and is deleted when it fails.
 
-    ``check`` is as with `replacing`. Between two renames there is no folder of that name for a moment; one that was
-    there lies beside it then, as ``.old``. Raises `BadInput` where no folder can be made beside it.
+    ``check`` is as in `replacing`. Between two renames there is no folder ``out`` for a moment; the old one is beside
+    it then, as ``.old``. Raises `BadInput` if no folder can be created beside ``out``.
     """
     fresh = out.with_name(f"{out.name}.{secrets.token_hex(4)}.part")
     old = fresh.with_suffix(".old")
@@ -51,7 +51,7 @@ def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Ite
         try:
             fresh.mkdir()
         except OSError as error:
-            raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+            raise BadInput(f"{out} cannot be created: {error.strerror}") from error
         yield fresh
         check()
         if out.exists():
@@ -59,28 +59,30 @@ def replacing_folder(out: Path, check: Callable[[], None] = lambda: None) -> Ite
         fresh.rename(out)
     finally:
         if old.exists() and not out.exists():
-            # A signal came between the two.
+            # A signal came between the two renames: put the old folder back.
             old.rename(out)
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_taken(out: Path, *, force: bool, held: str = "") -> None:
-    """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be.
+    """Raise `BadInput` if a file exists and ``force`` is not set, or if it cannot be created.
 
-    ``held`` is what the message says of a file that is there.
+    ``held`` is added to the message about an existing file.
     """
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     if out.exists() and not out.is_file():
-        raise BadInput(f"{out} is no file", fix="name another one with --out FILE")
+        raise BadInput(f"{out} is not a file", fix="name another one with --out FILE")
     if out.exists() and not force:
-        raise BadInput(f"{out} is there already{held}", fix="--out FILE names another, --force replaces it")
+        raise BadInput(
+            f"{out} exists already{held}", fix="name another file with --out FILE, or replace it with --force"
+        )
 
 
 @contextmanager
-def telling_unwritable(out: Path | IO[bytes], fix: str = "make room, and try again") -> Iterator[None]:
-    """Raise `MakerError` where a file or a stream cannot be written to its end; a pipe that nobody reads is let by."""
+def write_errors(out: Path | IO[bytes], fix: str = "free some disk space, and try again") -> Iterator[None]:
+    """Turn a write error of a file or stream into `MakerError`; lets a ``BrokenPipeError`` pass."""
     try:
         yield
     except BrokenPipeError:
@@ -94,4 +96,4 @@ def _made(part: Path, out: Path) -> IO[bytes]:
     try:
         return part.open("xb")
     except OSError as error:
-        raise BadInput(f"{out} cannot be made: {error.strerror}") from error
+        raise BadInput(f"{out} cannot be created: {error.strerror}") from error

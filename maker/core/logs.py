@@ -1,4 +1,4 @@
-"""Where the library logs: structured events through the standard library's loggers, which it never configures."""
+"""The library's loggers: structured events through the standard library's logging, which it never configures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import structlog
 
-# Without a handler the standard library would print errors itself, which the program that embeds maker may not want.
+# Without a handler the standard library prints errors itself, which a program that embeds maker may not want.
 logging.getLogger("maker").addHandler(logging.NullHandler())
 _LOGIN = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 _WORD = re.compile(r"([?&][^=&\s]*(?:password|secret|token|key|signature)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 
 
 def logger(name: str) -> Any:
-    """Return a structlog logger that hands each event to ``logging.getLogger(name)``, its facts as ``extra``."""
+    """Return a structlog logger that passes each event to ``logging.getLogger(name)``, with its facts as ``extra``."""
     return structlog.wrap_logger(
         logging.getLogger(name),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -25,7 +25,7 @@ def logger(name: str) -> Any:
 
 
 def hidden(text: str) -> str:
-    """Return a text without what URLs in it keep secret: passwords, and what a query calls a password or a key."""
+    """Return a text with the secrets of its URLs hidden: passwords, and query parameters named like keys."""
     return _WORD.sub(r"\1***", _LOGIN.sub(r"\1:***@", text))
 
 

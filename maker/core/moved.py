@@ -1,4 +1,4 @@
-"""Old module paths go on working: each import of one warns once, and names the new path."""
+"""Keep old module paths importable: each import of one warns once, and names the new path."""
 
 from __future__ import annotations
 
@@ -150,11 +150,11 @@ MOVED = {
     "maker.working": "maker.lifecycle.session",
     "maker.worklog": "maker.lifecycle.worker_log",
 }
-"""Module paths of version 0.1 and where the module is now. File plugins and pickles may still name them."""
+"""Module paths of version 0.1, and where each module is now. File plugins and pickles may still name the old ones."""
 
 
 class _MovedModules(MetaPathFinder, Loader):
-    """Finds a module under its old path: it is the very module that stands at the new one."""
+    """Finds a module under its old path: it is the same module object as under the new one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -166,7 +166,7 @@ class _MovedModules(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(MOVED[spec.name])
-        # The import system is about to write the old path's spec over the module's own.
+        # The import system is about to overwrite the module's spec with the old path's; `exec_module` restores it.
         spec.loader_state = module.__spec__
         return module
 
@@ -177,18 +177,18 @@ class _MovedModules(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Make old module paths importable. Does nothing the second time."""
+    """Make old module paths importable. Calling it again does nothing."""
     if not any(isinstance(finder, _MovedModules) for finder in sys.meta_path):
-        # Last: a path that exists is found before this is asked.
+        # At the end, so that an existing module always wins.
         sys.meta_path.append(_MovedModules())
 
 
 def moved_names(package: str, *homes: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package that was a module: it finds the old names in their new home, and warns.
+    """Return a ``__getattr__`` for a package that once was a module: it finds the old names, and warns.
 
     Args:
-        package: The package, which has the path of the old module.
-        homes: The modules that hold the names now.
+        package: The package, at the path of the old module.
+        homes: The modules that have the names now.
     """
 
     def find(name: str) -> Any:
@@ -204,5 +204,5 @@ def moved_names(package: str, *homes: str) -> Callable[[str], Any]:
 
 def warn_of(old: str, new: str) -> None:
     """Warn the importing code of an old path, naming the new one."""
-    # A FutureWarning, since Python hides a DeprecationWarning from those who run somebody's plugin.
+    # A FutureWarning: Python hides a DeprecationWarning that comes from a plugin's imports.
     warnings.warn(f"{old} has moved: import {new} instead", FutureWarning, stacklevel=3)

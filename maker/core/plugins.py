@@ -1,4 +1,4 @@
-"""Finds decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
+"""Find decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from maker.errors import PluginError
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
 FILE_MODULE = "maker_file_"
-"""What the names of modules begin with that were loaded from a ``path/file.py``."""
+"""Prefix of the names of modules that were loaded from a ``path/file.py``."""
 
 
 class Plugin(NamedTuple):
-    """A plugin found. ``source`` is the SHA-256 of the file of a plugin that is no entry point, else empty."""
+    """A plugin that was found. ``source`` is its file's SHA-256, "" for a plugin from an entry point."""
 
     name: str
     object: Any
@@ -32,7 +32,7 @@ class Plugin(NamedTuple):
 
 
 def find_plugin(group: str, name: str, base: Path) -> Plugin:
-    """Find one plugin.
+    """Return the plugin with a name.
 
     Args:
         group: `DECOMPOSERS` or `VOTERS`.
@@ -40,7 +40,7 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         base: The folder that a relative path starts from.
 
     Raises:
-        PluginError: Unknown (near matches are named), offered by two distributions, or broken.
+        PluginError: It is unknown (near matches are named), provided by two distributions, or broken.
     """
     if ":" in name:
         return find_named(name, base)
@@ -50,24 +50,24 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
         raise _unknown(what, name, sorted({point.name for point in _points(group)}))
     if len(homes := {(point.value, _distribution(point)) for point in points}) > 1:
         offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
-        raise PluginError(f"{what} {name!r} is offered by two distributions: {offers}", fix="uninstall one of them")
+        raise PluginError(f"{what} {name!r} is provided by two packages: {offers}", fix="uninstall one of them")
     return _from_point(points[0])
 
 
 def find_named(name: str, base: Path) -> Plugin:
-    """Find what ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
+    """Return the object that ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
 
     Raises:
         PluginError: There is no such file, module or name (near ones are named), or its code cannot be loaded.
     """
     place, colon, attribute = name.rpartition(":")
     if not colon:
-        raise PluginError(f"{name!r} names nothing in a file", fix="write path/file.py:name, or package.module:name")
+        raise PluginError(f"{name!r} has no `:name` part", fix="write path/file.py:name, or package.module:name")
     return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
 
 
 def list_plugins(group: str) -> list[Plugin | PluginError]:
-    """Return every installed plugin of a group by name; a broken one as the error that says why."""
+    """Return every installed plugin of a group, by name; a broken one as its error."""
     found: list[Plugin | PluginError] = []
     for name in sorted({point.name for point in _points(group)}):
         try:
@@ -78,7 +78,7 @@ def list_plugins(group: str) -> list[Plugin | PluginError]:
 
 
 def near(name: str, known: list[str]) -> str:
-    """Say which known names are near to a wrong one, or list them all."""
+    """Return a hint for a wrong name: the known names close to it, or all of them."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known) or 'none'}"
 
@@ -89,7 +89,7 @@ def _points(group: str) -> EntryPoints:
 
 @lru_cache(maxsize=8)
 def _scanned(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """Return a group's entry points; to look for them among two hundred distributions takes a tenth of a second."""
+    """Return a group's entry points, cached: finding them among two hundred distributions takes a tenth of a second."""
     return entry_points(group=group)
 
 
@@ -101,7 +101,7 @@ def _from_point(point: EntryPoint) -> Plugin:
         won = getattr(sys.modules.get(package), "__file__", None) or "a folder without __init__.py"
         raise PluginError(
             f"plugin {point.name!r} of {_distribution(point)} cannot be loaded: {error}",
-            fix=f"`import {package}` gives {won}; if that is not the installed one, rename the folder that shadows it",
+            fix=f"`import {package}` finds {won}; if that is not the installed package, rename the file that hides it",
         ) from error
     return Plugin(point.name, loaded, _file(loaded), _distribution(point), "")
 
@@ -112,7 +112,7 @@ def _from_module(module: str, attribute: str) -> Plugin:
     except Exception as error:
         raise PluginError(
             f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
-            fix="install it, or name a file.py",
+            fix="install it, or write path/file.py:name",
         ) from error
     file = getattr(loaded, "__file__", None)
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and file.endswith(".py") else ""
@@ -122,9 +122,11 @@ def _from_module(module: str, attribute: str) -> Plugin:
 def _from_file(path: Path, attribute: str) -> Plugin:
     path = path.resolve()
     if not path.is_file():
-        raise PluginError(f"there is no file {path}", fix="paths in a job file are relative to the job file")
+        raise PluginError(
+            f"there is no file {path}", fix="correct the path; paths in a job file start from the job file's folder"
+        )
     source = hashlib.sha256(path.read_bytes()).hexdigest()
-    # The name carries the source's hash: a changed file is another module, never the one loaded before.
+    # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
     name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
     module = sys.modules.get(name) or _execute(path, name)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
@@ -133,7 +135,7 @@ def _from_file(path: Path, attribute: str) -> Plugin:
 def _execute(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is no Python file")
+        raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -153,7 +155,7 @@ def _attribute(module: ModuleType, attribute: str, shown: str) -> Any:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> PluginError:
-    fix = f"{near(name, known)} A file works too: path/file.py:Name"
+    fix = f"{near(name, known)} You can also name a file: path/file.py:Name"
     return PluginError(f"there is no {what} {name!r}", fix=fix, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Calls a task's own code, so that whatever it raises is told as the task's error, with where it happened."""
+"""Call a task's own code: any exception becomes a `TaskFailed` that says where it happened."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from maker.core.plugins import FILE_MODULE
 from maker.errors import MakerError, TaskFailed
 
-FIX = "mend the task's code; in parse, a reply that cannot be read is a ValueError"
+FIX = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 
 
 def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
-    """Return ``call(*args)``. Raises `TaskFailed` with ``what`` and the facts for anything that it raises."""
+    """Return ``call(*args)``. Raises `TaskFailed`, with ``what`` and the facts, for any exception but maker's own."""
     try:
         return call(*args)
     except MakerError:
@@ -24,12 +24,12 @@ def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any
 
 
 def user_code_failure(what: str, error: Exception, **facts: Any) -> TaskFailed:
-    """Return what a task's own code raised as the task's error."""
+    """Return a `TaskFailed` for an exception of a task's own code."""
     return TaskFailed(f"{what} raised {type(error).__name__}: {error}{_line(error)}", fix=FIX, **facts)
 
 
 def _line(error: Exception) -> str:
-    """Say where in a file that the job names an error came from, "" where it came from none."""
+    """Return the file and line of an error, if it came from a file that the job names; else ""."""
     frames = walk_tb(error.__traceback__)
     lines = [(frame.f_code.co_filename, line) for frame, line in frames if _of_a_file(frame.f_globals)]
     return f" ({Path(lines[-1][0]).name}, line {lines[-1][1]})" if lines else ""

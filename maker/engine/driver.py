@@ -316,7 +316,7 @@ class Driver:
             return f"{LIMIT}max_wall_s is reached"
         if session.most_missed is not None and session.scheduler.missed > session.most_missed:
             missed = session.scheduler.missed
-            return f"{LIMIT}max_undecided = {session.most_missed} is passed: {missed} have no good decision"
+            return f"{LIMIT}max_undecided = {session.most_missed} is exceeded: {missed} children have no good decision"
         return None
 
     def _over(self, session: Session, ending: Ending) -> Ending:
@@ -370,6 +370,6 @@ def _standstill(session: Session) -> str:
     """Say why nothing is left to do, and the run is not at its end."""
     scheduler = session.scheduler
     if scheduler.held:
-        return f"as asked, after {session.steps:,} steps"
+        return f"reached the limit of {session.steps:,} steps"
     others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
     return f"{scheduler.first_trouble}{others}"

@@ -81,9 +81,9 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
     after = _after(decomposer, broken, state, fork, where)
     if after == at.state:
         endless = TaskFailed(
-            f"{where}: {decomposer.name}: after its {fork.count} children are joined it stands in the same state,"
-            " and would fork for ever",
-            fix="let join or then change the state",
+            f"{where}: {decomposer.name} has the same state after joining its {fork.count} children as before, and"
+            " would fork forever",
+            fix="change the state in the fork's join or then",
         )
         return Joined(folded_to, refused=endless)
     return Joined(folded_to, join_step(at, fork.count, digest, after))

@@ -78,7 +78,7 @@ def recovery_point(
         name = f"chain {chain_name(chain.path)}: " if chain.path else ""
         raise TaskFailed(
             f"{name}the state before step {chain.cursor} cannot be rebuilt from the snapshot at {since}: {error!r}",
-            fix="`maker verify` names the first bad step",
+            fix="find the first bad step with `maker verify`",
         ) from error
     at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)

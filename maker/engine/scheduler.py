@@ -285,8 +285,8 @@ class Scheduler:
         self._last += 1
         if self._last >= self._end:
             raise TaskFailed(
-                f"the run has forked into {2**CHAIN_BITS:,} chains, which is the most that it may",
-                fix="where each child is a single step, say so: Fork(single=True) is one chain",
+                f"the run has forked into {2**CHAIN_BITS:,} chains, the most allowed",
+                fix="where each child is a single step, use Fork(single=True), which counts as one chain",
             )
         return self._last
 

@@ -40,10 +40,10 @@ def checked_encoding(encoding: str) -> Encoding:
         name = codecs.lookup(encoding).name.replace("_", "-").removesuffix("-sig")
         plain = _PLAIN.encode(name)
     except (LookupError, ValueError, TypeError) as error:
-        raise _unusable(encoding, "there is no such encoding", "say utf-8, cp1252 or latin-1") from error
+        raise _unusable(encoding, "there is no such encoding", "use utf-8, cp1252 or latin-1") from error
     if name in {"utf-16", "utf-32"}:
-        fix = f"say {name}-le, which is what Windows writes, or {name}-be"
-        raise _unusable(encoding, "it leaves the order of bytes open", fix)
+        fix = f"use {name}-le, as Windows writes it, or {name}-be"
+        raise _unusable(encoding, "it does not fix the byte order", fix)
     wide = name.startswith(("utf-16", "utf-32"))
     if name.startswith(_STATEFUL) or not (wide or plain == _PLAIN.encode("ascii")):
         raise _unusable(encoding, "its lines cannot be read one by one", "convert the files to utf-8")
@@ -61,7 +61,7 @@ def mark_bytes(data: bytes, name: str, encoding: Encoding) -> int:
 
 def wrong_encoding(what: str, encoding: Encoding, why: str, likely: str = "") -> BadInput:
     """Return the error for bytes that are no text in the encoding of the input."""
-    fix = f"set task.encoding to {likely or 'what the files are written in, say cp1252 or latin-1'}"
+    fix = f"set task.encoding to {likely or 'the encoding of the files, e.g. cp1252 or latin-1'}"
     return BadInput(f"{what} cannot be read as {encoding.name}: {why}", fix=fix, encoding=encoding.name)
 
 

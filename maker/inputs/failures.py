@@ -55,18 +55,18 @@ def _failure(what: str, where: str, error: Exception, fix: str) -> BadInput:
     if isinstance(error, ImportError):
         return _missing(what, protocol, error)
     if isinstance(error, ValueError) and protocol in str(error) and "rotocol" in str(error):
-        return BadInput(f"{what} cannot be read: nothing is known of {protocol}://", fix="see how the URL begins")
+        return BadInput(f"{what} cannot be read: {protocol}:// is not supported", fix="check the beginning of the URL")
     if protocol != "file" and _is_refusal(error):
         names = " and ".join(VARIABLES.get(protocol, ()))
-        fix = f"set {names} to credentials that may read it" if names else "see who may read it"
+        fix = f"set {names} to credentials that may read it" if names else "use credentials that may read it"
         return BadInput(f"{what} may not be read: {_words(error)}", fix=fix)
     if isinstance(error, PermissionError):
         place = redacted(error.filename) if isinstance(error.filename, str) else ""
         where = f" at {place}" if place not in ("", what) else ""
-        right = "give this user the right to read it (chmod +r, of a folder +rx), or name an input without it"
+        right = "allow this user to read it (chmod +r, for a folder chmod +rx), or leave it out of the input"
         return BadInput(f"{what} may not be read: {_words(error)}{where}", fix=right)
     if isinstance(error, FileNotFoundError):
-        return BadInput(f"{what} is not there", fix=fix or "put it back")
+        return BadInput(f"{what} does not exist", fix=fix or "put it back")
     return BadInput(f"{what} cannot be read: {_words(error)}", fix=fix)
 
 

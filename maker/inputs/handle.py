@@ -212,7 +212,7 @@ class Input:
         index = gathered.index(self._known)
         if not len(index):
             what = names[0] if len(names) == 1 else f"{redacted(self._where)}, {len(names):,} files,"
-            raise BadInput(f"{what} holds no rows", fix="name an input that has some")
+            raise BadInput(f"{what} holds no rows", fix="give an input with rows")
         return _Scanned(found.site, format, index, gathered.columns or ()), gathered.ids.suspects()
 
     def _check_ids(self, suspects: set[int]) -> None:
@@ -227,7 +227,7 @@ class Input:
                 raise BadInput(
                     f"two rows have the id {id!r}: row {seen[id] - one.shift} of {one.name} "
                     f"and row {i - other.shift} of {other.name}",
-                    fix=f"make {self._id_column!r} different in every row, or leave the id column out",
+                    fix=f"make {self._id_column!r} unique, or leave task.id_column out",
                     id=id,
                 )
             seen[id] = i

@@ -63,6 +63,6 @@ def changed(name: str, why: str, *, when: str = "since the run began") -> BadInp
     """Return the error for a part that is not what it was."""
     return BadInput(
         f"input part {name} changed {when}: {why}",
-        fix="put the file back as it was, or start a new run; rows may be added at the end of a file, or in new files",
+        fix="restore the file, or start a new run; you may add rows only at the end of a file, or in new files",
         part=name,
     )

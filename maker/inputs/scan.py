@@ -50,15 +50,14 @@ class Gathering:
             if self.id_column and self.id_column not in columns:
                 close = difflib.get_close_matches(self.id_column, columns, n=1)
                 raise BadInput(
-                    f"{self.id_column!r}, which is to give the rows' ids, is no column of {name}: "
-                    f"it has {', '.join(columns)}",
+                    f"the id column {self.id_column!r} is not a column of {name}: it has {', '.join(columns)}",
                     fix=f"did you mean {close[0]!r}?" if close else "name one of its columns, or leave it out",
                 )
             self.columns, self._columns_of = columns, name
         elif columns != self.columns:
             raise BadInput(
-                f"the columns of {name} are not those of {self._columns_of}: {_difference(columns, self.columns)}",
-                fix="give all parts the same columns in the same order",
+                f"the columns of {name} differ from those of {self._columns_of}: {_difference(columns, self.columns)}",
+                fix="give all files the same columns in the same order",
             )
 
     def take_id(self, name: str, number: int, value: Any) -> None:
@@ -68,7 +67,7 @@ class Gathering:
             what = "holds nothing" if value is None or value == "" else f"holds {value!r:.40}"
             raise BadInput(
                 f"row {number} of {name} has no id: its {self.id_column!r} {what}",
-                fix="give every row an id, a text or a number, or leave the id column out",
+                fix="give every row an id, a text or a number, or leave task.id_column out",
             )
         self.ids.add(text)
 

@@ -80,7 +80,7 @@ def find(where: str) -> Found:
         BadInput: There is nothing, a package or credentials are missing, or the place cannot be read.
     """
     if not where.strip():
-        raise BadInput("the input names no file", fix="name a file, a pattern or a folder")
+        raise BadInput("the input is empty", fix="give a file, a pattern such as data/*.csv or a folder")
     with as_bad_input(redacted(where), where):
         files, path = _file_system(where)
         if _is_local(where):
@@ -99,7 +99,7 @@ def find(where: str) -> Found:
         magic = _magic(where, path)
         if magic < 0:
             raise BadInput(
-                f"there is no input {redacted(where)}", fix="name a file, a pattern such as data/*.csv or a folder"
+                f"there is no input {redacted(where)}", fix="give a file, a pattern such as data/*.csv or a folder"
             )
         return _under(where, path[:magic].rpartition("/")[0], files.glob(path, detail=True), files, folder=False)
 
@@ -174,7 +174,7 @@ def _under(where: str, base: str, listed: dict[str, dict[str, Any]], files: Any,
     names = [name for name in names if not (folder and _is_hidden(name.split("/")))]
     if not names:
         what = f"the folder {redacted(where)} holds no file" if folder else f"no file matches {redacted(where)}"
-        raise BadInput(what, fix="name a file, a pattern such as data/*.csv or a folder")
+        raise BadInput(what, fix="give a file, a pattern such as data/*.csv or a folder")
     return Found(Site(where, base), tuple(names), folder)
 
 

@@ -113,8 +113,8 @@ def survey_rows(job: Job) -> Survey:
     task = job.decomposer
     if not isinstance(task, RowDecomposer):
         raise JobError(
-            f"{task.name} is no map over rows: there is nothing to count",
-            fix="`maker try JOB -n 5` shows what it asks",
+            f"{task.name} is not a map over rows, so there are no rows to count",
+            fix="see its prompts with `maker try JOB -n 5`",
         )
     input_parts(job)
     root = call_user_code(f"{task.name}: start", task.start)

@@ -47,8 +47,8 @@ class Raw:
         for table, content in values.items():
             if not isinstance(content, Mapping):
                 raise JobError(
-                    f"{self._line(table)}: {table} stands outside a table",
-                    fix="a setting belongs in a table like [task]",
+                    f"{self._line(table)}: {table} is outside of any table",
+                    fix="put it below a table heading like [task]",
                 )
             self._values[table] = dict(content)
             for key in content:
@@ -171,9 +171,9 @@ def read_job_file(path: Path) -> Raw:
         text = path.read_text(encoding="utf-8")
         return Raw(tomllib.loads(text), base=path.parent.resolve(), shown=str(path), text=text)
     except OSError as error:
-        raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="name a TOML file") from error
+        raise JobError(f"the job file {path} cannot be read: {error.strerror}", fix="give a TOML file") from error
     except UnicodeDecodeError as error:
-        raise JobError(f"the job file {path} is no text: {error.reason}", fix="name a TOML file") from error
+        raise JobError(f"the job file {path} is not UTF-8 text: {error.reason}", fix="give a TOML file") from error
     except ValueError as error:
         # No TOML; or, without a place, a number longer than Python reads.
         raise JobError(
@@ -191,7 +191,7 @@ def _override(word: str) -> _Override:
     name, equals, value = word.partition("=")
     table, dot, key = name.partition(".")
     if not (equals and dot and table and key):
-        raise JobError(f"{word!r} is no override", fix="write table.key=value, as in vote.k=3")
+        raise JobError(f"{word!r} is not an override", fix="write table.key=value, e.g. vote.k=3")
     return _Override(table.strip(), key.strip(), _value(value))
 
 

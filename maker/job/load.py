@@ -29,7 +29,7 @@ def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:
     words = list(overrides)
     if isinstance(job, Job):
         if words:
-            raise JobError(f"{words[0]!r} comes too late: the job is loaded", fix="give overrides to load_job")
+            raise JobError(f"{words[0]!r} comes too late: the job is loaded already", fix="give overrides to load_job")
         return job
     if isinstance(job, Mapping):
         raw = Raw(job, base=Path.cwd(), shown="the job")

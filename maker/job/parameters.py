@@ -23,8 +23,8 @@ def params_of(plugin: Plugin) -> type[BaseModel]:
     params = getattr(plugin.object, "Params", None)
     if not (isinstance(params, type) and issubclass(params, BaseModel)) or not callable(plugin.object):
         raise PluginError(
-            f"{plugin.name} is no plugin: it has no Params",
-            fix="name a Decomposer or Voter class, or what decomposers.function makes",
+            f"{plugin.name} is not a plugin: it has no Params",
+            fix="name a Decomposer or Voter class, or a task made with decomposers.function",
         )
     return params
 
@@ -65,12 +65,12 @@ def _function(base: Path, value: Any, called: Called, where: str) -> Function:
     except PluginError as error:
         raise JobError(f"{told}: {error.message}", fix=error.fix) from error
     if not callable(named.object):
-        raise JobError(f"{told}: that is no function but {shortened(repr(named.object))}")
+        raise JobError(f"{told}: that is not a function but {shortened(repr(named.object))}")
     call = f"{named.name.rpartition(':')[2]}({', '.join(called.arguments)})"
     try:
         inspect.signature(named.object).bind(*called.arguments)
     except TypeError as error:
-        raise JobError(f"{told}: it is called as {call}: {error}") from error
+        raise JobError(f"{told}: it must be callable as {call}: {error}") from error
     except ValueError:
         # Some that are written in C do not say what they take.
         pass
@@ -89,13 +89,13 @@ def _text_of(base: Path, value: str, where: str) -> str:
     except OSError as error:
         raise JobError(
             f"{where}: the file {shortened(value)} cannot be read: {error.strerror}",
-            fix="see to the permissions of it and of its folders, or name another file",
+            fix="check the permissions of the file and its folders, or name another file",
         ) from error
     if _means_a_file(value):
         looked = "" if Path(value).is_absolute() else f" in {base}"
         raise JobError(
             f"{where}: there is no file {shortened(value)}{looked}",
-            fix="mend the path; if it is meant as a text, let it end with a line break",
+            fix="correct the path; if you mean a text, end it with a line break",
         )
     return value
 
@@ -125,10 +125,11 @@ def built(plugin: Plugin, params: BaseModel, interface: type[Any]) -> Any:
     needed = ("name", "version", "classes", "state", "action") if interface is Decomposer else ("name",)
     if missing := [name for name in needed if not hasattr(made, name)]:
         raise PluginError(
-            f"{plugin.name} has no {', '.join(missing)}", fix=f"maker.plugin.{interface.__name__} says what it is"
+            f"{plugin.name} has no {', '.join(missing)}", fix=f"define it; see maker.plugin.{interface.__name__}"
         )
     if not isinstance(made, interface):
         raise PluginError(
-            f"{plugin.name} is no {interface.__name__.lower()}", fix=f"it must be a maker.plugin.{interface.__name__}"
+            f"{plugin.name} is not a {interface.__name__.lower()}",
+            fix=f"make it a maker.plugin.{interface.__name__}",
         )
     return made

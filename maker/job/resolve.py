@@ -148,7 +148,7 @@ class _Task(NamedTuple):
 def _task(table: dict[str, Any], raw: Raw) -> _Task:
     if not isinstance(table.get("decomposer"), str):
         raise JobError(
-            f"{raw.place('task')}: task.decomposer is missing", fix="name the task: `maker plugins` lists them"
+            f"{raw.place('task')}: task.decomposer is missing", fix="name a decomposer; `maker plugins` lists them"
         )
     plugin = find_plugin(DECOMPOSERS, table["decomposer"], raw.base("task", "decomposer"))
     memo = _memo(table, plugin, raw)
@@ -177,14 +177,14 @@ def _memo(task: Mapping[str, Any], plugin: Plugin, raw: Raw) -> Mode:
     said, known = task.get(MEMO, "off"), get_args(Mode)
     if MEMO in {field.alias or name for name, field in params_of(plugin).model_fields.items()}:
         raise JobError(
-            f"{plugin.name} has a parameter `{MEMO}`: that is a setting of every task",
-            fix="give the decomposer's parameter another name",
+            f"{plugin.name} has a parameter `{MEMO}`, but task.{MEMO} is a setting of every task",
+            fix="rename the decomposer's parameter",
         )
     if said not in known:
         shown = shortened(repr(said))
         raise JobError(
             f"{raw.place('task', MEMO)}: task.{MEMO} = {shown}: there is no such memo",
-            fix=f"choose among {', '.join(known)}", setting=f"task.{MEMO}",
+            fix=f"choose from {', '.join(known)}", setting=f"task.{MEMO}",
         )  # fmt: skip
     mode: Mode = said
     return mode

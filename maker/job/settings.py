@@ -150,7 +150,7 @@ class SwarmSettings(_Table):
     @classmethod
     def _are_others(cls, resources: dict[str, float]) -> dict[str, float]:
         if named := sorted({"cpu", "gpu"} & {name.lower() for name in resources}):
-            raise ValueError(f"{named[0].upper()} has a setting of its own: swarm.{named[0]}s")
+            raise ValueError(f"reserve {named[0].upper()}s with swarm.{named[0]}s instead")
         return resources
 
 

@@ -44,33 +44,37 @@ def margins_of(vote: dict[str, Any], raw: Raw) -> tuple[dict[str, Any], dict[str
         return vote, {}
     place = raw.place("vote", "k")
     if not k:
-        raise JobError(f"{place}: vote.k names no step class", fix="name them all, or give one number")
+        raise JobError(f"{place}: vote.k names no step class", fix="name every class, or give one number")
     for name, value in k.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise JobError(f"{place}: vote.k.{name} = {value!r}: a whole number, 1 or more")
+            raise JobError(f"{place}: vote.k.{name} = {value!r} must be a whole number, 1 or more")
     return vote | {"k": min(k.values())}, dict(k)
 
 
 def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Raw) -> VoteSettings:
     """Return the vote's settings, in which a margin of its own makes a pilot's or a plan's out of date."""
     if vote.plan is not None and not raw.is_stored("vote", "plan"):
-        raise JobError(f"{raw.place('vote', 'plan')}: vote.plan is what `maker plan` found, and not to be set")
+        raise JobError(
+            f"{raw.place('vote', 'plan')}: vote.plan is a result of `maker plan` and cannot be set", fix="leave it out"
+        )
     if vote.plan is not None and not (vote.plan.k == margins and raw.is_stored("vote", "voter")):
         vote = vote.model_copy(update={"plan": None})
     for name in ("target", "budget", "consequence"):
         if vote.plan is not None and getattr(vote, name) and not raw.is_stored("vote", name):
             raise JobError(
-                f"{raw.place('vote', name)}: vote.{name} came too late: the run has its planned margins",
-                fix="give margins with vote.k, or start a new run",
+                f"{raw.place('vote', name)}: vote.{name} comes too late: the run has its planned k already",
+                fix="set vote.k, or start a new run",
             )
     place = f"{raw.place('vote', 'row_error')}: vote.row_error"
     if vote.pilot is not None and not raw.is_stored("vote", "pilot"):
-        raise JobError(f"{raw.place('vote', 'pilot')}: vote.pilot is what a pilot found, and not to be set")
+        raise JobError(
+            f"{raw.place('vote', 'pilot')}: vote.pilot is a pilot's result and cannot be set", fix="leave it out"
+        )
     if vote.row_error is None or not k:
         return vote
     if not raw.is_stored("vote", "row_error"):
         raise JobError(
-            f"{place} and vote.k are two ways to say one thing", fix="leave one of them out; a run that exists has a k"
+            f"{place} and vote.k exclude each other", fix="leave one of them out; a stored run has its k already"
         )
     kept = raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")
     return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
@@ -95,7 +99,7 @@ def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw
         of = f" of {', '.join(unpriced)}" if isinstance(model, PoolSettings) else ""
         raise JobError(
             f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices{of}",
-            fix="give model.prompt_price and model.completion_price, for a million tokens each",
+            fix="set model.prompt_price and model.completion_price, per million tokens",
         )
 
 
@@ -104,16 +108,16 @@ def check_row_error(
 ) -> None:
     """Refuse a row error for what is no map, or where something else decides its margin."""
     if not isinstance(decomposer, RowDecomposer):
-        raise JobError(f"{what} is for maps over rows: {decomposer.name} is none", fix="set vote.k instead")
+        raise JobError(f"{what} is for maps over rows, and {decomposer.name} is not one", fix="set vote.k instead")
     if "k" not in params_of(voter).model_fields:
         raise JobError(
-            f"{what}: the voter {voter.name} has no k that a pilot could find",
-            fix="leave it out, or take the voter first-to-ahead-by-k",
+            f"{what} finds k, but the voter {voter.name} has no k",
+            fix="leave it out, or use the voter first-to-ahead-by-k",
         )
     for name, table in roles.items():
         if name == JUDGE or table.k is not None:
             raise JobError(
-                f"{what}: a pilot finds the margin of votes that nothing else decides: there is roles.{name}",
+                f"{what} finds one k for all steps, but roles.{name} decides otherwise",
                 fix="leave one of them out, or set vote.k instead",
             )
 
@@ -128,14 +132,14 @@ def check_swarm(model: MemberSettings | PoolSettings, swarm: SwarmSettings, raw:
     if local and for_ray:
         key = for_ray[0]
         raise JobError(
-            f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray: a local swarm is one worker",
+            f"{raw.place('swarm', key)}: swarm.{key} = {getattr(swarm, key)!r} needs Ray; a local swarm has one worker",
             fix='set swarm.kind = "ray"',
         )
     gpus, spread = worker_gpus(members, swarm), gpu_spread(members)
     if not local and spread > 1 and gpus is not None and gpus < spread:
         raise JobError(
-            f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, and model.tensor_parallel = {spread} takes {spread}",
-            fix="leave swarm.gpus out: a worker then reserves as many as its model is spread over",
+            f"{raw.place('swarm', 'gpus')}: swarm.gpus = {gpus:g}, but model.tensor_parallel = {spread} needs {spread}",
+            fix="leave swarm.gpus out; a worker then reserves as many GPUs as its model needs",
         )
 
 
@@ -159,15 +163,18 @@ def check_margins(
         return
     if missing := [name for name in known if name not in margins]:
         raise JobError(
-            f"{raw.place('vote', 'k')}: vote.k says nothing of the step class {missing[0]!r}",
-            fix=f"name all of them: {', '.join(known)}",
+            f"{raw.place('vote', 'k')}: vote.k has no value for the step class {missing[0]!r}",
+            fix=f"give a k for each class: {', '.join(known)}",
         )
     for name, table in roles.items():
         if name == JUDGE and table.k is None:
-            raise JobError(f"{raw.place('roles', name)}: roles.{name}.k is missing: vote.k names steps' classes alone")
+            raise JobError(
+                f"{raw.place('roles', name)}: roles.{name}.k is missing, and vote.k by class does not set it",
+                fix=f"set roles.{name}.k",
+            )
         if name != JUDGE and table.k is not None:
             raise JobError(
-                f"{raw.place('roles', name)}: roles.{name}.k and vote.k by class are two ways to say one thing",
+                f"{raw.place('roles', name)}: roles.{name}.k and vote.k by class exclude each other",
                 fix="leave one of them out",
             )
 
@@ -177,18 +184,18 @@ def check_auto(voter: Voter, plugin: Plugin, vote: VoteSettings, roles: Mapping[
     place = f'{raw.place("vote", "k")}: vote.k = "auto"'
     if raw.stored and not raw.is_stored("vote", "k"):
         raise JobError(
-            f"{place}: a run that exists has a k, and one that goes on from it takes one", fix="give vote.k a number"
+            f"{place}: a stored run has its k already, and so has a fork of it", fix="set vote.k to a number"
         )
     if vote.target is not None and vote.budget is not None:
-        raise JobError(f"{place}: vote.target and vote.budget are two aims", fix="leave one of them out")
+        raise JobError(f"{place}: vote.target and vote.budget exclude each other", fix="leave one of them out")
     if voter.race_margin is None or "k" not in params_of(plugin).model_fields:
         raise JobError(
-            f"{place}: plans are for {DEFAULT_VOTER} and other races to a lead of k, not for {plugin.name}",
-            fix="leave k or voter out",
+            f"{place} needs {DEFAULT_VOTER} or another race to a lead of k, not {plugin.name}",
+            fix="leave vote.k or vote.voter out",
         )
     for name, table in roles.items():
         if table.k is not None or name == JUDGE:
-            raise JobError(f"{place}: roles.{name} says otherwise who decides", fix="leave it out, or give vote.k")
+            raise JobError(f"{place}: roles.{name} decides otherwise", fix="leave it out, or set vote.k to a number")
 
 
 def check_votes(job: Job, raw: Raw) -> None:
@@ -201,21 +208,21 @@ def check_votes(job: Job, raw: Raw) -> None:
         table, key = ("roles", f"{role}.max_votes") if role in job.roles else ("vote", "max_votes")
         if voter.least > most:
             raise JobError(
-                f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs {voter.least} at least"
+                f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs at least {voter.least}"
             )
         for name, member in (members[number] for number in rotation):
             if voter.weighs and not member.logprobs:
                 key = f"members.{name}.logprobs" if isinstance(job.model, PoolSettings) else "logprobs"
                 raise JobError(
                     f"{raw.place('model', key)}: model.{key} = false: {voter.name} weighs votes by log-probabilities",
-                    fix=f"set model.{key} = true, or take a voter that counts votes alone",
+                    fix=f"set model.{key} = true, or use a voter that only counts votes",
                 )
             if isinstance(member, SimulatedSettings) or not member.greedy or voter.least == 1:
                 continue
             key = f"members.{name}.temperature" if isinstance(job.model, PoolSettings) else "temperature"
             raise JobError(
-                f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be one reply",
-                fix="raise the temperature, or set vote.k = 1 for a run without votes",
+                f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be identical",
+                fix="raise the temperature, or set vote.k = 1 to run without votes",
             )
 
 
@@ -227,7 +234,7 @@ def check_members(model: MemberSettings | PoolSettings, monitor: MonitorSettings
 def _check_turns(model: MemberSettings | PoolSettings, turns: tuple[str, ...], place: str) -> None:
     """Refuse turns of members that there are not."""
     if turns and not isinstance(model, PoolSettings):
-        raise JobError(f"{place}: there is one model", fix='leave it out, or set model.kind = "pool"')
+        raise JobError(f"{place}: the job has one model only", fix='leave it out, or set model.kind = "pool"')
     try:
         check_rotation(turns, members_of(model))
     except ValueError as error:
@@ -253,17 +260,17 @@ def check_ways(job: Job, raw: Raw) -> None:
             raise JobError(
                 f"{raw.place('monitor', 'temperature')}: monitor.temperature = {monitor.temperature:g}: "
                 + ("the models have that temperature already" if warm else "a simulated model has no temperature"),
-                fix="choose another one, or leave it out",
+                fix="choose another temperature, or leave it out",
             )
         if greedy := [name for name, member in asked if not isinstance(member, SimulatedSettings) and member.greedy]:
             raise JobError(
-                f"{raw.place('monitor', 'members')}: monitor.members: all votes of {greedy[0]} would be one reply",
+                f"{raw.place('monitor', 'members')}: monitor.members: all votes of {greedy[0]} would be identical",
                 fix="raise its temperature, or name another member",
             )
         if varied.turns == kind.turns:
             raise JobError(
-                f'{place} = "decorrelate": steps of class {one.name} can be asked in one way only',
-                fix="give monitor.temperature, or monitor.members of a pool, or the class paraphrases of its `system`;"
+                f'{place} = "decorrelate": steps of class {one.name} have no second prompt, model or temperature',
+                fix="set monitor.temperature or monitor.members, or give the class paraphrases of its `system`;"
                 ' or set monitor.policy = "pause"',
             )
 
@@ -285,4 +292,7 @@ def check_roles(
         if table.k is not None and "k" not in params_of(voter).model_fields:
             raise JobError(f"{place}.k: the voter {voter.name} has no k", fix="leave it out")
         if table.prompt and name != JUDGE:
-            raise JobError(f"{place}.prompt: only a judge is told one", fix="the prompts of steps are the task's own")
+            raise JobError(
+                f"{place}.prompt: only roles.judge takes a prompt",
+                fix="leave it out; the task writes the prompts of its steps",
+            )

@@ -1,4 +1,4 @@
-"""What is done to runs without working on them: forked off, cancelled, removed."""
+"""Fork, cancel and delete runs: changes that decide no steps."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ from maker.verification.verifier import fingerprint_text
 from maker.voting.tally import based, genesis
 
 TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
-"""What a run that is forked off another must share with it."""
+"""Parts of the fingerprint that a fork must share with the run that it is forked from."""
 ROUND = ("round", "again")
-"""What of that a map's next round has otherwise."""
+"""Task parameters that a map's next round may change all the same."""
 
 
 def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | None = None) -> RunReport:
-    """Make a new run that goes on from before step ``at`` of another's root chain; `resume` works on it.
+    """Create a run that shares another run's root chain before step ``at``; continue it with `resume`.
 
-    It shares the other's steps before that, and copies nothing. Overrides may change everything but the task: the
-    voter, the model, the seed.
+    Copies nothing. Overrides may change everything but the task: the voter, the model, the seed.
 
     Raises:
-        RunNotFound: No such run.
-        BadInput: It has no step ``at`` yet.
-        RunNotResumable: The task's code, or an override, makes it another task.
+        RunNotFound: There is no such run.
+        BadInput: The run has fewer than ``at`` steps.
+        RunNotResumable: The task's code or an override has changed the task.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
         root = root_chain(database, row.key)
         if not 0 <= at <= root.cursor:
-            raise BadInput(f"run {row.run_id} stands before step {root.cursor}: it cannot be forked at {at}")
+            raise BadInput(
+                f"run {row.run_id} has decided {root.cursor} steps of its root chain; it cannot be forked at step {at}",
+                fix=f"give --at a step from 0 to {root.cursor}",
+            )
         parts = read_parts(database, row.key)
         return report(_forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts), parts))
 
@@ -54,24 +56,26 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
 def another_round(
     run_id: str, again: Sequence[str], overrides: Iterable[str] = (), *, store: str | None = None
 ) -> RunReport:
-    """Make a new run that goes on from the end of a map's, with another round over some of its rows.
+    """Create a run that continues a finished map with another round over some of its rows.
 
     Overrides may change the model and the voter.
 
     Args:
         run_id: The map's run, which is done.
-        again: The outcomes of the rows that are asked again; `NEW` are those that the input has grown by.
+        again: Outcomes of the rows to ask again; `NEW` stands for rows added to the input.
         overrides: ``table.key=value`` words.
         store: The store.
 
     Raises:
-        RunNotResumable: No row has such an outcome; or the task's code, or an override, makes it another task.
+        RunNotResumable: No row has such an outcome; or the task's code or an override has changed the task.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
         job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
         if not isinstance(job.decomposer, RowDecomposer):
-            raise RunNotResumable(f"run {row.run_id} is {row.status}: there is nothing to retry")
+            raise RunNotResumable(
+                f"run {row.run_id} is {row.status}, so there is nothing to retry", fix="start a new run"
+            )
         grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
         words = [*overrides, f"task.round={row.settings['task']['round'] + 1}", f"task.again={json.dumps(list(again))}"]
         job = stored_job(row.settings, row.run_id, words, grown)
@@ -80,29 +84,32 @@ def another_round(
         assert isinstance(decomposer, RowDecomposer)  # noqa: S101 - it was a moment ago
         state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
         if not call_user_code(f"{decomposer.name}: rows", decomposer.rows, state):
-            raise RunNotResumable(f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}")
+            raise RunNotResumable(
+                f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}",
+                fix=f"see the outcomes of its rows with `maker results {row.run_id}`",
+            )
         return report(_forked(database, row, root.cursor, job, grown))
 
 
 def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[InputPart, ...]) -> RunRow:
-    """Write a run that goes on from before step ``at`` of another's root chain; returns it."""
+    """Store a run that shares another's root chain before step ``at``; returns its row."""
     root = root_chain(database, row.key)
     fingerprint = run_fingerprint(job)
     was, now = (_task(found) for found in (row.fingerprint, fingerprint))
     if changed := difference(was, now):
         raise RunNotResumable(
-            f"a fork of run {row.run_id} would be another task: {changed}",
-            fix="start a run of that task with `maker run`",
+            f"a fork of run {row.run_id} must keep its task, but {changed}",
+            fix="start a new run of the changed task with `maker run`",
         )
-    # Whose the step before is: a fork just where its source was forked goes on from that one's source.
+    # The run that decided the step before ``at``. Forking a fork right where it begins shares the original's steps.
     span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
     base = root if span is None else span.chain
     before = next(read_steps(database, base.key, at - 1, at), None) if at else None
-    told = fingerprint_text(fingerprint)
-    digest = genesis(told) if before is None else based(before.digest, told)
+    text = fingerprint_text(fingerprint)
+    digest = genesis(text) if before is None else based(before.digest, text)
     state = recovery_point(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
-    # What was planned, or piloted, is claimed of a run that votes as the one that it was found for; a map's next round
-    # asks for other rows, about which a pilot says as much as about any.
+    # A plan or a pilot holds only for a run that votes as it was planned, so a changed vote drops it. A map's next
+    # round changes only the rows, and the pilot's rows were drawn from all of them.
     changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}
     stale = ({"plan"} if changed_in else set()) | ({"pilot", "row_error"} if changed_in - {"task"} else set())
     vote = {name: value for name, value in job.settings["vote"].items() if name not in stale}
@@ -122,17 +129,17 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
 
 
 def _task(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run that goes on from another's must share with it."""
+    """Return the part of a fingerprint that a fork must share with its source."""
     params = {name: value for name, value in fingerprint["task"].items() if name not in ROUND}
     return {name: fingerprint.get(name) for name in TASK} | {"task": params}
 
 
 def cancel(run_id: str, *, store: str | None = None) -> RunReport:
-    """End a run for good. A process that works on it is asked to stop, and waited for as long as its lease may last.
+    """End a run for good. Asks a process that works on it to stop, and waits up to twice its lease. Blocks.
 
     Raises:
-        RunNotFound: No such run, or it is not named: `last` will not do.
-        RunNotResumable: It is over.
+        RunNotFound: There is no such run, or ``run_id`` is `last`.
+        RunNotResumable: The run is over.
     """
     with opened(store) as database:
         row = _named(database, run_id, "cancel")
@@ -143,12 +150,12 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
 
 
 def prune(run_id: str, *, store: str | None = None) -> RunReport:
-    """Remove a run with all that it holds; returns how it stood.
+    """Delete a run with its steps, snapshots and samples; returns its last report.
 
     Raises:
-        RunNotFound: No such run, or it is not named: `last` will not do.
+        RunNotFound: There is no such run, or ``run_id`` is `last`.
         RunHeld: A process works on it.
-        RunNeeded: Another run was forked off it.
+        RunNeeded: Another run was forked from it, or reuses its decisions.
     """
     with opened(store) as database:
         row = _named(database, run_id, "prune")
@@ -158,5 +165,5 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
 
 def _named(database: Database, run_id: str, what: str) -> RunRow:
     if run_id == "last":
-        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="`maker ls` lists the runs")
+        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="list the runs with `maker ls`")
     return find_run(database, run_id)

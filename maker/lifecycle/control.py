@@ -1,4 +1,4 @@
-"""Starts, resumes and retries runs. The work itself is in `maker.lifecycle.session`."""
+"""Start, resume and retry runs. The work itself is in `maker.lifecycle.session`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from maker.voting.messages import ChainAt, Ended
 from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")
-"""How a run stands that a pilot can go on with."""
+"""Statuses of a run that a pilot can use or continue."""
 
 
 def start(
@@ -51,13 +51,13 @@ def start(
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> RunReport:
-    """Start a run of a job whose margins are known, and work on it until it is done, failed or paused. Blocks.
+    """Start a run of a job with known margins, and work on it until it is done, failed or paused. Blocks.
 
-    `maker.api.run` finds the margins first where the job leaves them open; see there for the arguments.
+    `maker.api.run` finds the margins first if the job leaves them open; see there for the arguments.
 
     Raises:
         BadInput: The job cannot be run as it is.
-        StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
+        StoreFailed, LeaseLost, WorkerLost, TaskFailed: The work stopped; committed steps are safe.
     """
     fingerprint = run_fingerprint(job)
     refuse_used_output(job)
@@ -79,34 +79,34 @@ def start(
 def run_through(
     job: Job, steps: int | None = None, *, on_event: OnEvent | None = None, stop: threading.Event | None = None
 ) -> str:
-    """Return the id of a run of the job that is done, or has decided as many steps as are asked for. Blocks.
+    """Return the id of a run of the job that is done, or has decided at least ``steps`` steps. Blocks.
 
-    A run of this name and task that is there already is taken as it is, or gone on with as the job says it now; else
-    one begins.
+    Uses a stored run of this name and fingerprint if there is one, and continues it with the job's present settings;
+    else starts a run.
 
     Raises:
-        PilotPaused: ``stop`` was set, or a limit was reached, before that.
+        PilotPaused: ``stop`` was set, or a limit was reached first.
         Also as `start` and `resume` do.
     """
-    # A step that cannot be made is told before anything is written.
+    # A first step that cannot be made must fail before anything is stored.
     first_state(job)
     fingerprint = run_fingerprint(job)
     with closing(open_database(job.store.url, create=True)) as database:
-        rests = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
+        found = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
                       and row.fingerprint == fingerprint), None)  # fmt: skip
-    decided = rests.steps if rests else 0
-    if rests is not None and (rests.status == "done" or (steps is not None and decided >= steps)):
-        return rests.run_id
-    left = None if steps is None else steps - decided
-    if rests is None:
-        ended = start(job, limit_steps=left, on_event=on_event, stop=stop)
+    decided = found.steps if found else 0
+    if found is not None and (found.status == "done" or (steps is not None and decided >= steps)):
+        return found.run_id
+    remaining = None if steps is None else steps - decided
+    if found is None:
+        ended = start(job, limit_steps=remaining, on_event=on_event, stop=stop)
     else:
-        held = _taken_over(rests.run_id, (), job.store.url, job=job)
-        ended = work(held, left, on_event, stop)
+        held = _taken_over(found.run_id, (), job.store.url, job=job)
+        ended = work(held, remaining, on_event, stop)
     if ended.status != "done" and (steps is None or ended.steps < steps):
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
-            fix="give the same command again: it goes on from there",
+            fix="give the same command again to continue it",
         )
     return ended.run_id
 
@@ -120,14 +120,14 @@ def resume(
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> RunReport:
-    """Go on with a paused run, or with one whose process is gone, from its last committed step. Blocks.
+    """Continue a paused run, or one whose process is gone, after its last committed step. Blocks.
 
-    Overrides may change where and how the work is done (limits, swarm, the model's address, the vote's cap), not what
-    it is; they are kept for the next resume.
+    Overrides may change where and how the work is done: limits, swarm, the model's address, vote.max_votes. They must
+    not change what is decided. They are kept for the next resume.
 
     Raises:
-        RunNotFound: No such run.
-        RunNotResumable: It is over, or its task, code, voter, seed or model is not what it was started with.
+        RunNotFound: There is no such run.
+        RunNotResumable: The run is over, or its task, code, voter, seed or model has changed.
         RunHeld: Another process works on it.
     """
     found = show(run_id, store=store)
@@ -139,17 +139,17 @@ def resume(
 def _write_output(
     run_id: str, overrides: Iterable[str], store: str | None, on_event: OnEvent | None
 ) -> RunReport | None:
-    """Write the files of a map that is done: its process may have died just before. None where it writes none."""
+    """Write the files of a finished map, whose process may have died before it wrote them; None if it writes none."""
     with closing(open_database(store_url(store), create=False)) as database:
         row = find_run(database, run_id)
         job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
             return None
         _refuse_change(row, job)
-        tell = on_event or ignore
-        tell(RunStarted(row.run_id, True, row.steps, row.steps))
+        notify = on_event or ignore
+        notify(RunStarted(row.run_id, True, row.steps, row.steps))
         Output(database, row, job.decomposer).close()
-        tell(RunEnded(row.run_id, row.status, row.reason, row.result))
+        notify(RunEnded(row.run_id, row.status, row.reason, row.result))
         return whole_report(database, row.run_id)
 
 
@@ -162,14 +162,14 @@ def retry(
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> RunReport:
-    """Go on with a paused run, and decide anew what it could not get past. Blocks.
+    """Vote again on a paused run's unresolved steps, and continue it. Blocks.
 
-    Undecided steps get new votes, from new seeds; children that ended wrong, or that could not be joined, begin again.
-    What they decided before is superseded, and stays in the log. Of children of forks of single steps, those with one
-    of ``outcomes`` alone, where any are given.
+    Undecided steps get new votes with new seeds. Children that ended wrong, or that could not be joined, begin again;
+    their old steps are superseded and stay in the log. ``outcomes`` restricts the children of forks of single steps to
+    those with these outcomes.
 
-    Of a map that is done a new run goes on, which asks such rows again, with the model and the voter that the overrides
-    name; ``new`` among the outcomes stands for rows that the input has grown by.
+    For a map that is done, a new run continues it and asks such rows again, with the model and the voter that the
+    overrides name; ``new`` among the outcomes stands for rows added to the input.
 
     Raises:
         RunNotResumable: As `resume`; or there is nothing to retry.
@@ -185,13 +185,13 @@ def retry(
 
 
 def refuse_used_output(job: Job) -> None:
-    """Raise `BadInput` where the files of a map could not be written."""
+    """Raise `BadInput` if the files of a new map could not be written."""
     if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
         refuse_used(job.decomposer.output)
 
 
 def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> None:
-    """Raise `BadInput` where the files of a run that goes on from a map's could not be written."""
+    """Raise `BadInput` if the files of a map's next round could not be written."""
     with closing(open_database(store_url(store), create=False)) as database:
         row = find_run(database, run_id)
         folder = stored_job(row.settings, row.run_id, overrides).settings["task"]["output"]
@@ -205,7 +205,7 @@ def _taken_over(
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
-        fork = f"`maker fork {row.run_id} --at STEP` decides its steps from there on anew"
+        fork = f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
         job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
@@ -219,24 +219,24 @@ def _taken_over(
 def _refuse_change(row: RunRow, job: Job) -> None:
     if changed := difference(row.fingerprint, run_fingerprint(job)):
         raise RunNotResumable(
-            f"run {row.run_id} was started with another task: {changed}",
-            fix="resume it with what it was started with, or start a new run",
+            f"run {row.run_id} was started with another task or voter: {changed}",
+            fix="resume it with the code and settings that it was started with, or start a new run",
         )
     if (level := row.settings["store"]["samples"]) != job.store.samples:
         raise RunNotResumable(
-            f"run {row.run_id} keeps samples at the level {level!r}: store.samples cannot be {job.store.samples!r}",
-            fix="`maker fork` makes a run that goes on from here with another level",
+            f"run {row.run_id} has store.samples = {level!r}, which cannot change to {job.store.samples!r}",
+            fix="continue in a new run with `maker fork`, which may set it",
         )
 
 
 def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) -> None:
-    """Cut what the run cannot get past; gives the run back where there is nothing, or it cannot be done."""
+    """Cut the unresolved steps off, to be decided again; releases the run if there are none, or if that fails."""
     try:
         cuts = to_retry(database, row.key, again)
         if not cuts:
             raise RunNotResumable(
                 f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
-                fix=f"`maker resume {row.run_id}` goes on",
+                fix=f"continue with `maker resume {row.run_id}`",
             )
         cut(database, lease, cuts)
     except BaseException:
@@ -246,7 +246,7 @@ def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) 
 
 
 def try_steps(job: Job, *, count: int) -> Iterator[Trial | Ended]:
-    """Decide a job's first steps with its model, and yield all that was asked and answered; nothing is stored."""
+    """Decide a job's first steps, and yield each with its prompt, samples and votes. Stores nothing."""
     limits = job.limits.limits()
     allowance = limits.allowance() if limits.spending else None
     return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", first_state(job)), count, allowance)

@@ -1,4 +1,4 @@
-"""What a run tells those who watch it. Every event is of something that is committed."""
+"""Events that a run reports to its watchers. Every event describes something that is committed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ class StoredStep(Protocol):
 
 
 class StepRecord(NamedTuple):
-    """One decided step as people and programs read it. ``votes`` maps each candidate's key to its votes.
+    """One decided step, for people and programs. ``votes`` maps each candidate's key to its votes, the winner first.
 
-    ``judge`` holds a judge's votes, where those settled nothing: its margin is that of the step then. ``weights`` says
-    what each candidate's votes weigh, with a voter that weighs them. A step that was taken from the memo has no votes
-    of its own: ``source`` is then where it was decided, by the keys of the store (``chain_key``, ``step``, ``epoch``)
-    and, where the store is at hand, by ``run`` and ``chain``; ``key`` is that of the winner, and ``calls`` is how many
-    samples it took.
+    ``judge`` holds a judge's votes if the votes decided nothing; the margin is then the judge's. ``weights`` holds each
+    candidate's weight, with a voter that weighs votes. A step taken from the memo has no votes of its own. Its
+    ``source`` says where it was decided: by the keys of the store (``chain_key``, ``step``, ``epoch``) and, with a
+    store at hand, by ``run`` and ``chain``; ``key`` is the winner's, and ``calls`` is how many samples it took.
     """
 
     chain: str
@@ -55,14 +54,14 @@ class StepRecord(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON; the step class is called ``class``.
 
-        ``judge`` is there where one was asked, ``weights`` where votes were weighed, ``source`` where there were none.
+        ``judge`` is there if one was asked, ``weights`` if votes were weighed, ``source`` if it came from the memo.
         """
-        told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
-        return {name: value for name, value in told.items() if value or name not in _SELDOM}
+        facts = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
+        return {name: value for name, value in facts.items() if value or name not in _SELDOM}
 
 
-class Tellable:
-    """An event that can be told as JSON; ``kind`` is its name there, in the log, and in the store."""
+class JsonEvent:
+    """An event that can be written as JSON; ``kind`` is its name there, in the log, and in the store."""
 
     __slots__ = ()
     kind: ClassVar[str]
@@ -74,8 +73,8 @@ class Tellable:
 
 
 @dataclass(frozen=True, slots=True)
-class RunStarted(Tellable):
-    """A run is in the store; ``steps`` are decided already, of ``expected_steps`` if that is known."""
+class RunStarted(JsonEvent):
+    """A run was started or resumed; ``steps`` are decided already, of ``expected_steps`` if that is known."""
 
     kind: ClassVar[str] = "run_started"
 
@@ -86,8 +85,8 @@ class RunStarted(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class StepsDecided(Tellable):
-    """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count these alone."""
+class StepsDecided(JsonEvent):
+    """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count only these."""
 
     kind: ClassVar[str] = "steps_decided"
 
@@ -101,15 +100,15 @@ class StepsDecided(Tellable):
     _codec: Codec[Any] = field(repr=False)
 
     def records(self) -> Iterator[StepRecord]:
-        """Yield each step; made only when asked for, because a fast run commits tens of thousands a second."""
+        """Yield each step. Records are built on demand: a fast run commits tens of thousands of steps a second."""
         for step in self._decided:
             if step.tally:
                 yield step_record(self._classes, self._codec, step.path, step)
 
 
 @dataclass(frozen=True, slots=True)
-class StepsAsked(Tellable):
-    """Some steps of a pilot were asked and committed, none of them decided; ``votes`` are valid ones."""
+class StepsAsked(JsonEvent):
+    """Some steps of a pilot were sampled and committed; a pilot decides none. ``votes`` are valid votes."""
 
     kind: ClassVar[str] = "steps_asked"
 
@@ -120,10 +119,10 @@ class StepsAsked(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerGone(Tellable):
-    """A worker is lost; the ``chains`` that it held go on elsewhere, from what is committed.
+class WorkerGone(JsonEvent):
+    """A worker was lost; its ``chains`` continue on other workers, after their last committed step.
 
-    ``reason`` is the last that was heard of it; ``replaced`` says whether another one is started in its place.
+    ``reason`` is its last error; ``replaced`` says whether a new worker is starting in its place.
     """
 
     kind: ClassVar[str] = "worker_lost"
@@ -136,8 +135,8 @@ class WorkerGone(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerWaiting(Tellable):
-    """A worker has not started for a while; ``reason`` is what it needs and what there is. The others work on."""
+class WorkerWaiting(JsonEvent):
+    """A worker has not started for a while; ``reason`` says what it needs and what the cluster has. Others work on."""
 
     kind: ClassVar[str] = "worker_waiting"
 
@@ -147,8 +146,8 @@ class WorkerWaiting(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelAway(Tellable):
-    """A member of the pool cannot be asked any more by a worker: its votes pass on to the others until a resume."""
+class ModelAway(JsonEvent):
+    """A pool member is unavailable on a worker; other members take its votes until the run is resumed."""
 
     kind: ClassVar[str] = "model_away"
 
@@ -159,12 +158,12 @@ class ModelAway(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmRaised(Tellable):
-    """Steps of a class do not vote as voting needs it, by a test of the monitor's: see `maker.stats.monitor.Alarm`.
+class AlarmRaised(JsonEvent):
+    """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
-    ``statistic`` is the test, ``steps`` how many of the class it looked at. It ``found`` a number where ``expected`` is
-    due; steps that are alike and vote independently show this or worse with a probability of ``p`` at most, and below
-    ``level`` it alarms. ``text`` says it in a sentence.
+    ``statistic`` is the test, ``steps`` how many steps of the class it used. It ``found`` a number where ``expected``
+    was due. Equally hard steps with independent votes give this or worse with a probability of at most ``p``; the alarm
+    is raised below ``level``. ``text`` says it in words.
     """
 
     kind: ClassVar[str] = ALARM
@@ -181,11 +180,11 @@ class AlarmRaised(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class VotesDecorrelated(Tellable):
-    """From now on votes on steps of a class are asked for in ways that differ: an alarm has led to it.
+class VotesDecorrelated(JsonEvent):
+    """After an alarm, votes on a step class are decorrelated: they rotate over models, prompts and temperatures.
 
-    They go round: ``models``, by name, ``wordings`` (how many the class has), and the ``temperatures`` that they are
-    drawn at beside the models' own.
+    ``models`` are named, ``wordings`` counts the class's prompt variants, and ``temperatures`` are used beside the
+    models' own.
     """
 
     kind: ClassVar[str] = DECORRELATED
@@ -198,8 +197,8 @@ class VotesDecorrelated(Tellable):
 
 
 @dataclass(frozen=True, slots=True)
-class RunEnded(Tellable):
-    """This process's work on the run is over; ``status`` says how the run stands."""
+class RunEnded(JsonEvent):
+    """This process has stopped working on the run; ``status`` is the run's status."""
 
     kind: ClassVar[str] = "run_ended"
 
@@ -217,7 +216,7 @@ _STORED: dict[str, type[_Kept]] = {
 
 
 def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | None:
-    """Return an event as the store holds it; None for one of a kind that this version does not know."""
+    """Return a stored event; None if this version does not know its kind."""
     made = _STORED.get(kind)
     return None if made is None else made(run_id, **facts)
 
@@ -225,33 +224,33 @@ def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | No
 def step_record(
     classes: tuple[str, ...], codec: Codec[Any] | None, path: Path, step: StoredStep, *, superseded: bool = False
 ) -> StepRecord:
-    """Return a stored step as a record; without the task's codec, its action as it is stored.
+    """Return a stored step as a record; without the task's codec, the action is the stored text.
 
-    A child of a fork of single steps is shown as a chain of its own, whose only step is 0.
+    A child of a fork of single steps is shown as a chain of its own, with the only step 0.
 
-    Raises ``ValueError`` where the stored bytes cannot be read.
+    Raises ``ValueError`` if the stored bytes cannot be read.
     """
-    count = unpack(step.tally)
+    tally = unpack(step.tally)
     action = None if codec is None else codec.read(step.action)
     winner = step.action if codec is None else vote_key(codec, action)
     single = is_single(path)
     return StepRecord(
         chain=chain_name(path, step.idx if single else None),
         step=0 if single else step.idx,
-        kind=classes[count.kind] if count.kind < len(classes) else f"class {count.kind}",
+        kind=classes[tally.kind] if tally.kind < len(classes) else f"class {tally.kind}",
         action=step.action if codec is None else codec.show(action),
-        votes=count.counts(winner),
-        flags=count.reasons(),
-        rounds=count.rounds,
-        margin=(count.judge or count).margin,
+        votes=tally.counts(winner),
+        flags=tally.reasons(),
+        rounds=tally.rounds,
+        margin=(tally.judge or tally).margin,
         epoch=step.epoch,
         superseded=superseded,
-        judge={} if count.judge is None else count.judge.counts(winner),
-        weights={key: weight / 1000 for key, weight in (count.weighed(winner) or {}).items()},
-        source={} if count.source is None else _cited(count.source, winner),
+        judge={} if tally.judge is None else tally.judge.counts(winner),
+        weights={key: weight / 1000 for key, weight in (tally.weighed(winner) or {}).items()},
+        source={} if tally.source is None else _source(tally.source, winner),
     )
 
 
-def _cited(source: Source, winner: str) -> dict[str, Any]:
+def _source(source: Source, winner: str) -> dict[str, Any]:
     chain, step, epoch, calls = source
     return {"key": winner, "chain_key": chain, "step": step, "epoch": epoch, "calls": calls}

@@ -1,4 +1,4 @@
-"""A run's steps as a file for other tools: JSON lines or Parquet, in a schema with a version (docs/export.md)."""
+"""Export a run's steps for other tools as JSON lines or Parquet, in a versioned schema (docs/export.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.lifecycle.events import StepRecord, step_record
@@ -25,7 +25,7 @@ Format: TypeAlias = Literal["jsonl", "parquet"]
 Actions: TypeAlias = Literal["shown", "stored"]
 NAME = "maker-steps"
 VERSION = 1
-"""Raised when a reader of files of the version before could go wrong; docs/export.md says what may change without."""
+"""Raised when a reader of older files could misread new ones; docs/export.md lists what may change without it."""
 GROUP_STEPS = 50_000
 GROUP_CHARACTERS = 1 << 26
 BATCH_STEPS = 2_000
@@ -33,11 +33,11 @@ _RUN = (
     "run_id", "name", "status", "reason", "steps", "votes", "red_flags", "disputed", "digest", "result", "forked_from",
     "forked_at", "settings",
 )  # fmt: skip
-"""What the header takes from a run's report."""
+"""Fields of a run's report that the header has."""
 
 
 class Exported(NamedTuple):
-    """What `export_steps` wrote. ``actions`` is ``stored`` where the task's code is not to be found, else ``shown``."""
+    """What `export_steps` wrote. ``actions`` is ``stored`` if the task's code could not be found, else ``shown``."""
 
     run_id: str
     steps: int
@@ -45,7 +45,7 @@ class Exported(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """One step: ``record.action`` is its canonical text, ``shown`` the same as the task's codec shows it."""
+    """One step: ``record.action`` is the action's canonical text, ``shown`` the action as the task's codec shows it."""
 
     where: str
     record: StepRecord
@@ -55,7 +55,7 @@ class _Row(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """The run that is exported, as it stood at the start."""
+    """The run to export, as it was at the start."""
 
     database: Database
     run: RunRow
@@ -71,19 +71,19 @@ def export_steps(
 ) -> Exported:
     """Write a run's live steps to a file or a binary stream, in constant memory. Blocks.
 
-    The run may be worked on meanwhile: of each chain the steps up to some moment are written. A file takes its name
-    when it is whole and on the disk; until then its content is in a ``.part`` file beside it. A stream is flushed, and
-    left open.
+    The run may still be running: each chain is written up to some moment. A file appears under its name when it is
+    complete and on the disk; until then a ``.part`` file beside it holds the content. A stream is flushed, and left
+    open.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
         out: The file, or for ``jsonl`` a stream.
         format: ``jsonl`` or ``parquet``.
         store: The database of runs, else that of MAKER_STORE.
-        force: Replace a file that is there.
+        force: Replace an existing file.
 
     Raises:
-        BadInput: The file is there already or cannot be made; parquet is wanted on a stream, or pyarrow is missing.
+        BadInput: The file exists already or cannot be created; ``out`` is a stream for Parquet; pyarrow is missing.
         RunNotFound, StoreUnusable: There is no such run, or no such store.
         MakerError: The disk is full, or the run was retried while it was exported.
         StoreFailed, TaskFailed: A step cannot be read; the task's codec raised.
@@ -92,10 +92,10 @@ def export_steps(
     if format == "parquet":
         _parquet()
         if not isinstance(out, Path):
-            raise BadInput("parquet cannot be streamed", fix="name a file")
+            raise BadInput("Parquet cannot be written to a stream", fix="give a file")
     write = _write_jsonl if format == "jsonl" else _write_parquet
     source = _source(run_id, store)
-    with closing(source.database), telling_unwritable(out, fix="make room, and export the run again"):
+    with closing(source.database), write_errors(out, fix="free some disk space, and export the run again"):
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
                 steps = write(source, file)
@@ -112,8 +112,8 @@ def _source(run_id: str, store: str | None) -> _Source:
 
 
 def _header(source: _Source) -> str:
-    told = report(source.run).to_json()
-    run = {name: told[name] for name in _RUN} | {"fingerprint": source.run.fingerprint}
+    facts = report(source.run).to_json()
+    run = {name: facts[name] for name in _RUN} | {"fingerprint": source.run.fingerprint}
     return _json({"format": NAME, "version": VERSION, "actions": source.actions, "run": run})
 
 
@@ -127,7 +127,7 @@ def _rows(source: _Source) -> Iterator[_Row]:
             chain = chain_name(path, step.idx if is_single(path) else None)
             raise StoreFailed(
                 f"run {run.run_id}, chain {chain}, step {step.idx} cannot be read: {error}",
-                fix="restore the database from a copy",
+                fix="restore the database from a backup",
             ) from error
         where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
         shown = (
@@ -141,10 +141,11 @@ def _show(codec: Codec[Any], text: str) -> Any:
 
 
 def in_order(run_id: str, walk: Iterator[PlacedStep], doing: str) -> Iterator[PlacedStep]:
-    """Yield the steps that come after all before, and pass over what comes twice: a fork that is joined meanwhile does.
+    """Yield each step once, in order, while the run may still change.
 
-    Raises `MakerError` where a chain comes twice in two epochs: what was taken of it is superseded by now. ``doing``
-    says what was done to the run meanwhile.
+    A fork that is joined during the walk comes twice; its steps are skipped the second time. Raises `MakerError` if a
+    chain comes twice in two epochs: a retry has superseded the steps that were yielded. ``doing`` is what the caller
+    does, for the message.
     """
     path: ChainPath | None = None
     idx = epoch = 0
@@ -154,10 +155,10 @@ def in_order(run_id: str, walk: Iterator[PlacedStep], doing: str) -> Iterator[Pl
             last, place = (*path, idx), (*placed.path, step.idx)
             if (place, step.epoch) == (last, epoch):
                 continue
-            # A path's numbers are fork, epoch, child, and so on: the first that differs says what came between.
+            # A path repeats (fork, epoch, child): if the first number that differs is an epoch, a retry came between.
             differs = next((at for at, (one, other) in enumerate(zip(last, place, strict=False)) if one != other), 1)
             if differs % 3 == 1:
-                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="do it again")
+                raise MakerError(f"run {run_id} was retried while it was {doing}", fix="give the same command again")
             if place < last:
                 continue
         path, idx, epoch = placed.path, step.idx, step.epoch
@@ -168,12 +169,12 @@ def _json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        # JSON has no word for NaN and infinities.
+        # JSON has no NaN or infinity: write null.
         return json.dumps(json.loads(json.dumps(value), parse_constant=lambda name: None), ensure_ascii=False)
 
 
 def _bytes(text: str) -> bytes:
-    # Half of a surrogate pair has no UTF-8; in JSON, which is all that comes here, it is written as an escape.
+    # Half of a surrogate pair has no UTF-8; all texts here are JSON, where it becomes an escape.
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -181,8 +182,8 @@ def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
     steps = 0
     file.write(_bytes(_header(source)) + b"\n")
     for row in _rows(source):
-        told = row.record.to_json() | {"action": row.shown, "tokens": row.tokens, "digest": row.digest}
-        file.write(_bytes(call_user_code(f"{row.where}: the action as JSON", _json, told)) + b"\n")
+        line = row.record.to_json() | {"action": row.shown, "tokens": row.tokens, "digest": row.digest}
+        file.write(_bytes(call_user_code(f"{row.where}: the action as JSON", _json, line)) + b"\n")
         steps += 1
     return steps
 
@@ -218,8 +219,8 @@ def _write_parquet(source: _Source, file: IO[bytes]) -> int:
 
 
 def _groups(source: _Source, arrow: Any, schema: Any) -> Iterator[Any]:
-    """Yield tables of a row group each."""
-    # Rows become columns a batch at a time: as Python values they are ten times as large.
+    """Yield tables, one for each row group."""
+    # Convert rows to columns in batches: as Python values they take ten times the memory.
     batches: list[Any] = []
     rows: list[dict[str, Any]] = []
     steps = characters = 0
@@ -250,7 +251,7 @@ def _columns(source: _Source, row: _Row) -> dict[str, Any]:
 @contextmanager
 def _replacing(out: Path, *, force: bool) -> Iterator[IO[bytes]]:
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     refuse_taken(out, force=force)
     with replacing(out, lambda: refuse_taken(out, force=force)) as file:
         yield file

@@ -1,4 +1,4 @@
-"""Reading the store: how runs stand, their steps and samples, and whether their logs verify."""
+"""Read runs from the store: their status, steps and samples; verify their logs."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ from maker.voting.tally import unpack
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How a run stands.
+    """The status of a run, with its counts, settings and result.
 
-    ``models`` tells what each model did in each role, ``workers`` what each worker did, ``events`` what happened beside
-    the steps; the last two are there where one run is shown. ``calls`` are samples drawn, ``requests`` the models were
-    asked; tokens as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
-    ``reserved_tokens`` were granted or in flight when a process stopped, or cut off on the way, and may have been
-    spent. ``digest`` is the last step's, in hex. ``monitor`` tells for each step class what the monitor has counted of
-    its votes, or why it is ``unwatched``; its alarms are among the events. ``reused`` of the steps were taken from the
-    memo, and took ``saved_calls`` samples when they were decided; all steps together rest on ``distinct`` decisions, at
-    most.
+    ``models`` has a line per model and role, ``workers`` one per worker, ``events`` one per event; the last two are
+    filled only where a single run is shown. ``calls`` are samples drawn, ``requests`` were sent to models; tokens are
+    as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
+    ``reserved_tokens`` were granted or in flight when a process stopped; they may have been spent. ``digest`` is the
+    last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
+    ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
+    samples when they were decided; all steps together use at most ``distinct`` decisions.
     """
 
     run_id: str
@@ -82,12 +81,12 @@ class RunReport:
 
 
 def store_url(store: str | None) -> str:
-    """Return the store that is meant: the one given, else MAKER_STORE, else maker.db in the working directory."""
+    """Return the store to use: the one given, else MAKER_STORE, else maker.db in the working directory."""
     return store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
 def show(run_id: str, *, store: str | None = None) -> RunReport:
-    """Return how a run stands. Raises `RunNotFound`."""
+    """Return the report of a run, with its workers and events. Raises `RunNotFound`."""
     with opened(store) as database:
         return whole_report(database, run_id)
 
@@ -99,11 +98,10 @@ def runs(*, store: str | None = None) -> list[RunReport]:
 
 
 def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
-    """Yield a run's steps in order, in constant memory; with ``disputed``, those where a vote went to a rival.
+    """Yield a run's steps in order, in constant memory; with ``disputed``, only those whose votes disagreed.
 
-    A fork's children come in child order, where their parent forked; ``start`` is a step of the root chain.
-
-    Where the task's code is no longer to be found, actions are shown as the store holds them.
+    A fork's children come in child order, at the place where their parent forked; ``start`` is a step of the root
+    chain. If the task's code cannot be found, actions are shown as they are stored.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
@@ -115,9 +113,9 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One step with what was kept of it; ``record`` is None for one that its chain is stuck at.
+    """One step with its stored prompt and samples; ``record`` is None if the step is undecided.
 
-    ``asked`` is what the model was asked: the shared part of the prompt and the rest, None where it was not kept.
+    ``asked`` is the prompt, its shared part and the rest; None if it was not kept.
     """
 
     record: StepRecord | None
@@ -126,7 +124,7 @@ class StepView:
 
 
 def step(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> StepView:
-    """Return one step of a chain, or the step that the chain is stuck at. Raises `BadInput` where there is none."""
+    """Return one step of a chain, decided or not. Raises `BadInput` if there is no such step."""
     with opened(store) as database:
         row = find_run(database, run_id)
         try:
@@ -139,7 +137,7 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             single = is_single(held.path)
             found = next(read_steps(database, held.key, at, at + 1, single=single), None)
             kept = list(read_samples(database, held.key, at, at + 1))
-            # Those of the live epoch, or of the newest one where none is decided.
+            # Samples of the live epoch; if the step is undecided, those of the newest one.
             epoch = max((sample.epoch for sample in kept), default=0) if found is None else found.epoch
             kept = [sample for sample in kept if sample.epoch == epoch]
             asked = read_prompts(database, held.key, at, at + 1)
@@ -147,7 +145,8 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             if found is not None and not found.tally:
                 first = chain_name((*held.path, at, found.epoch), 0)
                 raise BadInput(
-                    f"step {index} holds no vote: it joins {found.action} children", fix=f"the first is chain {first}"
+                    f"step {index} has no votes: it joins {found.action} children",
+                    fix=f"show a child's step with --chain, e.g. --chain {first}",
                 )
             if found is not None or kept:
                 record = None
@@ -155,18 +154,21 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
                     record = Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
-        raise BadInput(f"run {row.run_id} has no step {index}{of}; it has {row.steps}")
+        raise BadInput(
+            f"run {row.run_id} has no step {index}{of}; it has {row.steps} steps",
+            fix=f"list them with `maker steps {row.run_id}`",
+        )
 
 
 class Sources:
-    """Names the steps that others were taken from."""
+    """Finds the run and the chain of steps that the memo reused."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._named = lru_cache(4096)(self._of)
 
     def named(self, record: StepRecord) -> StepRecord:
-        """Return a record whose source is named as people name steps, as far as it is there."""
+        """Return a record whose source has the names of its run and chain, if they still exist."""
         if not record.source:
             return record
         run, path = self._named(record.source["chain_key"])
@@ -182,7 +184,7 @@ class Sources:
 
 
 def samples(run_id: str, index: int, *, chain: str = "root", store: str | None = None) -> list[SampleRow]:
-    """Return the kept raw samples of one step, or of the step that a chain is stuck at."""
+    """Return the stored raw samples of one step, decided or not; [] if there is no such step."""
     try:
         return step(run_id, index, chain=chain, store=store).samples
     except RunNotFound:
@@ -192,32 +194,32 @@ def samples(run_id: str, index: int, *, chain: str = "root", store: str | None =
 
 
 def verify(run_id: str, *, store: str | None = None) -> Verified:
-    """Re-apply a run's every action without a model, and compare every count and digest.
+    """Return whether a run's log is correct: re-applies every action without a model, and compares counts and digests.
 
-    Needs the task's and the voter's code, which must be what the run was made with.
+    Needs the code of the task and the voter, unchanged since the run was started.
     """
     with opened(store) as database:
         return verify_steps(database, find_run(database, run_id))
 
 
 def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedStep], None] | None = None) -> Verified:
-    """Verify a run, and tell its steps on the way, before it is known whether all of them are right."""
+    """Verify a run's log; calls ``on_step`` with each correct step, before the later ones are checked."""
 
     def author(run: int) -> Author:
         made = row if run == row.key else run_at(database, run)
         parts = read_parts(database, run)
         job = stored_job(made.settings, made.run_id, parts=parts)
         if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
-            raise Bad(f"the input files of run {made.run_id} are not those that it began with")
+            raise Bad(f"the input files of run {made.run_id} have changed since it began")
         if changed := difference(made.fingerprint, settings_fingerprint(job)):
-            raise Bad(f"the task is not what run {made.run_id} was made with: {changed}")
+            raise Bad(f"the task has changed since run {made.run_id} began: {changed}")
         return Author(made, job.decomposer, rules_of(job))
 
     return verify_log(database, row, author, on_step)
 
 
 def whole_report(database: Database, run_id: str) -> RunReport:
-    """Return how a run stands, with its workers and events. Raises `RunNotFound`."""
+    """Return the report of a run, with its workers and events. Raises `RunNotFound`."""
     row = find_run(database, run_id)
     workers, events = read_workers(database, row.key), read_events(database, row.key)
     return replace(report(row), workers=workers, events=events)
@@ -242,7 +244,7 @@ def report(row: RunRow) -> RunReport:
 
 
 def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line of the ledger as JSON; its cost is None where the model has no prices."""
+    """Return a line of the ledger as JSON; its cost is None if the model has no prices."""
     settings = model["members"].get(account.model, {}) if model["kind"] == "pool" else model
     prices = Prices.per_million(settings.get("prompt_price"), settings.get("completion_price"))
     usage = account.usage
@@ -254,12 +256,12 @@ def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def opened(store: str | None) -> closing[Database]:
-    """Return a block that has a store open. Raises `StoreUnusable`."""
+    """Return a context manager that opens the store. Raises `StoreUnusable`."""
     return closing(open_database(store_url(store), create=False))
 
 
 def codec_of(row: RunRow) -> Codec[Any] | None:
-    """Return how a run's actions are shown, None where the task's code is no longer to be found."""
+    """Return the codec of a run's actions, None if the task's code cannot be found or loaded."""
     try:
         codec: Codec[Any] = stored_job(row.settings, row.run_id).decomposer.action
     except (BadInput, TaskFailed):

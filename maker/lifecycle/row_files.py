@@ -1,4 +1,4 @@
-"""A map's answers as files, written while the run goes on: part files in the input's order, and what needs review."""
+"""Write a map's answers to files during the run: part files in input order, and a file of rows to review."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from maker.store.log import read_cuts, spans
 from maker.store.runs import RunRow, run_at
 
 PART_ROWS = 10_000
-"""How many rows of the input a part file is for, decided or not."""
+"""How many rows of the input a part file covers, decided or not."""
 REVIEW = "review.jsonl"
 MARK = "maker-run.json"
-"""Names the run whose files a folder holds."""
+"""The file that names the run that a folder belongs to."""
 LOOK_S = 1.0
 
 
 class Output:
-    """Writes the files of one run, in a thread of its own, as its rows are settled.
+    """Writes the files of one run, in a thread of its own, when its rows are settled.
 
-    A part file holds the decided rows of a range of the input, in its order: their values and their answers. It takes
-    its name when it is whole, and is written once all rows of the range are settled: one that is there is right,
-    whoever was killed when. Rows without a decision are in `REVIEW`, with their candidates.
+    A part file holds the decided rows of a range of the input, in input order: their values and answers. It is written
+    when all rows of the range are settled, and appears when it is complete: a part file that exists is right, even if
+    a process was killed. Rows without a decision go to `REVIEW`, with their candidates.
 
     Args:
         database: The store.
@@ -45,13 +45,13 @@ class Output:
         decomposer: Its task.
 
     Raises:
-        BadInput: The folder cannot be made, or holds other files.
+        BadInput: The folder cannot be created, or holds other files.
     """
 
     def __init__(self, database: Database, run: RunRow, decomposer: RowDecomposer[Any, Any]) -> None:
         self._database = database
         self._log = RowLog(database, run)
-        # One of our own: what reads the input is not for two threads.
+        # A copy of our own: the input's reader is not safe for two threads.
         self._decomposer = deepcopy(decomposer)
         self._folder = Path(decomposer.output)
         self._rows = decomposer.count()
@@ -62,15 +62,15 @@ class Output:
         self._thread.start()
 
     def note(self, entries: Sequence[Entry]) -> None:
-        """Take note of what is committed. Raises what the writing of a file raised."""
-        # Once the run has ended, that its files have not is told by `close`.
+        """Wake the writer if the committed entries settle rows. Raises an error that writing a file raised."""
+        # At the run's end, `close` raises it instead: the ending itself must still be handled.
         if self._failure is not None and not any(entry.ending for entry in entries):
             raise self._failure
         if any(entry.settled for entry in entries):
             self._news.set()
 
     def close(self) -> None:
-        """Write what can be written now, and stop. Raises what the writing of a file raised."""
+        """Write the remaining files, and stop. Raises an error that writing a file raised. Blocks."""
         self._over.set()
         self._news.set()
         self._thread.join()
@@ -89,13 +89,13 @@ class Output:
             self._write_parts(0, final=True)
             found = settled_rows(self._log.rounds())
             self._write(self._folder / REVIEW, (self._review(one) for one in found if one.outcome is not None))
-        except Exception as error:  # noqa: BLE001 - raised where the run is worked on
+        except Exception as error:  # noqa: BLE001 - raised again in the run's thread
             self._failure = error
 
     def _write_parts(self, part: int, *, final: bool) -> int:
-        """Write the part files from one on that are not there, as far as their rows are settled; returns the next one.
+        """Write missing part files from ``part`` on, as far as their rows are settled; returns the next part.
 
-        Those that hold rows which are asked again are written at the end, whether they are there or not.
+        Parts with rows that a later round asked again are written at the end only, even if they exist.
         """
         found = self._log.rounds()
         changed = _changed(found, self._database)
@@ -125,7 +125,8 @@ class Output:
                     file.write(_bytes(line))
         except OSError as error:
             raise StoreFailed(
-                f"{out} cannot be written: {error.strerror}", fix="what was decided is safe; `maker resume` writes it"
+                f"{out} cannot be written: {error.strerror}",
+                fix="fix that, then write it with `maker resume`; all decided rows are safe",
             ) from error
 
     def _line(self, settled: Settled) -> dict[str, Any]:
@@ -135,20 +136,23 @@ class Output:
 
     def _review(self, settled: Settled) -> dict[str, Any]:
         name, values = self._decomposer.row(settled.row)
-        told = result(settled, name)
+        row = result(settled, name)
         return {
-            "id": told.id, "row": told.row, "outcome": told.outcome, "reason": told.reason, "candidates": told.votes,
-            "flags": told.flags, "values": dict(values),
+            "id": row.id, "row": row.row, "outcome": row.outcome, "reason": row.reason, "candidates": row.votes,
+            "flags": row.flags, "values": dict(values),
         }  # fmt: skip
 
 
 def refuse_used(folder: str) -> None:
-    """Make the folder for a new run's files. Raises `BadInput` where it cannot be, or other files are in it."""
+    """Create the folder for a new run's files. Raises `BadInput` if that fails, or if it holds other files."""
     if "://" in folder:
-        raise BadInput(f"task.output = {folder}: files are written to a local folder", fix="name one, and copy it then")
-    with _told(Path(folder)):
+        raise BadInput(
+            f"task.output = {folder} is a URL, but files are written to a local folder",
+            fix="give a local folder, and copy it afterwards",
+        )
+    with _folder_errors(Path(folder)):
         if used := _used(Path(folder)):
-            raise BadInput(f"the output folder {folder} holds {used}", fix="name another one, or empty it")
+            raise BadInput(f"the output folder {folder} holds {used}", fix="choose another folder, or empty it")
         Path(folder).mkdir(parents=True, exist_ok=True)
         with replacing(Path(folder) / MARK):
             pass
@@ -156,23 +160,23 @@ def refuse_used(folder: str) -> None:
 
 
 def refuse_others(folder: str, run: RunRow, database: Database) -> None:
-    """Raise `BadInput` where a folder holds other files than this run's, or those of one that it goes on from."""
-    with _told(Path(folder)):
+    """Raise `BadInput` if a folder holds files of another run than this one and those that it continues."""
+    with _folder_errors(Path(folder)):
         if (used := _used(Path(folder))) and _marked(Path(folder)) not in _lineage(run, database):
             raise BadInput(
                 f"the output folder {folder} holds {used}",
-                fix="if that run goes on from this one, name it instead; or name another folder with task.output=",
+                fix="resume that run instead if it continues this one, or set another folder with task.output=",
             )
 
 
 def _used(folder: Path) -> str:
-    """Say whose files a folder holds, "" if it has none of ours."""
+    """Say whose files a folder holds; "" if it has no files of maker's."""
     if (folder / MARK).exists():
         return f"the files of run {_marked(folder)}"
     if folder.exists() and not folder.is_dir():
-        return "a file, and is none"
+        return "no rows: it is a file"
     found = [*folder.glob("rows-*.jsonl"), *folder.glob(REVIEW)]
-    return f"{found[0].name}, which no run of maker has marked as its own" if found else ""
+    return f"{found[0].name}, which no run has marked as its own" if found else ""
 
 
 def _marked(folder: Path) -> str:
@@ -183,25 +187,25 @@ def _marked(folder: Path) -> str:
 
 
 def _lineage(run: RunRow, database: Database) -> set[str]:
-    """Return a run's id and those of the runs that it goes on from."""
+    """Return a run's id and those of the runs that it continues."""
     found = spans(database, root_chain(database, run.key))
     return {run.run_id} | {run_at(database, span.chain.run).run_id for span in found}
 
 
 def _claim(folder: Path, run: RunRow, database: Database) -> int:
-    """Mark a folder as this run's, and lock it; returns what to close."""
+    """Mark a folder as this run's, and lock it; returns the lock's file descriptor, to be closed."""
     refuse_others(str(folder), run, database)
-    with _told(folder):
+    with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(lock)
-            raise BadInput(f"another process writes to the output folder {folder}", fix="let it end first") from error
+            raise BadInput(f"another process writes to the output folder {folder}", fix="wait until it ends") from error
         for name in ("rows-*.jsonl", REVIEW, MARK):
             for left in folder.glob(f"{name}.*.part"):
-                # Begun by a process that was killed.
+                # Left by a process that was killed.
                 left.unlink(missing_ok=True)
         with replacing(folder / MARK) as file:
             file.write(_bytes({"run": run.run_id}))
@@ -209,21 +213,24 @@ def _claim(folder: Path, run: RunRow, database: Database) -> int:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _folder_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(f"the output folder {folder} cannot be written to: {error.strerror}") from error
+        raise BadInput(
+            f"the output folder {folder} cannot be written to: {error.strerror}",
+            fix="set another one with task.output=",
+        ) from error
 
 
 def _changed(found: Sequence[Round], database: Database) -> set[int]:
-    """Return the part files that may hold rows which have been asked again, or come, since they were written."""
+    """Return the numbers of part files that may lack rows: rows asked again, or added, since they were written."""
     changed = {one.rows[cut.idx] // PART_ROWS for one in found for cut in read_cuts(database, one.chain.key)}
     for later, end in zip(found[1:], ends(found), strict=False):
-        # Places in the round of the first row of each file, and of the first row that was not asked before.
+        # Indices in the round of the first row of each file, and of the first row that was not asked before.
         places = [bisect_left(later.rows, min(row, end)) for row in range(0, end + PART_ROWS, PART_ROWS)]
         changed |= {part for part, (first, stop) in enumerate(pairwise(places)) if first < stop}
-        # A file that was the last one, and not full.
+        # The last file of the round before, if it was not full.
         changed |= {end // PART_ROWS} if end % PART_ROWS else set()
     return changed
 
@@ -232,7 +239,7 @@ def _bytes(value: dict[str, Any]) -> bytes:
     try:
         return (_WRITTEN.encode(value) + "\n").encode()
     except UnicodeEncodeError:
-        # Half a surrogate pair, which JSON can spell and UTF-8 cannot.
+        # Half a surrogate pair: JSON can write it, as an escape, but UTF-8 cannot.
         return (json.dumps(value, default=str) + "\n").encode()
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows of a map: read from the log, in the order of the input, while the run goes on or after it."""
+"""Read the results of a map's rows from the log, in input order, during the run or after it."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from maker.voting.tally import Tally, unpack
 
 DECIDED = "decided"
 LOOK_S = 1.0
-"""How often `follow` looks."""
+"""Seconds between two looks of `follow`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What became of one row.
+    """The result of one row.
 
-    ``row`` is its number in the input, from 0, ``id`` what the input names it by. ``outcome`` is ``decided``, or why it
-    is not: ``reason`` says more.
-    ``answer`` is None without a decision; ``votes`` are those of every candidate, the winner first. ``margin`` is 0
-    where nothing won, ``margins`` are those of the answer's fields. ``tokens`` were read and written for it.
+    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided``, or says why
+    the row is not decided, and ``reason`` says more. ``answer`` is None without a decision. ``votes`` counts those of
+    every candidate, the winner first. ``margin`` is 0 if nothing won; ``margins`` are those of the answer's fields.
+    ``tokens`` were read and written for the row.
     """
 
     row: int
@@ -63,9 +63,9 @@ class RowResult:
 
 
 class Settled(NamedTuple):
-    """A row of which it is settled what becomes of it: its step, or its outcome (both where it ended wrong).
+    """A row whose result is final: it has a step or an outcome, or both if it ended wrong.
 
-    It was child ``child`` of ``round``.
+    It is child ``child`` of ``round``.
     """
 
     row: int
@@ -84,7 +84,7 @@ class Round(NamedTuple):
     decomposer: RowDecomposer[Any, Any]
 
     def settled(self, start: int = 0) -> Iterator[Settled]:
-        """Yield the children from ``start`` to the first that is not settled."""
+        """Yield the children from ``start`` up to the first that is still open."""
         steps = read_steps(self.database, self.chain.key, start, self.chain.cursor, single=True)
         outcomes = read_outcomes(self.database, self.chain.key, start, self.chain.cursor)
         step, outcome = next(steps, None), next(outcomes, None)
@@ -99,14 +99,14 @@ class Round(NamedTuple):
 
 
 class RowLog:
-    """A map's log, by rows.
+    """Reads a map's log by row.
 
     Args:
         database: The store.
         run: The map's run.
 
     Raises:
-        BadInput: Its task has no rows.
+        BadInput: The run's task has no rows.
     """
 
     def __init__(self, database: Database, run: RunRow) -> None:
@@ -116,7 +116,7 @@ class RowLog:
         self._counted = False
 
     def name(self, row: int) -> str:
-        """Return a row's id. Raises `BadInput` where the input cannot be read, or is another one."""
+        """Return a row's id. Raises `BadInput` if the input cannot be read, or has changed."""
         task = self._tasks[self._run.key]
         if not self._counted:
             task.parts()
@@ -124,7 +124,7 @@ class RowLog:
         return task.row(row)[0]
 
     def rounds(self) -> list[Round]:
-        """Return the map's rounds as they stand now, those of the runs that it goes on from first."""
+        """Return the map's rounds in their present state, those of the runs that it continues first."""
         found = []
         for span in spans(self._database, root_chain(self._database, self._run.key)):
             task = self._task(span.chain.run)
@@ -143,25 +143,25 @@ class RowLog:
 
 
 class RowFeed:
-    """What becomes of a map's rows, in the order of the input, as it is settled. Made as `RowLog` is."""
+    """Reads the results of a map's rows as they are settled, in input order. Constructed like `RowLog`."""
 
     def __init__(self, database: Database, run: RunRow) -> None:
         self._log = RowLog(database, run)
         self._next = 0
 
     def news(self) -> Iterator[RowResult]:
-        """Yield the rows that follow on those before, to the first that is not settled."""
+        """Yield the rows settled since the last call, up to the first that is still open."""
         for settled in settled_rows(self._log.rounds(), self._next):
             self._next += 1
             yield result(settled, self._log.name(settled.row))
 
 
 def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterator[RowResult]:
-    """Yield what became of a map's rows, from row ``start`` to the first that is not settled, in constant memory.
+    """Yield the results of a map's rows, from row ``start`` up to the first that is still open, in constant memory.
 
     Raises:
-        RunNotFound: No such run.
-        BadInput: Its task has no rows.
+        RunNotFound: There is no such run.
+        BadInput: The run's task has no rows.
     """
     with opened(store) as database:
         log = RowLog(database, find_run(database, run_id))
@@ -170,7 +170,7 @@ def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterato
 
 
 def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
-    """Yield what became of a map's rows as it is settled, until no process works on the run any more. Blocks.
+    """Yield the results of a map's rows as they are settled, until no process works on the run any more. Blocks.
 
     Raises as `results` does.
     """
@@ -186,21 +186,21 @@ def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
 
 
 def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
-    """Return the decomposer of a map's run, with its input as it was when the run began. Raises `BadInput`."""
+    """Return the decomposer of a map's run, with the input that the run began with. Raises `BadInput`."""
     job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key))
     if not isinstance(job.decomposer, RowDecomposer):
         raise BadInput(
-            f"run {run.run_id} is no map over rows, but of {job.decomposer.name}",
-            fix=f"`maker steps {run.run_id}` prints its steps",
+            f"run {run.run_id} is not a map over rows; its task is {job.decomposer.name}",
+            fix=f"see its steps with `maker steps {run.run_id}`",
         )
     return job.decomposer
 
 
 def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
-    """Yield each row from ``start`` on, as the newest round that asks it says, to the first that is not settled."""
+    """Yield each row from ``start`` on with the result of its newest round, up to the first that is still open."""
     after = start
     for number, (one, end) in enumerate(zip(rounds, ends(rounds), strict=True)):
-        # A round asks rows of the rounds before first, then those that follow on them.
+        # A round first asks rows of earlier rounds again, then new rows after them.
         newer = [_Newer(again, after) for again in reversed(rounds[number + 1 :])]
         for settled in one.settled(bisect_left(one.rows, after)):
             found = next((again.found for again in newer if again.asks(settled.row)), settled)
@@ -213,7 +213,7 @@ def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
 
 
 def ends(rounds: Sequence[Round]) -> list[int]:
-    """Return for each round before which row it and those before it have asked all."""
+    """Return for each round the number of rows, from the first, that it and the rounds before it cover."""
     found: list[int] = []
     for one in rounds:
         found.append(max([*found[-1:], one.rows[-1] + 1 if len(one.rows) else 0]))
@@ -221,9 +221,9 @@ def ends(rounds: Sequence[Round]) -> list[int]:
 
 
 class _Newer:
-    """Reads what a newer round says of the rows that it asks again, from row ``start`` on, in their order.
+    """Reads the rows that a newer round asks again, from row ``start`` on, in order.
 
-    ``found`` is what it says of the row that it was asked for last, None where that is not settled.
+    ``found`` is the result of the row that `asks` was called with last, None if the row is still open.
     """
 
     def __init__(self, one: Round, start: int) -> None:
@@ -234,7 +234,7 @@ class _Newer:
         self.found = next(self._settled, None)
 
     def asks(self, row: int) -> bool:
-        """Say whether the round asks a row, which comes after those before."""
+        """Say whether the round asks a row; call it with increasing rows."""
         while self._row is not None and self._row < row:
             self._row = next(self._rows, None)
             self.found = next(self._settled, None)
@@ -242,7 +242,7 @@ class _Newer:
 
 
 def reach(rounds: Sequence[Round]) -> int:
-    """Return before which row all have been asked, by the chains' cursors."""
+    """Return the first row that is not settled yet, by the chains' cursors."""
     after = 0
     for one, end in zip(rounds, ends(rounds), strict=True):
         if one.chain.cursor < len(one.rows):
@@ -252,11 +252,11 @@ def reach(rounds: Sequence[Round]) -> int:
 
 
 def result(settled: Settled, name: str) -> RowResult:
-    """Return a settled row as it is shown; ``name`` is its id."""
+    """Return the result of a settled row; ``name`` is its id."""
     row, round_, _, step, outcome = settled
     if step is None:
         assert outcome is not None  # noqa: S101 - a settled row has one of them
-        votes, flags = _heard(samples(settled))
+        votes, flags = _counted(samples(settled))
         return RowResult(row, name, outcome.outcome, outcome.reason, None, votes, flags, 0, {}, 0)
     task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
     action = call_user_code(f"row {row}: its action", task.action.read, step.action)
@@ -277,20 +277,20 @@ def result(settled: Settled, name: str) -> RowResult:
 
 
 def _decided_by(database: Database, tally: Tally) -> Tally:
-    """Return the count that a row rests on: that of its source where it was taken from the memo."""
+    """Return the tally that decided a row: its source's, if the row was taken from the memo."""
     source = tally.source
     row = None if source is None else read_step(database, source.chain, source.idx, source.epoch)
     return tally if row is None else unpack(row.tally)
 
 
 def samples(settled: Settled) -> list[SampleRow]:
-    """Return the kept samples of a row that found no decision."""
+    """Return the stored samples of a row without a decision."""
     round_, outcome = settled.round, settled.outcome
     found = read_samples(round_.database, round_.chain.key, settled.child, settled.child + 1)
     return [sample for sample in found if outcome is not None and sample.epoch == outcome.epoch]
 
 
-def _heard(samples: Sequence[SampleRow]) -> tuple[dict[str, int], dict[str, int]]:
+def _counted(samples: Sequence[SampleRow]) -> tuple[dict[str, int], dict[str, int]]:
     votes: dict[str, int] = {}
     flags: dict[str, int] = {}
     for sample in samples:

@@ -1,4 +1,7 @@
-"""A verified run's steps as training examples: lines of prompt, answer, losing answers, votes (docs/foundry.md)."""
+"""Export a verified run's steps as training examples: JSON lines of prompt, answer, losing answers and votes.
+
+docs/training.md describes the format.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput
 from maker.lifecycle.events import step_record
@@ -23,11 +26,11 @@ from maker.types import StepClass
 from maker.verification.replay import ReplayedStep
 from maker.verification.verifier import Verified
 
-FIX = "`maker verify {run}` says the same; only a run that is done and right is worth learning from"
+FIX = "export another run: only a run that is done and verifies (`maker verify {run}`) gives training examples"
 
 
 class ExportedExamples(NamedTuple):
-    """What `export_examples` wrote. ``left_out`` steps have no text that is read back as what was decided."""
+    """What `export_examples` wrote. ``left_out`` steps have no stored text that parses to their action."""
 
     run_id: str
     steps: int
@@ -37,20 +40,20 @@ class ExportedExamples(NamedTuple):
 def export_examples(
     run_id: str, out: Path | IO[bytes], *, store: str | None = None, force: bool = False
 ) -> ExportedExamples:
-    """Write what was decided in a run to a file or a binary stream, one step a line, in constant memory. Blocks.
+    """Write a run's steps as training examples to a file or a binary stream, in constant memory. Blocks.
 
-    The run is verified on the way, and nothing is written under the file's name, or to the stream, of one that is not
-    done, not right, or damaged. Superseded steps are left out, and those that ended wrong.
+    The run is verified on the way; if it is not done or does not verify, no file appears and nothing is written to the
+    stream. Superseded steps and steps that ended wrong are left out.
 
     Raises:
-        BadInput: The run does not verify, or has nothing to teach; the file is there already or cannot be made.
+        BadInput: The run does not verify, or has no examples; the file exists already or cannot be created.
         RunNotFound, StoreUnusable: There is no such run, or no such store.
         MakerError: The disk is full.
         BrokenPipeError: Nobody reads the stream any more.
     """
     if isinstance(out, Path):
         refuse_taken(out, force=force)
-    with opened(store) as database, telling_unwritable(out, fix="make room, and export the run again"):
+    with opened(store) as database, write_errors(out, fix="free some disk space, and export the run again"):
         run = find_run(database, run_id)
         if isinstance(out, Path):
             with replacing(out, lambda: refuse_taken(out, force=force)) as file:
@@ -64,33 +67,33 @@ def export_examples(
 
 
 def _write(database: Database, run: RunRow, file: IO[bytes]) -> ExportedExamples:
-    pen = _Pen(database, file)
-    verified = verify_steps(database, run, pen.step)
+    writer = _ExampleWriter(database, file)
+    verified = verify_steps(database, run, writer.step)
     if not verified.right:
         raise _refusal(run, verified)
-    if not pen.steps:
+    if not writer.steps:
         why = "it has decided no step"
-        if pen.reused:
-            why = f"all {pen.reused:,} steps were taken from the memo, and are examples where they were decided"
-        if pen.left_out:
-            why = f"none of its {pen.left_out:,} decided steps has an answer that is read back as what was decided"
+        if writer.reused:
+            why = f"all {writer.reused:,} steps were taken from the memo; export the runs that decided them"
+        if writer.left_out:
+            why = f"none of its {writer.left_out:,} decided steps has a reply that parses to the decided action"
         raise BadInput(
-            f"run {run.run_id} has nothing to teach: {why}",
-            fix='keep the replies themselves with store.samples = "all", or export another run',
+            f"run {run.run_id} has no training examples: {why}",
+            fix='start a run that keeps its replies with store.samples = "all", or export another run',
         )
-    return ExportedExamples(run.run_id, pen.steps, pen.left_out)
+    return ExportedExamples(run.run_id, writer.steps, writer.left_out)
 
 
 def _refusal(run: RunRow, verified: Verified) -> BadInput:
     if verified.problem:
         return BadInput(f"run {run.run_id} does not verify: {verified.problem}", fix=FIX.format(run=run.run_id))
     why = f": {run.reason}" if run.reason else ""
-    fix = "export a run that is done" if run.status == "failed" else f"`maker resume {run.run_id}` goes on"
+    fix = "export a run that is done" if run.status == "failed" else f"finish it with `maker resume {run.run_id}`"
     return BadInput(f"run {run.run_id} is {run.status}, not done{why}", fix=fix)
 
 
-class _Pen:
-    """Writes steps as lines, and counts those that it cannot."""
+class _ExampleWriter:
+    """Writes steps as lines, and counts those that it leaves out."""
 
     def __init__(self, database: Database, file: IO[bytes]) -> None:
         self.steps = 0
@@ -99,9 +102,9 @@ class _Pen:
         self._file = file
         self._run_id = cache(lambda key: run_at(database, key).run_id)
 
-    def step(self, walked: ReplayedStep) -> None:
-        """Write a step; one that was taken from the memo is an example where it was decided."""
-        run, path, row, tally, asked, codec, kept = walked
+    def step(self, replayed: ReplayedStep) -> None:
+        """Write a step; one taken from the memo is skipped: the run that decided it has the example."""
+        run, path, row, tally, asked, codec, kept = replayed
         if tally.source is not None:
             self.reused += 1
             return
@@ -115,26 +118,26 @@ class _Pen:
             self.left_out += 1
             return
         rivals = {key: votes for key, votes in record.votes.items() if key not in (winner, row.action)}
-        told = [(reader.first(_texts(kept, key), key, key=key), votes) for key, votes in rivals.items()]
+        losing = [(reader.first(_texts(kept, key), key, key=key), votes) for key, votes in rivals.items()]
         line = {
             "class": kind.name,
             "system": kind.system,
             "prompt": asked.prompt,
             "answer": answer,
-            "negatives": [{"answer": text, "votes": votes} for text, votes in told if text is not None],
+            "negatives": [{"answer": text, "votes": votes} for text, votes in losing if text is not None],
             "votes": sum(record.votes.values()),
             "margin": record.margin,
             "run": self._run_id(run),
             "chain": record.chain,
             "step": record.step,
         }
-        # Half of a surrogate pair has no UTF-8; as JSON's own escape it does.
+        # Half of a surrogate pair has no UTF-8, but a JSON escape.
         self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         self.steps += 1
 
 
 class _Reader(NamedTuple):
-    """Reads replies as the step's class does."""
+    """Parses replies as the step's class does."""
 
     where: str
     kind: StepClass[Any, Any]
@@ -143,9 +146,9 @@ class _Reader(NamedTuple):
     def first(
         self, texts: Iterable[str], spare: str, *, written: str | None = None, key: str | None = None
     ) -> str | None:
-        """Return the first text that is read as the action that is written so, or votes for the key; None without one.
+        """Return the first text that parses to the action ``written``, or that votes for ``key``; None if none does.
 
-        ``spare`` comes last: what the action itself is written like.
+        ``spare`` is tried last: the canonical text of the action itself.
         """
         for text in (*texts, spare):
             if call_user_code(f"{self.where}: {self.kind.name}: parse", self._means, text, written, key):
@@ -161,6 +164,6 @@ class _Reader(NamedTuple):
 
 
 def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:
-    """Return the replies that voted for a candidate, as far as they are kept as they were said."""
-    # Signs that no database takes are kept spelled out, with a backslash.
+    """Return the stored replies that voted for a candidate, without those whose text was escaped."""
+    # Characters that no database takes are stored as escapes, with a backslash: such a text is not the reply itself.
     return [one.text for one in kept if one.candidate == key and one.text and "\\" not in one.text]

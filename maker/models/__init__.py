@@ -1,4 +1,4 @@
-"""The models: one interface, three real implementations, and a pool of them.
+"""The models: one interface, with three real implementations, and a pool of them.
 
 The only package that imports vLLM and httpx.
 

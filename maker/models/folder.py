@@ -1,4 +1,4 @@
-"""What a model folder must hold."""
+"""Check a model folder, and hash what identifies its model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "
 
 
 def checked_folder(path: str) -> Path:
-    """Return the folder after looking that everything an engine needs is in it.
+    """Return the model folder if it has everything that an engine needs.
 
-    Done before an engine is imported, so that a mistyped path costs no time.
+    Called before an engine is imported, so that a mistyped path costs no time.
 
     Raises:
         ModelUnusable: No such folder, or a part of the model is missing; the message names each.
@@ -25,14 +25,14 @@ def checked_folder(path: str) -> Path:
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ModelUnusable(
-            f"no such model folder: {folder}",
-            fix="set model.path to a folder that holds config.json, weights and a tokenizer",
+            f"there is no model folder {folder}",
+            fix="set model.path to a folder with config.json, weights and a tokenizer",
             path=str(folder),
         )
     if not folder.is_dir():
         raise ModelUnusable(
             f"model.path is a file, not a folder: {folder}",
-            fix="give the folder; single-file formats such as GGUF must be converted to safetensors first",
+            fix="set it to the model's folder; convert single-file formats such as GGUF to safetensors first",
             path=str(folder),
         )
     missing = []
@@ -53,9 +53,9 @@ def checked_folder(path: str) -> Path:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return a hash that tells one model from another: configuration, tokenizer and weights, nothing else there.
+    """Return a hash of the model in a folder: its configuration, tokenizer and weights, and no other file.
 
-    Of files over 64 MiB only name, size, beginning and end are read: hashing all of a large model takes minutes.
+    Reads only name, size, beginning and end of files over 64 MiB: hashing all of a large model takes minutes.
     """
     digest = hashlib.sha256()
     named = [folder / name for name in ("config.json", *_TOKENIZERS) if (folder / name).is_file()]

@@ -1,4 +1,4 @@
-"""The model door. Plain synchronous code: a worker submits requests and polls for replies."""
+"""The model interface. It is synchronous: a worker submits requests and polls for replies."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Model(ABC):
 
     @abstractmethod
     def submit(self, requests: Iterable[Request]) -> None:
-        """Take requests in; does not block."""
+        """Accept requests; does not block."""
 
     @abstractmethod
     def poll(self, wait_s: float) -> list[Finished | Failed]:
-        """Return what has come in.
+        """Return the answers that have arrived.
 
-        Returns at once if anything is ready, and after ``wait_s`` seconds at the latest where the model waits for
-        something outside. Every submitted request that is not cancelled is answered exactly once, in any order.
-        What failed on the way and was certainly not billed is retried here, within the configured time; what may have
-        been billed is a `Failed` that is lost, and may be submitted again; what cannot be had is a `Failed`.
+        Returns at once if any is ready, and after ``wait_s`` seconds at the latest if the model waits for something
+        outside. Every submitted request that is not cancelled is answered exactly once, in any order. A failure that
+        was certainly not billed is retried here, within the configured time. One that may have been billed is returned
+        as a `Failed` with ``lost``, and may be submitted again; any other failure is a plain `Failed`.
         """
 
     @abstractmethod
@@ -35,10 +35,10 @@ class Model(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the model holds. May be called again."""
+        """Free the model's resources. May be called again."""
 
     def worst_tokens(self, request: Request) -> int:
-        """Return the most tokens that a request can cost: a reservation's basis.
+        """Return the most tokens that a request can cost, for reservations.
 
         No tokenizer makes more tokens than the text has bytes.
         """
@@ -46,7 +46,7 @@ class Model(ABC):
         return prompt + request.n * request.max_tokens
 
     def bills(self, model: int) -> bool:
-        """Say whether a request that is cancelled in flight may be billed all the same; ``model`` as below."""
+        """Say whether a request that is cancelled in flight may still be billed; ``model`` as for `most_n`."""
         return False
 
     def most_n(self, model: int) -> int:

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server: an event loop in the background sends and retries, the worker polls a queue."""
+"""Ask any OpenAI-compatible server: an event loop in the background sends and retries, the worker polls a queue."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from maker.models.settings import OpenAISettings
 from maker.types import Failed, Finished, Request, Sample
 
 _FIRST_TRIES = 3
-"""Tries for a server that has never answered: a mistyped URL is to fail in seconds, not after ``retry_s``."""
+"""Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
 
 
 @dataclass(slots=True)
-class _Told:
-    """What has come of a request so far; ``waited_s`` is how long its present try stood in line, which is no fault."""
+class _Progress:
+    """The samples and tokens of a request so far; ``waited_s`` is how long its present try waited for the limits."""
 
     samples: list[Sample] = field(default_factory=list)
     prompt_tokens: int = 0
@@ -45,14 +45,14 @@ class _Told:
 class OpenAIModel(Model):
     """Asks a server over HTTP.
 
-    A request is one HTTP request, but for a server that ignores or refuses ``n``: what it is asked for then is made up
-    of HTTP requests for one reply each, with shifted seeds, and later requests are for one. Tokens are the server's own
-    count where it reports one (see `maker.models.openai_wire.read`).
+    A request is one HTTP request, except for a server that ignores or refuses ``n``: then it is split into HTTP
+    requests for one reply each, with shifted seeds, and later requests ask for one reply. Tokens are the server's own
+    count if it reports one (see `maker.models.openai_wire.read`).
 
-    A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429 and from 500 on, but for a gateway's
-    504) is repeated here, after a Retry-After where the server sends one. One that was sent and brought nothing that
-    can vote (cut off, too late, half a body, the reply of another model) comes back as lost, and waits a while when it
-    is asked again.
+    A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429, and 500 and above except a gateway's
+    504) is repeated here, after the server's Retry-After if it sends one. A try that was sent but gave no usable reply
+    (cut off, too late, half a body, the reply of another model) is returned as lost; when it is submitted again, it
+    waits a while.
 
     Args:
         settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
@@ -98,25 +98,25 @@ class OpenAIModel(Model):
                 break
             if isinstance(result, BaseException):
                 raise result
-            # A cancelled request may have come in before the loop heard of it.
+            # A cancelled request may have been answered before the loop knew of the cancellation.
             if result.id in self._open:
                 self._open.remove(result.id)
                 answers.append(result)
         return answers
 
     def bills(self, model: int) -> bool:
-        """Yes: what the server has begun it may bill."""
+        """Return True: the server may bill what it has begun."""
         return True
 
     def most_n(self, model: int) -> int:
-        """Return how many replies one HTTP request may ask for: one, of a server that has been seen to take no n."""
+        """Return how many replies one HTTP request may ask for: one, if the server was seen to ignore or refuse n."""
         return 1 if self._one_each else self._settings.max_n
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost.
 
-        Where no request for so many replies has been answered in full yet, it may have to be made up of requests for
-        one each, and the prompt be billed with each.
+        Until a request for that many replies has been answered in full, it may have to be split into requests for one
+        reply each, and the prompt be billed with each.
         """
         worst = super().worst_tokens(request)
         if request.n <= self._most_taken:
@@ -124,7 +124,7 @@ class OpenAIModel(Model):
         return request.n * super().worst_tokens(request._replace(n=1))
 
     def cancel(self, ids: Iterable[int]) -> None:
-        """Drop requests, and the HTTP requests for them; what the server has begun it may bill."""
+        """Drop requests and their HTTP requests; the server may bill what it has begun."""
         dropped = [i for i in ids if i in self._open]
         self._open.difference_update(dropped)
         if dropped:
@@ -151,7 +151,7 @@ class OpenAIModel(Model):
     def _deliver(self, request_id: int, task: asyncio.Task[Finished | Failed]) -> None:
         self._tasks.pop(request_id, None)
         if not task.cancelled():
-            # An error nobody foresaw belongs to the caller; lost here, it would leave the worker waiting for ever.
+            # `poll` raises an unexpected error; lost here, it would leave the worker waiting forever.
             self._results.put(task.exception() or task.result())
 
     def _drop(self, ids: list[int]) -> None:
@@ -168,38 +168,38 @@ class OpenAIModel(Model):
         await self._http.close()
 
     async def _answer(self, request: Request) -> Finished | Failed:
-        told = _Told()
+        progress = _Progress()
         if losses := self._losses.get(request.id, 0):
-            # A server that is ill is not to be hammered by those who ask again.
+            # Do not hammer a failing server with repeated requests.
             await asyncio.sleep(pause_s(losses, random.random()))
         try:
-            await self._collect(request, told)
+            await self._collect(request, progress)
         except Lost as lost:
-            return self._failed_lost(request, lost, told)
+            return self._failed_lost(request, lost, progress)
         except Refusal as refusal:
-            told.prompt_tokens += refusal.billed[0]
-            told.completion_tokens += refusal.billed[1]
-            failed = self._failed(request, refusal.reason, refusal.fix, refusal.unusable, told)
+            progress.prompt_tokens += refusal.billed[0]
+            progress.completion_tokens += refusal.billed[1]
+            failed = self._failed(request, refusal.reason, refusal.fix, refusal.unusable, progress)
             calls = request.n if refusal.billed[1] else failed.calls
             return failed._replace(calls=calls, refused=refusal.of_prompt)
         self._losses.pop(request.id, None)
-        spent = (told.prompt_tokens, told.completion_tokens, told.cached_tokens, told.retries)
-        return Finished(request.id, tuple(told.samples), *spent)
+        spent = (progress.prompt_tokens, progress.completion_tokens, progress.cached_tokens, progress.retries)
+        return Finished(request.id, tuple(progress.samples), *spent)
 
-    async def _collect(self, request: Request, told: _Told) -> None:
-        """Ask for a request's samples: in one HTTP request, or in one each where the server takes no n."""
+    async def _collect(self, request: Request, progress: _Progress) -> None:
+        """Fetch a request's samples: in one HTTP request, or in one each if the server does not support n."""
         one_each = self._one_each
-        while (got := len(told.samples)) < request.n:
+        while (got := len(progress.samples)) < request.n:
             part = request._replace(n=1, seed=request.seed + got) if one_each else request
             try:
-                reply = await self._tried(part, told)
+                reply = await self._tried(part, progress)
             except Refusal as refusal:
                 if part.n == 1 or not refusal.of_n:
                     raise
                 one_each = True
-                told.retries += 1
+                progress.retries += 1
                 continue
-            told.samples += reply.samples
+            progress.samples += reply.samples
             if part.n == 1:
                 self._one_each = self._one_each or (one_each and request.n > 1)
             elif len(reply.samples) > 1 or part.n <= self._most_taken:
@@ -207,8 +207,8 @@ class OpenAIModel(Model):
                 return
             one_each = True
 
-    async def _tried(self, part: Request, told: _Told) -> Reply:
-        told.waited_s = 0.0
+    async def _tried(self, part: Request, progress: _Progress) -> Reply:
+        progress.waited_s = 0.0
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unbilled),
             wait=_wait_s,
@@ -216,16 +216,16 @@ class OpenAIModel(Model):
             before_sleep=_count_retry,
             retry_error_callback=self._give_up,
         )
-        reply: Reply = await retrying(self._once, part, told)
+        reply: Reply = await retrying(self._once, part, progress)
         self._answered = True
-        told.bill(reply)
+        progress.bill(reply)
         return reply
 
-    async def _once(self, part: Request, told: _Told) -> Reply:
+    async def _once(self, part: Request, progress: _Progress) -> Reply:
         came_s, cost = self._loop.time(), super().worst_tokens(part)
         async with self._slots:
             taken = await self._turn(cost)
-            told.waited_s += taken.at_s - came_s
+            progress.waited_s += taken.at_s - came_s
             try:
                 reply = await self._http.post(part)
                 cost = reply.prompt_tokens + reply.completion_tokens
@@ -244,7 +244,7 @@ class OpenAIModel(Model):
         return reply
 
     async def _turn(self, tokens: int) -> Taken:
-        """Wait until the limits let a request go, in order of arrival."""
+        """Wait until the rate limits admit a request, in order of arrival."""
         async with self._line:
             while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
                 self._eased.clear()
@@ -253,18 +253,18 @@ class OpenAIModel(Model):
                         await self._eased.wait()
             return self._pace.take(tokens, self._loop.time())
 
-    def _failed_lost(self, request: Request, lost: Lost, told: _Told) -> Failed:
+    def _failed_lost(self, request: Request, lost: Lost, progress: _Progress) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
         hopeless = not self._answered and losses >= _FIRST_TRIES
         reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
-        if lost.told is not None:
-            told.bill(lost.told)
-            told.samples += lost.told.samples
-        return self._failed(request, reason, lost.fix, hopeless, told)._replace(lost=True)
+        if lost.reply is not None:
+            progress.bill(lost.reply)
+            progress.samples += lost.reply.samples
+        return self._failed(request, reason, lost.fix, hopeless, progress)._replace(lost=True)
 
-    def _failed(self, request: Request, reason: str, fix: str, unusable: bool, told: _Told) -> Failed:
-        spent = (told.prompt_tokens, told.completion_tokens)
-        return Failed(request.id, reason, fix, unusable, *spent, retries=told.retries, calls=len(told.samples))
+    def _failed(self, request: Request, reason: str, fix: str, unusable: bool, progress: _Progress) -> Failed:
+        spent = (progress.prompt_tokens, progress.completion_tokens)
+        return Failed(request.id, reason, fix, unusable, *spent, retries=progress.retries, calls=len(progress.samples))
 
     def _is_enough(self, state: RetryCallState) -> bool:
         if not self._answered and state.attempt_number >= _FIRST_TRIES:
@@ -275,20 +275,20 @@ class OpenAIModel(Model):
         error = state.outcome.exception() if state.outcome else None
         raise Refusal(
             f"{self._http.url} failed {state.attempt_number} tries in {_tried_for_s(state):.1f} s; the last: {error}",
-            fix=f"check that a server runs at {self._settings.url}; model.retry_s says for how long to retry",
+            fix=f"check that a server runs at {self._settings.url}; model.retry_s sets how long to retry",
             unusable=not self._answered,
         )
 
 
 def _tried_for_s(state: RetryCallState) -> float:
-    """Return for how long something was tried, less what it stood in line."""
-    told: _Told = state.args[1]
-    return (state.seconds_since_start or 0.0) - told.waited_s
+    """Return how long a request was tried, without its waiting for the limits."""
+    progress: _Progress = state.args[1]
+    return (state.seconds_since_start or 0.0) - progress.waited_s
 
 
 def _count_retry(state: RetryCallState) -> None:
-    told: _Told = state.args[1]
-    told.retries += 1
+    progress: _Progress = state.args[1]
+    progress.retries += 1
 
 
 def _wait_s(state: RetryCallState) -> float:

@@ -1,4 +1,4 @@
-"""One try at an OpenAI-compatible server: a request is posted, and its reply read, or it is said what came of it."""
+"""Post one request to an OpenAI-compatible server and read its reply, or classify the failure."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from maker.models.settings import OpenAISettings
 from maker.types import Request
 
 _PASSING = frozenset({408, 409, 425, 429})
-"""Refusals that a later try may not meet; so are all of 500 and above."""
+"""Statuses that a later try may not get, like all of 500 and above."""
 
 _GATEWAY = frozenset({504, 524})
-"""A gateway waited in vain for the server behind it, which may have drawn the replies and bill them."""
+"""A gateway timed out on the server behind it, which may have drawn the replies and bill them."""
 
 _OF_THE_PROMPT = frozenset({400, 413, 422})
-"""Refusals that another prompt may not meet: this one is too long, say."""
+"""Statuses that another prompt may not get, for example if this one is too long."""
 
 _OF_N = frozenset({400, 422})
-"""Refusals that a request for one reply may not meet."""
+"""Statuses that a request for a single reply may not get."""
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _CONNECT_S = 5.0
 
 
 class Unbilled(Exception):
-    """A try that failed, that was certainly not billed, and that may be repeated.
+    """A failed try that was certainly not billed and may be repeated.
 
-    ``wait_s`` is for how long the server wants to be left alone; ``alive`` says that it is there, ``crowded`` that it
-    had too many requests.
+    ``wait_s`` is how long the server asks to wait; ``alive`` says that the server is up, ``crowded`` that it had too
+    many requests.
     """
 
     def __init__(self, what: str, *, wait_s: float | None = None, alive: bool = False, crowded: bool = False) -> None:
@@ -55,22 +55,23 @@ class Unbilled(Exception):
 
 
 class Lost(Exception):
-    """A try that was sent and brought nothing that can vote: it may be billed, and ``told`` is what is known of that.
+    """A try that was sent but gave no usable reply; it may be billed.
 
-    ``fix`` is for a server of which nothing else was ever heard.
+    ``reply`` is another model's reply with its cost, if there was one. ``fix`` is shown if the server has never
+    answered.
     """
 
-    def __init__(self, what: str, *, fix: str, told: Reply | None = None) -> None:
+    def __init__(self, what: str, *, fix: str, reply: Reply | None = None) -> None:
         super().__init__(what)
         self.fix = fix
-        self.told = told
+        self.reply = reply
 
 
 class Refusal(Exception):
-    """What cannot be had, and no later try will change that.
+    """A refusal that no later try will change.
 
-    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for one reply may. ``billed`` are
-    prompt and completion tokens.
+    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may. ``billed``
+    are prompt and completion tokens.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Http:
     async def post(self, request: Request) -> Reply:
         """Return the reply to a request. Raises `Unbilled`, `Lost` or `Refusal`."""
         try:
-            # httpx's own timeouts are for each read: a server that drips bytes would never meet them.
+            # httpx's own timeouts restart with each read: a server that drips bytes would never trigger them.
             async with asyncio.timeout(self._settings.timeout_s):
                 response = await self._client.post(self.url, json=body(request, self._settings))
         except TimeoutError as error:
@@ -134,31 +135,31 @@ class Http:
         except Unreadable as error:
             what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(response.text)!r}"
             fix = "model.url must be the base address of an OpenAI-compatible server; it often ends in /v1"
-            if not error.told:
+            if not error.usage_known:
                 raise Lost(what, fix=fix) from error
             raise Refusal(what, fix=fix, billed=(error.prompt_tokens, error.completion_tokens)) from error
         if is_another(reply.model, self._settings):
             named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
             raise Lost(
-                f"{self.url} answered as model {named!r}, and was asked for {meant!r}: such replies get no vote",
-                fix=f"set model.reply_name = {named!r} if that is the model that you mean, else model.name",
-                told=reply,
+                f"{self.url} answered as model {named!r}, but was asked for {meant!r}; such replies get no vote",
+                fix=f"set model.reply_name = {named!r} if that is the model you mean, else correct model.name",
+                reply=reply,
             )
         return reply
 
     def _failure(self, response: httpx.Response) -> Unbilled | Lost | Refusal:
         status = response.status_code
-        said = self._shown(complaint(_decoded(response.text)) or response.text)
+        message = self._shown(complaint(_decoded(response.text)) or response.text)
         if status in _GATEWAY:
-            return self._lost(f"HTTP {status}: {said}")
+            return self._lost(f"HTTP {status}: {message}")
         if status in _PASSING or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after"))
-            # Whoever says "too many" or "later" is there.
+            # A server that answers "too many" or "later" is up.
             alive = status == 429 or wait_s is not None
-            told = f"HTTP {status}: {said}" + (f" (Retry-After: {wait_s:g} s)" if wait_s else "")
-            return Unbilled(told, wait_s=wait_s, alive=alive, crowded=status == 429)
+            what = f"HTTP {status}: {message}" + (f" (Retry-After: {wait_s:g} s)" if wait_s else "")
+            return Unbilled(what, wait_s=wait_s, alive=alive, crowded=status == 429)
         return Refusal(
-            f"{self.url} refused the request: HTTP {status}: {said}",
+            f"{self.url} refused the request: HTTP {status}: {message}",
             fix=advice(status, self._settings),
             unusable=True,
             of_prompt=status in _OF_THE_PROMPT,
@@ -166,10 +167,10 @@ class Http:
         )
 
     def _lost(self, what: str) -> Lost:
-        return Lost(what, fix=f"check that a server runs at {self._settings.url}, and model.timeout_s")
+        return Lost(what, fix=f"check that a server runs at {self._settings.url}, or raise model.timeout_s")
 
     def _shown(self, text: str) -> str:
-        # The key goes first: a cut or joined line could leave a part of it that is no longer recognised.
+        # Hide the key first: once the text is joined and cut, a part of the key could remain unrecognised.
         if self._key:
             text = text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
         return " ".join(text.split())[:SHOWN_CHARS]
@@ -189,12 +190,15 @@ def _key(name: str) -> str:
     if not key:
         raise ModelUnusable(
             f"the environment variable {name}, which model.key_env names, is not set",
-            fix=f"export {name}=…, on a Ray cluster before `ray start` on every node; or clear model.key_env for a "
-            "server that wants no key",
+            fix=f"export {name}=… (on a Ray cluster before `ray start` on every node), or clear model.key_env if the "
+            "server needs no key",
             variable=name,
         )
     if not (key.isascii() and key.isprintable()):
-        raise ModelUnusable(f"the key in the environment variable {name} holds characters that no header can carry")
+        raise ModelUnusable(
+            f"the key in the environment variable {name} holds characters that HTTP headers cannot carry",
+            fix="check for stray characters, such as quotation marks or line breaks",
+        )
     return key
 
 
@@ -202,12 +206,12 @@ def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
     try:
         host = httpx.URL(settings.url).host
     except httpx.InvalidURL as error:
-        raise ModelUnusable(f"model.url cannot be read: {settings.url!r}: {error}") from error
+        raise ModelUnusable(f"model.url = {settings.url!r} is not a URL: {error}") from error
     return httpx.AsyncClient(
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        # A connection that cannot be made is to fail before the request as a whole does: it was not billed.
+        # A failing connection must time out before the whole request does: only then it is known not to be billed.
         timeout=httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s / 2, _CONNECT_S)),
         limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
-        # A proxy of the environment cannot reach this machine's own loopback.
+        # A proxy from the environment cannot reach this machine's loopback.
         trust_env=not (host in ("localhost", "::1") or host.startswith("127.")),
     )

@@ -1,4 +1,4 @@
-"""What goes over the wire to an OpenAI-compatible server and what comes back, without the wire."""
+"""Build requests for OpenAI-compatible servers and parse their replies. Pure: no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEEDS = 2**63
 
 _NOT_IN_NAMES = re.compile("[^A-Za-z0-9_-]")
 _NAME_CHARS = 64
-"""What OpenAI's API allows in the name of a schema, and how many characters of it."""
+"""OpenAI's API allows only these characters in a schema's name, and this many."""
 
 SHOWN_CHARS = 200
 """How much of a server's reply an error shows."""
@@ -26,8 +26,8 @@ SHOWN_CHARS = 200
 class Reply(NamedTuple):
     """One HTTP reply: samples in order of index, and the tokens billed for them.
 
-    ``cached_tokens`` of the prompt's came from a cache, as far as the server says; ``model`` is who replied, by the
-    server's own word, an empty text where it says nothing.
+    ``cached_tokens`` of the prompt came from a cache, as far as the server reports; ``model`` is the model that the
+    server names in its reply, "" if it names none.
     """
 
     samples: tuple[Sample, ...]
@@ -38,14 +38,16 @@ class Reply(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The body is not what the protocol promises.
+    """The body does not follow the protocol.
 
-    Carries the tokens that it says were billed; ``told`` false says that it says nothing of them.
+    Carries the tokens that the body reports as billed; ``usage_known`` is False if it reports none.
     """
 
-    def __init__(self, why: str, *, told: bool = False, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+    def __init__(
+        self, why: str, *, usage_known: bool = False, prompt_tokens: int = 0, completion_tokens: int = 0
+    ) -> None:
         super().__init__(why)
-        self.told = told
+        self.usage_known = usage_known
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
 
@@ -82,35 +84,35 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
 def read(answer: object, request: Request) -> Reply:
     """Return the samples of a decoded JSON body.
 
-    A server counts the tokens of all choices together. For a single choice that is its count. Of several each has as
-    many as it has log-probabilities, where they were asked for and add up to the server's count; else its equal share
-    (the first ones one more where it does not divide), so the sum is exact and the single count is not. Where a server
-    reports no usage, the UTF-8 bytes of the texts and an end mark each are counted, at most ``max_tokens``, and the
-    bytes of the prompt: upper bounds for text that is shown, which hidden reasoning can exceed.
+    A server counts the tokens of all choices together. With several choices, each gets as many as it has
+    log-probabilities, if these were asked for and add up to the server's count; else each gets an equal share, so that
+    the sum is exact and the single counts are not. If the server reports no usage, the bytes of the prompt count, and
+    for each text its UTF-8 bytes and an end mark, at most ``max_tokens``: upper bounds for visible text, which hidden
+    reasoning can exceed.
 
     Raises:
         Unreadable: Not an object, no choices, or choices without text.
     """
     if not isinstance(answer, Mapping):
-        raise Unreadable("the body is no JSON object")
+        raise Unreadable("the body is not a JSON object")
     usage = answer.get("usage")
     billed: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise Unreadable("the body holds no choices", told=bool(billed), **_counts(billed))
+        raise Unreadable("the body holds no choices", usage_known=bool(billed), **_counts(billed))
     try:
         read = [_choice(choice) for choice in sorted(choices, key=_index)[: request.n]]
     except Unreadable as error:
-        raise Unreadable(str(error), told=bool(billed), **_counts(billed)) from error
+        raise Unreadable(str(error), usage_known=bool(billed), **_counts(billed)) from error
     model = answer.get("model")
     return _reply(read, billed, request)._replace(model=model if isinstance(model, str) else "")
 
 
 def is_another(model: str, settings: OpenAISettings) -> bool:
-    """Say whether a reply's model is another than the one that was asked.
+    """Say whether a reply comes from another model than the one that was asked.
 
-    Names that begin with one another are one model ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), and so are those of which
-    that is true of what comes after the last slash ("meta/llama-3", "/models/llama-3"). An unnamed model is no other.
+    Two names are one model if one begins with the other ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), or if that holds for
+    the parts after their last slash ("meta/llama-3", "/models/llama-3"). A reply without a name counts as the model's.
     """
     meant = (settings.reply_name or settings.name).lower()
     pairs = ((model.lower(), meant), (_last(model.lower()), _last(meant)))
@@ -122,35 +124,36 @@ def complaint(answer: object) -> str:
     if not isinstance(answer, Mapping):
         return ""
     error = answer.get("error")
-    said = error.get("message") if isinstance(error, Mapping) else error
-    said = said or answer.get("message") or answer.get("detail")
-    return said if isinstance(said, str) else ""
+    message = error.get("message") if isinstance(error, Mapping) else error
+    message = message or answer.get("message") or answer.get("detail")
+    return message if isinstance(message, str) else ""
 
 
 def advice(status: int, settings: OpenAISettings) -> str:
     """Return what a user can do about an HTTP status that no later try will change."""
     if status in (401, 403):
         if settings.key_env:
-            return f"the key in the environment variable {settings.key_env} (model.key_env) has no right there"
-        return "set model.key_env to the name of an environment variable that holds the key"
+            return f"use a key with access: the variable {settings.key_env} (model.key_env) holds the one that was sent"
+        return "set model.key_env to the name of the environment variable that holds the key"
     if status == 404:
         return (
-            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address up "
-            "to and including the version, as in http://127.0.0.1:8000/v1"
+            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address with "
+            "the version, e.g. http://127.0.0.1:8000/v1"
         )
     if 300 <= status < 400:
-        return "redirections are not followed: set model.url to where the server is"
-    told = "change the [model] table, or the prompt, as the server says"
+        return "set model.url to the server's own address; redirects are not followed"
+    change = "change the [model] table, or the prompt, as the server says"
     if settings.structured == "off":
-        return told
+        return change
     return (
-        f'{told}, one that takes no response_format a new run with model.structured = "off"; if the schema is refused: '
-        "OpenAI's own API wants every object to require all of its properties and to have additionalProperties = false"
+        f'{change}. If it takes no response_format, start a new run with model.structured = "off"; if it refuses the '
+        "schema, note that OpenAI's API needs every object to require all of its properties and to have "
+        "additionalProperties = false"
     )
 
 
 def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Read a Retry-After header, seconds or a date. None where there is none, or nothing that can be read."""
+    """Return the seconds of a Retry-After header, a number or a date; None if there is none, or it cannot be read."""
     if not value:
         return None
     try:
@@ -168,7 +171,7 @@ def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | 
 def _held_to(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return the ``response_format`` for a step class.
 
-    Always strict: without it OpenAI's own API takes a schema for a hint, and nobody would notice.
+    Always strict: without it OpenAI's API takes the schema for a hint only, and no one would notice.
     """
     name = _NOT_IN_NAMES.sub("_", kind)[:_NAME_CHARS] or "reply"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(schema), "strict": True}}
@@ -191,21 +194,21 @@ class _Choice(NamedTuple):
 
 def _choice(choice: object) -> _Choice:
     if not isinstance(choice, Mapping):
-        raise Unreadable("a choice is no JSON object")
+        raise Unreadable("a choice is not a JSON object")
     message = choice.get("message")
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     if text is None:
         text = ""
     if not isinstance(text, str):
-        raise Unreadable("the text of a choice is no string")
+        raise Unreadable("the text of a choice is not a string")
     return _Choice(text, choice.get("finish_reason") == "length", _logprobs(choice.get("logprobs")))
 
 
-def _logprobs(told: object) -> tuple[float, ...] | None:
-    """Return the log-probability of each token, as a chat or a completion tells it; None where it does not."""
-    if not isinstance(told, Mapping):
+def _logprobs(field: object) -> tuple[float, ...] | None:
+    """Return the log-probability of each token from a chat's or a completion's field; None if it has none."""
+    if not isinstance(field, Mapping):
         return None
-    listed = told.get("content", told.get("token_logprobs"))
+    listed = field.get("content", field.get("token_logprobs"))
     if not isinstance(listed, list):
         return None
     values = [one.get("logprob") if isinstance(one, Mapping) else one for one in listed]
@@ -229,7 +232,7 @@ def _reply(choices: list[_Choice], billed: Mapping[str, Any], request: Request) 
 
 
 def _shares(choices: list[_Choice], spoken: int | None, request: Request) -> list[int]:
-    """Return the tokens of each choice; together they are what the server counted, if it did."""
+    """Return the tokens of each choice; they add up to the server's count, if it gave one."""
     known = [len(choice.logprobs) for choice in choices if choice.logprobs is not None]
     if len(known) == len(choices) and spoken in (None, sum(known)):
         return known
@@ -243,6 +246,6 @@ def _counts(billed: Mapping[str, Any]) -> dict[str, int]:
     return {name: _count(billed, name) for name in ("prompt_tokens", "completion_tokens")}
 
 
-def _count(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
     return value if isinstance(value, int) and value >= 0 else 0

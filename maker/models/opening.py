@@ -1,4 +1,4 @@
-"""The only place that opens models."""
+"""Open the model that a job's settings describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a server may be asked: so many requests and tokens a minute, and pauses between tries. Pure: no clock."""
+"""Rate limits for a server: requests and tokens a minute, and pauses between tries. Pure: no clock."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FIRST_S = 0.5
 
 @dataclass(slots=True)
 class Taken:
-    """What a request takes of the limits: since when, and how many tokens, at their worst until `Pace.correct`."""
+    """A request's use of the limits: when it was sent, and its tokens; the most it may cost, until `Pace.correct`."""
 
     at_s: float
     tokens: int
 
 
 class Pace:
-    """Keeps requests and tokens within their limits in any minute: a sliding window.
+    """Keeps requests and tokens within their limits in every minute, with a sliding window.
 
-    A request counts from the moment it is sent for 60 s, with the most tokens that it may cost until its real count is
-    known. One that may cost more than the limit by itself goes when nothing else is within the window. Times are those
-    of the caller's clock, which must not go back.
+    A request counts for 60 s from when it is sent, with the most tokens that it may cost until its real count is known.
+    A request that alone may exceed the limit goes when nothing else is in the window. Times are the caller's; they must
+    not decrease.
 
     Args:
         requests: Most requests in any minute; None for no limit.
@@ -39,7 +39,7 @@ class Pace:
         self._held_until = 0.0
 
     def wait_s(self, tokens: int, now_s: float) -> float:
-        """Return how long a request has to wait at most, 0 if it may go now; a correction may shorten that."""
+        """Return how long a request must wait at most, 0 if it may go now; a correction may shorten it."""
         held_s = max(0.0, self._held_until - now_s)
         if self._requests is None and self._tokens is None:
             return held_s
@@ -61,13 +61,13 @@ class Pace:
         return taken
 
     def correct(self, taken: Taken, tokens: int) -> None:
-        """Put the real count in the place of the worst; nothing happens where the window has left it behind."""
+        """Replace a request's worst count by its real one; does nothing if the request has left the window."""
         if self._window and taken.at_s >= self._window[0].at_s:
             self._sum += tokens - taken.tokens
         taken.tokens = tokens
 
     def hold(self, until_s: float) -> None:
-        """Let nothing go before a moment: the server has said so."""
+        """Send nothing before ``until_s``, as the server has asked."""
         self._held_until = max(self._held_until, until_s)
 
     def _fits(self, others: int, tokens: int) -> bool:
@@ -77,13 +77,13 @@ class Pace:
 
 
 def pause_s(tries: int, luck: float) -> float:
-    """Return how long to wait after so many failed tries: an even draw below .5, 1, 2, 4, 8, 8 … seconds.
+    """Return how long to wait after ``tries`` failed tries: a uniform draw below .5, 1, 2, 4, 8, 8 … seconds.
 
-    Three first tries wait for 1.5 s at most.
+    The first three tries together wait at most 1.5 s.
 
     Args:
         tries: How many have failed, at least 1.
-        luck: An even draw from [0, 1).
+        luck: A uniform draw from [0, 1).
     """
     most_s = min(_MOST_S, _FIRST_S * 2.0 ** min(tries - 1, 10))
     return _LEAST_S + luck * (most_s - _LEAST_S)

@@ -1,4 +1,4 @@
-"""Several models behind one door: a request goes to the member whose number it names."""
+"""Several models behind one interface: a request goes to the member whose number it names."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ TURN_S = 0.005
 
 
 class Member(NamedTuple):
-    """A member of a pool: the model that answers for it, and its number among those that the model answers for."""
+    """A member of a pool: the model that serves it, and its number among the members that this model serves."""
 
     model: Model
     variant: int
 
 
 class Pool(Model):
-    """Hands requests to its members, and their replies back.
+    """Passes requests to its members, and their replies back.
 
     Args:
-        members: By number. Several may be answered for by one model.
+        members: By number. One model may serve several members.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
         self._models = list({id(member.model): member.model for member in members}.values())
         self._asked: dict[int, Model] = {}
-        # How many replies each model owes, by its id: looked at with every poll.
+        # Open requests by model, so that `poll` asks only models with any.
         self._owed = {id(model): 0 for model in self._models}
 
     def submit(self, requests: Iterable[Request]) -> None:
@@ -42,7 +42,7 @@ class Pool(Model):
             model.submit((request._replace(model=variant),))
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
-        """Return what has come in from any member; those that owe replies are waited for in turn."""
+        """Return the answers that have arrived from any member; waits for the busy members in turn."""
         deadline = time.monotonic() + wait_s
         while True:
             busy = [model for model in self._models if self._owed[id(model)]]
@@ -71,7 +71,7 @@ class Pool(Model):
         return self._members[model].model.bills(self._members[model].variant)
 
     def _settle(self, request: int) -> Model | None:
-        """Take note that a request is owed no reply any more; returns who owed it."""
+        """Mark a request as closed; returns the model that it was with."""
         model = self._asked.pop(request, None)
         if model is not None:
             self._owed[id(model)] -= 1

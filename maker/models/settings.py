@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from maker.types import Prices, Request
 
 GREEDY = 1e-5
-"""A temperature below this is greedy decoding: one answer, however often it is asked for."""
+"""Below this temperature decoding is greedy: every sample of a prompt is the same."""
 
 
 class _Settings(BaseModel):
@@ -19,7 +19,7 @@ class _Settings(BaseModel):
     IDENTITY: ClassVar[frozenset[str]] = frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides how a model answers; the rest (where it runs, what it costs) may change in a run."""
+        """Return the settings that decide how a model answers; others (address, prices) may change during a run."""
         return self.model_dump(include={"kind", *self.IDENTITY})
 
 
@@ -30,35 +30,35 @@ class _Sampling(_Settings):
 
     @property
     def greedy(self) -> bool:
-        """Whether all replies to a prompt are one, however many are asked for."""
+        """Whether all replies to a prompt are the same."""
         return self.temperature < GREEDY
 
     def temperature_of(self, request: Request) -> float:
-        """Return the temperature that a request's replies are drawn at: its own, where it has one."""
+        """Return the temperature of a request's replies: its own, if it has one."""
         return self.temperature if request.temperature is None else request.temperature
 
     def schema_of(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema that the replies to a request are held to, None where they are free."""
+        """Return the schema that constrains the replies to a request, None if they are free."""
         return request.schema if self.structured == "schema" else None
 
 
 class SimulatedSettings(_Settings):
-    """A model that knows the task's oracle and errs at a known rate. For tests and rehearsals.
+    """A model that knows the task's oracle and errs at a known rate. For tests and trial runs.
 
     Args:
         p: Probability that a sample is right.
-        p_by_class: The same for steps of the classes that it names.
-        rho: How much prompts differ: each has a p of its own, from the Beta distribution with the mean p and this
-            intra-class correlation, 1 / (a+b+1). A prompt's p is the quantile at a hash of it, always the same.
-        rho_by_class: The same for steps of the classes that it names.
-        rivals: How many different wrong answers it draws from; 1 is the worst case that the formulas assume.
-        shares: How these share the errors, in proportion: (3, 1) gives the first one three quarters. Evenly, if empty.
-        malformed: Share of samples that cannot be parsed, drawn before right or wrong is.
+        p_by_class: The same by step class, for the classes that it names.
+        rho: How much difficulty varies: each prompt has its own p, from the Beta distribution with mean p and this
+            intra-class correlation, 1 / (a+b+1). A prompt's p is the quantile at its hash, so it never changes.
+        rho_by_class: The same by step class, for the classes that it names.
+        rivals: How many different wrong answers there are; 1 is the worst case that the formulas assume.
+        shares: How the wrong answers share the errors: (3, 1) gives the first three quarters. Evenly, if empty.
+        malformed: Share of samples that cannot be parsed; drawn before right or wrong is.
         flag_right: Share of the right samples that cannot be parsed on top of that.
-        flag_wrong: Share of the wrong ones.
-        common: Share of samples whose answer is the same draw for a prompt, whoever asks: correlated votes.
-        logprobs: Tell a log-probability with each sample. Half of them report the probability p + d, the others p - d,
-            with d = .8 min(p, 1-p), and they are right as often as they report; the replies are the same as without.
+        flag_wrong: Share of the wrong samples that cannot be parsed on top of that.
+        common: Share of samples that give the same answer to a prompt, whoever asks: correlated votes.
+        logprobs: Give a log-probability with each sample. Half of them report the probability p + d, the others p - d,
+            with d = .8 min(p, 1-p), and are right as often as they report. The replies do not change.
         latency_s: Seconds before a request is answered.
     """
 
@@ -83,11 +83,11 @@ class SimulatedSettings(_Settings):
     @model_validator(mode="after")
     def _shared(self) -> SimulatedSettings:
         if self.shares and len(self.shares) != self.rivals:
-            raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals: give one for each, or none")
+            raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals; give one for each, or none")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides how it answers; what older runs did not name, where it is not as it was in them."""
+        """Return the settings that decide how it answers; those that older runs lack, only if they are not default."""
         later = self.model_dump(mode="json", include=set(self.LATER), exclude_defaults=True)
         return super().identity() | later
 
@@ -98,19 +98,19 @@ class VllmSettings(_Sampling):
     Args:
         path: A folder with config.json, weights and tokenizer.
         temperature: Sampling temperature.
-        top_p: Nucleus sampling; 1 leaves every token in.
-        structured: ``schema`` lets vLLM draw only what can still become a reply that matches the step class's JSON
-            schema; ``off``, and steps of a class without a schema, leave replies free. A schema tells nothing of what
-            it asks for: the prompt still has to. Fields come in the schema's order.
+        top_p: Nucleus sampling; 1 keeps every token.
+        structured: ``schema`` lets vLLM draw only tokens that can still lead to a reply that matches the step class's
+            JSON schema; ``off`` leaves replies free, and so does a class without a schema. The model does not see the
+            schema: the prompt must ask for the fields. Fields come in the schema's order.
         chat: Render prompts with the tokenizer's chat template; else the shared part and the rest are joined as text.
-        logprobs: Tell the log-probability of each reply, that of its tokens before temperature and top_p.
+        logprobs: Give the log-probability of each reply: its tokens' before temperature and top_p.
         dtype: vLLM's dtype.
         max_model_len: Longest prompt and reply together, in tokens; None leaves it to the model's configuration.
-        memory_share: Share of the GPU's memory that the engine may take; on a CPU, of the machine's.
-        kv_cache_gib: On a CPU, the key-value cache in GiB.
-        compile: Compile the model: faster steps, half a minute later to start.
-        tensor_parallel: How many GPUs of one node the model is spread over.
-        engine_args: Further arguments of vLLM's engine by their own names, as in ``{max_num_seqs = 64}``.
+        memory_share: Share of the GPU's memory that the engine may use; on a CPU, of the machine's memory.
+        kv_cache_gib: On a CPU, the size of the key-value cache in GiB.
+        compile: Compile the model: steps are faster, and the start takes half a minute longer.
+        tensor_parallel: How many GPUs of one node share the model.
+        engine_args: Further arguments of vLLM's engine under their own names, e.g. ``{max_num_seqs = 64}``.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset(
@@ -129,7 +129,7 @@ class VllmSettings(_Sampling):
     engine_args: dict[str, Any] = {}
 
     def engine(self) -> dict[str, Any]:
-        """Return what an engine is started with; the rest is said with each request."""
+        """Return the settings that an engine is started with; the rest goes with each request."""
         return self.model_dump(exclude={"temperature", "top_p", "structured", "chat", "logprobs"})
 
 
@@ -137,31 +137,30 @@ class OpenAISettings(_Sampling):
     """Any OpenAI-compatible server.
 
     Args:
-        url: Base URL up to and including the version, as in ``http://127.0.0.1:8000/v1``.
+        url: Base URL with the version, e.g. ``http://127.0.0.1:8000/v1``.
         name: The model's name on the server.
         key_env: Name of the environment variable that holds the key; the key itself is never stored.
         temperature: Sampling temperature.
-        top_p: Nucleus sampling; 1 leaves every token in.
-        structured: ``schema`` asks the server to hold replies to the step class's JSON schema, in a ``response_format``
-            that is marked strict; ``off``, and steps of a class without a schema, ask for none. OpenAI's own API takes
-            only schemas whose every object requires all of its properties and has ``additionalProperties = false``,
-            and refuses others. Without ``chat``, vLLM's server is known to take it; a server that knows no such field
-            refuses it, or ignores it and replies as it likes.
-        chat: Ask ``/chat/completions``; else ``/completions`` with the raw text.
-        logprobs: Ask for the log-probabilities of the tokens that were drawn; a server that offers none sends none, or
-            refuses.
-        reply_name: What the model is called in replies, where a server calls it otherwise than it is asked for (an
-            alias, a deployment). A reply of another model is billed and gets no vote.
-        max_n: Most replies that one HTTP request may ask for. A server that ignores or refuses ``n`` is noticed, and
-            asked for one at a time from then on.
+        top_p: Nucleus sampling; 1 keeps every token.
+        structured: ``schema`` asks the server for replies that match the step class's JSON schema, with a strict
+            ``response_format``; ``off``, and a class without a schema, ask for none. OpenAI's own API accepts only
+            schemas in which every object requires all of its properties and has ``additionalProperties = false``.
+            Without ``chat``, vLLM's server is known to support it; a server that does not know the field refuses it or
+            ignores it.
+        chat: Use ``/chat/completions``; else ``/completions`` with the raw text.
+        logprobs: Ask for the log-probabilities of the drawn tokens; a server without them sends none, or refuses.
+        reply_name: The model's name in replies, if the server uses another name there (an alias, a deployment). A reply
+            of another model is billed and gets no vote.
+        max_n: Most replies that one HTTP request may ask for. If a server ignores or refuses ``n``, maker notices, and
+            asks it for one reply at a time from then on.
         concurrency: Most HTTP requests in flight.
-        requests_per_minute: Most HTTP requests in any minute, each try counted. Like ``concurrency`` this holds for
-            each worker by itself: with four workers behind one key give each a quarter of what the key allows.
-        tokens_per_minute: Most tokens in any minute, prompt and reply together; what a request may cost at most counts
-            until its reply tells.
-        timeout_s: Seconds before one HTTP request is given up; it may be billed all the same.
-        retry_s: Seconds for which a server that has answered before is retried when it fails; a longer Retry-After is
-            not waited for.
+        requests_per_minute: Most HTTP requests in any minute; every try counts. Like ``concurrency``, it holds for each
+            worker on its own: with four workers on one key, give each a quarter of what the key allows.
+        tokens_per_minute: Most tokens in any minute, prompt and reply together; a request counts with the most that it
+            may cost until its reply gives the real number.
+        timeout_s: Seconds before an HTTP request is given up; it may be billed all the same.
+        retry_s: How many seconds a failing server is retried, if it has answered before; a longer Retry-After is not
+            waited for.
         prompt_price: Price of a million prompt tokens, in any currency.
         completion_price: Price of a million completion tokens, in the same currency.
     """
@@ -189,7 +188,7 @@ class OpenAISettings(_Sampling):
         if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         if set("@?#") & set(url):
-            raise ValueError("must hold no user, password or query: it would be stored; use key_env")
+            raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
         return url.rstrip("/")
 
     @field_validator("key_env")
@@ -201,14 +200,14 @@ class OpenAISettings(_Sampling):
 
 
 class PoolSettings(_Settings):
-    """Several models that vote in one election.
+    """Several models that vote on the same steps.
 
     Args:
         members: Each member's own settings, under its name.
-        rotation: Vote i of a step is asked of member ``rotation[i % len(rotation)]``: a name that stands there twice
-            has twice the votes. By default all members, in the order in which they are written.
-        away: What becomes of the votes of a member that cannot be asked any more: ``pause`` the run, or ``pass`` them
-            on to the next in the rotation, until the run is resumed.
+        rotation: Vote i of a step is asked of member ``rotation[i % len(rotation)]``; a name that is there twice has
+            twice the votes. By default all members, in the order in which they are written.
+        away: What to do when a member becomes unavailable: ``pause`` the run, or ``pass`` its votes on to the next in
+            the rotation, until the run is resumed.
     """
 
     kind: Literal["pool"] = "pool"
@@ -220,7 +219,7 @@ class PoolSettings(_Settings):
     @classmethod
     def _some(cls, members: dict[str, Any]) -> dict[str, Any]:
         if not members:
-            raise ValueError("a pool needs members: a table [model.members.NAME] for each")
+            raise ValueError("a pool needs members; write a table [model.members.NAME] for each")
         return members
 
     @model_validator(mode="after")
@@ -229,13 +228,13 @@ class PoolSettings(_Settings):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides how its votes fall: its members, in order, and whose turn it is when."""
+        """Return the settings that decide its votes: its members, in order, and their rotation."""
         members = [[name, member.identity()] for name, member in self.members.items()]
         return {"kind": self.kind, "members": members, "rotation": list(self.rotation)}
 
 
 def check_rotation(rotation: Iterable[str], members: Iterable[str]) -> None:
-    """Raise ``ValueError`` for a name in a rotation that no member has."""
+    """Raise ``ValueError`` if a rotation names a member that does not exist."""
     for name in rotation:
         if name not in members:
             raise ValueError(f"there is no member {name!r}; there are {', '.join(members)}")
@@ -259,7 +258,7 @@ def members_of(model: MemberSettings | PoolSettings) -> dict[str, MemberSettings
 
 
 def prices_of(model: MemberSettings) -> Prices | None:
-    """Return what a model's tokens cost, None where that is not said."""
+    """Return the prices of a model's tokens, None if they are not set."""
     if not isinstance(model, OpenAISettings):
         return None
     return Prices.per_million(model.prompt_price, model.completion_price)

@@ -22,24 +22,24 @@ _DRAWS = Struct("<IIII")
 _SCALE = 2**-32
 MALFORMED = "I am not sure."
 SPREAD = 0.8
-"""How far what samples report lies from p, as a part of how far it could."""
+"""How far the reported probabilities are from p, as a share of the largest possible distance."""
 LEAST = 1e-9
-"""What a sample reports that is never right."""
+"""The probability reported by a sample that is never right."""
 
 
 class SimulatedModel(Model):
     """Answers from a task's oracle, right with probability p.
 
-    A sample is a function of its seed and its prompt: nothing else can change it. Prompt tokens are counted as
-    characters, a reply's as its characters and an end mark.
+    A sample is a function of its seed and its prompt, and of nothing else. A prompt has a token per character, a reply
+    a token per character and an end mark.
     """
 
     def __init__(self, settings: SimulatedSettings, oracle: Oracle | None) -> None:
         if oracle is None:
             raise ModelUnusable(
-                "the simulated model needs a task that knows its truth, and this decomposer has no oracle",
-                fix="return one from Decomposer.oracle(), or name a function in task.truth where the task takes one; or"
-                ' choose model.kind = "vllm" or "openai"',
+                "the simulated model needs right answers, and this decomposer has no oracle",
+                fix="return one from Decomposer.oracle(), or name a function in task.truth if the task takes one; or"
+                ' set model.kind = "vllm" or "openai"',
             )
         self._settings = settings
         self._oracle = oracle
@@ -48,7 +48,7 @@ class SimulatedModel(Model):
         self._waiting: deque[tuple[float, Request]] = deque()
 
     def submit(self, requests: Iterable[Request]) -> None:
-        """Take requests in; each is answered ``latency_s`` seconds later."""
+        """Accept requests; each is answered ``latency_s`` seconds later."""
         due = time.monotonic() + self._settings.latency_s if self._settings.latency_s else 0.0
         self._waiting.extend((due, request) for request in requests)
 
@@ -79,7 +79,7 @@ class SimulatedModel(Model):
     def _answer(self, request: Request) -> Finished:
         truth = call_user_code("the task's oracle", self._oracle, request.prompt)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
-        # In other words it is another prompt, of which all have another answer in common.
+        # With another system prompt the common answer is another one, so decorrelated votes do help.
         whole = request.system.encode() + prompt if self._settings.common else prompt
         p = self._chances.of(request.kind, prompt)
         samples = []
@@ -87,8 +87,9 @@ class SimulatedModel(Model):
         for place in range(seed, seed + request.n):
             text = self._text(truth, prompt, whole, place, p)
             tokens = len(text) + 1
-            told = self._logprob(truth, prompt, place, text, p) if self._settings.logprobs else None
-            sample = Sample(text, tokens, False, told) if tokens <= most else Sample(text[:most], most, True, told)
+            logprob = self._logprob(truth, prompt, place, text, p) if self._settings.logprobs else None
+            cut = tokens > most
+            sample = Sample(text[:most], most, True, logprob) if cut else Sample(text, tokens, False, logprob)
             spoken += sample.tokens
             samples.append(sample)
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
@@ -104,7 +105,7 @@ class SimulatedModel(Model):
         answers, flagged = truth.right, settings.flag_right
         if luck * _SCALE >= p:
             answers, flagged = truth.wrong[: settings.rivals] or truth.right, settings.flag_wrong
-        # What the first draw leaves is even again.
+        # Given that the first draw did not flag the sample, the rest of its range is uniform again.
         if flagged and drawn < settings.malformed + (1 - settings.malformed) * flagged:
             return MALFORMED
         if self._shares is not None and answers is not truth.right:
@@ -113,7 +114,7 @@ class SimulatedModel(Model):
         return answers[pick % len(answers)]
 
     def _logprob(self, truth: Truth, prompt: bytes, seed: int, text: str, p: float) -> float:
-        """Return the logarithm of a probability with which samples that report it are right."""
+        """Return the log of a probability; samples that report it are right with that probability."""
         if text == MALFORMED or not 0 < p < 1:
             return math.log(max(p, LEAST))
         right = text in truth.right
@@ -143,7 +144,7 @@ class _Chances:
         if self._quantile is None or not rho or not 0 < p < 1:
             return p
         total = 1 / rho - 1
-        # The middle of one of 2^64 parts: neither 0 nor 1.
+        # The middle of one of 2^64 parts, so that it is neither 0 nor 1.
         rank = int.from_bytes(blake2b(prompt, digest_size=8, person=b"maker-hardness").digest(), "little")
         return float(self._quantile(p * total, (1 - p) * total, (rank + 0.5) * 2**-64))
 

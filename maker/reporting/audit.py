@@ -1,4 +1,4 @@
-"""A random sample of a map's decided rows, and what labels of it say of all decided rows."""
+"""Draw a random sample of a map's decided rows, and bound the share of wrong rows from its labels."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from maker.store.runs import ACTIVE, RunRow, find_run
 from maker.voting.tally import unpack
 
 LEAST = 10
-"""So many rows of each stratum are drawn at least, or all it has."""
+"""At least this many rows of each stratum are drawn, or all that it has."""
 
 
 class Stratum(StrEnum):
-    """How sure a row's vote was, by its least margin: that of the answer, or of one of its fields if that is less."""
+    """How clear a row's vote was, by its least margin: the answer's, or that of a field if it is smaller."""
 
     UNANIMOUS = "unanimous"
     """No valid vote went to another answer."""
     CLEAR = "clear"
     """The least margin is at least half of the valid votes."""
     NARROW = "narrow"
-    """It is less."""
+    """The least margin is less than half of the valid votes."""
 
 
 class Sampled(NamedTuple):
     """A row that was drawn.
 
-    ``values`` are those of the input. ``in_part``: it belongs to its stratum's part of a sample in proportion; the
-    others were drawn so that no stratum has too few.
+    ``values`` are those of the input. ``in_part`` says that the row belongs to the proportional part of the sample; the
+    other rows were added so that no stratum has too few.
     """
 
     result: RowResult
@@ -50,9 +50,9 @@ class Sampled(NamedTuple):
 class Sample:
     """A sample of a run's decided rows.
 
-    ``size`` is what was asked for, ``decided`` counts the decided rows of each stratum; ``rows`` are in the order of
-    the input. No part of it are the rows with another outcome, which ``missed`` counts, and ``unsettled`` ones: those
-    that come after the first of which it is not settled what becomes of it.
+    ``size`` is the requested size, ``decided`` counts the decided rows of each stratum, ``rows`` are in input order.
+    Rows with another outcome are not sampled; ``missed`` counts them. Neither are the ``unsettled`` rows, which are
+    still open or come after the first row that is.
     """
 
     run_id: str
@@ -79,11 +79,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What labels say of the rows of one stratum, or of all: counts of rows, and shares from 0 to 1.
+    """Error counts and bounds for one stratum, or for all: counts of rows, and shares from 0 to 1.
 
-    ``estimate`` is None where nothing is labelled of some stratum. ``at_most`` is the upper confidence bound on the
-    share of wrong rows, and ``at_most_rows`` that on their number; ``at_most_worst`` is the share if all rows that
-    were drawn and not labelled are wrong.
+    ``estimate`` is None if some stratum has no label. ``at_most`` is the upper confidence bound on the share of wrong
+    rows, ``at_most_rows`` that on their number. ``at_most_worst`` is the bound if all sampled rows without a label are
+    wrong.
     """
 
     decided: int
@@ -98,7 +98,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the labels of a sample say. ``part`` of them, of rows that were drawn in proportion, bound the whole."""
+    """The result of a labelled sample. The bound on the whole uses ``part`` labels, those of the proportional part."""
 
     run_id: str
     digest: str
@@ -118,37 +118,37 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as JSON."""
-        told = asdict(self)
-        told["strata"] = {str(stratum): asdict(judged) for stratum, judged in self.strata.items()}
-        return told | {"census": self.census}
+        facts = asdict(self)
+        facts["strata"] = {str(stratum): asdict(judged) for stratum, judged in self.strata.items()}
+        return facts | {"census": self.census}
 
 
 def draw(run_id: str, *, size: int = 300, seed: int = 0, store: str | None = None) -> Sample:
-    """Draw a random sample of a map's decided rows, stratified by how sure their votes were. Blocks; changes nothing.
+    """Return a random sample of a map's decided rows, stratified by how clear their votes were.
 
-    Reads the log once; memory holds as many rows as may be drawn. The rows of a stratum are ordered by a hash of the
-    run's digest, the seed and the row's number, and the first are taken: the same seed gives the same rows, and a
-    larger sample holds a smaller one.
+    Blocks; changes nothing. Reads the log once, and holds only the rows that may be drawn in memory. The rows of a
+    stratum are ordered by a hash of the run's digest, the seed and the row's number, and the first ones are taken: the
+    same seed gives the same rows, and a larger sample contains a smaller one.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
-        size: So many rows are drawn in proportion to the strata (`allocate`); `LEAST` of each stratum come on top.
-        seed: Another one gives other rows.
+        size: Rows to draw in proportion to the strata (`allocate`); strata with fewer than `LEAST` get more on top.
+        seed: Another seed gives other rows.
         store: The database of runs, else that of MAKER_STORE.
 
     Raises:
         RunNotFound: No such run.
-        BadInput: The run is no map, is still worked on, or has no decided row; its input has changed; size is below 1.
+        BadInput: The run is not a map, is still running, or has no decided row; its input has changed; size is below 1.
     """
     with opened(store) as database:
         return draw_from(database, find_run(database, run_id), size, seed)
 
 
 def judged(sample: Sample, labels: Mapping[int, bool], confidence: float) -> Audit:
-    """Return what labels say of all decided rows; they are taken as the truth. Pure.
+    """Return bounds on the errors among all decided rows; the labels are taken as the truth. Pure.
 
-    A stratum's bound is `most_wrong_in` over all its labelled rows; that of all strata is `most_wrong` over those drawn
-    in proportion. ``labels`` tells of row numbers whether the answer is right.
+    A stratum's bound is `most_wrong_in` over all its labelled rows; the bound on all strata is `most_wrong` over the
+    proportional part. ``labels`` maps a row's number to whether its answer is right.
     """
     strata = {stratum: _judged(sample, labels, confidence, [stratum]) for stratum in sample.decided}
     part = sum((one.in_part or len(strata) == 1) and one.result.row in labels for one in sample.rows)
@@ -159,7 +159,7 @@ def judged(sample: Sample, labels: Mapping[int, bool], confidence: float) -> Aud
 
 
 def stratum_of(one: RowResult) -> Stratum:
-    """Return how sure the vote on a decided row was."""
+    """Return the stratum of a decided row."""
     votes = sum(one.votes.values())
     if one.margin == votes:
         return Stratum.UNANIMOUS
@@ -167,16 +167,16 @@ def stratum_of(one: RowResult) -> Stratum:
 
 
 def least_margin(one: RowResult) -> int:
-    """Return the margin of a row's answer, or of the field that leads by least, in votes; it can be below 0."""
+    """Return the smallest margin of a row's answer and its fields, in votes; it can be negative."""
     return min([one.margin, *one.margins.values()])
 
 
-class Lots:
-    """Draws rows without replacement as they come by, in memory for as many as are kept: those with the least hash.
+class RowDraw:
+    """Draws rows without replacement from a stream: keeps those with the smallest hashes.
 
     Args:
-        name: What the order depends on, beside the rows' numbers.
-        most: So many rows are kept, at least 1.
+        name: Part of the hash, beside each row's number; it fixes the draw.
+        most: How many rows to keep, at least 1.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -186,7 +186,7 @@ class Lots:
         self.seen = 0
 
     def add(self, settled: Settled) -> None:
-        """Take in a row."""
+        """Consider a row."""
         self.seen += 1
         place = self._base.copy()
         place.update(settled.row.to_bytes(8, "little"))
@@ -197,31 +197,31 @@ class Lots:
             heapq.heapreplace(self._kept, lot)
 
     def first(self, count: int) -> list[Settled]:
-        """Return the rows with the least hashes, in the order of these."""
+        """Return the ``count`` rows with the smallest hashes, in their order."""
         return [settled for _, _, settled in sorted(self._kept, reverse=True)[:count]]
 
 
 def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
-    """Draw a sample as `draw` does, from a store that is open."""
+    """Return a sample as `draw` does, from an open database."""
     if size < 1:
-        raise BadInput(f"a sample of {size} rows says nothing", fix="--sample N takes 1 or more")
+        raise BadInput(f"a sample of {size} rows is empty", fix="give --sample 1 or more")
     task = row_decomposer(database, run)
     if run.status == ACTIVE:
-        raise BadInput(f"run {run.run_id} is still worked on", fix="audit it when it is done, or paused")
+        raise BadInput(f"run {run.run_id} is still running", fix="audit it when it is done or paused")
     rows = sum(part.rows for part in task.parts())
-    lots = {stratum: Lots(f"{run.digest.hex()}/{seed}/{stratum}", max(size, LEAST)) for stratum in Stratum}
+    draws = {stratum: RowDraw(f"{run.digest.hex()}/{seed}/{stratum}", max(size, LEAST)) for stratum in Stratum}
     missed: Counter[str] = Counter()
     for settled in settled_rows(RowLog(database, run).rounds()):
         if settled.outcome is not None:
             missed[settled.outcome.outcome] += 1
         else:
-            lots[_stratum(settled)].add(settled)
-    decided = {stratum: one.seen for stratum, one in lots.items() if one.seen}
+            draws[_stratum(settled)].add(settled)
+    decided = {stratum: one.seen for stratum, one in draws.items() if one.seen}
     if not decided:
-        raise BadInput(f"run {run.run_id} has no decided row", fix=f"`maker results {run.run_id}` says why")
+        raise BadInput(f"run {run.run_id} has no decided row", fix=f"see why with `maker results {run.run_id}`")
     drawn: list[Sampled] = []
     for stratum, part in zip(decided, allocate(list(decided.values()), size), strict=True):
-        for place, settled in enumerate(lots[stratum].first(max(part, LEAST))):
+        for place, settled in enumerate(draws[stratum].first(max(part, LEAST))):
             name, values = task.row(settled.row)
             drawn.append(Sampled(result(settled, name), values, stratum, place < part))
     drawn.sort(key=lambda one: one.result.row)
@@ -230,7 +230,7 @@ def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
 
 
 def _stratum(settled: Settled) -> Stratum:
-    # Most rows are undisputed: their answers need not be read.
+    # Most rows are undisputed: skip reading their answers.
     if settled.step is not None:
         tally = unpack(settled.step.tally)
         if tally.source is None and not tally.disputed:
@@ -239,21 +239,21 @@ def _stratum(settled: Settled) -> Stratum:
 
 
 def _judged(sample: Sample, labels: Mapping[int, bool], confidence: float, strata: Sequence[Stratum]) -> Judged:
-    """Judge one stratum by all its rows, or several by the rows that were drawn in proportion."""
+    """Return the figures of one stratum from all its rows, or of several from the proportional part."""
 
     def counts(*, in_part: bool, worst: bool = False) -> list[Labelled]:
         found = []
         for stratum in strata:
             rows = [one.result.row for one in sample.rows if one.stratum == stratum and (one.in_part or not in_part)]
-            told = [row in labels and labels[row] for row in rows if worst or row in labels]
-            found.append(Labelled(sample.decided[stratum], len(told), told.count(False)))
+            right = [row in labels and labels[row] for row in rows if worst or row in labels]
+            found.append(Labelled(sample.decided[stratum], len(right), right.count(False)))
         return found
 
     def bound(*, worst: bool) -> int:
         seen = counts(in_part=False, worst=worst)
         if len(strata) == 1:
             return most_wrong_in(seen[0], confidence)
-        # What was seen to be wrong is wrong, also in rows that were drawn beyond a stratum's part.
+        # Rows found wrong are a lower limit, also those drawn beyond the proportional part.
         return max(sum(one.wrong for one in seen), most_wrong(counts(in_part=True, worst=worst), confidence))
 
     found = counts(in_part=False)
@@ -273,4 +273,4 @@ def _judged(sample: Sample, labels: Mapping[int, bool], confidence: float, strat
 def check_confidence(confidence: float) -> None:
     """Raise `BadInput` for a confidence that is not in (0, 1)."""
     if not 0 < confidence < 1:
-        raise BadInput(f"a confidence of {confidence:g} is none", fix="it lies between 0 and 1, as .95 does")
+        raise BadInput(f"the confidence {confidence:g} is not between 0 and 1", fix="give one like 0.95")

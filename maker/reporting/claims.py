@@ -1,4 +1,4 @@
-"""What was claimed of a run before its first step. Pure."""
+"""Collect what was claimed about a run before its first step. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maker.job.settings import PilotFound
-from maker.reporting.decision_rules import Ruled
+from maker.reporting.decision_rules import DecisionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,39 +22,43 @@ class Claim:
     plan: Mapping[str, Any] | None = None
 
 
-def claimed(vote: Mapping[str, Any], rules: tuple[Ruled, ...]) -> Claim:
+def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
     """Return what a run's ``[vote]`` table and the rules of its step classes claim.
 
-    A plan (``vote.plan``) has a ``target``, ``right``, which holds a lower bound, an estimate and an upper bound of the
-    probability that all steps are right, and says in ``rests_on`` what it rests on.
+    A plan (``vote.plan``) has a ``target``; ``right``, a lower bound, an estimate and an upper bound of the probability
+    that all steps are right; and ``rests_on``, its assumptions in words.
     """
     if plan := vote.get("plan"):
         low, value, high = plan["right"]
-        said = f"all steps are right with a probability of {value:.4g} ({low:.4g} to {high:.4g})"
-        aim = "; its votes were given" if plan["target"] is None else f"; the target was {plan['target']:g}"
-        return Claim(True, (said + aim, f"It is so given that {plan['rests_on']}"), plan)
+        claim = f"all steps are right with a probability of {value:.4g} ({low:.4g} to {high:.4g})"
+        aim = (
+            "; its votes were fixed by vote.budget"
+            if plan["target"] is None
+            else f"; the target was {plan['target']:g}"
+        )
+        return Claim(True, (claim + aim, f"This assumes that {plan['rests_on']}"), plan)
     if pilot := vote.get("pilot"):
         return Claim(True, _piloted(PilotFound.model_validate(pilot)), pilot)
     if promises := {text for one in rules if (text := promised(one))}:
         return Claim(True, tuple(sorted(promises)))
-    given = sorted({one.lost or f"{one.voter} was given {one.said or 'no parameter'}" for one in rules})
-    return Claim(False, (f"nothing was claimed: {'; '.join(given) or 'no step is decided'}",))
+    reasons = sorted({one.lost or f"{one.voter} with {one.said or 'no parameter'} promises nothing" for one in rules})
+    return Claim(False, (f"nothing was claimed: {'; '.join(reasons) or 'no step is decided'}",))
 
 
 def _piloted(found: PilotFound) -> tuple[str, ...]:
     return (
-        f"another vote would decide at most {found.at_most:.2%} of the decided rows otherwise, with a confidence of"
-        f" {found.confidence:.1%}: a pilot found k = {found.k} for that",
-        f"It rests on {found.both:,} rows, drawn at random from {found.of:,}, that were decided twice:"
-        f" {found.differ:,} of them not alike",
-        "What all votes on a row are wrong about together a pilot cannot see",
+        f"if you vote again, at most {found.at_most:.2%} of the decided rows get another answer, with a confidence of"
+        f" {found.confidence:.1%}: a pilot found k = {found.k} for this",
+        f"In the pilot {found.both:,} rows, drawn at random from {found.of:,}, were decided twice, and"
+        f" {found.differ:,} of them got two answers",
+        "A pilot cannot see an error that all votes on a row share",
     )
 
 
-def promised(one: Ruled) -> str:
-    """Return what a voter promises of its steps, or was given to keep to, "" where there is neither."""
+def promised(one: DecisionRule) -> str:
+    """Return what a voter promises for its steps, or the ``error`` it was given; "" if there is neither."""
     if one.promise is not None:
         return one.promise.each
     if one.error is None:
         return ""
-    return f"of steps {one.kind}, {one.voter} was given error = {one.error:g}; what it makes of that is its own affair"
+    return f"{one.voter} was given error = {one.error:g} for steps {one.kind}; maker does not know what it promises"

@@ -1,4 +1,4 @@
-"""Counts the live steps of a run in one pass over its log, in memory that does not grow with them."""
+"""Count the live steps of a run in one pass over its log, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from maker.errors import StoreFailed
 from maker.lifecycle.export import in_order
-from maker.reporting.decision_rules import Ruled, models_of, ruled
+from maker.reporting.decision_rules import DecisionRule, decision_rule, models_of
 from maker.stats.bounds import binomial
 from maker.stats.monitor import Alarm, Monitor, Rule
 from maker.store.backend.database import Database
@@ -25,10 +25,10 @@ from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import CLEAN_BYTES, Source, Tally, unpack
 
 KEPT = 1000
-"""So many disputed steps are kept, those with most doubt."""
+"""How many disputed steps are kept: those with most doubt."""
 
 
-class Doubted(NamedTuple):
+class DisputedStep(NamedTuple):
     """A disputed step, and the models of the run that decided it."""
 
     doubt: float
@@ -38,16 +38,16 @@ class Doubted(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """Steps of one class that one run has decided: how many there are of each kind.
+    """Counts over the steps of one class that one run decided.
 
-    ``models`` are the run's, by number. ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to the steps
-    that have it; ``losing`` are the votes for the lesser of the winner and its strongest rival. ``judged`` steps were
-    decided by a judge, ``unsettled`` ones by nobody: of these only the losing votes are counted, as the races were cut
-    off. ``flags`` counts samples by reason and model, ``valid`` and ``won`` valid votes and those for the winner by
-    model: a judge's are in none of them.
+    ``models`` are the run's, by number. ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to how many
+    steps have it; ``losing`` are the votes for the weaker of the winner and its strongest rival. ``judged`` steps were
+    decided by a judge. ``unsettled`` steps stayed undecided; of these only the losing votes are counted, because their
+    voting was cut off. ``flags`` counts samples by reason and model, ``valid`` and ``won`` count valid votes and votes
+    for the winner by model. None of them includes a judge's votes.
     """
 
-    ruled: Ruled
+    ruled: DecisionRule
     models: tuple[str, ...]
     steps: int = 0
     judged: int = 0
@@ -62,7 +62,7 @@ class Group:
     won: Counter[int] = field(default_factory=Counter)
 
     def add(self, tally: Tally, steps: int = 1) -> None:
-        """Count a step, or several that were counted alike."""
+        """Count a step, or ``steps`` steps with the same tally."""
         self.steps += steps
         self.disputed += steps * tally.disputed
         self.rounds[tally.rounds] += steps
@@ -81,8 +81,8 @@ class Group:
         self.margins[winner - rival] += steps
 
 
-class Alarmed(NamedTuple):
-    """What the monitor found in the steps of a class that a run has decided."""
+class ClassAlarm(NamedTuple):
+    """An alarm of the vote monitor over the steps of one class that one run decided."""
 
     run_id: str
     kind: str
@@ -90,22 +90,22 @@ class Alarmed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """What one pass over the log has counted. ``groups`` are in order of run and class; ``doubted`` the worst first.
+class LogCounts:
+    """Counts of one pass over the log. ``groups`` are in order of run and class, ``doubted`` in order of doubt.
 
-    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` different ones of
+    ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` distinct decisions of
     other runs. Every decision is counted once.
     """
 
     groups: Sequence[Group]
-    doubted: Sequence[Doubted]
-    alarms: Sequence[Alarmed]
+    doubted: Sequence[DisputedStep]
+    alarms: Sequence[ClassAlarm]
     reused: int = 0
     outside: int = 0
 
 
 class _Author:
-    """A run that decided a part of the log: its rules, its monitor, and what it decided, by class."""
+    """A run that decided a part of the log: its rules, its monitor, and counts of its steps by class."""
 
     def __init__(self, run: RunRow) -> None:
         self.run = run
@@ -113,13 +113,13 @@ class _Author:
         self.groups: dict[int, Group] = {}
         rules: list[Rule | None] = []
         for number in range(len(run.classes)):
-            rule = ruled(run, number).rule
+            rule = decision_rule(run, number).rule
             rules.append(rule if isinstance(rule, Rule) else None)
         self.monitor = Monitor(rules)
 
     def group(self, kind: int) -> Group:
         if kind not in self.groups:
-            self.groups[kind] = Group(ruled(self.run, kind), self.models)
+            self.groups[kind] = Group(decision_rule(self.run, kind), self.models)
         return self.groups[kind]
 
     def observe(self, kind: int, winner: int, rival: int) -> None:
@@ -127,12 +127,15 @@ class _Author:
         if kind < len(self.monitor.rules):
             self.monitor.observe(kind, winner, rival)
 
-    def alarms(self) -> Iterator[Alarmed]:
-        """Yield what the monitor found."""
-        return (Alarmed(self.run.run_id, self.run.classes[one.kind], one) for one in self.monitor.look())
+    def alarms(self) -> Iterator[ClassAlarm]:
+        """Yield the monitor's alarms."""
+        return (ClassAlarm(self.run.run_id, self.run.classes[one.kind], one) for one in self.monitor.look())
 
     def add_undecided(self, database: Database) -> None:
-        """Count what is kept of the votes for children that votes could not settle, in a run of one class."""
+        """Count the stored losing votes of undecided children.
+
+        Only in a run with one class: the store does not say of which class an undecided child is.
+        """
         if len(self.run.classes) == 1:
             for votes in undecided_votes(database, self.run.key):
                 group = self.group(0)
@@ -141,7 +144,7 @@ class _Author:
 
 
 class _Pass:
-    """One pass over a run's log: who decided what, and the disputed steps with most doubt so far."""
+    """One pass over a run's log: counts by deciding run, and the disputed steps with most doubt so far."""
 
     def __init__(self, database: Database, run: RunRow, root: ChainRow) -> None:
         parts = spans(database, root)
@@ -150,15 +153,16 @@ class _Pass:
         ]
         self._run = run
         self._starts = [part.start for part in parts]
-        # Most steps are clean, and there are few kinds of clean ones: they are counted by their bytes.
+        # Most steps are undisputed, and few distinct tallies cover them: count these by their bytes, and unpack each
+        # kind once at the end.
         self._clean: Counter[tuple[int, bytes]] = Counter()
-        self._doubted: list[tuple[float, int, Doubted]] = []
+        self._doubted: list[tuple[float, int, DisputedStep]] = []
         self.reused = 0
-        # Decisions of other runs, each with the part of the log that took it first: as many as are different.
+        # Distinct decisions of other runs, each with the part of the log that took it first.
         self.outside: dict[Source, int] = {}
 
     def take(self, number: int, placed: PlacedStep) -> None:
-        """Count a step; ``number`` is its place among all of them."""
+        """Count a step; ``number`` is its position in the log."""
         blob, at = placed.step.tally, 0
         if len(self._starts) > 1:
             at = bisect_right(self._starts, placed.path[0] if placed.path else placed.step.idx) - 1
@@ -177,12 +181,12 @@ class _Pass:
         author.group(tally.kind).add(tally)
         author.observe(tally.kind, winner, rival)
         if tally.disputed:
-            self._keep(number, Doubted(doubt(winner, rival), placed, author.models))
+            self._keep(number, DisputedStep(doubt(winner, rival), placed, author.models))
 
-    def end(self, database: Database) -> list[Doubted]:
-        """Add what was left to the end; return the disputed steps with most doubt, in order.
+    def end(self, database: Database) -> list[DisputedStep]:
+        """Finish the counts; return the disputed steps with most doubt, in order.
 
-        Decisions that were taken from other runs count as if they had been made here: they were, by the same rules.
+        Decisions taken from other runs count as if they had been made here: the same rules made them.
         """
         for source, at in self.outside.items():
             row = read_step(database, source.chain, source.idx, source.epoch)
@@ -194,8 +198,8 @@ class _Pass:
             self.authors[at].group(tally.kind).add(tally, steps)
         return [found for _, _, found in sorted(self._doubted, reverse=True)]
 
-    def _keep(self, number: int, found: Doubted) -> None:
-        # The heap's least is the step with the least doubt, and of several the last one.
+    def _keep(self, number: int, found: DisputedStep) -> None:
+        # The smallest entry of the heap, the first to go, has the least doubt; among equals it is the latest step.
         entry = (found.doubt, -number, found)
         if len(self._doubted) < KEPT:
             heapq.heappush(self._doubted, entry)
@@ -203,8 +207,8 @@ class _Pass:
             heapq.heapreplace(self._doubted, entry)
 
 
-def gather(database: Database, run: RunRow) -> Gathered:
-    """Count a run's live steps, those that it took over from a run that it was forked off too.
+def count_log(database: Database, run: RunRow) -> LogCounts:
+    """Return counts of a run's live steps, with those that it shares with the run it was forked from.
 
     Raises:
         StoreFailed: A step cannot be read.
@@ -217,7 +221,7 @@ def gather(database: Database, run: RunRow) -> Gathered:
     doubted, authors = counting.end(database), counting.authors
     for author in authors:
         author.add_undecided(database)
-    return Gathered(
+    return LogCounts(
         [author.groups[kind] for author in authors for kind in sorted(author.groups)],
         doubted,
         [alarmed for author in authors for alarmed in author.alarms()],
@@ -228,7 +232,7 @@ def gather(database: Database, run: RunRow) -> Gathered:
 
 @lru_cache(maxsize=1 << 16)
 def doubt(winner: int, rival: int) -> float:
-    """Return the chance that the rival is the likelier answer of the two, if before the votes all shares were.
+    """Return the chance that the rival is the more frequent answer of the two, under a uniform prior.
 
     With a prior that is uniform on the winner's share among votes for the two, the posterior is Beta(a+1, b+1): the
     chance that the share is below one half is P(B(a+b+1, 1/2) <= b) (Gelman et al., Bayesian Data Analysis, 3.4).
@@ -239,13 +243,13 @@ def doubt(winner: int, rival: int) -> float:
 
 
 def standing(tally: Tally) -> tuple[int, int]:
-    """Return the winner's votes and its strongest rival's, a judge's not among them."""
+    """Return the votes of the winner and of its strongest rival, without a judge's."""
     winner = sum(tally.votes)
     return winner, winner - tally.margin
 
 
 def counted(counts: Mapping[int, int]) -> int:
-    """Return the sum of the numbers that are counted: of votes by steps, all votes."""
+    """Return the total that a histogram counts: from votes a step, the number of all votes."""
     return sum(number * steps for number, steps in counts.items())
 
 
@@ -256,9 +260,9 @@ def _tally(run: RunRow, placed: PlacedStep) -> Tally:
         chain = chain_name(placed.path, placed.step.idx if is_single(placed.path) else None)
         raise StoreFailed(
             f"run {run.run_id}, chain {chain}, step {placed.step.idx} cannot be read: {error}",
-            fix="restore the database from a copy",
+            fix="restore the database from a backup",
         ) from error
 
 
-# Disputes between the same candidates come again and again.
+# The same tallies come again and again in disputes between the same candidates.
 _unpacked = lru_cache(maxsize=4096)(unpack)

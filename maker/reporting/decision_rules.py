@@ -1,4 +1,4 @@
-"""By which rule the steps of a class were decided, from what is stored of the run: the task's code is not needed."""
+"""Find the rule that decided the steps of a class, from the stored run alone: the task's code is not needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
 
 
-class Ruled(NamedTuple):
+class DecisionRule(NamedTuple):
     """How the steps of a class were decided.
 
     Args:
@@ -27,11 +27,11 @@ class Ruled(NamedTuple):
         voter: The voter's name.
         said: Its parameters, as in ``k = 3``.
         k: The margin of the race that decides them, None for a voter that decides by something else.
-        error: The error that the voter was given or promises, None where there is none.
-        turns: How many votes it takes until the same model's turn comes again.
-        rule: What the monitor watches such steps by, or why it has no statistic for them.
-        lost: Why the voter cannot be asked what it does, "" where it can.
-        promise: What the voter promises of them, None where it promises nothing.
+        error: The error that the voter was given or promises, None if there is none.
+        turns: How many votes until it is the same model's turn again.
+        rule: How the monitor watches such steps, or why it has no statistic for them.
+        lost: Why the voter's code is unavailable, "" if it is at hand.
+        promise: What the voter promises for each step, None if it promises nothing.
     """
 
     run_id: str
@@ -46,7 +46,7 @@ class Ruled(NamedTuple):
     promise: Promise | None = None
 
 
-def ruled(run: RunRow, kind: int) -> Ruled:
+def decision_rule(run: RunRow, kind: int) -> DecisionRule:
     """Return how a run decides the steps of a class, by the class's number."""
     name = run.classes[kind] if kind < len(run.classes) else f"class {kind}"
     # Roles that differ from the rest are part of what the run is, with the classes that they decide.
@@ -58,20 +58,20 @@ def ruled(run: RunRow, kind: int) -> Ruled:
     given = {**vote, "k": k[name] if isinstance(k, Mapping) and name in k else k}
     shown = str(vote["voter"]).rpartition(":")[2]
     if run.settings.get("poll"):
-        why = "the run is a pilot: it draws votes on steps, and decides none"
-        return Ruled(run.run_id, name, "none", "", None, None, turns, why, why)
+        why = "the run is a pilot, which draws votes on steps and decides none"
+        return DecisionRule(run.run_id, name, "none", "", None, None, turns, why, why)
     try:
         voter, said = _voter(given)
     except (MakerError, ValidationError, KeyError):
-        why = f"voter {vote['voter']} is not to be found here, so it cannot be asked what it promises"
-        return Ruled(run.run_id, name, shown, "", None, None, turns, why, why)
+        why = f"voter {vote['voter']} is not installed here, so what it promises is unknown"
+        return DecisionRule(run.run_id, name, shown, "", None, None, turns, why, why)
     promise: Promise | None = call_user_code(f"{voter.name}: promise", voter.promise, name)
     error = said.get("error") if promise is None else promise.error
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
     if voter.race_margin is not None and "k" not in said:
-        words += f", which is a margin of {voter.race_margin}"
+        words += f" (a margin of {voter.race_margin})"
     rule = rule_of(voter, turns)
-    return Ruled(run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise)
+    return DecisionRule(run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise)
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Disputed steps as they are shown, worst first, with what was asked and what was said; steps that nothing settled."""
+"""Read disputed and unresolved steps for a report, with the prompts and samples that the store kept of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.lifecycle.events import StepRecord, step_record
 from maker.plugin import Codec
-from maker.reporting.counts import Doubted
+from maker.reporting.counts import DisputedStep
 from maker.reporting.decision_rules import models_of
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, resting, root_chain
@@ -21,14 +21,14 @@ from maker.store.tree import chain_of_step
 from maker.voting.paths import chain_name, is_single
 
 MOST_SAMPLES = 40
-"""So many samples of a step are told, the first ones."""
+"""How many samples of a step are shown, from the first."""
 MOST_CHARACTERS = 2000
-"""So much of a prompt, a reply, an action or a candidate is told: a report is to be read, the store keeps it all."""
-MOST_RESTING = 50
+"""Longest prompt, reply, action or candidate in a report, in characters; the store keeps all of it."""
+MOST_STOPPED = 50
 
 
-class Said(NamedTuple):
-    """One sample: ``candidate`` where it became a vote, else ``flag`` with its ``detail``; ``text`` None if lost."""
+class ShownSample(NamedTuple):
+    """One sample: its ``candidate`` if it became a vote, else its ``flag`` and ``detail``; ``text`` is None if lost."""
 
     vote: int
     text: str | None
@@ -42,8 +42,8 @@ class Said(NamedTuple):
 class Dispute:
     """A disputed step. ``doubt`` is explained in `maker.reporting.counts.doubt`.
 
-    ``votes`` are those of every candidate, the winner's first, ``judge`` a judge's. ``system`` and ``prompt`` are None
-    where they were not kept, as samples may not have been; ``more_samples`` says how many are not told.
+    ``votes`` counts those of every candidate, the winner's first; ``judge`` counts a judge's. ``system`` and ``prompt``
+    are None if they were not kept; samples may be missing too. ``more_samples`` says how many are left out.
     """
 
     doubt: float
@@ -59,34 +59,34 @@ class Dispute:
     epoch: int
     system: str | None
     prompt: str | None
-    samples: tuple[Said, ...]
+    samples: tuple[ShownSample, ...]
     more_samples: int
 
 
 @dataclass(frozen=True, slots=True)
-class Resting:
-    """A chain that came to rest before its end, with what was kept of the step that it is stuck at."""
+class StoppedChain:
+    """A chain that stopped before its end, with what was kept of the step that it is stuck at."""
 
     chain: str
     step: int
     status: str
     reason: str
     prompt: str | None
-    samples: tuple[Said, ...]
+    samples: tuple[ShownSample, ...]
     more_samples: int
 
 
-class Heard(NamedTuple):
-    """What is kept of a step."""
+class KeptStep(NamedTuple):
+    """The prompt and the first samples that are kept of a step; ``more`` samples are left out."""
 
     system: str | None
     prompt: str | None
-    samples: tuple[Said, ...]
+    samples: tuple[ShownSample, ...]
     more: int
 
 
 def disputes(
-    database: Database, run: RunRow, codec: Codec[Any] | None, doubted: Sequence[Doubted]
+    database: Database, run: RunRow, codec: Codec[Any] | None, doubted: Sequence[DisputedStep]
 ) -> Iterator[Dispute]:
     """Yield disputed steps with what was kept of them, in the order given."""
     root = root_chain(database, run.key)
@@ -95,54 +95,54 @@ def disputes(
         single = is_single(path)
         held = chain_of_step(database, root, (*path, row.idx) if single else path, 0 if single else row.idx)
         record = _record(run, codec, one)
-        heard = Heard(None, None, (), 0)
+        kept = KeptStep(None, None, (), 0)
         if held is not None:
-            heard = heard_of(database, held.chain.key, held.idx, row.epoch, one.models)
+            kept = kept_step(database, held.chain.key, held.idx, row.epoch, one.models)
         yield Dispute(
             doubt=one.doubt, chain=record.chain, step=record.step, kind=record.kind, action=_short(record.action),
             votes=_shortened(record.votes), judge=_shortened(record.judge), flags=record.flags, rounds=record.rounds,
-            margin=record.margin, epoch=record.epoch, system=heard.system, prompt=heard.prompt, samples=heard.samples,
-            more_samples=heard.more,
+            margin=record.margin, epoch=record.epoch, system=kept.system, prompt=kept.prompt, samples=kept.samples,
+            more_samples=kept.more,
         )  # fmt: skip
 
 
-def resting_chains(database: Database, run: RunRow) -> list[Resting]:
-    """Return the chains of a run that rest before their end, its root first: at most `MOST_RESTING` others."""
+def resting_chains(database: Database, run: RunRow) -> list[StoppedChain]:
+    """Return the chains of a run that stopped before their end: its root first, then at most `MOST_STOPPED` others."""
     root = root_chain(database, run.key)
     models = models_of(run)
     found = []
     if run.status in ("paused", "cancelled") and not _decided(database, root):
         epoch = _newest(database, root)
         if epoch is not None:
-            heard = heard_of(database, root.key, root.cursor, epoch, models)
-            found.append(_resting(root, "undecided", run.reason, heard))
-    for chain in resting(database, run.key, MOST_RESTING):
+            kept = kept_step(database, root.key, root.cursor, epoch, models)
+            found.append(_stopped(root, "undecided", run.reason, kept))
+    for chain in resting(database, run.key, MOST_STOPPED):
         epoch = _newest(database, chain)
-        heard = Heard(None, None, (), 0)
+        kept = KeptStep(None, None, (), 0)
         if epoch is not None:
-            heard = heard_of(database, chain.key, chain.cursor, epoch, models)
-        found.append(_resting(chain, chain.status, chain.reason, heard))
+            kept = kept_step(database, chain.key, chain.cursor, epoch, models)
+        found.append(_stopped(chain, chain.status, chain.reason, kept))
     return found
 
 
-def heard_of(database: Database, chain: int, idx: int, epoch: int, models: Sequence[str]) -> Heard:
-    """Return what is kept of a step: its first samples, and what was asked."""
-    told: list[Said] = []
+def kept_step(database: Database, chain: int, idx: int, epoch: int, models: Sequence[str]) -> KeptStep:
+    """Return what is kept of a step: its prompt, and its first samples."""
+    samples: list[ShownSample] = []
     more = 0
     for sample in read_samples(database, chain, idx, idx + 1):
         if sample.epoch != epoch:
             continue
-        if len(told) < MOST_SAMPLES:
-            told.append(_said(sample, models))
+        if len(samples) < MOST_SAMPLES:
+            samples.append(_shown(sample, models))
         else:
             more += 1
     asked = [row for row in read_prompts(database, chain, idx, idx + 1) if row.epoch == epoch]
     system, prompt = (asked[-1].system, asked[-1].prompt) if asked else (None, None)
-    return Heard(_cut(system), _cut(prompt), tuple(told), more)
+    return KeptStep(_cut(system), _cut(prompt), tuple(samples), more)
 
 
-def _resting(chain: ChainRow, status: str, reason: str, heard: Heard) -> Resting:
-    return Resting(chain_name(chain.path), chain.cursor, status, reason, heard.prompt, heard.samples, heard.more)
+def _stopped(chain: ChainRow, status: str, reason: str, kept: KeptStep) -> StoppedChain:
+    return StoppedChain(chain_name(chain.path), chain.cursor, status, reason, kept.prompt, kept.samples, kept.more)
 
 
 def _decided(database: Database, chain: ChainRow) -> bool:
@@ -150,29 +150,29 @@ def _decided(database: Database, chain: ChainRow) -> bool:
 
 
 def _newest(database: Database, chain: ChainRow) -> int | None:
-    """Return the epoch of the samples that are kept of the step that a chain stands at, None without any."""
+    """Return the newest epoch of the samples kept at a chain's cursor, None if there are none."""
     kept = read_samples(database, chain.key, chain.cursor, chain.cursor + 1)
     return max((sample.epoch for sample in kept), default=None)
 
 
-def _record(run: RunRow, codec: Codec[Any] | None, one: Doubted) -> StepRecord:
+def _record(run: RunRow, codec: Codec[Any] | None, one: DisputedStep) -> StepRecord:
     path, row = one.placed
     where = f"run {run.run_id}, chain {chain_name(path, row.idx if is_single(path) else None)}, step {row.idx}"
     try:
         record: StepRecord = call_user_code(f"{where}: the action's codec", step_record, run.classes, codec, path, row)
         return record
     except TaskFailed:
-        # The task's code reads no longer what it once wrote: the report shows what the store holds.
+        # The task's code has changed and can no longer read its old actions: show the stored text.
         return step_record(run.classes, None, path, row)
 
 
-def _said(sample: SampleRow, models: Sequence[str]) -> Said:
+def _shown(sample: SampleRow, models: Sequence[str]) -> ShownSample:
     model = models[sample.model] if sample.model < len(models) else f"model {sample.model}"
-    return Said(sample.vote, _cut(sample.text), _cut(sample.candidate), sample.flag, sample.detail, model)
+    return ShownSample(sample.vote, _cut(sample.text), _cut(sample.candidate), sample.flag, sample.detail, model)
 
 
 def _shortened(votes: dict[str, int]) -> dict[str, int]:
-    """Return candidates with short keys; those that are alike when they are cut count together."""
+    """Return votes by shortened candidate; candidates with the same beginning are added up."""
     found: dict[str, int] = {}
     for key, n in votes.items():
         short = _cut(key) or ""

@@ -1,4 +1,4 @@
-"""From counts to figures, each with what it rests on. Pure."""
+"""Turn counts into figures: shares with their intervals, fits by step class, and one number for the run. Pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maker.reporting.counts import Group, counted
-from maker.reporting.decision_rules import Ruled
+from maker.reporting.decision_rules import DecisionRule
 from maker.reporting.fit import Fit, Range, all_right, fit, losing_law, tails, wrong
 from maker.stats.bounds import share_at_most
 from maker.stats.monitor import FIRST_LOOK, Rule
 
 CONFIDENCE = 0.95
-"""Of every interval of a report. That of the whole run is divided evenly over the step classes."""
+"""Confidence of every interval of a report; for the whole run, the risk is divided evenly over the step classes."""
 LEAST_EXPECTED = 0.02
-"""Rows of a table end where neither steps were found nor so many are expected."""
+"""A table ends at the row where no steps were found and fewer than this are expected."""
 INDEPENDENT = "the votes of a step are independent"
-ALIKE = "the steps of a class are alike: votes are right equally often in all of them"
-LIKELIEST = "the likeliest answer of a step is the right one, which no vote can show"
+ALIKE = "all steps of a class are equally hard: a vote is right equally often on each"
+LIKELIEST = "the most frequent answer of a step is the right one, which votes cannot show"
 TURNS = "the models that take turns are right equally often"
 
 
 class Tail(NamedTuple):
-    """Steps with ``losing`` losing votes or more: found, and expected by the class's fitted p (None without one)."""
+    """Steps with at least ``losing`` losing votes: found, and expected at the class's fitted p (None without one)."""
 
     losing: int
     found: int
@@ -33,7 +33,7 @@ class Tail(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """Steps of which ``number`` is counted, and how many are expected by the class's fitted p (None without one)."""
+    """Steps whose count is ``number``: found, and expected at the class's fitted p (None without one)."""
 
     number: int
     steps: int
@@ -51,15 +51,15 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """What was measured of the steps of one class that one run has decided.
+    """What was measured on the steps of one class that one run decided.
 
-    ``votes`` are valid votes a step, and of a race with one rival those that are expected; ``tails`` shows at a glance
-    whether steps are alike. ``judged`` steps were decided by a judge. ``cut`` races ended undecided, and then perhaps
-    with a judge: their losing votes count, in the fit and in ``tails``. ``unfitted`` says why there is no ``fit``.
-    ``looks`` counts the monitor's looks, ``unwatched`` says why there can be none.
+    ``votes`` are valid votes a step, found and expected with one rival. ``tails`` shows at a glance whether steps are
+    equally hard. ``judged`` steps were decided by a judge. ``cut`` steps stayed undecided by votes, and some went to a
+    judge: their losing votes count in the fit and in ``tails``. ``unfitted`` says why there is no ``fit``. ``looks``
+    counts the monitor's looks, ``unwatched`` says why there can be none.
     """
 
-    ruled: Ruled
+    ruled: DecisionRule
     steps: int
     judged: int
     cut: int
@@ -94,12 +94,12 @@ class ModelShare(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One number for the whole run, and what it is conditional on.
+    """One number for the whole run, and its assumptions.
 
     ``right`` is the probability that all ``steps`` that votes decided are right, ``wrong`` how many of them are
-    expected to be wrong, both only if all of ``given`` holds; None where votes say nothing of that: ``missing`` says
-    why. ``outside`` names what the number is not about, ``against`` what speaks against it: then it is not to be
-    believed. ``stated`` is what follows from what voters promise, where there is no estimate.
+    expected to be wrong; both hold only under the assumptions ``given``. They are None where votes cannot show it, and
+    ``missing`` says why. ``outside`` names what the number does not cover. ``against`` names evidence against it; if
+    there is any, do not rely on the number. ``stated`` is what follows from the voters' promises.
     """
 
     steps: int
@@ -149,7 +149,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     given = (INDEPENDENT, ALIKE, LIKELIEST, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
     missing = "; ".join(unfitted) if voted else "no step is decided by votes"
     if not missing and any(one.p.low <= 0.5 for one in fits):
-        missing = "so many votes are on the losing side that p may be one half: then votes settle nothing"
+        missing = "so many votes lost that p may be one half, and then votes settle nothing"
     right, errors = (None, None) if missing else (all_right(fits), wrong(fits))
     judged = sum(one.judged for one in classes)
     beside = [f"{judged:,} step{'s' * (judged > 1)} that a judge decided"] if judged else []
@@ -179,16 +179,16 @@ def agreement(groups: Sequence[Group]) -> list[ModelShare]:
     return [ModelShare(model, votes, won) for model, (votes, won) in found.items()]
 
 
-def _unfitted(ruled: Ruled, voted: int) -> str:
-    """Say why nothing can be estimated from the votes of a class, "" if something can."""
+def _unfitted(ruled: DecisionRule, voted: int) -> str:
+    """Say why p cannot be estimated from the votes of a class; "" if it can."""
     if not voted:
         return f"no step {ruled.kind} is decided by votes"
     if ruled.lost:
         return ruled.lost
     if ruled.k is None:
-        return f"of votes that {ruled.voter} counts, maker estimates nothing: it knows races to a lead of k"
+        return f"maker estimates p only for voters that need a lead of k, and {ruled.voter} does not"
     if ruled.k == 1:
-        return "with k = 1 the first vote decides: such votes say nothing of how often votes are right"
+        return "with k = 1 the first vote decides, so the votes do not show how often a vote is right"
     return ""
 
 
@@ -214,10 +214,10 @@ def _tails(group: Group, law: Sequence[float], races: int) -> tuple[Tail, ...]:
 
 
 def _stated(voted: Sequence[ClassFigures]) -> str:
-    """Return what follows for all steps from what the voters promise of each, "" where one of them promises nothing."""
+    """Return what the voters' promises for each step mean for all steps; "" if one of them promises nothing."""
     promises = [one.ruled.promise for one in voted if one.ruled.promise is not None]
     if not voted or len(promises) < len(voted) or len({one.ruled.voter for one in voted}) > 1:
         return ""
     most = math.fsum(promise.error * (one.steps - one.judged) for promise, one in zip(promises, voted, strict=True))
     steps = sum(one.steps - one.judged for one in voted)
-    return f"of {steps:,} steps, {most:,.3g} on average at most {promises[0].all}"
+    return f"on average at most {most:,.3g} of {steps:,} steps {promises[0].all}"

@@ -1,13 +1,13 @@
-"""What the votes of a class of steps say of p, and p of the steps: of races to a lead of k, from their losing votes.
+"""Estimate p, the probability that a vote is right, from the losing votes of steps decided by a lead of k. Pure.
 
-Pure. The steps of a class are taken to be alike, their votes to be independent, and the likeliest answer to be right. A
-step then ends with l losing votes with probability M(k, l) x^l (p^k + q^k), x = pq (`maker.stats.dispersion`): their
-sum t over n steps is all that the votes say of p, the stopping rule is part of the law, and the mean of t grows with x.
-The generating function of M is the product of 1 / (1 - a_i x): so l is a sum of geometric counts with shares a_i x.
+The steps of a class are taken to be equally hard, their votes to be independent, and the most frequent answer to be
+right. A step then ends with l losing votes with probability M(k, l) x^l (p^k + q^k), x = pq (`maker.stats.dispersion`).
+The sum t of losing votes over n steps is sufficient for p, stopping rule included, and its mean grows with x. The
+generating function of M is the product of 1 / (1 - a_i x), so l is a sum of geometric counts with shares a_i x.
 
 Losing votes are those for the strongest rival, as the monitor counts them. With one rival the law is exact. With
-several, fewer votes are for the strongest one than would be for one rival with their mass, and the steps are decided
-wrongly more seldom still: what follows of p errs on the careful side, as long as p is above one half by the estimate.
+several rivals, the strongest gets fewer votes than one rival with all their mass would, and steps are decided wrongly
+more seldom still: the estimate of p errs on the careful side, as long as it is above one half.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from maker.stats.bounds import share_at_most
 
 HALVINGS = 100
 FAR = 4096
-"""Losing votes of one step are followed up to here: at k = 100, p = .5 the mean is 4,950, and nothing is won there."""
+"""Most losing votes of one step that are computed. At k = 100, p = .5 the mean is 4,950, but such votes are useless."""
 THIN = 1e-12
 
 
 class Range(NamedTuple):
-    """An estimate, and the confidence interval that it lies in."""
+    """An estimate with its confidence interval."""
 
     low: float
     value: float
@@ -33,7 +33,7 @@ class Range(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What n steps of first-to-ahead-by-k with so many losing votes say.
+    """The estimate of p from steps of first-to-ahead-by-k.
 
     Args:
         k: The margin.
@@ -55,21 +55,21 @@ class Fit(NamedTuple):
 
 
 def fit(steps: int, losing: int, k: int, confidence: float) -> Fit | None:
-    """Estimate p from stopped races. None for k = 1: a race that its first vote decides says nothing of p.
+    """Return the estimate of p from stopped races; None for k = 1, where the first vote decides and shows nothing.
 
     For k = 2 and 3 the sum of losing votes is a negative binomial count of share a x, a = 2 and 3: P(T <= t) =
     P(B(n + t, a x) <= t), so that the interval is that of Clopper and Pearson (1934, Biometrika 26, 404-413). For a
     greater k it holds every x whose likelihood is at least (1 - confidence) / 2 of the largest: by Chernoff's bound
     P(T <= t) and P(T >= t) are at most that ratio, so it covers the true x no less often than it says.
 
-    Of races that were cut off before anybody led by k, the losing votes may be added to ``losing`` and the races not to
-    ``steps``: such a race has the likelihood x^l (p^d + q^d), its lead d < k, whose last factor is constant up to d = 1
-    and favours a small x above. So x is not underestimated; the interval then is no longer quite exact.
+    For steps that were cut off before any answer led by k, you may add the losing votes to ``losing`` without adding
+    the steps to ``steps``: such a race has the likelihood x^l (p^d + q^d) with its lead d < k, whose last factor is
+    constant up to d = 1 and favours a small x above. So x is not underestimated, but the interval is no longer exact.
 
     1,000 steps, 370 losing votes, k = 3 give p = .9000, .8897 to .9095 at .95.
 
     Raises:
-        ValueError: There are no steps, or less than no losing votes; k is below 1.
+        ValueError: ``steps`` or ``k`` is below 1, or ``losing`` below 0.
     """
     if steps < 1 or losing < 0 or k < 1:
         raise ValueError(f"steps = {steps}, losing = {losing}, k = {k}: there is nothing to fit")
@@ -108,7 +108,7 @@ def wrong(fits: Sequence[Fit]) -> Range:
 
 
 def losing_law(k: int, p: float) -> list[float]:
-    """Return the probabilities of 0, 1, 2, … losing votes of a step, to where next to nothing is left.
+    """Return the probabilities of 0, 1, 2, … losing votes of a step, until less than `THIN` is left.
 
     k = 3, p = .9: .73, .1971, .0532, …
     """
@@ -146,7 +146,7 @@ def _mean(shares: Sequence[float], x: float) -> float:
 
 
 def _likely(shares: Sequence[float], steps: int, losing: int, best: float, most: float) -> tuple[float, float]:
-    """Return between which x the likelihood is within a factor e^``most`` of that at its best."""
+    """Return the interval of x whose likelihood is within a factor e^``most`` of the largest."""
 
     def lost(x: float) -> float:
         if x <= 0 or shares[0] * x >= 1:
@@ -159,7 +159,7 @@ def _likely(shares: Sequence[float], steps: int, losing: int, best: float, most:
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a function that rises comes to 0, between two numbers."""
+    """Return the zero of an increasing function between two numbers."""
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)
@@ -171,6 +171,6 @@ def _p(x: float) -> float:
 
 
 def _failure(x: float, k: int) -> float:
-    # q = x / p: the difference 1 - p would lose what digits a small q has.
+    # q = x / p: computing 1 - p would lose the digits of a small q.
     odds: float = (x / _p(x) ** 2) ** k
     return odds / (1 + odds)

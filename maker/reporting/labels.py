@@ -1,4 +1,4 @@
-"""The file in which people label a sample of a map's decided rows: how it is written, and read back."""
+"""Write the CSV file in which people label a sample of a map's decided rows, and read it back."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import BadInput
 from maker.lifecycle.queries import opened
 from maker.reporting.audit import Audit, Sample, Sampled, check_confidence, draw_from, judged, least_margin
 from maker.store.runs import RunRow, find_run
 
 LONGEST_CELL = 32_000
-"""Characters that a cell may hold and every spreadsheet still takes; what is longer is cut for the eye."""
+"""Longest cell, in characters: every spreadsheet accepts it. Longer texts are cut; people only look at them."""
 COLUMNS = (
     "row", "id", "input", "answer", "correct", "stratum", "stratum_rows", "margin", "least_margin", "votes", "audit",
 )  # fmt: skip
 CHECKED = ("id", "answer", "stratum", "stratum_rows")
-"""The columns that must be read back as they were written; what is `correct` is said of them."""
+"""Columns that must be read back unchanged: a label belongs to them."""
 YES, NO = ("y", "yes", "true", "1"), ("n", "no", "false", "0")
 _MARK = re.compile(
     r"maker-audit 1 run=(?P<run>\S+) digest=(?P<digest>[0-9a-f]+) seed=(?P<seed>-?\d+) sample=(?P<sample>\d+)"
@@ -30,39 +30,39 @@ _MARK = re.compile(
 
 
 def write_sample(sample: Sample, out: Path, *, force: bool = False) -> None:
-    """Write a sample as a CSV file in which the column ``correct`` waits to be filled with y or n.
+    """Write a sample as a CSV file with an empty column ``correct``, to be filled with y or n.
 
-    Ids, inputs and answers are JSON texts: no spreadsheet takes them for a formula, a number or a date.
+    Ids, inputs and answers are JSON texts, which no spreadsheet takes for a formula, a number or a date.
 
     Raises:
-        BadInput: The file is there already, and is not to be replaced (``force``), or cannot be made.
-        MakerError: It cannot be written to its end.
+        BadInput: The file exists already and ``force`` is not set, or it cannot be created.
+        MakerError: It cannot be written completely.
     """
     refuse_labels(out, force=force)
     text = io.StringIO(newline="")
     lines = csv.DictWriter(text, COLUMNS)
     lines.writeheader()
     lines.writerows(_cells(sample, one) for one in sample.rows)
-    with telling_unwritable(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
-        # With a byte order mark, without which some spreadsheets read UTF-8 as something else.
+    with write_errors(out), replacing(out, lambda: refuse_labels(out, force=force)) as file:
+        # The byte order mark: without it some spreadsheets do not read the file as UTF-8.
         file.write(text.getvalue().encode("utf-8-sig"))
 
 
 def refuse_labels(out: Path, *, force: bool) -> None:
-    """Raise `BadInput` for a file that is there and not to be replaced, or one that cannot be."""
+    """Raise `BadInput` if a file exists and ``force`` is not set, or if it cannot be replaced."""
     refuse_taken(out, force=force, held=", and may hold labels")
 
 
 def judge_labels(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:
     """Read a sample's file back with its labels, and bound the share of wrong rows. Blocks; changes nothing.
 
-    The sample is drawn again by the file's seed, and each line compared with it: counts and rows come from the log.
-    What follows from the labels is for `judged` to say.
+    The sample is drawn again with the file's seed, and each line is compared with it: counts and rows come from the
+    log, not from the file. `judged` computes the bounds.
 
     Raises:
         RunNotFound: No such run.
-        BadInput: The file cannot be read, is none of this run as it stands, was edited elsewhere than in ``correct``,
-            holds a label that is neither y nor n, or no label at all; the confidence is not in (0, 1).
+        BadInput: The file cannot be read, does not belong to this run in its present state, was edited outside of
+            ``correct``, or has a label other than y and n, or no label; the confidence is not in (0, 1).
     """
     check_confidence(confidence)
     lines = list(_lines(labels))
@@ -89,7 +89,7 @@ def _cells(sample: Sample, one: Sampled) -> dict[str, str]:
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     if any("\ud800" <= sign <= "\udfff" for sign in text):
-        # Half a surrogate pair, which JSON can spell and UTF-8 cannot.
+        # Half a surrogate pair: JSON can write it, as an escape, but UTF-8 cannot.
         text = json.dumps(value, default=str)
     return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + " …"
 
@@ -102,13 +102,13 @@ class _Line(NamedTuple):
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    """Yield the lines of a labelled file that hold something; a spreadsheet may have changed what parts its cells."""
+    """Yield the non-empty lines of a labelled file; detects the separator, which a spreadsheet may have changed."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is no UTF-8 text", fix="save it as CSV in UTF-8") from error
+        raise BadInput(f"{file} is not UTF-8 text", fix="save it as CSV in UTF-8") from error
     head = text.splitlines()[0] if text else ""
     apart = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=apart)
@@ -116,7 +116,7 @@ def _lines(file: Path) -> Iterator[_Line]:
         header = next(reader, [])
         needed = ("row", "correct", "audit", *CHECKED)
         if absent := [name for name in needed if name not in header]:
-            raise BadInput(f"{file} has no column {absent[0]!r}", fix="take the file that `maker audit RUN` wrote")
+            raise BadInput(f"{file} has no column {absent[0]!r}", fix="use the file that `maker audit RUN` wrote")
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 padded = [*cells, *[""] * (len(header) - len(cells))]
@@ -126,30 +126,33 @@ def _lines(file: Path) -> Iterator[_Line]:
 
 
 def _drawn_by(lines: Sequence[_Line], file: Path, run: RunRow) -> tuple[int, int]:
-    """Return the size and the seed that a file was drawn by. Raises `BadInput` if that was from another run."""
+    """Return the size and the seed of a file's sample. Raises `BadInput` if it was drawn from another run."""
     if not lines:
-        raise BadInput(f"{file} holds no row")
+        raise BadInput(f"{file} holds no row", fix="use the file that `maker audit RUN` wrote")
     found = _MARK.fullmatch(lines[0].cells["audit"].strip())
     if found is None:
         raise BadInput(
-            f"{file}, line {lines[0].number}: the column 'audit' does not say what the sample was drawn from",
-            fix="restore it: all lines hold the same",
+            f"{file}, line {lines[0].number}: the column 'audit' does not name the run that was sampled",
+            fix="restore the column; it is the same in all lines",
         )
     for number, cells in lines:
         if cells["audit"].strip() != found[0]:
-            raise BadInput(f"{file}, line {number} is of another sample than line {lines[0].number}")
+            raise BadInput(
+                f"{file}, line {number} belongs to another sample than line {lines[0].number}",
+                fix="keep the rows of one sample in a file",
+            )
     if found["run"] != run.run_id:
         raise BadInput(f"{file} was drawn from run {found['run']}, not from {run.run_id}")
     if found["digest"] != run.digest.hex():
         raise BadInput(
             f"{file} was drawn when run {run.run_id} had digest {found['digest']}; now it is {run.digest.hex()}",
-            fix="what the run has decided has changed: draw a new sample",
+            fix="draw a new sample: the run's decisions have changed since",
         )
     return int(found["sample"]), int(found["seed"])
 
 
 def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, bool]:
-    """Return of each labelled row whether it is right. Raises `BadInput` for a file that does not fit the sample."""
+    """Return for each labelled row whether it is right. Raises `BadInput` if the file does not match the sample."""
     rows = {str(one.result.row): one for one in sample.rows}
     found: dict[int, bool] = {}
     seen: dict[str, int] = {}
@@ -166,17 +169,17 @@ def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, boo
                 raise BadInput(
                     f"{file}, line {number}: the {column} of row {row} is {_shown(cells[column])} there, and "
                     f"{_shown(written[column])} in run {sample.run_id}",
-                    fix="only the column 'correct' is to be changed; if the run has gone on, draw a new sample",
+                    fix="change only the column 'correct'; if the run has continued since, draw a new sample",
                 )
         label = cells["correct"].strip().lower()
         if label in YES or label in NO:
             found[int(row)] = label in YES
         elif label:
-            raise BadInput(f"{file}, line {number}: {label!r} is no label", fix="write y or n, or leave it blank")
+            raise BadInput(f"{file}, line {number}: {label!r} is not a label", fix="write y or n, or leave it blank")
     if absent := [row for row in rows if row not in seen]:
         raise BadInput(
             f"{file} lacks {len(absent):,} of the {len(rows):,} sampled rows, the first is row {absent[0]}",
-            fix="put them back; a row without a label stays, with 'correct' blank",
+            fix="put them back; leave 'correct' blank for a row without a label",
         )
     if not found:
         raise BadInput(f"no row of {file} is labelled yet", fix="fill the column 'correct' with y or n")

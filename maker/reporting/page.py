@@ -1,4 +1,4 @@
-"""A report as one page of HTML: no script, no network, and everything that a model said is escaped."""
+"""Render a report as one HTML page: no script, no network, and all text of models is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from maker.reporting.disputes import Said
+from maker.reporting.disputes import ShownSample
 from maker.reporting.figures import Bar, ClassFigures, Tail
 from maker.reporting.fit import Range
 from maker.reporting.report import Report
@@ -20,17 +20,17 @@ from maker.reporting.svg import MOST, Column, plot
 from maker.stats.monitor import FIRST_LOOK
 
 SHOWN = 50
-"""So many disputed steps are on the page; the JSON has more."""
+"""How many disputed steps are on the page; the JSON has more."""
 SHOWN_SAMPLES = 12
 SHOWN_CHARACTERS = 400
 SHOWN_LINES = 30
-"""Of workers and of events, the last ones."""
+"""How many workers and events are on the page: the last ones."""
 SURE = 1e-15
-"""Closer to 1 than this a probability is not told from it."""
+"""A probability this close to 1 is shown as a bound: doubles do not resolve it."""
 
 
 def page(report: Report) -> str:
-    """Return a report as a page."""
+    """Return a report as HTML text."""
     environment = Environment(
         loader=PackageLoader("maker.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -43,7 +43,7 @@ def page(report: Report) -> str:
     template = environment.get_template("report.html")
     return template.render(
         report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=report.version,
-        alike_samples=alike_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
+        group_samples=group_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
         most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
     )  # fmt: skip
 
@@ -68,26 +68,26 @@ def tails_plot(one: ClassFigures) -> Markup:
     return plot(columns, title, "losing votes of a step")
 
 
-class Alike(NamedTuple):
-    """So many samples of a step that are alike: ``said`` is the first of them."""
+class SampleGroup(NamedTuple):
+    """``times`` identical samples of a step; ``sample`` is the first of them."""
 
     times: int
-    said: Said
+    sample: ShownSample
 
 
-def alike_samples(samples: Sequence[Said]) -> list[Alike]:
-    """Return samples that say the same, and were taken alike, as one; in the order of their first."""
-    found: dict[Said, int] = {}
-    first: dict[Said, Said] = {}
+def group_samples(samples: Sequence[ShownSample]) -> list[SampleGroup]:
+    """Return samples grouped by text, outcome and model, in the order of the first of each group."""
+    found: dict[ShownSample, int] = {}
+    first: dict[ShownSample, ShownSample] = {}
     for one in samples:
         key = one._replace(vote=0)
         found[key] = found.get(key, 0) + 1
         first.setdefault(key, one)
-    return [Alike(count, first[key]) for key, count in found.items()]
+    return [SampleGroup(count, first[key]) for key, count in found.items()]
 
 
 def chance(value: float) -> str:
-    """Return a probability in words that keep what is telling: .87, 1 − 2.3e-07."""
+    """Return a probability as text with its significant digits: 0.87, 1 − 2.3e-07."""
     if value >= 1:
         return "1"
     if 1 - value < SURE:
@@ -111,7 +111,7 @@ def when(seconds: float) -> str:
 
 
 def shown(text: str | None, most: int = SHOWN_CHARACTERS) -> str:
-    """Return a text as a page can show it: shortened, with control and direction signs spelled out."""
+    """Return a text that is safe to show: shortened, with control and direction characters as escapes."""
     if text is None:
         return "(lost)"
     cut = f"{text[:most]}… ({len(text) - most:,} characters more)" if len(text) > most else text

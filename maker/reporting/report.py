@@ -1,4 +1,4 @@
-"""Puts a run's report together, and writes it."""
+"""Assemble a run's report, and write it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from maker.core.atomic import refuse_taken, replacing, telling_unwritable
+from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.lifecycle.queries import RunReport, codec_of, opened, store_url, whole_report
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
-from maker.reporting.counts import KEPT, Alarmed, Gathered, gather
-from maker.reporting.decision_rules import Ruled, ruled
-from maker.reporting.disputes import MOST_RESTING, Dispute, Resting, disputes, resting_chains
+from maker.reporting.counts import KEPT, ClassAlarm, LogCounts, count_log
+from maker.reporting.decision_rules import DecisionRule, decision_rule
+from maker.reporting.disputes import MOST_STOPPED, Dispute, StoppedChain, disputes, resting_chains
 from maker.reporting.figures import (
     CONFIDENCE,
     ClassFigures,
@@ -38,18 +38,18 @@ NAME = "maker-report"
 VERSION = 1
 BAD_ENDS = (Outcome.WRONG, Outcome.REFUSED)
 ALARM = "alarm"
-"""The kind of an event by which the monitor tells of an alarm, while the run goes on."""
+"""The kind of the event that the monitor writes during the run when it raises an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was claimed of a run, what was measured, and what that rests on; docs/report.md explains each part.
+    """What was claimed of a run, what was measured, and the evidence; docs/report.md explains each part.
 
-    ``truth`` says in sentences what is known of right and wrong, ``told`` are alarms that the monitor raised while the
-    run went on, ``alarms`` those of the monitor over the log as it stands. ``disputed`` are the first of
-    ``disputed_steps`` steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``resting`` are
-    chains that came to rest before their end, ``cuts`` counts parts of the run that were decided anew. ``reused`` steps
-    were taken from the memo; ``outside`` of the decisions were made by other runs, and are counted as this one's.
+    ``truth`` says in sentences what is known about right and wrong. ``told`` are alarms that the monitor raised during
+    the run, ``alarms`` those it raises over the stored log. ``disputed`` are the first of ``disputed_steps`` steps,
+    those with most doubt. ``outcomes`` counts rows without a good decision, ``resting`` are chains that stopped before
+    their end, ``cuts`` counts parts of the run that were decided again. ``reused`` steps were taken from the memo;
+    ``outside`` of the decisions were made by other runs, and are counted as this one's.
     """
 
     run: RunReport
@@ -62,15 +62,15 @@ class Report:
     whole: Whole
     truth: tuple[str, ...]
     told: tuple[Mapping[str, Any], ...]
-    alarms: tuple[Alarmed, ...]
-    rules: tuple[Ruled, ...]
+    alarms: tuple[ClassAlarm, ...]
+    rules: tuple[DecisionRule, ...]
     classes: tuple[ClassFigures, ...]
     flags: tuple[FlagCount, ...]
     models: tuple[ModelShare, ...]
     disputed_steps: int
     disputed: tuple[Dispute, ...]
     outcomes: Mapping[str, int]
-    resting: tuple[Resting, ...]
+    resting: tuple[StoppedChain, ...]
     cuts: int
     reused: int
     outside: int
@@ -78,12 +78,12 @@ class Report:
 
     @property
     def steps(self) -> int:
-        """All live steps, those of a run that this one was forked off too."""
+        """All live steps, with those shared with the run that this one was forked from."""
         return self.decisions - self.outside + self.reused
 
     @property
     def decisions(self) -> int:
-        """How many different decisions the steps rest on: each was voted on once, and may have been taken often."""
+        """How many distinct decisions the steps use: each was voted on once, and may be reused often."""
         return sum(one.steps for one in self.classes)
 
     @property
@@ -93,20 +93,20 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        told = {name: getattr(self, name) for name in self.__slots__ if name not in ("run", "version", "audit")}
+        parts = {name: getattr(self, name) for name in self.__slots__ if name not in ("run", "version", "audit")}
         head = {"format": NAME, "version": VERSION, "maker": self.version, "run": self.run.to_json()}
-        rest: dict[str, Any] = {name: _plain(value) for name, value in told.items()}
+        rest: dict[str, Any] = {name: _plain(value) for name, value in parts.items()}
         return head | rest | {"audit": None if self.audit is None else self.audit.to_json()}
 
 
 def report(run_id: str, *, store: str | None = None, labels: Path | None = None, disputed: int = KEPT) -> Report:
-    """Report on a run: reads its log once, in memory that does not grow with it. Blocks; changes nothing.
+    """Return a report on a run. Reads its log once, in constant memory. Blocks; changes nothing.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
         store: The database of runs, else that of MAKER_STORE.
         labels: A labelled sample of a map's rows, as `maker.reporting.labels.judge_labels` reads it.
-        disputed: So many disputed steps are told with their samples, 1,000 at most.
+        disputed: How many disputed steps to include with their samples, 1,000 at most.
 
     Raises:
         RunNotFound, StoreUnusable: There is no such run, or no such store.
@@ -117,39 +117,39 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     audit = None if labels is None else judge_labels(run_id, labels, store=store)
     with opened(store) as database:
         run = find_run(database, run_id if audit is None else audit.run_id)
-        told = whole_report(database, run.run_id)
-        found = gather(database, run)
+        shown_run = whole_report(database, run.run_id)
+        found = count_log(database, run)
         outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
         classes = _classes(found)
         shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
         cuts = count_cuts(database, run.key)
-    alarms = tuple(event for event in told.events if event["kind"] == ALARM)
+    alarms = tuple(event for event in shown_run.events if event["kind"] == ALARM)
     rules = tuple(
-        dict.fromkeys([ruled(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
+        dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
-    number = whole(classes, _outside(outcomes, resting), _against(told, alarms, found.alarms, outcomes, audit))
+    number = whole(classes, _outside(outcomes, resting), _against(shown_run, alarms, found.alarms, outcomes, audit))
     return Report(
-        run=told, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at, made_s=time.time(),
-        store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
-        whole=number, truth=_truth(told, audit), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
-        flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
+        run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
+        made_s=time.time(), store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
+        whole=number, truth=_truth(shown_run, audit), told=alarms, alarms=tuple(found.alarms), rules=rules,
+        classes=classes, flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
     )  # fmt: skip
 
 
 def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
-    """Write a report to a file, which takes its name when it is whole, or to a stream, which is flushed.
+    """Write a report to a file, which appears when it is complete, or to a stream, which is flushed.
 
     Raises:
-        BadInput: The file is there already, and is not to be replaced (``force``), or cannot be made.
+        BadInput: The file exists already and ``force`` is not set, or it cannot be created.
         MakerError: It cannot be written to its end.
         BrokenPipeError: Nobody reads the stream any more.
     """
-    # Half of a surrogate pair has no UTF-8: in JSON it is an escape, and the page spells it out before.
+    # Half of a surrogate pair has no UTF-8: JSON writes it as an escape, and the page has spelled it out already.
     content = text.encode("utf-8", "backslashreplace")
-    with telling_unwritable(out):
+    with write_errors(out):
         if isinstance(out, Path):
             refuse_taken(out, force=force)
             with replacing(out, lambda: refuse_taken(out, force=force)) as file:
@@ -159,60 +159,60 @@ def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
             out.flush()
 
 
-def _classes(found: Gathered) -> tuple[ClassFigures, ...]:
-    """Return the figures of each class; each gets its part of the risk that an interval is wrong."""
+def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:
+    """Return the figures of each class; the risk that an interval is wrong is divided over them."""
     fitted = sum(one.ruled.k is not None and one.ruled.k > 1 and one.steps > one.judged for one in found.groups)
     confidence = 1 - (1 - CONFIDENCE) / max(1, fitted)
     return tuple(class_figures(one, confidence) for one in found.groups)
 
 
-def _outside(outcomes: Mapping[str, int], resting: Sequence[Resting]) -> list[str]:
+def _outside(outcomes: Mapping[str, int], resting: Sequence[StoppedChain]) -> list[str]:
     found = [f"{name} rows ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
     if resting:
-        more = " or more" if len(resting) >= MOST_RESTING else ""
-        found.append(f"steps that nothing has settled ({len(resting):,}{more})")
+        more = " or more" if len(resting) >= MOST_STOPPED else ""
+        found.append(f"unresolved steps ({len(resting):,}{more})")
     return found
 
 
 def _against(
-    told: RunReport,
+    run: RunReport,
     alarms: Sequence[Mapping[str, Any]],
-    found: Sequence[Alarmed],
+    found: Sequence[ClassAlarm],
     outcomes: Mapping[str, int],
     audit: Audit | None,
 ) -> list[str]:
-    """Return what speaks against the number for the whole run."""
+    """Return the evidence against the number for the whole run."""
     against = []
     if alarms:
         against.append(
-            f"the monitor alarmed while the run went on ({len(alarms):,} times): votes are not as the number takes them"
+            f"the vote monitor raised alarms during the run ({len(alarms):,}): the votes do not fit the assumptions"
         )
     if found:
         kinds = sorted({str(one.alarm.statistic) for one in found})
         against.append(
-            f"the monitor alarms over the log ({', '.join(kinds)}): votes of a step are not independent, or steps are"
-            " not alike"
+            f"the vote monitor raises alarms over the log ({', '.join(kinds)}): votes of a step are not independent, or"
+            " some steps are harder than others"
         )
-    if told.status == "failed":
-        against.append("the task itself says that it missed its goal: some step was wrong, or the goal out of reach")
+    if run.status == "failed":
+        against.append("the task reports that it missed its goal: a step was wrong, or the goal cannot be reached")
     if ended := sum(outcomes.get(name, 0) for name in BAD_ENDS):
-        against.append(f"{ended:,} decided rows ended wrong by the task's own word")
+        against.append(f"the task reports {ended:,} decided rows as wrong")
     if audit is not None and audit.whole.wrong:
         against.append(f"{audit.whole.wrong:,} of {audit.whole.labelled:,} labelled rows are wrong")
     return against
 
 
-def _truth(told: RunReport, audit: Audit | None) -> tuple[str, ...]:
+def _truth(run: RunReport, audit: Audit | None) -> tuple[str, ...]:
     found = []
-    if told.status == "done":
+    if run.status == "done":
         found.append(
-            "The task ended well by its own word (Done.ok). How much it looked at before it said so, the task's code"
-            " knows; if it checks nothing, this says nothing."
+            "The task reports success (Done.ok). That is worth as much as the check in the task's code; if it checks"
+            " nothing, it means nothing."
         )
-    elif told.status == "failed":
-        found.append(f"The task ended wrong by its own word: {told.reason or 'it gives no reason'}.")
+    elif run.status == "failed":
+        found.append(f"The task reports failure: {run.reason or 'it gives no reason'}.")
     else:
-        found.append(f"The run is {told.status}: the task has not had its say on what came of it.")
+        found.append(f"The run is {run.status}: the task has not reported success or failure.")
     if audit is not None:
         one = audit.whole
         found.append(
@@ -220,8 +220,8 @@ def _truth(told: RunReport, audit: Audit | None) -> tuple[str, ...]:
             f" {one.decided:,} decided rows are, with a confidence of {audit.confidence:.0%}, if the labels are right."
         )
     else:
-        found.append("No labels were given: no step was compared with what is right.")
-    found.append("That votes agree is agreement, and not accuracy.")
+        found.append("No labels were given, so no step was compared with a right answer.")
+    found.append("Agreement among votes is not accuracy.")
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""A run's elections held again by another rule, over the samples that were kept: no model is asked."""
+"""Count a run's votes again by another rule, from its stored samples: no model is asked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maker.store.backend.database import Database
 from maker.store.chains import root_chain
 from maker.store.log import StepRow, VoteRow
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts
-from maker.store.step_votes import HeardStep, read_heard
+from maker.store.step_votes import VotedStep, read_voted_steps
 from maker.store.tree import walk
 from maker.voting.election import weight
 from maker.voting.paths import Path, chain_name, is_single
@@ -31,7 +31,7 @@ TABLES = ("vote.", "roles.")
 
 
 class Rescoring(NamedTuple):
-    """A run's steps by another rule: ``vote`` holds its settings in effect. ``steps`` is to be read once, in order."""
+    """A run's steps under another rule. ``vote`` holds the rule's settings; read ``steps`` once, in order."""
 
     run_id: str
     vote: dict[str, Any]
@@ -41,21 +41,21 @@ class Rescoring(NamedTuple):
 def rescore(
     run_id: str, overrides: Iterable[str] = (), *, voter: str | None = None, store: str | None = None
 ) -> Rescoring:
-    """Hold every election of a run again by another rule, over the samples that it kept; in constant memory.
+    """Return what another voting rule would decide from a run's stored samples; uses constant memory.
 
-    Each step is judged by the votes that it had, in their order. A step whose samples were not kept, and on which all
-    votes agreed, has as many votes for its winner as its tally says. A judge's samples count for nothing. Steps that
-    were taken from the memo are left out: they are what their sources are.
+    The votes of each step are counted again in their order. If the samples of a step were not kept and all its votes
+    agreed, the winner has as many votes as the tally says. A judge's samples do not count. Steps taken from the memo
+    are left out: they follow their sources.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
-        overrides: ``vote.key=value`` words, for the run's own voter or the one that is named.
-        voter: A voter's name, as a job names it, in place of the run's.
+        overrides: ``vote.key=value`` words, for the run's own voter or for ``voter``.
+        voter: A voter's name, as in a job file, in place of the run's.
         store: The database of runs, else that of MAKER_STORE.
 
     Raises:
         RunNotFound: No such run.
-        BadInput: The voter or a setting is wrong, the run is still worked on, or it kept no samples of disputed steps.
+        BadInput: The voter or a setting is wrong, the run is still running, or it kept no samples of disputed steps.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
@@ -64,21 +64,21 @@ def rescore(
 
 
 def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | None) -> Job:
-    """Return the run's job with another vote. Raises `BadInput`."""
+    """Return the run's job with the other voting rule. Raises `BadInput`."""
     if row.status == ACTIVE:
-        raise BadInput(f"run {row.run_id} is still worked on", fix="rescore it when it is done, or paused")
+        raise BadInput(f"run {row.run_id} is still running", fix="rescore it when it is done or paused")
     if unfit := [word for word in words if not word.startswith(TABLES)]:
-        raise BadInput(f"{unfit[0]!r} changes no vote that is cast", fix="a rescore takes vote.key=value")
+        raise BadInput(f"{unfit[0]!r} does not change how votes are counted", fix="give settings like vote.k=5")
     if row.settings["store"]["samples"] == "none" and (row.disputed or row.red_flags):
         raise BadInput(
-            f"run {row.run_id} kept no samples (store.samples = none): of its {row.disputed:,} disputed steps and "
-            f"{row.red_flags:,} red flags the order of the votes is not known",
-            fix='a run with store.samples = "disputed" or "all" can be rescored',
+            f"run {row.run_id} kept no samples (store.samples = none), so the order of the votes is unknown for its "
+            f"{row.disputed:,} disputed steps and {row.red_flags:,} red flags",
+            fix='rescore a run that was started with store.samples = "disputed" or "all"',
         )
-    # Of a calibration's pilot the votes are judged, not that it wanted so many of them.
+    # A calibration's pilot draws a fixed number of votes; without its table the votes are counted like any run's.
     settings = {name: table for name, table in row.settings.items() if name != "poll"}
     if voter is not None and voter != settings["vote"]["voter"]:
-        # Parameters are their voter's own: another one starts from its defaults, for every role.
+        # Parameters belong to a voter: another voter starts from its own defaults, in every role.
         settings["vote"] = {name: value for name, value in settings["vote"].items() if name in KEPT}
         settings["roles"] = {
             name: {key: value for key, value in table.items() if key != "k"}
@@ -92,25 +92,25 @@ def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
     with opened(store) as database:
         row = find_run(database, run_id)
         voted = rules_of(stored_job(row.settings, run_id)) if rules_of(job).judge is not None else None
-        again = _Again(rules_of(job), job.decomposer, voted)
-        # A pilot's steps are no rows, those of a map's neither.
+        counter = _Recounter(rules_of(job), job.decomposer, voted)
+        # The steps of a map's pilot are not rows of the map.
         if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:
-            yield from _rows(database, row, again)
+            yield from _rows(database, row, counter)
             return
-        for path, heard in walk(database, root_chain(database, row.key), 0, read_heard):
-            if not heard.taken:
-                yield again.step(path, heard)
+        for path, voted_step in walk(database, root_chain(database, row.key), 0, read_voted_steps):
+            if not voted_step.taken:
+                yield counter.step(path, voted_step)
 
 
-def _rows(database: Database, run: RunRow, again: _Again) -> Iterator[Rescored]:
-    """Yield the rows of a map, round by round; of a row that several rounds asked, what the newest says."""
+def _rows(database: Database, run: RunRow, counter: _Recounter) -> Iterator[Rescored]:
+    """Yield the rows of a map, round by round; a row that several rounds asked comes from the newest only."""
     rounds = RowLog(database, run).rounds()
     for number, one in enumerate(rounds):
         newer = [later.rows for later in rounds[number + 1 :]]
-        for heard in read_heard(database, one.chain.key, single=True):
-            row = one.rows[heard.idx]
-            if not heard.taken and not any(_holds(rows, row) for rows in newer):
-                yield again.step(one.chain.path, heard, row)
+        for voted_step in read_voted_steps(database, one.chain.key, single=True):
+            row = one.rows[voted_step.idx]
+            if not voted_step.taken and not any(_holds(rows, row) for rows in newer):
+                yield counter.step(one.chain.path, voted_step, row)
 
 
 def _holds(rows: Sequence[int], row: int) -> bool:
@@ -118,13 +118,13 @@ def _holds(rows: Sequence[int], row: int) -> bool:
     return place < len(rows) and rows[place] == row
 
 
-class _Again:
-    """Holds the elections of one run again.
+class _Recounter:
+    """Counts the votes of one run's steps again.
 
     Args:
-        rules: Those of its job with the other vote.
-        decomposer: Its task.
-        voted: The rules that it was voted on by, where a judge was asked as well; else None.
+        rules: The other rules.
+        decomposer: The run's task.
+        voted: The run's own rules if a judge took part, to tell its votes from the others; else None.
     """
 
     def __init__(self, rules: Rules, decomposer: Decomposer[Any, Any], voted: Rules | None) -> None:
@@ -132,28 +132,30 @@ class _Again:
         self._codec = decomposer.action
         self._classes = decomposer.classes
         self._voted = voted
-        # Which class an undecided step is of is not stored: it is judged by the strictest of their rules.
+        # The store does not say of which class an undecided step is: the strictest rule of all classes counts it.
         self._strictest = max(decomposer.classes, key=lambda kind: rules.of(kind).voter.least)
         self._alike: dict[tuple[str, int], VoteReplay] = {}
 
-    def step(self, path: Path, heard: HeardStep, row: int | None = None) -> Rescored:
-        """Return what becomes of a step."""
+    def step(self, path: Path, voted: VotedStep, row: int | None = None) -> Rescored:
+        """Return a step's outcome under the other rule."""
         single = is_single(path)
-        chain, number = chain_name(path, heard.idx if single else None), 0 if single else heard.idx
+        chain, number = chain_name(path, voted.idx if single else None), 0 if single else voted.idx
         where = f"chain {chain}, step {number}"
-        if heard.step is None:
-            found = self._undecided(where, heard.kept)
+        if voted.step is None:
+            found = self._undecided(where, voted.kept)
         else:
             try:
-                tally = unpack(heard.step.tally)
+                tally = unpack(voted.step.tally)
             except ValueError as error:
-                raise StoreFailed(f"{where} cannot be read: {error}", fix="restore it from a copy") from error
-            clean = not heard.kept and not tally.disputed and not tally.flags
-            found = self._unheard(where, heard.step, tally) if clean else self._decided(where, heard, tally)
+                raise StoreFailed(
+                    f"{where} cannot be read: {error}", fix="restore the database from a backup"
+                ) from error
+            clean = not voted.kept and not tally.disputed and not tally.flags
+            found = self._unsampled(where, voted.step, tally) if clean else self._decided(where, voted, tally)
         return found._replace(chain=chain, step=number, row=row)
 
-    def _unheard(self, where: str, step: StepRow, tally: Tally) -> Rescored:
-        """Judge a step of which nothing is kept, as all its votes agreed."""
+    def _unsampled(self, where: str, step: StepRow, tally: Tally) -> Rescored:
+        """Count a step again whose samples were not kept because all its votes agreed."""
         kind, votes = self._classes[tally.kind], sum(tally.votes)
         if self._rules.of(kind).voter.weighs:
             return self._unweighed(where, step, tally)
@@ -167,9 +169,9 @@ class _Again:
         return Rescored("", 0, None, kind.name, fate, winner, now, votes, ended.votes, ended.lacking, tokens, False)
 
     def _unweighed(self, where: str, step: StepRow, tally: Tally) -> Rescored:
-        """Judge such a step by a voter that weighs: all that is known is what its votes weighed together, if that.
+        """Count such a step again by a voter that weighs votes: only their total weight is stored, if that.
 
-        Where that suffices it is decided as it was, by all of them at the most.
+        If the total is enough, the step keeps its answer; else its outcome is unknown.
         """
         kind, votes, winner = self._classes[tally.kind], sum(tally.votes), self._winner(where, step)
         voter = self._rules.of(kind).voter
@@ -177,14 +179,14 @@ class _Again:
         fate, now = (RescoredOutcome.SAME, winner) if isinstance(verdict, Decision) else (RescoredOutcome.LOST, None)
         return Rescored("", 0, None, kind.name, fate, winner, now, votes, votes, 0, 0.0, False)
 
-    def _decided(self, where: str, heard: HeardStep, tally: Tally) -> Rescored:
-        step, kept = heard.step, heard.kept
+    def _decided(self, where: str, voted: VotedStep, tally: Tally) -> Rescored:
+        step, kept = voted.step, voted.kept
         assert step is not None  # noqa: S101 - it has a tally
         kind, winner, votes = self._classes[tally.kind], self._winner(where, step), sum(tally.valid)
         samples, judged = votes + sum(tally.flagged), tally.judge is not None
         if len(kept) < samples:
             return Rescored("", 0, None, kind.name, RescoredOutcome.LOST, winner, None, votes, 0, 0, 0.0, judged)
-        # What comes after them is a judge's.
+        # Samples after these are a judge's.
         ended = _recounted(where, self._rules.of(kind), kept[:samples])
         fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
         return Rescored(
@@ -192,20 +194,20 @@ class _Again:
         )  # fmt: skip
 
     def _undecided(self, where: str, kept: Sequence[VoteRow]) -> Rescored:
-        """Judge a step that was voted on in vain."""
+        """Count a step again that its votes left undecided."""
         kind = self._classes[0].name if len(self._classes) == 1 else ""
-        heard = kept if self._voted is None else kept[: self._before_judge(where, kept, self._voted)]
-        judged = len(heard) < len(kept)
-        votes = sum(sample.candidate is not None for sample in heard)
-        ended = _recounted(where, self._rules.of(self._strictest), heard)
-        tokens = _tokens(ended, len(heard), sum(sample.tokens for sample in kept) / len(kept))
+        samples = kept if self._voted is None else kept[: self._before_judge(where, kept, self._voted)]
+        judged = len(samples) < len(kept)
+        votes = sum(sample.candidate is not None for sample in samples)
+        ended = _recounted(where, self._rules.of(self._strictest), samples)
+        tokens = _tokens(ended, len(samples), sum(sample.tokens for sample in kept) / len(kept))
         return Rescored(
             "", 0, None, kind, _fate(ended, None), None, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
         )  # fmt: skip
 
-    def _before_judge(self, where: str, heard: Sequence[VoteRow], rules: Rules) -> int:
-        """Return how many samples of an undecided step are none of a judge's: those before its rule gave up."""
-        ended = [_recounted(where, rules.of(kind), heard) for kind in self._classes]
+    def _before_judge(self, where: str, samples: Sequence[VoteRow], rules: Rules) -> int:
+        """Return how many samples of an undecided step came before the judge's: those until its own rule gave up."""
+        ended = [_recounted(where, rules.of(kind), samples) for kind in self._classes]
         return min((one.samples for one in ended if one.winner is None and not one.lacking), default=0)
 
     def _winner(self, where: str, step: StepRow) -> str:
@@ -213,15 +215,15 @@ class _Again:
         return key
 
 
-def _recounted(where: str, role: Role, heard: Sequence[VoteRow]) -> VoteReplay:
+def _recounted(where: str, role: Role, samples: Sequence[VoteRow]) -> VoteReplay:
     voter = role.voter
-    keys = [sample.candidate for sample in heard]
+    keys = [sample.candidate for sample in samples]
 
-    def hold() -> VoteReplay:
-        weights = [weight(voter, sample.logprob) for sample in heard] if voter.weighs else None
+    def recount() -> VoteReplay:
+        weights = [weight(voter, sample.logprob) for sample in samples] if voter.weighs else None
         return replay_votes(voter, keys, most=role.max_votes, weights=weights)
 
-    ended: VoteReplay = call_user_code(f"{where}: {voter.name}: decide", hold)
+    ended: VoteReplay = call_user_code(f"{where}: {voter.name}: decide", recount)
     return ended
 
 
@@ -234,5 +236,5 @@ def _fate(ended: VoteReplay, before: str | None) -> RescoredOutcome:
 
 
 def _tokens(ended: VoteReplay, samples: int, each: float) -> float:
-    """Return what tokens are saved, by what a sample took; below 0 what would be needed."""
+    """Return how many tokens the rule saves, estimated by tokens a sample; negative if it needs more."""
     return -ended.lacking * each if ended.lacking else (samples - ended.samples) * each

@@ -1,4 +1,4 @@
-"""A plot of counts as SVG: bars for what was found, marks for what is expected. Pure.
+"""Draw counts as an SVG plot: bars for found counts, marks for expected ones. Pure.
 
 Colours come from the page's style sheet, so that a plot follows light, dark and print.
 """
@@ -12,17 +12,17 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 MOST = 30
-"""So many bars are drawn; what is left is one bar more."""
+"""How many bars are drawn; the rest is added up in one more."""
 FEWEST = 8
-"""Bars of fewer columns are no wider than those of so many."""
+"""With fewer columns, bars are as wide as with this many."""
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 46
 LOWEST = 1e-2
-"""Where an axis of counts begins at the lowest: fewer are not seen."""
+"""The lowest start of an axis of counts."""
 
 
 class Column(NamedTuple):
-    """A bar: what it is labelled with, what was found, and what is expected, None where nothing is."""
+    """A bar: its label, the found count, and the expected count or None."""
 
     label: str
     found: float
@@ -33,8 +33,8 @@ def plot(columns: Sequence[Column], title: str, across: str) -> Markup:
     """Return a plot of counts of steps, on a logarithmic axis, as an ``svg`` element.
 
     Args:
-        columns: From left to right; those beyond `MOST` must have been put together before.
-        title: What a reader who cannot see it is told.
+        columns: From left to right; add up those beyond `MOST` before.
+        title: Text for screen readers.
         across: What the labels count.
     """
     values = [value for one in columns for value in (one.found, one.expected or 0.0) if value > 0]
@@ -96,7 +96,7 @@ def _bar(left: float, top: float, wide: float, bottom: float) -> Markup:
 
 
 def _mark(left: float, y: float, wide: float) -> Markup:
-    # A line across the bar and a diamond on it: told apart from the bar without colour.
+    # A line across the bar and a diamond on it: distinct from the bar even without colour.
     middle = left + wide / 2
     return Markup(
         '<path class="expected" d="M{:.1f} {:.1f}h{:.1f}"/><path class="diamond" d="M{:.1f} {:.1f}l4 -4l4 4l-4 4z"/>'

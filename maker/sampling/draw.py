@@ -72,10 +72,10 @@ class Places:
             state = self.task.state.read(spot.state)
             fork = self.task.next(state)
             if not isinstance(fork, Fork):
-                raise TaskFailed(f"{self.task.name} has no children there: {spot.state[:120]}")
+                raise TaskFailed(f"{self.task.name} does not fork in the state {spot.state[:120]}")
             self._parent = parent = _Forked(spot.state, state, fork)
         if spot.child >= parent.fork.count:
-            raise TaskFailed(f"{self.task.name} has {parent.fork.count:,} children there: {spot.child} is none")
+            raise TaskFailed(f"{self.task.name} has {parent.fork.count:,} children there, and no child {spot.child}")
         return parent.fork.child(parent.state, spot.child)
 
     def step(self, spot: StepLocation) -> Step[Any, Any]:
@@ -87,7 +87,7 @@ class Places:
         state = self.state(spot)
         move = self.task.next(state)
         if not isinstance(move, Step):
-            raise TaskFailed(f"{self.task.name}: a state that was drawn asks for no step: {spot.state[:120]}")
+            raise TaskFailed(f"{self.task.name} asks for no step in the drawn state {spot.state[:120]}")
         return move, state
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[Num
     oracle = call_user_code(f"{task.name}: oracle", task.oracle)
     if oracle is None:
         raise BadInput(
-            f"{task.name} knows neither its truth nor where its steps are: a pilot cannot tell what to ask",
-            fix="give labels, or let the decomposer have `sample` or `oracle`",
+            f"{task.name} defines neither `oracle()` nor `sample()`, so a pilot has no steps to draw",
+            fix="give --labels, or define one of the two",
         )
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
@@ -164,13 +164,14 @@ def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> lis
         try:
             step, state = places.asked(spot)
         except Exception as error:
-            raise BadInput(f"labels, line {line}: no step is there: {error}", fix=FORM) from error
+            raise BadInput(f"labels, line {line} names no step: {error}", fix=FORM) from error
         right = _right_key(task, step, state, label, line)
         before, other = asked.setdefault(_told(step), (line, right))
         if right != other:
             raise BadInput(
-                f"labels, lines {before} and {line} contradict each other: what is asked is the same, and right is"
-                f" {other[:80]} there and {right[:80]} here"
+                f"labels, lines {before} and {line} contradict each other: for the same prompt {other[:80]} is right"
+                f" in one, and {right[:80]} in the other",
+                fix="correct or remove one of them",
             )
         found.append(spot._replace(right=right))
     return found
@@ -182,12 +183,12 @@ def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, lab
         try:
             return vote_key(task.action, task.action.read(label.right))
         except Exception as error:
-            raise BadInput(f"labels, line {line}: {task.name} cannot read its right: {error}", fix=FORM) from error
+            raise BadInput(f"labels, line {line}: {task.name} cannot read `right`: {error}", fix=FORM) from error
     if label.reply is not None:
         outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
         if isinstance(outcome, RedFlag):
             why = f"{outcome.reason} {outcome.detail}".rstrip()
-            raise BadInput(f"labels, line {line}: its reply is no vote: {why}")
+            raise BadInput(f"labels, line {line}: the reply is red-flagged: {why}", fix="give a reply that is valid")
         return outcome.key
     return label.key or ""
 
@@ -211,7 +212,7 @@ def _distinct(task: Decomposer[Any, Any], spots: Iterable[StepLocation], of: Map
             seen.add(told)
             kept.append(spot)
     if not kept:
-        raise BadInput(f"{task.name} asks no step that a pilot could ask")
+        raise BadInput(f"{task.name} has no step that a pilot could ask", fix="set vote.k to a number")
     if of is None:
         length, all_drawn = call_user_code(f"{task.name}: expected_steps", task.expected_steps), sum(drawn.values())
         of = {} if length is None else {kind: -(-length * n // all_drawn) for kind, n in drawn.items()}
@@ -228,7 +229,7 @@ def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, An
     found = [screen(step.kind, state, Sample(text, 0), task.action) for text in truth.right]
     right = [one for one in found if isinstance(one, Candidate)]
     if not right:
-        raise TaskFailed(f"{task.name}: nothing that its oracle calls right is a valid vote on {step.prompt[:200]!r}")
+        raise TaskFailed(f"{task.name}: no right reply of its oracle is a valid vote on {step.prompt[:200]!r}")
     return right
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from maker.errors import BadInput
 
-FORM = 'a label is {"state": text, "child": number, "reply": text}; state and child may be left out'
+FORM = 'write labels like {"state": text, "child": number, "reply": text}; you may leave out state and child'
 
 
 class Label(BaseModel):
@@ -34,7 +34,7 @@ class Label(BaseModel):
     @model_validator(mode="after")
     def _says_one(self) -> Self:
         if [self.reply, self.right, self.key].count(None) != 2:
-            raise ValueError("give reply or right, one of them")
+            raise ValueError("give either reply or right")
         return self
 
 

@@ -1,6 +1,7 @@
-"""How many rows of a finite population can be wrong, judged by a random sample of it; how likely something is at most.
+"""Upper confidence bounds: on the wrong rows of a finite population from a random sample, on chances and on means.
 
-Pure. A stratum has N rows, W of them wrong; W is not known. Of n rows drawn at random x are wrong: x is hypergeometric.
+Pure. A stratum has N rows, W of them wrong; W is unknown. Among n rows drawn at random x are wrong: x is
+hypergeometric.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 SAFE = 1e-10
-"""By this much a probability may come out too low and a bound still holds; sums err by 1e-12 or so."""
+"""Safety margin for rounding: a probability may come out too low by this much. Sums err by about 1e-12."""
 NEGLIGIBLE = 1e-17
-"""Probabilities below this part of the largest one are left out."""
+"""Terms below this share of the largest one are left out."""
 NARROW = 1e-9
-"""How close a share is found."""
+"""Precision of a share that is found by bisection."""
 
 
 class Labelled(NamedTuple):
-    """What is known of one stratum: its rows, how many of them were drawn and labelled, how many of those are wrong."""
+    """One stratum: its rows, how many of them were drawn and labelled, and how many of those are wrong."""
 
     rows: int
     labelled: int
@@ -27,10 +28,10 @@ class Labelled(NamedTuple):
 
 
 def allocate(strata: Sequence[int], sample: int) -> list[int]:
-    """Return how many rows of each stratum are its part of a sample in proportion, given the rows in each.
+    """Return how many rows to draw from each stratum for a proportional sample, given the rows in each.
 
-    Parts are rounded up, so that no stratum is sampled more thinly than ``sample`` rows of all are: together they may
-    be one row a stratum more. 9,000, 900 and 50 rows, sample = 300 give 272, 28 and 2.
+    Parts are rounded up, so that no stratum is sampled less densely than the whole; together they may exceed ``sample``
+    by one row a stratum. 9,000, 900 and 50 rows, sample = 300 give 272, 28 and 2.
 
     Raises:
         ValueError: ``sample`` is below 1.
@@ -74,7 +75,7 @@ def most_wrong_in(stratum: Labelled, confidence: float) -> int:
 
 
 def most_wrong(strata: Sequence[Labelled], confidence: float) -> int:
-    """Return an upper confidence bound on the wrong rows of all strata together, best where n / N is much the same.
+    """Return an upper confidence bound on the wrong rows of all strata together; tightest if n / N is similar in all.
 
     Let X be the wrong rows of all samples together, m the labelled rows. A hypergeometric count is distributed as a sum
     of independent trials that need not be alike, of which min(n, W) at most can succeed (Vatutin and Mikhailov 1982,
@@ -85,9 +86,8 @@ def most_wrong(strata: Sequence[Labelled], confidence: float) -> int:
     least if the wrong rows are in the strata with the smallest n / N. The bound is the largest sum of W with which x is
     not ruled out so, whatever stratum they are in: with a probability of at most 1 - confidence it is below the truth.
 
-    It is no approximation, but more careful than need be: it allows for wrong rows that lie where the sample is
-    thinnest. Of a stratum without a labelled row, all rows may be wrong. Where one stratum alone has rows,
-    `most_wrong_in` is taken.
+    The bound is exact but conservative: it allows for wrong rows where the sample is thinnest. In a stratum without a
+    labelled row, all rows may be wrong. If only one stratum has rows, `most_wrong_in` is used.
 
     (900,000, 270, 0) and (100,000, 30, 0) at .95 give 9,936, or .9936 %: 1 - .05^(1/300).
 
@@ -111,9 +111,9 @@ def most_wrong(strata: Sequence[Labelled], confidence: float) -> int:
 
 
 def share_at_most(x: int, trials: int, confidence: float) -> float:
-    """Return the upper confidence bound on the mean chance of success, of which ``trials`` independent ones had x.
+    """Return the upper confidence bound on the mean chance of success, given x successes in independent trials.
 
-    Clopper and Pearson's. Chances that are not alike make it more careful (Hoeffding 1956, see `most_wrong`). 1.0
+    It is Clopper and Pearson's bound; if the chances differ it is conservative (Hoeffding 1956, see `most_wrong`). 1.0
     without a trial.
 
     x = 0, trials = 300 at .95 gives .99 %: 1 - .05^(1/300).
@@ -132,12 +132,12 @@ def share_at_most(x: int, trials: int, confidence: float) -> float:
 
 
 def mean_at_most(mean: float, trials: int, confidence: float) -> float:
-    """Return an upper confidence bound on a mean of values in [0, 1], of which ``trials`` independent draws have it.
+    """Return an upper confidence bound on the mean of values in [0, 1], given the mean of ``trials`` independent draws.
 
-    The largest m with trials D(mean, m) <= ln(1 / risk), where D is the divergence of coins that fall so often
+    The largest m with trials D(mean, m) <= ln(1 / risk), where D is the divergence of two coins with these chances
     (Hoeffding 1963, "Probability inequalities for sums of bounded random variables", J. Amer. Statist. Assoc. 58,
-    13-30, theorem 1). It knows nothing of how the values are spread, and is more careful than need be where they are
-    alike. 1.0 without a draw.
+    13-30, theorem 1). It does not use the variance of the values, and is conservative if they vary little. 1.0 without
+    a draw.
 
     mean = 0, trials = 300 at .95 gives .99 %, as `share_at_most` does; mean = .01 gives 3.11 %.
 
@@ -186,7 +186,7 @@ def hypergeometric(x: int, rows: int, wrong: int, drawn: int) -> float:
 
 
 def _below(x: int, low: int, high: int, mode: int, ratio: Callable[[int], float]) -> float:
-    """Return P(X <= x) for X from low to high, where P(i + 1) / P(i) = ratio(i) falls, and is about 1 at the mode."""
+    """Return P(X <= x) for X from low to high, if P(i + 1) / P(i) = ratio(i) decreases and is about 1 at the mode."""
     mode = min(high, max(low, mode))
     parts = {mode: 1.0}
     chance = 1.0
@@ -205,7 +205,7 @@ def _below(x: int, low: int, high: int, mode: int, ratio: Callable[[int], float]
 
 
 def _least_mean(thinnest: Sequence[Labelled], wrong: int) -> float:
-    """Return how many wrong rows the samples hold at least on average, if there are so many in all strata."""
+    """Return the least expected number of wrong rows in the samples, if all strata together have ``wrong``."""
     mean, left = 0.0, wrong
     for rows, labelled, _ in thinnest:
         here = min(left, rows)

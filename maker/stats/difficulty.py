@@ -1,8 +1,8 @@
-"""How hard the steps of a class are, from a pilot with known answers: p, how steps differ, what votes make of it. Pure.
+"""Estimate how hard the steps of a class are from a pilot: p, how difficulty varies, and what voting makes of it. Pure.
 
-A pilot asks for m votes on each of n distinct steps and compares each with the right answer. What counts for a plan is
-not the mean p but E[q^k / (p^k + q^k)] over the steps: the share of them that a race to k decides wrongly, if the votes
-that are not right are all for one rival (the worst case: more rivals of the same mass only make a step safer).
+A pilot asks for m votes on each of n distinct steps and compares them with the right answer. What matters for a plan is
+not the mean p but E[q^k / (p^k + q^k)] over the steps: the share of steps that a race to k decides wrongly if all
+wrong votes are for one rival (the worst case: more rivals of the same mass only make a step safer).
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
 
-from maker.stats.mixture import ALIKE, Array, Heard, Region, beta_region, correlations, counts_of, free_region, within
+from maker.stats.mixture import (
+    ALIKE,
+    Array,
+    Region,
+    VoteTable,
+    beta_region,
+    correlations,
+    counts_of,
+    free_region,
+    within,
+)
 from maker.stats.race import step_right, votes_per_step
 
 MISFIT = 0.002
-"""Where so good a fit has no larger chance under the Beta, the free form is looked at too."""
+"""If the test of the Beta's fit has a smaller p-value than this, the free form is used too."""
 EXPECTED = 5.0
-"""So many steps at least a cell of the test of fit expects: smaller ones are put together."""
+"""Expected steps that a cell of the test of fit needs; smaller cells are merged."""
 TINY = 1e-9
 WIDEST_DEVIANCE = 10.83
-"""Up to this deviance distributions are kept at least: .999 for one degree of freedom."""
+"""Distributions up to at least this deviance are kept: .999 for one degree of freedom."""
 
 
 class Interval(NamedTuple):
@@ -34,64 +44,64 @@ class Interval(NamedTuple):
 
 
 class Mode(StrEnum):
-    """Whether the right answer is the likeliest one, as far as a pilot shows."""
+    """Whether the pilot shows that the right answer is the most frequent one."""
 
     RIGHT = "right"
-    """p is above one half, with the confidence that was asked for: votes help."""
+    """p is above one half, with the given confidence: votes help."""
     RIVAL = "rival"
-    """p is below one half: against one rival, more votes make it worse."""
+    """p is below one half, with the given confidence: against one rival, more votes make it worse."""
     OPEN = "open"
-    """The interval of p holds one half."""
+    """The interval of p contains one half."""
 
 
 class Difficulty:
-    """What a pilot shows of the steps of a class. Made by `fit`; all intervals are two-sided at ``confidence``.
+    """The difficulty of a class's steps, as a pilot shows it. Made by `fit`; intervals are two-sided at ``confidence``.
 
-    Those of `failure`, `votes_per_step` and ``correlation`` are the smallest and the largest value among the
-    distributions that the pilot does not rule out: those whose deviance is at most the quantile of chi-square with one
-    degree of freedom (profile likelihood: Wilks 1938, Ann. Math. Statist. 9, 60-62).
-    `benchmarks/stats/coverage.py` shows how often they hold.
+    The intervals of `failure`, `votes_per_step` and ``correlation`` span the distributions that the pilot does not rule
+    out: those whose deviance is at most the quantile of chi-square with one degree of freedom (profile likelihood:
+    Wilks 1938, Ann. Math. Statist. 9, 60-62).
+    `benchmarks/stats/coverage.py` measures how often they hold.
 
     Attributes:
-        heard: What was heard, as it was given to `fit`.
+        table: The pilot's votes, as given to `fit`, without steps that have no valid vote.
         confidence: Of the intervals.
         steps: Distinct steps with a valid vote.
         votes: Valid votes.
-        p: Chance that a valid vote is right, in the mean over the steps. Exact (Clopper and Pearson) where each step
-            has one vote; else Clopper and Pearson's for so many independent votes as would vary as much as these do
-            (Korn and Graubard 1998, Survey Methodology 24, 193-201), or the range of the likely distributions where
-            that is wider.
-        correlation: The intra-class correlation rho: how much more two votes on one step agree than votes on two.
-            From 0 to 1 where no step has two votes.
-        paired: Whether a step has two votes: without that nothing is known of how steps differ.
-        fits: The p-value of the Beta-binomial, by Pearson's chi-square; 1 where there are too few cells to test.
-        mode: Whether the right answer is shown to be the likeliest one.
-        hard_share: Exact upper bound on the share of steps of any kind that the pilot has seen none of, 1 -
-            (1 - confidence)^(1/n): 3/n at .95. No fit excludes that so many steps are of another kind than all others.
+        p: Mean over the steps of the chance that a valid vote is right. The interval is exact (Clopper and Pearson) if
+            each step has one vote. Else it is Clopper and Pearson's for as many independent votes as would vary as much
+            as these (Korn and Graubard 1998, Survey Methodology 24, 193-201), or the range of the likely distributions
+            if that is wider.
+        correlation: The intra-class correlation rho: how much more two votes on the same step agree than votes on
+            different steps. From 0 to 1 if no step has two votes.
+        paired: Whether some step has two votes; else the pilot does not show how steps differ.
+        fits: The p-value of the Beta-binomial, by Pearson's chi-square; 1 if there are too few cells to test.
+        mode: Whether the right answer is shown to be the most frequent one.
+        hard_share: Exact upper bound on the share of any kind of steps that the pilot never met, 1 -
+            (1 - confidence)^(1/n): 3/n at .95. No fit rules out that this many steps differ from all others.
         region: The distributions that are not ruled out.
-        closer: What ``region`` is of: ``heard``, with the votes of a second look at some steps where one was taken.
-        tested: What ``fits`` is of.
+        closer: The votes that ``region`` is fitted to: ``table``, with the extra votes on some steps if there are any.
+        tested: The votes that ``fits`` tests.
     """
 
     def __init__(
-        self, heard: Heard, confidence: float, closer: Heard | None = None, tested: Heard | None = None
+        self, table: VoteTable, confidence: float, closer: VoteTable | None = None, tested: VoteTable | None = None
     ) -> None:
-        _check(heard, confidence)
-        self.heard: Heard = {cell: steps for cell, steps in heard.items() if steps and sum(cell)}
-        self.closer = self.heard
+        _check(table, confidence)
+        self.table: VoteTable = {cell: steps for cell, steps in table.items() if steps and sum(cell)}
+        self.closer = self.table
         if closer:
             _check(closer, confidence)
             self.closer = {cell: steps for cell, steps in closer.items() if steps and sum(cell)}
         self.confidence = confidence
-        self.steps = sum(self.heard.values())
-        self.votes = sum(sum(cell) * steps for cell, steps in self.heard.items())
-        self.paired = any(sum(cell) > 1 for cell in self.heard)
+        self.steps = sum(self.table.values())
+        self.votes = sum(sum(cell) * steps for cell, steps in self.table.items())
+        self.paired = any(sum(cell) > 1 for cell in self.table)
         self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
         self._allowed = within(float(chdtri(1, 1 - confidence)))
         widest = max(self._allowed, WIDEST_DEVIANCE)
         counts = counts_of(self.closer)
         region = beta = beta_region(counts, widest)
-        self.tested = tested or self.heard
+        self.tested = tested or self.table
         shape = beta if tested is None else beta_region(counts_of(tested), widest)
         self.fits = _fit(self.tested, float(shape.p[0]), float(shape.rho[0])) if self.paired else 1.0
         if self.fits < MISFIT:
@@ -109,7 +119,7 @@ class Difficulty:
     def failure(self, k: int) -> Interval:
         """Return the share of steps that a race to k decides wrongly, E[q^k / (p^k + q^k)].
 
-        Where `fits` is small, the range takes in what the free form allows. Raises ``ValueError`` for k below 1.
+        If `fits` is small, the interval includes what the free form allows. Raises ``ValueError`` for k below 1.
         """
         return self._over(self.region.failure(_margin(k)))
 
@@ -118,26 +128,26 @@ class Difficulty:
         return self._over(self.region.votes(_margin(k)))
 
     def independent(self, k: int) -> Interval:
-        """Return the share of steps that a race to k decides wrongly if all are alike, q^k / (p^k + q^k)."""
+        """Return the share of steps that a race to k decides wrongly if all are equally hard, q^k / (p^k + q^k)."""
         low, estimate, high = (1 - step_right(max(p, TINY), _margin(k)) for p in self.p[::-1])
         return Interval(low, estimate, high)
 
     def independent_votes(self, k: int) -> Interval:
-        """Return the expected valid votes of a step if all are alike."""
+        """Return the expected valid votes of a step if all are equally hard."""
         found = sorted(votes_per_step(max(p, TINY), _margin(k)) for p in (self.p.low, self.p.high))
         return Interval(found[0], votes_per_step(max(self.p.estimate, TINY), k), found[1])
 
     def grown(self, factor: int) -> Difficulty:
-        """Return what a pilot of ``factor`` times as many steps would show, if it heard the same shares."""
-        heard, closer = ({cell: n * factor for cell, n in cells.items()} for cells in (self.heard, self.closer))
-        return Difficulty(heard, self.confidence, closer, self.tested)
+        """Return the difficulty that a pilot of ``factor`` times as many steps would show with the same shares."""
+        table, closer = ({cell: n * factor for cell, n in cells.items()} for cells in (self.table, self.closer))
+        return Difficulty(table, self.confidence, closer, self.tested)
 
     def _over(self, values: Array) -> Interval:
         likely = values[self.region.deviance <= self._allowed]
         return Interval(float(likely.min()), float(values[0]), float(likely.max()))
 
     def _share(self) -> Interval:
-        right = sum(cell[0] * steps for cell, steps in self.heard.items())
+        right = sum(cell[0] * steps for cell, steps in self.table.items())
         estimate = right / self.votes
         likely = self.region.p[self.region.deviance <= self._allowed]
         low, high = clopper_pearson(estimate, self._independent_votes(estimate), self.confidence)
@@ -149,30 +159,32 @@ class Difficulty:
         """Return how many independent votes would vary as these do, by the variance between steps."""
         if not self.paired:
             return float(self.votes)
-        variation = sum(steps * (cell[0] - estimate * sum(cell)) ** 2 for cell, steps in self.heard.items())
+        variation = sum(steps * (cell[0] - estimate * sum(cell)) ** 2 for cell, steps in self.table.items())
         if self.steps == 1 or variation == 0:
             return float(self.steps)
         effect = variation * self.steps / (self.steps - 1) / (self.votes * estimate * (1 - estimate))
         return self.votes / max(1.0, effect)
 
 
-def fit(heard: Heard, confidence: float = 0.95, closer: Heard | None = None, tested: Heard | None = None) -> Difficulty:
-    """Return what a pilot shows of a class.
+def fit(
+    table: VoteTable, confidence: float = 0.95, closer: VoteTable | None = None, tested: VoteTable | None = None
+) -> Difficulty:
+    """Return the difficulty of a class's steps, as a pilot shows it.
 
     Args:
-        heard: (votes for the right answer, votes for others) → number of distinct steps that were heard so. Flagged
-            samples are left out; steps without a valid vote say nothing.
-        confidence: Of the two-sided intervals. For intervals that hold for c classes at once, 1 - .05 / c.
-        closer: The same with further votes on some steps that were chosen by what was heard of them. p and the test of
-            fit rest on ``heard`` alone: they would be led astray. The likelihood is not (Rubin 1976, Biometrika 63,
-            581-592).
-        tested: What the test of fit is of, where ``heard`` counts the strongest of several rivals alone: the largest of
-            several counts is spread otherwise than any Beta-binomial.
+        table: (votes for the right answer, votes for others) → number of distinct steps with these votes. Flagged
+            samples are not counted; steps without a valid vote are ignored.
+        confidence: Of the two-sided intervals. For intervals that hold for c classes at once, use 1 - .05 / c.
+        closer: The same, with extra votes on some steps that were chosen by their votes. p and the test of fit use
+            ``table`` alone, because such a choice would bias them. It does not bias the likelihood (Rubin 1976,
+            Biometrika 63, 581-592).
+        tested: The votes for the test of fit, if ``table`` counts only the strongest of several rivals: the largest of
+            several counts follows no Beta-binomial.
 
     Raises:
-        ValueError: Nothing was heard, a count is negative, or the confidence is not in (0, 1).
+        ValueError: There is no valid vote, a count is negative, or the confidence is not in (0, 1).
     """
-    return Difficulty(heard, confidence, closer, tested)
+    return Difficulty(table, confidence, closer, tested)
 
 
 def clopper_pearson(share: float, votes: float, confidence: float) -> tuple[float, float]:
@@ -192,23 +204,23 @@ def _margin(k: int) -> int:
     return k
 
 
-def _check(heard: Heard, confidence: float) -> None:
+def _check(table: VoteTable, confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence}: must lie between 0 and 1")
-    if any(min(*cell, steps) < 0 for cell, steps in heard.items()):
+    if any(min(*cell, steps) < 0 for cell, steps in table.items()):
         raise ValueError("a pilot's counts are below 0")
-    if not any(steps and sum(cell) for cell, steps in heard.items()):
-        raise ValueError("a pilot without a valid vote says nothing")
+    if not any(steps and sum(cell) for cell, steps in table.items()):
+        raise ValueError("the pilot has no valid vote")
 
 
-def _fit(heard: Heard, p: float, rho: float) -> float:
+def _fit(table: VoteTable, p: float, rho: float) -> float:
     """Return the p-value of Pearson's chi-square, given how many votes each step has.
 
-    Cells are put together from the hardest steps on until each expects `EXPECTED` steps; two degrees of freedom are the
-    parameters'.
+    Cells are merged, starting with the hardest steps, until each expects `EXPECTED` steps; the two parameters take two
+    degrees of freedom.
     """
     by_votes: dict[int, dict[int, int]] = {}
-    for (right, wrong), steps in heard.items():
+    for (right, wrong), steps in table.items():
         by_votes.setdefault(right + wrong, {})[right] = steps
     surprise, degrees = 0.0, -2
     for votes, found in by_votes.items():
@@ -221,7 +233,7 @@ def _fit(heard: Heard, p: float, rho: float) -> float:
 
 
 def _chances(votes: int, p: float, rho: float) -> Array:
-    """Return the chances of 0, 1, … right votes of so many, on a step of Beta-binomial difficulty."""
+    """Return the chances of 0, 1, … right votes among ``votes``, on a step of Beta-binomial difficulty."""
     right = np.arange(votes + 1)
     orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
     if rho > ALIKE and 0 < p < 1:
@@ -233,7 +245,7 @@ def _chances(votes: int, p: float, rho: float) -> Array:
 
 
 def _pooled(cells: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Return cells, the hardest steps' first, put together until each expects enough."""
+    """Return cells, hardest steps first, merged until each expects enough steps."""
     found: list[tuple[float, int]] = []
     expected, seen = 0.0, 0
     for one, steps in cells:

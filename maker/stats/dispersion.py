@@ -1,4 +1,4 @@
-"""How races of votes end: laws that tell steps which are alike, with independent votes, from others. Pure.
+"""Distributions of losing votes, and tests of whether steps are equally hard and votes independent. Pure.
 
 A step of first-to-ahead-by-k, of vote probability p, against one rival that gets q = 1 - p, ends with l votes for the
 loser with probability M(k, l) (pq)^l (p^k + q^k); M counts the courses that come to a lead of k for the winner without
@@ -19,9 +19,9 @@ from __future__ import annotations
 import math
 
 EXACT = 1024
-"""Up to so many losing votes times m, contested steps are counted in whole numbers; above, they are bounded."""
+"""Up to this product of losing votes and m the tail is summed exactly in integers; above, it is bounded."""
 THIN = 1e-16
-"""Terms below this part of a sum are left out: those after them are smaller still, as ratios of terms fall."""
+"""A sum ends at terms below this share of it: the ratio of terms decreases, so later terms are smaller still."""
 HALVINGS = 60
 
 
@@ -98,7 +98,7 @@ def longest(steps: int, losing: int, least: int, m: int) -> float:
 
 
 def halves(older: tuple[int, int], newer: tuple[int, int], m: int) -> float:
-    """Return how likely losing votes are to be shared between older and newer steps as they are, or less evenly.
+    """Return the two-sided p-value of how losing votes are divided between older and newer steps.
 
     Each is (steps, losing votes). Given both sums, t of the newer steps has the weight
     N(n_new m, t) N(n_old m, t_all - t), out of N((n_new + n_old) m, t_all). Twice the smaller tail.
@@ -108,7 +108,7 @@ def halves(older: tuple[int, int], newer: tuple[int, int], m: int) -> float:
     (before, few), (after, many) = older, newer
     total = few + many
     if many * before < few * after:
-        # The tail is that of the part with more than its share.
+        # Sum the tail of the half that has more than its share.
         before, few, after, many = after, many, before, few
     if not before or not after or not total:
         return 1.0
@@ -123,7 +123,7 @@ def halves(older: tuple[int, int], newer: tuple[int, int], m: int) -> float:
 
 
 def hard(steps: int, losing: int, k: int, failure: float) -> float:
-    """Return P(at least so many losing votes) of steps that each go wrong with ``failure`` < 1/2, or a bound above it.
+    """Return P(at least ``losing`` losing votes) if each step is wrong with ``failure`` < 1/2, or an upper bound on it.
 
     k = 2 and 3 have one a_i: the losing votes are a negative binomial count, and the tail is summed. For greater k it
     is Chernoff's bound, the least of z^-t (G(xz) / G(x))^n over z >= 1, G the generating function of M: some ten times
@@ -135,7 +135,7 @@ def hard(steps: int, losing: int, k: int, failure: float) -> float:
         return 1.0
     shares = [4 * math.cos((2 * i - 1) * math.pi / (2 * k)) ** 2 for i in range(1, k // 2 + 1)]
     if not shares:
-        # A margin of 1 is reached with the first vote: there are no losing votes.
+        # With a margin of 1 the first vote decides: there are no losing votes.
         return 0.0
     p = _p(k, failure)
     x = p * (1 - p)
@@ -154,9 +154,9 @@ def _negative_binomial(trials: int, least: int, share: float) -> float:
     """Return P(at least ``least``) of a sum of geometric counts, each j with probability (1 - share) share^j."""
     log = math.lgamma(trials + least) - math.lgamma(trials) - math.lgamma(least + 1)
     log += least * math.log(share) + trials * math.log1p(-share)
-    # Terms are parts of the first one, which may be too small for a number of its own.
+    # Terms are relative to the first one, which may be too small for a float.
     term, tail, j = 1.0, 0.0, least
-    # Above the mean the ratio of terms is below 1, and falls.
+    # Above the mean the ratio of terms is below 1, and decreases.
     while term > THIN * tail:
         tail += term
         term *= (trials + j) / (j + 1) * share
@@ -176,7 +176,7 @@ def _few_exactly(steps: int, losing: int, found: int, m: int) -> float:
         term = choose * (m * j * _coefficient(j - 1, m - 1 + 2 * losing, m, losing - j) // losing)
         total += term
         if j * term * 10**9 < total:
-            # Below the mean the terms fall with j: those that are left are no more than as many of this one.
+            # Below the mean the terms decrease with j: bound the remaining ones by this one.
             total += j * term
             break
         choose = choose * j // (steps - j + 1)
@@ -200,7 +200,7 @@ def _coefficient(a: int, b: int, m: int, degree: int) -> int:
 
 
 def _best(losing: int, found: int, m: int) -> float:
-    """Return the y in (1, 2) at which the bound on A(found) is least. Any other would do, with a weaker bound."""
+    """Return the y in (1, 2) that gives the smallest bound on A(found); any other y gives a valid but weaker bound."""
     low, high = 1.0, 2.0
     for _ in range(HALVINGS):
         y = (low + high) / 2

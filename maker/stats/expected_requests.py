@@ -1,4 +1,4 @@
-"""In how many requests a race to a lead of k is asked for. Pure."""
+"""Expected number of requests for a step that is decided by a lead of k. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 from maker.stats.race import votes_per_step
 
 HALVINGS = 50
-"""So often the interval is halved in which a chance is looked for."""
+"""Steps of the bisection that finds a chance."""
 
 
 def requests_per_step(votes: float, k: int, valid: float, requests_for: Callable[[int], int]) -> float:
-    """Return how many requests a step takes whose race to ``k`` takes so many valid votes on average.
+    """Return the expected number of requests of a step that needs a lead of ``k`` and on average ``votes`` valid votes.
 
-    Each round asks for as many samples as could settle the step, in ``requests_for`` so many requests; ``valid`` of
-    them are votes.
+    Each round asks for as many samples as could settle the step, in ``requests_for(samples)`` requests; a share
+    ``valid`` of the samples are votes.
     """
     right = valid * _chance(votes, k)
     one = np.array([valid - right, 1 - valid, right])
     leads = np.arange(1 - k, k)
     goes = np.zeros((2 * k - 1, 2 * k - 1))
-    told = {0: np.array([1.0])}
+    changes = {0: np.array([1.0])}
     for n in range(1, k + 1):
-        told[n] = np.convolve(told[n - 1], one)
+        changes[n] = np.convolve(changes[n - 1], one)
     for row, lead in enumerate(leads):
         n = k - abs(int(lead))
-        for change, chance in enumerate(told[n], -n):
+        for change, chance in enumerate(changes[n], -n):
             if abs(lead + change) < k:
                 goes[row, lead + change + k - 1] += chance
     made = np.array([float(requests_for(k - abs(int(lead)))) for lead in leads])
@@ -35,7 +35,7 @@ def requests_per_step(votes: float, k: int, valid: float, requests_for: Callable
 
 
 def _chance(votes: float, k: int) -> float:
-    """Return how often a vote is right in a race to ``k`` that takes so many: from 1, for k votes, to 1/2, for k²."""
+    """Return the chance that a vote is right, if a lead of ``k`` takes ``votes`` votes: 1 for k votes, 1/2 for k²."""
     low, high = 0.5, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2

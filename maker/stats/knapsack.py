@@ -1,4 +1,4 @@
-"""The cheapest choice of one option a group, within one budget: exact. Pure."""
+"""Choose one option per group at the least cost within a budget, exactly. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 SLACK = 1e-12
 MANY = 300
-"""So many choices of the first groups are carried on at most: with more, those with the least bounds."""
+"""How many partial choices are kept at most: those with the smallest bounds."""
 
 
 class Option(NamedTuple):
-    """What choosing it costs, and what it takes of the budget."""
+    """An option: its cost, and its load on the budget."""
 
     cost: float
     load: float
 
 
 class _Choice(NamedTuple):
-    """Options of the first groups; ``above`` is how far they are above the bound."""
+    """A partial choice: options of the first groups; ``above`` is its distance from the lower bound."""
 
     load: float
     cost: float
@@ -27,12 +27,13 @@ class _Choice(NamedTuple):
 
 
 def cheapest_choice(groups: Sequence[Sequence[Option]], budget: float) -> list[int] | None:
-    """Return the number of the option to take in each group, of all choices within the budget the cheapest.
+    """Return the number of the option to take in each group, so that the total cost within the budget is least.
 
-    None where no choice is within it. With a price mu >= 0 of the budget no choice within it costs less than
-    sum min(cost + mu load) - mu budget, and what its options have above their groups' minima: choices that come out
-    dearer so than one that is known are left out, and so are those that another one beats in cost and load. Exact as
-    long as no more than `MANY` are left at a time, which has not been seen for six groups, and close for twenty.
+    None if no choice is within the budget. For a price mu >= 0 of the budget, a choice costs at least
+    sum min(cost + mu load) - mu budget, plus the distances of its options from their groups' minima. Partial choices
+    whose bound exceeds a known choice's cost are dropped, and so are those that another one beats in cost and load.
+    Exact as long as at most `MANY` remain at a time. More were never seen with six groups; with twenty groups the
+    result is close.
 
     Options (0, .04), (1, .02), (2, .01) in each of two groups and budget .05 give [0, 2] or [2, 0]: 2.
     """
@@ -73,13 +74,13 @@ def _unbeaten(choices: list[_Choice]) -> list[_Choice]:
 
 
 def _at(groups: Sequence[Sequence[Option]], price: float) -> list[int]:
-    """Return the options that are cheapest where a unit of the budget costs ``price``."""
+    """Return the cheapest options if a unit of the budget costs ``price``."""
     totals = ([option.cost + price * option.load for option in group] for group in groups)
     return [total.index(min(total)) for total in totals]
 
 
 def _price(groups: Sequence[Sequence[Option]], budget: float) -> float:
-    """Return the price of the budget at which the cheapest options just keep within it."""
+    """Return the price of the budget at which the cheapest options just fit into it."""
     low, high = 0.0, 1.0
     while _load(groups, _at(groups, high)) > budget and high < 1e30:
         low, high = high, high * 8
@@ -90,7 +91,7 @@ def _price(groups: Sequence[Sequence[Option]], budget: float) -> float:
 
 
 def _within(groups: Sequence[Sequence[Option]], chosen: list[int], most: float) -> list[int]:
-    """Return a choice within the budget: this one, or where it is not, the lightest option of each group."""
+    """Return a choice within the budget: ``chosen`` if it fits, else the lightest option of each group."""
     if _load(groups, chosen) <= most:
         return chosen
     loads = ([option.load for option in group] for group in groups)
@@ -98,7 +99,7 @@ def _within(groups: Sequence[Sequence[Option]], chosen: list[int], most: float) 
 
 
 def _improved(groups: Sequence[Sequence[Option]], chosen: list[int], most: float) -> list[int]:
-    """Return a choice of which no one option can be changed for a cheaper one within the budget."""
+    """Return a choice in which no single option can be replaced by a cheaper one within the budget."""
     load, chosen = _load(groups, chosen), list(chosen)
     while True:
         best: tuple[float, int, int] | None = None

@@ -1,8 +1,8 @@
-"""Which margins a run needs: the cheapest k by class with which a pilot shows that the whole run comes out right.
+"""Find the margins k that a run needs: the cheapest k per class with which the pilot shows that the run is right.
 
-What a pilot leaves open is bounded for all classes together (`maker.stats.risk`): for a price lambda of the deviance
-the bound is a sum over the classes, so the cheapest margins for it are an exact choice of one k a class within one
-budget (`maker.stats.knapsack`). The best lambda is looked for among `PRICES`.
+The pilot's uncertainty is bounded for all classes together (`maker.stats.risk`): for a price lambda of the deviance the
+bound is a sum over the classes, so the cheapest margins are an exact choice of one k per class within one budget
+(`maker.stats.knapsack`). The best lambda is taken from `PRICES`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from maker.stats.knapsack import Option, cheapest_choice
 from maker.stats.risk import RiskBudget, RiskProfile, between, largest_risk, least_possible, smallest_risk
 
 SHOWN = 10.83
-"""What a truth may lack in deviance and still count as possible where the target is said to be out of reach: .999."""
+"""A target is called out of reach only if no distribution up to this deviance reaches it: .999 confidence."""
 LARGEST = 1000
 """The largest margin that a voter takes."""
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Prices of the deviance, as parts of what is allowed by D: with a larger one nothing would be left."""
+"""Prices of the deviance, as shares of the allowed load divided by D; a larger one would leave no load at all."""
 
 
 class Margins(NamedTuple):
-    """Margins by class, and what is to be expected of a run with them.
+    """Margins by class, and the forecast for a run with them.
 
-    ``right`` is the probability that the whole run is right, as the pilot's spread of the steps has it, each end by
-    itself with the confidence that was asked for; ``alike`` is what it would be if all steps of a class were alike.
-    ``votes``, ``calls`` and ``tokens`` are what the run takes on average. ``favourable`` are the margins that would do
-    if the truth were as kind as the pilot allows. ``sharp`` says that they are at most one smaller; if not, a pilot of
-    about ``needed`` steps by class would make it so.
+    ``right`` is the probability that the whole run is right; each end of its interval holds with the given confidence
+    by itself. ``alike`` is the same if all steps of a class are equally hard. ``votes``, ``calls`` and ``tokens`` are
+    the run's expected totals. ``favourable`` are the margins that would be enough under the most favourable truth that
+    the pilot allows. ``sharp`` says that they are at most one smaller than ``k``; if not, a pilot of about ``needed``
+    steps by class would make it so.
     """
 
     k: Mapping[str, int]
@@ -52,19 +52,19 @@ class Reason(StrEnum):
     """Why there are no margins."""
 
     RIVAL = "rival"
-    """Shown: in a class the right answer is not the likeliest one, and more votes make it worse."""
+    """Shown: in a class the right answer is not the most frequent one, and more votes make it worse."""
     FLOOR = "floor"
-    """Shown: so many steps are beyond a coin flip that no margin reaches the target."""
+    """Shown: on so many steps a vote is right less than half the time that no margin reaches the target."""
     PILOT = "pilot"
-    """Not shown: the pilot allows for a truth that no margin can meet, and for one that a margin can."""
+    """Not shown: the pilot leaves open whether any margin reaches the target."""
 
 
 class Refusal(NamedTuple):
     """No margins reach the target, or the pilot cannot show that any do.
 
-    ``shown`` says which of the two. ``classes`` are those to blame. ``right`` is the probability that the run is right
-    at the best margins, ``k``; ``needed`` the steps by class of a pilot that would settle it if it heard the same
-    shares, empty where none would.
+    ``shown`` says which of the two. ``classes`` are the classes at fault. ``right`` is the probability that the run is
+    right at the best margins, ``k``. ``needed`` are the steps by class of a pilot that would settle it with the same
+    shares; empty if none would.
     """
 
     kind: Reason
@@ -77,12 +77,12 @@ class Refusal(NamedTuple):
 
     @property
     def shown(self) -> bool:
-        """Whether the target is shown to be out of reach, and not only not shown to be within it."""
+        """Whether the target is shown to be out of reach, not merely not shown to be reachable."""
         return self.kind is not Reason.PILOT
 
 
 class Allowed(NamedTuple):
-    """What margins are held to: the load of the target, that of the bound, whether the mean has to reach the target."""
+    """Limits for margins: the target's load, the bound's load, and whether the mean must reach the target."""
 
     load: float
     bound: float
@@ -92,18 +92,18 @@ class Allowed(NamedTuple):
 def cheapest(
     loads: Sequence[RiskBudget], target: float, confidence: float = 0.95, most: int = LARGEST, *, sure: bool = False
 ) -> Margins | Refusal:
-    """Return the margins that cost the fewest tokens, of all that the pilot shows to reach the target.
+    """Return the margins that cost the fewest tokens among those that the pilot shows to reach the target.
 
-    What is shown is that P(run right) is at least the target in the mean over what the pilot leaves open, and with
-    ``confidence`` at least 1 - 2 (1 - target); with ``sure``, that it is at least the target with ``confidence``. A
-    target of .95 has -ln(.95) = .0513 for the sum of consequence s (-ln(1 - f(k))) over the classes.
+    Shown is that P(run right) is at least the target on average over the pilot's uncertainty, and at least
+    1 - 2 (1 - target) with ``confidence``; with ``sure``, that it is at least the target with ``confidence``. A target
+    of .95 allows -ln(.95) = .0513 for the sum of consequence s (-ln(1 - f(k))) over the classes.
 
     Args:
         loads: The classes of the run.
         target: Wanted probability that the whole run is right.
         confidence: Of the bound: one-sided.
         most: The largest margin.
-        sure: Show the target itself with the confidence. That takes larger pilots, or margins about one larger.
+        sure: Show the target itself with ``confidence``. This needs larger pilots, or margins about one larger.
 
     Raises:
         ValueError: There are no loads, two have one name, the target is not in (0, 1), or a class was fitted with too
@@ -136,7 +136,7 @@ def _widest(loads: Sequence[RiskBudget], target: float, confidence: float) -> fl
 def _cheapest_shown(
     classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> list[int] | None:
-    """Return the cheapest margins whose largest load is allowed, None where there are none."""
+    """Return the cheapest margins whose largest load is allowed, None if there are none."""
     best: tuple[float, list[int]] | None = None
     for one, ks in zip(classes, choices, strict=True):
         one.prepare(ks)
@@ -177,7 +177,7 @@ def _described(
     kind = _favourable(classes, choices, ks, allowed, widest)
     gaps = [k - other for k, other in zip(ks, kind, strict=True)]
     sharp = max(gaps) <= 1
-    # What a pilot leaves open shrinks with the root of its steps.
+    # A pilot's uncertainty shrinks with the square root of its steps.
     needed = {
         load.name: load.difficulty.steps * (1 if sharp else max(1, gap) ** 2)
         for load, gap in zip(loads, gaps, strict=True)
@@ -187,7 +187,7 @@ def _described(
 
 
 def _expected(classes: Sequence[RiskProfile], ks: Sequence[int], widest: float) -> Margins:
-    """Return what is to be expected of margins, as if none smaller would do."""
+    """Return the forecast for margins, with ``favourable`` and ``needed`` as if no smaller margin were enough."""
     loads = [one.load for one in classes]
     k = {load.name: k for load, k in zip(loads, ks, strict=True)}
     return Margins(
@@ -225,7 +225,7 @@ def _taken(loads: Sequence[RiskBudget], ks: Sequence[int], each: Callable[[RiskB
 def _favourable(
     classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], ks: Sequence[int], allowed: Allowed, widest: float
 ) -> list[int]:
-    """Return the cheapest margins under the kindest truth that the pilot allows for all classes together."""
+    """Return the cheapest margins under the most favourable truth that the pilot allows for all classes together."""
     _, price = smallest_risk(classes, ks, widest)
     groups = []
     for one, k, margins in zip(classes, ks, choices, strict=True):
@@ -248,8 +248,8 @@ def _refused(
             f"{load.name}: p is at most {load.difficulty.p.high:.3g}" for load in loads if load.name in rivals
         )
         return Refusal(
-            Reason.RIVAL, f"the right answer is not the likeliest one ({shares}): votes make it worse",
-            "change what the model is asked, or the model; or name the answers that it confuses as one",
+            Reason.RIVAL, f"the right answer is not the most frequent one ({shares}), so more votes make it worse",
+            "change the prompt or the model, or treat the answers that it confuses as one",
             rivals, k, right, {},
         )  # fmt: skip
     kindest = [
@@ -265,9 +265,9 @@ def _refused(
         )
         return Refusal(
             Reason.FLOOR,
-            f"no margin reaches {target:g}: at best a run is right with {right.estimate:.3g}, at most {right.high:.3g};"
-            f" too many steps of {', '.join(blamed)} are at or beyond a coin flip",
-            "make these steps easier (a smaller question, a better model, a check of the answer)",
+            f"no margin k reaches {target:g}: at best a run is right with probability {right.estimate:.3g}, at most"
+            f" {right.high:.3g}; on too many steps of {', '.join(blamed)} a vote is right half the time or less",
+            "make these steps easier: ask less at a time, use a better model, or check the answers",
             blamed, k, right, {},
         )  # fmt: skip
     needed = _settling(classes, choices, allowed, widest)
@@ -277,17 +277,17 @@ def _refused(
     unpaired = [load.name for load in loads if not load.difficulty.paired]
     if unpaired:
         fix = (
-            "ask for two votes or more on each step of the pilot: with one, nothing is known of how the steps of"
+            "calibrate with 2 or more --votes: one vote per step does not show how the steps of"
             f" {', '.join(unpaired)} differ"
         )
     elif needed:
-        fix = "pilot more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
+        fix = "calibrate with more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
     else:
-        fix = "at the estimate no margin reaches it: pilot more steps to be sure, or make them easier"
+        fix = "calibrate with more steps to be sure, or make the steps easier: the estimate reaches it at no margin"
     return Refusal(
         Reason.PILOT,
-        f"the pilot does not show that any margin reaches {target:g}: with its best ones the run is right with"
-        f" {right.low:.3g} to {right.high:.3g}, at the estimate {right.estimate:.3g}",
+        f"the pilot does not show that any margin k reaches {target:g}: at best the run is right with probability"
+        f" {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 
@@ -301,7 +301,7 @@ def _best(margins: Sequence[int], loads: Sequence[float]) -> int:
 def _settling(
     classes: Sequence[RiskProfile], choices: Sequence[Sequence[int]], allowed: Allowed, widest: float
 ) -> dict[str, int]:
-    """Return the steps of a pilot that would show some margins to do, if it heard the same shares."""
+    """Return the steps of a pilot that would show that some margins are enough, with the same shares."""
     # The posterior of a larger pilot is not at hand. That the bound itself reaches the target is more than enough.
     bound = Allowed(allowed.load, allowed.load, mean=False)
     for factor in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):

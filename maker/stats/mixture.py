@@ -1,15 +1,15 @@
-"""How the steps of a class differ: distributions of p, their likelihood in a pilot, what they make of votes. Pure.
+"""Mixing distributions: how p varies over the steps of a class, fitted to a pilot, and what voting makes of it. Pure.
 
-A step has its own p, the chance that a valid vote on it is right; x = ln(p / (1-p)) is its log-odds. Two families of
-distributions are in use:
+A step has its own p, the chance that a valid vote on it is right; x = ln(p / (1-p)) is its log-odds. There are two
+families of distributions:
 
-- Beta(a, b), with the mean p = a / (a+b) and the intra-class correlation rho = 1 / (a+b+1): the chance that two votes
-  of one step agree is that of independent ones and rho p q more. rho = 0 is steps that are all alike.
-- Any distribution at all, on a grid of `ATOMS` values of x: for pilots that no Beta fits.
+- Beta(a, b), with mean p = a / (a+b) and intra-class correlation rho = 1 / (a+b+1): two votes on one step agree with
+  the chance of independent votes plus 2 rho p q. With rho = 0 all steps are equally hard.
+- Any distribution on a grid of `ATOMS` values of x, for pilots that no Beta fits.
 
-Of steps with m votes each a pilot sees the first m moments of p, and nothing else: what happens in votes beyond m is
-the family's word, not the pilot's. The Beta carries what is common among the steps over to the rare ones, which is what
-makes long runs plannable, and why its fit is tested. The free form sees a hard share that stands apart, and is wider.
+With m votes a step, a pilot shows the first m moments of p and nothing else: everything beyond comes from the assumed
+family. The Beta extrapolates from common steps to rare ones. That makes long runs plannable, and is why its fit is
+tested. The free form detects a separate share of hard steps, and gives wider intervals.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaln, expit, logit
 
 Array: TypeAlias = NDArray[np.float64]
-Heard: TypeAlias = Mapping[tuple[int, int], int]
-"""(votes for the right answer, votes for others) → number of distinct steps that were heard so."""
+VoteTable: TypeAlias = Mapping[tuple[int, int], int]
+"""(votes for the right answer, votes for others) → number of distinct steps with these votes."""
 
 NODES = 64
-"""Points of an integral over x: the trapezoid rule on a log-concave integrand, cut where it is e^-30 of its peak."""
+"""Points of an integral over x: the trapezoid rule on a log-concave integrand, cut off at e^-30 of its peak."""
 DROP = 30.0
 ALIKE = 1e-9
-"""Below this correlation steps are taken to be alike."""
+"""Below this correlation all steps count as equally hard."""
 WIDEST = 0.99
-"""The largest correlation that is looked at."""
+"""The largest correlation that is considered."""
 ATOMS = np.concatenate([np.arange(-5.0, 6.0, 0.2), np.arange(6.0, 16.1, 0.5)])
-"""The log-odds that steps may have in the free form: p from .7 % to 1 - 1e-7."""
+"""Possible log-odds of a step in the free form: p from .7 % to 1 - 1e-7."""
 
 
 class Counts(NamedTuple):
-    """A pilot in the form that the likelihood needs: how many steps have more than i right, wrong, and any votes."""
+    """A pilot's votes for the likelihood: how many steps have more than i right, wrong, and any votes, by i."""
 
     right: Array
     wrong: Array
     any: Array
 
 
-def counts_of(heard: Heard) -> Counts:
-    """Return a pilot's votes by their place within a step."""
-    most = max(right + wrong for right, wrong in heard)
+def counts_of(table: VoteTable) -> Counts:
+    """Return a pilot's votes in the form of `Counts`."""
+    most = max(right + wrong for right, wrong in table)
     found = np.zeros((3, max(1, most)))
-    for (right, wrong), steps in heard.items():
+    for (right, wrong), steps in table.items():
         for row, votes in enumerate((right, wrong, right + wrong)):
             found[row, :votes] += steps
     return Counts(*found)
 
 
 def log_likelihood(counts: Counts, p: Array, rho: Array) -> Array:
-    """Return the log-likelihood of Beta-binomial steps, but for a constant; broadcasts p and rho.
+    """Return the log-likelihood of Beta-binomial steps, up to a constant; broadcasts p and rho.
 
-    The chance of the votes of a step, in any one order, is the product of p(1-rho) + i rho over its right votes
-    i = 0, 1 …, of q(1-rho) + i rho over its wrong ones, by that of 1-rho + i rho over all (Pólya's urn).
+    The chance of a step's votes in a given order is the product of p(1-rho) + i rho over its right votes i = 0, 1 …
+    and of q(1-rho) + i rho over its wrong ones, divided by the product of 1-rho + i rho over all (Pólya's urn).
     """
     p, rho = np.broadcast_arrays(p, rho)
     total = np.zeros(p.shape)
@@ -72,15 +72,15 @@ def log_likelihood(counts: Counts, p: Array, rho: Array) -> Array:
 
 
 def beta_failure(x: Array, rho: Array, k: Array | int) -> Array:
-    """Return E[q^k / (p^k + q^k)] for means of log-odds x and correlations rho: the share of steps decided wrongly.
+    """Return the share of steps decided wrongly, E[q^k / (p^k + q^k)], for log-odds x of the mean and correlations rho.
 
-    Beta(19, 1) is x = ln 19, rho = 1/21: k = 4 gives 3.12e-4, where steps that are alike have 7.7e-6. Broadcasts.
+    Beta(19, 1) is x = ln 19, rho = 1/21: k = 4 gives 3.12e-4; equally hard steps have 7.7e-6. Broadcasts.
     """
     x, rho, k = np.broadcast_arrays(x, rho, k)
     found: Array = expit(-k * x)
     spread = (rho > ALIKE) & (k > 1)
     if spread.any():
-        # Below p = 1/2 it is one less the mirror image's: what is left is small, and exact.
+        # For p < 1/2 use one minus the mirror image: the integral is then small, and precise.
         margin = k[spread].astype(float)
         nodes, weights = _nodes(np.abs(x[spread]), rho[spread], margin)
         less = np.sum(weights * expit(-margin[:, None] * nodes), axis=1)
@@ -99,17 +99,17 @@ def beta_votes(x: Array, rho: Array, k: int) -> Array:
 
 
 def race_votes(x: Array, k: int) -> Array:
-    """Return the expected votes of races to a lead of k at log-odds x: k^2 at x = 0, and k far from there."""
+    """Return the expected votes of races to a lead of k at log-odds x: k^2 at x = 0, near k for large x."""
     safe = np.where(np.abs(x) < 1e-6, 1.0, x)
     votes: Array = np.where(np.abs(x) < 1e-6, float(k * k), k * np.tanh(k * safe / 2) / np.tanh(safe / 2))
     return votes
 
 
 def _nodes(mean: Array, rho: Array, k: Array) -> tuple[Array, Array]:
-    """Return points and weights (means × NODES) for integrals over Beta distributions of what falls like e^(-kx).
+    """Return points and weights (means × NODES) to integrate functions that fall like e^(-kx) over Beta distributions.
 
-    The density of x is p^a q^b / B(a, b), and its logarithm concave, as is that of 1 / (1 + e^kx): there is one peak,
-    and beyond it both sides fall at least exponentially. Points lie densest at the peak: x = peak + d sinh(u).
+    The density of x is p^a q^b / B(a, b). Its logarithm is concave, and so is that of 1 / (1 + e^kx): the product has
+    one peak, and falls at least exponentially on both sides. Points are densest at the peak: x = peak + d sinh(u).
     """
     a, b = expit(mean) * (1 / rho - 1), expit(-mean) * (1 / rho - 1)
 
@@ -144,7 +144,7 @@ def _softplus(x: Array) -> Array:
 
 
 def _crossing(falling: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return where falling functions cross zero, between low and high, by halving."""
+    """Return the zeros of decreasing functions between low and high, by bisection."""
     for _ in range(34):
         middle = (low + high) / 2
         above = falling(middle) > 0
@@ -153,18 +153,18 @@ def _crossing(falling: Callable[[Array], Array], low: Array, high: Array) -> Arr
 
 
 class Region:
-    """The distributions of p that a pilot does not rule out, each with its deviance, twice the log-likelihood it lacks.
+    """The distributions of p that a pilot does not rule out, each with its deviance from the likeliest one.
 
-    Row 0 is the likeliest one. ``p`` and ``rho`` are the mean and the correlation of each. ``weight`` is the posterior
-    probability of each Beta distribution, from a prior that is even in the root of rho and, for the mean, that of
-    Jeffreys. Tables are kept as they are made.
+    The deviance is twice the difference in log-likelihood. Row 0 is the likeliest distribution. ``p`` and ``rho`` are
+    the mean and the correlation of each. ``weight`` is the posterior probability of each Beta distribution, for a prior
+    that is uniform in the root of rho, and Jeffreys' for the mean. Results by k are cached.
 
     Args:
-        x: Log-odds of the means of Beta distributions: first the likeliest, then a grid of which it is none.
+        x: Log-odds of the means of Beta distributions: the likeliest first, then a grid that does not include it.
         rho: Their correlations.
-        deviance: Of each.
-        free: Further distributions, one a row: the weights of `ATOMS`.
-        free_deviance: Of those.
+        deviance: Their deviances.
+        free: Further distributions, one a row, as weights of `ATOMS`.
+        free_deviance: Their deviances.
     """
 
     def __init__(self, x: Array, rho: Array, deviance: Array, free: Array | None = None,
@@ -172,14 +172,14 @@ class Region:
         self._x, self._rho, self._own_deviance = x, rho, deviance
         self._free = np.zeros((0, len(ATOMS))) if free is None else free
         own = np.zeros(0) if free_deviance is None else free_deviance
-        # Where a free form was needed, its likeliest distribution is the estimate.
+        # If the free form is used, its likeliest distribution is the estimate: rank the Betas behind it.
         chance = expit(ATOMS)
         mean = self._free @ chance
         between = self._free @ chance**2 - mean**2
         p = np.concatenate([expit(x), mean])
         spread = np.concatenate([rho, between / np.maximum(mean * (1 - mean), 1e-300)])
         rank = np.concatenate([deviance + (10 * (free is not None)), own])
-        # Of distributions that are as likely the most even one is the estimate.
+        # Among equally likely distributions the one with the smallest correlation is the estimate.
         self._order = np.lexsort((spread, np.round(rank, 3)))
         self.deviance: Array = np.concatenate([deviance, own])[self._order]
         weight = np.exp(-deviance / 2) * np.sqrt(expit(x) * expit(-x))
@@ -192,11 +192,11 @@ class Region:
         self._votes: dict[int, Array] = {}
 
     def with_free(self, free: Array, deviance: Array) -> Region:
-        """Return this with distributions over `ATOMS` beside it; the likeliest of those is the estimate."""
+        """Return this region with added distributions over `ATOMS`; the likeliest of those becomes the estimate."""
         return Region(self._x, self._rho, self._own_deviance, free, deviance)
 
     def masses(self, points: Array) -> Array:
-        """Return how much of each distribution is nearest to each of these log-odds, which ascend."""
+        """Return the mass of each distribution that is nearest to each of ``points``, log-odds in ascending order."""
         edges = np.concatenate([[-np.inf], (points[1:] + points[:-1]) / 2, [np.inf]])
         whole = 1 / np.maximum(self._rho, ALIKE)[:, None] - 1
         a, b = expit(self._x)[:, None] * whole, expit(-self._x)[:, None] * whole
@@ -207,13 +207,13 @@ class Region:
         return masses
 
     def failure(self, k: int) -> Array:
-        """Return the share of steps that each distribution lets a race to k decide wrongly."""
+        """Return the share of steps that a race to k decides wrongly under each distribution."""
         if k not in self._failures:
             self.prepare([k])
         return self._failures[k]
 
     def prepare(self, ks: Sequence[int]) -> None:
-        """Work out the failures of several margins at once, which is faster."""
+        """Compute `failure` for several margins at once, which is faster than one by one."""
         if missing := [k for k in ks if k not in self._failures]:
             betas = beta_failure(self._x, self._rho, np.array(missing)[:, None])
             for k, beta in zip(missing, betas, strict=True):
@@ -231,21 +231,21 @@ WIDE, FINE, ROUNDS = 33, (25, 21), 60
 
 
 GRAIN = 0.13
-"""Half a step of that grid, in standard deviations of the fit."""
+"""Half a step of the grid, in standard deviations of the fit."""
 
 
 def within(deviance: float) -> float:
-    """Return up to where points of the grid stand for a region of that deviance: half a step beyond its edge."""
+    """Return the deviance up to which grid points represent a region: half a grid step beyond its edge."""
     return float((np.sqrt(deviance) + GRAIN) ** 2)
 
 
 def beta_region(counts: Counts, widest: float) -> Region:
     """Return the Beta distributions whose deviance is at most ``widest``.
 
-    A box in log-odds and the root of rho closes in on where these lie, and moves on where they reach its edge; then it
-    is filled with a grid of `FINE` points.
+    A box in log-odds and the root of rho shrinks around them, and moves if they reach its edge; then it is filled with
+    a grid of `FINE` points.
     """
-    # Of all votes right (or wrong) the likeliest p is 1 (or 0): the box ends where there is nothing left to gain.
+    # If all votes are right (or wrong), the likeliest p is 1 (or 0): end the box where the likelihood is flat.
     right, votes = counts.right.sum(), counts.any.sum()
     end = float(np.log(1e4 * (votes + 1)))
     ends = ((-end, end), (0.0, float(np.sqrt(WIDEST))))
@@ -292,12 +292,12 @@ def correlations(counts: Counts, region: Region, widest: float) -> tuple[float, 
 
 
 def _close(new: tuple[float, float], old: tuple[float, float]) -> bool:
-    """Say whether an axis has neither moved on nor closed in by much."""
+    """Say whether an axis has neither moved nor shrunk by much."""
     return new[0] >= old[0] and new[1] <= old[1] and new[1] - new[0] > 0.7 * (old[1] - old[0])
 
 
 def _reach(values: Array, near: Any, ends: tuple[float, float]) -> tuple[float, float]:
-    """Return an interval around where ``near`` holds, wider by a point, and by all of it at an edge."""
+    """Return the interval where ``near`` holds, one point wider on each side; at an edge, wider by its whole length."""
     found = np.flatnonzero(near)
     more = len(values)
     step = float(values[1] - values[0])
@@ -319,15 +319,15 @@ def _peak(counts: Counts, axes: Sequence[tuple[float, float]]) -> tuple[float, f
             return float(x[i]), float(root[j])
 
 
-def free_region(heard: Heard, widest: float) -> tuple[Array, Array]:
-    """Return distributions over `ATOMS` whose deviance is at most ``widest``, the likeliest first, and the deviances.
+def free_region(table: VoteTable, widest: float) -> tuple[Array, Array]:
+    """Return distributions over `ATOMS` whose deviance is at most ``widest``, likeliest first, and their deviances.
 
     The likeliest one (the nonparametric maximum likelihood estimate: Laird 1978, J. Amer. Statist. Assoc. 73, 805-811)
-    is found by EM; the others have, for several margins, the largest or the smallest share of steps decided wrongly
-    that their likelihood allows: each maximises log-likelihood + mu E[f_k], by the same steps.
+    is found by EM. The others have, for several margins, the largest or smallest share of wrong steps that their
+    likelihood allows: each maximises log-likelihood + mu E[f_k], by the same EM steps.
     """
-    cells = np.array(list(heard))
-    steps = np.array(list(heard.values()), dtype=float)
+    cells = np.array(list(table))
+    steps = np.array(list(table.values()), dtype=float)
     log_chance = cells[:, :1] * -np.logaddexp(0, -ATOMS) + cells[:, 1:] * -np.logaddexp(0, ATOMS)
     chance = np.exp(log_chance - log_chance.max(axis=1, keepdims=True))
     best = _climb(chance, steps, np.zeros((1, len(ATOMS))), np.full(len(ATOMS), 1 / len(ATOMS)))

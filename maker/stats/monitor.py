@@ -74,11 +74,11 @@ def rule_of(voter: Voter, turns: int = 1) -> Rule | str:
     """
     k = voter.race_margin
     if k is None:
-        return f"the monitor has no statistic for votes that {voter.name} counts: it knows races to a lead of k"
+        return f"the monitor has no statistic for the voter {voter.name}, only for races to a lead of k"
     if k == 1:
-        return "the monitor has no statistic for k = 1: the first vote decides, and none is on the losing side"
+        return "the monitor has no statistic for k = 1: the first vote decides, and no vote loses"
     if turns > (most := min(k, max(WIDEST))):
-        return f"the monitor has no statistic for k = {k} in a rotation of {turns}: it knows those of {most} at most"
+        return f"the monitor has no statistic for k = {k} in a rotation of {turns} models, only for up to {most}"
     return Rule(k, turns)
 
 
@@ -231,7 +231,9 @@ class Monitor:
         of = tuple(rule and Rule(*rule) for rule in state["rules"])
         monitor = cls(rules, in_work)
         if of != monitor.rules:
-            raise ValueError(f"the monitor's state is of steps decided by {of}, not by {monitor.rules}: begin anew")
+            raise ValueError(
+                f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
+            )
         for kind, (look, before, since) in state["classes"].items():
             monitor._classes[int(kind)] = _Class(look, Histogram(tuple(before)), Histogram(tuple(since)))
         for kind, look, before, since in state["due"]:
@@ -273,8 +275,8 @@ def _dispersion(due: _Due, rule: Rule) -> _Finding:
     steps, losing, found = seen.steps, seen.losing, seen.contested
     expected = dispersion.contested(steps, losing, rule.allowed)
     text = (
-        f"the {losing:,} losing votes of {steps:,} steps are heaped on {found:,} of them, where {expected:,.0f} or more"
-        " are expected: votes of a step are not independent, or some steps are much harder than others"
+        f"the {losing:,} losing votes of {steps:,} steps fall on only {found:,} of them; {expected:,.0f} or more were"
+        " expected. Votes of a step are not independent, or some steps are much harder than others"
     )
     p = dispersion.few_contested(steps, losing, found, rule.allowed)
     return _Finding(Statistic.DISPERSION, found, expected, p, text)
@@ -285,8 +287,8 @@ def _longest(due: _Due, rule: Rule) -> _Finding:
     found = seen.longest
     expected = dispersion.longest(seen.steps, seen.losing, found, rule.allowed)
     text = (
-        f"a step has {found} losing votes, where the {seen.losing:,} of {seen.steps:,} steps lead one to expect"
-        f" {expected:.2g} steps with so many: it is much harder than others, or its votes are not independent"
+        f"a step has {found} losing votes; with {seen.losing:,} losing votes on {seen.steps:,} steps, {expected:.2g}"
+        " steps with so many were expected. It is much harder than others, or its votes are not independent"
     )
     return _Finding(Statistic.LONGEST, found, expected, min(1.0, expected), text)
 
@@ -307,8 +309,8 @@ def _drift(due: _Due, rule: Rule, in_work: int) -> _Finding:
     expected = (older + newer) * since.steps / (before.steps + since.steps)
     text = (
         f"the newest {since.steps:,} steps have {since.losing:,} losing votes, the {before.steps:,} before them"
-        f" {before.losing:,}, where {expected:,.0f} of these are expected in the newest"
-        f"{f' and {late:,} may have come late' if late else ''}: the steps have changed, or the model has"
+        f" {before.losing:,}; {expected:,.0f} were expected in the newest"
+        f"{f', and {late:,} may have come late' if late else ''}. The steps or the model have changed"
     )
     return _Finding(Statistic.DRIFT, since.losing, expected, p, text)
 
@@ -317,8 +319,8 @@ def _hard(due: _Due, rule: Rule) -> _Finding:
     seen = due.before.merged(due.since)
     expected = dispersion.losing_votes(seen.steps, rule.k, TOLERATED)
     text = (
-        f"{seen.steps:,} steps have {seen.losing:,} losing votes, where {expected:,.0f} are expected if voting fails in"
-        f" {TOLERATED:.0%} of them: it fails in more, and a higher margin may make it worse"
+        f"{seen.steps:,} steps have {seen.losing:,} losing votes; {expected:,.0f} are expected if voting fails on"
+        f" {TOLERATED:.0%} of them. It fails on more, and a larger k may make it worse"
     )
     p = dispersion.hard(seen.steps, seen.losing, rule.k, TOLERATED)
     return _Finding(Statistic.HARD, seen.losing, expected, p, text)

@@ -1,9 +1,9 @@
-"""Steps of a run that a pilot has asked itself: how many of them a race decides wrongly, given their own votes. Pure.
+"""The risk of steps that the pilot itself has asked, given their own votes. Pure.
 
-Of a step that was drawn from elsewhere nothing is known but the distribution of p over steps. One that the pilot asked
-has votes of its own: its p is distributed as steps are that got such votes (Bayes' rule, the distribution over steps
-in place of a prior: empirical Bayes, Robbins 1956). A pilot of all steps of a task leaves no step open that it saw
-none of, and many votes on the few hard ones settle what a distribution fitted to all would leave open.
+For any other step only the distribution of p over steps is known. A step that the pilot asked has votes of its own: its
+p follows the distribution of steps with such votes (empirical Bayes, Robbins 1956: the distribution over steps is the
+prior). If the pilot asked all steps of a task, no unknown steps remain, and many votes on the few hard ones settle what
+a distribution fitted to all steps would leave open.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from maker.stats.mixture import Array, Heard, Region
+from maker.stats.mixture import Array, Region, VoteTable
 
 GRID = np.concatenate([np.arange(-6.0, 6.0, 0.05), np.arange(6.0, 16.1, 0.5)])
-"""Log-odds at which distributions are taken."""
+"""Log-odds at which distributions are evaluated."""
 NARROW = 0.2
-"""Distributions whose log-odds spread by less than this are taken as they are: votes say little of steps so alike."""
+"""Distributions whose log-odds vary by less than this are used as they are: a step's own votes would add little."""
 
 
 class Posterior:
-    """The steps that a pilot asked, under each of the distributions that it does not rule out.
+    """The steps that a pilot asked, under each distribution that it does not rule out.
 
     Args:
         region: The distributions.
-        heard: (votes for the right answer, votes for others) → number of steps.
+        table: (votes for the right answer, votes for others) → number of steps.
     """
 
-    def __init__(self, region: Region, heard: Heard) -> None:
-        cells = np.array(list(heard), dtype=float)
-        self._steps = np.array(list(heard.values()), dtype=float)
+    def __init__(self, region: Region, table: VoteTable) -> None:
+        cells = np.array(list(table), dtype=float)
+        self._steps = np.array(list(table.values()), dtype=float)
         self._region = region
         self._narrow = np.sqrt(region.rho / np.maximum(region.p * (1 - region.p), 1e-12)) < NARROW
         log_chance = cells[:, :1] * -np.logaddexp(0, -GRID) + cells[:, 1:] * -np.logaddexp(0, GRID)

@@ -1,4 +1,4 @@
-"""What a run can be expected to take and to achieve: the formulas of MAKER (arXiv 2511.09030). Pure.
+"""The formulas of MAKER (arXiv 2511.09030) for what a run takes and achieves. Pure.
 
 p is the probability that one valid sample is right, r = (1-p)/p, k the margin of first-to-ahead-by-k, s the steps,
 m the steps that one sample decides, t the wanted probability that the whole run is right.
@@ -42,7 +42,7 @@ def least_k(p: float, steps: int, target: float, m: int = 1) -> int:
         ValueError: p is not in (.5, 1), or the target not in (0, 1): no margin reaches it.
     """
     if not 0.5 < p < 1:
-        raise ValueError(f"p = {p}: against one rival, votes help only where .5 < p < 1")
+        raise ValueError(f"p = {p}: votes help against one rival only if .5 < p < 1")
     if not 0 < target < 1:
         raise ValueError(f"target = {target}: must lie between 0 and 1")
     _check_steps(steps, m)
@@ -51,9 +51,9 @@ def least_k(p: float, steps: int, target: float, m: int = 1) -> int:
 
 
 def one_rival(agreement: float) -> float | None:
-    """Return the p at which two votes are alike so often, if all steps are alike and each has one rival: p^2 + (1-p)^2.
+    """Return the p at which two votes agree with the given chance, if all steps are equally hard and have one rival.
 
-    .82 gives .9. None below one half: then there are more rivals than one.
+    Inverts p^2 + (1-p)^2: .82 gives .9. None below one half: then there are more rivals than one.
     """
     return None if agreement < 0.5 else (1 + math.sqrt(2 * agreement - 1)) / 2
 
@@ -68,7 +68,7 @@ def votes_per_step(p: float, k: int) -> float:
 
 
 def calls_per_step(p: float, k: int, valid: float = 1.0) -> float:
-    """Return the expected samples of one step where a share ``valid`` of them is not flagged (eq. 19).
+    """Return the expected samples of one step, if a share ``valid`` of them is not flagged (eq. 19).
 
     p = .99, k = 3, valid = .5 gives 6.12.
 
@@ -83,10 +83,10 @@ def calls_per_step(p: float, k: int, valid: float = 1.0) -> float:
 def block_failure(p: float, k: int, m: int) -> float:
     """Return an upper bound on the chance that a block of m steps, voted on as one, is decided wrongly.
 
-    Each way to be wrong is a rival of its own: one with j wrong steps has the odds r^j against the right block, r =
-    (1-p)/p. The right block can lose only if a rival is ever k ahead of it, which has a probability of r^(jk) at most
-    (gambler's ruin), so (1 + r^k)^m - 1 in all: about m times the formula for one step, where the formula for one rival
-    says r^k / (1 + r^k).
+    Each wrong block is a rival of its own: one with j wrong steps has the odds r^j against the right block, r =
+    (1-p)/p. The right block loses only if a rival is ever k ahead of it, with a probability of at most r^(jk)
+    (gambler's ruin). The sum is (1 + r^k)^m - 1, about m times the failure of one step; the formula for one rival would
+    give r^k / (1 + r^k) only.
 
     p = .99, m = 10, k = 3 gives 1.03e-5, where elections come to 8.3e-6 and one rival to 1.03e-6.
     """
@@ -106,11 +106,11 @@ class Block(NamedTuple):
 def blocks(
     p: float, steps: int, target: float, prompt_tokens: float, step_tokens: float, sizes: Iterable[int]
 ) -> list[Block]:
-    """Return what each block size costs, the cheapest first.
+    """Return the cost of each block size, cheapest first.
 
-    A call costs its prompt and m times the tokens of one step's answer; p is taken to be the same in a block. Larger
-    blocks need a larger k and err more often, and pay only by what a call costs before its first output token. Sizes
-    are left out whose blocks are right less than half of the time.
+    A call costs its prompt and m times the tokens of one step's answer; p is assumed to be the same in a block. Larger
+    blocks need a larger k and fail more often; they pay off only by saving prompts. Sizes whose blocks are right at
+    most half of the time are left out.
 
     p = .99, 10^6 steps: without a prompt m = 1 is cheaper (k = 4; 4.1 tokens a step against 5.0); with a prompt of 10
     answers, m = 10.

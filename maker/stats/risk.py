@@ -1,4 +1,4 @@
-"""How much of what a target allows a class takes at each margin, under all that its pilot leaves open. Pure.
+"""The share of a target's risk that a class takes at each margin, under the pilot's uncertainty. Pure.
 
 A run is right with exp(-L), L = sum over the classes of s (-ln(1 - f(k))): s steps, f(k) the share that a race to k
 decides wrongly (`maker.stats.difficulty`). A pilot leaves a region of distributions of p for each class, with
@@ -22,12 +22,12 @@ from maker.stats.mixture import Array, within
 from maker.stats.posterior import Posterior
 
 ENOUGH = 1e-3
-"""A class that takes less than this part of what is allowed gets no larger margin."""
+"""A class that takes less than this share of the allowed risk gets no larger margin."""
 FLAT, FAR = 0.01, 4
-"""Where four rungs of the ladder take less than this part off, the floor is reached: no margin helps."""
+"""If four steps of the ladder reduce the risk by less than this share, the floor is reached: no margin helps."""
 TOGETHER = 8
 LADDER = (*range(1, 13), *(round(13 * 1.15**i) for i in range(40)))
-"""Margins that are looked at first; then all between the best one and its neighbours."""
+"""Margins that are tried first; then all margins around the best of them."""
 
 
 class RiskBudget(NamedTuple):
@@ -36,12 +36,12 @@ class RiskBudget(NamedTuple):
     Args:
         name: Of the class.
         steps: How many the run has.
-        difficulty: What a pilot showed of them.
-        calls_per_vote: Samples for a valid vote, 1 / v.
-        tokens_per_call: Prompt and completion.
-        consequence: How much more a wrong step of this class weighs than one of weight 1.
-        rivals: To how many rivals a step may be lost, to each as often as ``difficulty`` says.
-        asked: How many of the steps are those that the pilot asked: all that it asked, or none.
+        difficulty: Their difficulty, as a pilot showed it.
+        calls_per_vote: Samples per valid vote, 1 / v.
+        tokens_per_call: Prompt and completion tokens of a sample.
+        consequence: The weight of a wrong step of this class.
+        rivals: How many rivals a step may lose to, to each as often as ``difficulty`` says.
+        asked: How many of the run's steps the pilot has asked itself: all that it asked, or none.
     """
 
     name: str
@@ -55,7 +55,7 @@ class RiskBudget(NamedTuple):
 
 
 class RiskProfile:
-    """A class's load by margin, under each distribution that the pilot allows."""
+    """A class's risk (load) by margin, under each distribution that the pilot allows."""
 
     def __init__(self, load: RiskBudget, widest: float, *, weighed: bool = True) -> None:
         self.load = load
@@ -69,7 +69,7 @@ class RiskProfile:
         self.cost = load.steps * load.calls_per_vote * load.tokens_per_call
 
     def prepare(self, ks: Sequence[int]) -> None:
-        """Work out the loads of several margins at once."""
+        """Compute the loads of several margins at once, which is faster than one by one."""
         self._region.prepare(ks)
 
     def at(self, k: int) -> Array:
@@ -77,13 +77,13 @@ class RiskProfile:
         return self._all(k)[self._kept]
 
     def mean(self, k: int) -> float:
-        """Return -ln of the posterior mean of exp(-L), or the estimate's L where no Beta fits and it is more."""
+        """Return -ln of the posterior mean of exp(-L), or the estimate's L if no Beta fits and it is larger."""
         loads = self._all(k)
         mean = -float(np.log(max(1e-300, float(self._region.weight @ np.exp(-loads)))))
         return max(mean, float(loads[0])) if self.load.difficulty.fits < MISFIT else mean
 
     def _all(self, k: int) -> Array:
-        """Return the load under each distribution; of steps that the pilot asked itself, given their own votes."""
+        """Return the load under each distribution; steps that the pilot asked count with their own votes."""
         if k not in self._loads:
             failure = np.minimum(self.load.rivals * self._region.failure(k), 1 - 1e-12)
             load = (self.load.steps - self.load.asked) * -np.log1p(-failure)
@@ -105,7 +105,7 @@ class RiskProfile:
         return self.cost * float(self._region.votes(k)[0])
 
     def ladder(self, allowed: float, largest: int) -> list[int]:
-        """Return margins, a seventh apart, from where the kindest truth allows it to where more is no help."""
+        """Return margins about 15 % apart, from the smallest that may be enough to where a larger one does not help."""
         rungs = [k for k in LADDER if k < largest] + [largest]
         found: list[int] = []
         for i, k in enumerate(rungs):
@@ -120,7 +120,7 @@ class RiskProfile:
             if load.max() <= ENOUGH * allowed:
                 break
             if i > FAR and found[0] <= rungs[i - FAR]:
-                # The floor: what no margin takes away. It may rise again, where steps of p < 1/2 are among them.
+                # The floor: risk that no margin removes. It may rise again if some steps have p < 1/2.
                 before = self.at(rungs[i - FAR])
                 if load.max() > (1 - FLAT) * before.max() and load[0] > (1 - FLAT) * before[0]:
                     break
@@ -128,7 +128,7 @@ class RiskProfile:
 
 
 def between(ladder: Sequence[int], k: int, largest: int) -> list[int]:
-    """Return all margins around one of a ladder, two of its rungs to either side."""
+    """Return all margins around ``k``, from two steps of the ladder below it to two above."""
     at = ladder.index(k)
     low, high = ladder[max(0, at - 2)], ladder[min(len(ladder) - 1, at + 2)]
     return list(range(low, min(largest, high) + 1))

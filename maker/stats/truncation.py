@@ -1,4 +1,4 @@
-"""Races that end at a step's most votes, before anybody has won: how many. Pure."""
+"""The share of steps that reach their most votes before any answer has won. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from maker.stats.difficulty import Difficulty
 from maker.stats.mixture import ALIKE, Array
 
 CELLS = 400
-"""A distribution of p is taken as so many equal steps from 0 to 1."""
+"""How many equal cells from 0 to 1 represent a distribution of p."""
 
 
 def unsettled(p: Array, k: int, votes: int) -> Array:
-    """Return the probability that a race to a lead of k, between two, is not over after so many votes.
+    """Return the probability that a race to a lead of k between two answers is not over after ``votes`` votes.
 
     A race to 2 of p = 1/2 goes on at even odds after every second vote: .5 after two votes, .25 after four.
     """
@@ -23,7 +23,7 @@ def unsettled(p: Array, k: int, votes: int) -> Array:
 
 
 def _walked(p: Array, k: int, votes: int) -> Array:
-    """Go through the votes: the chances of all leads, for each p."""
+    """Compute `unsettled` by stepping through the votes with the chances of all leads, for each p."""
     at = np.zeros((len(p), 2 * k - 1))
     at[:, k - 1] = 1.0
     for _ in range(votes):
@@ -36,11 +36,11 @@ def _walked(p: Array, k: int, votes: int) -> Array:
 
 
 def _summed(p: Array, k: int, votes: int) -> Array:
-    """Sum over the waves of a walk that is absorbed at both ends (Feller 1968, Probability Theory I, XIV.5).
+    """Compute `unsettled` by the Fourier sum of a walk that is absorbed at both ends (Feller 1968, I, XIV.5).
 
-    Its terms are as large as e^(k^2 / (2 votes)), and cancel: with few votes nothing exact would be left.
+    Its terms are as large as e^(k^2 / (2 votes)), and cancel: with few votes the sum loses all its digits.
     """
-    # Where a p is so near 1 that a power overflows, a smaller one stands for it: both are 0 in all digits.
+    # Clip p so near 1 that a power would overflow: the result is 0 in all digits anyway.
     x = np.clip(logit(np.clip(p, 1e-300, 1 - 1e-16)), -600 / k, 600 / k)
     turns = np.arange(1, 2 * k, 2) * np.pi / (2 * k)
     places = np.arange(1, 2 * k)
@@ -53,7 +53,7 @@ def _summed(p: Array, k: int, votes: int) -> Array:
 
 
 def share_unsettled(difficulty: Difficulty, k: int, votes: int) -> float:
-    """Return the share of a class's steps whose race is not over after so many votes, by the likeliest Beta."""
+    """Return the share of a class's steps whose race is not over after ``votes`` votes, under the likeliest Beta."""
     mean, rho = difficulty.p.estimate, difficulty.correlation.estimate
     if not ALIKE < rho < 1 or not 0 < mean < 1:
         return float(unsettled(np.array([mean]), k, votes)[0])

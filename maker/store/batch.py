@@ -1,4 +1,4 @@
-"""What one transaction of the journal writes to the log."""
+"""Write the log's part of one journal transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maker.voting.policy import PromptVariant
 from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000
-"""Digests of texts that are known to be stored: they need not be offered to the database again."""
+"""How many digests of stored texts are remembered, so that the same text is not sent to the database again."""
 
 _chain, _fork = schema.chain.c, schema.fork.c
 _MOVED = (
@@ -73,9 +73,9 @@ class LogWriter:
     """Writes entries to the tables of the log, in a transaction that its caller holds.
 
     Args:
-        database: Where to write.
+        database: The store.
         run: The run's key.
-        memo: Where decisions are remembered, if they are.
+        memo: Writes decisions to the memo; None if the run has no memo in the store.
     """
 
     def __init__(self, database: Database, run: int, memo: MemoWriter | None = None) -> None:
@@ -89,13 +89,13 @@ class LogWriter:
         self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Write what the entries hold. Raises `LeaseLost` where a chain does not stand where they begin."""
+        """Write the entries. Raises `LeaseLost` if a chain's cursor is not where the entries begin."""
         self._new_texts.clear()
         self._begin(connection, _all(entries, lambda entry: entry.chains), _all(entries, lambda entry: entry.forks))
         decided = _all(entries, lambda entry: entry.decided)
         rows = _all(entries, lambda entry: entry.rows)
         self._advance(connection, decided)
-        # A fork of single steps is settled row by row: the last of them tells it all.
+        # A fork of single steps is settled row by row: only the last count of a chain matters.
         settled = {one.chain: one.before for entry in entries for one in entry.settled}
         self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in settled.items()])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
@@ -109,7 +109,7 @@ class LogWriter:
         self._close(connection, entries)
 
     def committed(self) -> None:
-        """Take note that what was written last is durable."""
+        """Remember that the texts written last are committed."""
         if len(self._texts) > KEPT_TEXTS:
             self._texts.clear()
         self._texts.update(self._new_texts)
@@ -119,7 +119,7 @@ class LogWriter:
         self._insert(connection, schema.fork, [_fork_row(new) for new in forks])
 
     def _advance(self, connection: Connection, decided: list[Decided]) -> None:
-        """Move the chains' cursors on, if they stand where these steps begin: no step can be written twice."""
+        """Advance the chains' cursors if they are where these steps begin, so that no step is written twice."""
         newest = {(step.chain, step.epoch): step for step in decided}
         oldest = {(step.chain, step.epoch): step.idx for step in reversed(decided)}
         moves = [
@@ -127,14 +127,17 @@ class LogWriter:
             for (chain, epoch), step in newest.items()
         ]
         if moves and self._moved.execute_many(connection, moves) != len(moves):
-            raise LeaseLost(_elsewhere(connection, moves), fix="another process has written to it; see `maker show`")
+            raise LeaseLost(
+                _elsewhere(connection, moves),
+                fix="another process has written to the run; see its state with `maker show`",
+            )
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
-        # In the order of the key: of many chains at once, neighbours in the table come together.
+        # Sorted by key: with many chains at once, neighbouring rows are inserted together.
         self._insert(connection, schema.step, sorted(map(_STEP_ROW, steps)))
 
     def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
-        """Write snapshots. A fork may stand where one was taken already, before or in this very batch."""
+        """Write snapshots. A fork may be at an index that has one already, from before or from this batch."""
         taken = {(step.chain, step.idx + 1, step.epoch): step.state for step in steps if step.state is not None}
         for fork in forks:
             place = (fork.chain, fork.idx, fork.epoch)
@@ -145,7 +148,7 @@ class LogWriter:
         self._insert(connection, schema.snapshot, [(*place, state) for place, state in taken.items()])
 
     def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
-        """Make room for the samples of steps that were stuck before and have been voted on again."""
+        """Delete the samples of undecided steps that have been voted on again."""
         for table in (schema.sample, schema.prompt, schema.outcome):
             for step in steps:
                 here = (table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch)
@@ -160,7 +163,7 @@ class LogWriter:
         prompts = [(*key, self._text(heard.system), self._text(heard.prompt)) for key, heard in kept]
         samples = [row for key, heard in kept for row in self._samples(key, heard)]
         if self._new_texts:
-            # In one order everywhere: two runs that store the same texts would else wait for each other.
+            # Sorted: two runs that store the same texts in different orders would deadlock.
             texts = [{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())]
             connection.execute(self._add_text, texts)
         self._insert(connection, schema.prompt, prompts)
@@ -255,10 +258,12 @@ def _closed_row(closed: Closed) -> dict[str, Any]:
 
 
 def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:
-    """Say which chain does not stand where this process left it."""
+    """Say which chain is not where this process left it."""
     for move in moves:
         table = schema.chain.c
         cursor, epoch = connection.execute(select(table.cursor, table.epoch).where(table.id == move["key"])).one()
         if len(moves) == 1 or (cursor, epoch) != (move["cursor"], move["of"]):
-            return f"chain {move['key']} stands at step {cursor} of epoch {epoch}, not at {move['first']} as left here"
-    return "a chain does not stand where this process left it"
+            return (
+                f"chain {move['key']} is at step {cursor} of epoch {epoch}, but this process left it at {move['first']}"
+            )
+    return "a chain is not where this process left it"

@@ -1,4 +1,4 @@
-"""Calibrations, as they are kept: appended, never changed."""
+"""Store and read calibrations: they are appended, and never changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _table = schema.calibration.c
 
 
 class CalibrationRow(NamedTuple):
-    """A stored calibration: ``content`` is its JSON, ``fingerprint`` what of a job it depends on."""
+    """A stored calibration: ``content`` is its JSON, ``fingerprint`` the part of a job that it depends on."""
 
     key: int
     made_at: float
@@ -27,14 +27,14 @@ class CalibrationRow(NamedTuple):
 
 @retried
 def keep_calibration(database: Database, fingerprint: dict[str, Any], content: str) -> int:
-    """Write a calibration; returns its key."""
+    """Store a calibration; returns its key."""
     row = {"made_at": time.time(), "fingerprint": json.dumps(fingerprint, sort_keys=True), "content": content}
     with database.write() as connection:
         return inserted(connection, insert(schema.calibration).values(row))
 
 
 def read_calibrations(database: Database) -> Iterator[CalibrationRow]:
-    """Yield what is kept, the newest first."""
+    """Yield the stored calibrations, newest first."""
     query = select(_table.id, _table.made_at, _table.fingerprint, _table.content).order_by(_table.id.desc())
     with database.read() as connection:
         for key, made_at, fingerprint, content in connection.execute(query):

@@ -1,4 +1,4 @@
-"""Chains and forks as they stand."""
+"""Read chains and forks in their present state."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from maker.store.backend.database import Database
 from maker.voting.paths import ROOT, Path
 
 CHAIN_BITS = 24
-"""A run's chains are numbered by its driver, from 0: a chain's key is its run's key, and its number in these bits."""
+"""A chain's key is its run's key, shifted by this many bits, plus the number that the driver gives it, from 0."""
 PAGE = 1000
 DONE = ("done", "rejected")
-"""The status of a child that is done; a rejected one is, but its parent's join has refused it."""
+"""Statuses of a child that is done; a rejected one is done, but its parent's join refused it."""
 
 
 class ChainRow(NamedTuple):
-    """One chain as it stands: ``cursor`` is the index of its next step.
+    """One chain: ``cursor`` is the index of its next step.
 
-    ``number`` is its place among the children of its fork. Up to before ``base_idx`` its steps are those of ``base``.
+    ``number`` is its number among the children of its fork. Its steps before ``base_idx`` are those of chain ``base``.
     """
 
     key: int
@@ -59,7 +59,7 @@ def first_chain(run: int) -> int:
 
 
 def chain_values(**known: Any) -> dict[str, Any]:
-    """Return a chain's row: what is given, and for the rest that of a root chain that begins."""
+    """Return a chain's row with the given values, and those of a new root chain for the rest."""
     return {
         "parent": None, "at": 0, "fork_epoch": 0, "number": 0, "cursor": 0, "epoch": 0, "status": "running",
         "reason": "", "result": None, "base": None, "base_idx": 0,
@@ -71,7 +71,7 @@ def root_chain(database: Database, run: int) -> ChainRow:
     query = select(schema.chain).where(schema.chain.c.run == run, schema.chain.c.parent.is_(None))
     rows = [row._mapping for row in database.fetch(query)]
     if len(rows) != 1:
-        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a copy")
+        raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a backup")
     return _chain(rows[0], ROOT, database)
 
 
@@ -84,15 +84,15 @@ def last_chain(database: Database, run: int) -> int:
 
 
 def find_chain(database: Database, key: int, path: Path) -> ChainRow:
-    """Return a chain by its key; raises `StoreFailed` if it is lost."""
+    """Return a chain by its key. Raises `StoreFailed` if it is missing."""
     rows = database.fetch(select(schema.chain).where(schema.chain.c.id == key))
     if not rows:
-        raise StoreFailed(f"{database.shown}: chain {key} is lost", fix="restore the database from a copy")
+        raise StoreFailed(f"{database.shown}: chain {key} is missing", fix="restore the database from a backup")
     return _chain(rows[0]._mapping, path, database)
 
 
 def read_fork(database: Database, chain: int, idx: int, epoch: int) -> ForkRow | None:
-    """Return the fork that stands at a step, if there is one."""
+    """Return the fork at a step, None if there is none."""
     table = schema.fork
     query = select(table).where(table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
     rows = database.fetch(query)
@@ -130,7 +130,7 @@ def read_children(
 
 
 def resting(database: Database, run: int, most: int) -> list[ChainRow]:
-    """Return chains of a run that came to rest before their end, those that began first: at most so many."""
+    """Return at most ``most`` chains of a run that stopped before their end, oldest first."""
     table = schema.chain.c
     query = select(schema.chain).where(table.run == run, table.parent.is_not(None))
     query = query.where(table.status.not_in(("running", *DONE))).order_by(table.id).limit(most)
@@ -138,7 +138,7 @@ def resting(database: Database, run: int, most: int) -> list[ChainRow]:
 
 
 def path_of(database: Database, key: int) -> Path:
-    """Return the path of a chain that is no fork's of single steps."""
+    """Return the path of a chain; the chain must not be that of a fork of single steps."""
     path: Path = ROOT
     table = schema.chain.c
     columns = (table.parent, table.at, table.fork_epoch, table.number)
@@ -168,7 +168,10 @@ def _chain(row: RowMapping, path: Path, database: Database) -> ChainRow:
     try:
         result = None if row["result"] is None else json.loads(row["result"])
     except (TypeError, ValueError) as error:
-        raise StoreFailed(f"{database.shown}: the result of chain {row['id']} cannot be read: {error}") from error
+        raise StoreFailed(
+            f"{database.shown}: the result of chain {row['id']} cannot be read: {error}",
+            fix="restore the database from a backup",
+        ) from error
     return ChainRow(
         row["id"], row["run"], path, row["number"], row["cursor"], row["epoch"], row["digest"], row["status"],
         row["reason"], result, row["base"], row["base_idx"],

@@ -1,4 +1,4 @@
-"""Cuts: the steps of a chain from an index on are superseded, and its next epoch begins there. Nothing is deleted."""
+"""Cut chains: steps from an index on are superseded, and the chain's next epoch begins there. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from maker.types import Outcome
 from maker.voting.tally import forked, unpack
 
 
-class Lost(NamedTuple):
-    """What a cut supersedes: counts to be taken off the run's."""
+class Superseded(NamedTuple):
+    """Counts of the steps that a cut supersedes, to be subtracted from the run's."""
 
     steps: int = 0
     votes: int = 0
@@ -31,9 +31,9 @@ class Lost(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Where a chain is to be decided anew: from ``idx`` on, in ``epoch``; ``digest`` is the one before it.
+    """Where a chain is decided again: from ``idx`` on, in ``epoch``; ``digest`` is the one before ``idx``.
 
-    ``single`` marks one child of a fork of single steps, whose number ``idx`` is; ``fork`` is that fork.
+    ``single`` says that only the child with number ``idx`` of the fork of single steps ``fork`` is decided again.
     """
 
     chain: int
@@ -42,14 +42,14 @@ class Cut(NamedTuple):
     digest: bytes
     single: bool
     reason: str
-    lost: Lost
+    superseded: Superseded
     fork: ForkRow | None = None
 
 
 def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cut]:
-    """Return what a run cannot get past: undecided steps, and children that ended wrong or could not be joined.
+    """Return the cuts for a run's unresolved steps: undecided ones, and children that ended wrong or were rejected.
 
-    Of children of forks of single steps, those with one of the ``outcomes``.
+    Among children of forks of single steps, only those with one of the ``outcomes`` are cut.
     """
     root = root_chain(database, run)
     return list(_stuck(database, root, root.digest, outcomes))
@@ -57,17 +57,17 @@ def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cu
 
 @retried
 def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
-    """Write cuts. Raises `LeaseLost` or `StoreFailed`."""
+    """Store cuts, and subtract what they supersede from the run's counts. Raises `LeaseLost` or `StoreFailed`."""
     cuts = list(cuts)
     if not cuts:
         return
-    lost = Lost(*(sum(amounts) for amounts in zip(*(one.lost for one in cuts), strict=True)))
+    superseded = Superseded(*(sum(amounts) for amounts in zip(*(one.superseded for one in cuts), strict=True)))
     run = schema.run.c
     with database.write() as connection:
         if _is_there(connection, cuts[0]):
-            # The connection was lost at the commit, which took place all the same.
+            # The connection was lost at the commit, but the commit took place.
             return
-        fenced(connection, lease, **{name: run[name] - amount for name, amount in lost._asdict().items()})
+        fenced(connection, lease, **{name: run[name] - amount for name, amount in superseded._asdict().items()})
         connection.execute(insert(schema.cut), [_row(one) for one in cuts])
         for one in cuts:
             forget_cut(connection, one.chain, one.idx, one.epoch, single=one.single)
@@ -97,7 +97,7 @@ def _decide_again(connection: Connection, singles: list[Cut]) -> None:
 
 
 def _join_again(connection: Connection, fork: ForkRow) -> None:
-    """What a fork's children were folded to is folded anew, from the state that it began in."""
+    """Reset a fork to the state that it began in, so that its children are folded again."""
     kept, table = schema.snapshot.c, schema.fork.c
     place = (kept.chain == fork.chain, kept.idx == fork.idx, kept.epoch == fork.epoch)
     state = connection.execute(select(kept.state).where(*place)).scalar_one()
@@ -113,11 +113,11 @@ def _begin_again(connection: Connection, one: Cut) -> None:
 
 def _stuck(database: Database, chain: ChainRow, genesis: bytes, outcomes: Collection[str]) -> Iterator[Cut]:
     if chain.status in ("failed", "rejected") and chain.path:
-        lost = _lost(step.tally for _, step in walk_steps(database, chain))
-        yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, lost)
+        superseded = _superseded(step.tally for _, step in walk_steps(database, chain))
+        yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, superseded)
         return
     if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor, chain.cursor + 1)):
-        yield Cut(chain.key, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Lost())
+        yield Cut(chain.key, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Superseded())
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
     for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():
         if fork is not None and fork.single:
@@ -138,11 +138,11 @@ def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collecti
     rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True)
     tallies = {row.idx: row.tally for row in rows if row.idx in found}
     for idx, one in found.items():
-        lost = _lost([tallies[idx]] if idx in tallies else [])
-        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, lost, fork)
+        superseded = _superseded([tallies[idx]] if idx in tallies else [])
+        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, superseded, fork)
 
 
-def _lost(tallies: Iterable[bytes]) -> Lost:
+def _superseded(tallies: Iterable[bytes]) -> Superseded:
     steps = votes = red_flags = disputed = reused = saved = 0
     for packed in tallies:
         tally = unpack(packed)
@@ -152,4 +152,4 @@ def _lost(tallies: Iterable[bytes]) -> Lost:
         disputed += tally.disputed
         if tally.source is not None:
             reused, saved = reused + 1, saved + tally.source.calls
-    return Lost(steps, votes, red_flags, disputed, reused, saved)
+    return Superseded(steps, votes, red_flags, disputed, reused, saved)

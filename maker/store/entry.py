@@ -1,4 +1,4 @@
-"""What the driver hands to the journal."""
+"""Entries: what the driver gives to the journal to commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maker.voting.messages import Decided, Stuck
 
 
 class Ending(NamedTuple):
-    """How a run stands at the end of this process's work; written with its last steps."""
+    """The run's status at the end of this process's work; written with its last steps."""
 
     status: str
     reason: str
@@ -22,7 +22,7 @@ class Ending(NamedTuple):
 
 
 class NewChain(NamedTuple):
-    """A child chain that begins: its keys, its place under its parent, the digest that its first step links to."""
+    """A new child chain: its keys, its location under its parent, and the digest that its first step links to."""
 
     key: int
     parent: int
@@ -33,7 +33,7 @@ class NewChain(NamedTuple):
 
 
 class NewFork(NamedTuple):
-    """A step that forked: the parent's place and its state there, which is kept as a snapshot."""
+    """A new fork: the parent's location, and its state there, which is stored as a snapshot."""
 
     chain: int
     idx: int
@@ -55,7 +55,7 @@ class Folded(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """A child chain that rests: ``done``, ``failed``, ``paused``, or ``rejected`` by its parent's join."""
+    """A child chain that has stopped: ``done``, ``failed``, ``paused``, or ``rejected`` by its parent's join."""
 
     chain: int
     status: str
@@ -64,7 +64,7 @@ class Closed(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """A child of a fork of single steps that has no good decision: the value of an `Outcome`, and why."""
+    """A child of a fork of single steps without a good decision: the value of an `Outcome`, and why."""
 
     chain: int
     idx: int
@@ -140,7 +140,7 @@ def sum_counts(counts: Iterable[StepCounts]) -> StepCounts:
 
 
 class StoredEvent(NamedTuple):
-    """Something that happened to a run, apart from its steps: what kind of thing, and its facts as JSON values."""
+    """An event of a run: its kind, and its facts as JSON values."""
 
     kind: str
     facts: Mapping[str, Any]
@@ -148,15 +148,15 @@ class StoredEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one report adds to the log, and what it cost.
+    """What one worker's report adds to the log, and what it cost.
 
-    ``decided`` holds the steps and joins of chains, each chain's in order; ``rows`` those of children of forks of
-    single steps, in any order; ``settled`` says for such a fork's chain before which child all are settled now.
-    ``undecided`` are steps that chains are stuck at: their samples are kept, and those ``forgotten`` make room, which
-    are voted on again; ``unresolved`` are those of them that nothing votes on again. ``worker`` is who
-    reports it, from ``place``, and ``gone`` says why it will not again. ``spent`` is drawn from the reservation
-    ``grant``, and so is ``abandoned``, which requests that were cut off or cancelled in flight may cost beside it;
-    ``freed`` gives back what is left of it. ``events`` are told with it.
+    ``decided`` holds steps and joins of chains, in order within each chain. ``rows`` holds steps of children of forks
+    of single steps, in any order; ``settled`` gives, for such a fork's chain, the first child that is still open.
+    ``undecided`` are steps that chains are stuck at, whose samples are kept; ``forgotten`` are older ones whose samples
+    are deleted, because they are voted on again; ``unresolved`` are undecided steps that no one votes on again.
+    ``worker`` sent the report from ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation
+    ``grant``, and so is ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back
+    the rest of the grant. ``events`` are committed with it.
     """
 
     decided: Sequence[Decided] = ()

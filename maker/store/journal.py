@@ -1,4 +1,4 @@
-"""The writer: one thread that commits what was decided, in groups, and renews the run's lease."""
+"""The journal: one thread that commits decided steps in groups, and renews the run's lease."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MARKED = (
     .returning(_run.asked)
 )
 QUEUE_ENTRIES = 64
-"""How many reports may wait for the writer before the driver waits too: memory stays bounded."""
+"""How many entries may wait for the writer before `put` blocks, so that memory stays bounded."""
 
 
 class _Waited(NamedTuple):
@@ -55,22 +55,22 @@ class _Waited(NamedTuple):
 
 
 class Journal:
-    """Takes entries from the driver and commits them, many in one transaction, in the order they came in.
+    """Commits the driver's entries in their order, many in one transaction.
 
-    ``on_commit`` is called in the writer's thread after each commit with the entries that are now durable: whatever
-    is to be seen by others becomes visible there, never before. What it raises stops the run, and is raised by `put`.
-    ``asked`` is what another process has asked of the run, as of the last transaction; ``halt`` why its votes ask for a
-    pause, "" if they do not, and ``decorrelated`` of which step classes the votes are to be less alike.
+    ``on_commit`` is called in the writer's thread after each commit, with the entries that are now durable: only then
+    may anyone see them. An error that it raises stops the run, and `put` raises it. ``asked`` is what another process
+    has asked of the run, as of the last transaction. ``halt`` says why the vote monitor wants a pause, "" if it does
+    not; ``decorrelated`` are the step classes whose votes are decorrelated.
 
     Args:
-        database: Where to write.
+        database: The store.
         lease: The right to write to the run.
-        root: The root chain's key: its newest digest is the run's.
+        root: The root chain's key; its newest digest is the run's.
         resumes: How often the run was resumed before.
-        models: Whose samples are counted.
-        on_commit: Called with what was committed.
-        watch: What watches the votes.
-        space: Where decisions are remembered, see `maker.voting.memo`; None where they are not.
+        models: The run's models, to count samples by.
+        on_commit: Called with the entries that were committed.
+        watch: The vote monitor.
+        space: The memo's cache namespace, see `maker.voting.memo`; None without a memo in the store.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Journal:
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
-        """Hand an entry over; blocks while the writer is far behind. Raises what stopped the writer."""
+        """Queue an entry; blocks while `QUEUE_ENTRIES` wait. Raises the error that stopped the writer."""
         while True:
             self._raise()
             try:
@@ -116,12 +116,12 @@ class Journal:
                 continue
 
     def flush(self) -> None:
-        """Wait until all that was handed over is committed. Raises what stopped the writer."""
+        """Wait until all queued entries are committed. Raises the error that stopped the writer."""
         self._queue.join()
         self._raise()
 
     def close(self) -> None:
-        """Commit what is left and stop the writer. Raises nothing; call `flush` first to hear of failures."""
+        """Commit the rest and stop the writer. Raises nothing; call `flush` first to see failures."""
         self._queue.put(None)
         self._thread.join()
 
@@ -143,7 +143,7 @@ class Journal:
                 return
 
     def _take(self) -> _Waited:
-        """Return all that waits; no entries when only the lease is due."""
+        """Return all waiting entries; none when only the lease is due."""
         try:
             entries = [self._queue.get(timeout=LEASE_S / 3)]
         except queue.Empty:
@@ -157,11 +157,11 @@ class Journal:
         return _Waited(taken, last=len(taken) < len(entries))
 
     def _commit(self, entries: list[Entry]) -> list[Entry]:
-        """Commit entries, and what is noted of their votes; returns all that was committed."""
+        """Commit entries with the vote monitor's state and events; returns all that was committed."""
         now = time.monotonic()
         state = None
         if self._watch is not None:
-            # Once, whatever becomes of the transaction: it may be tried again.
+            # Outside of the transaction, which may be repeated: votes must be counted once.
             state, events = self._watch.note(entries)
             entries = [*entries, Entry(events=events)] if events else entries
         self._transact(entries, now - self._clock, state)
@@ -183,9 +183,9 @@ class Journal:
                 self._accounts.write(connection, entries)
 
     def _mark(self, connection: Connection, entries: list[Entry], seconds: float, noted: str | None) -> bool:
-        """Renew the lease and bring the run's row up to date, if the run is still ours. Raises `LeaseLost`.
+        """Renew the lease and update the run's row, if the run is still ours. Raises `LeaseLost`.
 
-        Returns false where this transaction took place already, and its connection was lost before that was said.
+        Returns False if this transaction has taken place already: its connection was lost after the commit.
         """
         now = time.time()
         counts = sum_counts(entry.counts for entry in entries)

@@ -1,4 +1,4 @@
-"""Who works on a run. A lease says it for a while; the fence makes sure of it in every transaction."""
+"""Leases: one process works on a run at a time. The run's fence enforces it in every transaction."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 LEASE_S = 15.0
-"""How long a holder that gives no sign of life keeps its run. It renews after a third of that."""
+"""How long a silent holder keeps its run, in seconds. A holder renews its lease after a third of that."""
 
 
 class Lease(NamedTuple):
-    """The right to write to one run: valid as long as the run's fence is this one.
+    """The right to write to one run, valid as long as the run has this fence.
 
-    ``batch`` is how many transactions its journals had written when it was taken.
+    ``batch`` is how many transactions the run's journals had written when the lease was taken.
     """
 
     run: int
@@ -24,14 +24,14 @@ class Lease(NamedTuple):
 
 
 def this_process() -> str:
-    """Return this process's name: machine, process-id namespace, process id, start time."""
+    """Return this process's identity: machine, process-id namespace, process id, start time."""
     return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
 
 
 def alive(holder: str, lease_until: float) -> bool:
-    """Say whether a lease holds: not run out, and its process not known to be gone.
+    """Say whether a lease is valid: it has not expired, and its process is not known to be dead.
 
-    A dead process of this machine is seen at once, so that nobody waits for its lease to run out.
+    A dead process of this machine is noticed at once, so that no one waits for its lease to expire.
     """
     if not holder or lease_until < time.time():
         return False
@@ -40,7 +40,7 @@ def alive(holder: str, lease_until: float) -> bool:
 
 
 def describe(holder: str) -> str:
-    """Return a holder in words."""
+    """Return a holder as text, for messages."""
     machine, pid, _ = holder.rsplit(" ", 2)
     return f"process {pid} on {machine.split(' ')[0]}"
 
@@ -53,12 +53,12 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return a process's start time in clock ticks, "" where it is gone, "?" where the system does not tell."""
+    """Return a process's start time in clock ticks, "" if it is dead, "?" if the system does not give it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return _signalled(pid)
-    # A zombie has ended; it only waits for its parent to notice.
+    # A zombie is dead; only its parent has not noticed yet.
     return "" if fields[0] == "Z" else fields[19]
 
 

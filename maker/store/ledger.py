@@ -1,4 +1,4 @@
-"""What runs spend: the ledger, and the grants that are written before anything is spent."""
+"""The ledger of what runs spend, and the grants that are reserved before anything is spent."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from maker.voting.tally import unpack
 _ledger, _worker = schema.ledger.c, schema.worker.c
 
 
-class _HeardSamples(NamedTuple):
+class _SampleCounts(NamedTuple):
     """What became of an account's samples."""
 
     votes: int
     red_flags: int
 
 
-_NONE_HEARD = _HeardSamples(0, 0)
-_ADDED = (*Usage._fields, *_HeardSamples._fields)
+_NONE_COUNTED = _SampleCounts(0, 0)
+_ADDED = (*Usage._fields, *_SampleCounts._fields)
 _SPENT = (
     update(schema.ledger)
     .where(
@@ -55,7 +55,7 @@ _WORKED = (
 
 @retried
 def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
-    """Write a grant before it is used; returns its key. Raises `LeaseLost` or `StoreFailed`."""
+    """Reserve an allowance before it is used; returns the grant's key. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:
         fenced(connection, lease)
         row = insert(schema.grant).values(run=lease.run, settled=False, **allowance._asdict())
@@ -63,9 +63,9 @@ def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
 
 
 class Models(NamedTuple):
-    """Whose samples a run counts: the names of its models, by number, and the role of each step class, by number.
+    """The names of a run's models, by number, and the role of each step class, by number.
 
-    ``judged`` says that there is a judge beside them.
+    ``judged`` says that the run has a judge.
     """
 
     names: Sequence[str]
@@ -74,13 +74,13 @@ class Models(NamedTuple):
 
 
 class Accounts:
-    """Writes what a run spends and who did it, in a transaction that its caller holds.
+    """Writes what a run spends, by model and worker, in a transaction that its caller holds.
 
     Args:
-        database: Where to write.
+        database: The store.
         run: The run's key.
         resumes: How often the run was resumed before.
-        models: Whose samples are counted.
+        models: The run's models.
     """
 
     def __init__(self, database: Database, run: int, resumes: int, models: Models) -> None:
@@ -92,7 +92,7 @@ class Accounts:
         self._worked = Prepared(database, _WORKED)
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Add what entries cost to the run's ledger, draw it from their grants, and say who did it."""
+        """Add the entries' costs to the ledger, draw them from their grants, and update the workers."""
         spent: dict[Account, Usage] = {}
         for entry in entries:
             for account, usage in entry.spent.items():
@@ -100,9 +100,9 @@ class Accounts:
             if entry.grant is not None:
                 _draw(connection, entry)
         self._abandon(connection, entries)
-        heard = self._heard(entries)
-        for account in spent.keys() | heard.keys():
-            self._add(connection, account, spent.get(account, NO_USAGE), heard.get(account, _NONE_HEARD))
+        counted = self._counted(entries)
+        for account in spent.keys() | counted.keys():
+            self._add(connection, account, spent.get(account, NO_USAGE), counted.get(account, _NONE_COUNTED))
         self._work(connection, entries)
         rows = [
             {"run": self._run, "at": time.time(), "kind": event.kind, "facts": json.dumps(event.facts)}
@@ -112,25 +112,25 @@ class Accounts:
         if rows:
             connection.execute(insert(schema.event), rows)
 
-    def _add(self, connection: Connection, account: Account, usage: Usage, heard: _HeardSamples) -> None:
+    def _add(self, connection: Connection, account: Account, usage: Usage, counted: _SampleCounts) -> None:
         mine = {"run": self._run, "model": self._models.names[account.model], "role": account.role}
-        added = usage._asdict() | heard._asdict()
+        added = usage._asdict() | counted._asdict()
         changes = {f"of_{name}": value for name, value in mine.items()}
         changes |= {f"more_{name}": amount for name, amount in added.items()}
         if self._spent.execute(connection, changes).rowcount == 0:
             connection.execute(insert(schema.ledger).values(mine | added))
 
-    def _heard(self, entries: Sequence[Entry]) -> dict[Account, _HeardSamples]:
-        """Return how many votes and flagged samples there are by model and role, of undecided steps too."""
-        found: dict[Account, _HeardSamples] = {}
+    def _counted(self, entries: Sequence[Entry]) -> dict[Account, _SampleCounts]:
+        """Return votes and flagged samples by model and role, those of undecided steps too."""
+        found: dict[Account, _SampleCounts] = {}
 
         def count(account: Account, votes: int, flags: int) -> None:
-            before = found.get(account, _NONE_HEARD)
-            found[account] = _HeardSamples(before.votes + votes, before.red_flags + flags)
+            before = found.get(account, _NONE_COUNTED)
+            found[account] = _SampleCounts(before.votes + votes, before.red_flags + flags)
 
         for entry in entries:
             if self._one:
-                # A tally is not read where the sums say as much.
+                # With one model and role the sums are enough: skip unpacking the tallies.
                 count(Account(0, self._models.roles[0]), entry.counts.votes, entry.counts.flags)
             for tally in (unpack(step.tally) for step in entry.steps if step.votes and not self._one):
                 for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
@@ -165,7 +165,7 @@ class Accounts:
                 connection.execute(insert(schema.worker).values(row | added))
 
     def _abandon(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Reserve for good what requests may cost that were cut off or cancelled under way."""
+        """Reserve for good what requests cut off or cancelled in flight may have cost."""
         lost = NOTHING
         for entry in entries:
             lost = lost.plus(entry.abandoned)
@@ -174,7 +174,7 @@ class Accounts:
 
 
 def _draw(connection: Connection, entry: Entry) -> None:
-    """Move what was used from the grant to the ledger: together they never count a call twice or not at all."""
+    """Draw an entry's costs from its grant, in the ledger's transaction: no call is counted twice or lost."""
     table, usage, lost = schema.grant, sum_usage(entry.spent.values()), entry.abandoned
     used = {"calls": usage.calls + lost.calls, "tokens": usage.tokens + lost.tokens, "cost": entry.cost + lost.cost}
     changes: dict[str, Any] = {name: table.c[name] - amount for name, amount in used.items()}

@@ -1,4 +1,4 @@
-"""Where a chain stands in its run, by its key alone, and whether a step of it still counts."""
+"""Find a chain's path by its key, and whether a step is still live."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _chain = schema.chain.c
 
 
 def path_of(database: Database, chain: int) -> Path | None:
-    """Return a chain's path, None where it is not there."""
+    """Return a chain's path, None if there is no such chain."""
     path: Path = ROOT
     while True:
         rows = database.fetch(
@@ -31,7 +31,7 @@ def path_of(database: Database, chain: int) -> Path | None:
 
 
 def is_live(database: Database, chain: int, idx: int, epoch: int) -> bool:
-    """Say whether no cut has superseded a step: none of its own chain, nor of those that its chain was forked by."""
+    """Say whether no cut has superseded a step, neither in its own chain nor in those above it."""
     while True:
         rows = database.fetch(select(_chain.parent, _chain.at, _chain.fork_epoch).where(_chain.id == chain))
         if not rows:

@@ -1,4 +1,4 @@
-"""Reading the log: steps, samples and snapshots, streamed in order."""
+"""Read the log: steps, samples, prompts and snapshots, streamed in order."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class SnapshotRow(NamedTuple):
 
 
 class SampleRow(NamedTuple):
-    """One kept sample: ``candidate`` where it became a vote, else ``flag``. ``text`` is None where it is lost.
+    """One stored sample: its ``candidate`` if it became a vote, else its ``flag``. ``text`` is None if it is lost.
 
-    ``model`` is the number of its model in the pool. ``wording`` is the digest of the shared part of its prompt and
-    ``system`` that part, where it was asked in other words than the step's own; ``temperature`` where it was not drawn
-    at its model's.
+    ``model`` is the number of its model in the pool. ``system`` is the system prompt and ``wording`` its digest, if the
+    sample had another one than the step; ``temperature`` is set if it was not the model's own.
     """
 
     idx: int
@@ -61,7 +60,7 @@ class SampleRow(NamedTuple):
 
 
 class VoteRow(NamedTuple):
-    """One kept sample without its text: ``candidate`` is None where it was flagged."""
+    """One stored sample without its text: ``candidate`` is None if it was flagged."""
 
     idx: int
     epoch: int
@@ -72,7 +71,7 @@ class VoteRow(NamedTuple):
 
 
 class PromptRow(NamedTuple):
-    """What was asked in a step whose samples are kept: the shared part, and the part that varies."""
+    """The prompt of a step whose samples are stored: the shared part, and the part that varies."""
 
     idx: int
     epoch: int
@@ -89,7 +88,7 @@ class CutRow(NamedTuple):
 
 
 class OutcomeRow(NamedTuple):
-    """A child of a fork of single steps that has no good decision."""
+    """A child of a fork of single steps without a good decision."""
 
     idx: int
     epoch: int
@@ -98,7 +97,7 @@ class OutcomeRow(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Part of a chain's log: the steps from ``start`` to before ``stop`` are those of ``chain``."""
+    """Part of a chain's log: the steps from ``start`` to before ``stop`` belong to ``chain``."""
 
     chain: ChainRow
     start: int
@@ -106,7 +105,7 @@ class Span(NamedTuple):
 
 
 def spans(database: Database, chain: ChainRow) -> list[Span]:
-    """Return whose steps make up a chain's log, first steps first: more than one where it was forked off another."""
+    """Return the parts of a chain's log, first steps first; several if its run was forked from another."""
     found = [Span(chain, chain.base_idx, None)]
     while chain.base is not None:
         stop = chain.base_idx
@@ -116,7 +115,7 @@ def spans(database: Database, chain: ChainRow) -> list[Span]:
 
 
 def span_at(database: Database, chain: ChainRow, idx: int) -> Span:
-    """Return whose step a chain's step is."""
+    """Return the part of a chain's log that holds step ``idx``."""
     found = spans(database, chain)
     return next((span for span in reversed(found) if span.start <= idx), found[0])
 
@@ -124,10 +123,10 @@ def span_at(database: Database, chain: ChainRow, idx: int) -> Span:
 def read_steps(
     database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
 ) -> Iterator[StepRow]:
-    """Yield the live steps that a chain itself holds, from ``start`` to before ``stop``, in order, in constant memory.
+    """Yield a chain's own live steps, from ``start`` to before ``stop``, in order, in constant memory.
 
-    Steps that a cut has superseded are left out. ``single`` says that each step is a child of its own: a cut there
-    supersedes that one alone. Pages by key, each in its own short transaction, so that reading never holds a writer up.
+    Steps that a cut superseded are left out. ``single`` says that each step is a child of its own, so that a cut
+    supersedes only that one. Reads pages by key, each in its own short transaction, so that no writer waits.
     """
     live = live_places(database, chain, single=single)
     for row in _read_all(database, chain, start, stop):
@@ -136,7 +135,7 @@ def read_steps(
 
 
 def read_step(database: Database, chain: int, idx: int, epoch: int) -> StepRow | None:
-    """Return a step that a chain itself holds, superseded or not."""
+    """Return one of a chain's own steps, superseded or not."""
     table = schema.step.c
     query = _select(schema.step, StepRow)
     rows = database.fetch(query.where(table.chain == chain, table.idx == idx, table.epoch == epoch))
@@ -144,7 +143,7 @@ def read_step(database: Database, chain: int, idx: int, epoch: int) -> StepRow |
 
 
 def live_places(database: Database, chain: int, *, single: bool) -> Callable[[int, int], bool]:
-    """Return a function that says of a chain's index and epoch whether no cut has superseded what stands there."""
+    """Return a function that says whether an index and epoch of a chain are live: superseded by no cut."""
     cuts = read_cuts(database, chain)
     if not cuts:
         return lambda idx, epoch: True
@@ -168,7 +167,7 @@ def _select(table: Table, row: type[StepRow | SnapshotRow | VoteRow | CutRow | O
 def _paged(
     database: Database, query: Select[Any], place: Sequence[ColumnElement[Any]], start: int, stop: int | None
 ) -> Iterator[Any]:
-    """Yield a query's rows in order of ``place``, which they begin with; ``start`` and ``stop`` bound its first."""
+    """Yield a query's rows in order of ``place``, their first columns; ``start`` and ``stop`` bound the first."""
     if stop is not None:
         query = query.where(place[0] < stop)
     after = (start, *(-1 for _ in place[1:]))
@@ -188,14 +187,14 @@ def read_cuts(database: Database, chain: int) -> list[CutRow]:
 
 
 def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[OutcomeRow]:
-    """Yield the children of a fork of single steps that have no good decision, from ``start`` to before ``stop``."""
+    """Yield the children of a fork of single steps without a good decision, from ``start`` to before ``stop``."""
     table = schema.outcome.c
     query = _select(schema.outcome, OutcomeRow).where(table.chain == chain)
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
 
 
 def count_outcomes(database: Database, run: int) -> dict[str, int]:
-    """Return how many children of a run's forks of single steps have which outcome."""
+    """Return how many children of a run's forks of single steps have each outcome."""
     table, chain = schema.outcome, schema.chain.c
     query = select(table.c.outcome, func.count()).join(schema.chain, chain.id == table.c.chain)
     return {row[0]: row[1] for row in database.fetch(query.where(chain.run == run).group_by(table.c.outcome))}
@@ -204,7 +203,7 @@ def count_outcomes(database: Database, run: int) -> dict[str, int]:
 def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
     """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
 
-    Of children whose samples are not kept, none are told. In constant memory.
+    Leaves out children whose samples were not kept. Uses constant memory.
     """
     outcome, chain, sample = schema.outcome.c, schema.chain.c, schema.sample.c
     undecided = outcome.outcome == Outcome.UNDECIDED
@@ -227,13 +226,13 @@ def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
 
 
 def count_cuts(database: Database, run: int) -> int:
-    """Return how often a part of a run was cut off, to be decided anew."""
+    """Return how often a part of a run was cut off to be decided again."""
     query = select(func.count()).select_from(schema.cut).join(schema.chain, schema.chain.c.id == schema.cut.c.chain)
     return int(database.fetch(query.where(schema.chain.c.run == run))[0][0])
 
 
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:
-    """Yield the kept samples of a chain's own steps from ``start`` to before ``stop``, in order of step and vote."""
+    """Yield the stored samples of a chain's own steps, from ``start`` to before ``stop``, by step and vote."""
     table, text, words = schema.sample, schema.text, schema.text.alias("words")
     elsewhere = {"digest": table.c.text, "text": text.c.body, "wording": table.c.system, "system": words.c.body}
     columns = [elsewhere[name] if name in elsewhere else table.c[name] for name in SampleRow._fields]
@@ -244,14 +243,14 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
 
 
 def read_votes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[VoteRow]:
-    """Yield the kept samples of a chain's own steps as `read_samples` does, without their texts."""
+    """Yield the stored samples of a chain's own steps as `read_samples` does, without their texts."""
     table = schema.sample.c
     query = _select(schema.sample, VoteRow).where(table.chain == chain)
     return starmap(VoteRow, _paged(database, query, (table.idx, table.epoch, table.vote), start, stop))
 
 
 def read_prompts(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[PromptRow]:
-    """Yield what was asked in a chain's own steps whose samples are kept, in order of step and epoch."""
+    """Yield the stored prompts of a chain's own steps, in order of step and epoch."""
     table, system, prompt = schema.prompt, schema.text.alias("shared"), schema.text.alias("varying")
     joined = table.outerjoin(system, system.c.digest == table.c.system)
     joined = joined.outerjoin(prompt, prompt.c.digest == table.c.prompt)
@@ -261,20 +260,20 @@ def read_prompts(database: Database, chain: int, start: int, stop: int | None = 
 
 
 def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
-    """Yield the snapshots that a chain itself holds, in order."""
+    """Yield a chain's own snapshots, in order."""
     table = schema.snapshot.c
     query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain)
     return starmap(SnapshotRow, _paged(database, query, (table.idx, table.epoch), 0, None))
 
 
 def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotRow | None:
-    """Return the newest live snapshot that a chain itself holds at or before an index, or None."""
+    """Return a chain's own newest live snapshot at or before an index, or None."""
     table = schema.snapshot.c
     cuts = read_cuts(database, chain.key)
     query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain.key, table.idx <= upto)
     query = query.order_by(table.idx.desc(), table.epoch.desc())
     for row in database.fetch(query if cuts else query.limit(1)):
-        # A snapshot tells the state before its step: one at a cut itself holds what the cut left.
+        # A snapshot holds the state before its step, so one right at a cut is not superseded.
         if not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts):
             return SnapshotRow(*row)
     return None

@@ -1,4 +1,4 @@
-"""Decisions that may be taken again, as the store holds them: remembered, loaded, cited, forgotten."""
+"""The memo in the store: decisions that runs may reuse are written, loaded, cited and deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = 500
 
 
 def load(database: Database, space: bytes, most: int) -> Memory:
-    """Return the decisions of a space, the newest ``most`` of them, the oldest first."""
+    """Return the newest ``most`` decisions of a cache namespace, oldest first."""
     pruning = {key for (key,) in database.fetch(select(_run.id).where(_run.status == PRUNING))}
     here = (_step.chain == _memo.chain) & (_step.idx == _memo.idx) & (_step.epoch == _memo.epoch)
     query = select(_memo.question, _step.action, _memo.chain, _memo.idx, _memo.epoch, _memo.calls)
@@ -38,19 +38,19 @@ def load(database: Database, space: bytes, most: int) -> Memory:
 
 
 def question_at(database: Database, chain: int, idx: int, epoch: int) -> bytes | None:
-    """Return the question that a step is remembered for, None where it is not."""
+    """Return the question that a step answers in the memo, None if it is not there."""
     query = select(_memo.question).where(_memo.chain == chain, _memo.idx == idx, _memo.epoch == epoch)
     rows = database.fetch(query)
     return bytes(rows[0][0]) if rows else None
 
 
 class MemoWriter:
-    """Writes what a run decides into its space, and what it takes of other runs, in a transaction of its caller's.
+    """Writes a run's decisions to its cache namespace, and its uses of other runs' decisions.
 
     Args:
-        database: Where to write.
+        database: The store.
         run: The run's key.
-        space: Whose decisions they are, see `maker.voting.memo`.
+        space: The cache namespace, see `maker.voting.memo`.
     """
 
     def __init__(self, database: Database, run: int, space: bytes) -> None:
@@ -61,11 +61,12 @@ class MemoWriter:
         self._cite = dialect.insert(schema.memo_use).on_conflict_do_nothing()
 
     def write(self, connection: Connection, steps: Sequence[Decided]) -> None:
-        """Write what steps decided and cited: of two decisions on one question the first stays.
+        """Write the decisions of steps, and the sources of reused ones, in the caller's transaction.
 
-        Raises `StoreFailed` where the run of a cited step is gone, or being removed.
+        If a question has two decisions, the first stays. Raises `StoreFailed` if the run of a source was deleted, or is
+        being deleted.
         """
-        # In one order everywhere: two runs that remember the same questions would else wait for each other.
+        # Sorted: two runs that write the same questions in different orders would deadlock.
         new = sorted((step.memo, step.chain, step.idx, step.epoch, step.calls) for step in steps if step.memo)
         if new:
             names = ("question", "chain", "idx", "epoch", "calls")
@@ -79,37 +80,37 @@ class MemoWriter:
             connection.execute(self._cite, uses)
 
     def drop(self, connection: Connection) -> None:
-        """Forget what the run has decided: it has failed, and nobody knows which of its decisions was wrong."""
+        """Delete the run's decisions from the memo: it has failed, and no one knows which decision was wrong."""
         connection.execute(delete(schema.memo).where(*_of_run(self._run)))
 
     def _stay(self, connection: Connection, runs: set[int]) -> None:
-        """Make sure that runs stay: who removes one waits for this transaction, and then sees that it is cited."""
+        """Lock runs against deletion: a deleting process waits for this transaction, and then sees the citation."""
         query = select(_run.id).where(_run.id.in_(sorted(runs)), _run.status != PRUNING).order_by(_run.id)
         there = set(connection.execute(query.with_for_update(read=True, key_share=True)).scalars())
         if runs - there:
             raise StoreFailed(
-                "a run whose decisions this one takes is being removed",
-                fix="`maker resume` goes on, and votes on what that one had decided",
+                "a run whose decisions this run reuses is being deleted",
+                fix="continue with `maker resume`; it votes on those steps itself",
             )
 
 
 def forget_run(connection: Connection, run: int) -> None:
-    """Forget all that a run has decided, and what it has cited."""
+    """Delete a run's decisions and its citations from the memo."""
     connection.execute(delete(schema.memo).where(*_of_run(run)))
     connection.execute(delete(schema.memo_use).where(_use.run == run))
 
 
 def citing(connection: Connection, run: int) -> list[str]:
-    """Return the ids of other runs that have taken decisions of a run."""
+    """Return the ids of other runs that reuse a run's decisions."""
     query = select(_run.run_id).distinct().join(schema.memo_use, _use.run == _run.id)
     query = query.where(_use.chain >= first_chain(run), _use.chain < first_chain(run + 1), _run.id != run)
     return list(connection.execute(query.order_by(_run.run_id)).scalars())
 
 
 def forget_cut(connection: Connection, chain: int, idx: int, epoch: int, *, single: bool) -> None:
-    """Forget what a cut supersedes: a chain's steps from ``idx`` on, and all of the children that they forked.
+    """Delete from the memo what a cut supersedes: a chain's steps from ``idx`` on, and the steps of their children.
 
-    ``single`` says that it supersedes that one step alone, a child of a fork of single steps.
+    ``single`` says that the cut supersedes only that step, a child of a fork of single steps.
     """
     run = chain >> CHAIN_BITS
     if connection.execute(select(_memo.chain).where(*_of_run(run)).limit(1)).first() is None:

@@ -1,4 +1,4 @@
-"""Takes runs out of the store: cancelled, or removed with all that they hold."""
+"""Cancel runs, and delete them with all that they hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maker.store.memo import citing, forget_run
 from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow
 
 CHUNK = 20_000
-"""Steps of a chain that are removed in one transaction: other runs' writers wait no longer than that takes."""
+"""Steps deleted in one transaction: it bounds how long other runs' writers wait."""
 _LOG = (
     schema.step, schema.snapshot, schema.sample, schema.prompt, schema.fork, schema.cut, schema.outcome,
 )  # fmt: skip
@@ -23,9 +23,9 @@ _LOG = (
 
 @retried
 def cancel_run(database: Database, run: RunRow) -> bool:
-    """Cancel a run that nobody works on, or ask its holder to; returns whether it is cancelled now.
+    """Cancel a run that no process works on, or ask its holder to stop; returns whether it is cancelled now.
 
-    Raises `RunNotResumable` for a run that is over.
+    Raises `RunNotResumable` if the run is over.
     """
     table = schema.run
     with database.write() as connection:
@@ -33,7 +33,7 @@ def cancel_run(database: Database, run: RunRow) -> bool:
         if row["status"] == CANCELLED:
             return True
         if row["status"] in OVER:
-            raise RunNotResumable(f"run {run.run_id} is {row['status']}: there is nothing to cancel")
+            raise RunNotResumable(f"run {run.run_id} is {row['status']} already, so it cannot be cancelled")
         held = alive(row["holder"], row["lease_until"])
         gone = {"status": CANCELLED, "reason": CANCELLED, "holder": "", "lease_until": 0.0, "fence": row["fence"] + 1}
         changes = {"asked": CANCEL} if held else gone | {"updated_at": time.time()}
@@ -42,11 +42,11 @@ def cancel_run(database: Database, run: RunRow) -> bool:
 
 
 def remove_run(database: Database, run: RunRow) -> None:
-    """Remove a run and all that it holds, in many small transactions; one that is cut off can be done again.
+    """Delete a run and all that it holds, in many small transactions; an interrupted deletion can be repeated.
 
     Raises:
         RunHeld: A process works on it.
-        RunNeeded: Another run was forked off it, and goes on from its steps.
+        RunNeeded: Another run was forked from it, or reuses its decisions.
     """
     _close(database, run)
     chains = select(schema.chain.c.id).where(schema.chain.c.run == run.key)
@@ -63,30 +63,30 @@ def remove_run(database: Database, run: RunRow) -> None:
 
 @retried
 def _close(database: Database, run: RunRow) -> None:
-    """Make sure that nobody needs the run, and that nobody can take it up or fork it any more."""
+    """Check that no run needs this one, and mark it so that no process can resume or fork it any more."""
     table = schema.run
     with database.write() as connection:
         row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
         if alive(row["holder"], row["lease_until"]):
             raise RunHeld(
-                f"run {run.run_id} is held by {describe(row['holder'])}",
-                fix=f"`maker cancel {run.run_id}` stops it",
+                f"{describe(row['holder'])} is working on run {run.run_id}",
+                fix=f"stop it first with `maker cancel {run.run_id}`",
                 run_id=run.run_id,
             )
         if needed := list(_forks(connection, run.key)):
             raise RunNeeded(
-                f"run {run.run_id} is needed: {', '.join(needed)} went on from its steps",
-                fix="prune what was forked off it first",
+                f"run {run.run_id} is still needed: {', '.join(needed)} shares its steps",
+                fix="delete the runs forked off it first",
                 run_id=run.run_id,
             )
         if needed := citing(connection, run.key):
             raise RunNeeded(
-                f"run {run.run_id} is needed: {', '.join(needed)} took decisions from its steps",
-                fix="prune what took them first",
+                f"run {run.run_id} is still needed: {', '.join(needed)} reused its decisions",
+                fix="delete the runs that reused them first",
                 run_id=run.run_id,
             )
         forget_run(connection, run.key)
-        gone = {"status": PRUNING, "reason": "being removed; `maker prune` ends it", "fence": row["fence"] + 1}
+        gone = {"status": PRUNING, "reason": "being deleted; finish with `maker prune`", "fence": row["fence"] + 1}
         connection.execute(update(table).where(table.c.id == run.key).values(gone))
 
 
@@ -128,7 +128,7 @@ def _drop_run(database: Database, run: RunRow) -> None:
         if connection.dialect.name == "postgresql":
             from maker.store.backend.postgres import SCHEMA
 
-            # A writer that has just found its text stored must not lose it: none may be in the middle of that.
+            # Lock out writers: one that has just found its text stored must not lose it.
             connection.execute(text(f"LOCK TABLE {SCHEMA}.{schema.text.name} IN EXCLUSIVE MODE"))
         used = union_all(select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt))
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))

@@ -1,4 +1,4 @@
-"""Runs as rows: created, found, listed, leased and released."""
+"""Create, find, list, lease and release runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
 class AccountRow(NamedTuple):
-    """What a model did in a role: what it cost, and what became of its samples."""
+    """A line of the ledger: what a model cost in a role, and how many of its samples were votes or flagged."""
 
     model: str
     role: str
@@ -37,12 +37,12 @@ class AccountRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as it stands. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
+    """One run. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
-    ``accounts`` are the lines of the ledger; ``reserved`` is what was granted and never settled, which counts as spent.
-    A run that was forked off another names that one and the step it goes on from. ``monitor`` is what
-    `maker.store.vote_monitor` keeps of it. ``reused`` of its steps were taken from the memo, which took ``saved``
-    samples when they were decided; ``cited`` is how many decisions of other runs they are.
+    ``accounts`` are the lines of the ledger. ``reserved`` was granted and never settled, and counts as spent. A run
+    that was forked from another has that run's id and the step. ``monitor`` is the state of `maker.store.vote_monitor`.
+    ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
+    distinct decisions of other runs are among them.
     """
 
     key: int
@@ -74,21 +74,21 @@ class RunRow:
 
     @property
     def distinct(self) -> int:
-        """How many different decisions the run's steps rest on, at most."""
+        """How many distinct decisions the run's steps use, at most."""
         return self.steps - self.reused + self.cited
 
     @property
     def usage(self) -> Usage:
-        """What the run has spent in all."""
+        """The run's total usage."""
         return sum_usage(account.usage for account in self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What a run starts with. ``state`` is the root chain's first state, ``digest`` what its first step links to.
+    """The values of a new run. ``state`` is the root chain's first state, ``digest`` what its first step links to.
 
-    A run that is forked off another one goes on from step ``base_idx`` of chain ``base``. ``parts`` are the input files
-    that it reads.
+    A run forked from another continues chain ``base`` from step ``base_idx``. ``parts`` are the input files that it
+    reads.
     """
 
     name: str
@@ -105,8 +105,8 @@ class NewRun:
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
     """Write a new run with its root chain and first snapshot. Returns its id and the right to write to it.
 
-    With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` where the run
-    that it goes on from is being removed.
+    With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` if the run
+    that it continues is being deleted.
     """
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     try:
@@ -114,7 +114,7 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
     except StoreFailed as error:
         if not error.facts.get("conflict"):
             raise
-        # The connection was lost at the commit, which took place all the same: the row that is there is ours.
+        # The connection was lost at the commit, but the commit took place: the existing row is ours.
         return run_id, Lease(find_run(database, run_id).key, 1)
 
 
@@ -148,17 +148,20 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
 
 
 def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
-    """Return the input files of a run, as they were when it began. Raises `StoreFailed` where one is lost."""
+    """Return the input files of a run as they were when it began. Raises `StoreFailed` if a record is missing."""
     table = schema.input_part.c
     columns = [table[name] for name in InputPart._fields]
     rows = database.fetch(select(table.number, *columns).where(table.run == run).order_by(table.number))
     if [row[0] for row in rows] != list(range(len(rows))):
-        raise StoreFailed(f"{database.shown}: run {run}: one of its input files is lost", fix="restore it from a copy")
+        raise StoreFailed(
+            f"{database.shown}: run {run}: the record of one of its input files is missing",
+            fix="restore it from a backup",
+        )
     return tuple(InputPart(*row[1:]) for row in rows)
 
 
 def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return the workers of a run, by stint and number, as their rows say."""
+    """Return the rows of a run's workers, by session (``stint``) and number."""
     table = schema.worker.c
     columns = [column for column in table if column.name != "run"]
     query = select(*columns).where(table.run == run).order_by(table.stint, table.number)
@@ -166,22 +169,22 @@ def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
 
 
 def read_events(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return what happened to a run apart from its steps, in order: ``at`` (seconds since 1970), ``kind``, facts."""
+    """Return the events of a run in order: ``at`` (seconds since 1970), ``kind``, and the facts."""
     table = schema.event.c
     query = select(table.at, table.kind, table.facts).where(table.run == run).order_by(table.id)
     return [{"at": at, "kind": kind, **json.loads(facts)} for at, kind, facts in database.fetch(query)]
 
 
 def _needs(connection: Connection, base: int) -> None:
-    """Make sure that a chain stays: whoever removes its run waits for this transaction, and then sees who needs it."""
+    """Lock a chain's run against deletion: a deleting process waits for this transaction, and then sees the fork."""
     run, chain = schema.run, schema.chain
     query = select(run.c.status).join(chain, chain.c.run == run.c.id).where(chain.c.id == base)
     if connection.execute(query.with_for_update(read=True, of=run)).scalar() in (None, PRUNING):
-        raise RunNotFound("the run that it is to be forked off is being removed", fix="`maker ls` lists the runs")
+        raise RunNotFound("the run to be forked is being deleted", fix="list the runs with `maker ls`")
 
 
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
-    """Take a run's lease for this process, count a resume, and keep the settings that are now in effect.
+    """Take a run's lease for this process, count a resume, and store the settings in effect.
 
     Raises:
         RunHeld: Another process works on it.
@@ -195,7 +198,7 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
             query = select(schema.run).where(schema.run.c.id == run.key).with_for_update()
             row = connection.execute(query).mappings().one()
             if taken and (row["fence"], row["holder"]) == (taken[0].fence, this_process()):
-                # The connection was lost at the commit, which took place all the same.
+                # The connection was lost at the commit, but the commit took place.
                 return taken[0]
             taken[:] = [_take(connection, run, row, settings)]
         return taken[0]
@@ -208,9 +211,9 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
     if alive(row["holder"], row["lease_until"]):
         seen_s = max(0.0, now - row["updated_at"])
         raise RunHeld(
-            f"run {run.run_id} is held by {describe(row['holder'])}, seen {seen_s:.0f} s ago",
-            fix="let it work, or end that process; a dead one's run is free after "
-            f"{LEASE_S:.0f} s, at once on its own machine",
+            f"{describe(row['holder'])} is working on run {run.run_id}, seen {seen_s:.0f} s ago",
+            fix="wait for it, or end that process; if it died, the run is free at once on its own machine, "
+            f"elsewhere after {LEASE_S:.0f} s",
             run_id=run.run_id,
         )
     refuse_over(run.run_id, row["status"])
@@ -229,11 +232,11 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
 def refuse_over(run_id: str, status: str, fix: str = "start a new run") -> None:
     """Raise `RunNotResumable` for a run that has ended."""
     if status in OVER:
-        raise RunNotResumable(f"run {run_id} is {status}: there is nothing to resume", fix=fix)
+        raise RunNotResumable(f"run {run_id} is {status} already, so it cannot be resumed", fix=fix)
 
 
 def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
-    """Renew the lease and change the run's row, if the run is still ours; the first statement of every transaction.
+    """Renew the lease and update the run's row if the run is still ours; must be the first statement of a transaction.
 
     Returns what another process has asked of the run. Raises `LeaseLost`, which rolls the transaction back.
     """
@@ -250,23 +253,23 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
 
 
 def lost_lease() -> LeaseLost:
-    """Return what whoever lost a run is told."""
+    """Return the error for a process that has lost its run."""
     return LeaseLost(
-        "another process has taken this run over; this one has written nothing since",
-        fix="`maker show` says how the run stands",
+        "another process has taken over this run; this process has written nothing since",
+        fix="see the state of the run with `maker show`",
     )
 
 
 @retried
 def release(database: Database, lease: Lease, status: str, reason: str) -> None:
-    """Say how a run stands and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
+    """Store a run's status and give its lease back. Raises `LeaseLost` or `StoreFailed`."""
     with database.write() as connection:
         fenced(connection, lease, status=status, reason=stored(reason), holder="", lease_until=0.0)
 
 
 @retried
 def find_run(database: Database, name: str) -> RunRow:
-    """Return a run by id, by an id's unique beginning, or ``last``. Raises `RunNotFound`."""
+    """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`."""
     query = select(schema.run).order_by(schema.run.c.id.desc())
     if name != "last":
         query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
@@ -275,10 +278,14 @@ def find_run(database: Database, name: str) -> RunRow:
         exact = [row for row in rows if row["run_id"] == name]
         rows = exact or rows[: 1 if name == "last" else 3]
         if len(rows) > 1:
-            raise RunNotFound(f"{name!r} is the beginning of several runs", fix="`maker ls` lists them", run_id=name)
+            raise RunNotFound(
+                f"several run ids begin with {name!r}",
+                fix="give more characters; `maker ls` lists the runs",
+                run_id=name,
+            )
         if not rows:
             what = "no run" if name == "last" else f"no run {name!r}"
-            raise RunNotFound(f"{database.shown} holds {what}", fix="`maker ls` lists the runs", run_id=name)
+            raise RunNotFound(f"{database.shown} holds {what}", fix="list the runs with `maker ls`", run_id=name)
         return _row(connection, rows[0])
 
 
@@ -288,7 +295,10 @@ def run_at(database: Database, key: int) -> RunRow:
     with database.read() as connection:
         row = connection.execute(select(schema.run).where(schema.run.c.id == key)).mappings().first()
         if row is None:
-            raise RunNotFound(f"{database.shown} holds no run {key}, which another one was forked off")
+            raise RunNotFound(
+                f"{database.shown} has no run {key}, which another one was forked from",
+                fix="restore the database from a backup",
+            )
         return _row(connection, row)
 
 
@@ -303,7 +313,7 @@ def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
 def _row(connection: Connection, row: RowMapping) -> RunRow:
     status, reason = row["status"], row["reason"]
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
-        status, reason = "paused", f"its process is gone; `maker resume {row['run_id']}` goes on"
+        status, reason = "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
     ledger = schema.ledger.c
     usage = [ledger[name].label(name) for name in Usage._fields]
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
@@ -323,7 +333,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         for line in connection.execute(spent).mappings()
     )
     for line in connection.execute(open_grants):
-        # What a grant does not limit it does not reserve, and use draws that below nothing.
+        # A grant reserves only what it limits; what it does not limit is drawn below zero.
         reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
@@ -340,7 +350,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
 
 
 def _cited(connection: Connection, run: int) -> int:
-    """Return how many decisions of other runs a run has taken."""
+    """Return how many distinct decisions of other runs a run reuses."""
     table = schema.memo_use
     return int(connection.execute(select(func.count()).select_from(table).where(table.c.run == run)).scalar_one())
 
@@ -360,7 +370,8 @@ def _read(row: RowMapping, column: str) -> Any:
         return None if row[column] is None else json.loads(row[column])
     except (TypeError, ValueError) as error:
         raise StoreFailed(
-            f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}", fix="restore it from a copy"
+            f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}",
+            fix="restore the database from a backup",
         ) from error
 
 
@@ -372,7 +383,7 @@ def inserted(connection: Connection, statement: Insert) -> int:
 
 
 def _ordered(settings: dict[str, Any]) -> str:
-    # As they were written: a model that is held to a schema writes its fields in the schema's order.
+    # Keys keep their order: with structured output a model writes its fields in the schema's order.
     return json.dumps(settings, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Reads steps together with the votes that were kept of them, undecided steps as well."""
+"""Read steps together with the votes that the store kept of them, undecided steps too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from maker.store.log import StepRow, VoteRow, live_places, read_steps, read_vote
 from maker.voting.tally import cites
 
 
-class HeardStep(NamedTuple):
-    """A live step, None where it is undecided, and what was kept of its samples, in the order of the votes."""
+class VotedStep(NamedTuple):
+    """A live step with the samples kept of it, in vote order; ``step`` is None if it is undecided."""
 
     idx: int
     epoch: int
@@ -26,14 +26,14 @@ class HeardStep(NamedTuple):
 
     @property
     def taken(self) -> bool:
-        """Whether the step was taken from the memo: nobody was asked."""
+        """Whether the step was taken from the memo, without asking a model."""
         return self.step is not None and cites(self.step.tally)
 
 
-def read_heard(
+def read_voted_steps(
     database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
-) -> Iterator[HeardStep]:
-    """Yield the live steps that a chain itself holds, as `read_steps` does, and those that votes left undecided."""
+) -> Iterator[VotedStep]:
+    """Yield a chain's own live steps, as `read_steps` does, and the steps that its votes left undecided."""
     live = live_places(database, chain, single=single)
     by_place = groupby(read_votes(database, chain, start, stop), lambda row: (row.idx, row.epoch))
     groups = ((place, list(rows)) for place, rows in by_place if live(*place))
@@ -41,13 +41,13 @@ def read_heard(
     for step in read_steps(database, chain, start, stop, single=single):
         here = (step.idx, step.epoch)
         while place is not None and place < here:
-            yield HeardStep(*place, None, kept)
+            yield VotedStep(*place, None, kept)
             place, kept = next(groups, (None, []))
         if place == here:
-            yield HeardStep(*here, step, kept)
+            yield VotedStep(*here, step, kept)
             place, kept = next(groups, (None, []))
         else:
-            yield HeardStep(*here, step, ())
+            yield VotedStep(*here, step, ())
     while place is not None:
-        yield HeardStep(*place, None, kept)
+        yield VotedStep(*place, None, kept)
         place, kept = next(groups, (None, []))

@@ -1,4 +1,4 @@
-"""Reads the logs of chains and of the children that they forked, as one stream."""
+"""Read the log of a chain and of its forks' children as one stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maker.voting.paths import Path
 
 
 class Row(Protocol):
-    """What stands at an index of a chain; a join has an empty tally."""
+    """A row at an index of a chain; a join has an empty tally."""
 
     @property
     def idx(self) -> int: ...  # noqa: D102
@@ -33,7 +33,7 @@ class Reader(Protocol[R_co]):
     def __call__(
         self, database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
     ) -> Iterator[R_co]:
-        """Yield the rows that a chain itself holds, in order."""
+        """Yield a chain's own rows, in order."""
         ...
 
 
@@ -48,7 +48,7 @@ PlacedStep: TypeAlias = Placed[StepRow]
 
 
 class PlacedChain(NamedTuple):
-    """A chain, and the index in it of a step that was looked for."""
+    """A chain, and the index of a step in it."""
 
     chain: ChainRow
     idx: int
@@ -57,13 +57,13 @@ class PlacedChain(NamedTuple):
 def walk_steps(database: Database, chain: ChainRow, start: int = 0) -> Iterator[PlacedStep]:
     """Yield the live steps of a chain from ``start`` on, and at each fork those of its children, in child order.
 
-    In constant memory. Joins are left out: they hold no decision.
+    Uses constant memory. Joins are left out: they hold no decision.
     """
     return walk(database, chain, start, read_steps)
 
 
 def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> Iterator[Placed[R]]:
-    """Yield what ``read`` reads of a chain and its children, as `walk_steps` does."""
+    """Yield the rows that ``read`` gives for a chain and its forks' children, in the order of `walk_steps`."""
     last = -1
     start = min(start, LAST_INDEX)
     for span in spans(database, chain):
@@ -76,7 +76,7 @@ def walk(database: Database, chain: ChainRow, start: int, read: Reader[R]) -> It
                 yield Placed(own.path, row)
             elif (fork := read_fork(database, own.key, row.idx, row.epoch)) is not None:
                 yield from _children(database, fork, own.path, read)
-    # A fork that has been joined since the chain's row was read was among the rows.
+    # If the open fork was joined after the chain's row was read, its children came with the join above.
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch) if last < chain.cursor else None
     if fork is not None:
         yield from _children(database, fork, chain.path, read)
@@ -91,9 +91,9 @@ def _children(database: Database, fork: ForkRow, path: Path, read: Reader[R]) ->
 
 
 def chain_of_step(database: Database, root: ChainRow, path: Path, idx: int) -> PlacedChain | None:
-    """Return the chain that holds step ``idx`` of the chain with a path, and the step's index in it; None without one.
+    """Return the chain that stores step ``idx`` of the chain with ``path``, and the step's index in it, or None.
 
-    A child of a fork of single steps is step number of its fork's one chain.
+    Child number n of a fork of single steps is step n of the fork's only chain.
     """
     if max(idx, *path, 0) > LAST_INDEX:
         return None

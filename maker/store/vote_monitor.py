@@ -1,7 +1,7 @@
-"""Watches a run's votes as they are committed: what the monitor counts and finds, and what is done about it.
+"""Watch a run's votes as they are committed, raise alarms, and carry out the monitor's policy.
 
-The writer asks it before each transaction, and writes what it says within it: the counts, so that a resume needs no
-scan, and what was found, as events. What follows from an alarm is heeded when that is committed.
+The writer calls it before each transaction, and stores its state and events in it: the counts, so that a resume needs
+no scan, and the alarms. The policy takes effect when the alarm is committed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ONE_BYTE = 128
 
 
 class MonitoredClass(NamedTuple):
-    """A step class as it is watched.
+    """How a step class is watched.
 
-    ``rule`` is what its steps are decided by, or why there is no statistic for them; ``varied`` the same where its
-    votes are to be less alike, and ``ways`` how they are asked then: facts as JSON values.
+    ``rule`` is its decision rule, or why there is no statistic for it; ``varied`` is the same once its votes are
+    decorrelated, and ``ways`` how they are asked then, as JSON values.
     """
 
     name: str
@@ -36,7 +36,7 @@ class MonitoredClass(NamedTuple):
 
 
 class MonitorPlan(NamedTuple):
-    """How a run is watched: what an alarm leads to, its step classes by number, the most steps in work at once."""
+    """How a run is watched: the policy for alarms, its step classes by number, the most steps in work at once."""
 
     policy: Policy
     classes: Sequence[MonitoredClass]
@@ -44,30 +44,30 @@ class MonitorPlan(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """What a transaction is to write: the state, None where it is as it was, and what happened."""
+    """What a transaction must write: the new state, None if it has not changed, and events."""
 
     state: str | None
     events: list[StoredEvent]
 
 
 class VoteMonitor:
-    """Counts the votes of decided steps and says what an alarm leads to. The writer's thread drives it.
+    """Counts the votes of steps, raises alarms and carries out the policy. The writer's thread drives it.
 
-    A step counts once, with its votes before a judge's: when it is decided, or when it is left undecided for good, as a
-    child that its fork goes on without. One that a chain is stuck at counts when a resume has decided it; with those
-    that a retry decides anew only the new votes do. Steps that a cut supersedes stay counted: they were votes. Of a
-    class whose votes are to be less alike only those count that were asked for so.
+    A step counts once, with its votes before a judge's: when it is decided, or when its fork goes on without it. A step
+    that a chain is stuck at counts when a resume has decided it; if a retry votes again, only the new votes count.
+    Steps that a cut supersedes stay counted: their votes were real. Of a decorrelated class only votes asked for after
+    the change count.
 
-    ``decorrelated`` are the numbers of these classes, ``halt`` is why the run is to pause, "" if it is not;
-    ``begun_anew`` says why what was counted before could not be gone on with, "" if it could. ``due`` says that there
-    is something to write before the first step.
+    ``decorrelated`` are the numbers of the decorrelated classes. ``halt`` is why the run must pause, "" if it need not.
+    ``begun_anew`` says why the earlier counts could not be continued, "" if they could. ``due`` says that there is
+    something to write before the first step.
 
     Args:
         plan: How the run is watched.
-        state: What the run's row holds: what `note` returned last, "" at first.
+        state: The state in the run's row, as `note` returned it last; "" at first.
 
     Raises:
-        StoreFailed: It is none that `note` has returned.
+        StoreFailed: ``state`` cannot be read.
     """
 
     def __init__(self, plan: MonitorPlan, state: str = "") -> None:
@@ -79,7 +79,7 @@ class VoteMonitor:
         self.decorrelated = tuple(self._ways)
         self.halt: str = held.get("halt", "") if plan.policy == "pause" else ""
         self.begun_anew = ""
-        # A resume may have changed how else votes are asked.
+        # A resume may have changed how decorrelated votes are asked.
         self._to_vary = [kind for kind, ways in self._ways.items() if ways != plan.classes[kind].ways]
         rules = [rule if isinstance(rule, Rule) else None for rule in map(self._rule, range(len(plan.classes)))]
         self._monitor = Monitor(rules, plan.in_work)
@@ -97,9 +97,9 @@ class VoteMonitor:
         self._written = state
 
     def note(self, entries: Sequence[Entry]) -> Noted:
-        """Take in what is about to be committed; returns what is to be written with it. Not to be repeated for a retry.
+        """Count entries that are about to be committed; returns what to write with them.
 
-        It is called once for each transaction, in the order of commits, however often one is tried.
+        Call it once for each transaction, in the order of commits; do not call it again when a transaction is repeated.
         """
         if self._seeing:
             for entry in entries:
@@ -107,7 +107,7 @@ class VoteMonitor:
                 self._count(entry.rows)
                 for stuck in entry.unresolved:
                     self._count_undecided(stuck)
-        events = [told for alarm in self._monitor.look() for told in self._raised(alarm)]
+        events = [event for alarm in self._monitor.look() for event in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]
         self._to_vary.clear()
         if self._heed(entries) or events:
@@ -123,7 +123,7 @@ class VoteMonitor:
         return one.varied if kind in self.decorrelated else one.rule
 
     def _heed(self, entries: Sequence[Entry]) -> bool:
-        """Forget why the run is to pause, once it does; returns whether it does."""
+        """Clear ``halt`` once the run pauses for it; returns whether it does."""
         paused = bool(self.halt) and any(entry.ending and entry.ending.reason == self.halt for entry in entries)
         if paused:
             self.halt = ""
@@ -137,7 +137,7 @@ class VoteMonitor:
                 continue
             tally = step.tally
             if not step.disputed and (kind := tally[0]) < _ONE_BYTE:
-                # A clean step, as most are: without a rival nothing of its tally but the class need be read.
+                # Most steps are undisputed: then only the class byte of the tally must be read.
                 winner = rival = 0
             else:
                 count = unpack(tally)
@@ -157,7 +157,7 @@ class VoteMonitor:
             self._monitor.observe(kind, winner, rival)
 
     def _raised(self, alarm: Alarm) -> list[StoredEvent]:
-        """Return an alarm as an event, unless the class has had its like, and see to what it leads to."""
+        """Return an alarm as an event and apply the policy; [] if the class has had this alarm before."""
         key = (alarm.kind, str(alarm.statistic))
         if key in self._alarmed:
             return []
@@ -167,16 +167,16 @@ class VoteMonitor:
         del facts["kind"]
         if policy == "pause" and not self.halt:
             self.halt = (
-                f"monitor: steps of class {name} do not vote as they should ({alarm.statistic}): {alarm.text}."
-                " `maker steps --disputed` shows such steps; a resume goes on as it is, or with"
-                " monitor.policy=decorrelate, and `maker fork` with another k or model"
+                f"alarm of the vote monitor on steps of class {name} ({alarm.statistic}): {alarm.text}."
+                " See them with `maker steps --disputed`; then resume as it is or with monitor.policy=decorrelate, or"
+                " change k or the model with `maker fork`"
             )
         if policy == "decorrelate" and alarm.kind not in (*self.decorrelated, *self._to_vary):
             self._to_vary.append(alarm.kind)
         return [StoredEvent(ALARM, facts)]
 
     def _vary(self, kind: int) -> StoredEvent:
-        """Have the votes of a class be less alike, and begin to count them anew: they follow another law."""
+        """Decorrelate the votes of a class, and restart its counts: such votes follow another distribution."""
         one = self._plan.classes[kind]
         self._ways[kind] = one.ways
         self.decorrelated = tuple(self._ways)
@@ -185,7 +185,7 @@ class VoteMonitor:
         return StoredEvent(DECORRELATED, {"step_class": one.name, **one.ways})
 
     def _but_counts(self) -> str:
-        """Return what of the state changes with events alone."""
+        """Return the part of the state that changes only with events."""
         rules = ((one.name, self._rule(kind)) for kind, one in enumerate(self._plan.classes))
         blind = {name: rule for name, rule in rules if isinstance(rule, str)}
         held = {
@@ -198,9 +198,9 @@ class VoteMonitor:
 
 
 def monitored_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what the monitor has counted of each step class, or why it counts nothing of it; [] before its first word.
+    """Return the monitor's counts of each step class, or why it does not watch the class; [] if it has no state yet.
 
-    ``steps`` are those counted, ``contested`` those of them with losing votes, ``losing_votes`` all of these. Raises
+    ``steps`` were counted, ``contested`` of them have losing votes, ``losing_votes`` is their total. Raises
     `StoreFailed`.
     """
     held = _read(state)
@@ -213,8 +213,8 @@ def monitored_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
         _, before, since = counts.get(str(kind), (1, (), ()))
         seen = Histogram(tuple(before)).merged(Histogram(tuple(since)))
         facts = {"steps": seen.steps, "contested": seen.contested, "losing_votes": seen.losing}
-        told = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
-        found.append({"class": name, **facts, **told})
+        watched = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
+        found.append({"class": name, **facts, **watched})
     return found
 
 
@@ -223,6 +223,6 @@ def _read(state: str) -> dict[str, Any]:
         held: dict[str, Any] = json.loads(state) if state else {}
     except ValueError as error:
         raise StoreFailed(
-            f"column monitor of maker_run cannot be read: {error}", fix="restore it from a copy"
+            f"column monitor of maker_run cannot be read: {error}", fix="restore the database from a backup"
         ) from error
     return held

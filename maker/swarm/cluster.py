@@ -93,14 +93,14 @@ def check_room(needs: Mapping[str, float], replicas: int) -> None:
     for name, one in needs.items():
         if one * replicas > there.get(name, 0.0):
             raise ModelUnusable(
-                f"{several} {one * replicas:g} {name}, Ray has {there.get(name, 0.0):g}",
+                f"{several} {one * replicas:g} {name}, but Ray has {there.get(name, 0.0):g}",
                 fix=f"lower {_setting(name)}{' or swarm.replicas' if replicas > 1 else ''}",
             )
     if (room := _room(needs)) < replicas:
         raise ModelUnusable(
             f"{several} {words(needs)}{' each' if replicas > 1 else ''}, on one node; the {len(_nodes())} nodes of the "
             f"cluster have room for {room}",
-            fix="lower what a worker reserves or swarm.replicas; `ray status` shows what each node has",
+            fix="lower a worker's reservation or swarm.replicas; `ray status` shows what each node has",
         )
 
 
@@ -167,10 +167,10 @@ def _start(address: str) -> None:
     except (RuntimeError, ConnectionError, OSError, ValueError) as error:
         raise WorkerLost(
             f"Ray cannot be {'reached at ' + address if address else 'started'}: {error}",
-            fix="`ray start --head` starts a cluster and says its address, which is to be reached from here; "
-            "without an address a Ray is started here"
+            fix="start a cluster with `ray start --head` and use the address that it prints, or leave the address out "
+            "to start Ray on this machine"
             if address
-            else '`maker doctor` looks at this machine; swarm.kind = "local" needs no Ray',
+            else 'check this machine with `maker doctor`, or set swarm.kind = "local", which needs no Ray',
         ) from error
 
 
@@ -180,14 +180,14 @@ def _see_that_it_answers(address: str) -> None:
         return
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
-        raise ValueError("an address is HOST:PORT, or auto for a cluster that runs on this machine")
+        raise ValueError("an address must be HOST:PORT, or auto for a cluster on this machine")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as line:
         if os.environ.get("RAY_USE_TLS", "0") in ("1", "true"):
             return
         line.sendall(GREETING)
         answer = line.recv(64)
     if answer[3:4] != bytes((SETTINGS,)):
-        raise ConnectionError("something answers there, but not as the head of a Ray cluster does")
+        raise ConnectionError("something else than a Ray cluster answers there")
 
 
 def _log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:

@@ -60,7 +60,7 @@ def last_words(error: RayError, where: Where) -> str:
         return found
     # Lines that begin with a colon are Ray's own marks.
     said = [line.strip() for line in lines if line.strip() and not line.startswith(":")][-LAST_LINES:]
-    return f"{found}; it said: {' / '.join(said)[-LAST_WORDS:]}" if said else found
+    return f"{found}; its last output: {' / '.join(said)[-LAST_WORDS:]}" if said else found
 
 
 @contextlib.contextmanager
@@ -71,5 +71,5 @@ def losing_ray() -> Iterator[None]:
     except RayError as error:
         raise WorkerLost(
             f"Ray cannot be reached any more: {' '.join(str(error).split())[:LAST_WORDS]}",
-            fix="what was committed is safe; `maker resume` goes on from there",
+            fix="continue with `maker resume`; committed steps are safe",
         ) from error

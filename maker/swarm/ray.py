@@ -248,8 +248,8 @@ class RaySwarm(Swarm):
                 found += self._report_wait(one)
         if all(one.placing is not None and time.monotonic() - one.since > OPEN_S for one in self._replicas):
             raise WorkerLost(
-                f"no worker has found a place for {OPEN_S:g} s: {cluster.shortage(self._needs)}",
-                fix="see to the cluster; what was committed is safe, and `maker resume` goes on from there",
+                f"the cluster had no room for a worker for {OPEN_S:g} s: {cluster.shortage(self._needs)}",
+                fix="free resources in the cluster, then continue with `maker resume`; committed steps are safe",
             )
         return found
 
@@ -276,8 +276,8 @@ class RaySwarm(Swarm):
             self._most -= 1
         if not self._replicas:
             raise WorkerLost(
-                f"a worker's process was lost {PATIENCE} times without a step decided; the last: {reason}",
-                fix="what was committed is safe; `maker resume` goes on from there",
+                f"a worker's process died {PATIENCE} times without deciding a step; the last time: {reason}",
+                fix="fix the cause, then continue with `maker resume`; committed steps are safe",
             )
         return [Gone(lost, reason, replaced)]
 

@@ -349,7 +349,7 @@ class Worker:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
         runner, unusable = asked.runner, reply.unusable and asked.request.model not in self._answered
         error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
-        fix = reply.fix or "see to the model, then `maker resume`"
+        fix = reply.fix or "fix the model, then continue with `maker resume`"
         return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
 
     def _give_up(self, runner: Runner, error: MakerError) -> None:

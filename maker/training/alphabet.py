@@ -34,9 +34,9 @@ class Alphabet:
             return [self._numbers[character] for character in text]
         except KeyError as error:
             raise BadInput(
-                f"{text[:80]!r} holds {error.args[0]!r}, which none of the prompts and replies did that were looked "
-                "through for the model's alphabet",
-                fix="let the first examples show every character",
+                f"{text[:80]!r} contains {error.args[0]!r}, which is not in the model's alphabet: no prompt or reply "
+                "that was scanned for it has the character",
+                fix="let the first training examples contain every character",
             ) from error
 
 
@@ -46,10 +46,10 @@ def alphabet_of(texts: Iterable[str]) -> Alphabet:
     for text in texts:
         found.update(text)
     if unfit := sorted(character for character in found if "\ud800" <= character <= "\udfff"):
-        raise BadInput(f"{unfit[0]!r} is half a character: no tokenizer takes it", fix="leave such texts out")
+        raise BadInput(f"{unfit[0]!r} is half a character, and no tokenizer takes it", fix="leave such texts out")
     if len(found) > MOST:
         raise BadInput(
-            f"the prompts and replies use {len(found):,} different characters; {MOST:,} are the most",
-            fix="teach a task with shorter, plainer prompts",
+            f"the prompts and replies use {len(found):,} different characters; at most {MOST:,} are allowed",
+            fix="train on a task whose prompts use fewer characters",
         )
     return Alphabet(tuple(sorted(found)))

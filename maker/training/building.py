@@ -82,7 +82,7 @@ def read_model(folder: Path) -> LoadedModel:
         raise BadInput(f"no model can be read from {folder}: {said}", fix=FIX) from error
     if not isinstance(model, LlamaForCausalLM) or tokenizer.eos_token_id is None:
         what = type(model).__name__ if tokenizer.eos_token_id is not None else "tokenizer without an end token"
-        raise BadInput(f"{folder} holds a {what}, which is not examined here", fix=FIX)
+        raise BadInput(f"{folder} holds a {what}, which this command cannot examine", fix=FIX)
     return LoadedModel(model, tokenizer)
 
 

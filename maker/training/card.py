@@ -28,9 +28,9 @@ HEADS = (
 EXPLAINED = (
     "*error*: share of samples that are not right, before flags; *rival*: the strongest legal wrong reply; *other*: "
     "neither right nor a wrong reply that is known, mostly a red flag; *worst*: the largest error of a prompt; "
-    "*spread*: variance of the error among prompts over mean (1 - mean), 0 where all err alike; *wrong, k*: chance "
-    "that a step is decided wrongly by first-to-ahead-by-k on these very probabilities, all wrong mass taken for one "
-    "rival's and all right mass for one vote's (arXiv 2511.09030, eq. 9), samples being independent."
+    "*spread*: variance of the error among prompts over mean (1 - mean), 0 if all have the same error; *wrong, k*: "
+    "chance that a step is decided wrongly by first-to-ahead-by-k with exactly these probabilities, if all wrong mass "
+    "is one rival's and all right mass one vote's (arXiv 2511.09030, eq. 9), and samples are independent."
 )
 SAME = (
     "The same seed, thread count and library versions on the same kind of CPU give the same weights; elsewhere expect "
@@ -109,16 +109,16 @@ def page(
         f"32, tied embeddings, bfloat16; {len(card['characters']) + 2} tokens, one a character.",
         "Made from: `" + json.dumps(card["origin"], ensure_ascii=False) + "`",
         "## Input and output",
-        "The prompt as it is, no chat template; no top-k or top-p. A reply ends with the end token; whatever is no "
-        "legal reply is to be flagged and drawn again.",
+        "The prompt as it is, no chat template; no top-k or top-p. A reply ends with the end token; red-flag every "
+        "reply that is not legal, and draw again.",
         _table(
             ("class", "prompt", "right reply"),
             [(name, _code(prompt), _code(reply)) for name, pairs in examples.items() for prompt, reply in pairs],
         ),
         '    [model]\n    kind = "vllm"\n    path = "<this folder>"\n    temperature = 1.0',
         "## Figures",
-        "Read off the saved weights' logits, nothing sampled (`maker exam` prints them again). Means are over prompts, "
-        "each counting the same.",
+        "Computed from the saved weights' logits, nothing sampled (`maker exam` prints them again). Means are over "
+        "prompts, each counting the same.",
         *("- " + basis_words(one, shown.get(one.name), by_run=by_run) for one in found),
         _table(HEADS, rows(found)),
         EXPLAINED,
@@ -135,8 +135,8 @@ def _bounds(found: Sequence[ClassFigures]) -> list[str]:
     if not cells:
         return []
     return [
-        "Of the prompts that the examined ones stand for, at most (upper bounds, each by itself with 95 %, by Clopper "
-        "and Pearson and by Hoeffding, which take the examined prompts for independent draws):",
+        "Upper bounds for all prompts that the examined ones represent (each with 95 % confidence on its own, by "
+        "Clopper and Pearson and by Hoeffding, if the examined prompts are independent draws):",
         _table(BOUND_HEADS, cells),
     ]
 

@@ -110,8 +110,8 @@ def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, e
     if not sets or oracle is None:
         missing = "no oracle()" if oracle is None else "no examples()"
         raise BadInput(
-            f"the task {name} teaches nothing: its decomposer has {missing}",
-            fix="give it both, or train on a run's export: `maker export RUN --format sft --out FILE.jsonl`",
+            f"the task {name} gives no training examples: its decomposer has {missing}",
+            fix="define both, or train on a run's export: `maker export RUN --format sft --out FILE.jsonl`",
         )
     kinds = {kind.name: kind for kind in decomposer.classes}
     by_class: dict[str, list[ExampleSet]] = {}
@@ -135,9 +135,8 @@ def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
         for prompt in topic.exam if topic.basis is Basis.HELD_OUT and shown else ():
             if prompt in shown:
                 raise BadInput(
-                    f"class {topic.name} of {task} is examined on {prompt!r}, which class {shown[prompt]}, a lookup, "
-                    "shows in training",
-                    fix="let the prompts of the classes differ: one model cannot tell which of them asks",
+                    f"class {topic.name} of {task} is tested on {prompt!r}, but class {shown[prompt]} trains on it",
+                    fix="give the classes different prompts; one model cannot tell which class asks",
                 )
 
 
@@ -163,7 +162,7 @@ class _Teacher:
         if not drawn:
             raise BadInput(
                 f"step class {kind.name} of {self._name} has too few prompts: none of them is held out",
-                fix="where its examples are all prompts that there are, say so with whole=True; else give it more",
+                fix="set whole=True if its examples are all prompts that exist; else add more",
             )
         return Topic(kind.name, Basis.HELD_OUT, sources, drawn, kind.max_tokens, truth, grouped)
 
@@ -177,7 +176,9 @@ class _Teacher:
                 f"{self._name}: oracle of {prompt!r}", self._oracle, prompt[len(kind.system) :]
             )
             if not found.right:
-                raise TaskFailed(f"{self._name}: the oracle knows no right reply to {prompt!r}", fix="give it one")
+                raise TaskFailed(
+                    f"{self._name}: the oracle has no right reply to {prompt!r}", fix="return at least one"
+                )
             return Truth(found.right, [text for text in dict.fromkeys(found.wrong) if text not in found.right])
 
         return truth
@@ -189,14 +190,14 @@ class _Teacher:
             right, wrong = truth(prompt)
             if (length := len(right[0]) + 1) > kind.max_tokens:
                 raise TaskFailed(
-                    f"{self._name}: the oracle says that {right[0]!r} is right, which takes {length:,} tokens with its "
-                    f"end, and a reply of class {kind.name} is cut after {kind.max_tokens:,}",
-                    fix="let the class have a larger max_tokens",
+                    f"{self._name}: the oracle's right reply {right[0]!r} takes {length:,} tokens with its end mark, "
+                    f"but replies of class {kind.name} are cut after {kind.max_tokens:,}",
+                    fix="raise the max_tokens of the class",
                 )
             if self._key(kind, right[0]) is None:
                 raise TaskFailed(
-                    f"{self._name}: the oracle says that {right[0]!r} is right, which class {kind.name} cannot read",
-                    fix="let the oracle return replies as a model would write them",
+                    f"{self._name}: the oracle's right reply {right[0]!r} cannot be parsed by class {kind.name}",
+                    fix="return replies from the oracle as a model would write them",
                 )
             rivals: dict[str, list[str]] = {}
             for text in wrong:

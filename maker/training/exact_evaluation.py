@@ -18,7 +18,7 @@ SLICE = 2048
 TOKENS = 1 << 15
 """Tokens of a pass through the model, about."""
 SHOWN = 8
-FIX = "examine a model with the task that it was trained for"
+FIX = "examine the model with the task that it was trained for"
 
 
 class _Candidate(NamedTuple):

@@ -33,9 +33,9 @@ def examine(
     for topic in dataset.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
             raise BadInput(
-                f"the microagent in {folder} was trained on all prompts of class {topic.name}: an exam on those that "
-                "are held out here would say nothing",
-                fix="examine it with what it was trained on",
+                f"the microagent in {folder} was trained on all prompts of class {topic.name}, also on those held out "
+                "here",
+                fix="examine it with the job or file that it was trained on",
             )
     with at_work(threads):
         return read_errors(folder, dataset, temperatures)
@@ -99,5 +99,5 @@ def _trained(folder: Path) -> dict[str, str]:
         return {one["class"]: one["basis"] for one in card["classes"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{folder / CARD} is no card of a microagent: {error}", fix="make the microagent again"
+            f"{folder / CARD} is not a microagent's card: {error}", fix="train the microagent again"
         ) from error

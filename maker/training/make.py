@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maker.core.atomic import replacing_folder, telling_unwritable
+from maker.core.atomic import replacing_folder, write_errors
 from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
@@ -72,7 +72,7 @@ def make(
     _refuse_taken(out, force=force)
     if recipe.slip and dataset.by_run:
         raise BadInput(
-            "slip = 0 alone is possible with a run's steps: of most prompts they know no legal wrong reply",
+            "--slip needs wrong but legal replies, and a run's export has none for most prompts",
             fix="train on a task with an oracle, or leave --slip out",
         )
     check_temperatures(temperatures)
@@ -92,7 +92,7 @@ def make(
             "positions": survey.positions,
             "seconds": round(taught.seconds, 1),
         }
-        with telling_unwritable(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
+        with write_errors(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
             made = _examined(fresh, dataset, told, taught.shown, temperatures)
             _write_card(fresh, dataset, made)
@@ -129,9 +129,9 @@ def _survey(dataset: Dataset) -> _Survey:
             for prompt in chain(topic.exam, drawn):
                 if known is not None and prompt not in known:
                     raise TaskFailed(
-                        f"class {topic.name} has a whole set of examples, which lacks the prompt {prompt!r} of another"
-                        " set",
-                        fix="leave whole=True out, or let that set hold all prompts that there are",
+                        f"class {topic.name} has a set of examples with whole=True, but another set has the prompt "
+                        f"{prompt!r}, which it lacks",
+                        fix="leave whole=True out, or put every prompt into that set",
                     )
                 right, wrong = topic.truth(prompt)
                 replies = (*right, *wrong)
@@ -173,10 +173,12 @@ def _header(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
 def _refuse_taken(out: Path, *, force: bool) -> None:
     """Raise `BadInput` for a folder that is there and not to be replaced, or that cannot be made."""
     if not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}")
+        raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
     if not out.exists():
         return
     if not has_card(out):
-        raise BadInput(f"{out} is there and holds no microagent: it would be replaced as a whole", fix="name another")
+        raise BadInput(
+            f"{out} exists and is not a microagent; training would replace the whole folder", fix="name another folder"
+        )
     if not force:
-        raise BadInput(f"{out} is there already", fix="--out FOLDER names another, --force replaces it")
+        raise BadInput(f"{out} exists already", fix="name another folder with --out FOLDER, or replace it with --force")

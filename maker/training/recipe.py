@@ -45,11 +45,15 @@ class Recipe:
             if (value := getattr(self, name)) < 1:
                 raise BadInput(f"{name} = {value}: must be at least 1")
         if not 0 < self.rate < math.inf or not 0 <= self.slip < 0.5:
-            raise BadInput(f"rate = {self.rate}, slip = {self.slip}: must be above 0, and in [0, .5)")
+            raise BadInput(
+                f"rate = {self.rate}, slip = {self.slip}: rate must be above 0, slip at least 0 and below 0.5"
+            )
         if not 0 <= self.seed < 1 << 63:
             raise BadInput(f"seed = {self.seed}: must be in [0, 2^63)")
         if self.hidden % self.heads:
-            raise BadInput(f"hidden = {self.hidden} cannot be shared by {self.heads} heads", fix="take a multiple")
+            raise BadInput(
+                f"hidden = {self.hidden} cannot be divided by {self.heads} heads", fix="use a multiple of --heads"
+            )
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a batch, from 0."""

@@ -13,7 +13,7 @@ from maker.errors import BadInput
 from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, GroupedReplies, Source, Topic, held_out
 from maker.types import Truth
 
-FIX = "`maker export RUN --format sft --out FILE.jsonl` writes such files"
+FIX = "write such a file with `maker export RUN --format sft --out FILE.jsonl`"
 
 
 class Negative(BaseModel):
@@ -57,7 +57,7 @@ def read_dataset(path: Path) -> Dataset:
         votes.update({one.answer: 0 for one in line.negatives})
         longest[line.kind] = max(longest[line.kind], len(line.answer))
     if not by_class:
-        raise BadInput(f"{path} holds no step", fix=FIX)
+        raise BadInput(f"{path} holds no training example", fix=FIX)
     topics = [_topic(name, prompts, longest[name]) for name, prompts in by_class.items()]
     origin = {
         "lessons": path.name,
@@ -84,7 +84,7 @@ def _topic(name: str, prompts: dict[str, Counter[str]], longest: int) -> Topic:
     if not taught or not exam:
         raise BadInput(
             f"step class {name} has {len(prompts):,} different prompts, of which {len(exam):,} are held out: "
-            "there must be some of either",
+            "both training and test need some",
             fix=f"export a longer run: one prompt in {HELD_OUT_OF} is held out, by its hash",
         )
     # One source a class, by its prompts: a class of many prompts is drawn more often.

@@ -106,9 +106,9 @@ class _Examples(Iterator[EncodedExample]):
         replies = [([*self._alphabet.encode(text), EOS_ID], weight) for text, weight in texts]
         if (length := len(tokens) + max(len(reply) for reply, _ in replies)) > self._positions:
             raise BadInput(
-                f"a prompt of class {topic.name} takes {length:,} tokens with its reply, and the model has room for "
-                f"{self._positions:,}: twice the longest that was looked at before",
-                fix="let the first examples show how long prompts can be",
+                f"a prompt of class {topic.name} takes {length:,} tokens with its reply, but the model has room for "
+                f"{self._positions:,}, twice the longest of the prompts scanned first",
+                fix="let the first training examples contain the longest prompts",
             )
         return EncodedExample(tokens, replies)
 
@@ -118,8 +118,8 @@ class _Examples(Iterator[EncodedExample]):
             if self._topics[number].teaches(prompt):
                 return self._topics[number], prompt
         raise BadInput(
-            f"of {REDRAWS:,} prompts drawn one after the other all are held out",
-            fix=f"give the task more examples: one in {HELD_OUT_OF} is held out",
+            f"{REDRAWS:,} prompts in a row were all held out for the test",
+            fix=f"add more prompts; one in {HELD_OUT_OF} is held out",
         )
 
 

@@ -1,4 +1,4 @@
-"""Checks a run's log without a model: replays every step and compares it with what is stored.
+"""Check a run's log without a model: replay every step and compare it with what is stored.
 
 `verifier` re-applies every action and lets the voter judge every tally again (`replay`). It compares digests,
 snapshots (`snapshots`), forks, joins, counts, cursors, epochs, results, and what is kept of samples and prompts

@@ -1,4 +1,4 @@
-"""Follows what steps cite that were taken from the memo, and says what is wrong with it."""
+"""Check the sources of steps that were taken from the memo."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import Source, unpack
 
 REMEMBERED = 1 << 16
-"""So many sources are looked up once only."""
+"""How many sources are cached, so that each is looked up once."""
 
 
 class _Found(NamedTuple):
-    """What stands where a source is cited: why it cannot be one, "" if it can; its class, action and question."""
+    """The step at a source's place: why it cannot be a source ("" if it can), its class, action and question."""
 
     problem: str
     kind: str = ""
@@ -34,8 +34,8 @@ class Provenance:
     """The sources of the steps of one run.
 
     Args:
-        database: Where they are.
-        run: The run that cites them.
+        database: The store.
+        run: The run whose steps cite them.
     """
 
     def __init__(self, database: Database, run: RunRow) -> None:
@@ -45,7 +45,7 @@ class Provenance:
         self._author = lru_cache(256)(self._of_run)
 
     def problem(self, source: Source, kind: str, action: str, question: bytes) -> str:
-        """Say what is wrong with a step of a class that took an action from a source, "" if nothing is."""
+        """Return what is wrong with a step that took its action from a source; "" if nothing is."""
         found = self._look(source)
         cites = f"it was taken from {self._named(source)}, which"
         if found.problem:
@@ -55,7 +55,7 @@ class Provenance:
         if found.action != action:
             return f"{cites} decided {found.action!r}, not {action!r}"
         if found.question not in (None, question):
-            return f"{cites} was asked another question"
+            return f"{cites} had another prompt"
         return ""
 
     def _looked_up(self, source: Source) -> _Found:
@@ -65,7 +65,7 @@ class Provenance:
             return _Found(author)
         row = read_step(self._database, chain, idx, epoch)
         if row is None or not is_live(self._database, chain, idx, epoch):
-            return _Found("is not there, or was superseded: a retry has cut it off")
+            return _Found("is missing, or was superseded by a retry")
         try:
             tally = unpack(row.tally)
         except ValueError as error:
@@ -76,15 +76,15 @@ class Provenance:
         return _Found("", kind, row.action, question_at(self._database, chain, idx, epoch))
 
     def _of_run(self, run: int) -> RunRow | str:
-        """Return the run of a source, or why nothing may be taken from it."""
+        """Return the run of a source, or why its decisions cannot be used."""
         if run == self._run.key:
             return self._run
         if self._run.fingerprint.get("memo") != "store":
-            return "is another run's, and this one takes its own decisions alone"
+            return "belongs to another run, but this run reuses its own decisions only"
         try:
             author = run_at(self._database, run)
         except RunNotFound:
-            return "is of a run that is gone"
+            return "belongs to a deleted run"
         if shared_space(author.fingerprint) != shared_space(self._run.fingerprint):
             return "was decided by another task, model or vote"
         return author

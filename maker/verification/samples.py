@@ -1,4 +1,4 @@
-"""Compares what is kept of elections, samples and prompts, with the steps that they decided."""
+"""Compare the stored samples and prompts with the steps that they decided."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Evidence:
     """The kept samples and prompts of one chain, read along with its steps.
 
     Args:
-        database: Where they are.
-        chain: Whose they are.
+        database: The store.
+        chain: The chain's key.
         start: The first step.
-        level: Of which steps they must be there: ``none``, ``disputed`` or ``all``.
-        codec: How the task's actions are written.
+        level: Which steps must have samples: ``none``, ``disputed`` or ``all``.
+        codec: Writes the task's actions.
 
-    ``kept`` holds the samples of the step that was looked at last.
+    ``kept`` holds the samples of the step that was checked last.
     """
 
     def __init__(self, database: Database, chain: int, start: int, level: str, codec: Codec[Any]) -> None:
@@ -49,9 +49,9 @@ class Evidence:
         state: Any,
         voters: tuple[Voter, Voter | None],
     ) -> str:
-        """Say what does not fit a step that was won by the candidate with this key, "" if all does.
+        """Return what does not fit a step that the candidate with this key won; "" if all does.
 
-        ``voters`` are whose rule the step was decided by, and the judge's where there is one.
+        ``voters`` are the voter that decided the step, and the judge's voter if there is one.
         """
         kept = self.kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
@@ -59,45 +59,45 @@ class Evidence:
             return "its samples are missing" if needed else ""
         if broken := _broken(kept, move):
             return broken
-        heard = [(sample.candidate, sample.flag, sample.model) for sample in kept]
+        outcomes = [(sample.candidate, sample.flag, sample.model) for sample in kept]
         counted = _counted(key, tally)
         votes = counted.total()
         judged = Counter() if tally.judge is None else _counted(key, tally.judge)
-        if Counter(heard[:votes]) != counted or Counter(heard[votes:]) != judged:
+        if Counter(outcomes[:votes]) != counted or Counter(outcomes[votes:]) != judged:
             return "its samples do not add up to its tally"
         if not (_weigh(kept[:votes], voters[0], tally, key) and _weigh(kept[votes:], voters[1], tally.judge, key)):
             return "the log-probabilities of its samples do not add up to the weights of its tally"
         return self._proposed(row, key, kept, votes, move, state) or self._asked(row, move)
 
     def stray(self, row: StepRow) -> bool:
-        """Say whether samples or a prompt are kept of a step that nobody was asked about."""
+        """Say whether samples or a prompt are stored for a step that asked no model."""
         return bool([*self._samples.at(row), *self._prompts.at(row)])
 
     def _proposed(
         self, row: StepRow, key: str, kept: list[SampleRow], votes: int, move: Step[Any, Any], state: Any
     ) -> str:
-        """Say which of a step's samples is not what its text makes it, or that another action should have won.
+        """Return which sample does not match its own text, or that another action should have won; "" if all fits.
 
-        Samples beyond so many ``votes`` are a judge's, for whom all that was not proposed is illegal.
+        Samples after the first ``votes`` are a judge's, for whom every answer that was not proposed is illegal.
         """
         texts = [
             "" if place >= votes and sample.flag == Flag.ILLEGAL else self._judged(sample, move, state)
             for place, sample in enumerate(kept)
         ]
         if None in texts:
-            return f"its sample {texts.index(None)} does not say what it is counted for"
-        # What wins is what the first sample proposed that voted for the winner; "" where that cannot be said.
+            return f"its sample {texts.index(None)} does not give the vote that it is counted as"
+        # The action is the one proposed by the first sample that voted for the winner; "" if it cannot be read.
         proposed = next(text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key)
-        return "" if proposed in ("", row.action) else "its action is not that of the first sample that voted for it"
+        return "" if proposed in ("", row.action) else "its action is not that of the first sample for the winner"
 
     def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any) -> str | None:
-        """Return the action that a sample proposes, as text, "" where that cannot be said.
+        """Return the action that a sample proposes, as text; "" if that is unknown.
 
-        None where it is not what its text makes it: a vote for its candidate, or flagged for its reason.
+        None if the sample does not match its text: its text gives another candidate, or another red flag.
         """
         if (sample.candidate is None) == (sample.flag is None):
             return None
-        # A text with a sign that was spelled out is not the reply itself; a cut or repeated one reads as a good one.
+        # A text with escaped characters is not the reply itself; a cut or repeated reply may parse as a good one.
         if "\\" in (sample.text or "") or sample.flag in (Flag.LENGTH, Flag.REPEAT):
             return ""
         outcome = screen(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
@@ -114,19 +114,19 @@ class Evidence:
 
 
 def _broken(kept: list[SampleRow], move: Step[Any, Any]) -> str:
-    """Say which of a step's samples is missing or not as it was written, "" if none is."""
+    """Return which of a step's samples is missing or was changed; "" if none is."""
     if [sample.vote for sample in kept] != list(range(len(kept))):
         return "one of its samples is missing"
     for sample in kept:
         if sample.text is None or text_digest(sample.text) != sample.digest:
             return f"the text of its sample {sample.vote} is lost or changed"
         if sample.wording is not None and not _worded(sample, move):
-            return f"its sample {sample.vote} was asked in words that are lost, or that its task does not have"
+            return f"its sample {sample.vote} had a system prompt that is lost, or that its task does not have"
     return ""
 
 
 def _worded(sample: SampleRow, move: Step[Any, Any]) -> bool:
-    """Say whether a sample that was asked in other words was so in some that its class has."""
+    """Say whether the system prompt of a sample is one of its class's paraphrases."""
     system = sample.system
     if system is None or text_digest(system) != sample.wording:
         return False
@@ -134,7 +134,7 @@ def _worded(sample: SampleRow, move: Step[Any, Any]) -> bool:
 
 
 def _counted(winner: str, tally: Tally) -> Counter[tuple[str | None, str | None, int]]:
-    """Return how many samples of each candidate, or flag, and model a tally counts."""
+    """Return how many samples a tally counts, by candidate or flag, and model."""
     found: Counter[tuple[str | None, str | None, int]] = Counter()
     for key, models in ((winner, tally.votes), *tally.rivals.items()):
         found.update({(key, None, model): n for model, n in enumerate(models) if n})
@@ -144,7 +144,7 @@ def _counted(winner: str, tally: Tally) -> Counter[tuple[str | None, str | None,
 
 
 def _weigh(kept: Sequence[SampleRow], voter: Voter | None, tally: Tally | None, winner: str) -> bool:
-    """Say whether votes weigh what a tally says, if it says anything."""
+    """Say whether the votes have the weights that a tally holds, if it holds any."""
     if tally is None or voter is None or not tally.weights:
         return True
     found: Counter[str] = Counter()
@@ -155,14 +155,14 @@ def _weigh(kept: Sequence[SampleRow], voter: Voter | None, tally: Tally | None, 
 
 
 class _Along(Generic[R]):
-    """Rows in order of step and epoch, taken as the steps that they belong to come by."""
+    """Rows in order of step and epoch, read in step with the steps that they belong to."""
 
     def __init__(self, rows: Iterator[R]) -> None:
         self._rows: Iterator[R] = rows
         self._next: R | None = next(rows, None)
 
     def at(self, step: StepRow) -> list[R]:
-        """Return a step's rows; those of steps before it are passed over."""
+        """Return a step's rows, and skip those of earlier steps."""
         found: list[R] = []
         place = (step.idx, step.epoch)
         while self._next is not None and (at := (self._next.idx, self._next.epoch)) <= place:

@@ -1,4 +1,4 @@
-"""What must go with the steps of a chain: its snapshots, and in a fork of single steps what became of each child."""
+"""Check a chain's snapshots, and the outcomes of the children in a fork of single steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from maker.voting.paths import chain_name
 
 
 class Bad(MakerError):
-    """Something in the log is wrong."""
+    """The log contradicts itself or the task."""
 
 
 class Snapshots:
-    """The live snapshots of a chain, in order; each must be where one is due."""
+    """The live snapshots of a chain, in order; there must be one wherever one is due."""
 
     def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
         self._old = old
@@ -29,33 +29,33 @@ class Snapshots:
         self._next = next(self._found, None)
 
     def problem(self, index: int, text: str, epochs: set[int]) -> str:
-        """Say what is wrong with the snapshot that is due at an index, "" if nothing is."""
-        # At a cut there may be two: what was taken there before, and again after it. They hold the same state.
+        """Return what is wrong with the snapshot that is due at an index; "" if nothing is."""
+        # At a cut there may be two, one from before it and one from after it. They hold the same state.
         if self._next is None or self._next.idx != index:
-            found = "none" if self._next is None else f"the next one stands at {self._next.idx}"
-            return f"the snapshot before it is missing: {found}"
+            found = "there is none" if self._next is None else f"the next one is at {self._next.idx}"
+            return f"the snapshot before it is missing; {found}"
         while self._next is not None and self._next.idx == index:
             if self._next.epoch not in epochs:
-                return f"the snapshot before it is of epoch {self._next.epoch}, where none can be"
+                return f"the snapshot before it has epoch {self._next.epoch}, which is impossible there"
             if self._next.state != text:
-                return f"the snapshot before it is not what the steps make: {text!r}"
+                return f"the snapshot before it differs from the state that the steps give: {text!r}"
             self._next = next(self._found, None)
         return ""
 
     def early(self, index: int) -> bool:
-        """Say whether one stands at an index where schema 0001 took one, and today's rule would not."""
+        """Say whether there is a snapshot at an index because schema 0001 took more of them."""
         return self._old and self._next is not None and self._next.idx == index
 
     def must_end(self) -> None:
-        """Raise `Bad` where a snapshot is left over."""
+        """Raise `Bad` if a snapshot is left over."""
         if self._next is not None:
-            raise Bad(f"a snapshot stands at step {self._next.idx}, where no step leads")
+            raise Bad(f"there is a snapshot at step {self._next.idx}, which the log does not reach")
 
 
 class Singles:
-    """The children of a fork of single steps: which are decided, which are not, and why.
+    """The outcomes of the children in a fork of single steps, checked against their steps.
 
-    Reads their outcomes alongside their steps, in constant memory.
+    Reads both in parallel, in constant memory.
 
     Args:
         database: The store.
@@ -73,14 +73,14 @@ class Singles:
         self._settled = 0
 
     def undecided(self, stop: int | None = None) -> Iterator[tuple[int, str]]:
-        """Yield the children to before ``stop`` that have no step and never will, in order, each only once.
+        """Yield the children before ``stop`` that ended without a step, in order, each once.
 
-        Raises `Bad` for one that should have a step.
+        Raises `Bad` for a child whose outcome needs a step.
         """
         while self._next is not None and (stop is None or self._next[0] < stop):
             number, outcome = self._next
             if outcome.decided:
-                raise Bad(f"{self._name(number)} is missing: its outcome {str(outcome)!r} is that of a step")
+                raise Bad(f"{self._name(number)} has no step, but its outcome {str(outcome)!r} needs one")
             self._next = next(self._outcomes, None)
             self._settled += number == self._settled
             if outcome != Outcome.AGAIN:
@@ -88,38 +88,38 @@ class Singles:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Why the child that stood last has no good decision, None where it has."""
+        """Why the child checked last has no good decision; None if it has one."""
         return self._here
 
-    def stands(self, where: str, row: StepRow) -> None:
-        """Check that a child's step is where it must be; raises `Bad`. Call it with each row, in order."""
+    def check_row(self, where: str, row: StepRow) -> None:
+        """Check that a child's step is in its place; raises `Bad`. Call it with each row, in order."""
         self._pass_undecided(row.idx)
         if row.idx < self._chain.cursor and row.idx != self._settled:
             raise Bad(f"{self._name(self._settled)} is missing")
         if not 0 <= row.idx < self._children or row.epoch != self._epochs.get(row.idx, 0):
-            raise Bad(f"{where} is of epoch {row.epoch}, or out of range: {self._children} children were asked for")
+            raise Bad(f"{where} has the wrong epoch, {row.epoch}, or is not one of the {self._children} children")
         self._settled += row.idx == self._settled
         self._here = None
         if self._next is not None and self._next[0] == row.idx:
             self._here = self._next[1]
             self._next = next(self._outcomes, None)
 
-    def ended(self, where: str, *, ok: bool) -> None:
-        """Check how the child that stood last ended against its outcome; raises `Bad`."""
+    def check_end(self, where: str, *, ok: bool) -> None:
+        """Compare the end of the child checked last with its outcome; raises `Bad`."""
         outcome = self._here
         if (outcome is not None and not outcome.decided) or ok == (outcome == Outcome.WRONG):
-            raise Bad(f"{where} is decided and ended {'well' if ok else 'wrong'}; its outcome says another thing")
+            raise Bad(f"{where} is decided and ended {'right' if ok else 'wrong'}, but its outcome is {outcome}")
 
     def must_end(self) -> None:
-        """Check that all is accounted for, as far as the chain's cursor says; raises `Bad`."""
+        """Check that every child before the chain's cursor has a step or an outcome; raises `Bad`."""
         self._pass_undecided(None)
         if self._settled != self._chain.cursor:
-            raise Bad(f"{self._name(self._settled)} is missing, or counted as settled and is not")
+            raise Bad(f"{self._name(self._settled)} is missing, or the chain's cursor is wrong")
 
     def _checked(self, row: OutcomeRow) -> tuple[int, Outcome]:
         known = row.outcome in tuple(Outcome) and 0 <= row.idx < self._children
         if not known or row.epoch != self._epochs.get(row.idx, 0):
-            raise Bad(f"{self._name(row.idx)} has an outcome that it cannot have: {row.outcome!r}")
+            raise Bad(f"{self._name(row.idx)} has an impossible outcome: {row.outcome!r}")
         return row.idx, Outcome(row.outcome)
 
     def _pass_undecided(self, stop: int | None) -> None:

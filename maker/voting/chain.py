@@ -284,20 +284,20 @@ class ChainRunner(Generic[S, A]):
             raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
         if fork.join is None and fork.then is None and fork.missed is None:
             raise TaskFailed(
-                f"{self.where}: {self._decomposer.name} forked without join and then: it would go on in the same state,"
-                " and fork for ever",
-                fix="give the fork a join, or a then that says what follows",
+                f"{self.where}: {self._decomposer.name} forked with neither join nor then: it would stay in the same"
+                " state and fork forever",
+                fix="give the fork a join, or a then that returns the next state",
             )
         if len(self.path) >= 3 * DEEPEST:
             raise TaskFailed(
-                f"{self._decomposer.name} forked {DEEPEST} times within one another, and once more",
-                fix="let a chain go on with steps, or fork into more children at a time",
+                f"{self._decomposer.name} nested more than {DEEPEST} forks",
+                fix="let a chain continue with steps, or fork into more children at a time",
                 step=self.index,
             )
         if fork.missed is not None and not fork.single:
             raise TaskFailed(
-                f"{self.where}: {self._decomposer.name} forked with missed, and not single",
-                fix="only a fork of single steps can go on without some of its children",
+                f"{self.where}: {self._decomposer.name} forked with missed, but without single=True",
+                fix="leave missed out; only a fork of single steps can go on without some of its children",
                 step=self.index,
             )
         text = self._own("state.write", self._decomposer.state.write, self._state)

@@ -154,7 +154,7 @@ class Election(Generic[S, A]):
             outcome = self._outcomes[text] = screen(self.step.kind, self.state, sample, self.codec)
         elif len(text) >= REPEAT_CHARS and self._repeats(text, outcome):
             # The length is compared first: replies of a microagent are shorter, and each call shows in a step's cost.
-            return RedFlag(Flag.REPEAT, f"{len(text)} characters, word for word those of an earlier sample")
+            return RedFlag(Flag.REPEAT, f"{len(text)} characters, identical to an earlier sample")
         return outcome
 
     def _repeats(self, text: str, outcome: Candidate[A] | RedFlag) -> bool:
@@ -177,5 +177,7 @@ def weight(voter: Voter, logprob: float | None) -> int:
     """Return what a vote counts with a voter that weighs them. Raises ``ValueError`` for what is no weight."""
     found = voter.weigh(logprob)
     if type(found) is not int or found < 0:
-        raise ValueError(f"{voter.name} weighs a vote as {found!r}: a weight is a whole number of thousandths, from 0")
+        raise ValueError(
+            f"{voter.name} gives a vote the weight {found!r}; a weight must be a whole number of thousandths, 0 or more"
+        )
     return found

@@ -29,7 +29,7 @@ def opened(decomposer: Decomposer[Any, Any], parent: ChainAt) -> tuple[Fork[Any]
     if not isinstance(fork, Fork):
         raise TaskFailed(
             f"{where}.next returned Fork before, and for the same state now {type(fork).__name__}",
-            fix="a decomposer must be pure",
+            fix="make next() depend on the state only",
         )
     return fork, state
 

@@ -52,8 +52,8 @@ def _unfit(key: str) -> str:
         key.encode()
     except UnicodeEncodeError as error:
         # Half a surrogate pair, which JSON can spell.
-        return f"no Unicode: {error.reason}"
-    return "it holds a NUL" if "\0" in key else ""
+        return f"not valid Unicode: {error.reason}"
+    return "it contains a NUL character" if "\0" in key else ""
 
 
 def repeats(text: str, action: str) -> bool:

@@ -67,7 +67,7 @@ BAD = {
         'decomposer = "hanoi"', 'decomposer = "xyz"', ("decomposer 'xyz'", "known: ", "hanoi, map")
     ),
     "no decomposer": Bad('decomposer = "hanoi"', "", ("task.decomposer is missing", "job.toml:1")),
-    "no such file plugin": Bad('decomposer = "hanoi"', 'decomposer = "mine.py:Mine"', ("mine.py", "relative to")),
+    "no such file plugin": Bad('decomposer = "hanoi"', 'decomposer = "mine.py:Mine"', ("mine.py", "start from")),
     "no such module": Bad('decomposer = "hanoi"', 'decomposer = "nowhere.at_all:Mine"', ("'nowhere.at_all'",)),
     "unknown voter": Bad('voter = "first-to-ahead-by-k"', 'voter = "ahead-by-k"', ("'ahead-by-k'", "'first-to-ahead")),
     "unknown model kind": Bad('kind = "simulated"', 'kind = "simulate"', ("'simulate'", "'simulated'", "job.toml:5")),
@@ -255,7 +255,7 @@ def test_a_file_that_is_no_database_is_told(maker: Commands, words: tuple[str, .
     maker.write("job.toml", JOB)
     maker.database.write_text("This is no database, but a letter to a friend.\n" * 100)
     before = content(maker.folder)
-    told(maker.run(*words), "maker.db", "no SQLite database")
+    told(maker.run(*words), "maker.db", "not a SQLite database")
     assert content(maker.folder) == before
 
 
@@ -269,7 +269,7 @@ def test_a_newer_schema_is_told(maker: Commands, words: tuple[str, ...]) -> None
         connection.execute("UPDATE maker_schema_version SET version_num = '9999'")
     connection.close()
     before = content(maker.folder)
-    told(maker.run(*words), "schema 9999", "newer maker")
+    told(maker.run(*words), "schema 9999", "upgrade maker")
     assert content(maker.folder) == before
 
 
@@ -295,10 +295,10 @@ def test_a_run_that_is_over_is_not_resumed(maker: Commands) -> None:
     maker.write("job.toml", JOB)
     maker.good("run", "job.toml")
     before = content(maker.folder)
-    told(maker.run("resume", "last"), "is done", "nothing to resume")
+    told(maker.run("resume", "last"), "is done", "cannot be resumed")
     assert content(maker.folder) == before
     assert maker.run("run", "job.toml", "model.p=0").returncode == 1
-    told(maker.run("resume", "last"), "is failed", "nothing to resume")
+    told(maker.run("resume", "last"), "is failed", "cannot be resumed")
 
 
 CHANGES = {
@@ -343,7 +343,7 @@ def test_two_processes_do_not_work_on_one_run(maker: Commands) -> None:
     maker.write("job.toml", JOB.replace("p = 0.95", "p = 1\nlatency_s = 0.2"))
     first = maker.start("run", "job.toml")
     maker.wait_for(1, first)
-    told(maker.run("resume", "last"), "held by", f"process {first.pid}", socket.gethostname())
+    told(maker.run("resume", "last"), "is working on run", f"process {first.pid}", socket.gethostname())
     assert first.wait(timeout=60) == 0, maker.output()
     assert maker.json("show", "last")["resumes"] == 0
     maker.good("verify", "last")
@@ -372,7 +372,7 @@ def test_a_full_disk_pauses_a_run(maker: Commands) -> None:
     print(f"{shown['steps']} of {undisturbed['steps']} steps were committed")
     assert shown["status"] == "paused"
     assert 0 < shown["steps"] < undisturbed["steps"]
-    assert "are clean" in maker.run("verify", "last").stdout
+    assert "steps verify" in maker.run("verify", "last").stdout
     maker.good("resume", "last")
     maker.good("verify", "last")
     same = ("steps", "votes", "red_flags", "disputed", "digest", "result")

@@ -242,7 +242,7 @@ def test_limit_steps_and_resume(hanoi: Commands) -> None:
     whole, steps = hanoi.json("show", "last"), hanoi.good("steps", "last", "--json")
     done = hanoi.run("run", "job.toml", "--limit-steps", "10")
     assert done.returncode == 1
-    assert "is paused: as asked, after 10 steps" in done.stdout
+    assert "is paused: reached the limit of 10 steps" in done.stdout
     assert "maker resume" in done.stdout
     assert hanoi.run("verify", "last").returncode == 1
     assert hanoi.run("resume", "last", "--limit-steps", "20").returncode == 1

@@ -96,7 +96,7 @@ def test_into_files(solved: Commands) -> None:
     assert (solved.folder / "c").read_bytes()[:4] == b"PAR1"
     refused = solved.run("export", "last", "--out", "c")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("maker: c is there already\n")
+    assert refused.stderr.startswith("maker: c exists already\n")
     solved.good("export", "last", "--out", "c", "--force")
     assert (solved.folder / "c").read_bytes() == (solved.folder / "a.jsonl").read_bytes()
     assert files(solved) == {"a.jsonl", "b.parquet", "c"}
@@ -105,8 +105,8 @@ def test_into_files(solved: Commands) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("last --format parquet", "parquet cannot go to standard output"),
-        ("last --out no/a.jsonl", "there is no folder no"),
+        ("last --format parquet", "Parquet cannot be written to standard output"),
+        ("last --out no/a.jsonl", "the folder no for"),
         ("last --out .", ". is no file"),
         ("nosuch", "holds no run 'nosuch'"),
     ],
@@ -207,7 +207,7 @@ def test_without_the_tasks_code(many: Commands) -> None:
     header, *steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert header["actions"] == "stored"
     assert all(step["action"] == next(iter(step["votes"])) for step in steps)
-    assert done.stderr == "the task's code is not to be found here: actions are as the store holds them\n"
+    assert done.stderr == "the task's code was not found here; actions are written as they are stored\n"
 
 
 def test_a_trees_steps_name_their_chains(maker: Commands) -> None:

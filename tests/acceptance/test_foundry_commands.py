@@ -46,7 +46,7 @@ def test_a_task_makes_a_microagent(maker: Commands, job: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout) == json.loads((folder / "card.json").read_text())["classes"]
     taken = maker.run("train", "job.toml", "--out", "model")
-    assert (taken.returncode, "--force replaces it" in taken.stderr) == (2, True)
+    assert (taken.returncode, "replace it with --force" in taken.stderr) == (2, True)
 
 
 @pytest.mark.slow
@@ -73,11 +73,11 @@ def test_a_run_makes_a_microagent(maker: Commands, job: Path) -> None:
         (("train", "none.jsonl", "--out", "m"), "none.jsonl cannot be read"),
         (("train", "job.toml", "--out", "m", "--steps", "0"), "--steps"),
         (("train", "job.toml", "--out", "m", "--slip", "0.7"), "slip = 0.7"),
-        (("train", "job.toml", "--out", "m", "--hidden", "30"), "hidden = 30 cannot be shared by 4 heads"),
+        (("train", "job.toml", "--out", "m", "--hidden", "30"), "hidden = 30 cannot be divided by 4 heads"),
         (("train", "job.toml", "--out", "m", "--temperatures", "warm"), "--temperatures warm"),
-        (("train", "job.toml", "--out", "."), "holds no microagent"),
+        (("train", "job.toml", "--out", "."), "is not a microagent"),
         (("train", "lessons.jsonl", "task.disks=3", "--out", "m"), "'task.disks=3' sets nothing"),
-        (("train", "silent.toml", "--out", "m"), "the task letters teaches nothing"),
+        (("train", "silent.toml", "--out", "m"), "the task letters gives no training examples"),
         (("exam", "none", "job.toml"), "there is no model in none"),
         (("export", "last", "--format", "sft"), "there is no database"),
     ],

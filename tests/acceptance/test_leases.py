@@ -46,7 +46,7 @@ def test_a_live_holder_keeps_its_run(maker: Commands) -> None:
     maker.wait_for(20, process)
     other = maker.run("resume", "last")
     assert other.returncode == 2
-    assert f"is held by process {process.pid} " in other.stderr
+    assert f"process {process.pid} on " in other.stderr and "is working on run" in other.stderr
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert maker.json("show", "last")["resumes"] == 0
@@ -81,7 +81,7 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     stop_between_commits(process, maker.database)
     began = time.monotonic()
     while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
-        assert "is held by" in taken.stderr
+        assert "is working on run" in taken.stderr
         assert time.monotonic() - began < 2 * SHORT_LEASE_S
         time.sleep(0.2)
     assert taken.returncode == 1, taken.stderr
@@ -89,7 +89,7 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     time.sleep(max(0.0, 3 * SHORT_LEASE_S - (time.monotonic() - began)))
     process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 1
-    assert "another process has taken this run over; this one has written nothing since" in maker.output()
+    assert "another process has taken over this run; this process has written nothing since" in maker.output()
     assert maker.json("show", "last") == before
     assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
     maker.good("verify", "last")

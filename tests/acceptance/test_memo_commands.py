@@ -31,8 +31,8 @@ def test_a_second_run_asks_nobody_and_says_so(maker: Commands, job: str) -> None
     """What was decided ahead and by the first run is taken by the second one, which `verify` follows to its sources."""
     ahead = maker.run("precompute", job, "--steps", "50")
     assert ahead.returncode == 0, ahead.stderr
-    assert "of 50 questions 50 were decided by " in ahead.stdout
-    assert ", 0 were known, 0 are undecided" in ahead.stdout
+    assert "of 50 steps 50 were decided by " in ahead.stdout
+    assert ", 0 were known already, 0 are undecided" in ahead.stdout
     assert maker.run("run", job).returncode == 0
     first = json.loads(maker.run("show", "last", "--json").stdout)
     assert (first["steps"], first["reused"], first["distinct"]) == (127, 50, 127)
@@ -50,7 +50,7 @@ def test_a_second_run_asks_nobody_and_says_so(maker: Commands, job: str) -> None
     # The first run is needed now.
     refused = maker.run("prune", first["run_id"])
     assert refused.returncode == 2
-    assert f"{second['run_id']} took decisions from its steps" in refused.stderr
+    assert f"{second['run_id']} reused its decisions" in refused.stderr
 
 
 def test_another_word_or_model_takes_nothing(maker: Commands, job: str) -> None:
@@ -73,7 +73,7 @@ def test_killed_it_goes_on_and_ends_as_if_nothing_had_been(maker: Commands, job:
     process.wait()
     again = maker.run("precompute", job, "--steps", "400", *slow)
     assert again.returncode == 0, again.stderr
-    assert "of 400 questions 400 were decided" in again.stdout
+    assert "of 400 steps 400 were decided" in again.stdout
     assert [json.loads(line)["resumes"] for line in maker.run("ls", "--json").stdout.splitlines()] == [1]
     assert maker.run("run", job, *slow).returncode == 0
     told = json.loads(maker.run("show", "last", "--json").stdout)

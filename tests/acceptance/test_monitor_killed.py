@@ -48,7 +48,7 @@ samples = "all"
 [monitor]
 policy = "decorrelate"
 """
-TOLD = "alarm: steps of class move (longest): a step has 11 losing votes, where the 20 of 128 steps lead one to expect"
+TOLD = "alarm: steps of class move (longest): a step has 11 losing votes; with 20 losing votes on 128 steps"
 
 
 def alarms(shown: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,8 +107,8 @@ def test_a_run_that_an_alarm_has_paused_is_resumed(maker: Commands) -> None:
     maker.write("job.toml", JOB)
     paused = maker.run("run", "job.toml", "monitor.policy=pause", "model.latency_s=0.001")
     assert paused.returncode == 1
-    assert "is paused: monitor: steps of class move do not vote as they should (longest)" in paused.stdout
-    assert "`maker steps --disputed` shows such steps" in paused.stdout
+    assert "is paused: alarm of the vote monitor on steps of class move (longest)" in paused.stdout
+    assert "See them with `maker steps --disputed`" in paused.stdout
     done = maker.run("resume", "last", "monitor.policy=warn")
     assert f"{STEPS:,} steps" in done.stdout, done.stdout + done.stderr
 

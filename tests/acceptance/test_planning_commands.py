@@ -32,19 +32,19 @@ def job(maker: Commands) -> Path:
 def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: Path) -> None:
     pilot = maker.run("calibrate", "job.toml", "--steps", "500", "--votes", "8")
     assert pilot.returncode == 0, pilot.stderr
-    assert "right is what the task's own oracle says" in pilot.stdout
+    assert "right answers come from the task's oracle" in pilot.stdout
     assert "runs " in pilot.stdout
     plan = maker.run("plan", "job.toml")
     assert plan.returncode == 0, plan.stderr
     assert "P(all steps are right) = 0.9" in plan.stdout
-    assert "given that the run's steps are like those that the pilot asked" in plan.stdout
+    assert "assuming that the run's steps are like the pilot's, and that the task's oracle is right" in plan.stdout
     told = json.loads(maker.run("plan", "job.toml", "--json").stdout)
     k = told["margins"]["k"]["move"]
     assert 4 <= k <= 6
     assert not {"calls", "tokens", "unproven"} & told["margins"].keys()
     ran = maker.run("run", "job.toml")
     assert ran.returncode == 0, ran.stderr
-    assert f"k of move = {k} by calibration 1" in ran.stderr
+    assert f"k of move = {k} from calibration 1" in ran.stderr
     shown = json.loads(maker.run("show", "last", "--json").stdout)
     assert shown["settings"]["vote"]["k"] == {"move": k}
     assert shown["settings"]["vote"]["plan"]["right"] == told["margins"]["right"]
@@ -68,7 +68,7 @@ def test_what_is_counted_and_printed_before_there_is_a_plan(maker: Commands, job
     assert maker.run("init", "map", "rows").returncode == 0
     dry = maker.run("run", "rows/job.toml", "vote.k=auto", "--dry-run")
     assert dry.returncode == 0
-    assert "the figures are for k = 3; `maker plan` finds k" in dry.stderr
+    assert "the figures assume k = 3; `maker plan` finds the k you need" in dry.stderr
 
 
 def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> Non
     assert maker.run("calibrate", "job.toml", "model.p=0.45", "--steps", "300").returncode == 0
     plan = maker.run("plan", "job.toml", "model.p=0.45")
     assert plan.returncode == 1
-    assert "the right answer is not the likeliest one" in plan.stderr
+    assert "the right answer is not the most frequent one" in plan.stderr
     assert maker.run("run", "job.toml", "model.p=0.45").returncode == 1
     shown = maker.run("ls", "--json").stdout.splitlines()
     assert [json.loads(line)["name"] for line in shown] == ["pilot of hanoi"]
@@ -138,7 +138,7 @@ def test_a_pilot_that_is_interrupted_goes_on(maker: Commands, job: Path) -> None
     begun.wait(timeout=60)
     told = (maker.folder / "output.txt").read_text()
     assert begun.returncode == 130, told
-    assert "is paused; calibrate again: the pilot goes on from there" in told
+    assert "is paused; give the same command again to continue it" in told
     again = maker.run(*words)
     assert again.returncode == 0, again.stderr
     runs = [json.loads(line) for line in maker.run("ls", "--json").stdout.splitlines()]

@@ -42,7 +42,7 @@ def test_a_page_and_its_json(solved: Commands) -> None:
     run_id = solved.json("show", "last")["run_id"]
     disputed = solved.json("show", "last")["disputed"]
     said = solved.good("report", "last")
-    assert said == f"run {run_id}: {MOVES} steps, {disputed} of them disputed, in report-{run_id}.html\n"
+    assert said == f"run {run_id}: report on {MOVES} steps, {disputed} disputed, in report-{run_id}.html\n"
     assert (solved.folder / f"report-{run_id}.html").read_text().startswith("<!DOCTYPE html>")
     told = solved.json("report", "last")
     assert (told["format"], told["version"]) == ("maker-report", 1)
@@ -61,9 +61,9 @@ def test_what_is_refused(solved: Commands) -> None:
     (solved.folder / "folder").mkdir()
     for words, why in (
         (("nothing",), "holds no run 'nothing'"),
-        (("last", "--out", "nowhere/a.html"), "there is no folder nowhere for a.html"),
+        (("last", "--out", "nowhere/a.html"), "the folder nowhere for a.html does not exist"),
         (("last", "--out", "folder"), "folder is no file"),
-        (("last", "--out", "mine.html"), "mine.html is there already"),
+        (("last", "--out", "mine.html"), "mine.html exists already"),
         (("last", "--out", "a.html", "--labels", "nothing.csv"), "nothing.csv"),
         (("last", "--store", "sqlite:///nowhere.db"), "nowhere.db"),
     ):

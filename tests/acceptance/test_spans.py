@@ -78,7 +78,7 @@ def test_a_collector_that_is_away_stops_no_run(maker: Commands) -> None:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     done = maker.run("run", "job.toml", env=env, fresh=True)
     assert done.returncode == 0
-    assert done.stderr.count("the collector does not take spans") == 1
+    assert done.stderr.count("the collector does not accept spans") == 1
     assert len(done.stderr.splitlines()) == 2, done.stderr
     shown = maker.run("show", "last", env=env, fresh=True)
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -81,7 +81,7 @@ def test_an_interrupted_watcher(running: tuple[Commands, subprocess.Popen[str]],
     _, said = watcher.communicate(timeout=30)
     assert watcher.returncode == 130
     run_id = maker.json("show", "last")["run_id"]
-    assert said == f"run {run_id} is no longer watched; it goes on\n"
+    assert said == f"stopped watching run {run_id}; the run itself continues\n"
     assert process.wait(timeout=60) == 0, maker.output()
     assert maker.json("show", "last")["resumes"] == 0
 
@@ -101,7 +101,9 @@ def test_a_run_whose_process_dies(running: tuple[Commands, subprocess.Popen[str]
         last = json.loads(told.splitlines()[-1])
         assert (last["status"], "its process is gone" in last["reason"]) == ("paused", True)
     else:
-        assert re.search(r"^run \S+ is paused: its process is gone; `maker resume \S+` goes on$", told, re.MULTILINE)
+        assert re.search(
+            r"^run \S+ is paused: its process is gone; continue with `maker resume \S+`$", told, re.MULTILINE
+        )
     maker.good("resume", "last", "model.latency_s=0")
 
 

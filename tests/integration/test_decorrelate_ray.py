@@ -55,7 +55,7 @@ def test_a_worker_in_a_lost_ones_place_asks_as_it_did(tmp_path: Path) -> None:
         workers = [pid for pid, line in maker.marked().items() if line.startswith("ray::_RayWorker")]
         os.kill(workers[0], signal.SIGKILL)
         assert process.wait(timeout=120) == 0, maker.output()
-        assert "worker 0 is lost, another one is started" in " ".join(maker.output().split())
+        assert "worker 0 was lost and a new one is starting" in " ".join(maker.output().split())
         assert varied(maker) == list(range(ALARM, 300))
         shown = maker.json("show", "last")
         assert (shown["digest"], shown["monitor"]) == (whole["digest"], whole["monitor"])

@@ -292,7 +292,7 @@ class TestLife:
         ("given", "message"),
         [
             ({"max_num_seq": 8}, "max_num_seq: this vLLM has no such argument"),
-            ({"seed": 8}, "engine_args.seed is not to be set"),
+            ({"seed": 8}, "engine_args.seed cannot be set"),
             ({"max_num_seqs": 0}, "vLLM cannot run the model"),
         ],
     )
@@ -338,7 +338,7 @@ class TestFolder:
     """What is missing is found before vLLM is imported, so these tests need none."""
 
     def test_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelUnusable, match="no such model folder"):
+        with pytest.raises(ModelUnusable, match="there is no model folder"):
             open_model(tmp_path / "nowhere")
 
     def test_a_file(self, tmp_path: Path) -> None:

@@ -188,7 +188,10 @@ def test_a_row_that_is_there_already_is_told(database: Database, copies: int) ->
     """A row with the key of another fails the whole block, as a conflict; nothing of it stays."""
     with database.write() as connection:
         database.insert_rows(connection, STEP, steps(3))
-    with pytest.raises(StoreFailed, match="a row is there already") as caught, database.write() as connection:
+    with (
+        pytest.raises(StoreFailed, match="another process has written this row") as caught,
+        database.write() as connection,
+    ):
         database.insert_rows(connection, STEP, steps(3 * copies, start=2))
     assert caught.value.facts["conflict"] is True
     assert counted(database) == 3
@@ -197,7 +200,10 @@ def test_a_row_that_is_there_already_is_told(database: Database, copies: int) ->
 def test_a_conflict_is_told_whoever_adds_the_row(database: Database) -> None:
     """An ordinary insert that meets a unique value raises the same error."""
     runs(database, "one")
-    with pytest.raises(StoreFailed, match="a row is there already") as caught, database.write() as connection:
+    with (
+        pytest.raises(StoreFailed, match="another process has written this row") as caught,
+        database.write() as connection,
+    ):
         columns = [column.name for column in schema.run.columns]
         row = dict(zip(columns, made_up(schema.run, id=2, run_id="one"), strict=True))
         connection.execute(insert(schema.run).values(row))

@@ -147,7 +147,7 @@ def test_a_server_that_stays_away_is_told(store: Store, monkeypatch: pytest.Monk
         doing()
     assert caught.value.facts == {"lost": True}
     assert "\n" not in caught.value.message
-    assert "see that it runs" in caught.value.fix
+    assert "check that it runs" in caught.value.fix
     assert ":***@" in caught.value.message
 
 
@@ -278,7 +278,7 @@ def test_a_commit_that_did_take_place_can_be_found_out(
 
     restarting = aside(restart)
     if batch is None:
-        with pytest.raises(StoreFailed, match="a row is there already"):
+        with pytest.raises(StoreFailed, match="another process has written this row"):
             work()
     else:
         work()
@@ -326,6 +326,6 @@ def test_what_will_not_pass_is_not_repeated(store: Store, tried: list[int]) -> N
         tried.append(len(tried))
         store.append(0)
 
-    with pytest.raises(StoreFailed, match="a row is there already"):
+    with pytest.raises(StoreFailed, match="another process has written this row"):
         work()
     assert tried == [0]

@@ -50,7 +50,7 @@ UNUSABLE: dict[str, tuple[Spoiled, str]] = {
     "a bad option": (with_query(connect_timeout="soon"), "connect_timeout"),
     "another driver": (spoiled(drivername="postgresql+psycopg2"), r"postgresql\+psycopg2 is not supported"),
     "an older name": (lambda _server, url: url.replace("postgresql:", "postgres:"), "postgres is not supported"),
-    "a port that is none": (lambda server, url: url.replace(str(server.port), "port"), "is no database URL"),
+    "a port that is none": (lambda server, url: url.replace(str(server.port), "port"), "is not a database URL"),
 }
 
 
@@ -90,7 +90,7 @@ def test_what_the_url_says_of_the_connection_holds(postgres: PostgresServer) -> 
 def test_nothing_is_made_at_opening(postgres: PostgresServer, create: bool) -> None:
     """A database without our tables stays so, and the command that makes them is named, without the password."""
     url = postgres.create_database()
-    with pytest.raises(StoreUnusable, match="has no tables of maker's") as caught:
+    with pytest.raises(StoreUnusable, match="has no maker tables") as caught:
         open_database(url, create=create)
     assert caught.value.fix == f"run `maker db upgrade --store {shown_url(url)}`"
     found = postgres.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'maker'", database=url.rpartition("/")[2])
@@ -151,7 +151,7 @@ def test_a_server_that_takes_no_writes_can_be_read(postgres: PostgresServer) -> 
 
 
 def test_a_crowded_server_is_told(postgres: PostgresServer) -> None:
-    """A server that takes no more connections is told as such."""
+    """A server that accepts no more connections is told as such."""
     url = postgres.create_database()
     upgrade_database(url)
     name = url.rpartition("/")[2]
@@ -161,7 +161,7 @@ def test_a_crowded_server_is_told(postgres: PostgresServer) -> None:
         "GRANT USAGE ON SCHEMA maker TO crowd",
         database=name,
     )
-    with pytest.raises(StoreUnusable, match="takes no more connections"):
+    with pytest.raises(StoreUnusable, match="accepts no more connections"):
         open_database(postgres.url(name, user="crowd", password="crowd"), create=False)  # noqa: S106
 
 

@@ -34,8 +34,8 @@ def test_the_command_makes_tables_and_says_so(database_url: str, tmp_path: Path)
     """The first call makes them, a second finds them made; a store so made is opened without further ado."""
     first = said(tmp_path, *UPGRADE, "--store", database_url)
     second = said(tmp_path, *UPGRADE, "--store", database_url)
-    assert first.endswith(f": made, now at {schema.HEAD}\n")
-    assert second.endswith(f": at {schema.HEAD} already\n")
+    assert first.endswith(f" is created with schema {schema.HEAD}\n")
+    assert second.endswith(f" has schema {schema.HEAD} already\n")
     assert PASSWORD not in first + second
     told = json.loads(said(tmp_path, *UPGRADE, "--store", database_url, "--json"))
     assert (told["before"], told["after"]) == (schema.HEAD, schema.HEAD)

@@ -83,7 +83,11 @@ def refuse(line: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("nobody", "Connection refused"), ("silent", "timed out"), ("web", "not as the head of a Ray cluster does")],
+    [
+        ("nobody", "Connection refused"),
+        ("silent", "timed out"),
+        ("web", "something else than a Ray cluster answers there"),
+    ],
 )
 def test_an_address_that_does_not_answer_is_told(place: Commands, kind: str, said: str) -> None:
     """Ray alone would try for two minutes and end the process. The run is there, and goes on elsewhere."""
@@ -99,7 +103,7 @@ def test_an_address_that_does_not_answer_is_told(place: Commands, kind: str, sai
         assert one.returncode == 1
         assert f"Ray cannot be reached at {address}: " in told
         assert said in told
-        assert "`ray start --head` starts a cluster" in told
+        assert "start a cluster with `ray start --head`" in told
         assert "Traceback" not in told
     assert took_s < 15
     place.good("resume", "last", "swarm.kind=local", "swarm.address=")
@@ -109,7 +113,7 @@ def test_an_address_that_does_not_answer_is_told(place: Commands, kind: str, sai
 def test_an_address_is_a_host_and_a_port(place: Commands, address: str) -> None:
     place.write("job.toml", JOB.format(latency_s=0))
     done = place.run("run", "job.toml", "swarm.kind=ray", "--ray-address", address, fresh=True)
-    assert "an address is HOST:PORT" in " ".join(done.stderr.split())
+    assert "an address must be HOST:PORT" in " ".join(done.stderr.split())
 
 
 def test_what_a_worker_reserves_is_looked_for_on_one_node(place: Commands) -> None:
@@ -122,7 +126,7 @@ def test_what_a_worker_reserves_is_looked_for_on_one_node(place: Commands) -> No
     assert found["none"] == "a worker needs 2 TPUs, Ray has 0; lower swarm.resources.TPUs"
     assert found["many"].startswith("3 workers need 9 GPU, Ray has 7; lower swarm.gpus or swarm.replicas")
     assert "a worker needs 1 CPU, 5 GPU, on one node; the 2 nodes of the cluster have room for 0" in found["wide"]
-    assert "on one node; the 2 nodes of the cluster have room for 1; lower what" in found["apart"]
+    assert "on one node; the 2 nodes of the cluster have room for 1; lower a worker's" in found["apart"]
     assert not place.left()
 
 

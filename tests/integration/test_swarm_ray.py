@@ -166,14 +166,17 @@ def test_a_killed_worker_is_replaced(place: Place) -> None:
     watcher.stdout.readline()
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(timeout=120) == 0, place.output()
-    assert "worker 0 is lost, another one is started" in " ".join(watcher.communicate(timeout=30)[0].split())
+    assert "worker 0 was lost and a new one is starting" in " ".join(watcher.communicate(timeout=30)[0].split())
     log = [json.loads(line) for line in (place.folder / "log.jsonl").read_text().splitlines()]
     begun = [(record["worker"], record["place"].rpartition(":")[2]) for record in log if "opened_s" in record]
     assert (len(begun), begun[0], begun[1][0]) == (2, (0, str(workers[0])), 1)
     assert [record["worker"] for record in log if record["event"] == "worker_lost"] == [0]
     assert not [name for record in log for name in record if "ray" in name]
     told = " ".join(place.output().split())
-    assert "worker 0 is lost, another one is started; 1 chains go on from what is committed: The actor died" in told
+    assert (
+        "worker 0 was lost and a new one is starting; 1 chains continue from their last committed step: The actor died"
+        in told
+    )
     assert "Traceback" not in told
     shown = place.show()
     kept = [name for name in SAME if name not in ("calls", "requests")]
@@ -189,11 +192,11 @@ def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
     )
     printed = place.maker("run", "job.toml", "swarm.kind=ray", code=1)
     told = " ".join(printed.split())
-    assert "a worker's process was lost 3 times without a step decided; the last: The actor died" in told
-    assert "is paused; `maker resume" in told
+    assert "a worker's process died 3 times without deciding a step; the last time: The actor died" in told
+    assert "is paused; continue with `maker resume" in told
     shown = place.show()
     assert shown["status"] == "paused"
-    assert "was lost 3 times" in shown["reason"]
+    assert "died 3 times" in shown["reason"]
     assert not place.left()
 
 
@@ -204,11 +207,13 @@ def test_a_place_that_fails_again_and_again_is_given_up(place: Place) -> None:
     process = place.start("run", "doomed.toml", "swarm.kind=ray", "swarm.replicas=2", "swarm.chains=4", "swarm.cpus=.1",
                           "model.latency_s=0.2")  # fmt: skip
     assert process.wait(timeout=120) == 0, place.output()
-    losses = [line for line in place.output().splitlines() if " is lost, " in line]
-    assert [line.partition(" is lost, ")[2].partition("; 0 chains go on")[0] for line in losses] == [
-        "another one is started", "another one is started", "its place is given up",
+    losses = [line for line in place.output().splitlines() if " was lost and " in line]
+    assert [line.partition(" was lost and ")[2].partition("; 0 chains continue")[0] for line in losses] == [
+        "a new one is starting", "a new one is starting", "it is not replaced",
     ]  # fmt: skip
-    assert all("The actor died" in line and line.endswith("it said: no device is left") for line in losses), losses
+    assert all("The actor died" in line and line.endswith("its last output: no device is left") for line in losses), (
+        losses
+    )
     assert place.show()["status"] == "done"
     assert not place.left()
 
@@ -268,7 +273,7 @@ for open_model in (stops, opens_once, never):
         print(open_model.__name__, type(error).__name__, error.message)
     swarm.close()
 """
-    lost = "WorkerLost a worker's process was lost 3 times without a step decided; the last:"
+    lost = "WorkerLost a worker's process died 3 times without deciding a step; the last time:"
     assert place.program(text).splitlines() == [
         "stops 0 the engine stopped True", "stops 1 the engine stopped True", f"stops {lost} the engine stopped",
         "opens_once 0 the engine stopped True", "opens_once 1 no memory is left True",

@@ -170,7 +170,7 @@ def test_a_folder_that_shadows_a_package_is_told(installed: Installed, package: 
     (installed.folder / "script.py").write_text("import maker.cli\nmaker.cli.main()\n")
     printed = installed.run("script.py", "run", "job.toml", code=2)
     assert str(stray / "__init__.py") in printed
-    assert "rename the folder" in printed
+    assert "rename the file that hides it" in printed
     assert not (installed.folder / "maker.db").exists()
 
 

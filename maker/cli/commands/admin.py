@@ -1,4 +1,4 @@
-"""The commands that change runs without working on them."""
+"""``maker fork``, ``cancel`` and ``prune``: change runs without deciding steps."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from maker.lifecycle.queries import RunReport
 
 def fork(
     run_id: RunId,
-    at: Annotated[int, typer.Option("--at", min=0, metavar="STEP", help="The first step to decide anew.")],
+    at: Annotated[int, typer.Option("--at", min=0, metavar="STEP", help="First step to decide again.")],
     overrides: Overrides = None,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new run that goes on from before a step of another."""
+    """Create a run that shares another run's steps up to a step."""
     report = admin.fork(run_id, at, overrides or [], store=store)
-    _tell(report, f"goes on from before step {at}; `maker resume {report.run_id}` works on it", as_json=as_json)
+    _print(report, f"shares all steps before step {at}; start it with `maker resume {report.run_id}`", as_json=as_json)
 
 
 def cancel(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """End a run for good; what it has decided stays."""
+    """End a run for good; its decided steps are kept."""
     report = admin.cancel(run_id, store=store)
     over = report.status == "cancelled"
-    said = "is cancelled" if over else "was asked to stop; its process has not answered yet"
-    _tell(report, said, as_json=as_json)
+    status = "is cancelled" if over else "was asked to stop; its process has not answered yet"
+    _print(report, status, as_json=as_json)
     raise typer.Exit(0 if over else 1)
 
 
 def prune(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Remove a run, its steps, snapshots and samples from the store."""
+    """Delete a run with its steps, snapshots and samples."""
     report = admin.prune(run_id, store=store)
-    _tell(report, f"is removed, with its {report.steps:,} steps", as_json=as_json)
+    _print(report, f"and its {report.steps:,} steps are deleted", as_json=as_json)
 
 
-def _tell(report: RunReport, said: str, *, as_json: bool) -> None:
-    print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else f"run {report.run_id} {said}")
+def _print(report: RunReport, status: str, *, as_json: bool) -> None:
+    print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else f"run {report.run_id} {status}")

@@ -1,4 +1,4 @@
-"""``maker audit``: how many of a map's decided rows are wrong, by a labelled sample."""
+"""``maker audit``: bound the share of a map's decided rows that are wrong, with a labelled sample."""
 
 from __future__ import annotations
 
@@ -29,60 +29,76 @@ MEANING = {
 def audit(
     run_id: RunId,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, metavar="N", help=f"How many rows to draw; {SIZE} if not said.")
+        int | None, typer.Option("--sample", min=1, metavar="N", help=f"Number of rows to draw. [default: {SIZE}]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The CSV file for labels, else audit-<run id>.csv.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="CSV file to write the rows to. [default: audit-<run id>.csv]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Another one draws other rows.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="S", help="Seed of the draw; another seed draws other rows.")
+    ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="Read a labelled FILE, and say what follows.")
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Read your labels from FILE and print the error rate."),
     ] = None,
-    confidence: Annotated[float, typer.Option("--confidence", metavar="P", help="Of the upper bounds.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option("--confidence", metavar="P", help="Confidence of the upper bounds.")
+    ] = 0.95,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a map's decided rows for labelling, or bound the share of wrong ones by the labels."""
+    """Bound a map's error rate with a sample of rows that you label.
+
+    Run it once to draw rows, and fill the column `correct` of the file with y or n. Run it again with --labels FILE.
+    """
     if labels is not None:
         if sample is not None or seed is not None or out is not None:
-            raise BadInput("--labels reads a sample, and the others draw one", fix="give --labels FILE without them")
-        _tell_audit(judge_labels(run_id, labels, confidence=confidence, store=store), as_json=as_json)
+            raise BadInput(
+                "--labels reads a sample; --sample, --seed and --out draw one", fix="give --labels FILE without them"
+            )
+        _print_audit(judge_labels(run_id, labels, confidence=confidence, store=store), as_json=as_json)
         return
     file = out or Path(f"audit-{show(run_id, store=store).run_id}.csv")
     refuse_labels(file, force=force)
     drawn = draw(run_id, size=sample or SIZE, seed=seed or 0, store=store)
-    promise = drawn.promise(confidence)
+    if_all_right = drawn.promise(confidence)
     write_sample(drawn, file, force=force)
     if as_json:
         strata = {
             str(name): {"decided": drawn.decided[name], "sampled": count} for name, count in drawn.counts().items()
         }
-        told = {"run_id": drawn.run_id, "digest": drawn.digest, "seed": drawn.seed, "file": str(file), "strata": strata}
-        missing = {"missed": dict(drawn.missed), "unsettled": drawn.unsettled}
-        print(json.dumps(told | {"confidence": confidence, "at_most_if_all_right": promise} | missing))
+        facts = {
+            "run_id": drawn.run_id, "digest": drawn.digest, "seed": drawn.seed, "file": str(file), "strata": strata,
+            "confidence": confidence, "at_most_if_all_right": if_all_right, "missed": dict(drawn.missed),
+            "unsettled": drawn.unsettled,
+        }  # fmt: skip
+        print(json.dumps(facts))
         return
-    _tell_sample(drawn, file, promise, confidence, store_words(store))
+    _print_sample(drawn, file, if_all_right, confidence, store_words(store))
 
 
-def _tell_sample(drawn: Sample, file: Path, promise: float, confidence: float, where: str) -> None:
+def _print_sample(drawn: Sample, file: Path, if_all_right: float, confidence: float, where: str) -> None:
     decided = sum(drawn.decided.values())
-    print(f"run {drawn.run_id}: {len(drawn.rows):,} of {decided:,} decided rows are in {file}, by seed {drawn.seed}")
+    print(
+        f"run {drawn.run_id}: {len(drawn.rows):,} of {decided:,} decided rows are in {file}, drawn by seed {drawn.seed}"
+    )
     for name, count in drawn.counts().items():
         print(f"  {name:10} {count:>6,} of {drawn.decided[name]:>9,}  {MEANING[name]}")
-    print(f"  fill the column `correct` with y or n, then `maker audit {drawn.run_id}{where} --labels {file}`")
+    print(f"  fill the column `correct` with y or n, then run `maker audit {drawn.run_id}{where} --labels {file}`")
     print(
-        f"  if all are right, at most {_up(promise)} of the decided rows are wrong, with a confidence of "
+        f"  if all of them are right, at most {_up(if_all_right)} of the decided rows are wrong, with a confidence of "
         f"{_plain(confidence)}"
     )
-    _tell_missing(drawn.missed, drawn.unsettled)
+    _print_missing(drawn.missed, drawn.unsettled)
 
 
-def _tell_audit(found: Audit, *, as_json: bool) -> None:
+def _print_audit(found: Audit, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.to_json()))
         return
-    whole, sure = found.whole, _plain(found.confidence)
+    whole, confidence = found.whole, _plain(found.confidence)
     print(f"run {found.run_id}: {whole.labelled:,} of {whole.sampled:,} sampled rows are labelled")
     print(f"  {'':10} {'decided':>9} {'sampled':>8} {'labelled':>8} {'wrong':>6} {'estimate':>9} {'at most':>9}")
     for name, one in (*found.strata.items(), ("all", whole)):
@@ -93,31 +109,32 @@ def _tell_audit(found: Audit, *, as_json: bool) -> None:
         print(f"{whole.wrong:,} of the {whole.decided:,} decided rows are wrong: {_near(whole.wrong / whole.decided)}.")
     else:
         print(
-            f"With a confidence of {sure} at most {_up(whole.at_most)} of the {whole.decided:,} decided rows are "
+            f"With a confidence of {confidence} at most {_up(whole.at_most)} of the {whole.decided:,} decided rows are "
             f"wrong: {_rows(whole.at_most_rows)}."
         )
     for line in _basis(found):
         print(f"  {line}")
-    _tell_missing(found.missed, found.unsettled)
+    _print_missing(found.missed, found.unsettled)
 
 
 def _basis(found: Audit) -> list[str]:
-    """Return what an audit's numbers rest on, a sentence or two a line."""
-    whole, sure = found.whole, _plain(found.confidence)
+    """Return the evidence and assumptions behind an audit's numbers, a sentence or two a line."""
+    whole, confidence = found.whole, _plain(found.confidence)
     if found.census:
-        return ["Every decided row is labelled: nothing is estimated. Labels are taken as the truth."]
+        return ["Every decided row is labelled, so nothing is estimated. Labels are taken as the truth."]
     extra = whole.labelled - found.part
     lines = [
         f"Basis: rows drawn at random in each stratum, by seed {found.seed}; {whole.labelled:,} labels, taken as the "
         "truth.",
-        f"The bound on all rests on {found.part:,} labels of rows drawn in proportion"
-        + (f"; {extra:,} more were drawn from thin strata." if extra else "."),
-        f"The bound of each stratum holds with {sure} by itself; not all of them at once.",
+        f"The bound on all rows uses the {found.part:,} labels of rows drawn in proportion to the strata"
+        + (f"; {extra:,} more were drawn from small strata." if extra else "."),
+        f"Each stratum's bound holds with {confidence} on its own, not all of them together.",
     ]
     if whole.labelled < whole.sampled:
         lines.append(
             f"{whole.sampled - whole.labelled:,} sampled rows are not labelled: bounds and estimates hold only if "
-            f"those are missing at random. Were all of them wrong, it is at most {_up(whole.at_most_worst)} of all."
+            "they are missing at random. If all of them were wrong, the bound on all rows would be "
+            f"{_up(whole.at_most_worst)}."
         )
     return lines
 
@@ -133,12 +150,12 @@ def _rows(count: int) -> str:
     return f"{count:,} row{'s' if count != 1 else ''}"
 
 
-def _tell_missing(missed: Mapping[str, int], unsettled: int) -> None:
-    told = [f"{count:,} {name}" for name, count in missed.items()]
-    told += [f"{unsettled:,} not settled yet, or after one that is not"] if unsettled else []
-    if told:
+def _print_missing(missed: Mapping[str, int], unsettled: int) -> None:
+    outcomes = [f"{count:,} {name}" for name, count in missed.items()]
+    outcomes += [f"{unsettled:,} still open, or after a row that is"] if unsettled else []
+    if outcomes:
         without = _rows(sum(missed.values()) + unsettled)
-        print(f"  not part of it: {without} without a decision, {', '.join(told)}")
+        print(f"  not covered: {without} without a decision, {', '.join(outcomes)}")
 
 
 def _plain(share: float) -> str:

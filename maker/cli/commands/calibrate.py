@@ -1,4 +1,4 @@
-"""``maker calibrate``: what a pilot of a task's steps hears."""
+"""``maker calibrate``: measure how often samples are right, with a pilot on a task's steps."""
 
 from __future__ import annotations
 
@@ -20,49 +20,52 @@ from maker.cli.tables import print_table
 from maker.errors import BadInput, JobError, ModelFailed, StoreFailed, WorkerLost
 
 CONFIDENCE = 0.95
-"""Of all intervals of a calibration together."""
+"""Confidence that all intervals of a calibration hold together."""
 BY = {
-    By.ORACLE: "right is what the task's own oracle says",
-    By.LABELS: "right is what the labels say",
-    By.VOTES: "nobody says what is right: this is agreement, with the answers that votes settle on",
+    By.ORACLE: "right answers come from the task's oracle",
+    By.LABELS: "right answers come from your labels",
+    By.VOTES: "no right answers are known: the figures are agreement with the answer that most votes give",
 }
 SweepOption = Annotated[
     list[str] | None,
-    typer.Option("--sweep", metavar="TABLE.KEY=A,B,…", help="Do it for each of these values; may be given again."),
+    typer.Option(
+        "--sweep", metavar="TABLE.KEY=A,B,…", help="Repeat for each of these values; give it again for another setting."
+    ),
 ]
 
 
 def calibrate_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps to ask of each class.")] = STEPS,
-    votes: Annotated[int, typer.Option(min=1, max=1000, help="How often to ask each.")] = VOTES,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Steps to sample of each class.")] = STEPS,
+    votes: Annotated[int, typer.Option(min=1, max=1000, help="Samples to draw for each step.")] = VOTES,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Steps with right answers, as JSON lines; see docs/planning.md.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Steps with their right answers, as JSON lines; see docs/planning.md."),
     ] = None,
     closer: Annotated[
-        int, typer.Option(min=0, max=1000, metavar="N", help="Ask steps on which votes differed N times more.")
+        int, typer.Option(min=0, max=1000, metavar="N", help="Extra samples for each step whose votes differed.")
     ] = 0,
     sweep: SweepOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask steps of every class a few times, and say how often samples are right."""
-    said = "" if labels is None else read_labels(labels)
+    """Measure how often a model is right on each class of steps."""
+    label_lines = "" if labels is None else read_labels(labels)
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
         progress = Progress(sys.stderr)
-        if not said:
+        if not label_lines:
             most = len(loaded.decomposer.classes) * steps * votes
-            more = f", and {closer:,} for each step that is looked at closer" if closer else ""
+            more = f", plus {closer:,} for each step whose votes differ" if closer else ""
             print(f"pilot: up to {most:,} calls{more}", file=sys.stderr)
         try:
             with progress:
-                kept = calibrate(loaded, steps=steps, votes=votes, labels=said, closer=closer, on_event=progress.tell)
+                kept = calibrate(
+                    loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, on_event=progress.handle
+                )
         except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
             if progress.run_id:
-                print(
-                    f"run {progress.run_id} is paused; calibrate again: the pilot goes on from there", file=sys.stderr
-                )
+                print(f"run {progress.run_id} is paused; give the same command again to continue it", file=sys.stderr)
             raise
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
@@ -71,12 +74,12 @@ def calibrate_(
 
 
 def variants(sweep: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return the overrides of each variant, of all that ``TABLE.KEY=A,B`` words name together. Raises `JobError`."""
+    """Return the overrides of every combination of the values in ``TABLE.KEY=A,B`` words. Raises `JobError`."""
     keys = []
     for word in sweep:
         key, equals, values = word.partition("=")
         if not (key and equals and all(values.split(","))):
-            raise JobError(f"--sweep {word}: no values", fix="write TABLE.KEY=A,B, as in model.temperature=0.7,1.0")
+            raise JobError(f"--sweep {word} has no values", fix="write TABLE.KEY=A,B, e.g. model.temperature=0.7,1.0")
         keys.append([f"{key}={value}" for value in values.split(",")])
     return list(product(*keys))
 
@@ -86,11 +89,11 @@ def read_labels(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the labels {path} cannot be read: {error}", fix="name a file of JSON lines") from error
+        raise BadInput(f"the labels {path} cannot be read: {error}", fix="give a file of JSON lines") from error
 
 
 def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) -> None:
-    """Print what was heard, with what it rests on; ``members`` are the names of the pool's models."""
+    """Print a calibration by step class; ``members`` are the names of the pool's models."""
     found = kept.calibration
     of = "".join(f", {word}" for word in words)
     each_ms = 1000 * found.seconds / max(1, found.samples)
@@ -98,13 +101,16 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
     print(f"calibration {kept.key}{of}: {found.samples:,} samples in {took}")
     print(f"  {BY[found.by]}")
     share = "p" if found.labelled else "agreement"
-    headings = ("class", "steps", "of", share, "95 %", "rival", "alike", "95 %", "valid", "tokens")
+    headings = ("class", "steps", "of", share, "95 %", "rival", "correlation", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
     print_table(headings, (_row(name, one, confidence) for name, one in found.classes.items()), indent=2)
-    _tell_flags(found)
+    _print_flags(found)
     if len(members) > 1:
-        _tell_members(found, members)
-    print(f"  intervals hold together with {CONFIDENCE:.0%}; runs {' and '.join(found.runs)} hold the samples")
+        _print_members(found, members)
+    print(
+        f"  all intervals hold together with {CONFIDENCE:.0%} confidence; "
+        f"the samples are in {' and '.join(f'run {run}' for run in found.runs)}"
+    )
 
 
 def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
@@ -116,29 +122,29 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
     shown = fit({cell.votes: cell.steps for cell in one.heard}, confidence)
     rival = one.rival / (one.right + one.wrong)
     tokens = f"{one.tokens / one.samples:.1f}"
-    alike = (
+    correlation = (
         ("", "one vote a step") if not shown.paired else (_share(shown.correlation.estimate), _span(shown.correlation))
     )
     return (
-        name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *alike, _share(one.valid),
-        tokens,
+        name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *correlation,
+        _share(one.valid), tokens,
     )  # fmt: skip
 
 
-def _tell_members(found: Calibration, members: Sequence[str]) -> None:
+def _print_members(found: Calibration, members: Sequence[str]) -> None:
     for name, one in found.classes.items():
         for member, (right, wrong, flagged) in zip(members, one.models, strict=True):
             share = f" ({_share(right / (right + wrong))} right)" if right + wrong else ""
             print(f"  {name}: {member}: {right:,} right, {wrong:,} wrong{share}, {flagged:,} flagged")
 
 
-def _tell_flags(found: Calibration) -> None:
+def _print_flags(found: Calibration) -> None:
     for name, one in found.classes.items():
         for reason, flag in one.flags.items():
-            said = f"{flag.right:,} of them would have been right, {flag.wrong:,} wrong, {flag.lost:,} cannot be read"
-            print(f"  {name}: {flag.samples:,} flagged as {reason}: {said}")
+            shares = f"{flag.right:,} of them would have been right, {flag.wrong:,} wrong, {flag.lost:,} cannot be read"
+            print(f"  {name}: {flag.samples:,} flagged as {reason}: {shares}")
         if one.closer:
-            print(f"  {name}: {one.looked_at:,} doubtful steps were asked again")
+            print(f"  {name}: {one.looked_at:,} steps whose votes differed got more samples")
         if one.greedy is not None:
             right, wrong, flagged = one.greedy
             print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")

@@ -1,4 +1,4 @@
-"""The commands that look after the database of runs."""
+"""``maker db``: manage the database of runs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ db = typer.Typer(no_args_is_help=True)
 
 @db.callback()
 def _root() -> None:
-    """Look after the database of runs."""
+    """Manage the database of runs."""
 
 
 @db.command()
 def upgrade(
     store: Annotated[
-        str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="The database, else MAKER_STORE.")
+        str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="Database of runs.")
     ] = DEFAULT_STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Make maker's tables, or bring them up to date.
+    """Create maker's tables, or upgrade them to this version.
 
-    A SQLite file is brought up to date by whoever opens it; a PostgreSQL database by this command alone.
+    A SQLite file is upgraded when it is opened. A PostgreSQL database is upgraded only by this command.
     """
     done = upgrade_database(store)
     if as_json:
         print(json.dumps({"store": done.shown, "before": done.before, "after": done.after}))
     elif done.before == done.after:
-        print(f"{done.shown}: at {done.after} already")
+        print(f"{done.shown} has schema {done.after} already")
+    elif done.before:
+        print(f"{done.shown} is upgraded from schema {done.before} to {done.after}")
     else:
-        print(f"{done.shown}: {f'from {done.before}' if done.before else 'made, now'} at {done.after}")
+        print(f"{done.shown} is created with schema {done.after}")

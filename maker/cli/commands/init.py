@@ -1,4 +1,4 @@
-"""``maker init``: writes a small job that runs at once, to be made one's own."""
+"""``maker init``: write a small example job that runs at once."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from maker.errors import BadInput
 
 TEMPLATES = files("maker.cli.commands") / "templates"
 KINDS = ("map", "function", "chain")
-HELP = "map: rows of a table. function: a list of questions. chain: a class whose steps need one another."
+HELP = "map: one answer per row of a table. function: a list of questions. chain: steps that depend on each other."
 
 
 def init(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=HELP)],
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder to write the job to.")] = Path(),
 ) -> None:
-    """Write a small job that runs at once, to be made your own."""
+    """Write a small example job that runs at once, for you to edit."""
     for path in write_job(kind, folder):
         print(f"wrote {path}")
-    print(f"`maker run {shlex.quote(str(folder / 'job.toml'))}` rehearses it; {folder / 'README.md'} says what next")
+    print(
+        f"try it with `maker run {shlex.quote(str(folder / 'job.toml'))}`; {folder / 'README.md'} gives the next steps"
+    )
 
 
 def write_job(kind: str, folder: Path) -> list[Path]:
     """Write the files of a kind of job; returns their paths.
 
     Raises:
-        BadInput: There is no such kind, the folder holds such files already, or it cannot be written to. Then no file
-            is left of it.
+        BadInput: There is no such kind, the folder holds such files already, or it cannot be written to. No file is
+            left behind.
     """
     if kind not in KINDS:
         raise BadInput(f"there is no kind of job {kind!r}", fix=near(kind, list(KINDS)))
     texts = {file.name: file.read_text(encoding="utf-8") for file in (TEMPLATES / kind).iterdir() if file.is_file()}
     try:
         if folder.exists() and not folder.is_dir():
-            raise BadInput(f"{folder} is no folder", fix="name another one")
+            raise BadInput(f"{folder} is not a folder", fix="give another one")
         if there := [name for name in sorted(texts) if (folder / name).exists() or (folder / name).is_symlink()]:
-            raise BadInput(f"{folder} holds {', '.join(there)}: nothing is overwritten", fix="name another folder")
+            raise BadInput(
+                f"{folder} already holds {', '.join(there)}; nothing was overwritten", fix="give another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return _written({folder / name: texts[name] for name in sorted(texts)})
     except OSError as error:
         raise BadInput(
             f"{error.filename or folder} cannot be written: {error.strerror}",
-            fix="see to its permissions and to the room on its disk, or name another folder",
+            fix="check its permissions and the free disk space, or give another folder",
         ) from error
 
 
 def _written(texts: Mapping[Path, str]) -> list[Path]:
-    """Write files that are not there yet; of those that it has begun none is left where one cannot be written."""
+    """Write new files; if one cannot be written, removes those that it has begun."""
     begun: list[Path] = []
     try:
         for path, text in texts.items():

@@ -1,4 +1,4 @@
-"""``maker plan``: which margins a run needs, what it will take, and how sure it is to come out right."""
+"""``maker plan``: find the margins k that a run needs, with its cost and its chance of success."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from maker.stats.difficulty import Interval
 
 SELDOM = 0.01
-"""Fewer steps than this, expected to be undecided in a run, are not told of."""
+"""Expected undecided steps in a run; a plan with fewer prints no warning."""
 
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
-    """Say which k a run needs, what it takes, and how sure it is to come out right."""
+    """Find the k a run needs, its cost and its chance of success."""
     from maker.calibration.plan import plan
 
     plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
@@ -43,14 +43,14 @@ def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, 
         _print_choice(plans)
     found = [one for _, one in plans if not isinstance(one, OutOfReach)]
     if not found:
-        raise OutOfReach("none of these reaches the target", fix="see why, above")
+        raise OutOfReach("no value of --sweep reaches the target", fix="the table above gives the reason for each")
 
 
 def print_plan(plan: Plan) -> None:
-    """Print a plan with what it rests on."""
+    """Print a plan with its evidence and assumptions."""
     found, margins = plan.calibration, plan.margins
     asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
-    print(f"plan by calibration {plan.key}: {asked}, {found.votes} samples each")
+    print(f"plan from calibration {plan.key}: {asked}, {found.votes} samples each")
     share = "p" if found.labelled else "agreement"
     rows = [
         (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
@@ -60,82 +60,85 @@ def print_plan(plan: Plan) -> None:
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
     if plan.reuse:
         print(f"  {plan.reuse}")
-    what = "P(all steps are right)" if found.labelled else "P(all steps are what votes settle on)"
+    what = "P(all steps are right)" if found.labelled else "P(all steps get the model's most frequent answer)"
     print(f"  {what} = {_range(margins.right, '.4f')}")
     print(f"    {_shown(plan.target)}")
-    print(f"    if steps of a class were all alike: {_range(margins.alike, '.4f')}")
-    print(f"    given that {plan.rests_on}")
+    print(f"    if all steps of a class were equally hard: {_range(margins.alike, '.4f')}")
+    print(f"    assuming that {plan.rests_on}")
     if plan.unproven:
-        print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot saw none of")
-    if told := undecided_line(plan):
-        print(f"  {told}")
+        print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot never met")
+    if warning := undecided_line(plan):
+        print(f"  {warning}")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
-    print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, which asks many steps side by side")
+    print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, with many steps in parallel")
     if plan.target is not None:
-        _tell_sharpness(plan)
+        _print_sharpness(plan)
     if plan.own is not None:
         expected, calls = _range(plan.own.right, ".4f"), plan.own.calls.estimate
         print(f"  with the job's own k = {_margins(plan.own.k)}: {what} = {expected}, {calls:,.0f} calls")
     for flag in plan.flags:
-        then = "no k would do"
+        then = "no k would reach the target"
         if flag.calls is not None:
-            then = f"k would be {_margins(flag.k)} and the run take {flag.calls:,.0f} calls"
+            then = f"k would be {_margins(flag.k)} and the run would take {flag.calls:,.0f} calls"
         raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them right"
-        print(f"  flag {flag.flag}, {raised}: if they voted, {then}")
+        print(f"  red flag {flag.flag}, {raised}: if they voted, {then}")
     if plan.blocks:
         best, one = plan.blocks[0], next(block for block in plan.blocks if block.m == 1)
-        said = "one step a sample is cheapest"
+        advice = "one step a sample is cheapest"
         if best.m > 1:
-            said = f"{best.m} steps a sample would take {best.tokens / one.tokens:.2f} of the tokens, with k = {best.k}"
-        print(f"  {said}, if steps were alike, and right as often in a block")
+            advice = (
+                f"{best.m} steps a sample would take {best.tokens / one.tokens:.2f} of the tokens, with k = {best.k}"
+            )
+        print(f"  {advice}, if steps are equally hard, and as often right in a block")
     if plan.greedy is not None:
         right = plan.greedy.right
-        verdict = "no"
+        verdict = "not enough"
         aim = margins.right.estimate if plan.target is None else plan.target
         if right.high >= aim:
-            verdict = "that would do" if right.low >= aim else "not shown to do"
+            verdict = "enough" if right.low >= aim else "not shown to be enough"
         print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
 
 
 def undecided_line(plan: Plan) -> str:
-    """Say where the run would pause because of steps that are not decided within their most votes; "" where it is not.
+    """Return a warning that steps will not be decided within ``vote.max_votes``; "" if `SELDOM` or fewer are expected.
 
-    Only as many are told of as would keep one run in a hundred from its end.
+    With `SELDOM` expected steps, one run in a hundred pauses.
     """
     if plan.undecided < SELDOM:
         return ""
     return (
-        f"about {plan.undecided:,.2g} steps would not be decided within vote.max_votes, and the run pause at each:"
-        " raise it"
+        f"about {plan.undecided:,.2g} steps will not be decided within vote.max_votes, and the run will pause at each;"
+        " raise vote.max_votes"
     )
 
 
 def _shown(target: float | None) -> str:
-    """Say what a plan has shown; with a budget it shows nothing, and is the best that there is."""
+    """Say what a plan guarantees; a plan for a budget guarantees nothing, and is the best that the budget allows."""
     if target is None:
-        return "the most that the budget buys"
+        return "the best that vote.budget allows"
     least = max(target / 2, 2 * target - 1)
     return (
-        f"at least {target:g} in the mean over what the pilot leaves open, {least:g} with {CONFIDENCE:.0%} confidence"
+        f"at least {target:g} on average over the pilot's uncertainty, at least {least:g} with {CONFIDENCE:.0%}"
+        " confidence"
     )
 
 
-def _tell_sharpness(plan: Plan) -> None:
+def _print_sharpness(plan: Plan) -> None:
     margins = plan.margins
     if margins.sharp:
-        print("  k is at most one above what the kindest truth that the pilot allows would need")
+        print("  k is at most one more than the most favourable reading of the pilot needs")
         return
-    print(f"  if the truth is as kind as the pilot allows, k = {_margins(margins.favourable)} would do;")
+    print(f"  on the most favourable reading of the pilot k = {_margins(margins.favourable)} would be enough;")
     steps = ", ".join(
         f"{one.name} {margins.needed[one.name]:,} steps"
         for one in plan.classes
         if not plan.calibration.classes[one.name].whole and margins.needed[one.name] > one.asked
     )
-    print(f"    a pilot of about {steps} would tell" if steps else "    more votes on the same steps would tell")
+    print(f"    a pilot of about {steps} would show it" if steps else "    more votes on the same steps would show it")
 
 
 def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> None:
-    """Print one line for each variant, and which is the cheapest: in money where all have prices, else in tokens."""
+    """Print a line per variant, and the plan of the cheapest one: by cost if all have prices, else by tokens."""
     rows = []
     for words, one in plans:
         if isinstance(one, OutOfReach):
@@ -174,16 +177,16 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     """Return a plan as JSON; intervals are (low, estimate, high)."""
     if isinstance(plan, OutOfReach):
         return {"refused": plan.message, "fix": plan.fix} | plan.facts
-    told = plan._asdict()
-    told["calibration"] = plan.key
-    del told["key"]
-    # What a run takes stands beside them, by what is known once k is.
-    beside = ("calls", "tokens")
-    margins = {name: one for name, one in plan.margins._asdict().items() if name not in beside}
-    told["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
-    told["classes"] = {one.name: one._asdict() for one in plan.classes}
-    told["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}
-    told["blocks"] = [block._asdict() for block in plan.blocks]
-    told["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
-    told["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
-    return told
+    facts = plan._asdict()
+    facts["calibration"] = plan.key
+    del facts["key"]
+    # The plan's own calls and tokens count requests with the k that was found; those of the margins do not.
+    superseded = ("calls", "tokens")
+    margins = {name: one for name, one in plan.margins._asdict().items() if name not in superseded}
+    facts["margins"] = {name: dict(one) if isinstance(one, Mapping) else one for name, one in margins.items()}
+    facts["classes"] = {one.name: one._asdict() for one in plan.classes}
+    facts["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}
+    facts["blocks"] = [block._asdict() for block in plan.blocks]
+    facts["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
+    facts["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
+    return facts

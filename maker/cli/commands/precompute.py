@@ -1,4 +1,4 @@
-"""``maker precompute``: decides ahead of time what a job's task can ask."""
+"""``maker precompute``: decide steps before the runs that need them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from maker.store.runs import find_run
 def precompute_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many steps of each class to decide.")] = STEPS,
+    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Steps to decide of each class.")] = STEPS,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Which steps, as JSON lines; see docs/planning.md.")
+        Path | None, typer.Option(metavar="FILE", help="Steps to decide, as JSON lines; see docs/planning.md.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide ahead what a task can ask, for runs with task.memo = "store"."""
+    """Decide steps ahead, for runs with task.memo = "store"."""
     loaded = load_job(job, overrides or [])
-    said = "" if labels is None else read_labels(labels)
+    label_lines = "" if labels is None else read_labels(labels)
     progress = Progress(sys.stderr)
     try:
         with progress:
-            report = precompute(loaded, steps=steps, labels=said, on_event=progress.tell)
+            report = precompute(loaded, steps=steps, labels=label_lines, on_event=progress.handle)
     except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
         if progress.run_id:
-            print(f"run {progress.run_id} is paused; precompute again: it goes on from there", file=sys.stderr)
+            print(f"run {progress.run_id} is paused; give the same command again to continue it", file=sys.stderr)
         raise
     undecided = _undecided(report, loaded.store.url)
     if as_json:
@@ -46,8 +46,8 @@ def precompute_(
         return
     drawn, decided = report.steps + undecided, report.steps - report.reused
     print(
-        f"run {report.run_id}: of {drawn:,} questions {decided:,} were decided by {report.votes:,} votes in"
-        f" {report.calls:,} calls, {report.reused:,} were known, {undecided:,} are undecided"
+        f"run {report.run_id}: of {drawn:,} steps {decided:,} were decided by {report.votes:,} votes in"
+        f" {report.calls:,} calls, {report.reused:,} were known already, {undecided:,} are undecided"
     )
 
 

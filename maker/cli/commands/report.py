@@ -1,4 +1,4 @@
-"""``maker report``: what was claimed of a run, what was measured, and what that rests on."""
+"""``maker report``: write an HTML report on a run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from maker.reporting.report import write
 def report(
     run_id: RunId,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page, else report-<run id>.html.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Page to write. [default: report-<run id>.html]")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="A map's labelled sample, from `maker audit`.")
+        Path | None, typer.Option("--labels", metavar="FILE", help="Labelled sample of a map, from `maker audit`.")
     ] = None,
     store: Store = DEFAULT_STORE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a FILE that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one page on a run: what was claimed, what was measured, and what that rests on."""
+    """Write an HTML report on a run: claims, measurements, evidence."""
     file = out
     if file is None and not as_json:
         file = Path(f"report-{show(run_id, store=store).run_id}.html")
     if file is not None:
-        # Before the log is read, which may take a while.
+        # Refuse now: reading the log may take minutes.
         refuse_taken(file, force=force)
     # Imported here: no other command needs jinja2.
     from maker.reporting.page import SHOWN, page
@@ -44,4 +44,4 @@ def report(
     text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
     write(text, file or sys.stdout.buffer, force=force)
     if file is not None:
-        print(f"run {found.run.run_id}: {found.steps:,} steps, {found.disputed_steps:,} of them disputed, in {file}")
+        print(f"run {found.run.run_id}: report on {found.steps:,} steps, {found.disputed_steps:,} disputed, in {file}")

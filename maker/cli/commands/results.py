@@ -1,4 +1,4 @@
-"""``maker results``: what became of a map's rows."""
+"""``maker results``: print the result of each row of a map."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from maker.lifecycle.rows import results as read_results
 def results(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
-    wait: Annotated[bool, typer.Option("--follow", help="Wait for the rows that are still worked on.")] = False,
+    wait: Annotated[bool, typer.Option("--follow", help="Wait for rows that are not decided yet.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what became of a map's rows, one a line, in the order of the input."""
+    """Print the result of each row of a map, in input order."""
     found: Iterator[RowResult] = follow(run_id, store=store) if wait else read_results(run_id, store=store)
     for one in found:
         print(json.dumps(one.to_json(), ensure_ascii=False) if as_json else _line(one), flush=wait)

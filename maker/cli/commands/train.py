@@ -1,4 +1,4 @@
-"""``maker train`` and ``maker exam``: a microagent for a task's steps, and the exact measure of one."""
+"""``maker train`` and ``maker exam``: train a microagent on a task's steps, and compute its exact error rate."""
 
 from __future__ import annotations
 
@@ -26,40 +26,42 @@ EXAMPLES = ".jsonl"
 EVERY = 100
 """Batches between two lines of progress."""
 
-Taught = Annotated[
+TrainingJob = Annotated[
     Path,
     typer.Argument(
-        metavar="JOB", help="A job file, whose task has examples and an oracle; or a run's export, *.jsonl."
+        metavar="JOB", help="Job file of a task with examples and an oracle, or a run's exported examples, *.jsonl."
     ),
 ]
-Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures of the exam.")]
-Examined = Annotated[int, typer.Option("--exam", min=1, metavar="N", help="How many held-out prompts of a class.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+Temperatures = Annotated[str, typer.Option(metavar="T,T,…", help="Temperatures to test at.")]
+Examined = Annotated[int, typer.Option("--exam", min=1, metavar="N", help="Held-out prompts to test per class.")]
+Threads = Annotated[int, typer.Option(min=1, help="Torch threads.")]
 AT = ",".join(map(str, TEMPERATURES))
 RECIPE = Recipe()
 
 
 def train(
-    job: Taught,
+    job: TrainingJob,
     overrides: Overrides = None,
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model's folder.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches.")] = RECIPE.steps,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts in a batch.")] = RECIPE.batch,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write the model to.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps (batches).")] = RECIPE.steps,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts per batch.")] = RECIPE.batch,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = RECIPE.rate,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and draws.")] = RECIPE.seed,
-    slip: Annotated[float, typer.Option(help="Share of legal wrong replies to train in.")] = RECIPE.slip,
-    hidden: Annotated[int, typer.Option(min=1, help="Width.")] = RECIPE.hidden,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the draws.")] = RECIPE.seed,
+    slip: Annotated[
+        float, typer.Option(help="Share of wrong but legal replies to train on, for a weaker model.")
+    ] = RECIPE.slip,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden size.")] = RECIPE.hidden,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = RECIPE.layers,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = RECIPE.heads,
     threads: Threads = RECIPE.threads,
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
-    force: Annotated[bool, typer.Option("--force", help="Replace a microagent that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the model in FOLDER.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a tiny model on a task's steps, and say exactly how often it errs."""
-    # Imported here: it needs numpy, and other commands start without.
+    """Train a tiny model on a task's steps; measure its error rate."""
+    # Imported here: it needs numpy, and other commands start faster without it.
     from maker.training.make import make
 
     recipe = Recipe(
@@ -67,13 +69,13 @@ def train(
         threads=threads,
     )  # fmt: skip
     at = _temperatures(temperatures)
-    course = _course(job, overrides or [], exam)
+    dataset = _dataset(job, overrides or [], exam)
 
-    def tell(step: int, loss: float, seconds: float) -> None:
+    def print_batch(step: int, loss: float, seconds: float) -> None:
         if step % EVERY == 0 or step + 1 == steps:
             print(f"batch {step + 1:,} of {steps:,}: loss {loss:.2e}, {seconds:,.0f} s", file=sys.stderr, flush=True)
 
-    made = make(course, recipe, out, temperatures=at, force=force, on_batch=tell)
+    made = make(dataset, recipe, out, temperatures=at, force=force, on_batch=print_batch)
     if as_json:
         print(json.dumps(made.card, ensure_ascii=False))
         return
@@ -82,34 +84,34 @@ def train(
         f"{out}: {card['parameters']:,} parameters, {card['bytes'] / 1e6:.2f} MB, trained in {card['seconds']:,.0f} s"
     )
     shown = {one["class"]: one.get("shown") for one in card["classes"]}
-    _print_figures(made.found, shown, by_run=course.by_run)
+    _print_figures(made.found, shown, by_run=dataset.by_run)
 
 
 def exam_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model's folder.")],
-    job: Taught,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the model.")],
+    job: TrainingJob,
     overrides: Overrides = None,
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
     threads: Threads = RECIPE.threads,
     as_json: AsJson = False,
 ) -> None:
-    """Read off a tiny model's logits how often it errs on a task's steps."""
+    """Compute a tiny model's exact error rate on a task's steps."""
     from maker.training.examine import examine, has_card
     from maker.training.figures import to_json
 
-    course = _course(job, overrides or [], exam)
-    found = examine(folder, course, temperatures=_temperatures(temperatures), threads=threads)
+    dataset = _dataset(job, overrides or [], exam)
+    found = examine(folder, dataset, temperatures=_temperatures(temperatures), threads=threads)
     if as_json:
         print(json.dumps([to_json(one) for one in found], ensure_ascii=False))
         return
-    _print_figures(found, {}, by_run=course.by_run, known=has_card(folder))
+    _print_figures(found, {}, by_run=dataset.by_run, known=has_card(folder))
 
 
-def _course(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
+def _dataset(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
     if job.suffix == EXAMPLES:
         if overrides:
-            raise BadInput(f"{overrides[0]!r} sets nothing: {job} is no job file", fix="leave it out")
+            raise BadInput(f"{overrides[0]!r} sets nothing: {job} is not a job file", fix="leave it out")
         return read_dataset(job)
     loaded = load_job(job, overrides)
     fingerprint = task_fingerprint(loaded)
@@ -121,7 +123,7 @@ def _temperatures(words: str) -> list[float]:
     try:
         return list(dict.fromkeys(float(word) for word in words.split(",")))
     except ValueError as error:
-        raise BadInput(f"--temperatures {words}: {error}", fix=f"write numbers, as in {AT}") from error
+        raise BadInput(f"--temperatures {words}: {error}", fix=f"write numbers, e.g. {AT}") from error
 
 
 def _print_figures(
@@ -133,5 +135,5 @@ def _print_figures(
     for one in found:
         print(f"  {basis_words(one, shown.get(one.name), by_run=by_run, known=known)}")
     if bounds := bound_rows(found):
-        print("  at most, with 95 % each by itself, taking the examined prompts for independent draws:")
+        print("  upper bounds, each with 95 % confidence on its own, if the tested prompts are independent draws:")
         print_table(BOUND_HEADS, bounds, indent=2)

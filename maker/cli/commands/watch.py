@@ -1,4 +1,4 @@
-"""``maker watch``: a run that another process works on, followed to its end."""
+"""``maker watch``: follow a run that another process is working on."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def watch(
     run_id: RunId,
     store: Store = DEFAULT_STORE,
     every: Annotated[
-        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="How often to look.")
+        float, typer.Option("--every", min=0.1, max=3600, metavar="SECONDS", help="Seconds between two looks.")
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a run that another process works on, until it ends."""
+    """Follow a run that another process is working on."""
     database = open_database(store_url(store), create=False)
     looks = _looks(database, run_id, every)
     first = next(looks)
     try:
-        last = _tell_json(first, looks) if as_json else _show(database, first, looks)
+        last = _print_json(first, looks) if as_json else _show(database, first, looks)
     except KeyboardInterrupt:
-        print(f"run {first.run_id} is no longer watched; it goes on", file=sys.stderr)
+        print(f"stopped watching run {first.run_id}; the run itself continues", file=sys.stderr)
         raise
     if not as_json:
         display.print_summary(last, display.store_words(store))
@@ -47,7 +47,7 @@ def watch(
 
 
 def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
-    """Yield how a run stands, as often as asked, until no process works on it any more."""
+    """Yield the run's report every ``every_s`` seconds, until no process works on it any more."""
     found = whole_report(database, run_id)
     yield found
     while found.status == ACTIVE:
@@ -57,14 +57,14 @@ def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunRepor
         yield found
 
 
-def _tell_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
-    told: dict[str, Any] = {}
+def _print_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
+    printed: dict[str, Any] = {}
     last = first
     for last in chain([first], looks):
         facts = {name: value for name, value in last.to_json().items() if name != "settings"}
-        if facts != told:
+        if facts != printed:
             print(json.dumps(facts, ensure_ascii=False), flush=True)
-            told = facts
+            printed = facts
     return last
 
 
@@ -76,32 +76,32 @@ def _show(database: Database, first: RunReport, looks: Iterable[RunReport]) -> R
     with progress:
         expected = expected_steps(database, first)
         progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=expected)
-        _stand(progress, first)
+        _update(progress, first)
         for look in looks:
-            for told in look.events[len(last.events) :]:
-                _tell_event(progress, look.run_id, told)
+            for stored in look.events[len(last.events) :]:
+                _handle(progress, look.run_id, stored)
             last = look
-            _stand(progress, last)
+            _update(progress, last)
     return last
 
 
-def _tell_event(progress: Progress, run_id: str, told: dict[str, Any]) -> None:
-    facts = {name: fact for name, fact in told.items() if name not in ("at", "kind")}
-    if (event := stored_event(run_id, told["kind"], facts)) is not None:
-        progress.tell(event)
+def _handle(progress: Progress, run_id: str, stored: dict[str, Any]) -> None:
+    facts = {name: fact for name, fact in stored.items() if name not in ("at", "kind")}
+    if (event := stored_event(run_id, stored["kind"], facts)) is not None:
+        progress.handle(event)
 
 
-def _stand(progress: Progress, found: RunReport) -> None:
-    progress.stand(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
+def _update(progress: Progress, found: RunReport) -> None:
+    progress.update(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
 
 
 def expected_steps(database: Database, found: RunReport) -> int | None:
-    """Return how many steps a run will have, None where that is not known; its input is not read for it."""
+    """Return how many steps a run will have, None if that is unknown; reads the store only, not the input."""
     if found.forked_from:
-        # What it shares with that run is none of its steps, and how much that is the store does not count.
+        # Steps shared with the other run are not among its own, and the store does not count them.
         return None
     try:
         return probe.expected_steps(job_of(database, found.run_id))
     except MakerError:
-        # The task's code may be elsewhere: whoever watches needs the store alone.
+        # The task's code may be on another machine: watching needs the store only.
         return None

@@ -11,7 +11,7 @@ from maker.inputs.formats.lines import Lines, split_lines
 from maker.inputs.formats.records import ROW_BYTES, Cut, Records
 from maker.inputs.parts import Broken, BrokenRow, Undecodable
 
-_OPEN = Broken("has a quoted field that nothing closes")
+_OPEN = Broken("has a quoted field that is never closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Delimited(Records):
     def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
         """Return the fields by column."""
         if len(entry) != len(columns):
-            raise BrokenRow(f"has {len(entry)} field{'s' * (len(entry) > 1)}, its header {len(columns)}")
+            raise BrokenRow(f"has {len(entry)} field{'s' * (len(entry) > 1)}, but its header has {len(columns)}")
         return dict(zip(columns, entry, strict=True))
 
     def _parsed(self, lines: Any) -> list[tuple[Any, int]]:

@@ -47,14 +47,14 @@ def word_of(found: Found) -> tuple[str, list[str]]:
     names = [name for name in found.names if words[name]]
     if (len(names) < len(found.names) and not found.folder) or not names:
         odd = next(name for name in found.names if not words[name])
-        raise BadInput(f"{redacted(odd)} is in no format that can be read", fix=f"known are {', '.join(_ENDINGS)}")
+        raise BadInput(f"{redacted(odd)} is in no known format", fix=f"use files that end with {', '.join(_ENDINGS)}")
     if wrong := next((name for name in names if not _is_text(name)), ""):
-        raise BadInput(f"the name of the file {redacted(wrong)} is no UTF-8", fix="rename it")
+        raise BadInput(f"the name of the file {redacted(wrong)} is not UTF-8", fix="rename it")
     word = words[names[0]]
     if other := next((name for name in names if words[name] != word), ""):
         raise BadInput(
             f"the input mixes formats: {names[0]} is {word}, {other} is {words[other]}",
-            fix="name a pattern that fits those of one format, such as data/*.csv",
+            fix="use a pattern that matches files of one format, e.g. data/*.csv",
         )
     return word, names
 
@@ -75,5 +75,5 @@ def make_format(word: str, encoding: Encoding, slice: int = 0) -> Format:
     if not slice:
         return _MADE[word](encoding)
     if word != "text":
-        raise BadInput(f"the input is {word}: only text can be read in slices", fix="name a .txt, .md or .text file")
+        raise BadInput(f"the input is {word}; only text can be read in slices", fix="use a .txt, .md or .text file")
     return Slices(encoding, slice)

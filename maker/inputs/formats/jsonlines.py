@@ -36,18 +36,18 @@ class JsonLines(Records):
         try:
             value = _DECODER.decode(entry)
         except json.JSONDecodeError as error:
-            raise BrokenRow(f"is no JSON: {error.msg} at its character {error.pos}") from error
+            raise BrokenRow(f"is not JSON: {error.msg} at its character {error.pos}") from error
         except (ValueError, RecursionError) as error:
-            raise BrokenRow(f"is no JSON that can be read: {error}") from error
+            raise BrokenRow(f"is not readable JSON: {error}") from error
         if not isinstance(value, dict):
-            raise BrokenRow(f"is no JSON object but {_WORDS.get(type(value), 'a number')}")
+            raise BrokenRow(f"is not a JSON object but {_WORDS.get(type(value), 'a number')}")
         return value
 
 
 def _finite(numeral: str) -> float:
     """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
     if math.isinf(value := float(numeral)):
-        raise ValueError(f"it holds {numeral[:40]}, which is beyond all numbers")
+        raise ValueError(f"it holds {numeral[:40]}, which is too large for a number")
     return value
 
 

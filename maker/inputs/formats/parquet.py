@@ -29,7 +29,7 @@ _VALUE_BYTES = 64
 """About what Python adds to a value."""
 _BATCH_ROWS = 8192
 _SINCE = "since it was scanned"
-_FIX = "see that it is a whole Parquet file"
+_FIX = "check that it is a complete Parquet file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Parquet(Format):
             if size != part.size:
                 raise changed(name, f"it had {part.size:,} bytes and has {size:,}")
             if digest != part.digest:
-                raise changed(name, "its content is another one")
+                raise changed(name, "its content has changed")
         rows = 0
         with _opened(site, name) as file:
             found.take_columns(name, tuple(file.schema_arrow.names))
@@ -65,7 +65,7 @@ class Parquet(Format):
         with _opened(site, part.name, part.size) as file:
             table = file.read_row_group(block.start, use_threads=False) if block.start < file.num_row_groups else None
         if table is None or table.num_rows != block.rows:
-            raise changed(part.name, f"row group {block.start} is not what it was", when=_SINCE)
+            raise changed(part.name, f"row group {block.start} has changed", when=_SINCE)
         rows = _Rows(table)
         return LoadedBlock(rows, rows.weight)
 
@@ -118,7 +118,7 @@ def _python(table: Any) -> list[Any]:
     except (ValueError, OverflowError) as error:
         # Text that is not UTF-8, nanoseconds, years after 9999: Arrow holds what Python does not.
         if table.num_rows == 1:
-            return [Broken(f"holds what cannot be read: {error}".splitlines()[0])]
+            return [Broken(f"cannot be read: {error}".splitlines()[0])]
         return [row for at in range(table.num_rows) for row in _python(table.slice(at, 1))]
     if names := [field.name for field in table.schema if _has_floats(field.type)]:
         for row in rows:

@@ -136,7 +136,7 @@ class _Scan:
         if self._position < part.size:
             raise changed(self._name, f"it had {part.size:,} bytes and has {self._position:,}")
         if self._digest.hexdigest() != part.digest:
-            raise changed(self._name, f"its first {part.size:,} bytes are not what they were")
+            raise changed(self._name, f"its first {part.size:,} bytes have changed")
 
     def _segment(self, upto: int | None) -> None:
         """Read records up to a byte, or the end of the file."""
@@ -197,7 +197,7 @@ class _Scan:
         if not starts:
             raise changed(self._name, f"it had {self._position - len(chunk):,} bytes and has more")
         if self._open or not (self._tail.endswith(ends) or chunk.startswith(starts)):
-            raise changed(self._name, f"row {self._rows - 1}, then its last one, goes on in what was added")
+            raise changed(self._name, f"the added text continues row {self._rows - 1}, which was its last one")
 
     def _take(self, cut: Cut, cutter: Cutter) -> None:
         entries, ends, start = cut.entries, cut.ends, 0
@@ -252,12 +252,12 @@ class _Scan:
     def _too_long(self) -> BadInput:
         return BadInput(
             f"row {self._rows} of {self._name} takes over {ROW_BYTES:,} bytes",
-            fix="divide it; in CSV, see whether it opens a quoted field that nothing closes",
+            fix="split it; in CSV, check for a quoted field that is never closed",
         )
 
     def _never_closed(self, lines: int) -> BadInput:
         return BadInput(
-            f"row {self._rows - 1} of {self._name} opens a quoted field that nothing closes: "
-            f"it would take in the {lines - 1:,} lines after it",
-            fix="close it, or write a quotation mark inside a field twice",
+            f"row {self._rows - 1} of {self._name} opens a quoted field that is never closed: "
+            f"it would swallow the {lines - 1:,} lines after it",
+            fix="close the field; write a quotation mark inside a field twice",
         )

@@ -1,4 +1,4 @@
-"""One database: opened, checked, brought to the current schema; its errors put in maker's words."""
+"""Open a database, check it, upgrade its schema, and translate its errors into maker's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 _EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
-"""What libpq takes in a URL's query and nobody else should read."""
+"""Parameters in a URL's query that must not be shown."""
 
 
 def _passes(error: BaseException) -> bool:
@@ -44,19 +44,19 @@ retried = tenacity.retry(
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
     reraise=True,
 )
-"""Repeat a whole transaction: half a minute where the database was locked, a minute where its server was lost.
+"""Repeat a whole transaction: for half a minute if the database is locked, for a minute if its server is lost.
 
-A connection can be lost after the server has committed and before it says so: what is repeated must find that out by
-itself, or do no harm twice.
+A connection can be lost after the commit but before its answer: the repeated code must notice that by itself, or must
+be harmless when it runs twice.
 """
 
 
 class Kind(Protocol):
-    """What one kind of database does in its own way.
+    """The differences between SQLite and PostgreSQL.
 
-    ``schema`` is where its tables live, None where it has no schemas. ``upgrades_itself`` says whether opening it may
-    make and change tables. The options are those of a connection that reads, and of one that writes. ``errors`` are
-    what its driver raises, which `translate` puts in maker's words.
+    ``schema`` is the schema of its tables, None if it has no schemas. ``upgrades_itself`` says whether opening it may
+    create and change tables. The options are for connections that read, and for those that write. ``errors`` are the
+    errors of its driver, which `translate` turns into errors of maker.
     """
 
     engine: Engine
@@ -68,16 +68,16 @@ class Kind(Protocol):
     errors: tuple[type[Exception], ...]
 
     def prepare(self) -> None:
-        """Make the database fit to be upgraded; outside of any transaction."""
+        """Prepare the database for an upgrade; runs outside of any transaction."""
 
     def hold(self, connection: Connection) -> None:
-        """Make sure, first thing in the transaction of an upgrade, that it is the only one."""
+        """Lock out other upgrades; the first statement in an upgrade's transaction."""
 
     def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows to a table; ``sql`` inserts one."""
 
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
-        """Return an error of the driver's in maker's words."""
+        """Return maker's error for a driver's error."""
 
 
 class Database:
@@ -106,7 +106,7 @@ class Database:
 
     @retried
     def fetch(self, query: Select[Any]) -> Sequence[Any]:
-        """Return all rows of a query, asked again where the server was lost.
+        """Return all rows of a query; repeats it if the server was lost.
 
         Raises `StoreFailed` or `StoreUnusable`.
         """
@@ -120,9 +120,9 @@ class Database:
             yield connection
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Add rows, each with a value for every column in the table's order, the fastest way that the database has.
+        """Add rows, each with a value for every column in the table's order, in the database's fastest way.
 
-        On a row that is there already the block of `write` raises `StoreFailed` with the fact ``conflict``.
+        If a row exists already, the block of `write` raises `StoreFailed` with the fact ``conflict``.
         """
         if rows:
             if table.name not in self._inserts:
@@ -144,7 +144,7 @@ class Database:
         self.engine.dispose()
 
     def version(self, connection: Connection) -> str | None:
-        """Return the schema that the database has, None where it has none of ours."""
+        """Return the database's schema version, None if it has no maker tables."""
         schema = self._kind.schema
         if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
             return None
@@ -153,18 +153,18 @@ class Database:
         return found
 
     def checked(self) -> str | None:
-        """Connect for the first time; return the schema that the database has. Raises `StoreUnusable`."""
+        """Connect for the first time; returns the schema version. Raises `StoreUnusable`."""
         with self._translating(opening=True), self.engine.connect() as connection:
             version = self.version(connection)
         if version is not None and version > HEAD:
             raise StoreUnusable(
                 f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
-                fix="use the newer maker that wrote it",
+                fix="upgrade maker to the version that wrote it",
             )
         return version
 
     def upgrade(self) -> None:
-        """Bring the schema up to date, in one transaction; waits while another process does the same."""
+        """Upgrade the schema in one transaction; waits while another process does the same."""
         self._prepare()
         self._migrate()
 
@@ -194,7 +194,7 @@ class Database:
 
 
 class Upgrade(NamedTuple):
-    """What `upgrade_database` did: from which schema, None where there was none, to which."""
+    """What `upgrade_database` did: the schema before, None if there was none, and after."""
 
     shown: str
     before: str | None
@@ -202,7 +202,7 @@ class Upgrade(NamedTuple):
 
 
 def open_database(url: str, *, create: bool) -> Database:
-    """Open a database. A SQLite file is brought up to date; on PostgreSQL `upgrade_database` alone does that.
+    """Return an open database. A SQLite file is upgraded; a PostgreSQL database only by `upgrade_database`.
 
     Args:
         url: ``sqlite:///path``, relative to the working directory, or ``postgresql://user:password@host/name``.
@@ -218,19 +218,19 @@ def open_database(url: str, *, create: bool) -> Database:
         if version == HEAD:
             return database
         if not kind.upgrades_itself:
-            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no tables of maker's"
+            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
             raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shown_url(url)}`")
         if version is None and not create:
-            raise StoreUnusable(f"{kind.shown} holds no runs of maker", fix="name another database with --store")
+            raise StoreUnusable(f"{kind.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
         return database
 
 
 def upgrade_database(url: str) -> Upgrade:
-    """Make or bring up to date the tables of a database; a SQLite file is made if it is not there.
+    """Create or upgrade the tables of a database; creates a missing SQLite file.
 
     Raises:
-        StoreUnusable: As `open_database`; or the user may not make tables.
+        StoreUnusable: As `open_database`; or the user may not create tables.
     """
     with _closed_unless_good(Database(_kind(url, create=True))) as database:
         version = database.checked()
@@ -252,7 +252,7 @@ def _kind(url: str, *, create: bool) -> Kind:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise StoreUnusable(f"store.url {shown_url(url)!r} is no database URL", fix=_EXAMPLES) from error
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return Sqlite(parsed, create=create, busy_s=BUSY_S)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
@@ -273,7 +273,7 @@ def _postgres(url: URL, shown: str) -> Kind:
 
 
 def _migrate(connection: Connection, schema: str | None) -> None:
-    # Imported here: a database that is up to date never needs it, and it takes a tenth of a second.
+    # Imported here: an up-to-date database never needs it, and it takes a tenth of a second.
     from alembic import command
     from alembic.config import Config
 
@@ -290,7 +290,7 @@ def shown_url(url: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # What it was meant to be nobody knows: all that could be a password goes.
+        # The text is no URL, so anything in it may be a password: hide all that could be one.
         beginning, mark, rest = url.partition("://")
         return beginning + mark + rest.rpartition("@")[2].partition("?")[0] if mark else url
     return parsed.difference_update_query(_SECRETS).render_as_string(hide_password=True)

@@ -16,13 +16,13 @@ from sqlalchemy.schema import CreateSchema
 from maker.errors import StoreFailed, StoreUnusable
 
 SCHEMA = "maker"
-"""All tables live in a schema of their own, and every statement names it: no search path leads elsewhere."""
+"""All tables live in a schema of their own, and every statement names it: the search path does not matter."""
 UPGRADE_LOCK = int.from_bytes(b"maker")
 """The advisory lock that an upgrade holds until it is committed."""
 FEW_ROWS = 10
 
-# What libpq takes, wherever the URL does not say otherwise. A server that is cut off, not stopped, is noticed within
-# half a minute: the system's own patience is two hours for an idle connection and a quarter of an hour for a busy one.
+# Defaults for libpq where the URL does not set them. They notice a server that is cut off within half a minute: the
+# system's own limits are two hours for an idle connection and a quarter of an hour for a busy one.
 _CONNECTION = {
     "application_name": "maker",
     "client_encoding": "utf8",
@@ -32,7 +32,7 @@ _CONNECTION = {
     "keepalives_count": "4",
     "tcp_user_timeout": "30000",
 }
-# A host may have set a default that forgets in a power cut what was committed, or that waits for a lock for ever.
+# A server's defaults may lose commits in a power cut (synchronous_commit), or wait for a lock forever.
 _SETTINGS = """
 SELECT set_config('lock_timeout', %s, false), set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE
     setting END, false) FROM (SELECT current_setting('synchronous_commit') AS setting) AS found
@@ -72,7 +72,7 @@ class Postgres:
 
     def hold(self, connection: Connection) -> None:
         """Wait until no other upgrade is under way, and make our schema."""
-        # A migration of long tables may take minutes: who waits for it does not give up.
+        # A migration of long tables may take minutes: wait for it without a limit.
         connection.execute(text("SELECT set_config('lock_timeout', '0', true)"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         # Not IF NOT EXISTS: that asks for the right to make schemas where ours is there already.
@@ -97,7 +97,7 @@ class Postgres:
             raise
 
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
-        """Return a driver's error in maker's words; while opening, one of the connection is one of its settings."""
+        """Return maker's error for a driver's error; while opening, a lost connection is a bad setting."""
         orig = error.orig if isinstance(error, DBAPIError) else error
         state = orig.sqlstate if isinstance(orig, psycopg.Error) else None
         said = _said(orig)
@@ -109,7 +109,7 @@ class Postgres:
             sign = _OTHER
         message = f"{self.shown}: {sign.what} ({said})" if sign.what else f"{self.shown}: {said}"
         if opening or sign.unusable:
-            return StoreUnusable(message, fix=sign.fix or "mend the URL or the server")
+            return StoreUnusable(message, fix=sign.fix or "correct the URL or the server")
         fix = sign.fix if sign.fact == "conflict" else "; ".join(filter(None, [sign.fix, _SAFE]))
         return StoreFailed(message, fix=fix, **({sign.fact: True} if sign.fact else {}))
 
@@ -143,14 +143,14 @@ def _engine(url: URL, busy_s: float) -> Engine:
 
 
 def _spoken_to(connection: psycopg.Connection[Any]) -> bool:
-    """Say whether the server has said something that nobody asked for: an idle connection hears of its end alone."""
+    """Say whether the server has sent something unasked: on an idle connection that can only be its end."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         return bool(selector.select(0))
 
 
 def _said(error: BaseException | None) -> str:
-    # The rest is advice of libpq's, and the place in the statement.
+    # The other lines are libpq's hints, and the position in the statement.
     message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return message or (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -162,13 +162,13 @@ class _Sign(NamedTuple):
     unusable: bool = False
 
 
-_SAFE = "what was committed is safe, and `maker resume` goes on"
-_LOST = _Sign("there is no connection to the server", "see that it runs and that the URL names it", "lost")
-_CROWDED = _Sign("the server takes no more connections", "end some, or raise its max_connections", "lost")
-_LOCKED = _Sign("another program is in the way", "end that program", "locked")
+_SAFE = "committed steps are safe; continue with `maker resume`"
+_LOST = _Sign("there is no connection to the server", "check that it runs and that the URL is right", "lost")
+_CROWDED = _Sign("the server accepts no more connections", "close some, or raise its max_connections", "lost")
+_LOCKED = _Sign("another program holds a lock on the database", "end that program", "locked")
 _LOGIN = _Sign("the server refuses the user or the password", "give both in the URL, or set PGPASSWORD or ~/.pgpass")
-_MISSING = _Sign("there is no such database or user", "make it with `createdb NAME`, then run `maker db upgrade`")
-_STRANGE = _Sign("its tables are not those of this maker", "run `maker db upgrade`", unusable=True)
+_MISSING = _Sign("there is no such database or user", "create it with `createdb NAME`, then run `maker db upgrade`")
+_STRANGE = _Sign("its tables have another schema than this maker's", "run `maker db upgrade`", unusable=True)
 _OTHER = _Sign("", "")
 _REFUSED = {
     "password authentication failed": _LOGIN,
@@ -178,7 +178,7 @@ _REFUSED = {
     "too many c": _CROWDED,
     "connection slots": _CROWDED,
 }
-"""What libpq says of a connection that was not made: it passes no code on. What it says otherwise may pass."""
+"""Texts of libpq for a refused connection, which has no SQLSTATE. Other texts are retried."""
 _STATES = {
     "08": _LOST,
     "57P01": _LOST,
@@ -190,12 +190,10 @@ _STATES = {
     "40001": _LOCKED,
     "40P01": _LOCKED,
     "55P03": _LOCKED,
-    "23505": _Sign(
-        "a row is there already", "another process has written to it; `maker show` says how the run stands", "conflict"
-    ),
+    "23505": _Sign("another process has written this row", "see the state of the run with `maker show`", "conflict"),
     "53100": _Sign("the disk is full", "free some space"),
-    "25006": _Sign("the database is read-only", "name a server that takes writes", unusable=True),
-    "42501": _Sign("the user lacks a right", "have the tables' owner grant it", unusable=True),
+    "25006": _Sign("the database is read-only", "use a server that accepts writes", unusable=True),
+    "42501": _Sign("the user lacks a permission", "ask the owner of the tables to grant it", unusable=True),
     "42P01": _STRANGE,
     "42703": _STRANGE,
     "3F000": _STRANGE,

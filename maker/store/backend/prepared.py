@@ -1,4 +1,4 @@
-"""Statements of every transaction, rendered once: SQLAlchemy's own way to execute one costs more than SQLite's."""
+"""Render frequent statements once: SQLAlchemy's way of executing one costs more time than SQLite's work on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Prepared:
         return connection.exec_driver_sql(self._sql, self._given(values))
 
     def execute_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Execute it for every row; returns how many rows of the table it met, all together."""
+        """Execute it for every row; returns how many rows of the table it matched in all."""
         return connection.exec_driver_sql(self._sql, [self._given(values) for values in rows]).rowcount
 
     def _given(self, values: Mapping[str, Any]) -> Any:

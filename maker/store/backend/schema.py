@@ -18,14 +18,14 @@ from sqlalchemy import (
 )
 
 HEAD = "0009"
-"""The newest migration: what this version of maker reads and writes."""
+"""The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
 metadata = MetaData()
 _Key = BigInteger().with_variant(Integer, "sqlite")
 _Index = BigInteger().with_variant(Integer, "postgresql")
 LAST_INDEX = 2**31 - 2
-"""The last step that a chain can have on any database: on PostgreSQL its index and the next one take four bytes."""
+"""The largest index of a step: PostgreSQL stores it, and the one after it, in four bytes."""
 
 run = Table(
     "maker_run",
@@ -59,10 +59,10 @@ run = Table(
 )
 """One durable execution of a task.
 
-``holder`` is empty when no process works on it. ``asked`` is what another process wants of the holder: "" or "cancel".
-``batch`` counts the journal's transactions: it tells whether one whose commit was cut off took place. ``monitor`` is
-what the monitor of the run's votes has counted, see `maker.store.vote_monitor`. ``reused`` of its steps were taken from
-the memo, and ``saved`` is how many samples these took when they were decided.
+``holder`` is empty when no process works on it. ``asked`` is what another process asks of the holder: "" or "cancel".
+``batch`` counts the journal's transactions: it shows whether one took place whose connection was lost at the commit.
+``monitor`` is the state of the vote monitor, see `maker.store.vote_monitor`. ``reused`` of its steps were taken from
+the memo, and ``saved`` is how many samples they took when they were decided.
 """
 
 input_part = Table(
@@ -97,15 +97,15 @@ chain = Table(
     Column("base_idx", BigInteger, nullable=False),
     UniqueConstraint("parent", "at", "fork_epoch", "number"),
     Index("maker_chain_run", "run"),
-    # Each commit moves the cursors of the chains in work: PostgreSQL writes the new row beside the old one.
+    # Each commit moves cursors, and PostgreSQL writes the new version of a row beside the old one: leave it room.
     postgresql_with={"fillfactor": 40},
 )
-"""Steps of which each needs the one before.
+"""Sequences of steps in which each step needs the one before.
 
-``id`` is the run's key times 2^24 and the chain's number in the run: a driver names its chains without asking. (``at``,
-``fork_epoch``) is the parent's step that forked, ``number`` the place among its children. A fork of single steps has
-one chain, number 0, whose step i is child i; its ``cursor`` is the child before which all are settled. A chain that
-was forked off another run's goes on from step ``base_idx`` of chain ``base``.
+``id`` is the run's key times 2^24 plus the chain's number in the run, so that a driver can number chains without asking
+the database. (``at``, ``fork_epoch``) is the parent's step that forked, ``number`` the number among its children. A
+fork of single steps has one chain, number 0, whose step i is child i; its ``cursor`` is the first child that is still
+open. The root chain of a forked run continues chain ``base`` from step ``base_idx``.
 """
 
 fork = Table(
@@ -146,7 +146,7 @@ cut = Table(
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Where ``epoch`` of a chain began: steps from ``idx`` on, of epochs before, are superseded. Nothing is deleted.
+"""Where ``epoch`` of a chain begins: steps of earlier epochs from ``idx`` on are superseded. Nothing is deleted.
 
 In a fork of single steps each child has epochs of its own.
 """
@@ -161,7 +161,7 @@ outcome = Table(
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The children of a fork of single steps that are not simply decided, and why.
+"""The children of forks of single steps that have no good decision or are decided again, and why.
 
 ``outcome`` is the value of a `maker.types.Outcome`.
 """
@@ -175,7 +175,7 @@ snapshot = Table(
     Column("state", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The state before step ``idx``: from the newest one a chain is resumed."""
+"""The state before step ``idx``; a chain is resumed from its newest one."""
 
 sample = Table(
     "maker_sample",
@@ -195,11 +195,10 @@ sample = Table(
     Column("temperature", Float),
     sqlite_with_rowid=False,
 )
-"""Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` without one.
+"""Raw replies of the steps whose samples are kept: ``candidate`` for a vote, ``flag`` and ``detail`` for a red flag.
 
-``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool. ``system`` is the
-digest of the shared part of its prompt, and ``temperature`` what it was drawn at, where they are others than the step's
-and the model's own.
+``text`` is the digest of the reply in ``maker_text``, ``model`` the number of its model in the pool. ``system`` (a
+digest) and ``temperature`` are set only if they differ from the step's system prompt and the model's temperature.
 """
 
 prompt = Table(
@@ -212,7 +211,7 @@ prompt = Table(
     Column("prompt", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-"""What was asked in the steps whose samples are kept: digests in ``maker_text``, the shared part and the rest."""
+"""The prompts of the steps whose samples are kept: digests in ``maker_text`` of the shared part and the rest."""
 
 text = Table(
     "maker_text",
@@ -221,7 +220,7 @@ text = Table(
     Column("body", Text, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Prompts and replies, each once, under the digest of what it says."""
+"""Prompts and replies, each stored once, by the digest of its text."""
 
 ledger = Table(
     "maker_ledger",
@@ -240,7 +239,7 @@ ledger = Table(
     Column("votes", BigInteger, nullable=False, server_default="0"),
     Column("red_flags", BigInteger, nullable=False, server_default="0"),
 )
-"""What was spent, by model and role, and what became of the samples: superseded and undecided steps count too."""
+"""Usage by model and role, with votes and flagged samples; superseded and undecided steps count too."""
 
 worker = Table(
     "maker_worker",
@@ -255,8 +254,8 @@ worker = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("gone", Text, nullable=False),
 )
-"""Who did it: the workers of each stint, which is what the run was resumed how many times before. ``gone`` says why
-one was lost."""
+"""The workers of each session; ``stint`` is the session's number, how often the run had been resumed. ``gone`` says why
+a worker was lost."""
 
 event = Table(
     "maker_event",
@@ -268,7 +267,7 @@ event = Table(
     Column("facts", Text, nullable=False),
     Index("maker_event_run", "run"),
 )
-"""What happened to a run, apart from its steps: workers that were lost, models that stay away."""
+"""Events of a run: lost workers, unavailable models, alarms of the vote monitor."""
 
 calibration = Table(
     "maker_calibration",
@@ -278,8 +277,8 @@ calibration = Table(
     Column("fingerprint", Text, nullable=False),
     Column("content", Text, nullable=False),
 )
-"""What pilots heard: a `maker.calibration.observations.Calibration` as JSON, and what of a job it depends on. Runs come
-and go; it stays."""
+"""Calibrations: a `maker.calibration.observations.Calibration` as JSON, and the part of a job that it depends on. They
+are kept when their runs are deleted."""
 
 grant = Table(
     "maker_grant",
@@ -291,7 +290,7 @@ grant = Table(
     Column("cost", Float, nullable=False),
     Column("settled", Boolean, nullable=False),
 )
-"""Reservations against a run's limits, written before they are used. One that is never settled counts as spent."""
+"""Reservations against a run's limits, written before they are used. A grant that is never settled counts as spent."""
 
 memo = Table(
     "maker_memo",
@@ -305,8 +304,8 @@ memo = Table(
     Index("maker_memo_chain", "chain", "idx"),
     sqlite_with_rowid=False,
 )
-"""Steps whose decisions may be taken again, by space and question (see `maker.voting.memo`); ``calls`` is how many
-samples each took. What a cut supersedes, what a failed run decided, and what is removed is not among them."""
+"""Decisions that runs may reuse, by cache namespace (``space``) and question, see `maker.voting.memo`; ``calls`` is how
+many samples each took. Superseded decisions and those of failed or deleted runs are removed from it."""
 
 memo_use = Table(
     "maker_memo_use",
@@ -318,4 +317,4 @@ memo_use = Table(
     Index("maker_memo_use_chain", "chain"),
     sqlite_with_rowid=False,
 )
-"""The steps of other runs that a run has taken decisions from, each once."""
+"""The steps of other runs whose decisions a run reuses, each once."""

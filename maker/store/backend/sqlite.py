@@ -40,15 +40,19 @@ class Sqlite:
         path = Path(str(url.database))
         if not path.exists() and not create:
             raise StoreMissing(
-                f"there is no database {path}", fix="name it with --store URL or MAKER_STORE", path=str(path)
+                f"there is no database {path}", fix="name another one with --store URL or MAKER_STORE", path=str(path)
             )
         if not path.parent.is_dir():
-            raise StoreUnusable(f"there is no folder {path.parent} for the database {path.name}", path=str(path))
+            raise StoreUnusable(
+                f"the folder {path.parent} for the database {path.name} does not exist",
+                fix="create it, or name another database",
+                path=str(path),
+            )
         self.shown = str(path)
         self.engine = _engine(url, busy_s)
 
     def prepare(self) -> None:
-        """Set write-ahead logging, which the file keeps. With another opener about this fails at once as locked."""
+        """Turn on write-ahead logging, which the file keeps. Fails as locked if another process has the file open."""
         with self.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None  # noqa: S101 - for the type checker
@@ -62,13 +66,13 @@ class Sqlite:
         connection.exec_driver_sql(sql, list(rows))
 
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
-        """Return a driver's error in maker's words."""
+        """Return maker's error for a driver's error."""
         orig = error.orig if isinstance(error, DBAPIError) else error
         said = str(orig)
         if isinstance(orig, sqlite3.IntegrityError) and orig.sqlite_errorname in _CONFLICTS:
             return StoreFailed(
-                f"{self.shown}: a row is there already ({said})",
-                fix="another process has written to it; `maker show` says how the run stands",
+                f"{self.shown}: another process has written this row ({said})",
+                fix="see the state of the run with `maker show`",
                 conflict=True,
             )
         for sign, what, fix in _UNUSABLE:
@@ -78,13 +82,13 @@ class Sqlite:
             if sign in said:
                 return StoreFailed(f"{self.shown}: {what} ({said})", fix=fix, locked="locked" in said)
         return StoreFailed(
-            f"{self.shown}: {said}", fix="nothing that was committed is lost; resume the run when it is mended"
+            f"{self.shown}: {said}", fix="fix the database, then resume the run; committed steps are safe"
         )
 
 
 def _engine(url: URL, busy_s: float) -> Engine:
-    # The pool keeps the writer's connection open: whoever closes the last one makes SQLite fold its log into the
-    # file and delete it, which made a commit take 16 ms instead of 2.
+    # The pool keeps the writer's connection open: closing the last one makes SQLite fold its log into the file and
+    # delete the log, which made a commit take 16 ms instead of 2.
     engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -103,13 +107,17 @@ def _engine(url: URL, busy_s: float) -> Engine:
 
 
 _UNUSABLE = (
-    ("not a database", "it is no SQLite database", "name another one with store.url or --store"),
-    ("malformed", "the database is damaged", "restore it from a copy"),
-    ("readonly", "the database is read-only", "make the file and its folder writable, or name another store.url"),
+    ("not a database", "it is not a SQLite database", "name another one with store.url or --store"),
+    ("malformed", "the database is damaged", "restore it from a backup"),
+    ("readonly", "the database is read-only", "make the file and its folder writable, or set another store.url"),
     ("unable to open", "it cannot be opened", "make the file and its folder readable and writable"),
 )
 _FAILED = (
-    ("disk is full", "the disk is full", "free some space, then `maker resume`; what was committed is safe"),
-    ("disk I/O error", "the disk does not take writes", "free some space or mend the disk, then `maker resume`"),
-    ("locked", "another program holds the database's lock", "end that program, then `maker resume`"),
+    (
+        "disk is full",
+        "the disk is full",
+        "free some space, then continue with `maker resume`; committed steps are safe",
+    ),
+    ("disk I/O error", "the disk accepts no writes", "free some space or repair the disk, then `maker resume`"),
+    ("locked", "another program has locked the database", "end that program, then continue with `maker resume`"),
 )

@@ -75,7 +75,7 @@ def test_rows_are_those_of_a_map(hanoi: Job, store: str) -> None:
     async def work() -> None:
         async with maker.Service(store=store) as service:
             run = await service.start(hanoi(5))
-            with pytest.raises(BadInput, match="is no map over rows"):
+            with pytest.raises(BadInput, match="is not a map over rows"):
                 await anext(aiter(run.rows()))
 
     asyncio.run(work())

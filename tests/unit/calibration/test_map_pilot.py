@@ -83,7 +83,7 @@ def test_too_few_rows_show_nothing() -> None:
     """As many rows as a pilot without a difference needs, and one less."""
     least = math.ceil(math.log(1 - CONFIDENCE) / math.log(0.99))
     assert sample_size(least, 0.01) == least
-    with pytest.raises(OutOfReach, match=f"no pilot of {least - 1} rows can show it; it takes {least}"):
+    with pytest.raises(OutOfReach, match=f"{least - 1} rows are too few to show it; a pilot needs {least}"):
         sample_size(least - 1, 0.01)
 
 
@@ -185,7 +185,9 @@ def test_a_pilot_that_was_cut_off_goes_on(tmp_path: Path) -> None:
 
 def test_a_row_error_out_of_reach_is_refused_with_what_was_seen(tmp_path: Path) -> None:
     made = wanted(tmp_path, rows=400, model={"p": 0.55})
-    with pytest.raises(OutOfReach, match=r"is out of reach: at k = 8, \d+ of \d+ rows .* differed, so that it may be"):
+    with pytest.raises(
+        OutOfReach, match=r"is out of reach: at k = 8, \d+ of \d+ rows got another answer .* so the error may be"
+    ):
         api.run(made)
     assert len(queries.runs(store=made["store"]["url"])) == 2 * len(MARGINS)
 
@@ -199,19 +201,19 @@ def test_no_share_is_no_row_error(value: float, tmp_path: Path) -> None:
 def test_what_does_not_go_with_a_row_error_is_told(tmp_path: Path) -> None:
     """A margin of one's own, a voter without one, a task without rows, and a pilot that was made up."""
     made = wanted(tmp_path, rows=1)
-    with pytest.raises(JobError, match=r"vote\.row_error and vote\.k are two ways"):
+    with pytest.raises(JobError, match=r"vote\.row_error and vote\.k exclude each other"):
         api.load_job(made | {"vote": made["vote"] | {"k": 3}})
     with pytest.raises(JobError, match="the voter majority has no k"):
         api.load_job(made | {"vote": made["vote"] | {"voter": "majority"}})
     with pytest.raises(JobError, match="is for maps over rows: hanoi is none"):
         api.load_job(made | {"task": {"decomposer": "hanoi", "disks": 3}})
     for roles in ({"judge": {"k": 2}}, {"solver": {"k": 4}}):
-        with pytest.raises(JobError, match=r"a pilot finds the margin of votes that nothing else decides"):
+        with pytest.raises(JobError, match=r"finds one k for all steps, but roles"):
             api.load_job(made | {"roles": roles})
     forged = {"k": 1, "rows": 1, "of": 1, "both": 1, "differ": 0, "at_most": 0.0, "confidence": 1.0, "votes": 1.0}
-    with pytest.raises(JobError, match=r"vote\.pilot is what a pilot found"):
+    with pytest.raises(JobError, match=r"vote\.pilot is a pilot's result"):
         api.load_job(made | {"vote": made["vote"] | {"pilot": forged | {"agreement": 1.0, "runs": []}}})
-    with pytest.raises(JobError, match="the job says none"):
+    with pytest.raises(JobError, match="the job does not set it"):
         api.pilot(job(tmp_path))
 
 
@@ -229,7 +231,7 @@ def test_a_round_with_a_margin_of_its_own_promises_no_row_error(tmp_path: Path) 
     unlike = admin.another_round(done.run_id, ["undecided"], ["vote.max_votes=50", "model.p=0.99"], store=url)
     assert unlike.settings["vote"]["k"] == done.settings["vote"]["k"]
     assert not {"row_error", "pilot"} & set(unlike.settings["vote"])
-    with pytest.raises(JobError, match="a run that exists has a k"):
+    with pytest.raises(JobError, match="a stored run has its k already"):
         admin.another_round(done.run_id, ["undecided"], ["vote.row_error=0.001"], store=url)
 
 
@@ -245,10 +247,10 @@ def test_the_command_says_what_it_rests_on(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("\n".join(lines))
     words = [str(tmp_path / "job.toml")]
     dry = CliRunner().invoke(app, ["run", *words, "--dry-run"])
-    assert "a vote on 600 of 1,000 rows finds, held twice at k = 4: at least 4,800 calls" in dry.stderr
+    assert "takes two votes at k = 4 on each of 600 of 1,000 rows, at least 4,800 calls" in dry.stderr
     told = CliRunner().invoke(app, ["run", *words])
     assert told.exit_code == 0
-    said = r"k = \d: another vote would decide at most 0\.\d\d% of the decided rows otherwise \(97\.5% confidence\)"
+    said = r"k = \d: if you vote again, at most 0\.\d\d% of the decided rows get another answer \(97\.5% confidence\)"
     assert re.search(f"pilot: {said}", told.stderr)
     shown = CliRunner().invoke(app, ["show", "last", "--store", made["store"]["url"]]).stdout
     assert re.search(f"pilot  {said}", shown)

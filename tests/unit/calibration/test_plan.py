@@ -102,9 +102,9 @@ def test_a_run_that_goes_on_from_another_takes_a_k(job: Callable[..., Job]) -> N
     settings = job()
     planned(settings)
     begun, store = api.run(settings, limit_steps=5), settings["store"]["url"]
-    with pytest.raises(JobError, match=r'vote\.k = "auto": a run that exists has a k.*\ngive vote\.k a number'):
+    with pytest.raises(JobError, match=r'vote\.k = "auto": a stored run has its k already.*\nset vote\.k to a number'):
         fork(begun.run_id, 3, ["vote.k=auto"], store=store)
-    with pytest.raises(JobError, match="a run that exists has a k"):
+    with pytest.raises(JobError, match="a stored run has its k already"):
         api.resume(begun.run_id, ["vote.k=auto"], store=store)
 
 
@@ -113,7 +113,7 @@ def test_a_run_with_a_plan_takes_no_other_aim(word: str, job: Callable[..., Job]
     settings = job()
     planned(settings)
     begun, store = api.run(settings, limit_steps=5), settings["store"]["url"]
-    with pytest.raises(JobError, match=r"came too late: the run has its planned margins"):
+    with pytest.raises(JobError, match=r"comes too late: the run has its planned k"):
         api.resume(begun.run_id, [word], store=store)
     assert api.resume(begun.run_id, store=store).status == "done"
 
@@ -144,8 +144,14 @@ def test_without_a_calibration_there_is_no_plan(job: Callable[..., Job]) -> None
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ({"model": {"kind": "simulated", "p": 0.91}}, "calibration 1 is of another one: model: p was 0.9, is 0.91"),
-        ({"task": {"decomposer": "hanoi", "disks": 9}}, "calibration 1 is of another one: .*disks was 10, is 9"),
+        (
+            {"model": {"kind": "simulated", "p": 0.91}},
+            "calibration 1 belongs to another task or model: model: p was 0.9, is 0.91",
+        ),
+        (
+            {"task": {"decomposer": "hanoi", "disks": 9}},
+            "calibration 1 belongs to another task or model: .*disks was 10, is 9",
+        ),
     ],
 )
 def test_a_calibration_of_another_job_is_refused_with_what_differs(
@@ -168,7 +174,7 @@ def test_the_calibration_with_most_samples_counts(job: Callable[..., Job]) -> No
 
 
 def test_a_rival_that_is_the_likelier_answer_is_refused(job: Callable[..., Job]) -> None:
-    with pytest.raises(OutOfReach, match="the right answer is not the likeliest one") as refused:
+    with pytest.raises(OutOfReach, match="the right answer is not the most frequent one") as refused:
         planned(job(model={"kind": "simulated", "p": 0.45}))
     assert refused.value.exit_code == 1
 
@@ -184,10 +190,10 @@ def test_several_rivals_below_a_half_are_no_reason_to_refuse(job: Callable[..., 
 def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[..., Job]) -> None:
     settings = job(model={"kind": "simulated", "p": 0.7})
     with pytest.raises(
-        OutOfReach, match=r"does not show that any margin reaches 0\.95.*\npilot more steps: move about"
+        OutOfReach, match=r"does not show that any margin k reaches 0\.95.*\ncalibrate with more steps: move about"
     ):
         planned(settings, steps=20, votes=2)
-    with pytest.raises(OutOfReach, match="two votes or more on each step"):
+    with pytest.raises(OutOfReach, match="2 or more --votes"):
         planned(job(model={"kind": "simulated", "p": 0.71}), votes=1)
 
 
@@ -209,14 +215,14 @@ def test_tokens_are_what_runs_take(model: dict[str, Any], job: Callable[..., Job
 
 def test_where_all_steps_were_asked_more_votes_are_needed(job: Callable[..., Job]) -> None:
     settings = job(task={"decomposer": "hanoi", "disks": 5}, model={"kind": "simulated", "p": 0.7})
-    with pytest.raises(OutOfReach, match=r"has asked all steps of the task: calibrate with more votes") as refusal:
+    with pytest.raises(OutOfReach, match=r"has asked every step of the task; calibrate with more --votes") as refusal:
         planned(settings, votes=4)
     assert refusal.value.facts["needed"] == {}
 
 
 def test_more_votes_than_a_step_may_take_are_no_plan(job: Callable[..., Job]) -> None:
     settings = job(vote={"k": "auto", "target": 0.95, "max_votes": 3})
-    with pytest.raises(BadInput, match=r"vote\.max_votes = 3: the plan takes k = 5 for class 'move'"):
+    with pytest.raises(BadInput, match=r"vote\.max_votes = 3 is below the planned k = 5 for class 'move'"):
         planned(settings)
 
 
@@ -260,9 +266,9 @@ def test_a_budget_goes_to_the_steps_that_need_it(job: Callable[..., Job]) -> Non
     assert abs(ended.votes - found.margins.votes.estimate) < 4 * 90
     with pytest.raises(OutOfReach, match=r"vote\.budget = 999: the run has 1,000 steps"):
         plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 999}}))
-    with pytest.raises(BadInput, match=r"vote\.max_votes = 8: the plan takes k = 9 for class 'first'"):
+    with pytest.raises(BadInput, match=r"vote\.max_votes = 8 is below the planned k = 9 for class 'first'"):
         plan(api.load_job(settings | {"vote": {"k": "auto", "budget": 5100, "max_votes": 8}}))
-    with pytest.raises(JobError, match="two aims"):
+    with pytest.raises(JobError, match="exclude each other"):
         api.load_job(settings | {"vote": {"k": "auto", "budget": 5000, "target": 0.9}})
 
 
@@ -276,7 +282,7 @@ def test_the_job_s_own_margin_is_told_beside_the_plan(job: Callable[..., Job]) -
 
 @pytest.mark.parametrize("voter", ["majority", "bayes"])
 def test_auto_is_for_the_default_voter(voter: str, job: Callable[..., Job]) -> None:
-    with pytest.raises(JobError, match=r'vote\.k = "auto": plans are for first-to-ahead-by-k'):
+    with pytest.raises(JobError, match=r'vote\.k = "auto" needs the voter first-to-ahead-by-k'):
         api.load_job(job(vote={"voter": voter, "k": "auto"}))
 
 

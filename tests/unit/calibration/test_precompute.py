@@ -94,7 +94,7 @@ def test_a_task_that_says_nothing_of_its_steps_is_refused(store: str, tmp_path: 
     text = "from letter_task import Letters\n\nclass Silent(Letters):\n    oracle = sample = lambda self, *how: None\n"
     (tmp_path / "silent.py").write_text(text)
     made = hanoi(store) | {"task": {"decomposer": f"{tmp_path}/silent.py:Silent", "steps": 4, "memo": "store"}}
-    with pytest.raises(BadInput, match="there is nothing to draw"):
+    with pytest.raises(BadInput, match="there are no steps to draw"):
         precompute(made)
 
 
@@ -113,7 +113,7 @@ def test_a_pilot_hears_samples_whatever_the_memo_knows(store: str) -> None:
     assert kept.calibration.samples == 31 * 6
 
 
-@pytest.mark.parametrize(("counted", "steps", "said"), [(True, 4, "distinct"), (False, 400, "all steps count")])
+@pytest.mark.parametrize(("counted", "steps", "said"), [(True, 4, "distinct"), (False, 400, "every step counts")])
 def test_a_plan_counts_distinct_decisions(store: str, tmp_path: Path, counted: bool, steps: int, said: str) -> None:
     """Where the task counts its questions these are planned for, else all steps are, and the plan says so."""
     questions = "    def questions(self):\n        return {'letter': 4}\n" if counted else ""

@@ -65,7 +65,7 @@ def test_a_rehearsal_of_other_rows_says_what_to_do(working_directory: Path) -> N
     (working_directory / "messages.csv").write_text("id,text\na,Where is my refund?\n")
     done = maker("try", "job.toml")
     assert done.exit_code == 1
-    assert "name a real model in job.toml" in done.stderr
+    assert "set a real model in job.toml" in done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,8 +94,8 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
         (["init"], "Missing argument 'KIND'"),
         (["init", "mpa"], "there is no kind of job 'mpa'\n  did you mean 'map'?"),
         (["init", "zzz"], "known: map, function, chain"),
-        (["init", "map", "full"], "full holds job.toml, rules.py: nothing is overwritten"),
-        (["init", "map", "file"], "file is no folder"),
+        (["init", "map", "full"], "full already holds job.toml, rules.py; nothing was overwritten"),
+        (["init", "map", "file"], "file is not a folder"),
         (["init", "map", "file/under"], "file/under cannot be written: Not a directory"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_name_of_ours_may_not_be_taken(installed: Path) -> None:
         ("def broken(:"),
         ("1 / 0"),
     ],
-    ids=["no module", "an import that fails", "no such name", "no Python", "an error"],
+    ids=["no module", "an import that fails", "no such name", "not a Python", "an error"],
 )
 def test_a_broken_plugin_is_told_and_hides_no_other(installed: Path, content: str | None) -> None:
     """A plugin that cannot be loaded is an error with its distribution; the list of plugins holds it as such."""
@@ -148,7 +148,7 @@ def test_a_folder_that_shadows_ours_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert "cannot be loaded" in done.stdout, done.stderr
     assert str(tmp_path / "voters" / "__init__.py") in done.stdout
-    assert "rename the folder" in done.stdout
+    assert "rename the file that hides it" in done.stdout
 
 
 # --- by file ---

@@ -225,7 +225,7 @@ def test_what_is_no_reply(text: str) -> None:
     """Anything but a claim, a plus or a minus is refused; of a guess all but a claim."""
     with pytest.raises(ValueError, match="no step"):
         task(depth=2).classes[0].parse(text)
-    with pytest.raises(ValueError, match="no guess"):
+    with pytest.raises(ValueError, match="not a guess"):
         task(depth=2, form="guess").classes[0].parse(text or "a")
     english = task(depth=2, prompt="english").classes[0]
     assert english.parse(f"{text}\n +\n") == "+"
@@ -246,7 +246,7 @@ def test_a_guess_has_no_truth_where_one_target_is_not_the_answer() -> None:
     """Connected with both or with neither, a simulated model cannot know what to say."""
     for edges, number in (("ab bc", 2), ("ad bc", 0)):
         oracle = task(edges=edges, start="a", targets="bc", form="guess").oracle()
-        with pytest.raises(ValueError, match=f"connected with {number} of the targets"):
+        with pytest.raises(ValueError, match=f"connected to {number} of the targets"):
             oracle(f"abc {edges}=")
 
 
@@ -256,25 +256,25 @@ def test_a_guess_has_no_truth_where_one_target_is_not_the_answer() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({}, "say depth, for a graph that is drawn, or else edges, start and targets"),
-        ({"depth": 2, "edges": "ab bc", "start": "a", "targets": "bc"}, "say depth"),
+        ({}, "give depth for a random graph, or edges, start and targets for one of your own"),
+        ({"depth": 2, "edges": "ab bc", "start": "a", "targets": "bc"}, "give depth"),
         ({"depth": 1}, "greater than or equal to 2"),
         ({"depth": 14}, "less than or equal to 13"),
-        ({"depth": 2, "start": "a"}, "start and targets go with edges"),
-        ({"edges": "ab bc", "start": "a", "targets": "bc", "seed": 1}, "seed goes with depth"),
-        ({"edges": "ab bc"}, "start is one letter and targets are two, not '' and ''"),
-        ({"edges": "ab bc", "start": "a", "targets": "b"}, "targets are two"),
+        ({"depth": 2, "start": "a"}, "start and targets need edges"),
+        ({"edges": "ab bc", "start": "a", "targets": "bc", "seed": 1}, "seed needs depth"),
+        ({"edges": "ab bc"}, "start must be one letter and targets two, not '' and ''"),
+        ({"edges": "ab bc", "start": "a", "targets": "b"}, "targets two"),
         ({"edges": "ab bc", "start": "a", "targets": "bb"}, "must be three different nodes"),
         ({"edges": "ab bc", "start": "a", "targets": "ab"}, "must be three different nodes"),
         ({"edges": "ab bc", "start": "a", "targets": "bd"}, "'d' is in no edge"),
         ({"edges": "", "start": "a", "targets": "bc"}, "'a' is in no edge"),
-        ({"edges": "aa bc", "start": "a", "targets": "bc"}, "'aa' is no edge: two different letters"),
-        ({"edges": "abc"}, "'abc' is no edge"),
-        ({"edges": "a1"}, "'a1' is no edge"),
-        ({"edges": ["äb"]}, "'äb' is no edge"),
-        ({"edges": [["a", "b"]]}, "is no edge"),
-        ({"edges": 7}, "edges are a list, or a text"),
-        ({"edges": {"ab": 1}}, "edges are a list, or a text"),
+        ({"edges": "aa bc", "start": "a", "targets": "bc"}, "'aa' is not an edge: write two different letters"),
+        ({"edges": "abc"}, "'abc' is not an edge"),
+        ({"edges": "a1"}, "'a1' is not an edge"),
+        ({"edges": ["äb"]}, "'äb' is not an edge"),
+        ({"edges": [["a", "b"]]}, "is not an edge"),
+        ({"edges": 7}, "edges must be a list, or a text"),
+        ({"edges": {"ab": 1}}, "edges must be a list, or a text"),
         ({"edges": [a + b for a, b in itertools.combinations("abcdefghijklmno", 2)]}, "there are 105 edges"),
         ({"depth": 2, "form": "jump"}, "steps"),
         ({"depth": 2, "edge": "ab"}, "edge"),

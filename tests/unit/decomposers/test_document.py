@@ -172,7 +172,7 @@ def test_what_is_asked_on_the_way_is_new_and_short() -> None:
     kind = task.classes[2]
     root = Root(SETTLE, ("Why so?",))
     assert kind.check(root, kind.parse('{"ask": "How?"}')) is None
-    with pytest.raises(ValueError, match="ask is no text"):
+    with pytest.raises(ValueError, match="ask is not a text"):
         kind.parse('{"ask": "a\\u0000b"}')
     assert "before" in str(kind.check(root, kind.parse('{"ask": "why  SO?"}')))
     assert "characters" in str(kind.check(root, {"ask": "x" * 301}))
@@ -207,10 +207,10 @@ def test_units_are_the_text_in_order() -> None:
     ("task", "told"),
     [
         ({"question": " "}, "question is empty"),
-        ({"want": "extract"}, "schema is for want"),
-        ({"schema": SCHEMA}, "schema is for want"),
+        ({"want": "extract"}, 'want = "extract" needs a schema'),
+        ({"schema": SCHEMA}, 'want = "extract" needs a schema'),
         ({"want": "extract", "schema": {"type": "text"}}, "schema"),
-        ({"prompt": 1000, "question": "q" * 500}, "it leaves"),
+        ({"prompt": 1000, "question": "q" * 500}, "characters for the text, but"),
         ({"prompt": 10}, "greater than or equal to 1000"),
         ({"input": "none.txt"}, "there is no input"),
         ({"encoding": "utf-16-le"}, "cannot be read as utf-16-le"),

@@ -292,8 +292,8 @@ def test_questions_states_survive_being_written() -> None:
     ("asked", "says"),
     [
         ([Question("a", "?"), Question("a", "?")], "two questions have one name: a, a"),
-        ([Question("a", "{b}?"), Question("b", "?")], "question 'a' uses 'b', which is answered later"),
-        ([Question("a", "{a}?")], "question 'a' uses 'a', which is answered later"),
+        ([Question("a", "{b}?"), Question("b", "?")], "question 'a' uses the answer 'b', which is asked for later"),
+        ([Question("a", "{a}?")], "question 'a' uses the answer 'a', which is asked for later"),
     ],
 )
 def test_questions_that_cannot_be_asked_are_refused(asked: list[Question], says: str) -> None:

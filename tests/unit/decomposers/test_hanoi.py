@@ -295,14 +295,14 @@ def test_the_last_line_is_the_answer(text: str) -> None:
 )
 def test_what_is_no_move(text: str) -> None:
     """Anything but disk, peg and peg is refused, with what was read."""
-    with pytest.raises(ValueError, match="no move"):
+    with pytest.raises(ValueError, match="not a move"):
         task(3).classes[0].parse(text)
 
 
 @pytest.mark.parametrize("text", ["1AC", "1AC ", "1AC  CAA", "1AC CAD", "1AC CAA 1", "CAA 1AC", "1AC caa"])
 def test_what_is_no_pair(text: str) -> None:
     """The pair form needs a move, a blank and pegs."""
-    with pytest.raises(ValueError, match="no move"):
+    with pytest.raises(ValueError, match="not a move"):
         task(3, "move+state").classes[0].parse(text)
 
 

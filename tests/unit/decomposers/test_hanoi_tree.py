@@ -332,7 +332,7 @@ def test_bad_segments(segment: Any) -> None:
 @pytest.mark.parametrize("values", [{}, {"form": "chain"}])
 def test_a_chain_has_no_segments(values: dict[str, Any]) -> None:
     """A segment without the tree form would be forgotten, so it is refused."""
-    with pytest.raises(ValidationError, match='a chain has no segments: leave it out, or set form = "tree"'):
+    with pytest.raises(ValidationError, match='segment needs form = "tree"; leave it out for a chain'):
         HanoiParams(disks=3, segment=2, **values)
 
 
@@ -347,5 +347,5 @@ def test_jobs_take_both_forms(hanoi: Any) -> None:
     job = api.load_job(hanoi(12, task={"form": "tree"}))
     assert job.settings["task"]["segment"] == 10
     assert "segment" not in api.load_job(hanoi(12)).settings["task"]
-    with pytest.raises(JobError, match=r"task\.segment = 2: a chain has no segments: leave it out, or set form = "):
+    with pytest.raises(JobError, match=r"task\.segment = 2: segment needs form = "):
         api.load_job(hanoi(12, task={"segment": 2}))

@@ -192,7 +192,7 @@ def test_an_output_folder_is_one_runs(tmp_path: Path) -> None:
         api.run(job(tmp_path))
     assert len(queries.runs(store=store(tmp_path))) == 1
     (tmp_path / "out" / row_files.MARK).unlink()
-    with pytest.raises(BadInput, match="which no run of maker has marked"):
+    with pytest.raises(BadInput, match="which no run has marked"):
         api.run(job(tmp_path))
 
 
@@ -368,5 +368,5 @@ def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
     assert found == Survey(41, 1, sum(lengths), max(lengths), 2, 256)
     assert (found.calls, found.prompt_tokens, found.most_completion_tokens) == (80, sum(lengths) // 4, 80 * 256)
     assert not (tmp_path / "maker.db").exists()
-    with pytest.raises(JobError, match="hanoi is no map"):
+    with pytest.raises(JobError, match="hanoi is not a map"):
         survey_rows(api.load_job({"task": {"decomposer": "hanoi", "disks": 3}, "model": {"kind": "simulated"}}))

@@ -111,7 +111,7 @@ def test_one_object_is_found_wherever_it_stands(reply: str) -> None:
         ('{"label": 1}\n{"label": true}', "holds several objects"),
         ("Fill {} in: {}, or { }: " + '{"label": "a"}', "holds several objects"),
         ('```json\n{"label": "a"}\n```\n```json\n{"label": "b"}\n```', "holds several objects"),
-        ('```json\n{"label": "a"} {"label": "a"}\n```', "a fence holds more than one object"),
+        ('```json\n{"label": "a"} {"label": "a"}\n```', "a code fence holds more than one object"),
         ('```json\n{"label": "a",}\n```', "broken JSON: .* at character 23"),
         ('{"label": "a", "more": {"label": "b"}', "broken JSON: .* at character 38"),
         ('So {"label": "a", more: {"label": "b"}}', "broken JSON"),
@@ -119,8 +119,8 @@ def test_one_object_is_found_wherever_it_stands(reply: str) -> None:
         ('So {label of {"label": "a"}', "a brace is not closed"),
         ('{"label": "two\nlines"}', "broken JSON: Invalid control character"),
         ('{"label": "a\0"}', "broken JSON: Invalid control character"),
-        ('{"label": "a", "label": "a"}', "the member 'label' is there twice"),
-        ('So {"x": {"label": "a", "label": "b"}}', "the member 'label' is there twice"),
+        ('{"label": "a", "label": "a"}', "the key 'label' is there twice"),
+        ('So {"x": {"label": "a", "label": "b"}}', "the key 'label' is there twice"),
         ('{"label": NaN}', "'NaN' is not a number"),
         ('{"label": [-Infinity]}', "'-Infinity' is not a number"),
         (f'{{"label": 1{"0" * DIGITS}}}', "more than 300 digits"),
@@ -610,7 +610,7 @@ def test_multiples_are_exact() -> None:
 def test_the_schema_says_its_draft() -> None:
     """A list of item schemas is Draft 7's; Draft 2020-12 refuses it."""
     pair = schema_of(x={"items": [TEXT, {"type": "integer"}]})
-    with pytest.raises(ValueError, match="a schema that is not one"):
+    with pytest.raises(ValueError, match="the schema is not valid"):
         AnswerFormat(pair)
     form = AnswerFormat(pair | {"$schema": "http://json-schema.org/draft-07/schema#"})
     assert form.check({"x": ["a", "b"]}) == "x[1]: 'b' is not of type 'integer'"
@@ -641,21 +641,21 @@ def test_references_within_the_schema_hold() -> None:
         ({}, "properties at its top level"),
         (schema_of(), "properties at its top level"),
         (schema_of(a=TEXT) | {"type": "array"}, "properties at its top level"),
-        (schema_of(a={"type": "strin"}), "a schema that is not one: properties.a.type: 'strin' is not"),
+        (schema_of(a={"type": "strin"}), "the schema is not valid: properties.a.type: 'strin' is not"),
         (schema_of(a={"pattern": "("}), r"properties.a.pattern: '\(' is not a 'regex'"),
         (schema_of(a={"maximum": float("nan")}), "'nan' is not a number"),
-        (schema_of(a=TEXT) | {"$schema": "http://example.invalid/draft"}, "no draft that is known"),
-        (schema_of(a=TEXT) | {"$schema": "http://json-schema.org/draft-03/schema#"}, "no draft that is known"),
-        (schema_of(a=TEXT) | {"$schema": 7}, "no draft that is known"),
-        (schema_of(a={"$schema": "http://json-schema.org/draft-07/schema#"}), "at a schema's top level alone"),
-        (schema_of(a={"$ref": "http://example.invalid/x"}), "example.invalid/x' leads to nothing in the schema itself"),
-        (schema_of(a={"$ref": "https://json-schema.org/draft/2020-12/schema"}), "leads to nothing"),
-        (schema_of(a={"items": {"anyOf": [{"$ref": "#/$defs/no"}]}}), "'#/\\$defs/no' leads to nothing"),
-        (schema_of(a={"$dynamicRef": "#no"}), "'#no' leads to nothing"),
-        (schema_of(a={"$ref": "#/x"}) | {"x": {"$ref": "http://example.invalid/x"}}, "invalid/x' leads to nothing"),
+        (schema_of(a=TEXT) | {"$schema": "http://example.invalid/draft"}, "not a known draft"),
+        (schema_of(a=TEXT) | {"$schema": "http://json-schema.org/draft-03/schema#"}, "not a known draft"),
+        (schema_of(a=TEXT) | {"$schema": 7}, "not a known draft"),
+        (schema_of(a={"$schema": "http://json-schema.org/draft-07/schema#"}), "at the top level of a schema only"),
+        (schema_of(a={"$ref": "http://example.invalid/x"}), "example.invalid/x' points to nothing in this schema"),
+        (schema_of(a={"$ref": "https://json-schema.org/draft/2020-12/schema"}), "points to nothing"),
+        (schema_of(a={"items": {"anyOf": [{"$ref": "#/$defs/no"}]}}), "'#/\\$defs/no' points to nothing"),
+        (schema_of(a={"$dynamicRef": "#no"}), "'#no' points to nothing"),
+        (schema_of(a={"$ref": "#/x"}) | {"x": {"$ref": "http://example.invalid/x"}}, "invalid/x' points to nothing"),
         (schema_of(a={"$ref": "#/x"}) | {"x": {"type": "strin"}}, "'#/x': type: 'strin'"),
         (schema_of(a={"$ref": "#/x"}) | {"x": "y"}, "'#/x': 'y' is not of type"),
-        (schema_of(a={"allOf": [{"$ref": "#/properties/a"}]}), "a: its schema refers to itself without end"),
+        (schema_of(a={"allOf": [{"$ref": "#/properties/a"}]}), "a: its schema refers to itself endlessly"),
     ],
 )
 def test_a_schema_that_is_not_one_is_refused(schema: Any, words: str) -> None:

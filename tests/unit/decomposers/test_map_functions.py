@@ -125,9 +125,15 @@ def test_numbers_are_the_same_when_a_log_is_verified(job: Job) -> None:
     [
         (('if not found:\n        raise ValueError("no line begins with answer:")', ""), "TypeError: 'NoneType'"),
         (('found[1], "size"', 'found[2], "size"'), r"IndexError: no such group (rules.py, line 13)"),
-        (('return {"label"', 'x = {"label"'), "TypeError: parse returned None, and not a dict of the schema's fields"),
-        (('return {"label": found[1], "size": len(found[1])}', "return {1}"), "TypeError: parse returned {1}, and not"),
-        (("return f\"{row['id']} is never blue\" if", "return True if"), "check returned True, and neither a reason"),
+        (
+            ('return {"label"', 'x = {"label"'),
+            "TypeError: parse must return a dict of the schema's fields, but returned None",
+        ),
+        (('return {"label": found[1], "size": len(found[1])}', "return {1}"), "but returned {1}"),
+        (
+            ("return f\"{row['id']} is never blue\" if", "return True if"),
+            "check must return a reason or None, but returned True",
+        ),
         (("row['id']", "row['ident']"), "KeyError: 'ident' (rules.py, line 17)"),
     ],
 )
@@ -145,7 +151,11 @@ def test_a_function_that_breaks_is_told_as_the_tasks_own_code(job: Job, change: 
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("[" * 33 + "]" * 33, "nested more than 32 deep"), (" ", "nothing but white space"), ("nan", "is not a number")],
+    [
+        ("[" * 33 + "]" * 33, "nested more than 32 deep"),
+        (" ", "the reply is only white space"),
+        ("nan", "is not a number"),
+    ],
 )
 def test_what_no_answer_can_be_is_a_red_flag_whoever_read_it(value: str, told: str) -> None:
     """A parser may hand on what a model made up: too deep a list, a blank, a number that is none."""
@@ -156,14 +166,18 @@ def test_what_no_answer_can_be_is_a_red_flag_whoever_read_it(value: str, told: s
 @pytest.mark.parametrize(
     ("task", "told", "fix"),
     [
-        ({"parse": "rulse.py:read"}, "there is no file ", "relative to the job file"),
+        ({"parse": "rulse.py:read"}, "there is no file ", "start from the job file's folder"),
         ({"parse": "rules.py:raed"}, "has no 'raed'", "did you mean 'read'"),
-        ({"parse": "rules.py:LIMIT"}, "that is no function but 9", ""),
-        ({"parse": "rules.py:plausible"}, "it is called as plausible(text): missing a required argument: 'answer'", ""),
-        ({"check": "rules.py:read"}, "it is called as read(row, answer): too many positional arguments", ""),
-        ({"truth": "rules.py"}, "'rules.py' names nothing in a file", "path/file.py:name"),
-        ({"truth": "no_such_module:truth"}, "module 'no_such_module' cannot be imported", "name a file.py"),
-        ({"check": 3}, "'3' names nothing in a file", "path/file.py:name"),
+        ({"parse": "rules.py:LIMIT"}, "that is not a function but 9", ""),
+        (
+            {"parse": "rules.py:plausible"},
+            "it must be callable as plausible(text): missing a required argument: 'answer'",
+            "",
+        ),
+        ({"check": "rules.py:read"}, "it must be callable as read(row, answer): too many positional arguments", ""),
+        ({"truth": "rules.py"}, "'rules.py' has no `:name` part", "path/file.py:name"),
+        ({"truth": "no_such_module:truth"}, "module 'no_such_module' cannot be imported", "write path/file.py:name"),
+        ({"check": 3}, "'3' has no `:name` part", "path/file.py:name"),
         ({"chekc": "rules.py:read"}, "task.chekc: there is no such setting", "did you mean 'check'"),
     ],
 )
@@ -252,5 +266,5 @@ def test_settings_name_functions_and_workers_get_them(job: Job) -> None:
 
 def test_a_name_without_a_colon_is_none() -> None:
     """Only decomposers and voters have names of their own."""
-    with pytest.raises(PluginError, match="'read' names nothing in a file"):
+    with pytest.raises(PluginError, match="'read' has no `:name` part"):
         find_named("read", Path())

@@ -163,7 +163,7 @@ def test_a_plan_whose_answers_would_not_fit_is_flagged() -> None:
     task: Recursive[str, str] = Recursive(params(base_bytes=900, conclusion_bytes=300))
     told = proposed(task, task.start(), parts("a", "b", "c"))
     assert told is not None
-    assert re.fullmatch(r"the composer's prompt has 1,0\d\d bytes of 900", told)
+    assert re.fullmatch(r"the composer's prompt has 1,0\d\d bytes, over 900", told)
     assert proposed(task, task.start(), parts("a", "b")) is None
 
 
@@ -357,7 +357,7 @@ def test_states_hold_goals_and_conclusions(store: str) -> None:
 
 def test_a_root_that_does_not_fit_is_refused(store: str) -> None:
     """A problem that is too long for the prompts of the root is bad input, with both numbers, before anything runs."""
-    with pytest.raises(BadInput, match=r"the decomposer's prompt has 5,5\d\d bytes of 4,000 at the root"):
+    with pytest.raises(BadInput, match=r"the decomposer's prompt has 5,5\d\d bytes, over 4,000 at the root"):
         api.run(job(store, problem="x" * 5000))
     with pytest.raises(BadInput, match=r"task.problem cannot be read: an empty text"):
         api.run(job(store, problem=" \n"))
@@ -602,9 +602,9 @@ def test_a_decomposer_travels(vote_plans: str) -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"solver_prompt": "Answer."}, "solver: it does not name {{goal}}"),
-        ({"composer_prompt": "{{goal}} {{parts}}"}, "composer: it does not name {{compose}}"),
-        ({"decomposer_prompt": "{{goal}} {{sky}}"}, "decomposer: nothing is called {{sky}}"),
+        ({"solver_prompt": "Answer."}, "solver: the prompt must contain {{goal}}"),
+        ({"composer_prompt": "{{goal}} {{parts}}"}, "composer: the prompt must contain {{compose}}"),
+        ({"decomposer_prompt": "{{goal}} {{sky}}"}, "decomposer: {{sky}} is unknown"),
         ({"level_bytes": 63}, "greater than or equal to 64"),
         ({"max_depth": 99}, "less than or equal to 98"),
     ],
@@ -629,6 +629,6 @@ def test_halves_are_what_the_tests_think() -> None:
 
 @pytest.mark.parametrize("given", [{"proposals": 7}, {"discriminator_prompt": GENERIC.discriminator}])
 def test_what_no_discriminator_reads_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="go with vote_plans"):
+    with pytest.raises(ValueError, match="need vote_plans"):
         RecursiveParams.model_validate({"problem": "p"} | given)
     RecursiveParams.model_validate({"problem": "p", "proposals": 5})

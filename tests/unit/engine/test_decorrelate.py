@@ -296,7 +296,7 @@ def test_a_map_takes_paraphrases_of_its_system(tmp_path: Path) -> None:
     loaded = api.load_job(job)
     assert loaded.decomposer.classes[0].paraphrases == ("Name it.",)
     assert monitor_plan(loaded).classes[0].ways["wordings"] == 2
-    with pytest.raises(JobError, match="steps of class row can be asked in one way only"):
+    with pytest.raises(JobError, match="steps of class row have no second prompt, model or temperature"):
         api.load_job(job | {"task": task})
 
 
@@ -333,7 +333,7 @@ def test_another_member_takes_turns(line: Any, store: str) -> None:
         job = line(1, 150) | {"model": {"kind": "pool", "members": members, "rotation": ["one"]}}
         with pytest.raises(JobError, match="there is no member 'other'"):
             api.load_job(job | {"monitor": {"members": ["other"]}})
-        with pytest.raises(JobError, match="steps of class letter can be asked in one way only"):
+        with pytest.raises(JobError, match="steps of class letter have no second prompt, model or temperature"):
             api.load_job(job | {"monitor": {"policy": "decorrelate", "members": ["one"]}})
         with pytest.raises(JobError, match="the models have that temperature already"):
             api.load_job(job | {"monitor": {"policy": "decorrelate", "temperature": 1.0}})

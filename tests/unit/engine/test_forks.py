@@ -203,7 +203,7 @@ def test_a_run_in_bites_is_the_whole_one(shape: Shape, bites: list[int], chains:
         tables = job(urls[1], tree(shape), swarm={"chains": chains}, store={"durability": durability})
         report = api.run(tables, limit_steps=bite)
         while report.status == "paused":
-            assert report.reason == f"as asked, after {bite:,} steps"
+            assert report.reason == f"reached the limit of {bite:,} steps"
             steps += bite
             assert report.steps == steps
             bite = next(sizes)
@@ -604,7 +604,7 @@ def test_an_edited_outcome_of_a_joined_child_is_found(spared: Log, store: str) -
     with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE maker_outcome SET outcome = 'rejected' WHERE idx = 5 AND outcome = 'failed'")
         assert connection.total_changes == 1
-    assert "fold to is not what its fork holds" in queries.verify("last", store=store).problem
+    assert "give another state or digest than its fork holds" in queries.verify("last", store=store).problem
 
 
 def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
@@ -614,5 +614,5 @@ def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
     assert len(list(queries.steps("last", store=store))) == 1
     report = api.run(job(store, deep(DEEPEST + 1)))
     assert report.status == "paused"
-    assert f"deep forked {DEEPEST} times within one another" in report.reason
+    assert f"deep nested more than {DEEPEST} forks" in report.reason
     assert not queries.verify("last", store=store).problem

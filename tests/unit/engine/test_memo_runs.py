@@ -118,7 +118,7 @@ class Several(Swarm):
 
 
 def test_a_question_is_the_class_and_both_parts_of_the_prompt() -> None:
-    """Any letter that differs, and any letter that moves from one part to the other, makes another question."""
+    """Any letter that differs, and any letter that moves from one part to the other, makes had another prompt."""
 
     def asked(name: str, system: str, prompt: str) -> bytes:
         return question(Step(StepClass(name, parse=str, system=system), prompt))
@@ -341,13 +341,13 @@ def _first_source(url: str, run_id: str) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[str, str]] = {
-    "gone": ("DELETE FROM maker_step WHERE chain = :chain_key AND idx = :step", "is not there"),
+    "gone": ("DELETE FROM maker_step WHERE chain = :chain_key AND idx = :step", "is missing, or was superseded"),
     "superseded": ("INSERT INTO maker_cut VALUES (:chain_key, :step, 1, '')", "was superseded"),
     "other action": ("UPDATE maker_step SET action = '\"e\"' WHERE chain = :chain_key AND idx = :step", "decided"),
     "fewer samples": ("UPDATE maker_step SET tally = x'000101630000' WHERE chain = :chain_key AND idx = :step",
                       "was not decided by"),
     "other question": ("UPDATE maker_memo SET question = x'00' WHERE chain = :chain_key AND idx = :step",
-                       "another question"),
+                       "had another prompt"),
     "other vote": ("UPDATE maker_run SET fingerprint = replace(fingerprint, '\"k\": 4', '\"k\": 3')"
                    " WHERE id = :run_key", "by another task, model or vote"),
 }  # fmt: skip
@@ -373,7 +373,7 @@ def test_verify_names_a_source_that_does_not_hold(store: str, fault: str) -> Non
 def test_a_run_whose_decisions_others_took_cannot_be_pruned(store: str) -> None:
     """Once the other one is gone it can, and with it its memo."""
     first, second = (api.run(job(store, "store")).run_id for _ in range(2))
-    with pytest.raises(RunNeeded, match="took decisions"):
+    with pytest.raises(RunNeeded, match="reused its decisions"):
         prune(first, store=store)
     prune(second, store=store)
     prune(first, store=store)
@@ -424,7 +424,7 @@ def test_children_of_what_is_superseded_are_out_of_the_memo_too(store: str) -> N
 
 
 def test_verify_names_what_cites_a_decision_that_a_retry_has_superseded(store: str) -> None:
-    """Of two children the second took decisions of the first, which ended wrong and begins again."""
+    """Of two children the second reused its decisions of the first, which ended wrong and begins again."""
     shape: Shape = {"steps": [0, 0], "forks": [{"children": [leaf(30)] * 2, "wrong": [0]}]}
     report = api.run(job(store, "run", shape))
     cited = [one.source for one in queries.steps(report.run_id, store=store) if one.chain == "0.1" and one.source]

@@ -426,8 +426,8 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert refusal(tmp_path / "b.csv").startswith(f"there is no input {tmp_path}/b.csv\n")
     assert refusal(tmp_path / "*.csv").startswith(f"no file matches {tmp_path}/*.csv\n")
     assert refusal(tmp_path / "empty").startswith(f"the folder {tmp_path}/empty holds no file\n")
-    assert "a.log is in no format that can be read\nknown are .csv, .tsv" in refusal(tmp_path / "a.log")
-    assert "a.log is in no format" in refusal(tmp_path)
+    assert "a.log is in no known format\nuse files that end with .csv, .tsv" in refusal(tmp_path / "a.log")
+    assert "a.log is in no known format" in refusal(tmp_path)
     assert "names no file" in refusal("")
     assert "there is no input memory://nowhere/a.csv" in refusal("memory://nowhere/a.csv")
 
@@ -435,7 +435,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_a_pattern_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     write(tmp_path, a__csv="x\n1\n", b__csv__gz="x")
     (tmp_path / "folder").mkdir()
-    assert "b.csv.gz is in no format" in refusal(tmp_path / "*")
+    assert "b.csv.gz is in no known format" in refusal(tmp_path / "*")
     assert _names(tmp_path) == ["a.csv"]
 
 
@@ -499,7 +499,7 @@ def test_a_missing_package_is_named(protocols: dict[str, Any], monkeypatch: pyte
     protocols.pop("s3", None)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert refusal("s3://b/a.csv") == "s3://b/a.csv cannot be read: s3:// needs the package s3fs\npip install s3fs"
-    assert "nothing is known of warp://" in refusal("warp://b/a.csv")
+    assert "warp:// is not supported" in refusal("warp://b/a.csv")
 
 
 class Web(BaseHTTPRequestHandler):
@@ -570,15 +570,15 @@ def test_what_has_come_since_comes_after_what_was_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("x\n1\n2\n", "x\n1\n3\n", "its first 6 bytes are not what they were"),
-        ("x\n1\n2\n", "x\n1\n3\n4\n", "its first 6 bytes are not what they were"),
+        ("x\n1\n2\n", "x\n1\n3\n", "its first 6 bytes have changed"),
+        ("x\n1\n2\n", "x\n1\n3\n4\n", "its first 6 bytes have changed"),
         ("x\n1\n2\n", "x\n1\n", "it had 6 bytes and has 4"),
         ("x\n1\n2\n", "", "it had 6 bytes and has 0"),
-        ("x\n1\n2", "x\n1\n23\n", "row 1, then its last one, goes on in what was added"),
-        ("x\n1\n2", "x\n1\n2 \n3\n", "row 1, then its last one, goes on in what was added"),
-        ('x\n1\n"2', 'x\n1\n"2\n3"\n4\n', "row 1, then its last one, goes on in what was added"),
-        ("x\n1\n2\n", "x,x\n\n1\n", "its first 6 bytes are not what they were"),
-        ("x\n1\n2\n", "\0\n1\n2\n", "its first 6 bytes are not what they were"),
+        ("x\n1\n2", "x\n1\n23\n", "the added text continues row 1"),
+        ("x\n1\n2", "x\n1\n2 \n3\n", "the added text continues row 1"),
+        ('x\n1\n"2', 'x\n1\n"2\n3"\n4\n', "the added text continues row 1"),
+        ("x\n1\n2\n", "x,x\n\n1\n", "its first 6 bytes have changed"),
+        ("x\n1\n2\n", "\0\n1\n2\n", "its first 6 bytes have changed"),
     ],
 )
 def test_a_changed_part_is_named(tmp_path: Path, before: str, after: str, told: str) -> None:
@@ -586,7 +586,7 @@ def test_a_changed_part_is_named(tmp_path: Path, before: str, after: str, told: 
     known = scanned(tmp_path).scan()
     write(tmp_path, p__csv=after)
     message = refusal(tmp_path, known=known)
-    assert message.startswith(f"input part p.csv changed since the run began: {told}\nput the file back")
+    assert message.startswith(f"input part p.csv changed since the run began: {told}\nrestore the file")
 
 
 @pytest.mark.parametrize(
@@ -618,7 +618,7 @@ def test_a_line_of_json_that_goes_on_has_changed(tmp_path: Path) -> None:
         path.write_text(before)
         known = scanned(path).scan()
         path.write_bytes((before + after).encode())
-        assert "p.jsonl changed since the run began: row 0, then its last one," in refusal(path, known=known)
+        assert "p.jsonl changed since the run began: the added text continues row 0," in refusal(path, known=known)
 
 
 def test_blank_lines_at_the_end_are_no_part(tmp_path: Path) -> None:
@@ -648,7 +648,7 @@ def test_texts_and_parquet_do_not_grow(tmp_path: Path) -> None:
     assert "p.parquet changed since the run began: it had " in refusal(tmp_path / "p.parquet", known=parquet)
     pyarrow.parquet.write_table(pyarrow.table({"x": [1, 3]}), tmp_path / "p.parquet")
     told = refusal(tmp_path / "p.parquet", known=parquet)
-    assert "p.parquet changed since the run began: its content is another one" in told
+    assert "p.parquet changed since the run began: its content has changed" in told
 
 
 def test_a_part_that_is_gone_is_named(tmp_path: Path) -> None:
@@ -703,7 +703,7 @@ def test_what_was_known_is_still_looked_at_where_nothing_may_grow(tmp_path: Path
     write(tmp_path, **{"c/a__csv": "x\n1\n3\n4\n", "t/a__txt": "ab"})
     pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2, 3]}), tmp_path / "p.parquet")
     told = refusal(tmp_path / "c", known=tables, grow=False)
-    assert "a.csv changed since the run began: its first 6 bytes are not what they were" in told
+    assert "a.csv changed since the run began: its first 6 bytes have changed" in told
     told = refusal(tmp_path / "t", known=texts, grow=False)
     assert "a.txt changed since the run began: it had 1 bytes and has more" in told
     told = refusal(tmp_path / "p.parquet", known=columns, grow=False)
@@ -729,7 +729,7 @@ def test_a_file_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     """With what UTF-8 cannot write escaped, so that it can be printed."""
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("item 1")
     told = refusal(tmp_path)
-    assert told.startswith("the name of the file caf\\udce9.txt is no UTF-8\n")
+    assert told.startswith("the name of the file caf\\udce9.txt is not UTF-8\n")
     assert told.isascii()
     assert refusal(tmp_path / os.fsdecode(b"caf\xe9.log")).isascii()
     assert refusal(tmp_path / os.fsdecode(b"caf\xe9.txt")).isascii()
@@ -811,7 +811,7 @@ def broken(source: Input, i: int) -> str:
 def test_a_row_of_other_fields_is_broken_alone(tmp_path: Path) -> None:
     write(tmp_path, a__csv='x,y\n1,2\n3\n4,5,6\n"7\n8",9\n')
     source = scanned(tmp_path, id_column="x")
-    assert broken(source, 1) == "row 1 of a.csv has 1 field, its header 2"
+    assert broken(source, 1) == "row 1 of a.csv has 1 field, but its header has 2"
     assert broken(source, 2) == "row 2 of a.csv has 3 fields, its header 2"
     assert [source.row_id(i) for i in range(4)] == ["1", "a.csv:1", "a.csv:2", "7\n8"]
     assert source.row(3).values == {"x": "7\n8", "y": "9"}
@@ -821,11 +821,11 @@ def test_a_line_that_is_no_object_is_broken_alone(tmp_path: Path) -> None:
     lines = ['{"x": 1}', '{"x": ', "[1]", "17", '"t"', "null", "true", "[" * 100_000, '{"x": ' + "1" * 5000 + "}", "{}"]
     write(tmp_path, a__jsonl="\n".join(lines))
     source = scanned(tmp_path)
-    assert broken(source, 1) == "row 1 of a.jsonl is no JSON: Expecting value at its character 7"
+    assert broken(source, 1) == "row 1 of a.jsonl is not JSON: Expecting value at its character 7"
     for i, word in [(2, "a list"), (3, "a number"), (4, "a text"), (5, "null"), (6, "true or false")]:
-        assert broken(source, i) == f"row {i} of a.jsonl is no JSON object but {word}"
-    assert broken(source, 7).startswith("row 7 of a.jsonl is no JSON that can be read: ")
-    assert broken(source, 8).startswith("row 8 of a.jsonl is no JSON that can be read: ")
+        assert broken(source, i) == f"row {i} of a.jsonl is not a JSON object but {word}"
+    assert broken(source, 7).startswith("row 7 of a.jsonl is not readable JSON: ")
+    assert broken(source, 8).startswith("row 8 of a.jsonl is not readable JSON: ")
     assert source.row(9).values == {}
     assert source.row_id(1) == "a.jsonl:1"
 
@@ -875,13 +875,13 @@ def test_half_a_character_at_the_end_breaks_the_last_row(tmp_path: Path) -> None
 def test_a_quote_that_nothing_closes(tmp_path: Path) -> None:
     write(tmp_path, last__csv='x,y\n1,2\n3,"4\n', middle__csv='x,y\n1,2\n3,"4\n5,6\n7,8\n', head__csv='"x\n1\n')
     source = scanned(tmp_path / "last.csv")
-    assert broken(source, 1) == "row 1 of last.csv has a quoted field that nothing closes"
+    assert broken(source, 1) == "row 1 of last.csv has a quoted field that is never closed"
     assert source.row(0).values == {"x": "1", "y": "2"}
     told = refusal(tmp_path / "middle.csv")
     assert told.startswith(
-        "row 1 of middle.csv opens a quoted field that nothing closes: it would take in the 2 lines after it\n"
+        "row 1 of middle.csv opens a quoted field that is never closed: it would swallow the 2 lines after it\n"
     )
-    assert "the header of head.csv has a quoted field that nothing closes" in refusal(tmp_path / "head.csv")
+    assert "the header of head.csv has a quoted field that is never closed" in refusal(tmp_path / "head.csv")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
@@ -918,13 +918,13 @@ def test_headers(tmp_path: Path) -> None:
 
 def test_columns_that_differ_name_both_parts(tmp_path: Path) -> None:
     write(tmp_path, a__csv="x,y\n1,2\n", b__csv="x,z\n1,2\n")
-    told = "the columns of b.csv are not those of a.csv: it lacks 'y' and it has 'z' more"
+    told = "the columns of b.csv differ from those of a.csv: it lacks 'y' and it has 'z' more"
     assert told in refusal(tmp_path)
     write(tmp_path, b__csv="y,x\n")
-    assert "the columns of b.csv are not those of a.csv: they come in another order, y, x" in refusal(tmp_path)
+    assert "the columns of b.csv differ from those of a.csv: they come in another order, y, x" in refusal(tmp_path)
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / "a.parquet")
     pyarrow.parquet.write_table(pyarrow.table({"x": [1], "y": [1]}), tmp_path / "b.parquet")
-    told = "the columns of b.parquet are not those of a.parquet: it has 'y' more"
+    told = "the columns of b.parquet differ from those of a.parquet: it has 'y' more"
     assert told in refusal(tmp_path / "*.parquet")
 
 
@@ -943,7 +943,7 @@ def test_no_rows(tmp_path: Path) -> None:
         ("klingon", "task.encoding is 'klingon': there is no such encoding"),
         ("base64", "task.encoding is 'base64': there is no such encoding"),
         ("a\0b", "there is no such encoding"),
-        ("utf-16", "task.encoding is 'utf-16': it leaves the order of bytes open\nsay utf-16-le"),
+        ("utf-16", "task.encoding is 'utf-16': it does not fix the byte order\nuse utf-16-le"),
         ("utf-7", "its lines cannot be read one by one"),
         ("iso2022_jp", "its lines cannot be read one by one"),
         ("cp037", "its lines cannot be read one by one"),
@@ -996,7 +996,7 @@ def test_an_unknown_id_column_lists_the_columns(tmp_path: Path) -> None:
     for name in ("a.csv", "j.jsonl"):
         told = refusal(tmp_path / name, id_column="nmae")
         assert told.startswith(
-            f"'nmae', which is to give the rows' ids, is no column of {name}: it has number, name\ndid you mean 'name'"
+            f"the id column 'nmae' is not a column of {name}: it has number, name\ndid you mean 'name'"
         )
 
 
@@ -1089,7 +1089,7 @@ def test_a_line_with_what_is_no_number_is_broken_alone(tmp_path: Path, value: st
     """JSON has neither NaN nor Infinity, and nothing that is written of a row may hold them."""
     write(tmp_path, a__jsonl=f'{{"x": 1}}\n{{"x": {value}}}\n{{"x": 1e30}}\n')
     source = scanned(tmp_path)
-    assert broken(source, 1).startswith("row 1 of a.jsonl is no JSON that can be read: it holds ")
+    assert broken(source, 1).startswith("row 1 of a.jsonl is not readable JSON: it holds ")
     assert [source.row(i).values for i in (0, 2)] == [{"x": 1}, {"x": 1e30}]
 
 
@@ -1160,7 +1160,7 @@ def test_parquet_that_lost_a_row_group(tmp_path: Path) -> None:
     after = (tmp_path / "a.parquet").read_bytes()
     # What comes before the first row group's pages is not looked at: the same size, one group less.
     (tmp_path / "a.parquet").write_bytes(b"\0" * (len(before) - len(after)) + after)
-    with pytest.raises(BadInput, match=r"a\.parquet changed since it was scanned: row group 1 is not what it was"):
+    with pytest.raises(BadInput, match=r"a\.parquet changed since it was scanned: row group 1 has changed"):
         source.row(2)
 
 
@@ -1178,7 +1178,7 @@ def test_parquet_values_that_python_does_not_have_break_their_row(tmp_path: Path
     pyarrow.parquet.write_table(pyarrow.table({"x": column}), tmp_path / "a.parquet")
     for options in ({}, {"id_column": "x"}):
         source = scanned(tmp_path, **options)
-        assert broken(source, 1).startswith("row 1 of a.parquet holds what cannot be read: ")
+        assert broken(source, 1).startswith("row 1 of a.parquet cannot be read: ")
         assert [source.row(i).values["x"] for i in (0, 2)] == ["a", "c"]
         assert source.row_id(1) == "a.parquet:1"
 
@@ -1212,7 +1212,7 @@ def test_parquet_that_is_none(tmp_path: Path) -> None:
     for name in ("a.parquet", "b.parquet"):
         told = refusal(tmp_path / name)
         assert told.startswith(f"input part {name} cannot be read: ArrowInvalid: ")
-        assert told.endswith("see that it is a whole Parquet file")
+        assert told.endswith("check that it is a complete Parquet file")
 
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

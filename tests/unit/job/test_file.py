@@ -132,7 +132,7 @@ def test_a_number_longer_than_python_reads(job_file: Path) -> None:
 @pytest.mark.parametrize("word", ["", "disks=3", "task.disks", "=3", ".disks=3", "task.=3", "hanoi", "task disks 3"])
 def test_what_is_no_override(job_file: Path, word: str) -> None:
     """A word without table, key or value is refused, with an example."""
-    with pytest.raises(JobError, match="is no override") as caught:
+    with pytest.raises(JobError, match="is not an override") as caught:
         read_job_file(job_file).take_overrides([word])
     assert "table.key=value" in caught.value.fix
 
@@ -208,7 +208,7 @@ def test_a_setting_outside_a_table_is_named_with_its_line(tmp_path: Path) -> Non
     """A key above all tables is refused where it stands."""
     path = tmp_path / "job.toml"
     path.write_text("\ndisks = 10\n[task]\n")
-    with pytest.raises(JobError, match=r"job\.toml:2: disks stands outside a table"):
+    with pytest.raises(JobError, match=r"job\.toml:2: disks is outside of any table"):
         read_job_file(path)
 
 
@@ -218,11 +218,11 @@ def test_a_setting_outside_a_table_is_named_with_its_line(tmp_path: Path) -> Non
         (b"[task]\ndisks = ten\n", r"job\.toml: .*line 2"),
         (b"[task\n", r"job\.toml: "),
         (b"[task]\na = 1\na = 2\n", r"job\.toml: "),
-        (b"\xff\xfe", "is no text"),
+        (b"\xff\xfe", "is not UTF-8 text"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, message: str) -> None:
-    """Broken TOML and what is no text are told with the file, and the line where there is one."""
+    """Broken TOML and what is not UTF-8 text are told with the file, and the line where there is one."""
     path = tmp_path / "job.toml"
     path.write_bytes(content)
     with pytest.raises(JobError, match=message):

@@ -92,7 +92,7 @@ def test_a_job_is_built_with_all_defaults(job_file: Callable[..., Path]) -> None
         ('kind = "simulated"', "", r"job\.toml:5: model\.kind is missing", "known: simulated, vllm, openai"),
         ('"hanoi"', '"hanio"', "there is no decomposer 'hanio'", "did you mean 'hanoi'?"),
         ("k = 3", 'voter = "majorty"', "there is no voter 'majorty'", "did you mean 'majority'?"),
-        ('decomposer = "hanoi"', "", r"job\.toml:1: task\.decomposer is missing", "name the task"),
+        ('decomposer = "hanoi"', "", r"job\.toml:1: task\.decomposer is missing", "name a decomposer"),
         ('decomposer = "hanoi"', "decomposer = 3", r"job\.toml:\d: task\.decomposer", ""),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_wrong_setting_is_told(job_file: Callable[..., Path], old: str, new: s
         ("swarm", {"kind": "slurm"}, r"swarm\.kind = 'slurm'"),
         ("swarm", {"replicas": 2}, r"swarm\.replicas = 2"),
         ("swarm", {"resources": {"TPU": 1}}, r"swarm\.resources = {'TPU': 1.0} needs Ray"),
-        ("swarm", {"kind": "ray", "resources": {"cpu": 1}}, r"swarm\.resources .* CPU has a setting of its own: swarm"),
+        ("swarm", {"kind": "ray", "resources": {"cpu": 1}}, r"swarm\.resources .* reserve CPUs with swarm"),
         ("swarm", {"kind": "ray", "resources": {"TPU": 0}}, r"swarm\.resources\.TPU = .* greater than 0"),
         ("store", {"samples": "some"}, r"store\.samples = 'some'"),
         ("store", {"durability": "none"}, r"store\.durability = 'none'"),
@@ -276,6 +276,6 @@ def test_secrets_in_a_url_are_refused(hanoi: Job) -> None:
     """A server's address may hold no password: it would be stored."""
     job = hanoi(2)
     job["model"] = {"kind": "openai", "url": "http://user:secret@host/v1", "name": "m"}
-    with pytest.raises(JobError, match="must hold no user, password or query") as caught:
+    with pytest.raises(JobError, match="must not contain a user, password or query") as caught:
         api.load_job(job)
     assert caught.value.facts == {"setting": "model.url"}

@@ -160,7 +160,7 @@ def test_an_estimate_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with FakeServer(lambda body: (200, chat_completion(["red"] * body["n"]))) as server:
         path = job_file(tmp_path, f'kind = "openai"\nurl = "{server.url}"\nname = "m"')
         done = maker("run", path, "limits.max_undecided=200", "swarm.kind=local", "vote.k=1")
-    assert "estimate: not known: of the first rows no prompt can be made" in done.output
+    assert "estimate: unknown: no prompt can be made from the first rows" in done.output
     assert json.loads(maker("ls", "--store", store(tmp_path), "--json").output)["steps"] == 3
 
 
@@ -170,7 +170,7 @@ def test_a_map_of_broken_rows_can_be_counted(whole: int, tmp_path: Path) -> None
     broken_rows(tmp_path, 130, whole)
     found = maker("run", job_file(tmp_path), "--dry-run")
     assert (found.exit_code, (tmp_path / "maker.db").exists()) == (0, False)
-    assert f"{130 + whole} rows, 130 of which cannot be read or rendered" in found.output
+    assert f"{130 + whole} rows (130 cannot be read or rendered)" in found.output
     assert json.loads(maker("run", job_file(tmp_path), "--dry-run", "--json").output)["unreadable"] == 130
 
 

@@ -281,12 +281,12 @@ def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path, format_: A
     api.run(hanoi(3))
     out = tmp_path / "out"
     out.write_text("mine")
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="exists already"):
         export_steps("last", out, format=format_, store=store)
     assert out.read_text() == "mine"
     assert export_steps("last", out, format=format_, store=store, force=True).steps == 7
     assert out.read_bytes() != b"mine"
-    for place, said in ((tmp_path, "is no file"), (tmp_path / "no" / "out", "there is no folder")):
+    for place, said in ((tmp_path, "is not a file"), (tmp_path / "no" / "out", "does not exist")):
         with pytest.raises(BadInput, match=said):
             export_steps("last", place, format=format_, store=store, force=True)
     assert sorted(path.name for path in tmp_path.iterdir() if "maker.db" not in path.name) == ["out"]
@@ -307,7 +307,7 @@ def test_a_file_that_comes_in_between(hanoi: Job, store: str, tmp_path: Path, mo
         return before(path)
 
     monkeypatch.setattr(Path, "exists", exists)
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="exists already"):
         export_steps("last", out, store=store)
     assert out.read_text() == "theirs"
     assert not list(tmp_path.glob("*.part"))
@@ -316,7 +316,7 @@ def test_a_file_that_comes_in_between(hanoi: Job, store: str, tmp_path: Path, mo
 def test_parquet_is_no_stream(hanoi: Job, store: str) -> None:
     """Parquet wants a file."""
     api.run(hanoi(3))
-    with pytest.raises(BadInput, match="cannot be streamed"):
+    with pytest.raises(BadInput, match="cannot be written to a stream"):
         export_steps("last", io.BytesIO(), format="parquet", store=store)
 
 

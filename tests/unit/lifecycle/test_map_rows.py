@@ -35,7 +35,7 @@ def written(folder: Path) -> list[dict[str, Any]]:
     """Return the records of the part files, which must be JSON as everyone reads it."""
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     files = sorted((folder / "out").glob("rows-*.jsonl"))
     return [json.loads(line, parse_constant=refuse) for file in files for line in file.read_text().splitlines()]
@@ -92,17 +92,17 @@ def test_what_is_no_json_comes_out_of_no_row(tmp_path: Path) -> None:
     report = api.run(job(tmp_path, task={"input": lines, "id_column": ""}, model=RIGHT))
     assert report.result == {"rows": 2, "decided": 1, "failed": 1}
     assert [one["id"] for one in written(tmp_path)] == ["b"]
-    assert "row 0 of r.jsonl is no JSON" in review(tmp_path)[0]["reason"]
+    assert "row 0 of r.jsonl is not JSON" in review(tmp_path)[0]["reason"]
 
 
 def test_an_answers_rule_beside_a_schema_is_refused(tmp_path: Path) -> None:
     """It would decide nothing; what a stored job holds of it, the default, is passed over."""
     write_rows(tmp_path / "rows.csv", range(3))
-    with pytest.raises(JobError, match="answer is for a map without a schema"):
+    with pytest.raises(JobError, match="answer is for maps without a schema"):
         api.load_job(job(tmp_path, task={"answer": "casefold"}))
     params = MapParams(input="rows.csv", template="{{text}}", schema=SCHEMA)
     assert MapParams.model_validate(params.model_dump(mode="json", by_alias=True)) == params
-    with pytest.raises(ValidationError, match="say in fields"):
+    with pytest.raises(ValidationError, match="set how the schema's fields count in fields"):
         MapParams.model_validate(params.model_dump(by_alias=True) | {"answer": {"vote": "number", "tolerance": 1}})
 
 
@@ -126,7 +126,7 @@ def test_rows_of_json_lines_fail_one_by_one(tmp_path: Path) -> None:
     assert list(reasons) == ["a", "c", "d"]
     assert "the row has no column 'text'" in reasons["a"]
     assert "the row has a column 'label', which is a field of the answer too" in reasons["c"]
-    assert r"the row's prompt is no Unicode: '\ud83d' is half of a surrogate pair" in reasons["d"]
+    assert r"the row's prompt is not valid Unicode: '\ud83d' is half of a surrogate pair" in reasons["d"]
     assert queries.verify("last", store=store(tmp_path)).right
 
 
@@ -154,7 +154,7 @@ def test_an_output_that_the_input_would_read_is_refused(where: str, out: str, tm
     """Both are named, and nothing is begun."""
     (tmp_path / "in").mkdir()
     write_lines(tmp_path / "in" / "a.jsonl", '{"id": "a", "text": "item 1"}')
-    with pytest.raises(BadInput, match="would read what is written to the output folder") as caught:
+    with pytest.raises(BadInput, match="which would read the run's own results") as caught:
         api.run(job(tmp_path, task={"input": f"{tmp_path}/{where}", "output": f"{tmp_path}/{out}"}))
     assert str(tmp_path / "in") in str(caught.value) or where in str(caught.value)
     assert not (tmp_path / "maker.db").exists()

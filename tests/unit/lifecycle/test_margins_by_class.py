@@ -47,12 +47,12 @@ def test_margins_are_part_of_what_a_run_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("k", "told"),
     [
-        ({"even": 2}, "says nothing of the step class 'odd'"),
+        ({"even": 2}, "has no value for the step class 'odd'"),
         ({"even": 2, "odd": 3, "od": 3}, r"vote\.k\.od: tree has no such class"),
-        ({"even": 2, "odd": 0}, r"vote\.k\.odd = 0: a whole number, 1 or more"),
+        ({"even": 2, "odd": 0}, r"vote\.k\.odd = 0 must be a whole number, 1 or more"),
         ({"even": 2, "odd": True}, r"vote\.k\.odd = True"),
         ({"even": 2, "odd": 2000}, "less than or equal to 1000"),
-        ({"even": 2, "odd": 101}, r"vote\.max_votes = 100: first-to-ahead-by-k needs 101"),
+        ({"even": 2, "odd": 101}, r"vote\.max_votes = 100: first-to-ahead-by-k needs at least 101"),
         ({}, "names no step class"),
     ],
 )
@@ -62,7 +62,7 @@ def test_wrong_margins_are_refused(k: Any, told: str, tmp_path: Path) -> None:
 
 
 def test_a_margin_of_a_role_and_margins_by_class_are_two_ways_to_say_one_thing(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="two ways to say one thing"):
+    with pytest.raises(JobError, match="exclude each other"):
         api.load_job(job({"even": 2, "odd": 3}, tmp_path, roles={"solver": {"k": 2}}))
     with pytest.raises(JobError, match=r"roles\.judge\.k is missing"):
         api.load_job(job({"even": 2, "odd": 3}, tmp_path, roles={"judge": {"prompt": "Which?"}}))

@@ -84,7 +84,7 @@ def test_a_voter_with_a_race_margin_is_watched(own: Callable[..., Any], hanoi: J
     assert one.fit is not None
     assert {str(alarm.alarm.statistic) for alarm in told.alarms} == {"dispersion", "longest"}
     assert told.claim.text == ("of steps move, racing decides at most 0.01 wrongly",)
-    assert told.whole.stated == "of 1,023 steps, 10.2 on average at most are wrong"
+    assert told.whole.stated == "on average at most 10.2 of 1,023 steps are wrong"
     ours = api.run(own("Racing") | {"vote": {"k": 3, "max_votes": 1000}})
     assert (ours.events[0]["text"], ours.monitor) == (found.events[0]["text"], found.monitor)
 

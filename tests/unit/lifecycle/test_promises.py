@@ -167,12 +167,12 @@ def test_a_model_folder_is_told_by_its_contents(tmp_path: Path) -> None:
 
 
 def test_reading_leaves_other_programs_databases_alone(tmp_path: Path) -> None:
-    """A database that holds no runs is told as such, and not a byte of it changes."""
+    """A database that has no maker tables is told as such, and not a byte of it changes."""
     path = tmp_path / "app.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE customer (name TEXT)")
     before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match="holds no runs"):
+    with pytest.raises(StoreUnusable, match="has no maker tables"):
         queries.runs(store=f"sqlite:///{path}")
     assert path.read_bytes() == before
 
@@ -199,7 +199,7 @@ def test_the_environment_stands_behind_files_only(hanoi: Job, tmp_path: Path, mo
 
 def test_a_cap_below_what_a_voter_needs_is_refused(hanoi: Job) -> None:
     """A step that could never be decided is told before anything is asked."""
-    with pytest.raises(JobError, match="needs 200 at least"):
+    with pytest.raises(JobError, match="needs at least 200"):
         api.load_job(hanoi(vote={"k": 200}))
 
 

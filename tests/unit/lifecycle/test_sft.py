@@ -130,7 +130,7 @@ def test_a_forked_run_names_who_decided(hanoi: Job, store: str) -> None:
     ("sql", "said"),
     [
         ("UPDATE maker_step SET action = '1AB' WHERE idx = 20", "does not verify: step 20: .*1AB"),
-        ("UPDATE maker_run SET votes = votes + 1", "does not verify: the run's row counts"),
+        ("UPDATE maker_run SET votes = votes + 1", "does not verify: the run's row has"),
         ("DELETE FROM maker_step WHERE idx = 30", "does not verify: step 30"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_run_that_is_not_done_is_refused(hanoi: Job, store: str) -> None:
 def test_a_run_that_decided_nothing_is_refused(hanoi: Job, store: str) -> None:
     """A calibration's pilot asks and decides nothing."""
     calibrate(api.load_job(hanoi(5)), steps=5, votes=2)
-    with pytest.raises(BadInput, match="nothing to teach: it has decided no step"):
+    with pytest.raises(BadInput, match="no training examples: it has decided no step"):
         examples(store)
 
 
@@ -171,7 +171,7 @@ def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path) -> None:
     api.run(hanoi(3))
     out = tmp_path / "out.jsonl"
     out.write_text("mine")
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="exists already"):
         export_examples("last", out, store=store)
     assert export_examples("last", out, store=store, force=True).steps == 7
     assert len(out.read_text().splitlines()) == 7
@@ -224,5 +224,5 @@ def test_replies_that_are_no_actions(store: str, tmp_path: Path) -> None:
     assert [line["prompt"] for line in examples(store)] == [f"letter {i}" for i in range(40)]
     assert {line["system"] for line in examples(store)} == {"Say a letter. "}
     api.run(job | {"model": {"kind": "simulated", "p": 1.0}})
-    with pytest.raises(BadInput, match="nothing to teach: none of its 40 decided steps has"):
+    with pytest.raises(BadInput, match="no training examples: none of its 40 decided steps has"):
         examples(store)

@@ -130,7 +130,7 @@ def test_the_command_line_says_why_it_sends_none(
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     send_spans()
-    assert "is missing; pip install 'maker-executor[otel]'" in capsys.readouterr().err
+    assert "is not installed; pip install 'maker-executor[otel]'" in capsys.readouterr().err
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     send_spans()
     assert "is grpc, not http/protobuf" in capsys.readouterr().err

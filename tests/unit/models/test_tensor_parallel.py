@@ -31,7 +31,7 @@ def test_fewer_gpus_than_the_model_takes_are_refused() -> None:
         "model": {"kind": "vllm", "path": "m", "tensor_parallel": 4},
         "swarm": {"gpus": 2},
     }
-    with pytest.raises(JobError, match=r"swarm\.gpus = 2, and model\.tensor_parallel = 4 takes 4"):
+    with pytest.raises(JobError, match=r"swarm\.gpus = 2, but model\.tensor_parallel = 4 needs 4"):
         api.load_job(job)
     assert api.load_job(job, ["swarm.gpus=4"]).swarm.gpus == 4
 

@@ -22,7 +22,7 @@ from maker import api
 from maker.cli.app import app
 from maker.errors import BadInput
 from maker.lifecycle.rows import RowResult, Settled, results
-from maker.reporting.audit import LEAST, Lots, Sample, Stratum, draw, judged, least_margin, stratum_of
+from maker.reporting.audit import LEAST, RowDraw, Sample, Stratum, draw, judged, least_margin, stratum_of
 from maker.reporting.labels import LONGEST_CELL, judge_labels, write_sample
 from maker.stats.bounds import Labelled, most_wrong_in
 from maker.store.lease import this_process
@@ -142,7 +142,7 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
     """Over 2,000 seeds each of 40 rows is among the 10 that are drawn as often as another, within 4 sigma."""
     counts: Counter[int] = Counter()
     for seed in range(2_000):
-        lots = Lots(f"digest/{seed}", 15)
+        lots = RowDraw(f"digest/{seed}", 15)
         for row in range(40):
             lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
         assert lots.seen == 40
@@ -169,7 +169,7 @@ def test_bounds_hold_for_the_rows_that_are_drawn(folder: Path) -> None:
 
 def test_memory_is_for_the_rows_that_are_drawn() -> None:
     """Of a hundred thousand rows no more are kept than may be drawn."""
-    lots = Lots("digest/0", 50)
+    lots = RowDraw("digest/0", 50)
     for row in range(100_000):
         lots.add(Settled(row, None, 0, None, None))  # type: ignore[arg-type]
     assert (lots.seen, len(lots._kept), len(lots.first(100))) == (100_000, 50, 50)
@@ -233,14 +233,14 @@ def edit(at: int, **cells: str) -> Callable[[Cells], Cells]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (edit(1, correct="maybe"), r"line 3: 'maybe' is no label\nwrite y or n"),
+        (edit(1, correct="maybe"), r"line 3: 'maybe' is not a label\nwrite y or n"),
         (edit(2, id='"row-9999"'), 'line 4: the id of row .* is "row-9999" there, and "row-'),
         (edit(2, answer="{}"), "line 4: the answer of row"),
         (edit(2, stratum_rows="5"), "line 4: the stratum_rows of row"),
         (edit(2, stratum="clearly"), "line 4: the stratum of row"),
         (edit(0, row="9999"), "line 2: row '9999' is not in the sample"),
-        (edit(0, audit="mine"), "line 2: the column 'audit' does not say"),
-        (edit(3, audit="mine"), "line 5 is of another sample than line 2"),
+        (edit(0, audit="mine"), "line 2: the column 'audit' does not name the run"),
+        (edit(3, audit="mine"), "line 5 belongs to another sample than line 2"),
         (lambda lines: lines[1:], "lacks 1 of the .* sampled rows, the first is row"),
         (lambda lines: [*lines, lines[0]], "was in line 2 already"),
         (lambda lines: [line | {"correct": ""} for line in lines], "is labelled yet"),
@@ -279,17 +279,17 @@ def test_a_file_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> None:
     """No file, no text, an empty one, and a file that is there already."""
     file = tmp_path / "audit.csv"
-    for content, told in ((None, "cannot be read"), (b"\xff\xfe\x00", "no UTF-8"), (b"", "no column 'row'")):
+    for content, told in ((None, "cannot be read"), (b"\xff\xfe\x00", "not UTF-8"), (b"", "no column 'row'")):
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(BadInput, match=told):
             judge_labels("last", file, store=store(folder))
     sample = draw("last", size=20, store=store(folder))
-    with pytest.raises(BadInput, match="is there already, and may hold labels"):
+    with pytest.raises(BadInput, match="exists already, and may hold labels"):
         write_sample(sample, file)
     write_sample(sample, file, force=True)
     assert len(read(file)) == len(sample.rows)
-    with pytest.raises(BadInput, match="no folder"):
+    with pytest.raises(BadInput, match="does not exist"):
         write_sample(sample, tmp_path / "none" / "audit.csv")
     for confidence in (0, 1, 95):
         with pytest.raises(BadInput, match="between 0 and 1"):
@@ -302,13 +302,13 @@ def test_runs_that_cannot_be_audited_are_refused(
     """Not a map; a map without a decided row; no row wanted."""
     task = hanoi(3)
     api.run(task)
-    with pytest.raises(BadInput, match="is no map over rows"):
+    with pytest.raises(BadInput, match="is not a map over rows"):
         draw("last", store=task["store"]["url"])
     write_rows(tmp_path / "rows.csv", range(5))
     api.run(job(tmp_path, model={"p": 1.0, "malformed": 1.0}, store={"url": f"sqlite:///{tmp_path}/none.db"}))
     with pytest.raises(BadInput, match="has no decided row"):
         draw("last", store=f"sqlite:///{tmp_path}/none.db")
-    with pytest.raises(BadInput, match="says nothing"):
+    with pytest.raises(BadInput, match="is empty"):
         draw("last", size=0, store=store(folder))
 
 
@@ -319,7 +319,7 @@ def test_a_run_that_is_worked_on_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "maker.db")) as database, database:
         row = (this_process(), time.time() + 1000)
         database.execute("update maker_run set status = 'running', holder = ?, lease_until = ?", row)
-    with pytest.raises(BadInput, match="is still worked on\naudit it when it is done, or paused"):
+    with pytest.raises(BadInput, match="is still running\naudit it when it is done or paused"):
         draw("last", store=store(tmp_path))
 
 
@@ -376,8 +376,8 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     drawn = told("--sample", "100")
     file = tmp_path / f"audit-{run_id}.csv"
-    assert f"decided rows are in audit-{run_id}.csv, by seed 0" in drawn
-    assert "if all are right, at most" in drawn
+    assert f"decided rows are in audit-{run_id}.csv, drawn by seed 0" in drawn
+    assert "if all of them are right, at most" in drawn
     assert "rows without a decision" in drawn
     assert CliRunner().invoke(app, ["audit", "last", *url]).exit_code == 2
     told("--sample", "100", "--force")
@@ -390,6 +390,6 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (found["confidence"], found["whole"]["sampled"]) == (0.9, len(read(file)))
     assert set(found["strata"]) == {"unanimous", "clear", "narrow"}
     write(file, [line | ({} if n % 3 else {"correct": ""}) for n, line in enumerate(read(file))])
-    assert "Were all of them wrong, it is at most" in " ".join(told("--labels", str(file)).split())
+    assert "If all of them were wrong, the bound on all rows would be" in " ".join(told("--labels", str(file)).split())
     assert CliRunner().invoke(app, ["audit", "last", "--labels", str(file), "--sample", "5", *url]).exit_code == 2
     assert json.loads(told("--sample", "5", "--json", "--out", "small.csv"))["file"] == "small.csv"

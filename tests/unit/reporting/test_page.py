@@ -16,9 +16,9 @@ from row_tasks import write_rows
 
 from maker import api
 from maker.plugin import Decomposer, Oracle, Params, Step, Truth
-from maker.reporting.disputes import Said
+from maker.reporting.disputes import ShownSample
 from maker.reporting.fit import Range
-from maker.reporting.page import MOST, SHOWN, alike_samples, chance, figure, page, shown, span, votes_plot
+from maker.reporting.page import MOST, SHOWN, chance, figure, group_samples, page, shown, span, votes_plot
 from maker.reporting.report import report
 from maker.reporting.svg import Column, plot
 
@@ -172,7 +172,7 @@ def test_a_number_that_is_not_to_be_believed(hanoi: Job, store: str) -> None:
     api.run(hanoi(9, model={"p": 0.62}, vote={"k": 3, "max_votes": 1000}))
     text = page(report("last", store=store))
     assert "<del>" in text
-    assert "Not to be relied on" in text
+    assert "Do not rely on this number" in text
 
 
 def test_it_does_not_grow_with_the_run(hanoi: Job, store: str) -> None:
@@ -211,8 +211,12 @@ def test_many_numbers_of_votes(hanoi: Job, store: str) -> None:
 
 def test_samples_that_are_alike() -> None:
     """They are one line, in the order of their first."""
-    said = [Said(0, "a", "a", None, "", "m"), Said(1, "b", "b", None, "", "m"), Said(2, "a", "a", None, "", "m")]
-    assert [(one.times, one.said.vote) for one in alike_samples(said)] == [(2, 0), (1, 1)]
+    said = [
+        ShownSample(0, "a", "a", None, "", "m"),
+        ShownSample(1, "b", "b", None, "", "m"),
+        ShownSample(2, "a", "a", None, "", "m"),
+    ]
+    assert [(one.times, one.sample.vote) for one in group_samples(said)] == [(2, 0), (1, 1)]
 
 
 def test_how_figures_are_written() -> None:

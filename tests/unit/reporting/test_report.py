@@ -23,7 +23,7 @@ from maker.lifecycle import admin, queries
 from maker.reporting import audit, labels
 from maker.reporting.claims import claimed
 from maker.reporting.counts import KEPT, doubt
-from maker.reporting.decision_rules import Ruled
+from maker.reporting.decision_rules import DecisionRule
 from maker.reporting.figures import TURNS
 from maker.reporting.report import Report, report
 from maker.stats.bounds import binomial
@@ -111,7 +111,7 @@ def test_a_chain(hanoi: Job, store: str) -> None:
     assert found.whole.right is not None
     assert found.whole.right.value == pytest.approx((1 - one.fit.failure.value) ** run.steps)
     assert found.whole.steps == run.steps
-    assert found.claim.text == ("nothing was claimed: first-to-ahead-by-k was given k = 4",)
+    assert found.claim.text == ("nothing was claimed: first-to-ahead-by-k with k = 4 promises nothing",)
     # After 64, 128 and 256 of 511 steps.
     assert one.looks == 3
     assert [(one.model, one.votes) for one in found.models] == [("simulated", run.votes)]
@@ -211,7 +211,7 @@ def test_a_run_that_is_stuck(hanoi: Job, store: str) -> None:
     assert Counter(said.candidate for said in rest.samples) == {"1AC": 4, "1AB": 1}
     assert rest.prompt
     assert "max_votes" in rest.reason
-    assert "steps that nothing has settled (1)" in found.whole.outside
+    assert "unresolved steps (1)" in found.whole.outside
 
 
 def test_chains_that_rest(store: str) -> None:
@@ -260,14 +260,27 @@ def test_a_pool_with_a_judge(hanoi: Job, store: str) -> None:
     check(found, store)
 
 
+UNFITTED = "maker estimates p only for voters that need a lead of k, and"
+
+
 @pytest.mark.parametrize(
     ("vote", "missing", "stated", "claims"),
     [
-        ({"voter": "majority", "n": 5}, "of votes that majority counts", "", "nothing was claimed"),
+        ({"voter": "majority", "n": 5}, f"{UNFITTED} majority does not", "", "nothing was claimed"),
         ({"k": 1}, "with k = 1 the first vote decides", "", "nothing was claimed"),
-        ({"voter": "bayes", "error": 0.01}, "of votes that bayes counts", "of 127 steps, 1.27", "bayes"),
-        ({"voter": "certificate", "error": 0.01}, "of votes that certificate", "of 127 steps, 1.27", "certificate"),
-        ({"voter": "sprt", "p": 0.8, "error": 0.01}, "", "of 127 steps, 1.27", "sprt"),
+        (
+            {"voter": "bayes", "error": 0.01},
+            f"{UNFITTED} bayes does not",
+            "on average at most 1.27 of 127 steps",
+            "bayes",
+        ),
+        (
+            {"voter": "certificate", "error": 0.01},
+            f"{UNFITTED} certificate does not",
+            "on average at most 1.27 of 127 steps",
+            "certificate",
+        ),
+        ({"voter": "sprt", "p": 0.8, "error": 0.01}, "", "on average at most 1.27 of 127 steps", "sprt"),
     ],
 )
 def test_other_voters(
@@ -305,10 +318,10 @@ def test_a_voter_that_is_gone(hanoi: Job, store: str, working_directory: Path) -
     code = "from voters.first_to_k import FirstToK\n\n\nclass Mine(FirstToK):\n    name = 'mine'\n"
     (working_directory / "mine.py").write_text(code)
     api.run(hanoi(4) | {"vote": {"voter": "mine.py:Mine", "k": 3}})
-    assert made(store).whole.missing.startswith("of votes that mine counts")
+    assert made(store).whole.missing.startswith(f"{UNFITTED} mine does not")
     (working_directory / "mine.py").unlink()
     found = made(store)
-    assert "is not to be found here" in found.whole.missing
+    assert "is not installed here" in found.whole.missing
     assert found.steps == 15
 
 
@@ -321,7 +334,7 @@ def test_rows_that_ended_wrong(store: str) -> None:
     })  # fmt: skip
     found = made(store)
     assert found.outcomes == {"wrong": 1}
-    assert "1 decided rows ended wrong by the task's own word" in found.whole.against
+    assert "the task reports 1 decided rows as wrong" in found.whole.against
 
 
 def test_labels(tmp_path: Path, store: str) -> None:
@@ -373,8 +386,8 @@ def test_so_many_disputed_steps(hanoi: Job, store: str) -> None:
 
 def test_what_was_claimed() -> None:
     """A plan, a pilot and an error are claims; a margin that was given is none."""
-    rule = Ruled("run", "move", "first-to-ahead-by-k", "k = 3", 3, None, 1, Rule(3))
-    assert claimed({"k": 3}, (rule,)).text == ("nothing was claimed: first-to-ahead-by-k was given k = 3",)
+    rule = DecisionRule("run", "move", "first-to-ahead-by-k", "k = 3", 3, None, 1, Rule(3))
+    assert claimed({"k": 3}, (rule,)).text == ("nothing was claimed: first-to-ahead-by-k with k = 3 promises nothing",)
     assert not claimed({"k": 3}, (rule,)).made
     gone = rule._replace(rule="it is gone", lost="it is gone")
     assert claimed({}, (gone,)).text == ("nothing was claimed: it is gone",)

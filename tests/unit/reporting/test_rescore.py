@@ -138,7 +138,7 @@ def test_where_nothing_differs_no_sample_is_needed(hanoi: Job, store: str) -> No
     assert {one.fate for one in steps} == {RescoredOutcome.SAME}
     assert (totals.votes, totals.votes_before) == (62, 93)
     disputed = api.run(hanoi(5, model={"p": 0.7}, store={"samples": "none"}))
-    with pytest.raises(BadInput, match=r"kept no samples .* of its \d+ disputed steps"):
+    with pytest.raises(BadInput, match=r"kept no samples .* for its \d+ disputed steps"):
         rescore(disputed.run_id, store=store)
 
 
@@ -301,9 +301,9 @@ def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
     ("words", "voter", "error", "told"),
     [
         (["vote.k=0"], None, JobError, "vote.k = 0"),
-        (["vote.k=101"], None, JobError, "max_votes = 100: first-to-ahead-by-k needs 101"),
+        (["vote.k=101"], None, JobError, "max_votes = 100: first-to-ahead-by-k needs at least 101"),
         (["vote.n=3"], None, JobError, "there is no such setting"),
-        (["model.p=1"], None, BadInput, "changes no vote that is cast"),
+        (["model.p=1"], None, BadInput, "does not change how votes are counted"),
         ([], "bayse", PluginError, "no voter 'bayse'"),
         ([], "nosuch.py:Rule", PluginError, "no file"),
         ([], "sprt", JobError, "vote.p is missing"),
@@ -340,8 +340,8 @@ def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
     steps, totals = all_of(rescore(report.run_id, ["vote.k=2"], store=store))
     text = said("last", "vote.k=2")
     print(text)
-    assert f"{totals.fates[RescoredOutcome.SAME]:,} of 127 steps decided for the same answer" in text
-    assert f"{totals.votes:,} votes in all ({totals.votes / 127:.2f} a step), before {report.votes:,}" in text
+    assert f"{totals.fates[RescoredOutcome.SAME]:,} of 127 steps keep their answer" in text
+    assert f"{totals.votes:,} votes ({totals.votes / 127:.2f} a step) instead of {report.votes:,}" in text
     changed = [one for one in steps if one.told]
     assert f"{changed[0].step} move {changed[0].before}: now {changed[0].now}" in text
     lines = [json.loads(line) for line in said("last", "vote.k=2", "--json").splitlines()]
@@ -349,6 +349,6 @@ def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
     assert lines[-1] == {"run_id": report.run_id, "vote": lines[-1]["vote"]} | totals.to_json()
     assert lines[-1]["vote"]["k"] == 2
     short = said("last", "vote.k=5")
-    assert "127 of 127 steps ran out of samples" in short
-    assert "107 more: --json prints them all" in short
+    assert "127 of 127 steps run out of stored samples" in short
+    assert "107 more; --json prints them all" in short
     assert "no voter 'x'" in said("last", "--voter", "x", code=2)

@@ -83,7 +83,7 @@ def test_rows_are_drawn_from_a_map(tmp_path: Path) -> None:
 
 def test_a_task_that_knows_nothing_needs_labels() -> None:
     assert not can_draw(Blind())
-    with pytest.raises(BadInput, match="knows neither its truth nor where its steps are"):
+    with pytest.raises(BadInput, match=r"defines neither `oracle\(\)` nor `sample\(\)`"):
         draw(Blind(), 10, seed=0)
     labels = "\n".join(json.dumps({"state": str(n), "reply": f" {n + 1} "}) for n in range(5))
     assert draw(Blind(), 10, 0, parse_labels(labels)).spots == tuple(
@@ -102,14 +102,14 @@ def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
     [
         (
             '{"state": "1", "reply": "2"}\n{"state": "1", "reply": "3"}',
-            "lines 1 and 2 contradict .* right is 2 there and 3",
+            "lines 1 and 2 contradict .* 2 is right in one, and 3",
         ),
-        ('{"state": "1", "reply": "two"}', "line 1: its reply is no vote: format"),
-        ('{"state": "x", "reply": "2"}', "line 1: no step is there"),
-        ('{"state": "50", "reply": "2"}', "line 1: no step is there: .*asks for no step"),
-        ('{"right": "nonsense"}', "line 1: blind cannot read its right"),
-        ('{"child": 3, "reply": "1"}', "line 1: no step is there: blind has no children there"),
-        ('\n{"state": "1"}', "line 2: the line: Value error, give reply or right"),
+        ('{"state": "1", "reply": "two"}', "line 1: the reply is red-flagged: format"),
+        ('{"state": "x", "reply": "2"}', "line 1 names no step"),
+        ('{"state": "50", "reply": "2"}', "line 1 names no step: .*asks for no step"),
+        ('{"right": "nonsense"}', "line 1: blind cannot read `right`"),
+        ('{"child": 3, "reply": "1"}', "line 1 names no step: blind does not fork"),
+        ('\n{"state": "1"}', "line 2: the line: Value error, give either reply or right"),
         ('{"state": 1, "reply": "2"}', "line 1: state: Input should be a valid string"),
         ("state 1", "line 1: the line: Invalid JSON"),
         (" \n", "name no step"),
@@ -137,5 +137,5 @@ def test_an_oracle_that_calls_nothing_valid_right_is_told() -> None:
         def oracle(self) -> Any:
             return lambda prompt: Truth((), ("a",))
 
-    with pytest.raises(TaskFailed, match="nothing that its oracle calls right is a valid vote"):
+    with pytest.raises(TaskFailed, match="no right reply of its oracle is a valid vote"):
         draw(Mute(TreeParams(shape=leaf(3))), 3, seed=0)

@@ -145,7 +145,7 @@ class TestRefusals:
     def test_one_vote_a_step_asks_for_two(self) -> None:
         found = cheapest([RiskBudget("a", 1000, fit({(1, 0): 1900, (0, 1): 100}))], 0.95)
         assert isinstance(found, Refusal)
-        assert "two votes or more" in found.fix
+        assert "2 or more --votes" in found.fix
 
     def test_nonsense_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least one class"):

@@ -90,7 +90,7 @@ def test_an_alarm_says_what_it_rests_on() -> None:
     assert (alarm.steps, alarm.found) == (64, 292)
     assert alarm.expected == pytest.approx(94.0, abs=0.1)
     assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 4)
-    assert alarm.text.startswith("64 steps have 292 losing votes, where 94 are expected if voting fails in 5% of them")
+    assert alarm.text.startswith("64 steps have 292 losing votes; 94 are expected if voting fails on 5% of them")
 
 
 def test_looks_are_at_fixed_counts_whoever_asks() -> None:
@@ -180,7 +180,7 @@ def test_a_state_of_other_rules_is_refused() -> None:
     """What steps of another margin left says nothing of these."""
     state = Monitor([Rule(3), None]).to_json()
     assert json.loads(state)["rules"] == [[3, 1], None]
-    with pytest.raises(ValueError, match="begin anew"):
+    with pytest.raises(ValueError, match="start a new monitor"):
         Monitor.from_json(state, [Rule(4), None])
 
 

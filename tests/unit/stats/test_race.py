@@ -212,7 +212,7 @@ def test_a_margin_below_one_is_refused(k: int) -> None:
 @pytest.mark.parametrize("p", [0.5, 0.4, 0.0, 1.0, math.nan])
 def test_no_margin_helps_a_coin(p: float) -> None:
     """Against one rival, votes help only where .5 < p; at p = 1 there is nothing to plan."""
-    with pytest.raises(ValueError, match="votes help only where"):
+    with pytest.raises(ValueError, match="votes help against one rival only if"):
         least_k(p, 100, 0.95)
 
 

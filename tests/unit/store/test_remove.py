@@ -104,6 +104,6 @@ def test_a_fork_does_not_go_on_from_what_is_being_removed(store: str, monkeypatc
         return create(*arguments, **options)
 
     monkeypatch.setattr(admin, "create_run", too_late)
-    with pytest.raises(RunNotFound, match="being removed"):
+    with pytest.raises(RunNotFound, match="being deleted"):
         admin.fork(base.run_id, 9, store=store)
     assert not any(held(store).values())

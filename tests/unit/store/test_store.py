@@ -130,7 +130,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("20", "beginning of several runs"), ("99", "holds no run '99'"), ("%", "holds no run"), ("_", "holds no run")],
+    [("20", "several run ids begin with"), ("99", "holds no run '99'"), ("%", "holds no run"), ("_", "holds no run")],
 )
 def test_a_run_that_is_not_one_is_told(database: Database, name: str, message: str) -> None:
     """An ambiguous beginning, an unknown one, and signs that a database might take for a pattern find nothing."""
@@ -160,7 +160,7 @@ def test_runs_are_listed_newest_first(database: Database) -> None:
 def test_a_live_process_keeps_its_run(database: Database) -> None:
     """A run that a living process holds is not taken from it, not even by itself; the message names the process."""
     run_id, _ = create_run(database, NEW)
-    with pytest.raises(RunHeld, match=f"is held by process {os.getpid()} on ") as caught:
+    with pytest.raises(RunHeld, match=f"process {os.getpid()} on .* is working on run") as caught:
         take_over(database, find_run(database, run_id), {})
     assert caught.value.facts == {"run_id": run_id}
 
@@ -185,7 +185,7 @@ def test_a_dead_process_loses_its_run_at_once(database: Database, database_url: 
     while find_run(database, row.run_id).status == "running" and time.monotonic() < deadline:
         time.sleep(0.01)
     dead = find_run(database, row.run_id)
-    assert (dead.status, dead.reason) == ("paused", f"its process is gone; `maker resume {row.run_id}` goes on")
+    assert (dead.status, dead.reason) == ("paused", f"its process is gone; continue with `maker resume {row.run_id}`")
     assert take_over(database, row, {}) == Lease(row.key, 2)
     taken = find_run(database, row.run_id)
     assert (taken.status, taken.resumes) == ("running", 1)
@@ -387,7 +387,7 @@ def test_an_old_lease_writes_nothing(work: Work) -> None:
     new = take_over(work.database, row, {})
     before = find_run(work.database, work.run_id)
     work.journal.put(work.steps(2, 4))
-    with pytest.raises(LeaseLost, match="taken this run over"):
+    with pytest.raises(LeaseLost, match="taken over this run"):
         work.journal.flush()
     with pytest.raises(LeaseLost):
         work.journal.put(work.steps(2, 4))
@@ -412,7 +412,7 @@ def test_no_step_is_written_twice_or_with_a_gap(work: Work, first: int) -> None:
     work.journal.flush()
     before = find_run(work.database, work.run_id)
     work.journal.put(work.steps(first, first + 2))
-    with pytest.raises(LeaseLost, match=f"stands at step 2 of epoch 0, not at {first} "):
+    with pytest.raises(LeaseLost, match=f"is at step 2 of epoch 0, but this process left it at {first}"):
         work.journal.flush()
     after = find_run(work.database, work.run_id)
     assert (after.steps, after.votes, after.usage, after.digest) == (
@@ -497,11 +497,11 @@ def test_a_failed_block_changes_nothing(work: Work) -> None:
 
 def test_a_sample_that_is_no_unicode_does_not_stop_the_writer(work: Work) -> None:
     """Half a surrogate pair in a reply, as a server's JSON can spell it, is kept in some form."""
-    heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "no move: '\ud800'")),)
+    heard = (HeardSample(0, Sample("\ud800", 1), RedFlag(Flag.FORMAT, "not a move: '\ud800'")),)
     work.journal.put(Entry(decided=[work.step(0, heard=KeptVotes("\ud800", "\udfff", heard))]))
     work.journal.flush()
     (sample,) = read_samples(work.database, work.chain, 0)
-    assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"no move: '\ud800'")
+    assert (sample.text, sample.digest, sample.detail) == ("\\ud800", text_digest("\\ud800"), r"not a move: '\ud800'")
     assert list(read_prompts(work.database, work.chain, 0)) == [(0, 0, "\\ud800", "\\udfff")]
 
 

@@ -185,9 +185,7 @@ def test_a_pause_is_asked_for_until_it_takes_place() -> None:
     """A process that dies between the alarm and the pause leaves it to the next; then it is over."""
     state, _ = noted(VoteMonitor(plan("pause")), heaped(64))
     watch = VoteMonitor(plan("pause"), state)
-    assert watch.halt.startswith(
-        "monitor: steps of class move do not vote as they should (dispersion): the 20 losing votes"
-    )
+    assert watch.halt.startswith("alarm of the vote monitor on steps of class move (dispersion): the 20 losing votes")
     assert VoteMonitor(plan("warn"), state).halt == ""
     assert watch.note([Entry(ending=Ending("paused", "interrupted", None))]).state is None
     state = watch.note([Entry(ending=Ending("paused", watch.halt, None))]).state or ""
@@ -278,9 +276,9 @@ def test_a_pause_is_for_one_alarm_each(hanoi: Job, store: str) -> None:
     job = hanoi(10, model=model, vote={"k": 3, "max_votes": 1000}, run={"seed": 1}, monitor={"policy": "pause"})
     paused = api.run(job)
     assert paused.status == "paused"
-    assert paused.reason.startswith("monitor: steps of class move do not vote as they should (")
+    assert paused.reason.startswith("alarm of the vote monitor on steps of class move (")
     reasons = [paused.reason]
-    while (report := api.resume(paused.run_id, store=store)).reason.startswith("monitor: "):
+    while (report := api.resume(paused.run_id, store=store)).reason.startswith("alarm of the vote monitor"):
         reasons.append(report.reason)
     assert [re.findall(r"\((\w+)\)", reason)[0] for reason in reasons] == ["longest", "dispersion"]
     undisturbed = api.run(job | {"monitor": {}})
@@ -334,10 +332,13 @@ def test_a_step_that_a_chain_is_stuck_at_counts_when_it_is_decided(hanoi: Job, s
 @pytest.mark.parametrize(
     ("monitor", "told"),
     [
-        ({"policy": "decorrelate"}, 'policy = "decorrelate": steps of class move can be asked in one way only'),
+        (
+            {"policy": "decorrelate"},
+            'policy = "decorrelate": steps of class move have no second prompt, model or temperature',
+        ),
         ({"policy": "decorrelate", "temperature": 0.5}, "a simulated model has no temperature"),
         ({"policy": "decorrelate", "temperature": 0}, "monitor.temperature = 0"),
-        ({"members": ["spare"]}, "monitor.members: there is one model"),
+        ({"members": ["spare"]}, "monitor.members: the job has one model"),
         ({"policy": "alarm"}, "monitor.policy = 'alarm'"),
     ],
 )

@@ -102,7 +102,7 @@ EXAMPLES = ExampleSet("sum", 40, str, whole=True)
 @pytest.mark.parametrize(
     ("task", "error", "said"),
     [
-        (odd(None, EXAMPLES), BadInput, r"the task sums teaches nothing: its decomposer has no oracle\(\)"),
+        (odd(None, EXAMPLES), BadInput, r"the task sums gives no training examples: its decomposer has no oracle\(\)"),
         (odd(lambda prompt: Truth("7", "8")), BadInput, r"has no examples\(\)"),
         (odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(kind="product")), TaskFailed, "class 'product'"),
         (odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(size=0)), TaskFailed, "has size 0"),
@@ -129,9 +129,9 @@ def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: st
 @pytest.mark.parametrize(
     ("truth", "said"),
     [
-        (Truth((), ("8",)), "knows no right reply"),
-        (Truth(("x",), ()), "'x' is right, which class sum cannot"),
-        (Truth(("1234",), ()), "'1234' is right, which takes 5 tokens with its end"),
+        (Truth((), ("8",)), "has no right reply"),
+        (Truth(("x",), ()), "right reply 'x' cannot be parsed by class sum"),
+        (Truth(("1234",), ()), "right reply '1234' takes 5 tokens with its end"),
     ],
 )
 def test_an_oracle_that_is_wrong(truth: Truth, said: str) -> None:
@@ -268,7 +268,7 @@ def test_a_prompt_that_was_decided_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no step"),
+        ("", "holds no training example"),
         ("nonsense", "line 1: .*Invalid JSON"),
         (line(0, "a") + "\n" + line(1, ""), "line 2: answer: "),
         (line(0, "a", votes=0), "line 1: votes: "),

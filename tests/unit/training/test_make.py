@@ -198,15 +198,15 @@ def test_a_lookup_is_not_examined_as_if_it_were_none(sums: tuple[Path, Made]) ->
 def test_a_folder_that_is_there(sums: tuple[Path, Made], tmp_path: Path) -> None:
     """A microagent is replaced where that is asked for, another folder or a file never is."""
     recipe = Recipe(steps=1, batch=1, hidden=32, layers=1, heads=1)
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="exists already"):
         make(course(), recipe, sums[0])
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "letter.txt").write_text("dear")
     for out in (mine, mine / "letter.txt"):
-        with pytest.raises(BadInput, match="holds no microagent"):
+        with pytest.raises(BadInput, match="is not a microagent"):
             make(course(), recipe, out, force=True)
-    with pytest.raises(BadInput, match="there is no folder"):
+    with pytest.raises(BadInput, match="does not exist"):
         make(course(), recipe, tmp_path / "no" / "model")
     make(course(), recipe, tmp_path / "model")
     made = make(course(), Recipe(steps=2, batch=1, hidden=32, layers=1, heads=1), tmp_path / "model", force=True)
@@ -251,7 +251,7 @@ def test_a_folder_without_a_model(tmp_path: Path, sums: tuple[Path, Made]) -> No
     with pytest.raises(BadInput, match="the model's tokenizer"):
         examine(sums[0], course(words=True))
     (tmp_path / "card.json").write_text("[]")
-    with pytest.raises(BadInput, match="is no card"):
+    with pytest.raises(BadInput, match="is not a microagent's card"):
         examine(tmp_path, course())
 
 
@@ -259,7 +259,7 @@ def test_a_folder_without_a_model(tmp_path: Path, sums: tuple[Path, Made]) -> No
     ("fault", "said"),
     [
         ("weights", "no model can be read"),
-        ("card", "is no card of a microagent"),
+        ("card", "is not a microagent's card"),
         ("kind", "holds a GPT2LMHeadModel"),
         ("end", "holds a tokenizer without an end token"),
     ],
@@ -297,7 +297,7 @@ def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: py
     topic = Topic("one", Basis.HELD_OUT, [source], ["111"], 4, lambda text: Truth(["1"], []),
                   lambda text: GroupedReplies(text, ("1",), ()))  # fmt: skip
     monkeypatch.setattr("maker.training.make.SCANNED", 1)
-    with pytest.raises(BadInput, match="takes 202 tokens with its reply, and the model has room for 64"):
+    with pytest.raises(BadInput, match="takes 202 tokens with its reply, but the model has room for 64"):
         make(Dataset([topic], {}), Recipe(steps=40, batch=20, hidden=32, layers=1, heads=1), tmp_path / "model")
 
 
@@ -310,11 +310,11 @@ def test_a_whole_set_that_is_not_whole(tmp_path: Path) -> None:
         def examples(self) -> list[ExampleSet]:
             return [*super().examples(), ExampleSet("sum", 3, lambda i: f"{i}+9=")]
 
-    with pytest.raises(TaskFailed, match=r"lacks the prompt 'Add. .[+]9=' of another set"):
+    with pytest.raises(TaskFailed, match=r"the prompt 'Add. .[+]9=', which it lacks"):
         make(dataset_of(More(SumsParams()), {}), TINY, tmp_path / "model")
 
 
 def test_slip_wants_an_oracle(tmp_path: Path) -> None:
     """A run's steps know hardly any wrong replies."""
-    with pytest.raises(BadInput, match="slip = 0 alone"):
+    with pytest.raises(BadInput, match="--slip needs wrong but legal replies"):
         make(Dataset([], {}, by_run=True), Recipe(slip=0.1), tmp_path / "model")

@@ -408,10 +408,10 @@ def test_two_swapped_children_are_found(damage: Damage) -> None:
 @pytest.mark.parametrize(
     ("name", "first", "problem"),
     [
-        ("root", 23, r"step 23: the log of chain root ends before it"),
-        ("root", 21, r"step 21: .*ends before it"),
-        ("11.0", 12, r"chain 11\.0, step 12: .*ends before it"),
-        ("11.3", 1, r"chain 11\.3, step 1: .*ends before it"),
+        ("root", 23, r"step 23: the log of chain root ends here"),
+        ("root", 21, r"step 21: .*ends here"),
+        ("11.0", 12, r"chain 11\.0, step 12: .*ends here"),
+        ("11.3", 1, r"chain 11\.3, step 1: .*ends here"),
     ],
 )
 def test_a_deleted_tail_is_found(damage: Damage, name: str, first: int, problem: str) -> None:
@@ -440,11 +440,11 @@ def test_a_deleted_tail_of_single_steps_is_found(damage: Damage, first: int) -> 
         ("UPDATE maker_chain SET status = 'running' WHERE id = {}", (11, 1), "step 11: 4 children are joined, but"),
         ("UPDATE maker_chain SET result = '5' WHERE id = {}", (11, 3), "chain 11.3: its result is 5"),
         ("UPDATE maker_chain SET cursor = 2 WHERE id = {}", (11, 3), "chain 11.3, step 3: "),
-        ("UPDATE maker_chain SET epoch = 2 WHERE id = {}", (11, 0), "chain 11.0 is of epoch 2"),
+        ("UPDATE maker_chain SET epoch = 2 WHERE id = {}", (11, 0), "chain 11.0 has epoch 2"),
         (
             "UPDATE maker_fork SET state = '[[],1,0,0,\"1\"]' WHERE chain = {} AND idx = 11",
             (),
-            "step 11: what its first",
+            "step 11: its first",
         ),
         ("UPDATE maker_fork SET joined = 3 WHERE chain = {} AND idx = 11", (), "step 11: it joins 4 children"),
         ("UPDATE maker_fork SET count = 3 WHERE chain = {} AND idx = 11", (), "step 11: it joins 4 children"),
@@ -454,7 +454,7 @@ def test_a_deleted_tail_of_single_steps_is_found(damage: Damage, first: int) -> 
             (11, 0),
             "chain 11.0, step 10: the sn",
         ),
-        ("UPDATE maker_step SET epoch = 2 WHERE chain = {} AND idx = 12", (), "step 12 is of epoch 2"),
+        ("UPDATE maker_step SET epoch = 2 WHERE chain = {} AND idx = 12", (), "step 12 has epoch 2"),
         ("DELETE FROM maker_step WHERE chain = {} AND tally = x''", (11, 2), "chain 11.2, step 1 is missing"),
     ],
 )
@@ -475,7 +475,7 @@ def test_edited_forks_are_found(damage: Damage, sql: str, place: tuple[int, ...]
         ("UPDATE maker_chain SET status = 'failed' WHERE number = 1 AND run = 2", "chain 0.1"),
         ("UPDATE maker_chain SET status = 'done', result = '1' WHERE number = 1 AND run = 2", "chain 0.1"),
         ("UPDATE maker_fork SET joined = 1 WHERE NOT single AND chain >> 24 = 2", "step 0: 1 children are joined"),
-        ("UPDATE maker_fork SET state = '[]' WHERE NOT single AND chain >> 24 = 2", "step 0: what its first 0 child"),
+        ("UPDATE maker_fork SET state = '[]' WHERE NOT single AND chain >> 24 = 2", "step 0: its first 0 child"),
         ("UPDATE maker_run SET result = '5' WHERE id = 2", "the run is paused with 5"),
         ("UPDATE maker_run SET status = 'done' WHERE id = 2", "the run is done, but"),
     ],

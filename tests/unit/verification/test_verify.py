@@ -106,8 +106,8 @@ def test_an_edited_action_is_found(damage: Damage, clean: bool, problem: str) ->
     [
         ("1AA", "forbidden: disk 1 "),
         ("99AB", "forbidden: there is no disk 99"),
-        ("nonsense", "cannot be read: no move"),
-        ("01AB", "cannot be read: no move"),
+        ("nonsense", "cannot be read: not a move"),
+        ("01AB", "cannot be read: not a move"),
     ],
 )
 def test_an_action_against_the_rules_is_found(damage: Damage, edited: str, problem: str) -> None:
@@ -142,7 +142,7 @@ def test_every_edited_tally_byte_is_found(damage: Damage) -> None:
         (lambda t: t._replace(flags={Flag.EMPTY: (1,)}), "its samples are missing"),
         (lambda t: t._replace(votes=(7,), rivals={"1AB": (3,)}), "its samples are missing"),
         (lambda t: t._replace(rounds=2), "its digest is"),
-        (lambda t: t._replace(kind=1), "its class is number 1, the task's is move"),
+        (lambda t: t._replace(kind=1), "its class has number 1, but the task asks for move"),
     ],
 )
 def test_an_edited_tally_is_named(damage: Damage, change: Callable[[Tally], Tally], problem: str) -> None:
@@ -185,7 +185,7 @@ def test_swapped_rows_are_found(damage: Damage) -> None:
 def test_a_deleted_row_is_found(damage: Damage, index: int) -> None:
     """A gap in the log is named, with the step that it goes on at."""
     assert damage.do("DELETE FROM maker_step WHERE idx = ?", index) == 1
-    assert damage.verify().problem == f"step {index} is missing; the log goes on at {index + 1}"
+    assert damage.verify().problem == f"step {index} is missing; the next one in the log is {index + 1}"
 
 
 @pytest.mark.parametrize("first", [1022, 1010])
@@ -194,7 +194,7 @@ def test_a_deleted_tail_is_found(damage: Damage, first: int) -> None:
     assert damage.do("DELETE FROM maker_step WHERE idx >= ?", first) == STEPS - first
     found = damage.verify()
     assert found.problem == (
-        f"step {first}: the log of chain root ends before it, its cursor stands at 1023, or the digest there is another"
+        f"step {first}: the log of chain root ends here, but its cursor is at 1023, or its digest differs"
     )
     assert found.steps == first
 
@@ -203,7 +203,7 @@ def test_an_appended_row_is_found(damage: Damage) -> None:
     """A step after the end of the task is named."""
     copy = "INSERT INTO maker_step SELECT chain, 1023, epoch, action, tally, tokens, digest FROM maker_step WHERE idx=0"
     assert damage.do(copy) == 1
-    assert damage.verify().problem == "step 1023: the task asks for no step there: Done"
+    assert damage.verify().problem == "step 1023: the task returns Done there, not a step"
 
 
 def test_an_emptied_log_is_found(damage: Damage) -> None:
@@ -217,30 +217,36 @@ def test_an_emptied_log_is_found(damage: Damage) -> None:
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0", "step 0: the snapshot before it is not "),
-        ("UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000", "step 1000: the snapshot before it is not "),
+        (
+            "UPDATE maker_snapshot SET state = 'BAAAAAAAAA 0 0' WHERE idx = 0",
+            "step 0: the snapshot before it differs from ",
+        ),
+        (
+            "UPDATE maker_snapshot SET state = 'nonsense' WHERE idx = 1000",
+            "step 1000: the snapshot before it differs from ",
+        ),
         (
             "UPDATE maker_snapshot SET idx = 999 WHERE idx = 1000",
-            "step 1000: the snapshot before it is missing: the next one stands at 999",
+            "step 1000: the snapshot before it is missing; the next one is at 999",
         ),
         (
             "UPDATE maker_snapshot SET idx = 5000 WHERE idx = 1000",
-            "step 1000: the snapshot before it is missing: the next one stands at 5000",
+            "step 1000: the snapshot before it is missing; the next one is at 5000",
         ),
         (
             "INSERT INTO maker_snapshot SELECT chain, 999, epoch, state FROM maker_snapshot WHERE idx = 1000",
-            "step 1000: the snapshot before it is missing: the next one stands at 999",
+            "step 1000: the snapshot before it is missing; the next one is at 999",
         ),
         (
             "INSERT INTO maker_snapshot SELECT chain, 1023, epoch, state FROM maker_snapshot WHERE idx = 1000",
-            "a snapshot stands at step 1023, where no step leads",
+            "there is a snapshot at step 1023, which the log does not reach",
         ),
         (
             "DELETE FROM maker_snapshot WHERE idx = 0",
-            "step 0: the snapshot before it is missing: the next one stands at 1000",
+            "step 0: the snapshot before it is missing; the next one is at 1000",
         ),
-        ("DELETE FROM maker_snapshot WHERE idx = 1000", "step 1000: the snapshot before it is missing: none"),
-        ("DELETE FROM maker_snapshot", "step 0: the snapshot before it is missing: none"),
+        ("DELETE FROM maker_snapshot WHERE idx = 1000", "step 1000: the snapshot before it is missing; there is none"),
+        ("DELETE FROM maker_snapshot", "step 0: the snapshot before it is missing; there is none"),
     ],
 )
 def test_an_edited_snapshot_is_found(damage: Damage, sql: str, problem: str) -> None:
@@ -298,7 +304,7 @@ def test_an_edited_reply_is_found(damage: Damage, sql: str) -> None:
 def test_an_edited_count_is_found(damage: Damage, column: str) -> None:
     """The run's own counts are compared with the log's."""
     assert damage.do(f"UPDATE maker_run SET {column} = {column} + 1") == 1  # noqa: S608
-    assert damage.verify().problem.startswith("the run's row counts ")
+    assert damage.verify().problem.startswith("the run's row has ")
 
 
 @pytest.mark.parametrize("table", ["maker_run", "maker_chain"])
@@ -314,7 +320,7 @@ def test_an_edited_cursor_is_found(damage: Damage) -> None:
     """A cursor beyond the log is named."""
     damage.do("UPDATE maker_chain SET cursor = 1024")
     assert damage.verify().problem == (
-        "step 1023: the log of chain root ends before it, its cursor stands at 1024, or the digest there is another"
+        "step 1023: the log of chain root ends here, but its cursor is at 1024, or its digest differs"
     )
 
 

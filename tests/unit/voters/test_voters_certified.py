@@ -280,7 +280,7 @@ def test_the_documented_table_is_exact(shown: str, voter: Voter) -> None:
         (SPRTParams, {"p": 1.0}, "less than 1"),
         (SPRTParams, {}, "Field required"),
         (SPRTParams, {"p": 0.9, "error": 0.0}, "greater than 0"),
-        (SPRTParams, {"p": 0.501, "error": 1e-9}, "ask for a margin of 5,181 votes, over 1000"),
+        (SPRTParams, {"p": 0.501, "error": 1e-9}, "need a margin of 5,181 votes; at most 1000 is allowed"),
         (BayesParams, {"error": 0.5}, "less than 0.5"),
         (BayesParams, {"k": 3}, "Extra inputs are not permitted"),
         (CertificateParams, {"error": 0.0}, "greater than 0"),

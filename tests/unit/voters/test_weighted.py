@@ -210,7 +210,7 @@ def test_the_documented_table_is_exact(shown: str, voter: Voter, told: float | N
         ({"error": 0.5}, "less than 0.5"),
         ({"most": 0.5}, "greater than 0.5"),
         ({"missing": 0.4}, "greater than or equal to 0.5"),
-        ({"most": 0.995}, r"most = 0.995 lets one vote decide at error = 0.01: it must be below 0.990099"),
+        ({"most": 0.995}, r"most = 0.995 would let one vote decide at error = 0.01; set it below 0.990099"),
         ({"k": 3}, "Extra inputs are not permitted"),
     ],
 )
@@ -456,4 +456,4 @@ def test_a_weight_that_is_none_stops_the_run(hanoi: Job, working_directory: Path
         "    def decide(self, ballots): return More(1)\n"
     )
     job = hanoi(3, model={"p": 0.9, "logprobs": True}) | {"vote": {"voter": "own.py:Own"}}
-    assert "own weighs a vote as 0.5: a weight is a whole number of thousandths" in api.run(job).reason
+    assert "own gives a vote the weight 0.5; a weight must be a whole number of thousandths" in api.run(job).reason

@@ -195,7 +195,7 @@ def test_a_long_reply_votes_once(text_codec: Any) -> None:
     assert held.election.counts == {"yes": 2}
     assert held.flags() == {Flag.REPEAT: (1,)}
     repeat = held.election.heard[1].outcome
-    assert repeat == RedFlag(Flag.REPEAT, "75 characters, word for word those of an earlier sample")
+    assert repeat == RedFlag(Flag.REPEAT, "75 characters, identical to an earlier sample")
 
 
 def test_a_repeat_is_found_across_requests(text_codec: Any) -> None:

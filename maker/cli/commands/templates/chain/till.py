@@ -1,4 +1,4 @@
-"""A chain: a task whose every step needs the one before, as a class with a state."""
+"""A chain: a task in which every step needs the one before, as a class with a state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maker.plugin import (
 
 
 class TillParams(Params):
-    """What a job says in its table ``[task]``."""
+    """The parameters that a job sets in its table ``[task]``."""
 
     start: int
     bookings: tuple[str, ...]
@@ -28,7 +28,7 @@ class TillParams(Params):
 
 @dataclass(frozen=True)
 class State:
-    """Where the chain stands; it is written to the store as JSON."""
+    """The state of the chain; it is stored as JSON."""
 
     done: int
     holds: int
@@ -53,7 +53,7 @@ class Till(Decomposer[State, int]):
         return State(done=0, holds=self.params.start)
 
     def next(self, state: State) -> Step[State, int] | Done:
-        """Say what is asked in a state, or that all is done."""
+        """Return the question to ask in a state, or the result when all is done."""
         if state.done == len(self.params.bookings):
             return Done({"holds": state.holds})
         booking = self.params.bookings[state.done]
@@ -66,21 +66,21 @@ class Till(Decomposer[State, int]):
         return State(done=state.done + 1, holds=action)
 
     def expected_steps(self) -> int:
-        """Return how many steps there are; it is what progress is measured by."""
+        """Return how many steps there are, for the progress display."""
         return len(self.params.bookings)
 
     def oracle(self) -> Oracle:
-        """Return what the simulated model knows. A real model needs none of it."""
+        """Return the right answers for the simulated model. A real model does not need them."""
         return truth
 
 
 def read(text: str) -> int:
-    """Read the answer from a reply. What raises ``ValueError`` is a red flag, and gets no vote."""
+    """Parse the answer from a reply. If it raises ``ValueError``, the reply is red-flagged and gets no vote."""
     return int(text.strip().rstrip("."))
 
 
 def possible(state: State, action: int) -> str | None:
-    """Say why an answer cannot be, or None. It knows the rules, never the answer."""
+    """Say why an answer is impossible, or None. Check the rules of the task only, never the answer itself."""
     return "a till cannot hold less than nothing" if action < 0 else None
 
 
@@ -88,7 +88,7 @@ def truth(prompt: str) -> Truth:
     """Return right and wrong replies to a prompt."""
     found = re.search(r"held (\d+)\. Then: (received|paid) (\d+)", prompt)
     if not found:
-        raise LookupError("a booking begins with received or paid, and a number; or name a real model in job.toml")
+        raise LookupError("write bookings like `paid 12 for varnish`, or set a real model in job.toml")
     held, amount = int(found[1]), int(found[3])
     right, wrong = (held + amount, held - amount) if found[2] == "received" else (held - amount, held + amount)
     return Truth((str(right),), (str(wrong), str(right + 10)))

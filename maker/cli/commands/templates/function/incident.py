@@ -8,7 +8,7 @@ from decomposers.function import Question, Truth, questions
 
 
 def possible(minutes: int) -> str | None:
-    """Say why an answer cannot be, or None. It knows the rules, never the answer."""
+    """Say why an answer is impossible, or None. Check the rules of the task only, never the answer itself."""
     return None if 0 <= minutes <= 24 * 60 else "an incident lasts between 0 minutes and a day"
 
 
@@ -34,11 +34,11 @@ incident = questions(
 
 @incident.oracle
 def truth(prompt: str) -> Truth:
-    """Return right and wrong replies to a prompt. Only the simulated model asks for them."""
+    """Return right and wrong replies to a prompt, for the simulated model only."""
     for begin, right, wrong in KNOWN:
         if prompt.startswith(begin):
             return Truth((right,), wrong)
-    raise LookupError("this question is not in KNOWN: rehearse with those that are, or name a real model in job.toml")
+    raise LookupError("this question is not in KNOWN: add it there, or set a real model in job.toml")
 
 
 KNOWN = (

@@ -1,4 +1,4 @@
-"""Outcomes of single steps that tell apart what was asked in vain, what could not be asked and what ended wrong."""
+"""Outcomes of single steps: undecided, impossible to ask, or ended wrong."""
 
 from __future__ import annotations
 

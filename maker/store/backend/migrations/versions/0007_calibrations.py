@@ -1,4 +1,4 @@
-"""What pilots heard of tasks."""
+"""Calibrations."""
 
 from __future__ import annotations
 
