@@ -279,6 +279,7 @@ class Decomposer(ABC, Generic[S, A]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        # Whoever calls either name, `super()` in a subclass of a renamed task too, must come to the same method.
         own = vars(cls)
         if "lessons" in own and "examples" not in own:
             cls.examples = own["lessons"]  # type: ignore[method-assign]
