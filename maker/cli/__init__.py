@@ -1,8 +1,8 @@
 """The command line: arguments, output, exit codes.
 
-`app` registers the commands; `commands` has one module for each that is more than a few lines. `display`, `tables` and
-`progress` print. `errors` turns errors into messages and exit codes, `signals` handles Ctrl-C and SIGTERM. `logs` and
-`spans` configure logging and OpenTelemetry, which the library itself never does.
+`app` has the table of commands; `commands` has their modules. `display`, `tables` and `progress` print. `errors` turns
+errors into messages and exit codes, `signals` handles Ctrl-C and SIGTERM. `logs` and `spans` configure logging and
+OpenTelemetry, which the library itself never does.
 """
 
 from __future__ import annotations
