@@ -48,7 +48,9 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
     rows = []
     for one in workers[-MOST:]:
         counts = (f"{one[name]:,}" for name in ("steps", "calls", "prompt_tokens", "completion_tokens"))
-        rows.append((f"{one['stint']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}"))
+        rows.append(
+            (f"{one['session']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}")
+        )
     print_table(("worker", "place", "steps", "calls", "prompt tokens", "completion", ""), rows, indent=2)
     _print_left_out(len(workers))
 

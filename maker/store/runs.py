@@ -161,11 +161,12 @@ def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
 
 
 def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return the rows of a run's workers, by session (``stint``) and number."""
+    """Return the rows of a run's workers, by session and number; ``stint`` is the older name of ``session``."""
     table = schema.worker.c
     columns = [column for column in table if column.name != "run"]
     query = select(*columns).where(table.run == run).order_by(table.stint, table.number)
-    return [dict(zip([column.name for column in columns], row, strict=True)) for row in database.fetch(query)]
+    rows = (dict(zip([column.name for column in columns], row, strict=True)) for row in database.fetch(query))
+    return [{"session": row["stint"], **row} for row in rows]
 
 
 def read_events(database: Database, run: int) -> list[dict[str, Any]]:

@@ -295,7 +295,7 @@ def test_a_run_is_weighed_and_verifies(samples: str, hanoi: Job, store: str) -> 
     totals = Totals()
     for one in rescore(report.run_id, store=store).steps:
         totals.add(one)
-    assert (totals.fates[RescoredOutcome.SAME], totals.votes) == (63, report.votes)
+    assert (totals.outcomes[RescoredOutcome.SAME], totals.votes) == (63, report.votes)
 
 
 def test_a_changed_log_probability_is_found(hanoi: Job, store: str) -> None:
@@ -345,7 +345,7 @@ def test_votes_are_weighed_after_the_run(hanoi: Job, store: str) -> None:
     assert totals.sufficed > 120
     assert totals.votes < totals.votes_before
     some = api.run(hanoi(5, model=model, vote={"k": 6}))
-    fates = {one.step: one.fate for one in rescore(some.run_id, voter="voters.weighted:Weighted", store=store).steps}
+    fates = {one.step: one.outcome for one in rescore(some.run_id, voter="voters.weighted:Weighted", store=store).steps}
     for record in queries.steps(some.run_id, store=store):
         clean = len(record.votes) == 1 and not record.flags
         assert (fates[record.step] == RescoredOutcome.LOST) == clean
