@@ -193,7 +193,7 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_sample": ("tokens", "detail", "logprob", "temperature"),
     "maker_memo": ("space", "chain", "idx", "epoch", "calls"),
     "maker_memo_use": tuple(schema.memo_use.columns.keys()),
-    "maker_ledger": tuple(schema.ledger.columns.keys()),
+    "maker_ledger": tuple(column.name for column in schema.ledger.columns),
     "maker_grant": tuple(schema.grant.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
