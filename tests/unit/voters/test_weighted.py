@@ -322,7 +322,7 @@ def test_every_edited_byte_of_a_weighed_tally_is_found(hanoi: Job, store: str) -
             database.execute("UPDATE maker_step SET tally = ? WHERE idx = ?", (changed, step))
             found = queries.verify(report.run_id, store=store)
             assert found.problem.startswith(f"step {step}"), changed
-        assert "its votes are not weighed" in found.problem
+        assert "its votes have no weights" in found.problem
 
 
 def test_a_judges_votes_are_weighed_too(hanoi: Job, store: str) -> None:
