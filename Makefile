@@ -26,10 +26,10 @@ demo: .venv/.run
 
 # 1,048,575 steps; cut off, either goes on where it was.
 million-chained: .venv/.run
-	$(BIN)/python benchmarks/million.py chain
+	$(BIN)/python -m benchmarks.tasks.million chain
 
 million: .venv/.run
-	$(BIN)/python benchmarks/million.py tree
+	$(BIN)/python -m benchmarks.tasks.million tree
 
 test: .venv/.dev
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
@@ -42,20 +42,20 @@ check: .venv/.dev
 	$(BIN)/lint-imports
 
 bench: .venv/.dev
-	$(BIN)/python benchmarks/chain_latency.py
-	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python benchmarks/resume.py
-	$(BIN)/python benchmarks/swarms.py
-	$(BIN)/python benchmarks/saturation.py
-	$(BIN)/python benchmarks/postgres.py
-	$(BIN)/python benchmarks/maps.py
-	$(BIN)/python benchmarks/faults.py
-	$(BIN)/python benchmarks/monitor.py
-	$(BIN)/python benchmarks/reports.py
-	$(BIN)/python benchmarks/monitor_cost.py
-	$(BIN)/python benchmarks/plans.py --products 50
-	$(BIN)/python benchmarks/theory.py
-	$(BIN)/python benchmarks/coverage.py --pairs 200 --runs 200
+	$(BIN)/python -m benchmarks.speed.chain_latency
+	$(BIN)/python -m benchmarks.speed.engine
+	$(BIN)/python -m benchmarks.recovery.resume
+	$(BIN)/python -m benchmarks.speed.swarms
+	$(BIN)/python -m benchmarks.speed.saturation
+	$(BIN)/python -m benchmarks.speed.postgres
+	$(BIN)/python -m benchmarks.recovery.maps
+	$(BIN)/python -m benchmarks.recovery.faults
+	$(BIN)/python -m benchmarks.stats.monitor
+	$(BIN)/python -m benchmarks.stats.reports
+	$(BIN)/python -m benchmarks.speed.monitor_cost
+	$(BIN)/python -m benchmarks.tasks.plans --products 50
+	$(BIN)/python -m benchmarks.stats.theory
+	$(BIN)/python -m benchmarks.stats.coverage --pairs 200 --runs 200
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

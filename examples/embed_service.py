@@ -28,14 +28,14 @@ async def watch(run: maker.RunHandle) -> None:
 
 async def main() -> None:
     """Work on two runs at once."""
-    async with maker.Engine(store="sqlite:///embed.db") as engine:
-        first = await engine.start(JOB)
-        second = await engine.start(JOB, ["run.seed=1"])
+    async with maker.Service(store="sqlite:///embed.db") as service:
+        first = await service.start(JOB)
+        second = await service.start(JOB, ["run.seed=1"])
         watching = asyncio.create_task(watch(first))
 
         paused = await second.stop()
         print(f"{paused.run_id} is {paused.status} after {paused.steps} steps")
-        second = await engine.resume(paused.run_id)
+        second = await service.resume(paused.run_id)
 
         for run in (first, second):
             report = await run.result()

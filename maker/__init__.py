@@ -1,6 +1,6 @@
 """maker executes tasks of many dependent language-model steps by voting on every one of them.
 
-``maker.run("job.toml")`` is the whole of it for a script; `Engine` is for services. Importing this package loads
+``maker.run("job.toml")`` is the whole of it for a script; `Service` is for services. Importing this package loads
 neither ray nor vllm nor torch; a run that needs them does.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maker.core.moved import install
+from maker.core.moved import install, warn_of
 
 if TYPE_CHECKING:
-    from maker.api import load_job, pilot, resume, run, try_steps
-    from maker.api.aio import Engine, RunHandle
+    from maker.api import load_job, pilot, resume, retry, run, try_steps
+    from maker.api.aio import RunHandle, Service
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
     from maker.calibration.precompute import precompute
@@ -25,11 +25,11 @@ install()
 
 __version__ = "0.1.0"
 __all__ = [
-    "Engine",
     "MakerError",
     "Report",
     "RunHandle",
     "RunReport",
+    "Service",
     "__version__",
     "calibrate",
     "load_job",
@@ -39,6 +39,7 @@ __all__ = [
     "report",
     "rescore",
     "resume",
+    "retry",
     "run",
     "runs",
     "samples",
@@ -48,8 +49,8 @@ __all__ = [
     "verify",
 ]
 _HOMES = {
-    "api.aio": ("Engine", "RunHandle"),
-    "api.sync": ("load_job", "pilot", "resume", "run", "try_steps"),
+    "api.aio": ("RunHandle", "Service"),
+    "api.sync": ("load_job", "pilot", "resume", "retry", "run", "try_steps"),
     "calibration.calibrate": ("calibrate",),
     "calibration.plan": ("plan",),
     "calibration.precompute": ("precompute",),
@@ -61,6 +62,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Engine":
+        warn_of("maker.Engine", "maker.Service")
+        name = "Service"
     if name not in __all__:
         raise AttributeError(f"module 'maker' has no attribute {name!r}")
     import importlib

@@ -1,4 +1,4 @@
-"""All that a decomposer or a voter imports: the two doors, and the values that cross them."""
+"""All that a decomposer or a voter imports: the two interfaces, and the values that cross them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput
+from maker.inputs.handle import Input
 from maker.types import (
     Ballots,
     Decision,
     Done,
     Effect,
+    ExampleSet,
     Fork,
     InputPart,
     Lesson,
@@ -42,8 +44,10 @@ __all__ = [
     "Decomposer",
     "Done",
     "Effect",
+    "ExampleSet",
     "Fork",
     "Function",
+    "Input",
     "InputPart",
     "Lesson",
     "More",
@@ -52,6 +56,7 @@ __all__ = [
     "Oracle",
     "Params",
     "Place",
+    "Promise",
     "PydanticCodec",
     "RowDecomposer",
     "RowParams",
@@ -175,10 +180,15 @@ class PydanticCodec(Generic[T]):
 
 
 class Decomposer(ABC, Generic[S, A]):
-    """Breaks a task into minimal steps. Pure: no I/O, no clock, no randomness; it may be called again at will.
+    """Breaks a task into minimal steps: says what to ask in a state, and what state an answer leads to.
 
-    The model proposes an action, ``apply`` makes the transition. An instance is built from its checked parameters,
-    is pickled to the workers, and keeps no state between calls.
+    An instance is built from its checked parameters, and pickled to the workers. What its methods return, and what the
+    functions of its forks and step classes return, depends on three things: their arguments, the parameters, and the
+    input files that `parts` declares. Any of them may be called again, in any order, on any machine.
+
+    So a decomposer must not read a clock, draw random numbers without a fixed seed, or look at anything else outside.
+    It may read the rows of its declared files, when it is asked for them: an `Input` does that, and refuses a file that
+    is no longer what it was. It may keep what it has computed, as long as no result depends on what was called before.
     """
 
     name: ClassVar[str]
@@ -209,14 +219,26 @@ class Decomposer(ABC, Generic[S, A]):
         """Return the state after an action. May consume its ``state`` argument."""
 
     def parts(self) -> tuple[InputPart, ...]:
-        """Return the input files that the task reads, as they are now; () where it reads none.
+        """Declare the input files that the task reads, as they are now; () where it reads none. Blocks while it reads.
 
-        They are immutable while a run lives, and thereby part of what ``child`` and ``next`` are pure functions of.
+        A run stores them when it begins. They are part of what it is: a run does not go on with other files.
+
+        Raises:
+            BadInput: They cannot be read, or are not those that `with_parts` was given.
         """
         return ()
 
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the task for a run that began with these parts: it reads no other row, and refuses a changed file.
+
+        It is asked for before a run is resumed or read, where the run has parts. A task that reads files builds another
+        one from its parameters and the parts, and leaves itself as it is.
+        """
+        self.bind(parts)
+        return self
+
     def bind(self, parts: Sequence[InputPart]) -> None:
-        """Take in what the input files were when the run began: no other row is read, and a changed file is refused."""
+        """Take the parts in, in place. Deprecated: override `with_parts`, whose default calls this."""
 
     def prompts(self) -> str | None:
         """Return what all prompts are made of (a template's text, say), or None: then the first prompt stands for it.
@@ -245,12 +267,24 @@ class Decomposer(ABC, Generic[S, A]):
         """
         return None
 
-    def lessons(self) -> Sequence[Lesson]:
-        """Return what a microagent for tasks of this kind is trained on; () where there is nothing to teach.
+    def examples(self) -> Sequence[ExampleSet]:
+        """Return what a microagent for tasks of this kind is trained on; () where there is nothing to train on.
 
-        It takes an `oracle` that knows all prompts of the lessons.
+        It takes an `oracle` that knows all prompts of the examples.
         """
         return ()
+
+    lessons = examples
+    """The old name of `examples`. Deprecated: a class that overrides either has overridden both."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Whoever calls either name, `super()` in a subclass of a renamed task too, must come to the same method.
+        own = vars(cls)
+        if "lessons" in own and "examples" not in own:
+            cls.examples = own["lessons"]  # type: ignore[method-assign]
+        elif "examples" in own and "lessons" not in own:
+            cls.lessons = own["examples"]
 
     def oracle(self) -> Oracle | None:
         """Return what a simulated model needs to know, or None where the truth is not known."""
@@ -289,7 +323,10 @@ class RowDecomposer(Decomposer[S, A]):
 
     @abstractmethod
     def grown(self) -> tuple[InputPart, ...]:
-        """Return the input files as they were when the run began, and after them what has come since."""
+        """Return the input files as they were when the run began, and after them what has come since.
+
+        Blocks while it reads. Raises `BadInput` as `parts` does.
+        """
 
     @abstractmethod
     def count(self) -> int:
@@ -309,6 +346,20 @@ class RowDecomposer(Decomposer[S, A]):
         ``votes`` are those of every candidate, by its key; ``winner`` is one of them.
         """
         return {}
+
+
+class Promise(NamedTuple):
+    """What a voter promises of the steps of a class that it decides.
+
+    Args:
+        error: The share of steps, at most, that miss what is promised.
+        each: The promise in a sentence without its stop, as in "of steps move, mine decides at most 0.01 wrongly".
+        all: What becomes of the others, after "of 1,000 steps, 10 on average at most": "are wrong, if …".
+    """
+
+    error: float
+    each: str
+    all: str
 
 
 class Voter(ABC):
@@ -341,3 +392,20 @@ class Voter(ABC):
     @abstractmethod
     def least(self) -> int:
         """The fewest valid votes that can decide a step: what a run's estimate of cost rests on."""
+
+    @property
+    def race_margin(self) -> int | None:
+        """The lead k that decides a step, where that and nothing else does; None for any other rule.
+
+        A candidate wins as soon as it has k votes more than every other, and not before. How many votes such a race
+        leaves for the loser follows a known law, whatever the model: with a k, the run's monitor tests the votes
+        against it, and reports estimate from it how often steps are right. Without one, both say that they cannot.
+        """
+        return None
+
+    def promise(self, steps: str) -> Promise | None:
+        """Return what the voter promises of steps of the class named ``steps``; None where it promises nothing.
+
+        Reports quote it as what was claimed before the first step.
+        """
+        return None

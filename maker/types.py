@@ -1,4 +1,4 @@
-"""The values that cross maker's doors. Nothing here does anything."""
+"""The values that cross maker's interfaces. Nothing here does anything."""
 
 from __future__ import annotations
 
@@ -185,11 +185,11 @@ Oracle: TypeAlias = Callable[[str], Truth]
 """Prompt → truth. Only simulated models and tests may ask it."""
 
 
-class Lesson(NamedTuple):
-    """Prompts of one step class that a microagent is trained and examined on; `Oracle` has the replies.
+class ExampleSet(NamedTuple):
+    """Numbered prompts of one step class that a microagent is trained and examined on; `Oracle` has the replies.
 
     ``prompt(i)`` returns prompt i, for 0 <= i < ``size``: a pure function, which may be asked in any order, and return
-    the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other lessons of the
+    the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other sets of the
     task. ``whole`` says that here are all prompts that steps of the class can have, of whatever task of the kind: an
     examination of them all leaves nothing out.
     """
@@ -199,6 +199,10 @@ class Lesson(NamedTuple):
     prompt: Callable[[int], str]
     weight: float = 1.0
     whole: bool = False
+
+
+Lesson = ExampleSet
+"""The old name of `ExampleSet`."""
 
 
 class Sample(NamedTuple):
@@ -340,8 +344,8 @@ class Usage(NamedTuple):
     """What was spent. A call is one sample by one microagent; a request asks for several at once.
 
     ``cached_tokens`` are prompt tokens that came from a cache of prefixes. ``retries`` counts tries that came to
-    nothing and were repeated. ``untold`` counts calls that were cut off or cancelled under way: they may be billed, and
-    nobody says how much.
+    nothing and were repeated. ``unaccounted`` counts calls that were cut off or cancelled under way: they may be
+    billed, and nobody says how much.
     """
 
     calls: int = 0
@@ -350,7 +354,7 @@ class Usage(NamedTuple):
     requests: int = 0
     cached_tokens: int = 0
     retries: int = 0
-    untold: int = 0
+    unaccounted: int = 0
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum of both."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
 from voters.doubt import leads
 
 
@@ -55,6 +55,15 @@ class Bayes(Voter):
     def least(self) -> int:
         """The fewest votes n with 2^-(n+1) <= error."""
         return enough(0, self.error)
+
+    def promise(self, steps: str) -> Promise:
+        """Return that at most ``error`` of the steps go to the rarer of two answers, over the shares of the prior."""
+        return Promise(
+            self.error,
+            f"bayes gives at most a share of {self.error:g} of steps {steps} the less frequent of their two leading"
+            " answers, on average over steps whose shares are uniform",
+            "get the less frequent of their two leading answers, if shares follow its prior",
+        )
 
     def decide(self, ballots: Ballots) -> Verdict:
         """Return the leader if little doubt is left; else ask for what it lacks."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
 from voters.doubt import leads
 
 
@@ -68,6 +68,15 @@ class Certificate(Voter):
     def least(self) -> int:
         """The fewest votes n with (2^(n+1) - 1) / (n+1) >= 3 / error."""
         return enough(0, 1, self.error)
+
+    def promise(self, steps: str) -> Promise:
+        """Return that at most ``error`` of the steps go to an answer that is not the model's most frequent one."""
+        return Promise(
+            self.error,
+            f"certificate gives each step {steps} another answer than the model's most frequent one with a chance of at"
+            f" most {self.error:g}, if votes are independent; it does not say whether that answer is right",
+            "get another answer than the model's most frequent one, if votes are independent",
+        )
 
     def decide(self, ballots: Ballots) -> Verdict:
         """Return the leader if it is certified; else ask for what it lacks."""

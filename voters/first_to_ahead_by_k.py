@@ -32,6 +32,11 @@ class FirstToAheadByK(Voter):
         """K votes, all for one candidate."""
         return self.k
 
+    @property
+    def race_margin(self) -> int:
+        """K."""
+        return self.k
+
     def decide(self, ballots: Ballots) -> Verdict:
         """Return the leader if its margin is k; else ask for what it lacks."""
         standing = ballots.standing()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
 
 LARGEST_MARGIN = 1000
 # An error that is just that of a margin is not to ask for one more vote because logarithms are rounded.
@@ -58,12 +58,28 @@ class SPRT(Voter):
     Params = SPRTParams
 
     def __init__(self, params: SPRTParams) -> None:
+        self.p = params.p
+        self.error = params.error
         self.k = margin(params.p, params.error)
 
     @property
     def least(self) -> int:
         """The margin, all votes for one candidate."""
         return self.k
+
+    @property
+    def race_margin(self) -> int:
+        """The margin that p and the error ask for."""
+        return self.k
+
+    def promise(self, steps: str) -> Promise:
+        """Return that at most ``error`` of the steps are decided wrongly, if votes are right with p."""
+        return Promise(
+            self.error,
+            f"sprt (p = {self.p}, error = {self.error}) decides at most a share of {self.error:g} of steps {steps}"
+            " wrongly, if each vote is independently right with at least the p that it was given",
+            "are wrong, if p is at least what sprt was given, and votes are independent",
+        )
 
     def decide(self, ballots: Ballots) -> Verdict:
         """Return the leader if the ratio of the likelihoods suffices; else ask for what it lacks."""

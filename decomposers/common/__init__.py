@@ -1,1 +1,1 @@
-"""What several decomposers use: strict JSON, schemas, fields that vote, templates, walks of a task by its oracle."""
+"""What several decomposers use: strict JSON, schemas, templates, walks of a task by its oracle."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -105,6 +106,11 @@ def written(value: Any, form: Callable[[str], str] = str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, int | Number) else repr(exact(value))
+
+
+def nfc(text: str) -> str:
+    """Return a text with its letters composed (Unicode NFC): a form for `written`."""
+    return unicodedata.normalize("NFC", text)
 
 
 def shown(value: Any) -> Any:

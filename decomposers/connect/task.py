@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from decomposers.common.right_way import drawn, right_way
-from decomposers.connect import lessons, oracle
+from decomposers.connect import examples, oracle
 from decomposers.connect.graph import DEEPEST, Graph, bridge_graph, edges_of, graph_of
 from decomposers.connect.prompts import (
     CLAIMS,
@@ -25,7 +25,7 @@ from decomposers.connect.prompts import (
     show_whole,
 )
 from decomposers.connect.rules import Walk, begun, look_of, stepped
-from maker.plugin import Codec, Decomposer, Done, Lesson, Oracle, Params, PydanticCodec, Step, StepClass
+from maker.plugin import Codec, Decomposer, Done, ExampleSet, Oracle, Params, PydanticCodec, Step, StepClass
 
 ENGLISH_TOKENS = 512
 
@@ -132,9 +132,9 @@ class Connect(Decomposer[Walk, str]):
         """Return walks on the right way."""
         return drawn(self, count, seed)
 
-    def lessons(self) -> tuple[Lesson, ...]:
+    def examples(self) -> tuple[ExampleSet, ...]:
         """Return steps of walks through bridge graphs of depth 2, 6 and 12, and others; or guesses at such graphs."""
-        return lessons.WALKS if self.params.form == "steps" else lessons.GUESSES
+        return examples.WALKS if self.params.form == "steps" else examples.GUESSES
 
     def oracle(self) -> Oracle:
         """Return the strategy, or the answer, as a function of the prompt."""

@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from decomposers.common.fields import nfc
-from decomposers.common.strict_json import read_object, shown, written
+from decomposers.common.strict_json import nfc, read_object, shown, written
 from decomposers.document.prompts import Reply
 from decomposers.document.text import Finding
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from random import Random
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
@@ -31,7 +31,6 @@ from decomposers.document.state import (
     State,
 )
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
-from maker.inputs.handle import Input
 from maker.plugin import (
     Called,
     Codec,
@@ -39,6 +38,7 @@ from maker.plugin import (
     Done,
     Fork,
     Function,
+    Input,
     InputPart,
     Oracle,
     OrFile,
@@ -134,11 +134,11 @@ class Document(Decomposer[State, Reply]):
     version: ClassVar[int] = 1
     Params = DocumentParams
 
-    def __init__(self, params: DocumentParams) -> None:
+    def __init__(self, params: DocumentParams, known: Sequence[InputPart] = ()) -> None:
         self.params = params
         self._question = params.question.strip()
-        self._known: tuple[InputPart, ...] = ()
-        self._input = self._opened()
+        self._known = tuple(known)
+        self._input = Input(params.input, encoding=params.encoding, known=self._known, slice=params.slice, grow=False)
         # How the findings that came last are grouped: the children of a fork all ask.
         self._grouped: tuple[Sequence[Finding], list[Sequence[Finding]]] = ((), [])
         tokens = params.max_tokens
@@ -168,11 +168,9 @@ class Document(Decomposer[State, Reply]):
         found = self._input.scan()
         return self._known or found
 
-    def bind(self, parts: Sequence[InputPart]) -> None:
-        """Read what the text was when the run began."""
-        if parts:
-            self._known = tuple(parts)
-            self._input = self._opened()
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the task of what the text was when the run began."""
+        return type(self)(self.params, parts)
 
     def prompts(self) -> str:
         """Return the question. Reads nothing."""
@@ -227,10 +225,6 @@ class Document(Decomposer[State, Reply]):
         if root.phase == SETTLE:
             return Step(self._settle, prompts.of_all(root.asked, root.found, last=self._is_last(root)))
         return Done(self._result(root))
-
-    def _opened(self) -> Input:
-        params = self.params
-        return Input(params.input, encoding=params.encoding, known=self._known, slice=params.slice, grow=False)
 
     def _slices(self) -> int:
         return sum(part.rows for part in self._known or self._input.scan())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from decomposers.hanoi import lessons, oracle, prompts
+from decomposers.hanoi import examples, oracle, prompts
 from decomposers.hanoi.rules import (
     Board,
     BoardCodec,
@@ -22,7 +22,7 @@ from decomposers.hanoi.rules import (
     read_move,
 )
 from decomposers.hanoi.tree import Tree, board_after
-from maker.plugin import Codec, Decomposer, Done, Fork, Lesson, Oracle, Params, Step, StepClass
+from maker.plugin import Codec, Decomposer, Done, ExampleSet, Fork, Oracle, Params, Step, StepClass
 
 ENGLISH_TOKENS = 512
 SEGMENT = 10
@@ -111,9 +111,9 @@ class Hanoi(Decomposer[Board, Any]):
             moves.add(rng.randrange(last))
         return [self._form.board(at) for at in sorted(moves)]
 
-    def lessons(self) -> tuple[Lesson, ...]:
+    def examples(self) -> tuple[ExampleSet, ...]:
         """Return boards of this many disks, on the right way and beside it."""
-        return lessons.lessons(self._kind.name, self.params.disks, self._render)
+        return examples.examples(self._kind.name, self.params.disks, self._render)
 
     def oracle(self) -> Oracle:
         """Return the strategy as a function of the prompt."""

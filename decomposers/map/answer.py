@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from decomposers.common.fields import FITS, FieldRule, Form, near, nfc, numeric
 from decomposers.common.schema import AnswerSchema
-from decomposers.common.strict_json import DEPTH, deeper, exact, members, object_in, read_object, shown, written
+from decomposers.common.strict_json import DEPTH, deeper, exact, members, nfc, object_in, read_object, shown, written
+from decomposers.map.fields import FITS, FieldRule, Form, near, numeric
 
 __all__ = ["ANSWER", "Answer", "AnswerCodec", "AnswerFormat", "FieldRule"]
 

@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from random import Random
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from decomposers.common.fields import FieldRule
 from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
+from decomposers.map.fields import FieldRule
 from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
-from maker.inputs.handle import Input
-from maker.inputs.sites import would_read
 from maker.plugin import (
     NEW,
     BadInput,
@@ -25,6 +23,7 @@ from maker.plugin import (
     Done,
     Fork,
     Function,
+    Input,
     InputPart,
     Oracle,
     OrFile,
@@ -138,12 +137,12 @@ class Map(RowDecomposer[State, Answer]):
     version: ClassVar[int] = 1
     Params = MapParams
 
-    def __init__(self, params: MapParams) -> None:
+    def __init__(self, params: MapParams, known: Sequence[InputPart] = ()) -> None:
         self.params = params
         self.output = params.output
         self._template = Template(params.template)
         self._format = params.format()
-        self._known: tuple[InputPart, ...] = ()
+        self._known = tuple(known)
         self._input = self._opened(grow=False)
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
@@ -181,11 +180,9 @@ class Map(RowDecomposer[State, Answer]):
         """Count what has come since the run began, too: it alone looks for that. A sample does not grow."""
         return self._opened(grow=True).scan() if self._known and not self.params.sample else self._input.scan()
 
-    def bind(self, parts: Sequence[InputPart]) -> None:
-        """Read what the input was when the run began."""
-        if parts:
-            self._known = tuple(parts)
-            self._input = self._opened(grow=False)
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the map of what the input was when the run began."""
+        return type(self)(self.params, parts)
 
     def prompts(self) -> str:
         """Return what the rows' prompts are made of: the text of the template. Reads nothing."""
@@ -269,12 +266,13 @@ class Map(RowDecomposer[State, Answer]):
 
     def _check_apart(self) -> None:
         """Raise `BadInput` where the input would read what is written."""
-        where, folder = self.params.input, self.output
+        folder = self.output
         if self._apart or not folder or "://" in folder:
             return
-        if any(would_read(where, f"{folder}/{name}") for name in _WRITTEN):
+        if any(self._input.would_read(f"{folder}/{name}") for name in _WRITTEN):
             raise BadInput(
-                f"the output folder {folder} lies within the input {where}, which would read the run's own results",
+                f"the output folder {folder} lies within the input {self.params.input}, which would read the run's own"
+                " results",
                 fix="choose an output folder outside of the input",
             )
         self._apart = True

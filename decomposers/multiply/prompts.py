@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from maker.plugin import Lesson
+from maker.plugin import ExampleSet
 
 DIGIT = "digit"
 """The one step class."""
@@ -45,4 +45,4 @@ def every(number: int) -> str:
     return ask(*_PAIRS[times], *_PAIRS[plus])
 
 
-LESSONS = (Lesson(DIGIT, PROMPTS, every, whole=True),)
+EXAMPLES = (ExampleSet(DIGIT, PROMPTS, every, whole=True),)

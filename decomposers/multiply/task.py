@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from decomposers.multiply import oracle, prompts
 from decomposers.multiply.rules import Columns, ColumnsCodec, Sum, SumCodec, factor, put_down, read_sum
-from maker.plugin import Codec, Decomposer, Done, Lesson, Oracle, Params, Step, StepClass
+from maker.plugin import Codec, Decomposer, Done, ExampleSet, Oracle, Params, Step, StepClass
 
 ENGLISH_TOKENS = 256
 
@@ -88,9 +88,9 @@ class Multiply(Decomposer[Columns, Sum]):
         picked = sorted(random.Random(seed).sample(steps, min(count, len(steps))))
         return [oracle.columns_before(self.params.a, self.params.b, step) for step in picked]
 
-    def lessons(self) -> tuple[Lesson, ...]:
+    def examples(self) -> tuple[ExampleSet, ...]:
         """Return all 3,025 prompts."""
-        return prompts.LESSONS
+        return prompts.EXAMPLES
 
     def oracle(self) -> Oracle:
         """Return the sum as a function of the prompt."""

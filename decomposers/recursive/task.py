@@ -112,7 +112,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         """Return the function that the job names for a simulated model, or None."""
         return None if self.params.truth is None else self.params.truth.call
 
-    # --- the door ---
+    # --- the interface ---
 
     def start(self) -> Node:
         """Return the root.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, model_validator
 
 from decomposers.common.right_way import drawn
-from decomposers.sort import lessons, oracle, prompts
+from decomposers.sort import examples, oracle, prompts
 from decomposers.sort.rules import (
     SIGNS,
     Item,
@@ -21,7 +21,19 @@ from decomposers.sort.rules import (
     number_text,
     with_half,
 )
-from maker.plugin import Codec, Decomposer, Done, Fork, Lesson, Oracle, OrFile, Params, PydanticCodec, Step, StepClass
+from maker.plugin import (
+    Codec,
+    Decomposer,
+    Done,
+    ExampleSet,
+    Fork,
+    Oracle,
+    OrFile,
+    Params,
+    PydanticCodec,
+    Step,
+    StepClass,
+)
 
 ENGLISH_TOKENS = 256
 
@@ -112,9 +124,9 @@ class Sort(Decomposer[Part, str]):
         """Return parts on the right way."""
         return drawn(self, count, seed)
 
-    def lessons(self) -> tuple[Lesson, ...]:
+    def examples(self) -> tuple[ExampleSet, ...]:
         """Return pairs of numbers of up to 6 digits, or of words of up to 8 small letters, hard ones among them."""
-        return lessons.lessons(self.params.order, self._ask)
+        return examples.examples(self.params.order, self._ask)
 
     def oracle(self) -> Oracle:
         """Return how two items compare, as a function of the prompt."""

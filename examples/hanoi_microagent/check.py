@@ -23,7 +23,7 @@ from functools import reduce
 from itertools import combinations
 from operator import xor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from data import FORMS, Example, Form, answer_text, example_at, example_of, legal_moves, move_at, state_at, step_moving
@@ -299,7 +299,8 @@ def sample(
     settings = {"max_new_tokens": most, "do_sample": True, "temperature": temperature, "top_k": 0}
     with torch.inference_mode():
         tokens = model.generate(**inputs, **settings)
-    return tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    answers: list[str] = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return answers
 
 
 class Runs:
@@ -420,7 +421,7 @@ def main() -> None:
         rows += of_size[0]
         needed += of_size[1]
     print(table(rows), margins_table(needed), sep="\n\n")
-    found = {"rows": [asdict(row) for row in rows], "margins": [asdict(row) for row in needed]}
+    found: dict[str, Any] = {"rows": [asdict(row) for row in rows], "margins": [asdict(row) for row in needed]}
     if options.runs:
         wandering = wander(model, tokenizer, options.answer, options)
         print(wandering.text())

@@ -1,4 +1,8 @@
-"""The Python interface: what a program calls to run, resume and read runs."""
+"""The Python interface: what a program calls to run, resume and read runs.
+
+`sync` is for scripts: each call blocks. `aio` is for services: runs work in threads and are watched from an event
+loop. ``import maker`` is lazy: it loads neither ray, vllm nor torch.
+"""
 
 from __future__ import annotations
 

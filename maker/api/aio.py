@@ -1,4 +1,4 @@
-"""The engine for services: runs in threads, awaited and watched from an event loop."""
+"""The interface for services: runs in threads, awaited and watched from an event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 1000
 
 
 class RunHandle:
-    """One run that an `Engine` works on. Made by `Engine.start` and `Engine.resume`."""
+    """One run that a `Service` works on. Made by `Service.start` and `Service.resume`."""
 
     def __init__(
         self, run_id: str, store: str, task: asyncio.Future[RunReport], stop: threading.Event, hub: _Hub
@@ -40,11 +40,11 @@ class RunHandle:
         self._hub = hub
 
     async def result(self) -> RunReport:
-        """Wait until this engine's work on the run is over; raises what stopped it."""
+        """Wait until this service's work on the run is over; raises what stopped it."""
         return await asyncio.shield(self._task)
 
     async def stop(self) -> RunReport:
-        """Pause the run, and wait until that is committed. `Engine.resume` goes on."""
+        """Pause the run, and wait until that is committed. `Service.resume` goes on."""
         self._stop.set()
         return await self.result()
 
@@ -84,11 +84,11 @@ class RunHandle:
         await self.result()
 
 
-class Engine:
+class Service:
     """Works on runs in the background of an event loop.
 
-        async with maker.Engine(store="sqlite:///runs.db") as engine:
-            run = await engine.start("job.toml")
+        async with maker.Service(store="sqlite:///runs.db") as service:
+            run = await service.start("job.toml")
             report = await run.result()
 
     Leaving the block pauses what still runs.
@@ -112,8 +112,8 @@ class Engine:
             job = api.load_job(job, [*overrides, f"store.url={self._store}"])
         elif job.store.url != self._store:
             raise JobError(
-                f"the job uses the store {shown_url(job.store.url)}, but the engine uses {shown_url(self._store)}",
-                fix="load the job with the engine's store",
+                f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",
+                fix="load the job with the service's store",
             )
         return await self._begin(partial(api.run, job, limit_steps=limit_steps))
 
@@ -130,7 +130,7 @@ class Engine:
                 await handle.result()
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Service:
         return self
 
     async def __aexit__(
@@ -160,6 +160,10 @@ class Engine:
         handle = RunHandle(first.run_id, self._store, task, stop, hub)
         self._handles = [other for other in self._handles if not other._task.done()] + [handle]
         return handle
+
+
+Engine = Service
+"""The name of `Service` in version 0.1."""
 
 
 class _Hub:

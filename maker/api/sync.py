@@ -13,7 +13,7 @@ from maker.lifecycle import control
 from maker.lifecycle.control import resume, retry
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
-from maker.voting.chain import Ended
+from maker.voting.messages import Ended
 
 __all__ = ["JobLike", "load_job", "pilot", "planned", "resume", "retry", "run", "try_steps"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from maker.calibration.observations import By, Calibration, Reply, Tallies
+from maker.calibration.observations import By, Calibration, Kept, Reply, SampleCounts, Tallies, Votes
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
+from maker.job.fingerprint import calibration_fingerprint
 from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
@@ -26,6 +27,7 @@ from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.draw import Places, StepLocation, can_draw, right_answers
+from maker.sampling.labels import Label, format_labels
 from maker.sampling.pilot import Root, RootCodec
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import keep_calibration
@@ -36,13 +38,6 @@ from maker.types import Flag, Oracle, Step
 
 STEPS, VOTES = 2000, 10
 """Of each class so many steps are asked, each so often, unless told otherwise."""
-
-
-class Kept(NamedTuple):
-    """A calibration and its key in the store."""
-
-    key: int
-    calibration: Calibration
 
 
 def calibrate(
@@ -69,7 +64,7 @@ def calibrate(
         overrides: As for `maker.run`.
         steps: Steps to ask of each class; a labelled pilot asks those that are labelled.
         votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
-        labels: JSON lines; see `maker.sampling.draw.labelled`.
+        labels: JSON lines, each a `maker.sampling.labels.Label`.
         closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
             could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
             oracle, or votes that led to the steps.
@@ -86,7 +81,7 @@ def calibrate(
     by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
     hold = partial(run_through, on_event=on_event, stop=stop)
     if by == By.VOTES and not can_draw(job.decomposer):
-        labels = _voted(job, steps, hold)
+        labels = format_labels(_voted(job, steps, hold))
     elif by == By.VOTES and looks:
         raise BadInput(
             "--closer needs right answers, and there are neither labels nor an oracle",
@@ -100,8 +95,8 @@ def calibrate(
     with closing(open_database(job.store.url, create=False)) as database:
         heard = _PilotReader(database, job, by)
         heard.listen(find_run(database, asked))
-        if looks and (lines := heard.doubtful):
-            looked = hold(_pilot(job, looks.model_copy(update={"labels": "\n".join(lines)})))
+        if looks and heard.doubtful:
+            looked = hold(_pilot(job, looks.model_copy(update={"labels": format_labels(heard.doubtful)})))
             heard.look_closer(find_run(database, looked))
         if greedy:
             heard.listen_greedily(find_run(database, greedy))
@@ -138,7 +133,7 @@ def _greedy(job: Job) -> list[str]:
     return [f"{place}.temperature=0" for place in at]
 
 
-def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
+def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]:
     """Let the job's own voter decide the first steps of a chain; returns them as labels.
 
     Where its margin is still to be planned, it has the voter's own.
@@ -149,17 +144,16 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> str:
     run_id = hold(made, steps)
     with closing(open_database(job.store.url, create=False)) as database:
         row, task = find_run(database, run_id), made.decomposer
-        labels, state = [], call_user_code(f"{task.name}: start", task.start)
+        labels, state = list[Label](), call_user_code(f"{task.name}: start", task.start)
         for step in read_steps(database, root_chain(database, row.key).key):
             action = call_user_code(f"{task.name}: action.read", task.action.read, step.action)
             key = call_user_code(f"{task.name}: its key", vote_key, task.action, action)
-            labels.append(
-                json.dumps({"state": call_user_code(f"{task.name}: state.write", task.state.write, state), "key": key})
-            )
+            text = call_user_code(f"{task.name}: state.write", task.state.write, state)
+            labels.append(Label(state=text, key=key))
             state = call_user_code(f"{task.name}: apply", task.apply, state, action)
     if not labels:
         raise PilotPaused(f"run {run_id} has decided no step of its root chain, so there are no steps for a pilot")
-    return "\n".join(labels)
+    return labels
 
 
 class _PilotStep(NamedTuple):
@@ -183,46 +177,46 @@ class _PilotReader:
         self._by = by
         self._oracle = _oracle(job.decomposer) if by == By.ORACLE else None
         self._tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
-        self._greedy: dict[str, list[int]] = {}
-        self._votes: dict[tuple[str, int | None], tuple[int, int]] = {}
+        # By class, and then by the fields of `SampleCounts`.
+        self._greedy: dict[str, Counter[str]] = {}
+        self._doubted: dict[StepLocation, Votes] = {}
         self._of: Mapping[str, int] = {}
-        self.doubtful: list[str] = []
+        self.doubtful: list[Label] = []
 
     def listen(self, row: RunRow) -> None:
         """Take in what was heard."""
         self._of = _root(self._database, row).of
         for asked, right in self._asked(row):
             votes = self._tallies[asked.step.kind.name].add(asked.replies, right)
-            if right and (votes[1] or 2 * votes[0] < len(asked.replies)):
-                state, child, _ = asked.spot
-                self._votes[state, child] = votes
-                self.doubtful.append(json.dumps({"state": state, "child": child, "key": min(right)}))
+            if right and (votes.against or 2 * votes.right < len(asked.replies)):
+                self._doubted[asked.spot._replace(right=None)] = votes
+                self.doubtful.append(Label(state=asked.spot.state, child=asked.spot.child, key=min(right)))
 
     def look_closer(self, row: RunRow) -> None:
         """Take in what was heard of doubtful steps when they were asked again."""
         for asked, right in self._asked(row):
             more = Tallies(len(self._job.members)).add(asked.replies, right)
-            state, child, _ = asked.spot
-            self._tallies[asked.step.kind.name].look_closer(self._votes[state, child], more)
+            before = self._doubted[asked.spot._replace(right=None)]
+            self._tallies[asked.step.kind.name].look_closer(before, more)
 
     def listen_greedily(self, row: RunRow) -> None:
-        """Take in what was heard at temperature 0: right, wrong and flagged samples."""
-        self._greedy = {name: [0, 0, 0] for name in self._tallies}
+        """Take in what was heard at temperature 0."""
+        self._greedy = {name: Counter() for name in self._tallies}
         for asked, right in self._asked(row):
             for reply in asked.replies:
                 truth = right is not None and reply.key in right
-                self._greedy[asked.step.kind.name][2 if reply.flag else 0 if truth else 1] += 1
+                self._greedy[asked.step.kind.name]["flagged" if reply.flag else "right" if truth else "wrong"] += 1
 
     def calibration(self, votes: int, runs: Sequence[str]) -> Calibration:
         """Return what was heard."""
         told = show(runs[0], store=self._job.store.url)
         found = {
-            name: one.found(self._of.get(name), _three(self._greedy[name]) if self._greedy else None)
+            name: one.found(self._of.get(name), SampleCounts(**self._greedy[name]) if self._greedy else None)
             for name, one in self._tallies.items()
         }
         return Calibration(
             by=self._by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
-            runs=tuple(runs), fingerprint=self._job.asked_fingerprint(), classes=found,
+            runs=tuple(runs), fingerprint=calibration_fingerprint(self._job), classes=found,
         )  # fmt: skip
 
     def _asked(self, row: RunRow) -> Iterator[tuple[_PilotStep, Collection[str] | None]]:
@@ -273,8 +267,3 @@ def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep)
 def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:
     oracle: Oracle | None = call_user_code(f"{task.name}: oracle", task.oracle)
     return oracle
-
-
-def _three(counts: Sequence[int]) -> tuple[int, int, int]:
-    right, wrong, flagged = counts
-    return right, wrong, flagged

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from maker.calibration.map_pilot import pilot
 from maker.job.job import Job
+from maker.job.variants import with_plan
 from maker.lifecycle.session import OnEvent
 
 if TYPE_CHECKING:
@@ -47,4 +48,4 @@ def planned(job: Job) -> Found:
     from maker.calibration.plan import plan
 
     found = plan(job)
-    return Found(job.planned(found.found()), found)
+    return Found(with_plan(job, found.found()), found)

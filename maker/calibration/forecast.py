@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from maker.calibration.observations import By, Calibration, ClassFound
+from maker.calibration.observations import By, Calibration, Cell, ClassFound
 from maker.errors import BadInput
-from maker.job.file import DEFAULT_VOTER
+from maker.job.estimate import requests_for
 from maker.job.job import Job
+from maker.job.probe import distinct_questions
+from maker.job.rules import rules_of, vote_prices
 from maker.job.settings import AUTO, PlanFound
 from maker.stats.difficulty import Difficulty, Interval, clopper_pearson, fit
 from maker.stats.expected_requests import requests_per_step
@@ -166,8 +168,8 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
     return fit(_cells(table), confidence, None if through else _cells(one.closer)), 1.0
 
 
-def _cells(table: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
-    return {(right, others): steps for right, others, steps in table}
+def _cells(table: Iterable[Cell]) -> dict[tuple[int, int], int]:
+    return {cell.votes: cell.steps for cell in table}
 
 
 class _Bill(NamedTuple):
@@ -183,9 +185,9 @@ def _bill(job: Job, calibration: Calibration, load: RiskBudget, k: int) -> _Bill
     one = calibration.classes[load.name]
     votes = load.difficulty.votes_per_step(k)
     calls = _scaled(votes, load.calls_per_vote)
-    rotation = next(job.rules().of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
-    requests_for = partial(job.requests_for, rotation)
-    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote, requests_for) for v in votes))
+    rotation = next(rules_of(job).of(kind) for kind in job.decomposer.classes if kind.name == load.name).rotation
+    asked_in = partial(requests_for, job, rotation)
+    requests = Interval(*(requests_per_step(v, k, 1 / load.calls_per_vote, asked_in) for v in votes))
     if calibration.votes > 1 and calibration.requests >= calibration.samples:
         # The model takes one reply a request.
         requests = calls
@@ -201,7 +203,7 @@ def described(
     """Return what is to be expected with margins; ``key`` is the calibration's, ``loads`` are by `risk_budget_of`."""
     bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
-    prices, largest = job.vote_prices, max(margins.k.values())
+    prices, largest = vote_prices(job), max(margins.k.values())
     return Plan(
         key=key,
         calibration=calibration,
@@ -220,16 +222,16 @@ def described(
         greedy=_greedy(calibration, loads),
         blocks=() if target is None else _blocks(calibration, target, loads),
         rests_on=RESTS_ON[calibration.by],
-        reuse="" if job.memo == "off" else ALL_STEPS if job.questions() is None else DISTINCT,
+        reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
     )
 
 
 def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:
-    k = job.settings["vote"].get("k")
-    if k == AUTO or job.voter_plugin.name != DEFAULT_VOTER or job.vote.row_error is not None:
+    if job.settings["vote"].get("k") in (None, AUTO) or job.vote.row_error is not None:
         return None
-    roles = {kind.name: job.rules().of(kind).voter for kind in job.decomposer.classes}
-    return given(loads, {name: voter.least for name, voter in roles.items()}, CONFIDENCE)
+    rules, kinds = rules_of(job), job.decomposer.classes
+    margins = {kind.name: k for kind in kinds if (k := rules.of(kind).voter.race_margin) is not None}
+    return given(loads, margins, CONFIDENCE) if len(margins) == len(kinds) else None
 
 
 def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan:
@@ -248,7 +250,7 @@ def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan
 
 def _undecided(job: Job, load: RiskBudget, k: int) -> float:
     """Return how many steps of a class are not decided within their most votes."""
-    rules = job.rules()
+    rules = rules_of(job)
     most = next(rules.of(kind).max_votes for kind in job.decomposer.classes if kind.name == load.name)
     return load.steps * share_unsettled(load.difficulty, k, int(most / load.calls_per_vote))
 
@@ -278,16 +280,16 @@ def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Ri
 
 def _greedy(calibration: Calibration, loads: Sequence[RiskBudget]) -> Greedy | None:
     """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
-    right = [1.0, 1.0, 1.0]
+    right = Interval(1.0, 1.0, 1.0)
     for load in loads:
         asked = calibration.classes[load.name].greedy
         if asked is None:
             return None
-        share = asked[0] / sum(asked)
+        share = asked.right / sum(asked)
         low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
-        for end, one in enumerate((low, share, high)):
-            right[end] *= one**load.steps
-    return Greedy(Interval(*right), sum(load.steps for load in loads))
+        steps = (end**load.steps for end in (low, share, high))
+        right = Interval(*(before * step for before, step in zip(right, steps, strict=True)))
+    return Greedy(right, sum(load.steps for load in loads))
 
 
 def _blocks(calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> tuple[Block, ...]:

@@ -17,8 +17,11 @@ from typing import NamedTuple
 
 from maker.errors import JobError, OutOfReach
 from maker.job.job import Job
+from maker.job.probe import expected_steps
 from maker.job.resolve import derived
 from maker.job.settings import PilotFound
+from maker.job.variants import with_pilot
+from maker.job.vote import voter_at
 from maker.lifecycle.control import refuse_used_output, run_through
 from maker.lifecycle.rows import RowLog, Settled, settled_rows
 from maker.lifecycle.session import OnEvent
@@ -71,14 +74,14 @@ def pilot(job: Job, *, on_event: OnEvent | None = None, stop: threading.Event | 
         raise JobError("a pilot finds k for vote.row_error, but the job does not set it")
     refuse_used_output(job)
     row_error = job.vote.row_error or 0.0
-    rows = sample_size(job.expected_steps() or 0, row_error)
+    rows = sample_size(expected_steps(job) or 0, row_error)
     for k in sorted({min(k, (job.vote.max_votes + 1) // 2) for k in MARGINS}):
         made = [derived(job, job.settings, pilot_words(job, rows, k, job.run.seed + n)) for n in (1, 2)]
         first, second = (run_through(one, on_event=on_event, stop=stop) for one in made)
         with closing(open_database(job.store.url, create=False)) as database:
             found = evaluate(database, job, (first, second))
         if found.at_most <= row_error:
-            return job.piloted(found)
+            return with_pilot(job, found)
     raise OutOfReach(
         f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows got "
         f"another answer in a second vote, so the error may be {found.at_most:.2%}",
@@ -118,14 +121,14 @@ def evaluate(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
     assert job.vote.row_error is not None  # noqa: S101 - it is what the pilot was for
     largest = find_run(database, runs[0]).settings["vote"]["k"]
     pairs = list(heard_twice(database, runs))
-    found = level(pairs, job.voter_at(largest), largest)
+    found = level(pairs, voter_at(job, largest), largest)
     while found.at_most <= job.vote.row_error and found.k > 1:
-        lower = level(pairs, job.voter_at(found.k - 1), found.k - 1)
+        lower = level(pairs, voter_at(job, found.k - 1), found.k - 1)
         if lower.at_most > job.vote.row_error:
             break
         found = lower
     return PilotFound(
-        **found._asdict(), rows=len(pairs), of=job.expected_steps() or 0, confidence=CONFIDENCE,
+        **found._asdict(), rows=len(pairs), of=expected_steps(job) or 0, confidence=CONFIDENCE,
         agreement=agreement(pairs), runs=runs,
     )  # fmt: skip
 

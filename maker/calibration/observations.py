@@ -47,41 +47,68 @@ class FlagFound(_Stored):
         return self.right + self.wrong + self.lost
 
 
+class Votes(NamedTuple):
+    """Votes on one step: for the right answer, and against it: for all others, or for its strongest rival."""
+
+    right: int
+    against: int
+
+
+class Cell(NamedTuple):
+    """How many steps had so many votes for the right answer, and against it; see `Votes`."""
+
+    right: int
+    against: int
+    steps: int
+
+    @property
+    def votes(self) -> Votes:
+        """Those of each of the steps."""
+        return Votes(self.right, self.against)
+
+
+class SampleCounts(NamedTuple):
+    """Samples by what became of them: votes for right answers, for wrong ones, and red flags."""
+
+    right: int = 0
+    wrong: int = 0
+    flagged: int = 0
+
+
 class ClassFound(_Stored):
     """What was heard of one step class.
 
     Args:
         steps: Steps that were asked, all of them different.
         of: Steps of the class in the whole task, as far as that is known.
-        heard: (votes for the right answer, votes for others) → steps with so many.
-        duel: (votes for the right answer, votes for its strongest rival) → steps.
+        heard: Steps by their votes for the right answer and for all others.
+        duel: Steps by their votes for the right answer and for its strongest rival.
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
         through: What would have been heard if the samples with a flag had voted, by the flag, where any could.
-        models: By the number of the model in its pool: votes for the right answer, for others, and flagged samples.
-        greedy: Of as many samples at temperature 0 as steps were asked so: right, wrong and flagged ones; None where
-            that was not asked.
+        models: What became of a model's samples, by its number in the pool.
+        greedy: What became of samples at temperature 0, one a step; None where that was not asked.
     """
 
     steps: int
     of: int | None
-    heard: tuple[tuple[int, int, int], ...]
-    duel: tuple[tuple[int, int, int], ...]
-    closer: tuple[tuple[int, int, int], ...] = ()
+    heard: tuple[Cell, ...]
+    duel: tuple[Cell, ...]
+    closer: tuple[Cell, ...] = ()
     samples: int
     tokens: int
     flags: dict[str, FlagFound]
-    through: dict[str, tuple[tuple[int, int, int], ...]]
-    models: tuple[tuple[int, int, int], ...]
-    greedy: tuple[int, int, int] | None = None
+    through: dict[str, tuple[Cell, ...]]
+    models: tuple[SampleCounts, ...]
+    greedy: SampleCounts | None = None
 
     @property
     def looked_at(self) -> int:
         """Steps that were looked at again."""
-        before = {(right, others): steps for right, others, steps in self.heard}
-        return sum(max(0, steps - before.get((right, others), 0)) for right, others, steps in self.closer)
+        before = {cell.votes: cell.steps for cell in self.heard}
+        return sum(max(0, cell.steps - before.get(cell.votes, 0)) for cell in self.closer)
 
     @property
     def whole(self) -> bool:
@@ -91,17 +118,17 @@ class ClassFound(_Stored):
     @property
     def right(self) -> int:
         """Votes for the right answer."""
-        return sum(right * steps for right, _, steps in self.heard)
+        return sum(cell.right * cell.steps for cell in self.heard)
 
     @property
     def wrong(self) -> int:
         """Votes for other answers."""
-        return sum(others * steps for _, others, steps in self.heard)
+        return sum(cell.against * cell.steps for cell in self.heard)
 
     @property
     def rival(self) -> int:
         """Votes for the strongest rival of each step."""
-        return sum(rival * steps for _, rival, steps in self.duel)
+        return sum(cell.against * cell.steps for cell in self.duel)
 
     @property
     def voted(self) -> int:
@@ -154,6 +181,13 @@ class Calibration(_Stored):
         return sum(one.samples for one in self.classes.values())
 
 
+class Kept(NamedTuple):
+    """A calibration and its key in the store."""
+
+    key: int
+    calibration: Calibration
+
+
 class Reply(NamedTuple):
     """One sample: the key that it votes for, or its red flag and the key that it would have voted for without it.
 
@@ -175,17 +209,19 @@ class Tallies:
 
     def __init__(self, models: int) -> None:
         self.steps = self.samples = self.tokens = 0
-        self.heard: Counter[tuple[int, int]] = Counter()
-        self.duel: Counter[tuple[int, int]] = Counter()
-        self.flags: dict[str, list[int]] = {}
+        self.heard: Counter[Votes] = Counter()
+        self.duel: Counter[Votes] = Counter()
+        # By the fields of `FlagFound`.
+        self.flags: dict[str, Counter[str]] = {}
         # How steps move in ``heard`` if samples with a flag vote.
-        self.moves: dict[str, Counter[tuple[int, int]]] = {}
+        self.moves: dict[str, Counter[Votes]] = {}
         # The same for what a second look at them adds.
-        self.looked: Counter[tuple[int, int]] = Counter()
-        self.models = [[0, 0, 0] for _ in range(models)]
+        self.looked: Counter[Votes] = Counter()
+        # By the fields of `SampleCounts`.
+        self.models = [Counter[str]() for _ in range(models)]
 
-    def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> tuple[int, int]:
-        """Count the samples of a step; return the votes for the right answer and those for others.
+    def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> Votes:
+        """Count the samples of a step; return the votes for the right answer and those for all others.
 
         ``right`` are the keys of right answers. Where it is None the answer that first leads by `REFERENCE` votes
         stands for it, and the votes after that count: those before made it what it is. Flags count all the same. Of a
@@ -200,59 +236,66 @@ class Tallies:
             settled, right = settled_on(replies)
         votes: Counter[str] = Counter()
         true = frozenset(right)
-        silenced: dict[str, list[int]] = {}
+        silenced: dict[str, Counter[str]] = {}
         for number, reply in enumerate(replies):
             counts = number >= settled
+            said = "lost" if reply.key is None else "right" if reply.key in true else "wrong"
             if reply.flag is not None:
                 # Flags make no answer the right one: all of them count.
-                found = self.flags.setdefault(reply.flag, [0, 0, 0])
-                found[2 if reply.key is None else reply.key not in true] += 1
+                self.flags.setdefault(reply.flag, Counter())[said] += 1
                 if reply.key is not None and counts:
-                    silenced.setdefault(reply.flag, [0, 0])[reply.key not in true] += 1
-                self.models[reply.model][2] += 1
+                    silenced.setdefault(reply.flag, Counter())[said] += 1
+                self.models[reply.model]["flagged"] += 1
             elif reply.key is not None and counts:
                 votes[reply.key] += 1
-                self.models[reply.model][reply.key not in true] += 1
+                self.models[reply.model][said] += 1
         others = [n for key, n in votes.items() if key not in true]
-        mine = votes.total() - sum(others)
-        self.heard[mine, sum(others)] += 1
-        self.duel[mine, max(others, default=0)] += 1
+        heard = Votes(votes.total() - sum(others), sum(others))
+        self.heard[heard] += 1
+        self.duel[heard._replace(against=max(others, default=0))] += 1
         for flag, more in silenced.items():
-            _move(self.moves.setdefault(flag, Counter()), (mine, sum(others)), (more[0], more[1]))
-        return mine, sum(others)
+            _move(self.moves.setdefault(flag, Counter()), heard, Votes(more["right"], more["wrong"]))
+        return heard
 
-    def look_closer(self, before: tuple[int, int], more: tuple[int, int]) -> None:
-        """Count what a second look at a step brought: so many votes more for the right answer and for others."""
+    def look_closer(self, before: Votes, more: Votes) -> None:
+        """Count what a second look at a step brought: ``more`` votes than there were ``before``."""
         _move(self.looked, before, more)
 
-    def found(self, of: int | None, greedy: tuple[int, int, int] | None) -> ClassFound:
-        """Return what was heard."""
+    def found(self, of: int | None, greedy: SampleCounts | None) -> ClassFound:
+        """Return what was heard. The arguments are as `ClassFound` has them."""
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
-            flags={flag: FlagFound(right=n[0], wrong=n[1], lost=n[2]) for flag, n in self.flags.items()},
-            models=tuple((right, wrong, flagged) for right, wrong, flagged in self.models),
+            flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},
+            models=tuple(SampleCounts(**counts) for counts in self.models),
         )  # fmt: skip
 
 
-def _table(steps: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int, int], ...]:
-    return tuple((*votes, n) for votes, n in sorted(steps.items()) if n)
+def _table(steps: Mapping[Votes, int]) -> tuple[Cell, ...]:
+    return tuple(Cell(*votes, n) for votes, n in sorted(steps.items()) if n)
 
 
-def _move(moves: Counter[tuple[int, int]], before: tuple[int, int], more: tuple[int, int]) -> None:
+def _move(moves: Counter[Votes], before: Votes, more: Votes) -> None:
     moves[before] -= 1
-    moves[before[0] + more[0], before[1] + more[1]] += 1
+    moves[Votes(before.right + more.right, before.against + more.against)] += 1
 
 
-def _moved(steps: Counter[tuple[int, int]], moves: Counter[tuple[int, int]]) -> Counter[tuple[int, int]]:
+def _moved(steps: Counter[Votes], moves: Counter[Votes]) -> Counter[Votes]:
     moved = Counter(steps)
     moved.update(moves)
     return moved
 
 
-def settled_on(replies: Sequence[Reply]) -> tuple[int, tuple[str, ...]]:
+class Settled(NamedTuple):
+    """What votes settle on: the answers' keys, after so many samples."""
+
+    samples: int
+    answers: tuple[str, ...]
+
+
+def settled_on(replies: Sequence[Reply]) -> Settled:
     """Return after how many samples an answer leads by `REFERENCE` votes, and which; else 0, and the most frequent."""
     votes: Counter[str] = Counter()
     for number, reply in enumerate(replies, 1):
@@ -260,5 +303,5 @@ def settled_on(replies: Sequence[Reply]) -> tuple[int, tuple[str, ...]]:
             votes[reply.key] += 1
             first, *rest = votes.most_common(2)
             if first[1] - (rest[0][1] if rest else 0) >= REFERENCE:
-                return number, (first[0],)
-    return 0, tuple(key for key, _ in votes.most_common(1))
+                return Settled(number, (first[0],))
+    return Settled(0, tuple(key for key, _ in votes.most_common(1)))

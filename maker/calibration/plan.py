@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of
-from maker.calibration.observations import VERSION, Calibration
+from maker.calibration.observations import VERSION, Calibration, Kept
 from maker.errors import BadInput, OutOfReach, StoreMissing
-from maker.job.job import Job, difference
+from maker.job.fingerprint import calibration_fingerprint, difference
+from maker.job.job import Job
+from maker.job.probe import distinct_questions, expected_steps
+from maker.job.rules import rules_of
 from maker.stats.margins import Margins, Refusal, budget, cheapest, given
 from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
@@ -61,7 +64,7 @@ def plan(job: Job) -> Plan:
 
 def _refuse_cap(job: Job, margins: Margins) -> None:
     """Refuse margins that a step could not reach within its most votes."""
-    rules = job.rules()
+    rules = rules_of(job)
     for kind in job.decomposer.classes:
         k, most = margins.k.get(kind.name, 0), rules.of(kind).max_votes
         if k > most:
@@ -71,10 +74,10 @@ def _refuse_cap(job: Job, margins: Margins) -> None:
             )
 
 
-def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
-    """Return the newest of the calibrations with most samples that are the job's, and its key. Raises `BadInput`."""
-    wanted = job.asked_fingerprint()
-    best: tuple[int, Calibration] | None = None
+def calibration_of(database: Database, job: Job) -> Kept:
+    """Return the newest of the calibrations with most samples that are the job's. Raises `BadInput`."""
+    wanted = calibration_fingerprint(job)
+    best: Kept | None = None
     others = ""
     for row in read_calibrations(database):
         if differs := difference(row.fingerprint, wanted):
@@ -86,8 +89,8 @@ def calibration_of(database: Database, job: Job) -> tuple[int, Calibration]:
             others = others or f"calibration {row.key} was written by another version of maker"
             continue
         found = Calibration.model_validate_json(row.content)
-        if best is None or found.samples > best[1].samples:
-            best = row.key, found
+        if best is None or found.samples > best.calibration.samples:
+            best = Kept(row.key, found)
     if best is None:
         raise BadInput(f"{NONE}{f'; {others}' if others else ''}", fix=CALIBRATE)
     return best
@@ -104,7 +107,7 @@ def _steps(job: Job, calibration: Calibration) -> dict[str, int]:
     known = {name: n for name, n in steps.items() if n is not None}
     if len(known) == len(steps):
         return known
-    total = job.expected_steps()
+    total = expected_steps(job)
     if total is None:
         raise BadInput(
             f"{job.decomposer.name} does not say how many steps a run has, so no plan can be made",
@@ -119,7 +122,7 @@ def _decisions(job: Job, steps: Mapping[str, int]) -> dict[str, int]:
 
     All of them where the task does not say how many questions it asks: that is more than there are.
     """
-    asked = job.questions()
+    asked = distinct_questions(job)
     return {name: n if asked is None else min(n, asked.get(name, n)) for name, n in steps.items()}
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from maker.calibration.find_margins import find_margins
 from maker.errors import BadInput
-from maker.job.job import MEMO, Job
+from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
-from maker.job.settings import ForesightSettings
+from maker.job.settings import MEMO, ForesightSettings
 from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent
@@ -40,7 +40,7 @@ def precompute(
         job: As for `maker.run`; it says ``task.memo = "store"``.
         overrides: As for `maker.run`.
         steps: How many steps of each class are drawn, at most.
-        labels: JSON lines that name steps; see `maker.sampling.draw.labelled`.
+        labels: JSON lines that name steps; each a `maker.sampling.labels.Label`.
         on_event: Told of the run.
         stop: Set it from another thread to pause it.
 

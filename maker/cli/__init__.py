@@ -1,4 +1,9 @@
-"""The command line: arguments, output, exit codes."""
+"""The command line: arguments, output, exit codes.
+
+`app` has the table of commands; `commands` has their modules. `display`, `tables` and `progress` print. `errors` turns
+errors into messages and exit codes, `signals` handles Ctrl-C and SIGTERM. `logs` and `spans` configure logging and
+OpenTelemetry, which the library itself never does.
+"""
 
 from __future__ import annotations
 

@@ -14,12 +14,14 @@ from maker.calibration.map_pilot import MARGINS, sample_size
 from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
 from maker.core.plugins import Plugin
 from maker.errors import PluginError
+from maker.job.estimate import CHARACTERS_PER_TOKEN, Estimate, Survey
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE, shortened
 from maker.job.job import Job
+from maker.job.probe import expected_steps
 from maker.job.settings import PilotFound
 from maker.lifecycle.events import AlarmRaised, StepRecord
 from maker.lifecycle.queries import RunReport, StepView
-from maker.stats.race import CHARACTERS_PER_TOKEN, Estimate, Survey, one_rival, votes_per_step
+from maker.stats.race import one_rival, votes_per_step
 from maker.store.backend.database import shown_url
 from maker.types import Prices
 from maker.verification.verifier import Verified
@@ -179,7 +181,7 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
 def pilot_plan(job: Job) -> str:
     """Return in words how many calls the job's pilot will take. Raises `OutOfReach`."""
     assert job.vote.row_error is not None  # noqa: S101 - that is what needs a pilot
-    of = job.expected_steps() or 0
+    of = expected_steps(job) or 0
     rows = sample_size(of, job.vote.row_error)
     return (
         f"pilot: finding k for vote.row_error = {job.vote.row_error:g} takes two votes at k = {MARGINS[0]} on each of "

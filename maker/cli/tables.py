@@ -37,7 +37,7 @@ def print_models(models: Sequence[Mapping[str, Any]]) -> None:
     for one in models:
         cached = one["cached_tokens"] / one["prompt_tokens"] if one["prompt_tokens"] else 0.0
         counts = [f"{one[name]:,}" for name in ("calls", "votes", "red_flags", "prompt_tokens")]
-        counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "untold"))]
+        counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "unaccounted"))]
         cost = [] if not priced else ["" if one["cost"] is None else f"{one['cost']:,.4f}"]
         rows.append((one["model"], one["role"], *counts, *cost))
     print_table(("model", "role", *counted, *(["cost"] if priced else [])), rows, indent=2)
@@ -48,7 +48,9 @@ def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:
     rows = []
     for one in workers[-MOST:]:
         counts = (f"{one[name]:,}" for name in ("steps", "calls", "prompt_tokens", "completion_tokens"))
-        rows.append((f"{one['stint']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}"))
+        rows.append(
+            (f"{one['session']}.{one['number']}", one["place"], *counts, one["gone"] and f"lost: {one['gone']}")
+        )
     print_table(("worker", "place", "steps", "calls", "prompt tokens", "completion", ""), rows, indent=2)
     _print_left_out(len(workers))
 

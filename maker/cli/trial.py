@@ -9,8 +9,8 @@ from typing import Any
 from maker.engine.trial import Lost, Trial
 from maker.job.job import Job
 from maker.types import RedFlag
-from maker.voting.chain import Decided, Ended
 from maker.voting.election import HeardSample
+from maker.voting.messages import Decided, Ended
 from maker.voting.tally import unpack
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 MOVED = {
     "decomposers.connect_graph": "decomposers.connect.graph",
-    "decomposers.connect_lessons": "decomposers.connect.lessons",
+    "decomposers.connect_lessons": "decomposers.connect.examples",
     "decomposers.connect_oracle": "decomposers.connect.oracle",
     "decomposers.connect_prompts": "decomposers.connect.prompts",
     "decomposers.connect_rules": "decomposers.connect.rules",
@@ -21,7 +21,7 @@ MOVED = {
     "decomposers.document_prompts": "decomposers.document.prompts",
     "decomposers.document_state": "decomposers.document.state",
     "decomposers.document_text": "decomposers.document.text",
-    "decomposers.hanoi_lessons": "decomposers.hanoi.lessons",
+    "decomposers.hanoi_lessons": "decomposers.hanoi.examples",
     "decomposers.hanoi_oracle": "decomposers.hanoi.oracle",
     "decomposers.hanoi_prompts": "decomposers.hanoi.prompts",
     "decomposers.hanoi_rules": "decomposers.hanoi.rules",
@@ -29,7 +29,7 @@ MOVED = {
     "decomposers.map_answer": "decomposers.map.answer",
     "decomposers.map_json": "decomposers.common.strict_json",
     "decomposers.map_root": "decomposers.map.root",
-    "decomposers.map_rules": "decomposers.common.fields",
+    "decomposers.map_rules": "decomposers.map.fields",
     "decomposers.map_schema": "decomposers.common.schema",
     "decomposers.map_template": "decomposers.common.template",
     "decomposers.multiply_oracle": "decomposers.multiply.oracle",
@@ -40,7 +40,7 @@ MOVED = {
     "decomposers.recursive_prompts": "decomposers.recursive.prompts",
     "decomposers.recursive_state": "decomposers.recursive.state",
     "decomposers.right_way": "decomposers.common.right_way",
-    "decomposers.sort_lessons": "decomposers.sort.lessons",
+    "decomposers.sort_lessons": "decomposers.sort.examples",
     "decomposers.sort_oracle": "decomposers.sort.oracle",
     "decomposers.sort_prompts": "decomposers.sort.prompts",
     "decomposers.sort_rules": "decomposers.sort.rules",
@@ -82,6 +82,7 @@ MOVED = {
     "maker.foundry.training": "maker.training.train",
     "maker.foundry.transcript": "maker.training.sft_file",
     "maker.hearing": "maker.voting.collector",
+    "maker.inputs.codec": "maker.inputs.encoding",
     "maker.inputs.columnar": "maker.inputs.formats.parquet",
     "maker.inputs.delimited": "maker.inputs.formats.delimited",
     "maker.inputs.door": "maker.inputs.formats.interface",
@@ -160,7 +161,7 @@ class _MovedModules(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname not in MOVED:
             return None
-        _warn(fullname, MOVED[fullname])
+        warn_of(fullname, MOVED[fullname])
         return ModuleSpec(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -182,24 +183,26 @@ def install() -> None:
         sys.meta_path.append(_MovedModules())
 
 
-def moved_names(package: str, home: str) -> Callable[[str], Any]:
+def moved_names(package: str, *homes: str) -> Callable[[str], Any]:
     """Return a ``__getattr__`` for a package that once was a module: it finds the old names, and warns.
 
     Args:
         package: The package, at the path of the old module.
-        home: The module that has the names now.
+        homes: The modules that have the names now.
     """
 
     def find(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(home), name)
-        _warn(f"{package}.{name}", f"{home}.{name}")
-        return found
+        for home in () if name.startswith("__") else homes:
+            module = importlib.import_module(home)
+            if hasattr(module, name):
+                warn_of(f"{package}.{name}", f"{home}.{name}")
+                return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find
 
 
-def _warn(old: str, new: str) -> None:
+def warn_of(old: str, new: str) -> None:
+    """Warn the importing code of an old path, naming the new one."""
     # A FutureWarning: Python hides a DeprecationWarning that comes from a plugin's imports.
     warnings.warn(f"{old} has moved: import {new} instead", FutureWarning, stacklevel=3)

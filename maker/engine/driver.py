@@ -12,7 +12,7 @@ from maker.engine.budget import Exhausted
 from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
-from maker.engine.scheduler import Scheduler
+from maker.engine.scheduler import LogChanges, Scheduler
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -21,9 +21,9 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
-from maker.swarm.worker import Orders
-from maker.types import Prices, spent_in_all
-from maker.voting.chain import Ended, Stuck
+from maker.swarm.messages import Orders
+from maker.types import Allowance, Prices, spent_in_all
+from maker.voting.messages import Ended, Stuck
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -116,10 +116,9 @@ class Driver:
 
     def pause(self, error: BaseException) -> None:
         """Say in the store why the run stands still, unless it has ended already or the store is lost to us."""
-        reason = error.message if isinstance(error, MakerError) else type(error).__name__
-        reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else reason
         if self._finished:
             return
+        reason = pause_reason(error)
         # The workers' grants stay reserved: nobody can say what was in flight.
         try:
             self._finish(Entry(ending=Ending("paused", reason, None)))
@@ -233,28 +232,19 @@ class Driver:
         self._taking = False
         return ending
 
-    def _journalled(self, swarm: Swarm, told: FromWorker, session: Session) -> Ending | None:
-        worker, report = told
+    def _journalled(self, swarm: Swarm, message: FromWorker, session: Session) -> Ending | None:
+        worker, report = message
         self._recalled.discard(worker)
         self._decided += len(report.decided)
         if report.returned:
             # Where they go on is read from the store.
             self._journal.flush()
-        news, grants = session.scheduler.take(worker, report), session.grants
+        changes, grants = session.scheduler.take(worker, report), session.grants
         ending = self._ending(session.scheduler)
-        if any(news) or report.spent or report.unavailable or report.place or report.errors:
+        if changes or report.spent or report.unavailable or report.place or report.errors:
             used = spent_in_all(report.spent, session.prices)
-            entry = Entry(
-                **news._asdict(),
-                worker=worker,
-                place=report.place,
-                spent=report.spent,
-                cost=used.cost,
-                grant=grants.key(worker) if grants else None,
-                abandoned=report.abandoned,
-                events=[session.on_unavailable(worker, *unavailable) for unavailable in report.unavailable],
-            )
-            session.on_report(told, entry, session.scheduler)
+            entry = _entry(message, changes, used, session)
+            session.on_report(message, entry, session.scheduler)
             self._journal.put(entry)
             if grants:
                 grants.spend(worker, used.plus(report.abandoned))
@@ -262,7 +252,7 @@ class Driver:
             grants.settle(worker)
         if ending is not None:
             return self._over(session, ending)
-        if session.strict and any(news):
+        if session.strict and changes:
             self._journal.flush()
             # What an alarm leads to holds for the very next step.
             self._vary(swarm, worker)
@@ -276,8 +266,8 @@ class Driver:
         self._journal.flush()
         if session.grants:
             session.grants.lose(lost.worker)
-        told = session.on_lost(lost, session.scheduler.lose(lost.worker))
-        self._journal.put(Entry(worker=lost.worker, gone=lost.reason, events=[told]))
+        event = session.on_lost(lost, session.scheduler.lose(lost.worker))
+        self._journal.put(Entry(worker=lost.worker, gone=lost.reason, events=[event]))
 
     def _ending(self, scheduler: Scheduler) -> Ending | None:
         end = scheduler.root_end
@@ -343,6 +333,37 @@ class Driver:
         self._journal.flush()
         self._finished = True
         return entry.ending
+
+
+def pause_reason(error: BaseException) -> str:
+    """Return the reason to keep of a run that an error has stopped."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return error.message if isinstance(error, MakerError) else type(error).__name__
+
+
+def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: Session) -> Entry:
+    """Return what the journal takes in of a report: what it adds to the log, and what that cost."""
+    worker, report = message
+    return Entry(
+        decided=changes.decided,
+        rows=changes.rows,
+        settled=changes.settled,
+        chains=changes.chains,
+        forks=changes.forks,
+        closed=changes.closed,
+        missed=changes.missed,
+        undecided=changes.undecided,
+        forgotten=changes.forgotten,
+        unresolved=changes.unresolved,
+        worker=worker,
+        place=report.place,
+        spent=report.spent,
+        cost=used.cost,
+        grant=session.grants.key(worker) if session.grants else None,
+        abandoned=report.abandoned,
+        events=[session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable],
+    )
 
 
 def _standstill(session: Session) -> str:

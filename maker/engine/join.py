@@ -16,7 +16,8 @@ from maker.store.chains import DONE, ForkRow, read_children
 from maker.store.entry import Closed, Folded, Missed
 from maker.store.log import StepRow, read_outcomes, read_steps
 from maker.types import Done, Fork, Outcome
-from maker.voting.chain import Decided, join_step, opened
+from maker.voting.forks import join_step, opened
+from maker.voting.messages import Decided
 from maker.voting.paths import chain_name
 from maker.voting.tally import folded
 

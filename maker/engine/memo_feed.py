@@ -8,14 +8,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from maker.store.entry import Entry
-from maker.voting.memo import Known, Memo, Memory
+from maker.voting.memo import Known, Memo, Memory, Remembered
 from maker.voting.tally import Source
 
 
 class _New(NamedTuple):
     worker: int | None
-    question: bytes
-    known: Known
+    decision: Remembered
 
 
 class MemoFeed:
@@ -33,7 +32,7 @@ class MemoFeed:
         self._memo = Memo(most)
         self._memo.learn(known)
         self._new: deque[_New] = deque()
-        self._told: set[int] = set()
+        self._met: set[int] = set()
 
     def note(self, entries: Iterable[Entry]) -> None:
         """Take in what is committed, in the writer's thread."""
@@ -41,18 +40,19 @@ class MemoFeed:
             for step in chain(entry.decided, entry.rows):
                 if step.memo:
                     source = Source(step.chain, step.idx, step.epoch, step.calls)
-                    self._new.append(_New(entry.worker, step.memo, Known(step.action, source)))
+                    decision = Remembered(step.memo, Known(step.action, source))
+                    self._new.append(_New(entry.worker, decision))
 
     def news(self, workers: Sequence[int]) -> Iterator[tuple[int, Memory]]:
         """Yield what each of the workers is to be told: all that is held where it is new, else what is."""
         fresh = [self._new.popleft() for _ in range(len(self._new))]
-        self._memo.learn((one.question, one.known) for one in fresh)
+        self._memo.learn(one.decision for one in fresh)
         for worker in workers:
-            told: Memory
-            if worker in self._told:
-                told = tuple((one.question, one.known) for one in fresh if one.worker != worker)
+            news: Memory
+            if worker in self._met:
+                news = tuple(one.decision for one in fresh if one.worker != worker)
             else:
-                self._told.add(worker)
-                told = self._memo.all()
-            if told:
-                yield worker, told
+                self._met.add(worker)
+                news = self._memo.all()
+            if news:
+                yield worker, news

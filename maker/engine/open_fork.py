@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from maker.engine.recovery import RecoveryPoint
-from maker.swarm.worker import Child
-from maker.voting.chain import ChainAt
+from maker.swarm.messages import Child
+from maker.voting.messages import ChainAt
 
 AHEAD = 100_000
 """How far children of a fork of single steps are begun after the first that is not settled: what a resume scans."""

@@ -11,16 +11,17 @@ from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import DONE, ChainRow, ForkRow, find_chain, read_children, read_fork
 from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
-from maker.swarm.worker import Child
+from maker.swarm.messages import Child
 from maker.types import Outcome
-from maker.voting.chain import ChainAt, opened
+from maker.voting.forks import opened
+from maker.voting.messages import ChainAt
 from maker.voting.paths import Path, chain_name
 
 
 class RecoveryPoint(NamedTuple):
     """Where a chain goes on: at a step, or, with ``fork``, when that fork's children are joined.
 
-    ``number`` is its place among its siblings. ``again`` says that it has been voted on here before in vain.
+    ``number`` is its place among its siblings. ``again`` says that votes have left it undecided here before.
     ``failed`` says why it cannot go on, else it is empty.
     """
 

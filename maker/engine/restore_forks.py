@@ -10,21 +10,21 @@ from maker.engine.recovery import RecoveryPoint, rows, unfinished
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import count_children
-from maker.voting.chain import opened
+from maker.voting.forks import opened
 
 
-def reopen(database: Database, decomposer: Decomposer[Any, Any], standing: RecoveryPoint) -> OpenFork:
-    """Return the fork that a chain waits at. Its unfinished chains are stood up one by one, as they are asked for."""
-    row = standing.fork
+def reopen(database: Database, decomposer: Decomposer[Any, Any], point: RecoveryPoint) -> OpenFork:
+    """Return the fork that a chain waits at. Its unfinished chains are restored one by one, as they are asked for."""
+    row = point.fork
     assert row is not None  # noqa: S101 - the caller has looked
-    broken, _ = opened(decomposer, standing.at)
-    fork = OpenFork(standing.at, row.children, single=row.single, lenient=broken.missed is not None)
+    broken, _ = opened(decomposer, point.at)
+    fork = OpenFork(point.at, row.children, single=row.single, lenient=broken.missed is not None)
     fork.joined, fork.folded, fork.digest = row.joined, row.state, row.digest
     if not row.single:
         fork.next, fork.finished = count_children(database, row)
-        fork.again = unfinished(database, decomposer, row, standing.at)
+        fork.again = unfinished(database, decomposer, row, point.at)
         return fork
-    found = rows(database, row, standing.at.path, lenient=fork.lenient)
+    found = rows(database, row, point.at.path, lenient=fork.lenient)
     fork.rows, fork.settled, fork.ahead, fork.next = found.chain.key, found.cursor, found.ahead, found.next
     fork.finished, fork.missed = found.finished, found.missed
     while fork.settled in fork.ahead:

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import chain
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from maker.engine.open_fork import OpenFork
 from maker.engine.recovery import RecoveryPoint
 from maker.errors import OWN_FAULT, MakerError, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.store.entry import Closed, Missed, NewChain, NewFork
-from maker.swarm.worker import DOUBTS, Child, Children, Report
+from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
+from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
-from maker.voting.chain import ChainAt, Decided, Ended, Forked, Place, Stuck, child_at
+from maker.voting.forks import child_at
+from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
 from maker.voting.paths import ROOT, Path, chain_name
 
-STOOD_AT_ONCE = 16
-"""How many chains of an earlier process are stood up before the worker gets what there is: each takes milliseconds."""
+RESTORED_AT_ONCE = 16
+"""How many chains of an earlier process are restored before the worker gets what there is: each takes milliseconds."""
 
 
 class Handed(NamedTuple):
@@ -32,19 +33,38 @@ class Handed(NamedTuple):
     begun: tuple[NewChain, ...]
 
 
-class News(NamedTuple):
-    """What a report comes to: parts of an `Entry`, by its names."""
+@dataclass(slots=True)
+class LogChanges:
+    """What a report adds to the log: parts of an `Entry`, by its names."""
 
-    decided: list[Decided]
-    rows: list[Decided]
-    settled: list[tuple[int, int]]
-    chains: list[NewChain]
-    forks: list[NewFork]
-    closed: list[Closed]
-    missed: list[Missed]
-    undecided: list[tuple[int, Stuck]]
-    forgotten: list[tuple[int, int, int]]
-    left: list[Stuck]
+    decided: list[Decided] = field(default_factory=list)
+    rows: list[Decided] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+    chains: list[NewChain] = field(default_factory=list)
+    forks: list[NewFork] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+    missed: list[Missed] = field(default_factory=list)
+    undecided: list[UndecidedStep] = field(default_factory=list)
+    forgotten: list[StepKey] = field(default_factory=list)
+    unresolved: list[Stuck] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return any(getattr(self, part.name) for part in fields(self))
+
+
+class _Parent(NamedTuple):
+    """The fork that a child chain belongs to, and the child's number."""
+
+    fork: OpenFork
+    number: int
+
+
+class KnownChain(NamedTuple):
+    """A chain in work: its name, and whether its fork can do without it."""
+
+    name: str
+    spared: bool
 
 
 class Scheduler:
@@ -76,10 +96,10 @@ class Scheduler:
         self._ready: deque[ChainAt] = deque()
         self.forks: list[OpenFork] = []
         self._rows: dict[int, OpenFork] = {}
-        self._parents: dict[int, tuple[OpenFork, int]] = {}
-        self._voted: set[Place] = set()
-        self._epochs: dict[Place, int] = {}
-        self._out: dict[int, set[Place]] = {}
+        self._parents: dict[int, _Parent] = {}
+        self._voted: set[ChainRef] = set()
+        self._epochs: dict[ChainRef, int] = {}
+        self._out: dict[int, set[ChainRef]] = {}
         self.held = 0
         self.root_end: Ended | Stuck | MakerError | None = None
         self.fatal: MakerError | None = None
@@ -89,21 +109,21 @@ class Scheduler:
         self.troubles = 0
         self.first_trouble = ""
 
-    def stand(self, standing: RecoveryPoint, parent: OpenFork | None = None) -> None:
+    def restore(self, point: RecoveryPoint, parent: OpenFork | None = None) -> None:
         """Take in where a chain goes on: the root, or one of a fork's unfinished children."""
-        at = standing.at
+        at = point.at
         if parent is not None:
-            self._parents[at.chain] = (parent, standing.number)
-        if standing.failed:
-            self._trouble(at.path, standing.failed)
+            self._parents[at.chain] = _Parent(parent, point.number)
+        if point.failed:
+            self._trouble(at.path, point.failed)
             return
-        if standing.again:
-            self._voted.add(Place(at.chain))
-        if standing.fork is None:
+        if point.again:
+            self._voted.add(ChainRef(at.chain))
+        if point.fork is None:
             self._ready.append(at)
             return
-        fork = self._reopen(standing)
-        self._voted |= {Place(child.chain, child.number) for child in fork.again_rows}
+        fork = self._reopen(point)
+        self._voted |= {ChainRef(child.chain, child.number) for child in fork.again_rows}
         self.missed += fork.missed
         for number, reason in fork.wrong.items():
             self._trouble((*at.path, at.idx, at.epoch, number), reason)
@@ -123,15 +143,15 @@ class Scheduler:
         """Return how many chains a worker holds."""
         return len(self._out.get(worker, ()))
 
-    def known(self, place: Place) -> tuple[str, bool]:
+    def known(self, ref: ChainRef) -> KnownChain:
         """Return the name of a chain in work, and whether its fork can do without it."""
-        if place.chain == self._root:
-            return chain_name(ROOT), False
-        if place.child is not None:
-            fork, number = self._rows[place.chain], place.child
+        if ref.chain == self._root:
+            return KnownChain(chain_name(ROOT), spared=False)
+        if ref.child is not None:
+            fork, number = self._rows[ref.chain], ref.child
         else:
-            fork, number = self._parents[place.chain]
-        return chain_name((*fork.at.path, fork.at.idx, fork.at.epoch), number), fork.lenient
+            fork, number = self._parents[ref.chain]
+        return KnownChain(chain_name((*fork.at.path, fork.at.idx, fork.at.epoch), number), fork.lenient)
 
     def share(self, workers: int) -> int:
         """Return how many chains each of so many workers has its hands full with, if all have as many."""
@@ -144,23 +164,23 @@ class Scheduler:
         chains: list[ChainAt] = []
         children: list[Children] = []
         begun: list[NewChain] = []
-        stood = 0
+        restored = 0
         while room > 0:
             if self._ready:
                 chains.append(self._ready.popleft())
-                out.add(Place(chains[-1].chain))
+                out.add(ChainRef(chains[-1].chain))
                 room -= 1
                 continue
             fork = next((fork for fork in reversed(self.forks) if fork.has_work), None)
-            if fork is None or stood == STOOD_AT_ONCE:
+            if fork is None or restored == RESTORED_AT_ONCE:
                 break
             if fork.again is not None:
-                stood += 1
+                restored += 1
                 self._take_up(fork)
                 continue
             born = self._born(fork, room, begun)
             children.append(Children(fork.at, fork.single, born))
-            out.update(Place(child.chain, child.number if fork.single else None) for child in born)
+            out.update(map(children[-1].ref, born))
             room -= len(born)
         return Handed(tuple(chains), tuple(children), tuple(begun))
 
@@ -168,27 +188,28 @@ class Scheduler:
         """Take back all that a worker holds which is gone, to go on from what is committed; returns how many chains."""
         return self._put_back(self._out.pop(worker, set()))
 
-    def take(self, worker: int, report: Report) -> News:
+    def take(self, worker: int, report: Report) -> LogChanges:
         """Take a worker's report in; returns what it adds to the log."""
-        news = News([], [], [], [], [], [], [], [], [], [])
+        changes = LogChanges()
         for step in report.decided if self._rows else ():
-            (news.rows if step.chain in self._rows else news.decided).append(step)
+            (changes.rows if step.chain in self._rows else changes.decided).append(step)
         if not self._rows:
-            news.decided.extend(report.decided)
+            changes.decided.extend(report.decided)
         self._decided = self._decided or bool(report.decided)
         if self._voted:
-            self._forget(news)
+            self._forget(changes)
         for forked in report.forked:
-            self._open(forked, news)
-        for place, ended in report.ended:
-            self._ended(place, ended, news)
-        for place, stuck in report.stuck:
-            self._stuck(place, stuck, news)
-        for place, error in report.errors:
-            self._erred(place, error, news)
+            self._open(forked, changes)
+        for ended in report.ended:
+            self._ended(ended.ref, ended.ended, changes)
+        for stuck in report.stuck:
+            self._stuck(stuck.ref, stuck.stuck, changes)
+        for failed in report.errors:
+            self._failed(failed.ref, failed.error, changes)
         out = self._out.setdefault(worker, set())
-        out.difference_update(Place(forked.at.chain) for forked in report.forked)
-        out.difference_update(place for place, _ in chain(report.ended, report.stuck, report.errors))
+        out.difference_update(ChainRef(forked.at.chain) for forked in report.forked)
+        for gone in (report.ended, report.stuck, report.errors):
+            out.difference_update(one.ref for one in gone)
         out.difference_update(report.held)
         if report.returned:
             out.difference_update(report.returned)
@@ -196,7 +217,7 @@ class Scheduler:
         if report.recalled:
             out.clear()
         self.held += len(report.held)
-        return news
+        return changes
 
     def joined(self, fork: OpenFork, row: Decided) -> None:
         """Let a fork's parent go on: all its children are joined, and ``row`` says so."""
@@ -209,27 +230,29 @@ class Scheduler:
         fork.broken = True
         self._trouble(ROOT, error.message)
 
-    def _put_back(self, places: Iterable[Place]) -> int:
+    def _put_back(self, refs: Iterable[ChainRef]) -> int:
         """Let chains that a worker held be handed out again, from where the store says that they are."""
         count = 0
-        for place in sorted(places, reverse=True):
+        for ref in sorted(refs, reverse=True):
             count += 1
-            if place.child is not None:
-                fork = self._rows[place.chain]
-                fork.again_rows.appendleft(Child(place.child, place.chain, self._epochs.get(place, 0)))
-            elif place.chain == self._root:
-                self.stand(self._find(place.chain, ROOT, None, 0))
+            if ref.child is not None:
+                fork = self._rows[ref.chain]
+                fork.again_rows.appendleft(Child(ref.child, ref.chain, self._epochs.get(ref, 0)))
+            elif ref.chain == self._root:
+                self.restore(self._find(ref.chain, ROOT, None, 0))
             else:
-                fork, number = self._parents[place.chain]
+                fork, number = self._parents[ref.chain]
                 path = (*fork.at.path, fork.at.idx, fork.at.epoch, number)
-                self.stand(self._find(place.chain, path, fork.at, number), fork)
+                self.restore(self._find(ref.chain, path, fork.at, number), fork)
         return count
 
     def _add(self, fork: OpenFork) -> None:
         self.forks.append(fork)
         if fork.single:
             self._rows[fork.rows] = fork
-            self._epochs |= {Place(child.chain, child.number): child.epoch for child in fork.again_rows if child.epoch}
+            self._epochs |= {
+                ChainRef(child.chain, child.number): child.epoch for child in fork.again_rows if child.epoch
+            }
 
     def _close(self, fork: OpenFork) -> None:
         self.forks.remove(fork)
@@ -238,11 +261,11 @@ class Scheduler:
 
     def _take_up(self, fork: OpenFork) -> None:
         assert fork.again is not None  # noqa: S101 - the caller has looked
-        standing = next(fork.again, None)
-        if standing is None:
+        point = next(fork.again, None)
+        if point is None:
             fork.again = None
         else:
-            self.stand(standing, fork)
+            self.restore(point, fork)
 
     def _born(self, fork: OpenFork, room: int, begun: list[NewChain]) -> tuple[Child, ...]:
         if fork.again_rows:
@@ -253,7 +276,7 @@ class Scheduler:
             return tuple(Child(number, fork.rows, 0) for number in range(first, stop))
         born = tuple(Child(number, self._key(), 0) for number in range(first, stop))
         for child in born:
-            self._parents[child.chain] = (fork, child.number)
+            self._parents[child.chain] = _Parent(fork, child.number)
             digest = child_at(fork.at, child.number, child.chain, 0, single=False).digest
             begun.append(NewChain(child.chain, fork.at.chain, fork.at.idx, fork.at.epoch, child.number, digest))
         return born
@@ -267,30 +290,30 @@ class Scheduler:
             )
         return self._last
 
-    def _open(self, forked: Forked, news: News) -> None:
+    def _open(self, forked: Forked, changes: LogChanges) -> None:
         at, count, single, lenient = forked
         fork = OpenFork(at, count, single=single, lenient=lenient, rows=self._key() if single else 0)
-        news.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
+        changes.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
         if single:
             digest = child_at(at, 0, fork.rows, 0, single=True).digest
-            news.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, digest))
+            changes.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, digest))
         self._add(fork)
 
-    def _ended(self, place: Place, ended: Ended, news: News) -> None:
-        if place.chain == self._root:
+    def _ended(self, ref: ChainRef, ended: Ended, changes: LogChanges) -> None:
+        if ref.chain == self._root:
             self.root_end = ended
         elif not ended.ok:
-            self._stopped(place, ended.reason or "it ended wrong", news, Outcome.WRONG)
-        elif place.child is not None:
-            fork = self._rows[place.chain]
+            self._stopped(ref, ended.reason or "it ended wrong", changes, Outcome.WRONG)
+        elif ref.child is not None:
+            fork = self._rows[ref.chain]
             fork.finished += 1
-            self._settle(fork, place.child, news)
+            self._settle(fork, ref.child, changes)
         else:
-            fork, _ = self._parents.pop(place.chain)
+            fork, _ = self._parents.pop(ref.chain)
             fork.finished += 1
-            news.closed.append(Closed(place.chain, "done", "", ended.result))
+            changes.closed.append(Closed(ref.chain, "done", "", ended.result))
 
-    def _erred(self, place: Place, error: MakerError, news: News) -> None:
+    def _failed(self, ref: ChainRef, error: MakerError, changes: LogChanges) -> None:
         own = isinstance(error, OWN_FAULT)
         if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.
@@ -299,61 +322,63 @@ class Scheduler:
             # Not a row that cannot be read: the task's own code, or the model, fails for all that has been asked.
             self._failures += 1
             self.fatal = self.fatal or (error if self._failures >= DOUBTS else None)
-        if place.chain == self._root:
+        if ref.chain == self._root:
             self.root_end = error
         elif own:
-            self._stopped(place, error.message, news, Outcome.FAILED)
+            self._stopped(ref, error.message, changes, Outcome.FAILED)
 
-    def _stuck(self, place: Place, stuck: Stuck, news: News) -> None:
+    def _stuck(self, ref: ChainRef, stuck: Stuck, changes: LogChanges) -> None:
         valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
         outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
         reason = f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}"
-        self._stopped(place, reason, news, outcome, stuck)
+        self._stopped(ref, reason, changes, outcome, stuck)
 
-    def _stopped(self, place: Place, reason: str, news: News, outcome: Outcome, stuck: Stuck | None = None) -> None:
+    def _stopped(
+        self, ref: ChainRef, reason: str, changes: LogChanges, outcome: Outcome, stuck: Stuck | None = None
+    ) -> None:
         """Let a branch rest, and the others go on."""
         if stuck is not None:
-            news.undecided.append((place.chain, stuck))
-            self._make_room(place, stuck.idx, stuck.epoch, news)
-        elif place.child is not None:
-            self._make_room(place, place.child, self._epochs.get(place, 0), news)
-        if place.chain == self._root:
+            changes.undecided.append(UndecidedStep(ref.chain, stuck))
+            self._make_room(ref, stuck.idx, stuck.epoch, changes)
+        elif ref.child is not None:
+            self._make_room(ref, ref.child, self._epochs.get(ref, 0), changes)
+        if ref.chain == self._root:
             self.root_end = stuck
-        elif place.child is not None:
-            fork = self._rows[place.chain]
-            epoch = self._epochs.get(place, 0)
-            news.missed.append(Missed(place.chain, place.child, epoch, str(outcome), reason))
-            self._settle(fork, place.child, news)
+        elif ref.child is not None:
+            fork = self._rows[ref.chain]
+            epoch = self._epochs.get(ref, 0)
+            changes.missed.append(Missed(ref.chain, ref.child, epoch, str(outcome), reason))
+            self._settle(fork, ref.child, changes)
             if fork.lenient:
                 fork.finished += 1
                 fork.missed += 1
                 self.missed += 1
                 if stuck is not None:
-                    news.left.append(stuck)
+                    changes.unresolved.append(stuck)
                 return
             if outcome.decided:
-                fork.first_wrong = min(fork.first_wrong, place.child)
-            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, place.child), reason)
+                fork.first_wrong = min(fork.first_wrong, ref.child)
+            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, ref.child), reason)
         else:
-            fork, number = self._parents[place.chain]
-            news.closed.append(Closed(place.chain, "failed" if outcome.decided else "paused", reason, None))
+            fork, number = self._parents[ref.chain]
+            changes.closed.append(Closed(ref.chain, "failed" if outcome.decided else "paused", reason, None))
             self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, number), reason)
 
-    def _settle(self, fork: OpenFork, number: int, news: News) -> None:
+    def _settle(self, fork: OpenFork, number: int, changes: LogChanges) -> None:
         if fork.settle(number):
-            news.settled.append((fork.rows, fork.settled))
+            changes.settled.append(Settled(fork.rows, fork.settled))
 
-    def _forget(self, news: News) -> None:
-        for step in news.decided:
-            self._make_room(Place(step.chain), step.idx, step.epoch, news)
-        for step in news.rows:
-            self._make_room(Place(step.chain, step.idx), step.idx, step.epoch, news)
+    def _forget(self, changes: LogChanges) -> None:
+        for step in changes.decided:
+            self._make_room(ChainRef(step.chain), step.idx, step.epoch, changes)
+        for step in changes.rows:
+            self._make_room(ChainRef(step.chain, step.idx), step.idx, step.epoch, changes)
 
-    def _make_room(self, place: Place, idx: int, epoch: int, news: News) -> None:
-        """What was kept of a step that was voted on in vain makes room, once it has been voted on again."""
-        if place in self._voted:
-            self._voted.remove(place)
-            news.forgotten.append((place.chain, idx, epoch))
+    def _make_room(self, ref: ChainRef, idx: int, epoch: int, changes: LogChanges) -> None:
+        """What was kept of a step that votes left undecided makes room, once it has been voted on again."""
+        if ref in self._voted:
+            self._voted.remove(ref)
+            changes.forgotten.append(StepKey(ref.chain, idx, epoch))
 
     def _trouble(self, path: Path, reason: str) -> None:
         self.troubles += 1

@@ -7,9 +7,10 @@ from itertools import count
 from typing import NamedTuple
 
 from maker.errors import OWN_FAULT, BadInput
-from maker.swarm.worker import Child, Children, Orders, Report, Worker, WorkerSpec
+from maker.swarm.messages import Child, Children, Orders, Report, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.types import Allowance, Grant
-from maker.voting.chain import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
+from maker.voting.messages import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.tally import unpack
 
 NOTHING_HEARD = KeptVotes("", "", ())
@@ -80,13 +81,12 @@ def _one_by_one(fork: Forked, keys: Iterator[int]) -> Iterator[Orders]:
 
 def _trials(spec: WorkerSpec, report: Report) -> Iterator[Trial | Ended]:
     yield from _decided(spec, report)
-    for _, error in report.errors:
-        raise error
+    for failed in report.errors:
+        raise failed.error
     _refuse_starved(report)
-    for _, stuck in report.stuck:
-        yield Trial(stuck.kind, stuck.heard, stuck)
-    for _, ended in report.ended:
-        yield ended
+    yield from _undecided(report)
+    for done in report.ended:
+        yield done.ended
 
 
 def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
@@ -94,17 +94,21 @@ def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
 
     Raises what is no child's own: every other one would meet it too.
     """
-    for _, error in report.errors:
-        if not isinstance(error, OWN_FAULT):
-            raise error
+    for failed in report.errors:
+        if not isinstance(failed.error, OWN_FAULT):
+            raise failed.error
     _refuse_starved(report)
-    wrong = {place: ended.reason or "it ended wrong" for place, ended in report.ended if not ended.ok}
-    lost = [*wrong.items(), *((place, error.message) for place, error in report.errors)]
+    wrong = {ref: ended.reason or "it ended wrong" for ref, ended in report.ended if not ended.ok}
+    lost = wrong | {failed.ref: failed.error.message for failed in report.errors}
     yield from _decided(spec, report)
+    yield from _undecided(report)
+    for ref, reason in lost.items():
+        yield Trial("", NOTHING_HEARD, Lost(ref.child or 0, reason))
+
+
+def _undecided(report: Report) -> Iterator[Trial]:
     for _, stuck in report.stuck:
         yield Trial(stuck.kind, stuck.heard, stuck)
-    for place, reason in lost:
-        yield Trial("", NOTHING_HEARD, Lost(place.child or 0, reason))
 
 
 def _decided(spec: WorkerSpec, report: Report) -> Iterator[Trial]:

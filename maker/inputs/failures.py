@@ -25,7 +25,7 @@ _QUERY = re.compile(r"(\w://[^\s'\"?]*)\?[^\s'\"]*")
 _REFUSED = re.compile(r"credential|unauthori[sz]ed|authenticat|forbidden|access denied", re.IGNORECASE)
 
 
-def shown(text: str) -> str:
+def redacted(text: str) -> str:
     """Return a text without what may be secret in its URLs: user, password and query.
 
     What UTF-8 cannot write is escaped: a file's name may hold bytes that are no text.
@@ -40,7 +40,7 @@ def protocol_of(where: str) -> str:
 
 
 @contextmanager
-def told(what: str, where: str, fix: str = "") -> Iterator[None]:
+def as_bad_input(what: str, where: str, fix: str = "") -> Iterator[None]:
     """Tell whatever reading ``what`` raises as a `BadInput`; ``where`` is the input, ``fix`` the last advice."""
     try:
         yield
@@ -61,7 +61,7 @@ def _failure(what: str, where: str, error: Exception, fix: str) -> BadInput:
         fix = f"set {names} to credentials that may read it" if names else "use credentials that may read it"
         return BadInput(f"{what} may not be read: {_words(error)}", fix=fix)
     if isinstance(error, PermissionError):
-        place = shown(error.filename) if isinstance(error.filename, str) else ""
+        place = redacted(error.filename) if isinstance(error.filename, str) else ""
         where = f" at {place}" if place not in ("", what) else ""
         right = "allow this user to read it (chmod +r, for a folder chmod +rx), or leave it out of the input"
         return BadInput(f"{what} may not be read: {_words(error)}{where}", fix=right)
@@ -91,4 +91,4 @@ def _is_refusal(error: Exception) -> bool:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"{type(error).__name__}: {shown(str(error))}".splitlines()[0]
+    return f"{type(error).__name__}: {redacted(str(error))}".splitlines()[0]

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from maker.errors import BadInput
 from maker.inputs.blocks import Index
-from maker.inputs.codec import checked_codec
-from maker.inputs.failures import shown
+from maker.inputs.encoding import checked_encoding
+from maker.inputs.failures import redacted
 from maker.inputs.formats.detect import make_format, word_of
-from maker.inputs.formats.interface import Format, Loaded
+from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow, InputRow
 from maker.inputs.scan import Gathering, place_id
-from maker.inputs.sites import Site, find
+from maker.inputs.sites import Site, find, would_read
 from maker.types import InputPart
 
 CACHE_BYTES = 8 << 20
@@ -147,6 +147,17 @@ class Input:
         here = self._at(i)
         return place_id(here.name, i - here.shift)
 
+    def would_read(self, file: str) -> bool:
+        """Say whether a file of this machine would be one of the input's, if there were one at that path.
+
+        Of a folder, any would that is not hidden, in whatever format. Links are followed. Of a URL it is not known:
+        False.
+
+        Raises:
+            BadInput: It may not be looked at what the input is.
+        """
+        return would_read(self._where, file)
+
     def _done(self) -> _Scanned:
         if self._scanned is None:
             raise RuntimeError("an input is scanned before its rows are counted or read: call scan()")
@@ -174,7 +185,7 @@ class Input:
         site, format, index, _ = self._done()
         block = index.block(at)
         part = index.parts[block.part]
-        loaded: Loaded = format.load(site, part, block)
+        loaded: LoadedBlock = format.load(site, part, block)
         here = _Here(block.first, block.first + block.rows, loaded.entries, part.name, index.shift(block.part))
         self._cache[at] = (here, loaded.weight)
         self._cached_bytes += loaded.weight
@@ -185,7 +196,7 @@ class Input:
         return here
 
     def _read_through(self) -> tuple[_Scanned, set[int]]:
-        codec = checked_codec(self._encoding)
+        encoding = checked_encoding(self._encoding)
         found = find(self._where)
         known: defaultdict[str, list[InputPart]] = defaultdict(list)
         for part in self._known:
@@ -194,13 +205,13 @@ class Input:
         if not self._grow:
             found = found._replace(names=tuple(sorted(known)))
         word, names = word_of(found)
-        gathered, format = Gathering(self._id_column, codec), make_format(word, codec, self._slice)
+        gathered, format = Gathering(self._id_column, encoding), make_format(word, encoding, self._slice)
         for name in names:
             parts = sorted(known[name], key=lambda part: part.first)
             format.scan(found.site, name, parts, gathered, grow=self._grow)
         index = gathered.index(self._known)
         if not len(index):
-            what = names[0] if len(names) == 1 else f"{shown(self._where)}, {len(names):,} files,"
+            what = names[0] if len(names) == 1 else f"{redacted(self._where)}, {len(names):,} files,"
             raise BadInput(f"{what} holds no rows", fix="give an input with rows")
         return _Scanned(found.site, format, index, gathered.columns or ()), gathered.ids.suspects()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from maker.errors import BadInput
 from maker.inputs.blocks import Blocks, Index
-from maker.inputs.codec import Codec, wrong_encoding
+from maker.inputs.encoding import Encoding, wrong_encoding
 from maker.inputs.ids import Ids, id_text
 from maker.inputs.parts import Undecodable
 from maker.types import InputPart
@@ -23,15 +23,15 @@ class Gathering:
 
     Args:
         id_column: The column whose values are the ids, or empty.
-        codec: The encoding, for messages.
+        encoding: The encoding, for messages.
     """
 
-    def __init__(self, id_column: str, codec: Codec) -> None:
+    def __init__(self, id_column: str, encoding: Encoding) -> None:
         self.id_column = id_column
         self.columns: tuple[str, ...] | None = None
         self.blocks = Blocks()
         self.ids = Ids()
-        self._codec = codec
+        self._encoding = encoding
         self._columns_of = ""
         self._parts: list[InputPart] = []
         self._stops: list[int] = []
@@ -95,8 +95,8 @@ class Gathering:
         total = sum(part.rows for part in self._parts)
         if self._undecodable > total * _UNDECODABLE_SHARE:
             where, why = self._first_undecodable
-            count = f"{self._undecodable:,} of {total:,} rows cannot be read as {self._codec.name}"
-            raise wrong_encoding(where, self._codec, f"{why}; {count}")
+            count = f"{self._undecodable:,} of {total:,} rows cannot be read as {self._encoding.name}"
+            raise wrong_encoding(where, self._encoding, f"{why}; {count}")
         places = {(part.name, part.first): place for place, part in enumerate(known)}
         order = list(range(len(self._parts)))
         if places:

@@ -9,12 +9,8 @@ from collections.abc import Iterable
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import fsspec  # type: ignore[import-untyped]
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-from fsspec.utils import glob_translate  # type: ignore[import-untyped]
-
 from maker.errors import BadInput
-from maker.inputs.failures import protocol_of, shown, told
+from maker.inputs.failures import as_bad_input, protocol_of, redacted
 
 _WEB = {"http", "https"}
 _LOCAL = {"file", "local"}
@@ -54,29 +50,15 @@ class Site:
 
     def telling(self, name: str, fix: str = "") -> Any:
         """Return the context in which whatever reading a file raises becomes a `BadInput`."""
-        return told(f"input part {name}", self.where, fix)
+        return as_bad_input(f"input part {name}", self.where, fix)
 
     def _files(self) -> Any:
         if self._system is None:
-            self._system, _ = fsspec.core.url_to_fs(self.where)
+            self._system, _ = _file_system(self.where)
         return self._system
 
     def _path(self, name: str) -> str:
         return self._alone or f"{self._base}/{name}"
-
-
-class _Folders(LocalFileSystem):  # type: ignore[misc]
-    """This machine's folders. One that cannot be read is told: fsspec passes over it, and its rows would be missing."""
-
-    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:
-        """List a folder. Raises `BadInput`, which fsspec does not pass over, where that is not possible."""
-        try:
-            return super().ls(path, detail=detail, **options)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            with told(shown(path), path):
-                raise
 
 
 class Found(NamedTuple):
@@ -99,10 +81,12 @@ def find(where: str) -> Found:
     """
     if not where.strip():
         raise BadInput("the input is empty", fix="give a file, a pattern such as data/*.csv or a folder")
-    with told(shown(where), where):
-        files, path = fsspec.core.url_to_fs(where)
+    with as_bad_input(redacted(where), where):
+        files, path = _file_system(where)
         if _is_local(where):
-            files = _Folders()
+            from maker.inputs.folders import Folders
+
+            files = Folders()
         # Listings that this process keeps of a remote place may be older than the files.
         files.invalidate_cache()
         path = path.rstrip("/") or path
@@ -115,7 +99,7 @@ def find(where: str) -> Found:
         magic = _magic(where, path)
         if magic < 0:
             raise BadInput(
-                f"there is no input {shown(where)}", fix="give a file, a pattern such as data/*.csv or a folder"
+                f"there is no input {redacted(where)}", fix="give a file, a pattern such as data/*.csv or a folder"
             )
         return _under(where, path[:magic].rpartition("/")[0], files.glob(path, detail=True), files, folder=False)
 
@@ -130,9 +114,11 @@ def would_read(where: str, file: str) -> bool:
     """
     if not _is_local(where) or not where.strip():
         return False
-    files, path = fsspec.core.url_to_fs(where)
+    from fsspec.utils import glob_translate  # type: ignore[import-untyped]
+
+    files, path = _file_system(where)
     path, real = path.rstrip("/") or path, os.path.realpath(file)
-    with told(shown(where), where):
+    with as_bad_input(redacted(where), where):
         kind = _kind(files, path)
     if kind:
         name = _within(path, real)
@@ -142,6 +128,15 @@ def would_read(where: str, file: str) -> bool:
     base = path[:magic].rpartition("/")[0]
     name = _within(base or "/", real)
     return name != "" and re.match(glob_translate(path[len(base) :].lstrip("/")), name) is not None
+
+
+def _file_system(where: str) -> tuple[Any, str]:
+    """Return the file system of a place, and the path in it."""
+    # Every plugin and every command imports this module; fsspec takes them 60 ms, and few of them read a file.
+    import fsspec  # type: ignore[import-untyped]
+
+    files, path = fsspec.core.url_to_fs(where)
+    return files, path
 
 
 def _is_local(where: str) -> bool:
@@ -178,7 +173,7 @@ def _under(where: str, base: str, listed: dict[str, dict[str, Any]], files: Any,
     names = sorted(path.removeprefix(base).lstrip("/") for path in paths)
     names = [name for name in names if not (folder and _is_hidden(name.split("/")))]
     if not names:
-        what = f"the folder {shown(where)} holds no file" if folder else f"no file matches {shown(where)}"
+        what = f"the folder {redacted(where)} holds no file" if folder else f"no file matches {redacted(where)}"
         raise BadInput(what, fix="give a file, a pattern such as data/*.csv or a folder")
     return Found(Site(where, base), tuple(names), folder)
 

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from maker.core.plugins import near
 from maker.errors import JobError
@@ -69,8 +69,8 @@ class Raw:
         """Take ``table.key=value`` words in. Values are TOML; bare words are strings. Raises `JobError`."""
         settings = [_override(word) for word in overrides]
         # Selectors first, whatever the order of the words: they empty their table.
-        for table, key, value in sorted(settings, key=lambda setting: SELECTORS.get(setting[0]) != setting[1]):
-            self._set(table, key, value, "command line")
+        for one in sorted(settings, key=lambda setting: SELECTORS.get(setting.table) != setting.key):
+            self._set(one.table, one.key, one.value, "command line")
 
     def table(self, name: str) -> dict[str, Any]:
         """Return a table, empty where nobody wrote it."""
@@ -181,12 +181,18 @@ def read_job_file(path: Path) -> Raw:
         ) from error
 
 
-def _override(word: str) -> tuple[str, str, Any]:
+class _Override(NamedTuple):
+    table: str
+    key: str
+    value: Any
+
+
+def _override(word: str) -> _Override:
     name, equals, value = word.partition("=")
     table, dot, key = name.partition(".")
     if not (equals and dot and table and key):
         raise JobError(f"{word!r} is not an override", fix="write table.key=value, e.g. vote.k=3")
-    return table.strip(), key.strip(), _value(value)
+    return _Override(table.strip(), key.strip(), _value(value))
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,7 @@ from maker.job.job import Job
 from maker.job.resolve import resolve
 from maker.job.settings import TABLES
 
-JobLike = str | Path | Mapping[str, Mapping[str, Any]] | Job
+JobLike = str | Path | Mapping[str, Any] | Job
 
 
 def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:

@@ -5,32 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
+from maker.core.user_code import call_user_code
 from maker.errors import JobError
 from maker.job.file import Raw, shortened
-from maker.job.job import MEMO, Job
+from maker.job.job import Job
 from maker.job.parameters import built, params_of, placed
-from maker.job.settings import AUTO, TABLES, ForesightSettings, PollSettings, VoteSettings
+from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
-    check_auto,
-    check_margins,
-    check_members,
+    check_job,
     check_money,
-    check_roles,
-    check_row_error,
     check_swarm,
     check_votes,
     check_ways,
     margins_of,
     with_margin,
 )
+from maker.job.variants import pilot_variant, precompute_variant
+from maker.job.vote import vote_of
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
-from maker.plugin import Decomposer, Function, Voter
+from maker.plugin import Decomposer, Function
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
@@ -51,8 +50,10 @@ def stored_job(
     raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
     raw.take_overrides(overrides)
     job = resolve(raw)
-    job.decomposer.bind(parts)
-    return job
+    if not parts:
+        return job
+    task = job.decomposer
+    return replace(job, decomposer=call_user_code(f"{task.name}: with_parts", task.with_parts, parts))
 
 
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:
@@ -79,60 +80,96 @@ def resolve(raw: Raw) -> Job:
         for name in ("run", "vote", "roles", "swarm", "store", "limits", "monitor")
     )
     model = _model(tables["model"], raw)
-    task = tables["task"]
-    if not isinstance(task.get("decomposer"), str):
-        raise JobError(
-            f"{raw.place('task')}: task.decomposer is missing", fix="name a decomposer; `maker plugins` lists them"
-        )
-    task_plugin = find_plugin(DECOMPOSERS, task["decomposer"], raw.base("task", "decomposer"))
+    task = _task(tables["task"], raw)
     voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    memo = _memo(task, task_plugin, raw)
-    task_values = placed(task_plugin, _without(_without(task, "decomposer"), MEMO), raw)
-    task_params = _checked(params_of(task_plugin), task_values, "task", raw)
-    vote_params = _checked(params_of(voter_plugin), dict(vote.model_extra or {}), "vote", raw, ["max_votes"])
-    for k in margins.values():
-        _checked(params_of(voter_plugin), dict(vote.model_extra or {}) | {"k": k}, "vote", raw)
+    vote_params = _vote_params(voter_plugin, vote, margins, raw)
     vote = with_margin(vote, said_k is not None, margins, raw)
     check_money(model, limits, raw)
-    said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
     check_swarm(model, swarm, raw)
     settings = {
         "run": run.model_dump(),
-        "task": {"decomposer": task_plugin.name}
-        | ({} if memo == "off" else {MEMO: memo})
-        | task_params.model_dump(mode="json", by_alias=True),
+        "task": task.settings(),
         "model": model.model_dump(),
-        "vote": {"voter": voter_plugin.name} | said | vote_params.model_dump(mode="json"),
+        "vote": _vote_settings(voter_plugin, vote, vote_params),
         "roles": {name: table.model_dump(mode="json", exclude_none=True) for name, table in roles.items()},
         "swarm": swarm.model_dump(),
         "store": store.model_dump(exclude={"url"}),
         "limits": limits.model_dump(),
         "monitor": monitor.model_dump(mode="json"),
     }
+    if margins or said_k == AUTO:
+        settings["vote"]["k"] = margins or AUTO
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
     ahead = _checked(ForesightSettings, tables[FORESIGHT], FORESIGHT, raw) if tables[FORESIGHT] else None
     settings |= {name: one.model_dump() for name, one in ((POLL, poll), (FORESIGHT, ahead)) if one is not None}
-    if margins or said_k == AUTO:
-        settings["vote"]["k"] = margins or AUTO
-    decomposer = built(task_plugin, task_params, Decomposer)
-    voter = built(voter_plugin, vote_params, Voter)
-    check_roles(model, decomposer, roles, voter_plugin, raw)
-    check_margins(decomposer, vote, margins, roles, raw)
-    if said_k == AUTO:
-        check_auto(voter_plugin, vote, roles, raw)
-    check_members(model, monitor, raw)
-    if vote.row_error is not None:
-        check_row_error(decomposer, voter_plugin, roles, f"{raw.place('vote', 'row_error')}: vote.row_error")
+    decomposer = built(task.plugin, task.params, Decomposer)
+    voting = vote_of(settings["vote"], voter_plugin)
     job = Job(
-        run, model, vote, roles, swarm, store, limits, decomposer, task_plugin, voter, voter_plugin,
-        margins, None, settings, raw.origins(settings),
-        {name: one for name, one in task_values.items() if isinstance(one, Function)}, monitor, memo,
-    )  # fmt: skip
-    job = job if poll is None else job.polled(poll)
-    job = job if ahead is None else job.foreseen(ahead)
+        run=run,
+        model=model,
+        vote=voting.settings,
+        roles=roles,
+        swarm=swarm,
+        store=store,
+        limits=limits,
+        monitor=monitor,
+        decomposer=decomposer,
+        decomposer_plugin=task.plugin,
+        voter=voting.voter,
+        voter_plugin=voter_plugin,
+        margins=voting.margins,
+        settings=settings,
+        origins=raw.origins(settings),
+        functions=task.functions,
+        memo=task.memo,
+    )
+    check_job(job, raw)
+    job = job if poll is None else pilot_variant(job, poll)
+    job = job if ahead is None else precompute_variant(job, ahead)
     check_votes(job, raw)
     check_ways(job, raw)
     return job
+
+
+class _Task(NamedTuple):
+    """What a ``[task]`` table comes to."""
+
+    plugin: Plugin
+    params: BaseModel
+    functions: dict[str, Function]
+    memo: Mode
+
+    def settings(self) -> dict[str, Any]:
+        """Return the table as it is stored. Whoever takes no decision again has nothing about it there."""
+        memo = {} if self.memo == "off" else {MEMO: self.memo}
+        return {"decomposer": self.plugin.name} | memo | self.params.model_dump(mode="json", by_alias=True)
+
+
+def _task(table: dict[str, Any], raw: Raw) -> _Task:
+    if not isinstance(table.get("decomposer"), str):
+        raise JobError(
+            f"{raw.place('task')}: task.decomposer is missing", fix="name a decomposer; `maker plugins` lists them"
+        )
+    plugin = find_plugin(DECOMPOSERS, table["decomposer"], raw.base("task", "decomposer"))
+    memo = _memo(table, plugin, raw)
+    values = placed(plugin, _without(_without(table, "decomposer"), MEMO), raw)
+    params = _checked(params_of(plugin), values, "task", raw)
+    return _Task(plugin, params, {name: one for name, one in values.items() if isinstance(one, Function)}, memo)
+
+
+def _vote_params(plugin: Plugin, vote: VoteSettings, margins: Mapping[str, int], raw: Raw) -> BaseModel:
+    """Return the voter's parameters, those with the least margin where there are several, all of which it must take."""
+    given = dict(vote.model_extra or {})
+    params: BaseModel = _checked(params_of(plugin), given, "vote", raw, ["max_votes"])
+    for k in margins.values():
+        _checked(params_of(plugin), given | {"k": k}, "vote", raw)
+    return params
+
+
+def _vote_settings(plugin: Plugin, vote: VoteSettings, params: BaseModel) -> dict[str, Any]:
+    """Return the ``[vote]`` table as it is stored."""
+    said = vote.model_dump(mode="json", include=set(VoteSettings.model_fields) - {"voter"}, exclude_none=True)
+    return {"voter": plugin.name} | said | params.model_dump(mode="json")
 
 
 def _memo(task: Mapping[str, Any], plugin: Plugin, raw: Raw) -> Mode:

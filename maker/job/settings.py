@@ -13,6 +13,8 @@ from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSet
 
 AUTO = "auto"
 """Stands for k where a plan is to find it."""
+MEMO = "memo"
+"""The key of the task's table, and of a fingerprint, that says whose decisions a run takes again."""
 
 
 class _Table(BaseModel):
@@ -51,11 +53,12 @@ class PlanFound(_Table):
     """What a plan found, see `maker.plan`: k by step class, and what it says of the whole run.
 
     ``right`` is the interval (least, estimate, most) of the probability that all steps are right, and ``rests_on`` says
-    in words what that is conditional on. ``calibration`` is the key of what it was made from.
+    in words what that is conditional on. ``calibration`` is the key of what it was made from. ``target`` is None where
+    a budget was planned for.
     """
 
     k: dict[str, int]
-    target: float | None
+    target: float | None = None
     right: tuple[float, float, float]
     rests_on: str
     calibration: int
@@ -90,8 +93,8 @@ class VoteSettings(_Table):
 class PollSettings(_Table):
     """The ``[poll]`` table of a pilot: ``votes`` votes are asked of each step. `maker.calibration.calibrate` writes it.
 
-    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see
-    `maker.sampling.draw.labelled`).
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
+    `maker.sampling.labels.parse_labels` reads them.
     """
 
     votes: int = Field(ge=1, le=1000)
@@ -102,8 +105,8 @@ class PollSettings(_Table):
 class ForesightSettings(_Table):
     """The ``[foresight]`` table of a run that decides steps ahead of time. `maker.calibration.precompute` writes it.
 
-    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them (see
-    `maker.sampling.draw.labelled`).
+    ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
+    `maker.sampling.labels.parse_labels` reads them.
     """
 
     steps: int = Field(ge=1, le=10_000_000)

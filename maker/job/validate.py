@@ -10,6 +10,7 @@ from maker.errors import JobError
 from maker.job.file import DEFAULT_VOTER, Raw
 from maker.job.job import Job
 from maker.job.parameters import params_of
+from maker.job.rules import rules_of
 from maker.job.settings import (
     AUTO,
     LimitSettings,
@@ -29,7 +30,7 @@ from maker.models.settings import (
     members_of,
     prices_of,
 )
-from maker.plugin import Decomposer, RowDecomposer
+from maker.plugin import Decomposer, RowDecomposer, Voter
 from maker.stats.monitor import rule_of
 from maker.voting.policy import JUDGE, Shared
 
@@ -77,6 +78,18 @@ def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Ra
         )
     kept = raw.is_stored("vote", "k") and raw.is_stored("vote", "voter")
     return vote if kept else vote.model_copy(update={"row_error": None, "pilot": None})
+
+
+def check_job(job: Job, raw: Raw) -> None:
+    """Refuse tables of a job that each are right by themselves and do not go together."""
+    check_roles(job.model, job.decomposer, job.roles, job.voter_plugin, raw)
+    check_margins(job.decomposer, job.vote, job.margins, job.roles, raw)
+    if job.settings["vote"].get("k") == AUTO:
+        check_auto(job.voter, job.voter_plugin, job.vote, job.roles, raw)
+    check_members(job.model, job.monitor, raw)
+    if job.vote.row_error is not None:
+        what = f"{raw.place('vote', 'row_error')}: vote.row_error"
+        check_row_error(job.decomposer, job.voter_plugin, job.roles, what)
 
 
 def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
@@ -166,7 +179,7 @@ def check_margins(
             )
 
 
-def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
+def check_auto(voter: Voter, plugin: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettings], raw: Raw) -> None:
     """Refuse ``vote.k = "auto"`` where the formulas do not hold, or something else says a margin or another aim."""
     place = f'{raw.place("vote", "k")}: vote.k = "auto"'
     if raw.stored and not raw.is_stored("vote", "k"):
@@ -175,9 +188,10 @@ def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettin
         )
     if vote.target is not None and vote.budget is not None:
         raise JobError(f"{place}: vote.target and vote.budget exclude each other", fix="leave one of them out")
-    if voter.name != DEFAULT_VOTER:
+    if voter.race_margin is None or "k" not in params_of(plugin).model_fields:
         raise JobError(
-            f"{place} needs the voter {DEFAULT_VOTER}, not {voter.name}", fix="leave vote.k or vote.voter out"
+            f"{place} needs {DEFAULT_VOTER} or another race to a lead of k, not {plugin.name}",
+            fix="leave vote.k or vote.voter out",
         )
     for name, table in roles.items():
         if table.k is not None or name == JUDGE:
@@ -186,7 +200,7 @@ def check_auto(voter: Plugin, vote: VoteSettings, roles: Mapping[str, RoleSettin
 
 def check_votes(job: Job, raw: Raw) -> None:
     """Refuse a margin that the votes of a role cannot reach, and votes that would all be one reply."""
-    rules, members = job.rules(), list(job.members.items())
+    rules, members = rules_of(job), list(job.members.items())
     roles = dict(rules.roles) if rules.judge is None else {**rules.roles, JUDGE: rules.judge.role}
     decided = list(roles.items())
     decided += [(kind.role, rules.of(kind)) for kind in job.decomposer.classes if kind.name in job.margins]
@@ -229,7 +243,7 @@ def _check_turns(model: MemberSettings | PoolSettings, turns: tuple[str, ...], p
 
 def check_ways(job: Job, raw: Raw) -> None:
     """Refuse a policy that the job has no way to carry out, and ways that are none."""
-    monitor, rules, members = job.monitor, job.rules(), list(job.members.items())
+    monitor, rules, members = job.monitor, rules_of(job), list(job.members.items())
     if monitor.policy != "decorrelate":
         return
     place = f"{raw.place('monitor', 'policy')}: monitor.policy"

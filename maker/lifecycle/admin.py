@@ -10,7 +10,8 @@ from typing import Any
 from maker.core.user_code import call_user_code
 from maker.engine.recovery import recovery_point
 from maker.errors import BadInput, RunNotFound, RunNotResumable
-from maker.job.job import Job, difference
+from maker.job.fingerprint import difference, run_fingerprint
+from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.lifecycle.queries import RunReport, opened, report
 from maker.plugin import NEW, RowDecomposer
@@ -93,7 +94,7 @@ def another_round(
 def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[InputPart, ...]) -> RunRow:
     """Store a run that shares another's root chain before step ``at``; returns its row."""
     root = root_chain(database, row.key)
-    fingerprint = job.fingerprint()
+    fingerprint = run_fingerprint(job)
     was, now = (_task(found) for found in (row.fingerprint, fingerprint))
     if changed := difference(was, now):
         raise RunNotResumable(

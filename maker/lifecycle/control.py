@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing, suppress
 
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunNotResumable
-from maker.job.job import Job, difference
+from maker.job.fingerprint import difference, run_fingerprint
+from maker.job.job import Job
+from maker.job.probe import first_state, input_parts
 from maker.job.resolve import stored_job
 from maker.lifecycle.admin import another_round
 from maker.lifecycle.events import (
@@ -35,7 +37,7 @@ from maker.store.runs import (
 )
 from maker.types import Outcome
 from maker.verification.verifier import fingerprint_text
-from maker.voting.chain import ChainAt, Ended
+from maker.voting.messages import ChainAt, Ended
 from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")
@@ -57,7 +59,7 @@ def start(
         BadInput: The job cannot be run as it is.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: The work stopped; committed steps are safe.
     """
-    fingerprint = job.fingerprint()
+    fingerprint = run_fingerprint(job)
     refuse_used_output(job)
     new = NewRun(
         name=job.run.name,
@@ -65,8 +67,8 @@ def start(
         fingerprint=fingerprint,
         classes=tuple(kind.name for kind in job.decomposer.classes),
         digest=genesis(fingerprint_text(fingerprint)),
-        state=job.first_state(),
-        parts=job.parts(),
+        state=first_state(job),
+        parts=input_parts(job),
     )
     database = open_database(job.store.url, create=True)
     run_id, lease = create_run(database, new)
@@ -87,8 +89,8 @@ def run_through(
         Also as `start` and `resume` do.
     """
     # A first step that cannot be made must fail before anything is stored.
-    job.first_state()
-    fingerprint = job.fingerprint()
+    first_state(job)
+    fingerprint = run_fingerprint(job)
     with closing(open_database(job.store.url, create=True)) as database:
         found = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
                       and row.fingerprint == fingerprint), None)  # fmt: skip
@@ -215,7 +217,7 @@ def _taken_over(
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:
-    if changed := difference(row.fingerprint, job.fingerprint()):
+    if changed := difference(row.fingerprint, run_fingerprint(job)):
         raise RunNotResumable(
             f"run {row.run_id} was started with another task or voter: {changed}",
             fix="resume it with the code and settings that it was started with, or start a new run",
@@ -247,4 +249,4 @@ def try_steps(job: Job, *, count: int) -> Iterator[Trial | Ended]:
     """Decide a job's first steps, and yield each with its prompt, samples and votes. Stores nothing."""
     limits = job.limits.limits()
     allowance = limits.allowance() if limits.spending else None
-    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", job.first_state()), count, allowance)
+    return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", first_state(job)), count, allowance)

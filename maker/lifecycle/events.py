@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from maker.plugin import Codec, vote_key
 from maker.store.vote_monitor import ALARM, DECORRELATED
-from maker.voting.chain import Decided
+from maker.voting.messages import Decided
 from maker.voting.paths import Path, chain_name, is_single
 from maker.voting.tally import Source, unpack
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
-from maker.job.job import difference, inputs_digest
+from maker.job.fingerprint import difference, inputs_digest, settings_fingerprint
 from maker.job.resolve import stored_job
+from maker.job.rules import rules_of
 from maker.lifecycle.events import StepRecord, step_record
 from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
@@ -210,9 +211,9 @@ def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedSte
         job = stored_job(made.settings, made.run_id, parts=parts)
         if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
             raise Bad(f"the input files of run {made.run_id} have changed since it began")
-        if changed := difference(made.fingerprint, job.stored_fingerprint()):
+        if changed := difference(made.fingerprint, settings_fingerprint(job)):
             raise Bad(f"the task has changed since run {made.run_id} began: {changed}")
-        return Author(made, job.decomposer, job.rules())
+        return Author(made, job.decomposer, rules_of(job))
 
     return verify_log(database, row, author, on_step)
 
@@ -249,6 +250,8 @@ def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
     usage = account.usage
     cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
     counts = {"votes": account.votes, "red_flags": account.red_flags}
+    # Programs that read the older name go on working.
+    counts["untold"] = usage.unaccounted
     return {"model": account.model, "role": account.role} | usage._asdict() | counts | {"cost": cost}
 
 

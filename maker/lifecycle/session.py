@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
-from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from maker.core.logs import logger
 from maker.core.user_code import call_user_code
 from maker.engine.budget import Budget
-from maker.engine.driver import LIMIT, Driver, OnReport, Session
+from maker.engine.driver import LIMIT, Driver, OnReport, Session, pause_reason
 from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
 from maker.engine.scheduler import Scheduler
 from maker.job.job import Job
+from maker.job.probe import expected_steps
+from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
-from maker.lifecycle.events import (
-    Event,
-    ModelAway,
-    RunEnded,
-    RunStarted,
-    StepsAsked,
-    StepsDecided,
-    WorkerGone,
-    WorkerWaiting,
-    stored_event,
-)
+from maker.lifecycle.commits import CommitListener
+from maker.lifecycle.events import Event, ModelAway, RunEnded, RunStarted, WorkerGone, WorkerWaiting
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
 from maker.lifecycle.tracing import run_span
@@ -46,13 +38,11 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.ledger import Models
 from maker.store.memo import load
-from maker.store.runs import (
-    RunRow,
-)
-from maker.store.vote_monitor import ALARM, DECORRELATED, MonitoredClass, MonitorPlan, VoteMonitor
+from maker.store.runs import RunRow, release
+from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
-from maker.swarm.worker import WorkerSpec
-from maker.types import Account, Allowance, RedFlag, spent_in_all
+from maker.swarm.messages import WorkerSpec
+from maker.types import Account, Allowance, spent_in_all
 from maker.voting.memo import MOST, own_space, shared_space
 from maker.voting.policy import Shared
 
@@ -75,63 +65,86 @@ class HeldRun(NamedTuple):
 
 def worker_spec(job: Job) -> WorkerSpec:
     """Return what a worker for this job is built from."""
-    model = partial(_open_model, job.model, job.decomposer)
-    limited, strict = job.limits.limits().spending, job.store.durability == "strict"
-    remembers = job.memo != "off"
-    return WorkerSpec(job.decomposer, job.rules(), model, job.prices, limited, strict, job.swarm.chains, remembers)
+    return WorkerSpec(
+        decomposer=job.decomposer,
+        rules=rules_of(job),
+        open_model=partial(_open_model, job.model, job.decomposer),
+        prices=prices(job),
+        limited=job.limits.limits().spending,
+        strict=job.store.durability == "strict",
+        chains=job.swarm.chains,
+        memo=job.memo != "off",
+    )
 
 
 def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     """Work on a run until it ends, is stuck, meets a limit or is told to stop; closes its database. Blocks."""
-    row, heard = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
-    with closing(held.database), closing(heard), run_span(row.run_id, row.resumes) as span:
-        on_report: OnReport = heard.report if span is None else partial(_tell_both, heard.report, span.report)
-        ended = _drive(held, limit_steps, logging_steps(on_event), stop, on_report)
+    row, work_log = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
+    with closing(held.database), closing(work_log), run_span(row.run_id, row.resumes) as span:
+        on_report: OnReport = work_log.report if span is None else partial(_tell_both, work_log.report, span.report)
+        ended = _drive(held, limit_steps, logging_steps(on_event), stop or threading.Event(), on_report)
         if span is not None:
             span.end_with(ended)
         return ended
 
 
 def _drive(
+    held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event, on_report: OnReport
+) -> RunReport:
+    run_id, said = held.row.run_id, log.bind(run_id=held.row.run_id)
+    try:
+        output = _open_output(held)
+    except BaseException as error:
+        # There is no journal yet that could say so.
+        release(held.database, held.lease, "paused", pause_reason(error))
+        said.error("run_stopped", error=str(error) or type(error).__name__)
+        raise
+    with nullcontext() if output is None else closing(output):
+        _decide(held, limit_steps, on_event, stop, on_report, output)
+    ended = whole_report(held.database, run_id)
+    if ended.status == "paused" and ended.reason.startswith(LIMIT):
+        said.warning("limit_reached", reason=ended.reason)
+    said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
+    if on_event is not None:
+        on_event(RunEnded(run_id, ended.status, ended.reason, ended.result))
+    return ended
+
+
+def _decide(
     held: HeldRun,
     limit_steps: int | None,
     on_event: OnEvent | None,
-    stop: threading.Event | None,
+    stop: threading.Event,
     on_report: OnReport,
-) -> RunReport:
-    job, database, row, lease, resumed = held
-    tell = on_event or ignore
-    root = root_chain(database, row.key)
-    outputs: list[Output] = []
-    space = memo_space(held)
-    remembered = None if space is None else MemoFeed(load(database, space, MOST), MOST)
-    committed = partial(_committed, on_event, held, outputs, remembered)
-    roles = tuple(kind.role for kind in job.decomposer.classes)
-    models = Models(tuple(job.members), roles, job.rules().judge is not None)
-    watch = VoteMonitor(monitor_plan(job), row.monitor)
+    output: Output | None,
+) -> None:
+    """Decide steps until the run rests. Of what is raised the store keeps the reason."""
+    job, database, row, said = held.job, held.database, held.row, log.bind(run_id=held.row.run_id)
+    root, space = root_chain(database, row.key), memo_space(held)
+    memo = None if space is None else MemoFeed(load(database, space, MOST), MOST)
+    monitor = VoteMonitor(monitor_plan(job), row.monitor)
+    listener = CommitListener(job, row, on_event=on_event, output=output, memo=memo)
     journal = Journal(
         database,
-        lease,
+        held.lease,
         root=root.key,
         resumes=row.resumes,
-        models=models,
-        on_commit=committed,
-        watch=watch,
+        models=_models(job),
+        on_commit=listener,
+        watch=monitor,
         space=space,
     )
-    driver = Driver(database, lease, journal, stop or threading.Event())
-    said = log.bind(run_id=row.run_id)
+    driver = Driver(database, held.lease, journal, stop)
     try:
-        if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
-            outputs.append(Output(database, row, job.decomposer))
-        session = _session(held, root, limit_steps, journal, on_report)._replace(remembered=remembered)
+        session = _session(held, root, limit_steps, journal, on_report, memo)
         # Of a run that was forked off another, how many steps it shares is not counted.
-        expected = None if row.forked_from else job.expected_steps()
-        tell(RunStarted(row.run_id, resumed, row.steps, expected))
+        expected = None if row.forked_from else expected_steps(job)
+        if on_event is not None:
+            on_event(RunStarted(row.run_id, held.resumed, row.steps, expected))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
-        if watch.begun_anew:
-            said.warning("monitor_begun_anew", reason=watch.begun_anew)
-        if watch.due:
+        if monitor.begun_anew:
+            said.warning("monitor_begun_anew", reason=monitor.begun_anew)
+        if monitor.due:
             journal.put(Entry())
             journal.flush()
         driver.drive(partial(open_swarm, job), session)
@@ -141,14 +154,19 @@ def _drive(
         raise
     finally:
         journal.close()
-        for output in outputs:
-            output.close()
-    ended = whole_report(database, row.run_id)
-    if ended.status == "paused" and ended.reason.startswith(LIMIT):
-        said.warning("limit_reached", reason=ended.reason)
-    said.info("run_ended", status=ended.status, reason=ended.reason, steps=ended.steps)
-    tell(RunEnded(row.run_id, ended.status, ended.reason, ended.result))
-    return ended
+
+
+def _open_output(held: HeldRun) -> Output | None:
+    """Open the files that a map's answers go to, if it has any. Raises `BadInput`."""
+    decomposer = held.job.decomposer
+    if isinstance(decomposer, RowDecomposer) and decomposer.output:
+        return Output(held.database, held.row, decomposer)
+    return None
+
+
+def _models(job: Job) -> Models:
+    roles = tuple(kind.role for kind in job.decomposer.classes)
+    return Models(tuple(job.members), roles, rules_of(job).judge is not None)
 
 
 def memo_space(held: HeldRun) -> bytes | None:
@@ -160,7 +178,7 @@ def memo_space(held: HeldRun) -> bytes | None:
 
 def monitor_plan(job: Job) -> MonitorPlan:
     """Return how the votes of a run are watched."""
-    rules, names = job.rules(), tuple(job.members)
+    rules, names = rules_of(job), tuple(job.members)
     shared = Shared.of(job.decomposer, rules)
     classes = []
     for one in job.decomposer.classes:
@@ -178,27 +196,39 @@ def monitor_plan(job: Job) -> MonitorPlan:
     return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers)
 
 
-def _session(held: HeldRun, root: ChainRow, limit_steps: int | None, journal: Journal, on_report: OnReport) -> Session:
-    job, database, row, lease, _ = held
+def _session(
+    held: HeldRun,
+    root: ChainRow,
+    limit_steps: int | None,
+    journal: Journal,
+    on_report: OnReport,
+    memo: MemoFeed | None,
+) -> Session:
+    job, database, row = held.job, held.database, held.row
     limits = job.limits.limits()
     budget = Budget(limits, _used(job, row), row.reserved)
-    finders = (partial(reopen, database, job.decomposer), partial(found, database, job.decomposer))
-    scheduler = Scheduler(root.key, last_chain(database, row.key), *finders)
-    scheduler.stand(recovery_point(database, root, job.decomposer))
+    scheduler = Scheduler(
+        root.key,
+        last_chain(database, row.key),
+        reopen=partial(reopen, database, job.decomposer),
+        find=partial(found, database, job.decomposer),
+    )
+    scheduler.restore(recovery_point(database, root, job.decomposer))
     return Session(
         scheduler=scheduler,
         decomposer=job.decomposer,
         steps=limit_steps,
-        grants=Grants(budget, database, lease, journal) if limits.spending else None,
+        grants=Grants(budget, database, held.lease, journal) if limits.spending else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
-        prices=job.prices,
+        prices=prices(job),
         on_lost=partial(_lost, row.run_id),
         on_waiting=partial(_waits, row.run_id),
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_report=on_report,
+        remembered=memo,
     )
 
 
@@ -206,7 +236,7 @@ def _used(job: Job, row: RunRow) -> Allowance:
     """Return what a run has spent, at the prices that the job has now."""
     numbers = {name: number for number, name in enumerate(job.members)}
     spent = {Account(numbers[one.model], one.role): one.usage for one in row.accounts if one.model in numbers}
-    return spent_in_all(spent, job.prices)
+    return spent_in_all(spent, prices(job))
 
 
 def _lost(run_id: str, lost: Gone, chains: int) -> StoredEvent:
@@ -221,9 +251,9 @@ def _unavailable(run_id: str, names: tuple[str, ...], worker: int, model: int, r
     return StoredEvent(ModelAway.kind, facts)
 
 
-def _tell_both(one: OnReport, other: OnReport, told: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
-    one(told, entry, scheduler)
-    other(told, entry, scheduler)
+def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
+    one(message, entry, scheduler)
+    other(message, entry, scheduler)
 
 
 def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
@@ -255,36 +285,6 @@ def open_swarm(job: Job) -> Swarm:
 
 def _open_model(settings: Any, decomposer: Any) -> Model:
     return open_model(settings, call_user_code(f"{decomposer.name}: oracle", decomposer.oracle))
-
-
-def _committed(
-    on_event: OnEvent | None, held: HeldRun, outputs: list[Output], remembered: MemoFeed | None, entries: list[Entry]
-) -> None:
-    if remembered is not None:
-        remembered.note(entries)
-    for output in outputs:
-        output.note(entries)
-    for told in chained.from_iterable(entry.events for entry in entries):
-        if told.kind in (ALARM, DECORRELATED):
-            # A record's own level is another thing.
-            facts = {"alarm_level" if name == "level" else name: fact for name, fact in told.facts.items()}
-            log.warning(told.kind, run_id=held.row.run_id, **facts)
-    if on_event is None:
-        return
-    for entry in entries:
-        for told in entry.events:
-            if (event := stored_event(held.row.run_id, told.kind, told.facts)) is not None:
-                on_event(event)
-        if held.job.poll is not None and entry.undecided:
-            flagged = [isinstance(one.outcome, RedFlag) for _, stuck in entry.undecided for one in stuck.heard.samples]
-            on_event(StepsAsked(held.row.run_id, len(entry.undecided), flagged.count(False), sum(flagged)))
-        if decided := [step for steps in (entry.decided, entry.rows) for step in steps if step.votes or step.calls]:
-            votes, flags = sum(step.votes for step in decided), sum(step.flags for step in decided)
-            disputed = sum(step.disputed for step in decided)
-            codec = held.job.decomposer.action
-            on_event(
-                StepsDecided(held.row.run_id, len(decided), votes, flags, disputed, decided, held.row.classes, codec)
-            )
 
 
 def ignore(_event: Event) -> None:

@@ -1,6 +1,6 @@
 """Export a verified run's steps as training examples: JSON lines of prompt, answer, losing answers and votes.
 
-docs/foundry.md describes the format.
+docs/training.md describes the format.
 """
 
 from __future__ import annotations

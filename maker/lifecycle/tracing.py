@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 from maker.core.logs import hidden
@@ -39,22 +38,21 @@ class RunSpan:
         self._context = context
         self._run_id = run_id
 
-    def report(self, told: FromWorker, entry: Entry, _scheduler: Scheduler) -> None:
+    def report(self, message: FromWorker, entry: Entry, _scheduler: Scheduler) -> None:
         """Make the span of a report that has something to tell; it ends now and began as long ago as the work took.
 
         By this process's clock, whatever those of the workers' machines say: on the way here a report is late by what
         it waited.
         """
-        worker, report = told
+        worker, report = message
         end = time.time_ns()
-        steps = [step for step in chain(entry.decided, entry.rows) if step.votes or step.calls]
         usage = sum_usage(entry.spent.values())
         attributes = {
             "maker.run_id": self._run_id,
             "maker.worker": worker,
-            "maker.steps": len(steps),
-            "maker.votes": sum(step.votes for step in steps),
-            "maker.red_flags": sum(step.flags for step in steps),
+            "maker.steps": entry.counts.decided,
+            "maker.votes": entry.counts.votes,
+            "maker.red_flags": entry.counts.flags,
             "maker.calls": usage.calls,
             "maker.requests": usage.requests,
             "maker.prompt_tokens": usage.prompt_tokens,

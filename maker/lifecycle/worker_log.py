@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maker.core.logs import logger
-from maker.engine.scheduler import Scheduler
+from maker.engine.scheduler import KnownChain, Scheduler
 from maker.errors import OWN_FAULT
 from maker.lifecycle.events import Event, StepsDecided
 from maker.store.entry import Entry
 from maker.swarm.interface import FromWorker
-from maker.voting.chain import Place
+from maker.voting.messages import ChainRef
 
 RETRIES_EVERY_S = 60.0
-"""A server that fails for hours is told of once in so many seconds, by worker and model, and not for each request."""
+"""A server that fails for hours is logged once in so many seconds, by worker and model, and not for each request."""
 
 
 class WorkLog:
@@ -37,43 +37,45 @@ class WorkLog:
         self._log = logger("maker").bind(run_id=run_id)
         self._models = models
         self._retried: dict[tuple[int, int], int] = {}
-        self._told_at: dict[tuple[int, int], float] = {}
+        self._logged_at: dict[tuple[int, int], float] = {}
 
-    def report(self, told: FromWorker, _entry: Entry, scheduler: Scheduler) -> None:
+    def report(self, message: FromWorker, _entry: Entry, scheduler: Scheduler) -> None:
         """Take a report in."""
-        worker, report = told
+        worker, report = message
         if report.place:
             self._log.info("worker_started", worker=worker, place=report.place, opened_s=round(report.opened_s, 3))
-        for place, stuck in report.stuck:
+        for ref, stuck in report.stuck:
             facts = {"step": stuck.idx, "step_class": stuck.kind, "reason": stuck.reason}
-            self._tell("step_undecided", worker, place, facts, *scheduler.known(place))
-        for place, error in report.errors:
+            self._log_chain("step_undecided", worker, ref, facts, scheduler.known(ref))
+        for ref, error in report.errors:
             facts = {"step": error.facts.get("step"), "error": error.message, "error_kind": type(error).__name__}
-            name, lenient = scheduler.known(place)
-            own = isinstance(error, OWN_FAULT)
-            self._tell("chain_stopped", worker, place, facts, name, lenient and own)
+            known = scheduler.known(ref)
+            if not isinstance(error, OWN_FAULT):
+                known = known._replace(spared=False)
+            self._log_chain("chain_stopped", worker, ref, facts, known)
         for account, usage in report.spent.items():
             if usage.retries:
                 key = (worker, account.model)
                 self._retried[key] = self._retried.get(key, 0) + usage.retries
-                self._tell_retries(key)
+                self._log_retries(key)
 
     def close(self) -> None:
-        """Log what has been counted and not told."""
-        self._told_at.clear()
+        """Log what has been counted and not logged."""
+        self._logged_at.clear()
         for key in list(self._retried):
-            self._tell_retries(key)
+            self._log_retries(key)
 
-    def _tell(self, event: str, worker: int, place: Place, facts: dict[str, Any], chain: str, spared: bool) -> None:
+    def _log_chain(self, event: str, worker: int, ref: ChainRef, facts: dict[str, Any], known: KnownChain) -> None:
         # A child of a fork of single steps is shown as a chain of its own, whose only step is 0.
-        shown = facts if place.child is None else facts | {"step": 0}
-        told = {key: value for key, value in shown.items() if value is not None}
-        self._log.log(logging.DEBUG if spared else logging.WARNING, event, worker=worker, chain=chain, **told)
+        shown = facts if ref.child is None else facts | {"step": 0}
+        shown = {key: value for key, value in shown.items() if value is not None}
+        level = logging.DEBUG if known.spared else logging.WARNING
+        self._log.log(level, event, worker=worker, chain=known.name, **shown)
 
-    def _tell_retries(self, key: tuple[int, int]) -> None:
+    def _log_retries(self, key: tuple[int, int]) -> None:
         now_s = time.monotonic()
-        if key not in self._told_at or now_s - self._told_at[key] >= RETRIES_EVERY_S:
-            self._told_at[key] = now_s
+        if key not in self._logged_at or now_s - self._logged_at[key] >= RETRIES_EVERY_S:
+            self._logged_at[key] = now_s
             worker, model = key
             self._log.warning(
                 "request_retried", worker=worker, model=self._models[model], retries=self._retried.pop(key)

@@ -1,1 +1,9 @@
-"""Reports on runs: what was claimed, what was measured, and what that rests on; as an HTML page and as JSON."""
+"""Reports on runs: what was claimed, what was measured, and what that rests on; as an HTML page and as JSON.
+
+`counts` counts a log in one pass. `fit` and `figures` make of it what can be said; both are pure. `claims` reads what
+was claimed before the first step. `disputes` orders disputed steps by doubt. `page` writes the HTML and is the only
+import of Jinja2.
+
+`audit` draws rows for labelling and judges the labels; `labels` is their file. `rescore` holds a run's elections again
+by another rule, over the samples that were kept.
+"""

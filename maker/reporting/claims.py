@@ -56,22 +56,9 @@ def _piloted(found: PilotFound) -> tuple[str, ...]:
 
 
 def promised(one: DecisionRule) -> str:
-    """Return what a voter with an ``error`` parameter promises for its steps; "" for other voters."""
+    """Return what a voter promises for its steps, or the ``error`` it was given; "" if there is neither."""
+    if one.promise is not None:
+        return one.promise.each
     if one.error is None:
         return ""
-    if one.voter == "sprt":
-        return (
-            f"sprt ({one.said}) decides at most a share of {one.error:g} of steps {one.kind} wrongly, if each vote is"
-            " independently right with at least the p that it was given"
-        )
-    if one.voter == "bayes":
-        return (
-            f"bayes gives at most a share of {one.error:g} of steps {one.kind} the less frequent of their two leading"
-            " answers, on average over steps whose shares are uniform"
-        )
-    if one.voter == "certificate":
-        return (
-            f"certificate gives each step {one.kind} another answer than the model's most frequent one with a chance of"
-            f" at most {one.error:g}, if votes are independent; it does not say whether that answer is right"
-        )
     return f"{one.voter} was given error = {one.error:g} for steps {one.kind}; maker does not know what it promises"

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from maker.core.plugins import VOTERS, find_plugin
+from maker.core.user_code import call_user_code
 from maker.errors import MakerError
 from maker.job.parameters import built, params_of
-from maker.plugin import Voter
-from maker.stats.monitor import MARGIN_VOTERS, Rule, rule_of
+from maker.plugin import Promise, Voter
+from maker.stats.monitor import Rule, rule_of
 from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
 
@@ -25,11 +26,12 @@ class DecisionRule(NamedTuple):
         kind: The class's name.
         voter: The voter's name.
         said: Its parameters, as in ``k = 3``.
-        k: The margin, None for a voter that decides by something else.
-        error: What the voter promises for each step, None if it promises nothing.
+        k: The margin of the race that decides them, None for a voter that decides by something else.
+        error: The error that the voter was given or promises, None if there is none.
         turns: How many votes until it is the same model's turn again.
         rule: How the monitor watches such steps, or why it has no statistic for them.
         lost: Why the voter's code is unavailable, "" if it is at hand.
+        promise: What the voter promises for each step, None if it promises nothing.
     """
 
     run_id: str
@@ -41,6 +43,7 @@ class DecisionRule(NamedTuple):
     turns: int
     rule: Rule | str
     lost: str = ""
+    promise: Promise | None = None
 
 
 def decision_rule(run: RunRow, kind: int) -> DecisionRule:
@@ -62,12 +65,13 @@ def decision_rule(run: RunRow, kind: int) -> DecisionRule:
     except (MakerError, ValidationError, KeyError):
         why = f"voter {vote['voter']} is not installed here, so what it promises is unknown"
         return DecisionRule(run.run_id, name, shown, "", None, None, turns, why, why)
-    error = getattr(voter, "error", None) or said.get("error")
-    margin = int(voter.k) if voter.name in MARGIN_VOTERS else None  # type: ignore[attr-defined]
+    promise: Promise | None = call_user_code(f"{voter.name}: promise", voter.promise, name)
+    error = said.get("error") if promise is None else promise.error
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
-    if margin is not None and "k" not in said:
-        words += f" (a margin of {margin})"
-    return DecisionRule(run.run_id, name, voter.name, words, margin, error, turns, rule_of(voter, turns))
+    if voter.race_margin is not None and "k" not in said:
+        words += f" (a margin of {voter.race_margin})"
+    rule = rule_of(voter, turns)
+    return DecisionRule(run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise)
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

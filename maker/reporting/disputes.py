@@ -106,7 +106,7 @@ def disputes(
         )  # fmt: skip
 
 
-def unsettled(database: Database, run: RunRow) -> list[StoppedChain]:
+def resting_chains(database: Database, run: RunRow) -> list[StoppedChain]:
     """Return the chains of a run that stopped before their end: its root first, then at most `MOST_STOPPED` others."""
     root = root_chain(database, run.key)
     models = models_of(run)

@@ -215,17 +215,9 @@ def _tails(group: Group, law: Sequence[float], races: int) -> tuple[Tail, ...]:
 
 def _stated(voted: Sequence[ClassFigures]) -> str:
     """Return what the voters' promises for each step mean for all steps; "" if one of them promises nothing."""
-    if not voted or any(one.ruled.error is None or one.ruled.voter not in _OF for one in voted):
+    promises = [one.ruled.promise for one in voted if one.ruled.promise is not None]
+    if not voted or len(promises) < len(voted) or len({one.ruled.voter for one in voted}) > 1:
         return ""
-    if len({one.ruled.voter for one in voted}) > 1:
-        return ""
-    most = math.fsum((one.ruled.error or 0.0) * (one.steps - one.judged) for one in voted)
+    most = math.fsum(promise.error * (one.steps - one.judged) for promise, one in zip(promises, voted, strict=True))
     steps = sum(one.steps - one.judged for one in voted)
-    return f"on average at most {most:,.3g} of {steps:,} steps {_OF[voted[0].ruled.voter]}"
-
-
-_OF = {
-    "sprt": "are wrong, if p is at least what sprt was given, and votes are independent",
-    "bayes": "get the less frequent of their two leading answers, if shares follow its prior",
-    "certificate": "get another answer than the model's most frequent one, if votes are independent",
-}
+    return f"on average at most {most:,.3g} of {steps:,} steps {promises[0].all}"

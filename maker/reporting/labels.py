@@ -188,3 +188,7 @@ def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, boo
 
 def _shown(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+judge = judge_labels
+"""The name of `judge_labels` in version 0.1."""

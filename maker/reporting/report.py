@@ -15,7 +15,7 @@ from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
 from maker.reporting.counts import KEPT, ClassAlarm, LogCounts, count_log
 from maker.reporting.decision_rules import DecisionRule, decision_rule
-from maker.reporting.disputes import MOST_STOPPED, Dispute, StoppedChain, disputes, unsettled
+from maker.reporting.disputes import MOST_STOPPED, Dispute, StoppedChain, disputes, resting_chains
 from maker.reporting.figures import (
     CONFIDENCE,
     ClassFigures,
@@ -122,7 +122,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
         classes = _classes(found)
         shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
-        resting = tuple(unsettled(database, run))
+        resting = tuple(resting_chains(database, run))
         cuts = count_cuts(database, run.key)
     alarms = tuple(event for event in shown_run.events if event["kind"] == ALARM)
     rules = tuple(

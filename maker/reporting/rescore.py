@@ -11,6 +11,7 @@ from maker.errors import BadInput, StoreFailed
 from maker.job.file import KEPT
 from maker.job.job import Job
 from maker.job.resolve import stored_job
+from maker.job.rules import rules_of
 from maker.lifecycle.queries import opened
 from maker.lifecycle.rows import RowLog
 from maker.plugin import Ballots, Decision, Decomposer, RowDecomposer, vote_key
@@ -90,8 +91,8 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
 def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
     with opened(store) as database:
         row = find_run(database, run_id)
-        voted = stored_job(row.settings, run_id).rules() if job.rules().judge is not None else None
-        counter = _Recounter(job.rules(), job.decomposer, voted)
+        voted = rules_of(stored_job(row.settings, run_id)) if rules_of(job).judge is not None else None
+        counter = _Recounter(rules_of(job), job.decomposer, voted)
         # The steps of a map's pilot are not rows of the map.
         if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:
             yield from _rows(database, row, counter)
@@ -163,9 +164,16 @@ class _Recounter:
             alike = [VoteRow(0, 0, vote, "", 0, None) for vote in range(votes)]
             ended = self._alike[kind.name, votes] = _recounted(where, self._rules.of(kind), alike)
         winner, tokens = self._winner(where, step), _tokens(ended, votes, step.tokens / votes)
-        now = None if ended.winner is None else winner
-        fate = _fate(ended, "")
-        return Rescored("", 0, None, kind.name, fate, winner, now, votes, ended.votes, ended.lacking, tokens, False)
+        return Rescored(
+            kind=kind.name,
+            outcome=_outcome(ended, ""),
+            before=winner,
+            now=None if ended.winner is None else winner,
+            votes_before=votes,
+            votes=ended.votes,
+            lacking=ended.lacking,
+            tokens=tokens,
+        )
 
     def _unweighed(self, where: str, step: StepRow, tally: Tally) -> Rescored:
         """Count such a step again by a voter that weighs votes: only their total weight is stored, if that.
@@ -175,8 +183,15 @@ class _Recounter:
         kind, votes, winner = self._classes[tally.kind], sum(tally.votes), self._winner(where, step)
         voter = self._rules.of(kind).voter
         verdict = call_user_code(where, voter.decide, Ballots({winner: votes}, tally.weighed(winner) or {winner: 0}))
-        fate, now = (RescoredOutcome.SAME, winner) if isinstance(verdict, Decision) else (RescoredOutcome.LOST, None)
-        return Rescored("", 0, None, kind.name, fate, winner, now, votes, votes, 0, 0.0, False)
+        same = isinstance(verdict, Decision)
+        return Rescored(
+            kind=kind.name,
+            outcome=RescoredOutcome.SAME if same else RescoredOutcome.LOST,
+            before=winner,
+            now=winner if same else None,
+            votes_before=votes,
+            votes=votes,
+        )
 
     def _decided(self, where: str, voted: VotedStep, tally: Tally) -> Rescored:
         step, kept = voted.step, voted.kept
@@ -184,25 +199,38 @@ class _Recounter:
         kind, winner, votes = self._classes[tally.kind], self._winner(where, step), sum(tally.valid)
         samples, judged = votes + sum(tally.flagged), tally.judge is not None
         if len(kept) < samples:
-            return Rescored("", 0, None, kind.name, RescoredOutcome.LOST, winner, None, votes, 0, 0, 0.0, judged)
+            lost = RescoredOutcome.LOST
+            return Rescored(kind=kind.name, outcome=lost, before=winner, now=None, votes_before=votes, judged=judged)
         # Samples after these are a judge's.
         ended = _recounted(where, self._rules.of(kind), kept[:samples])
-        fate, tokens = _fate(ended, winner), _tokens(ended, samples, step.tokens / len(kept))
         return Rescored(
-            "", 0, None, kind.name, fate, winner, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
-        )  # fmt: skip
+            kind=kind.name,
+            outcome=_outcome(ended, winner),
+            before=winner,
+            now=ended.winner,
+            votes_before=votes,
+            votes=ended.votes,
+            lacking=ended.lacking,
+            tokens=_tokens(ended, samples, step.tokens / len(kept)),
+            judged=judged,
+        )
 
     def _undecided(self, where: str, kept: Sequence[VoteRow]) -> Rescored:
         """Count a step again that its votes left undecided."""
         kind = self._classes[0].name if len(self._classes) == 1 else ""
         samples = kept if self._voted is None else kept[: self._before_judge(where, kept, self._voted)]
-        judged = len(samples) < len(kept)
-        votes = sum(sample.candidate is not None for sample in samples)
         ended = _recounted(where, self._rules.of(self._strictest), samples)
-        tokens = _tokens(ended, len(samples), sum(sample.tokens for sample in kept) / len(kept))
         return Rescored(
-            "", 0, None, kind, _fate(ended, None), None, ended.winner, votes, ended.votes, ended.lacking, tokens, judged
-        )  # fmt: skip
+            kind=kind,
+            outcome=_outcome(ended, None),
+            before=None,
+            now=ended.winner,
+            votes_before=sum(sample.candidate is not None for sample in samples),
+            votes=ended.votes,
+            lacking=ended.lacking,
+            tokens=_tokens(ended, len(samples), sum(sample.tokens for sample in kept) / len(kept)),
+            judged=len(samples) < len(kept),
+        )
 
     def _before_judge(self, where: str, samples: Sequence[VoteRow], rules: Rules) -> int:
         """Return how many samples of an undecided step came before the judge's: those until its own rule gave up."""
@@ -226,7 +254,7 @@ def _recounted(where: str, role: Role, samples: Sequence[VoteRow]) -> VoteReplay
     return ended
 
 
-def _fate(ended: VoteReplay, before: str | None) -> RescoredOutcome:
+def _outcome(ended: VoteReplay, before: str | None) -> RescoredOutcome:
     if ended.winner is None:
         return RescoredOutcome.SHORT if ended.lacking else RescoredOutcome.UNDECIDED
     if before is None:

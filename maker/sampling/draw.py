@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Self, TypeAlias
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
+from maker.sampling.labels import FORM, Label, NumberedLabel
 from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
 from maker.voting.red_flags import Candidate, screen
 
@@ -44,6 +43,14 @@ class Drawn(NamedTuple):
     of: Mapping[str, int]
 
 
+class _Forked(NamedTuple):
+    """A state that a task forks at: its text, the state, and the fork."""
+
+    text: str
+    state: Any
+    fork: Fork[Any]
+
+
 class Places:
     """Finds steps of a task again by their places.
 
@@ -53,23 +60,23 @@ class Places:
 
     def __init__(self, task: Decomposer[Any, Any]) -> None:
         self.task = task
-        # The newest fork whose children were made: its state as text, the state, and what the task returned there.
-        self._parent: tuple[str, Any, Any] = ("", None, None)
+        # The newest one whose children were made: steps of one fork are mostly asked one after another.
+        self._parent: _Forked | None = None
 
     def state(self, spot: StepLocation) -> Any:
         """Return the task's state at a place, which is its caller's own. Raises what the task's code does."""
         if spot.child is None:
             return self.task.state.read(spot.state)
-        text, parent, fork = self._parent
-        if fork is None or text != spot.state:
-            parent = self.task.state.read(spot.state)
-            fork = self.task.next(parent)
+        parent = self._parent
+        if parent is None or parent.text != spot.state:
+            state = self.task.state.read(spot.state)
+            fork = self.task.next(state)
             if not isinstance(fork, Fork):
                 raise TaskFailed(f"{self.task.name} does not fork in the state {spot.state[:120]}")
-            self._parent = (spot.state, parent, fork)
-        if spot.child >= fork.count:
-            raise TaskFailed(f"{self.task.name} has {fork.count:,} children there, and no child {spot.child}")
-        return fork.child(parent, spot.child)
+            self._parent = parent = _Forked(spot.state, state, fork)
+        if spot.child >= parent.fork.count:
+            raise TaskFailed(f"{self.task.name} has {parent.fork.count:,} children there, and no child {spot.child}")
+        return parent.fork.child(parent.state, spot.child)
 
     def step(self, spot: StepLocation) -> Step[Any, Any]:
         """Return what is asked at a place. Raises what the task's code does, and `TaskFailed` where it asks nothing."""
@@ -84,13 +91,13 @@ class Places:
         return move, state
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_parent": ("", None, None)}
+        return self.__dict__ | {"_parent": None}
 
 
-def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") -> Drawn:
+def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> Drawn:
     """Return up to ``steps`` steps of each class, all asked differently, drawn at random with ``seed``.
 
-    ``labels`` are JSON lines as `labelled` takes them: where there are any, they name all the steps.
+    Where there are ``labels``, they name all the steps.
 
     Raises:
         BadInput: The task says neither its truth nor where its steps are, and has no labels.
@@ -117,14 +124,14 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: str = "") ->
         )
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
-    for kind, spot in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
+    for step in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
-        passed[kind] += 1
-        here = kept.setdefault(kind, [])
+        passed[step.kind] += 1
+        here = kept.setdefault(step.kind, [])
         if len(here) < steps:
-            here.append(spot())
-        elif (place := rng.randrange(passed[kind])) < steps:
-            here[place] = spot()
+            here.append(step.locate())
+        elif (place := rng.randrange(passed[step.kind])) < steps:
+            here[place] = step.locate()
     all_passed = sum(passed.values()) < LONGEST_WALK
     of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
     return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
@@ -141,79 +148,49 @@ def can_draw(task: Decomposer[Any, Any]) -> bool:
     return isinstance(fork, Fork) and fork.single
 
 
-def labelled(task: Decomposer[Any, Any], labels: str) -> list[StepLocation]:
+def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> list[StepLocation]:
     """Return the steps that labels name, with what is right there.
 
-    Each line is ``{"state": text, "child": number, "reply": text}``: a state as the task writes it (its first one where
-    that is left out), the child of the fork there where the step is one's, and a right reply of a model; or ``right``
-    in its place, the right action as the task writes it.
-
     Raises:
-        BadInput: A line cannot be read, names no step, or has a reply that is no vote; or two contradict each other.
+        BadInput: A label names no step, or has a reply that is no vote; or two contradict each other.
     """
     start = call_user_code(
         f"{task.name}: state.write", task.state.write, call_user_code(f"{task.name}: start", task.start)
     )
     places, found = Places(task), list[StepLocation]()
     asked: dict[tuple[str, str], tuple[int, str]] = {}
-    for number, line in enumerate(labels.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            label = _Label.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            at = ".".join(map(str, first["loc"]))
-            raise BadInput(f"labels, line {number}: {at or 'the line'}: {first['msg']}", fix=LABEL) from error
+    for line, label in labels:
         spot = StepLocation(start if label.state is None else label.state, label.child)
         try:
             step, state = places.asked(spot)
         except Exception as error:
-            raise BadInput(f"labels, line {number} names no step: {error}", fix=LABEL) from error
-        right = label.key or ""
-        if label.right is not None:
-            try:
-                right = vote_key(task.action, task.action.read(label.right))
-            except Exception as error:
-                raise BadInput(f"labels, line {number}: {task.name} cannot read `right`: {error}", fix=LABEL) from error
-        if label.reply is not None:
-            outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
-            if isinstance(outcome, RedFlag):
-                why = f"{outcome.reason} {outcome.detail}".rstrip()
-                raise BadInput(
-                    f"labels, line {number}: the reply is red-flagged: {why}", fix="give a reply that is valid"
-                )
-            right = outcome.key
-        before, other = asked.setdefault(_told(step), (number, right))
+            raise BadInput(f"labels, line {line} names no step: {error}", fix=FORM) from error
+        right = _right_key(task, step, state, label, line)
+        before, other = asked.setdefault(_told(step), (line, right))
         if right != other:
             raise BadInput(
-                f"labels, lines {before} and {number} contradict each other: for the same prompt {other[:80]} is right"
+                f"labels, lines {before} and {line} contradict each other: for the same prompt {other[:80]} is right"
                 f" in one, and {right[:80]} in the other",
                 fix="correct or remove one of them",
             )
         found.append(spot._replace(right=right))
-    if not found:
-        raise BadInput("the labels name no step", fix=LABEL)
     return found
 
 
-LABEL = 'write labels like {"state": text, "child": number, "reply": text}; you may leave out state and child'
-
-
-class _Label(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    state: str | None = None
-    child: int | None = Field(default=None, ge=0)
-    reply: str | None = None
-    right: str | None = None
-    key: str | None = None
-    """What a vote for it is counted under; pilots write it of answers that they have heard."""
-
-    @model_validator(mode="after")
-    def _says_one(self) -> Self:
-        if [self.reply, self.right, self.key].count(None) != 2:
-            raise ValueError("give either reply or right")
-        return self
+def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, label: Label, line: int) -> str:
+    """Return what a vote for a label's right answer is counted under. Raises `BadInput` where it is no vote."""
+    if label.right is not None:
+        try:
+            return vote_key(task.action, task.action.read(label.right))
+        except Exception as error:
+            raise BadInput(f"labels, line {line}: {task.name} cannot read `right`: {error}", fix=FORM) from error
+    if label.reply is not None:
+        outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
+        if isinstance(outcome, RedFlag):
+            why = f"{outcome.reason} {outcome.detail}".rstrip()
+            raise BadInput(f"labels, line {line}: the reply is red-flagged: {why}", fix="give a reply that is valid")
+        return outcome.key
+    return label.key or ""
 
 
 def _distinct(task: Decomposer[Any, Any], spots: Iterable[StepLocation], of: Mapping[str, int] | None) -> Drawn:
@@ -256,8 +233,11 @@ def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, An
     return right
 
 
-_Passed: TypeAlias = tuple[str, Callable[[], StepLocation]]
-"""A step on the way: its class, and how to get its place while the way stands there."""
+class _Passed(NamedTuple):
+    """A step on the way: its class, and how to get its place while the way stands there."""
+
+    kind: str
+    locate: Callable[[], StepLocation]
 
 
 def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_Passed, None, Any]:
@@ -269,7 +249,7 @@ def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_
         if isinstance(move, Fork):
             state = yield from _walk_fork(task, oracle, move, state)
         elif isinstance(move, Step):
-            yield move.kind.name, partial(_spot, task, state)
+            yield _Passed(move.kind.name, partial(_spot, task, state))
             state = _stepped(task, oracle, move, state)
         else:
             raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
@@ -285,7 +265,7 @@ def _walk_fork(
         child = call_user_code(f"{task.name}: child", fork.child, state, number)
         if fork.single:
             step = call_user_code(f"{task.name}: next", task.next, child)
-            yield step.kind.name, partial(StepLocation, text, number)
+            yield _Passed(step.kind.name, partial(StepLocation, text, number))
             result = call_user_code(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
         else:
             result = yield from _walk(task, oracle, child)

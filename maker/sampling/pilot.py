@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from maker.plugin import Decomposer, Voter
 from maker.sampling.draw import Drawn, Places, StepLocation, draw
+from maker.sampling.labels import NumberedLabel
 from maker.types import Ballots, Done, Fork, InputPart, More, Oracle, Undecidable, Verdict
 
 
@@ -65,24 +66,24 @@ class PilotTask(Decomposer[Any, Any]):
         task: The task whose steps are asked.
         steps: How many of each class, at most.
         seed: Which.
-        labels: As `maker.sampling.draw.labelled` takes them; "" for none.
+        labels: They name all the steps where there are any.
     """
 
-    def __init__(self, task: Decomposer[Any, Any], steps: int, seed: int, labels: str) -> None:
+    def __init__(self, task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> None:
         self.name = task.name  # type: ignore[misc]
         self.version = task.version  # type: ignore[misc]
         self.classes = task.classes
         self.action = task.action
         self.state = RootCodec()
         self.task = task
-        self._wanted = (steps, seed, labels)
+        self._steps, self._seed, self._labels = steps, seed, labels
         self._drawn: Drawn | None = None
         self._places = Places(task)
 
     def start(self) -> Root:
         """Return the root, with the steps drawn. Raises `BadInput` where there are none."""
         if self._drawn is None:
-            self._drawn = draw(self.task, *self._wanted)
+            self._drawn = draw(self.task, self._steps, self._seed, self._labels)
         return Root(0, self._drawn.spots, self._drawn.of)
 
     def next(self, state: Any) -> Any:
@@ -101,9 +102,9 @@ class PilotTask(Decomposer[Any, Any]):
         """Return those of the task."""
         return self.task.parts()
 
-    def bind(self, parts: Sequence[InputPart]) -> None:
-        """Bind the task."""
-        self.task.bind(parts)
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the same pilot of the task with these parts."""
+        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels)
 
     def prompts(self) -> str | None:
         """Return those of the task."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
+from maker.plugin import Decomposer
+from maker.sampling.labels import NumberedLabel
 from maker.sampling.pilot import PilotTask, Root
-from maker.types import Done, Fork
+from maker.types import Done, Fork, InputPart
 
 
 class Answered:
@@ -24,15 +27,21 @@ class PrecomputeTask(PilotTask):
         task: The task whose steps are decided.
         steps: How many of each class, at most.
         seed: Which.
-        labels: As `maker.sampling.draw.labelled` takes them; "" for none.
+        labels: They name all the steps where there are any.
         prompts: What the task's prompts are made of: they are its own, whichever steps are drawn.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, task: Any, steps: int, seed: int, labels: str, prompts: str) -> None:
+    def __init__(
+        self, task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel], prompts: str
+    ) -> None:
         super().__init__(task, steps, seed, labels)
         self._prompts = prompts
+
+    def with_parts(self, parts: Sequence[InputPart]) -> Self:
+        """Return the same steps of the task with these parts."""
+        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels, self._prompts)
 
     def next(self, state: Any) -> Any:
         """Fork into the drawn steps, ask what the task asks there, and end."""

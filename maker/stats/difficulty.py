@@ -59,7 +59,8 @@ class Difficulty:
 
     The intervals of `failure`, `votes_per_step` and ``correlation`` span the distributions that the pilot does not rule
     out: those whose deviance is at most the quantile of chi-square with one degree of freedom (profile likelihood:
-    Wilks 1938, Ann. Math. Statist. 9, 60-62). `benchmarks/coverage.py` measures how often they hold.
+    Wilks 1938, Ann. Math. Statist. 9, 60-62).
+    `benchmarks/stats/coverage.py` measures how often they hold.
 
     Attributes:
         table: The pilot's votes, as given to `fit`, without steps that have no valid vote.

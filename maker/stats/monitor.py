@@ -1,11 +1,12 @@
 """Watches whether a run's steps vote as voting needs it: independent votes, steps alike. Pure; its state is small.
 
 What is counted of a decided step is the votes for the loser: the lesser of the winner's votes and those of its
-strongest rival. On first-to-ahead-by-k their law is known whatever p is (`maker.stats.dispersion`), the stopping rule
-with it. A class of steps is looked at when it has 64, 128, 256, … steps, at exactly these counts, whoever asks when;
-each look makes four tests, and the nominal rate of false alarms of all of them together, over a run of any length that
-may be stopped at any time, is at most `ALPHA`: it is divided evenly over the classes, a class's over its looks with
-1/(j(j+1)), a look's evenly over its tests. Each test is exact or a bound, none is an approximation.
+strongest rival. In a race to a lead of k (`Voter.race_margin`) their law is known whatever p is
+(`maker.stats.dispersion`), the stopping rule with it. A class of steps is looked at when it has 64, 128, 256, … steps,
+at exactly these counts, whoever asks when; each look makes four tests, and the nominal rate of false alarms of all of
+them together, over a run of any length that may be stopped at any time, is at most `ALPHA`: it is divided evenly over
+the classes, a class's over its looks with 1/(j(j+1)), a look's evenly over its tests. Each test is exact or a bound,
+none is an approximation.
 
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
@@ -43,7 +44,6 @@ MOST_LOSING = 63
 """Losing votes of one step are counted up to here: fewer are no evidence of anything."""
 WIDEST = {2: 2, 3: 1}
 """By the length of a pool's rotation, the greatest margin whose law is wide enough for it."""
-MARGIN_VOTERS = ("first-to-ahead-by-k", "sprt")
 
 
 class Statistic(StrEnum):
@@ -72,9 +72,9 @@ def rule_of(voter: Voter, turns: int = 1) -> Rule | str:
 
     ``turns`` is the length of the rotation in which models are asked.
     """
-    if voter.name not in MARGIN_VOTERS:
-        return f"the monitor has no statistic for the voter {voter.name}, only for {' and '.join(MARGIN_VOTERS)}"
-    k = int(voter.k)  # type: ignore[attr-defined]
+    k = voter.race_margin
+    if k is None:
+        return f"the monitor has no statistic for the voter {voter.name}, only for races to a lead of k"
     if k == 1:
         return "the monitor has no statistic for k = 1: the first vote decides, and no vote loses"
     if turns > (most := min(k, max(WIDEST))):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-CHARACTERS_PER_TOKEN = 4
 LARGEST_EXPONENT = 709.0
 
 
@@ -145,75 +143,3 @@ def _odds(p: float, k: int) -> float:
         return 0.0
     log_odds = k * (math.log1p(-p) - math.log(p))
     return math.exp(log_odds) if log_odds < LARGEST_EXPONENT else math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The least that a run will take: without disagreement and red flags.
-
-    Args:
-        steps: Steps of the task, or None if that is unknown: then all figures are for one step.
-        votes: Fewest votes that decide a step.
-        prompt_characters: Length of the first step's prompt; the others are assumed to be as long.
-        reply_tokens: Most tokens of a reply.
-        requests: How many requests ask for a step's votes; the prompt is billed with each.
-    """
-
-    steps: int | None
-    votes: int
-    prompt_characters: int
-    reply_tokens: int
-    requests: int = 1
-
-    @property
-    def calls(self) -> int:
-        """Fewest samples."""
-        return (self.steps or 1) * self.votes
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Prompt tokens at four characters a token."""
-        return (self.steps or 1) * self.requests * max(1, self.prompt_characters // CHARACTERS_PER_TOKEN)
-
-    @property
-    def most_completion_tokens(self) -> int:
-        """Completion tokens of those samples, if each is as long as it may be."""
-        return self.calls * self.reply_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """The least that a map's rows will take, from all of its prompts: without disagreement and red flags.
-
-    Args:
-        rows: Rows of the input.
-        unreadable: How many of them cannot be read or rendered; these will be ``failed``.
-        prompt_characters: Characters of all prompts together, each with the shared part.
-        longest_prompt: Characters of the longest one.
-        votes: Fewest votes that decide a row.
-        reply_tokens: Most tokens of a reply.
-        requests: How many requests ask for a row's votes; the prompt is billed with each.
-    """
-
-    rows: int
-    unreadable: int
-    prompt_characters: int
-    longest_prompt: int
-    votes: int
-    reply_tokens: int
-    requests: int = 1
-
-    @property
-    def calls(self) -> int:
-        """Fewest samples."""
-        return (self.rows - self.unreadable) * self.votes
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Prompt tokens at four characters a token."""
-        return self.requests * self.prompt_characters // CHARACTERS_PER_TOKEN
-
-    @property
-    def most_completion_tokens(self) -> int:
-        """Completion tokens of those samples, if each is as long as it may be."""
-        return self.calls * self.reply_tokens

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain as chained
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import LeaseLost
@@ -16,10 +17,11 @@ from maker.store.backend.database import Database
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values
-from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork
+from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork, StepKey
 from maker.store.memo import MemoWriter
 from maker.types import RedFlag
-from maker.voting.chain import Decided, KeptVotes
+from maker.voting.messages import Decided, KeptVotes
+from maker.voting.policy import PromptVariant
 from maker.voting.tally import text_digest
 
 KEPT_TEXTS = 100_000
@@ -31,6 +33,8 @@ _MOVED = (
     .where(_chain.id == bindparam("key"), _chain.epoch == bindparam("of"), _chain.cursor == bindparam("first"))
     .values(cursor=bindparam("cursor"), digest=bindparam("digest"))
 )
+_STEP_ROW = attrgetter(*schema.step.columns.keys())
+"""Returns a decided step as a row: the table's columns are fields of `Decided`."""
 _SETTLED = update(schema.chain).where(_chain.id == bindparam("key")).values(cursor=bindparam("cursor"))
 _CLOSED = (
     update(schema.chain)
@@ -42,6 +46,27 @@ _FOLDED = (
     .where(_fork.chain == bindparam("of"), _fork.idx == bindparam("at"), _fork.epoch == bindparam("in"))
     .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"))
 )
+
+
+_AS_THE_STEP = PromptVariant()
+
+
+class _Sample(NamedTuple):
+    """A row of ``maker_sample``: its columns, in their order."""
+
+    chain: int
+    idx: int
+    epoch: int
+    vote: int
+    text: bytes
+    tokens: int
+    candidate: str | None
+    flag: str | None
+    detail: str
+    model: int
+    logprob: float | None
+    system: bytes | None
+    temperature: float | None
 
 
 class LogWriter:
@@ -71,8 +96,8 @@ class LogWriter:
         rows = _all(entries, lambda entry: entry.rows)
         self._advance(connection, decided)
         # A fork of single steps is settled row by row: only the last count of a chain matters.
-        settled = dict(chained.from_iterable(entry.settled for entry in entries))
-        self._many(connection, _SETTLED, [{"key": key, "cursor": n} for key, n in settled.items()])
+        settled = {one.chain: one.before for entry in entries for one in entry.settled}
+        self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in settled.items()])
         self._forget(connection, _all(entries, lambda entry: entry.forgotten))
         self._append(connection, decided + rows)
         if self._memo is not None:
@@ -91,19 +116,15 @@ class LogWriter:
 
     def _begin(self, connection: Connection, chains: list[NewChain], forks: list[NewFork]) -> None:
         self._insert(connection, schema.chain, [_chain_row(self._run, new) for new in chains])
-        self._insert(
-            connection, schema.fork, [(*new[:3], new.children, new.single, 0, new.state, b"") for new in forks]
-        )
+        self._insert(connection, schema.fork, [_fork_row(new) for new in forks])
 
     def _advance(self, connection: Connection, decided: list[Decided]) -> None:
         """Advance the chains' cursors if they are where these steps begin, so that no step is written twice."""
-        heads: dict[tuple[int, int], tuple[int, Decided]] = {}
-        for step in decided:
-            first, _ = heads.get((step.chain, step.epoch), (step.idx, step))
-            heads[step.chain, step.epoch] = (first, step)
+        newest = {(step.chain, step.epoch): step for step in decided}
+        oldest = {(step.chain, step.epoch): step.idx for step in reversed(decided)}
         moves = [
-            {"key": chain, "of": epoch, "first": first, "cursor": newest.idx + 1, "digest": newest.digest}
-            for (chain, epoch), (first, newest) in heads.items()
+            {"key": chain, "of": epoch, "first": oldest[chain, epoch], "cursor": step.idx + 1, "digest": step.digest}
+            for (chain, epoch), step in newest.items()
         ]
         if moves and self._moved.execute_many(connection, moves) != len(moves):
             raise LeaseLost(
@@ -113,7 +134,7 @@ class LogWriter:
 
     def _append(self, connection: Connection, steps: list[Decided]) -> None:
         # Sorted by key: with many chains at once, neighbouring rows are inserted together.
-        self._insert(connection, schema.step, sorted(step[:7] for step in steps))
+        self._insert(connection, schema.step, sorted(map(_STEP_ROW, steps)))
 
     def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
         """Write snapshots. A fork may be at an index that has one already, from before or from this batch."""
@@ -126,21 +147,21 @@ class LogWriter:
             connection.execute(delete(schema.snapshot).where(*here))
         self._insert(connection, schema.snapshot, [(*place, state) for place, state in taken.items()])
 
-    def _forget(self, connection: Connection, places: list[tuple[int, int, int]]) -> None:
+    def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
         """Delete the samples of undecided steps that have been voted on again."""
         for table in (schema.sample, schema.prompt, schema.outcome):
-            for chain, idx, epoch in places:
-                here = (table.c.chain == chain, table.c.idx == idx, table.c.epoch == epoch)
+            for step in steps:
+                here = (table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch)
                 connection.execute(delete(table).where(*here))
 
     def _keep(self, connection: Connection, steps: list[Decided], entries: Sequence[Entry]) -> None:
-        kept = [(step.chain, step.idx, step.epoch, step.heard) for step in steps if step.heard is not None]
+        kept = [(StepKey(step.chain, step.idx, step.epoch), step.heard) for step in steps if step.heard is not None]
         for entry in entries:
-            kept += [(chain, stuck.idx, stuck.epoch, stuck.heard) for chain, stuck in entry.undecided]
+            kept += [(StepKey(chain, stuck.idx, stuck.epoch), stuck.heard) for chain, stuck in entry.undecided]
         if not kept:
             return
-        prompts = [(*place, self._text(heard.system), self._text(heard.prompt)) for *place, heard in kept]
-        samples = [row for *place, heard in kept for row in self._samples(place, heard)]
+        prompts = [(*key, self._text(heard.system), self._text(heard.prompt)) for key, heard in kept]
+        samples = [row for key, heard in kept for row in self._samples(key, heard)]
         if self._new_texts:
             # Sorted: two runs that store the same texts in different orders would deadlock.
             texts = [{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())]
@@ -148,17 +169,29 @@ class LogWriter:
         self._insert(connection, schema.prompt, prompts)
         self._insert(connection, schema.sample, samples)
 
-    def _samples(self, place: Sequence[int], heard: KeptVotes) -> Iterable[tuple[Any, ...]]:
+    def _samples(self, key: StepKey, heard: KeptVotes) -> Iterable[_Sample]:
         for vote, sample, outcome, model, way in heard.samples:
-            verdict: tuple[str | None, str | None, str] = (None, None, "")
+            candidate, flag, detail = None, None, ""
             if isinstance(outcome, RedFlag):
-                verdict = (None, str(outcome.reason), stored(outcome.detail))
+                flag, detail = str(outcome.reason), stored(outcome.detail)
             else:
-                verdict = (outcome, None, "")
-            system, temperature = heard.ways[way] if way else (None, None)
-            wording = None if system is None else self._text(system)
-            reply = self._text(sample.text)
-            yield (*place, vote, reply, sample.tokens, *verdict, model, sample.logprob, wording, temperature)
+                candidate = outcome
+            variant = heard.ways[way] if way else _AS_THE_STEP
+            yield _Sample(
+                chain=key.chain,
+                idx=key.idx,
+                epoch=key.epoch,
+                vote=vote,
+                text=self._text(sample.text),
+                tokens=sample.tokens,
+                candidate=candidate,
+                flag=flag,
+                detail=detail,
+                model=model,
+                logprob=sample.logprob,
+                system=None if variant.system is None else self._text(variant.system),
+                temperature=variant.temperature,
+            )
 
     def _text(self, text: str) -> bytes:
         body = stored(text)
@@ -196,7 +229,20 @@ def _chain_row(run: int, new: NewChain) -> tuple[Any, ...]:
         id=new.key, run=run, parent=new.parent, at=new.at, fork_epoch=new.fork_epoch, number=new.number,
         digest=new.digest,
     )  # fmt: skip
-    return tuple(values[column.name] for column in schema.chain.columns)
+    return _row(schema.chain, values)
+
+
+def _fork_row(new: NewFork) -> tuple[Any, ...]:
+    values = {
+        "chain": new.chain, "idx": new.idx, "epoch": new.epoch, "count": new.children, "single": new.single,
+        "joined": 0, "state": new.state, "digest": b"",
+    }  # fmt: skip
+    return _row(schema.fork, values)
+
+
+def _row(table: Table, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return values by the names of a table's columns, in the order of these."""
+    return tuple(values[column.key] for column in table.columns)
 
 
 def _fold_row(fold: Folded) -> dict[str, Any]:

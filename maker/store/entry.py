@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from itertools import chain
+from operator import add
 from typing import Any, NamedTuple
 
 from maker.types import NOTHING, Account, Allowance, Usage
-from maker.voting.chain import Decided, Stuck
+from maker.voting.messages import Decided, Stuck
 
 
 class Ending(NamedTuple):
@@ -69,6 +73,72 @@ class Missed(NamedTuple):
     reason: str
 
 
+class Settled(NamedTuple):
+    """How far a fork of single steps is settled: every child of its ``chain`` before this one is."""
+
+    chain: int
+    before: int
+
+
+class UndecidedStep(NamedTuple):
+    """The step that a chain is stuck at."""
+
+    chain: int
+    stuck: Stuck
+
+
+class StepKey(NamedTuple):
+    """A step as the store's tables name it."""
+
+    chain: int
+    idx: int
+    epoch: int
+
+
+class StepCounts(NamedTuple):
+    """What steps come to together.
+
+    ``voted`` of them were voted on, with so many ``votes`` and flagged samples; ``disputed`` of these had votes for
+    several candidates. ``reused`` were taken from the memo, which saved so many samples. Joins count nowhere.
+    """
+
+    voted: int = 0
+    votes: int = 0
+    flags: int = 0
+    disputed: int = 0
+    reused: int = 0
+    saved: int = 0
+
+    @property
+    def decided(self) -> int:
+        """All steps but joins."""
+        return self.voted + self.reused
+
+    def plus(self, other: StepCounts) -> StepCounts:
+        """Return the sum of both."""
+        return StepCounts(*map(add, self, other))
+
+
+def count_steps(steps: Iterable[Decided]) -> StepCounts:
+    """Return what steps come to, in one pass: each pass over a run's steps shows in what a step costs."""
+    voted = votes = flags = disputed = reused = saved = 0
+    for step in steps:
+        if step.votes:
+            voted += 1
+            votes += step.votes
+            flags += step.flags
+            disputed += step.disputed
+        elif step.calls:
+            reused += 1
+            saved += step.calls
+    return StepCounts(voted, votes, flags, disputed, reused, saved)
+
+
+def sum_counts(counts: Iterable[StepCounts]) -> StepCounts:
+    """Return what all of them come to together."""
+    return reduce(StepCounts.plus, counts, StepCounts())
+
+
 class StoredEvent(NamedTuple):
     """An event of a run: its kind, and its facts as JSON values."""
 
@@ -76,36 +146,48 @@ class StoredEvent(NamedTuple):
     facts: Mapping[str, Any]
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """What one worker's report adds to the log, and what it cost.
 
     ``decided`` holds steps and joins of chains, in order within each chain. ``rows`` holds steps of children of forks
     of single steps, in any order; ``settled`` gives, for such a fork's chain, the first child that is still open.
-    ``undecided`` are steps that chains are stuck at, whose samples are kept; ``forgotten`` (chain, step, epoch) are
-    older ones whose samples are deleted, because they are voted on again; ``left`` are undecided steps that no one
-    votes on again. ``worker`` sent the report from ``place``; ``gone`` says why it was lost. ``spent`` is drawn from
-    the reservation ``grant``, and so is ``abandoned``: what requests cut off or cancelled in flight may have cost.
-    ``freed`` gives back the rest of the grant. ``events`` are committed with it.
+    ``undecided`` are steps that chains are stuck at, whose samples are kept; ``forgotten`` are older ones whose samples
+    are deleted, because they are voted on again; ``unresolved`` are undecided steps that no one votes on again.
+    ``worker`` sent the report from ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation
+    ``grant``, and so is ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back
+    the rest of the grant. ``events`` are committed with it.
     """
 
     decided: Sequence[Decided] = ()
     rows: Sequence[Decided] = ()
-    settled: Sequence[tuple[int, int]] = ()
+    settled: Sequence[Settled] = ()
     chains: Sequence[NewChain] = ()
     forks: Sequence[NewFork] = ()
     folded: Sequence[Folded] = ()
     closed: Sequence[Closed] = ()
     missed: Sequence[Missed] = ()
-    undecided: Sequence[tuple[int, Stuck]] = ()
-    forgotten: Sequence[tuple[int, int, int]] = ()
-    left: Sequence[Stuck] = ()
+    undecided: Sequence[UndecidedStep] = ()
+    forgotten: Sequence[StepKey] = ()
+    unresolved: Sequence[Stuck] = ()
     worker: int | None = None
     place: str = ""
     gone: str = ""
-    spent: Mapping[Account, Usage] = {}
+    spent: Mapping[Account, Usage] = field(default_factory=dict)
     cost: float = 0.0
     grant: int | None = None
     abandoned: Allowance = NOTHING
     freed: bool = False
     events: Sequence[StoredEvent] = ()
     ending: Ending | None = None
+
+    @property
+    def steps(self) -> Iterator[Decided]:
+        """All steps: of chains first, then children of forks of single steps."""
+        return chain(self.decided, self.rows)
+
+    # Not a slotted class for its sake: the writer asks several times.
+    @cached_property
+    def counts(self) -> StepCounts:
+        """What its steps come to."""
+        return count_steps(self.steps)

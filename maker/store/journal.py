@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, Text, bindparam, func, select, update
 
@@ -16,13 +16,12 @@ from maker.store.backend.database import Database, retried
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.batch import LogWriter
-from maker.store.entry import Ending, Entry
+from maker.store.entry import Ending, Entry, sum_counts
 from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
 from maker.store.runs import fenced, lost_lease
 from maker.store.vote_monitor import VoteMonitor
-from maker.voting.chain import Decided
 
 _run = schema.run.c
 _MARKED = (
@@ -46,6 +45,13 @@ _MARKED = (
 )
 QUEUE_ENTRIES = 64
 """How many entries may wait for the writer before `put` blocks, so that memory stays bounded."""
+
+
+class _Waited(NamedTuple):
+    """The entries that waited for the writer, and whether they are the last."""
+
+    entries: list[Entry]
+    last: bool
 
 
 class Journal:
@@ -88,7 +94,6 @@ class Journal:
         self._clock = time.monotonic()
         memo = None if space is None else MemoWriter(database, lease.run, space)
         self._log = LogWriter(database, lease.run, memo)
-        self._remembers = memo is not None
         self._accounts = Accounts(database, lease.run, resumes, models)
         self._marked = Prepared(database, _MARKED)
         self._batch = lease.batch
@@ -126,30 +131,30 @@ class Journal:
 
     def _work(self) -> None:
         while True:
-            entries, last = self._take()
-            if self._failure is None and (entries or not last):
+            waited = self._take()
+            if self._failure is None and (waited.entries or not waited.last):
                 try:
-                    self._on_commit(self._commit(entries))
+                    self._on_commit(self._commit(waited.entries))
                 except Exception as error:  # noqa: BLE001 - the driver raises it; a dead writer would let it wait for ever
                     self._failure = error
-            for _ in range(len(entries) + last):
+            for _ in range(len(waited.entries) + waited.last):
                 self._queue.task_done()
-            if last:
+            if waited.last:
                 return
 
-    def _take(self) -> tuple[list[Entry], bool]:
-        """Return all waiting entries, and whether the end was among them; [] when only the lease is due."""
+    def _take(self) -> _Waited:
+        """Return all waiting entries; none when only the lease is due."""
         try:
             entries = [self._queue.get(timeout=LEASE_S / 3)]
         except queue.Empty:
-            return [], False
+            return _Waited([], last=False)
         while True:
             try:
                 entries.append(self._queue.get_nowait())
             except queue.Empty:
                 break
         taken = [entry for entry in entries if entry is not None]
-        return taken, len(taken) < len(entries)
+        return _Waited(taken, last=len(taken) < len(entries))
 
     def _commit(self, entries: list[Entry]) -> list[Entry]:
         """Commit entries with the vote monitor's state and events; returns all that was committed."""
@@ -183,12 +188,9 @@ class Journal:
         Returns False if this transaction has taken place already: its connection was lost after the commit.
         """
         now = time.time()
-        steps = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps if step.votes]
-        again: list[Decided] = []
-        if self._remembers:
-            both = [step for entry in entries for steps in (entry.decided, entry.rows) for step in steps]
-            again = [step for step in both if step.taken]
-        mine = [step for entry in entries for step in entry.decided if step.chain == self._root]
+        counts = sum_counts(entry.counts for entry in entries)
+        own = (step for entry in reversed(entries) for step in reversed(entry.decided) if step.chain == self._root)
+        newest = next(own, None)
         changes = {
             "of_run": self._lease.run,
             "of_fence": self._lease.fence,
@@ -197,13 +199,13 @@ class Journal:
             "after": self._batch,
             "number": self._batch + 1,
             "seconds": seconds,
-            "newest": mine[-1].digest if mine else None,
-            "more_steps": len(steps) + len(again),
-            "more_votes": sum(step.votes for step in steps),
-            "more_flags": sum(step.flags for step in steps),
-            "more_disputed": sum(step.disputed for step in steps),
-            "more_reused": len(again),
-            "more_saved": sum(step.calls for step in again),
+            "newest": None if newest is None else newest.digest,
+            "more_steps": counts.decided,
+            "more_votes": counts.votes,
+            "more_flags": counts.flags,
+            "more_disputed": counts.disputed,
+            "more_reused": counts.reused,
+            "more_saved": counts.saved,
             "noted": noted,
         }
         asked = self._marked.execute(connection, changes).scalar()

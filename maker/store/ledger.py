@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, update
@@ -22,7 +21,17 @@ from maker.voting.policy import JUDGE
 from maker.voting.tally import unpack
 
 _ledger, _worker = schema.ledger.c, schema.worker.c
-_ADDED = (*Usage._fields, "votes", "red_flags")
+
+
+class _SampleCounts(NamedTuple):
+    """What became of an account's samples."""
+
+    votes: int
+    red_flags: int
+
+
+_NONE_COUNTED = _SampleCounts(0, 0)
+_ADDED = (*Usage._fields, *_SampleCounts._fields)
 _SPENT = (
     update(schema.ledger)
     .where(
@@ -93,7 +102,7 @@ class Accounts:
         self._abandon(connection, entries)
         counted = self._counted(entries)
         for account in spent.keys() | counted.keys():
-            self._add(connection, account, (*spent.get(account, NO_USAGE), *counted.get(account, (0, 0))))
+            self._add(connection, account, spent.get(account, NO_USAGE), counted.get(account, _NONE_COUNTED))
         self._work(connection, entries)
         rows = [
             {"run": self._run, "at": time.time(), "kind": event.kind, "facts": json.dumps(event.facts)}
@@ -103,30 +112,27 @@ class Accounts:
         if rows:
             connection.execute(insert(schema.event), rows)
 
-    def _add(self, connection: Connection, account: Account, amounts: tuple[int, ...]) -> None:
+    def _add(self, connection: Connection, account: Account, usage: Usage, counted: _SampleCounts) -> None:
         mine = {"run": self._run, "model": self._models.names[account.model], "role": account.role}
-        added = dict(zip(_ADDED, amounts, strict=True))
+        added = usage._asdict() | counted._asdict()
         changes = {f"of_{name}": value for name, value in mine.items()}
         changes |= {f"more_{name}": amount for name, amount in added.items()}
         if self._spent.execute(connection, changes).rowcount == 0:
             connection.execute(insert(schema.ledger).values(mine | added))
 
-    def _counted(self, entries: Sequence[Entry]) -> dict[Account, tuple[int, int]]:
+    def _counted(self, entries: Sequence[Entry]) -> dict[Account, _SampleCounts]:
         """Return votes and flagged samples by model and role, those of undecided steps too."""
-        found: dict[Account, tuple[int, int]] = {}
+        found: dict[Account, _SampleCounts] = {}
 
         def count(account: Account, votes: int, flags: int) -> None:
-            before = found.get(account, (0, 0))
-            found[account] = (before[0] + votes, before[1] + flags)
+            before = found.get(account, _NONE_COUNTED)
+            found[account] = _SampleCounts(before.votes + votes, before.red_flags + flags)
 
         for entry in entries:
-            steps = [step for step in chained(entry.decided, entry.rows) if step.votes]
-            if self._one and steps:
+            if self._one:
                 # With one model and role the sums are enough: skip unpacking the tallies.
-                votes, flags = sum(step.votes for step in steps), sum(step.flags for step in steps)
-                count(Account(0, self._models.roles[0]), votes, flags)
-                steps = []
-            for tally in (unpack(step.tally) for step in steps):
+                count(Account(0, self._models.roles[0]), entry.counts.votes, entry.counts.flags)
+            for tally in (unpack(step.tally) for step in entry.steps if step.votes and not self._one):
                 for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
                     for model, (votes, flags) in enumerate(zip(one.valid, one.flagged, strict=True) if one else ()):
                         count(Account(model, role), votes, flags)
@@ -143,10 +149,13 @@ class Accounts:
             if entry.worker is not None:
                 by_worker.setdefault(entry.worker, []).append(entry)
         for worker, its in by_worker.items():
-            steps = sum(1 for entry in its for step in chained(entry.decided, entry.rows) if step.votes or step.calls)
             usage = sum_usage(usage for entry in its for usage in entry.spent.values())
-            amounts = (steps, usage.calls, usage.prompt_tokens, usage.completion_tokens)
-            added = dict(zip(_DONE, amounts, strict=True))
+            added = {
+                "steps": sum(entry.counts.decided for entry in its),
+                "calls": usage.calls,
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+            }
             gone = stored(next((entry.gone for entry in its if entry.gone), ""))
             changes: dict[str, Any] = {f"more_{name}": amount for name, amount in added.items()}
             changes |= {"of_run": self._run, "of_stint": self._resumes, "of_number": worker, "why": gone}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, func, select, tuple_
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database
@@ -137,7 +137,7 @@ def read_steps(
 def read_step(database: Database, chain: int, idx: int, epoch: int) -> StepRow | None:
     """Return one of a chain's own steps, superseded or not."""
     table = schema.step.c
-    query = select(table.idx, table.epoch, table.action, table.tally, table.tokens, table.digest)
+    query = _select(schema.step, StepRow)
     rows = database.fetch(query.where(table.chain == chain, table.idx == idx, table.epoch == epoch))
     return StepRow(*rows[0]) if rows else None
 
@@ -155,9 +155,13 @@ def live_places(database: Database, chain: int, *, single: bool) -> Callable[[in
 
 def _read_all(database: Database, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
     table = schema.step.c
-    query = select(table.idx, table.epoch, table.action, table.tally, table.tokens, table.digest)
-    place = (table.idx, table.epoch)
-    return starmap(StepRow, _paged(database, query.where(table.chain == chain), place, start, stop))
+    query = _select(schema.step, StepRow).where(table.chain == chain)
+    return starmap(StepRow, _paged(database, query, (table.idx, table.epoch), start, stop))
+
+
+def _select(table: Table, row: type[StepRow | SnapshotRow | VoteRow | CutRow | OutcomeRow]) -> Select[Any]:
+    """Return a query of the columns that a kind of row is made of, in the order of its fields."""
+    return select(*(table.c[name] for name in row._fields))
 
 
 def _paged(
@@ -178,14 +182,14 @@ def _paged(
 def read_cuts(database: Database, chain: int) -> list[CutRow]:
     """Return where epochs of a chain began, in order of epoch."""
     table = schema.cut.c
-    query = select(table.idx, table.epoch, table.reason).where(table.chain == chain).order_by(table.epoch, table.idx)
+    query = _select(schema.cut, CutRow).where(table.chain == chain).order_by(table.epoch, table.idx)
     return [CutRow(*row) for row in database.fetch(query)]
 
 
 def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[OutcomeRow]:
     """Yield the children of a fork of single steps without a good decision, from ``start`` to before ``stop``."""
     table = schema.outcome.c
-    query = select(table.idx, table.epoch, table.outcome, table.reason).where(table.chain == chain)
+    query = _select(schema.outcome, OutcomeRow).where(table.chain == chain)
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
 
 
@@ -230,9 +234,8 @@ def count_cuts(database: Database, run: int) -> int:
 def read_samples(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[SampleRow]:
     """Yield the stored samples of a chain's own steps, from ``start`` to before ``stop``, by step and vote."""
     table, text, words = schema.sample, schema.text, schema.text.alias("words")
-    columns = [table.c[name] for name in ("idx", "epoch", "vote", "text")] + [text.c.body]
-    columns += [table.c[name] for name in ("tokens", "candidate", "flag", "detail", "model", "logprob")]
-    columns += [table.c.system, words.c.body, table.c.temperature]
+    elsewhere = {"digest": table.c.text, "text": text.c.body, "wording": table.c.system, "system": words.c.body}
+    columns = [elsewhere[name] if name in elsewhere else table.c[name] for name in SampleRow._fields]
     place = (table.c.idx, table.c.epoch, table.c.vote)
     joined = table.outerjoin(text, text.c.digest == table.c.text).outerjoin(words, words.c.digest == table.c.system)
     query = select(*columns).select_from(joined).where(table.c.chain == chain)
@@ -242,9 +245,8 @@ def read_samples(database: Database, chain: int, start: int, stop: int | None = 
 def read_votes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[VoteRow]:
     """Yield the stored samples of a chain's own steps as `read_samples` does, without their texts."""
     table = schema.sample.c
-    query = select(table.idx, table.epoch, table.vote, table.candidate, table.tokens, table.logprob)
-    place = (table.idx, table.epoch, table.vote)
-    return starmap(VoteRow, _paged(database, query.where(table.chain == chain), place, start, stop))
+    query = _select(schema.sample, VoteRow).where(table.chain == chain)
+    return starmap(VoteRow, _paged(database, query, (table.idx, table.epoch, table.vote), start, stop))
 
 
 def read_prompts(database: Database, chain: int, start: int, stop: int | None = None) -> Iterator[PromptRow]:
@@ -260,7 +262,7 @@ def read_prompts(database: Database, chain: int, start: int, stop: int | None = 
 def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
     """Yield a chain's own snapshots, in order."""
     table = schema.snapshot.c
-    query = select(table.idx, table.epoch, table.state).where(table.chain == chain)
+    query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain)
     return starmap(SnapshotRow, _paged(database, query, (table.idx, table.epoch), 0, None))
 
 
@@ -268,7 +270,7 @@ def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotR
     """Return a chain's own newest live snapshot at or before an index, or None."""
     table = schema.snapshot.c
     cuts = read_cuts(database, chain.key)
-    query = select(table.idx, table.epoch, table.state).where(table.chain == chain.key, table.idx <= upto)
+    query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain.key, table.idx <= upto)
     query = query.order_by(table.idx.desc(), table.epoch.desc())
     for row in database.fetch(query if cuts else query.limit(1)):
         # A snapshot holds the state before its step, so one right at a cut is not superseded.

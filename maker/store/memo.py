@@ -13,8 +13,8 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.runs import PRUNING
-from maker.voting.chain import Decided
-from maker.voting.memo import Known, Memory
+from maker.voting.memo import Known, Memory, Remembered
+from maker.voting.messages import Decided
 from maker.voting.tally import Source, unpack
 
 _memo, _use, _step, _run, _chain = (
@@ -31,7 +31,7 @@ def load(database: Database, space: bytes, most: int) -> Memory:
     query = query.select_from(schema.memo.join(schema.step, here)).where(_memo.space == space)
     rows = database.fetch(query.order_by(_memo.chain.desc(), _memo.idx.desc()).limit(most))
     return tuple(
-        (bytes(row[0]), Known(row[1], Source(*row[2:])))
+        Remembered(bytes(row.question), Known(row.action, Source(row.chain, row.idx, row.epoch, row.calls)))
         for row in reversed(rows)
         if row.chain >> CHAIN_BITS not in pruning
     )

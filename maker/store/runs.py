@@ -161,11 +161,12 @@ def read_parts(database: Database, run: int) -> tuple[InputPart, ...]:
 
 
 def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return the rows of a run's workers, by session (``stint``) and number."""
+    """Return the rows of a run's workers, by session and number; ``stint`` is the older name of ``session``."""
     table = schema.worker.c
     columns = [column for column in table if column.name != "run"]
     query = select(*columns).where(table.run == run).order_by(table.stint, table.number)
-    return [dict(zip([column.name for column in columns], row, strict=True)) for row in database.fetch(query)]
+    rows = (dict(zip([column.name for column in columns], row, strict=True)) for row in database.fetch(query))
+    return [{"session": row["stint"], **row} for row in rows]
 
 
 def read_events(database: Database, run: int) -> list[dict[str, Any]]:
@@ -315,19 +316,26 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
         status, reason = "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
     ledger = schema.ledger.c
-    columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *(ledger[name] for name in Usage._fields))
+    usage = [ledger[name].label(name) for name in Usage._fields]
+    columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
     spent = select(*columns).where(ledger.run == row["id"]).order_by(ledger.model, ledger.role)
     open_grants = select(schema.grant.c.calls, schema.grant.c.tokens, schema.grant.c.cost).where(
         schema.grant.c.run == row["id"], ~schema.grant.c.settled
     )
     reserved = Allowance(0, 0, 0.0)
     accounts = tuple(
-        AccountRow(model, role, Usage(*usage), votes, red_flags)
-        for model, role, votes, red_flags, *usage in connection.execute(spent)
+        AccountRow(
+            line["model"],
+            line["role"],
+            Usage(**{name: line[name] for name in Usage._fields}),
+            line["votes"],
+            line["red_flags"],
+        )
+        for line in connection.execute(spent).mappings()
     )
     for line in connection.execute(open_grants):
         # A grant reserves only what it limits; what it does not limit is drawn below zero.
-        reserved = reserved.plus(Allowance(*(max(0, amount) for amount in line)))
+        reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from maker.errors import StoreFailed
 from maker.stats.monitor import Alarm, Histogram, Monitor, Rule
 from maker.store.entry import Entry, StoredEvent
-from maker.voting.chain import Decided, Stuck
+from maker.voting.messages import Decided, Stuck
 from maker.voting.tally import unpack
 
 Policy: TypeAlias = Literal["warn", "decorrelate", "pause", "off"]
@@ -105,7 +105,7 @@ class VoteMonitor:
             for entry in entries:
                 self._count(entry.decided)
                 self._count(entry.rows)
-                for stuck in entry.left:
+                for stuck in entry.unresolved:
                     self._count_undecided(stuck)
         events = [event for alarm in self._monitor.look() for event in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]

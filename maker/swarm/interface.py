@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from maker.swarm.worker import Orders, Report
+from maker.swarm.messages import Orders, Report
 
 
 class FromWorker(NamedTuple):

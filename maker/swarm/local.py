@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from maker.swarm.interface import FromWorker, News, Swarm
-from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
 
 
 class LocalSwarm(Swarm):

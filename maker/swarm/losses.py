@@ -42,14 +42,14 @@ def node_died(error: RayError, where: Where) -> bool:
     # before Ray gives the node up.
     if isinstance(error, ActorUnavailableError) or NODE_DIED in str(error):
         return True
-    with ray_errors_told():
+    with losing_ray():
         return any(node["NodeID"] == where.node and not node["Alive"] for node in ray.nodes())
 
 
 def last_words(error: RayError, where: Where) -> str:
     """Return what Ray says of a lost worker, in one line, and what the worker itself said last, where that is here."""
-    told = [line for line in str(error).splitlines() if not line.startswith(RAYS_OWN)]
-    found = " ".join(" ".join(told).split())[:LAST_WORDS]
+    lines = [line for line in str(error).splitlines() if not line.startswith(RAYS_OWN)]
+    found = " ".join(" ".join(lines).split())[:LAST_WORDS]
     if not where.errors:
         return found
     try:
@@ -64,7 +64,7 @@ def last_words(error: RayError, where: Where) -> str:
 
 
 @contextlib.contextmanager
-def ray_errors_told() -> Iterator[None]:
+def losing_ray() -> Iterator[None]:
     """Turn what Ray raises here into `WorkerLost`: it is Ray itself that is lost."""
     try:
         yield

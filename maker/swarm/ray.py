@@ -16,8 +16,9 @@ from ray.exceptions import RayError
 from maker.errors import MakerError, ModelFailed, ModelUnusable, WorkerLost
 from maker.swarm import cluster
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
-from maker.swarm.losses import Where, here, last_words, node_died, ray_errors_told
-from maker.swarm.worker import YOUNG_OBJECTS, Orders, Report, Worker, WorkerSpec
+from maker.swarm.losses import Where, here, last_words, losing_ray, node_died
+from maker.swarm.messages import Orders, Report, WorkerSpec
+from maker.swarm.worker import YOUNG_OBJECTS, Worker
 
 QUEUED = 2
 """Calls in flight per actor: while a report travels the next slice runs. With one, 2.2 ms pass idle; with two, .75."""
@@ -27,8 +28,8 @@ PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
-WAIT_TOLD_S = 15.0
-"""After so long it is told that a worker has not been started: starting a process takes a few seconds."""
+REPORT_WAIT_S = 15.0
+"""After so long it is reported that a worker has not been started: starting a process takes a few seconds."""
 
 
 class _RayWorker:
@@ -76,7 +77,7 @@ class _Replica:
         self.opening: Any = None
         self.where = Where("", "")
         self.since = 0.0
-        self.told = False
+        self.reported = False
         self.failures = 0
         self.orders: deque[Orders] = deque()
         self.calls: deque[Any] = deque()
@@ -165,7 +166,7 @@ class RaySwarm(Swarm):
             while one.ready and len(one.calls) < QUEUED:
                 one.calls.append(one.actor.advance.remote(one.orders.popleft() if one.orders else Orders()))
         waiting = {one.next: one for one in self._replicas}
-        with ray_errors_told():
+        with losing_ray():
             done, _ = ray.wait(list(waiting), num_returns=1, timeout=wait_s)
             if done and len(waiting) > 1:
                 done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
@@ -181,7 +182,7 @@ class RaySwarm(Swarm):
         if len(self._replicas) >= self._most or starting or now_s < self._grow_at:
             return
         self._grow_at = now_s + GROW_S
-        with ray_errors_told():
+        with losing_ray():
             room = cluster.has_room(self._needs)
         if room:
             self._add(extra=True)
@@ -202,7 +203,7 @@ class RaySwarm(Swarm):
 
     def _start(self, one: _Replica) -> None:
         """Start an actor in a replica's place, under a new number."""
-        one.worker, one.since, one.told = next(self._numbers), time.monotonic(), False
+        one.worker, one.since, one.reported = next(self._numbers), time.monotonic(), False
         one.where = Where("", "")
         one.orders.clear()
         one.calls.clear()
@@ -243,8 +244,8 @@ class RaySwarm(Swarm):
             late_s = time.monotonic() - one.since
             if one.placing is None and late_s > OPEN_S:
                 found += self._lose(one, f"it was not ready within {OPEN_S:g} s")
-            elif one.placing is not None and late_s > WAIT_TOLD_S and not one.told:
-                found += self._tell_waits(one)
+            elif one.placing is not None and late_s > REPORT_WAIT_S and not one.reported:
+                found += self._report_wait(one)
         if all(one.placing is not None and time.monotonic() - one.since > OPEN_S for one in self._replicas):
             raise WorkerLost(
                 f"the cluster had no room for a worker for {OPEN_S:g} s: {cluster.shortage(self._needs)}",
@@ -252,14 +253,14 @@ class RaySwarm(Swarm):
             )
         return found
 
-    def _tell_waits(self, one: _Replica) -> list[News]:
+    def _report_wait(self, one: _Replica) -> list[News]:
         if one.extra and len(self._replicas) > 1:
             # What it was to have is in use: a worker that can be done without is not waited for.
             self._end(one)
             self._replicas.remove(one)
             return []
-        one.told = True
-        with ray_errors_told():
+        one.reported = True
+        with losing_ray():
             return [Waiting(one.worker, cluster.shortage(self._needs))]
 
     def _lose(self, one: _Replica, reason: str, *, blamed: bool = True) -> list[News]:

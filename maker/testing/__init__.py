@@ -1,4 +1,8 @@
-"""Real stand-ins for tests, yours and ours. Nothing here is a mock of our own code."""
+"""Real stand-ins for tests, yours and ours. Nothing here is a mock of our own code.
+
+`servers` has a fake HTTP server, and one that fails now and then and keeps count. `voters.check_voter` holds a voter
+to its contract.
+"""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ LONGEST = 60
 """Votes after which a race is left as it is: two equal answers may never part."""
 MODELS = ((1.0,), (0.9, 0.1), (0.6, 0.4), (0.5, 0.5), (0.4, 0.2, 0.2, 0.2))
 RACES = 4
-NEW = "a candidate that nobody has voted for"
+UNVOTED = "a candidate that nobody has voted for"
 REPORTED = (0.0, math.log(0.75), -30.0)
 """Log-probabilities that a voter that weighs is tried with."""
 
-Tally: TypeAlias = tuple[tuple[int, int], ...]
+Ranking: TypeAlias = tuple[tuple[int, int], ...]
 """Votes and weight of each candidate, the strongest first."""
 
 
@@ -57,6 +57,8 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
       those of the most weight.
     - ``least`` is the first request, and as many equal votes decide: so a model that never errs is done with it.
     - A weight is a whole number from 0, and no less for a sample that reports a higher log-probability.
+    - Where ``race_margin`` is a k, a lead of k and nothing else decides: the monitor rests on that.
+    - What a voter promises has an error between 0 and 1, and is said in words.
 
     Courses of over `REACH` further votes are tried for one candidate at a time only.
 
@@ -70,6 +72,7 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
     if voter.weighs:
         check_weights(voter)
     check_least(voter)
+    check_promise(voter)
     sent: Voter = pickle.loads(pickle.dumps(voter))  # noqa: S301 - the voter's own
     tallies = list(dict.fromkeys([*_small(voter), *_raced(voter, random.Random(seed))]))
     decided = disputed = 0
@@ -78,6 +81,7 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
         check_tally(voter, *_ballots(voter, tally[::-1]))
         verdict = check_tally(voter, *(ballots := _ballots(voter, tally)))
         _require(sent.decide(ballots) == verdict, ballots, "a pickled voter judges otherwise")
+        check_race(voter, ballots, verdict)
         won = isinstance(verdict, Decision)
         decided, disputed = decided + won, disputed + (won and len(tally) > 1)
     return Checked(len(tallies), decided, disputed)
@@ -107,6 +111,31 @@ def check_least(voter: Voter) -> None:
     ballots = _after(voter, nothing, [("a", least)])
     verdict = voter.decide(ballots)
     _require(verdict == Decision("a", least), ballots, f"least is {least}, but as many equal votes give {verdict}")
+
+
+def check_promise(voter: Voter) -> None:
+    """Check that what a voter promises, if it promises anything, has an error and words."""
+    promise = voter.promise("move")
+    if promise is None:
+        return
+    if not 0 < promise.error < 1:
+        raise AssertionError(f"a promise of the error {promise.error}: it must be between 0 and 1")
+    if "move" not in promise.each or not promise.all:
+        raise AssertionError(
+            f"a promise must name the class of its steps, and say what becomes of all steps: {promise}"
+        )
+
+
+def check_race(voter: Voter, ballots: Ballots, verdict: Verdict) -> None:
+    """Check that a verdict is that of a race to ``race_margin``, where the voter says that it holds one."""
+    k = voter.race_margin
+    if k is None:
+        return
+    _require(type(k) is int and k >= 1, ballots, f"race_margin is {k!r}: no whole number from 1")
+    standing = ballots.standing()
+    lead = 0 if standing is None else standing.votes - standing.rival
+    due = Decision(standing.leader, lead) if standing is not None and lead >= k else More(k - lead)
+    _require(verdict == due, ballots, f"race_margin is {k}, whose verdict is {due}, but the voter's is {verdict}")
 
 
 def check_tally(voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None = None) -> Verdict:
@@ -150,7 +179,7 @@ def _check_courses(voter: Voter, verdict: More, ballots: Ballots) -> None:
 def _courses(ballots: Ballots, further: int) -> Iterator[Sequence[tuple[str, int]]]:
     """Yield what so many further votes may be, for the three strongest candidates and a new one."""
     strength = ballots.counts if ballots.weights is None else ballots.weights
-    candidates = [*sorted(strength, key=lambda key: -strength[key])[:3], NEW]
+    candidates = [*sorted(strength, key=lambda key: -strength[key])[:3], UNVOTED]
     for key in candidates:
         yield ((key, further),)
     if further > REACH:
@@ -180,9 +209,9 @@ def _weights(voter: Voter) -> list[int]:
     return sorted({voter.weigh(logprob) for logprob in REPORTED}) if voter.weighs else [0]
 
 
-def _small(voter: Voter) -> Iterator[Tally]:
+def _small(voter: Voter) -> Iterator[Ranking]:
     """Yield every small tally that a race can come to: one whose votes but the last have settled nothing."""
-    going: set[Tally] = {()}
+    going: set[Ranking] = {()}
     weights = _weights(voter)
     for _ in range(SMALL_WEIGHED if voter.weighs else SMALL):
         # A flagged sample is no vote, so that tallies within a request are seen as well.
@@ -196,13 +225,13 @@ def _small(voter: Voter) -> Iterator[Tally]:
         going = {tally for tally in after if _goes_on(voter, tally)}
 
 
-def _raced(voter: Voter, rng: random.Random) -> Iterator[Tally]:
+def _raced(voter: Voter, rng: random.Random) -> Iterator[Ranking]:
     """Yield the tallies of races of simulated votes."""
     weights = _weights(voter)
     for shares in MODELS:
         for _ in range(RACES):
             votes: list[tuple[int, int]] = [(0, 0)] * len(shares)
-            tally: Tally = ()
+            tally: Ranking = ()
             while sum(n for n, _ in tally) < LONGEST and _goes_on(voter, tally):
                 place = rng.choices(range(len(shares)), shares)[0]
                 n, weight = votes[place]
@@ -211,21 +240,21 @@ def _raced(voter: Voter, rng: random.Random) -> Iterator[Tally]:
                 yield tally
 
 
-def _with(tally: Tally, place: int, weight: int) -> Tally:
+def _with(tally: Ranking, place: int, weight: int) -> Ranking:
     votes = [*tally, (0, 0)]
     votes[place] = (votes[place][0] + 1, votes[place][1] + weight)
     return _sorted(votes)
 
 
-def _sorted(votes: Sequence[tuple[int, int]]) -> Tally:
+def _sorted(votes: Sequence[tuple[int, int]]) -> Ranking:
     return tuple(sorted((one for one in votes if one[0]), reverse=True))
 
 
-def _goes_on(voter: Voter, tally: Tally) -> bool:
+def _goes_on(voter: Voter, tally: Ranking) -> bool:
     return isinstance(voter.decide(_ballots(voter, tally)), More)
 
 
-def _ballots(voter: Voter, tally: Tally) -> Ballots:
+def _ballots(voter: Voter, tally: Ranking) -> Ballots:
     named = dict(zip("abcd", tally, strict=False))
     weights = {key: weight for key, (_, weight) in named.items()} if voter.weighs else None
     return Ballots({key: n for key, (n, _) in named.items()}, weights)

@@ -1,4 +1,12 @@
-"""The microagent foundry: tiny models that are taught a task's steps, and an exact measure of what they do."""
+"""Trains tiny models for a task's steps, and computes exactly how often they err.
+
+The only package that imports transformers.
+
+A `dataset.Dataset` is what one microagent is taught: for each step class its prompts and its exam. They are made of a
+task's lessons and oracle, or of a file of a run's examples (`sft_file`). Training sees the oracle; no run does.
+`exact_evaluation` reads the probability of every known reply off a model's logits; `figures` (pure) says what these
+come to. `make` puts it together, `card` writes the model's card. docs/training.md says what a user sees.
+"""
 
 import os
 

@@ -65,14 +65,14 @@ def write_model(model: LlamaForCausalLM, alphabet: Alphabet, folder: Path) -> No
     settings.write_text(json.dumps(config, indent=2) + "\n")
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model as it is served: in the type that its weights are saved in."""
 
     model: Any
     tokenizer: Any
 
 
-def read_model(folder: Path) -> Loaded:
+def read_model(folder: Path) -> LoadedModel:
     """Read a model folder. Raises `BadInput` where it holds none that can be read."""
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
@@ -83,7 +83,7 @@ def read_model(folder: Path) -> Loaded:
     if not isinstance(model, LlamaForCausalLM) or tokenizer.eos_token_id is None:
         what = type(model).__name__ if tokenizer.eos_token_id is not None else "tokenizer without an end token"
         raise BadInput(f"{folder} holds a {what}, which this command cannot examine", fix=FIX)
-    return Loaded(model, tokenizer)
+    return LoadedModel(model, tokenizer)
 
 
 def _tokenizer(alphabet: Alphabet, positions: int) -> PreTrainedTokenizerFast:

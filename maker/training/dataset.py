@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
-from maker.types import Lesson, Oracle, StepClass, Truth
+from maker.types import ExampleSet, Oracle, StepClass, Truth
 
 HELD_OUT_OF = 16
 """One prompt in so many is held out, by its hash."""
@@ -34,7 +34,7 @@ class Basis(StrEnum):
     """Prompts that training never showed."""
 
 
-class Question(NamedTuple):
+class GroupedReplies(NamedTuple):
     """A whole prompt and its replies: those that are right, and the legal wrong ones, one tuple for each vote."""
 
     prompt: str
@@ -52,7 +52,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One step class of a course.
+    """One step class of a dataset.
 
     Args:
         name: The class.
@@ -70,7 +70,7 @@ class Topic:
     exam: Sequence[str]
     most_tokens: int
     truth: Callable[[str], Truth]
-    grouped: Callable[[str], Question]
+    grouped: Callable[[str], GroupedReplies]
 
     def teaches(self, prompt: str) -> bool:
         """Say whether training may show a prompt."""
@@ -93,37 +93,37 @@ def held_out(prompt: str) -> bool:
 
 
 def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, exam: int = EXAM) -> Dataset:
-    """Return what a task's own lessons and oracle teach.
+    """Return what a task's own examples and oracle teach.
 
     Args:
-        decomposer: It has `lessons` and an `oracle`.
-        origin: What the card says of where the course comes from.
+        decomposer: It has `examples` and an `oracle`.
+        origin: What the card says of where the dataset comes from.
         exam: How many held-out prompts of a class to examine.
 
     Raises:
         BadInput: The task teaches nothing, or a class has too few prompts to hold any out.
-        TaskFailed: A lesson names no class of the task, or the task's code raised.
+        TaskFailed: An example set names no class of the task, or the task's code raised.
     """
     name = decomposer.name
-    lessons: Sequence[Lesson] = call_user_code(f"{name}: lessons", decomposer.lessons)
+    sets: Sequence[ExampleSet] = call_user_code(f"{name}: examples", decomposer.examples)
     oracle: Oracle | None = call_user_code(f"{name}: oracle", decomposer.oracle)
-    if not lessons or oracle is None:
-        missing = "no oracle()" if oracle is None else "no lessons()"
+    if not sets or oracle is None:
+        missing = "no oracle()" if oracle is None else "no examples()"
         raise BadInput(
             f"the task {name} gives no training examples: its decomposer has {missing}",
             fix="define both, or train on a run's export: `maker export RUN --format sft --out FILE.jsonl`",
         )
     kinds = {kind.name: kind for kind in decomposer.classes}
-    by_class: dict[str, list[Lesson]] = {}
-    for lesson in lessons:
-        if lesson.kind not in kinds or lesson.size < 1 or not lesson.weight > 0:
+    by_class: dict[str, list[ExampleSet]] = {}
+    for one in sets:
+        if one.kind not in kinds or one.size < 1 or not one.weight > 0:
             raise TaskFailed(
-                f"{name}: a lesson of class {lesson.kind!r} has size {lesson.size} and weight {lesson.weight}",
+                f"{name}: an example set of class {one.kind!r} has size {one.size} and weight {one.weight}",
                 fix=f"the classes are {', '.join(kinds)}; size and weight must be above 0",
             )
-        by_class.setdefault(lesson.kind, []).append(lesson)
+        by_class.setdefault(one.kind, []).append(one)
     teacher = _Teacher(decomposer, oracle)
-    topics = [teacher.topic(kinds[one], found, exam) for one, found in by_class.items()]
+    topics = [teacher.topic(kinds[kind], found, exam) for kind, found in by_class.items()]
     _refuse_shown(name, topics)
     return Dataset(topics, origin)
 
@@ -141,19 +141,19 @@ def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
 
 
 class _Teacher:
-    """Makes topics of a task's lessons."""
+    """Makes topics of a task's examples."""
 
     def __init__(self, decomposer: Decomposer[Any, Any], oracle: Oracle) -> None:
         self._name = decomposer.name
         self._codec = decomposer.action
         self._oracle = oracle
 
-    def topic(self, kind: StepClass[Any, Any], lessons: Sequence[Lesson], exam: int) -> Topic:
-        def source(lesson: Lesson) -> Source:
-            return Source(lesson.weight, lesson.size, lambda i: kind.system + self._prompt(lesson, i))
+    def topic(self, kind: StepClass[Any, Any], sets: Sequence[ExampleSet], exam: int) -> Topic:
+        def source(one: ExampleSet) -> Source:
+            return Source(one.weight, one.size, lambda i: kind.system + self._prompt(one, i))
 
-        sources = [source(lesson) for lesson in lessons]
-        whole = [one for one, lesson in zip(sources, lessons, strict=True) if lesson.whole]
+        sources = [source(one) for one in sets]
+        whole = [source for source, one in zip(sources, sets, strict=True) if one.whole]
         truth, grouped = self._truth(kind), self._grouped(kind)
         if whole and sum(one.size for one in whole) <= LARGEST_DOMAIN:
             domain = list(dict.fromkeys(one.prompt(i) for one in whole for i in range(one.size)))
@@ -162,12 +162,12 @@ class _Teacher:
         if not drawn:
             raise BadInput(
                 f"step class {kind.name} of {self._name} has too few prompts: none of them is held out",
-                fix="set whole=True if its lessons are all prompts that exist; else add more",
+                fix="set whole=True if its examples are all prompts that exist; else add more",
             )
         return Topic(kind.name, Basis.HELD_OUT, sources, drawn, kind.max_tokens, truth, grouped)
 
-    def _prompt(self, lesson: Lesson, i: int) -> str:
-        prompt: str = call_user_code(f"{self._name}: prompt {i} of a lesson of class {lesson.kind}", lesson.prompt, i)
+    def _prompt(self, one: ExampleSet, i: int) -> str:
+        prompt: str = call_user_code(f"{self._name}: example {i} of class {one.kind}", one.prompt, i)
         return prompt
 
     def _truth(self, kind: StepClass[Any, Any]) -> Callable[[str], Truth]:
@@ -183,10 +183,10 @@ class _Teacher:
 
         return truth
 
-    def _grouped(self, kind: StepClass[Any, Any]) -> Callable[[str], Question]:
+    def _grouped(self, kind: StepClass[Any, Any]) -> Callable[[str], GroupedReplies]:
         truth = self._truth(kind)
 
-        def grouped(prompt: str) -> Question:
+        def grouped(prompt: str) -> GroupedReplies:
             right, wrong = truth(prompt)
             if (length := len(right[0]) + 1) > kind.max_tokens:
                 raise TaskFailed(
@@ -205,7 +205,7 @@ class _Teacher:
                 if len(text) < kind.max_tokens and (key := self._key(kind, text)) is not None:
                     rivals.setdefault(key, []).append(text)
             whole = (text for text in dict.fromkeys(right) if len(text) < kind.max_tokens)
-            return Question(prompt, tuple(whole), tuple(map(tuple, rivals.values())))
+            return GroupedReplies(prompt, tuple(whole), tuple(map(tuple, rivals.values())))
 
         return grouped
 
@@ -255,3 +255,7 @@ def _draw_exam(sources: Sequence[Source], wanted: int) -> list[str]:
             if len(found) == wanted:
                 break
     return list(found)
+
+
+course_of = dataset_of
+"""The name of `dataset_of` in version 0.1."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from maker.errors import BadInput
-from maker.training.building import Loaded
-from maker.training.dataset import Question
+from maker.training.building import LoadedModel
+from maker.training.dataset import GroupedReplies
 from maker.training.figures import Chances
 
 SLICE = 2048
@@ -22,7 +22,7 @@ FIX = "examine the model with the task that it was trained for"
 
 
 class _Candidate(NamedTuple):
-    """One reply to a question of a slice, with its end; group 0 is the right ones', each other group one vote's."""
+    """One reply to a prompt of a slice, with its end; group 0 is the right ones', each other group one vote's."""
 
     row: int
     group: int
@@ -31,11 +31,11 @@ class _Candidate(NamedTuple):
 
 
 def evaluate_exactly(
-    loaded: Loaded, prompts: Sequence[str], ask: Callable[[str], Question], temperatures: Sequence[float]
+    loaded: LoadedModel, prompts: Sequence[str], ask: Callable[[str], GroupedReplies], temperatures: Sequence[float]
 ) -> dict[float, Chances]:
     """Return what a model says to prompts, by temperature: probabilities of whole replies, their end token included.
 
-    ``ask`` returns the question of a prompt; few are held at a time.
+    ``ask`` returns the replies to a prompt; those of few are held at a time.
 
     Raises:
         BadInput: The model's tokenizer cannot write a prompt or a reply.
@@ -50,11 +50,13 @@ def evaluate_exactly(
     }
 
 
-def _slice(loaded: Loaded, questions: Sequence[Question], temperatures: Sequence[float]) -> dict[float, Chances]:
-    candidates = _candidates(loaded, questions)
+def _slice(
+    loaded: LoadedModel, grouped: Sequence[GroupedReplies], temperatures: Sequence[float]
+) -> dict[float, Chances]:
+    candidates = _candidates(loaded, grouped)
     groups = max(2, 1 + max(one.group for one in candidates))
-    masses = {temperature: torch.zeros(len(questions), groups, dtype=torch.float64) for temperature in temperatures}
-    greedy = np.zeros(len(questions), dtype=np.bool_)
+    masses = {temperature: torch.zeros(len(grouped), groups, dtype=torch.float64) for temperature in temperatures}
+    greedy = np.zeros(len(grouped), dtype=np.bool_)
     for chunk in _chunks(candidates):
         rows, places = (torch.tensor(of) for of in zip(*((one.row, one.group) for one in chunk), strict=True))
         logits, tokens, which = _logits(loaded, chunk)
@@ -71,12 +73,12 @@ def _slice(loaded: Loaded, questions: Sequence[Question], temperatures: Sequence
     }
 
 
-def _candidates(loaded: Loaded, questions: Sequence[Question]) -> list[_Candidate]:
-    """Return every reply to every question, the shortest sequences first."""
-    prompts = _encode(loaded, [one.prompt for one in questions])
+def _candidates(loaded: LoadedModel, grouped: Sequence[GroupedReplies]) -> list[_Candidate]:
+    """Return every reply to every prompt, the shortest sequences first."""
+    prompts = _encode(loaded, [one.prompt for one in grouped])
     told = [
         (row, group, text)
-        for row, one in enumerate(questions)
+        for row, one in enumerate(grouped)
         for group, texts in enumerate((one.right, *one.rivals))
         for text in texts
     ]
@@ -89,7 +91,7 @@ def _candidates(loaded: Loaded, questions: Sequence[Question]) -> list[_Candidat
     return sorted(found, key=lambda one: len(one.prompt) + len(one.reply))
 
 
-def _encode(loaded: Loaded, texts: Sequence[str]) -> list[list[int]]:
+def _encode(loaded: LoadedModel, texts: Sequence[str]) -> list[list[int]]:
     # A character that it lacks makes the tokenizer raise, or is left out.
     if unknown := sorted(set().union(*texts) - loaded.tokenizer.get_vocab().keys()):
         raise BadInput(f"the model's tokenizer has no {' '.join(map(repr, unknown[:SHOWN]))}", fix=FIX)
@@ -117,7 +119,7 @@ def _chunks(candidates: Sequence[_Candidate]) -> Iterator[Sequence[_Candidate]]:
         start = stop
 
 
-def _logits(loaded: Loaded, chunk: Sequence[_Candidate]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _logits(loaded: LoadedModel, chunk: Sequence[_Candidate]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the logits before every token of every reply, these tokens, and the number of the reply of each."""
     # Padding is on the right and attention is causal: no mask is needed, any token will do.
     lines = [torch.tensor(one.prompt + one.reply[:-1]) for one in chunk]

@@ -17,20 +17,20 @@ FIX = "pip install 'maker-executor[train]'"
 
 
 def examine(
-    folder: Path, course: Dataset, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
+    folder: Path, dataset: Dataset, *, temperatures: Sequence[float] = TEMPERATURES, threads: int = 1
 ) -> list[ClassFigures]:
     """Read the errors of a microagent off its logits, class by class. Blocks.
 
     Raises:
         BadInput: There is no model, it was trained on what is held out here, or torch or transformers are missing.
-        TaskFailed: The task's lessons or its oracle raised.
+        TaskFailed: The task's examples or its oracle raised.
     """
     check_temperatures(temperatures)
     if not (folder / "config.json").is_file():
         # Before torch is imported: a mistyped name costs no time.
         raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
     trained = _trained(folder)
-    for topic in course.topics:
+    for topic in dataset.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
             raise BadInput(
                 f"the microagent in {folder} was trained on all prompts of class {topic.name}, also on those held out "
@@ -38,7 +38,7 @@ def examine(
                 fix="examine it with the job or file that it was trained on",
             )
     with at_work(threads):
-        return read_errors(folder, course, temperatures)
+        return read_errors(folder, dataset, temperatures)
 
 
 def has_card(folder: Path) -> bool:
@@ -46,14 +46,14 @@ def has_card(folder: Path) -> bool:
     return (folder / CARD).is_file()
 
 
-def read_errors(folder: Path, course: Dataset, temperatures: Sequence[float]) -> list[ClassFigures]:
-    """Return the figures of a model for each topic of a course; torch is there."""
+def read_errors(folder: Path, dataset: Dataset, temperatures: Sequence[float]) -> list[ClassFigures]:
+    """Return the figures of a model for each topic of a dataset; torch is there."""
     from maker.training.building import read_model
     from maker.training.exact_evaluation import evaluate_exactly
 
     loaded = read_model(folder)
     found = []
-    for topic in course.topics:
+    for topic in dataset.topics:
         chances = evaluate_exactly(loaded, topic.exam, topic.grouped, temperatures)
         sampled = topic.basis is Basis.HELD_OUT
         found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))

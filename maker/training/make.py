@@ -36,14 +36,14 @@ class Made(NamedTuple):
 
 
 class _Survey(NamedTuple):
-    """What a model for a course needs: an alphabet, and room for so many tokens."""
+    """What a model for a dataset needs: an alphabet, and room for so many tokens."""
 
     alphabet: Alphabet
     positions: int
 
 
 def make(
-    course: Dataset,
+    dataset: Dataset,
     recipe: Recipe,
     out: Path,
     *,
@@ -56,7 +56,7 @@ def make(
     The folder takes its name when all of it is there; what ends before leaves nothing.
 
     Args:
-        course: What it is taught and examined on.
+        dataset: What it is taught and examined on.
         recipe: Its size, and how it is trained.
         out: The folder.
         temperatures: At which it is examined.
@@ -64,13 +64,13 @@ def make(
         on_batch: Told of each batch of the training.
 
     Raises:
-        BadInput: The folder is there already or cannot be made, torch or transformers are missing, or what the course
+        BadInput: The folder is there already or cannot be made, torch or transformers are missing, or what the dataset
             teaches is not fit for such a model.
         MakerError: The disk is full.
-        TaskFailed: The task's lessons or its oracle raised.
+        TaskFailed: The task's examples or its oracle raised.
     """
     _refuse_taken(out, force=force)
-    if recipe.slip and course.by_run:
+    if recipe.slip and dataset.by_run:
         raise BadInput(
             "--slip needs wrong but legal replies, and a run's export has none for most prompts",
             fix="train on a task with an oracle, or leave --slip out",
@@ -82,11 +82,11 @@ def make(
         from maker.training.building import new_model, write_model
         from maker.training.train import train
 
-        survey = _survey(course)
+        survey = _survey(dataset)
         torch.manual_seed(recipe.seed)
         model = new_model(recipe, survey.alphabet, survey.positions)
-        taught = train(model, course, survey.alphabet, recipe, on_batch)
-        told = _header(course, recipe) | {
+        taught = train(model, dataset, survey.alphabet, recipe, on_batch)
+        told = _header(dataset, recipe) | {
             "parameters": model.num_parameters(),
             "characters": "".join(survey.alphabet.characters),
             "positions": survey.positions,
@@ -94,44 +94,44 @@ def make(
         }
         with write_errors(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
-            made = _examined(fresh, course, told, taught.shown, temperatures)
-            _write_card(fresh, course, made)
+            made = _examined(fresh, dataset, told, taught.shown, temperatures)
+            _write_card(fresh, dataset, made)
         return made
 
 
 def _examined(
-    folder: Path, course: Dataset, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
+    folder: Path, dataset: Dataset, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
 ) -> Made:
     """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
-    found = read_errors(folder, course, temperatures)
+    found = read_errors(folder, dataset, temperatures)
     classes = [to_json(one) | ({"shown": shown[one.name]} if one.name in shown else {}) for one in found]
     size = (folder / "model.safetensors").stat().st_size
     return Made(dict(told) | {"bytes": size, "classes": classes}, found)
 
 
-def _write_card(folder: Path, course: Dataset, made: Made) -> None:
-    examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in course.topics}
+def _write_card(folder: Path, dataset: Dataset, made: Made) -> None:
+    examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in dataset.topics}
     text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
     (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
 
 
-def _survey(course: Dataset) -> _Survey:
+def _survey(dataset: Dataset) -> _Survey:
     """Look through prompts of every class for the alphabet, and for how long they are."""
     longest = 0
-    endless = any(topic.basis is Basis.HELD_OUT for topic in course.topics)
+    endless = any(topic.basis is Basis.HELD_OUT for topic in dataset.topics)
 
     def texts() -> Iterator[str]:
         nonlocal longest
-        for topic in course.topics:
+        for topic in dataset.topics:
             known = set(topic.exam) if topic.basis is Basis.LOOKUP else None
             drawn = (prompt for _, prompt in islice(draw(Random(0), topic.sources), SCANNED))
             for prompt in chain(topic.exam, drawn):
                 if known is not None and prompt not in known:
                     raise TaskFailed(
-                        f"class {topic.name} has a lesson with whole=True, but another lesson has the prompt "
+                        f"class {topic.name} has a set of examples with whole=True, but another set has the prompt "
                         f"{prompt!r}, which it lacks",
-                        fix="leave whole=True out, or put every prompt into that lesson",
+                        fix="leave whole=True out, or put every prompt into that set",
                     )
                 right, wrong = topic.truth(prompt)
                 replies = (*right, *wrong)
@@ -149,7 +149,7 @@ def _example(topic: Topic, prompt: str) -> tuple[str, str]:
     return prompt, topic.truth(prompt).right[0]
 
 
-def _header(course: Dataset, recipe: Recipe) -> dict[str, Any]:
+def _header(dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
     import platform
 
     import torch
@@ -158,8 +158,8 @@ def _header(course: Dataset, recipe: Recipe) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "origin": dict(course.origin),
-        "judged_by": "run" if course.by_run else "oracle",
+        "origin": dict(dataset.origin),
+        "judged_by": "run" if dataset.by_run else "oracle",
         "recipe": asdict(recipe),
         "versions": {
             "python": platform.python_version(),

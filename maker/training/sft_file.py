@@ -1,4 +1,4 @@
-"""A run's lessons as a course: the file that ``maker export RUN --format sft`` writes."""
+"""A run's steps as a dataset: the file that ``maker export RUN --format sft`` writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maker.errors import BadInput
-from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, Question, Source, Topic, held_out
+from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, GroupedReplies, Source, Topic, held_out
 from maker.types import Truth
 
 FIX = "write such a file with `maker export RUN --format sft --out FILE.jsonl`"
@@ -39,13 +39,13 @@ class Line(BaseModel):
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Return what a file of lessons teaches: to answer as its steps were decided.
+    """Return what a file of decided steps teaches: to answer as its steps were decided.
 
     A prompt that was decided more than once, differently, is taught as most votes have it. Prompts whose hash falls to
     the held-out part are not taught.
 
     Raises:
-        BadInput: The file cannot be read, a line is no lesson, or a class has no prompt that is held out, or none else.
+        BadInput: The file cannot be read, a line is no step, or a class has no prompt that is held out, or none else.
     """
     # Of each prompt its answers, by votes; an answer that never won has none, and is no right one.
     by_class: dict[str, dict[str, Counter[str]]] = {}
@@ -75,9 +75,9 @@ def _topic(name: str, prompts: dict[str, Counter[str]], longest: int) -> Topic:
         (right, _), *others = prompts[prompt].most_common()
         return Truth((right,), [text for text, _ in others])
 
-    def grouped(prompt: str) -> Question:
+    def grouped(prompt: str) -> GroupedReplies:
         right, wrong = truth(prompt)
-        return Question(prompt, (right[0],), tuple((text,) for text in wrong))
+        return GroupedReplies(prompt, (right[0],), tuple((text,) for text in wrong))
 
     taught = [prompt for prompt in prompts if not held_out(prompt)]
     exam = [prompt for prompt in prompts if held_out(prompt)]

@@ -1,4 +1,4 @@
-"""Trains a model on a course: the right reply to each prompt, or a wanted distribution over the legal ones."""
+"""Trains a model on a dataset: the right reply to each prompt, or a wanted distribution over the legal ones."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OnBatch = Callable[[int, float, float], None]
 """Told after each batch: its number from 0, the loss in nats a character, the seconds since the first began."""
 
 
-class Taught(NamedTuple):
+class Trained(NamedTuple):
     """What training took: seconds, and how many different prompts of each class that is taught whole it showed."""
 
     seconds: float
     shown: dict[str, int]
 
 
-class Example(NamedTuple):
+class EncodedExample(NamedTuple):
     """A prompt as tokens, and its replies with their wanted probabilities: the right one first, each with its end."""
 
     prompt: list[int]
@@ -56,11 +56,11 @@ class Batch(NamedTuple):
 
 
 def train(
-    model: LlamaForCausalLM, course: Dataset, alphabet: Alphabet, recipe: Recipe, on_batch: OnBatch | None = None
-) -> Taught:
+    model: LlamaForCausalLM, dataset: Dataset, alphabet: Alphabet, recipe: Recipe, on_batch: OnBatch | None = None
+) -> Trained:
     """Train a model in place. Raises `BadInput` for a prompt that does not fit it."""
     rng = random.Random(recipe.seed)
-    examples = _Examples(rng, course, alphabet, recipe, model.config.max_position_embeddings)
+    examples = _Examples(rng, dataset, alphabet, recipe, model.config.max_position_embeddings)
     size = len(alphabet.vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     began = time.monotonic()
@@ -76,23 +76,25 @@ def train(
         optimizer.step()
         if on_batch is not None:
             on_batch(step, found.item(), time.monotonic() - began)
-    return Taught(time.monotonic() - began, {name: len(seen) for name, seen in examples.shown.items()})
+    return Trained(time.monotonic() - began, {name: len(seen) for name, seen in examples.shown.items()})
 
 
-class _Examples(Iterator[Example]):
-    """Draws examples of a course without end, none that is held out; advances ``rng``."""
+class _Examples(Iterator[EncodedExample]):
+    """Draws examples of a dataset without end, none that is held out; advances ``rng``."""
 
-    def __init__(self, rng: random.Random, course: Dataset, alphabet: Alphabet, recipe: Recipe, positions: int) -> None:
-        pairs = [(topic, source) for topic in course.topics for source in topic.sources]
+    def __init__(
+        self, rng: random.Random, dataset: Dataset, alphabet: Alphabet, recipe: Recipe, positions: int
+    ) -> None:
+        pairs = [(topic, source) for topic in dataset.topics for source in topic.sources]
         self._topics = [topic for topic, _ in pairs]
         self._prompts = draw(rng, [source for _, source in pairs])
         self._alphabet = alphabet
         self._slip = recipe.slip
         self._positions = positions
         # Of other classes there may be no end of prompts.
-        self.shown: dict[str, set[int]] = {topic.name: set() for topic in course.topics if topic.basis is Basis.LOOKUP}
+        self.shown: dict[str, set[int]] = {topic.name: set() for topic in dataset.topics if topic.basis is Basis.LOOKUP}
 
-    def __next__(self) -> Example:
+    def __next__(self) -> EncodedExample:
         topic, prompt = self._taught()
         if topic.name in self.shown:
             self.shown[topic.name].add(hash(prompt))
@@ -108,7 +110,7 @@ class _Examples(Iterator[Example]):
                 f"{self._positions:,}, twice the longest of the prompts scanned first",
                 fix="let the first training examples contain the longest prompts",
             )
-        return Example(tokens, replies)
+        return EncodedExample(tokens, replies)
 
     def _taught(self) -> tuple[Topic, str]:
         for _ in range(REDRAWS):
@@ -121,7 +123,7 @@ class _Examples(Iterator[Example]):
         )
 
 
-def make_batch(rng: random.Random, examples: Sequence[Example], vocabulary: int) -> Batch:
+def make_batch(rng: random.Random, examples: Sequence[EncodedExample], vocabulary: int) -> Batch:
     """Return examples with their targets; advances ``rng``.
 
     Targets are tokens where ``vocabulary`` is 0. Else they are the exact distributions after whatever prefix is shown,

@@ -1,1 +1,19 @@
-"""Check a run's log without a model: replay every step and compare it with what is stored."""
+"""Check a run's log without a model: replay every step and compare it with what is stored.
+
+`verifier` re-applies every action and lets the voter judge every tally again (`replay`). It compares digests,
+snapshots (`snapshots`), forks, joins, counts, cursors, epochs, results, and what is kept of samples and prompts
+(`samples`). It looks up each source that a reused step cites (`provenance`). It needs the task's and the voter's code,
+and no model.
+
+It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
+digest.
+
+It does not look at what decides nothing: names, reasons, times, resumes, the lease and its fence, the tokens of steps
+and samples, the words of a red flag, log-probabilities and temperatures, ledger and grants, workers and events, the
+monitor's counts, calibrations, the memo but for what cited steps were asked, settings that a resume may change, the
+place of a root chain, and what is kept of superseded and of undecided steps. Where the voter weighs votes,
+log-probabilities decide, and those of kept samples are added up again. A test flips a byte in every other column of
+every table (``tests/unit/verification/test_fork_damage.py``).
+
+The package would be called ``verify``, but `maker.verify` is a public function.
+"""

@@ -17,8 +17,10 @@ from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
-from maker.voting.chain import SNAPSHOT_STEPS, ChainAt, child_at, snapshot_due
+from maker.voting.chain import SNAPSHOT_STEPS, snapshot_due
+from maker.voting.forks import child_at
 from maker.voting.memo import question
+from maker.voting.messages import ChainAt
 from maker.voting.paths import Path, chain_name
 from maker.voting.policy import Rules
 from maker.voting.tally import Source, Tally, folded, link, unpack

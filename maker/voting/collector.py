@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from maker.types import Finished, More, Request, Undecidable
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
 from maker.voting.in_flight import InFlightVotes
-from maker.voting.policy import PromptVariant, Role, Shared
-from maker.voting.seeds import Seeds
+from maker.voting.policy import Kind, Shared
+from maker.voting.red_flags import Candidate
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -29,15 +29,6 @@ Pending: TypeAlias = More | Undecidable
 """What an election without a winner stands at."""
 
 
-class StepPlace(NamedTuple):
-    """The step that an election is about: where its seeds come from, its index, its epoch and its phase."""
-
-    seeds: Seeds
-    idx: int
-    epoch: int
-    phase: int = VOTES
-
-
 class VoteCollector(Generic[S, A]):
     """Holds an election.
 
@@ -46,115 +37,116 @@ class VoteCollector(Generic[S, A]):
     Args:
         shared: What the chains of the worker share.
         election: The election.
-        role: Whose models are asked.
+        kind: The step's class: whose models are asked, and in which ways.
         verdict: What is known before the first vote.
-        at: The step.
-        plain: Whether a round is one request to the one model that there is.
+        seed: Returns a vote's seed, by the vote's number within the step.
         listed: For a judge, what it is told: one text for each order that the candidates may be listed in.
-        ways: In which ways the votes are asked for, one after the other; none where all are asked alike.
     """
 
-    __slots__ = ("_at", "_listed", "_plain", "_role", "_round", "_shared", "election", "tokens", "verdict", "ways")
+    __slots__ = ("_in_flight", "_listed", "_seed", "_shared", "election", "kind", "tokens", "verdict")
 
     def __init__(
         self,
         shared: Shared,
         election: Election[S, A],
-        role: Role,
+        kind: Kind,
         verdict: Pending,
-        at: StepPlace,
+        seed: Callable[[int], int],
         *,
-        plain: bool,
         listed: Sequence[str] = (),
-        ways: tuple[PromptVariant, ...] = (),
     ) -> None:
         self.election = election
         self.verdict = verdict
         self.tokens = 0
-        self.ways = ways
+        self.kind = kind
         self._shared = shared
-        self._role = role
-        self._at = at
-        self._plain = plain
+        self._seed = seed
         self._listed = listed
-        self._round: InFlightVotes | None = None
+        self._in_flight: InFlightVotes | None = None
 
     def ask(self) -> Ask | Undecidable:
         """Return the requests that the election needs, or why no further vote could settle it."""
         verdict = self.verdict
         if not isinstance(verdict, More):
             return verdict
-        if self._round is None and self._plain and verdict.n <= self._shared.most_n(0):
+        if self._in_flight is None and self.kind.plain and verdict.n <= self._shared.most_n(0):
             return Ask((self._request(self.election.asked, verdict.n, 0),))
         return Ask(self._more(verdict.n))
 
-    def hear(self, reply: Finished) -> Elected[A] | None:
+    def hear(self, reply: Finished) -> Candidate[A] | None:
         """Count a request's samples; return the winner if they decided. Raises what the task's own code does.
 
         Samples that come in before those of votes that stand before them wait for these.
         """
         self.tokens += reply.prompt_tokens + reply.completion_tokens
-        assert isinstance(self.verdict, More)  # noqa: S101 - nothing is asked for otherwise
-        if self._round is not None:
-            return self._hear_part(self._round, reply, self.verdict.n)
-        self.election.hear(self.verdict.n, reply.samples)
+        verdict = self.verdict
+        assert isinstance(verdict, More)  # noqa: S101 - nothing is asked for otherwise
+        if self._in_flight is not None:
+            return self._hear_part(self._in_flight, reply, verdict.n)
+        self.election.hear(verdict.n, reply.samples)
         return self._ruled()
 
     def pass_on(self, request: Request) -> Ask:
         """Return the requests that ask other models of the pool for a request's votes: its own stays away."""
-        assert self._round is not None  # noqa: S101 - there is no other model without one
-        return Ask(self._parts(self._round, self._round.take_back(request.id)))
+        assert self._in_flight is not None  # noqa: S101 - there is no other model without one
+        return Ask(self._parts(self._in_flight, self._in_flight.take_back(request.id)))
 
     def can_pass(self, model: int) -> bool:
         """Say whether another model than this one has a turn in the rotation, and is not away."""
-        return any(other != model and other not in self._shared.unavailable for other in self._role.rotation)
+        return any(other != model and other not in self._shared.unavailable for other in self.kind.role.rotation)
 
     def let_go(self) -> Sequence[int]:
         """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""
-        if self._round is None:
+        if self._in_flight is None:
             return ()
-        left, self._round = self._round.under_way, None
-        return left
+        under_way, self._in_flight = self._in_flight.under_way, None
+        return under_way
 
     def _more(self, n: int) -> tuple[Request, ...]:
         """Ask for the votes that could settle the step, and some more where they are wanted, but for those asked."""
         election = self.election
-        if self._round is None:
-            self._round = InFlightVotes(election.asked)
-        votes = self._round.extend(election.asked + n, min(self._role.extra, election.left - n))
+        if self._in_flight is None:
+            self._in_flight = InFlightVotes(election.asked)
+        votes = self._in_flight.extend(election.asked + n, min(self.kind.role.extra, election.remaining - n))
         election.rounds += bool(votes.needed)
-        return self._parts(self._round, votes.needed) + self._parts(self._round, votes.extra)
+        return self._parts(self._in_flight, votes.needed) + self._parts(self._in_flight, votes.extra)
 
-    def _parts(self, parts: InFlightVotes, votes: Sequence[int]) -> tuple[Request, ...]:
+    def _parts(self, in_flight: InFlightVotes, votes: Sequence[int]) -> tuple[Request, ...]:
         shared, requests = self._shared, []
-        for model, its in parts.split(votes, self._role.rotation, shared.unavailable, self._most_n):
+        for model, its in in_flight.split(votes, self.kind.role.rotation, shared.unavailable, self._most_n):
             for alike in self._alike(its):
                 requests.append(self._request(alike[0], len(alike), model))
-                parts.send(requests[-1].id, alike, model)
+                in_flight.send(requests[-1].id, alike, model)
         return tuple(requests)
 
     def _alike(self, votes: Sequence[int]) -> Iterable[Sequence[int]]:
         """Return votes by the way in which they are asked for: one request asks in one way."""
-        if not self.ways:
+        if not self.kind.ways:
             return (votes,)
         ordered = sorted(votes, key=lambda vote: (self._way(vote), vote))
         return [list(its) for _, its in groupby(ordered, self._way)]
 
     def _way(self, vote: int) -> int:
-        return vote % len(self.ways) if self.ways else 0
+        return vote % len(self.kind.ways) if self.kind.ways else 0
 
     def _most_n(self, model: int) -> int:
         return 1 if self._listed else self._shared.most_n(model)
 
     def _request(self, vote: int, n: int, model: int) -> Request:
-        kind, (seeds, index, epoch, phase) = self.election.step.kind, self._at
-        system, temperature = self.ways[self._way(vote)] if self.ways else (None, None)
+        step = self.election.step
+        kind = step.kind
+        system, temperature = kind.system, None
+        if self.kind.ways:
+            variant = self.kind.ways[self._way(vote)]
+            system, temperature = kind.system if variant.system is None else variant.system, variant.temperature
+        if self._listed:
+            system = self._listed[vote % len(self._listed)]
         return Request(
             next(self._shared.tickets),
-            self._listed[vote % len(self._listed)] if self._listed else kind.system if system is None else system,
-            self.election.step.prompt,
+            system,
+            step.prompt,
             n,
-            seeds.at(index, epoch, phase, vote),
+            self._seed(vote),
             kind.max_tokens,
             kind.stop,
             kind.name,
@@ -164,12 +156,12 @@ class VoteCollector(Generic[S, A]):
             temperature,
         )
 
-    def _hear_part(self, parts: InFlightVotes, reply: Finished, lacking: int) -> Elected[A] | None:
+    def _hear_part(self, in_flight: InFlightVotes, reply: Finished, lacking: int) -> Candidate[A] | None:
         election = self.election
-        parts.take(reply)
+        in_flight.take(reply)
         due = election.asked + lacking
-        while parts.has(election.asked):
-            sample, model = parts.at(election.asked)
+        while in_flight.has(election.asked):
+            sample, model = in_flight.at(election.asked)
             election.count(1, (sample,) if sample else (), model, self._way(election.asked))
             if election.asked < due:
                 continue
@@ -179,9 +171,9 @@ class VoteCollector(Generic[S, A]):
         self.verdict = More(due - election.asked)
         return None
 
-    def _ruled(self) -> Elected[A] | None:
+    def _ruled(self) -> Candidate[A] | None:
         outcome = self.election.verdict()
-        if isinstance(outcome, Elected):
+        if isinstance(outcome, Candidate):
             return outcome
         self.verdict = outcome
         return None

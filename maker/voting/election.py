@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec, Voter
 from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
-from maker.voting.red_flags import Candidate, repeats, screen
+from maker.voting.red_flags import REPEAT_CHARS, Candidate, repeats, screen
 from maker.voting.tally import Tally
 
 S = TypeVar("S")
@@ -29,14 +29,6 @@ class HeardSample(NamedTuple):
     outcome: str | RedFlag
     model: int = 0
     way: int = 0
-
-
-class Elected(NamedTuple, Generic[A]):
-    """The outcome of a decided election: the key of the winner, and the first action that was proposed under it."""
-
-    key: str
-    text: str
-    action: A
 
 
 class Election(Generic[S, A]):
@@ -78,25 +70,25 @@ class Election(Generic[S, A]):
         self._outcomes: dict[str, Candidate[A] | RedFlag] = {}
         self._heard: list[tuple[Sample, Candidate[A] | RedFlag, int, int]] = []
 
-    def verdict(self) -> Elected[A] | More | Undecidable:
+    def verdict(self) -> Candidate[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
         return self.ruled(self._voter.decide(Ballots(self.counts, self._weights)))
 
-    def ruled(self, verdict: Verdict) -> Elected[A] | More | Undecidable:
+    def ruled(self, verdict: Verdict) -> Candidate[A] | More | Undecidable:
         """Return what the voter's verdict comes to here."""
         if isinstance(verdict, Decision):
-            return self.candidate(verdict.winner)
+            return self._candidates[verdict.winner]
         if isinstance(verdict, Undecidable):
             return verdict
         if verdict.n < 1:
             raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
-        if verdict.n > self.left:
+        if verdict.n > self.remaining:
             return Undecidable(f"max_votes = {self._max}: {self._standing()}; {verdict.n} more would be the least")
         return verdict
 
-    def candidate(self, key: str) -> Elected[A]:
-        """Return the candidate with a key, as a winner."""
-        return Elected(*self._candidates[key])
+    def candidate(self, key: str) -> Candidate[A]:
+        """Return the candidate with a key, as it was first proposed."""
+        return self._candidates[key]
 
     @property
     def heard(self) -> tuple[HeardSample, ...]:
@@ -107,9 +99,14 @@ class Election(Generic[S, A]):
         )
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """How many more samples the step may take."""
         return self._max - self.asked
+
+    @property
+    def clean(self) -> bool:
+        """Whether all votes of the one model that there is are for one candidate, with no flag and no weights."""
+        return self._models == 1 and len(self.counts) == 1 and not self._flags and self._weights is None
 
     def hear(self, asked: int, samples: Sequence[Sample]) -> None:
         """Count the samples of a round that was one request for ``asked`` votes; surplus ones are not counted."""
@@ -118,24 +115,28 @@ class Election(Generic[S, A]):
 
     def count(self, asked: int, samples: Sequence[Sample], model: int = 0, way: int = 0) -> None:
         """Count a model's samples for the next ``asked`` votes, all of which were asked for in one way."""
-        counts = self.counts
+        counts, heard, weights = self.counts, self._heard, self._weights
         for sample in samples[:asked]:
             outcome = self._judged(sample)
-            self._heard.append((sample, outcome, model, way))
+            heard.append((sample, outcome, model, way))
             if isinstance(outcome, RedFlag):
                 self._flags.setdefault(outcome.reason, [0] * self._models)[model] += 1
                 continue
-            self._candidates.setdefault(outcome.key, outcome)
-            counts[outcome.key] = counts.get(outcome.key, 0) + 1
-            if self._weights is not None:
-                self._weights[outcome.key] = self._weights.get(outcome.key, 0) + weight(self._voter, sample.logprob)
+            key = outcome.key
+            if key in counts:
+                counts[key] += 1
+            else:
+                counts[key] = 1
+                self._candidates[key] = outcome
+            if weights is not None:
+                weights[key] = weights.get(key, 0) + weight(self._voter, sample.logprob)
             if self._models > 1:
-                self._of.setdefault(outcome.key, [0] * self._models)[model] += 1
+                self._of.setdefault(key, [0] * self._models)[model] += 1
         self.asked += asked
 
     def tally(self, kind: int, winner: str) -> Tally:
         """Return the count in the form that is stored."""
-        if self._models == 1 and not self._flags and len(self.counts) == 1 and self._weights is None:
+        if self.clean:
             return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
         of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
         flags = {flag: tuple(models) for flag, models in self._flags.items()}
@@ -147,12 +148,17 @@ class Election(Generic[S, A]):
         """Return what becomes of a sample. Equal texts are read once."""
         if sample.cut:
             return screen(self.step.kind, self.state, sample, self.codec)
-        outcome = self._outcomes.get(sample.text)
+        text = sample.text
+        outcome = self._outcomes.get(text)
         if outcome is None:
-            outcome = self._outcomes[sample.text] = screen(self.step.kind, self.state, sample, self.codec)
-        elif isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(sample.text, outcome.text):
-            return RedFlag(Flag.REPEAT, f"{len(sample.text)} characters, identical to an earlier sample")
+            outcome = self._outcomes[text] = screen(self.step.kind, self.state, sample, self.codec)
+        elif len(text) >= REPEAT_CHARS and self._repeats(text, outcome):
+            # The length is compared first: replies of a microagent are shorter, and each call shows in a step's cost.
+            return RedFlag(Flag.REPEAT, f"{len(text)} characters, identical to an earlier sample")
         return outcome
+
+    def _repeats(self, text: str, outcome: Candidate[A] | RedFlag) -> bool:
+        return isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(text, outcome.text)
 
     def _standing(self) -> str:
         leading = sorted(self.counts.items(), key=lambda item: -item[1])

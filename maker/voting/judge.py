@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from maker.plugin import vote_key
 from maker.types import More, Step, Undecidable
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
 from maker.voting.policy import JUDGE, Judge
+from maker.voting.red_flags import Candidate
 
 MOST = 8
 """So many candidates a judge is shown at most, those with the most votes."""
@@ -26,7 +27,7 @@ class Appeal(NamedTuple):
     """
 
     election: Election[Any, Any]
-    verdict: Elected[Any] | More | Undecidable
+    verdict: Candidate[Any] | More | Undecidable
     listed: Sequence[str]
 
 
@@ -51,8 +52,8 @@ def appeal(voted: Election[Any, Any], judge: Judge, models: int) -> Appeal:
     )
     texts = [voted.candidate(key).text for key in keys]
     turned = [[*texts[turn:], *texts[:turn]] for turn in range(len(texts))]
-    told = ["\n".join((judge.prompt, *(f"- {text}" for text in one), "", step.kind.system)) for one in turned]
-    return Appeal(election, election.verdict(), told)
+    listed = ["\n".join((judge.prompt, *(f"- {text}" for text in one), "", step.kind.system)) for one in turned]
+    return Appeal(election, election.verdict(), listed)
 
 
 def _foremost(counts: Mapping[str, int]) -> list[str]:

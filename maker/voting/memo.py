@@ -28,8 +28,15 @@ class Known(NamedTuple):
     source: Source
 
 
-Memory: TypeAlias = tuple[tuple[bytes, Known], ...]
-"""Decisions by question, the oldest first."""
+class Remembered(NamedTuple):
+    """A decision and the question that it answers."""
+
+    question: bytes
+    known: Known
+
+
+Memory: TypeAlias = tuple[Remembered, ...]
+"""Decisions that may be taken again, the oldest first."""
 
 
 def question(step: Step[Any, Any]) -> bytes:
@@ -81,14 +88,14 @@ class Memo:
         """Return what is known of a question."""
         return self._known.get(key)
 
-    def learn(self, decisions: Iterable[tuple[bytes, Known]]) -> None:
+    def learn(self, decisions: Iterable[Remembered]) -> None:
         """Take decisions in; of two on one question the first stays."""
-        for key, known in decisions:
-            if key not in self._known:
-                self._known[key] = known
+        for question, known in decisions:
+            if question not in self._known:
+                self._known[question] = known
                 if len(self._known) > self._most:
                     self._known.popitem(last=False)
 
     def all(self) -> Memory:
         """Return all that is known."""
-        return tuple(self._known.items())
+        return tuple(Remembered(question, known) for question, known in self._known.items())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.plugin import Decomposer, Voter
-from maker.types import Ballots, StepClass, Verdict
+from maker.types import Ballots, More, StepClass, Verdict
 from maker.voting.in_flight import unbounded
 from maker.voting.memo import Memo
 
@@ -79,14 +79,15 @@ class Rules(NamedTuple):
 class Kind(NamedTuple):
     """A step class in a run: its number, how its role decides, and the voter's word on a step without votes.
 
-    ``plain`` says that a round is one request to the one model that there is. Vote i is asked in
-    ``ways[i % len(ways)]``, where there are any. ``decorrelated`` says that its votes are to be less alike than they
-    were.
+    ``begins`` is that word where it asks for votes that a step may take, as it nearly always is. ``plain`` says that a
+    round is one request to the one model that there is. Vote i is asked in ``ways[i % len(ways)]``, where there are
+    any. ``decorrelated`` says that its votes are to be less alike than they were.
     """
 
     number: int
     role: Role
     opening: Verdict
+    begins: More | None
     plain: bool
     ways: tuple[PromptVariant, ...] = ()
     decorrelated: bool = False
@@ -143,7 +144,8 @@ class Shared(NamedTuple):
             opening = call_user_code(
                 f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
             )
-            kinds[kind.name] = Kind(number, role, opening, rules.models == 1 and not role.extra)
+            begins = opening if isinstance(opening, More) and 0 < opening.n <= role.max_votes else None
+            kinds[kind.name] = Kind(number, role, opening, begins, rules.models == 1 and not role.extra)
         return cls(decomposer, rules, kinds, count(1), most_n, set(), memo)
 
     def decorrelate(self, number: int) -> Kind:

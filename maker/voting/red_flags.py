@@ -36,9 +36,12 @@ def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> 
     if forbidden := kind.check(state, action):
         return RedFlag(Flag.ILLEGAL, forbidden)
     text = codec.write(action)
+    unfit, key = _unfit(text), text
     own_key = getattr(codec, "key", None)
-    key = text if own_key is None else own_key(action)
-    if unfit := _unfit(text) or _unfit(key):
+    if own_key is not None:
+        key = own_key(action)
+        unfit = unfit or _unfit(key)
+    if unfit:
         return RedFlag(Flag.FORMAT, unfit)
     return Candidate(key, text, action)
 

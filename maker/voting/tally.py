@@ -12,7 +12,7 @@ from maker.types import Flag
 
 _FLAGS = tuple(Flag)
 _FLAG_NUMBER = {flag: number for number, flag in enumerate(_FLAGS)}
-_PLACE = Struct("<QI")
+_STEP = Struct("<QII")
 _CHILD = Struct("<QIQ")
 DIGEST_BYTES = 16
 CLEAN_BYTES = 6
@@ -102,9 +102,6 @@ def pack(tally: Tally) -> bytes:
     kind, rounds, votes, rivals, flags, judge, weights, source = tally
     if source is not None:
         return _pack_source(kind, source)
-    plain = not rivals and not flags and not weights and judge is None and len(votes) == 1
-    if plain and kind < 128 and rounds < 128 and votes[0] < 128:
-        return bytes((kind, rounds, 1, votes[0], 0, 0))
     out = bytearray()
     weighed = iter(weights)
     for number in (kind, rounds, *((0,) if weights else ()), len(votes), *votes, *islice(weighed, 1), len(rivals)):
@@ -121,6 +118,13 @@ def pack(tally: Tally) -> bytes:
         for number in counts:
             _put(out, number)
     return bytes(out) + (pack(judge) if judge is not None else b"")
+
+
+def pack_clean(kind: int, rounds: int, votes: int) -> bytes:
+    """Write the tally of an election of one model in which every sample voted for the winner, as `pack` does."""
+    if kind < 128 and rounds < 128 and votes < 128:
+        return bytes((kind, rounds, 1, votes, 0, 0))
+    return pack(Tally(kind, rounds, (votes,), {}, {}))
 
 
 def unpack(blob: bytes) -> Tally:
@@ -184,7 +188,7 @@ def cites(blob: bytes) -> bool:
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
     """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
     text = action.encode()
-    whole = b"".join((before, _PLACE.pack(index, epoch), len(text).to_bytes(4, "little"), text, tally))
+    whole = b"".join((before, _STEP.pack(index, epoch, len(text)), text, tally))
     return blake2b(whole, digest_size=DIGEST_BYTES, person=b"maker-step").digest()
 
 

@@ -77,34 +77,37 @@ class RescoredOutcome(StrEnum):
 class Rescored(NamedTuple):
     """One step by the other rule.
 
-    ``row`` is the number of a map's row. ``before`` and ``now`` are the winner's keys, None where none won.
-    ``votes_before`` and ``votes`` are valid votes; a judge's are not among them, ``judged`` says that there were some.
-    ``lacking`` samples more would be the least where they ran out. ``tokens`` of the run's own the rule would have done
-    without, or below 0 would take more; an estimate.
+    ``before`` and ``now`` are the winner's keys, None where none won. ``votes_before`` and ``votes`` are valid votes; a
+    judge's are not among them, ``judged`` says that there were some. ``lacking`` samples more would be the least where
+    they ran out. ``tokens`` of the run's own the rule would have done without, or below 0 would take more; an estimate.
+    ``chain``, ``step`` and ``row``, the number of a map's row, say which step it is.
     """
 
-    chain: str
-    step: int
-    row: int | None
     kind: str
-    fate: RescoredOutcome
+    outcome: RescoredOutcome
     before: str | None
     now: str | None
     votes_before: int
-    votes: int
-    lacking: int
-    tokens: float
-    judged: bool
+    votes: int = 0
+    lacking: int = 0
+    tokens: float = 0.0
+    judged: bool = False
+    chain: str = ""
+    step: int = 0
+    row: int | None = None
 
     @property
     def told(self) -> bool:
         """Whether there is something to say of the step: it ran out, or does not end as it did."""
-        return self.fate != RescoredOutcome.SAME and (self.fate != RescoredOutcome.UNDECIDED or self.before is not None)
+        return self.outcome != RescoredOutcome.SAME and (
+            self.outcome != RescoredOutcome.UNDECIDED or self.before is not None
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; the step class is called ``class``, and ``row`` is there in maps alone."""
         told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
-        told |= {"fate": str(self.fate), "tokens": round(self.tokens)}
+        # Programs that read the older name, fate, go on working.
+        told |= {"outcome": str(self.outcome), "fate": str(self.outcome), "tokens": round(self.tokens)}
         return {name: value for name, value in told.items() if name != "row" or value is not None}
 
 
@@ -118,7 +121,7 @@ class Totals:
 
     steps: int = 0
     told: int = 0
-    fates: Counter[RescoredOutcome] = field(default_factory=Counter)
+    outcomes: Counter[RescoredOutcome] = field(default_factory=Counter)
     votes_before: int = 0
     votes: int = 0
     tokens_saved: float = 0.0
@@ -130,12 +133,12 @@ class Totals:
         """Take a step in."""
         self.steps += 1
         self.told += one.told
-        self.fates[one.fate] += 1
+        self.outcomes[one.outcome] += 1
         self.judged += one.judged
-        if one.fate == RescoredOutcome.SHORT:
+        if one.outcome == RescoredOutcome.SHORT:
             self.lacking += one.lacking
             self.tokens_short -= one.tokens
-        elif one.fate != RescoredOutcome.LOST:
+        elif one.outcome != RescoredOutcome.LOST:
             self.votes_before += one.votes_before
             self.votes += one.votes
             self.tokens_saved += one.tokens
@@ -143,10 +146,11 @@ class Totals:
     @property
     def sufficed(self) -> int:
         """How many steps had samples enough."""
-        return self.steps - self.fates[RescoredOutcome.SHORT] - self.fates[RescoredOutcome.LOST]
+        return self.steps - self.outcomes[RescoredOutcome.SHORT] - self.outcomes[RescoredOutcome.LOST]
 
     def to_json(self) -> dict[str, Any]:
         """Return the totals as JSON."""
         told = {name: getattr(self, name) for name in self.__slots__}
-        told["fates"] = {str(fate): self.fates[fate] for fate in RescoredOutcome}
+        # Programs that read the older name, fates, go on working.
+        told["outcomes"] = told["fates"] = {str(outcome): self.outcomes[outcome] for outcome in RescoredOutcome}
         return told | {name: round(told[name]) for name in ("tokens_saved", "tokens_short")}

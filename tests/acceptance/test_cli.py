@@ -450,14 +450,6 @@ def test_doctor(maker: Commands) -> None:
     assert all(finding["fix"] for finding in found if finding["state"] != "ok")
 
 
-@pytest.fixture
-def examples(maker: Commands) -> Commands:
-    """Return a folder with a copy of the examples, models left out."""
-    left_out = shutil.ignore_patterns("hanoi_microagent", "__pycache__", "*.db*")
-    shutil.copytree(ROOT / "examples", maker.folder / "examples", ignore=left_out)
-    return maker
-
-
 def test_own_tasks_run(examples: Commands) -> None:
     """Every job of examples/own_task runs from a copy and verifies."""
     jobs = sorted((examples.folder / "examples" / "own_task").glob("*.toml"))
@@ -465,24 +457,3 @@ def test_own_tasks_run(examples: Commands) -> None:
     for job in jobs:
         examples.good("run", str(job.relative_to(examples.folder)))
         examples.good("verify", "last")
-
-
-def readme_commands() -> list[tuple[str, ...]]:
-    """Return the commands of each block of the README and of two pages of docs that a comment says is to be tested."""
-    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/own-task.md", "docs/tasks.md"))
-    blocks = re.findall(r"<!-- test -->\s*```sh\n(.*?)```", text, re.DOTALL)
-    return [tuple(line for line in block.splitlines() if line.startswith(("maker ", "python "))) for block in blocks]
-
-
-@pytest.mark.parametrize("commands", readme_commands(), ids=lambda commands: commands[0])
-def test_readme_commands(examples: Commands, commands: tuple[str, ...]) -> None:
-    """Each block of commands that the README marks as tested runs, line after line; --limit-steps ends in exit 1."""
-    for command in commands:
-        first, *words = shlex.split(command, comments=True)
-        line = [sys.executable, *(["-m", "maker"] if first == "maker" else []), *words]
-        done = subprocess.run(
-            line, cwd=examples.folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
-        )
-        expected = 1 if "--limit-steps" in words else 0
-        assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr

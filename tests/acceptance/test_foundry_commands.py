@@ -52,7 +52,7 @@ def test_a_task_makes_a_microagent(maker: Commands, job: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.torch
 def test_a_run_makes_a_microagent(maker: Commands, job: Path) -> None:
-    """The steps of a verified run are lessons, judged by the run's own decisions."""
+    """The steps of a verified run are examples, judged by the run's own decisions."""
     assert maker.run("run", "job.toml").returncode == 0
     export = maker.run("export", "last", "--format", "sft", "--out", "lessons.jsonl")
     assert export.returncode == 0, export.stderr

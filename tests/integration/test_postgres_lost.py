@@ -25,7 +25,7 @@ from maker.store.journal import Journal
 from maker.store.ledger import Models
 from maker.store.runs import NewRun, create_run, find_run, read_events
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor, monitored_classes
-from maker.voting.chain import Decided
+from maker.voting.messages import Decided
 from maker.voting.tally import Tally, pack
 
 STEP, RUN = schema.step, schema.run

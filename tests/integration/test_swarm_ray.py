@@ -223,17 +223,19 @@ def test_an_engine_that_stops_is_its_workers_loss(place: Place) -> None:
     text = """
 from pathlib import Path
 
-from maker import api, working
-from maker.voting.chain import ChainAt
+from maker import api
+from maker.lifecycle import session
+from maker.job.probe import first_state
+from maker.voting.messages import ChainAt
 from maker.errors import MakerError, ModelFailed, ModelUnusable
 from maker.models.simulated import SimulatedModel
 from maker.swarm.interface import Gone
 from maker.swarm.ray import RaySwarm
-from maker.swarm.worker import Orders
+from maker.swarm.messages import Orders
 
 job = api.load_job({"task": {"decomposer": "hanoi", "disks": 5}, "model": {"kind": "simulated"}})
-spec = working.worker_spec(job)
-chain = ChainAt(0, (), 0, 0, b"", job.first_state())
+spec = session.worker_spec(job)
+chain = ChainAt(0, (), 0, 0, b"", first_state(job))
 
 
 class Stops(SimulatedModel):
@@ -383,7 +385,7 @@ import maker
 {JOB_IN_PROGRAM}
 
 async def main():
-    async with maker.Engine(store="sqlite:///maker.db") as engine:
+    async with maker.Service(store="sqlite:///maker.db") as engine:
         runs = [await engine.start(job, [f"run.seed={{seed}}"]) for seed in (1, 2)]
         for run in runs:
             report = await run.result()

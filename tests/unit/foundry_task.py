@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from maker.plugin import Decomposer, Done, Lesson, Oracle, Params, PydanticCodec, Step, StepClass, Truth
+from maker.plugin import Decomposer, Done, ExampleSet, Oracle, Params, PydanticCodec, Step, StepClass, Truth
 
 
 class SumsParams(Params):
-    """Parameters of `Sums`: how many digits there are, and what its lessons are."""
+    """Parameters of `Sums`: how many digits there are, and what its examples are."""
 
     digits: int = 7
     whole: bool = True
@@ -48,11 +48,11 @@ class Sums(Decomposer[int, int]):
         """Take it."""
         return action
 
-    def lessons(self) -> list[Lesson]:
+    def examples(self) -> list[ExampleSet]:
         """Return all sums, and words where they are asked for."""
         digits = self.params.digits
-        sums = Lesson("sum", digits**2, lambda i: f"{i // digits}+{i % digits}=", whole=self.params.whole)
-        words = Lesson("order", 26**6, lambda i: f"{_word(i // 26**3)}?{_word(i % 26**3)}=", weight=0.5)
+        sums = ExampleSet("sum", digits**2, lambda i: f"{i // digits}+{i % digits}=", whole=self.params.whole)
+        words = ExampleSet("order", 26**6, lambda i: f"{_word(i // 26**3)}?{_word(i % 26**3)}=", weight=0.5)
         return [sums, words] if self.params.words else [sums]
 
     def oracle(self) -> Oracle:

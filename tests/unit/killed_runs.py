@@ -132,9 +132,9 @@ def living(life: Life, copy: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "Journal", mortal(life, copy))
         patch.setattr("maker.swarm.worker.SLICE_STEPS", life.slice_steps)
-        patch.setattr("maker.swarm.worker.KEPT_FORKS", life.kept)
+        patch.setattr("maker.swarm.fork_cache.KEPT_FORKS", life.kept)
         patch.setattr("maker.engine.open_fork.AHEAD", life.page)
-        patch.setattr("maker.engine.scheduler.STOOD_AT_ONCE", life.kept)
+        patch.setattr("maker.engine.scheduler.RESTORED_AT_ONCE", life.kept)
         patch.setattr("maker.engine.open_fork.JOIN_EVERY", life.join_every)
         patch.setattr("maker.engine.join.AT_ONCE", life.join_every)
         patch.setattr("maker.store.chains.PAGE", life.page)

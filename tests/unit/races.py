@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from maker.plugin import Ballots, Decision, More, Step, StepClass, Undecidable, Voter
 from maker.types import Sample
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
+from maker.voting.red_flags import Candidate
 
 Draw = Callable[[random.Random, list[str]], str]
 RIGHT = "right"
@@ -49,8 +50,8 @@ def run_race(voter: Voter, draw: Draw, n: int, seed: int, codec: Any, most: int 
                 drawn.append(draw(rng, drawn))
                 samples.append(Sample(drawn[-1], 1))
             election.hear(verdict.n, tuple(samples))
-        right += isinstance(verdict, Elected) and verdict.key == RIGHT
-        wrong += isinstance(verdict, Elected) and verdict.key != RIGHT
+        right += isinstance(verdict, Candidate) and verdict.key == RIGHT
+        wrong += isinstance(verdict, Candidate) and verdict.key != RIGHT
         votes.append(election.asked)
     return Race(n, right / n, wrong / n, votes)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from decomposers.hanoi import Hanoi, HanoiParams
 from maker import plugin
-from maker.plugin import Ballots, Params, PydanticCodec
+from maker.plugin import Ballots, Decomposer, ExampleSet, Params, PydanticCodec
 from maker.types import Allowance, Prices, Standing, Usage
 
 
@@ -91,8 +92,8 @@ def test_who_leads(counts: dict[str, int]) -> None:
     assert standing == Standing(leader, counts[leader], rival)
 
 
-def test_the_one_door_is_whole() -> None:
-    """Every name of the plugin door is there."""
+def test_the_one_interface_is_whole() -> None:
+    """Every name of the plugin interface is there."""
     assert [name for name in plugin.__all__ if not hasattr(plugin, name)] == []
 
 
@@ -109,3 +110,35 @@ def test_an_allowance_covers_all_or_nothing(need: Any) -> None:
     """One of calls, tokens and money that does not suffice is enough to refuse."""
     assert Allowance(5, 5, 5.0).covers(Allowance(5, 5, 5.0))
     assert not Allowance(5, 5, 5.0).covers(Allowance(*need))
+
+
+class Old(Decomposer[Any, Any]):
+    """A task written before examples had their name; never made, as nothing else of it is needed."""
+
+    def lessons(self) -> list[plugin.Lesson]:
+        return [plugin.Lesson("sum", 3, str)]
+
+
+class Older(Hanoi):
+    """One that goes on from a task of ours."""
+
+    def lessons(self) -> tuple[plugin.Lesson, ...]:
+        return (*super().lessons(), plugin.Lesson("move", 3, str))
+
+
+class New(Hanoi):
+    """One that says it in the new words."""
+
+    def examples(self) -> tuple[ExampleSet, ...]:
+        return super().examples()[:1]
+
+
+def test_a_task_that_has_lessons_is_heard() -> None:
+    """`lessons` and `Lesson` are the old names of `examples` and `ExampleSet`: either may be overridden, or asked."""
+    assert plugin.Lesson is ExampleSet
+    assert Old.examples is Old.lessons
+    params = HanoiParams(disks=3)
+    older, new = Older(params), New(params)
+    assert [one.size for one in older.examples()] == [24, 81, 3]
+    assert [one.size for one in new.lessons()] == [24]
+    assert [one.size for one in Hanoi(params).lessons()] == [24, 81]

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from maker.api import load_job
-from maker.calibration.calibrate import STEPS, VOTES, Kept, calibrate
-from maker.calibration.observations import By, Calibration, ClassFound
+from maker.calibration.calibrate import STEPS, VOTES, calibrate
+from maker.calibration.observations import By, Calibration, ClassFound, Kept
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.progress import Progress
 from maker.cli.tables import print_table
@@ -119,7 +119,7 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
     of = "" if one.of is None else f"{one.of:,}"
     if not one.right + one.wrong:
         return name, f"{one.steps:,}", of, "no valid vote", "", "", "", "", f"{one.valid:.4f}", ""
-    shown = fit({(right, others): steps for right, others, steps in one.heard}, confidence)
+    shown = fit({cell.votes: cell.steps for cell in one.heard}, confidence)
     rival = one.rival / (one.right + one.wrong)
     tokens = f"{one.tokens / one.samples:.1f}"
     correlation = (

@@ -10,8 +10,13 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
+
+from maker.cli import display
+from maker.cli.options import AsJson, Store
 from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
 from maker.errors import MakerError, PluginError
+from maker.job.file import DEFAULT_STORE
 from maker.store.backend.database import open_database, shown_url
 
 LEAST_FREE_BYTES = 1 << 30
@@ -126,3 +131,17 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List the installed decomposers and voters."""
+    found = {"decomposer": list_plugins(DECOMPOSERS), "voter": list_plugins(VOTERS)}
+    display.print_plugins(found, as_json=as_json)
+    raise typer.Exit(1 if any(isinstance(item, MakerError) for items in found.values() for item in items) else 0)
+
+
+def doctor_(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Check this machine for missing or broken parts."""
+    found = examine(store)
+    print_findings(found, as_json=as_json)
+    raise typer.Exit(1 if any(finding.state == "broken" for finding in found) else 0)

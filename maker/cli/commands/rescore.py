@@ -58,8 +58,8 @@ def _print_totals(found: Rescoring, totals: Totals) -> None:
     rule = ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
     print(f"run {found.run_id} by {found.vote['voter']} ({rule}), from its stored samples; no model was asked")
     for outcome, words in WORDS.items():
-        if totals.fates[outcome] or outcome == RescoredOutcome.SAME:
-            print(f"  {totals.fates[outcome]:>9,} of {totals.steps:,} steps {words}")
+        if totals.outcomes[outcome] or outcome == RescoredOutcome.SAME:
+            print(f"  {totals.outcomes[outcome]:>9,} of {totals.steps:,} steps {words}")
     if not totals.sufficed:
         return
     saved = f"about {totals.tokens_saved:,.0f} tokens fewer" if totals.tokens_saved else "no token fewer"
@@ -70,7 +70,7 @@ def _print_totals(found: Rescoring, totals: Totals) -> None:
 
 
 def _print_steps(shown: list[Rescored], totals: Totals) -> None:
-    short, lost = totals.fates[RescoredOutcome.SHORT], totals.fates[RescoredOutcome.LOST]
+    short, lost = totals.outcomes[RescoredOutcome.SHORT], totals.outcomes[RescoredOutcome.LOST]
     if short:
         print(
             f"  steps that run out need at least {totals.lacking:,} more votes, about {totals.tokens_short:,.0f} "
@@ -95,7 +95,7 @@ def _line(one: Rescored) -> str:
         f"now {one.now}"
         if one.now is not None
         else "now undecided"
-        if one.fate == RescoredOutcome.UNDECIDED
-        else one.fate
+        if one.outcome == RescoredOutcome.UNDECIDED
+        else one.outcome
     )
     return f"{location:>7} {one.kind} {'undecided' if one.before is None else one.before}: {outcome}"

@@ -14,6 +14,7 @@ from maker.api import load_job
 from maker.cli.options import AsJson, Overrides
 from maker.cli.tables import print_table
 from maker.errors import BadInput
+from maker.job.fingerprint import task_fingerprint
 from maker.training.dataset import EXAM, Dataset, dataset_of
 from maker.training.recipe import TEMPERATURES, Recipe
 from maker.training.sft_file import read_dataset
@@ -113,7 +114,7 @@ def _dataset(job: Path, overrides: Sequence[str], exam: int) -> Dataset:
             raise BadInput(f"{overrides[0]!r} sets nothing: {job} is not a job file", fix="leave it out")
         return read_dataset(job)
     loaded = load_job(job, overrides)
-    fingerprint = loaded.task_fingerprint()
+    fingerprint = task_fingerprint(loaded)
     origin = {name: fingerprint[name] for name in ("decomposer", "decomposer_version", "decomposer_source", "task")}
     return dataset_of(loaded.decomposer, origin, exam=exam)
 

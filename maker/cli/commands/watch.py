@@ -16,6 +16,7 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.stored import job_of
 from maker.errors import MakerError
+from maker.job import probe
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.events import stored_event
 from maker.lifecycle.queries import RunReport, store_url, whole_report
@@ -100,7 +101,7 @@ def expected_steps(database: Database, found: RunReport) -> int | None:
         # Steps shared with the other run are not among its own, and the store does not count them.
         return None
     try:
-        return job_of(database, found.run_id).expected_steps()
+        return probe.expected_steps(job_of(database, found.run_id))
     except MakerError:
         # The task's code may be on another machine: watching needs the store only.
         return None

@@ -25,7 +25,7 @@ class Delimited(Records):
 
     def cut(self, data: bytes, *, final: bool) -> Cut:
         """Cut data after the lines at which no quoted field is open."""
-        lines = split_lines(data, self.codec, "", final=final)
+        lines = split_lines(data, self.encoding, "", final=final)
         count = len(lines.texts)
         # The line after the last one shows whether a quoted field is still open there: it would be taken in.
         rows = self._parsed(chain(lines.texts, ("x",)))
@@ -39,7 +39,7 @@ class Delimited(Records):
             rows.pop()
         taken = rows[-1][1] if rows else 0
         if lines.bad:
-            rows = _marked(rows, lines, self.codec.name)
+            rows = _marked(rows, lines, self.encoding.name)
         entries = [row for row, _ in rows if row]
         ends = [lines.ends[line - 1] for row, line in rows if row]
         return Cut(entries, ends, lines.ends[taken - 1] if taken else 0, bool(lines.bad), open_lines)

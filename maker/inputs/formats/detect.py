@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Callable
 
 from maker.errors import BadInput
-from maker.inputs.codec import Codec
-from maker.inputs.failures import shown
+from maker.inputs.encoding import Encoding
+from maker.inputs.failures import redacted
 from maker.inputs.formats.delimited import Delimited
 from maker.inputs.formats.interface import Format
 from maker.inputs.formats.jsonlines import JsonLines
@@ -26,9 +26,9 @@ _ENDINGS = {
     ".md": "text",
     ".text": "text",
 }
-_MADE: dict[str, Callable[[Codec], Format]] = {
-    "CSV": lambda codec: Delimited(codec, ","),
-    "TSV": lambda codec: Delimited(codec, "\t"),
+_MADE: dict[str, Callable[[Encoding], Format]] = {
+    "CSV": lambda encoding: Delimited(encoding, ","),
+    "TSV": lambda encoding: Delimited(encoding, "\t"),
     "JSON lines": JsonLines,
     "Parquet": lambda _: Parquet(),
     "text": Texts,
@@ -47,9 +47,9 @@ def word_of(found: Found) -> tuple[str, list[str]]:
     names = [name for name in found.names if words[name]]
     if (len(names) < len(found.names) and not found.folder) or not names:
         odd = next(name for name in found.names if not words[name])
-        raise BadInput(f"{shown(odd)} is in no known format", fix=f"use files that end with {', '.join(_ENDINGS)}")
+        raise BadInput(f"{redacted(odd)} is in no known format", fix=f"use files that end with {', '.join(_ENDINGS)}")
     if wrong := next((name for name in names if not _is_text(name)), ""):
-        raise BadInput(f"the name of the file {shown(wrong)} is not UTF-8", fix="rename it")
+        raise BadInput(f"the name of the file {redacted(wrong)} is not UTF-8", fix="rename it")
     word = words[names[0]]
     if other := next((name for name in names if words[name] != word), ""):
         raise BadInput(
@@ -67,13 +67,13 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def make_format(word: str, codec: Codec, slice: int = 0) -> Format:
+def make_format(word: str, encoding: Encoding, slice: int = 0) -> Format:
     """Return a format by the word that `word_of` gave; of text in slices of so many characters, where there are any.
 
     Raises `BadInput` for slices of anything else.
     """
     if not slice:
-        return _MADE[word](codec)
+        return _MADE[word](encoding)
     if word != "text":
         raise BadInput(f"the input is {word}; only text can be read in slices", fix="use a .txt, .md or .text file")
-    return Slices(codec, slice)
+    return Slices(encoding, slice)

@@ -1,4 +1,4 @@
-"""The door to a format: how its files are counted, and how a block of rows is read."""
+"""The interface to a format: how its files are counted, and how a block of rows is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maker.inputs.sites import Site
 from maker.types import InputPart
 
 
-class Loaded(NamedTuple):
+class LoadedBlock(NamedTuple):
     """A block in memory: an entry a row, and about how many bytes they take."""
 
     entries: Sequence[Any]
@@ -42,7 +42,7 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
+    def load(self, site: Site, part: InputPart, block: Block) -> LoadedBlock:
         """Read one block. Raises `BadInput` where it cannot be read, or is not what was scanned."""
 
     @abstractmethod

@@ -23,10 +23,10 @@ class JsonLines(Records):
 
     def cut(self, data: bytes, *, final: bool) -> Cut:
         """Cut data at its newlines."""
-        lines = split_lines(data, self.codec, "\n", final=final)
+        lines = split_lines(data, self.encoding, "\n", final=final)
         entries: list[Any] = lines.texts
         for place, why in lines.bad.items():
-            entries[place] = Undecodable.of(self.codec.name, why)
+            entries[place] = Undecodable.of(self.encoding.name, why)
         taken = lines.ends[-1] if lines.ends else 0
         kept = [place for place, entry in enumerate(entries) if isinstance(entry, Broken) or entry.strip(_BLANK)]
         return Cut([entries[place] for place in kept], [lines.ends[place] for place in kept], taken, bool(lines.bad))

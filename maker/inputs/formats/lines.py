@@ -6,7 +6,7 @@ import io
 from itertools import accumulate
 from typing import Literal, NamedTuple, TypeAlias
 
-from maker.inputs.codec import Codec
+from maker.inputs.encoding import Encoding
 
 Newline: TypeAlias = Literal["", "\n"]
 """What ends a line, as `open` has it: a newline alone, or ("") any of \\n, \\r and \\r\\n."""
@@ -26,33 +26,33 @@ class Lines(NamedTuple):
     bad: dict[int, str]
 
 
-def split_lines(data: bytes, codec: Codec, newline: Newline, *, final: bool) -> Lines:
+def split_lines(data: bytes, encoding: Encoding, newline: Newline, *, final: bool) -> Lines:
     """Split data. Unless it is the ``final`` one, a line that could go on after it is left out."""
-    pieces = _pieces(data, codec, newline)
+    pieces = _pieces(data, encoding, newline)
     # After a carriage return at the end of the data a newline may come.
-    if pieces and not final and not pieces[-1].endswith(codec.newline):
+    if pieces and not final and not pieces[-1].endswith(encoding.newline):
         pieces.pop()
     ends = list(accumulate(map(len, pieces)))
     try:
-        return Lines([str(piece, codec.name) for piece in pieces], ends, {})
+        return Lines([str(piece, encoding.name) for piece in pieces], ends, {})
     except UnicodeDecodeError:
-        return Lines([str(piece, codec.name, "replace") for piece in pieces], ends, _undecodable(pieces, codec))
+        return Lines([str(piece, encoding.name, "replace") for piece in pieces], ends, _undecodable(pieces, encoding))
 
 
-def _pieces(data: bytes, codec: Codec, newline: Newline) -> list[bytes]:
-    if len(codec.newline) == 1:
+def _pieces(data: bytes, encoding: Encoding, newline: Newline) -> list[bytes]:
+    if len(encoding.newline) == 1:
         return io.BytesIO(data).readlines() if newline else data.splitlines(keepends=True)
     # U+FFFD takes as many bytes as what it stands for in these encodings, so the lengths stay true.
-    texts = io.StringIO(data.decode(codec.name, "replace"), newline=newline)
-    ends = list(accumulate(len(text.encode(codec.name)) for text in texts))
+    texts = io.StringIO(data.decode(encoding.name, "replace"), newline=newline)
+    ends = list(accumulate(len(text.encode(encoding.name)) for text in texts))
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _undecodable(pieces: list[bytes], codec: Codec) -> dict[int, str]:
+def _undecodable(pieces: list[bytes], encoding: Encoding) -> dict[int, str]:
     bad = {}
     for place, piece in enumerate(pieces):
         try:
-            piece.decode(codec.name)
+            piece.decode(encoding.name)
         except UnicodeDecodeError as error:
             bad[place] = f"{error.reason} at its byte {error.start}"
     return bad

@@ -15,7 +15,7 @@ from typing import Any, overload
 
 from maker.errors import BadInput
 from maker.inputs.blocks import Block
-from maker.inputs.formats.interface import Format, Loaded
+from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.formats.records import CHUNK_BYTES
 from maker.inputs.parts import Broken, changed
 from maker.inputs.scan import Gathering
@@ -60,14 +60,14 @@ class Parquet(Format):
         if rows:
             found.take_part(InputPart(name, 0, rows, size, digest))
 
-    def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
+    def load(self, site: Site, part: InputPart, block: Block) -> LoadedBlock:
         """Read a row group as Arrow holds it."""
         with _opened(site, part.name, part.size) as file:
             table = file.read_row_group(block.start, use_threads=False) if block.start < file.num_row_groups else None
         if table is None or table.num_rows != block.rows:
             raise changed(part.name, f"row group {block.start} has changed", when=_SINCE)
         rows = _Rows(table)
-        return Loaded(rows, rows.weight)
+        return LoadedBlock(rows, rows.weight)
 
     def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
         """Return a copy of the row."""

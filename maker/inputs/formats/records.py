@@ -11,8 +11,8 @@ from zlib import crc32
 
 from maker.errors import BadInput
 from maker.inputs.blocks import Block, Cutter
-from maker.inputs.codec import Codec, mark_bytes, wrong_encoding
-from maker.inputs.formats.interface import Format, Loaded
+from maker.inputs.encoding import Encoding, mark_bytes, wrong_encoding
+from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.parts import Broken, BrokenRow, NoText, Undecodable, changed
 from maker.inputs.scan import Gathering
 from maker.inputs.sites import Site
@@ -49,7 +49,7 @@ class Cut(NamedTuple):
 class Records(Format):
     """A format of records. Bytes of a record tell where it ends, whatever comes before it."""
 
-    codec: Codec
+    encoding: Encoding
 
     header: ClassVar[bool] = False
     """The first record names the columns."""
@@ -82,14 +82,14 @@ class Records(Format):
             if grow or not self.line_starts:
                 scan.go_on()
 
-    def load(self, site: Site, part: InputPart, block: Block) -> Loaded:
+    def load(self, site: Site, part: InputPart, block: Block) -> LoadedBlock:
         """Read a range of bytes and cut it into records."""
         data = site.read(part.name, block.start, block.stop)
         if crc32(data) != block.check:
             why = f"bytes {block.start:,} to {block.stop:,} are not what they were"
             raise changed(part.name, why, when="since it was scanned")
         entries = self.cut(data, final=True).entries
-        return Loaded(entries, len(data) + _CELL_BYTES * self.cells(entries))
+        return LoadedBlock(entries, len(data) + _CELL_BYTES * self.cells(entries))
 
 
 class _Scan:
@@ -152,7 +152,7 @@ class _Scan:
             final = not chunk or self._position == upto
             self._data += chunk
             if self._position == len(chunk):
-                self._drop(mark_bytes(self._data, self._name, self._format.codec))
+                self._drop(mark_bytes(self._data, self._name, self._format.encoding))
             cut = self._cut(final)
             self._take(cut, cutter)
             self._drop(cut.taken)
@@ -167,7 +167,7 @@ class _Scan:
             return self._format.cut(self._data, final=final)
         except NoText as error:
             why = f"{error.why} at its byte {self._offset + error.at:,}"
-            raise wrong_encoding(self._name, self._format.codec, why, error.likely) from error
+            raise wrong_encoding(self._name, self._format.encoding, why, error.likely) from error
 
     def _read(self, upto: int | None) -> bytes:
         # A record that does not end is cut again with each chunk: chunks that grow with it keep that linear.
@@ -191,7 +191,7 @@ class _Scan:
 
     def _check_goes_on(self, chunk: bytes) -> None:
         """Raise `BadInput` where what a file has grown by belongs to its old last row."""
-        encoding = self._format.codec.name
+        encoding = self._format.encoding.name
         ends = tuple(end.encode(encoding) for end in self._format.line_ends)
         starts = tuple(start.encode(encoding) for start in self._format.line_starts)
         if not starts:
@@ -216,14 +216,14 @@ class _Scan:
         self._rows += len(entries)
 
     def _take_header(self, entry: Any) -> None:
-        codec = self._format.codec
+        encoding = self._format.encoding
         what = f"the header of {self._name}"
         if isinstance(entry, Undecodable):
-            raise wrong_encoding(what, codec, entry.why)
+            raise wrong_encoding(what, encoding, entry.why)
         if isinstance(entry, Broken):
             raise BadInput(f"{what} {entry.what}", fix="its first line must name every column")
         if any("\0" in column for column in entry):
-            raise wrong_encoding(what, codec, "it holds zero bytes", "utf-16-le")
+            raise wrong_encoding(what, encoding, "it holds zero bytes", "utf-16-le")
         self._found.take_columns(self._name, tuple(entry))
 
     def _take_columns(self, entries: list[Any]) -> None:

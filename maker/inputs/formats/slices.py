@@ -29,17 +29,17 @@ class Slices(Records):
     def cut(self, data: bytes, *, final: bool) -> Cut:
         """Cut off whole slices; the rest of a file is one. Raises `NoText`."""
         try:
-            text = codecs.getincrementaldecoder(self.codec.name)().decode(data, final)
+            text = codecs.getincrementaldecoder(self.encoding.name)().decode(data, final)
         except UnicodeDecodeError as error:
             raise NoText(error.reason, error.start) from error
         if (zero := text.find("\0")) >= 0:
-            raise NoText("it holds zero bytes", len(text[:zero].encode(self.codec.name)), "utf-16-le")
+            raise NoText("it holds zero bytes", len(text[:zero].encode(self.encoding.name)), "utf-16-le")
         entries: list[str] = []
         ends: list[int] = []
         start = taken = 0
         while stop := self._end(text, start, final=final):
             entries.append(text[start:stop])
-            taken += len(entries[-1].encode(self.codec.name))
+            taken += len(entries[-1].encode(self.encoding.name))
             ends.append(taken)
             start = stop
         return Cut(entries, ends, taken)

@@ -21,10 +21,10 @@ class Texts(Records):
         if not final:
             return Cut([], [], 0)
         try:
-            return Cut([data.decode(self.codec.name)], [len(data)], len(data))
+            return Cut([data.decode(self.encoding.name)], [len(data)], len(data))
         except UnicodeDecodeError as error:
             why = f"{error.reason} at its byte {error.start}"
-            return Cut([Undecodable.of(self.codec.name, why)], [len(data)], len(data), bad=True)
+            return Cut([Undecodable.of(self.encoding.name, why)], [len(data)], len(data), bad=True)
 
     def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
         """Return the file's name and its text."""

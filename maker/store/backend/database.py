@@ -101,7 +101,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._errors_translated(), self._connected(self._kind.read_options) as connection:
+        with self._translating(), self._connected(self._kind.read_options) as connection:
             yield connection
 
     @retried
@@ -116,7 +116,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._errors_translated(), self._connected(self._kind.write_options) as connection, connection.begin():
+        with self._translating(), self._connected(self._kind.write_options) as connection, connection.begin():
             yield connection
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -154,7 +154,7 @@ class Database:
 
     def checked(self) -> str | None:
         """Connect for the first time; returns the schema version. Raises `StoreUnusable`."""
-        with self._errors_translated(opening=True), self.engine.connect() as connection:
+        with self._translating(opening=True), self.engine.connect() as connection:
             version = self.version(connection)
         if version is not None and version > HEAD:
             raise StoreUnusable(
@@ -170,12 +170,12 @@ class Database:
 
     @retried
     def _connected(self, options: Mapping[str, Any]) -> Connection:
-        with self._errors_translated():
+        with self._translating():
             return self.engine.connect().execution_options(**options)
 
     @retried
     def _prepare(self) -> None:
-        with self._errors_translated():
+        with self._translating():
             self._kind.prepare()
 
     @retried
@@ -186,7 +186,7 @@ class Database:
                 _migrate(connection, self._kind.schema)
 
     @contextmanager
-    def _errors_translated(self, *, opening: bool = False) -> Iterator[None]:
+    def _translating(self, *, opening: bool = False) -> Iterator[None]:
         try:
             yield
         except self._kind.errors as error:

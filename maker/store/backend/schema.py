@@ -234,7 +234,8 @@ ledger = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("retries", BigInteger, nullable=False, server_default="0"),
-    Column("untold", BigInteger, nullable=False, server_default="0"),
+    # Databases of older versions have the column under this name.
+    Column("untold", BigInteger, key="unaccounted", nullable=False, server_default="0"),
     Column("votes", BigInteger, nullable=False, server_default="0"),
     Column("red_flags", BigInteger, nullable=False, server_default="0"),
 )

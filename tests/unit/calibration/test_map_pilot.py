@@ -262,7 +262,7 @@ def test_a_service_pilots_too(tmp_path: Path) -> None:
     made = wanted(tmp_path, rows=1000)
 
     async def serve() -> maker.RunReport:
-        async with maker.Engine(store=made["store"]["url"]) as engine:
+        async with maker.Service(store=made["store"]["url"]) as engine:
             handle = await engine.start(made)
             return await handle.result()
 

@@ -171,15 +171,15 @@ def test_a_prompt_shows_targets_a_neighbour_and_whether_one_has_been_there() -> 
 
 
 @pytest.mark.parametrize("form", ["steps", "guess"])
-def test_lessons_are_prompts_of_the_task(form: Any) -> None:
+def test_examples_are_prompts_of_the_task(form: Any) -> None:
     """The oracle knows every prompt, its replies are read as they are, and rivals are there."""
     connect = task(depth=2, form=form)
     (kind,), oracle = connect.classes, connect.oracle()
-    for lesson in connect.lessons():
-        assert lesson.kind == kind.name and not lesson.whole
-        prompts = [lesson.prompt(number) for number in range(300)]
-        assert prompts == [lesson.prompt(number) for number in range(300)]
-        assert lesson.prompt(lesson.size - 1)
+    for one in connect.examples():
+        assert one.kind == kind.name and not one.whole
+        prompts = [one.prompt(number) for number in range(300)]
+        assert prompts == [one.prompt(number) for number in range(300)]
+        assert one.prompt(one.size - 1)
         for prompt in prompts:
             right, wrong = oracle(prompt)
             assert len(right) == 1 and wrong and not {*right} & {*wrong}
@@ -190,7 +190,7 @@ def test_lessons_are_prompts_of_the_task(form: Any) -> None:
                 assert graph.targets[int(right[0]) - 1] in reached(graph)
 
 
-def test_lessons_hold_all_that_walks_ask() -> None:
+def test_examples_hold_all_that_walks_ask() -> None:
     """Every kind of look of 300 walks at depth 12, wrong turns among them, is taught; other graphs than a job's."""
 
     def kind_of(prompt: str) -> tuple[bool, int]:
@@ -203,16 +203,16 @@ def test_lessons_hold_all_that_walks_ask() -> None:
         slips = [rng.random() < 0.1 for _ in range(1000)]
         reply = lambda number, truth: truth.wrong[0] if slips[number] else truth.right[0]  # noqa: B023, E731
         asked |= {kind_of(prompt) for prompt in walked(task(depth=12, seed=seed), reply).prompts}
-    lessons = task(depth=12).lessons()
-    assert asked <= {kind_of(lesson.prompt(number)) for lesson in lessons for number in range(3000)}
-    guesses = task(depth=2, form="guess").lessons()
-    taught = {lesson.prompt(number) for lesson in guesses for number in range(1000)}
+    examples = task(depth=12).examples()
+    assert asked <= {kind_of(one.prompt(number)) for one in examples for number in range(3000)}
+    guesses = task(depth=2, form="guess").examples()
+    taught = {one.prompt(number) for one in guesses for number in range(1000)}
     assert not taught & {walked(task(depth=2, seed=seed, form="guess")).prompts[0] for seed in range(1000)}
 
 
 def test_both_forms_are_taught_the_same_graphs() -> None:
-    """Lesson by lesson, number by number: the node that a step shows is one of the graph that a guess sees."""
-    steps, guesses = task(depth=2).lessons(), task(depth=2, form="guess").lessons()
+    """Set by set, number by number: the node that a step shows is one of the graph that a guess sees."""
+    steps, guesses = task(depth=2).examples(), task(depth=2, form="guess").examples()
     for looks, wholes in zip(steps[:3], guesses, strict=True):
         for number in range(100):
             graph, look = read_whole(wholes.prompt(number)), read_look(looks.prompt(number))

@@ -85,8 +85,8 @@ def test_a_decomposer_travels(tmp_path: Path, want: str) -> None:
     (tmp_path / "a.txt").write_text("A sentence that is long enough. " * 400)
     params = {"input": str(tmp_path / "a.txt"), "question": "?", "want": want}
     params |= {"schema": SCHEMA} if want == "extract" else {}
-    task = Document(DocumentParams.model_validate(params))
-    task.bind(task.parts())
+    unbound = Document(DocumentParams.model_validate(params))
+    task = unbound.with_parts(unbound.parts())
     other = pickle.loads(pickle.dumps(task))  # noqa: S301
     step, same = task.next(Reading("?", 1)), other.next(Reading("?", 1))
     assert isinstance(step, Step)

@@ -16,10 +16,10 @@ from row_tasks import job, label, truth, write_rows
 
 from maker import api
 from maker.errors import BadInput, JobError, MakerError, ModelUnusable, RunNotResumable
+from maker.job.estimate import Survey, survey_rows
 from maker.lifecycle import queries, row_files
 from maker.lifecycle.rows import follow, results
-from maker.stats.race import Survey
-from maker.swarm.worker import DOUBTS
+from maker.swarm.messages import DOUBTS
 from maker.testing import FakeReply, FakeServer, chat_completion
 
 ROWS = 400
@@ -361,7 +361,7 @@ def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", range(40))
     with (tmp_path / "rows.csv").open("a") as file:
         file.write("row-40,one,cell too many\n")
-    found = api.load_job(job(tmp_path, task={"system": "Colours."})).survey()
+    found = survey_rows(api.load_job(job(tmp_path, task={"system": "Colours."})))
     with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
         texts = [row[1] for row in list(csv.reader(file))[1:41]]
     lengths = [len(f"Colours.What colour is {text}?") for text in texts]
@@ -369,4 +369,4 @@ def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
     assert (found.calls, found.prompt_tokens, found.most_completion_tokens) == (80, sum(lengths) // 4, 80 * 256)
     assert not (tmp_path / "maker.db").exists()
     with pytest.raises(JobError, match="hanoi is not a map"):
-        api.load_job({"task": {"decomposer": "hanoi", "disks": 3}, "model": {"kind": "simulated"}}).survey()
+        survey_rows(api.load_job({"task": {"decomposer": "hanoi", "disks": 3}, "model": {"kind": "simulated"}}))

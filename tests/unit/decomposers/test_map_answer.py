@@ -17,9 +17,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from decomposers.common.fields import as_set, folded, numeric, stepped
 from decomposers.common.strict_json import DEPTH, DIGITS, Number, object_in, read_object, written
 from decomposers.map.answer import Answer, AnswerFormat, FieldRule
+from decomposers.map.fields import as_set, folded, numeric, stepped
 
 
 def schema_of(**properties: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from maker import api
 from maker.core.plugins import FILE_MODULE, find_named
 from maker.engine.trial import Lost, Trial
 from maker.errors import JobError, PluginError, RunNotResumable
-from maker.job.job import difference
+from maker.job.fingerprint import difference, task_fingerprint
 from maker.lifecycle import queries
 from maker.lifecycle.rows import RowResult, results
 
@@ -231,7 +231,7 @@ def test_a_function_that_was_not_there_is_another_task(job: Job) -> None:
     word = f"task.check={path.parent}/rules.py:plausible"
     with pytest.raises(RunNotResumable, match=r"check was None, is \{'function': 'rules\.py:plausible'"):
         api.resume("last", [word], store=where(path))
-    now = api.load_job(job()).task_fingerprint()
+    now = task_fingerprint(api.load_job(job()))
     assert difference({"task": {"input": "rows.csv"}}, now).startswith("task: check was None, is")
 
 
@@ -245,7 +245,7 @@ def test_functions_of_an_installed_module(job: Job, tmp_path: Path, monkeypatch:
     names = {name: f"own_package.{function.replace('.py', '')}" for name, function in FUNCTIONS.items()}
     loaded = api.load_job(job(**names))
     assert loaded.settings["task"]["parse"] == "own_package.rules:read"
-    told = loaded.task_fingerprint()["task"]["parse"]
+    told = task_fingerprint(loaded)["task"]["parse"]
     assert told == {"function": "own_package.rules:read", "source": find_named(names["parse"], tmp_path).source}
     assert started(job(**names)).status == "done"
 

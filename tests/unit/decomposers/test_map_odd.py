@@ -16,7 +16,7 @@ import pytest
 from row_tasks import job, truth, write_rows
 
 from maker import api
-from maker.api.aio import Engine
+from maker.api.aio import Service
 from maker.errors import BadInput, MakerError
 from maker.lifecycle import admin, queries, row_files
 from maker.lifecycle.events import RunEnded, RunStarted
@@ -129,7 +129,7 @@ def test_a_done_map_writes_its_files_where_it_is_told(tmp_path: Path) -> None:
         api.resume("last", ["no.such=1"], store=store(tmp_path))
 
     async def served() -> str:
-        async with Engine(store=store(tmp_path)) as engine:
+        async with Service(store=store(tmp_path)) as engine:
             return (await (await engine.resume("last")).result()).status
 
     assert asyncio.run(served()) == "done"

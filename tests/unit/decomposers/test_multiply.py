@@ -77,14 +77,14 @@ def test_a_pilot_draws_steps_evenly() -> None:
 # --- prompts ---
 
 
-def test_the_lesson_holds_every_prompt() -> None:
+def test_the_examples_hold_every_prompt() -> None:
     """All 3,025 prompts, each once; a run of 100 x 100 digits asks no other, and the oracle knows them all."""
     multiply = task("9" * 50 + "0123456789" * 5, "8675309" * 14)
-    (lesson,) = multiply.lessons()
-    assert lesson.whole
-    assert lesson.kind in [kind.name for kind in multiply.classes]
-    every = {lesson.prompt(number) for number in range(lesson.size)}
-    assert len(every) == lesson.size == 3025
+    (examples,) = multiply.examples()
+    assert examples.whole
+    assert examples.kind in [kind.name for kind in multiply.classes]
+    every = {examples.prompt(number) for number in range(examples.size)}
+    assert len(every) == examples.size == 3025
     assert set(walked(multiply).prompts) <= every
     assert {len(prompt) for prompt in every} == {8}
     assert set("".join(every)) == set("0123456789*+=")
@@ -93,9 +93,9 @@ def test_the_lesson_holds_every_prompt() -> None:
 def test_every_reply_of_the_oracle_is_legal() -> None:
     """Of every prompt one reply is right, as arithmetic says, and two or more are legal, other, and wrong."""
     multiply = task(1, 1)
-    (lesson,), (kind,), oracle = multiply.lessons(), multiply.classes, multiply.oracle()
-    for number in range(lesson.size):
-        prompt = lesson.prompt(number)
+    (examples,), (kind,), oracle = multiply.examples(), multiply.classes, multiply.oracle()
+    for number in range(examples.size):
+        prompt = examples.prompt(number)
         right, wrong = oracle(prompt)
         first, second, column, carry = map(int, re.findall("[0-9]", prompt))
         assert [int(one) for one in right] == [first * second + column + carry]

@@ -20,6 +20,7 @@ from decomposers.recursive import GENERIC, Node, Recursive, RecursiveParams, Tas
 from decomposers.recursive.context import Budget, size
 from maker import api
 from maker.errors import BadInput, JobError, TaskFailed
+from maker.job.fingerprint import run_fingerprint
 from maker.lifecycle import queries
 from maker.plugin import Done, Fork, PydanticCodec, Step, Truth
 
@@ -617,7 +618,7 @@ def test_settings_that_cannot_be_are_refused(store: str, given: dict[str, Any], 
 def test_words_are_part_of_what_a_run_is(store: str) -> None:
     """A job with another word in a role's prompt is another task."""
     one, other = (api.load_job(job(store, solver_prompt=word + " {{goal}}\nAnswer: ")) for word in ("Say", "Tell"))
-    assert one.fingerprint() != other.fingerprint()
+    assert run_fingerprint(one) != run_fingerprint(other)
 
 
 def test_halves_are_what_the_tests_think() -> None:

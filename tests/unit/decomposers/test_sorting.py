@@ -178,15 +178,15 @@ def test_the_order_of_a_prompt_says_nothing_of_the_answer() -> None:
 
 
 @pytest.mark.parametrize("order", ["number", "word"])
-def test_lessons_are_prompts_of_the_task(order: str) -> None:
+def test_examples_are_prompts_of_the_task(order: str) -> None:
     """What is taught is what the same two items ask; every reply that the oracle knows is legal."""
     empty = task([], order)
     (kind,), oracle = empty.classes, empty.oracle()
-    for lesson in empty.lessons():
-        assert lesson.kind == kind.name and not lesson.whole
-        prompts = [lesson.prompt(number) for number in range(400)]
-        assert prompts == [lesson.prompt(number) for number in range(400)]
-        assert lesson.prompt(lesson.size - 1)
+    for one in empty.examples():
+        assert one.kind == kind.name and not one.whole
+        prompts = [one.prompt(number) for number in range(400)]
+        assert prompts == [one.prompt(number) for number in range(400)]
+        assert one.prompt(one.size - 1)
         signs = set()
         for prompt in prompts:
             items = [*map(str, read_by_column(prompt))] if order == "number" else prompt[:-1].split(" ")
@@ -202,12 +202,12 @@ def test_lessons_are_prompts_of_the_task(order: str) -> None:
         assert signs == {"="} or signs >= {"<", ">"}
 
 
-def test_lessons_hold_hard_pairs() -> None:
+def test_examples_hold_hard_pairs() -> None:
     """Long common prefixes, equal numbers, numbers of other lengths that lie side by side, and some below zero."""
     pairs = {
         (len(left), len(right), left == right, left[:-1] == right[:-1], "-" in left + right)
-        for lesson in task([]).lessons()
-        for left, right in (map(str, read_by_column(lesson.prompt(number))) for number in range(300))
+        for one in task([]).examples()
+        for left, right in (map(str, read_by_column(one.prompt(number))) for number in range(300))
     }
     assert {(6, 6, True, True, False), (6, 6, False, True, False), (7, 7, False, True, True)} <= pairs
     assert {(one, other) for one, other, *_ in pairs} >= {(1, 6), (3, 4), (6, 5), (5, 5)}
@@ -385,7 +385,7 @@ def test_a_stopped_sort_goes_on(store: str) -> None:
 
 def test_many_lists_are_sorted_in_one_run(tmp_path: Path) -> None:
     """Lists that are halved are instances as any others: their forks stand within that of all instances."""
-    many = Path(__file__).parents[3] / "benchmarks" / "many.py"
+    many = Path(__file__).parents[3] / "benchmarks" / "shared" / "tasks" / "many.py"
     lists = [[str(n * 7 % 40) for n in range(40)], ["3", "1"]]
     store = f"sqlite:///{tmp_path}/maker.db"
     task = {"decomposer": f"{many}:Many", "of": "sort", "instances": [{"items": one} for one in lists]}

@@ -15,6 +15,7 @@ import pytest
 
 from maker import api
 from maker.errors import JobError, RunNotResumable
+from maker.job.fingerprint import task_fingerprint
 from maker.lifecycle import queries
 from maker.lifecycle.session import monitor_plan, worker_spec
 from maker.stats.monitor import Rule
@@ -22,11 +23,13 @@ from maker.store.chains import root_chain
 from maker.store.entry import Entry
 from maker.store.log import SampleRow, read_samples
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
-from maker.swarm.worker import Orders, Worker
+from maker.swarm.messages import Orders
+from maker.swarm.worker import Worker
 from maker.testing import FakeReply, FakeServer, chat_completion
 from maker.types import Finished, Sample, StepClass
-from maker.voting.chain import ChainAt, ChainRunner, Decided
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt, Decided
 from maker.voting.policy import Fallbacks, PromptVariant, Role, Rules, Shared
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
@@ -267,7 +270,7 @@ def test_paraphrases_are_part_of_what_a_run_is(line: Any, store: str) -> None:
     with pytest.raises(RunNotResumable, match="prompts"):
         api.resume(report.run_id, ["task.wordings=2"], store=store)
     warn = {"policy": "warn"}
-    assert len({api.load_job(line(n, monitor=warn)).task_fingerprint()["prompts"] for n in (1, 2, 3)}) == 3
+    assert len({task_fingerprint(api.load_job(line(n, monitor=warn)))["prompts"] for n in (1, 2, 3)}) == 3
 
 
 def test_words_that_the_task_does_not_have_are_found(line: Any, store: str) -> None:

@@ -31,7 +31,8 @@ from maker.store.backend.database import open_database
 from maker.store.chains import root_chain
 from maker.store.runs import find_run
 from maker.store.tree import PlacedStep, walk_steps
-from maker.swarm.worker import Orders, Report, Worker
+from maker.swarm.messages import Orders, Report
+from maker.swarm.worker import Worker
 from maker.types import Outcome
 from maker.voting.chain import DEEPEST
 from maker.voting.paths import chain_name
@@ -173,7 +174,7 @@ def test_every_commit_is_a_place_to_go_on_from(nested: Log, tmp_path: Path, ever
 def broken_seeds(kept: Callable[..., int]) -> Callable[..., int]:
     """Return a seed rule that counts requests where it should name the step: right until the first resume."""
     asked = itertools.count()
-    return lambda self, index, epoch, rung, vote: kept(self, next(asked), epoch, rung, vote)
+    return lambda self, index, epoch, phase, vote: kept(self, next(asked), epoch, phase, vote)
 
 
 def test_the_comparison_fails_with_a_broken_seed_rule(nested: Log, tmp_path: Path) -> None:
@@ -442,8 +443,8 @@ def measured() -> Iterator[list[Sizes]]:
             return report
 
     class Known(Scheduler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
             schedulers.append(self)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from maker import api
 from maker.errors import JobError, RunNeeded, RunNotResumable
+from maker.job.fingerprint import run_fingerprint
 from maker.lifecycle import queries, session
 from maker.lifecycle import rows as row_results
 from maker.lifecycle.admin import fork, prune
@@ -25,9 +26,10 @@ from maker.store.locations import is_live
 from maker.store.memo import load
 from maker.store.runs import find_run
 from maker.swarm.interface import FromWorker, Gone, News, Swarm
-from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.types import Step, StepClass
-from maker.voting.memo import MOST, Known, Memo, question, shared_space
+from maker.voting.memo import MOST, Known, Memo, Remembered, question, shared_space
 from maker.voting.seeds import QuestionSeeds
 from maker.voting.tally import Source, cites, pack, taken, unpack
 
@@ -142,7 +144,7 @@ def test_a_hit_is_packed_as_its_source(kind: int, chain: int, idx: int, epoch: i
 
 
 def test_the_seeds_of_a_question_do_not_know_where_it_is_asked() -> None:
-    """They differ by run, question, epoch, rung and vote."""
+    """They differ by run, question, epoch, phase and vote."""
     seeds = QuestionSeeds(7, b"q" * 16)
     assert seeds.at(0, 0, 0, 0) == seeds.at(99, 0, 0, 0)
     other = {
@@ -156,9 +158,9 @@ def test_a_full_memo_forgets_what_it_has_known_longest() -> None:
     """Of two decisions on one question the first stays; beyond the bound the oldest goes."""
     memo = Memo(2)
     known = [Known(letter, Source(1 << 24, place, 0, 4)) for place, letter in enumerate("abcd")]
-    memo.learn([(b"1", known[0]), (b"1", known[1]), (b"2", known[2])])
+    memo.learn([Remembered(b"1", known[0]), Remembered(b"1", known[1]), Remembered(b"2", known[2])])
     assert memo.get(b"1") == known[0]
-    memo.learn([(b"3", known[3])])
+    memo.learn([Remembered(b"3", known[3])])
     assert (memo.get(b"1"), memo.get(b"2"), memo.get(b"3")) == (None, known[2], known[3])
 
 
@@ -457,8 +459,8 @@ def test_the_memo_is_no_part_of_a_run_without_it(store: str) -> None:
     off, unsaid = api.load_job(job(store, "off")), job(store, "off")
     del unsaid["task"]["memo"]
     assert "memo" not in off.settings["task"]
-    assert off.fingerprint() == api.load_job(unsaid).fingerprint()
-    assert api.load_job(job(store, "run")).fingerprint() == off.fingerprint() | {"memo": "run"}
+    assert run_fingerprint(off) == run_fingerprint(api.load_job(unsaid))
+    assert run_fingerprint(api.load_job(job(store, "run"))) == run_fingerprint(off) | {"memo": "run"}
 
 
 # --- odd ends ---
@@ -469,7 +471,7 @@ def test_beyond_its_bound_a_worker_votes_again_and_answers_the_same(
 ) -> None:
     """With room for three decisions eight questions are asked again and again, each always decided alike."""
     whole = api.run(job(store, model={"p": 0.6}, vote={"k": 1}))
-    monkeypatch.setattr("maker.swarm.worker.Memo", partial(Memo, 3))
+    monkeypatch.setattr("maker.swarm.questions.Memo", partial(Memo, 3))
     monkeypatch.setattr("maker.lifecycle.session.MOST", 3)
     small = verified(store, api.run(job(store, model={"p": 0.6}, vote={"k": 1})).run_id)
     assert answers(store, small.run_id) == answers(store, whole.run_id)

@@ -11,8 +11,8 @@ from maker.engine.recovery import RecoveryPoint
 from maker.engine.scheduler import Scheduler
 from maker.errors import TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.swarm.worker import Report
-from maker.voting.chain import ChainAt, Forked, Place
+from maker.swarm.messages import Report
+from maker.voting.messages import ChainAt, ChainRef, Forked
 from maker.voting.paths import Path
 
 
@@ -33,7 +33,7 @@ def grown(run: int, last: int, children: int, **more: Any) -> Scheduler:
     """Return the forest of a run whose root has forked."""
     root = first_chain(run)
     scheduler = Scheduler(root, last, reopen, find)
-    scheduler.stand(RecoveryPoint(0, ChainAt(root, (), 0, 0, b"", "")))
+    scheduler.restore(RecoveryPoint(0, ChainAt(root, (), 0, 0, b"", "")))
     scheduler.hand(0, 1)
     scheduler.take(0, forked(root, children, **more))
     return scheduler
@@ -76,7 +76,7 @@ def test_what_a_lost_worker_held_is_handed_out_again() -> None:
     assert {(at.chain, at.state) for at in handed.chains} == {(key, "as stored") for key in keys}
     assert [child.number for child in handed.children[0].born] == [2]
     root = Scheduler(first_chain(1), first_chain(1), reopen, find)
-    root.stand(RecoveryPoint(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
+    root.restore(RecoveryPoint(0, ChainAt(first_chain(1), (), 0, 0, b"", "")))
     root.hand(0, 1)
     assert (root.idle, root.has_work) == (False, False)
     assert root.lose(0) == 1
@@ -95,6 +95,6 @@ def test_what_waits_is_shared_out() -> None:
 def test_what_is_given_back_goes_to_another() -> None:
     scheduler = grown(1, first_chain(1), 5, single=True)
     born = scheduler.hand(0, 5).children[0].born
-    scheduler.take(0, Report(2, returned=[Place(child.chain, child.number) for child in born[3:]]))
+    scheduler.take(0, Report(2, returned=[ChainRef(child.chain, child.number) for child in born[3:]]))
     assert (scheduler.out(0), scheduler.idle) == (3, False)
     assert scheduler.hand(1, 5).children[0].born == born[3:]

@@ -15,7 +15,8 @@ from maker.errors import JobError
 from maker.lifecycle import queries, session
 from maker.lifecycle.events import WorkerGone
 from maker.swarm.interface import FromWorker, Gone, News, Swarm
-from maker.swarm.worker import Orders, Worker, WorkerSpec
+from maker.swarm.messages import Orders, WorkerSpec
+from maker.swarm.worker import Worker
 
 WIDE: Shape = {
     "steps": [0, 0, 1],
@@ -178,7 +179,7 @@ def test_limits_hold_for_all_workers_together(store: str, several: Open, deaths:
 
 
 def test_a_pause_after_so_many_steps_is_one_workers(store: str, several: Open) -> None:
-    """Steps are counted where they are begun: a limited stint is left to one worker, and is exact."""
+    """Steps are counted where they are begun: a limited session is left to one worker, and is exact."""
     made = job(store, tree(WIDE), swarm={"chains": 3})
     several(3)
     report = api.run(made, limit_steps=17)

@@ -36,7 +36,7 @@ from maker.inputs.formats import records
 from maker.inputs.handle import Input
 from maker.inputs.ids import Ids, id_text
 from maker.inputs.parts import InputRow
-from maker.inputs.sites import Site, would_read
+from maker.inputs.sites import Site
 from maker.types import InputPart
 
 SPECIAL = ['"', ",", "\t", "\n", "\r", "\r\n", "\0", "é", "😀", "\u2028", "\x85", "\x0b", "\x1c", "\ufeff", "a", " "]
@@ -758,9 +758,9 @@ def test_what_an_input_would_read(tmp_path: Path, where: str, file: str, read: b
     """A file that is not there yet is judged by where it would be."""
     write(tmp_path, **{"in/rows__csv": "x\n1\n"})
     (tmp_path / "linked").symlink_to(tmp_path / "in")
-    assert would_read(f"{tmp_path}/{where}", f"{tmp_path}/{file}") is read
-    assert would_read(f"file://{tmp_path}/{where}", f"{tmp_path}/{file}") is read
-    assert not would_read(f"memory://{tmp_path}/{where}", f"{tmp_path}/{file}")
+    assert Input(f"{tmp_path}/{where}").would_read(f"{tmp_path}/{file}") is read
+    assert Input(f"file://{tmp_path}/{where}").would_read(f"{tmp_path}/{file}") is read
+    assert not Input(f"memory://{tmp_path}/{where}").would_read(f"{tmp_path}/{file}")
 
 
 def test_an_input_that_moved_is_the_same(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from decomposers.hanoi import Hanoi
 from maker import api
 from maker.errors import BadInput, JobError, MakerError, PluginError
+from maker.job.fingerprint import run_fingerprint
+from maker.job.rules import prices
 from maker.models.settings import SimulatedSettings
 from maker.types import Prices, Step
 from voters.first_to_ahead_by_k import FirstToAheadByK
@@ -52,7 +55,7 @@ def test_a_job_is_built_with_all_defaults(job_file: Callable[..., Path]) -> None
     assert isinstance(job.voter, FirstToAheadByK)
     assert (job.voter.k, job.vote.max_votes, job.run.seed, job.swarm_kind) == (3, 100, 0, "local")
     assert isinstance(job.model, SimulatedSettings)
-    assert job.prices == (Prices(),)
+    assert prices(job) == (Prices(),)
     assert job.settings["task"] == {
         "decomposer": "hanoi", "disks": 4, "form": "chain", "answer": "move", "prompt": "compact",
     }  # fmt: skip
@@ -171,7 +174,7 @@ def test_a_tasks_file_is_relative_to_the_job_file(tmp_path: Path, working_direct
     path.write_text(JOB.replace('"hanoi"', '"mine.py:Hanoi"'))
     job = api.load_job(path)
     assert job.settings["task"]["decomposer"] == f"{tmp_path}/mine.py:Hanoi"
-    assert job.fingerprint()["decomposer_source"] == job.decomposer_plugin.source != ""
+    assert run_fingerprint(job)["decomposer_source"] == job.decomposer_plugin.source != ""
     with pytest.raises(PluginError, match=f"there is no file {working_directory}/mine.py"):
         api.load_job(path, ["task.decomposer=mine.py:Hanoi"])
 
@@ -180,7 +183,7 @@ def test_the_fingerprint_holds_what_may_not_change(hanoi: Job) -> None:
     """Task, voter, seed and the model's error process are in it; where the work is done and its limits are not."""
 
     def fingerprint(**tables: Mapping[str, Any]) -> dict[str, Any]:
-        return api.load_job(hanoi(**tables)).fingerprint()
+        return run_fingerprint(api.load_job(hanoi(**tables)))
 
     base = fingerprint()
     same = [
@@ -204,7 +207,14 @@ def test_a_tasks_first_prompt_is_part_of_its_fingerprint(hanoi: Job) -> None:
     first = job.decomposer.next(job.decomposer.start())
     assert isinstance(first, Step)
     assert job.decomposer.prompts() is None
-    assert job.fingerprint()["prompts"] == sha256(repr((kinds, first.prompt)).encode()).hexdigest()[:16]
+    assert run_fingerprint(job)["prompts"] == sha256(repr((kinds, first.prompt)).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", ["Job", "MEMO", "UNWRITTEN", "LOOKED_AT", "difference", "inputs_digest"])
+def test_names_of_the_module_that_became_a_package_are_found(name: str) -> None:
+    """A plugin that imports from ``maker.job`` goes on working, and is told where the name is now."""
+    with pytest.warns(FutureWarning, match=rf"maker\.job\.{name} has moved: import maker\.job\.\w+\.{name} instead"):
+        assert getattr(importlib.import_module("maker.job"), name) is not None
 
 
 def test_a_loaded_job_is_taken_as_it_is(hanoi: Job) -> None:

@@ -20,7 +20,9 @@ from maker.cli.app import app
 from maker.cli.commands.watch import expected_steps
 from maker.errors import JobError
 from maker.inputs import handle
+from maker.job.estimate import estimate_run
 from maker.job.file import MOST_SHOWN, MOST_WHOLE, shortened
+from maker.job.fingerprint import run_fingerprint
 from maker.lifecycle import queries
 from maker.testing import FakeServer, chat_completion
 
@@ -141,13 +143,13 @@ def test_bad_rows_at_the_head_stop_no_run(tmp_path: Path) -> None:
     broken_rows(tmp_path, 150, 20)
     assert maker("run", job_file(tmp_path), "limits.max_undecided=200").exit_code == 0
     loaded = api.load_job(job_file(tmp_path))
-    assert loaded.estimate() is None
-    fingerprint = loaded.fingerprint()["prompts"]
+    assert estimate_run(loaded) is None
+    fingerprint = run_fingerprint(loaded)["prompts"]
     broken_rows(tmp_path, 0, 20)
-    assert api.load_job(job_file(tmp_path)).fingerprint()["prompts"] == fingerprint
-    assert api.load_job(job_file(tmp_path, template="Tell {{text}}")).fingerprint()["prompts"] != fingerprint
-    assert api.load_job(job_file(tmp_path, system="Be short.")).fingerprint()["prompts"] != fingerprint
-    estimate = api.load_job(job_file(tmp_path)).estimate()
+    assert run_fingerprint(api.load_job(job_file(tmp_path)))["prompts"] == fingerprint
+    assert run_fingerprint(api.load_job(job_file(tmp_path, template="Tell {{text}}")))["prompts"] != fingerprint
+    assert run_fingerprint(api.load_job(job_file(tmp_path, system="Be short.")))["prompts"] != fingerprint
+    estimate = estimate_run(api.load_job(job_file(tmp_path)))
     assert estimate is not None
     assert (estimate.steps, estimate.prompt_characters) == (20, len("Say item 0"))
 

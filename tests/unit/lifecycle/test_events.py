@@ -31,7 +31,7 @@ def test_every_event_is_json(hanoi: Job) -> None:
 
 
 def test_a_model_that_is_away_is_told_and_kept(hanoi: Job, store: str) -> None:
-    """Who listens hears of it in the order of what is committed; the run's report and an `Engine` have it too."""
+    """Who listens hears of it in the order of what is committed; the run's report and an `Service` have it too."""
     with FakeServer(lambda _: (404, {"error": "gone"})) as server:
         far = {"kind": "openai", "url": server.url, "name": "m"}
         members = {"near": {"kind": "simulated"}, "far": far}
@@ -40,7 +40,7 @@ def test_a_model_that_is_away_is_told_and_kept(hanoi: Job, store: str) -> None:
         report = maker.run(job, on_event=told.append)
 
         async def work() -> list[Event]:
-            async with maker.Engine(store=store) as engine:
+            async with maker.Service(store=store) as engine:
                 return [event async for event in (await engine.start(job)).events()]
 
         streamed = asyncio.run(work())

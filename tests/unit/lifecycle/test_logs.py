@@ -23,7 +23,7 @@ from maker.errors import BadInput, MakerError
 from maker.lifecycle.worker_log import WorkLog
 from maker.store.entry import Entry
 from maker.swarm.interface import FromWorker
-from maker.swarm.worker import Report
+from maker.swarm.messages import Report
 from maker.testing import FakeServer
 from maker.types import Account, Usage
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -168,6 +170,21 @@ def test_an_output_beside_the_input_is_none_of_it(where: str, out: str, tmp_path
     assert made(tmp_path, **there).parts()[0].rows == 1
 
 
+def test_a_run_whose_output_folder_is_taken_is_paused(tmp_path: Path) -> None:
+    """Another process writes there: nothing is decided, the run says why, and a resume goes on when it is free."""
+    write_rows(tmp_path / "rows.csv", range(3))
+    (tmp_path / "out").mkdir()
+    lock = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(BadInput, match="another process writes to the output folder"):
+        api.run(job(tmp_path, task={"output": f"{tmp_path}/out"}))
+    found = queries.show("last", store=store(tmp_path))
+    assert (found.status, found.steps) == ("paused", 0)
+    assert "another process writes to the output folder" in found.reason
+    os.close(lock)
+    assert api.resume("last", store=store(tmp_path)).status == "done"
+
+
 # An input that has grown.
 
 
@@ -199,12 +216,11 @@ def test_what_has_come_since_is_looked_at_by_a_retry_alone(name: str, added: str
 
 
 def test_only_what_has_grown_is_counted_as_new(tmp_path: Path) -> None:
-    """A bound map keeps to its parts, and tells what has come on demand."""
+    """A map with parts keeps to them, and tells what has come on demand."""
     write_rows(tmp_path / "rows.csv", range(5))
     known = made(tmp_path).parts()
     write_rows(tmp_path / "rows.csv", range(5, 8), more=True)
-    task = made(tmp_path)
-    task.bind(known)
+    task = made(tmp_path).with_parts(known)
     assert task.parts() == known
     assert task.expected_steps() == 5
     assert [part.rows for part in task.grown()] == [5, 3]

@@ -16,6 +16,7 @@ import pytest
 
 from maker import api
 from maker.errors import JobError, ModelUnusable, RunNotResumable, StoreUnusable, TaskFailed
+from maker.job.fingerprint import run_fingerprint, task_fingerprint
 from maker.lifecycle import queries
 from maker.lifecycle.events import StepsDecided
 from maker.models.folder import folder_digest
@@ -147,9 +148,9 @@ def test_an_edited_task_file_is_refused(hanoi: Job, store: str, tmp_path: Path) 
 def test_a_log_verifies_without_its_model(hanoi: Job, tmp_path: Path) -> None:
     """The task's fingerprint asks for no model folder; the run's does."""
     job = api.load_job(hanoi() | {"model": {"kind": "vllm", "path": str(tmp_path / "gone")}})
-    assert job.task_fingerprint()["decomposer"] == "hanoi"
+    assert task_fingerprint(job)["decomposer"] == "hanoi"
     with pytest.raises(ModelUnusable, match="gone"):
-        job.fingerprint()
+        run_fingerprint(job)
 
 
 def test_a_model_folder_is_told_by_its_contents(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lessons of a run: what was decided in it, with its prompts, and nothing of a run that does not verify."""
+"""Examples of a run: what was decided in it, with its prompts, and nothing of a run that does not verify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TREE: Shape = {
 }
 
 
-def lessons(store: str) -> list[dict[str, Any]]:
+def examples(store: str) -> list[dict[str, Any]]:
     stream = io.BytesIO()
     done = export_examples("last", stream, store=store)
     lines = [json.loads(line) for line in stream.getvalue().decode().splitlines()]
@@ -41,10 +41,10 @@ def edit(store: str, sql: str) -> None:
         assert connection.execute(sql).rowcount > 0
 
 
-def test_every_step_is_a_lesson(hanoi: Job, store: str) -> None:
+def test_every_step_is_an_example(hanoi: Job, store: str) -> None:
     """Prompts are those that were asked, answers what was decided, negatives the rivals, and votes are counted."""
     report = api.run(hanoi(6, model={"p": 0.8, "malformed": 0.05}))
-    found = lessons(store)
+    found = examples(store)
     records = list(queries.steps("last", store=store))
     assert len(found) == len(records) == 63
     for line, record in zip(found, records, strict=True):
@@ -57,11 +57,11 @@ def test_every_step_is_a_lesson(hanoi: Job, store: str) -> None:
     assert any(line["negatives"] for line in found)
 
 
-def test_what_a_judge_decided_is_a_lesson(hanoi: Job, store: str) -> None:
+def test_what_a_judge_decided_is_an_example(hanoi: Job, store: str) -> None:
     """Votes are those of the first election, which settled nothing; answer and margin are as the judge has it."""
     tables = hanoi(5, model={"p": 0.72, "rivals": 3}, vote={"k": 4, "max_votes": 12}, store={"samples": "all"})
     api.run(tables | {"roles": {"judge": {"k": 2}}, "run": {"seed": 3}})
-    found, records = lessons(store), list(queries.steps("last", store=store))
+    found, records = examples(store), list(queries.steps("last", store=store))
     judged = [(line, one) for line, one in zip(found, records, strict=True) if one.judge]
     assert judged
     for line, one in judged:
@@ -71,18 +71,18 @@ def test_what_a_judge_decided_is_a_lesson(hanoi: Job, store: str) -> None:
         assert line["votes"] == sum(one.votes.values())
 
 
-def test_what_was_taken_from_the_memo_is_a_lesson_where_it_was_decided(hanoi: Job, store: str) -> None:
+def test_what_was_taken_from_the_memo_is_an_example_where_it_was_decided(hanoi: Job, store: str) -> None:
     job = hanoi(5)
     job["task"]["memo"] = "store"
     api.run(job)
-    assert len(lessons(store)) == 31
+    assert len(examples(store)) == 31
     again = api.run(job)
     assert again.calls == 0
     with pytest.raises(BadInput, match="all 31 steps were taken from the memo"):
-        lessons(store)
+        examples(store)
 
 
-def test_children_are_lessons_too(store: str) -> None:
+def test_children_are_examples_too(store: str) -> None:
     """Each step of a run that forks comes once, in the order of the log, single steps as chains of their own."""
     job = {
         "task": {"decomposer": "fork_tasks:Tree", "shape": TREE},
@@ -91,16 +91,16 @@ def test_children_are_lessons_too(store: str) -> None:
         "store": {"url": store, "samples": "all"},
     }
     api.run(job)
-    told = [(line["chain"], line["step"]) for line in lessons(store)]
+    told = [(line["chain"], line["step"]) for line in examples(store)]
     assert told == [(record.chain, record.step) for record in queries.steps("last", store=store)]
 
 
-def test_rows_of_a_map_are_lessons(tmp_path: Path, store: str) -> None:
-    """Rows without a good decision are left out; those that a later round decides are that round's lessons."""
+def test_rows_of_a_map_are_examples(tmp_path: Path, store: str) -> None:
+    """Rows without a good decision are left out; those that a later round decides are that round's examples."""
     row_tasks.write_rows(tmp_path / "rows.csv", range(60))
     first = api.run(row_tasks.job(tmp_path, vote={"k": 3, "max_votes": 6}))
     assert first.status == "done"
-    found = lessons(store)
+    found = examples(store)
     answered = list(queries.steps("last", store=store))
     assert [line["chain"] for line in found] == [record.chain for record in answered]
     assert 0 < len(found) < 60
@@ -111,7 +111,7 @@ def test_rows_of_a_map_are_lessons(tmp_path: Path, store: str) -> None:
         assert json.loads(line["answer"]) in said
         assert all(json.loads(one["answer"]) in said for one in line["negatives"])
     second = api.retry("last", ["vote.max_votes=40"], store=store)
-    again = lessons(store)
+    again = examples(store)
     assert {line["run"] for line in again} == {first.run_id, second.run_id}
     assert [line for line in again if line["run"] == first.run_id] == found
     prompts = [line["prompt"] for line in again]
@@ -123,7 +123,7 @@ def test_a_forked_run_names_who_decided(hanoi: Job, store: str) -> None:
     source = api.run(hanoi(5))
     admin.fork("last", 20, ["run.seed=7"], store=store)
     report = api.resume("last", store=store)
-    assert [line["run"] for line in lessons(store)] == [source.run_id] * 20 + [report.run_id] * 11
+    assert [line["run"] for line in examples(store)] == [source.run_id] * 20 + [report.run_id] * 11
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,17 @@ def test_a_run_that_is_not_done_is_refused(hanoi: Job, store: str) -> None:
     """One that pauses may go on; one that missed its goal has a wrong step somewhere."""
     api.run(hanoi(5), limit_steps=9)
     with pytest.raises(BadInput, match="is paused, not done"):
-        lessons(store)
+        examples(store)
     assert api.run(hanoi(5, model={"p": 0.5}, vote={"k": 1})).status == "failed"
     with pytest.raises(BadInput, match="is failed, not done"):
-        lessons(store)
+        examples(store)
 
 
 def test_a_run_that_decided_nothing_is_refused(hanoi: Job, store: str) -> None:
     """A calibration's pilot asks and decides nothing."""
     calibrate(api.load_job(hanoi(5)), steps=5, votes=2)
     with pytest.raises(BadInput, match="no training examples: it has decided no step"):
-        lessons(store)
+        examples(store)
 
 
 def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path) -> None:
@@ -215,14 +215,14 @@ def test_replies_that_are_no_actions(store: str, tmp_path: Path) -> None:
         "store": {"url": store},
     }
     report = api.run(job)
-    found = lessons(store)
+    found = examples(store)
     assert 0 < len(found) == report.disputed < 40
     assert {line["answer"] for line in found} == {"so: x"}
     assert all([one["answer"] for one in line["negatives"]] == ["so: y"] for line in found)
     assert export_examples("last", io.BytesIO(), store=store).left_out == 40 - len(found)
     api.run(job | {"store": {"url": store, "samples": "all"}})
-    assert [line["prompt"] for line in lessons(store)] == [f"letter {i}" for i in range(40)]
-    assert {line["system"] for line in lessons(store)} == {"Say a letter. "}
+    assert [line["prompt"] for line in examples(store)] == [f"letter {i}" for i in range(40)]
+    assert {line["system"] for line in examples(store)} == {"Say a letter. "}
     api.run(job | {"model": {"kind": "simulated", "p": 1.0}})
     with pytest.raises(BadInput, match="no training examples: none of its 40 decided steps has"):
-        lessons(store)
+        examples(store)

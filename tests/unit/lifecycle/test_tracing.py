@@ -88,7 +88,7 @@ def test_a_service_has_its_runs_under_its_own_span(hanoi: Job, store: str, spans
     """The engine works in threads; the span that is current where a run is started is its parent all the same."""
 
     async def work() -> None:
-        async with maker.Engine(store=store) as engine:
+        async with maker.Service(store=store) as engine:
             with trace.get_tracer("host").start_as_current_span("request"):
                 run = await engine.start(hanoi(3))
             await run.result()

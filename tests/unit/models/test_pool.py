@@ -14,16 +14,21 @@ from row_tasks import write_rows
 from decomposers.hanoi.oracle import move_truth
 from maker import api
 from maker.errors import JobError, RunNotResumable
+from maker.job.estimate import estimate_run
+from maker.job.fingerprint import settings_fingerprint
+from maker.job.rules import rules_of
 from maker.lifecycle import queries
 from maker.lifecycle.events import Event, ModelAway
 from maker.models.pool import Member, Pool
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
-from maker.swarm.worker import Orders, Report, Worker, WorkerSpec
+from maker.swarm.messages import Orders, Report, WorkerSpec
+from maker.swarm.worker import Worker
 from maker.testing import FakeReply, FakeServer, collect, completion
 from maker.types import Done, Failed, Finished, Flag, Prices, Request, Sample, Step, StepClass
-from maker.voting.chain import ChainAt, ChainRunner, Decided, Stuck
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt, Decided, Stuck
 from maker.voting.policy import SOLVER, Judge, Role, Rules, Shared
 from maker.voting.tally import Tally, genesis, unpack
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -232,8 +237,8 @@ def test_roles_are_part_of_what_a_run_is(hanoi: Job, store: str, roles: dict[str
 def test_schemas_that_a_member_is_held_to_are_part_of_a_run(tmp_path: Path) -> None:
     """As they are of a run with one model."""
     path = write(tmp_path, POOL)
-    assert "schemas" not in api.load_job(path).stored_fingerprint()
-    assert "schemas" in api.load_job(path, ["model.members.cool.structured=schema"]).stored_fingerprint()
+    assert "schemas" not in settings_fingerprint(api.load_job(path))
+    assert "schemas" in settings_fingerprint(api.load_job(path, ["model.members.cool.structured=schema"]))
 
 
 def test_roles_have_a_margin_and_models_of_their_own(letters: Any) -> None:
@@ -317,7 +322,7 @@ def test_votes_in_advance_are_let_go_before_a_judge_is_asked(letters: Any) -> No
     assert runner.hear(reply(fourth, "a")) is None
     (judge,) = asked(runner)
     assert judge.role == "judge"
-    assert list(runner.left()) == [fifth.id]
+    assert list(runner.take_leftover()) == [fifth.id]
     assert runner.hear(reply(judge, "a")) is not None
     assert list(runner.let_go()) == []
 
@@ -469,7 +474,7 @@ def test_a_prompt_that_all_members_refuse_is_told_once(letters: Any) -> None:
     task = letters(3)
     models = [Refusing(task.oracle(), "letter 0") for _ in range(2)]
     report = worked(task, Role(ahead_by(2), 100, (0, 1)), *models)
-    assert [error.message for _, error in report.errors] == ["step 0: too long"]
+    assert [failed.error.message for failed in report.errors] == ["step 0: too long"]
 
 
 def test_a_refusal_of_a_vote_in_advance_ends_nothing(letters: Any) -> None:
@@ -507,9 +512,9 @@ name = "m"
 def test_an_estimate_counts_the_prompt_of_each_request(hanoi: Job) -> None:
     """A pool's votes are asked for in a request a member, and no larger than its server takes."""
     there = {"kind": "openai", "url": "http://localhost/v1", "name": "m", "max_n": 2}
-    alone = api.load_job(hanoi(3) | {"model": there, "vote": {"k": 5}}).estimate()
+    alone = estimate_run(api.load_job(hanoi(3) | {"model": there, "vote": {"k": 5}}))
     assert alone is not None
-    both = api.load_job(hanoi(3) | {"model": pool(members={"good": GOOD, "m": there}), "vote": {"k": 5}}).estimate()
+    both = estimate_run(api.load_job(hanoi(3) | {"model": pool(members={"good": GOOD, "m": there}), "vote": {"k": 5}}))
     assert both is not None
     assert (alone.requests, both.requests) == (3, 2)
     assert 2 * alone.prompt_tokens == 3 * both.prompt_tokens
@@ -527,7 +532,7 @@ def test_a_pool_in_a_job_file(tmp_path: Path, working_directory: Path) -> None:
     job = api.load_job(path)
     assert list(job.members) == ["cool", "large"]
     assert job.members["cool"].path == str(tmp_path / "small")  # type: ignore[union-attr]
-    assert (job.rules().roles[SOLVER].rotation, job.rules().models, job.swarm_kind) == ((0, 1), 2, "ray")
+    assert (rules_of(job).roles[SOLVER].rotation, rules_of(job).models, job.swarm_kind) == ((0, 1), 2, "ray")
     job = api.load_job(path, ["model.members.cool.path=other", "model.members.cool.temperature=0.9"])
     member = job.members["cool"]
     assert (member.path, member.temperature) == (str(working_directory / "other"), 0.9)  # type: ignore[union-attr]

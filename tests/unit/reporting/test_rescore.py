@@ -83,7 +83,7 @@ def test_a_runs_own_rule_comes_to_the_same(samples: str, hanoi: Job, store: str)
     """Each step is decided as it was, by as many votes: nothing is saved, nothing is lacking."""
     report = api.run(hanoi(7, model={"p": 0.8, "malformed": 0.1}, store={"samples": samples}))
     steps, totals = all_of(rescore(report.run_id, store=store))
-    assert {one.fate for one in steps} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps} == {RescoredOutcome.SAME}
     assert [(one.chain, one.step, one.kind) for one in steps] == [("root", n, "move") for n in range(127)]
     assert (totals.votes, totals.votes_before) == (report.votes, report.votes)
     assert (totals.tokens_saved, totals.lacking, totals.told) == (0, 0, 0)
@@ -104,12 +104,12 @@ def test_another_margin_counts_the_first_votes(hanoi: Job, store: str) -> None:
                 break
         winner = max(lead, key=lambda key: lead[key])
         assert (one.now, one.votes) == (winner, votes)
-        assert one.fate == (RescoredOutcome.SAME if winner == one.before else RescoredOutcome.OTHER)
+        assert one.outcome == (RescoredOutcome.SAME if winner == one.before else RescoredOutcome.OTHER)
         tokens = next(iter(reading_tokens(store, one.step)))
         assert one.tokens == pytest.approx(tokens * (len(samples) - used) / len(samples))
-    assert totals.fates[RescoredOutcome.OTHER] > 0
-    assert totals.fates[RescoredOutcome.SAME] + totals.fates[RescoredOutcome.OTHER] == totals.sufficed == 31
-    assert totals.told == totals.fates[RescoredOutcome.OTHER]
+    assert totals.outcomes[RescoredOutcome.OTHER] > 0
+    assert totals.outcomes[RescoredOutcome.SAME] + totals.outcomes[RescoredOutcome.OTHER] == totals.sufficed == 31
+    assert totals.told == totals.outcomes[RescoredOutcome.OTHER]
     assert totals.votes < totals.votes_before == report.votes
     assert 0 < totals.tokens_saved < report.prompt_tokens + report.completion_tokens
 
@@ -124,7 +124,7 @@ def test_votes_that_are_not_there_are_not_made_up(hanoi: Job, store: str) -> Non
     for samples in ("disputed", "all"):
         report = api.run(hanoi(5, vote={"k": 2}, store={"samples": samples}))
         steps, totals = all_of(rescore(report.run_id, ["vote.k=3"], store=store))
-        assert {one.fate for one in steps} == {RescoredOutcome.SHORT}
+        assert {one.outcome for one in steps} == {RescoredOutcome.SHORT}
         assert {one.lacking for one in steps} == {1}
         assert (totals.lacking, totals.sufficed, totals.votes, totals.told) == (31, 0, 0, 31)
         assert totals.tokens_short > 0
@@ -135,7 +135,7 @@ def test_where_nothing_differs_no_sample_is_needed(hanoi: Job, store: str) -> No
     """A run without samples whose votes all agreed is judged by its tallies; one with dissent is refused."""
     clean = api.run(hanoi(5, model={"p": 1.0}, store={"samples": "none"}))
     steps, totals = all_of(rescore(clean.run_id, ["vote.k=2"], store=store))
-    assert {one.fate for one in steps} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps} == {RescoredOutcome.SAME}
     assert (totals.votes, totals.votes_before) == (62, 93)
     disputed = api.run(hanoi(5, model={"p": 0.7}, store={"samples": "none"}))
     with pytest.raises(BadInput, match=r"kept no samples .* for its \d+ disputed steps"):
@@ -149,7 +149,7 @@ def test_lost_samples_are_told(hanoi: Job, store: str) -> None:
         (step,) = database.execute("SELECT min(idx) FROM maker_sample").fetchone()
         database.execute("DELETE FROM maker_sample WHERE idx = ?", (step,))
     steps, totals = all_of(rescore(report.run_id, store=store))
-    assert [one.step for one in steps if one.fate == RescoredOutcome.LOST] == [step]
+    assert [one.step for one in steps if one.outcome == RescoredOutcome.LOST] == [step]
     assert (totals.sufficed, totals.told) == (30, 1)
 
 
@@ -158,14 +158,14 @@ def test_an_undecided_step_may_be_decided(hanoi: Job, store: str) -> None:
     report = api.run(hanoi(6, model={"p": 0.6}, vote={"k": 4, "max_votes": 6}))
     assert report.status == "paused"
     steps, _ = all_of(rescore(report.run_id, store=store))
-    assert [one.fate for one in steps] == [RescoredOutcome.SAME] * report.steps + [RescoredOutcome.UNDECIDED]
+    assert [one.outcome for one in steps] == [RescoredOutcome.SAME] * report.steps + [RescoredOutcome.UNDECIDED]
     assert (steps[-1].step, steps[-1].before, steps[-1].told) == (report.steps, None, False)
     steps, _ = all_of(rescore(report.run_id, ["vote.max_votes=100"], store=store))
-    assert steps[-1].fate == RescoredOutcome.SHORT
+    assert steps[-1].outcome == RescoredOutcome.SHORT
     steps, totals = all_of(rescore(report.run_id, ["vote.k=1"], store=store))
-    assert (steps[-1].fate, steps[-1].before) == (RescoredOutcome.DECIDED, None)
+    assert (steps[-1].outcome, steps[-1].before) == (RescoredOutcome.DECIDED, None)
     assert steps[-1].now is not None
-    assert totals.fates[RescoredOutcome.DECIDED] == 1
+    assert totals.outcomes[RescoredOutcome.DECIDED] == 1
 
 
 def test_what_a_retry_has_superseded_is_left_out(hanoi: Job, store: str) -> None:
@@ -177,7 +177,7 @@ def test_what_a_retry_has_superseded_is_left_out(hanoi: Job, store: str) -> None
         assert database.execute("SELECT count(*) FROM maker_cut").fetchone()[0] > 0
     steps, totals = all_of(rescore(report.run_id, store=store))
     assert ([one.step for one in steps], totals.votes) == (list(range(31)), report.votes)
-    assert {one.fate for one in steps} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps} == {RescoredOutcome.SAME}
 
 
 def test_a_fork_is_judged_with_the_steps_before_it(hanoi: Job, store: str) -> None:
@@ -187,7 +187,7 @@ def test_a_fork_is_judged_with_the_steps_before_it(hanoi: Job, store: str) -> No
     api.resume(made.run_id, store=store)
     steps, totals = all_of(rescore(made.run_id, ["vote.k=2"], store=store))
     assert [one.step for one in steps] == list(range(31))
-    assert {one.fate for one in steps[10:]} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps[10:]} == {RescoredOutcome.SAME}
     assert totals.votes < totals.votes_before
 
 
@@ -198,13 +198,13 @@ def test_a_judges_samples_are_left_out(hanoi: Job, store: str) -> None:
     assert report.status == "done"
     steps, totals = all_of(rescore(report.run_id, store=store))
     judged = [one for one in steps if one.judged]
-    assert {one.fate for one in judged} == {RescoredOutcome.UNDECIDED}
-    assert {one.fate for one in steps if not one.judged} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in judged} == {RescoredOutcome.UNDECIDED}
+    assert {one.outcome for one in steps if not one.judged} == {RescoredOutcome.SAME}
     assert len(judged) == totals.judged > 2
     assert (totals.votes, totals.votes_before) == (report.votes, report.votes)
     # Another voter knows no k: that of the judge goes with the voter that it was given for.
     steps, totals = all_of(rescore(report.run_id, ["vote.n=3"], voter="majority", store=store))
-    assert RescoredOutcome.LOST not in totals.fates
+    assert RescoredOutcome.LOST not in totals.outcomes
     assert totals.sufficed == 63
 
 
@@ -216,7 +216,7 @@ def test_an_undecided_step_of_a_judge_has_its_votes_alone(hanoi: Job, store: str
     steps, _ = all_of(rescore(report.run_id, store=store))
     kept = queries.samples(report.run_id, report.steps, store=store)
     assert steps[-1].judged
-    assert (steps[-1].fate, steps[-1].votes) == (RescoredOutcome.UNDECIDED, steps[-1].votes_before)
+    assert (steps[-1].outcome, steps[-1].votes) == (RescoredOutcome.UNDECIDED, steps[-1].votes_before)
     assert steps[-1].votes_before <= 5 < len(kept)
 
 
@@ -228,13 +228,13 @@ def test_rows_of_a_map_by_their_newest_round(tmp_path: Path) -> None:
     steps, _ = all_of(rescore(report.run_id, store=store))
     undecided = {one.row for one in steps if one.before is None}
     assert sorted(one.row or 0 for one in steps) == list(range(200))
-    assert {one.fate for one in steps} == {RescoredOutcome.SAME, RescoredOutcome.UNDECIDED}
+    assert {one.outcome for one in steps} == {RescoredOutcome.SAME, RescoredOutcome.UNDECIDED}
     assert undecided
     again = api.retry(report.run_id, ["vote.max_votes=40"], outcomes=["undecided"], store=store)
     steps, totals = all_of(rescore(again.run_id, store=store))
     assert sorted(one.row or 0 for one in steps) == list(range(200))
-    assert {one.fate for one in steps if one.row in undecided} == {RescoredOutcome.SAME}
-    assert totals.fates[RescoredOutcome.SAME] == 200
+    assert {one.outcome for one in steps if one.row in undecided} == {RescoredOutcome.SAME}
+    assert totals.outcomes[RescoredOutcome.SAME] == 200
     assert {one.chain for one in steps if one.row in undecided} >= {"1.0"}
 
 
@@ -250,8 +250,8 @@ def test_children_of_forks_are_named_as_steps_are(hanoi: Job, store: str) -> Non
     decided = [one for one in steps if one.before is not None]
     records = list(queries.steps(report.run_id, store=store))
     assert [(one.chain, one.step, one.kind) for one in decided] == [(r.chain, r.step, r.kind) for r in records]
-    assert {one.fate for one in decided} == {RescoredOutcome.SAME}
-    assert {one.fate for one in steps if one.before is None} <= {RescoredOutcome.UNDECIDED}
+    assert {one.outcome for one in decided} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps if one.before is None} <= {RescoredOutcome.UNDECIDED}
     # The epochs of the forks, which a retry may have raised, left out.
     places = {re.sub(r"~\d+", "", one.chain) for one in steps}
     assert {"root", "2.0", "2.1", "2.1/1.4", "4.39"} <= places
@@ -263,16 +263,16 @@ def test_margins_by_step_class_are_held_again(hanoi: Job, store: str) -> None:
     made = hanoi(model={"p": 0.75, "rivals": 2}) | {"task": task, "vote": {"k": {"even": 2, "odd": 4}}}
     report = api.run(made)
     steps, totals = all_of(rescore(report.run_id, store=store))
-    assert ({one.fate for one in steps}, totals.votes) == ({RescoredOutcome.SAME}, report.votes)
+    assert ({one.outcome for one in steps}, totals.votes) == ({RescoredOutcome.SAME}, report.votes)
     steps, _ = all_of(rescore(report.run_id, ["vote.k.odd=2"], store=store))
-    assert {one.fate for one in steps if one.kind == "even"} == {RescoredOutcome.SAME}
+    assert {one.outcome for one in steps if one.kind == "even"} == {RescoredOutcome.SAME}
     assert all(one.votes < one.votes_before for one in steps if one.kind == "odd")
     steps, _ = all_of(rescore(report.run_id, ["vote.k=3"], store=store))
-    assert {one.fate for one in steps if one.kind == "even"} == {RescoredOutcome.SHORT}
+    assert {one.outcome for one in steps if one.kind == "even"} == {RescoredOutcome.SHORT}
     stuck = api.run(made | {"vote": {"k": {"even": 1, "odd": 9}, "max_votes": 9}})
     assert stuck.status == "paused"
     steps, _ = all_of(rescore(stuck.run_id, store=store))
-    assert (steps[-1].kind, steps[-1].fate) == ("", RescoredOutcome.UNDECIDED)
+    assert (steps[-1].kind, steps[-1].outcome) == ("", RescoredOutcome.UNDECIDED)
 
 
 def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) -> None:
@@ -280,8 +280,8 @@ def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) ->
     (run,) = calibrate(hanoi(9), steps=400, votes=12).calibration.runs
     steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
     assert len(steps) == 400
-    assert totals.fates[RescoredOutcome.DECIDED] + totals.fates[RescoredOutcome.SHORT] == 400
-    assert totals.fates[RescoredOutcome.DECIDED] > 390
+    assert totals.outcomes[RescoredOutcome.DECIDED] + totals.outcomes[RescoredOutcome.SHORT] == 400
+    assert totals.outcomes[RescoredOutcome.DECIDED] > 390
     expected = race.votes_per_step(0.9, 2)
     assert totals.votes / totals.sufficed == pytest.approx(expected, abs=4 * 1.1 / math.sqrt(400))
 
@@ -291,7 +291,7 @@ def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
     settings = map_job(tmp_path, model={"kind": "simulated", "p": 0.9}) | {"store": {"url": store}}
     (run,) = calibrate(settings, steps=20, votes=12).calibration.runs
     steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
-    assert (len(steps), totals.fates[RescoredOutcome.DECIDED]) == (20, 20)
+    assert (len(steps), totals.outcomes[RescoredOutcome.DECIDED]) == (20, 20)
 
 
 # --- what it is asked for ---
@@ -325,7 +325,7 @@ def test_a_rule_from_a_file(hanoi: Job, store: str, working_directory: Path) -> 
     (working_directory / "odd.py").write_text(ODD)
     clean = api.run(hanoi(4, model={"p": 1.0}))
     _, totals = all_of(rescore(clean.run_id, voter="odd.py:Contrary", store=store))
-    assert (totals.votes, totals.fates[RescoredOutcome.SAME]) == (15, 15)
+    assert (totals.votes, totals.outcomes[RescoredOutcome.SAME]) == (15, 15)
 
 
 def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
@@ -340,7 +340,7 @@ def test_the_command_names_what_changed(hanoi: Job, store: str) -> None:
     steps, totals = all_of(rescore(report.run_id, ["vote.k=2"], store=store))
     text = said("last", "vote.k=2")
     print(text)
-    assert f"{totals.fates[RescoredOutcome.SAME]:,} of 127 steps keep their answer" in text
+    assert f"{totals.outcomes[RescoredOutcome.SAME]:,} of 127 steps keep their answer" in text
     assert f"{totals.votes:,} votes ({totals.votes / 127:.2f} a step) instead of {report.votes:,}" in text
     changed = [one for one in steps if one.told]
     assert f"{changed[0].step} move {changed[0].before}: now {changed[0].now}" in text

@@ -19,6 +19,7 @@ from maker import api
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, Done, Truth
 from maker.sampling.draw import Drawn, Places, StepLocation, can_draw, draw, labelled
+from maker.sampling.labels import Label, format_labels, parse_labels
 
 
 def hanoi(**params: Any) -> Hanoi:
@@ -85,11 +86,13 @@ def test_a_task_that_knows_nothing_needs_labels() -> None:
     with pytest.raises(BadInput, match=r"defines neither `oracle\(\)` nor `sample\(\)`"):
         draw(Blind(), 10, seed=0)
     labels = "\n".join(json.dumps({"state": str(n), "reply": f" {n + 1} "}) for n in range(5))
-    assert draw(Blind(), 10, 0, labels).spots == tuple(StepLocation(str(n), None, str(n + 1)) for n in range(5))
+    assert draw(Blind(), 10, 0, parse_labels(labels)).spots == tuple(
+        StepLocation(str(n), None, str(n + 1)) for n in range(5)
+    )
 
 
 def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
-    assert labelled(Blind(), '{"right": "1"}\n\n{"state": "7", "right": "8"}') == [
+    assert labelled(Blind(), parse_labels('{"right": "1"}\n\n{"state": "7", "right": "8"}')) == [
         StepLocation("0", None, "1"), StepLocation("7", None, "8"),
     ]  # fmt: skip
 
@@ -106,7 +109,7 @@ def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
         ('{"state": "50", "reply": "2"}', "line 1 names no step: .*asks for no step"),
         ('{"right": "nonsense"}', "line 1: blind cannot read `right`"),
         ('{"child": 3, "reply": "1"}', "line 1 names no step: blind does not fork"),
-        ('{"state": "1"}', "line 1: the line: Value error, give either reply or right"),
+        ('\n{"state": "1"}', "line 2: the line: Value error, give either reply or right"),
         ('{"state": 1, "reply": "2"}', "line 1: state: Input should be a valid string"),
         ("state 1", "line 1: the line: Invalid JSON"),
         (" \n", "name no step"),
@@ -114,7 +117,19 @@ def test_labels_may_name_actions_and_the_first_step_needs_no_state() -> None:
 )
 def test_bad_labels_are_told_by_line(labels: str, told: str) -> None:
     with pytest.raises(BadInput, match=told):
-        labelled(Blind(), labels)
+        labelled(Blind(), parse_labels(labels))
+
+
+def test_labels_that_a_pilot_writes_keep_the_text_by_which_it_is_found_again() -> None:
+    """What was left out of a label is not written, a child that is said to be none is; what is written reads back."""
+    labels = [Label(state="[1,0]", key="a"), Label(state="é", child=None, key="b"), Label(state="", child=7, key="c")]
+    text = (
+        '{"state": "[1,0]", "key": "a"}\n{"state": "\\u00e9", "child": null, "key": "b"}\n'
+        '{"state": "", "child": 7, "key": "c"}'
+    )
+    assert format_labels(labels) == text
+    assert [(one.line, one.label) for one in parse_labels(text)] == list(enumerate(labels, 1))
+    assert parse_labels("") == ()
 
 
 def test_an_oracle_that_calls_nothing_valid_right_is_told() -> None:

@@ -24,8 +24,8 @@ from maker.store.ledger import Models, reserve
 from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
 from maker.store.runs import NewRun, create_run, find_run, list_runs, release, take_over
 from maker.types import Account, Allowance, Flag, RedFlag, Sample, Usage
-from maker.voting.chain import Decided, KeptVotes
 from maker.voting.election import HeardSample
+from maker.voting.messages import Decided, KeptVotes
 from maker.voting.policy import PromptVariant
 from maker.voting.tally import text_digest
 

@@ -22,11 +22,11 @@ from maker.lifecycle import queries
 from maker.lifecycle.events import AlarmRaised, Event, VotesDecorrelated
 from maker.lifecycle.rows import results
 from maker.stats.monitor import MOST_LOSING, Rule
-from maker.store.entry import Ending, Entry
+from maker.store.entry import Ending, Entry, UndecidedStep
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, Policy, VoteMonitor, monitored_classes
 from maker.types import Flag, RedFlag, Sample
-from maker.voting.chain import Decided, KeptVotes, Stuck
 from maker.voting.election import HeardSample
+from maker.voting.messages import Decided, KeptVotes, Stuck
 from maker.voting.tally import Tally, pack
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -121,9 +121,9 @@ def test_a_step_left_undecided_for_good_counts_the_votes_before_a_judge() -> Non
     stuck = Stuck(0, 0, "move", "", heard, judged=3)
     flagged = Stuck(0, 0, "move", "", KeptVotes("", "", heard.samples[5:6]))
     watch = VoteMonitor(plan())
-    state, _ = watch.note([Entry(undecided=[(1, stuck)])])
+    state, _ = watch.note([Entry(undecided=[UndecidedStep(1, stuck)])])
     assert monitored_classes(state or "", NAMES)[0]["steps"] == 0, "it may be voted on again"
-    state, _ = watch.note([Entry(left=[stuck, flagged])])
+    state, _ = watch.note([Entry(unresolved=[stuck, flagged])])
     move = monitored_classes(state or "", NAMES)[0]
     assert (move["steps"], move["losing_votes"]) == (1, 3)
 

@@ -15,7 +15,7 @@ import pytest
 from foundry_task import Sums, SumsParams
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from decomposers.hanoi.lessons import board_anywhere, board_on_the_way
+from decomposers.hanoi.examples import board_anywhere, board_on_the_way
 from decomposers.hanoi.oracle import strategic_move
 from decomposers.hanoi.prompts import direction
 from decomposers.hanoi.rules import forbidden, legal_moves
@@ -24,7 +24,7 @@ from maker import api
 from maker.core.atomic import replacing_folder
 from maker.errors import BadInput, TaskFailed
 from maker.lifecycle.sft import export_examples
-from maker.plugin import Lesson, Oracle, Truth
+from maker.plugin import ExampleSet, Oracle, Truth
 from maker.training.alphabet import EOS_ID, alphabet_of
 from maker.training.dataset import HELD_OUT_OF, Basis, Source, dataset_of, draw, held_out
 from maker.training.recipe import Recipe
@@ -78,38 +78,46 @@ def test_replies_are_grouped_by_their_vote() -> None:
 
 
 class Odd(Sums):
-    """A task whose lessons or oracle are told to be wrong."""
+    """A task whose examples or oracle are told to be wrong."""
 
-    given: tuple[Lesson, ...] = ()
+    given: tuple[ExampleSet, ...] = ()
     truth: Oracle | None = None
 
-    def lessons(self) -> list[Lesson]:
+    def examples(self) -> list[ExampleSet]:
         return list(self.given)
 
     def oracle(self) -> Oracle:
         return self.truth  # type: ignore[return-value]
 
 
-def odd(truth: Any = None, *lessons: Lesson) -> Odd:
+def odd(truth: Any = None, *sets: ExampleSet) -> Odd:
     task = Odd(SumsParams())
-    task.given, task.truth = lessons, truth
+    task.given, task.truth = sets, truth
     return task
 
 
-LESSON = Lesson("sum", 40, str, whole=True)
+EXAMPLES = ExampleSet("sum", 40, str, whole=True)
 
 
 @pytest.mark.parametrize(
     ("task", "error", "said"),
     [
-        (odd(None, LESSON), BadInput, r"the task sums gives no training examples: its decomposer has no oracle\(\)"),
-        (odd(lambda prompt: Truth("7", "8")), BadInput, r"has no lessons\(\)"),
-        (odd(lambda prompt: Truth("7", "8"), LESSON._replace(kind="product")), TaskFailed, "class 'product'"),
-        (odd(lambda prompt: Truth("7", "8"), LESSON._replace(size=0)), TaskFailed, "has size 0"),
-        (odd(lambda prompt: Truth("7", "8"), LESSON._replace(weight=0.0)), TaskFailed, "weight 0.0"),
-        (odd(lambda prompt: Truth("7", "8"), Lesson("sum", 6, str)), BadInput, "none of them is held out"),
-        (odd(lambda prompt: Truth("7", "8"), LESSON._replace(prompt=lambda i: 1 / 0)), TaskFailed, "prompt 0 of a les"),
-        (odd(lambda prompt: Truth("7", "8"), LESSON, Lesson("order", 40, "Add. {}".format)), BadInput, "which class s"),
+        (odd(None, EXAMPLES), BadInput, r"the task sums gives no training examples: its decomposer has no oracle\(\)"),
+        (odd(lambda prompt: Truth("7", "8")), BadInput, r"has no examples\(\)"),
+        (odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(kind="product")), TaskFailed, "class 'product'"),
+        (odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(size=0)), TaskFailed, "has size 0"),
+        (odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(weight=0.0)), TaskFailed, "weight 0.0"),
+        (odd(lambda prompt: Truth("7", "8"), ExampleSet("sum", 6, str)), BadInput, "none of them is held out"),
+        (
+            odd(lambda prompt: Truth("7", "8"), EXAMPLES._replace(prompt=lambda i: 1 / 0)),
+            TaskFailed,
+            "example 0 of class sum",
+        ),
+        (
+            odd(lambda prompt: Truth("7", "8"), EXAMPLES, ExampleSet("order", 40, "Add. {}".format)),
+            BadInput,
+            "which class s",
+        ),
     ],
 )
 def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: str) -> None:
@@ -128,14 +136,14 @@ def test_a_task_that_teaches_nothing(task: Odd, error: type[Exception], said: st
 )
 def test_an_oracle_that_is_wrong(truth: Truth, said: str) -> None:
     """A prompt without a right reply, or with one that the class's parser does not read, is told."""
-    (topic,) = dataset_of(odd(lambda prompt: truth, LESSON), {}, exam=10).topics
+    (topic,) = dataset_of(odd(lambda prompt: truth, EXAMPLES), {}, exam=10).topics
     with pytest.raises(TaskFailed, match=said):
         topic.grouped(topic.exam[0])
 
 
 def test_replies_that_would_be_cut_are_no_votes() -> None:
     """A reply of class sum has room for three characters and its end: what is longer is flagged in a run."""
-    (topic,) = dataset_of(odd(lambda prompt: Truth(("  7", "   7"), ("  8", "   8")), LESSON), {}, exam=10).topics
+    (topic,) = dataset_of(odd(lambda prompt: Truth(("  7", "   7"), ("  8", "   8")), EXAMPLES), {}, exam=10).topics
     assert topic.grouped("Add. 0") == ("Add. 0", ("  7",), (("  8",),))
 
 
@@ -170,7 +178,7 @@ def test_hanoi_teaches_the_right_way_and_what_lies_beside_it() -> None:
 
 @pytest.mark.parametrize("answer", ["move", "move+state", "either"])
 @pytest.mark.parametrize("prompt", ["compact", "english"])
-def test_hanoi_knows_the_answers_to_its_lessons(answer: Any, prompt: Any) -> None:
+def test_hanoi_knows_the_answers_to_its_examples(answer: Any, prompt: Any) -> None:
     """The oracle has the right reply to every prompt, which its class reads, and some are held out."""
     (topic,) = dataset_of(Hanoi(HanoiParams(disks=4, answer=answer, prompt=prompt)), {}, exam=10).topics
     assert topic.basis is Basis.HELD_OUT
@@ -181,7 +189,7 @@ def test_hanoi_knows_the_answers_to_its_lessons(answer: Any, prompt: Any) -> Non
 
 
 def test_64_disks_are_only_large_numbers() -> None:
-    """A lesson may have more prompts than could ever be enumerated."""
+    """A set may have more prompts than could ever be enumerated."""
     (topic,) = dataset_of(Hanoi(HanoiParams(disks=64)), {}, exam=20).topics
     assert len(topic.exam) == 20
     assert all(topic.grouped(prompt).rivals for prompt in topic.exam)
@@ -220,10 +228,10 @@ def test_a_run_is_a_course(hanoi: Job, store: str, tmp_path: Path) -> None:
     out = tmp_path / "lessons.jsonl"
     export_examples("last", out, store=store)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    course = read_dataset(out)
-    (topic,) = course.topics
-    assert course.by_run
-    assert (course.origin["lessons"], course.origin["prompts"]) == ("lessons.jsonl", 255)
+    dataset = read_dataset(out)
+    (topic,) = dataset.topics
+    assert dataset.by_run
+    assert (dataset.origin["lessons"], dataset.origin["prompts"]) == ("lessons.jsonl", 255)
     assert topic.basis is Basis.HELD_OUT
     assert set(topic.exam) == {line["prompt"] for line in lines if held_out(line["prompt"])}
     (source,) = topic.sources
@@ -234,7 +242,7 @@ def test_a_run_is_a_course(hanoi: Job, store: str, tmp_path: Path) -> None:
         assert set(truth.wrong) == {one["answer"] for one in line["negatives"]}
 
 
-def lesson(prompt: int, answer: str, *, votes: int = 3, **other: Any) -> str:
+def line(prompt: int, answer: str, *, votes: int = 3, **other: Any) -> str:
     line = {"class": "sum", "system": "Add. ", "prompt": f"{prompt}=", "answer": answer, "votes": votes}
     return json.dumps(line | other)
 
@@ -244,17 +252,17 @@ def test_a_prompt_that_was_decided_twice(tmp_path: Path) -> None:
     file = tmp_path / "lessons.jsonl"
     lost = [{"answer": "c", "votes": 9}]
     lines = [
-        lesson(0, "a", votes=3), lesson(0, "b", votes=4),
+        line(0, "a", votes=3), line(0, "b", votes=4),
         # A judge has overruled the votes.
-        lesson(1, "a", votes=12, negatives=lost),
-        *(lesson(i, "a") for i in range(2, 60)),
+        line(1, "a", votes=12, negatives=lost),
+        *(line(i, "a") for i in range(2, 60)),
     ]  # fmt: skip
     file.write_text("\n".join(lines) + "\n\n")
-    course = read_dataset(file)
-    (topic,) = course.topics
+    dataset = read_dataset(file)
+    (topic,) = dataset.topics
     assert (topic.truth("Add. 0=").right, list(topic.truth("Add. 0=").wrong)) == (("b",), ["a"])
     assert (topic.truth("Add. 1=").right, list(topic.truth("Add. 1=").wrong)) == (("a",), ["c"])
-    assert (course.origin["decided_differently"], course.origin["prompts"]) == (1, 60)
+    assert (dataset.origin["decided_differently"], dataset.origin["prompts"]) == (1, 60)
 
 
 @pytest.mark.parametrize(
@@ -262,14 +270,14 @@ def test_a_prompt_that_was_decided_twice(tmp_path: Path) -> None:
     [
         ("", "holds no training example"),
         ("nonsense", "line 1: .*Invalid JSON"),
-        (lesson(0, "a") + "\n" + lesson(1, ""), "line 2: answer: "),
-        (lesson(0, "a", votes=0), "line 1: votes: "),
+        (line(0, "a") + "\n" + line(1, ""), "line 2: answer: "),
+        (line(0, "a", votes=0), "line 1: votes: "),
         ('{"format": "maker-steps", "version": 1}', "line 1: class: Field required"),
-        (lesson(0, "a"), "1 different prompts, of which 0 are held out"),
+        (line(0, "a"), "1 different prompts, of which 0 are held out"),
         ("\udcff", "cannot be read: .*utf-8"),
     ],
 )
-def test_a_file_that_holds_no_lessons(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_holds_no_steps(tmp_path: Path, text: str, said: str) -> None:
     """A line that is none is named with its number and key."""
     file = tmp_path / "lessons.jsonl"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))

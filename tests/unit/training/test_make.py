@@ -14,7 +14,7 @@ import pytest
 from foundry_task import Sums, SumsParams
 
 from maker.errors import BadInput
-from maker.training.dataset import Basis, Dataset, Question, dataset_of, held_out
+from maker.training.dataset import Basis, Dataset, GroupedReplies, dataset_of, held_out
 from maker.training.examine import examine
 from maker.training.make import Made, make
 from maker.training.recipe import Recipe
@@ -286,7 +286,7 @@ def test_a_folder_that_is_damaged_or_of_another_kind(
 
 
 def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lesson that shows long prompts late is told, instead of a model that has no room for them."""
+    """A set of examples that shows long prompts late is told, instead of a model that has no room for them."""
     from maker.training.dataset import Source, Topic
     from maker.types import Truth
 
@@ -295,26 +295,26 @@ def test_a_prompt_that_is_too_long_for_the_model(tmp_path: Path, monkeypatch: py
 
     source = Source(1.0, 1 << 50, prompt)
     topic = Topic("one", Basis.HELD_OUT, [source], ["111"], 4, lambda text: Truth(["1"], []),
-                  lambda text: Question(text, ("1",), ()))  # fmt: skip
+                  lambda text: GroupedReplies(text, ("1",), ()))  # fmt: skip
     monkeypatch.setattr("maker.training.make.SCANNED", 1)
     with pytest.raises(BadInput, match="takes 202 tokens with its reply, but the model has room for 64"):
         make(Dataset([topic], {}), Recipe(steps=40, batch=20, hidden=32, layers=1, heads=1), tmp_path / "model")
 
 
-def test_a_whole_lesson_that_is_not_whole(tmp_path: Path) -> None:
-    """A prompt of another lesson that the whole one lacks is told before anything is trained."""
+def test_a_whole_set_that_is_not_whole(tmp_path: Path) -> None:
+    """A prompt of another set that the whole one lacks is told before anything is trained."""
     from maker.errors import TaskFailed
-    from maker.plugin import Lesson
+    from maker.plugin import ExampleSet
 
     class More(Sums):
-        def lessons(self) -> list[Lesson]:
-            return [*super().lessons(), Lesson("sum", 3, lambda i: f"{i}+9=")]
+        def examples(self) -> list[ExampleSet]:
+            return [*super().examples(), ExampleSet("sum", 3, lambda i: f"{i}+9=")]
 
     with pytest.raises(TaskFailed, match=r"the prompt 'Add. .[+]9=', which it lacks"):
         make(dataset_of(More(SumsParams()), {}), TINY, tmp_path / "model")
 
 
 def test_slip_wants_an_oracle(tmp_path: Path) -> None:
-    """A run's lessons know hardly any wrong replies."""
+    """A run's steps know hardly any wrong replies."""
     with pytest.raises(BadInput, match="--slip needs wrong but legal replies"):
         make(Dataset([], {}, by_run=True), Recipe(slip=0.1), tmp_path / "model")

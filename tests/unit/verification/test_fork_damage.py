@@ -193,15 +193,15 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_sample": ("tokens", "detail", "logprob", "temperature"),
     "maker_memo": ("space", "chain", "idx", "epoch", "calls"),
     "maker_memo_use": tuple(schema.memo_use.columns.keys()),
-    "maker_ledger": tuple(schema.ledger.columns.keys()),
+    "maker_ledger": tuple(column.name for column in schema.ledger.columns),
     "maker_grant": tuple(schema.grant.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
-"""What decides nothing, as docs/architecture.md says: names, reasons, times, lease, tokens, details, ledger, grants,
-workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited steps were
-asked."""
+"""What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
+ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited
+steps were asked."""
 OF_A_ROOT = ("at", "fork_epoch", "number")
 """Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from maker.plugin import Ballots, Decision, More, Params, Undecidable, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Undecidable, Verdict, Voter
 from maker.testing.voters import check_voter
 from voters.bayes import Bayes
 from voters.certificate import Certificate
@@ -167,6 +167,32 @@ class Forgetful(Ahead):
         return Ahead, ()
 
 
+class Claimant(Ahead):
+    @property
+    def race_margin(self) -> int:
+        """One more than it takes."""
+        return self.k + 1
+
+
+class Nowhere(Ahead):
+    @property
+    def race_margin(self) -> int:
+        """No lead at all."""
+        return 0
+
+
+class Certain(Ahead):
+    def promise(self, steps: str) -> Promise:
+        """Promise what nobody can."""
+        return Promise(0.0, f"of steps {steps}, none is wrong", "are wrong")
+
+
+class Vague(Ahead):
+    def promise(self, steps: str) -> Promise:
+        """Promise something of no steps in particular."""
+        return Promise(0.01, "few are wrong", "are wrong")
+
+
 @pytest.mark.parametrize(
     ("voter", "told"),
     [
@@ -184,6 +210,10 @@ class Forgetful(Ahead):
         (Meddler(), r"the tally was changed to"),
         (Moody(), r"with the votes"),
         (Forgetful(), r"a pickled voter judges otherwise"),
+        (Claimant(), r"\{'a': 1\}: race_margin is 3, whose verdict is More\(n=2\), but the voter's is More\(n=1\)"),
+        (Nowhere(), r"race_margin is 0: no whole number from 1"),
+        (Certain(), r"a promise of the error 0\.0: it must be between 0 and 1"),
+        (Vague(), r"a promise must name the class of its steps"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Voter) else "",
 )

@@ -25,7 +25,8 @@ from maker.reporting.rescore import rescore
 from maker.stats import race
 from maker.testing.voters import check_voter
 from maker.types import Finished, Request, Sample
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
+from maker.voting.red_flags import Candidate
 from maker.voting.tally import pack, unpack
 from maker.voting.vote_replay import RescoredOutcome, Totals
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -267,7 +268,7 @@ def test_an_election_weighs_what_its_samples_report(text_codec: Any) -> None:
     samples = [Sample("a", 1, logprob=math.log(c)) for c in (0.9, 0.6)] + [Sample("b", 1, logprob=math.log(0.7))]
     samples += [Sample("", 1, logprob=0.0), *[Sample("a", 1, logprob=math.log(0.9))] * 2]
     election, verdict = held(weighted(), samples, text_codec)
-    assert isinstance(verdict, Elected)
+    assert isinstance(verdict, Candidate)
     tally = election.tally(0, "a")
     assert tally.weights == (2197 * 3 + 405, 847)
     assert tally.weighed("a") == {"a": 6996, "b": 847}
@@ -294,7 +295,7 @@ def test_a_run_is_weighed_and_verifies(samples: str, hanoi: Job, store: str) -> 
     totals = Totals()
     for one in rescore(report.run_id, store=store).steps:
         totals.add(one)
-    assert (totals.fates[RescoredOutcome.SAME], totals.votes) == (63, report.votes)
+    assert (totals.outcomes[RescoredOutcome.SAME], totals.votes) == (63, report.votes)
 
 
 def test_a_changed_log_probability_is_found(hanoi: Job, store: str) -> None:
@@ -321,7 +322,7 @@ def test_every_edited_byte_of_a_weighed_tally_is_found(hanoi: Job, store: str) -
             database.execute("UPDATE maker_step SET tally = ? WHERE idx = ?", (changed, step))
             found = queries.verify(report.run_id, store=store)
             assert found.problem.startswith(f"step {step}"), changed
-        assert "its votes are not weighed" in found.problem
+        assert "its votes have no weights" in found.problem
 
 
 def test_a_judges_votes_are_weighed_too(hanoi: Job, store: str) -> None:
@@ -344,7 +345,7 @@ def test_votes_are_weighed_after_the_run(hanoi: Job, store: str) -> None:
     assert totals.sufficed > 120
     assert totals.votes < totals.votes_before
     some = api.run(hanoi(5, model=model, vote={"k": 6}))
-    fates = {one.step: one.fate for one in rescore(some.run_id, voter="voters.weighted:Weighted", store=store).steps}
+    fates = {one.step: one.outcome for one in rescore(some.run_id, voter="voters.weighted:Weighted", store=store).steps}
     for record in queries.steps(some.run_id, store=store):
         clean = len(record.votes) == 1 and not record.flags
         assert (fates[record.step] == RescoredOutcome.LOST) == clean

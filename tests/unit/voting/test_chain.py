@@ -14,16 +14,9 @@ from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
 from maker.plugin import Ballots, Decision, Decomposer, Effect, Fork, Step, StepClass, Verdict, Voter, Wait
 from maker.types import Finished, Flag, Request, Sample
-from maker.voting.chain import (
-    SNAPSHOT_STEPS,
-    ChainAt,
-    ChainRunner,
-    Decided,
-    Ended,
-    Forked,
-    Stuck,
-)
+from maker.voting.chain import SNAPSHOT_STEPS, ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt, Decided, Ended, Forked, Stuck
 from maker.voting.paths import Path
 from maker.voting.policy import SOLVER, Role, Rules, Shared
 from maker.voting.seeds import ChainSeeds

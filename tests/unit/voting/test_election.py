@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from maker.plugin import More, PydanticCodec, Step, StepClass, Undecidable
 from maker.types import Flag, RedFlag, Sample
-from maker.voting.election import Elected, Election
+from maker.voting.election import Election
 from maker.voting.red_flags import Candidate, repeats, screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 from voters.majority import Majority, MajorityParams
@@ -39,7 +39,7 @@ class Held:
         voter = voter or FirstToAheadByK(FirstToAheadByKParams(k=k))
         self.election: Election[str, str] = Election(Step(KIND, "say"), "church", codec, voter, max_votes)
 
-    def hear(self, asked: int, *replies: str | Sample) -> Elected[str] | More | Undecidable:
+    def hear(self, asked: int, *replies: str | Sample) -> Candidate[str] | More | Undecidable:
         samples = (reply if isinstance(reply, Sample) else Sample(reply, len(reply)) for reply in replies)
         self.election.hear(asked, tuple(samples))
         return self.election.verdict()
@@ -56,7 +56,7 @@ def test_the_first_request_asks_for_the_least(text_codec: Any) -> None:
 def test_a_winner_comes_with_its_action_and_margin(text_codec: Any) -> None:
     """Two equal votes of two settle a race ahead by two."""
     held = Held(text_codec)
-    assert held.hear(2, "yes", "yes") == Elected("yes", "yes", "yes")
+    assert held.hear(2, "yes", "yes") == Candidate("yes", "yes", "yes")
     tally = held.election.tally(7, "yes")
     assert (tally.kind, tally.rounds, tally.votes, tally.rivals, tally.flags) == (7, 1, (2,), {}, {})
 
@@ -65,7 +65,7 @@ def test_a_dispute_asks_for_what_the_leader_lacks(text_codec: Any) -> None:
     """One against one needs two more; the tally then holds both, and two rounds."""
     held = Held(text_codec)
     assert held.hear(2, "yes", "no") == More(2)
-    assert held.hear(2, "no", "no") == Elected("no", "no", "no")
+    assert held.hear(2, "no", "no") == Candidate("no", "no", "no")
     tally = held.election.tally(0, "no")
     assert (tally.rounds, tally.votes, tally.rivals, tally.margin, tally.disputed) == (2, (3,), {"yes": (1,)}, 2, True)
 
@@ -133,7 +133,7 @@ def test_the_cap_counts_flagged_samples_and_may_be_met_exactly(text_codec: Any) 
     held = Held(text_codec, k=2, max_votes=4)
     assert held.hear(2, "yes", "") == More(1)
     assert held.hear(1, "") == More(1)
-    assert held.hear(1, "yes") == Elected("yes", "yes", "yes")
+    assert held.hear(1, "yes") == Candidate("yes", "yes", "yes")
     assert held.election.asked == 4
 
 
@@ -210,7 +210,7 @@ def test_a_repeat_is_found_across_requests(text_codec: Any) -> None:
 def test_short_equal_replies_agree(text_codec: Any) -> None:
     """Short replies must be equal to agree: they are never repeats."""
     held = Held(text_codec, k=3)
-    assert held.hear(3, "so yes", "so yes", "so yes") == Elected("yes", "yes", "yes")
+    assert held.hear(3, "so yes", "so yes", "so yes") == Candidate("yes", "yes", "yes")
 
 
 def test_a_repeated_bad_reply_keeps_its_own_reason(text_codec: Any) -> None:
@@ -241,7 +241,7 @@ def test_every_sample_is_a_vote_or_a_flag(rounds: Sequence[Sequence[str]], k: in
     flagged = sum(isinstance(one.outcome, RedFlag) for one in held.election.heard)
     assert sum(counts.values()) + flagged == heard == len(held.election.heard)
     verdict = held.election.verdict()
-    if isinstance(verdict, Elected):
+    if isinstance(verdict, Candidate):
         rivals = [n for key, n in counts.items() if key != verdict.key]
         assert counts[verdict.key] - max(rivals, default=0) >= k
 
@@ -254,4 +254,4 @@ def test_the_winner_keeps_the_first_action_of_its_key(text_codec: Any) -> None:
             return value.lower()
 
     held = Held(Lower())
-    assert held.hear(2, "Yes", "YES") == Elected("yes", "yes", "Yes")
+    assert held.hear(2, "Yes", "YES") == Candidate("yes", "yes", "Yes")

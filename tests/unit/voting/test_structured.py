@@ -16,15 +16,16 @@ from row_tasks import LABELS, SCHEMA, job, write_rows
 
 from maker import api
 from maker.errors import JobError, ModelUnusable, RunNotResumable, TaskFailed
-from maker.job.job import difference
+from maker.job.fingerprint import difference, settings_fingerprint
 from maker.lifecycle import queries
 from maker.models.openai_wire import body
 from maker.models.settings import OpenAISettings, SimulatedSettings, VllmSettings
 from maker.models.vllm_start import check_grammars
 from maker.testing import FakeReply, FakeServer, chat_completion, completion
 from maker.types import Failed, Finished, Flag, RedFlag, Request, StepClass
-from maker.voting.chain import ChainAt, ChainRunner
+from maker.voting.chain import ChainRunner
 from maker.voting.collector import Ask
+from maker.voting.messages import ChainAt
 from maker.voting.policy import SOLVER, Role, Rules, Shared
 from maker.voting.red_flags import screen
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -166,7 +167,7 @@ class TestStepClass:
         def schemas(structured: str, schema: Mapping[str, Any] | None) -> Any:
             loaded = api.load_job(served(tmp_path, "http://localhost/v1", structured=structured))
             loaded.decomposer.classes = (StepClass("row", str, schema=schema),)
-            return loaded.stored_fingerprint().get("schemas")
+            return settings_fingerprint(loaded).get("schemas")
 
         write_rows(tmp_path / "rows.csv", range(1))
         assert schemas("off", OPEN_SCHEMA) is None

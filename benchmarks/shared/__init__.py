@@ -1,0 +1,1 @@
+"""What several benchmarks use; no benchmark is in it."""

@@ -1,0 +1,1 @@
+"""Whether plans, reports and alarms are right as often as they say."""

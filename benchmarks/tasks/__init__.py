@@ -1,0 +1,1 @@
+"""Whole tasks whose right answers are known."""

@@ -1,4 +1,0 @@
-"""What maker is compared with. Each module is a program of its own: ``python -m yardsticks.NAME --help``.
-
-All decide the same chain in the same way (`vote`), store every step, and print what `outcome` describes.
-"""

@@ -1,0 +1,60 @@
+"""``maker ls``, ``show``, ``steps`` and ``verify``: the commands that read the store."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from maker.cli import display
+from maker.cli.options import AsJson, RunId, Store
+from maker.job.file import DEFAULT_STORE
+from maker.lifecycle import queries
+
+
+def ls(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """List the newest runs."""
+    found = queries.runs(store=store)
+    if as_json:
+        for report in found:
+            print(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        display.print_runs(found)
+
+
+def show(
+    run_id: RunId,
+    store: Store = DEFAULT_STORE,
+    step: Annotated[
+        int | None, typer.Option("--step", min=0, metavar="N", help="Show step N and the samples kept of it.")
+    ] = None,
+    chain: Annotated[
+        str, typer.Option("--chain", metavar="NAME", help="Chain that step N is in, as `maker steps` names it.")
+    ] = "root",
+    as_json: AsJson = False,
+) -> None:
+    """Show a run, or one of its steps with its samples."""
+    if step is None:
+        report = queries.show(run_id, store=store)
+        display.print_report(report, queries.steps(run_id, store=store, disputed=True), as_json=as_json)
+        return
+    display.print_step(step, queries.step(run_id, step, chain=chain, store=store), as_json=as_json)
+
+
+def steps(
+    run_id: RunId,
+    store: Store = DEFAULT_STORE,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Only steps whose votes disagreed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print a run's steps, one per line."""
+    for record in queries.steps(run_id, store=store, disputed=disputed):
+        print(json.dumps(record.to_json(), ensure_ascii=False) if as_json else display.step_line(record))
+
+
+def verify(run_id: RunId, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Check a run's whole log, without a model."""
+    verified = queries.verify(run_id, store=store)
+    display.print_verified(verified, as_json=as_json)
+    raise typer.Exit(0 if verified.right else 1)

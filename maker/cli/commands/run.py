@@ -1,0 +1,200 @@
+"""``maker run``, ``resume``, ``retry`` and ``try``: the commands that work on a job."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maker import api
+from maker.calibration.find_margins import find_margins
+from maker.cli import display
+from maker.cli.commands import (
+    plan,
+)
+from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
+from maker.cli.progress import Progress
+from maker.cli.spans import send_spans
+from maker.cli.stored import stored_run
+from maker.cli.trial import print_trial
+from maker.errors import BadInput, ModelFailed, StoreFailed, WorkerLost
+from maker.job.estimate import estimate_run, survey_rows
+from maker.job.file import DEFAULT_STORE
+from maker.job.job import Job
+from maker.job.probe import expected_steps, input_parts
+from maker.job.rules import vote_prices
+from maker.lifecycle import queries
+from maker.lifecycle.queries import RunReport
+from maker.lifecycle.session import OnEvent
+from maker.models.settings import OpenAISettings
+from maker.plugin import NEW
+from maker.swarm.worker import YOUNG_OBJECTS
+from maker.types import Outcome
+
+if TYPE_CHECKING:
+    from maker.calibration.forecast import Plan
+
+
+def run(
+    job: JobFile,
+    overrides: Overrides = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
+    ] = None,
+    limit_steps: LimitSteps = None,
+    ray_address: RayAddress = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting and where it was set, then exit.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Map tasks: count the rows and estimate their tokens, then exit.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a run and work on it until it ends."""
+    given = [*(overrides or []), *([f"store.url={store}"] if store else []), *_address(ray_address)]
+    loaded = api.load_job(job, given)
+    if print_config:
+        display.print_config(loaded, as_json=as_json)
+        return
+    if dry_run:
+        display.print_survey(survey_rows(loaded), vote_prices(loaded), as_json=as_json)
+        if loaded.needs_pilot:
+            print(f"{display.pilot_plan(loaded)}; the figures assume k = {loaded.voter.least}", file=sys.stderr)
+        if loaded.needs_plan:
+            print(f"the figures assume k = {loaded.voter.least}; `maker plan` finds the k you need", file=sys.stderr)
+        return
+    loaded = _with_margins(loaded)
+    _print_estimate(loaded, limit_steps)
+    _work(
+        lambda on_event: api.run(loaded, limit_steps=limit_steps, on_event=on_event), loaded.store.url, as_json=as_json
+    )
+
+
+def resume(
+    run_id: RunId,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
+    limit_steps: LimitSteps = None,
+    ray_address: RayAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Continue a run after its last stored step."""
+    given = [*(overrides or []), *_address(ray_address)]
+    found, job = stored_run(run_id, given, store=store)
+    _print_estimate(job, limit_steps, done=found.steps)
+
+    def work(on_event: OnEvent) -> RunReport:
+        return api.resume(found.run_id, given, store=store, limit_steps=limit_steps, on_event=on_event)
+
+    _work(work, store, as_json=as_json)
+
+
+def retry(
+    run_id: RunId,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
+    outcome: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Retry the rows or children with these outcomes, e.g. undecided,failed."),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Vote again on a paused run's unresolved steps, and continue."""
+    found = queries.show(run_id, store=store)
+    outcomes = _outcomes(outcome)
+
+    def work(on_event: OnEvent) -> RunReport:
+        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
+
+    _work(work, store, as_json=as_json)
+
+
+def try_(
+    job: JobFile,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="Number of steps to decide.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Decide a few steps and print their votes; store nothing."""
+    loaded = api.load_job(job, overrides or [])
+    # Read the input before the model is asked: an input that does not fit then fails with the message of `run`.
+    input_parts(loaded)
+    _print_estimate(loaded, count)
+    stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
+    raise typer.Exit(1 if stuck else 0)
+
+
+def _address(ray_address: str | None) -> list[str]:
+    return [f"swarm.address={ray_address}"] if ray_address else []
+
+
+def _outcomes(names: str) -> list[str]:
+    """Read ``undecided,failed``. Raises `BadInput`."""
+    known = [*(str(outcome) for outcome in Outcome if outcome != Outcome.AGAIN), NEW]
+    words = [word.strip() for word in names.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in known]:
+        raise BadInput(f"--outcome {names}: there is no outcome {unknown[0]!r}", fix=f"choose from {', '.join(known)}")
+    return words
+
+
+def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
+    """Print how many calls and tokens a run on a server will take, before it starts; a local model costs nothing."""
+    if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
+        return
+    expected = expected_steps(job)
+    estimate = estimate_run(job, limit if expected is None else min(limit or expected, expected - done))
+    unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
+    print(f"estimate: {display.estimate_line(estimate, vote_prices(job)) if estimate else unknown}", file=sys.stderr)
+
+
+def _with_margins(job: Job) -> Job:
+    """Return the job with the margins k that it left open, and print how they were found."""
+    if job.needs_pilot:
+        print(display.pilot_plan(job), file=sys.stderr, flush=True)
+    with Progress(sys.stderr) as progress:
+        found = find_margins(job, on_event=progress.handle)
+    if job.needs_pilot and found.job.vote.pilot is not None:
+        print("pilot:", "\n  ".join(display.pilot_lines(found.job.vote.pilot)), file=sys.stderr)
+    if found.plan is not None:
+        _print_plan(found.plan)
+    return found.job
+
+
+def _print_plan(planned: Plan) -> None:
+    found = planned.found()
+    low, _, high = found.right
+    margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
+    print(
+        f"plan: k of {margins} from calibration {found.calibration}; the run is right with a probability of {low:.4f}"
+        f" to {high:.4f}, assuming that {found.rests_on}",
+        file=sys.stderr,
+    )
+    if warning := plan.undecided_line(planned):
+        print(f"  {warning}", file=sys.stderr)
+
+
+def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:
+    gc.set_threshold(YOUNG_OBJECTS)
+    send_spans()
+    progress = Progress(sys.stderr)
+    where = display.store_words(store)
+    try:
+        with progress:
+            report = work(progress.handle)
+    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
+        if progress.run_id:
+            print(
+                f"run {progress.run_id} is paused; continue with `maker resume {progress.run_id}{where}`",
+                file=sys.stderr,
+            )
+        raise
+    if as_json:
+        print(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        display.print_summary(report, where)
+    raise typer.Exit(0 if report.status == "done" else 1)

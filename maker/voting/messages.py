@@ -1,0 +1,125 @@
+"""Where a chain stands, and what its walk brings. These values cross to a worker and back, and go to the store."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from maker.voting.election import HeardSample
+from maker.voting.paths import Path
+from maker.voting.policy import SOLVER, PromptVariant
+
+
+class ChainRef(NamedTuple):
+    """A chain in work: its key, and for a child of a fork of single steps its number."""
+
+    chain: int
+    child: int | None = None
+
+
+class ChainAt(NamedTuple):
+    """Where a chain stands: its key in the store, its path from the root, its next index, its state as text.
+
+    ``weight`` counts the characters of its actions since its last snapshot. ``single`` marks one child of a fork of
+    single steps: ``idx`` is its number, and it ends after one step.
+    """
+
+    chain: int
+    path: Path
+    idx: int
+    epoch: int
+    digest: bytes
+    state: str
+    weight: int = 0
+    single: bool = False
+
+    @property
+    def ref(self) -> ChainRef:
+        """How the chain is referred to while it is in work."""
+        return ChainRef(self.chain, self.idx if self.single else None)
+
+
+class KeptVotes(NamedTuple):
+    """What is kept of a step's election: the prompt, shared part first, and every sample with what became of it.
+
+    ``ways`` are those that the samples number, where there were several to ask in.
+    """
+
+    system: str
+    prompt: str
+    samples: tuple[HeardSample, ...]
+    ways: tuple[PromptVariant, ...] = ()
+
+
+class Decided(NamedTuple):
+    """One decided step, ready to be written: the first seven fields are its row.
+
+    ``heard`` is None where the step's samples are not kept. ``state`` is the state after it where a snapshot is due,
+    else empty. A join is written as a step too: it has no votes, and its tally is empty. ``decorrelated`` says that its
+    votes were asked for as of a class whose votes are to be less alike. Where decisions are taken again, ``memo`` is
+    the question of a step that was voted on, and ``calls`` is how many samples it took; one that was taken from the
+    memo has no votes, and ``calls`` is what its source took.
+    """
+
+    chain: int
+    idx: int
+    epoch: int
+    action: str
+    tally: bytes
+    tokens: int
+    digest: bytes
+    votes: int = 0
+    flags: int = 0
+    disputed: bool = False
+    heard: KeptVotes | None = None
+    state: str | None = None
+    path: Path = ()
+    decorrelated: bool = False
+    memo: bytes = b""
+    calls: int = 0
+
+    @property
+    def taken(self) -> bool:
+        """Whether the decision was taken from the memo, not voted on."""
+        return self.calls > 0 and not self.memo
+
+
+class Ended(NamedTuple):
+    """The chain is done; the fields are those of `Done`."""
+
+    result: Any
+    ok: bool
+    reason: str
+
+
+class Stuck(NamedTuple):
+    """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
+
+    The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`.
+    """
+
+    idx: int
+    epoch: int
+    kind: str
+    reason: str
+    heard: KeptVotes
+    role: str = SOLVER
+    judged: int = 0
+    decorrelated: bool = False
+
+
+class Forked(NamedTuple):
+    """The chain waits for children: where it stands, how many there are, and whether each is a single step.
+
+    ``lenient`` says that a child without a good decision holds nothing up.
+    """
+
+    at: ChainAt
+    children: int
+    single: bool
+    lenient: bool = False
+
+
+class Follows(NamedTuple):
+    """The chain asks what another one is voting on: it goes on when that is decided, or given up."""
+
+    question: bytes

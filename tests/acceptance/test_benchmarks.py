@@ -1,0 +1,73 @@
+"""Every benchmark still runs: each is started as its users start it, with tiny sizes and nothing judged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.structure import figures
+
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "benchmarks" / "shared"
+NOT_INSTALLED = 77
+"""How a benchmark exits that needs a package that is not installed."""
+SMOKE_S = 300.0
+
+
+def found() -> list[str]:
+    """Return every module of benchmarks/ outside of shared/: a new one is a benchmark too, and has a smoke mode."""
+    files = sorted((ROOT / "benchmarks").rglob("*.py"))
+    own = [file for file in files if file.stem != "__init__" and HELPERS not in file.parents]
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in own]
+
+
+def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark to its end, from the root of the checkout."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=SMOKE_S, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", found())
+def test_a_benchmark_runs(module: str) -> None:
+    """A smoke run ends well and prints figures."""
+    done = run(module, "--smoke")
+    if done.returncode == NOT_INSTALLED:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-5000:]}"
+    assert any(character.isdigit() for character in done.stdout)
+
+
+def test_structure_of_a_made_up_checkout(tmp_path: Path) -> None:
+    """Files, layers, circles, long functions, docstrings, comments and words are counted as they were put there."""
+    for name, text in {
+        "maker/__init__.py": '"""Exports."""\nfrom maker.high.one import run\n',
+        "maker/high/__init__.py": "",
+        "maker/high/one.py": "from maker.low import two\n\n\ndef run():\n    '''Documented.'''\n"
+        + "    two.go()\n" * 50,
+        "maker/low/__init__.py": "",
+        "maker/low/two.py": "# Why so.\ndef go():\n    from ..high.one import run  # noqa: X\n    run()\n",
+        "docs/architecture.md": "You know that which is here.\n\n```sh\nyou do not count\n```\n",
+        "pyproject.toml": '[[tool.importlinter.contracts]]\ntype = "layers"\nlayers = ["high", "low"]\n',
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = figures(tmp_path)
+    assert found["files"] == "5"
+    assert found["fullest flat folder"] in ("1 (maker/high)", "1 (maker/low)")
+    assert found["layers in the import contract"] == "2"
+    assert found["import circles between packages"] == "1"
+    assert found["functions over 40 lines"] == "1 of 2"
+    assert found["public definitions with a docstring"] == "50.0%"
+    assert found["comments per 1,000 lines"] == "16.4"
+    assert found["words of docs/architecture.md"] == "6"
+    assert found['"you" per 1,000 words of them'] == "166.7"
+    assert found['"that", "which" per 1,000 words'] == "333.3"
