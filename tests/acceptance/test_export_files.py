@@ -107,7 +107,7 @@ def test_into_files(solved: Commands) -> None:
     [
         ("last --format parquet", "Parquet cannot be written to standard output"),
         ("last --out no/a.jsonl", "the folder no for"),
-        ("last --out .", ". is no file"),
+        ("last --out .", ". is not a file"),
         ("nosuch", "holds no run 'nosuch'"),
     ],
 )

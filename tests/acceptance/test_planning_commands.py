@@ -33,7 +33,7 @@ def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: 
     pilot = maker.run("calibrate", "job.toml", "--steps", "500", "--votes", "8")
     assert pilot.returncode == 0, pilot.stderr
     assert "right answers come from the task's oracle" in pilot.stdout
-    assert "runs " in pilot.stdout
+    assert "the samples are in run " in pilot.stdout
     plan = maker.run("plan", "job.toml")
     assert plan.returncode == 0, plan.stderr
     assert "P(all steps are right) = 0.9" in plan.stdout
@@ -81,7 +81,7 @@ def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:
     assert "cheapest: model.p=0.95" in plan.stdout
     refused = maker.run("plan", "job.toml", "--sweep", "model.p=")
     assert refused.returncode == 2
-    assert "--sweep model.p=: no values" in refused.stderr
+    assert "--sweep model.p= has no values" in refused.stderr
 
 
 def test_a_pool_is_told_by_member(maker: Commands, job: Path) -> None:

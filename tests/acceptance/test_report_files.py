@@ -62,7 +62,7 @@ def test_what_is_refused(solved: Commands) -> None:
     for words, why in (
         (("nothing",), "holds no run 'nothing'"),
         (("last", "--out", "nowhere/a.html"), "the folder nowhere for a.html does not exist"),
-        (("last", "--out", "folder"), "folder is no file"),
+        (("last", "--out", "folder"), "folder is not a file"),
         (("last", "--out", "mine.html"), "mine.html exists already"),
         (("last", "--out", "a.html", "--labels", "nothing.csv"), "nothing.csv"),
         (("last", "--store", "sqlite:///nowhere.db"), "nowhere.db"),

@@ -205,7 +205,7 @@ def test_what_does_not_go_with_a_row_error_is_told(tmp_path: Path) -> None:
         api.load_job(made | {"vote": made["vote"] | {"k": 3}})
     with pytest.raises(JobError, match="the voter majority has no k"):
         api.load_job(made | {"vote": made["vote"] | {"voter": "majority"}})
-    with pytest.raises(JobError, match="is for maps over rows: hanoi is none"):
+    with pytest.raises(JobError, match="is for maps over rows, and hanoi is not one"):
         api.load_job(made | {"task": {"decomposer": "hanoi", "disks": 3}})
     for roles in ({"judge": {"k": 2}}, {"solver": {"k": 4}}):
         with pytest.raises(JobError, match=r"finds one k for all steps, but roles"):

@@ -136,7 +136,7 @@ def test_without_a_calibration_there_is_no_plan(job: Callable[..., Job]) -> None
         api.run(job())
     calibrate(job(model={"kind": "simulated", "p": 0.7}), steps=5, votes=2)
     with pytest.raises(
-        BadInput, match=r"there is no calibration of this task .* p was 0\.7, is 0\.9\n`maker calibrate"
+        BadInput, match=r"there is no calibration of this task .* p was 0\.7, is 0\.9\nmake one with `maker calibrate"
     ):
         api.run(job())
 

@@ -210,7 +210,7 @@ def test_units_are_the_text_in_order() -> None:
         ({"want": "extract"}, 'want = "extract" needs a schema'),
         ({"schema": SCHEMA}, 'want = "extract" needs a schema'),
         ({"want": "extract", "schema": {"type": "text"}}, "schema"),
-        ({"prompt": 1000, "question": "q" * 500}, "characters for the text, but"),
+        ({"prompt": 1000, "question": "q" * 500}, "characters for text, but"),
         ({"prompt": 10}, "greater than or equal to 1000"),
         ({"input": "none.txt"}, "there is no input"),
         ({"encoding": "utf-16-le"}, "cannot be read as utf-16-le"),

@@ -228,7 +228,7 @@ def test_what_is_no_sign(text: str) -> None:
 )  # fmt: skip
 def test_what_is_no_prompt_has_no_truth(prompt: str, form: str) -> None:
     """The oracle refuses what is no prompt of the task."""
-    with pytest.raises(ValueError, match="no prompt"):
+    with pytest.raises(ValueError, match="not the prompt of a comparison"):
         task([], prompt=form).oracle()(prompt)
 
 

@@ -281,7 +281,7 @@ def test_words_that_the_task_does_not_have_are_found(line: Any, store: str) -> N
             "UPDATE maker_sample SET system = (SELECT max(text) FROM maker_sample) WHERE system IS NOT NULL"
         )
         assert changed.rowcount
-    assert re.search("was asked in words that are lost, or", queries.verify(report.run_id, store=store).problem)
+    assert re.search("had a system prompt that is lost, or", queries.verify(report.run_id, store=store).problem)
 
 
 def test_a_map_takes_paraphrases_of_its_system(tmp_path: Path) -> None:

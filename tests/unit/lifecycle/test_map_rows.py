@@ -92,7 +92,7 @@ def test_what_is_no_json_comes_out_of_no_row(tmp_path: Path) -> None:
     report = api.run(job(tmp_path, task={"input": lines, "id_column": ""}, model=RIGHT))
     assert report.result == {"rows": 2, "decided": 1, "failed": 1}
     assert [one["id"] for one in written(tmp_path)] == ["b"]
-    assert "row 0 of r.jsonl is not JSON" in review(tmp_path)[0]["reason"]
+    assert "row 0 of r.jsonl is not readable JSON: it holds NaN" in review(tmp_path)[0]["reason"]
 
 
 def test_an_answers_rule_beside_a_schema_is_refused(tmp_path: Path) -> None:
