@@ -238,7 +238,7 @@ def test_what_is_no_reply(text: str) -> None:
 def test_what_is_no_prompt_has_no_truth(prompt: str) -> None:
     """The oracles refuse what is no prompt of theirs."""
     for form in ("steps", "guess"):
-        with pytest.raises(ValueError, match="not the prompt of a (walk|guess)"):
+        with pytest.raises(ValueError, match=r"not the prompt of a (walk|guess)"):
             task(depth=2, form=form).oracle()(prompt)
 
 

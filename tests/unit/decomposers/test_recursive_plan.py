@@ -114,7 +114,10 @@ BAD = {
         '{"parts": [{"name": "a", "goal": "x"}, {"name": "a", "goal": "y"}], "compose": "x"}',
         "two parts have the name 'a'",
     ),
-    "an unknown part": ('{"parts": [{"name": "a", "goal": "x", "needs": ["b"]}], "compose": "x"}', "needs 'b', but no part has that name"),
+    "an unknown part": (
+        '{"parts": [{"name": "a", "goal": "x", "needs": ["b"]}], "compose": "x"}',
+        "needs 'b', but no part has that name",
+    ),
     "itself": ('{"parts": [{"name": "a", "goal": "x", "needs": ["a"]}], "compose": "x"}', "'a' need each other in a"),
     "a circle": (
         '{"parts": [{"name": "a", "goal": "x", "needs": ["c"]}, {"name": "b", "goal": "y"}, '
