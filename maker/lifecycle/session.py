@@ -119,7 +119,8 @@ def _decide(
     output: Output | None,
 ) -> None:
     """Decide steps until the run rests. Of what is raised the store keeps the reason."""
-    job, database, row, said = held.job, held.database, held.row, log.bind(run_id=held.row.run_id)
+    job, database, row = held.job, held.database, held.row
+    said = log.bind(run_id=row.run_id)
     root, space = root_chain(database, row.key), memo_space(held)
     memo = None if space is None else MemoFeed(load(database, space, MOST), MOST)
     monitor = VoteMonitor(monitor_plan(job), row.monitor)
@@ -137,10 +138,8 @@ def _decide(
     driver = Driver(database, held.lease, journal, stop)
     try:
         session = _session(held, root, limit_steps, journal, on_report, memo)
-        # Of a run that was forked off another, how many steps it shares is not counted.
-        expected = None if row.forked_from else expected_steps(job)
         if on_event is not None:
-            on_event(RunStarted(row.run_id, held.resumed, row.steps, expected))
+            on_event(_started(held))
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
             said.warning("monitor_begun_anew", reason=monitor.begun_anew)
@@ -154,6 +153,12 @@ def _decide(
         raise
     finally:
         journal.close()
+
+
+def _started(held: HeldRun) -> RunStarted:
+    # Of a run that was forked off another, how many steps it shares is not counted.
+    expected = None if held.row.forked_from else expected_steps(held.job)
+    return RunStarted(held.row.run_id, held.resumed, held.row.steps, expected)
 
 
 def _open_output(held: HeldRun) -> Output | None:

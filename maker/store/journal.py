@@ -47,7 +47,7 @@ QUEUE_ENTRIES = 64
 """How many entries may wait for the writer before `put` blocks, so that memory stays bounded."""
 
 
-class _Waited(NamedTuple):
+class Waited(NamedTuple):
     """The entries that waited for the writer, and whether they are the last."""
 
     entries: list[Entry]
@@ -142,19 +142,19 @@ class Journal:
             if waited.last:
                 return
 
-    def _take(self) -> _Waited:
+    def _take(self) -> Waited:
         """Return all waiting entries; none when only the lease is due."""
         try:
             entries = [self._queue.get(timeout=LEASE_S / 3)]
         except queue.Empty:
-            return _Waited([], last=False)
+            return Waited([], last=False)
         while True:
             try:
                 entries.append(self._queue.get_nowait())
             except queue.Empty:
                 break
         taken = [entry for entry in entries if entry is not None]
-        return _Waited(taken, last=len(taken) < len(entries))
+        return Waited(taken, last=len(taken) < len(entries))
 
     def _commit(self, entries: list[Entry]) -> list[Entry]:
         """Commit entries with the vote monitor's state and events; returns all that was committed."""

@@ -24,7 +24,7 @@ from maker.lifecycle.events import StepsDecided
 from maker.store.backend.database import open_database
 from maker.store.chains import root_chain
 from maker.store.entry import Entry
-from maker.store.journal import Journal
+from maker.store.journal import Journal, Waited
 from maker.store.lease import this_process
 from maker.store.runs import find_run
 from maker.store.tree import PlacedStep, walk_steps
@@ -101,7 +101,7 @@ def mortal(life: Life, copy: Path) -> type[Journal]:
     groups, commits = itertools.cycle(life.groups), itertools.count(1)
 
     class Mortal(Journal):
-        def _take(self) -> tuple[list[Entry], bool]:
+        def _take(self) -> Waited:
             taken: list[Entry] = []
             for place in range(next(groups)):
                 try:
@@ -109,9 +109,9 @@ def mortal(life: Life, copy: Path) -> type[Journal]:
                 except queue.Empty:
                     break
                 if entry is None:
-                    return taken, True
+                    return Waited(taken, last=True)
                 taken.append(entry)
-            return taken, False
+            return Waited(taken, last=False)
 
         def _commit(self, entries: list[Entry]) -> list[Entry]:
             committed = super()._commit(entries)
