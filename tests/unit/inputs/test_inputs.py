@@ -428,7 +428,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert refusal(tmp_path / "empty").startswith(f"the folder {tmp_path}/empty holds no file\n")
     assert "a.log is in no known format\nuse files that end with .csv, .tsv" in refusal(tmp_path / "a.log")
     assert "a.log is in no known format" in refusal(tmp_path)
-    assert "names no file" in refusal("")
+    assert "the input is empty" in refusal("")
     assert "there is no input memory://nowhere/a.csv" in refusal("memory://nowhere/a.csv")
 
 
