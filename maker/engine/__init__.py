@@ -35,9 +35,9 @@ chains are restored one by one while the first ones work already.
 **Limits.** `budget` keeps them by reservation. A grant (`grants`, a twentieth of the limit) is written before it is
 used, drawn down in the transaction that writes the ledger, and closed when it is used up or the run stops. What a dead
 process left open counts as spent, at its worst. So does what a server may bill of requests that were cancelled or cut
-off in flight; the ledger counts such calls as ``untold``. Asked for again, such a request is reserved again. Replies
-that cannot vote, another model's for example, are calls like any others. Used and reserved together never pass a
-limit, by the server's own count too, as ``benchmarks/recovery/faults.py limits`` shows. This takes servers at their
+off in flight; the ledger counts such calls as ``unaccounted``. Asked for again, such a request is reserved again.
+Replies that cannot vote, another model's for example, are calls like any others. Used and reserved together never pass
+a limit, by the server's own count too, as ``benchmarks/recovery/faults.py limits`` shows. This takes servers at their
 word about tokens, and takes refusals and errors (HTTP 4xx, 5xx) for unbilled. Where there are limits, each worker has
 a grant of its own, and a lost worker's grant counts as spent.
 

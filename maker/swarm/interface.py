@@ -1,4 +1,4 @@
-"""The swarm door: workers by number, orders in, reports out."""
+"""The swarm interface: workers by number, orders in, reports out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP door against a real vLLM server."""
+"""The HTTP model against a real vLLM server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the OpenAI door share: a request, and how to ask it."""
+"""What the tests of the OpenAI model share: a request, and how to ask it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP door against a small real server: what is sent, what is made of the replies, and its life."""
+"""The HTTP model against a small real server: what is sent, what is made of the replies, and its life."""
 
 from __future__ import annotations
 

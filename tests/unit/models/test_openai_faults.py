@@ -1,4 +1,4 @@
-"""The HTTP door against a small real server: refusals, retries, and a key that is never shown."""
+"""The HTTP model against a small real server: refusals, retries, and a key that is never shown."""
 
 from __future__ import annotations
 
