@@ -138,8 +138,10 @@ def _decide(
     driver = Driver(database, held.lease, journal, stop)
     try:
         session = _session(held, root, limit_steps, journal, on_report, memo)
+        # Made whoever listens: a task that cannot say its steps fails alike with and without a listener.
+        started = _started(held)
         if on_event is not None:
-            on_event(_started(held))
+            on_event(started)
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
             said.warning("monitor_begun_anew", reason=monitor.begun_anew)

@@ -541,7 +541,7 @@ def test_a_run_goes_on_without_so_many_children_and_no_more(spared: Log, store: 
     """Past limits.max_undecided it pauses and says so; a retry decides them anew, and a higher limit lets it end."""
     report = api.run(lenient(store, limits={"max_undecided": 5}, swarm={"chains": 4}))
     assert report.status == "paused"
-    assert "limit max_undecided = 5 is passed: " in report.reason
+    assert "limit max_undecided = 5 is exceeded: " in report.reason
     assert queries.verify("last", store=store).problem == ""
     log = log_of(store, api.resume("last", ["limits.max_undecided=100"], store=store))
     assert_same(log, spared)

@@ -574,9 +574,9 @@ def test_what_has_come_since_comes_after_what_was_known(tmp_path: Path) -> None:
         ("x\n1\n2\n", "x\n1\n3\n4\n", "its first 6 bytes have changed"),
         ("x\n1\n2\n", "x\n1\n", "it had 6 bytes and has 4"),
         ("x\n1\n2\n", "", "it had 6 bytes and has 0"),
-        ("x\n1\n2", "x\n1\n23\n", "the added text continues row 1"),
-        ("x\n1\n2", "x\n1\n2 \n3\n", "the added text continues row 1"),
-        ('x\n1\n"2', 'x\n1\n"2\n3"\n4\n', "the added text continues row 1"),
+        ("x\n1\n2", "x\n1\n23\n", "the added text continues row 1, which was its last one"),
+        ("x\n1\n2", "x\n1\n2 \n3\n", "the added text continues row 1, which was its last one"),
+        ('x\n1\n"2', 'x\n1\n"2\n3"\n4\n', "the added text continues row 1, which was its last one"),
         ("x\n1\n2\n", "x,x\n\n1\n", "its first 6 bytes have changed"),
         ("x\n1\n2\n", "\0\n1\n2\n", "its first 6 bytes have changed"),
     ],
@@ -788,7 +788,7 @@ def test_a_file_that_changes_after_the_scan_is_not_read(tmp_path: Path, name: st
     with pytest.raises(BadInput, match=f"input part {name} changed since it was scanned: "):
         source.row(0)
     path.unlink()
-    with pytest.raises(BadInput, match=f"input part {name} is not there"):
+    with pytest.raises(BadInput, match=f"input part {name} does not exist"):
         source.row(0)
 
 
@@ -812,7 +812,7 @@ def test_a_row_of_other_fields_is_broken_alone(tmp_path: Path) -> None:
     write(tmp_path, a__csv='x,y\n1,2\n3\n4,5,6\n"7\n8",9\n')
     source = scanned(tmp_path, id_column="x")
     assert broken(source, 1) == "row 1 of a.csv has 1 field, but its header has 2"
-    assert broken(source, 2) == "row 2 of a.csv has 3 fields, its header 2"
+    assert broken(source, 2) == "row 2 of a.csv has 3 fields, but its header has 2"
     assert [source.row_id(i) for i in range(4)] == ["1", "a.csv:1", "a.csv:2", "7\n8"]
     assert source.row(3).values == {"x": "7\n8", "y": "9"}
 

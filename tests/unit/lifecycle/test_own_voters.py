@@ -93,14 +93,12 @@ def test_a_voter_without_one_is_said_to_be_unwatched(own: Callable[..., Any], st
     """The same votes, by a voter that does not say what decides: nothing is tested, and the report says why."""
     found = api.run(own("Silent"), limit_steps=STEPS)
     (seen,) = found.monitor
-    assert (
-        seen["unwatched"] == "the monitor has no statistic for votes that silent counts: it knows races to a lead of k"
-    )
+    assert seen["unwatched"] == "the monitor has no statistic for the voter silent, only for races to a lead of k"
     assert (seen["steps"], found.events) == (0, [])
     told = report("last", store=store)
     (one,) = told.classes
     assert (one.ruled.k, one.fit, one.unwatched) == (None, None, seen["unwatched"])
-    assert told.whole.missing.startswith("of votes that silent counts, maker estimates nothing")
+    assert told.whole.missing.startswith("maker estimates p only for voters that need a lead of k, and silent does not")
     assert not told.claim.made
     assert queries.verify("last", store=store).problem == ""
 
@@ -111,5 +109,5 @@ def test_its_margins_are_planned(own: Callable[..., Any]) -> None:
     calibrate(own("Racing", **auto), steps=200, votes=6)
     planned = plan(api.load_job(own("Racing", **auto)))
     assert planned.margins.k["move"] >= 3
-    with pytest.raises(JobError, match=r"other races to a lead of k, not for .*Silent"):
+    with pytest.raises(JobError, match=r"another race to a lead of k, not .*Silent"):
         api.load_job(own("Silent", **auto))

@@ -187,5 +187,5 @@ class TestLife:
         assert not [thread for thread in threading.enumerate() if thread.name == "maker-openai"]
 
     def test_a_url_that_cannot_be_read(self, start: Start) -> None:
-        with pytest.raises(ModelUnusable, match="cannot be read"):
+        with pytest.raises(ModelUnusable, match="is not a URL: "):
             start("http://host:port/v1")

@@ -549,7 +549,7 @@ def test_a_pool_in_a_job_file(tmp_path: Path, working_directory: Path) -> None:
         (
             "[task]",
             "[roles.judge]\nk = 9\nmax_votes = 5\n[task]",
-            r"toml:3: roles\.judge\.max_votes = 5: .* needs 9 at",
+            r"toml:3: roles\.judge\.max_votes = 5: .* needs at least 9",
         ),
         ("[task]", '[roles.solver]\nrotation = ["x"]\n[task]', r"roles\.solver\.rotation: there is no member 'x'"),
         ("[task]", "[roles.judge]\nkk = 2\n[task]", r"job\.toml:2: roles\.judge\.kk: there is no such setting"),

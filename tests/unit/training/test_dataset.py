@@ -116,7 +116,7 @@ EXAMPLES = ExampleSet("sum", 40, str, whole=True)
         (
             odd(lambda prompt: Truth("7", "8"), EXAMPLES, ExampleSet("order", 40, "Add. {}".format)),
             BadInput,
-            "which class s",
+            "cannot tell which class asks",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_an_alphabet_is_the_characters_in_order() -> None:
     assert alphabet.vocabulary == {"<pad>": 0, "<eos>": 1, "\n": 2, " ": 3, "a": 4, "b": 5}
     assert alphabet.encode("ab\n") == [4, 5, 2]
     assert EOS_ID == 1
-    with pytest.raises(BadInput, match="'cab' holds 'c'"):
+    with pytest.raises(BadInput, match="'cab' contains 'c'"):
         alphabet.encode("cab")
     with pytest.raises(BadInput, match="half a character"):
         alphabet_of(["a\ud800"])
