@@ -33,7 +33,8 @@ million: .venv/.run
 
 test: .venv/.dev
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest tests/acceptance tests/integration tests/packaging
+	$(BIN)/python -m pytest tests/acceptance tests/packaging --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/integration
 
 check: .venv/.dev
 	$(BIN)/ruff check .

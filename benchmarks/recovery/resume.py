@@ -119,7 +119,7 @@ def _command(left: Path, name: str) -> float:
     with maker("resume", "last", "--limit-steps", "1", folder=home) as process:
         process.wait()
     took = time.perf_counter() - began
-    if "as asked" not in (last := _reason(home)):
+    if "reached the limit" not in (last := _reason(home)):
         raise RuntimeError(f"the resumed run stands still for another reason: {last or said(home)}")
     shutil.rmtree(home)
     return took

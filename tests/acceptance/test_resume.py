@@ -301,7 +301,7 @@ def in_process(tmp_path: Path) -> Iterator[Callable[[int | None], Log]]:
             "store": {"url": url},
         }
         report = library.run(tables, limit_steps=broken_off)
-        while report.status == "paused" and report.reason.startswith("as asked"):
+        while report.status == "paused" and report.reason.startswith("reached the limit of"):
             report = library.resume(report.run_id, store=url, limit_steps=broken_off)
         assert report.status == "done", report.reason
         database = open_database(url, create=False)

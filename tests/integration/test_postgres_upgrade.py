@@ -78,7 +78,7 @@ def old_schema(postgres: PostgresServer, name: str) -> None:
     """Make the first schema, as the maker that knew no other did."""
     postgres.sql("CREATE SCHEMA maker", database=name)
     config = Config()
-    config.set_main_option("script_location", str(Path(maker.__file__).parent / "store" / "migrations"))
+    config.set_main_option("script_location", str(Path(maker.__file__).parent / "store" / "backend" / "migrations"))
     config.attributes["schema"] = "maker"
     options = {"schema_translate_map": {None: "maker"}}
     engine = create_engine(postgres.url(name).replace("postgresql:", "postgresql+psycopg:"), execution_options=options)

@@ -123,7 +123,7 @@ def test_what_a_worker_reserves_is_looked_for_on_one_node(place: Commands) -> No
     found = json.loads(place.output().splitlines()[-1])
     assert found["auto"] == {"ready": 3, "free": {"GPU": 1.0, "CPU": 2.5}}
     assert found["named"] == {"ready": 1, "free": {"GPU": 7.0, "TPU": 1.0}}
-    assert found["none"] == "a worker needs 2 TPUs, Ray has 0; lower swarm.resources.TPUs"
+    assert found["none"] == "a worker needs 2 TPUs, but Ray has 0; lower swarm.resources.TPUs"
     assert found["many"].startswith("3 workers need 9 GPU, Ray has 7; lower swarm.gpus or swarm.replicas")
     assert "a worker needs 1 CPU, 5 GPU, on one node; the 2 nodes of the cluster have room for 0" in found["wide"]
     assert "on one node; the 2 nodes of the cluster have room for 1; lower a worker's" in found["apart"]
@@ -146,5 +146,5 @@ def test_workers_get_the_three_packages_and_no_secret(place: Commands) -> None:
     assert found["answered"] > 0
     assert found["with_key"] == []
     assert "the environment variable SECOND_KEY, which model.key_env names, is not set" in found["no_key"]
-    assert "export SECOND_KEY=…, on a Ray cluster before `ray start` on every node" in found["no_key"]
+    assert "export SECOND_KEY=… (on a Ray cluster before `ray start` on every node)" in found["no_key"]
     assert not place.left()

@@ -292,7 +292,7 @@ def test_replicas_share_the_work(place: Place) -> None:
     assert {name: shown[name] for name in SAME} == {name: alone[name] for name in SAME}
     place.maker("verify", "last")
     printed = place.maker("run", "fork.toml", "swarm.kind=ray", "swarm.replicas=900", code=2)
-    assert "900 workers need 900 CPU, Ray has" in printed
+    assert "900 workers need 900 CPU, but Ray has" in printed
     assert not place.left()
 
 
