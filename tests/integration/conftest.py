@@ -37,8 +37,8 @@ def vllm_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     log = tmp_path_factory.mktemp("vllm") / "server.log"
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_folder)]
     command += ["--served-model-name", "hanoi", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
-    # With bfloat16 the server's worker takes AMX tiles for attention where the processor has them, and dies of an illegal
-    # instruction on virtual machines that do not grant them to it.
+    # With bfloat16 the server's worker uses AMX tiles for attention if the processor has them, and dies of an illegal
+    # instruction on a virtual machine that does not grant them.
     command += ["--dtype", "float32"]
     # Seeded requests with chunked prefill kill the CPU engine.
     command += ["--no-enable-chunked-prefill", "--gpu-memory-utilization", "0.2", "--generation-config", "vllm"]
