@@ -124,7 +124,7 @@ def test_what_a_worker_reserves_is_looked_for_on_one_node(place: Commands) -> No
     assert found["auto"] == {"ready": 3, "free": {"GPU": 1.0, "CPU": 2.5}}
     assert found["named"] == {"ready": 1, "free": {"GPU": 7.0, "TPU": 1.0}}
     assert found["none"] == "a worker needs 2 TPUs, but Ray has 0; lower swarm.resources.TPUs"
-    assert found["many"].startswith("3 workers need 9 GPU, Ray has 7; lower swarm.gpus or swarm.replicas")
+    assert found["many"].startswith("3 workers need 9 GPU, but Ray has 7; lower swarm.gpus or swarm.replicas")
     assert "a worker needs 1 CPU, 5 GPU, on one node; the 2 nodes of the cluster have room for 0" in found["wide"]
     assert "on one node; the 2 nodes of the cluster have room for 1; lower a worker's" in found["apart"]
     assert not place.left()
