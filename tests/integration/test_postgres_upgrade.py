@@ -56,7 +56,7 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
         "INSERT INTO maker.maker_ledger VALUES (7, 'm', 'vote', 12, 4, 100, 50)",
         database=name,
     )
-    assert "from 0001 at" in said(tmp_path, *UPGRADE, "--store", url)
+    assert "is upgraded from schema 0001 to " in said(tmp_path, *UPGRADE, "--store", url)
     with closing(open_database(url, create=False)) as database, database.read() as connection:
         run = connection.execute(select(schema.run)).one()
         assert (run.id, run.run_id, run.steps, run.asked, run.batch, run.monitor) == (7, "old", 3, "", 0, "")
