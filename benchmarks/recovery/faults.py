@@ -32,7 +32,7 @@ from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.maps.jobs import SIGMAS, K, P, files, judge, write_job, write_rows
 from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.tasks.parity import truth
-from benchmarks.shared.watching import Refused, maker, said
+from benchmarks.shared.watching import Refused, exit_with, maker, said
 from maker.testing import LOST, Fault, FaultyServer, Served
 
 KEY = "sk-benchmark-0123456789abcdef"
@@ -204,9 +204,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (Refused, RuntimeError) as failed:
-        sys.exit(f"the benchmark cannot go on: {failed}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -28,7 +28,7 @@ from benchmarks.shared.maps.kills import killed, served
 from benchmarks.shared.maps.odd import odd
 from benchmarks.shared.maps.speed import sizes, speed, waiting
 from benchmarks.shared.options import add_parts, make_parser, read_options
-from benchmarks.shared.watching import Refused
+from benchmarks.shared.watching import exit_with
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Goal]]] = {
     "killed": killed, "served": served, "odd": odd, "sizes": sizes, "speed": speed, "waiting": waiting,
@@ -64,9 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (Refused, RuntimeError) as failed:
-        sys.exit(f"the benchmark cannot go on: {failed}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from benchmarks.shared.checkout import environment, program
 from benchmarks.shared.comparing import Goal, flush_s, number, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
-from benchmarks.shared.watching import Looks, Refused, maker, said
+from benchmarks.shared.watching import Looks, exit_with, maker, said
 from benchmarks.shared.yardsticks.running import Missing
 
 JOB = """\
@@ -223,9 +223,4 @@ def _told_dbos(home: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (Refused, RuntimeError) as failed:
-        sys.exit(f"the benchmark cannot go on: {failed}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

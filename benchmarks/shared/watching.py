@@ -8,10 +8,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 from benchmarks.shared.checkout import environment
 from benchmarks.shared.yardsticks.database import commits
@@ -23,6 +23,16 @@ MEMORY_S = 0.05
 
 class Refused(Exception):
     """The command did not do what the benchmark asked of it; holds what it said."""
+
+
+def exit_with(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark and exit with what it returns; with a line in place of a traceback where it cannot go on."""
+    try:
+        sys.exit(main())
+    except (Refused, RuntimeError) as failed:
+        sys.exit(f"the benchmark cannot go on: {failed}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 class Seen(NamedTuple):
