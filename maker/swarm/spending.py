@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from maker.models.interface import Model
 from maker.types import NOTHING, Account, Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
@@ -22,15 +22,7 @@ class _Counters:
     unaccounted: int = 0
 
     def usage(self) -> Usage:
-        return Usage(
-            calls=self.calls,
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            requests=self.requests,
-            cached_tokens=self.cached_tokens,
-            retries=self.retries,
-            unaccounted=self.unaccounted,
-        )
+        return Usage(**asdict(self))
 
 
 class Spending:
