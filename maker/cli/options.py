@@ -13,7 +13,10 @@ Overrides = Annotated[
     typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that override the job file, e.g. vote.k=3."),
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the first characters of one, or `last`.")]
-NamedRun = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the first characters of one; not `last`.")]
+WholeRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="Whole run id or name; asks you about a prefix or `last`.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also for a prefix or `last`.")]
 Store = Annotated[str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="Database of runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LimitSteps = Annotated[

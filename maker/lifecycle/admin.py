@@ -20,7 +20,7 @@ from maker.store.chains import root_chain
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.remove import cancel_run, remove_run
-from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts
+from maker.store.runs import LAST, NewRun, RunRow, create_run, find_run, read_parts
 from maker.types import InputPart
 from maker.verification.verifier import fingerprint_text
 from maker.voting.tally import based, genesis
@@ -138,11 +138,11 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
     """End a run for good. Asks a process that works on it to stop, and waits up to twice its lease. Blocks.
 
     Raises:
-        RunNotFound: There is no such run, or ``run_id`` is `last`.
+        RunNotFound: No run has this whole id or name.
         RunNotResumable: The run is over.
     """
     with opened(store) as database:
-        row = _named(database, run_id, "cancel")
+        row = _whole(database, run_id, "cancel")
         deadline = time.monotonic() + 2 * LEASE_S
         while not cancel_run(database, row) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -153,17 +153,28 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
     """Delete a run with its steps, snapshots and samples; returns its last report.
 
     Raises:
-        RunNotFound: There is no such run, or ``run_id`` is `last`.
+        RunNotFound: No run has this whole id or name.
         RunHeld: A process works on it.
         RunNeeded: Another run was forked from it, or reuses its decisions.
     """
     with opened(store) as database:
-        row = _named(database, run_id, "prune")
+        row = _whole(database, run_id, "prune")
         remove_run(database, row)
         return report(row)
 
 
-def _named(database: Database, run_id: str, what: str) -> RunRow:
-    if run_id == "last":
-        raise RunNotFound(f"{what} takes a run's id, not `last`", fix="list the runs with `maker ls`")
-    return find_run(database, run_id)
+def names_whole(given: str, found: RunReport | RunRow) -> bool:
+    """Return whether ``given`` is the whole id or name of the run that it was resolved to, not a prefix or `last`."""
+    return given != LAST and given in (found.run_id, found.name)
+
+
+def _whole(database: Database, given: str, what: str) -> RunRow:
+    """Return the run with this whole id or name: a slip must not end or delete another one. Raises `RunNotFound`."""
+    found = find_run(database, given)
+    if not names_whole(given, found):
+        raise RunNotFound(
+            f"{what} takes a run's whole id or name; {given!r} stands for run {found.run_id}",
+            fix=f"give {found.run_id}",
+            run_id=found.run_id,
+        )
+    return found

@@ -19,6 +19,8 @@ from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
+LAST = "last"
+"""Stands for the newest run wherever a run's id is expected."""
 CANCELLED = "cancelled"
 CANCEL = "cancel"
 PRUNING = "pruning"
@@ -271,13 +273,16 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
 @retried
 def find_run(database: Database, name: str) -> RunRow:
     """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`."""
+    if not name.strip():
+        # Every id begins with "": what is empty by a slip, such as an unset variable, must name no run.
+        raise RunNotFound("the run's id is empty", fix="list the runs with `maker ls`", run_id=name)
     query = select(schema.run).order_by(schema.run.c.id.desc())
-    if name != "last":
+    if name != LAST:
         query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
     with database.read() as connection:
         rows = connection.execute(query.limit(3)).mappings().all()
         exact = [row for row in rows if row["run_id"] == name]
-        rows = exact or rows[: 1 if name == "last" else 3]
+        rows = exact or rows[: 1 if name == LAST else 3]
         if len(rows) > 1:
             raise RunNotFound(
                 f"several run ids begin with {name!r}",
@@ -285,7 +290,7 @@ def find_run(database: Database, name: str) -> RunRow:
                 run_id=name,
             )
         if not rows:
-            what = "no run" if name == "last" else f"no run {name!r}"
+            what = "no run" if name == LAST else f"no run {name!r}"
             raise RunNotFound(f"{database.shown} holds {what}", fix="list the runs with `maker ls`", run_id=name)
         return _row(connection, rows[0])
 

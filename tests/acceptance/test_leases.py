@@ -103,7 +103,7 @@ def test_a_run_is_cancelled_under_its_process(maker: Commands) -> None:
     run_id = maker.json("show", "last")["run_id"]
     refused = maker.run("cancel", "last")
     assert refused.returncode == 2
-    assert "not `last`" in refused.stderr
+    assert f"'last' stands for run {run_id}" in refused.stderr
     assert f"run {run_id} is cancelled" in maker.good("cancel", run_id, fresh=True)
     assert process.wait(30) == 1
     shown = maker.json("show", run_id)

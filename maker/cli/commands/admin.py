@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from maker.cli.options import AsJson, NamedRun, Overrides, RunId, Store
+from maker.cli.confirm import run_to_change
+from maker.cli.options import AsJson, Overrides, RunId, Store, WholeRun, Yes
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import admin
 from maker.lifecycle.queries import RunReport
@@ -25,18 +26,18 @@ def fork(
     _print(report, f"shares all steps before step {at}; start it with `maker resume {report.run_id}`", as_json=as_json)
 
 
-def cancel(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def cancel(run_id: WholeRun, store: Store = DEFAULT_STORE, yes: Yes = False, as_json: AsJson = False) -> None:
     """End a run for good; its decided steps are kept."""
-    report = admin.cancel(run_id, store=store)
+    report = admin.cancel(run_to_change(run_id, "cancel", store=store, yes=yes), store=store)
     over = report.status == "cancelled"
     status = "is cancelled" if over else "was asked to stop; its process has not answered yet"
     _print(report, status, as_json=as_json)
     raise typer.Exit(0 if over else 1)
 
 
-def prune(run_id: NamedRun, store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def prune(run_id: WholeRun, store: Store = DEFAULT_STORE, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a run with its steps, snapshots and samples."""
-    report = admin.prune(run_id, store=store)
+    report = admin.prune(run_to_change(run_id, "prune", store=store, yes=yes), store=store)
     _print(report, f"and its {report.steps:,} steps are deleted", as_json=as_json)
 
 

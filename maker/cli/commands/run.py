@@ -16,7 +16,8 @@ from maker.cli import display
 from maker.cli.commands import (
     plan,
 )
-from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store
+from maker.cli.confirm import run_to_change
+from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store, WholeRun, Yes
 from maker.cli.progress import Progress
 from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
@@ -27,7 +28,6 @@ from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
 from maker.job.probe import expected_steps, input_parts
 from maker.job.rules import vote_prices
-from maker.lifecycle import queries
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
 from maker.models.settings import OpenAISettings
@@ -95,21 +95,22 @@ def resume(
 
 
 def retry(
-    run_id: RunId,
+    run_id: WholeRun,
     overrides: Overrides = None,
     store: Store = DEFAULT_STORE,
     outcome: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Retry the rows or children with these outcomes, e.g. undecided,failed."),
     ] = "",
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Vote again on a paused run's unresolved steps, and continue."""
-    found = queries.show(run_id, store=store)
     outcomes = _outcomes(outcome)
+    whole = run_to_change(run_id, "retry", store=store, yes=yes)
 
     def work(on_event: OnEvent) -> RunReport:
-        return api.retry(found.run_id, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
+        return api.retry(whole, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
 
     _work(work, store, as_json=as_json)
 
