@@ -26,6 +26,23 @@ class Flag(StrEnum):
     """The rules of the task forbid the action."""
     REPEAT = "repeat"
     """Its free text is, word for word, that of an earlier sample of the step: one stream, not two votes."""
+    REFUSAL = "refusal"
+    """The model refused to answer, and its server says so."""
+    CONTENT_FILTER = "content_filter"
+    """A filter of the server broke the reply off, or kept it back."""
+    BROKEN = "broken"
+    """The server broke the reply off for another reason than its token limit: an error, say."""
+    TOOL_CALL = "tool_call"
+    """The model called a tool instead of answering."""
+    REASONING = "reasoning"
+    """The reply holds reasoning and no answer."""
+    NO_TEXT = "no_text"
+    """The server sent no reply here, or one of another kind than text."""
+
+    @property
+    def told_by_text(self) -> bool:
+        """Whether the reply's text alone shows the reason: the others are what the model's server says of it."""
+        return self in (Flag.EMPTY, Flag.FORMAT, Flag.ILLEGAL)
 
 
 def _allowed(state: Any, action: Any) -> None:
@@ -209,12 +226,14 @@ class Sample(NamedTuple):
     """One raw reply. ``tokens`` counts the completion; ``cut`` says that it ended at its token limit.
 
     ``logprob`` is the sum of the log-probabilities (natural) of its tokens, where the model was asked for them.
+    ``flag`` is there where the model itself says why the reply can get no vote.
     """
 
     text: str
     tokens: int
     cut: bool = False
     logprob: float | None = None
+    flag: RedFlag | None = None
 
 
 class RedFlag(NamedTuple):

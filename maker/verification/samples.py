@@ -98,7 +98,7 @@ class Evidence:
         if (sample.candidate is None) == (sample.flag is None):
             return None
         # A text with escaped characters is not the reply itself; a cut or repeated reply may parse as a good one.
-        if "\\" in (sample.text or "") or sample.flag in (Flag.LENGTH, Flag.REPEAT):
+        if "\\" in (sample.text or "") or (sample.flag is not None and not Flag(sample.flag).told_by_text):
             return ""
         outcome = screen(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
         if isinstance(outcome, RedFlag):

@@ -146,7 +146,7 @@ class Election(Generic[S, A]):
 
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
-        if sample.cut:
+        if sample.cut or sample.flag is not None:
             return screen(self.step.kind, self.state, sample, self.codec)
         text = sample.text
         outcome = self._outcomes.get(text)

@@ -27,6 +27,8 @@ def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> 
     """Parse and check one sample. The first reason found is the one that counts."""
     if sample.cut:
         return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")
+    if sample.flag is not None:
+        return sample.flag
     if not sample.text or sample.text.isspace():
         return RedFlag(Flag.EMPTY)
     try:

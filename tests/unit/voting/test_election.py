@@ -179,6 +179,15 @@ def test_a_cut_sample_is_flagged_even_if_it_can_be_read(text_codec: Any) -> None
         assert held.flags() == {Flag.LENGTH: (1,)}
 
 
+def test_what_its_server_says_of_a_reply_outranks_its_text(text_codec: Any) -> None:
+    """A good vote that a filter broke off is flagged, though an equal text has voted before."""
+    held = Held(text_codec, k=3)
+    filtered = RedFlag(Flag.CONTENT_FILTER, "content_filter")
+    assert held.hear(3, "yes", Sample("yes", 2, flag=filtered), "yes") == More(1)
+    assert [heard.outcome for heard in held.election.heard] == ["yes", filtered, "yes"]
+    assert held.flags() == {Flag.CONTENT_FILTER: (1,)}
+
+
 def test_repeated_free_text_is_one_stream() -> None:
     """Word-for-word equal replies with 64 characters beyond their key are no agreement; shorter ones are."""
     assert repeats("x" * 64 + "yes", "yes")
