@@ -25,10 +25,8 @@ class Candidate(NamedTuple, Generic[A]):
 
 def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> Candidate[A] | RedFlag:
     """Parse and check one sample. The first reason found is the one that counts."""
-    if sample.cut:
-        return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")
-    if sample.flag is not None:
-        return sample.flag
+    if sample.cut or sample.flag is not None:
+        return sample.flag or RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")
     if not sample.text or sample.text.isspace():
         return RedFlag(Flag.EMPTY)
     try:

@@ -81,7 +81,7 @@ def test_any_bytes_are_a_tally_or_a_value_error(blob: bytes) -> None:
 @pytest.mark.parametrize(
     "blob",
     [
-        bytes([0, 1, 1, 3, 0, 1, 5, 1]),
+        bytes([0, 1, 1, 3, 0, 1, 100, 1]),
         bytes([0, 1, 1, 3, 1, 1, 0xFF, 1, 0]),
         bytes([0, 1, 1, 3, 1, 0x80, 0x80, 0x80, 0x80, 0x10, 97, 1, 0]),
     ],
