@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
+from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunNotResumable
 from maker.job.fingerprint import difference, run_fingerprint
@@ -18,11 +19,12 @@ from maker.lifecycle.events import (
     RunStarted,
 )
 from maker.lifecycle.queries import RunReport, show, store_url, whole_report
-from maker.lifecycle.row_files import Output, refuse_others, refuse_used
+from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, work, worker_spec
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
-from maker.store.cuts import cut, to_retry
+from maker.store.cuts import Cut, cut, to_retry
+from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease
 from maker.store.runs import (
     NewRun,
@@ -31,6 +33,7 @@ from maker.store.runs import (
     find_run,
     list_runs,
     read_parts,
+    refuse_held,
     refuse_over,
     release,
     take_over,
@@ -70,9 +73,14 @@ def start(
         state=first_state(job),
         parts=input_parts(job),
     )
-    database = open_database(job.store.url, create=True)
-    run_id, lease = create_run(database, new)
-    held = HeldRun(job, database, find_run(database, run_id), lease, resumed=False)
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(job.store.url, create=True)))
+        run_id, lease = create_run(database, new)
+        with _released_on_error(database, lease):
+            stack.enter_context(closing(LeaseKeeper(database, lease)))
+            row = find_run(database, run_id)
+            _claim_output(job, row, database, stack)
+        held = HeldRun(job, database, row, lease, resumed=False, resources=stack.pop_all())
     return work(held, limit_steps, on_event, stop)
 
 
@@ -148,7 +156,8 @@ def _write_output(
         _refuse_change(row, job)
         notify = on_event or ignore
         notify(RunStarted(row.run_id, True, row.steps, row.steps))
-        Output(database, row, job.decomposer).close()
+        with claimed(job.decomposer, row, database):
+            Output(database, row, job.decomposer).close()
         notify(RunEnded(row.run_id, row.status, row.reason, row.result))
         return whole_report(database, row.run_id)
 
@@ -202,6 +211,7 @@ def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> 
 def _taken_over(
     run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = (), job: Job | None = None
 ) -> HeldRun:
+    """Take a run over, after all that can fail: a lease that is taken stops a holder that is only slow."""
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
@@ -209,11 +219,32 @@ def _taken_over(
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
         job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
+        refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
+        _claim_output(job, row, database, stack)
+        cuts = _cuts(database, row, again) if again else []
         lease = take_over(database, row, job.settings)
-        if again:
-            _cut(database, row, lease, again)
-        stack.pop_all()
-        return HeldRun(job, database, find_run(database, row.run_id), lease, resumed=True)
+        with _released_on_error(database, lease, row.reason):
+            stack.enter_context(closing(LeaseKeeper(database, lease)))
+            cut(database, lease, cuts)
+            row = find_run(database, row.run_id)
+        return HeldRun(job, database, row, lease, resumed=True, resources=stack.pop_all())
+
+
+def _claim_output(job: Job, row: RunRow, database: Database, stack: ExitStack) -> None:
+    """Keep the output folder of a map for this process, as long as the stack is open. Raises `BadInput`."""
+    if isinstance(job.decomposer, RowDecomposer):
+        stack.enter_context(claimed(job.decomposer, row, database))
+
+
+@contextmanager
+def _released_on_error(database: Database, lease: Lease, reason: str | None = None) -> Iterator[None]:
+    """Pause a run, for a reason or for the error, if the block raises: there is no journal yet that could say so."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(MakerError):
+            release(database, lease, "paused", pause_reason(error) if reason is None else reason)
+        raise
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:
@@ -229,20 +260,19 @@ def _refuse_change(row: RunRow, job: Job) -> None:
         )
 
 
-def _cut(database: Database, row: RunRow, lease: Lease, again: Collection[str]) -> None:
-    """Cut the unresolved steps off, to be decided again; releases the run if there are none, or if that fails."""
-    try:
-        cuts = to_retry(database, row.key, again)
-        if not cuts:
-            raise RunNotResumable(
-                f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
-                fix=f"continue with `maker resume {row.run_id}`",
-            )
-        cut(database, lease, cuts)
-    except BaseException:
-        with suppress(MakerError):
-            release(database, lease, "paused", row.reason)
-        raise
+def _cuts(database: Database, row: RunRow, again: Collection[str]) -> list[Cut]:
+    """Return where the unresolved steps are cut off, to be decided again. Raises `RunNotResumable` if there are none.
+
+    That takes long in a run of many chains. It is done without the lease, which is taken only if nothing was decided
+    meanwhile.
+    """
+    cuts = to_retry(database, row.key, again)
+    if not cuts:
+        raise RunNotResumable(
+            f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
+            fix=f"continue with `maker resume {row.run_id}`",
+        )
+    return cuts
 
 
 def try_steps(job: Job, *, count: int) -> Iterator[Trial | Ended]:

@@ -42,10 +42,7 @@ class Output:
     Args:
         database: The store.
         run: The run.
-        decomposer: Its task.
-
-    Raises:
-        BadInput: The folder cannot be created, or holds other files.
+        decomposer: Its task, whose folder is `claimed` as long as this writes.
     """
 
     def __init__(self, database: Database, run: RunRow, decomposer: RowDecomposer[Any, Any]) -> None:
@@ -57,7 +54,6 @@ class Output:
         self._rows = decomposer.count()
         self._news, self._over = threading.Event(), threading.Event()
         self._failure: Exception | None = None
-        self._lock = _claim(self._folder, run, database)
         self._thread = threading.Thread(target=self._work, name="maker-output", daemon=True)
         self._thread.start()
 
@@ -74,7 +70,6 @@ class Output:
         self._over.set()
         self._news.set()
         self._thread.join()
-        os.close(self._lock)
         if self._failure is not None:
             raise self._failure
 
@@ -192,16 +187,33 @@ def _lineage(run: RunRow, database: Database) -> set[str]:
     return {run.run_id} | {run_at(database, span.chain.run).run_id for span in found}
 
 
-def _claim(folder: Path, run: RunRow, database: Database) -> int:
-    """Mark a folder as this run's, and lock it; returns the lock's file descriptor, to be closed."""
+@contextmanager
+def claimed(decomposer: RowDecomposer[Any, Any], run: RunRow, database: Database) -> Iterator[None]:
+    """Create the folder of a run's files, mark it as this run's, and lock it while the block lasts.
+
+    Does nothing for a task without files. Raises `BadInput` if the folder cannot be created, holds other files, or if
+    another process writes to it.
+    """
+    if not decomposer.output:
+        yield
+        return
+    folder = Path(decomposer.output)
     refuse_others(str(folder), run, database)
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
+    try:
+        _mark(folder, run, lock)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _mark(folder: Path, run: RunRow, lock: int) -> None:
+    with _folder_errors(folder):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(lock)
             raise BadInput(f"another process writes to the output folder {folder}", fix="wait until it ends") from error
         for name in ("rows-*.jsonl", REVIEW, MARK):
             for left in folder.glob(f"{name}.*.part"):
@@ -209,7 +221,6 @@ def _claim(folder: Path, run: RunRow, database: Database) -> int:
                 left.unlink(missing_ok=True)
         with replacing(folder / MARK) as file:
             file.write(_bytes({"run": run.run_id}))
-    return lock
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,13 +54,17 @@ MOST_WORKERS = 64
 
 
 class HeldRun(NamedTuple):
-    """A run that this process holds: its job, its row, and the right to write to it."""
+    """A run that this process holds: its job, its row, and the right to write to it.
+
+    ``resources`` closes what the run holds: its database, the keeper of its lease, the lock on its output folder.
+    """
 
     job: Job
     database: Database
     row: RunRow
     lease: Lease
     resumed: bool
+    resources: ExitStack
 
 
 def worker_spec(job: Job) -> WorkerSpec:
@@ -78,9 +82,9 @@ def worker_spec(job: Job) -> WorkerSpec:
 
 
 def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
-    """Work on a run until it ends, is stuck, meets a limit or is told to stop; closes its database. Blocks."""
+    """Work on a run until it ends, is stuck, meets a limit or is told to stop; closes its resources. Blocks."""
     row, work_log = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
-    with closing(held.database), closing(work_log), run_span(row.run_id, row.resumes) as span:
+    with held.resources, closing(work_log), run_span(row.run_id, row.resumes) as span:
         on_report: OnReport = work_log.report if span is None else partial(_tell_both, work_log.report, span.report)
         ended = _drive(held, limit_steps, logging_steps(on_event), stop or threading.Event(), on_report)
         if span is not None:
@@ -164,7 +168,7 @@ def _started(held: HeldRun) -> RunStarted:
 
 
 def _open_output(held: HeldRun) -> Output | None:
-    """Open the files that a map's answers go to, if it has any. Raises `BadInput`."""
+    """Return the writer of the files that a map's answers go to, None if it has none."""
     decomposer = held.job.decomposer
     if isinstance(decomposer, RowDecomposer) and decomposer.output:
         return Output(held.database, held.row, decomposer)

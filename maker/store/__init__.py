@@ -14,11 +14,14 @@ one slice: a tenth of a second or so. With ``strict`` a chain's next step begins
 **A lost commit.** A server may go away during a commit. The run's ``batch`` number settles whether the transaction
 took place: the next attempt sees it.
 
-**Lease.** The holder is a process: machine, process-id namespace, id, start time (`lease`). A dead process of this
-machine is seen at once. One elsewhere is seen when its lease of 15 s runs out, by this machine's clock; the fence
-keeps a run whole whatever the clocks say. A run whose process is gone reads as ``paused``. A holder that was only
-stopped, and wakes after another took over, finds its fence gone at its first write, and says so. ``maker cancel`` asks
-a living holder through the run's row, which it reads with every transaction.
+**Lease.** The holder is a process: machine, id, start time (`lease`). A machine is its host name, the number of its
+kernel's boot and the process-id namespace, for containers share names. A dead process of this machine is seen at once.
+One elsewhere is seen when its lease of 15 s runs out, by this machine's clock; the fence keeps a run whole whatever the
+clocks say. A thread renews the lease from the moment of taking over (`keeper`), whatever the holder is busy with. A
+lease is taken after all that can fail was tried, and only if nothing was decided meanwhile. A run whose process is gone
+reads as ``paused``. A holder that was only stopped, and wakes after another took over, finds its fence gone at its
+first write, and says so. ``maker cancel`` asks a living holder through the run's row, which it reads with every
+transaction.
 
 **Ledger.** What a run spent is kept by model and role with votes and flags (``maker_ledger``), what was done by worker
 (``maker_worker``), and what happened beside the steps, a lost worker for example, as rows (``maker_event``). ``maker

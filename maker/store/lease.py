@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Lease(NamedTuple):
 
 
 def this_process() -> str:
-    """Return this process's identity: machine, process-id namespace, process id, start time."""
+    """Return this process's identity: machine, process id, start time."""
     return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
 
 
@@ -36,18 +37,27 @@ def alive(holder: str, lease_until: float) -> bool:
     if not holder or lease_until < time.time():
         return False
     machine, pid, started = holder.rsplit(" ", 2)
-    return machine != _machine() or _started(int(pid)) == started
+    return machine != _machine() or _started(int(pid)) in (started, "?")
 
 
 def describe(holder: str) -> str:
     """Return a holder as text, for messages."""
     machine, pid, _ = holder.rsplit(" ", 2)
-    return f"process {pid} on {machine.split(' ')[0]}"
+    host = machine.split(" ")[0]
+    elsewhere = host == socket.gethostname() and machine != _machine()
+    return f"process {pid} on {host}{', another machine or container of that name,' if elsewhere else ''}"
 
 
+@cache
 def _machine() -> str:
+    """Return what no other machine has: host name, number of the kernel's boot, process-id namespace.
+
+    Containers and copied machines share host names, and the first namespace of every kernel has the same number: a
+    process of another machine would look like a dead one of this.
+    """
     try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - no file, a kernel name
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - a kernel's name
     except OSError:
         return f"{socket.gethostname()} -"
 
@@ -63,8 +73,7 @@ def _started(pid: int) -> str:
 
 
 def _signalled(pid: int) -> str:
-    if Path("/proc/self/stat").exists():
-        return ""
+    # Where processes of other users are hidden, a living one has no line in /proc.
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

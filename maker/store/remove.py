@@ -12,7 +12,7 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.lease import alive, describe
 from maker.store.memo import citing, forget_run
-from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow
+from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow, locked_row
 
 CHUNK = 20_000
 """Steps deleted in one transaction: it bounds how long other runs' writers wait."""
@@ -29,7 +29,7 @@ def cancel_run(database: Database, run: RunRow) -> bool:
     """
     table = schema.run
     with database.write() as connection:
-        row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
+        row = locked_row(connection, run)
         if row["status"] == CANCELLED:
             return True
         if row["status"] in OVER:
@@ -66,7 +66,7 @@ def _close(database: Database, run: RunRow) -> None:
     """Check that no run needs this one, and mark it so that no process can resume or fork it any more."""
     table = schema.run
     with database.write() as connection:
-        row = connection.execute(select(table).where(table.c.id == run.key).with_for_update()).mappings().one()
+        row = locked_row(connection, run)
         if alive(row["holder"], row["lease_until"]):
             raise RunHeld(
                 f"{describe(row['holder'])} is working on run {run.run_id}",

@@ -44,7 +44,8 @@ class RunRow:
     ``accounts`` are the lines of the ledger. ``reserved`` was granted and never settled, and counts as spent. A run
     that was forked from another has that run's id and the step. ``monitor`` is the state of `maker.store.vote_monitor`.
     ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
-    distinct decisions of other runs are among them.
+    distinct decisions of other runs are among them. ``fence`` and ``batch`` are those of the last lease: as long as a
+    run has both, nobody has decided anything in it.
     """
 
     key: int
@@ -73,6 +74,10 @@ class RunRow:
     reused: int = 0
     saved: int = 0
     cited: int = 0
+    fence: int = 0
+    batch: int = 0
+    holder: str = ""
+    lease_until: float = 0.0
 
     @property
     def distinct(self) -> int:
@@ -189,17 +194,19 @@ def _needs(connection: Connection, base: int) -> None:
 def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
     """Take a run's lease for this process, count a resume, and store the settings in effect.
 
+    Whoever held the run writes nothing more. So whatever can fail is tried before, with the run as ``run`` says.
+
     Raises:
-        RunHeld: Another process works on it.
+        RunHeld: Another process works on it, or has since ``run`` was read.
         RunNotResumable: It has ended meanwhile.
+        RunNotFound: It was deleted meanwhile.
     """
     taken: list[Lease] = []
 
     @retried
     def attempt() -> Lease:
         with database.write() as connection:
-            query = select(schema.run).where(schema.run.c.id == run.key).with_for_update()
-            row = connection.execute(query).mappings().one()
+            row = locked_row(connection, run)
             if taken and (row["fence"], row["holder"]) == (taken[0].fence, this_process()):
                 # The connection was lost at the commit, but the commit took place.
                 return taken[0]
@@ -209,17 +216,39 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
     return attempt()
 
 
-def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
-    now = time.time()
-    if alive(row["holder"], row["lease_until"]):
-        seen_s = max(0.0, now - row["updated_at"])
+def locked_row(connection: Connection, run: RunRow) -> RowMapping:
+    """Return a run's row, locked until the transaction ends. Raises `RunNotFound`."""
+    query = select(schema.run).where(schema.run.c.id == run.key).with_for_update()
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise RunNotFound(
+            f"run {run.run_id} was deleted meanwhile", fix="list the runs with `maker ls`", run_id=run.run_id
+        )
+    return row
+
+
+def refuse_held(run_id: str, holder: str, lease_until: float, seen_at: float) -> None:
+    """Raise `RunHeld` if a process works on a run; ``seen_at`` is when it last wrote to it."""
+    if alive(holder, lease_until):
+        seen_s = max(0.0, time.time() - seen_at)
         raise RunHeld(
-            f"{describe(row['holder'])} is working on run {run.run_id}, seen {seen_s:.0f} s ago",
+            f"{describe(holder)} is working on run {run_id}, seen {seen_s:.0f} s ago",
             fix="wait for it, or end that process; if it died, the run is free at once on its own machine, "
             f"elsewhere after {LEASE_S:.0f} s",
+            run_id=run_id,
+        )
+
+
+def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
+    now = time.time()
+    refuse_held(run.run_id, row["holder"], row["lease_until"], row["updated_at"])
+    refuse_over(run.run_id, row["status"])
+    if (row["fence"], row["batch"]) != (run.fence, run.batch):
+        raise RunHeld(
+            f"another process has worked on run {run.run_id} since this one read it",
+            fix="see its state with `maker show`, then give the command again",
             run_id=run.run_id,
         )
-    refuse_over(run.run_id, row["status"])
     fence = row["fence"] + 1
     connection.execute(
         update(schema.run)
@@ -253,6 +282,22 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
     if asked is None:
         raise lost_lease()
     return asked
+
+
+def renew(database: Database, lease: Lease) -> None:
+    """Renew a lease that has half run out. Does nothing if it has not, or if the run is no longer this process's."""
+    table, now = schema.run.c, time.time()
+    due = (
+        table.id == lease.run,
+        table.fence == lease.fence,
+        table.holder == this_process(),
+        table.lease_until < now + LEASE_S / 2,
+    )
+    with database.read() as connection:
+        if connection.execute(select(table.id).where(*due)).first() is None:
+            return
+    with database.write() as connection:
+        connection.execute(update(schema.run).where(*due).values(updated_at=now, lease_until=now + LEASE_S))
 
 
 def lost_lease() -> LeaseLost:
@@ -352,6 +397,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         forked_from=None if forked is None else forked.run_id, forked_at=None if forked is None else forked.base_idx,
         monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
         cited=_cited(connection, row["id"]) if row["reused"] else 0,
+        fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
     )  # fmt: skip
 
 

@@ -19,10 +19,12 @@ from maker.store.backend.database import Database, open_database, upgrade_databa
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.entry import Ending, Entry
 from maker.store.journal import Journal
+from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease, this_process
 from maker.store.ledger import Models, reserve
 from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
-from maker.store.runs import NewRun, create_run, find_run, list_runs, release, take_over
+from maker.store.remove import cancel_run, remove_run
+from maker.store.runs import NewRun, create_run, find_run, list_runs, release, renew, take_over
 from maker.types import Account, Allowance, Flag, RedFlag, Sample, Usage
 from maker.voting.election import HeardSample
 from maker.voting.messages import Decided, KeptVotes
@@ -215,6 +217,71 @@ def test_another_machine_keeps_its_run_until_its_lease_ends(work: Work) -> None:
         take_over(work.database, row, {})
     work.run_columns(lease_until=time.time() - 0.1)
     assert take_over(work.database, row, {}).fence == 2
+
+
+def test_a_machine_of_the_same_name_is_another_one(work: Work) -> None:
+    """Hosts and containers may share names and process numbers: a process of another kernel is not a dead one here."""
+    row = find_run(work.database, work.run_id)
+    host, _, namespace = this_process().split(" ")[:3]
+    work.run_columns(holder=f"{host} another-boot {namespace} 1 1")
+    assert find_run(work.database, work.run_id).status == "running"
+    with pytest.raises(RunHeld, match=f"process 1 on {host}, another machine or container of that name, is working"):
+        take_over(work.database, row, {})
+
+
+def test_a_process_that_cannot_be_seen_is_not_dead(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system may hide other users' processes: a holder that is there, and no more is known of, keeps its run."""
+
+    def forbid(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    work.run_columns(holder=f"{this_process().rsplit(' ', 2)[0]} {2**22 + 1} 1")
+    assert find_run(work.database, work.run_id).status == "paused"
+    monkeypatch.setattr("maker.store.lease.os.kill", forbid)
+    assert find_run(work.database, work.run_id).status == "running"
+
+
+def test_a_lease_is_kept_while_its_holder_writes_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment of taking over a lease does not run out, and what is given back or lost is not renewed."""
+    for module in ("keeper", "runs"):
+        monkeypatch.setattr(f"maker.store.{module}.LEASE_S", 0.3)
+    run_id, lease = create_run(database, NEW)
+    keeper = LeaseKeeper(database, lease)
+    first = find_run(database, run_id).lease_until
+    deadline = time.monotonic() + 10
+    while find_run(database, run_id).lease_until < first + 0.6:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    release(database, lease, "paused", "as asked")
+    renew(database, lease)
+    assert find_run(database, run_id).lease_until == 0.0
+    taken = take_over(database, find_run(database, run_id), {})
+    held = find_run(database, run_id).lease_until
+    renew(database, lease._replace(fence=taken.fence - 1))
+    assert find_run(database, run_id).lease_until == held
+    keeper.close()
+
+
+def test_a_run_that_was_worked_on_since_it_was_read_is_not_taken(work: Work) -> None:
+    """What a resume has prepared holds for the log that it read, so it takes a lease for no other."""
+    row = find_run(work.database, work.run_id)
+    work.journal.put(work.steps(0, 1))
+    work.journal.close()
+    release(work.database, work.lease, "paused", "")
+    with pytest.raises(RunHeld, match="another process has worked on run"):
+        take_over(work.database, row, {})
+    assert take_over(work.database, find_run(work.database, work.run_id), {}).fence == 2
+
+
+@pytest.mark.parametrize("act", [remove_run, cancel_run, lambda database, row: take_over(database, row, {})])
+def test_a_run_that_was_deleted_since_it_was_read_is_told(database: Database, act: Callable[..., object]) -> None:
+    """Whoever comes after a deletion finds no run."""
+    run_id, lease = create_run(database, NEW)
+    release(database, lease, "paused", "")
+    row = find_run(database, run_id)
+    remove_run(database, row)
+    with pytest.raises(RunNotFound, match="was deleted meanwhile"):
+        act(database, row)
 
 
 def test_a_released_run_is_free(work: Work) -> None:
