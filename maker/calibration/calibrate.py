@@ -20,6 +20,7 @@ from maker.job.fingerprint import calibration_fingerprint
 from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
+from maker.job.rules import thinking_of
 from maker.job.settings import PollSettings
 from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import show
@@ -35,6 +36,7 @@ from maker.store.chains import read_children, read_forks, root_chain
 from maker.store.log import SampleRow, read_samples, read_snapshots, read_steps
 from maker.store.runs import RunRow, find_run
 from maker.types import Flag, Oracle, Step
+from maker.voting.thinking import Thinking
 
 STEPS, VOTES = 2000, 10
 """Of each class so many steps are asked, each so often, unless told otherwise."""
@@ -116,7 +118,9 @@ def _poll(votes: int, steps: int) -> PollSettings:
 
 def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
     """Return the job's pilot: what is drawn of it does not depend on how it votes, nor on the wanted margin."""
-    settings = job.settings | {"poll": poll.model_dump(), "vote": {"voter": DEFAULT_VOTER, "k": 1}}
+    # How replies are read stays.
+    read = {name: value for name, value in job.settings["vote"].items() if name == "thinking"}
+    settings = job.settings | {"poll": poll.model_dump(), "vote": {"voter": DEFAULT_VOTER, "k": 1} | read}
     settings["limits"] = job.settings["limits"] | {"max_undecided": None}
     name = f"run.name=pilot of {job.run.name or job.settings['task']['decomposer']}"
     return derived(job, settings, [name, "store.samples=all", *words])
@@ -221,12 +225,12 @@ class _PilotReader:
 
     def _asked(self, row: RunRow) -> Iterator[tuple[_PilotStep, Collection[str] | None]]:
         """Yield what a run asked, and the keys of what is right there."""
-        task = self._job.decomposer
-        for asked in _read(self._database, row, task):
+        task, thinking = self._job.decomposer, thinking_of(self._job)
+        for asked in _read(self._database, row, task, thinking):
             yield asked, _right(task, self._oracle, asked)
 
 
-def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterator[_PilotStep]:
+def _read(database: Database, row: RunRow, task: Decomposer[Any, Any], thinking: Thinking) -> Iterator[_PilotStep]:
     """Yield the steps of a pilot's run with their samples, in order; those without any are left out."""
     root, places = _root(database, row), Places(task)
     top = root_chain(database, row.key)
@@ -237,7 +241,7 @@ def _read(database: Database, row: RunRow, task: Decomposer[Any, Any]) -> Iterat
         step, state = call_user_code(f"{task.name}: next", places.asked, spot)
         heard = list(samples)
         newest = max(sample.epoch for sample in heard)
-        replies = [_reply(task, step, sample) for sample in heard if sample.epoch == newest]
+        replies = [_reply(task, step, sample, thinking) for sample in heard if sample.epoch == newest]
         yield _PilotStep(step, state, spot, replies)
 
 
@@ -246,12 +250,12 @@ def _root(database: Database, row: RunRow) -> Root:
     return RootCodec().read(next(read_snapshots(database, chain.key)).state)
 
 
-def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow) -> Reply:
+def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow, thinking: Thinking) -> Reply:
     """Return a kept sample; a flagged one with the vote that it would have been without its flag."""
     if sample.flag is None:
         return Reply(sample.candidate, None, sample.tokens, sample.model)
     try:
-        key = vote_key(task.action, step.kind.parse(sample.text or ""))
+        key = vote_key(task.action, step.kind.parse(thinking.answer(sample.text or "")))
     except Exception:  # noqa: BLE001 - it has been flagged: that it cannot be read, whatever is raised, is what is asked
         key = None
     return Reply(key, Flag(sample.flag), sample.tokens, sample.model)

@@ -22,6 +22,8 @@ from maker.types import InputPart
 from maker.voting.judge import PROMPT
 from maker.voting.policy import JUDGE
 
+THINKING = "thinking"
+"""The key of a fingerprint that says which marks of thinking a job has named, there only where it has."""
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
     "model": {
         "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "rho_by_class": {}, "shares": [],
@@ -61,6 +63,8 @@ def settings_fingerprint(job: Job) -> dict[str, Any]:
     found = task_fingerprint(job) | {"seed": job.run.seed, "model": job.model.identity()}
     if job.memo != "off":
         found[MEMO] = job.memo
+    if job.vote.thinking is not None:
+        found[THINKING] = [list(marks) for marks in job.vote.thinking]
     if job.poll is not None:
         found["poll"] = job.poll.model_dump() | {"labels": _digest(job.poll.labels)}
     if job.foresight is not None:
@@ -110,20 +114,27 @@ def inputs_digest(parts: Iterable[InputPart]) -> str:
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say where two fingerprints differ, "" if they do not.
 
-    What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`. Roles are
-    named where there are any, so that those of both must be alike, and the memo where it is not off.
+    What only one of them names was not looked at then, but for what is known to have held: see `UNWRITTEN`. Roles and
+    marks of thinking are named where there are any, so that those of both must be alike, and the memo where it is not
+    off.
     """
     had, has = before.get("roles", {}), now.get("roles", {})
     lines = [] if had == has else [f"roles were {had!r}, are {has!r}"]
     said, says = before.get(MEMO, "off"), now.get(MEMO, "off")
     lines += [] if said == says else [f"memo was {said!r}, is {says!r}"]
+    marks, mark = before.get(THINKING), now.get(THINKING)
+    lines += [] if marks == mark else [f"vote.thinking was {_marks(marks)}, is {_marks(mark)}"]
     lines += _differences(before, now)
     return "; ".join(lines)
 
 
+def _marks(told: Any) -> str:
+    return "not set" if told is None else repr(told)
+
+
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name in sorted((before.keys() & now.keys()) - {"roles", MEMO}):
+    for name in sorted((before.keys() & now.keys()) - {"roles", MEMO, THINKING}):
         old, new, unwritten = before[name], now[name], UNWRITTEN.get(name, {})
         if isinstance(old, dict) and isinstance(new, dict):
             if inner := _differences(unwritten | old, unwritten | new):

@@ -8,6 +8,7 @@ from maker.models.settings import PoolSettings, prices_of
 from maker.types import Prices
 from maker.voting.judge import PROMPT
 from maker.voting.policy import JUDGE, SOLVER, Fallbacks, Judge, Role, Rules
+from maker.voting.thinking import KNOWN, Thinking
 
 
 def rules_of(job: Job) -> Rules:
@@ -32,7 +33,16 @@ def rules_of(job: Job) -> Rules:
         judge=None if judging is None else Judge(judging, job.roles[JUDGE].prompt or PROMPT),
         voters={name: voter_at(job, k) for name, k in job.margins.items()},
         others=Fallbacks(tuple(numbers[name] for name in job.monitor.members), job.monitor.temperature),
+        thinking=thinking_of(job),
     )
+
+
+def thinking_of(job: Job) -> Thinking:
+    """Return what takes off a job's replies what is no answer."""
+    further = job.vote.thinking
+    if further is None:
+        return KNOWN
+    return Thinking(further or None)
 
 
 def prices(job: Job) -> tuple[Prices, ...]:

@@ -75,6 +75,8 @@ class VoteSettings(_Table):
     place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
     of the rows finds the margin, and leaves what it found in ``pilot``. ``extra`` is how many votes more than could
     settle a step are asked for at once: they are billed, counted where they are needed, and can save a round.
+    ``thinking`` names marks between which a model thinks aloud, beside those that `maker.voting.thinking` knows; an
+    empty list says that no reply holds any.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -88,6 +90,15 @@ class VoteSettings(_Table):
     budget: int | None = Field(default=None, ge=1)
     consequence: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda value: not value)
     plan: PlanFound | None = None
+    thinking: tuple[tuple[str, str], ...] | None = None
+
+    @field_validator("thinking")
+    @classmethod
+    def _are_marks(cls, thinking: tuple[tuple[str, str], ...] | None) -> tuple[tuple[str, str], ...] | None:
+        for opening, closing in thinking or ():
+            if not opening.strip() or not closing.strip() or opening == closing:
+                raise ValueError('needs pairs of different marks, like [["<scratch>", "</scratch>"]]')
+        return thinking
 
 
 class PollSettings(_Table):

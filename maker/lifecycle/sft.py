@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,6 +26,7 @@ from maker.store.runs import RunRow, find_run, run_at
 from maker.types import StepClass
 from maker.verification.replay import ReplayedStep
 from maker.verification.verifier import Verified
+from maker.voting.thinking import KNOWN
 
 FIX = "export another run: only a run that is done and verifies (`maker verify {run}`) gives training examples"
 
@@ -164,6 +166,12 @@ class _Reader(NamedTuple):
 
 
 def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:
-    """Return the stored replies that voted for a candidate, without those whose text was escaped."""
+    """Return the answers of the stored replies that voted for a candidate, without those whose text was escaped."""
     # Characters that no database takes are stored as escapes, with a backslash: such a text is not the reply itself.
-    return [one.text for one in kept if one.candidate == key and one.text and "\\" not in one.text]
+    texts = (one.text for one in kept if one.candidate == key and one.text and "\\" not in one.text)
+    answers = []
+    for text in texts:
+        # What cannot be told from its thinking teaches nothing: runs of old versions read it whole.
+        with suppress(ValueError):
+            answers.append(KNOWN.answer(text))
+    return answers

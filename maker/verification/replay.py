@@ -140,8 +140,11 @@ class Replayer:
     def _kept(self, chain: ChainRow, start: int) -> Kept:
         cuts = read_cuts(self.database, chain.key)
         snapshots = Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
-        evidence = Evidence(self.database, chain.key, start, self.rules.samples, self.decomposer.action)
-        return Kept(cuts, snapshots, evidence)
+        return Kept(cuts, snapshots, self._evidence(chain.key, start))
+
+    def _evidence(self, chain: int, start: int) -> Evidence:
+        rules = self.rules
+        return Evidence(self.database, chain, start, rules.samples, self.decomposer.action, rules.thinking)
 
     def _open_end(self, where: str, chain: ChainRow, position: Position, kept: Kept, *, due: bool) -> None:
         if (chain.cursor, chain.digest) != (position.index, position.digest):
@@ -317,7 +320,7 @@ class Replayer:
         if (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest) != (0, "running", None, 0, genesis):
             raise Bad(f"chain {chain_name(chain.path, 0)}: the row of its chain has changed")
         singles = Singles(self.database, chain, fork.children)
-        evidence = Evidence(self.database, chain.key, 0, self.rules.samples, self.decomposer.action)
+        evidence = self._evidence(chain.key, 0)
         lenient = move.missed is not None
         for row in read_steps(self.database, chain.key, single=True):
             here = f"chain {chain_name(chain.path, row.idx)}"

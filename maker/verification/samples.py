@@ -14,6 +14,7 @@ from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_sa
 from maker.types import Flag, RedFlag, Sample, Step
 from maker.voting.red_flags import screen
 from maker.voting.tally import Tally, text_digest
+from maker.voting.thinking import AS_IT_IS, Thinking
 
 R = TypeVar("R", SampleRow, PromptRow)
 
@@ -27,13 +28,18 @@ class Evidence:
         start: The first step.
         level: Which steps must have samples: ``none``, ``disputed`` or ``all``.
         codec: Writes the task's actions.
+        thinking: Takes off replies what is no answer.
 
     ``kept`` holds the samples of the step that was checked last.
     """
 
-    def __init__(self, database: Database, chain: int, start: int, level: str, codec: Codec[Any]) -> None:
+    def __init__(
+        self, database: Database, chain: int, start: int, level: str, codec: Codec[Any], thinking: Thinking
+    ) -> None:
         self.kept: list[SampleRow] = []
         self._codec = codec
+        # Before there was a rule about thinking, replies were read whole.
+        self._readings = (thinking, AS_IT_IS)
         self._level = level
         # The first schema kept no prompts, and numbered its chains from 1.
         self._old = chain < first_chain(1)
@@ -100,10 +106,15 @@ class Evidence:
         # A text with escaped characters is not the reply itself; a cut or repeated reply may parse as a good one.
         if "\\" in (sample.text or "") or (sample.flag is not None and not Flag(sample.flag).told_by_text):
             return ""
-        outcome = screen(move.kind, state, Sample(sample.text or "", sample.tokens), self._codec)
-        if isinstance(outcome, RedFlag):
-            return "" if sample.flag == outcome.reason else None
-        return outcome.text if sample.candidate == outcome.key else None
+        told = Sample(sample.text or "", sample.tokens)
+        for thinking in self._readings:
+            outcome = screen(move.kind, state, told, self._codec, thinking)
+            if isinstance(outcome, RedFlag):
+                if sample.flag == outcome.reason:
+                    return ""
+            elif sample.candidate == outcome.key:
+                return outcome.text
+        return None
 
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
         found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]

@@ -14,8 +14,8 @@ its place alone, never on when or where it is worked on. With the memo on, the s
 phase, vote) instead (`seeds`).
 
 **Red flags.** `red_flags` drops samples that are cut, empty, unreadable or illegal, and free text that repeats an
-earlier sample word for word. Each reason is counted. The samples of disputed steps are kept. Checks of the task's
-rules outrank votes; they know the rules, never the answer.
+earlier sample word for word. `thinking` takes off what a model thinks aloud, before any parser. Each reason is counted.
+The samples of disputed steps are kept. Checks of the task's rules outrank votes; they know the rules, never the answer.
 
 **No winner.** When nothing could settle a step within ``max_votes``, the election ends. The run then pauses and says
 which step it was, of which class, and how the votes stood. The step's samples are kept. There is never a winner below

@@ -147,8 +147,10 @@ class ChainRunner(Generic[S, A]):
                 f"{self.where}: a child of a fork of single steps asks for a second step",
                 fix="leave out Fork(single=True): its children are chains",
             )
-        role, models = kind.role, self._shared.rules.models
-        election = Election(step, self._state, self._decomposer.action, role.voter, role.max_votes, models)
+        role, rules = kind.role, self._shared.rules
+        election = Election(
+            step, self._state, self._decomposer.action, role.voter, role.max_votes, rules.models, rules.thinking
+        )
         verdict = kind.begins or self._own("decide", election.ruled, kind.opening)
         if isinstance(verdict, Candidate):
             raise TaskFailed(f"{self.where}: the voter named a winner before the first vote", step=self.index)

@@ -9,6 +9,7 @@ from maker.plugin import Codec, Voter
 from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
 from maker.voting.red_flags import REPEAT_CHARS, Candidate, repeats, screen
 from maker.voting.tally import Tally
+from maker.voting.thinking import KNOWN, Thinking
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -44,13 +45,21 @@ class Election(Generic[S, A]):
         voter: The rule.
         max_votes: Most samples, flagged ones included, that the step may take.
         models: How many models the pool has that is asked.
+        thinking: Takes off replies what is no answer.
     """
 
     __slots__ = ("_candidates", "_flags", "_heard", "_max", "_models", "_of", "_outcomes", "_voter", "_weights",
-                 "asked", "codec", "counts", "rounds", "state", "step")  # fmt: skip
+                 "asked", "codec", "counts", "rounds", "state", "step", "thinking")  # fmt: skip
 
     def __init__(
-        self, step: Step[S, A], state: S, codec: Codec[A], voter: Voter, max_votes: int, models: int = 1
+        self,
+        step: Step[S, A],
+        state: S,
+        codec: Codec[A],
+        voter: Voter,
+        max_votes: int,
+        models: int = 1,
+        thinking: Thinking = KNOWN,
     ) -> None:
         self.step = step
         self.state = state
@@ -58,6 +67,7 @@ class Election(Generic[S, A]):
         self._voter = voter
         self._max = max_votes
         self._models = models
+        self.thinking = thinking
         self.asked = 0
         self.rounds = 0
         self.counts: dict[str, int] = {}
@@ -147,18 +157,21 @@ class Election(Generic[S, A]):
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
         if sample.cut or sample.flag is not None:
-            return screen(self.step.kind, self.state, sample, self.codec)
+            return screen(self.step.kind, self.state, sample, self.codec, self.thinking)
         text = sample.text
         outcome = self._outcomes.get(text)
         if outcome is None:
-            outcome = self._outcomes[text] = screen(self.step.kind, self.state, sample, self.codec)
+            outcome = self._outcomes[text] = screen(self.step.kind, self.state, sample, self.codec, self.thinking)
         elif len(text) >= REPEAT_CHARS and self._repeats(text, outcome):
             # The length is compared first: replies of a microagent are shorter, and each call shows in a step's cost.
             return RedFlag(Flag.REPEAT, f"{len(text)} characters, identical to an earlier sample")
         return outcome
 
     def _repeats(self, text: str, outcome: Candidate[A] | RedFlag) -> bool:
-        return isinstance(outcome, Candidate) and not self.step.kind.verbatim and repeats(text, outcome.text)
+        if not isinstance(outcome, Candidate):
+            return False
+        # A verbatim reply is the action, but what was thought before it is free text.
+        return repeats(text, self.thinking.answer(text) if self.step.kind.verbatim else outcome.text)
 
     def _standing(self) -> str:
         leading = sorted(self.counts.items(), key=lambda item: -item[1])

@@ -48,7 +48,7 @@ def appeal(voted: Election[Any, Any], judge: Judge, models: int) -> Appeal:
     kind = replace(step.kind, check=check, role=JUDGE, verbatim=True)
     role = judge.role
     election: Election[Any, Any] = Election(
-        Step(kind, step.prompt), voted.state, codec, role.voter, role.max_votes, models
+        Step(kind, step.prompt), voted.state, codec, role.voter, role.max_votes, models, voted.thinking
     )
     texts = [voted.candidate(key).text for key in keys]
     turned = [[*texts[turn:], *texts[:turn]] for turn in range(len(texts))]

@@ -12,6 +12,7 @@ from maker.plugin import Decomposer, Voter
 from maker.types import Ballots, More, StepClass, Verdict
 from maker.voting.in_flight import unbounded
 from maker.voting.memo import Memo
+from maker.voting.thinking import KNOWN, Thinking
 
 JUDGE = "judge"
 SOLVER = "solver"
@@ -58,7 +59,7 @@ class Rules(NamedTuple):
     ``roles`` holds that of ``solver`` at least, which stands for all that are not named. ``models`` is how many the
     pool has; with ``pass_on``, votes of one that stays away pass on to the next in the rotation. ``judge`` is there
     where a judge is asked about what votes cannot settle. ``voters`` are those of step classes that have one of their
-    own, by name. ``others`` says how else votes may be asked.
+    own, by name. ``others`` says how else votes may be asked. ``thinking`` takes off replies what is no answer.
     """
 
     seed: int
@@ -69,6 +70,7 @@ class Rules(NamedTuple):
     judge: Judge | None = None
     voters: Mapping[str, Voter] = {}
     others: Fallbacks = Fallbacks()
+    thinking: Thinking = KNOWN
 
     def of(self, kind: StepClass[Any, Any]) -> Role:
         """Return how the steps of a class are decided."""

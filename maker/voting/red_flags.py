@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec
 from maker.types import Flag, RedFlag, Sample, StepClass
+from maker.voting.thinking import KNOWN, OnlyThinking, Thinking
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -23,14 +24,19 @@ class Candidate(NamedTuple, Generic[A]):
     action: A
 
 
-def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> Candidate[A] | RedFlag:
-    """Parse and check one sample. The first reason found is the one that counts."""
-    if sample.cut or sample.flag is not None:
-        return sample.flag or RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens")
-    if not sample.text or sample.text.isspace():
-        return RedFlag(Flag.EMPTY)
+def screen(
+    kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A], thinking: Thinking = KNOWN
+) -> Candidate[A] | RedFlag:
+    """Parse and check one sample. The first reason found is the one that counts.
+
+    ``thinking`` takes off what is no answer: no parser sees it.
+    """
+    if sample.flag is not None or sample.cut or not sample.text or sample.text.isspace():
+        return _incomplete(sample, thinking)
     try:
-        action = kind.parse(sample.text)
+        action = kind.parse(thinking.answer(sample.text))
+    except OnlyThinking as error:
+        return RedFlag(Flag.REASONING, str(error))
     except (ValueError, RecursionError) as error:
         return RedFlag(Flag.FORMAT, str(error))
     if forbidden := kind.check(state, action):
@@ -44,6 +50,16 @@ def screen(kind: StepClass[S, A], state: S, sample: Sample, codec: Codec[A]) -> 
     if unfit:
         return RedFlag(Flag.FORMAT, unfit)
     return Candidate(key, text, action)
+
+
+def _incomplete(sample: Sample, thinking: Thinking) -> RedFlag:
+    """Return the flag of a sample that its model has flagged, that was cut, or is empty."""
+    if sample.flag is not None:
+        return sample.flag
+    if not sample.cut:
+        return RedFlag(Flag.EMPTY)
+    inside = " in its thinking: raise max_tokens" if thinking.is_all(sample.text) else ""
+    return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens{inside}")
 
 
 def _unfit(key: str) -> str:
