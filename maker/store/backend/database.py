@@ -70,6 +70,9 @@ class Kind(Protocol):
     def prepare(self) -> None:
         """Prepare the database for an upgrade; runs outside of any transaction."""
 
+    def check(self) -> None:
+        """Raise `StoreFailed` if the database is no longer the one that was opened."""
+
     def hold(self, connection: Connection) -> None:
         """Lock out other upgrades; the first statement in an upgrade's transaction."""
 
@@ -103,6 +106,7 @@ class Database:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
         with self._translating(), self._connected(self._kind.read_options) as connection:
             yield connection
+            self._kind.check()
 
     @retried
     def fetch(self, query: Select[Any]) -> Sequence[Any]:
@@ -118,6 +122,8 @@ class Database:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
         with self._translating(), self._connected(self._kind.write_options) as connection, connection.begin():
             yield connection
+        # After the commit: a file that was removed takes it like any other.
+        self._kind.check()
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows, each with a value for every column in the table's order, in the database's fastest way.

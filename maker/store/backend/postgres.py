@@ -70,6 +70,9 @@ class Postgres:
                 f"{self.shown}: its encoding is {encoding}", fix="use a database with the encoding UTF8"
             )
 
+    def check(self) -> None:
+        """Do nothing: a server keeps its files."""
+
     def hold(self, connection: Connection) -> None:
         """Wait until no other upgrade is under way, and make our schema."""
         # A migration of long tables may take minutes: wait for it without a limit.

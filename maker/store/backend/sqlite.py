@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from itertools import chain as chained
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from maker.errors import StoreFailed, StoreMissing, StoreUnusable
 
+_CHUNKS = (256, 64, 16, 4, 1)
+"""How many rows a statement adds: few sizes, so that the driver's cache holds the statements."""
 _CONFLICTS = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
 
 
@@ -49,7 +52,12 @@ class Sqlite:
                 path=str(path),
             )
         self.shown = str(path)
-        self.engine = _engine(url, busy_s)
+        self._files = _Files(path.absolute())
+        self.engine = _engine(url, busy_s, self._files)
+
+    def check(self) -> None:
+        """Raise `StoreFailed` unless the open files are still those that their names stand for. Takes 10 us."""
+        self._files.check()
 
     def prepare(self) -> None:
         """Turn on write-ahead logging, which the file keeps. Fails as locked if another process has the file open."""
@@ -62,8 +70,13 @@ class Sqlite:
         """Do nothing: a write transaction has the whole file to itself."""
 
     def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Add rows. Tuples straight to the driver's executemany: three times the rows a second of a list of dicts."""
-        connection.exec_driver_sql(sql, list(rows))
+        """Add rows, many in one statement: between two statements another thread may keep this one waiting."""
+        start, values = 0, sql.rpartition("VALUES ")[2]
+        for size in _CHUNKS:
+            while len(rows) - start >= size:
+                chunk = tuple(chained.from_iterable(rows[start : start + size]))
+                connection.exec_driver_sql(sql + f", {values}" * (size - 1), chunk)
+                start += size
 
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
         """Return maker's error for a driver's error."""
@@ -86,10 +99,66 @@ class Sqlite:
         )
 
 
-def _engine(url: URL, busy_s: float) -> Engine:
+class _Files:
+    """The database's file and its companions, as they were when they were opened.
+
+    A file that is removed or replaced stays open: what is written to it goes on without an error, and is lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+        self._known: dict[Path, tuple[int, int]] = {}
+        self._connections = 0
+
+    def opened(self) -> None:
+        """Note that a connection was opened."""
+        self.check()
+        self._connections += 1
+
+    def closed(self) -> None:
+        """Note that a connection was closed: the last one takes its companions with it."""
+        self._connections -= 1
+        if not self._connections:
+            self._known = {path: known for path, known in self._known.items() if path == self._path}
+
+    def check(self) -> None:
+        """Raise `StoreFailed` if a file is gone or another one; note those that are new."""
+        for path in self._names:
+            known = self._known.get(path)
+            try:
+                found = path.stat()
+            except OSError:
+                if known is None:
+                    continue
+                raise _replaced(self._path, f"{path.name} was removed") from None
+            if known is None:
+                self._known[path] = (found.st_dev, found.st_ino)
+            elif known != (found.st_dev, found.st_ino):
+                raise _replaced(self._path, f"{path.name} was replaced")
+
+
+def _replaced(path: Path, what: str) -> StoreFailed:
+    return StoreFailed(
+        f"{path}: {what} while this process used it, so nothing more is kept there",
+        fix="if it was moved, move it back with the files beside it, then continue with `maker resume`; "
+        "if it was deleted, restore it from a backup",
+    )
+
+
+def _engine(url: URL, busy_s: float, files: _Files) -> Engine:
     # The pool keeps the writer's connection open: closing the last one makes SQLite fold its log into the file and
     # delete the log, which made a commit take 16 ms instead of 2.
     engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
+
+    @event.listens_for(engine, "do_connect")
+    def _on_opening(*_: Any) -> None:
+        # Opening would make an empty database where ours is gone.
+        files.check()
+
+    @event.listens_for(engine, "close")
+    def _on_close(_connection: Any, _record: Any) -> None:
+        files.closed()
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -97,6 +166,7 @@ def _engine(url: URL, busy_s: float) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        files.opened()
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:

@@ -25,6 +25,7 @@ from maker.lifecycle import queries
 from maker.store.backend import database as databases
 from maker.store.backend import schema
 from maker.store.backend.database import open_database
+from maker.store.journal import Journal
 from maker.store.runs import NewRun, create_run, list_runs
 
 NEW = NewRun("", {}, {}, (), b"g" * 16, "state")
@@ -457,3 +458,87 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(MakerError) as caught:
         open_database("postgres ql://user:secret@host/name", create=True)
     assert "secret" not in str(caught.value)
+
+
+# --- a file that is taken away ---
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(b"")
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+
+
+@pytest.mark.parametrize("name", ["store.db", "store.db-wal", "store.db-shm"])
+@pytest.mark.parametrize("away", [remove, replace, move])
+def test_a_database_that_is_taken_away_is_noticed_at_the_next_commit(
+    hanoi: Any, tmp_path: Path, away: Callable[[Path], None], name: str
+) -> None:
+    """A run whose database is gone stops and says so; nothing is told as done, and nothing is made in its place."""
+    path = tmp_path / name
+    told: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        if event.kind == "steps_decided" and event.kind not in told:
+            away(path)
+        told.append(event.kind)
+
+    job = hanoi(6, model={"latency_s": 0.005}) | {"store": {"url": f"sqlite:///{tmp_path}/store.db"}}
+    with pytest.raises(StoreFailed, match=rf"store\.db: {name} was (removed|replaced) while this process used it"):
+        api.run(job, on_event=on_event)
+    assert "run_ended" not in told
+    if name == "store.db":
+        assert path.exists() == (away is replace)
+
+
+def test_a_database_that_is_taken_away_at_the_end_is_not_told_as_done(hanoi: Any, tmp_path: Path) -> None:
+    """Between the last commit and the last word the file is looked for once more."""
+    path = tmp_path / "store.db"
+    told: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        told.append(event.kind)
+
+    job = hanoi(3) | {"store": {"url": f"sqlite:///{path}"}}
+    real = Journal.close
+
+    def close(journal: Journal) -> None:
+        real(journal)
+        path.unlink()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "close", close)
+        with pytest.raises(StoreFailed, match="was removed"):
+            api.run(job, on_event=on_event)
+    assert "run_ended" not in told
+
+
+def test_a_database_behind_a_link_is_the_one_that_the_link_names(hanoi: Any, tmp_path: Path) -> None:
+    """A link may lead to the file; a link that leads elsewhere is another database."""
+    link = tmp_path / "link.db"
+    for name in ("one.db", "two.db"):
+        open_database(f"sqlite:///{tmp_path}/{name}", create=True).close()
+    link.symlink_to(tmp_path / "one.db")
+    with closing(open_database(f"sqlite:///{link}", create=False)) as database:
+        with database.write():
+            pass
+        link.unlink()
+        link.symlink_to(tmp_path / "two.db")
+        with pytest.raises(StoreFailed, match=r"link\.db was replaced"), database.read():
+            pass
+
+
+def test_a_database_whose_connections_were_all_closed_opens_again(store: str) -> None:
+    """The last connection takes the log with it: that is no damage."""
+    with closing(open_database(store, create=True)) as database:
+        for _ in range(2):
+            with database.write() as connection:
+                connection.exec_driver_sql("UPDATE maker_run SET steps = 0")
+            database.close()
