@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_for_text, call_user_code
 from maker.engine.open_fork import OpenFork
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
@@ -73,7 +73,7 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
         digest = folded(digest, child.digest)
         number += 1
     more = number - fork.joined == AT_ONCE and number < fork.count
-    fork.folded = call_user_code(f"{where}: state.write", decomposer.state.write, state)
+    fork.folded = call_for_text(f"{where}: state.write", decomposer.state.write, state)
     fork.joined, fork.digest = number, digest
     folded_to = Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest)
     if number < fork.count:
@@ -93,10 +93,8 @@ def _after(decomposer: Decomposer[Any, Any], broken: Fork[Any], state: Any, fork
     """Return the state to go on with, as text."""
     if broken.then is None:
         return fork.folded
-    text: str = call_user_code(
-        f"{where}: {decomposer.name}: then", lambda: decomposer.state.write(broken.then(state)) if broken.then else ""
-    )
-    return text
+    following = call_user_code(f"{where}: {decomposer.name}: then", broken.then, state)
+    return call_for_text(f"{where}: {decomposer.name}: state.write after then", decomposer.state.write, following)
 
 
 def _refused(fork: OpenFork, number: int, child: _Child, error: TaskFailed) -> Joined:

@@ -284,14 +284,21 @@ class Scheduler:
     def _key(self) -> int:
         self._last += 1
         if self._last >= self._end:
-            raise TaskFailed(
-                f"the run has forked into {2**CHAIN_BITS:,} chains, the most allowed",
-                fix="where each child is a single step, use Fork(single=True), which counts as one chain",
-            )
+            raise self._too_many()
         return self._last
+
+    def _too_many(self, more: str = "", **facts: int) -> TaskFailed:
+        return TaskFailed(
+            f"the run has forked into {2**CHAIN_BITS:,} chains, the most allowed{more}",
+            fix="where each child is a single step, use Fork(single=True), which counts as one chain",
+            **facts,
+        )
 
     def _open(self, forked: Forked, changes: LogChanges) -> None:
         at, count, single, lenient = forked
+        if not single and count > self._end - 1 - self._last:
+            self._failed(ChainRef(at.chain), self._too_many(f" (it forks into {count:,} more)", step=at.idx), changes)
+            return
         fork = OpenFork(at, count, single=single, lenient=lenient, rows=self._key() if single else 0)
         changes.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
         if single:

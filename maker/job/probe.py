@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from numbers import Integral
 from typing import Any
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import ContractBroken, call_for_text, call_user_code, not_text, shown
 from maker.errors import TaskFailed
 from maker.job.job import Job
 from maker.plugin import Decomposer
@@ -19,8 +20,7 @@ LOOKED_AT = 100
 def first_state(job: Job) -> str:
     """Return the root chain's first state as the task writes it. Raises `TaskFailed`."""
     task = job.decomposer
-    text: str = call_user_code(f"{task.name}: state.write", task.state.write, _start(task))
-    return text
+    return call_for_text(f"{task.name}: state.write", task.state.write, _start(task))
 
 
 def input_parts(job: Job) -> tuple[InputPart, ...]:
@@ -42,7 +42,7 @@ def distinct_questions(job: Job) -> Mapping[str, int] | None:
 
 def expected_steps(job: Job) -> int | None:
     """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
-    steps: int | None = call_user_code(f"{job.decomposer.name}: expected_steps", job.decomposer.expected_steps)
+    steps: int | None = call_user_code(f"{job.decomposer.name}: expected_steps", _counted, job.decomposer)
     return steps
 
 
@@ -63,10 +63,24 @@ def first_step(job: Job) -> Step[Any, Any] | None:
 def prompt_source(job: Job) -> str:
     """Return what the task's prompts are made of, or else its first prompt. Raises `TaskFailed`."""
     source: str | None = call_user_code(f"{job.decomposer.name}: prompts", job.decomposer.prompts)
+    if source is not None and (problem := not_text(source)):
+        raise TaskFailed(
+            f"{job.decomposer.name}: prompts returned {shown(source)}: {problem}", fix="make it return text"
+        )
     if source is not None:
         return source
     step = first_step(job)
     return "" if step is None else step.prompt
+
+
+def _counted(task: Decomposer[Any, Any]) -> int | None:
+    steps: Any = task.expected_steps()
+    if steps is None:
+        return None
+    whole = int(steps) if isinstance(steps, float) and steps.is_integer() else steps
+    if not isinstance(whole, Integral) or whole < 0:
+        raise ContractBroken(f"it returned {shown(steps)}", "make it return a whole number, 0 or more, or None")
+    return int(whole)
 
 
 def _start(task: Decomposer[Any, Any]) -> Any:

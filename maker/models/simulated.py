@@ -11,8 +11,8 @@ from hashlib import blake2b
 from itertools import accumulate
 from struct import Struct
 
-from maker.core.user_code import call_user_code
-from maker.errors import ModelUnusable
+from maker.core.user_code import ContractBroken, call_user_code, shown
+from maker.errors import ModelUnusable, TaskFailed
 from maker.models.interface import Model
 from maker.models.settings import SimulatedSettings
 from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
@@ -76,8 +76,18 @@ class SimulatedModel(Model):
         """Forget what is waiting."""
         self._waiting.clear()
 
-    def _answer(self, request: Request) -> Finished:
-        truth = call_user_code("the task's oracle", self._oracle, request.prompt)
+    def _answer(self, request: Request) -> Finished | Failed:
+        try:
+            return call_user_code("the task's oracle", self._told, request)  # type: ignore[no-any-return]
+        except TaskFailed as error:
+            # It knows nothing of this prompt; of others it may.
+            return Failed(request.id, error.message, fix=error.fix, refused=True)
+
+    def _told(self, request: Request) -> Finished:
+        truth = self._oracle(request.prompt)
+        right = getattr(truth, "right", None)
+        if not right or isinstance(right, str):
+            raise _no_truth(truth)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
         # With another system prompt the common answer is another one, so decorrelated votes do help.
         whole = request.system.encode() + prompt if self._settings.common else prompt
@@ -86,6 +96,8 @@ class SimulatedModel(Model):
         spoken = 0
         for place in range(seed, seed + request.n):
             text = self._text(truth, prompt, whole, place, p)
+            if text.__class__ is not str:
+                raise _no_truth(truth)
             tokens = len(text) + 1
             logprob = self._logprob(truth, prompt, place, text, p) if self._settings.logprobs else None
             cut = tokens > most
@@ -147,6 +159,12 @@ class _Chances:
         # The middle of one of 2^64 parts, so that it is neither 0 nor 1.
         rank = int.from_bytes(blake2b(prompt, digest_size=8, person=b"maker-hardness").digest(), "little")
         return float(self._quantile(p * total, (1 - p) * total, (rank + 0.5) * 2**-64))
+
+
+def _no_truth(truth: object) -> ContractBroken:
+    return ContractBroken(
+        f"it returned {shown(truth)}", "make it return Truth(right, wrong): right replies, at least one, and wrong ones"
+    )
 
 
 def _draws(key: bytes, person: bytes = b"maker-simulated") -> tuple[int, int, int, int]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from maker.core.user_code import user_code_failure
+from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
-from maker.types import Done, Finished, Fork, Request, Step
+from maker.types import Done, Finished, Fork, Request, Step, StepClass
 from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
 from maker.voting.election import Election
 from maker.voting.judge import appeal
@@ -31,6 +31,9 @@ SNAPSHOT_STEPS = 1000
 
 So a resume re-applies fewer actions than this, or no more text of them than the state has."""
 
+
+MOST_CHILDREN = 2**31 - 1
+"""The most children that a fork may have."""
 
 DEEPEST = 100
 """How many forks may stand within one another. A chain's path grows by three numbers a fork."""
@@ -98,6 +101,10 @@ class ChainRunner(Generic[S, A]):
             move = self._own("next", self._decomposer.next, self._state)
             if not isinstance(move, Step):
                 return self._no_step(move)
+            prompt = move.prompt
+            # Looked at here, and not in a function: nearly every step's prompt is plain.
+            if not (prompt.__class__ is str and prompt.isascii() and move.kind.__class__ is StepClass):
+                self._refuse_unfit(move)
             if self._memo is not None and (found := self._remembered(move, self._memo)) is not None:
                 return found
             collector = self._open(move)
@@ -133,6 +140,23 @@ class ChainRunner(Generic[S, A]):
         """Return the ids of all requests that are under way, and forget them: the chain is given up or stands still."""
         leftover = self.take_leftover()
         return leftover if self._collector is None else [*leftover, *self._collector.let_go()]
+
+    def _refuse_unfit(self, step: Step[S, A]) -> None:
+        """Raise `TaskFailed` for a step that no model can be asked."""
+        kind, prompt = step
+        if not isinstance(kind, StepClass):
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} asked for {shown(kind)}, which is no step class",
+                fix="give Step one of the decomposer's `classes`, and the prompt after it",
+                step=self.index,
+            )
+        if problem := not_text(prompt) or not_unicode(prompt):
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name}: the prompt of step class {kind.name}, {shown(prompt)}, cannot"
+                f" be sent: {problem}",
+                fix="make `next` return Step with valid text; what a reply brings in, `parse` may refuse by ValueError",
+                step=self.index,
+            )
 
     def _open(self, step: Step[S, A]) -> VoteCollector[S, A]:
         kind = self._shared.kinds.get(step.kind.name)
@@ -174,7 +198,7 @@ class ChainRunner(Generic[S, A]):
         self.question, self._seeds = b"", self._place_seeds
         if not step.kind.memo:
             return None
-        asked = question(step)
+        asked = self._own("its step class", question, step)
         self._seeds = QuestionSeeds(self._shared.rules.seed, asked)
         if (known := memo.get(asked)) is not None:
             action = self._own("action.read", self._decomposer.action.read, known.action)
@@ -255,7 +279,7 @@ class ChainRunner(Generic[S, A]):
         """Return the state after the step that is decided now, where a snapshot is due."""
         if (self.index + 1) % SNAPSHOT_STEPS or self.ref.child is not None:
             return None
-        text: str = self._own("state.write", self._decomposer.state.write, self._state)
+        text = self._state_text()
         if not snapshot_due(self._weight, text):
             return None
         self._weight = 0
@@ -269,6 +293,12 @@ class ChainRunner(Generic[S, A]):
                     fix="leave it out, or leave out Fork(single=True): its children are chains",
                 )
             self._own("next, writing its result as JSON,", json.dumps, move.result)
+            if problem := not_text(move.reason):
+                raise TaskFailed(
+                    f"{self.where}: {self._decomposer.name} is done with the reason {shown(move.reason)}: {problem}",
+                    fix='give Done a text as its reason, "" where there is none',
+                    step=self.index,
+                )
             return Ended(move.result, move.ok, move.reason)
         if isinstance(move, Fork) and self.ref.child is None:
             return self._fork(move)
@@ -284,6 +314,19 @@ class ChainRunner(Generic[S, A]):
     def _fork(self, fork: Fork[S]) -> Forked:
         if not isinstance(fork.count, int) or fork.count < 0:
             raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
+        if fork.count > MOST_CHILDREN:
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} forked into {shown(fork.count)} children, and"
+                f" {MOST_CHILDREN:,} are the most allowed",
+                fix="fork into fewer children; each of them may fork again",
+                step=self.index,
+            )
+        if not isinstance(fork.single, bool):
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} forked with single={shown(fork.single)}",
+                fix="set it to True or False",
+                step=self.index,
+            )
         if fork.join is None and fork.then is None and fork.missed is None:
             raise TaskFailed(
                 f"{self.where}: {self._decomposer.name} forked with neither join nor then: it would stay in the same"
@@ -302,7 +345,7 @@ class ChainRunner(Generic[S, A]):
                 fix="leave missed out; only a fork of single steps can go on without some of its children",
                 step=self.index,
             )
-        text = self._own("state.write", self._decomposer.state.write, self._state)
+        text = self._state_text()
         at = ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, text)
         return Forked(at, fork.count, fork.single, fork.missed is not None)
 
@@ -312,8 +355,14 @@ class ChainRunner(Generic[S, A]):
             return call(*args)
         except MakerError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if ends_the_program(error):
+                raise
             raise user_code_failure(f"{self.where}: {self._decomposer.name}: {what}", error, step=self.index) from error
+
+    def _state_text(self) -> str:
+        what = f"{self.where}: {self._decomposer.name}: state.write"
+        return call_for_text(what, self._decomposer.state.write, self._state, step=self.index)
 
 
 def snapshot_due(weight: int, state: str) -> bool:

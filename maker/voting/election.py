@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec, Voter
@@ -90,6 +91,8 @@ class Election(Generic[S, A]):
             return self._candidates[verdict.winner]
         if isinstance(verdict, Undecidable):
             return verdict
+        if verdict.n.__class__ is not int:
+            verdict = More(index(verdict.n))
         if verdict.n < 1:
             raise ValueError(f"More({verdict.n}): a voter that is not done must ask for at least one vote")
         if verdict.n > self.remaining:

@@ -146,7 +146,8 @@ class Shared(NamedTuple):
             opening = call_user_code(
                 f"{role.voter.name}: decide", role.voter.decide, Ballots({}, {} if role.voter.weighs else None)
             )
-            begins = opening if isinstance(opening, More) and 0 < opening.n <= role.max_votes else None
+            plain = isinstance(opening, More) and type(opening.n) is int
+            begins = opening if plain and 0 < opening.n <= role.max_votes else None
             kinds[kind.name] = Kind(number, role, opening, begins, rules.models == 1 and not role.extra)
         return cls(decomposer, rules, kinds, count(1), most_n, set(), memo)
 

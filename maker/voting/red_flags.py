@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from maker.core.user_code import MOST_SAID, ContractBroken, not_text, shown, unfit, words_of
 from maker.plugin import Codec
 from maker.types import Flag, RedFlag, Sample, StepClass
 from maker.voting.thinking import KNOWN, OnlyThinking, Thinking
@@ -29,7 +30,8 @@ def screen(
 ) -> Candidate[A] | RedFlag:
     """Parse and check one sample. The first reason found is the one that counts.
 
-    ``thinking`` takes off what is no answer: no parser sees it.
+    ``thinking`` takes off what is no answer: no parser sees it. Raises what the task's code raises, and
+    `ContractBroken` for what it must not return.
     """
     if sample.flag is not None or sample.cut or not sample.text or sample.text.isspace():
         return _incomplete(sample, thinking)
@@ -38,17 +40,24 @@ def screen(
     except OnlyThinking as error:
         return RedFlag(Flag.REASONING, str(error))
     except (ValueError, RecursionError) as error:
-        return RedFlag(Flag.FORMAT, str(error))
-    if forbidden := kind.check(state, action):
-        return RedFlag(Flag.ILLEGAL, forbidden)
-    text = codec.write(action)
-    unfit, key = _unfit(text), text
+        return RedFlag(Flag.FORMAT, words_of(error))
+    forbidden = kind.check(state, action)
+    if forbidden is not None:
+        if not isinstance(forbidden, str):
+            raise ContractBroken(
+                f"the check of step class {kind.name} returned {shown(forbidden)}",
+                fix="make it return why the action is forbidden, as text, or None",
+            )
+        if forbidden:
+            return RedFlag(Flag.ILLEGAL, forbidden[:MOST_SAID])
+    text = _written("write", codec.write(action))
+    problem, key = unfit(text), text
     own_key = getattr(codec, "key", None)
     if own_key is not None:
-        key = own_key(action)
-        unfit = unfit or _unfit(key)
-    if unfit:
-        return RedFlag(Flag.FORMAT, unfit)
+        key = _written("key", own_key(action))
+        problem = problem or unfit(key)
+    if problem:
+        return RedFlag(Flag.FORMAT, problem)
     return Candidate(key, text, action)
 
 
@@ -62,14 +71,10 @@ def _incomplete(sample: Sample, thinking: Thinking) -> RedFlag:
     return RedFlag(Flag.LENGTH, f"cut after {sample.tokens} tokens{inside}")
 
 
-def _unfit(key: str) -> str:
-    """Say why no database and no digest takes a text, "" for one that they take."""
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        # Half a surrogate pair, which JSON can spell.
-        return f"not valid Unicode: {error.reason}"
-    return "it contains a NUL character" if "\0" in key else ""
+def _written(method: str, value: Any) -> str:
+    if problem := not_text(value):
+        raise ContractBroken(f"action.{method} returned {shown(value)}: {problem}", fix="make it return text")
+    return value  # type: ignore[no-any-return]
 
 
 def repeats(text: str, action: str) -> bool:
