@@ -28,7 +28,11 @@ class Template:
     def render(self, values: Mapping[str, Any]) -> str:
         """Return the prompt of a row. Raises ``ValueError`` for a column that the row does not have."""
         if missing := [name for name in self.columns if name not in values]:
-            raise ValueError(f"the row has no column {missing[0]!r}, which the template names")
+            same = [name for name in values if name.strip().casefold() == missing[0].strip().casefold()]
+            meant = f"; did you mean {same[0]!r}?" if same else ""
+            raise ValueError(f"the row has no column {missing[0]!r}, which the template names{meant}")
+        if bad := [name for name in self.columns if isinstance(values[name], ValueError)]:
+            raise ValueError(f"the row's {bad[0]!r} {values[bad[0]]}")
         parts = list(self._parts)
         parts[1::2] = [_written(values[name]) for name in parts[1::2]]
         return "".join(parts)

@@ -87,8 +87,9 @@ class FieldRule(Params):
 def near(name: str, known: Iterable[str]) -> str:
     """Say which known name is the nearest to a wrong one, and name them all."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(names)}"
+    plain = {one.strip().casefold(): one for one in reversed(names)}
+    close = difflib.get_close_matches(name.strip().casefold(), plain, n=1)
+    return (f"did you mean {plain[close[0]]!r}? " if close else "") + f"known: {', '.join(names)}"
 
 
 def folded(text: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
-from decomposers.map.fields import FieldRule
+from decomposers.map.fields import FieldRule, near
 from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
 from maker.plugin import (
     NEW,
@@ -69,6 +69,8 @@ class MapParams(RowParams):
         truth: One that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
         id_column: The column that holds the rows' ids; without it they are named by file and row number.
         encoding: Of the input's texts.
+        delimiter: What separates the columns of CSV and TSV; "" finds it.
+        quotes: Quotation marks enclose fields of CSV and TSV; set it to false where they are text as any other.
         max_tokens: Most tokens of a reply; a reply cut there is flagged.
         stop: Texts that end a reply.
     """
@@ -87,6 +89,8 @@ class MapParams(RowParams):
     truth: Annotated[Function | None, Called(("prompt",))] = None
     id_column: str = ""
     encoding: str = "utf-8"
+    delimiter: str = Field(default="", max_length=1, pattern=r'^[^"\r\n]?$', exclude_if=lambda value: value == "")
+    quotes: bool = Field(default=True, exclude_if=lambda value: value is True)
     max_tokens: int = Field(default=256, ge=1)
     stop: tuple[str, ...] = ()
 
@@ -167,7 +171,7 @@ class Map(RowDecomposer[State, Answer]):
         if unknown and self._input.uniform:
             raise BadInput(
                 f"the template names {{{{{unknown[0]}}}}}, and the input has no such column",
-                fix=f"its columns are {', '.join(columns)}",
+                fix=_column_fix(unknown[0], columns),
             )
         if both := [name for name in self._format.fields if name in columns]:
             raise BadInput(
@@ -262,7 +266,10 @@ class Map(RowDecomposer[State, Answer]):
 
     def _opened(self, *, grow: bool) -> Input:
         params = self.params
-        return Input(params.input, id_column=params.id_column, encoding=params.encoding, known=self._known, grow=grow)
+        return Input(
+            params.input, id_column=params.id_column, encoding=params.encoding, delimiter=params.delimiter,
+            quotes=params.quotes, known=self._known, grow=grow,
+        )  # fmt: skip
 
     def _check_apart(self) -> None:
         """Raise `BadInput` where the input would read what is written."""
@@ -314,6 +321,14 @@ class Map(RowDecomposer[State, Answer]):
         left = [run for run in before.missing if run.outcome not in self.params.again]
         whole = not before.round or NEW in self.params.again
         return Root(before.round + 1, self.count() if whole else before.rows, merged(left, before.fresh))
+
+
+def _column_fix(name: str, columns: Sequence[str]) -> str:
+    """Say what to do about a column that the input does not have."""
+    told = near(name, columns)
+    if len(columns) == 1 and (found := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        return f"{told}; if {found!r} separates its columns, set task.delimiter = {json.dumps(found)}"
+    return told
 
 
 def _sendable(prompt: str) -> str:

@@ -16,6 +16,33 @@ _MARKS = {
 }
 """What a file may begin with that is no text, by encoding; the longer ones before those that they begin with."""
 
+_EXCEL = "an Excel workbook or another zip file"
+_OLD_EXCEL = "an old Excel workbook"
+_KINDS = {
+    b"PK\x03\x04": _EXCEL,
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _OLD_EXCEL,
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh91AY&SY": "compressed with bzip2",
+    b"\xfd7zXZ\0": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"PAR1\x15": "Parquet",
+    b"SQLite format 3\0": "an SQLite database",
+}
+"""What is no text, by what it begins with."""
+EXCEL_FIX = (
+    "open it and save the sheet as CSV UTF-8; or, with pandas and openpyxl: "
+    "pandas.read_excel(FILE, dtype=str).to_csv(OUT, index=False)"
+)
+_KIND_FIXES = {
+    _EXCEL: EXCEL_FIX,
+    _OLD_EXCEL: EXCEL_FIX,
+    "compressed with gzip": "let its name end with .gz, e.g. rows.csv.gz",
+    "compressed with bzip2": "let its name end with .bz2, e.g. rows.csv.bz2",
+    "compressed with xz": "let its name end with .xz, e.g. rows.csv.xz",
+    "compressed with Zstandard": "let its name end with .zst, e.g. rows.csv.zst",
+    "Parquet": "let its name end with .parquet",
+    "an SQLite database": "write the table to a CSV file",
+}
 _STATEFUL = ("utf-7", "hz", "iso2022", "raw-unicode-escape")
 _PLAIN = '\n\r",'
 
@@ -48,6 +75,12 @@ def checked_encoding(encoding: str) -> Encoding:
     if name.startswith(_STATEFUL) or not (wide or plain == _PLAIN.encode("ascii")):
         raise _unusable(encoding, "its lines cannot be read one by one", "convert the files to utf-8")
     return Encoding(name, "\n".encode(name), _MARKS.get(name, b""))
+
+
+def check_kind(data: bytes, name: str, word: str) -> None:
+    """Raise `BadInput` where a file begins as one of another kind does, whatever its name says."""
+    if kind := next((kind for begins, kind in _KINDS.items() if data.startswith(begins)), ""):
+        raise BadInput(f"{name} is no {word} but {kind}", fix=_KIND_FIXES[kind])
 
 
 def mark_bytes(data: bytes, name: str, encoding: Encoding) -> int:

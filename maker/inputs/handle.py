@@ -12,7 +12,7 @@ from maker.errors import BadInput
 from maker.inputs.blocks import Index
 from maker.inputs.encoding import checked_encoding
 from maker.inputs.failures import redacted
-from maker.inputs.formats.detect import make_format, word_of
+from maker.inputs.formats.detect import Dialect, find_delimiter, make_format, word_of
 from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow, InputRow
@@ -58,6 +58,8 @@ class Input:
         encoding: What text is written in; a byte order mark is passed over.
         known: The parts that a run began with: they keep their rows' numbers, and must be what they were.
         slice: Read texts in slices of at most so many characters, each a row; 0 makes a whole file one row.
+        delimiter: What separates the columns of CSV and TSV; "" finds it.
+        quotes: Quotation marks enclose fields of CSV and TSV; otherwise they are text as any other.
         grow: Read what has come since as well, at the end of files or as new ones: its rows come after. Otherwise
             nothing but the known parts is looked at, if there are any.
     """
@@ -70,6 +72,8 @@ class Input:
         encoding: str = "utf-8",
         known: Sequence[InputPart] = (),
         slice: int = 0,
+        delimiter: str = "",
+        quotes: bool = True,
         grow: bool = True,
     ) -> None:
         self._where = where
@@ -77,12 +81,16 @@ class Input:
         self._encoding = encoding
         self._known = tuple(known)
         self._slice = slice
+        self._delimiter = delimiter
+        self._quotes = quotes
         self._grow = grow or not self._known
         self._scanned: _Scanned | None = None
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("_where", "_id_column", "_encoding", "_known", "_slice", "_grow", "_scanned")
+        kept = (
+            "_where", "_id_column", "_encoding", "_known", "_slice", "_delimiter", "_quotes", "_grow", "_scanned",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -134,7 +142,10 @@ class Input:
             values = scanned.format.read(here.entries[i - here.first], scanned.columns, here.name)
         except BrokenRow as error:
             raise BrokenRow(f"row {number} of {here.name} {error}") from error.__cause__
-        id = id_text(values.get(self._id_column)) if self._id_column else place_id(here.name, number)
+        named = values.get(self._id_column)
+        if isinstance(named, ValueError):
+            raise BrokenRow(f"row {number} of {here.name} has no id: its {self._id_column!r} {named}")
+        id = id_text(named) if self._id_column else place_id(here.name, number)
         return InputRow(id, values, here.name, number)
 
     def row_id(self, i: int) -> str:
@@ -205,7 +216,13 @@ class Input:
         if not self._grow:
             found = found._replace(names=tuple(sorted(known)))
         word, names = word_of(found)
-        gathered, format = Gathering(self._id_column, encoding), make_format(word, encoding, self._slice)
+        dialect = Dialect(encoding, self._delimiter, self._quotes, self._slice)
+        if word == "CSV" and not self._delimiter:
+            # By what the run began with, where it has begun: the same is found whatever has come since.
+            first = min(known) if known else names[0]
+            size = min((part.size for part in known[first]), default=None) if known else None
+            dialect = dialect._replace(delimiter=find_delimiter(found.site, first, dialect, size))
+        gathered, format = Gathering(self._id_column, encoding), make_format(word, dialect)
         for name in names:
             parts = sorted(known[name], key=lambda part: part.first)
             format.scan(found.site, name, parts, gathered, grow=self._grow)

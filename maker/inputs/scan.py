@@ -48,10 +48,10 @@ class Gathering:
         """Take columns whatever they are called. Raises `BadInput` where they differ, or the id column is not there."""
         if self.columns is None:
             if self.id_column and self.id_column not in columns:
-                close = difflib.get_close_matches(self.id_column, columns, n=1)
+                close = near_column(self.id_column, columns)
                 raise BadInput(
                     f"the id column {self.id_column!r} is not a column of {name}: it has {', '.join(columns)}",
-                    fix=f"did you mean {close[0]!r}?" if close else "name one of its columns, or leave it out",
+                    fix=f"did you mean {close!r}?" if close else "name one of its columns, or leave it out",
                 )
             self.columns, self._columns_of = columns, name
         elif columns != self.columns:
@@ -109,6 +109,13 @@ class Gathering:
         return Index(
             tuple(self._parts[one] for one in order), [self._stops[one] - starts[one] for one in order], blocks
         )
+
+
+def near_column(name: str, columns: Sequence[str]) -> str:
+    """Return the column that a wrong name most likely means, "" for none. Case and blanks around it do not matter."""
+    plain = {column.strip().casefold(): column for column in reversed(columns)}
+    close = difflib.get_close_matches(name.strip().casefold(), plain, n=1)
+    return plain[close[0]] if close else ""
 
 
 def place_id(name: str, number: int) -> str:

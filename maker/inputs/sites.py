@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import IO, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from maker.errors import BadInput
+from maker.inputs.compressed import Decompressed, copies, is_compressed
 from maker.inputs.failures import as_bad_input, protocol_of, redacted
 
 _WEB = {"http", "https"}
@@ -35,14 +38,21 @@ class Site:
         return Site, (self.where, self._base, self._alone)
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a file for reading. Raises `BadInput`; wrap what is read from it in `telling`."""
-        with self.telling(name):
-            return cast("IO[bytes]", self._files().open(self._path(name), "rb"))
+        """Open a file for reading: of a compressed one what it holds, in order alone.
+
+        Raises `BadInput`; wrap what is read from it in `telling`.
+        """
+        if is_compressed(name):
+            copies.forget((self.where, self._path(name)))
+        return self._opened(name)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         """Return the bytes of a file from ``start`` to before ``stop``, fewer at its end. Raises `BadInput`."""
         if start == stop:
             return b""
+        if is_compressed(name):
+            with self.telling(name):
+                return copies.read((self.where, self._path(name)), partial(self._opened, name), start, stop)
         with self.telling(name):
             data = bytes(self._files().cat_file(self._path(name), start=start, end=stop))
         # A server that does not know ranges sends the whole file.
@@ -51,6 +61,11 @@ class Site:
     def telling(self, name: str, fix: str = "") -> Any:
         """Return the context in which whatever reading a file raises becomes a `BadInput`."""
         return as_bad_input(f"input part {name}", self.where, fix)
+
+    def _opened(self, name: str) -> IO[bytes]:
+        with self.telling(name):
+            file = cast("IO[bytes]", self._files().open(self._path(name), "rb"))
+            return cast("IO[bytes]", io.BufferedReader(Decompressed(file, name))) if is_compressed(name) else file
 
     def _files(self) -> Any:
         if self._system is None:

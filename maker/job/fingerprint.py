@@ -29,7 +29,7 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
         "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "rho_by_class": {}, "shares": [],
         "flag_right": 0.0, "flag_wrong": 0.0,
     },
-    "task": {"parse": None, "check": None, "truth": None},
+    "task": {"parse": None, "check": None, "truth": None, "delimiter": "", "quotes": True},
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from maker.inputs.formats.lines import split_lines
@@ -21,6 +23,8 @@ class JsonLines(Records):
 
     uniform: ClassVar[bool] = False
 
+    word = "JSON lines"
+
     def cut(self, data: bytes, *, final: bool) -> Cut:
         """Cut data at its newlines."""
         lines = split_lines(data, self.encoding, "\n", final=final)
@@ -33,22 +37,39 @@ class JsonLines(Records):
 
     def values(self, entry: Any, columns: tuple[str, ...], name: str) -> dict[str, Any]:
         """Return the line's object."""
-        try:
-            value = _DECODER.decode(entry)
-        except json.JSONDecodeError as error:
-            raise BrokenRow(f"is not JSON: {error.msg} at its character {error.pos}") from error
-        except (ValueError, RecursionError) as error:
-            raise BrokenRow(f"is not readable JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise BrokenRow(f"is not a JSON object but {_WORDS.get(type(value), 'a number')}")
-        return value
+        return object_of(entry)
 
 
-def _finite(numeral: str) -> float:
-    """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
+def object_of(text: str) -> dict[str, Any]:
+    """Return the object that a text is, no value of which is changed. Raises `BrokenRow` where that is not possible."""
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise BrokenRow(f"is not JSON: {error.msg} at its character {error.pos}") from error
+    except (ValueError, RecursionError) as error:
+        raise BrokenRow(f"is not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BrokenRow(f"is not a JSON object but {_WORDS.get(type(value), 'a number')}")
+    return value
+
+
+def _exact(numeral: str) -> float:
+    """Return a number, which what is written after it must be able to hold, digit for digit. Raises ``ValueError``."""
     if math.isinf(value := float(numeral)):
         raise ValueError(f"it holds {numeral[:40]}, which is too large for a number")
+    # Up to 15 digits are kept by every number that is not nearly 0.
+    if (len(numeral) > 16 or not abs(value) > 1e-290) and Decimal(numeral) != Decimal(repr(value)):
+        raise ValueError(f"it holds {numeral[:40]}, which has more digits than a number keeps; write it as a text")
     return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of these members. Raises ``ValueError`` where two have one name: which counts is not known."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"it has more than one {twice!r:.40}")
+    return members
 
 
 def _no_number(word: str) -> float:
@@ -56,4 +77,4 @@ def _no_number(word: str) -> float:
     raise ValueError(f"it holds {word}")
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(parse_float=_exact, parse_constant=_no_number, object_pairs_hook=_members)

@@ -19,24 +19,31 @@ class Lines(NamedTuple):
         texts: What they say; what cannot be decoded is U+FFFD.
         ends: Where each ends, in bytes from the beginning of the data.
         bad: By place in ``texts``, why a line cannot be decoded.
+        returns: Some of them end with a carriage return alone, perhaps.
     """
 
     texts: list[str]
     ends: list[int]
     bad: dict[int, str]
+    returns: bool = False
 
 
 def split_lines(data: bytes, encoding: Encoding, newline: Newline, *, final: bool) -> Lines:
     """Split data. Unless it is the ``final`` one, a line that could go on after it is left out."""
+    if not final:
+        # Half a character may be the newline after a carriage return.
+        data = data[: len(data) - len(data) % len(encoding.newline)]
     pieces = _pieces(data, encoding, newline)
     # After a carriage return at the end of the data a newline may come.
     if pieces and not final and not pieces[-1].endswith(encoding.newline):
         pieces.pop()
     ends = list(accumulate(map(len, pieces)))
+    returns = not newline and data.count(b"\r") > (data.count(b"\r\n") if len(encoding.newline) == 1 else 0)
     try:
-        return Lines([str(piece, encoding.name) for piece in pieces], ends, {})
+        return Lines([str(piece, encoding.name) for piece in pieces], ends, {}, returns)
     except UnicodeDecodeError:
-        return Lines([str(piece, encoding.name, "replace") for piece in pieces], ends, _undecodable(pieces, encoding))
+        texts = [str(piece, encoding.name, "replace") for piece in pieces]
+        return Lines(texts, ends, _undecodable(pieces, encoding), returns)
 
 
 def _pieces(data: bytes, encoding: Encoding, newline: Newline) -> list[bytes]:

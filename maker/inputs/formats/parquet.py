@@ -17,7 +17,7 @@ from maker.errors import BadInput
 from maker.inputs.blocks import Block
 from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.formats.records import CHUNK_BYTES
-from maker.inputs.parts import Broken, changed
+from maker.inputs.parts import changed
 from maker.inputs.scan import Gathering
 from maker.inputs.sites import Site
 from maker.types import InputPart
@@ -36,7 +36,8 @@ _FIX = "check that it is a complete Parquet file"
 class Parquet(Format):
     """Rows of typed columns. Their file cannot grow: any other content is another file.
 
-    A number that is not finite comes out as None, as JSON has none.
+    A number that is not finite comes out as None, as JSON has none. A value that Python does not have comes out as a
+    ``ValueError`` that says so, for whoever uses it to raise: the other values of its row are good.
     """
 
     def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
@@ -112,18 +113,32 @@ class _Rows(Sequence[Any]):
 
 
 def _python(table: Any) -> list[Any]:
-    """Return rows as Python values; `Broken` for one of which a value has none."""
+    """Return rows as Python values; a ``ValueError`` stands for a value that Python does not have."""
     try:
         rows = list(table.to_pylist())
-    except (ValueError, OverflowError) as error:
-        # Text that is not UTF-8, nanoseconds, years after 9999: Arrow holds what Python does not.
-        if table.num_rows == 1:
-            return [Broken(f"cannot be read: {error}".splitlines()[0])]
-        return [row for at in range(table.num_rows) for row in _python(table.slice(at, 1))]
+    except (ValueError, OverflowError):
+        columns = {name: _cells(table.column(name)) for name in table.column_names}
+        rows = [{name: cells[at] for name, cells in columns.items()} for at in range(table.num_rows)]
     if names := [field.name for field in table.schema if _has_floats(field.type)]:
         for row in rows:
             row.update([(name, _finite(row[name])) for name in names])
     return rows
+
+
+def _cells(column: Any) -> list[Any]:
+    """Return the values of a column; a ``ValueError`` stands for one that Python does not have."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_cell(scalar) for scalar in column]
+
+
+def _cell(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError) as error:
+        # Text that is not UTF-8, nanoseconds, years after 9999: Arrow holds what Python does not.
+        return ValueError(f"cannot be read: {error}".splitlines()[0])
 
 
 def _has_floats(kind: Any) -> bool:
@@ -149,7 +164,7 @@ def _take_ids(file: Any, name: str, found: Gathering) -> None:
     number = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[found.id_column], use_threads=False):
         for row in _python(batch):
-            if isinstance(row, Broken):
+            if isinstance(row[found.id_column], ValueError):
                 found.take_broken(name, number)
             else:
                 found.take_id(name, number, row[found.id_column])

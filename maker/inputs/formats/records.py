@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +13,9 @@ from zlib import crc32
 
 from maker.errors import BadInput
 from maker.inputs.blocks import Block, Cutter
-from maker.inputs.encoding import Encoding, mark_bytes, wrong_encoding
+from maker.inputs.encoding import Encoding, check_kind, mark_bytes, wrong_encoding
 from maker.inputs.formats.interface import Format, LoadedBlock
-from maker.inputs.parts import Broken, BrokenRow, NoText, Undecodable, changed
+from maker.inputs.parts import Broken, BrokenRow, Misquoted, NoText, NotTold, Undecodable, changed
 from maker.inputs.scan import Gathering
 from maker.inputs.sites import Site
 from maker.types import InputPart
@@ -23,8 +25,24 @@ ROW_BYTES = 16 << 20
 """The most that one row may take: what a quote that is never closed would otherwise read into memory."""
 _LEAST_BYTES = 8
 """What a byte order mark, or the end of a line, takes at most."""
+_QUOTES = (
+    "write a quotation mark inside a quoted field twice; if quotation marks are plain text in the file, "
+    "set task.quotes = false"
+)
 _CELL_BYTES = 64
 """About what Python adds to a text of its own."""
+
+
+class Returns(NamedTuple):
+    """How records end that are told apart by their line ends.
+
+    Args:
+        alone: The line, from 0, of the first that ends with a carriage return alone, with more after it; -1 if none.
+        newline: Any ends with a newline.
+    """
+
+    alone: int = -1
+    newline: bool = False
 
 
 class Cut(NamedTuple):
@@ -34,8 +52,10 @@ class Cut(NamedTuple):
         entries: Theirs; `Broken` for what cannot be read.
         ends: Where each ends, in bytes.
         taken: Bytes after which only unfinished records come.
-        bad: Some are `Undecodable`.
+        bad: Some are `Undecodable` or `Misquoted`.
         open_lines: How many lines the last record takes, if it is one that should go on and cannot; else 0.
+        missing: What a file must end with, and the data does not.
+        returns: How they end, where that says whether they were told apart rightly.
     """
 
     entries: list[Any]
@@ -43,6 +63,8 @@ class Cut(NamedTuple):
     taken: int
     bad: bool = False
     open_lines: int = 0
+    missing: str = ""
+    returns: Returns = Returns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,8 @@ class Records(Format):
     """The first record names the columns."""
     fixed: ClassVar[tuple[str, ...]] = ()
     """The columns of every such file; without them they are those of its first row."""
+    word: ClassVar[str] = "text"
+    """What files of the format are called."""
     line_ends: ClassVar[tuple[str, ...]] = ("\n",)
     """What a row that is whole ends with."""
     line_starts: ClassVar[tuple[str, ...]] = ("\n", "\r\n")
@@ -71,6 +95,23 @@ class Records(Format):
     def cells(self, entries: list[Any]) -> int:
         """Return how many Python objects the entries are, about."""
         return len(entries)
+
+    def is_preamble(self, entry: Any) -> bool:
+        """Say whether a first record is no header yet."""
+        return False
+
+    def take_header(self, entry: Any, name: str, found: Gathering) -> None:
+        """Take the columns that the first record of a file names. Raises `BadInput` where it names none."""
+        what = f"the header of {name}"
+        if isinstance(entry, Undecodable):
+            raise wrong_encoding(what, self.encoding, entry.why)
+        if isinstance(entry, Misquoted):
+            raise BadInput(f"{what} {entry.what}: {entry.text}", fix=_QUOTES)
+        if isinstance(entry, Broken):
+            raise BadInput(f"{what} {entry.what}", fix="its first line must name every column")
+        if any("\0" in column for column in entry):
+            raise wrong_encoding(what, self.encoding, "it holds zero bytes", "utf-16-le")
+        found.take_columns(name, tuple(entry))
 
     def scan(self, site: Site, name: str, known: Sequence[InputPart], found: Gathering, *, grow: bool) -> None:
         """Count, digest and index a file in one pass; what it has grown by is a part of its own."""
@@ -103,6 +144,10 @@ class _Scan:
         self._offset = self._position = self._rows = 0
         self._tail = b""
         self._open = False
+        # What cannot be told apart is refused before a run begins; one that has begun keeps its rows' numbers.
+        self._fresh = False
+        self._alone_at: int | None = None
+        self._newline = False
 
     def check(self, part: InputPart) -> None:
         """Read a part that is known. Raises `BadInput` where the file has changed."""
@@ -127,6 +172,7 @@ class _Scan:
     def go_on(self) -> None:
         """Read the rest of the file, which is a part of its own if it holds a row."""
         first = self._rows
+        self._fresh = True
         self._segment(None)
         if self._rows > first:
             rows = self._rows - first
@@ -152,12 +198,15 @@ class _Scan:
             final = not chunk or self._position == upto
             self._data += chunk
             if self._position == len(chunk):
+                check_kind(self._data, self._name, self._format.word)
                 self._drop(mark_bytes(self._data, self._name, self._format.encoding))
             cut = self._cut(final)
             self._take(cut, cutter)
             self._drop(cut.taken)
             if len(self._data) > ROW_BYTES:
                 raise self._too_long()
+            if final and cut.missing:
+                raise self._not_told(NotTold(f"it ends without {cut.missing}", self._data.count(b"\n")))
             if cut.open_lines > 1:
                 raise self._never_closed(cut.open_lines)
             self._open = cut.open_lines > 0
@@ -168,6 +217,8 @@ class _Scan:
         except NoText as error:
             why = f"{error.why} at its byte {self._offset + error.at:,}"
             raise wrong_encoding(self._name, self._format.encoding, why, error.likely) from error
+        except NotTold as error:
+            raise self._not_told(error) from error
 
     def _read(self, upto: int | None) -> bytes:
         # A record that does not end is cut again with each chunk: chunks that grow with it keep that linear.
@@ -201,30 +252,28 @@ class _Scan:
 
     def _take(self, cut: Cut, cutter: Cutter) -> None:
         entries, ends, start = cut.entries, cut.ends, 0
+        if self._fresh:
+            self._check_returns(cut.returns)
+        if self._header_due and entries and self._format.is_preamble(entries[0]):
+            entries, ends, start = entries[1:], ends[1:], ends[0]
         if self._header_due and entries:
             self._header_due = False
-            self._take_header(entries[0])
+            try:
+                self._format.take_header(entries[0], self._name, self._found)
+            except NotTold as error:
+                raise self._not_told(error) from error
             entries, ends, start = entries[1:], ends[1:], ends[0]
         cutter.add(self._data, self._offset, start, ends, cut.taken)
         if cut.bad:
             for number, entry in enumerate(entries, self._rows):
                 if isinstance(entry, Undecodable):
                     self._found.take_undecodable(self._name, number, entry)
+                elif self._fresh and isinstance(entry, Misquoted):
+                    raise self._misquoted(number, entry)
         self._take_columns(entries)
         if self._found.id_column:
             self._take_ids(entries)
         self._rows += len(entries)
-
-    def _take_header(self, entry: Any) -> None:
-        encoding = self._format.encoding
-        what = f"the header of {self._name}"
-        if isinstance(entry, Undecodable):
-            raise wrong_encoding(what, encoding, entry.why)
-        if isinstance(entry, Broken):
-            raise BadInput(f"{what} {entry.what}", fix="its first line must name every column")
-        if any("\0" in column for column in entry):
-            raise wrong_encoding(what, encoding, "it holds zero bytes", "utf-16-le")
-        self._found.take_columns(self._name, tuple(entry))
 
     def _take_columns(self, entries: list[Any]) -> None:
         if self._found.columns is not None:
@@ -248,6 +297,44 @@ class _Scan:
                 self._found.take_broken(name, number)
             else:
                 self._found.take_id(name, number, value)
+
+    def _check_returns(self, found: Returns) -> None:
+        """Raise `BadInput` where some rows end with a carriage return alone, and others with a newline."""
+        if self._alone_at is None and found.alone >= 0:
+            self._alone_at = self._line(found.alone)
+        self._newline = self._newline or found.newline
+        if self._newline and self._alone_at is not None:
+            raise BadInput(
+                f"line {self._alone_at:,} of {self._name} ends with a carriage return alone, others with a newline: "
+                "it may be one row or two",
+                fix="put the field with the carriage return in quotation marks, or end all lines alike",
+                part=self._name,
+            )
+
+    def _not_told(self, error: NotTold) -> BadInput:
+        return BadInput(
+            f"{self._name} is no JSON array of objects: {error.why}, line {self._line(error.line):,}",
+            fix="write [{…}, {…}]; a file with an object a line is JSON Lines, and ends with .jsonl",
+            part=self._name,
+        )
+
+    def _misquoted(self, number: int, row: Misquoted) -> BadInput:
+        return BadInput(
+            f"line {self._line(row.line):,} of {self._name} (row {number}) {row.what}: {row.text}",
+            fix=_QUOTES,
+            part=self._name,
+        )
+
+    def _line(self, after: int) -> int:
+        """Return the number, from 1, of the line that is ``after`` lines from where the data begins in the file."""
+        decoder = codecs.getincrementaldecoder(self._format.encoding.name)("replace")
+        lines = io.IncrementalNewlineDecoder(decoder, translate=True)
+        left, count = self._offset, 0
+        with self._site.open(self._name) as file, self._site.telling(self._name):
+            while left and (piece := file.read(min(left, CHUNK_BYTES))):
+                left -= len(piece)
+                count += lines.decode(piece, not left).count("\n")
+        return count + after + 1
 
     def _too_long(self) -> BadInput:
         return BadInput(
