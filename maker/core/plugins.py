@@ -7,18 +7,20 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from maker.core.user_code import FILE_MODULE, ends_the_program, words_of
 from maker.errors import PluginError
 
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
-FILE_MODULE = "maker_file_"
-"""Prefix of the names of modules that were loaded from a ``path/file.py``."""
 
 
 class Plugin(NamedTuple):
@@ -96,11 +98,13 @@ def _scanned(group: str, path: tuple[str, ...]) -> EntryPoints:
 def _from_point(point: EntryPoint) -> Plugin:
     try:
         loaded = point.load()
-    except Exception as error:
+    except BaseException as error:
+        if ends_the_program(error):
+            raise
         package = point.module.partition(".")[0]
         won = getattr(sys.modules.get(package), "__file__", None) or "a folder without __init__.py"
         raise PluginError(
-            f"plugin {point.name!r} of {_distribution(point)} cannot be loaded: {error}",
+            f"plugin {point.name!r} of {_distribution(point)} cannot be loaded: {words_of(error)}",
             fix=f"`import {package}` finds {won}; if that is not the installed package, rename the file that hides it",
         ) from error
     return Plugin(point.name, loaded, _file(loaded), _distribution(point), "")
@@ -109,9 +113,11 @@ def _from_point(point: EntryPoint) -> Plugin:
 def _from_module(module: str, attribute: str) -> Plugin:
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:
+    except BaseException as error:
+        if ends_the_program(error):
+            raise
         raise PluginError(
-            f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
+            f"module {module!r} cannot be imported: {type(error).__name__}: {words_of(error)}",
             fix="install it, or write path/file.py:name",
         ) from error
     file = getattr(loaded, "__file__", None)
@@ -125,25 +131,63 @@ def _from_file(path: Path, attribute: str) -> Plugin:
         raise PluginError(
             f"there is no file {path}", fix="correct the path; paths in a job file start from the job file's folder"
         )
-    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    source = hashlib.sha256(content).hexdigest()
     # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
     name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
-    module = sys.modules.get(name) or _execute(path, name)
+    module = _imported(path, name, content)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
 
 
-def _execute(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+def _imported(path: Path, name: str, content: bytes) -> ModuleType:
+    """Return a file's module, executed once and whole.
+
+    The import system sees to that: a thread that asks for a module which another one executes waits for it, a module
+    whose code fails leaves nothing behind, and modules that import one another do not wait for ever.
+    """
+    _FILES.offer(name, path, content)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
+        return importlib.import_module(name)
+    except BaseException as error:
+        if ends_the_program(error):
+            raise
+        if type(error).__name__ == "_DeadlockError" and name in sys.modules:
+            # Two threads execute files that load one another: as in any circle of imports, this one gets what there is.
+            return sys.modules[name]
+        raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {words_of(error)}") from error
+
+
+class _Source(SourceFileLoader):
+    """Executes the content that was read: not what the file holds by now, nor a cache of what it once held."""
+
+    def __init__(self, name: str, path: Path, content: bytes) -> None:
+        super().__init__(name, str(path))
+        self._content = content
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._content, self.path)
+
+
+class _FileModules(MetaPathFinder):
+    """Finds the modules of files that jobs name."""
+
+    def __init__(self) -> None:
+        self._loaders: dict[str, _Source] = {}
+
+    def offer(self, name: str, path: Path, content: bytes) -> None:
+        """Let a file be imported by a name."""
+        if self not in sys.meta_path:
+            sys.meta_path.append(self)
+        self._loaders.setdefault(name, _Source(name, path, content))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        loader = self._loaders.get(fullname)
+        return None if loader is None else importlib.util.spec_from_file_location(fullname, loader.path, loader=loader)
+
+
+_FILES = _FileModules()
 
 
 def _attribute(module: ModuleType, attribute: str, shown: str) -> Any:

@@ -13,9 +13,10 @@ from traceback import walk_tb
 from types import CodeType
 from typing import Any
 
-from maker.core.plugins import FILE_MODULE
 from maker.errors import MakerError, TaskFailed
 
+FILE_MODULE = "maker_file_"
+"""Prefix of the names of modules that were loaded from a ``path/file.py``."""
 FIX = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 MOST_SAID = 2000
 """Characters of an error's text, or of a rule's reason, that are kept."""

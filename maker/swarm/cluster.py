@@ -17,7 +17,7 @@ import ray
 from ray import cloudpickle
 
 from maker.core.logs import logger
-from maker.core.plugins import FILE_MODULE
+from maker.core.user_code import FILE_MODULE
 from maker.errors import ModelUnusable, WorkerLost
 
 log = logger("maker.swarm")

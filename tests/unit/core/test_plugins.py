@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from decomposers.hanoi import Hanoi
 from maker.core.plugins import DECOMPOSERS, VOTERS, find_plugin, list_plugins, near
+from maker.core.user_code import FILE_MODULE
 from maker.errors import PluginError
 from voters.majority import Majority
 
+EXECUTED: list[int] = []
+"""What a file does when it is executed."""
 TASK = """\
 from maker.plugin import Decomposer, Params
 
@@ -215,6 +220,53 @@ def test_a_missing_file_is_told_with_its_whole_path(tmp_path: Path) -> None:
     """It is said where was looked."""
     with pytest.raises(PluginError, match=f"there is no file {tmp_path}/nowhere.py"):
         find_plugin(DECOMPOSERS, "nowhere.py:Task", tmp_path)
+
+
+def test_a_file_is_whole_for_every_thread(tmp_path: Path) -> None:
+    """Threads that ask for one file while it is being executed all get its names, and it is executed once."""
+    (tmp_path / "mine.py").write_text(
+        "import time\nfrom test_plugins import EXECUTED\nEXECUTED.append(1)\ntime.sleep(0.2)\n" + TASK
+    )
+    EXECUTED.clear()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: find_plugin(DECOMPOSERS, "mine.py:Task", tmp_path).object, range(8)))
+    assert len({id(one) for one in found}) == len(EXECUTED) == 1
+
+
+def test_files_that_load_one_another(tmp_path: Path) -> None:
+    """A plugin may load another one; in a circle, from two threads, nobody waits for ever, and both end whole."""
+    load = (
+        "import time\ntime.sleep(0.1)\nfrom pathlib import Path\n"
+        "from maker.core.plugins import DECOMPOSERS, find_plugin\n"
+        "def other():\n    return find_plugin(DECOMPOSERS, '{}.py:here', Path(__file__).parent)\n"
+        "here = '{}'\nother()\n"
+    )
+    (tmp_path / "a.py").write_text(load.format("b", "a"))
+    (tmp_path / "b.py").write_text(load.format("a", "b"))
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(find_plugin, DECOMPOSERS, f"{name}.py:here", tmp_path) for name in "ab"]
+        assert [future.result(timeout=20).object for future in futures] == ["a", "b"]
+
+
+@pytest.mark.parametrize("end", ["1 / 0", "raise SystemExit(3)"])
+def test_a_file_that_fails_halfway_leaves_no_half_module(tmp_path: Path, end: str) -> None:
+    """What it had defined is not there for the next one who asks; leaving the program is a failure like others."""
+    (tmp_path / "mine.py").write_text(f"{TASK}\n{end}\n")
+    for _ in range(2):
+        with pytest.raises(PluginError, match=r"mine\.py cannot be loaded: (ZeroDivisionError|SystemExit)"):
+            find_plugin(DECOMPOSERS, "mine.py:Task", tmp_path)
+    source = hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
+    assert f"{FILE_MODULE}mine_{source[:12]}" not in sys.modules
+
+
+def test_what_is_executed_is_what_the_hash_is_of(tmp_path: Path) -> None:
+    """An edit of the same length within the file system's clock is not hidden by a cache of the code before it."""
+    path = tmp_path / "mine.py"
+    for name in ("mine", "yours"[:4]):
+        path.write_text(TASK.replace('"mine"', f'"{name}"'))
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        found = find_plugin(DECOMPOSERS, "mine.py:Task", tmp_path)
+        assert (found.object.name, found.source) == (name, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 # --- by module ---

@@ -14,7 +14,8 @@ from ray import cloudpickle
 
 from decomposers.map.answer import AnswerFormat
 from maker import api
-from maker.core.plugins import FILE_MODULE, find_named
+from maker.core.plugins import find_named
+from maker.core.user_code import FILE_MODULE
 from maker.engine.trial import Lost, Trial
 from maker.errors import JobError, PluginError, RunNotResumable
 from maker.job.fingerprint import difference, task_fingerprint
