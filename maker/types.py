@@ -326,7 +326,8 @@ class Finished(NamedTuple):
     """A request's replies in order of index, at most n of them, with the tokens that were billed.
 
     ``cached_tokens`` of the prompt's were served from a cache of prefixes, as far as the model says. ``retries`` counts
-    tries that came to nothing before this one.
+    tries that came to nothing before this one. ``surplus`` counts replies that nobody asked for: they are billed, and
+    cannot vote.
     """
 
     id: int
@@ -335,16 +336,17 @@ class Finished(NamedTuple):
     completion_tokens: int
     cached_tokens: int = 0
     retries: int = 0
+    surplus: int = 0
 
 
 class Failed(NamedTuple):
-    """A request that got no reply, with what it cost.
+    """A request that got no reply, or was cancelled under way, with what it cost.
 
     ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused``
     true says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it
     came to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
-    ``calls`` of its replies are billed as told, and cannot vote; of the others of a lost request nobody says what they
-    cost.
+    ``calls`` of its replies are billed as told, and cannot vote. ``unaccounted`` more were sent for, and nobody says
+    what they cost.
     """
 
     id: int
@@ -357,6 +359,7 @@ class Failed(NamedTuple):
     retries: int = 0
     lost: bool = False
     calls: int = 0
+    unaccounted: int = 0
 
 
 class Usage(NamedTuple):
@@ -420,6 +423,10 @@ class Allowance(NamedTuple):
         """Return what is left of this, nothing where more is used."""
         calls, tokens, cost = self.plus(used, -1)
         return Allowance(max(0, calls), max(0, tokens), max(0.0, cost))
+
+    def within(self, most: Allowance) -> Allowance:
+        """Return this, and of each kind no more than ``most`` has."""
+        return Allowance(min(self.calls, most.calls), min(self.tokens, most.tokens), min(self.cost, most.cost))
 
     def covers(self, need: Allowance) -> bool:
         """Say whether this is enough."""

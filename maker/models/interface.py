@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from maker.types import Failed, Finished, Request
 from maker.voting.in_flight import unbounded
 
 CHAT_OVERHEAD_TOKENS = 64
 """Upper bound of what chat templates add to a prompt of two messages, used for reservations only."""
+
+
+def most_prompt_tokens(request: Request) -> int:
+    """Return the most tokens that a request's prompt can have: no tokenizer makes more than the text has bytes."""
+    # A prompt may hold half a surrogate pair, which nothing can send.
+    return len((request.system + request.prompt).encode("utf-8", "surrogatepass")) + CHAT_OVERHEAD_TOKENS
 
 
 class Model(ABC):
@@ -30,24 +36,19 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def cancel(self, ids: Iterable[int]) -> None:
-        """Drop requests; unknown and finished ids are ignored."""
+    def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
+        """Drop requests; unknown and finished ids are ignored.
+
+        Returns what those have cost that were sent to somebody who may bill them. The others cost nothing.
+        """
 
     @abstractmethod
     def close(self) -> None:
         """Free the model's resources. May be called again."""
 
     def worst_tokens(self, request: Request) -> int:
-        """Return the most tokens that a request can cost, for reservations.
-
-        No tokenizer makes more tokens than the text has bytes.
-        """
-        prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
-        return prompt + request.n * request.max_tokens
-
-    def bills(self, model: int) -> bool:
-        """Say whether a request that is cancelled in flight may still be billed; ``model`` as for `most_n`."""
-        return False
+        """Return the most tokens that a request can cost, for reservations."""
+        return most_prompt_tokens(request) + request.n * request.max_tokens
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for; ``model`` is the number in a pool."""

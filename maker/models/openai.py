@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
-from maker.models.openai_wire import Reply
+from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
 from maker.models.settings import OpenAISettings
 from maker.types import Failed, Finished, Request, Sample
@@ -27,19 +27,60 @@ _FIRST_TRIES = 3
 
 @dataclass(slots=True)
 class _Progress:
-    """The samples and tokens of a request so far; ``waited_s`` is how long its present try waited for the limits."""
+    """What a request has brought and cost so far. Both threads use it, the loop's and the one that cancels.
+
+    ``unaccounted`` replies were sent for in a try of which nobody has said what it costs: it is under way, or was lost.
+    ``waited_s`` is how long the present try waited for the limits.
+    """
 
     samples: list[Sample] = field(default_factory=list)
+    calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    unaccounted: int = 0
     retries: int = 0
     waited_s: float = 0.0
+    sent: bool = False
+    dropped: bool = False
+    lock: Lock = field(default_factory=Lock)
 
-    def bill(self, reply: Reply) -> None:
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        self.cached_tokens += reply.cached_tokens
+    def send(self, n: int) -> None:
+        """Note that n replies are sent for now; a request that was dropped meanwhile is not sent any more."""
+        with self.lock:
+            if self.dropped:
+                raise asyncio.CancelledError
+            self.sent, self.unaccounted = True, n
+
+    def take(self, reply: Reply, *, votes: bool) -> None:
+        """Count a reply, and keep its samples if they may vote."""
+        with self.lock:
+            self.unaccounted = 0
+            self.calls += reply.calls
+            self.prompt_tokens += reply.prompt_tokens
+            self.completion_tokens += reply.completion_tokens
+            self.cached_tokens += reply.cached_tokens
+            if votes:
+                self.samples += reply.samples
+
+    def failed(self, request_id: int, reason: str, fix: str = "", *, unusable: bool = False) -> Failed:
+        """Return a failure with what was spent."""
+        spent = (self.prompt_tokens, self.completion_tokens)
+        return Failed(
+            request_id, reason, fix, unusable, *spent,
+            retries=self.retries, calls=self.calls, unaccounted=self.unaccounted,
+        )  # fmt: skip
+
+    def drop(self, request_id: int) -> Failed | None:
+        """Let nothing more be sent; return what was spent, None if nothing was sent."""
+        with self.lock:
+            self.dropped = True
+            if not self.sent:
+                return None
+            if not (self.unaccounted or self.calls):
+                # It waits to be sent again: its last try counts as the request.
+                self.retries = max(0, self.retries - 1)
+            return self.failed(request_id, "cancelled")
 
 
 class OpenAIModel(Model):
@@ -64,7 +105,7 @@ class OpenAIModel(Model):
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
         self._http = Http(settings)
-        self._open: set[int] = set()
+        self._open: dict[int, _Progress] = {}
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
         # Written by the loop's thread alone, from here on.
         self._answered = False
@@ -82,9 +123,9 @@ class OpenAIModel(Model):
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
-        batch = list(requests)
-        self._open.update(request.id for request in batch)
-        self._loop.call_soon_threadsafe(self._start, batch)
+        begun = [(request, _Progress()) for request in requests]
+        self._open.update((request.id, progress) for request, progress in begun)
+        self._loop.call_soon_threadsafe(self._start, begun)
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
         """Return all that has come in; wait up to ``wait_s`` for the first. Returns at once if nothing is open."""
@@ -99,14 +140,9 @@ class OpenAIModel(Model):
             if isinstance(result, BaseException):
                 raise result
             # A cancelled request may have been answered before the loop knew of the cancellation.
-            if result.id in self._open:
-                self._open.remove(result.id)
+            if self._open.pop(result.id, None) is not None:
                 answers.append(result)
         return answers
-
-    def bills(self, model: int) -> bool:
-        """Return True: the server may bill what it has begun."""
-        return True
 
     def most_n(self, model: int) -> int:
         """Return how many replies one HTTP request may ask for: one, if the server was seen to ignore or refuse n."""
@@ -123,12 +159,13 @@ class OpenAIModel(Model):
             return worst
         return request.n * super().worst_tokens(request._replace(n=1))
 
-    def cancel(self, ids: Iterable[int]) -> None:
-        """Drop requests and their HTTP requests; the server may bill what it has begun."""
+    def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
+        """Drop requests and their HTTP requests; the server may bill what was sent, and nothing else."""
         dropped = [i for i in ids if i in self._open]
-        self._open.difference_update(dropped)
+        costs = [self._open.pop(i).drop(i) for i in dropped]
         if dropped:
             self._loop.call_soon_threadsafe(self._drop, dropped)
+        return [cost for cost in costs if cost is not None]
 
     def close(self) -> None:
         """Drop all requests, close the connections and end the thread. May be called again."""
@@ -142,9 +179,9 @@ class OpenAIModel(Model):
 
     # Everything below runs in the loop's thread.
 
-    def _start(self, requests: list[Request]) -> None:
-        for request in requests:
-            task = self._loop.create_task(self._answer(request))
+    def _start(self, begun: list[tuple[Request, _Progress]]) -> None:
+        for request, progress in begun:
+            task = self._loop.create_task(self._answer(request, progress))
             self._tasks[request.id] = task
             task.add_done_callback(partial(self._deliver, request.id))
 
@@ -167,8 +204,7 @@ class OpenAIModel(Model):
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._http.close()
 
-    async def _answer(self, request: Request) -> Finished | Failed:
-        progress = _Progress()
+    async def _answer(self, request: Request, progress: _Progress) -> Finished | Failed:
         if losses := self._losses.get(request.id, 0):
             # Do not hammer a failing server with repeated requests.
             await asyncio.sleep(pause_s(losses, random.random()))
@@ -177,14 +213,12 @@ class OpenAIModel(Model):
         except Lost as lost:
             return self._failed_lost(request, lost, progress)
         except Refusal as refusal:
-            progress.prompt_tokens += refusal.billed[0]
-            progress.completion_tokens += refusal.billed[1]
-            failed = self._failed(request, refusal.reason, refusal.fix, refusal.unusable, progress)
-            calls = request.n if refusal.billed[1] else failed.calls
-            return failed._replace(calls=calls, refused=refusal.of_prompt)
+            failed = progress.failed(request.id, refusal.reason, refusal.fix, unusable=refusal.unusable)
+            return failed._replace(refused=refusal.of_prompt)
         self._losses.pop(request.id, None)
         spent = (progress.prompt_tokens, progress.completion_tokens, progress.cached_tokens, progress.retries)
-        return Finished(request.id, tuple(progress.samples), *spent)
+        samples = tuple(progress.samples)
+        return Finished(request.id, samples, *spent, surplus=progress.calls - len(samples))
 
     async def _collect(self, request: Request, progress: _Progress) -> None:
         """Fetch a request's samples: in one HTTP request, or in one each if the server does not support n."""
@@ -199,7 +233,6 @@ class OpenAIModel(Model):
                 one_each = True
                 progress.retries += 1
                 continue
-            progress.samples += reply.samples
             if part.n == 1:
                 self._one_each = self._one_each or (one_each and request.n > 1)
             elif len(reply.samples) > 1 or part.n <= self._most_taken:
@@ -218,7 +251,6 @@ class OpenAIModel(Model):
         )
         reply: Reply = await retrying(self._once, part, progress)
         self._answered = True
-        progress.bill(reply)
         return reply
 
     async def _once(self, part: Request, progress: _Progress) -> Reply:
@@ -227,16 +259,21 @@ class OpenAIModel(Model):
             taken = await self._turn(cost)
             progress.waited_s += taken.at_s - came_s
             try:
-                reply = await self._http.post(part)
+                reply = await self._http.post(part, partial(progress.send, part.n))
+                progress.take(reply, votes=True)
                 cost = reply.prompt_tokens + reply.completion_tokens
             except Unbilled as fault:
-                cost = 0
+                cost = progress.unaccounted = 0
                 self._answered = self._answered or fault.alive
                 if fault.crowded and fault.wait_s and fault.wait_s <= self._settings.retry_s:
                     self._pace.hold(self._loop.time() + fault.wait_s)
                 raise
-            except Refusal as refusal:
-                cost = sum(refusal.billed)
+            except Refusal:
+                cost = progress.unaccounted = 0
+                raise
+            except Lost as lost:
+                if lost.reply is not None:
+                    progress.take(lost.reply, votes=False)
                 raise
             finally:
                 self._pace.correct(taken, cost)
@@ -257,14 +294,7 @@ class OpenAIModel(Model):
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
         hopeless = not self._answered and losses >= _FIRST_TRIES
         reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
-        if lost.reply is not None:
-            progress.bill(lost.reply)
-            progress.samples += lost.reply.samples
-        return self._failed(request, reason, lost.fix, hopeless, progress)._replace(lost=True)
-
-    def _failed(self, request: Request, reason: str, fix: str, unusable: bool, progress: _Progress) -> Failed:
-        spent = (progress.prompt_tokens, progress.completion_tokens)
-        return Failed(request.id, reason, fix, unusable, *spent, retries=progress.retries, calls=len(progress.samples))
+        return progress.failed(request.id, reason, lost.fix, unusable=hopeless)._replace(lost=True)
 
     def _is_enough(self, state: RetryCallState) -> bool:
         if not self._answered and state.attempt_number >= _FIRST_TRIES:

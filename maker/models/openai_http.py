@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
+from traceback import format_tb
 
 import httpx
 
+from maker.core.logs import logger
 from maker.errors import ModelUnusable
-from maker.models.openai_wire import (
-    SHOWN_CHARS,
-    Reply,
-    Unreadable,
-    advice,
-    body,
-    complaint,
-    endpoint,
-    is_another,
-    read,
-    retry_after_s,
-)
+from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
+from maker.models.openai_reply import Reply, Unreadable, read
+from maker.models.openai_wire import advice, body, complaint, endpoint, is_another, retry_after_s, shown
 from maker.models.settings import OpenAISettings
 from maker.types import Request
 
@@ -38,6 +32,8 @@ _OF_N = frozenset({400, 422})
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _CONNECT_S = 5.0
+
+_log = logger(__name__)
 
 
 class Unbilled(Exception):
@@ -70,8 +66,7 @@ class Lost(Exception):
 class Refusal(Exception):
     """A refusal that no later try will change.
 
-    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may. ``billed``
-    are prompt and completion tokens.
+    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may.
     """
 
     def __init__(
@@ -82,7 +77,6 @@ class Refusal(Exception):
         unusable: bool = False,
         of_prompt: bool = False,
         of_n: bool = False,
-        billed: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -90,7 +84,6 @@ class Refusal(Exception):
         self.unusable = unusable
         self.of_prompt = of_prompt
         self.of_n = of_n
-        self.billed = billed
 
 
 class Http:
@@ -109,35 +102,75 @@ class Http:
         self._key = _key(settings.key_env)
         self._client = _client(settings, self._key)
 
-    async def post(self, request: Request) -> Reply:
-        """Return the reply to a request. Raises `Unbilled`, `Lost` or `Refusal`."""
+    async def post(self, request: Request, sends: Callable[[], None]) -> Reply:
+        """Return the reply to a request, or raise `Unbilled`, `Lost` or `Refusal`: whatever the server sends.
+
+        Calls ``sends`` right before the first byte leaves. A request is not sent where it raises.
+        """
+
+        async def trace(event: str, _: object) -> None:
+            if event.endswith("send_request_headers.started"):
+                sends()
+
+        content = self._content(request)
+        headers = {"Content-Type": "application/json"}
         try:
             # httpx's own timeouts restart with each read: a server that drips bytes would never trigger them.
-            async with asyncio.timeout(self._settings.timeout_s):
-                response = await self._client.post(self.url, json=body(request, self._settings))
+            async with (
+                asyncio.timeout(self._settings.timeout_s),
+                self._client.stream(
+                    "POST", self.url, content=content, headers=headers, extensions={"trace": trace}
+                ) as response,
+            ):
+                return await self._answer(response, request)
+        except (Unbilled, Lost, Refusal):
+            raise
         except TimeoutError as error:
             raise self._lost(f"no reply within {self._settings.timeout_s:g} s") from error
         except _UNSENT as error:
             raise Unbilled(self._shown(f"{type(error).__name__}: {error}")) from error
         except httpx.RequestError as error:
             raise self._lost(self._shown(f"{type(error).__name__}: {error}")) from error
-        if not response.is_success:
-            raise self._failure(response)
-        return self._read(response, request)
+        except Exception as error:
+            # A server may send what neither maker nor the libraries below it have thought of. That is a failure of one
+            # request: raised on, it would end the run.
+            _log.debug("a reply cannot be read", error=type(error).__name__, at=format_tb(error.__traceback__))
+            raise self._lost(self._shown(f"its reply cannot be read: {type(error).__name__}: {error}")) from error
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    def _read(self, response: httpx.Response, request: Request) -> Reply:
+    def _content(self, request: Request) -> bytes:
+        fields = body(request, self._settings)
         try:
-            reply = read(_decoded(response.text), request)
+            return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError as error:
+            raise Refusal(
+                f"this prompt cannot be sent: {error}", fix="take what is not valid Unicode out of it", of_prompt=True
+            ) from error
+
+    async def _answer(self, response: httpx.Response, request: Request) -> Reply:
+        most = most_bytes(request, self._settings)
+        try:
+            raw = await read_body(response.aiter_raw(), response.headers.get("content-encoding", ""), most)
+        except Unfit as error:
+            if response.is_success:
+                raise self._lost(f"HTTP {response.status_code}, but {error}") from error
+            raise self._failure(response, str(error)) from error
+        # JSON is UTF-8, whatever charset the server names.
+        text = raw.decode("utf-8-sig", "replace")
+        if not response.is_success:
+            raise self._failure(response, text)
+        return self._read(response, text, request)
+
+    def _read(self, response: httpx.Response, text: str, request: Request) -> Reply:
+        try:
+            reply = read(_decoded(text), request)
         except Unreadable as error:
-            what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(response.text)!r}"
+            what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(text)!r}"
             fix = "model.url must be the base address of an OpenAI-compatible server; it often ends in /v1"
-            if not error.usage_known:
-                raise Lost(what, fix=fix) from error
-            raise Refusal(what, fix=fix, billed=(error.prompt_tokens, error.completion_tokens)) from error
+            raise Lost(what, fix=fix) from error
         if is_another(reply.model, self._settings):
             named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
             raise Lost(
@@ -147,9 +180,9 @@ class Http:
             )
         return reply
 
-    def _failure(self, response: httpx.Response) -> Unbilled | Lost | Refusal:
+    def _failure(self, response: httpx.Response, text: str) -> Unbilled | Lost | Refusal:
         status = response.status_code
-        message = self._shown(complaint(_decoded(response.text)) or response.text)
+        message = self._shown(complaint(_decoded(text)) or text)
         if status in _GATEWAY:
             return self._lost(f"HTTP {status}: {message}")
         if status in _PASSING or status >= 500:
@@ -173,13 +206,13 @@ class Http:
         # Hide the key first: once the text is joined and cut, a part of the key could remain unrecognised.
         if self._key:
             text = text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
-        return " ".join(text.split())[:SHOWN_CHARS]
+        return shown(text)
 
 
 def _decoded(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -208,7 +241,7 @@ def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
     except httpx.InvalidURL as error:
         raise ModelUnusable(f"model.url = {settings.url!r} is not a URL: {error}") from error
     return httpx.AsyncClient(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
+        headers={"Accept-Encoding": ENCODING} | ({"Authorization": f"Bearer {key}"} if key else {}),
         # A failing connection must time out before the whole request does: only then it is known not to be billed.
         timeout=httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s / 2, _CONNECT_S)),
         limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),

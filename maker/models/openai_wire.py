@@ -1,16 +1,16 @@
-"""Build requests for OpenAI-compatible servers and parse their replies. Pure: no network."""
+"""Build requests for OpenAI-compatible servers, and read what is around their replies. Pure: no network."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from maker.models.interface import CHAT_OVERHEAD_TOKENS
 from maker.models.settings import OpenAISettings
-from maker.types import Request, Sample
+from maker.types import Request
 
 _SEEDS = 2**63
 """Servers read a seed as a signed 64-bit number."""
@@ -23,33 +23,9 @@ SHOWN_CHARS = 200
 """How much of a server's reply an error shows."""
 
 
-class Reply(NamedTuple):
-    """One HTTP reply: samples in order of index, and the tokens billed for them.
-
-    ``cached_tokens`` of the prompt came from a cache, as far as the server reports; ``model`` is the model that the
-    server names in its reply, "" if it names none.
-    """
-
-    samples: tuple[Sample, ...]
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0
-    model: str = ""
-
-
-class Unreadable(ValueError):
-    """The body does not follow the protocol.
-
-    Carries the tokens that the body reports as billed; ``usage_known`` is False if it reports none.
-    """
-
-    def __init__(
-        self, why: str, *, usage_known: bool = False, prompt_tokens: int = 0, completion_tokens: int = 0
-    ) -> None:
-        super().__init__(why)
-        self.usage_known = usage_known
-        self.prompt_tokens = prompt_tokens
-        self.completion_tokens = completion_tokens
+def shown(text: str) -> str:
+    """Return the beginning of a server's words on one line, in characters that can be written anywhere."""
+    return " ".join(text[: 50 * SHOWN_CHARS].split())[:SHOWN_CHARS].encode("utf-8", "backslashreplace").decode()
 
 
 def endpoint(settings: OpenAISettings) -> str:
@@ -79,33 +55,6 @@ def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
     return {**fields, "messages": messages}
-
-
-def read(answer: object, request: Request) -> Reply:
-    """Return the samples of a decoded JSON body.
-
-    A server counts the tokens of all choices together. With several choices, each gets as many as it has
-    log-probabilities, if these were asked for and add up to the server's count; else each gets an equal share, so that
-    the sum is exact and the single counts are not. If the server reports no usage, the bytes of the prompt count, and
-    for each text its UTF-8 bytes and an end mark, at most ``max_tokens``: upper bounds for visible text, which hidden
-    reasoning can exceed.
-
-    Raises:
-        Unreadable: Not an object, no choices, or choices without text.
-    """
-    if not isinstance(answer, Mapping):
-        raise Unreadable("the body is not a JSON object")
-    usage = answer.get("usage")
-    billed: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise Unreadable("the body holds no choices", usage_known=bool(billed), **_counts(billed))
-    try:
-        read = [_choice(choice) for choice in sorted(choices, key=_index)[: request.n]]
-    except Unreadable as error:
-        raise Unreadable(str(error), usage_known=bool(billed), **_counts(billed)) from error
-    model = answer.get("model")
-    return _reply(read, billed, request)._replace(model=model if isinstance(model, str) else "")
 
 
 def is_another(model: str, settings: OpenAISettings) -> bool:
@@ -157,15 +106,20 @@ def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | 
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        return _until_s(value, now or datetime.now(UTC))
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _until_s(date: str, now: datetime) -> float | None:
     try:
-        due = parsedate_to_datetime(value)
-    except ValueError:
+        due = parsedate_to_datetime(date)
+        due = due if due.tzinfo else due.replace(tzinfo=UTC)
+        return max(0.0, (due - now).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        # The standard library raises each of these for some date that nobody would write.
         return None
-    due = due if due.tzinfo else due.replace(tzinfo=UTC)
-    return max(0.0, (due - (now or datetime.now(UTC))).total_seconds())
 
 
 def _held_to(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -177,75 +131,5 @@ def _held_to(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(schema), "strict": True}}
 
 
-def _index(choice: object) -> int:
-    index = choice.get("index") if isinstance(choice, Mapping) else None
-    return index if isinstance(index, int) else 0
-
-
 def _last(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
-
-
-class _Choice(NamedTuple):
-    text: str
-    cut: bool
-    logprobs: tuple[float, ...] | None
-
-
-def _choice(choice: object) -> _Choice:
-    if not isinstance(choice, Mapping):
-        raise Unreadable("a choice is not a JSON object")
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    if text is None:
-        text = ""
-    if not isinstance(text, str):
-        raise Unreadable("the text of a choice is not a string")
-    return _Choice(text, choice.get("finish_reason") == "length", _logprobs(choice.get("logprobs")))
-
-
-def _logprobs(field: object) -> tuple[float, ...] | None:
-    """Return the log-probability of each token from a chat's or a completion's field; None if it has none."""
-    if not isinstance(field, Mapping):
-        return None
-    listed = field.get("content", field.get("token_logprobs"))
-    if not isinstance(listed, list):
-        return None
-    values = [one.get("logprob") if isinstance(one, Mapping) else one for one in listed]
-    numbers = tuple(float(value) for value in values if isinstance(value, int | float))
-    return numbers if len(numbers) == len(values) else None
-
-
-def _reply(choices: list[_Choice], billed: Mapping[str, Any], request: Request) -> Reply:
-    counts = _counts(billed)
-    tokens = _shares(choices, counts["completion_tokens"] if "completion_tokens" in billed else None, request)
-    prompt = counts["prompt_tokens"]
-    if "prompt_tokens" not in billed:
-        prompt = len(request.system.encode()) + len(request.prompt.encode()) + CHAT_OVERHEAD_TOKENS
-    samples = tuple(
-        Sample(choice.text, n, choice.cut, None if choice.logprobs is None else sum(choice.logprobs))
-        for choice, n in zip(choices, tokens, strict=True)
-    )
-    details = billed.get("prompt_tokens_details")
-    cached = _count(details, "cached_tokens") if isinstance(details, Mapping) else 0
-    return Reply(samples, prompt, sum(tokens), min(cached, prompt))
-
-
-def _shares(choices: list[_Choice], spoken: int | None, request: Request) -> list[int]:
-    """Return the tokens of each choice; they add up to the server's count, if it gave one."""
-    known = [len(choice.logprobs) for choice in choices if choice.logprobs is not None]
-    if len(known) == len(choices) and spoken in (None, sum(known)):
-        return known
-    if spoken is None:
-        return [min(len(choice.text.encode()) + 1, request.max_tokens) for choice in choices]
-    share, rest = divmod(spoken, len(choices))
-    return [share + (i < rest) for i in range(len(choices))]
-
-
-def _counts(billed: Mapping[str, Any]) -> dict[str, int]:
-    return {name: _count(billed, name) for name in ("prompt_tokens", "completion_tokens")}
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0

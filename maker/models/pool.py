@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from maker.models.interface import Model
@@ -53,11 +53,13 @@ class Pool(Model):
             if came or not busy or time.monotonic() >= deadline:
                 return came
 
-    def cancel(self, ids: Iterable[int]) -> None:
+    def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
         """Drop requests."""
+        of: dict[Model, list[int]] = {}
         for request in ids:
             if (model := self._settle(request)) is not None:
-                model.cancel((request,))
+                of.setdefault(model, []).append(request)
+        return [cost for model, its in of.items() for cost in model.cancel(its)]
 
     def close(self) -> None:
         """Close all members."""
@@ -65,10 +67,6 @@ class Pool(Model):
             self._settle(request)
         for model in self._models:
             model.close()
-
-    def bills(self, model: int) -> bool:
-        """Say whether a member's requests that are cancelled in flight may be billed."""
-        return self._members[model].model.bills(self._members[model].variant)
 
     def _settle(self, request: int) -> Model | None:
         """Mark a request as closed; returns the model that it was with."""

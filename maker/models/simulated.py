@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from itertools import accumulate
 from struct import Struct
@@ -67,10 +67,11 @@ class SimulatedModel(Model):
             ready.append(self._answer(self._waiting.popleft()[1]))
         return ready
 
-    def cancel(self, ids: Iterable[int]) -> None:
-        """Drop requests."""
+    def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
+        """Drop requests; nobody bills them."""
         dropped = set(ids)
         self._waiting = deque(item for item in self._waiting if item[1].id not in dropped)
+        return ()
 
     def close(self) -> None:
         """Forget what is waiting."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -115,13 +115,14 @@ class VllmModel(Model):
         answers.extend(self._finished(output) for output in outputs if output.finished)
         return answers
 
-    def cancel(self, ids: Iterable[int]) -> None:
-        """Abort requests; unknown and finished ids are ignored."""
+    def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
+        """Abort requests; unknown and finished ids are ignored. Nobody bills them."""
         dropped = {str(i) for i in ids}
         self._refused = [failed for failed in self._refused if str(failed.id) not in dropped]
         aborted = [i for i in dropped if self._open.pop(i, None) is not None]
         if aborted:
             self._engine.abort_request(aborted)
+        return ()
 
     def close(self) -> None:
         """Shut the engine down and let go of it. May be called again."""

@@ -33,7 +33,7 @@ class Spending:
     what is accounted for.
 
     Args:
-        model: Says what a request may cost, and whether a cancelled one is billed.
+        model: Says what a request may cost.
         prices: Those of the models, by number.
         limited: Whether the worker may spend only what its grants cover.
     """
@@ -70,7 +70,7 @@ class Spending:
 
     def count(self, request: Request, worst: Allowance, reply: Finished) -> None:
         """Count a reply; ``worst`` is what was reserved for its request."""
-        counters, calls = self._of(request), len(reply.samples)
+        counters, calls = self._of(request), len(reply.samples) + reply.surplus
         counters.calls += calls
         counters.prompt_tokens += reply.prompt_tokens
         counters.completion_tokens += reply.completion_tokens
@@ -81,9 +81,11 @@ class Spending:
             self._left = self._left.plus(worst).plus(self._cost(request, reply, calls), -1)
 
     def count_failure(self, request: Request, worst: Allowance, reply: Failed, *, repeated: bool) -> None:
-        """Count a request that failed; ``repeated`` says that it is asked again, and counts as a request then."""
-        counters, calls = self._of(request), reply.calls
-        unaccounted = max(0, request.n - calls) if reply.lost else 0
+        """Count a request that failed, or was cancelled under way.
+
+        ``repeated`` says that it is asked again, and counts as a request then.
+        """
+        counters, calls, unaccounted = self._of(request), reply.calls, reply.unaccounted
         counters.calls += calls
         counters.prompt_tokens += reply.prompt_tokens
         counters.completion_tokens += reply.completion_tokens
@@ -91,20 +93,19 @@ class Spending:
         counters.retries += reply.retries + repeated
         counters.unaccounted += unaccounted
         used = self._cost(request, reply, calls)
-        # Part of a request that was cut off may be accounted for: only the rest of its worst is abandoned.
-        lost = self._reserved(request, worst).less(used) if unaccounted else NOTHING
+        lost = NOTHING
+        if unaccounted:
+            # Part of a request that was cut off may be accounted for, and part of it was perhaps never sent: of the
+            # rest of its worst only what was sent for is abandoned.
+            sent = self.worst(request._replace(n=unaccounted))
+            lost = self._reserved(request, worst).less(used).within(sent)
         self.abandoned = self.abandoned.plus(lost)
         if self.limited:
             self._left = self._left.plus(worst).plus(used, -1).plus(lost, -1)
 
-    def count_cancelled(self, request: Request, worst: Allowance) -> None:
-        """Count a request that was cancelled under way: where it may be billed nobody says how much, so its worst."""
-        counters = self._of(request)
-        counters.requests += 1
-        counters.unaccounted += request.n
-        if self._model.bills(request.model):
-            self.abandoned = self.abandoned.plus(self._reserved(request, worst))
-        elif self.limited:
+    def free(self, worst: Allowance) -> None:
+        """Give back what was set aside for a request that was cancelled before it cost anything."""
+        if self.limited:
             self._left = self._left.plus(worst)
 
     def usage(self) -> dict[Account, Usage]:

@@ -375,11 +375,15 @@ class Worker:
             self._doubtful = [doubt for doubt in self._doubtful if doubt.asked.request.id not in dropped]
 
     def _cancel(self, cancelled: Sequence[_OpenRequest]) -> None:
-        """Cancel requests under way."""
-        self._model.cancel([asked.request.id for asked in cancelled])
+        """Cancel requests under way, and count what those have cost that were sent."""
+        costs = {cost.id: cost for cost in self._model.cancel([asked.request.id for asked in cancelled])}
         for asked in cancelled:
             del self._asked[asked.request.id]
-            self._spending.count_cancelled(asked.request, asked.worst)
+            cost = costs.get(asked.request.id)
+            if cost is None:
+                self._spending.free(asked.worst)
+            else:
+                self._spending.count_failure(asked.request, asked.worst, cost, repeated=False)
 
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""

@@ -22,7 +22,7 @@ class FakeReply(NamedTuple):
 
     Args:
         status: HTTP status.
-        json: A JSON value; a string is sent as it is, whatever it holds.
+        json: A JSON value; a string, and bytes, are sent as they are, whatever they hold.
         delay_s: Seconds before the reply.
         headers: Further headers.
         cut: How many bytes of the body are sent before the connection is closed; -1 closes it without a word. By
@@ -123,7 +123,7 @@ class FakeServer:
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 reply = answer(FakeRequest(self.path, headers, json.loads(raw), time.monotonic()))
-                content = (reply.json if isinstance(reply.json, str) else json.dumps(reply.json)).encode()
+                content = _content(reply.json)
                 if reply.cut is not None:
                     self.close_connection = True
                     if reply.cut < 0:
@@ -142,6 +142,12 @@ class FakeServer:
                 """Keep quiet."""
 
         return Handler
+
+
+def _content(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
 def collect(model: Model, n: int, *, within_s: float = 10.0) -> list[Finished | Failed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from openai_calls import KEY, Start, ask, request
 from maker.errors import ModelUnusable
 from maker.testing import FakeReply, FakeServer, chat_completion, collect, completion
 from maker.types import Finished, Sample
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class TestWhatIsSent:
@@ -155,6 +164,51 @@ class TestLife:
             assert {answer.id for answer in collect(model, 2)} == {2, 3}
             model.cancel([2, 3])
             assert model.poll(0.1) == []
+
+    def test_only_what_was_sent_may_cost_something(self, start: Start) -> None:
+        """Of ten, two are under way and eight wait for them."""
+        with FakeServer(lambda _: (200, completion(["A"]), 30.0)) as server:
+            model = start(server.url, chat=False, concurrency=2)
+            model.submit(request(i) for i in range(10))
+            wait_for(lambda: len(server.requests) == 2)
+            costs = model.cancel(range(10))
+            time.sleep(0.05)
+            assert len(server.requests) == 2
+        assert [(cost.calls, cost.unaccounted, cost.retries) for cost in costs] == [(0, 3, 0)] * 2
+
+    def test_what_waits_for_a_limit_costs_nothing(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A", "B", "C"]))) as server:
+            model = start(server.url, chat=False, requests_per_minute=1)
+            model.submit([request(1), request(2)])
+            collect(model, 1)
+            assert model.cancel([1, 2]) == []
+            assert len(server.requests) == 1
+
+    def test_what_was_answered_and_not_heard_costs_what_it_cost(self, start: Start) -> None:
+        with FakeServer(lambda _: (200, completion(["A", "B", "C", "D"]))) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1)])
+            wait_for(lambda: model._results.qsize() == 1)
+            (cost,) = model.cancel([1])
+        assert (cost.calls, cost.prompt_tokens, cost.completion_tokens, cost.unaccounted) == (4, 7, 20, 0)
+
+    def test_of_replies_asked_for_one_by_one_those_not_asked_for_cost_nothing(self, start: Start) -> None:
+        """One choice for three; of the two others the first is under way."""
+        with FakeServer(lambda body: (200, completion(["A"]), 30.0 if body["n"] == 1 else 0.0)) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1)])
+            wait_for(lambda: len(server.requests) == 2)
+            (cost,) = model.cancel([1])
+        assert (cost.calls, cost.prompt_tokens, cost.completion_tokens, cost.unaccounted) == (1, 7, 5, 1)
+
+    def test_what_waits_to_be_sent_again_is_a_request_and_costs_nothing(self, start: Start) -> None:
+        with FakeServer(lambda _: FakeReply(429, "slow", headers={"Retry-After": "3"})) as server:
+            model = start(server.url, chat=False)
+            model.submit([request(1)])
+            wait_for(lambda: bool(server.requests))
+            time.sleep(0.1)
+            (cost,) = model.cancel([1])
+        assert (cost.calls, cost.unaccounted, cost.retries) == (0, 0, 0)
 
     def test_cancel_after_arrival_and_before_poll(self, start: Start) -> None:
         with FakeServer(lambda _: (200, completion(["A"]))) as server:

@@ -54,11 +54,12 @@ class TestRefusals:
         with FakeServer(lambda _: (401, {"message": "no"})) as server:
             assert "TEST_KEY" in failure(start(server.url, key_env="TEST_KEY")).fix
 
-    def test_a_reply_without_choices_is_told_what_it_cost(self, start: Start) -> None:
-        with FakeServer(lambda _: (200, completion([]))) as server:
-            failed = failure(start(server.url, chat=False))
-        assert (failed.prompt_tokens, failed.completion_tokens, failed.lost) == (7, 0, False)
-        assert len(server.requests) == 1
+    def test_a_prompt_that_no_json_can_carry_is_refused_before_it_is_sent(self, start: Start) -> None:
+        """Half a surrogate pair is no Unicode. It is this prompt's fault alone, and costs nothing."""
+        with FakeServer(lambda _: (200, completion(["A"]))) as server:
+            failed = failure(start(server.url), request(n=1, prompt="\ud800"))
+        assert (failed.refused, failed.lost, failed.calls, failed.unaccounted) == (True, False, 0, 0)
+        assert server.requests == []
 
 
 class TestLost:
@@ -85,6 +86,52 @@ class TestLost:
             assert (failed.prompt_tokens, failed.completion_tokens) == (0, 0)
             assert isinstance(ask(model), Finished)
         assert len(server.requests) == 2
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "words"),
+        [
+            ("[" * 100_000, {}, "not a JSON object"),
+            ('{"choices": ' + "9" * 5000 + "}", {}, "not a JSON object"),
+            ('"\\ud800"', {}, "not a JSON object"),
+            ('{"choices": [], "usage": {"completion_tokens": null}}', {}, "no choices"),
+            (completion(["A"]), {"Content-Encoding": "gzip"}, "not gzip"),
+            (completion(["A"]), {"Content-Encoding": "br"}, "packed as 'br'"),
+            (" " * (3 << 20), {}, "takes more than"),
+        ],
+        ids=["deep", "a huge number", "half a surrogate", "no count", "no gzip", "another packing", "too long"],
+    )
+    def test_a_broken_reply_is_the_failure_of_its_request(
+        self, start: Start, body: Any, headers: dict[str, str], words: str
+    ) -> None:
+        """Three replies were sent for, and nobody says what they cost. The next request is answered."""
+        replies = iter([FakeReply(200, body, headers=headers), FakeReply(200, completion(["A"]))])
+        with FakeServer(lambda _: next(replies)) as server:
+            model = start(server.url, chat=False)
+            failed = failure(model)
+            assert isinstance(ask(model, request(2, n=1)), Finished)
+        assert (failed.lost, failed.calls, failed.unaccounted) == (True, 0, 3)
+        assert words in failed.reason
+        assert failed.reason.encode()
+
+    @pytest.mark.parametrize("charset", ["rot13", "idna", "hex", "utf-16", "foo"])
+    def test_json_is_utf_8_whatever_the_server_says(self, start: Start, charset: str) -> None:
+        headers = {"Content-Type": f"application/json; charset={charset}"}
+        with FakeServer(lambda _: FakeReply(200, completion(["é"]), headers=headers)) as server:
+            answer = ask(start(server.url, chat=False), request(n=1))
+        assert isinstance(answer, Finished)
+        assert answer.samples[0].text == "é"
+
+    def test_a_fault_that_nobody_thought_of_is_the_failure_of_its_request(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def read(*_: object) -> None:
+            raise KeyError("unheard of")
+
+        monkeypatch.setattr("maker.models.openai_http.read", read)
+        with FakeServer(lambda _: (200, completion(["A"]))) as server:
+            failed = failure(start(server.url, chat=False))
+        assert (failed.lost, failed.unaccounted) == (True, 3)
+        assert "KeyError: 'unheard of'" in failed.reason
 
     def test_who_asks_again_waits_a_while_and_longer_each_time(self, start: Start) -> None:
         """Any pause is .1 s at least; a request that met no loss has none."""
@@ -205,7 +252,20 @@ class TestRetries:
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
-        [(None, None), ("", None), ("soon", None), ("2.5", 2.5), ("-1", 0.0), ("Sat, 01 Jan 2028 00:01:00 GMT", 60.0)],
+        [
+            (None, None),
+            ("", None),
+            ("soon", None),
+            ("2.5", 2.5),
+            ("-1", 0.0),
+            ("nan", None),
+            ("inf", None),
+            ("1e400", None),
+            ("Sat, 01 Jan 2028 00:01:00 GMT", 60.0),
+            ("Sat, 01 Jan 99999999 00:01:00 GMT", None),
+            ("Sat, 01 Jan 2028 00:01:00 +99999999999999999999", None),
+            ("Sat, 01 Jan 2028 00:01:00 +99999999", None),
+        ],
     )
     def test_the_header_is_seconds_or_a_date(self, value: str | None, seconds: float | None) -> None:
         assert retry_after_s(value, now=datetime(2028, 1, 1, tzinfo=UTC)) == seconds

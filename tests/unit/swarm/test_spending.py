@@ -13,22 +13,19 @@ PRICES = (Prices(1.0, 10.0),)
 SOLVER = Account(0, "solver")
 
 
-class Billing(SimulatedModel):
-    """Bills requests that are cancelled under way, as a hosted server may."""
-
-    def bills(self, model: int) -> bool:
-        """Say so."""
-        return True
-
-
 def request(n: int = 3) -> Request:
     """Return a request for some replies of 4 tokens at most."""
     return Request(1, "", "ab", n, 0, 4, (), "letter")
 
 
-def spending(*, limited: bool, kind: type[SimulatedModel] = SimulatedModel) -> Spending:
+def cut_off(n: int, **told: int) -> Failed:
+    """Return a failure after which nobody says what n replies cost."""
+    return Failed(1, "cut", lost=True, unaccounted=n)._replace(**told)
+
+
+def spending(*, limited: bool) -> Spending:
     """Return the spending of a worker beside a simulated model."""
-    model = kind(SimulatedSettings(), lambda prompt: Truth(["x"], []))
+    model = SimulatedModel(SimulatedSettings(), lambda prompt: Truth(["x"], []))
     return Spending(model, PRICES, limited=limited)
 
 
@@ -42,7 +39,7 @@ def test_what_is_spent_is_counted_by_name() -> None:
     counting = spending(limited=False)
     counting.count(request(), NOTHING, answered(3))
     counting.count_failure(request(), NOTHING, Failed(1, "down", retries=2), repeated=True)
-    counting.count_failure(request(), NOTHING, Failed(1, "cut", lost=True, calls=1, prompt_tokens=5), repeated=False)
+    counting.count_failure(request(), NOTHING, cut_off(2, calls=1, prompt_tokens=5), repeated=False)
     assert counting.usage() == {
         SOLVER: Usage(
             calls=4, prompt_tokens=10, completion_tokens=6, requests=2, cached_tokens=3, retries=4, unaccounted=2
@@ -52,8 +49,8 @@ def test_what_is_spent_is_counted_by_name() -> None:
 
 def test_a_slice_begins_with_nothing() -> None:
     """What one report has told is in no other."""
-    counting = spending(limited=False, kind=Billing)
-    counting.count_cancelled(request(), NOTHING)
+    counting = spending(limited=False)
+    counting.count_failure(request(), NOTHING, cut_off(3), repeated=False)
     assert counting.usage()[SOLVER] == Usage(requests=1, unaccounted=3)
     assert counting.abandoned == counting.worst(request())
     counting.begin_slice()
@@ -74,13 +71,31 @@ def test_nothing_is_reserved_beyond_a_grant() -> None:
     assert not limited.reserve(Allowance(1, 0, 0.0))
 
 
-@pytest.mark.parametrize("kind", [SimulatedModel, Billing])
-def test_a_cancelled_request_is_free_unless_it_is_billed(kind: type[SimulatedModel]) -> None:
-    """One that may be billed is abandoned at its worst, and what was reserved for it does not come back."""
-    limited = spending(limited=True, kind=kind)
+def test_replies_that_nobody_asked_for_are_calls() -> None:
+    """Three were asked for and five came."""
+    counting = spending(limited=False)
+    counting.count(request(), NOTHING, answered(3)._replace(surplus=2))
+    assert counting.usage()[SOLVER].calls == 5
+
+
+def test_what_was_never_sent_is_free() -> None:
+    """What was set aside for it comes back, and it is no request."""
+    limited = spending(limited=True)
     worst = limited.worst(request())
     limited.replace_grant(Grant(7, worst))
     limited.reserve(worst)
-    limited.count_cancelled(request(), worst)
-    assert limited.abandoned == (worst if kind is Billing else NOTHING)
-    assert limited.reserve(worst) == (kind is SimulatedModel)
+    limited.free(worst)
+    assert (limited.abandoned, limited.usage()) == (NOTHING, {})
+    assert limited.reserve(worst)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_was_sent_is_abandoned_at_the_worst_of_as_many_replies(n: int) -> None:
+    """Of three replies that are asked for one by one only those that were sent for may be billed."""
+    limited = spending(limited=True)
+    worst = limited.worst(request())
+    limited.replace_grant(Grant(7, worst))
+    limited.reserve(worst)
+    limited.count_failure(request(), worst, cut_off(n), repeated=False)
+    assert limited.abandoned == limited.worst(request(n))
+    assert limited.reserve(worst.plus(limited.abandoned, -1))
