@@ -23,6 +23,9 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, create_model
@@ -36,7 +39,7 @@ ANSWER = "answer"
 
 
 class Ask(NamedTuple):
-    """One question: its prompt, and how its reply is read and checked."""
+    """One question: its prompt, and how its reply is read and checked. ``reading`` names how, for the memo."""
 
     prompt: str
     parse: Callable[[str], Any] | None
@@ -44,6 +47,7 @@ class Ask(NamedTuple):
     max_tokens: int
     stop: tuple[str, ...]
     system: str
+    reading: str = ""
 
 
 Following: TypeAlias = Ask | Done | Fork[Any]
@@ -64,7 +68,8 @@ def ask(
     Args:
         prompt: What the model is asked.
         parse: Reads the action from the reply; raises ``ValueError`` where it cannot. By default the reply, stripped,
-            is read as the task's action type: as it is for ``str``, else as JSON.
+            is read as the task's action type: as it is for ``str``, else as JSON. With ``task.memo`` on, only what a
+            parser with a name of its own has read is taken again: a lambda could be any other one.
         check: Says why the rules of the task forbid an action, or None.
         max_tokens: Most tokens of a reply.
         stop: Texts that end a reply.
@@ -153,7 +158,7 @@ def questions(name: str, asked: list[Question], *, system: str = "", version: in
         question = asked[place]
         prompt = _HOLE.sub(lambda hole: _filled(state[hole[1]]), question.prompt)
         parse = _reader(question.kind)
-        return Ask(prompt, parse, question.check, question.max_tokens, (), system)
+        return Ask(prompt, parse, question.check, question.max_tokens, (), system, f"question {question.name}")
 
     following.__name__ = name
     made = FunctionTask(following, dict[str, Any], Any, version)
@@ -188,6 +193,7 @@ class _Function(Decomposer[Any, Any]):
         if not isinstance(asked, Ask):
             return asked
         check = asked.check
+        reading = asked.reading if asked.reading or asked.parse is None else _named(asked.parse)
         kind: StepClass[Any, Any] = StepClass(
             ANSWER,
             asked.parse or self._read,
@@ -195,6 +201,8 @@ class _Function(Decomposer[Any, Any]):
             asked.max_tokens,
             asked.stop,
             asked.system,
+            memo=reading is not None,
+            reading=reading or "",
         )
         return Step(kind, asked.prompt)
 
@@ -203,6 +211,32 @@ class _Function(Decomposer[Any, Any]):
 
     def oracle(self) -> Oracle | None:
         return self._truth
+
+
+def _named(parse: Callable[[str], Any]) -> str | None:
+    """Return what tells a parser from every other one, on any machine; None where no name does."""
+    if isinstance(parse, partial):
+        inner, bound = _named(parse.func), _plain([list(parse.args), sorted(parse.keywords.items())])
+        return None if inner is None or bound is None else f"{inner} {bound}"
+    name: str = getattr(parse, "__qualname__", "<lambda>")
+    # A lambda's name is every lambda's, and what a method reads depends on its object too.
+    if name.endswith("<lambda>") or not isinstance(getattr(parse, "__self__", None), ModuleType | type | None):
+        return None
+    code = getattr(parse, "__code__", None)
+    if code is None:
+        # A type, or what is written in C.
+        return f"{getattr(parse, '__module__', '')} {name}"
+    cells = [cell.cell_contents for cell in getattr(parse, "__closure__", None) or ()]
+    held = _plain([cells, getattr(parse, "__defaults__", None), getattr(parse, "__kwdefaults__", None)])
+    return None if held is None else f"{Path(code.co_filename).name} {name} {held}"
+
+
+def _plain(value: Any) -> str | None:
+    """Return values that are the same on every machine as text, None for any others."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _reader(kind: Any) -> Callable[[str], Any]:

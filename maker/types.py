@@ -70,6 +70,8 @@ class StepClass(Generic[S, A]):
             much alike, a job may have them asked in these words in turn (``monitor.policy = "decorrelate"``).
         memo: Whether a decision may be taken again where ``task.memo`` is on. Not that of a draw, which is to be one of
             several: proposals, say, among which a later step chooses.
+        reading: What tells this way to read a reply from others, where steps of one name are read in several ways: a
+            decision is taken again only where it is the same.
     """
 
     name: str
@@ -84,6 +86,7 @@ class StepClass(Generic[S, A]):
     role: str = "solver"
     paraphrases: tuple[str, ...] = ()
     memo: bool = True
+    reading: str = ""
 
 
 class Step(NamedTuple, Generic[S, A]):

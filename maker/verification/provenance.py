@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,8 +45,11 @@ class Provenance:
         self._look = lru_cache(REMEMBERED)(self._looked_up)
         self._author = lru_cache(256)(self._of_run)
 
-    def problem(self, source: Source, kind: str, action: str, question: bytes) -> str:
-        """Return what is wrong with a step that took its action from a source; "" if nothing is."""
+    def problem(self, source: Source, kind: str, action: str, asked: Collection[bytes]) -> str:
+        """Return what is wrong with a step that took its action from a source; "" if nothing is.
+
+        ``asked`` is the step's question, as it is made now and as older versions made it.
+        """
         found = self._look(source)
         cites = f"it was taken from {self._named(source)}, which"
         if found.problem:
@@ -54,7 +58,7 @@ class Provenance:
             return f"{cites} is of class {found.kind}, not {kind}"
         if found.action != action:
             return f"{cites} decided {found.action!r}, not {action!r}"
-        if found.question not in (None, question):
+        if found.question is not None and found.question not in asked:
             return f"{cites} had another prompt"
         return ""
 

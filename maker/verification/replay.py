@@ -19,7 +19,7 @@ from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
 from maker.voting.chain import SNAPSHOT_STEPS, snapshot_due
 from maker.voting.forks import child_at
-from maker.voting.memo import question
+from maker.voting.memo import question, question_before
 from maker.voting.messages import ChainAt
 from maker.voting.paths import Path, chain_name
 from maker.voting.policy import Rules
@@ -210,7 +210,9 @@ class Replayer:
 
     def _cited(self, where: str, source: Source, move: Step[Any, Any], row: StepRow, evidence: Evidence) -> None:
         """Check that a step from the memo has a source that decided the same, and no votes of its own."""
-        if problem := self.citations.problem(source, move.kind.name, row.action, question(move)):
+        if problem := self.citations.problem(
+            source, move.kind.name, row.action, (question(move), question_before(move))
+        ):
             raise Bad(f"{where}: {problem}")
         if evidence.stray(row):
             raise Bad(f"{where}: it was taken from the memo, but has samples or a prompt of its own")

@@ -17,7 +17,6 @@ Mode: TypeAlias = Literal["off", "run", "store"]
 MOST = 100_000
 """So many decisions a worker knows at a time: of more, the newest; what it has forgotten is voted on again."""
 KEY_BYTES = 16
-_LENGTHS = Struct("<II")
 _BESIDE = ("seed", "inputs", "memo", "poll", "foresight")
 
 
@@ -40,11 +39,25 @@ Memory: TypeAlias = tuple[Remembered, ...]
 
 
 def question(step: Step[Any, Any]) -> bytes:
-    """Return what a step asks as 16 bytes: its class, and both parts of its prompt, to the letter."""
-    name, system = step.kind.name.encode(), step.kind.system.encode("utf-8", "surrogatepass")
-    asked = step.prompt.encode("utf-8", "surrogatepass")
-    whole = b"".join((_LENGTHS.pack(len(name), len(system)), name, system, asked))
-    return blake2b(whole, digest_size=KEY_BYTES, person=b"maker-question").digest()
+    """Return what a step asks as 16 bytes: its class, both parts of its prompt to the letter, and how it is answered.
+
+    One question with two ways to read its reply is two: "007" is a text, and 7 a number.
+    """
+    kind = step.kind
+    schema = "" if kind.schema is None else json.dumps(kind.schema, sort_keys=True, default=str)
+    limits = json.dumps([kind.role, kind.max_tokens, kind.stop], default=str)
+    return _digest(b"maker-question-2", kind.name, kind.system, kind.reading, schema, limits, step.prompt)
+
+
+def question_before(step: Step[Any, Any]) -> bytes:
+    """Return what a step asked in runs of earlier versions, which did not look at how a reply is read."""
+    return _digest(b"maker-question", step.kind.name, step.kind.system, step.prompt)
+
+
+def _digest(person: bytes, *parts: str) -> bytes:
+    texts = [part.encode("utf-8", "surrogatepass") for part in parts]
+    lengths = Struct(f"<{len(texts) - 1}I").pack(*map(len, texts[:-1]))
+    return blake2b(b"".join((lengths, *texts)), digest_size=KEY_BYTES, person=person).digest()
 
 
 def shared_space(fingerprint: Mapping[str, Any]) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from ray import cloudpickle
 
 import maker
@@ -338,3 +339,68 @@ def test_the_result_of_a_run_is_json(tmp_path: Path, store: str) -> None:
     lines = [json.dumps(step.to_json()) for step in maker.steps("last", store=store)]
     assert [json.loads(line)["action"] for line in lines] == list(range(1, 21))
     assert json.loads(json.dumps(maker.show("last", store=store).to_json()))["result"] == "counted"
+
+
+# --- what the memo knows of a question ---
+
+ALIKE = [
+    Question("whole", "How many? The number alone.\n{report}", int),
+    Question("words", "How many? The number alone.\n{report}", str),
+    Question("yes", "How many? The number alone.\n{report}", Literal["007"]),
+]
+typed = questions("typed", ALIKE)
+
+
+@typed.oracle
+def _typed(prompt: str) -> Truth:
+    return Truth(("007",), ("9",))
+
+
+@pytest.mark.parametrize("memo", ["off", "run", "store"])
+def test_questions_of_the_same_words_and_another_type_are_others(tmp_path: Path, memo: str) -> None:
+    """Each is answered in its own type, with a memo as without."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    job = {
+        "task": {"decomposer": "test_function:typed", "report": "x", "memo": memo},
+        "model": {"kind": "simulated", "p": 0.95},
+        "vote": {"k": 2},
+        "store": {"url": url},
+    }
+    for _ in range(2):
+        run = maker.run(job)
+        assert (run.status, run.result) == ("done", {"whole": 7, "words": "007", "yes": "007"})
+        assert maker.verify(run.run_id, store=url).right
+
+
+def _tens(text: str) -> int:
+    return 10 * int(text)
+
+
+def _times(text: str, factor: int) -> int:
+    return factor * int(text)
+
+
+def _closing_over(factor: Any) -> Callable[[str], int]:
+    def times(text: str) -> int:
+        return int(factor * int(text))
+
+    return times
+
+
+def test_a_parser_is_known_by_its_name_and_what_it_holds() -> None:
+    """Two that may read otherwise are never one; what no name tells from others is not taken again."""
+    parsers: list[Any] = [
+        None, int, float, str.strip, json.loads, _tens, partial(_times, factor=2), partial(_times, factor=3),
+        _closing_over(2), _closing_over(3),
+    ]  # fmt: skip
+    steps = [step_of(built(counting(parse=one), wanted=2)) for one in parsers]
+    assert all(step.kind.memo for step in steps)
+    assert len({step.kind.reading for step in steps}) == len(parsers)
+    again = [step_of(built(counting(parse=one), wanted=2)).kind.reading for one in (_closing_over(2), _tens)]
+    assert again == [steps[8].kind.reading, steps[5].kind.reading]
+    nameless: list[Any] = [
+        lambda text: int(text) + 1, "5 7".index, TypeAdapter(int).validate_json, _closing_over(object()),
+        partial(_times, factor=Point(x=1)), partial(lambda text: 1),
+    ]  # fmt: skip
+    for one in nameless:
+        assert not step_of(built(counting(parse=one), wanted=2)).kind.memo

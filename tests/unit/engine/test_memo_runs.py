@@ -29,7 +29,7 @@ from maker.swarm.interface import FromWorker, Gone, News, Swarm
 from maker.swarm.messages import Orders, WorkerSpec
 from maker.swarm.worker import Worker
 from maker.types import Step, StepClass
-from maker.voting.memo import MOST, Known, Memo, Remembered, question, shared_space
+from maker.voting.memo import MOST, Known, Memo, Remembered, question, question_before, shared_space
 from maker.voting.seeds import QuestionSeeds
 from maker.voting.tally import Source, cites, pack, taken, unpack
 
@@ -128,6 +128,34 @@ def test_a_question_is_the_class_and_both_parts_of_the_prompt() -> None:
     others = [("mov", "eBe brief.", "A or B?"), ("move", "Be brief", ".A or B?"), ("move", "Be brief.", "A or C?"),
               ("moved", "Be brief.", "A or B?"), ("move", "", "Be brief.A or B?")]  # fmt: skip
     assert len({same, *(asked(*words) for words in others)}) == 1 + len(others)
+
+
+def test_how_a_reply_is_read_is_part_of_the_question() -> None:
+    """A decision that another schema, another parser or other limits have read is the answer to something else."""
+    base: dict[str, Any] = {"name": "ask", "parse": str, "schema": {"type": "object", "properties": {"a": {}}}}
+    told: list[dict[str, Any]] = [
+        {}, {"schema": None}, {"schema": {"type": "object", "properties": {"b": {}}}}, {"reading": "by words"},
+        {"reading": "by numbers"}, {"max_tokens": 5}, {"stop": (".",)}, {"role": "composer"},
+    ]  # fmt: skip
+    assert len({question(Step(StepClass(**base | one), "How many?")) for one in told}) == len(told)
+    swapped = {"schema": {"properties": {"a": {}}, "type": "object"}}
+    assert question(Step(StepClass(**base | swapped), "")) == question(Step(StepClass(**base), ""))
+
+
+def test_a_run_of_before_that_rule_verifies_and_leaves_no_decision_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memo knows questions by their words alone: what they were answered by is not known, so nobody takes them."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    with monkeypatch.context() as before:
+        before.setattr("maker.voting.chain.question", question_before)
+        old = api.run(job(url, "store"))
+    assert old.reused > 0
+    assert queries.verify(old.run_id, store=url).right
+    new = api.run(job(url, "store"))
+    assert new.reused == old.reused
+    assert queries.verify(new.run_id, store=url).right
+    assert api.run(job(url, "store")).reused == new.steps
 
 
 @given(
