@@ -32,7 +32,7 @@ from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.maps.jobs import SIGMAS, K, P, files, judge, write_job, write_rows
 from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.tasks.parity import truth
-from benchmarks.shared.watching import Refused, exit_with, maker, said
+from benchmarks.shared.watching import RESTS, Refused, exit_with, maker, said
 from maker.testing import LOST, Fault, FaultyServer, Served
 
 KEY = "sk-benchmark-0123456789abcdef"
@@ -150,7 +150,7 @@ def told(*words: str, folder: Path) -> dict[str, Any]:
             process.wait()
         output.seek(0)
         printed = output.read()
-    if process.returncode not in (0, 1) or not printed.strip():
+    if process.returncode not in RESTS or not printed.strip():
         raise Refused(said(folder) or f"exit code {process.returncode}")
     found: dict[str, Any] = json.loads(printed)
     return found

@@ -16,6 +16,10 @@ from typing import IO, Any, NamedTuple, NoReturn
 from benchmarks.shared.checkout import environment
 from benchmarks.shared.yardsticks.database import commits
 
+DONE = (0, 3)
+"""Exit codes of a run that is done, with or without all of its rows."""
+RESTS = (*DONE, 1, 4, 5, 6, 7)
+"""Exit codes of a run that came to rest somehow."""
 LOOK_S = 0.005
 """How often the commit counter is read, which takes no lock; steps are read only when it has changed."""
 MEMORY_S = 0.05
@@ -88,7 +92,7 @@ def watch(*words: str, folder: Path) -> Watched:
         output.seek(0)
         printed = output.read()
     looks.close()
-    if process.returncode not in (0, 1) or not printed.strip():
+    if process.returncode not in RESTS or not printed.strip():
         raise Refused(said(folder) or f"exit code {process.returncode}")
     return Watched(json.loads(printed), took, looks.peak_mb, looks.seen)
 

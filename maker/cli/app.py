@@ -29,6 +29,7 @@ from maker.cli.commands import (
 )
 from maker.cli.commands.db import db
 from maker.cli.errors import ErrorGroup
+from maker.cli.exit_codes import help_text
 from maker.cli.logs import print_events, write_events
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -63,6 +64,7 @@ app = typer.Typer(
     name="maker",
     cls=ErrorGroup,
     help="Run tasks of many language-model steps, and settle every step by a vote.",
+    epilog=help_text(),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

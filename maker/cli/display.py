@@ -217,10 +217,9 @@ def print_runs(reports: list[RunReport]) -> None:
     for report in reports:
         started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
         task = str(report.settings["task"]["decomposer"]).rpartition("/")[2]
-        rows.append(
-            (report.run_id, report.name, task, report.status, f"{report.steps:,}", f"{report.calls:,}", started)
-        )
-    print_table(("run", "name", "task", "status", "steps", "calls", "started (UTC)"), rows)
+        counts = (f"{count:,}" for count in (report.steps, report.calls, report.red_flags))
+        rows.append((report.run_id, report.name, task, report.status, *counts, started))
+    print_table(("run", "name", "task", "status", "steps", "calls", "flags", "started (UTC)"), rows)
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:
@@ -271,13 +270,13 @@ def _print_outcome(report: RunReport) -> None:
 
 
 def _counts(report: RunReport) -> str:
-    voted = f"{report.votes / report.steps:.2f} a step" if report.steps else "no step decided"
+    voted = f"{report.decided_votes / report.steps:.2f} a step" if report.steps else "no step decided"
     steps = f"{report.steps:,} steps"
     if report.reused:
         steps += f", of which {report.reused:,} were taken from the memo: {report.distinct:,} distinct decisions"
         steps += f", {report.saved_calls:,} calls saved"
         asked = report.steps - report.reused
-        voted = f"{report.votes / asked:.2f} a step that was voted on" if asked else "no step was voted on"
+        voted = f"{report.decided_votes / asked:.2f} a step that was voted on" if asked else "no step was voted on"
     return (
         f"{steps}, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
         f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"

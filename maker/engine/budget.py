@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from maker.types import NOTHING, Allowance
 
 UNLIMITED = 2**62
+FIRST_REPLIES = 100
+"""So many replies without a valid vote, from the beginning of a run or of a resume, and something is set wrongly."""
 SHARE = 20
 """A grant is a twentieth of a limit: what a process that dies with an open grant can cost the run at most."""
 
@@ -16,6 +18,7 @@ class Limits:
     """Most calls, tokens, money and seconds of a whole run, all resumes together; None is no limit.
 
     ``max_undecided`` is how many children without a good decision it may have, where its task goes on without them.
+    ``max_useless`` is how many of the first replies may bring no valid vote; each resume counts them anew.
     """
 
     max_calls: int | None = None
@@ -23,6 +26,7 @@ class Limits:
     max_cost: float | None = None
     max_wall_s: float | None = None
     max_undecided: int | None = None
+    max_useless: int = FIRST_REPLIES
 
     @property
     def spending(self) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from maker.engine.budget import Exhausted
+from maker.engine.causes import INTERRUPTED, LIMIT, STEPS, STOPPED, undecided
+from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
@@ -27,9 +29,6 @@ from maker.voting.messages import Ended, Stuck
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
-INTERRUPTED = "interrupted"
-LIMIT = "limit "
-"""What the reason of a run begins with that is paused at a limit."""
 OnReport: TypeAlias = Callable[[FromWorker, Entry, Scheduler], None]
 """Told of each report that has something to tell, of what the log takes in of it, and of the chains in work."""
 
@@ -39,11 +38,12 @@ class Session(NamedTuple):
 
     ``scheduler`` holds the chains that go on. ``steps`` is how many may be decided before a pause, or None.
     ``wall_left_s`` are the seconds that the run's limit leaves. ``grants`` is None where nothing that workers spend is
-    limited. ``most_missed`` is how many children the run may go on without. ``chains`` is how many a worker may have in
-    work, ``strict`` whether each step is committed before the next. ``prices`` are those of the models, by number.
-    ``on_lost`` is told of a lost worker, and how many chains go on elsewhere; ``on_waiting`` of one that cannot be
-    started; ``on_unavailable`` of a worker that finds a model of its pool away, and why. They return what is to be kept
-    of it. ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
+    limited. ``most_missed`` is how many children the run may go on without, ``first`` sees whether the first replies
+    are of any use. ``chains`` is how many a worker may have in work, ``strict`` whether each step is committed before
+    the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
+    go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
+    its pool away, and why. They return what is to be kept of it. ``on_report`` is told of reports. ``remembered`` is
+    there where decisions are taken again.
     """
 
     scheduler: Scheduler
@@ -52,6 +52,7 @@ class Session(NamedTuple):
     grants: Grants | None
     wall_left_s: float | None
     most_missed: int | None
+    first: FirstReplies
     chains: int
     strict: bool
     prices: tuple[Prices, ...]
@@ -236,6 +237,7 @@ class Driver:
         worker, report = message
         self._recalled.discard(worker)
         self._decided += len(report.decided)
+        session.first.note(report.flagged, voted=report.voted)
         if report.returned:
             # Where they go on is read from the store.
             self._journal.flush()
@@ -274,7 +276,7 @@ class Driver:
         if isinstance(end, Ended):
             return Ending("done" if end.ok else "failed", end.reason, end.result)
         if isinstance(end, Stuck):
-            return Ending("paused", f"step {end.idx} ({end.kind}) is undecided: {end.reason}", None)
+            return Ending("paused", undecided(end.idx, end.kind, end.reason), None)
         if isinstance(end, MakerError):
             self._error = end
             return Ending("paused", str(end), None)
@@ -307,16 +309,19 @@ class Driver:
 
     def _must_stop(self, session: Session) -> str | None:
         if self._stop.is_set():
-            return "stopped"
+            return STOPPED
         if self._journal.asked == CANCEL:
             return CANCELLED
-        if self._journal.halt:
-            return self._journal.halt
+        return self._journal.halt or self._limit_reached(session)
+
+    def _limit_reached(self, session: Session) -> str | None:
         if session.wall_left_s is not None and time.monotonic() - self._began >= session.wall_left_s:
             return f"{LIMIT}max_wall_s is reached"
         if session.most_missed is not None and session.scheduler.missed > session.most_missed:
             missed = session.scheduler.missed
             return f"{LIMIT}max_undecided = {session.most_missed} is exceeded: {missed} children have no good decision"
+        if problem := session.first.problem:
+            return f"{LIMIT}{problem}"
         return None
 
     def _over(self, session: Session, ending: Ending) -> Ending:
@@ -370,6 +375,6 @@ def _standstill(session: Session) -> str:
     """Say why nothing is left to do, and the run is not at its end."""
     scheduler = session.scheduler
     if scheduler.held:
-        return f"reached the limit of {session.steps:,} steps"
+        return f"{STEPS}{session.steps:,} steps"
     others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
     return f"{scheduler.first_trouble}{others}"

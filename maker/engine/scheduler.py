@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
+from maker.engine.causes import undecided
 from maker.engine.open_fork import OpenFork
 from maker.engine.recovery import RecoveryPoint
 from maker.errors import OWN_FAULT, MakerError, TaskFailed
@@ -337,7 +338,7 @@ class Scheduler:
     def _stuck(self, ref: ChainRef, stuck: Stuck, changes: LogChanges) -> None:
         valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
         outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
-        reason = f"step {stuck.idx} ({stuck.kind}) is undecided: {stuck.reason}"
+        reason = undecided(stuck.idx, stuck.kind, stuck.reason)
         self._stopped(ref, reason, changes, outcome, stuck)
 
     def _stopped(

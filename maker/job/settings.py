@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from maker.engine.budget import Limits
+from maker.engine.budget import FIRST_REPLIES, Limits
 from maker.job.file import DEFAULT_STORE, DEFAULT_VOTER
 from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSettings
 
@@ -181,7 +181,8 @@ class StoreSettings(_Table):
 class LimitSettings(_Table):
     """The ``[limits]`` table: of a whole run, all its resumes together.
 
-    ``max_undecided`` is how many rows of a map may stay without a good decision.
+    ``max_undecided`` is how many rows of a map may stay without a good decision. ``max_useless`` is how many replies
+    may come in without a single valid vote, from the beginning of the run and of each resume.
     """
 
     max_calls: int | None = Field(default=None, ge=1)
@@ -189,6 +190,7 @@ class LimitSettings(_Table):
     max_cost: float | None = Field(default=None, gt=0)
     max_wall_s: float | None = Field(default=None, gt=0)
     max_undecided: int | None = Field(default=None, ge=0)
+    max_useless: int = Field(default=FIRST_REPLIES, ge=1, exclude_if=lambda value: value == FIRST_REPLIES)
 
     def limits(self) -> Limits:
         """Return the limits as the engine takes them."""

@@ -67,17 +67,18 @@ class CommitListener:
         for stored in entry.events:
             if (event := stored_event(run_id, stored.kind, stored.facts)) is not None:
                 on_event(event)
+        samples = [sample for undecided in entry.undecided for sample in undecided.stuck.heard.samples]
+        flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
         if self._job.poll is not None and entry.undecided:
-            samples = [sample for undecided in entry.undecided for sample in undecided.stuck.heard.samples]
-            flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
             on_event(StepsAsked(run_id, len(entry.undecided), len(samples) - flagged, flagged))
-        if counts.decided:
+            flagged = 0
+        if counts.decided or flagged:
             on_event(
                 StepsDecided(
                     run_id,
                     steps=counts.decided,
                     votes=counts.votes,
-                    red_flags=counts.flags,
+                    red_flags=counts.flags + flagged,
                     disputed=counts.disputed,
                     _decided=tuple(entry.steps),
                     _classes=self._row.classes,

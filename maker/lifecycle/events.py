@@ -86,7 +86,10 @@ class RunStarted(JsonEvent):
 
 @dataclass(frozen=True, slots=True)
 class StepsDecided(JsonEvent):
-    """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count only these."""
+    """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count only these.
+
+    ``red_flags`` also counts the samples of steps that were left undecided with them; ``steps`` may be 0.
+    """
 
     kind: ClassVar[str] = "steps_decided"
 

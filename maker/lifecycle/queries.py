@@ -19,11 +19,11 @@ from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.locations import path_of
-from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
+from maker.store.log import SampleRow, count_outcomes, read_prompts, read_samples, read_steps
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.vote_monitor import monitored_classes
-from maker.types import Prices
+from maker.types import Outcome, Prices
 from maker.verification.replay import ReplayedStep
 from maker.verification.snapshots import Bad
 from maker.verification.verifier import Author, Verified
@@ -36,6 +36,8 @@ from maker.voting.tally import unpack
 class RunReport:
     """The status of a run, with its counts, settings and result.
 
+    ``votes`` and ``red_flags`` count the samples of all steps, undecided and rejected ones too; ``decided_votes`` are
+    those of decided steps. ``missing`` is how many children, such as a map's rows, a run goes without that is done.
     ``models`` has a line per model and role, ``workers`` one per worker, ``events`` one per event; the last two are
     filled only where a single run is shown. ``calls`` are samples drawn, ``requests`` were sent to models; tokens are
     as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
@@ -74,6 +76,8 @@ class RunReport:
     reused: int = 0
     saved_calls: int = 0
     distinct: int = 0
+    decided_votes: int = 0
+    missing: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -222,24 +226,39 @@ def whole_report(database: Database, run_id: str) -> RunReport:
     """Return the report of a run, with its workers and events. Raises `RunNotFound`."""
     row = find_run(database, run_id)
     workers, events = read_workers(database, row.key), read_events(database, row.key)
-    return replace(report(row), workers=workers, events=events)
+    missing = _missing(database, row) if row.status == "done" else 0
+    return replace(report(row), workers=workers, events=events, missing=missing)
+
+
+def _missing(database: Database, row: RunRow) -> int:
+    """Return how many children a run that is done goes without."""
+    if "poll" in row.settings:
+        # A pilot decides none of its steps.
+        return 0
+    if "round" in row.settings["task"] and isinstance(row.result, dict) and {"rows", "decided"} <= row.result.keys():
+        # The rounds that a map's round continues are other runs; its result counts the rows of all of them.
+        return int(row.result["rows"] - row.result["decided"])
+    return sum(n for outcome, n in count_outcomes(database, row.key).items() if outcome != Outcome.AGAIN)
 
 
 def report(row: RunRow) -> RunReport:
     """Return a run's row as a report."""
     usage = row.usage
+    # The row itself counts the steps that are decided, as its log can be verified; the ledger counts all samples.
+    votes = max(row.votes, sum(account.votes for account in row.accounts))
+    red_flags = max(row.red_flags, sum(account.red_flags for account in row.accounts))
     models = [_account(account, row.settings["model"]) for account in row.accounts]
     costs = [model["cost"] for model in models]
     cost = None if not costs or None in costs else sum(costs)
     return RunReport(
-        run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=row.votes,
-        red_flags=row.red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
+        run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=votes,
+        red_flags=red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
         prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
         monitor=monitored_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
-        distinct=row.distinct,
+        distinct=row.distinct, decided_votes=row.votes,
     )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from maker.core.logs import logger
 from maker.core.user_code import call_user_code
 from maker.engine.budget import Budget
-from maker.engine.driver import LIMIT, Driver, OnReport, Session, pause_reason
+from maker.engine.causes import LIMIT
+from maker.engine.driver import Driver, OnReport, Session, pause_reason
+from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.recovery import found, recovery_point
@@ -232,6 +234,7 @@ def _session(
         grants=Grants(budget, database, held.lease, journal) if limits.spending else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
+        first=FirstReplies(limits.max_useless),
         chains=job.swarm.chains,
         strict=job.store.durability == "strict",
         prices=prices(job),

@@ -29,7 +29,7 @@ from maker.reporting.figures import (
 )
 from maker.reporting.labels import judge_labels
 from maker.store.backend.database import shown_url
-from maker.store.log import count_cuts, count_outcomes
+from maker.store.log import count_cuts, count_outcomes, unresolved_flags
 from maker.store.runs import find_run
 from maker.types import Outcome
 
@@ -47,9 +47,10 @@ class Report:
 
     ``truth`` says in sentences what is known about right and wrong. ``told`` are alarms that the monitor raised during
     the run, ``alarms`` those it raises over the stored log. ``disputed`` are the first of ``disputed_steps`` steps,
-    those with most doubt. ``outcomes`` counts rows without a good decision, ``resting`` are chains that stopped before
-    their end, ``cuts`` counts parts of the run that were decided again. ``reused`` steps were taken from the memo;
-    ``outside`` of the decisions were made by other runs, and are counted as this one's.
+    those with most doubt. ``outcomes`` counts rows without a good decision, ``unresolved_flags`` the flagged samples of
+    steps without a decision, by reason; ``resting`` are chains that stopped before their end, ``cuts`` counts parts of
+    the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the decisions were made
+    by other runs, and are counted as this one's.
     """
 
     run: RunReport
@@ -71,6 +72,7 @@ class Report:
     disputed: tuple[Dispute, ...]
     outcomes: Mapping[str, int]
     resting: tuple[StoppedChain, ...]
+    unresolved_flags: Mapping[str, int]
     cuts: int
     reused: int
     outside: int
@@ -123,6 +125,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         classes = _classes(found)
         shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
+        left_flags = unresolved_flags(database, run.key)
         cuts = count_cuts(database, run.key)
     alarms = tuple(event for event in shown_run.events if event["kind"] == ALARM)
     rules = tuple(
@@ -135,7 +138,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         whole=number, truth=_truth(shown_run, audit), told=alarms, alarms=tuple(found.alarms), rules=rules,
         classes=classes, flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
-        cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
+        unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
     )  # fmt: skip
 
 

@@ -225,6 +225,15 @@ def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
             yield from found.values()
 
 
+def unresolved_flags(database: Database, run: int) -> dict[str, int]:
+    """Return how many samples of steps without a decision were flagged, by reason."""
+    sample, step = schema.sample.c, schema.step.c
+    decided = select(step.idx).where(step.chain == sample.chain, step.idx == sample.idx, step.epoch == sample.epoch)
+    query = select(sample.flag, func.count()).join(schema.chain, schema.chain.c.id == sample.chain)
+    query = query.where(schema.chain.c.run == run, sample.flag.is_not(None), ~decided.exists())
+    return {row[0]: row[1] for row in database.fetch(query.group_by(sample.flag).order_by(sample.flag))}
+
+
 def count_cuts(database: Database, run: int) -> int:
     """Return how often a part of a run was cut off to be decided again."""
     query = select(func.count()).select_from(schema.cut).join(schema.chain, schema.chain.c.id == schema.cut.c.chain)

@@ -22,6 +22,8 @@ ACTIVE = "running"
 LAST = "last"
 """Stands for the newest run wherever a run's id is expected."""
 CANCELLED = "cancelled"
+NOT_STARTED = "not started yet"
+"""Why a run is paused that was made and not worked on."""
 CANCEL = "cancel"
 PRUNING = "pruning"
 OVER = ("done", "failed", CANCELLED, PRUNING)
@@ -128,7 +130,7 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
 @retried
 def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int:
     now = time.time()
-    status, reason = (ACTIVE, "") if work else ("paused", "not started yet")
+    status, reason = (ACTIVE, "") if work else ("paused", NOT_STARTED)
     holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
     with database.write() as connection:
         if new.base is not None:

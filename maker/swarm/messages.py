@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from maker.errors import MakerError
 from maker.models.interface import Model
 from maker.plugin import Decomposer
-from maker.types import NOTHING, Account, Allowance, Grant, Prices, Starved, Usage
+from maker.types import NOTHING, Account, Allowance, Grant, Prices, RedFlag, Starved, Usage
 from maker.voting.memo import Memory
 from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
 from maker.voting.policy import Rules
@@ -111,12 +111,13 @@ class UnavailableModel(NamedTuple):
 class Report:
     """What a worker did in one slice; ``number`` counts its reports, from 1.
 
-    ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an
-    error stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is
-    what was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it.
-    ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a worker needs that
-    has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
-    is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report.
+    ``decided`` is in chain order. ``held`` names chains that may begin no further step, ``errors`` those that an error
+    stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is what
+    was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it. Until
+    the worker has heard a valid vote, ``flagged`` holds what its replies were flagged for; ``voted`` says that the
+    first one has come. ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a
+    worker needs that has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says
+    where the worker is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report.
     """
 
     number: int
@@ -129,6 +130,8 @@ class Report:
     returned: list[ChainRef] = field(default_factory=list)
     recalled: bool = False
     spent: dict[Account, Usage] = field(default_factory=dict)
+    flagged: list[RedFlag] = field(default_factory=list)
+    voted: bool = False
     unavailable: list[UnavailableModel] = field(default_factory=list)
     abandoned: Allowance = NOTHING
     starved: Starved | None = None

@@ -26,7 +26,7 @@ from maker.swarm.messages import (
 )
 from maker.swarm.questions import OpenQuestions, Runner
 from maker.swarm.spending import Spending
-from maker.types import NOTHING, Allowance, Failed, Finished, Request
+from maker.types import NOTHING, Allowance, Failed, Finished, RedFlag, Request
 from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
 from maker.voting.forks import child_at
@@ -102,6 +102,7 @@ class Worker:
         self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
         self._steps: int | None = None
         self._answered: set[int] = set()
+        self._voted = False
         self._hopeless = False
         self._doubtful: list[_Doubt] = []
         opened_s = time.monotonic() - began
@@ -210,11 +211,14 @@ class Worker:
         runner, request, worst, _ = asked
         self._spending.count(request, worst, reply)
         self._answered.add(request.model)
+        before = 0 if self._voted else len(runner.outcomes)
         try:
             decided = runner.hear(reply)
         except MakerError as error:
             self._give_up(runner, error)
             return
+        if not self._voted:
+            self._note_first(runner, before, decided)
         if decided is None:
             self._try_on(runner)
             return
@@ -222,6 +226,13 @@ class Worker:
             self._drop(runner.take_leftover())
         if self._take_step(runner, decided):
             self._try_on(runner)
+
+    def _note_first(self, runner: Runner, before: int, decided: Decided | None) -> None:
+        """Report what replies were flagged for, until the first valid vote: a run without any must not go on."""
+        fresh = runner.outcomes[before:]
+        flagged = [outcome for outcome in fresh if isinstance(outcome, RedFlag)]
+        self._report.flagged += flagged
+        self._voted = self._report.voted = decided is not None or len(flagged) < len(fresh)
 
     def _take_step(self, runner: Runner, decided: Decided) -> bool:
         """Report a step; returns whether its chain can go on at once."""

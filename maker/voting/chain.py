@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
 from maker.plugin import Decomposer
-from maker.types import Done, Finished, Fork, Request, Step, StepClass
+from maker.types import Done, Finished, Fork, RedFlag, Request, Step, StepClass
 from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
 from maker.voting.election import Election
 from maker.voting.judge import appeal
@@ -90,6 +90,11 @@ class ChainRunner(Generic[S, A]):
     def deciding(self) -> bool:
         """Whether the votes of a step are being collected."""
         return self._collector is not None
+
+    @property
+    def outcomes(self) -> Sequence[Candidate[A] | RedFlag]:
+        """What became of the samples of the step that is being voted on, in order."""
+        return () if self._collector is None else self._collector.election.outcomes
 
     def ask(self) -> Emit:
         """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck.

@@ -112,6 +112,11 @@ class Election(Generic[S, A]):
         )
 
     @property
+    def outcomes(self) -> list[Candidate[A] | RedFlag]:
+        """What became of every sample so far, in order."""
+        return [outcome for _, outcome, _, _ in self._heard]
+
+    @property
     def remaining(self) -> int:
         """How many more samples the step may take."""
         return self._max - self.asked

@@ -313,7 +313,7 @@ CHANGES = {
 def test_another_task_does_not_go_on_with_a_run(maker: Commands) -> None:
     """Resuming with another task, seed, voter or model is refused with the difference; the run stays as it was."""
     maker.write("job.toml", JOB)
-    assert maker.run("run", "job.toml", "--limit-steps", "5").returncode == 1
+    assert maker.run("run", "job.toml", "--limit-steps", "5").returncode == 5
     before = content(maker.folder)
     for word, says in CHANGES.items():
         told(maker.run("resume", "last", word), "another task", *says)
@@ -326,7 +326,7 @@ def test_changed_code_does_not_go_on_with_a_run(maker: Commands) -> None:
     source = MANY.read_text()
     maker.write("many.py", source)
     maker.write("job.toml", JOB.replace('"hanoi"\ndisks = 4', '"many.py:Many"\nsteps = 40').replace("k = 3", "k = 1"))
-    assert maker.run("run", "job.toml", "--limit-steps", "5").returncode == 1
+    assert maker.run("run", "job.toml", "--limit-steps", "5").returncode == 5
     before = maker.database.read_bytes()
     maker.write("many.py", source + "\n# edited\n")
     told(maker.run("resume", "last"), "another task", "decomposer_source")
@@ -356,14 +356,14 @@ def full_disk() -> None:
 
 
 def test_a_full_disk_pauses_a_run(maker: Commands) -> None:
-    """The disk fills up while a run writes: exit 1 with what to do; committed steps stay, and a resume goes on."""
+    """The disk fills up while a run writes: exit 7 with what to do; committed steps stay, and a resume goes on."""
     task = f"'{MANY}:Many'\nsteps = 8000"
     maker.write("job.toml", JOB.replace('"hanoi"\ndisks = 4', task).replace("k = 3", "k = 1"))
     maker.good("run", "job.toml")
     undisturbed = maker.json("show", "last")
     maker.forget()
     done = maker.run("run", "job.toml", preexec_fn=full_disk)
-    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert done.returncode == 7, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert "maker.db" in done.stderr
     assert "disk" in done.stderr

@@ -241,11 +241,11 @@ def test_limit_steps_and_resume(hanoi: Commands) -> None:
     hanoi.good("run", "job.toml")
     whole, steps = hanoi.json("show", "last"), hanoi.good("steps", "last", "--json")
     done = hanoi.run("run", "job.toml", "--limit-steps", "10")
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert "is paused: reached the limit of 10 steps" in done.stdout
     assert "maker resume" in done.stdout
     assert hanoi.run("verify", "last").returncode == 1
-    assert hanoi.run("resume", "last", "--limit-steps", "20").returncode == 1
+    assert hanoi.run("resume", "last", "--limit-steps", "20").returncode == 5
     assert hanoi.json("show", "last")["steps"] == 30
     hanoi.good("resume", "last")
     again = hanoi.json("show", "last")
@@ -256,18 +256,18 @@ def test_limit_steps_and_resume(hanoi: Commands) -> None:
 
 
 def test_a_stuck_run_pauses_and_says_where(hanoi: Commands) -> None:
-    """A step that no vote settles pauses the run: exit 1, with the step, its class and the votes."""
+    """A step that no vote settles pauses the run: exit 6, with the step, its class and the votes."""
     done = hanoi.run("run", "job.toml", "model.p=0.5", "vote.max_votes=6")
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert re.search(r"is paused: step \d+ \(move\) is undecided: max_votes = 6: \d for ", done.stdout)
 
 
 def test_limits_are_kept(hanoi: Commands) -> None:
-    """A run stops before it would pass its limit: exit 1; with a higher one it goes on to the same end."""
+    """A run stops before it would pass its limit: exit 4; with a higher one it goes on to the same end."""
     hanoi.good("run", "job.toml")
     whole = hanoi.json("show", "last")
     done = hanoi.run("run", "job.toml", "limits.max_calls=200")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "limit max_calls = 200" in done.stdout
     assert 150 < hanoi.json("show", "last")["calls"] <= 200
     hanoi.good("resume", "last", "limits.max_calls=100000")

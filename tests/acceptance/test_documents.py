@@ -22,7 +22,7 @@ MARKS = ("test", "test: vllm")
 
 @pytest.mark.parametrize("block", marked("sh", "test"), ids=lambda block: block.where)
 def test_marked_commands_run(examples: Commands, block: Block) -> None:
-    """Each block of commands that a page marks as tested runs, line after line; --limit-steps ends in exit 1."""
+    """Each block of commands that a page marks as tested runs, line after line; --limit-steps ends in exit 5."""
     folder = examples.folder
     for command in block.text.splitlines():
         first, *words = shlex.split(command, comments=True)
@@ -34,7 +34,7 @@ def test_marked_commands_run(examples: Commands, block: Block) -> None:
         done = subprocess.run(
             line, cwd=folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
         )
-        expected = 1 if "--limit-steps" in words else 0
+        expected = 5 if "--limit-steps" in words else 0
         assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
 

@@ -116,7 +116,7 @@ def test_no_limit_is_passed_by_the_servers_own_count(rows: Callable[[int, str], 
         process.wait()
         assert drawn() < 240
         paused = maker.run("resume", "last")
-        assert paused.returncode == 1, paused.stderr
+        assert paused.returncode == 4, paused.stderr
         assert "max_calls = 240" in paused.stdout
         assert 100 < drawn() <= 240
         maker.good("resume", "last", "limits.max_calls=2000")
@@ -184,7 +184,7 @@ def test_a_prompt_beyond_the_context_names_its_row_and_its_length(
 
     with FakeServer(script) as server:
         maker = rows(4, server.url)
-        maker.good("run", "job.toml")
+        assert maker.run("run", "job.toml").returncode == 3
     assert maker.json("show", "last")["result"] == {"rows": 4, "decided": 3, "failed": 1}
     results = maker.good("results", "last")
     assert length in results

@@ -59,7 +59,7 @@ def test_a_dead_holder_is_taken_over(maker: Commands) -> None:
     maker.wait_for(20, process)
     process.kill()
     process.wait()
-    assert maker.run("resume", "last", "--limit-steps", "5").returncode == 1
+    assert maker.run("resume", "last", "--limit-steps", "5").returncode == 5
     assert maker.json("show", "last")["resumes"] == 1
 
 
@@ -84,7 +84,7 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
         assert "is working on run" in taken.stderr
         assert time.monotonic() - began < 2 * SHORT_LEASE_S
         time.sleep(0.2)
-    assert taken.returncode == 1, taken.stderr
+    assert taken.returncode == 5, taken.stderr
     before = maker.json("show", "last")
     time.sleep(max(0.0, 3 * SHORT_LEASE_S - (time.monotonic() - began)))
     process.send_signal(signal.SIGCONT)

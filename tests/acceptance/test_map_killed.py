@@ -76,8 +76,9 @@ def test_a_killed_map_loses_no_row_and_repeats_none(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process = killed.start("resume", "last")
-        assert process.wait(120) == 0, killed.output()
-        assert undisturbed.wait(120) == 0, whole.output()
+        # Some rows stay undecided.
+        assert process.wait(120) == 3, killed.output()
+        assert undisturbed.wait(120) == 3, whole.output()
         expected = files(whole.folder)
         assert files(killed.folder) == expected
         shown = killed.json("show", "last")

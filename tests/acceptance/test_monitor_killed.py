@@ -106,7 +106,7 @@ def test_a_run_that_an_alarm_has_paused_is_resumed(maker: Commands) -> None:
     """It says what was found and what to do; `maker resume` goes on to the next alarm or the end."""
     maker.write("job.toml", JOB)
     paused = maker.run("run", "job.toml", "monitor.policy=pause", "model.latency_s=0.001")
-    assert paused.returncode == 1
+    assert paused.returncode == 4
     assert "is paused: alarm of the vote monitor on steps of class move (longest)" in paused.stdout
     assert "See them with `maker steps --disputed`" in paused.stdout
     done = maker.run("resume", "last", "monitor.policy=warn")

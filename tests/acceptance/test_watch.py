@@ -88,7 +88,7 @@ def test_an_interrupted_watcher(running: tuple[Commands, subprocess.Popen[str]],
 
 @pytest.mark.parametrize("words", [(), ("--json",)], ids=["text", "json"])
 def test_a_run_whose_process_dies(running: tuple[Commands, subprocess.Popen[str]], words: tuple[str, ...]) -> None:
-    """After kill -9 of the run, the watcher says within a look that its process is gone, and exits 1."""
+    """After kill -9 of the run, the watcher says within a look that its process is gone, and exits 7."""
     maker, process = running
     watcher = maker.start("watch", "last", "--every", "0.2", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert watcher.stdout is not None
@@ -96,7 +96,7 @@ def test_a_run_whose_process_dies(running: tuple[Commands, subprocess.Popen[str]
     process.kill()
     process.wait()
     told, said = watcher.communicate(timeout=30)
-    assert (watcher.returncode, said) == (1, "")
+    assert (watcher.returncode, said) == (7, "")
     if words:
         last = json.loads(told.splitlines()[-1])
         assert (last["status"], "its process is gone" in last["reason"]) == ("paused", True)
@@ -112,7 +112,7 @@ def test_a_run_whose_process_dies(running: tuple[Commands, subprocess.Popen[str]
     [
         (("model.p=1",), "done", 0),
         (("vote.k=1",), "failed", 1),
-        (("--limit-steps", "3"), "paused", 1),
+        (("--limit-steps", "3"), "paused", 5),
     ],
 )
 def test_a_run_that_is_over(maker: Commands, words: tuple[str, ...], status: str, code: int) -> None:
@@ -127,7 +127,7 @@ def test_a_run_that_is_over(maker: Commands, words: tuple[str, ...], status: str
 
 
 def test_a_cancelled_run(maker: Commands) -> None:
-    """A run that is cancelled while it is watched ends the watch: exit 1."""
+    """A run that is cancelled while it is watched ends the watch: exit 5."""
     maker.write("job.toml", JOB)
     process = maker.start("run", "job.toml", "model.latency_s=0.1")
     maker.wait_for(5, process)
@@ -136,7 +136,7 @@ def test_a_cancelled_run(maker: Commands) -> None:
     run_id = watcher.stdout.readline().split()[1]
     maker.good("cancel", run_id)
     told, _ = watcher.communicate(timeout=30)
-    assert watcher.returncode == 1
+    assert watcher.returncode == 5
     assert f"run {run_id} is cancelled" in told
     process.wait(timeout=30)
 

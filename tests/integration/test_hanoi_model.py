@@ -71,7 +71,7 @@ def test_random_weights_solve_nothing(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples" / "hanoi_microagent" / "model", folder)
     scramble(folder / "model.safetensors")
     run = maker(tmp_path, "run", str(JOB), "task.disks=4", f"model.path={folder}", "vote.max_votes=40")
-    assert run.returncode == 1, run.stderr
+    assert run.returncode in (1, 6), run.stderr
     report = shown(tmp_path)
     assert report["status"] in ("paused", "failed")
     assert maker(tmp_path, "verify", "last").returncode == 1

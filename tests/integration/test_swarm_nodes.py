@@ -100,7 +100,7 @@ def test_an_address_that_does_not_answer_is_told(place: Commands, kind: str, sai
         resumed = place.run("resume", "last", "--ray-address", address, fresh=True)
     for one in (done, resumed):
         told = " ".join((one.stdout + one.stderr).split())
-        assert one.returncode == 1
+        assert one.returncode == 7
         assert f"Ray cannot be reached at {address}: " in told
         assert said in told
         assert "start a cluster with `ray start --head`" in told

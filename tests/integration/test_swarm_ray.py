@@ -141,8 +141,8 @@ def test_a_run_paused_locally_goes_on_under_ray(place: Place) -> None:
     """Where the work is done may change in the middle of a run; the log does not show it."""
     place.maker("run", "job.toml")
     whole = place.show()
-    place.maker("run", "job.toml", "--limit-steps", "120", code=1)
-    place.maker("resume", "last", "swarm.kind=ray", "--limit-steps", "100", code=1)
+    place.maker("run", "job.toml", "--limit-steps", "120", code=5)
+    place.maker("resume", "last", "swarm.kind=ray", "--limit-steps", "100", code=5)
     assert place.show()["steps"] == 220
     place.maker("resume", "last", "swarm.kind=local")
     shown = place.show()
@@ -190,7 +190,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
     (place.folder / "count.py").write_text(
         TASK.replace("return state + 1", "return state + 1 if state < 7 else __import__('os')._exit(3)")
     )
-    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=1)
+    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=7)
     told = " ".join(printed.split())
     assert "a worker's process died 3 times without deciding a step; the last time: The actor died" in told
     assert "is paused; continue with `maker resume" in told
@@ -315,7 +315,7 @@ def test_a_task_that_raises_in_a_worker_is_told(place: Place) -> None:
     (place.folder / "count.py").write_text(
         TASK.replace("return state + 1", "return state + 1 if state < 7 else 1 // 0")
     )
-    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=1)
+    printed = place.maker("run", "job.toml", "swarm.kind=ray", code=7)
     assert "step 7: count: apply raised ZeroDivisionError" in printed
     assert (place.show()["status"], place.show()["steps"]) == ("paused", 7)
 

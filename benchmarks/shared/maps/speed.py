@@ -16,7 +16,7 @@ from benchmarks.shared.driving import drive, modes
 from benchmarks.shared.maps.jobs import simulated, write_job, write_rows
 from benchmarks.shared.maps.kills import behind, counted, server
 from benchmarks.shared.tasks.parity import MIXED
-from benchmarks.shared.watching import Looks, Refused, maker, pace, said, watch
+from benchmarks.shared.watching import DONE, Looks, Refused, maker, pace, said, watch
 
 CHAINS = 1000
 ROW_TO_STEP = 2.5
@@ -161,6 +161,6 @@ def took_by(folder: Path, *words: str) -> Took:
     with maker(*words, folder=folder) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode not in DONE:
         raise Refused(said(folder) or f"exit code {process.returncode}")
     return Took(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)

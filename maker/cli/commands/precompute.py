@@ -46,7 +46,7 @@ def precompute_(
         return
     drawn, decided = report.steps + undecided, report.steps - report.reused
     print(
-        f"run {report.run_id}: of {drawn:,} steps {decided:,} were decided by {report.votes:,} votes in"
+        f"run {report.run_id}: of {drawn:,} steps {decided:,} were decided by {report.decided_votes:,} votes in"
         f" {report.calls:,} calls, {report.reused:,} were known already, {undecided:,} are undecided"
     )
 

@@ -17,12 +17,13 @@ from maker.cli.commands import (
     plan,
 )
 from maker.cli.confirm import run_to_change
+from maker.cli.exit_codes import ExitCode, exit_code
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store, WholeRun, Yes
 from maker.cli.progress import Progress
 from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
 from maker.cli.trial import print_trial
-from maker.errors import BadInput, ModelFailed, StoreFailed, WorkerLost
+from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
@@ -187,15 +188,17 @@ def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) ->
     try:
         with progress:
             report = work(progress.handle)
-    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
+    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost) as error:
         if progress.run_id:
             print(
                 f"run {progress.run_id} is paused; continue with `maker resume {progress.run_id}{where}`",
                 file=sys.stderr,
             )
+            if isinstance(error, MakerError):
+                error.exit_code = ExitCode.FAULT
         raise
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
         display.print_summary(report, where)
-    raise typer.Exit(0 if report.status == "done" else 1)
+    raise typer.Exit(exit_code(report))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from maker.cli import display
+from maker.cli.exit_codes import exit_code
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.progress import Progress
 from maker.cli.stored import job_of
@@ -43,7 +44,7 @@ def watch(
         raise
     if not as_json:
         display.print_summary(last, display.store_words(store))
-    raise typer.Exit(0 if last.status == "done" else 1)
+    raise typer.Exit(exit_code(last))
 
 
 def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
@@ -92,7 +93,7 @@ def _handle(progress: Progress, run_id: str, stored: dict[str, Any]) -> None:
 
 
 def _update(progress: Progress, found: RunReport) -> None:
-    progress.update(steps=found.steps, votes=found.votes, red_flags=found.red_flags, disputed=found.disputed)
+    progress.update(steps=found.steps, votes=found.decided_votes, red_flags=found.red_flags, disputed=found.disputed)
 
 
 def expected_steps(database: Database, found: RunReport) -> int | None:

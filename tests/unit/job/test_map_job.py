@@ -141,7 +141,7 @@ def test_a_stored_text_is_never_looked_for(tmp_path: Path) -> None:
 def test_bad_rows_at_the_head_stop_no_run(tmp_path: Path) -> None:
     """A run is made of its template, not of a prompt that a row has to be found for."""
     broken_rows(tmp_path, 150, 20)
-    assert maker("run", job_file(tmp_path), "limits.max_undecided=200").exit_code == 0
+    assert maker("run", job_file(tmp_path), "limits.max_undecided=200").exit_code == 3
     loaded = api.load_job(job_file(tmp_path))
     assert estimate_run(loaded) is None
     fingerprint = run_fingerprint(loaded)["prompts"]
@@ -298,7 +298,7 @@ def test_a_resumed_input_is_read_through_no_oftener_than_it_must(tmp_path: Path,
     api.resume("last", store=store(tmp_path), limit_steps=5)
     alone = len(scans)
     scans.clear()
-    assert maker("resume", "last", "--limit-steps", "5", "--store", store(tmp_path)).exit_code == 1
+    assert maker("resume", "last", "--limit-steps", "5", "--store", store(tmp_path)).exit_code == 5
     assert len(scans) == alone
 
 

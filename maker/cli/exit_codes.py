@@ -1,0 +1,58 @@
+"""Exit codes: one table, for the commands, their help and the documentation."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from maker.cli import signals
+from maker.engine.causes import Cause, cause_of
+from maker.lifecycle.queries import RunReport
+from maker.store.runs import CANCELLED
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    MISSING = 3
+    LIMIT = 4
+    REQUEST = 5
+    UNDECIDED = 6
+    FAULT = 7
+    INTERRUPTED = signals.INTERRUPTED
+
+
+MEANINGS = {
+    ExitCode.DONE: "done; for `verify`: complete, clean and right",
+    ExitCode.FAILED: "failed, not written, or not verified",
+    ExitCode.BAD_INPUT: "bad input; nothing is lost",
+    ExitCode.MISSING: "done, but rows or slices are without a good decision",
+    ExitCode.LIMIT: "paused at a limit, or by `monitor.policy`",
+    ExitCode.REQUEST: "paused or cancelled as somebody asked: `--limit-steps`, `maker cancel`",
+    ExitCode.UNDECIDED: "paused at a step that no vote could settle",
+    ExitCode.FAULT: "paused by a fault: the model, the database, a worker, the task's code",
+    ExitCode.INTERRUPTED: "interrupted; what was decided is committed and the run is paused",
+}
+_PAUSED = {
+    Cause.LIMIT: ExitCode.LIMIT,
+    Cause.REQUEST: ExitCode.REQUEST,
+    Cause.UNDECIDED: ExitCode.UNDECIDED,
+    Cause.FAULT: ExitCode.FAULT,
+}
+
+
+def exit_code(report: RunReport) -> ExitCode:
+    """Return the exit code of a command that worked on a run, or watched it."""
+    if report.status == "done":
+        return ExitCode.MISSING if report.missing else ExitCode.DONE
+    if report.status == CANCELLED:
+        return ExitCode.REQUEST
+    return _PAUSED[cause_of(report.reason)] if report.status == "paused" else ExitCode.FAILED
+
+
+def help_text() -> str:
+    """Return the table for a command's help."""
+    # The first line keeps the paragraph from being wrapped.
+    return "\n".join(["\b", "Exit codes:", *(f"  {code.value:3}  {text}" for code, text in MEANINGS.items())])

@@ -1,0 +1,60 @@
+"""Exit codes: each way in which a run can end or rest has a number of its own, which help and documents state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from row_tasks import job, write_rows
+
+from maker import api
+from maker.cli.exit_codes import MEANINGS, ExitCode, exit_code, help_text
+from maker.engine.causes import Cause, cause_of
+from maker.lifecycle import queries
+
+Job = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("limit max_calls = 21: 21 spent or reserved; the next request may take 3", Cause.LIMIT),
+        ("alarm of the vote monitor on steps of class move (drift): so many", Cause.LIMIT),
+        ("interrupted", Cause.REQUEST),
+        ("stopped", Cause.REQUEST),
+        ("reached the limit of 1,000 steps", Cause.REQUEST),
+        ("not started yet", Cause.REQUEST),
+        ("step 3 (move) is undecided: max_votes = 12: no valid vote", Cause.UNDECIDED),
+        ("chain 0~1.17/5.3: step 3 (a class) is undecided: max_votes (and 3 more)", Cause.UNDECIDED),
+        ("step 3: http://x/v1 failed 5 tries", Cause.FAULT),
+        ("its process is gone; continue with `maker resume r`", Cause.FAULT),
+    ],
+)
+def test_a_reason_tells_its_cause(reason: str, cause: Cause) -> None:
+    """Old stores hold such reasons as well: what they begin with stays."""
+    assert cause_of(reason) is cause
+
+
+def test_help_and_documents_state_every_code() -> None:
+    """The table of the documentation is that of the code."""
+    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert MEANINGS.keys() == set(ExitCode)
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in page
+        assert f"{code.value:3}  {meaning}" in help_text()
+
+
+def test_runs_end_and_rest_with_their_codes(hanoi: Job, store: str, tmp_path: Path) -> None:
+    """Done, done without some rows, at a limit, as asked, undecided."""
+    assert exit_code(api.run(hanoi(2))) is ExitCode.DONE
+    assert exit_code(api.run(hanoi(4), limit_steps=2)) is ExitCode.REQUEST
+    assert exit_code(api.run(hanoi(4, limits={"max_calls": 6}))) is ExitCode.LIMIT
+    stuck = api.run(hanoi(4, model={"p": 0.5}, vote={"k": 9, "max_votes": 9}))
+    assert exit_code(stuck) is ExitCode.UNDECIDED
+    assert exit_code(queries.show("last", store=store)) is ExitCode.UNDECIDED
+    write_rows(tmp_path / "rows.csv", range(30))
+    missing = api.run(job(tmp_path, vote={"k": 3, "max_votes": 3}))
+    assert exit_code(missing) is ExitCode.MISSING
+    assert missing.missing == 30 - missing.result["decided"] > 0
