@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from maker.errors import BadInput
 from maker.inputs.compressed import Decompressed, copies, is_compressed
 from maker.inputs.failures import as_bad_input, protocol_of, redacted
+from maker.inputs.secrets import check_whole
 
 _WEB = {"http", "https"}
 _LOCAL = {"file", "local"}
@@ -92,10 +93,12 @@ def find(where: str) -> Found:
             goes before what it would match as a pattern.
 
     Raises:
-        BadInput: There is nothing, a package or credentials are missing, or the place cannot be read.
+        BadInput: There is nothing, a package or credentials are missing, the place cannot be read, or it is one of
+            which a secret was left out.
     """
     if not where.strip():
         raise BadInput("the input is empty", fix="give a file, a pattern such as data/*.csv or a folder")
+    check_whole(where)
     with as_bad_input(redacted(where), where):
         files, path = _file_system(where)
         if _is_local(where):

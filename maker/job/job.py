@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from maker.core.plugins import Plugin
@@ -51,6 +52,7 @@ class Job:
         poll: There where the job is another one's pilot.
         memo: Whose decisions the run may take again.
         foresight: There where the job's steps are decided ahead of time.
+        given: Task parameters whose values hold secrets, as they were given; ``settings`` has them without.
     """
 
     run: RunSettings
@@ -72,6 +74,7 @@ class Job:
     poll: PollSettings | None = None
     memo: Mode = "off"
     foresight: ForesightSettings | None = None
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def swarm_kind(self) -> Literal["local", "ray"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from pydantic_core import ErrorDetails
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.core.user_code import call_user_code
 from maker.errors import JobError
+from maker.inputs.secrets import is_cut, without_secrets
 from maker.job.file import Raw, shortened
 from maker.job.job import Job
-from maker.job.parameters import built, params_of, placed
+from maker.job.parameters import built, marked, params_of, placed
 from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
     check_job,
@@ -29,7 +31,7 @@ from maker.job.validate import (
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
-from maker.plugin import Decomposer, Function
+from maker.plugin import Decomposer, Function, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
@@ -48,6 +50,7 @@ def stored_job(
     """
     values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
     raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
+    raw.take_environment(_given_again(values.get("task", {})), TABLES)
     raw.take_overrides(overrides)
     job = resolve(raw)
     if not parts:
@@ -56,10 +59,16 @@ def stored_job(
     return replace(job, decomposer=call_user_code(f"{task.name}: with_parts", task.with_parts, parts))
 
 
+def _given_again(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of the environment that give task parameters which were stored without their secrets."""
+    names = [f"MAKER_TASK_{key.upper()}" for key, value in task.items() if isinstance(value, str) and is_cut(value)]
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:
     """Return a job of these settings for a pilot of ``job``, in the same store. Raises `JobError` or `PluginError`."""
     # What was decided before would tell nothing of how the votes come out.
-    task = _without(dict(settings["task"]), MEMO)
+    task = _without(dict(settings["task"]), MEMO) | dict(job.given)
     made = stored_job({**settings, "task": task}, "of the pilot", overrides)
     return replace(made, store=made.store.model_copy(update={"url": job.store.url}))
 
@@ -122,6 +131,7 @@ def resolve(raw: Raw) -> Job:
         origins=raw.origins(settings),
         functions=task.functions,
         memo=task.memo,
+        given=task.given(),
     )
     check_job(job, raw)
     job = job if poll is None else pilot_variant(job, poll)
@@ -129,6 +139,10 @@ def resolve(raw: Raw) -> Job:
     check_votes(job, raw)
     check_ways(job, raw)
     return job
+
+
+def _holds_secrets(value: Any) -> bool:
+    return isinstance(value, str) and without_secrets(value) != value
 
 
 class _Task(NamedTuple):
@@ -142,7 +156,17 @@ class _Task(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """Return the table as it is stored. Whoever takes no decision again has nothing about it there."""
         memo = {} if self.memo == "off" else {MEMO: self.memo}
-        return {"decomposer": self.plugin.name} | memo | self.params.model_dump(mode="json", by_alias=True)
+        shown = {name: without_secrets(value) for name, value in self.given().items()}
+        return {"decomposer": self.plugin.name} | memo | self.params.model_dump(mode="json", by_alias=True) | shown
+
+    def given(self) -> dict[str, str]:
+        """Return the places that hold secrets, as they were given."""
+        values = self.params.model_dump(mode="json", by_alias=True, include=self._places())
+        return {name: value for name, value in values.items() if _holds_secrets(value)}
+
+    def _places(self) -> set[str]:
+        named = marked(self.plugin, Place)
+        return {name for name, one in type(self.params).model_fields.items() if (one.alias or name) in named}
 
 
 def _task(table: dict[str, Any], raw: Raw) -> _Task:

@@ -189,7 +189,9 @@ def retry(
     if found.status == "done" and "round" in found.settings["task"]:
         _refuse_others(found.run_id, overrides, store)
         following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
-        return resume(following.run_id, store=store, on_event=on_event, stop=stop)
+        # What was stored of a URL lacks its secrets.
+        places = [word for word in overrides if word.startswith("task.") and "://" in word]
+        return resume(following.run_id, places, store=store, on_event=on_event, stop=stop)
     return work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
 
 

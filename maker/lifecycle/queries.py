@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from maker.errors import BadInput, RunNotFound, TaskFailed
+from maker.inputs.secrets import without_secrets
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
 from maker.job.fingerprint import difference, inputs_digest, settings_fingerprint
 from maker.job.resolve import stored_job
@@ -256,10 +257,20 @@ def report(row: RunRow) -> RunReport:
         prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens,
         reserved_calls=row.reserved.calls, reserved_tokens=row.reserved.tokens, cost=cost, wall_s=round(row.wall_s, 3),
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
-        forked_from=row.forked_from, forked_at=row.forked_at, settings=row.settings, models=models,
+        forked_from=row.forked_from, forked_at=row.forked_at, settings=shown_settings(row.settings), models=models,
         monitor=monitored_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
         distinct=row.distinct, decided_votes=row.votes,
     )  # fmt: skip
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings as they may be shown: older stores hold the secrets of URLs."""
+    task = {name: _shown(value) for name, value in settings.get("task", {}).items()}
+    return {**settings, "task": task}
+
+
+def _shown(value: Any) -> Any:
+    return without_secrets(value) if isinstance(value, str) and not any(map(str.isspace, value)) else value
 
 
 def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
