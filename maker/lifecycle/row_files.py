@@ -134,7 +134,7 @@ class Output:
         row = result(settled, name)
         return {
             "id": row.id, "row": row.row, "outcome": row.outcome, "reason": row.reason, "candidates": row.votes,
-            "flags": row.flags, "values": dict(values),
+            "flags": row.flags, "flagged": row.flagged, "values": dict(values),
         }  # fmt: skip
 
 

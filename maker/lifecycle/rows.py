@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -42,8 +43,9 @@ class RowResult:
 
     ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided``, or says why
     the row is not decided, and ``reason`` says more. ``answer`` is None without a decision. ``votes`` counts those of
-    every candidate, the winner first. ``margin`` is 0 if nothing won; ``margins`` are those of the answer's fields.
-    ``tokens`` were read and written for the row.
+    every candidate, the winner first. ``flags`` counts the samples that got no vote, by flag; ``flagged`` those of a
+    row without a decision, by flag and reason in words ("format: no JSON object"). ``margin`` is 0 if nothing won;
+    ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row.
     """
 
     row: int
@@ -56,6 +58,7 @@ class RowResult:
     margin: int
     margins: Mapping[str, int]
     tokens: int
+    flagged: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -256,8 +259,17 @@ def result(settled: Settled, name: str) -> RowResult:
     row, round_, _, step, outcome = settled
     if step is None:
         assert outcome is not None  # noqa: S101 - a settled row has one of them
-        votes, flags = _counted(samples(settled))
-        return RowResult(row, name, outcome.outcome, outcome.reason, None, votes, flags, 0, {}, 0)
+        cast, flags, said = Counter[str](), Counter[str](), Counter[str]()
+        for sample in samples(settled):
+            if sample.candidate is not None:
+                cast[sample.candidate] += 1
+            elif sample.flag is not None:
+                flags[sample.flag] += 1
+                said[f"{sample.flag}: {sample.detail}" if sample.detail else sample.flag] += 1
+        return RowResult(
+            row, name, outcome.outcome, outcome.reason, None, dict(cast.most_common()), dict(flags), 0, {}, 0,
+            dict(said.most_common()),
+        )  # fmt: skip
     task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
     action = call_user_code(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
@@ -288,14 +300,3 @@ def samples(settled: Settled) -> list[SampleRow]:
     round_, outcome = settled.round, settled.outcome
     found = read_samples(round_.database, round_.chain.key, settled.child, settled.child + 1)
     return [sample for sample in found if outcome is not None and sample.epoch == outcome.epoch]
-
-
-def _counted(samples: Sequence[SampleRow]) -> tuple[dict[str, int], dict[str, int]]:
-    votes: dict[str, int] = {}
-    flags: dict[str, int] = {}
-    for sample in samples:
-        if sample.candidate is not None:
-            votes[sample.candidate] = votes.get(sample.candidate, 0) + 1
-        elif sample.flag is not None:
-            flags[sample.flag] = flags.get(sample.flag, 0) + 1
-    return dict(sorted(votes.items(), key=lambda item: -item[1])), flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from operator import index
 from typing import Generic, NamedTuple, TypeVar
@@ -187,11 +188,24 @@ class Election(Generic[S, A]):
         votes = votes or "no valid vote"
         if len(leading) > SHOWN:
             votes += f" and {len(leading) - SHOWN} other candidates"
-        flags = ", ".join(f"{sum(models)} {reason}" for reason, models in self._flags.items())
+        said: dict[Flag, Counter[str]] = {reason: Counter() for reason in self._flags}
+        for _, outcome, _, _ in self._heard:
+            if isinstance(outcome, RedFlag):
+                said[outcome.reason][outcome.detail] += 1
+        flags = ", ".join(f"{details.total()} {reason}{_in_words(details)}" for reason, details in said.items())
         return f"{votes}; flagged: {flags or 'none'}"
 
     def _weighing(self, key: str) -> str:
         return "" if self._weights is None else f" (weight {self._weights[key] / 1000:.2f})"
+
+
+def _in_words(details: Counter[str]) -> str:
+    """Return what was said of most of the samples with one flag, in brackets; "" if nothing was."""
+    detail, _ = details.most_common(1)[0]
+    if not detail:
+        return ""
+    others = f", and {len(details) - 1} other reasons" if len(details) > 1 else ""
+    return f" ({detail[:SHOWN_CHARS]}{'…' if len(detail) > SHOWN_CHARS else ''}{others})"
 
 
 def weight(voter: Voter, logprob: float | None) -> int:

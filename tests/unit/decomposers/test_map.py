@@ -86,6 +86,8 @@ def test_a_bad_row_stops_no_other(tmp_path: Path) -> None:
     assert (broken["id"], broken["outcome"], broken["candidates"]) == ("rows.csv:10", "failed", {})
     assert "row 10 of rows.csv has 3 fields" in broken["reason"]
     assert (rejected["id"], rejected["outcome"], rejected["flags"]) == ("row-11", "rejected", {"illegal": 6})
+    assert rejected["flagged"] == {"illegal: there is no answer to this": 6}
+    assert "6 illegal (there is no answer to this)" in rejected["reason"]
 
 
 def test_the_first_row_may_be_a_bad_one(tmp_path: Path) -> None:

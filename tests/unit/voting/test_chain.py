@@ -248,7 +248,7 @@ def test_stuck_says_where_and_why(letters: Any) -> None:
     assert answer(runner, "x", "x", "x") is not None
     assert answer(runner, "x", "a", "4") is None
     stuck = runner.ask()
-    why = "max_votes = 4: 1 for x, 1 for a; flagged: 1 format; 3 more would be the least"
+    why = "max_votes = 4: 1 for x, 1 for a; flagged: 1 format (no letter: '4'); 3 more would be the least"
     assert stuck[:4] == (1, 0, "letter", why)
     assert runner.ask() == stuck
 

@@ -112,7 +112,7 @@ def test_the_cap_names_votes_and_flags(text_codec: Any) -> None:
     verdict = held.election.verdict()
     assert isinstance(verdict, Undecidable)
     assert verdict.reason == (
-        "max_votes = 7: 2 for yes, 2 for no; flagged: 1 format, 1 empty; 3 more would be the least"
+        "max_votes = 7: 2 for yes, 2 for no; flagged: 1 format (no word: '42'), 1 empty; 3 more would be the least"
     )
 
 
@@ -125,7 +125,19 @@ def test_the_cap_without_a_vote(text_codec: Any) -> None:
     held.hear(1, "42")
     verdict = held.hear(1, "42")
     assert isinstance(verdict, Undecidable)
-    assert "no valid vote; flagged: 2 format" in verdict.reason
+    assert "no valid vote; flagged: 2 format (no word: '42'); " in verdict.reason
+
+
+def test_the_cap_tells_the_reason_of_most_samples_with_a_flag(text_codec: Any) -> None:
+    """A long one is cut, the others are counted."""
+    held = Held(text_codec, k=1, max_votes=4)
+    verdict = held.hear(4, "1", "2", "9" * 90, "2")
+    assert isinstance(verdict, Undecidable)
+    assert "flagged: 4 format (no word: '2', and 2 other reasons)" in verdict.reason
+    held = Held(text_codec, k=1, max_votes=1)
+    verdict = held.hear(1, "9" * 90)
+    assert isinstance(verdict, Undecidable)
+    assert f"(no word: '{'9' * 70}…)" in verdict.reason
 
 
 def test_the_cap_counts_flagged_samples_and_may_be_met_exactly(text_codec: Any) -> None:
