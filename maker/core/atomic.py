@@ -31,7 +31,15 @@ def replacing(out: Path, check: Callable[[], None] = lambda: None) -> Iterator[I
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-    folder = os.open(out.parent, os.O_RDONLY)
+    _flush_folder(out.parent)
+
+
+def _flush_folder(path: Path) -> None:
+    """Make a file's new name durable."""
+    if os.name == "nt":
+        # Windows opens no folder, and writes names down by itself.
+        return
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -218,4 +218,5 @@ def _copy(opened: Callable[[], IO[bytes]]) -> IO[bytes]:
 
 
 copies = _Copies()
-os.register_at_fork(after_in_child=copies.__init__)  # type: ignore[misc]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=copies.__init__)  # type: ignore[misc]

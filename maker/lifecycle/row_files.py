@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from maker.core.atomic import replacing
+from maker.core.locks import locked_folder
 from maker.errors import BadInput, StoreFailed
 from maker.lifecycle.rows import Round, RowLog, Settled, ends, reach, result, settled_rows
 from maker.plugin import RowDecomposer
@@ -199,28 +198,26 @@ def claimed(decomposer: RowDecomposer[Any, Any], run: RunRow, database: Database
         return
     folder = Path(decomposer.output)
     refuse_others(str(folder), run, database)
-    with _folder_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-    try:
-        _mark(folder, run, lock)
+    with ExitStack() as stack:
+        with _folder_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(locked_folder(folder))
+            except BlockingIOError as error:
+                raise BadInput(
+                    f"another process writes to the output folder {folder}", fix="wait until it ends"
+                ) from error
+            _mark(folder, run)
         yield
-    finally:
-        os.close(lock)
 
 
-def _mark(folder: Path, run: RunRow, lock: int) -> None:
-    with _folder_errors(folder):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"another process writes to the output folder {folder}", fix="wait until it ends") from error
-        for name in ("rows-*.jsonl", REVIEW, MARK):
-            for left in folder.glob(f"{name}.*.part"):
-                # Left by a process that was killed.
-                left.unlink(missing_ok=True)
-        with replacing(folder / MARK) as file:
-            file.write(_bytes({"run": run.run_id}))
+def _mark(folder: Path, run: RunRow) -> None:
+    for name in ("rows-*.jsonl", REVIEW, MARK):
+        for left in folder.glob(f"{name}.*.part"):
+            # Left by a process that was killed.
+            left.unlink(missing_ok=True)
+    with replacing(folder / MARK) as file:
+        file.write(_bytes({"run": run.run_id}))
 
 
 @contextmanager

@@ -73,6 +73,9 @@ def _started(pid: int) -> str:
 
 
 def _signalled(pid: int) -> str:
+    if os.name == "nt":
+        # There a signal 0 is Ctrl-C. Whether a process lives is not known: its lease runs out.
+        return "?"
     # Where processes of other users are hidden, a living one has no line in /proc.
     try:
         os.kill(pid, 0)
