@@ -34,7 +34,7 @@ from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import keep_calibration
 from maker.store.chains import read_children, read_forks, root_chain
 from maker.store.log import SampleRow, read_samples, read_snapshots, read_steps
-from maker.store.runs import RunRow, find_run
+from maker.store.runs import PILOT, WAY, RunRow, find_run
 from maker.types import Flag, Oracle, Step
 from maker.voting.thinking import Thinking
 
@@ -122,7 +122,7 @@ def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
     read = {name: value for name, value in job.settings["vote"].items() if name == "thinking"}
     settings = job.settings | {"poll": poll.model_dump(), "vote": {"voter": DEFAULT_VOTER, "k": 1} | read}
     settings["limits"] = job.settings["limits"] | {"max_undecided": None}
-    name = f"run.name=pilot of {job.run.name or job.settings['task']['decomposer']}"
+    name = f"run.name={PILOT}{job.run.name or job.settings['task']['decomposer']}"
     return derived(job, settings, [name, "store.samples=all", *words])
 
 
@@ -142,7 +142,7 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]
 
     Where its margin is still to be planned, it has the voter's own.
     """
-    words = [f"run.name=way of the pilot of {job.run.name or job.settings['task']['decomposer']}"]
+    words = [f"run.name={WAY}{job.run.name or job.settings['task']['decomposer']}"]
     vote = {name: value for name, value in job.settings["vote"].items() if not (name == "k" and job.needs_plan)}
     made = derived(job, job.settings | {"vote": vote}, words)
     run_id = hold(made, steps)

@@ -29,7 +29,7 @@ from maker.plugin import Voter, vote_key
 from maker.stats.bounds import share_at_most
 from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
-from maker.store.runs import find_run
+from maker.store.runs import PILOT, find_run
 from maker.voting.tally import unpack
 from maker.voting.vote_replay import replay_votes
 
@@ -107,7 +107,7 @@ def pilot_words(job: Job, rows: int, k: int, seed: int) -> list[str]:
     task = job.settings["task"]
     samples = "disputed" if job.store.samples == "none" else job.store.samples
     return [
-        f"run.name=pilot of {job.run.name or task['decomposer']}", f"run.seed={seed}", f"vote.k={k}",
+        f"run.name={PILOT}{job.run.name or task['decomposer']}", f"run.seed={seed}", f"vote.k={k}",
         f"task.sample={rows}", "task.output=", f"store.samples={samples}",
     ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from maker.lifecycle.control import run_through
 from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.session import OnEvent
 from maker.sampling.draw import can_draw
+from maker.store.runs import FORESIGHT
 
 STEPS = 2000
 """Of each class so many steps are decided, unless told otherwise."""
@@ -67,6 +68,6 @@ def precompute(
 
 def _ahead(job: Job, foresight: ForesightSettings) -> Job:
     """Return the job that decides its steps ahead."""
-    name = f"foresight of {job.run.name or job.settings['task']['decomposer']}"
+    name = f"{FORESIGHT}{job.run.name or job.settings['task']['decomposer']}"
     settings = job.settings | {"foresight": foresight.model_dump()}
     return derived(job, settings, [f"run.name={name}", f"task.{MEMO}=store"])

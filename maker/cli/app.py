@@ -28,7 +28,7 @@ from maker.cli.commands import (
     watch,
 )
 from maker.cli.commands.db import db
-from maker.cli.errors import ErrorGroup
+from maker.cli.errors import ErrorGroup, KnownCommand
 from maker.cli.exit_codes import help_text
 from maker.cli.logs import print_events, write_events
 
@@ -72,7 +72,7 @@ app = typer.Typer(
 )
 app.add_typer(db, name="db")
 for name, command in COMMANDS.items():
-    app.command(name=name)(command)
+    app.command(name=name, cls=KnownCommand)(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from maker.cli.display import store_words
+from maker.cli.advice import completed
 from maker.errors import BadInput
 from maker.lifecycle.admin import names_whole
 from maker.lifecycle.queries import RunReport, show
@@ -34,7 +34,7 @@ def run_to_change(given: str, command: str, *, store: str, yes: bool) -> str:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BadInput(
             f"`maker {command}` changes a run only if you name it in full; {given!r} stands for {_described(found)}",
-            fix=f"give `maker {command} {found.run_id}{store_words(store)}`, or add --yes",
+            fix=completed(f"give `maker {command} {found.run_id}`, or add --yes"),
             run_id=found.run_id,
         )
     if not typer.confirm(f"{command} {_described(found)}?", err=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
@@ -11,11 +10,12 @@ from itertools import islice
 from typing import Any
 
 from maker.calibration.map_pilot import MARGINS, sample_size
+from maker.cli.advice import completed, next_step
 from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
 from maker.core.plugins import Plugin
 from maker.errors import PluginError
 from maker.job.estimate import CHARACTERS_PER_TOKEN, Estimate, Survey
-from maker.job.file import DEFAULT_STORE, STORE_VARIABLE, shortened
+from maker.job.file import shortened
 from maker.job.job import Job
 from maker.job.probe import expected_steps
 from maker.job.settings import PilotFound
@@ -31,21 +31,14 @@ JSON_DISPUTED = 1000
 DIGESTS = ("digest", "wording")
 
 
-def print_summary(report: RunReport, where: str) -> None:
-    """Print a run's status, reason, counts and digest, and the next command; ``where`` names its store."""
-    print(f"run {report.run_id} is {report.status}" + (f": {report.reason}" if report.reason else ""))
+def print_summary(report: RunReport) -> None:
+    """Print a run's status, reason, counts and digest, and the next command."""
+    print(f"run {report.run_id} is {report.status}" + (f": {completed(report.reason)}" if report.reason else ""))
     print(f"  {_counts(report)}")
     print_alarms(report.events)
     _print_outcome(report)
-    if report.status == "paused":
-        print(f"  continue with `maker resume {report.run_id}{where}`")
-    else:
-        print(f"  check every step, without a model, with `maker verify {report.run_id}{where}`")
-
-
-def store_words(store: str) -> str:
-    """Return the ``--store`` option that a suggested command needs; "" where the default store is the one meant."""
-    return "" if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE) else f" --store {shown_url(store)}"
+    then = f"check every step, without a model, with `maker verify {report.run_id}`"
+    print(f"  {completed(next_step(report) if report.status == 'paused' else then)}")
 
 
 def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: bool) -> None:
@@ -59,7 +52,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     if report.forked_from:
         print(f"  forked from {report.forked_from} before step {report.forked_at}")
     if report.reason:
-        print(f"  {report.reason}")
+        print(f"  {completed(report.reason, run_id=report.run_id)}")
     pilot = vote.get("pilot")
     tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None}}
     if poll := report.settings.get("poll"):
@@ -89,7 +82,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     if lines:
         print("  disputed steps:", *(f"    {line}" for line in lines), sep="\n")
     if report.disputed > len(lines):
-        print(f"    and {report.disputed - len(lines):,} more; list them with `maker steps {report.run_id} --disputed`")
+        more = f"{report.disputed - len(lines):,} more; list them with `maker steps {report.run_id} --disputed`"
+        print(f"    and {completed(more)}")
 
 
 def step_line(record: StepRecord) -> str:
@@ -208,10 +202,10 @@ def pilot_lines(found: PilotFound) -> list[str]:
     ]
 
 
-def print_runs(reports: list[RunReport]) -> None:
-    """Print a table of runs."""
+def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
+    """Print a table of runs; ``filtered`` says that it may leave some out."""
     if not reports:
-        print("no runs yet")
+        print("no such runs" if filtered else "no runs yet")
         return
     rows = []
     for report in reports:

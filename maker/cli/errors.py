@@ -6,10 +6,20 @@ import sys
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from maker.cli.advice import begin, completed
 from maker.cli.signals import INTERRUPTED, interrupting
 from maker.errors import MakerError
+
+
+class KnownCommand(TyperCommand):
+    """A command whose arguments the messages know that suggest another command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        begin(**{name: ctx.params.get(name) for name in ("run_id", "store", "job")})
+        return super().invoke(ctx)
 
 
 class ErrorGroup(TyperGroup):
@@ -21,8 +31,10 @@ class ErrorGroup(TyperGroup):
             with interrupting():
                 return super().invoke(ctx)
         except MakerError as error:
-            first, *rest = str(error).splitlines()
+            first, *rest = completed(str(error), run_id=error.facts.get("run_id")).splitlines()
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+        finally:
+            begin()

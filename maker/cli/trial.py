@@ -85,5 +85,7 @@ def _action(decided: Decided, job: Job) -> Any:
 
 
 def _indent(title: str, text: str) -> str:
+    """Return a text under its title: all of its lines begin in one column, also after a long title."""
     first, *rest = text.splitlines() or [""]
-    return "\n".join([f"  {title:9}{first}", *(f"           {line}" for line in rest)])
+    head = f"  {title:8} "
+    return "\n".join([f"{head}{first}", *(f"{'':{len(head)}}{line}" for line in rest)])

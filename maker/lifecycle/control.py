@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,9 +19,10 @@ from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
 )
-from maker.lifecycle.queries import RunReport, show, store_url, whole_report
+from maker.lifecycle.queries import RunReport, limit_override, show, store_url, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, work, worker_spec
+from maker.models.keys import require_keys
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.cuts import Cut, cut, to_retry
@@ -64,6 +66,7 @@ def start(
     """
     fingerprint = run_fingerprint(job)
     refuse_used_output(job)
+    _require_keys(job)
     new = NewRun(
         name=job.run.name,
         settings=job.settings,
@@ -112,9 +115,10 @@ def run_through(
         held = _taken_over(found.run_id, (), job.store.url, job=job)
         ended = work(held, remaining, on_event, stop)
     if ended.status != "done" and (steps is None or ended.steps < steps):
+        with_limit = f" with {override}" if (override := limit_override(ended)) else ""
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
-            fix="give the same command again to continue it",
+            fix=f"give the same command again{with_limit} to continue it",
         )
     return ended.run_id
 
@@ -217,10 +221,11 @@ def _taken_over(
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(store_url(store), create=False)))
         row = find_run(database, run_id)
-        fork = f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
+        fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
         job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
+        _require_keys(job)
         refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
         _claim_output(job, row, database, stack)
         cuts = _cuts(database, row, again) if again else []
@@ -247,6 +252,15 @@ def _released_on_error(database: Database, lease: Lease, reason: str | None = No
         with suppress(MakerError):
             release(database, lease, "paused", pause_reason(error) if reason is None else reason)
         raise
+
+
+def _require_keys(job: Job) -> None:
+    """Raise `ModelUnusable` if a key is missing: before there is a run that this would only pause.
+
+    On a cluster the workers read the keys, each on its own machine.
+    """
+    if job.swarm_kind == "local" or not (job.swarm.address or os.environ.get("RAY_ADDRESS")):
+        require_keys(job.members.values())
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:

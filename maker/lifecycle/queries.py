@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from maker.engine.causes import LIMIT
 from maker.errors import BadInput, RunNotFound, TaskFailed
 from maker.inputs.secrets import without_secrets
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
-from maker.job.fingerprint import difference, inputs_digest, settings_fingerprint
+from maker.job.fingerprint import difference, inputs_digest, settings_fingerprint, task_fingerprint
+from maker.job.load import JobLike, load_job
 from maker.job.resolve import stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.events import StepRecord, step_record
@@ -31,6 +35,9 @@ from maker.verification.verifier import Author, Verified
 from maker.verification.verifier import verify as verify_log
 from maker.voting.paths import Path, chain_name, is_single, read_name
 from maker.voting.tally import unpack
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+"""A figure in the reason of a run that a limit has paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +103,41 @@ def show(run_id: str, *, store: str | None = None) -> RunReport:
         return whole_report(database, run_id)
 
 
-def runs(*, store: str | None = None) -> list[RunReport]:
-    """Return the newest runs, newest first."""
+def runs(
+    *,
+    store: str | None = None,
+    limit: int = 50,
+    status: str = "",
+    name: str = "",
+    decomposer: str = "",
+    job: JobLike | None = None,
+) -> list[RunReport]:
+    """Return the newest runs, newest first.
+
+    Args:
+        store: The store's URL.
+        limit: Most runs to return.
+        status: Only runs with this status.
+        name: Only runs with this in their name, in either case.
+        decomposer: Only runs of this decomposer; of one in a file, ``file.py:Name`` is enough.
+        job: Only runs of this job's task. Their models and votes may differ. Raises what `load_job` does.
+    """
+    task = None if job is None else _task(task_fingerprint(load_job(job)))
+
+    def wanted(row: RunRow) -> bool:
+        kind = str(row.settings["task"]["decomposer"])
+        return (
+            status in ("", row.status)
+            and decomposer in ("", kind, kind.rpartition("/")[2])
+            and (task is None or task == _task(row.fingerprint))
+        )
+
     with opened(store) as database:
-        return [report(row) for row in list_runs(database)]
+        return [report(row) for row in list_runs(database, limit, name=name, wanted=wanted)]
+
+
+def _task(fingerprint: Mapping[str, Any]) -> tuple[Any, Any]:
+    return fingerprint["decomposer"], fingerprint["task"]
 
 
 def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
@@ -221,6 +259,24 @@ def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedSte
         return Author(made, job.decomposer, rules_of(job))
 
     return verify_log(database, row, author, on_step)
+
+
+def limit_override(run: RunReport) -> str:
+    """Return the override that lets a run go on that a limit has paused; "" if no limit has.
+
+    It is twice the largest of the limit, what is spent, and what the next request needs.
+    """
+    if run.status != "paused" or not run.reason.startswith(LIMIT):
+        return ""
+    name, _, told = run.reason.removeprefix(LIMIT).partition(" ")
+    if name == "max_wall_s":
+        figures = [run.wall_s, run.settings["limits"][name]]
+    else:
+        figures = [float(word) for word in NUMBER.findall(told)]
+        # After its limit a useless reply is quoted, with whatever figures it has.
+        figures = figures[:1] if name == "max_useless" else figures
+    most = 2 * max(figures)
+    return f"limits.{name}={f'{most:.6g}' if name in ('max_cost', 'max_wall_s') else math.ceil(most)}"
 
 
 def whole_report(database: Database, run_id: str) -> RunReport:

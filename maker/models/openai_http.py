@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from traceback import format_tb
 
@@ -13,6 +12,7 @@ import httpx
 from maker.core.logs import logger
 from maker.errors import ModelUnusable
 from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
+from maker.models.keys import read_key
 from maker.models.openai_reply import Reply, Unreadable, read
 from maker.models.openai_wire import advice, body, complaint, endpoint, is_another, retry_after_s, shown
 from maker.models.settings import OpenAISettings
@@ -99,7 +99,7 @@ class Http:
     def __init__(self, settings: OpenAISettings) -> None:
         self.url = endpoint(settings)
         self._settings = settings
-        self._key = _key(settings.key_env)
+        self._key = read_key(settings.key_env)
         self._client = _client(settings, self._key)
 
     async def post(self, request: Request, sends: Callable[[], None]) -> Reply:
@@ -214,25 +214,6 @@ def _decoded(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _key(name: str) -> str:
-    if not name:
-        return ""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ModelUnusable(
-            f"the environment variable {name}, which model.key_env names, is not set",
-            fix=f"export {name}=… (on a Ray cluster before `ray start` on every node), or clear model.key_env if the "
-            "server needs no key",
-            variable=name,
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise ModelUnusable(
-            f"the key in the environment variable {name} holds characters that HTTP headers cannot carry",
-            fix="check for stray characters, such as quotation marks or line breaks",
-        )
-    return key
 
 
 def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, Insert, RowMapping, Select, func, insert, or_, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store.backend import schema
@@ -20,10 +21,14 @@ from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
 LAST = "last"
-"""Stands for the newest run wherever a run's id is expected."""
+"""Stands, wherever a run's id is expected, for the newest run that the user started."""
+PILOT, WAY, FORESIGHT = "pilot of ", "way of the pilot of ", "foresight of "
+"""How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations."""
 CANCELLED = "cancelled"
 NOT_STARTED = "not started yet"
 """Why a run is paused that was made and not worked on."""
+PAGE = 50
+"""Runs that a listing reads at a time."""
 CANCEL = "cancel"
 PRUNING = "pruning"
 OVER = ("done", "failed", CANCELLED, PRUNING)
@@ -319,12 +324,18 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
 
 @retried
 def find_run(database: Database, name: str) -> RunRow:
-    """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`."""
+    """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`.
+
+    ``last`` is the newest run that the user started: not a pilot, nor a precomputation.
+    """
     if not name.strip():
         # Every id begins with "": what is empty by a slip, such as an unset variable, must name no run.
         raise RunNotFound("the run's id is empty", fix="list the runs with `maker ls`", run_id=name)
     query = select(schema.run).order_by(schema.run.c.id.desc())
-    if name != LAST:
+    if name == LAST:
+        own = (schema.run.c.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT))
+        query = query.where(~or_(*own))
+    else:
         query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
     with database.read() as connection:
         rows = connection.execute(query.limit(3)).mappings().all()
@@ -337,7 +348,7 @@ def find_run(database: Database, name: str) -> RunRow:
                 run_id=name,
             )
         if not rows:
-            what = "no run" if name == LAST else f"no run {name!r}"
+            what = "no run that you started" if name == LAST else f"no run {name!r}"
             raise RunNotFound(f"{database.shown} holds {what}", fix="list the runs with `maker ls`", run_id=name)
         return _row(connection, rows[0])
 
@@ -355,12 +366,29 @@ def run_at(database: Database, key: int) -> RunRow:
         return _row(connection, row)
 
 
+def list_runs(
+    database: Database, limit: int = 50, *, name: str = "", wanted: Callable[[RunRow], bool] = lambda _: True
+) -> list[RunRow]:
+    """Return the newest runs, newest first: those ``wanted``, with ``name`` in their name, in either case."""
+    found: list[RunRow] = []
+    before: int | None = None
+    while len(found) < limit and (page := _page(database, name, before)):
+        found += [row for row in page if wanted(row)]
+        before = page[-1].key
+    return found[:limit]
+
+
 @retried
-def list_runs(database: Database, limit: int = 50) -> list[RunRow]:
-    """Return the newest runs, newest first."""
+def _page(database: Database, name: str, before: int | None) -> list[RunRow]:
+    """Return the newest `PAGE` runs that are older than the one with key ``before``."""
+    run = schema.run
+    query = select(run).order_by(run.c.id.desc()).limit(PAGE)
+    if name:
+        query = query.where(func.lower(run.c.name).contains(name.lower(), autoescape=True))
+    if before is not None:
+        query = query.where(run.c.id < before)
     with database.read() as connection:
-        rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc()).limit(limit)).mappings().all()
-        return [_row(connection, row) for row in rows]
+        return [_row(connection, row) for row in connection.execute(query).mappings().all()]
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:

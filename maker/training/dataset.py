@@ -111,7 +111,7 @@ def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, e
         missing = "no oracle()" if oracle is None else "no examples()"
         raise BadInput(
             f"the task {name} gives no training examples: its decomposer has {missing}",
-            fix="define both, or train on a run's export: `maker export RUN --format sft --out FILE.jsonl`",
+            fix="define both, or train on a run's export: `maker export last --format sft --out examples.jsonl`",
         )
     kinds = {kind.name: kind for kind in decomposer.classes}
     by_class: dict[str, list[ExampleSet]] = {}

@@ -13,7 +13,7 @@ from maker.errors import BadInput
 from maker.training.dataset import HELD_OUT_OF, Basis, Dataset, GroupedReplies, Source, Topic, held_out
 from maker.types import Truth
 
-FIX = "write such a file with `maker export RUN --format sft --out FILE.jsonl`"
+FIX = "write such a file with `maker export last --format sft --out examples.jsonl`"
 
 
 class Negative(BaseModel):

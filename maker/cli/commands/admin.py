@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from maker.cli.advice import completed
 from maker.cli.confirm import run_to_change
 from maker.cli.options import AsJson, Overrides, RunId, Store, WholeRun, Yes
 from maker.job.file import DEFAULT_STORE
@@ -23,7 +24,8 @@ def fork(
 ) -> None:
     """Create a run that shares another run's steps up to a step."""
     report = admin.fork(run_id, at, overrides or [], store=store)
-    _print(report, f"shares all steps before step {at}; start it with `maker resume {report.run_id}`", as_json=as_json)
+    start = completed(f"start it with `maker resume {report.run_id}`")
+    _print(report, f"shares all steps before step {at}; {start}", as_json=as_json)
 
 
 def cancel(run_id: WholeRun, store: Store = DEFAULT_STORE, yes: Yes = False, as_json: AsJson = False) -> None:

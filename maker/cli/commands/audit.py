@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maker.cli.display import store_words
+from maker.cli.advice import completed
 from maker.cli.options import AsJson, RunId, Store
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
@@ -76,17 +77,18 @@ def audit(
         }  # fmt: skip
         print(json.dumps(facts))
         return
-    _print_sample(drawn, file, if_all_right, confidence, store_words(store))
+    _print_sample(drawn, file, if_all_right, confidence)
 
 
-def _print_sample(drawn: Sample, file: Path, if_all_right: float, confidence: float, where: str) -> None:
+def _print_sample(drawn: Sample, file: Path, if_all_right: float, confidence: float) -> None:
     decided = sum(drawn.decided.values())
     print(
         f"run {drawn.run_id}: {len(drawn.rows):,} of {decided:,} decided rows are in {file}, drawn by seed {drawn.seed}"
     )
     for name, count in drawn.counts().items():
         print(f"  {name:10} {count:>6,} of {drawn.decided[name]:>9,}  {MEANING[name]}")
-    print(f"  fill the column `correct` with y or n, then run `maker audit {drawn.run_id}{where} --labels {file}`")
+    then = completed(f"`maker audit {drawn.run_id} --labels {shlex.quote(str(file))}`")
+    print(f"  fill the column `correct` with y or n, then run {then}")
     print(
         f"  if all of them are right, at most {_up(if_all_right)} of the decided rows are wrong, with a confidence of "
         f"{_plain(confidence)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -12,15 +14,28 @@ from maker.cli.options import AsJson, RunId, Store
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import queries
 
+Status: TypeAlias = Literal["running", "paused", "done", "failed", "cancelled", "pruning"]
 
-def ls(store: Store = DEFAULT_STORE, as_json: AsJson = False) -> None:
+
+def ls(
+    store: Store = DEFAULT_STORE,
+    status: Annotated[Status | None, typer.Option("--status", help="Only runs with this status.")] = None,
+    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Only runs with TEXT in their name.")] = "",
+    decomposer: Annotated[str, typer.Option("--decomposer", metavar="NAME", help="Only runs of this decomposer.")] = "",
+    job: Annotated[Path | None, typer.Option("--job", metavar="JOB", help="Only runs of this job file's task.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Most runs to list.")] = 50,
+    as_json: AsJson = False,
+) -> None:
     """List the newest runs."""
-    found = queries.runs(store=store)
+    found = queries.runs(store=store, limit=limit + 1, status=status or "", name=name, decomposer=decomposer, job=job)
+    if len(found) > limit:
+        print(f"the newest {limit:,} runs; --limit {2 * limit} lists more", file=sys.stderr)
+        found = found[:limit]
     if as_json:
         for report in found:
             print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        display.print_runs(found)
+        display.print_runs(found, filtered=bool(status or name or decomposer or job))
 
 
 def show(

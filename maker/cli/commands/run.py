@@ -13,6 +13,7 @@ import typer
 from maker import api
 from maker.calibration.find_margins import find_margins
 from maker.cli import display
+from maker.cli.advice import completed, know
 from maker.cli.commands import (
     plan,
 )
@@ -67,7 +68,8 @@ def run(
         if loaded.needs_pilot:
             print(f"{display.pilot_plan(loaded)}; the figures assume k = {loaded.voter.least}", file=sys.stderr)
         if loaded.needs_plan:
-            print(f"the figures assume k = {loaded.voter.least}; `maker plan` finds the k you need", file=sys.stderr)
+            then = completed("`maker plan JOB` finds the k you need")
+            print(f"the figures assume k = {loaded.voter.least}; {then}", file=sys.stderr)
         return
     loaded = _with_margins(loaded)
     _print_estimate(loaded, limit_steps)
@@ -151,7 +153,8 @@ def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     expected = expected_steps(job)
     estimate = estimate_run(job, limit if expected is None else min(limit or expected, expected - done))
     unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
-    print(f"estimate: {display.estimate_line(estimate, vote_prices(job)) if estimate else unknown}", file=sys.stderr)
+    words = display.estimate_line(estimate, vote_prices(job)) if estimate else completed(unknown)
+    print(f"estimate: {words}", file=sys.stderr)
 
 
 def _with_margins(job: Job) -> Job:
@@ -184,21 +187,20 @@ def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) ->
     gc.set_threshold(YOUNG_OBJECTS)
     send_spans()
     progress = Progress(sys.stderr)
-    where = display.store_words(store)
+    know(store=store)
     try:
         with progress:
             report = work(progress.handle)
     except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost) as error:
         if progress.run_id:
-            print(
-                f"run {progress.run_id} is paused; continue with `maker resume {progress.run_id}{where}`",
-                file=sys.stderr,
-            )
+            know(run_id=progress.run_id)
+            then = completed(f"continue with `maker resume {progress.run_id}`")
+            print(f"run {progress.run_id} is paused; {then}", file=sys.stderr)
             if isinstance(error, MakerError):
                 error.exit_code = ExitCode.FAULT
         raise
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        display.print_summary(report, where)
+        display.print_summary(report)
     raise typer.Exit(exit_code(report))

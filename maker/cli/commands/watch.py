@@ -43,7 +43,7 @@ def watch(
         print(f"stopped watching run {first.run_id}; the run itself continues", file=sys.stderr)
         raise
     if not as_json:
-        display.print_summary(last, display.store_words(store))
+        display.print_summary(last)
     raise typer.Exit(exit_code(last))
 
 

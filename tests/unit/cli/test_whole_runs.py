@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -63,16 +63,17 @@ def test_programs_name_a_run_in_full(run: RunReport, store: str, given: str) -> 
     assert queries.show("last", store=store).run_id == run.run_id
 
 
-def test_a_terminal_is_asked(run: RunReport, store: str) -> None:
+def test_a_terminal_is_asked(run: RunReport, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the question names the run; no is exit 1 with nothing changed, yes goes on."""
-    for answer, code, left in (("n", 1, 1), ("y", 0, 0)):
-        mine, its = os.openpty()
-        line = [sys.executable, "-m", "maker", "prune", "last", "--store", store]
-        process = subprocess.Popen(line, stdin=its, stdout=its, stderr=its)
-        os.write(mine, f"{answer}\n".encode())
-        assert process.wait(60) == code
-        shown = os.read(mine, 10_000).decode()
-        os.close(mine)
-        os.close(its)
-        assert f"prune run {run.run_id} (towers), paused, 3 steps? [y/N]" in shown
-        assert len(queries.runs(store=store)) == left
+    mine, its = os.openpty()
+    with os.fdopen(its, "r+b", buffering=0) as raw, os.fdopen(mine, "r+b", buffering=0) as keyboard:
+        terminal = io.TextIOWrapper(raw, write_through=True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        for answer, code, left in ((b"n\n", 1, 1), (b"y\n", 0, 0)):
+            keyboard.write(answer)
+            with pytest.raises(SystemExit) as ended:
+                app(["prune", "last", "--store", store])
+            assert ended.value.code == code
+            assert f"prune run {run.run_id} (towers), paused, 3 steps? [y/N]" in keyboard.read(10_000).decode()
+            assert len(queries.runs(store=store)) == left

@@ -1,0 +1,76 @@
+"""Commands that messages suggest, completed so that you can paste them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from maker.engine.causes import Cause, cause_of
+from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
+from maker.lifecycle.queries import RunReport, limit_override
+from maker.store.backend.database import shown_url
+
+_KNOWN: ContextVar[dict[str, Any]] = ContextVar("known", default={})  # noqa: B039 - never changed in place
+_SUGGESTED = re.compile(r"`maker ([a-z]+)( [^`]*)?`")
+
+
+def begin(**facts: Any) -> None:
+    """Forget the command before, and remember what this one is about, as `know` does."""
+    _KNOWN.set({})
+    know(**facts)
+
+
+def know(**facts: Any) -> None:
+    """Remember what suggested commands are about: ``run_id``, ``store`` (its URL) and ``job`` (its file)."""
+    _KNOWN.set(_KNOWN.get() | {name: fact for name, fact in facts.items() if fact})
+
+
+def completed(text: str, **facts: Any) -> str:
+    """Return a message whose suggested commands name the run, the job and the store that this command works on.
+
+    Lower layers write `maker resume`, RUN and JOB: they do not know how the command was called. ``facts`` win over
+    what is known of the command.
+    """
+    from maker.cli.app import COMMANDS
+
+    known = _KNOWN.get() | {name: fact for name, fact in facts.items() if fact}
+
+    def complete(found: re.Match[str]) -> str:
+        command = COMMANDS.get(found[1])
+        return found[0] if command is None else f"`maker {found[1]}{_words(found[2] or '', command, known)}`"
+
+    return _SUGGESTED.sub(complete, text)
+
+
+def next_step(report: RunReport) -> str:
+    """Return in words how a paused run goes on; a plain resume would pause again at a limit or an undecided step."""
+    if override := limit_override(report):
+        return f"continue with `maker resume {report.run_id} {override}`"
+    if cause_of(report.reason) == Cause.UNDECIDED:
+        most = report.settings["vote"]["max_votes"]
+        return (
+            f"vote on with `maker resume {report.run_id} vote.max_votes={2 * most}`, or draw new samples with "
+            f"`maker retry {report.run_id}`"
+        )
+    return f"continue with `maker resume {report.run_id}`"
+
+
+def store_words(store: str) -> str:
+    """Return the ``--store`` option that a suggested command needs; "" where the default store is the one meant."""
+    return "" if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE) else f" --store {shown_url(store)}"
+
+
+def _words(words: str, command: Callable[..., Any], known: Mapping[str, Any]) -> str:
+    takes = inspect.signature(command).parameters
+    run, job, store = (known.get(name) if name in takes else None for name in ("run_id", "job", "store"))
+    if run is not None:
+        words = re.sub(r"\bRUN\b", run, words)
+        words = words if re.match(r" +[^-\s]", words) else f" {run}{words}"
+    if job is not None:
+        words = re.sub(r"\bJOB\b", lambda _: shlex.quote(str(job)), words)
+    return words if store is None or "--store" in words else words + store_words(store)
