@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -75,5 +76,8 @@ def test_a_terminal_is_asked(run: RunReport, store: str, monkeypatch: pytest.Mon
             with pytest.raises(SystemExit) as ended:
                 app(["prune", "last", "--store", store])
             assert ended.value.code == code
-            assert f"prune run {run.run_id} (towers), paused, 3 steps? [y/N]" in keyboard.read(10_000).decode()
+            shown = b""
+            while b"[y/N]" not in shown and select.select([keyboard], [], [], 5)[0]:
+                shown += keyboard.read(10_000)
+            assert f"prune run {run.run_id} (towers), paused, 3 steps? [y/N]" in shown.decode()
             assert len(queries.runs(store=store)) == left
