@@ -9,7 +9,7 @@ from typing import Any
 
 from maker.core.user_code import call_user_code
 from maker.engine.recovery import recovery_point
-from maker.errors import BadInput, RunNotFound, RunNotResumable
+from maker.errors import BadInput, RunNotResumable
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import stored_job
@@ -142,7 +142,7 @@ def cancel(run_id: str, *, store: str | None = None) -> RunReport:
         RunNotResumable: The run is over.
     """
     with opened(store) as database:
-        row = _whole(database, run_id, "cancel")
+        row = find_run(database, run_id, exact=True)
         deadline = time.monotonic() + 2 * LEASE_S
         while not cancel_run(database, row) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -158,7 +158,7 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
         RunNeeded: Another run was forked from it, or reuses its decisions.
     """
     with opened(store) as database:
-        row = _whole(database, run_id, "prune")
+        row = find_run(database, run_id, exact=True)
         remove_run(database, row)
         return report(row)
 
@@ -166,15 +166,3 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
 def names_whole(given: str, found: RunReport | RunRow) -> bool:
     """Return whether ``given`` is the whole id or name of the run that it was resolved to, not a prefix or `last`."""
     return given != LAST and given in (found.run_id, found.name)
-
-
-def _whole(database: Database, given: str, what: str) -> RunRow:
-    """Return the run with this whole id or name: a slip must not end or delete another one. Raises `RunNotFound`."""
-    found = find_run(database, given)
-    if not names_whole(given, found):
-        raise RunNotFound(
-            f"{what} takes a run's whole id or name; {given!r} stands for run {found.run_id}",
-            fix=f"give {found.run_id}",
-            run_id=found.run_id,
-        )
-    return found

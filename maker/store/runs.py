@@ -24,6 +24,8 @@ LAST = "last"
 """Stands, wherever a run's id is expected, for the newest run that the user started."""
 PILOT, WAY, FORESIGHT = "pilot of ", "way of the pilot of ", "foresight of "
 """How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations."""
+MOST_NAMED = 5
+"""So many runs are named at most where a word stands for several."""
 CANCELLED = "cancelled"
 NOT_STARTED = "not started yet"
 """Why a run is paused that was made and not worked on."""
@@ -323,34 +325,49 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
 
 
 @retried
-def find_run(database: Database, name: str) -> RunRow:
-    """Return a run by its id, by the first characters of one, or by ``last``. Raises `RunNotFound`.
+def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
+    """Return a run by its id, its name, the first characters of its id, or ``last``: every RUN that a user gives.
 
-    ``last`` is the newest run that the user started: not a pilot, nor a precomputation.
+    ``last`` is the newest run that the user started: not a pilot, nor a precomputation. A whole id comes before
+    all else. With ``exact`` only a whole id or name will do: what ends or deletes a run must not take another one by a
+    slip.
+
+    Raises:
+        RunNotFound: There is no such run; or there are several, which are named.
     """
     if not name.strip():
         # Every id begins with "": what is empty by a slip, such as an unset variable, must name no run.
         raise RunNotFound("the run's id is empty", fix="list the runs with `maker ls`", run_id=name)
-    query = select(schema.run).order_by(schema.run.c.id.desc())
+    run = schema.run.c
+    query = select(schema.run).order_by((run.run_id == name).desc(), run.id.desc()).limit(MOST_NAMED + 1)
     if name == LAST:
-        own = (schema.run.c.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT))
-        query = query.where(~or_(*own))
+        own = (run.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT))
+        query = query.where(~or_(*own)).limit(1)
     else:
-        query = query.where(schema.run.c.run_id.startswith(name, autoescape=True))
+        query = query.where((run.name == name) | run.run_id.startswith(name, autoescape=True))
     with database.read() as connection:
-        rows = connection.execute(query.limit(3)).mappings().all()
-        exact = [row for row in rows if row["run_id"] == name]
-        rows = exact or rows[: 1 if name == LAST else 3]
-        if len(rows) > 1:
-            raise RunNotFound(
-                f"several run ids begin with {name!r}",
-                fix="give more characters; `maker ls` lists the runs",
-                run_id=name,
-            )
+        rows = connection.execute(query).mappings().all()
         if not rows:
             what = "no run that you started" if name == LAST else f"no run {name!r}"
             raise RunNotFound(f"{database.shown} holds {what}", fix="list the runs with `maker ls`", run_id=name)
+        if len(rows) > 1 and rows[0]["run_id"] != name:
+            more = ", …" if len(rows) > MOST_NAMED else ""
+            raise RunNotFound(
+                f"{name!r} stands for several runs: {', '.join(map(_named, rows[:MOST_NAMED]))}{more}",
+                fix="give the whole id of one of them; `maker ls` lists the runs",
+                run_id=name,
+            )
+        if exact and (name == LAST or name not in (rows[0]["run_id"], rows[0]["name"])):
+            raise RunNotFound(
+                f"{name!r} is no run's whole id or name; it stands for run {_named(rows[0])}",
+                fix=f"give {rows[0]['run_id']}",
+                run_id=rows[0]["run_id"],
+            )
         return _row(connection, rows[0])
+
+
+def _named(row: RowMapping) -> str:
+    return f"{row['run_id']} ({row['name']})" if row["name"] else str(row["run_id"])
 
 
 @retried

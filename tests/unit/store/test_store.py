@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,9 +131,43 @@ def test_a_run_is_found_by_the_beginning_of_its_id(database: Database) -> None:
     assert find_run(database, first[: different + 1]).run_id == first
 
 
+def test_a_run_is_found_by_its_name(database: Database) -> None:
+    """A name finds its run; where several have it they are named; a whole id comes before a name that is the same."""
+    first, _ = create_run(database, replace(NEW, name="first"))
+    assert find_run(database, "first", exact=True).run_id == first
+    with pytest.raises(RunNotFound, match="no run 'firs'"):
+        find_run(database, "firs")
+    second, _ = create_run(database, replace(NEW, name="first"))
+    with pytest.raises(RunNotFound, match=rf"several runs: {second} \(first\), {first} \(first\)\n"):
+        find_run(database, "first")
+    third, _ = create_run(database, replace(NEW, name=first))
+    assert find_run(database, first, exact=True).run_id == first
+    assert find_run(database, third, exact=True).name == first
+    for _ in range(5):
+        create_run(database, NEW)
+    with pytest.raises(RunNotFound, match=r"several runs: (\S+ \(a name\), ){5}…"):
+        find_run(database, first[:2])
+
+
+def test_what_ends_a_run_finds_it_by_its_whole_id_or_name_alone(database: Database) -> None:
+    """A beginning, ``last`` and nothing at all name no run to cancel or delete."""
+    run_id, _ = create_run(database, NEW)
+    for word in (run_id[:-1], "last"):
+        with pytest.raises(RunNotFound, match=rf"'{word}' is no run's whole id or name; it stands for run {run_id}"):
+            find_run(database, word, exact=True)
+    for word in ("", " "):
+        with pytest.raises(RunNotFound, match="the run's id is empty"):
+            find_run(database, word, exact=True)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("20", "several run ids begin with"), ("99", "holds no run '99'"), ("%", "holds no run"), ("_", "holds no run")],
+    [
+        ("20", "'20' stands for several"),
+        ("99", "holds no run '99'"),
+        ("%", "holds no run"),
+        ("_", "holds no run"),
+    ],
 )
 def test_a_run_that_is_not_one_is_told(database: Database, name: str, message: str) -> None:
     """An ambiguous beginning, an unknown one, and signs that a database might take for a pattern find nothing."""
