@@ -72,6 +72,8 @@ class StepClass(Generic[S, A]):
             several: proposals, say, among which a later step chooses.
         reading: What tells this way to read a reply from others, where steps of one name are read in several ways: a
             decision is taken again only where it is the same.
+        read_before: How replies were read before ``parse`` became stricter, or their forms fewer: logs of that time
+            verify by it. None where that was not otherwise.
     """
 
     name: str
@@ -87,6 +89,7 @@ class StepClass(Generic[S, A]):
     paraphrases: tuple[str, ...] = ()
     memo: bool = True
     reading: str = ""
+    read_before: Callable[[str], A] | None = None
 
 
 class Step(NamedTuple, Generic[S, A]):

@@ -13,7 +13,7 @@ from referencing import Registry, Specification
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
-from decomposers.common.strict_json import Number, exact
+from decomposers.common.strict_json import Number, exact, written
 
 ALL_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
@@ -53,12 +53,24 @@ class AnswerSchema:
             name: _types(part, resolver, frozenset()) for name, part in properties.items()
         }
         """Field → the JSON types that the schema allows it, in the schema's order; all where it does not say."""
+        self.spellings: dict[str, tuple[str, ...]] = {
+            name: tuple(dict.fromkeys(_spellings(part, resolver, frozenset()))) for name, part in properties.items()
+        }
+        """Field → the texts that the schema names for it, or for the items of its lists, in the schema's order."""
+        self._properties = properties
         self._given = {**schema}
         self._validator = checker(copy, registry=Registry())
         _check_ends(self._validator, properties)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AnswerSchema, (self._given,)
+
+    def allows(self, name: str, value: Any) -> bool:
+        """Say whether a field may hold a value, as far as its own part of the schema goes."""
+        try:
+            return next(self._validator.descend(value, self._properties[name]), None) is None
+        except RecursionError:
+            return False
 
     def violation(self, answer: Mapping[str, Any]) -> str | None:
         """Say in what an answer is against the schema, None where it is not: the first thing found, and where.
@@ -73,7 +85,7 @@ class AnswerSchema:
 
 
 def _checker(schema: Any) -> Any:
-    """Return the validator class of the draft that a schema names, its ``multipleOf`` made exact."""
+    """Return the validator class of the draft that a schema names: ``multipleOf`` is exact, ``uniqueItems`` linear."""
     if not isinstance(schema, Mapping):
         raise ValueError(f"a schema must be an object, not {schema!r:.40}")
     named = schema.get("$schema", _DEFAULT_DRAFT)
@@ -82,12 +94,18 @@ def _checker(schema: Any) -> Any:
         drafted = validators.validator_for({"$schema": named}, default=Draft3Validator)
     if drafted is Draft3Validator:
         raise ValueError(f"$schema: {named!r} is not a known draft; leave it out for {_DEFAULT_DRAFT}")
-    return validators.extend(drafted, {"multipleOf": _multiple_of})  # type: ignore[no-untyped-call]
+    return validators.extend(drafted, {"multipleOf": _multiple_of, "uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
 
 
 def _multiple_of(checker: Validator, step: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:
     if checker.is_type(value, "number") and Fraction(value) % Fraction(step):
         yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+
+
+def _unique_items(checker: Validator, wanted: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    # The library compares each item with every other: of 5,000 objects for half a minute.
+    if wanted and checker.is_type(value, "array") and len(set(map(written, value))) < len(value):
+        yield ValidationError(f"{value!r} has non-unique elements")
 
 
 def _check_schema(checker: Any, schema: Any, where: str) -> None:
@@ -149,6 +167,21 @@ def _types(schema: Any, resolver: Any, followed: frozenset[str]) -> frozenset[st
         found = resolver.lookup(target)
         types &= _types(found.contents, found.resolver, followed | {target})
     return types
+
+
+def _spellings(schema: Any, resolver: Any, followed: frozenset[str]) -> Iterator[str]:
+    """Yield the texts that a schema names, for a value or for the items of a list."""
+    if not isinstance(schema, dict):
+        return
+    named = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
+    yield from (value for value in named if isinstance(value, str))
+    inner = [part for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word, ())]
+    for part in (*inner, schema.get("items")):
+        yield from _spellings(part, resolver, followed)
+    target = schema.get("$ref")
+    if isinstance(target, str) and target not in followed:
+        found = resolver.lookup(target)
+        yield from _spellings(found.contents, found.resolver, followed | {target})
 
 
 def _allowed(kinds: Any) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -134,13 +135,25 @@ def read_object(text: str) -> dict[str, Any]:
 def object_in(reply: str) -> dict[str, Any]:
     """Return the one JSON object of a model's reply.
 
-    That is the whole reply; else what stands in its ``json`` fences; else the only object in its text. Nothing is
-    guessed: what is inside of something broken is not looked at, and of two different objects neither is taken.
+    That is the whole reply, or the only object in its text: in ``json`` fences and beside them. Nothing is guessed:
+    what is inside of something broken is not looked at, and of two different objects neither is taken.
 
     Raises:
         ValueError: There is none or more than one; it is broken, a list, nested more than `DEPTH` deep, or names a
             member twice; a number is none, or longer than `DIGITS`.
     """
+    return _one_of(reply, lambda text: list(_everywhere(text)))
+
+
+def object_in_before(reply: str) -> dict[str, Any]:
+    """Return the object that earlier versions took for a reply's: what stands in fences outranked what stands beside.
+
+    For `StepClass.read_before`. Raises ``ValueError`` as `object_in` does.
+    """
+    return _one_of(reply, lambda text: list(_fenced(text)) or list(_loose(text, 0, len(text))))
+
+
+def _one_of(reply: str, find: Callable[[str], list[dict[str, Any]]]) -> dict[str, Any]:
     text = reply.strip()
     if text[:1] in ("{", "[", '"'):
         try:
@@ -149,7 +162,7 @@ def object_in(reply: str) -> dict[str, Any]:
             end = 0
         if end == len(text):
             return _object(value)
-    found = list(_fenced(text)) or list(_loose(text))
+    found = find(text)
     if not found:
         raise ValueError("holds no JSON object")
     if len(found) > 1 and len(set(map(written, found))) > 1:
@@ -169,20 +182,42 @@ def members(text: str) -> dict[str, str]:
     return found
 
 
-def _fenced(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects in ``json`` fences, each of which must hold one and nothing else."""
+def _everywhere(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the outermost objects in a text, in ``json`` fences and outside of them."""
+    place = 0
+    for fence in _fences(text):
+        yield from _loose(text, place, fence.start)
+        yield fence.value
+        place = fence.end
+    yield from _loose(text, place, len(text))
+
+
+class _Fence(NamedTuple):
+    """A ``json`` fence, and what it holds."""
+
+    value: dict[str, Any]
+    start: int
+    end: int
+
+
+def _fences(text: str) -> Iterator[_Fence]:
+    """Yield the ``json`` fences of a text, each of which must hold one object and nothing else."""
     place = 0
     while fence := _FENCE.search(text, place):
         value, place = _started(text, fence.end())
-        if not _FENCE_END.match(text, place):
+        closing = _FENCE_END.match(text, place)
+        if not closing:
             raise ValueError("a code fence holds more than one object")
-        yield _object(value)
+        yield _Fence(_object(value), fence.start(), closing.end())
 
 
-def _loose(text: str) -> Iterator[dict[str, Any]]:
+def _fenced(text: str) -> Iterator[dict[str, Any]]:
+    return (fence.value for fence in _fences(text))
+
+
+def _loose(text: str, place: int, stop: int) -> Iterator[dict[str, Any]]:
     """Yield the outermost objects in running text. Looks at each character a fixed number of times."""
-    place = 0
-    while opening := _OPENING.search(text, place):
+    while opening := _OPENING.search(text, place, stop):
         brace = opening.end() - 1
         if _JSON_OBJECT.match(text, brace):
             value, place = _started(text, brace)
@@ -190,13 +225,13 @@ def _loose(text: str) -> Iterator[dict[str, Any]]:
                 raise ValueError("a list, not an object")
             yield value
         else:
-            place = _closed(text, brace)
+            place = _closed(text, brace, stop)
 
 
-def _closed(text: str, start: int) -> int:
+def _closed(text: str, start: int, stop: int) -> int:
     """Return the index after the brace that closes the one at ``start``: braces of prose, code or formulas."""
     depth = 0
-    for brace in _BRACE.finditer(text, start):
+    for brace in _BRACE.finditer(text, start, stop):
         depth += 1 if brace[0] == "{" else -1
         if not depth:
             return brace.end()
@@ -241,8 +276,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members of an object, whose names must differ."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"the key {twice[:40]!r} is there twice")
     return found
 

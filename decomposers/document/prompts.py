@@ -36,6 +36,8 @@ You read one slice of a long text. List what the question asks for, as far as it
 Reply with JSON alone: {"items": [...]}, or {"items": []}; every item is an object that matches this JSON schema:
 """
 
+Find = Callable[[str], dict[str, Any]]
+"""Finds the object of a reply's text."""
 Reply = dict[str, Any]
 """A reply's object: ``lines``, ``answer`` or ``ask``, ``count``, ``items``."""
 
@@ -61,17 +63,17 @@ def _questions(asked: Sequence[str]) -> str:
     return f"Question: {asked[0]}\n" + "".join(f"Asked since: {question}\n" for question in asked[1:])
 
 
-def read_lines(text: str) -> Reply:
+def read_lines(text: str, find: Find = object_in) -> Reply:
     """Return the numbers of a reply, sorted, each once. Raises ``ValueError`` for any other."""
-    lines = _only(object_in(text), "lines")
+    lines = _only(find(text), "lines")
     if not isinstance(lines, list) or not all(type(line) is int for line in lines):
         raise ValueError("lines is not a list of numbers")
     return {"lines": sorted(set(lines))}
 
 
-def read_settled(text: str) -> Reply:
+def read_settled(text: str, find: Find = object_in) -> Reply:
     """Return the answer of a reply, or what it asks. Raises ``ValueError`` for any other."""
-    found = object_in(text)
+    found = find(text)
     name = "ask" if "ask" in found else "answer"
     said = _only(found, name)
     if not isinstance(said, str) or not said.strip() or "\0" in said:
@@ -79,17 +81,17 @@ def read_settled(text: str) -> Reply:
     return {name: " ".join(said.split())}
 
 
-def read_count(text: str) -> Reply:
+def read_count(text: str, find: Find = object_in) -> Reply:
     """Return the count of a reply. Raises ``ValueError`` for any other, a negative one too."""
-    count = _only(object_in(text), "count")
+    count = _only(find(text), "count")
     if type(count) is not int or count < 0:
         raise ValueError("count is not a whole number, 0 or more")
     return {"count": count}
 
 
-def read_items(violation: Callable[[Mapping[str, Any]], str | None], text: str) -> Reply:
+def read_items(violation: Callable[[Mapping[str, Any]], str | None], text: str, find: Find = object_in) -> Reply:
     """Return the items of a reply. Raises ``ValueError`` for any other, or where one is against its schema."""
-    items = _only(object_in(text), "items")
+    items = _only(find(text), "items")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError("items is not a list of objects")
     for number, item in enumerate(items):

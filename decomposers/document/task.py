@@ -6,7 +6,7 @@ After recursive language models (arXiv 2512.24601): the text is an environment t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from decomposers.common.schema import AnswerSchema
-from decomposers.common.strict_json import read_object, shown, written
+from decomposers.common.strict_json import object_in_before, read_object, shown, written
 from decomposers.document import prompts
 from decomposers.document.prompts import Reply
 from decomposers.document.state import (
@@ -142,22 +142,15 @@ class Document(Decomposer[State, Reply]):
         # How the findings that came last are grouped: the children of a fork all ask.
         self._grouped: tuple[Sequence[Finding], list[Sequence[Finding]]] = ((), [])
         tokens = params.max_tokens
-        self._read: StepClass[State, Reply]
         if params.schema_ is not None:
-            parse = partial(prompts.read_items, AnswerSchema(params.schema_).violation)
-            self._read = StepClass("extract", parse, max_tokens=tokens, system=params.system, verbatim=True)
+            read = partial(prompts.read_items, AnswerSchema(params.schema_).violation)
+            self._read = _step_class("extract", read, tokens, params.system)
         elif params.want == "count":
-            self._read = StepClass("count", prompts.read_count, max_tokens=tokens, system=params.system, verbatim=True)
+            self._read = _step_class("count", prompts.read_count, tokens, params.system)
         else:
-            self._read = StepClass(
-                "read", prompts.read_lines, self._in_slice, tokens, system=params.system, verbatim=True
-            )
-        self._narrow = StepClass(
-            "narrow", prompts.read_lines, _kept, tokens, system=prompts.NARROW, verbatim=True
-        )  # fmt: skip
-        self._settle = StepClass(
-            "settle", prompts.read_settled, self._settles, tokens, system=prompts.SETTLE, verbatim=True
-        )
+            self._read = _step_class("read", prompts.read_lines, tokens, params.system, self._in_slice)
+        self._narrow = _step_class("narrow", prompts.read_lines, tokens, prompts.NARROW, _kept)
+        self._settle = _step_class("settle", prompts.read_settled, tokens, prompts.SETTLE, self._settles)
         several = (self._read, self._narrow, self._settle)
         self.classes: tuple[StepClass[State, Reply], ...] = several if params.want == "answer" else several[:1]
         self.state: Codec[State] = RootCodec()
@@ -292,6 +285,22 @@ class Document(Decomposer[State, Reply]):
             return {"items": [shown(item) for item in root.items.values()]} | about
         found = [finding._asdict() for finding in root.found]
         return {"answer": root.answer, "asked": list(root.asked), "found": found} | about
+
+
+def _step_class(
+    name: str,
+    read: Callable[..., Reply],
+    tokens: int,
+    system: str,
+    check: Callable[[State, Reply], str | None] | None = None,
+) -> StepClass[State, Reply]:
+    """Return a step class whose replies hold one object; ``read`` takes a reply, and what finds the object in it."""
+    before = partial(read, find=object_in_before)
+    return StepClass(name, read, check or _any, tokens, system=system, verbatim=True, read_before=before)
+
+
+def _any(_state: State, _reply: Reply) -> None:
+    """Forbid nothing."""
 
 
 def _reading(state: State, i: int) -> State:

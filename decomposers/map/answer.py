@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from decomposers.common.schema import AnswerSchema
-from decomposers.common.strict_json import DEPTH, deeper, exact, members, nfc, object_in, read_object, shown, written
-from decomposers.map.fields import FITS, FieldRule, Form, near, numeric
+from decomposers.common.strict_json import (
+    DEPTH,
+    deeper,
+    exact,
+    members,
+    nfc,
+    object_in,
+    object_in_before,
+    read_object,
+    shown,
+    written,
+)
+from decomposers.map.fields import FITS, FieldRule, Form, canonical, folded, near, numeric
 
 __all__ = ["ANSWER", "Answer", "AnswerCodec", "AnswerFormat", "FieldRule"]
 
@@ -101,22 +112,39 @@ class AnswerFormat:
         self._numbers = tuple(name for name, rule in checked.items() if rule.vote == "number")
         forms = {name: checked[name].form() for name in self.voted}
         self.codec = AnswerCodec(forms, fields=self.fields, plain=schema is None)
+        # What counts otherwise than as it stands, with the texts that the schema names by what they count as; of two
+        # that count alike the first stands for both.
+        self._formed = {
+            name: (forms[name], {folded(text): text for text in reversed(self._named(name))})
+            for name in self.voted
+            if checked[name].vote != "exact"
+        }
 
     def parse(self, text: str) -> Answer:
-        """Return the answer that a reply gives.
+        """Return the answer that a reply gives, in the form that equal answers have.
 
         Raises:
             ValueError: It gives none, several, or one that cannot be counted; says why in few words.
         """
-        return self._countable(self._read(text))
+        return self._canonical(self._countable(self._read(text, object_in)))
+
+    def parse_before(self, text: str) -> Answer:
+        """Return the answer that earlier versions took from a reply, for `StepClass.read_before`; as `parse`."""
+        return self._countable(self._read(text, object_in_before))
 
     def taken(self, value: Any) -> Answer:
         """Return the answer that a parser of the task's own has read: with a schema its fields, else the value itself.
+
+        It is in the form that equal answers have.
 
         Raises:
             TypeError: It is not of that kind: the parser is wrong, not the reply.
             ValueError: It is nested too deep, or cannot be counted; says why in few words.
         """
+        return self._canonical(self.taken_before(value))
+
+    def taken_before(self, value: Any) -> Answer:
+        """Return the answer that earlier versions took such a value for, for `StepClass.read_before`; as `taken`."""
         if deeper(value):
             raise ValueError(f"nested more than {DEPTH} deep")
         if self._schema is None and value is not None:
@@ -143,6 +171,25 @@ class AnswerFormat:
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
         return answer
+
+    def _named(self, name: str) -> tuple[str, ...]:
+        return () if self._schema is None else self._schema.spellings[name]
+
+    def _canonical(self, answer: Answer) -> Answer:
+        """Return an answer with its fields in the form in which they count, wherever the schema allows that."""
+        found = dict(answer)
+        for name, (form, spellings) in self._formed.items():
+            if name in answer:
+                value = answer[name]
+                forms = canonical(value, form, spellings)
+                found[name] = next((one for one in forms if one == value or self._allows(name, one)), value)
+        if found == answer or self.check(found) is None or self.check(answer) is not None:
+            return found
+        # Parts of the schema that are about several fields name a form of their own.
+        return answer
+
+    def _allows(self, name: str, value: Any) -> bool:
+        return self._schema is None or self._schema.allows(name, value)
 
     def field_margins(self, votes: Mapping[str, int], winner: str) -> dict[str, int]:
         """Return by how many votes each field of the winner leads the strongest other value of that field.
@@ -175,9 +222,9 @@ class AnswerFormat:
     def __reduce__(self) -> tuple[Any, ...]:
         return AnswerFormat, self._given
 
-    def _read(self, text: str) -> Answer:
+    def _read(self, text: str, find: Callable[[str], Answer]) -> Answer:
         if self._schema is not None:
-            return object_in(text)
+            return find(text)
         return {ANSWER: _nonblank(text)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -43,7 +43,8 @@ class FieldRule(Params):
             their case, blanks, quotes and end marks (`folded`). ``number``: numbers, and texts that hold one, count in
             steps of the tolerance (`stepped`). ``set``: lists are equal whatever the order and repetition of
             their items, texts among which count as ``casefold``. ``carry``: is not voted on, and comes from the first
-            sample of the answer that wins.
+            sample of the answer that wins. Of all but ``exact`` and ``carry`` the answer holds the one form that equal
+            values have (`canonical`).
         tolerance: The step of ``number``, in the field's own unit, over 0.
     """
 
@@ -82,6 +83,23 @@ class FieldRule(Params):
             step = plain(Decimal(repr(self.tolerance)))
             return partial(stepped, step=Decimal(step))
         return _FORMS[self.vote]
+
+
+def canonical(value: Any, form: Form, spellings: Mapping[str, str]) -> Iterator[Any]:
+    """Yield the forms that stand for all values that count as one, the best first.
+
+    ``spellings`` gives texts that the schema names, by their form: where a value counts as one of these, it is written
+    so. Else a text is written as it counts, a number as the step that it counts as (as a text too, for a schema that
+    asks for one), a list as its items in order, each once.
+    """
+    counted = form(value)
+    if isinstance(value, list):
+        counted = [spellings.get(item, item) if isinstance(item, str) else item for item in counted]
+    elif isinstance(value, str) and isinstance(counted, str):
+        counted = spellings.get(counted, counted)
+    yield counted
+    if isinstance(value, str) and not isinstance(counted, str):
+        yield written(counted)
 
 
 def near(name: str, known: Iterable[str]) -> str:

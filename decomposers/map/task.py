@@ -151,7 +151,7 @@ class Map(RowDecomposer[State, Answer]):
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
             "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
-            verbatim=True, paraphrases=params.paraphrases,
+            verbatim=True, paraphrases=params.paraphrases, read_before=self._parsed_before,
         )  # fmt: skip
         self.classes = (self._kind,)
         self.state: Codec[State] = RootCodec()
@@ -287,6 +287,10 @@ class Map(RowDecomposer[State, Answer]):
     def _parsed(self, text: str) -> Answer:
         parse = self.params.parse
         return self._format.parse(text) if parse is None else self._format.taken(parse.call(text))
+
+    def _parsed_before(self, text: str) -> Answer:
+        parse = self.params.parse
+        return self._format.parse_before(text) if parse is None else self._format.taken_before(parse.call(text))
 
     def _checked(self, state: State, answer: Answer) -> str | None:
         check = self.params.check

@@ -99,7 +99,7 @@ def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def read_plan(text: str, goal: Callable[[str], str]) -> TaskPlan:
+def read_plan(text: str, goal: Callable[[str], str], find: Callable[[str], dict[str, Any]] = object_in) -> TaskPlan:
     """Return the plan that a reply proposes: one JSON object, alone, in a fence or in running text.
 
     Names of parts become their numbers, what they need is sorted, and goals are written as ``goal`` writes them: two
@@ -109,13 +109,14 @@ def read_plan(text: str, goal: Callable[[str], str]) -> TaskPlan:
         text: The reply.
         goal: Gives a problem its canonical text; raises ``ValueError`` for what is none. A goal that is no text in
             the reply is given to it as JSON.
+        find: Finds the object of a reply's text.
 
     Raises:
         ValueError: There is no such object, it is no plan, it is empty, two of its parts have one name, a part needs
             one that is not there, or parts need each other in a circle.
     """
     try:
-        reply = PlanReply.model_validate(object_in(text), strict=True)
+        reply = PlanReply.model_validate(find(text), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from decomposers.common.strict_json import object_in_before
 from decomposers.recursive.context import Budget, fullest, size, whole
 from decomposers.recursive.params import RecursiveParams
 from decomposers.recursive.plan import (
@@ -73,6 +74,8 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
             "plan", self.read_plan, self._plan_fault, params.plan_tokens, role=DECOMPOSER,
             # A reply is the plan and little else: names and blanks make it longer than what is voted on.
             verbatim=True, schema=plan_schema(params.operations), memo=not self._draws,
+            # A subclass that reads plans its own way has always done so.
+            read_before=self._read_plan_before if type(self).read_plan is Recursive.read_plan else None,
         )  # fmt: skip
         self._solve: StepClass[Node, Action] = StepClass("solve", self.read_answer, checked, tokens, role=SOLVER)
         self._compose: StepClass[Node, Action] = StepClass("compose", self.read_answer, checked, tokens, role=COMPOSER)
@@ -236,6 +239,9 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         if node.above and size(text) > self.params.conclusion_bytes:
             return f"{size(text):,} bytes, task.conclusion_bytes = {self.params.conclusion_bytes:,}"
         return self.check_answer(self.goals.read(node.goal), self.answers.read(text))
+
+    def _read_plan_before(self, text: str) -> TaskPlan:
+        return read_plan(text, self._goal, object_in_before)
 
     def _goal(self, text: str) -> str:
         return self.goals.write(self.goals.read(text))

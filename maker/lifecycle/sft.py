@@ -158,11 +158,13 @@ class _Reader(NamedTuple):
         return None
 
     def _means(self, text: str, written: str | None, key: str | None) -> bool:
-        try:
-            action = self.kind.parse(text)
-        except (ValueError, RecursionError):
-            return False
-        return self.codec.write(action) == written or vote_key(self.codec, action) == key
+        # Runs of older versions may have been read otherwise.
+        for parse in (self.kind.parse, self.kind.read_before or self.kind.parse):
+            with suppress(ValueError, RecursionError):
+                action = parse(text)
+                if self.codec.write(action) == written or vote_key(self.codec, action) == key:
+                    return True
+        return False
 
 
 def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:

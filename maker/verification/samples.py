@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from maker.plugin import Codec, Voter
@@ -38,8 +39,7 @@ class Evidence:
     ) -> None:
         self.kept: list[SampleRow] = []
         self._codec = codec
-        # Before there was a rule about thinking, replies were read whole.
-        self._readings = (thinking, AS_IT_IS)
+        self._thinking = thinking
         self._level = level
         # The first schema kept no prompts, and numbered its chains from 1.
         self._old = chain < first_chain(1)
@@ -106,9 +106,11 @@ class Evidence:
         # A text with escaped characters is not the reply itself; a cut or repeated reply may parse as a good one.
         if "\\" in (sample.text or "") or (sample.flag is not None and not Flag(sample.flag).told_by_text):
             return ""
-        told = Sample(sample.text or "", sample.tokens)
-        for thinking in self._readings:
-            outcome = screen(move.kind, state, told, self._codec, thinking)
+        told, kind = Sample(sample.text or "", sample.tokens), move.kind
+        # Logs of older versions were made before there was a rule about thinking, and maybe by another parser.
+        before = kind if kind.read_before is None else replace(kind, parse=kind.read_before)
+        for read, thinking in ((kind, self._thinking), (before, AS_IT_IS)):
+            outcome = screen(read, state, told, self._codec, thinking)
             if isinstance(outcome, RedFlag):
                 if sample.flag == outcome.reason:
                     return ""
