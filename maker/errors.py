@@ -12,6 +12,7 @@ MakerError                  something the user can act on; exit code 1
 │   ├── RunNeeded           another run shares the run's steps or reuses its decisions
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no permission
 ├── ModelFailed             a model that worked stopped answering
+│   └── RowUnanswered       one row of many gets no reply; the others show whose fault that is
 ├── PromptRefused           a model refuses one prompt; it answers others
 ├── OutOfReach              the target cannot be reached with this model, or that cannot be shown
 ├── PilotPaused             the pilot that a run needs first is paused
@@ -99,6 +100,10 @@ class ModelUnusable(BadInput):
 
 class ModelFailed(MakerError):
     """A model that worked stopped answering."""
+
+
+class RowUnanswered(ModelFailed):
+    """One row of many gets no reply: its own fault if the model answers others, else the model's."""
 
 
 class PromptRefused(MakerError):

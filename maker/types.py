@@ -348,11 +348,11 @@ class Finished(NamedTuple):
 class Failed(NamedTuple):
     """A request that got no reply, or was cancelled under way, with what it cost.
 
-    ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused``
-    true says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it
-    came to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
-    ``calls`` of its replies are billed as told, and cannot vote. ``unaccounted`` more were sent for, and nobody says
-    what they cost.
+    ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused`` true
+    says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it came
+    to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
+    ``alone`` true says that the server answered others in the second half of this one's failed tries. ``calls`` of its
+    replies are billed as told, and cannot vote. ``unaccounted`` more were sent for, and nobody says what they cost.
     """
 
     id: int
@@ -366,6 +366,7 @@ class Failed(NamedTuple):
     lost: bool = False
     calls: int = 0
     unaccounted: int = 0
+    alone: bool = False
 
 
 class Usage(NamedTuple):

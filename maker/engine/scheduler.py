@@ -13,7 +13,8 @@ from typing import NamedTuple
 from maker.engine.causes import undecided
 from maker.engine.open_fork import OpenFork
 from maker.engine.recovery import RecoveryPoint
-from maker.errors import OWN_FAULT, MakerError, TaskFailed
+from maker.engine.row_faults import MANY, RowFaults, Unanswered
+from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
 from maker.swarm.messages import DOUBTS, Child, Children, Report
@@ -80,6 +81,7 @@ class Scheduler:
         reopen: Returns a fork as the store holds it, for a chain that waits for its children.
         find: Returns where a chain goes on as the store holds it: its key and path, and for a child its parent's place
             and its number.
+        many: How many rows are asked at once: see `RowFaults`.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Scheduler:
         last: int,
         reopen: Callable[[RecoveryPoint], OpenFork],
         find: Callable[[int, Path, ChainAt | None, int], RecoveryPoint],
+        many: int = MANY,
     ) -> None:
         self._root = root
         self._find = find
@@ -107,6 +110,8 @@ class Scheduler:
         self.missed = 0
         self._decided = False
         self._failures = 0
+        self._faults = RowFaults(many)
+        self._called_back = False
         self.troubles = 0
         self.first_trouble = ""
 
@@ -218,7 +223,23 @@ class Scheduler:
         if report.recalled:
             out.clear()
         self.held += len(report.held)
+        self._called_back = self._called_back or report.recalled
+        self._give_up_rows(changes, len(changes.rows) + sum(stuck.ref.child is not None for stuck in report.stuck))
         return changes
+
+    def _give_up_rows(self, changes: LogChanges, answered: int) -> None:
+        """Give up rows that got no reply by their own fault; stop where it is the model's."""
+        own = self._faults.answered(answered)
+        # Rows that were called back are left to ask.
+        over = self.idle and not (self.held or self._called_back or self.fatal)
+        if over:
+            own += self._faults.over()
+        for row in own:
+            self._unanswered(row, changes)
+        self.fatal = self.fatal or self._faults.models_fault(over=over)
+
+    def _unanswered(self, row: Unanswered, changes: LogChanges) -> None:
+        self._stopped(row.ref, row.error.message, changes, Outcome.FAILED)
 
     def joined(self, fork: OpenFork, row: Decided) -> None:
         """Let a fork's parent go on: all its children are joined, and ``row`` says so."""
@@ -322,6 +343,10 @@ class Scheduler:
             changes.closed.append(Closed(ref.chain, "done", "", ended.result))
 
     def _failed(self, ref: ChainRef, error: MakerError, changes: LogChanges) -> None:
+        if isinstance(error, RowUnanswered):
+            for row in self._faults.unanswered(Unanswered(ref, error)):
+                self._unanswered(row, changes)
+            return
         own = isinstance(error, OWN_FAULT)
         if not own:
             # What the model or the machine did is not this chain's own: every other one would meet it too.

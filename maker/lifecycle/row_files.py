@@ -8,14 +8,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from maker.core.atomic import replacing
 from maker.core.locks import locked_folder
 from maker.errors import BadInput, StoreFailed
-from maker.lifecycle.rows import Round, RowLog, Settled, ends, reach, result, settled_rows
+from maker.lifecycle.rows import Round, RowLog, Settled, all_settled, ends, reach, result, settled_rows
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database
 from maker.store.chains import root_chain
@@ -26,6 +26,7 @@ from maker.store.runs import RunRow, run_at
 PART_ROWS = 10_000
 """How many rows of the input a part file covers, decided or not."""
 REVIEW = "review.jsonl"
+PARTLY = ".partly"
 MARK = "maker-run.json"
 """The file that names the run that a folder belongs to."""
 LOOK_S = 1.0
@@ -36,7 +37,8 @@ class Output:
 
     A part file holds the decided rows of a range of the input, in input order: their values and answers. It is written
     when all rows of the range are settled, and appears when it is complete: a part file that exists is right, even if
-    a process was killed. Rows without a decision go to `REVIEW`, with their candidates.
+    a process was killed. Rows without a decision go to `REVIEW`, with their candidates. Where the run is paused, what
+    is settled of the other ranges is in files with `PARTLY` in their names, until a process works on the run again.
 
     Args:
         database: The store.
@@ -80,8 +82,8 @@ class Output:
                 self._news.clear()
                 part = self._write_parts(part, final=False)
                 self._over.wait(LOOK_S)
-            self._write_parts(0, final=True)
-            found = settled_rows(self._log.rounds())
+            self._write_partly(self._write_parts(0, final=True))
+            found = all_settled(self._log.rounds())
             self._write(self._folder / REVIEW, (self._review(one) for one in found if one.outcome is not None))
         except Exception as error:  # noqa: BLE001 - raised again in the run's thread
             self._failure = error
@@ -109,8 +111,15 @@ class Output:
             part += 1
         return part
 
-    def _part(self, part: int) -> Path:
-        return self._folder / f"rows-{part * PART_ROWS:09}-{(part + 1) * PART_ROWS - 1:09}.jsonl"
+    def _write_partly(self, part: int) -> None:
+        """Write what is settled of the parts from ``part`` on that still have open rows: of a run that is paused."""
+        found = all_settled(self._log.rounds(), part * PART_ROWS)
+        for number, its in groupby(found, key=lambda one: one.row // PART_ROWS):
+            if not self._part(number).exists():
+                self._write(self._part(number, PARTLY), (self._line(one) for one in its if one.outcome is None))
+
+    def _part(self, part: int, mark: str = "") -> Path:
+        return self._folder / f"rows-{part * PART_ROWS:09}-{(part + 1) * PART_ROWS - 1:09}{mark}.jsonl"
 
     def _write(self, out: Path, lines: Iterator[dict[str, Any]]) -> None:
         try:
@@ -212,9 +221,9 @@ def claimed(decomposer: RowDecomposer[Any, Any], run: RunRow, database: Database
 
 
 def _mark(folder: Path, run: RunRow) -> None:
-    for name in ("rows-*.jsonl", REVIEW, MARK):
-        for left in folder.glob(f"{name}.*.part"):
-            # Left by a process that was killed.
+    # Left by a process that was killed, and by one that paused the run.
+    for name in (*(f"{name}.*.part" for name in ("rows-*.jsonl", REVIEW, MARK)), f"rows-*{PARTLY}.jsonl"):
+        for left in folder.glob(name):
             left.unlink(missing_ok=True)
     with replacing(folder / MARK) as file:
         file.write(_bytes({"run": run.run_id}))

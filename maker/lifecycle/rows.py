@@ -7,7 +7,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice, zip_longest
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
@@ -100,6 +102,21 @@ class Round(NamedTuple):
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
 
+    def reached(self, start: int = 0) -> Iterator[Settled | None]:
+        """Yield the children from ``start`` to the last that is settled; None for one that is still open."""
+        steps = read_steps(self.database, self.chain.key, start, single=True)
+        outcomes = read_outcomes(self.database, self.chain.key, start)
+        step, outcome = next(steps, None), next(outcomes, None)
+        child = start
+        while step is not None or outcome is not None:
+            here = step if step is not None and step.idx == child else None
+            why = outcome if outcome is not None and outcome.idx == child else None
+            again = why is not None and why.outcome == Outcome.AGAIN
+            yield None if again or (here is None and why is None) else Settled(self.rows[child], self, child, here, why)
+            step = next(steps, None) if here is not None else step
+            outcome = next(outcomes, None) if why is not None else outcome
+            child += 1
+
 
 class RowLog:
     """Reads a map's log by row.
@@ -158,9 +175,16 @@ class RowFeed:
             self._next += 1
             yield result(settled, self._log.name(settled.row))
 
+    def rest(self) -> Iterator[RowResult]:
+        """Yield the settled rows after the first that is still open. Call it last, when nobody works on the run."""
+        for settled in all_settled(self._log.rounds(), self._next):
+            yield result(settled, self._log.name(settled.row))
+
 
 def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterator[RowResult]:
-    """Yield the results of a map's rows, from row ``start`` up to the first that is still open, in constant memory.
+    """Yield the results of a map's rows that are settled, from row ``start`` on, in constant memory.
+
+    Rows that are still open are left out, whatever comes after them.
 
     Raises:
         RunNotFound: There is no such run.
@@ -168,12 +192,14 @@ def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterato
     """
     with opened(store) as database:
         log = RowLog(database, find_run(database, run_id))
-        for settled in settled_rows(log.rounds(), start):
+        for settled in all_settled(log.rounds(), start):
             yield result(settled, log.name(settled.row))
 
 
 def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
     """Yield the results of a map's rows as they are settled, until no process works on the run any more. Blocks.
+
+    They come in the order of the input; the rows that then are still open are left out.
 
     Raises as `results` does.
     """
@@ -184,6 +210,7 @@ def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
             over = find_run(database, run.run_id).status != ACTIVE
             yield from feed.news()
             if over:
+                yield from feed.rest()
                 return
             time.sleep(LOOK_S)
 
@@ -213,6 +240,22 @@ def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
         if one.chain.cursor < len(one.rows):
             return
         after = max(start, end)
+
+
+def all_settled(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
+    """Yield each row from ``start`` on that its newest round has settled, in the order of the input."""
+    newest_first = merge(*(_by_row(one, -number, start) for number, one in enumerate(rounds)), key=itemgetter(0, 1))
+    for _, its in groupby(newest_first, key=itemgetter(0)):
+        _, _, settled = next(its)
+        if settled is not None:
+            yield settled
+
+
+def _by_row(one: Round, place: int, start: int) -> Iterator[tuple[int, int, Settled | None]]:
+    """Yield all rows that a round asks, with its place among the rounds, and what became of them so far."""
+    first = bisect_left(one.rows, start)
+    for row, settled in zip_longest(islice(one.rows, first, None), one.reached(first)):
+        yield row, place, settled
 
 
 def ends(rounds: Sequence[Round]) -> list[int]:

@@ -18,6 +18,7 @@ from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
+from maker.engine.row_faults import MANY
 from maker.engine.scheduler import Scheduler
 from maker.job.job import Job
 from maker.job.probe import expected_steps
@@ -31,6 +32,7 @@ from maker.lifecycle.tracing import run_span
 from maker.lifecycle.worker_log import WorkLog, logging_steps
 from maker.models.interface import Model
 from maker.models.opening import open_model
+from maker.models.settings import OpenAISettings
 from maker.plugin import RowDecomposer
 from maker.stats.monitor import rule_of
 from maker.store.backend.database import Database
@@ -225,6 +227,7 @@ def _session(
         last_chain(database, row.key),
         reopen=partial(reopen, database, job.decomposer),
         find=partial(found, database, job.decomposer),
+        many=_asked_at_once(job),
     )
     scheduler.restore(recovery_point(database, root, job.decomposer))
     return Session(
@@ -244,6 +247,12 @@ def _session(
         on_report=on_report,
         remembered=memo,
     )
+
+
+def _asked_at_once(job: Job) -> int:
+    """Return how many requests a worker may have at a server at once: where one stops, so many fail together."""
+    servers = (member for member in job.members.values() if isinstance(member, OpenAISettings))
+    return min((server.concurrency for server in servers), default=MANY)
 
 
 def _used(job: Job, row: RunRow) -> Allowance:

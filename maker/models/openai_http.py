@@ -40,11 +40,20 @@ class Unbilled(Exception):
     """A failed try that was certainly not billed and may be repeated.
 
     ``wait_s`` is how long the server asks to wait; ``alive`` says that the server is up, ``crowded`` that it had too
-    many requests.
+    many requests, ``reached`` false that there was no connection to it.
     """
 
-    def __init__(self, what: str, *, wait_s: float | None = None, alive: bool = False, crowded: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        wait_s: float | None = None,
+        alive: bool = False,
+        crowded: bool = False,
+        reached: bool = True,
+    ) -> None:
         super().__init__(what)
+        self.reached = reached
         self.wait_s = wait_s
         self.alive = alive
         self.crowded = crowded
@@ -128,7 +137,7 @@ class Http:
         except TimeoutError as error:
             raise self._lost(f"no reply within {self._settings.timeout_s:g} s") from error
         except _UNSENT as error:
-            raise Unbilled(self._shown(f"{type(error).__name__}: {error}")) from error
+            raise Unbilled(self._shown(f"{type(error).__name__}: {error}"), reached=False) from error
         except httpx.RequestError as error:
             raise self._lost(self._shown(f"{type(error).__name__}: {error}")) from error
         except Exception as error:

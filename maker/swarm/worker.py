@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
-from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused
+from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused, RowUnanswered
+from maker.models.interface import LOST_TRIES
 from maker.swarm.fork_cache import ForkCache
 from maker.swarm.messages import (
     DOUBTS,
@@ -39,8 +40,6 @@ YOUNG_OBJECTS = 100_000
 tuples and no cycle; with Python's own 700 the looking takes a fifth of the time where a thousand chains are in work."""
 SLICE_S = 0.05
 SLICE_STEPS = 2000
-LOST_TRIES = 5
-"""So often a request is asked for again that was cut off under way: each time it may have been billed."""
 
 
 class _OpenRequest(NamedTuple):
@@ -255,6 +254,9 @@ class Worker:
         model = request.model
         if repeated:
             self._send(_OpenRequest(runner, request, worst, tries + 1))
+        elif reply.alone and runner.ref.child is not None:
+            # The model answers others: it is not away.
+            self._give_up(runner, self._failure(reply, asked))
         elif self._spec.rules.pass_on and not reply.refused and runner.can_pass(model):
             if model not in self._shared.unavailable:
                 self._shared.unavailable.add(model)
@@ -360,8 +362,10 @@ class Worker:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
         runner, unusable = asked.runner, reply.unusable and asked.request.model not in self._answered
         error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
-        fix = reply.fix or "fix the model, then continue with `maker resume`"
-        return error(f"{runner.where}: {reply.reason}", fix=fix, step=runner.index)
+        facts: dict[str, Any] = {"fix": reply.fix or "fix the model, then continue with `maker resume`"}
+        if error is ModelFailed and runner.ref.child is not None and not reply.unusable:
+            error, facts["alone"] = RowUnanswered, reply.alone
+        return error(f"{runner.where}: {reply.reason}", step=runner.index, **facts)
 
     def _give_up(self, runner: Runner, error: MakerError) -> None:
         """Let one chain go and say why, once; the others go on."""
@@ -369,7 +373,7 @@ class Worker:
         self._doubtful = [doubt for doubt in self._doubtful if doubt.asked.runner is not runner]
         self._report.errors.append(ChainFailed(runner.ref, error))
         # What is not the chain's own fault ends the run: nothing that is begun now would be of use.
-        self._hopeless = self._hopeless or not isinstance(error, OWN_FAULT)
+        self._hopeless = self._hopeless or not isinstance(error, OWN_FAULT | RowUnanswered)
 
     def _abandon(self, runner: Runner) -> None:
         """Cancel all that a chain has under way, and let those go on that wait for its answer."""
