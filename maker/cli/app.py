@@ -1,4 +1,4 @@
-"""The command line's app: one table says which commands there are, and in which order the help lists them."""
+"""The command line's app: one table says which commands there are, and how the help groups them."""
 
 from __future__ import annotations
 
@@ -32,33 +32,45 @@ from maker.cli.errors import ErrorGroup, KnownCommand
 from maker.cli.exit_codes import help_text
 from maker.cli.logs import print_events, write_events
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "init": init.init,
-    "run": run.run,
-    "resume": run.resume,
-    "retry": run.retry,
-    "watch": watch.watch,
-    "results": results.results,
-    "audit": audit.audit,
-    "report": report.report,
-    "rescore": rescore.rescore,
-    "export": export.export,
-    "fork": admin.fork,
-    "cancel": admin.cancel,
-    "prune": admin.prune,
-    "calibrate": calibrate.calibrate_,
-    "plan": plan.plan_,
-    "train": train.train,
-    "exam": train.exam_,
-    "precompute": precompute.precompute_,
-    "try": run.try_,
-    "ls": read.ls,
-    "show": read.show,
-    "steps": read.steps,
-    "verify": read.verify,
-    "plugins": doctor.plugins,
-    "doctor": doctor.doctor_,
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "Run": {
+        "init": init.init,
+        "try": run.try_,
+        "run": run.run,
+        "resume": run.resume,
+        "retry": run.retry,
+        "fork": admin.fork,
+        "cancel": admin.cancel,
+        "precompute": precompute.precompute_,
+    },
+    "Look": {
+        "ls": read.ls,
+        "show": read.show,
+        "watch": watch.watch,
+        "steps": read.steps,
+        "results": results.results,
+        "verify": read.verify,
+        "report": report.report,
+    },
+    "Decide how to vote, and how far to trust": {
+        "calibrate": calibrate.calibrate_,
+        "plan": plan.plan_,
+        "rescore": rescore.rescore,
+        "audit": audit.audit,
+    },
+    "Move steps to other tools and models": {
+        "export": export.export,
+        "train": train.train,
+        "exam": train.exam_,
+    },
+    "Administer": {
+        "prune": admin.prune,
+        "plugins": doctor.plugins,
+        "doctor": doctor.doctor_,
+    },
 }
+"""The commands by purpose, in the order of the help."""
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 app = typer.Typer(
     name="maker",
@@ -66,13 +78,13 @@ app = typer.Typer(
     help="Run tasks of many language-model steps, and settle every step by a vote.",
     epilog=help_text(),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(db, name="db")
-for name, command in COMMANDS.items():
-    app.command(name=name, cls=KnownCommand)(command)
+for title, group in GROUPS.items():
+    for name, command in group.items():
+        app.command(name=name, cls=KnownCommand, rich_help_panel=title)(command)
+app.add_typer(db, name="db", rich_help_panel="Administer")
 
 
 @app.callback(invoke_without_command=True)

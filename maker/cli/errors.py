@@ -23,7 +23,7 @@ class KnownCommand(TyperCommand):
 
 
 class ErrorGroup(TyperGroup):
-    """Runs a command; prints maker's own errors without a traceback and turns them into exit codes."""
+    """Runs a command; turns maker's own errors into messages and exit codes; its help groups the commands."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -38,3 +38,17 @@ class ErrorGroup(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
         finally:
             begin()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under the titles of their groups, each with the whole first line of its help."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            if not command.hidden:
+                title = getattr(command, "rich_help_panel", None) or "Commands"
+                line, *_ = (command.help or "").splitlines() or [""]
+                groups.setdefault(str(title), []).append((name, line))
+        widest = max(len(name) for rows in groups.values() for name, _ in rows)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{widest}}", line) for name, line in rows])

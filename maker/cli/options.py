@@ -7,14 +7,41 @@ from typing import Annotated
 
 import typer
 
+from maker.errors import MakerError
+from maker.lifecycle.queries import runs, store_url
+
+COMPLETED = 20
+"""Runs that a shell offers."""
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the newest run ids that begin so, with what each is; [] where the store cannot be read."""
+    store = ctx.params.get("store") or store_url(None)
+    try:
+        found = runs(store=store, limit=COMPLETED)
+    except MakerError:
+        return []
+    return [
+        (run.run_id, f"{run.name or run.settings['task']['decomposer']}, {run.status}")
+        for run in found
+        if run.run_id.startswith(incomplete)
+    ]
+
+
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, in TOML.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that override the job file, e.g. vote.k=3."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the first characters of one, or `last`.")]
+RunId = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Run id, the first characters of one, or `last`.", autocompletion=complete_run),
+]
 WholeRun = Annotated[
-    str, typer.Argument(metavar="RUN", help="Whole run id or name; asks you about a prefix or `last`.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="Whole run id or name; asks you about a prefix or `last`.", autocompletion=complete_run
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also for a prefix or `last`.")]
 Store = Annotated[str, typer.Option("--store", envvar="MAKER_STORE", metavar="URL", help="Database of runs.")]
