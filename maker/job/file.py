@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from maker.core.plugins import near
 from maker.errors import JobError
+from maker.job.problems import Problems, together
 
 STORE_VARIABLE = "MAKER_STORE"
 SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
@@ -67,7 +68,9 @@ class Raw:
 
     def take_overrides(self, overrides: Iterable[str]) -> None:
         """Take ``table.key=value`` words in. Values are TOML; bare words are strings. Raises `JobError`."""
-        settings = [_override(word) for word in overrides]
+        problems = Problems()
+        settings: list[_Override] = [problems.of(_override, word) for word in overrides]
+        problems.refuse()
         # Selectors first, whatever the order of the words: they empty their table.
         for one in sorted(settings, key=lambda setting: SELECTORS.get(setting.table) != setting.key):
             self._set(one.table, one.key, one.value, "command line")
@@ -77,10 +80,14 @@ class Raw:
         return dict(self._values.get(name, {}))
 
     def check_tables(self, known: list[str]) -> None:
-        """Raise `JobError` for a table that nobody knows."""
-        for table in self._values:
-            if table not in known:
-                raise JobError(f"{self.place(table)}: there is no table [{table}]", fix=near(table, known))
+        """Raise `JobError` for tables that nobody knows."""
+        unknown = [
+            JobError(f"{self.place(table)}: there is no table [{table}]", fix=near(table, known))
+            for table in self._values
+            if table not in known
+        ]
+        if unknown:
+            raise together(unknown)
 
     def place(self, table: str, key: str = "") -> str:
         """Return where a value stands: ``job.toml:7``, a variable, or the command line."""

@@ -13,6 +13,7 @@ from maker.core.plugins import Plugin, find_named
 from maker.core.user_code import call_user_code
 from maker.errors import JobError, PluginError
 from maker.job.file import Raw, shortened
+from maker.job.problems import Problems
 from maker.plugin import Called, Decomposer, Function, OrFile, Place
 
 TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
@@ -41,7 +42,7 @@ def placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
     Raises:
         JobError: A file or a function is not there, or cannot be what it is named as.
     """
-    found = dict(values)
+    found, problems = dict(values), Problems()
     place = {name: f"{raw.place('task', name)}: task.{name}" for name in values}
     for name in marked(plugin, Place):
         value = found.get(name)
@@ -50,10 +51,11 @@ def placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
     for name in marked(plugin, OrFile):
         value = found.get(name)
         if isinstance(value, str) and not raw.is_stored("task", name):
-            found[name] = _text_of(raw.base("task", name), value, place[name])
+            found[name] = problems.of(_text_of, raw.base("task", name), value, place[name])
     for name, called in marked(plugin, Called).items():
         if name in found:
-            found[name] = _function(raw.base("task", name), found[name], called, place[name])
+            found[name] = problems.of(_function, raw.base("task", name), found[name], called, place[name])
+    problems.refuse()
     return found
 
 

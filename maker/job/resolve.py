@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
@@ -13,11 +13,12 @@ from pydantic_core import ErrorDetails
 
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, find_plugin, near
 from maker.core.user_code import call_user_code
-from maker.errors import JobError
+from maker.errors import JobError, PluginError
 from maker.inputs.secrets import is_cut, without_secrets
-from maker.job.file import Raw, shortened
+from maker.job.file import DEFAULT_VOTER, Raw, shortened
 from maker.job.job import Job
 from maker.job.parameters import built, marked, params_of, placed
+from maker.job.problems import Problems, together
 from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
     check_job,
@@ -31,7 +32,7 @@ from maker.job.validate import (
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
-from maker.plugin import Decomposer, Function, Place
+from maker.plugin import Called, Decomposer, Function, OrFile, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
@@ -80,21 +81,26 @@ def resolve(raw: Raw) -> Job:
         JobError: A table, a key or a value is wrong; names it, what is allowed, and the line or the variable.
         PluginError: The decomposer or the voter cannot be found.
     """
-    raw.check_tables([name for name in TABLES if name not in WRITTEN or raw.is_stored(name, WRITTEN[name])])
+    problems = Problems()
+    problems.of(
+        raw.check_tables, [name for name in TABLES if name not in WRITTEN or raw.is_stored(name, WRITTEN[name])]
+    )
     tables = {name: raw.table(name) for name in TABLES}
     said_k = tables["vote"].get("k")
-    tables["vote"], margins = margins_of(tables["vote"], raw)
-    run, vote, roles, swarm, store, limits, monitor = (
-        _checked(TABLES[name], tables[name], name, raw)
-        for name in ("run", "vote", "roles", "swarm", "store", "limits", "monitor")
+    run, roles, swarm, store, limits, monitor = (
+        problems.of(_checked, TABLES[name], tables[name], name, raw)
+        for name in ("run", "roles", "swarm", "store", "limits", "monitor")
     )
-    model = _model(tables["model"], raw)
-    task = _task(tables["task"], raw)
-    voter_plugin = find_plugin(VOTERS, vote.voter, raw.base("vote", "voter"))
-    vote_params = _vote_params(voter_plugin, vote, margins, raw)
-    vote = with_margin(vote, said_k is not None, margins, raw)
-    check_money(model, limits, raw)
-    check_swarm(model, swarm, raw)
+    model = problems.of(_model, tables["model"], raw)
+    task = problems.of(_task, tables["task"], raw)
+    voted = problems.of(_vote, tables["vote"], raw)
+    problems.refuse()
+    voter_plugin, vote, vote_params, margins = voted
+    with problems.collecting():
+        vote = with_margin(vote, said_k is not None, margins, raw)
+    problems.of(check_money, model, limits, raw)
+    problems.of(check_swarm, model, swarm, raw)
+    problems.refuse()
     settings = {
         "run": run.model_dump(),
         "task": task.settings(),
@@ -136,8 +142,9 @@ def resolve(raw: Raw) -> Job:
     check_job(job, raw)
     job = job if poll is None else pilot_variant(job, poll)
     job = job if ahead is None else precompute_variant(job, ahead)
-    check_votes(job, raw)
-    check_ways(job, raw)
+    problems.of(check_votes, job, raw)
+    problems.of(check_ways, job, raw)
+    problems.refuse()
     return job
 
 
@@ -174,16 +181,51 @@ def _task(table: dict[str, Any], raw: Raw) -> _Task:
         raise JobError(
             f"{raw.place('task')}: task.decomposer is missing", fix="name a decomposer; `maker plugins` lists them"
         )
-    plugin = find_plugin(DECOMPOSERS, table["decomposer"], raw.base("task", "decomposer"))
-    memo = _memo(table, plugin, raw)
-    values = placed(plugin, _without(_without(table, "decomposer"), MEMO), raw)
-    params = _checked(params_of(plugin), values, "task", raw)
+    plugin = _plugin(DECOMPOSERS, table["decomposer"], "task", "decomposer", raw)
+    problems = Problems()
+    memo = problems.of(_memo, table, plugin, raw)
+    given = _without(_without(table, "decomposer"), MEMO)
+    values = problems.of(placed, plugin, given, raw)
+    if values is None:
+        # What no file or function has to be found for is checked all the same.
+        told = frozenset(name for mark in (OrFile, Called) for name in marked(plugin, mark))
+        values = {name: value for name, value in given.items() if name not in told}
+        problems.of(_checked, params_of(plugin), values, "task", raw, (), told)
+        problems.refuse()
+    params = problems.of(_checked, params_of(plugin), values, "task", raw)
+    problems.refuse()
     return _Task(plugin, params, {name: one for name, one in values.items() if isinstance(one, Function)}, memo)
 
 
-def _vote_params(plugin: Plugin, vote: VoteSettings, margins: Mapping[str, int], raw: Raw) -> BaseModel:
+def _plugin(group: str, name: str, table: str, key: str, raw: Raw) -> Plugin:
+    """Return the plugin that a setting names. Raises `PluginError` with the setting's place."""
+    try:
+        return find_plugin(group, name, raw.base(table, key))
+    except PluginError as error:
+        raise PluginError(f"{raw.place(table, key)}: {error.message}", fix=error.fix, **error.facts) from error
+
+
+def _vote(table: dict[str, Any], raw: Raw) -> tuple[Plugin, VoteSettings, BaseModel, dict[str, int]]:
+    """Return the voter, the ``[vote]`` table, the voter's parameters, and k by step class where it is said so."""
+    problems = Problems()
+    margins = dict[str, int]()
+    with problems.collecting():
+        table, margins = margins_of(table, raw)
+    own = {name: value for name, value in table.items() if name in VoteSettings.model_fields}
+    vote: VoteSettings = problems.of(_checked, VoteSettings, own, "vote", raw)
+    if not isinstance(name := table.get("voter", DEFAULT_VOTER), str):
+        problems.refuse()
+    plugin: Plugin = problems.of(_plugin, VOTERS, name, "vote", "voter", raw)
+    if plugin is None:
+        problems.refuse()
+    rest = {name: value for name, value in table.items() if name not in own}
+    params: BaseModel = problems.of(_vote_params, plugin, rest, margins, raw)
+    problems.refuse()
+    return plugin, vote, params, margins
+
+
+def _vote_params(plugin: Plugin, given: dict[str, Any], margins: Mapping[str, int], raw: Raw) -> BaseModel:
     """Return the voter's parameters, those with the least margin where there are several, all of which it must take."""
-    given = dict(vote.model_extra or {})
     params: BaseModel = _checked(params_of(plugin), given, "vote", raw, ["max_votes"])
     for k in margins.values():
         _checked(params_of(plugin), given | {"k": k}, "vote", raw)
@@ -234,14 +276,58 @@ def _in_place(model: MemberSettings, key: str, raw: Raw) -> MemberSettings:
     return model.model_copy(update={"path": str((raw.base("model", key) / model.path).resolve())})
 
 
-def _checked(kind: Any, values: dict[str, Any], table: str, raw: Raw, beside: Iterable[str] = ()) -> Any:
+def _checked(
+    kind: Any,
+    values: dict[str, Any],
+    table: str,
+    raw: Raw,
+    beside: Iterable[str] = (),
+    told: frozenset[str] = frozenset(),
+) -> Any:
+    """Return a table as its model, None if all that is wrong is ``told`` already. Raises `JobError`."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        # A misspelt name often makes another one missing: the misspelling is what to tell.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        path = [str(part) for part in first["loc"] if str(part) not in MODEL_KINDS]
-        raise _told(first, [table, *path], raw, [*_fields(kind, values, path), *beside]) from error
+        problems = [
+            _told(found, [table, *path], raw, [*_fields(kind, values, path), *beside])
+            for found, path in _located(error, values)
+            if told.isdisjoint(path[:1])
+        ]
+        if problems:
+            raise together(problems) from error
+        return None
+
+
+def _located(error: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[ErrorDetails, list[str]]]:
+    """Yield each problem of a table with the path to it.
+
+    A misspelt name often makes another one missing: then the misspelling alone is told. A value that is none of
+    several types is told once, with the first of them.
+    """
+    found = [(one, [str(part) for part in one["loc"] if str(part) not in MODEL_KINDS]) for one in error.errors()]
+    misspelt = {tuple(path[:-1]) for one, path in found if one["type"] == "extra_forbidden"}
+    told = set[tuple[str, ...]]()
+    for one, path in found:
+        if one["type"] == "missing":
+            if tuple(path[:-1]) not in misspelt:
+                yield one, path
+        elif one["type"] == "extra_forbidden":
+            yield one, path
+        elif (setting := tuple(_written(path, values))) not in told:
+            told.add(setting)
+            yield one, list(setting)
+
+
+def _written(path: Iterable[str], values: Any) -> Iterator[str]:
+    """Yield the part of a problem's path that the job wrote; after it pydantic names one type of several."""
+    for part in path:
+        if isinstance(values, list | tuple) and part.isdecimal() and int(part) < len(values):
+            values = values[int(part)]
+        elif isinstance(values, Mapping) and part in values:
+            values = values[part]
+        else:
+            return
+        yield part
 
 
 def _told(first: ErrorDetails, path: list[str], raw: Raw, known: list[str]) -> JobError:

@@ -10,6 +10,7 @@ from maker.errors import JobError
 from maker.job.file import DEFAULT_VOTER, Raw
 from maker.job.job import Job
 from maker.job.parameters import params_of
+from maker.job.problems import Problems
 from maker.job.rules import rules_of
 from maker.job.settings import (
     AUTO,
@@ -82,14 +83,16 @@ def with_margin(vote: VoteSettings, k: bool, margins: Mapping[str, int], raw: Ra
 
 def check_job(job: Job, raw: Raw) -> None:
     """Refuse tables of a job that each are right by themselves and do not go together."""
-    check_roles(job.model, job.decomposer, job.roles, job.voter_plugin, raw)
-    check_margins(job.decomposer, job.vote, job.margins, job.roles, raw)
+    problems = Problems()
+    problems.of(check_roles, job.model, job.decomposer, job.roles, job.voter_plugin, raw)
+    problems.of(check_margins, job.decomposer, job.vote, job.margins, job.roles, raw)
     if job.settings["vote"].get("k") == AUTO:
-        check_auto(job.voter, job.voter_plugin, job.vote, job.roles, raw)
-    check_members(job.model, job.monitor, raw)
+        problems.of(check_auto, job.voter, job.voter_plugin, job.vote, job.roles, raw)
+    problems.of(check_members, job.model, job.monitor, raw)
     if job.vote.row_error is not None:
         what = f"{raw.place('vote', 'row_error')}: vote.row_error"
-        check_row_error(job.decomposer, job.voter_plugin, job.roles, what)
+        problems.of(check_row_error, job.decomposer, job.voter_plugin, job.roles, what)
+    problems.refuse()
 
 
 def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
