@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from maker.core.moved import install, warn_of
 
 if TYPE_CHECKING:
-    from maker.api import load_job, pilot, resume, retry, run, try_steps
+    from maker.api import cancel, fork, load_job, pilot, prune, results, resume, retry, run, try_steps
     from maker.api.aio import RunHandle, Service
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
@@ -32,12 +32,16 @@ __all__ = [
     "Service",
     "__version__",
     "calibrate",
+    "cancel",
+    "fork",
     "load_job",
     "pilot",
     "plan",
     "precompute",
+    "prune",
     "report",
     "rescore",
+    "results",
     "resume",
     "retry",
     "run",
@@ -50,7 +54,18 @@ __all__ = [
 ]
 _HOMES = {
     "api.aio": ("RunHandle", "Service"),
-    "api.sync": ("load_job", "pilot", "resume", "retry", "run", "try_steps"),
+    "api.sync": (
+        "cancel",
+        "fork",
+        "load_job",
+        "pilot",
+        "prune",
+        "results",
+        "resume",
+        "retry",
+        "run",
+        "try_steps",
+    ),
     "calibration.calibrate": ("calibrate",),
     "calibration.plan": ("plan",),
     "calibration.precompute": ("precompute",),

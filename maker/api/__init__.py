@@ -6,6 +6,32 @@ loop. ``import maker`` is lazy: it loads neither ray, vllm nor torch.
 
 from __future__ import annotations
 
-from maker.api.sync import JobLike, load_job, pilot, planned, resume, retry, run, try_steps
+from maker.api.sync import (
+    JobLike,
+    cancel,
+    fork,
+    load_job,
+    pilot,
+    planned,
+    prune,
+    results,
+    resume,
+    retry,
+    run,
+    try_steps,
+)
 
-__all__ = ["JobLike", "load_job", "pilot", "planned", "resume", "retry", "run", "try_steps"]
+__all__ = [
+    "JobLike",
+    "cancel",
+    "fork",
+    "load_job",
+    "pilot",
+    "planned",
+    "prune",
+    "results",
+    "resume",
+    "retry",
+    "run",
+    "try_steps",
+]

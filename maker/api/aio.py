@@ -6,25 +6,31 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from maker import api
-from maker.errors import JobError, MakerError
+from maker.core.logs import logger
+from maker.errors import BadInput, JobError
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
+from maker.lifecycle import admin
 from maker.lifecycle.events import Event, RunEnded, RunStarted
 from maker.lifecycle.queries import RunReport
-from maker.lifecycle.rows import LOOK_S, RowFeed, RowResult
+from maker.lifecycle.rows import LOOK_S, RowFeed, RowResult, results
 from maker.store.backend.database import open_database, shown_url
 from maker.store.runs import find_run
 
+log = logger("maker")
+T = TypeVar("T")
+SHORT_AT_ONCE = 8
+"""Loads, forks, cancels and the like that a `Service` does at a time."""
 ROWS_AT_ONCE = 1000
-"""Rows that `RunHandle.rows` holds at a time."""
+"""Rows that are held in memory at a time."""
 
 
 class RunHandle:
@@ -65,22 +71,25 @@ class RunHandle:
         """Yield what becomes of a map's rows, in the order of the input, as it is settled; raises what stopped the run.
 
         All rows from the first on, read from the store: none waits in memory. A row that is late holds back the rows
-        after it.
+        after it until the service's work on the run is over.
 
         Raises:
             BadInput: The run's task has no rows.
         """
-        with contextlib.closing(await asyncio.to_thread(open_database, self._store, create=False)) as database:
+        database = await asyncio.to_thread(open_database, self._store, create=False)
+        try:
             feed = await asyncio.to_thread(lambda: RowFeed(database, find_run(database, self.run_id)))
             over = False
             while not over:
                 over = self._task.done()
-                news = feed.news()
+                news = chain(feed.news(), feed.rest()) if over else feed.news()
                 while batch := await asyncio.to_thread(list, islice(news, ROWS_AT_ONCE)):
                     for row in batch:
                         yield row
                 if not over:
                     await asyncio.wait({self._task}, timeout=LOOK_S)
+        finally:
+            await asyncio.to_thread(database.close)
         await self.result()
 
 
@@ -91,44 +100,92 @@ class Service:
             run = await service.start("job.toml")
             report = await run.result()
 
-    Leaving the block pauses what still runs.
+    Leaving the block pauses what still runs. No call holds the loop up: what takes time is done in threads.
 
     Args:
         store: The database of all its runs.
-        max_runs: Most runs at a time; each takes a thread.
+        max_runs: Most runs at a time; each takes a thread. More starts wait, see `pending`.
     """
 
     def __init__(self, *, store: str = DEFAULT_STORE, max_runs: int = 32) -> None:
         self._store = store
+        self._most = max_runs
         self._threads = ThreadPoolExecutor(max_runs, thread_name_prefix="maker-run")
-        self._handles: list[RunHandle] = []
-        self._stops: set[threading.Event] = set()
+        # Runs must not keep what is short from being done, nor the program's own threads either.
+        self._short = ThreadPoolExecutor(SHORT_AT_ONCE, thread_name_prefix="maker-service")
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._runs: dict[asyncio.Future[RunReport], threading.Event] = {}
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """How many starts and resumes wait for one of ``max_runs`` places. Each is logged as ``run_waiting``, too."""
+        return max(0, len(self._runs) - self._most)
 
     async def start(
         self, job: api.JobLike, overrides: Iterable[str] = (), *, limit_steps: int | None = None
     ) -> RunHandle:
         """Start a run; returns once it is in the store. Raises what `maker.run` raises before that."""
-        if not isinstance(job, Job):
-            job = api.load_job(job, [*overrides, f"store.url={self._store}"])
-        elif job.store.url != self._store:
-            raise JobError(
-                f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",
-                fix="load the job with the service's store",
-            )
-        return await self._begin(partial(api.run, job, limit_steps=limit_steps))
+        loaded = await self._call(self._load, job, tuple(overrides))
+        return await self._begin(partial(api.run, loaded, limit_steps=limit_steps))
 
     async def resume(self, run_id: str, overrides: Iterable[str] = ()) -> RunHandle:
         """Go on with a run; returns once it is held. Raises what `maker.resume` raises before that."""
         return await self._begin(partial(api.resume, run_id, list(overrides), store=self._store))
 
+    async def retry(self, run_id: str, overrides: Iterable[str] = (), *, outcomes: Collection[str] = ()) -> RunHandle:
+        """Vote again on a run's unresolved steps; returns once it is held, as `resume`. See `maker.retry`."""
+        return await self._begin(
+            partial(api.retry, run_id, list(overrides), outcomes=tuple(outcomes), store=self._store)
+        )
+
+    async def fork(self, run_id: str, at: int, overrides: Iterable[str] = ()) -> RunReport:
+        """Create a run that shares another one's steps before ``at``; `resume` works on it. See `maker.fork`."""
+        return await self._call(partial(admin.fork, run_id, at, list(overrides), store=self._store))
+
+    async def cancel(self, run_id: str) -> RunReport:
+        """End a run for good, whoever works on it. Takes a whole id or name. See `maker.cancel`."""
+        return await self._call(partial(admin.cancel, run_id, store=self._store))
+
+    async def prune(self, run_id: str) -> RunReport:
+        """Delete a run; returns its last report. Takes a whole id or name. See `maker.prune`."""
+        return await self._call(partial(admin.prune, run_id, store=self._store))
+
+    async def results(self, run_id: str, *, start: int = 0) -> AsyncIterator[RowResult]:
+        """Yield what is settled of a map's rows by now, in the order of the input. See `maker.results`.
+
+        `RunHandle.rows` goes on while the run does.
+        """
+        # Who stops reading may do so while a thread reads on: the end waits for it.
+        found, turn = results(run_id, store=self._store, start=start), threading.Lock()
+
+        def following() -> list[RowResult]:
+            with turn:
+                return list(islice(found, ROWS_AT_ONCE))
+
+        def end() -> None:
+            with turn:
+                found.close()
+
+        try:
+            while batch := await self._call(following):
+                for row in batch:
+                    yield row
+        finally:
+            await asyncio.to_thread(end)
+
     async def close(self) -> None:
-        """Pause all that runs, and wait for it."""
-        for stop in self._stops:
+        """Pause all that runs, and wait for it. Nothing begins any more; closing again does nothing.
+
+        What stopped a run is raised by its handle, not here.
+        """
+        self._closed = True
+        for stop in self._runs.values():
             stop.set()
-        for handle in self._handles:
-            with contextlib.suppress(MakerError):
-                await handle.result()
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        while working := [*self._runs, *self._calls]:
+            await asyncio.wait(working)
+        self._threads.shutdown()
+        self._short.shutdown()
 
     async def __aenter__(self) -> Service:
         return self
@@ -138,15 +195,42 @@ class Service:
     ) -> None:
         await self.close()
 
+    def _load(self, job: api.JobLike, overrides: Iterable[str]) -> Job:
+        if not isinstance(job, Job):
+            return api.load_job(job, [*overrides, f"store.url={self._store}"])
+        if job.store.url != self._store:
+            raise JobError(
+                f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",
+                fix="load the job with the service's store",
+            )
+        return job
+
+    async def _call(self, work: Callable[..., T], *args: Any) -> T:
+        """Do something short in a thread. Who stops waiting for it does not stop it: `close` waits for its end."""
+        self._refuse_closed()
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(self._short, partial(context.run, work, *args))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        call.add_done_callback(_heard)
+        return await asyncio.shield(call)
+
     async def _begin(self, work: Callable[..., RunReport]) -> RunHandle:
+        self._refuse_closed()
         loop = asyncio.get_running_loop()
         hub, stop = _Hub(loop), threading.Event()
         # With the context of who starts it: the run's span is a child of the span that is current here.
         context = contextvars.copy_context()
-        task = loop.run_in_executor(self._threads, partial(context.run, work, on_event=hub.publish, stop=stop))
+        begun = partial(_unless_stopped, partial(work, on_event=hub.publish, stop=stop), stop)
+        task = loop.run_in_executor(self._threads, partial(context.run, begun))
+        self._runs[task] = stop
+        if self.pending:
+            log.warning("run_waiting", max_runs=self._most, pending=self.pending)
+        # Before the others are told: who hears that the run is over finds its place free.
+        task.add_done_callback(self._runs.pop)
+        task.add_done_callback(_heard)
         task.add_done_callback(hub.close)
-        self._stops.add(stop)
-        task.add_done_callback(lambda _: self._stops.discard(stop))
         try:
             with hub.subscribe() as queue:
                 first = await queue.get()
@@ -157,9 +241,28 @@ class Service:
         if not isinstance(first, RunStarted):
             await task
             raise RuntimeError("a run ended without having started")
-        handle = RunHandle(first.run_id, self._store, task, stop, hub)
-        self._handles = [other for other in self._handles if not other._task.done()] + [handle]
-        return handle
+        return RunHandle(first.run_id, self._store, task, stop, hub)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise _closed()
+
+
+def _closed() -> BadInput:
+    return BadInput("the service is closed", fix="call it within its `async with` block, or make another one")
+
+
+def _unless_stopped(work: Callable[[], RunReport], stop: threading.Event) -> RunReport:
+    """Begin with a run that has waited for its place, unless it is not wanted any more."""
+    if stop.is_set():
+        raise _closed()
+    return work()
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    """Take what a task raised as heard: who awaits it is told, and nobody need await it."""
+    if not task.cancelled():
+        task.exception()
 
 
 Engine = Service

@@ -10,12 +10,27 @@ from maker.engine.trial import Trial
 from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.lifecycle import control
+from maker.lifecycle.admin import cancel, fork, prune
 from maker.lifecycle.control import resume, retry
 from maker.lifecycle.queries import RunReport
+from maker.lifecycle.rows import results
 from maker.lifecycle.session import OnEvent
 from maker.voting.messages import Ended
 
-__all__ = ["JobLike", "load_job", "pilot", "planned", "resume", "retry", "run", "try_steps"]
+__all__ = [
+    "JobLike",
+    "cancel",
+    "fork",
+    "load_job",
+    "pilot",
+    "planned",
+    "prune",
+    "results",
+    "resume",
+    "retry",
+    "run",
+    "try_steps",
+]
 
 
 def run(

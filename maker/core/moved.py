@@ -153,6 +153,17 @@ MOVED = {
 """Module paths of version 0.1, and where each module is now. File plugins and pickles may still name the old ones."""
 
 
+CALLED = {"maker.results": "results"}
+"""Old paths of modules that name functions now: the import system puts the module in the function's place."""
+
+
+class _Called(ModuleType):
+    """A module that was imported by the path of a function: calling it calls the function of that name in it."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return vars(self)[vars(self)["__called__"]](*args, **options)
+
+
 class _MovedModules(MetaPathFinder, Loader):
     """Finds a module under its old path: it is the same module object as under the new one."""
 
@@ -174,6 +185,9 @@ class _MovedModules(MetaPathFinder, Loader):
         spec = module.__spec__
         if spec is not None and spec.name in MOVED:
             module.__spec__ = spec.loader_state
+            if spec.name in CALLED:
+                vars(module)["__called__"] = CALLED[spec.name]
+                module.__class__ = _Called
 
 
 def install() -> None:

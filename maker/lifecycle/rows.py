@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby, islice, zip_longest
@@ -181,7 +181,7 @@ class RowFeed:
             yield result(settled, self._log.name(settled.row))
 
 
-def results(run_id: str, *, store: str | None = None, start: int = 0) -> Iterator[RowResult]:
+def results(run_id: str, *, store: str | None = None, start: int = 0) -> Generator[RowResult, None, None]:
     """Yield the results of a map's rows that are settled, from row ``start`` on, in constant memory.
 
     Rows that are still open are left out, whatever comes after them.

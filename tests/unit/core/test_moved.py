@@ -101,3 +101,15 @@ def test_the_warning_is_shown_where_python_hides_deprecations() -> None:
         [sys.executable, "-c", "import maker.planning"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "maker.planning has moved: import maker.stats.race instead" in done.stderr
+
+
+def test_a_function_that_has_an_old_modules_path_can_be_called_all_the_same() -> None:
+    """``maker.results`` once was a module: after an import of it, it is one again, and the function as well."""
+    code = (
+        "import warnings\nwarnings.simplefilter('ignore')\nimport maker\nimport maker.results\n"
+        "from maker.lifecycle import rows\nassert maker.results is rows\n"
+        "try:\n    next(maker.results('last', store='sqlite:///nothing.db'))\n"
+        "except maker.MakerError as error:\n    print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "StoreMissing\n", done.stderr
