@@ -14,6 +14,7 @@ from rich.text import Text
 from maker.lifecycle.events import (
     AlarmRaised,
     Event,
+    FileChanged,
     ModelAway,
     RunStarted,
     StepsAsked,
@@ -92,6 +93,12 @@ class Progress:
             self._print(
                 f"model {event.model} is unavailable on worker {event.worker}; other models take its votes: "
                 f"{event.reason}"
+            )
+        elif isinstance(event, FileChanged):
+            self._print(
+                f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
+                f"(task.{event.parameter}). To use the new one, start a new run with `maker run`: it asks everything "
+                "again, for decisions on the old text answer another question"
             )
         elif isinstance(event, AlarmRaised):
             self._print(f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}")

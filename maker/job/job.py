@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from maker.core.plugins import Plugin
@@ -52,6 +53,7 @@ class Job:
         poll: There where the job is another one's pilot.
         memo: Whose decisions the run may take again.
         foresight: There where the job's steps are decided ahead of time.
+        files: The files that task parameters were read from, by the parameter; {} of a job that a run was started with.
         given: Task parameters whose values hold secrets, as they were given; ``settings`` has them without.
     """
 
@@ -74,6 +76,7 @@ class Job:
     poll: PollSettings | None = None
     memo: Mode = "off"
     foresight: ForesightSettings | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property

@@ -59,6 +59,18 @@ def placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
     return found
 
 
+def files_of(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Path]:
+    """Return the files that `placed` reads parameters from, by the parameter."""
+    found = {}
+    for name in marked(plugin, OrFile):
+        value = values.get(name)
+        if isinstance(value, str) and value and "\n" not in value and not raw.is_stored("task", name):
+            path = raw.base("task", name) / value
+            if _is_file(path):
+                found[name] = path.resolve()
+    return found
+
+
 def _function(base: Path, value: Any, called: Called, where: str) -> Function:
     """Return the function that a value names. Raises `JobError` where there is none, or it cannot be called so."""
     told = f"{where} = {shortened(repr(value))}"

@@ -17,7 +17,7 @@ from maker.errors import JobError, PluginError
 from maker.inputs.secrets import is_cut, without_secrets
 from maker.job.file import DEFAULT_VOTER, Raw, shortened
 from maker.job.job import Job
-from maker.job.parameters import built, marked, params_of, placed
+from maker.job.parameters import built, files_of, marked, params_of, placed
 from maker.job.problems import Problems, together
 from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
@@ -137,6 +137,7 @@ def resolve(raw: Raw) -> Job:
         origins=raw.origins(settings),
         functions=task.functions,
         memo=task.memo,
+        files=task.files,
         given=task.given(),
     )
     check_job(job, raw)
@@ -159,6 +160,7 @@ class _Task(NamedTuple):
     params: BaseModel
     functions: dict[str, Function]
     memo: Mode
+    files: dict[str, Path]
 
     def settings(self) -> dict[str, Any]:
         """Return the table as it is stored. Whoever takes no decision again has nothing about it there."""
@@ -194,7 +196,8 @@ def _task(table: dict[str, Any], raw: Raw) -> _Task:
         problems.refuse()
     params = problems.of(_checked, params_of(plugin), values, "task", raw)
     problems.refuse()
-    return _Task(plugin, params, {name: one for name, one in values.items() if isinstance(one, Function)}, memo)
+    functions = {name: one for name, one in values.items() if isinstance(one, Function)}
+    return _Task(plugin, params, functions, memo, files_of(plugin, given, raw))
 
 
 def _plugin(group: str, name: str, table: str, key: str, raw: Raw) -> Plugin:

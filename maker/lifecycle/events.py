@@ -200,6 +200,17 @@ class VotesDecorrelated(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class FileChanged(JsonEvent):
+    """A file that a task parameter was read from has changed since the run began, which goes on with the old text."""
+
+    kind: ClassVar[str] = "file_changed"
+
+    run_id: str
+    parameter: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded(JsonEvent):
     """This process has stopped working on the run; ``status`` is the run's status."""
 
@@ -212,7 +223,7 @@ class RunEnded(JsonEvent):
 
 
 _Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | AlarmRaised | VotesDecorrelated
-Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | _Kept | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | _Kept | FileChanged | RunEnded
 _STORED: dict[str, type[_Kept]] = {
     kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway, AlarmRaised, VotesDecorrelated)
 }

@@ -26,6 +26,7 @@ from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
 from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import Event, ModelAway, RunEnded, RunStarted, WorkerGone, WorkerWaiting
+from maker.lifecycle.named_files import changed_files, files_read
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
 from maker.lifecycle.tracing import run_span
@@ -150,6 +151,7 @@ def _decide(
         started = _started(held)
         if on_event is not None:
             on_event(started)
+        _look_at_files(held, journal, on_event)
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
             said.warning("monitor_begun_anew", reason=monitor.begun_anew)
@@ -163,6 +165,18 @@ def _decide(
         raise
     finally:
         journal.close()
+
+
+def _look_at_files(held: HeldRun, journal: Journal, on_event: OnEvent | None) -> None:
+    """Keep which files a new run's texts were read from; say which of a resumed one's have changed."""
+    if not held.resumed:
+        if events := files_read(held.job):
+            journal.put(Entry(events=events))
+        return
+    for changed in changed_files(held.database, held.row):
+        log.warning(changed.kind, run_id=changed.run_id, parameter=changed.parameter, file=changed.file)
+        if on_event is not None:
+            on_event(changed)
 
 
 def _started(held: HeldRun) -> RunStarted:
