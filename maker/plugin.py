@@ -299,11 +299,12 @@ class RowParams(Params):
     """Base of the parameters of a decomposer of rows.
 
     Args:
-        output: The folder that the rows' answers are written to while the run goes on; "" writes none.
+        output: The folder that the rows' answers are written to while the run goes on; "" writes none. E.g. ``"out"``.
         round: Which round of the map this run is: 0, or one more than that of the run that it goes on from.
-        again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``.
-        sample: Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them. The
-            same are drawn of the same input.
+        again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``. E.g.
+            ``["undecided", "new"]``.
+        sample (rows): Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them.
+            The same are drawn of the same input.
     """
 
     output: Annotated[str, Place()] = ""

@@ -10,7 +10,11 @@ from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
 
 
 class FirstToAheadByKParams(Params):
-    """Parameters of `FirstToAheadByK`."""
+    """Parameters of `FirstToAheadByK`.
+
+    Args:
+        k (votes): How many votes more than any other candidate the winner needs.
+    """
 
     k: int = Field(default=3, ge=1, le=1000)
 

@@ -10,7 +10,11 @@ from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
 
 
 class FirstToKParams(Params):
-    """Parameters of `FirstToK`."""
+    """Parameters of `FirstToK`.
+
+    Args:
+        k (votes): How many votes the winner needs.
+    """
 
     k: int = Field(default=3, ge=1, le=1000)
 

@@ -10,7 +10,11 @@ from maker.plugin import Ballots, Decision, More, Params, Undecidable, Verdict, 
 
 
 class MajorityParams(Params):
-    """Parameters of `Majority`."""
+    """Parameters of `Majority`.
+
+    Args:
+        n (votes): How many votes there are at most; an odd number.
+    """
 
     n: int = Field(default=5, ge=1, le=1999)
 

@@ -24,7 +24,7 @@ class SPRTParams(Params):
     """Parameters of `SPRT`.
 
     Args:
-        p: The probability that a vote is right, against one rival that gets all others.
+        p: The probability that a vote is right, against one rival that gets all others. E.g. ``0.9``.
         error: How often a step may be decided wrongly.
     """
 

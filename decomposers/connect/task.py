@@ -36,12 +36,13 @@ class ConnectParams(Params):
     Args:
         form: ``steps``: the graph is walked, and each step looks at one neighbour. ``guess``: one step sees the whole
             graph, and names a target.
-        depth: How many edges lead from the start to the target in a bridge graph that is drawn: 2 to 13.
+        depth (edges): How many edges lead from the start to the target in a bridge graph that is drawn: 2 to 13. E.g.
+            ``4``.
         seed: Which of the bridge graphs.
-        edges: At most 100 pairs of letters, a list or a text like ``ab bc cd``.
-        start: The letter that the walk starts from.
+        edges: At most 100 pairs of letters, a list or a text like ``ab bc cd``. E.g. ``"ab bc cd"``.
+        start: The letter that the walk starts from. E.g. ``"a"``.
         targets: The two letters, one of which it is connected with. That is not looked after: a walk that finds none
-            comes back and gives up.
+            comes back and gives up. E.g. ``"dz"``.
         prompt: ``compact``: for a small microagent. ``english``: with an explanation, for a general model.
     """
 

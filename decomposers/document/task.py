@@ -60,16 +60,21 @@ class DocumentParams(Params):
     """Parameters of `Document`.
 
     Args:
-        input: A text file, a pattern or a folder of them (.txt, .md, .text); a path, or a URL that fsspec knows.
-        question: What is asked, or the file that holds it.
+        input: A text file, a pattern or a folder of them (.txt, .md, .text); a path, or a URL that fsspec knows. E.g.
+            ``"book.txt"``.
+        question: What is asked, or the file that holds it. E.g. ``"Who wrote the letter?\\n"``.
         want: ``answer``: a short text that rests on what was found. ``count``: a number, the sum over the slices.
             ``extract``: a list of objects, each once, in the order of the text.
-        schema: The JSON schema of an extracted object, a table or a file.
-        prompt: The most characters of a prompt, its shared part included: slices are as long as that leaves room for.
-        rounds: How often the text is read at most: an answer may ask for something that was not looked for before.
-        max_tokens: Most tokens of a reply; a reply cut there is flagged.
+        schema: The JSON schema of an extracted object, a table or a file. E.g. ``{type = "object", properties = {name =
+            {type = "string"}}}``.
+        prompt (characters): The most characters of a prompt, its shared part included: slices are as long as that
+            leaves room for.
+        rounds (readings): How often the text is read at most: an answer may ask for something that was not looked for
+            before.
+        max_tokens (tokens): Most tokens of a reply; a reply cut there is flagged.
         encoding: Of the input.
-        truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
+        truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
+            ``"truth.py:truth"``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -32,17 +32,17 @@ class HanoiParams(Params):
     """Parameters of `Hanoi`.
 
     Args:
-        disks: Number of disks; a run takes 2^disks - 1 steps.
+        disks (disks): Number of disks; a run takes 2^disks - 1 steps. E.g. ``10``.
         form: ``chain``: one chain, in which every step waits for the one before. ``tree``: segments of the same moves,
             which do not wait for each other.
         answer: ``move``: the model writes the move, and the state follows. ``move+state``: it writes the move and the
             pegs after it, voted as a pair, as in the paper. ``either``: it writes one or the other, and the move alone
             is voted on, so that models of both kinds vote on the same candidates; pegs that are written must be right.
         prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
-        segment: Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are 1,024
-            segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by the
-            recursion, not decided by the model: the model makes every move, but does not find its way from one segment
-            to the next. The result therefore says ``"segments": "given"``.
+        segment (disks): Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are
+            1,024 segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by
+            the recursion, not decided by the model: the model makes every move, but does not find its way from one
+            segment to the next. The result therefore says ``"segments": "given"``. E.g. ``10``.
     """
 
     disks: int = Field(ge=1, le=64)

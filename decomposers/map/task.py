@@ -55,24 +55,30 @@ class MapParams(RowParams):
 
     Args:
         input: A CSV, TSV, JSON Lines or Parquet file, a pattern like ``parts/*.csv``, or a folder of text files; a path
-            or a URL that fsspec knows.
-        template: What a row is asked, or the file that holds it: ``{{column}}`` stands for a value of the row.
-        system: The part of the prompt that all rows share, or the file that holds it.
-        paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``.
-        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text.
-        fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said.
+            or a URL that fsspec knows. E.g. ``"rows.csv"``.
+        template: What a row is asked, or the file that holds it: ``{{column}}`` stands for a value of the row. E.g.
+            ``"Is {{text}} a question?\\n"``.
+        system: The part of the prompt that all rows share, or the file that holds it. E.g. ``"Answer yes or no.\\n"``.
+        paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``. E.g. ``["Say yes
+            or no.\\n"]``.
+        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text. E.g.
+            ``{type = "object", properties = {label = {type = "string"}}}``.
+        fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said. E.g.
+            ``{label = "casefold"}``.
         answer: The same for an answer without a schema; refused beside one.
         parse: A function ``file.py:name`` that reads a reply its own way: ``read(text)`` returns the answer, a dict
-            where there is a schema, else any JSON value but null; or it raises ``ValueError``, a red flag.
+            where there is a schema, else any JSON value but null; or it raises ``ValueError``, a red flag. E.g.
+            ``"rules.py:read"``.
         check: One that knows the task's rules, not the answer: ``plausible(row, answer)`` says why an answer to a row
             cannot be, or returns None. It is asked of answers that match the schema; numbers are ints, or decimals.
-        truth: One that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
-        id_column: The column that holds the rows' ids; without it they are named by file and row number.
+            E.g. ``"rules.py:plausible"``.
+        truth: One that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g. ``"rules.py:truth"``.
+        id_column: The column that holds the rows' ids; without it they are named by file and row number. E.g. ``"id"``.
         encoding: Of the input's texts.
-        delimiter: What separates the columns of CSV and TSV; "" finds it.
+        delimiter: What separates the columns of CSV and TSV; "" finds it. E.g. ``";"``.
         quotes: Quotation marks enclose fields of CSV and TSV; set it to false where they are text as any other.
-        max_tokens: Most tokens of a reply; a reply cut there is flagged.
-        stop: Texts that end a reply.
+        max_tokens (tokens): Most tokens of a reply; a reply cut there is flagged.
+        stop: Texts that end a reply. E.g. ``["\\n\\n"]``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -21,7 +21,8 @@ class MultiplyParams(Params):
     Args:
         a: The first factor: a whole number from 0 on, of at most 1,000 digits, as a text or an integer. Zeros before it
             and white space around it mean nothing; signs, and blanks or other marks between its digits, are refused.
-        b: The second factor, likewise.
+            E.g. ``"12345"``.
+        b: The second factor, likewise. E.g. ``"678"``.
         prompt: ``compact``: for a small microagent. ``english``: with an explanation, for a general model.
     """
 

@@ -17,7 +17,7 @@ class RecursiveParams(Params):
     """Parameters of `Recursive`.
 
     Args:
-        problem: The problem at the root, or the file that holds it.
+        problem: The problem at the root, or the file that holds it. E.g. ``"How many of them are prime?\\n"``.
         vote_plans: ``canonical``: plans are voted on, two that come to the same being one. ``discriminator``: some are
             drawn, and a role of its own votes among those that differ, by number; one that all draws agree in is taken.
         proposals: How many plans are drawn then. Each is decided as steps of the role ``decomposer`` are: one sample is
@@ -25,14 +25,19 @@ class RecursiveParams(Params):
         max_depth: Problems this many levels below the root are not broken into parts.
         max_parts: Most parts of a plan.
         operations: What a plan may say is to be done with the answers of its parts; whatever it likes where empty.
-        base_bytes: Most bytes of a prompt at the root, UTF-8, all of it: see `decomposers.recursive.context`.
-        level_bytes: How many more it may have for each level above its node.
-        conclusion_bytes: Most bytes of an answer that goes into another's prompt, as all but the root's do.
-        decomposer_prompt, solver_prompt, composer_prompt, discriminator_prompt: What the roles are asked, or the files
-            that hold it; see `Prompts`. The class's own words where empty.
-        plan_tokens: Most tokens of a plan; a reply cut there is flagged.
-        answer_tokens: Most tokens of an answer.
-        truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`.
+            E.g. ``["sum", "product"]``.
+        base_bytes (bytes): Most bytes of a prompt at the root, UTF-8, all of it: see `decomposers.recursive.context`.
+        level_bytes (bytes): How many more it may have for each level above its node.
+        conclusion_bytes (bytes): Most bytes of an answer that goes into another's prompt, as all but the root's do.
+        decomposer_prompt: What the role is asked, or the file that holds it; see `Prompts`. The class's own words where
+            empty. E.g. ``"plan.txt"``.
+        solver_prompt: The same for the role ``solver``. E.g. ``"solve.txt"``.
+        composer_prompt: The same for the role ``composer``. E.g. ``"compose.txt"``.
+        discriminator_prompt: The same for the role ``discriminator``. E.g. ``"choose.txt"``.
+        plan_tokens (tokens): Most tokens of a plan; a reply cut there is flagged.
+        answer_tokens (tokens): Most tokens of an answer.
+        truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
+            ``"truth.py:truth"``.
     """
 
     problem: Annotated[str, OrFile()]

@@ -43,7 +43,7 @@ class SortParams(Params):
 
     Args:
         items: What is to be sorted: a list, or a file with one item a line; at most 10,000 items of at most 32
-            characters, without blanks. None at all, one, and equal ones are lists as any others.
+            characters, without blanks. None at all, one, and equal ones are lists as any others. E.g. ``[3, 1, 2]``.
         order: ``number``: integers, as texts or as integers, by their value; ``007`` counts as 7, and stays as it is
             written. ``word``: texts by the code points of their letters: capitals before small letters.
         prompt: ``compact``: for a small microagent; integers are shown column by column. ``english``: with an

@@ -22,7 +22,13 @@ class _Table(BaseModel):
 
 
 class RunSettings(_Table):
-    """The ``[run]`` table. ``on_change`` says what a resume does when the task's code has changed: it refuses."""
+    """The ``[run]`` table.
+
+    Args:
+        seed: Every draw of the run comes from it: another seed draws other samples.
+        name: What the run is called, in listings and wherever a run can be named. E.g. ``"march"``.
+        on_change: What a resume does when the task's code has changed: it refuses.
+    """
 
     seed: int = 0
     name: str = ""
@@ -68,15 +74,23 @@ class VoteSettings(_Table):
     """The ``[vote]`` table; what it does not name here goes to the voter.
 
     ``k`` is the voter's, and may be given by step class, as in ``{move = 3, check = 5}``; ``"auto"`` leaves it to the
-    plan that the task's calibration allows, for ``target``, the wanted probability that the whole run is right; or, for
-    a ``budget`` of so many valid votes on average, the margins that make it as probable as may be. In either a
-    wrong step counts as much as its class's ``consequence``, 1 unless said. What was planned is left in ``plan``.
-    ``max_votes`` is the most samples, flagged ones included, that one step may take. ``row_error`` is said of a map in
-    place of ``k``: the share of its decided rows that another vote would decide otherwise, at most; a pilot over some
-    of the rows finds the margin, and leaves what it found in ``pilot``. ``extra`` is how many votes more than could
-    settle a step are asked for at once: they are billed, counted where they are needed, and can save a round.
-    ``thinking`` names marks between which a model thinks aloud, beside those that `maker.voting.thinking` knows; an
-    empty list says that no reply holds any.
+    plan that the task's calibration allows, for a target or a budget.
+
+    Args:
+        voter: Who decides: the name of a voter, or ``file.py:Name``.
+        max_votes (samples): The most samples, flagged ones included, that one step may take.
+        thinking: Pairs of marks between which a model thinks aloud, beside those that `maker.voting.thinking` knows; an
+            empty list says that no reply holds any. E.g. ``[["<scratch>", "</scratch>"]]``.
+        extra (votes): How many votes more than could settle a step are asked for at once: they are billed, counted
+            where they are needed, and can save a round.
+        row_error (share of rows): For a map, in place of ``k``: the share of its decided rows that another vote would
+            decide otherwise, at most. A pilot over some of the rows finds the margin. E.g. ``0.01``.
+        pilot: What the pilot for ``row_error`` found. maker writes it; it cannot be set.
+        target (probability): With ``k = "auto"``: the wanted probability that the whole run is right. E.g. ``0.99``.
+        budget (votes): With ``k = "auto"``, in place of ``target``: so many valid votes, on average, for the margins
+            that make it as probable as may be that the run is right. E.g. ``100000``.
+        consequence: How much a wrong step of a class counts, 1 unless said. E.g. ``{move = 2}``.
+        plan: What the plan for ``k = "auto"`` found. maker writes it; it cannot be set.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -127,8 +141,15 @@ class ForesightSettings(_Table):
 class RoleSettings(_Table):
     """A table ``[roles.NAME]``: how the steps of a role are decided, where that is not as ``[vote]`` says.
 
-    ``rotation`` names members of the pool, as that of the pool itself does. The role ``judge`` is asked about steps
-    that votes could not settle, and told ``prompt`` before the candidates; without its table there is no judge.
+    The role ``judge`` is asked about steps that votes could not settle; without its table there is no judge.
+
+    Args:
+        rotation: Members of the pool that the role asks, in turn, as the rotation of the pool itself. E.g.
+            ``["small", "large"]``.
+        k (votes): The margin, or what else the voter calls k. E.g. ``3``.
+        max_votes (samples): The most samples that one step may take. E.g. ``50``.
+        extra (votes): How many votes more than could settle a step are asked for at once. E.g. ``1``.
+        prompt: What a judge is told before the candidates. E.g. ``"Which answer is right?"``.
     """
 
     rotation: tuple[str, ...] = ()
@@ -139,13 +160,19 @@ class RoleSettings(_Table):
 
 
 class SwarmSettings(_Table):
-    """The ``[swarm]`` table. ``kind`` defaults to ray for vllm and to local for the other models.
+    """The ``[swarm]`` table.
 
-    Under Ray there are ``replicas`` workers, ``auto`` being one for every GPU, and up to ``max_replicas`` where there
-    is work for more; ``cpus``, ``gpus`` and ``resources``, by Ray's names, are what each reserves of one node; without
-    ``gpus``, a vLLM worker reserves as many as its model is spread over, one where there is any. ``address`` is that of
-    a Ray cluster; without it RAY_ADDRESS counts, or a Ray is started that ends with the run. ``chains`` is how many
-    steps a worker has in work at a time, where the task forks.
+    Args:
+        kind: Where the workers run. By default ray for vllm, and local for the other models. E.g. ``"ray"``.
+        replicas (workers): How many workers there are under Ray; ``"auto"`` is one for every GPU.
+        max_replicas (workers): Up to so many, where there is work for more. E.g. ``8``.
+        address: Address of a Ray cluster, HOST:PORT. Without it RAY_ADDRESS counts, or a Ray is started that ends with
+            the run. E.g. ``"10.0.0.5:6379"``.
+        cpus (CPUs): What each worker reserves of one node.
+        gpus (GPUs): What each worker reserves of one node; by default as many as a vLLM model is spread over. E.g.
+            ``0.5``.
+        resources: Further resources that each worker reserves of one node, by Ray's names. E.g. ``{big_memory = 1}``.
+        chains (chains): How many steps a worker has in work at a time, where the task forks.
     """
 
     kind: Literal["local", "ray"] | None = None
@@ -168,9 +195,11 @@ class SwarmSettings(_Table):
 class StoreSettings(_Table):
     """The ``[store]`` table.
 
-    ``durability``: ``group`` commits what was decided many steps at a time; a crash loses the last moments' steps,
-    which are decided again. ``strict`` commits each step before its chain's next one is begun. ``samples`` says of
-    which steps the raw samples and the prompt are kept.
+    Args:
+        url: Database of the run.
+        durability: ``group`` commits what was decided many steps at a time; a crash loses the last moments' steps,
+            which are decided again. ``strict`` commits each step before its chain's next one is begun.
+        samples: Of which steps the raw samples and the prompt are kept.
     """
 
     url: str = DEFAULT_STORE
@@ -181,8 +210,14 @@ class StoreSettings(_Table):
 class LimitSettings(_Table):
     """The ``[limits]`` table: of a whole run, all its resumes together.
 
-    ``max_undecided`` is how many rows of a map may stay without a good decision. ``max_useless`` is how many replies
-    may come in without a single valid vote, from the beginning of the run and of each resume.
+    Args:
+        max_calls (calls): Most samples that may be drawn. E.g. ``100000``.
+        max_tokens (tokens): Most tokens, prompts and replies together. E.g. ``50000000``.
+        max_cost (the currency of your prices): Most that the tokens may cost; it needs prices. E.g. ``20.0``.
+        max_wall_s (seconds): Most time that the run may be worked on. E.g. ``3600``.
+        max_undecided (rows): How many rows of a map may stay without a good decision. E.g. ``100``.
+        max_useless (replies): How many replies may come in without a single valid vote, from the beginning of the run
+            and of each resume.
     """
 
     max_calls: int | None = Field(default=None, ge=1)
@@ -200,9 +235,12 @@ class LimitSettings(_Table):
 class MonitorSettings(_Table):
     """The ``[monitor]`` table: what is done where the votes of a step class are not what voting needs.
 
-    ``policy``: ``warn`` tells of it; ``pause`` pauses the run as well; ``decorrelate`` has votes asked in ways that
-    differ, from then on: in the class's own words and its paraphrases in turn, at the model's ``temperature`` and this
-    one in turn, of the rotation's models and ``members`` of the pool beside them; ``off`` watches nothing.
+    Args:
+        policy: ``warn`` tells of it; ``pause`` pauses the run as well; ``decorrelate`` has votes asked in ways that
+            differ, from then on: in the class's own words and its paraphrases in turn, at the model's temperature and
+            ``temperature`` in turn, of the rotation's models and ``members`` beside them; ``off`` watches nothing.
+        temperature: The other temperature. E.g. ``1.2``.
+        members: Further members of the pool. E.g. ``["large"]``.
     """
 
     policy: Literal["warn", "decorrelate", "pause", "off"] = "warn"

@@ -47,19 +47,20 @@ class SimulatedSettings(_Settings):
 
     Args:
         p: Probability that a sample is right.
-        p_by_class: The same by step class, for the classes that it names.
+        p_by_class: The same by step class, for the classes that it names. E.g. ``{move = 0.9}``.
         rho: How much difficulty varies: each prompt has its own p, from the Beta distribution with mean p and this
             intra-class correlation, 1 / (a+b+1). A prompt's p is the quantile at its hash, so it never changes.
-        rho_by_class: The same by step class, for the classes that it names.
+        rho_by_class: The same by step class, for the classes that it names. E.g. ``{move = 0.1}``.
         rivals: How many different wrong answers there are; 1 is the worst case that the formulas assume.
-        shares: How the wrong answers share the errors: (3, 1) gives the first three quarters. Evenly, if empty.
+        shares: How the wrong answers share the errors: [3, 1] gives the first of two ``rivals`` three quarters. Evenly,
+            if empty. E.g. ``[1]``.
         malformed: Share of samples that cannot be parsed; drawn before right or wrong is.
         flag_right: Share of the right samples that cannot be parsed on top of that.
         flag_wrong: Share of the wrong samples that cannot be parsed on top of that.
         common: Share of samples that give the same answer to a prompt, whoever asks: correlated votes.
         logprobs: Give a log-probability with each sample. Half of them report the probability p + d, the others p - d,
             with d = .8 min(p, 1-p), and are right as often as they report. The replies do not change.
-        latency_s: Seconds before a request is answered.
+        latency_s (seconds): How long a request takes.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"p", "rivals", "malformed", "common"})
@@ -96,7 +97,7 @@ class VllmSettings(_Sampling):
     """A model folder that vLLM runs in the worker's own process.
 
     Args:
-        path: A folder with config.json, weights and tokenizer.
+        path: A folder with config.json, weights and tokenizer. E.g. ``"models/qwen"``.
         temperature: Sampling temperature.
         top_p: Nucleus sampling; 1 keeps every token.
         structured: ``schema`` lets vLLM draw only tokens that can still lead to a reply that matches the step class's
@@ -105,12 +106,13 @@ class VllmSettings(_Sampling):
         chat: Render prompts with the tokenizer's chat template; else the shared part and the rest are joined as text.
         logprobs: Give the log-probability of each reply: its tokens' before temperature and top_p.
         dtype: vLLM's dtype.
-        max_model_len: Longest prompt and reply together, in tokens; None leaves it to the model's configuration.
+        max_model_len (tokens): Longest prompt and reply together; without it the model's configuration says. E.g.
+            ``8192``.
         memory_share: Share of the GPU's memory that the engine may use; on a CPU, of the machine's memory.
-        kv_cache_gib: On a CPU, the size of the key-value cache in GiB.
+        kv_cache_gib (GiB): On a CPU, the size of the key-value cache.
         compile: Compile the model: steps are faster, and the start takes half a minute longer.
-        tensor_parallel: How many GPUs of one node share the model.
-        engine_args: Further arguments of vLLM's engine under their own names, e.g. ``{max_num_seqs = 64}``.
+        tensor_parallel (GPUs): How many GPUs of one node share the model.
+        engine_args: Further arguments of vLLM's engine under their own names. E.g. ``{max_num_seqs = 64}``.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset(
@@ -137,9 +139,10 @@ class OpenAISettings(_Sampling):
     """Any OpenAI-compatible server.
 
     Args:
-        url: Base URL with the version, e.g. ``http://127.0.0.1:8000/v1``.
-        name: The model's name on the server.
-        key_env: Name of the environment variable that holds the key; the key itself is never stored.
+        url: Base URL with the version. E.g. ``"http://127.0.0.1:8000/v1"``.
+        name: The model's name on the server. E.g. ``"qwen3-8b"``.
+        key_env: Name of the environment variable that holds the key; the key itself is never stored. E.g.
+            ``"MY_KEY"``.
         temperature: Sampling temperature.
         top_p: Nucleus sampling; 1 keeps every token.
         structured: ``schema`` asks the server for replies that match the step class's JSON schema, with a strict
@@ -150,19 +153,20 @@ class OpenAISettings(_Sampling):
         chat: Use ``/chat/completions``; else ``/completions`` with the raw text.
         logprobs: Ask for the log-probabilities of the drawn tokens; a server without them sends none, or refuses.
         reply_name: The model's name in replies, if the server uses another name there (an alias, a deployment). A reply
-            of another model is billed and gets no vote.
+            of another model is billed and gets no vote. E.g. ``"qwen3-8b-awq"``.
         max_n: Most replies that one HTTP request may ask for. If a server ignores or refuses ``n``, maker notices, and
             asks it for one reply at a time from then on.
         concurrency: Most HTTP requests in flight.
-        requests_per_minute: Most HTTP requests in any minute; every try counts. Like ``concurrency``, it holds for each
-            worker on its own: with four workers on one key, give each a quarter of what the key allows.
-        tokens_per_minute: Most tokens in any minute, prompt and reply together; a request counts with the most that it
-            may cost until its reply gives the real number.
-        timeout_s: Seconds before an HTTP request is given up; it may be billed all the same.
-        retry_s: How many seconds a failing server is retried, if it has answered before; a longer Retry-After is not
+        requests_per_minute (requests a minute): Most HTTP requests in any minute; every try counts. Like
+            ``concurrency``, it holds for each worker on its own: with four workers on one key, give each a quarter of
+            what the key allows. E.g. ``500``.
+        tokens_per_minute (tokens a minute): Most tokens in any minute, prompt and reply together; a request counts with
+            the most that it may cost until its reply gives the real number. E.g. ``200000``.
+        timeout_s (seconds): When an HTTP request is given up; it may be billed all the same.
+        retry_s (seconds): How long a failing server is retried, if it has answered before; a longer Retry-After is not
             waited for.
-        prompt_price: Price of a million prompt tokens, in any currency.
-        completion_price: Price of a million completion tokens, in the same currency.
+        prompt_price (per million tokens): Price of prompt tokens, in any currency. E.g. ``0.15``.
+        completion_price (per million tokens): Price of completion tokens, in the same currency. E.g. ``0.6``.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
@@ -203,9 +207,9 @@ class PoolSettings(_Settings):
     """Several models that vote on the same steps.
 
     Args:
-        members: Each member's own settings, under its name.
+        members: Each member's own settings, in a table ``[model.members.NAME]``. E.g. ``{one = {kind = "simulated"}}``.
         rotation: Vote i of a step is asked of member ``rotation[i % len(rotation)]``; a name that is there twice has
-            twice the votes. By default all members, in the order in which they are written.
+            twice the votes. By default all members, in the order in which they are written. E.g. ``["one"]``.
         away: What to do when a member becomes unavailable: ``pause`` the run, or ``pass`` its votes on to the next in
             the rotation, until the run is resumed.
     """
