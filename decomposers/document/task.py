@@ -51,6 +51,9 @@ from maker.plugin import (
 FRAME = 120
 """What a prompt holds beside the questions and the text, at most."""
 
+READING = "the one object"
+"""How replies are read, for the memo: what earlier versions read otherwise is asked again."""
+
 
 def _schema(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
@@ -301,7 +304,9 @@ def _step_class(
 ) -> StepClass[State, Reply]:
     """Return a step class whose replies hold one object; ``read`` takes a reply, and what finds the object in it."""
     before = partial(read, find=object_in_before)
-    return StepClass(name, read, check or _any, tokens, system=system, verbatim=True, read_before=before)
+    return StepClass(
+        name, read, check or _any, tokens, system=system, verbatim=True, reading=READING, read_before=before
+    )
 
 
 def _any(_state: State, _reply: Reply) -> None:

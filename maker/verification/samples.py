@@ -87,7 +87,9 @@ class Evidence:
         Samples after the first ``votes`` are a judge's, for whom every answer that was not proposed is illegal.
         """
         texts = [
-            "" if place >= votes and sample.flag == Flag.ILLEGAL else self._judged(sample, move, state)
+            ""
+            if place >= votes and sample.flag == Flag.ILLEGAL
+            else self._judged(sample, move, state, row.action if sample.candidate == key else None)
             for place, sample in enumerate(kept)
         ]
         if None in texts:
@@ -96,8 +98,8 @@ class Evidence:
         proposed = next(text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key)
         return "" if proposed in ("", row.action) else "its action is not that of the first sample for the winner"
 
-    def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any) -> str | None:
-        """Return the action that a sample proposes, as text; "" if that is unknown.
+    def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any, action: str | None) -> str | None:
+        """Return the action that a sample proposes, as text; "" if that is unknown. Of two readings, ``action``.
 
         None if the sample does not match its text: its text gives another candidate, or another red flag.
         """
@@ -109,14 +111,17 @@ class Evidence:
         told, kind = Sample(sample.text or "", sample.tokens), move.kind
         # Logs of older versions were made before there was a rule about thinking, and maybe by another parser.
         before = kind if kind.read_before is None else replace(kind, parse=kind.read_before)
+        proposed = None
         for read, thinking in ((kind, self._thinking), (before, AS_IT_IS)):
             outcome = screen(read, state, told, self._codec, thinking)
             if isinstance(outcome, RedFlag):
                 if sample.flag == outcome.reason:
                     return ""
             elif sample.candidate == outcome.key:
-                return outcome.text
-        return None
+                if action in (None, outcome.text):
+                    return outcome.text
+                proposed = proposed or outcome.text
+        return proposed
 
     def _asked(self, row: StepRow, move: Step[Any, Any]) -> str:
         found = [(kept.system, kept.prompt) for kept in self._prompts.at(row)]

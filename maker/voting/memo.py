@@ -44,9 +44,11 @@ def question(step: Step[Any, Any]) -> bytes:
     One question with two ways to read its reply is two: "007" is a text, and 7 a number.
     """
     kind = step.kind
+    if not kind.reading and kind.schema is None:
+        # Its class alone says how it is read.
+        return question_before(step)
     schema = "" if kind.schema is None else json.dumps(kind.schema, sort_keys=True, default=str)
-    limits = json.dumps([kind.role, kind.max_tokens, kind.stop], default=str)
-    return _digest(b"maker-question-2", kind.name, kind.system, kind.reading, schema, limits, step.prompt)
+    return _digest(b"maker-question-2", kind.name, kind.system, kind.reading, schema, step.prompt)
 
 
 def question_before(step: Step[Any, Any]) -> bytes:

@@ -16,6 +16,7 @@ import maker
 from decomposers.function import ANSWER, Ask, Done, FunctionTask, Question, Truth, ask, questions, task
 from maker.core.plugins import DECOMPOSERS, find_plugin
 from maker.plugin import Decomposer, Step
+from maker.voting.memo import question_before
 
 
 class Point(BaseModel):
@@ -363,12 +364,34 @@ def test_questions_of_the_same_words_and_another_type_are_others(tmp_path: Path,
     job = {
         "task": {"decomposer": "test_function:typed", "report": "x", "memo": memo},
         "model": {"kind": "simulated", "p": 0.95},
-        "vote": {"k": 2},
+        "vote": {"k": 4},
         "store": {"url": url},
     }
     for _ in range(2):
         run = maker.run(job)
         assert (run.status, run.result) == ("done", {"whole": 7, "words": "007", "yes": "007"})
+        assert maker.verify(run.run_id, store=url).right
+
+
+def test_a_run_of_before_that_rule_verifies_and_leaves_its_decisions_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knew questions by their words alone, so what it decided may be the answer to another one."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    job = {
+        "task": {"decomposer": "test_function:typed", "report": "x", "memo": "store"},
+        "model": {"kind": "simulated", "p": 0.95},
+        "vote": {"k": 4},
+        "store": {"url": url},
+    }
+    with monkeypatch.context() as before:
+        before.setattr("maker.voting.chain.question", question_before)
+        old = maker.run(job)
+    assert (old.reused, old.result) == (2, {"whole": 7, "words": 7, "yes": 7})
+    new = maker.run(job)
+    assert (new.reused, new.result) == (0, {"whole": 7, "words": "007", "yes": "007"})
+    assert maker.run(job).reused == 3
+    for run in (old, new):
         assert maker.verify(run.run_id, store=url).right
 
 

@@ -131,31 +131,24 @@ def test_a_question_is_the_class_and_both_parts_of_the_prompt() -> None:
 
 
 def test_how_a_reply_is_read_is_part_of_the_question() -> None:
-    """A decision that another schema, another parser or other limits have read is the answer to something else."""
+    """A decision that another schema or another parser has read is the answer to something else."""
     base: dict[str, Any] = {"name": "ask", "parse": str, "schema": {"type": "object", "properties": {"a": {}}}}
     told: list[dict[str, Any]] = [
         {}, {"schema": None}, {"schema": {"type": "object", "properties": {"b": {}}}}, {"reading": "by words"},
-        {"reading": "by numbers"}, {"max_tokens": 5}, {"stop": (".",)}, {"role": "composer"},
+        {"reading": "by numbers"},
     ]  # fmt: skip
     assert len({question(Step(StepClass(**base | one), "How many?")) for one in told}) == len(told)
     swapped = {"schema": {"properties": {"a": {}}, "type": "object"}}
     assert question(Step(StepClass(**base | swapped), "")) == question(Step(StepClass(**base), ""))
 
 
-def test_a_run_of_before_that_rule_verifies_and_leaves_no_decision_to_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its memo knows questions by their words alone: what they were answered by is not known, so nobody takes them."""
-    url = f"sqlite:///{tmp_path}/runs.db"
-    with monkeypatch.context() as before:
-        before.setattr("maker.voting.chain.question", question_before)
-        old = api.run(job(url, "store"))
-    assert old.reused > 0
-    assert queries.verify(old.run_id, store=url).right
-    new = api.run(job(url, "store"))
-    assert new.reused == old.reused
-    assert queries.verify(new.run_id, store=url).right
-    assert api.run(job(url, "store")).reused == new.steps
+def test_where_the_class_alone_says_how_it_is_read_old_decisions_are_taken() -> None:
+    """Its question is the one that earlier versions stored."""
+    step = Step(StepClass("move", parse=str, system="Be brief."), "A or B?")
+    assert question(step) == question_before(step)
+    assert question(step).hex() == "99a1825c2157eefb0e6b51415a6280f0"
+    read = Step(StepClass("move", parse=str, system="Be brief.", reading="by words"), "A or B?")
+    assert question(read) != question_before(read) == question_before(step)
 
 
 @given(
