@@ -19,6 +19,7 @@ MakerError                  something the user can act on; exit code 1
 ├── StoreFailed             a database that worked stopped accepting writes
 ├── LeaseLost               another process has taken over the run; this one has stopped writing
 ├── WorkerLost              a worker's process died
+├── OutputFailed            standard output accepts no more
 ├── TaskFailed              a decomposer's own code raised, or broke its contract
 └── NotYet                  a feature that this version does not support yet
 """
@@ -128,6 +129,10 @@ class LeaseLost(MakerError):
 
 class WorkerLost(MakerError):
     """A worker's process died."""
+
+
+class OutputFailed(MakerError):
+    """Standard output accepts no more."""
 
 
 class TaskFailed(MakerError):

@@ -62,7 +62,9 @@ def next_step(report: RunReport) -> str:
 
 def store_words(store: str) -> str:
     """Return the ``--store`` option that a suggested command needs; "" where the default store is the one meant."""
-    return "" if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE) else f" --store {shown_url(store)}"
+    if store == (os.environ.get(STORE_VARIABLE) or DEFAULT_STORE):
+        return ""
+    return f" --store {shlex.quote(shown_url(store))}"
 
 
 def _words(words: str, command: Callable[..., Any], known: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ from maker.cli.commands.db import db
 from maker.cli.errors import ErrorGroup, KnownCommand
 from maker.cli.exit_codes import help_text
 from maker.cli.logs import print_events, write_events
+from maker.cli.output import print
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "Run": {

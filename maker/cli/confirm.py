@@ -7,6 +7,7 @@ import sys
 import typer
 
 from maker.cli.advice import completed
+from maker.cli.output import as_text, print
 from maker.errors import BadInput
 from maker.lifecycle.admin import names_whole
 from maker.lifecycle.queries import RunReport, show
@@ -37,7 +38,7 @@ def run_to_change(given: str, command: str, *, store: str, yes: bool) -> str:
             fix=completed(f"give `maker {command} {found.run_id}`, or add --yes"),
             run_id=found.run_id,
         )
-    if not typer.confirm(f"{command} {_described(found)}?", err=True):
+    if not typer.confirm(as_text(f"{command} {_described(found)}?"), err=True):
         print("nothing was changed", file=sys.stderr)
         raise typer.Exit(1)
     return found.run_id

@@ -11,6 +11,7 @@ from typing import Any
 
 from maker.calibration.map_pilot import MARGINS, sample_size
 from maker.cli.advice import completed, next_step
+from maker.cli.output import print
 from maker.cli.tables import print_alarms, print_events, print_models, print_table, print_watched, print_workers
 from maker.core.plugins import Plugin
 from maker.errors import PluginError

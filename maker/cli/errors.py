@@ -9,8 +9,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from maker.cli.advice import begin, completed
+from maker.cli.output import print, report
 from maker.cli.signals import INTERRUPTED, interrupting
-from maker.errors import MakerError
+from maker.errors import MakerError, OutputFailed
 
 
 class KnownCommand(TyperCommand):
@@ -30,6 +31,8 @@ class ErrorGroup(TyperGroup):
         try:
             with interrupting():
                 return super().invoke(ctx)
+        except OutputFailed as error:
+            raise typer.Exit(report(error)) from error
         except MakerError as error:
             first, *rest = completed(str(error), run_id=error.facts.get("run_id")).splitlines()
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)

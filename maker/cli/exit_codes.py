@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from maker.cli import signals
+from maker.cli import output, signals
 from maker.engine.causes import Cause, cause_of
 from maker.lifecycle.queries import RunReport
 from maker.store.runs import CANCELLED
@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     UNDECIDED = 6
     FAULT = 7
     INTERRUPTED = signals.INTERRUPTED
+    BROKEN_PIPE = output.BROKEN_PIPE
 
 
 MEANINGS = {
@@ -34,6 +35,7 @@ MEANINGS = {
     ExitCode.UNDECIDED: "paused at a step that no vote could settle",
     ExitCode.FAULT: "paused by a fault: the model, the database, a worker, the task's code",
     ExitCode.INTERRUPTED: "interrupted; what was decided is committed and the run is paused",
+    ExitCode.BROKEN_PIPE: "whoever read the output has gone, as `head` goes",
 }
 _PAUSED = {
     Cause.LIMIT: ExitCode.LIMIT,

@@ -11,12 +11,13 @@ from typing import Any
 
 import structlog
 
+from maker.cli.output import print, quoted
 from maker.errors import BadInput
 
 
 def print_events() -> None:
     """Print maker's events to standard error."""
-    _handle(logging.StreamHandler(), [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())])
+    _handle(logging.StreamHandler(), [_as_text, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())])
 
 
 def write_events(path: Path) -> None:
@@ -53,6 +54,11 @@ def _handle(handler: logging.Handler, renderers: Sequence[Any]) -> None:
     )
     logging.getLogger("maker").addHandler(handler)
     logging.getLogger("maker").setLevel(logging.INFO)
+
+
+def _as_text(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Let nothing in an event steer the terminal."""
+    return {name: quoted(value) for name, value in facts.items()}
 
 
 def _drop_foreign(_logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from maker.cli.output import as_text, print, writing
 from maker.lifecycle.events import (
     AlarmRaised,
     Event,
@@ -128,11 +129,12 @@ class Progress:
             print(self._line(), file=self._console.file, flush=True)
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with writing(self._console.file):
+            self._console.print(Text(as_text(line)), soft_wrap=True)
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(Text(f"run {self.run_id}" if self.run_id else "starting", style="bold"))
+        grid.add_row(Text(f"run {as_text(self.run_id)}" if self.run_id else "starting", style="bold"))
         if self._steps or self._start:
             if self._expected:
                 grid.add_row(Text(self._bar()))

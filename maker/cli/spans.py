@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from maker.cli.output import print
+
 _PROTOCOL = "http/protobuf"
 _LOGGER = "opentelemetry"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from maker.cli.output import as_text, print, writing
 from maker.lifecycle.events import AlarmRaised
 
 WIDE = 160
@@ -23,10 +26,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], indent: 
     for number, heading in enumerate(headings):
         table.add_column(" " * indent * (not number) + heading, no_wrap=True, overflow="ignore")
     for first, *others in rows:
-        table.add_row(" " * indent + first, *others)
+        table.add_row(*(Text(as_text(cell)) for cell in (" " * indent + first, *others)))
     console = Console()
     console.width = max(console.width, WIDE)
-    console.print(table, markup=False, highlight=False)
+    with writing(sys.stdout):
+        console.print(table, markup=False, highlight=False)
 
 
 def print_models(models: Sequence[Mapping[str, Any]]) -> None:

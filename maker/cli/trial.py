@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from maker.cli.output import print
 from maker.engine.trial import Lost, Trial
 from maker.job.job import Job
 from maker.types import RedFlag

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from maker.engine.budget import FIRST_REPLIES, Limits
 from maker.job.file import DEFAULT_STORE, DEFAULT_VOTER
@@ -21,6 +21,13 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _storable(name: str) -> str:
+    """Return a name that every database takes. Raises ``ValueError``."""
+    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError("a name must be text that UTF-8 can write, without zero characters")
+    return name
+
+
 class RunSettings(_Table):
     """The ``[run]`` table.
 
@@ -31,7 +38,7 @@ class RunSettings(_Table):
     """
 
     seed: int = 0
-    name: str = ""
+    name: Annotated[str, AfterValidator(_storable)] = ""
     on_change: Literal["refuse"] = "refuse"
 
 

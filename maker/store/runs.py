@@ -483,8 +483,18 @@ def inserted(connection: Connection, statement: Insert) -> int:
 
 def _ordered(settings: dict[str, Any]) -> str:
     # Keys keep their order: with structured output a model writes its fields in the schema's order.
-    return json.dumps(settings, ensure_ascii=False)
+    return _encodable(settings)
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return _encodable(value, sort_keys=True)
+
+
+def _encodable(value: Any, *, sort_keys: bool = False) -> str:
+    """Return JSON that UTF-8 can write: the name of a folder may hold bytes that are no text."""
+    text = json.dumps(value, sort_keys=sort_keys, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=sort_keys)
+    return text

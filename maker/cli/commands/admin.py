@@ -10,6 +10,7 @@ import typer
 from maker.cli.advice import completed
 from maker.cli.confirm import run_to_change
 from maker.cli.options import AsJson, Overrides, RunId, Store, WholeRun, Yes
+from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import admin
 from maker.lifecycle.queries import RunReport

@@ -13,6 +13,7 @@ import typer
 
 from maker.cli.advice import completed
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import print
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.queries import show

@@ -15,6 +15,7 @@ from maker.api import load_job
 from maker.calibration.calibrate import STEPS, VOTES, calibrate
 from maker.calibration.observations import By, Calibration, ClassFound, Kept
 from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.cli.tables import print_table
 from maker.errors import BadInput, JobError, ModelFailed, StoreFailed, WorkerLost

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.store.backend.database import upgrade_database
 

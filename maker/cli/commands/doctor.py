@@ -14,6 +14,7 @@ import typer
 
 from maker.cli import display
 from maker.cli.options import AsJson, Store
+from maker.cli.output import print
 from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
 from maker.errors import MakerError, PluginError
 from maker.job.file import DEFAULT_STORE

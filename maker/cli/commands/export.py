@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from maker.cli.options import RunId, Store
+from maker.cli.output import binary_output, print, writing
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.export import export_steps
@@ -39,7 +40,8 @@ def export(
     kind = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
     if kind == "parquet" and out is None:
         raise BadInput("Parquet cannot be written to standard output", fix="give a file with --out FILE")
-    done = export_steps(run_id, out or sys.stdout.buffer, format=kind, store=store, force=force)
+    with writing(out or sys.stdout):
+        done = export_steps(run_id, out or binary_output(), format=kind, store=store, force=force)
     if done.actions == "stored":
         print("the task's code was not found here; actions are written as they are stored", file=sys.stderr)
     if out is not None:
@@ -47,7 +49,8 @@ def export(
 
 
 def _export_examples(run_id: str, out: Path | None, store: str, *, force: bool) -> None:
-    done = export_examples(run_id, out or sys.stdout.buffer, store=store, force=force)
+    with writing(out or sys.stdout):
+        done = export_examples(run_id, out or binary_output(), store=store, force=force)
     if done.left_out:
         print(
             f"{done.left_out:,} steps left out: neither a stored reply nor the action as text parses to their action",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from maker.cli.output import print
 from maker.core.plugins import near
 from maker.errors import BadInput
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from maker.api import load_job
 from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, variants
 from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
 

@@ -13,6 +13,7 @@ from maker.api import load_job
 from maker.calibration.precompute import STEPS, precompute
 from maker.cli.commands.calibrate import read_labels
 from maker.cli.options import AsJson, JobFile, Overrides
+from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.errors import ModelFailed, StoreFailed, WorkerLost
 from maker.lifecycle.queries import RunReport, opened

@@ -11,6 +11,7 @@ import typer
 
 from maker.cli import display
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import queries
 

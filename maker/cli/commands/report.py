@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import binary_output, print, writing
 from maker.core.atomic import refuse_taken
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.queries import show
@@ -42,6 +43,10 @@ def report(
 
     found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
     text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
-    write(text, file or sys.stdout.buffer, force=force)
+    if file is None:
+        with writing(sys.stdout):
+            write(text, binary_output(), force=force)
+        return
+    write(text, file, force=force)
     if file is not None:
         print(f"run {found.run.run_id}: report on {found.steps:,} steps, {found.disputed_steps:,} disputed, in {file}")

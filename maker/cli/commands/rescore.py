@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.reporting.rescore import Rescoring
 from maker.reporting.rescore import rescore as count_again

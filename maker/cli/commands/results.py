@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.rows import DECIDED, RowResult, follow
 from maker.lifecycle.rows import results as read_results

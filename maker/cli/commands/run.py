@@ -20,6 +20,7 @@ from maker.cli.commands import (
 from maker.cli.confirm import run_to_change
 from maker.cli.exit_codes import ExitCode, exit_code
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store, WholeRun, Yes
+from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run

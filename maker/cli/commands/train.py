@@ -12,6 +12,7 @@ import typer
 
 from maker.api import load_job
 from maker.cli.options import AsJson, Overrides
+from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import BadInput
 from maker.job.fingerprint import task_fingerprint

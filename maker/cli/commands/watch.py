@@ -14,6 +14,7 @@ import typer
 from maker.cli import display
 from maker.cli.exit_codes import exit_code
 from maker.cli.options import AsJson, RunId, Store
+from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.cli.stored import job_of
 from maker.errors import MakerError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -225,7 +226,9 @@ def open_database(url: str, *, create: bool) -> Database:
             return database
         if not kind.upgrades_itself:
             has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
-            raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shown_url(url)}`")
+            raise StoreUnusable(
+                f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shlex.quote(shown_url(url))}`"
+            )
         if version is None and not create:
             raise StoreUnusable(f"{kind.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
@@ -256,7 +259,10 @@ def _closed_unless_good(database: Database) -> Iterator[Database]:
 
 def _kind(url: str, *, create: bool) -> Kind:
     try:
+        url.encode()
         parsed = make_url(url)
+    except UnicodeEncodeError as error:
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is not UTF-8", fix="name another file") from error
     except (ArgumentError, ValueError) as error:
         raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
@@ -293,6 +299,8 @@ def _migrate(connection: Connection, schema: str | None) -> None:
 
 def shown_url(url: str) -> str:
     """Return a URL without its password."""
+    # What UTF-8 cannot write is refused where the store is opened.
+    url = url.encode("utf-8", "backslashreplace").decode()
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
