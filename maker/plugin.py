@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput
 from maker.inputs.handle import Input
+from maker.inputs.nesting import DEEPEST, too_deep
 from maker.types import (
     Ballots,
     Decision,
@@ -62,6 +63,7 @@ __all__ = [
     "RowParams",
     "Step",
     "StepClass",
+    "TooDeep",
     "Truth",
     "Undecidable",
     "Verdict",
@@ -156,6 +158,10 @@ def vote_key(codec: Codec[T], value: T) -> str:
     return codec.write(value) if key is None else key(value)
 
 
+class TooDeep(ValueError):
+    """A value is nested deeper than what is stored may be. An action that is gets no vote."""
+
+
 class PydanticCodec(Generic[T]):
     """The codec of any type that pydantic knows: canonical JSON, keys sorted, no blanks."""
 
@@ -164,8 +170,18 @@ class PydanticCodec(Generic[T]):
         self._adapter: TypeAdapter[T] = TypeAdapter(of)
 
     def write(self, value: T) -> str:
-        """Return canonical JSON."""
-        return json.dumps(self.show(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """Return canonical JSON. Raises `TooDeep` for what could not be read again."""
+        try:
+            shown = self.show(value)
+        except ValueError as error:
+            if "depth exceeded" in str(error):
+                raise TooDeep(f"nested more than {DEEPEST} deep") from error
+            raise
+        text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Nearly every value has too few brackets to be too deep, and need not be walked.
+        if text.count("{") + text.count("[") > DEEPEST and (deep := too_deep(shown)):
+            raise TooDeep(deep)
+        return text
 
     def read(self, text: str) -> T:
         """Return the value of a JSON text; raises pydantic's ``ValidationError``, a ``ValueError``."""

@@ -15,6 +15,7 @@ from maker.inputs.failures import redacted
 from maker.inputs.formats.detect import Dialect, find_delimiter, make_format, word_of
 from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.ids import id_text
+from maker.inputs.nesting import too_deep
 from maker.inputs.parts import BrokenRow, InputRow
 from maker.inputs.scan import Gathering, place_id
 from maker.inputs.sites import Site, find, would_read
@@ -140,6 +141,8 @@ class Input:
         number = i - here.shift
         try:
             values = scanned.format.read(here.entries[i - here.first], scanned.columns, here.name)
+            if deep := too_deep(values):
+                raise BrokenRow(f"is {deep}")
         except BrokenRow as error:
             raise BrokenRow(f"row {number} of {here.name} {error}") from error.__cause__
         named = values.get(self._id_column)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, user_code_failure
 from maker.errors import MakerError, NotYet, TaskFailed
+from maker.inputs.nesting import too_deep
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, RedFlag, Request, Step, StepClass
 from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
@@ -298,6 +299,12 @@ class ChainRunner(Generic[S, A]):
                     fix="leave it out, or leave out Fork(single=True): its children are chains",
                 )
             self._own("next, writing its result as JSON,", json.dumps, move.result)
+            if deep := too_deep(move.result):
+                raise TaskFailed(
+                    f"{self.where}: {self._decomposer.name} is done with a result {deep}",
+                    fix="give Done a flatter result",
+                    step=self.index,
+                )
             if problem := not_text(move.reason):
                 raise TaskFailed(
                     f"{self.where}: {self._decomposer.name} is done with the reason {shown(move.reason)}: {problem}",

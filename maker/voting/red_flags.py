@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from maker.core.user_code import MOST_SAID, ContractBroken, not_text, shown, unfit, words_of
-from maker.plugin import Codec
+from maker.plugin import Codec, TooDeep
 from maker.types import Flag, RedFlag, Sample, StepClass
 from maker.voting.thinking import KNOWN, OnlyThinking, Thinking
 
@@ -50,7 +50,15 @@ def screen(
             )
         if forbidden:
             return RedFlag(Flag.ILLEGAL, forbidden[:MOST_SAID])
-    text = _written("write", codec.write(action))
+    return _candidate(codec, action)
+
+
+def _candidate(codec: Codec[A], action: A) -> Candidate[A] | RedFlag:
+    """Return an action as a candidate, or why it cannot be stored."""
+    try:
+        text = _written("write", codec.write(action))
+    except TooDeep as error:
+        return RedFlag(Flag.FORMAT, str(error))
     problem, key = unfit(text), text
     own_key = getattr(codec, "key", None)
     if own_key is not None:
