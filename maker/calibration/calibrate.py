@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from maker.calibration.observations import By, Calibration, Kept, Reply, SampleCounts, Tallies, Votes
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, ends_the_program
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
 from maker.job.fingerprint import calibration_fingerprint
@@ -256,7 +256,10 @@ def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow, 
         return Reply(sample.candidate, None, sample.tokens, sample.model)
     try:
         key = vote_key(task.action, step.kind.parse(thinking.answer(sample.text or "")))
-    except Exception:  # noqa: BLE001 - it has been flagged: that it cannot be read, whatever is raised, is what is asked
+    except BaseException as error:
+        if ends_the_program(error):
+            raise
+        # It has been flagged: that it cannot be read, whatever is raised, is what is asked.
         key = None
     return Reply(key, Flag(sample.flag), sample.tokens, sample.model)
 

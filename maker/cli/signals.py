@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,8 +17,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def on_signals(handler: Handler) -> None:
     """Handle Ctrl-C and SIGTERM alike: clusters end jobs with SIGTERM.
 
-    A signal that is ignored stays ignored: a shell ignores Ctrl-C for commands that it runs in the background.
+    A signal that is ignored stays ignored: a shell ignores Ctrl-C for commands that it runs in the background. In a
+    thread that a program runs a command in, the program handles them.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -31,8 +35,9 @@ def interrupting() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before:
+                signal.signal(number, handler)
 
 
 def leave(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, ends_the_program, words_of
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -74,10 +74,13 @@ def recovery_point(
         text = decomposer.state.write(state)
     except TaskFailed:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if ends_the_program(error):
+            raise
         name = f"chain {chain_name(chain.path)}: " if chain.path else ""
         raise TaskFailed(
-            f"{name}the state before step {chain.cursor} cannot be rebuilt from the snapshot at {since}: {error!r}",
+            f"{name}the state before step {chain.cursor} cannot be rebuilt from the snapshot at {since}:"
+            f" {type(error).__name__}: {words_of(error)}",
             fix="find the first bad step with `maker verify`",
         ) from error
     at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)

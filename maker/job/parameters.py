@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 import stat
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from maker.core.plugins import Plugin, find_named
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, not_text, not_unicode, shown
 from maker.errors import JobError, PluginError
 from maker.job.file import Raw, shortened
 from maker.job.problems import Problems
-from maker.plugin import Called, Decomposer, Function, OrFile, Place
+from maker.plugin import Called, Decomposer, Function, OrFile, Place, StepClass
 
 TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
 
@@ -146,4 +148,29 @@ def built(plugin: Plugin, params: BaseModel, interface: type[Any]) -> Any:
             f"{plugin.name} is not a {interface.__name__.lower()}",
             fix=f"make it a maker.plugin.{interface.__name__}",
         )
+    if isinstance(made, Decomposer):
+        _check_classes(plugin.name, made.classes)
     return made
+
+
+def _check_classes(name: str, classes: Any) -> None:
+    """Refuse step classes that no step can be asked with. Raises `PluginError`."""
+    if not isinstance(classes, Sequence) or not all(isinstance(kind, StepClass) for kind in classes):
+        raise PluginError(
+            f"{name}: classes is {shown(classes)}, and must hold step classes alone", fix="make it a tuple of StepClass"
+        )
+    for kind in classes:
+        texts = {"name": (kind.name,), "system": (kind.system,), "paraphrases": kind.paraphrases}
+        wrong = {part: ", ".join(filter(None, map(_no_prompt, its))) for part, its in texts.items()}
+        wrong["parse"] = "" if callable(kind.parse) else f"{shown(kind.parse)} cannot be called"
+        wrong["check"] = "" if callable(kind.check) else f"{shown(kind.check)} cannot be called"
+        whole = isinstance(kind.max_tokens, Integral) and int(kind.max_tokens) >= 1
+        wrong["max_tokens"] = "" if whole else f"{shown(kind.max_tokens)} is no whole number of at least 1"
+        for part, problem in wrong.items():
+            if problem:
+                raise PluginError(f"{name}: step class {shown(kind.name)}: {part}: {problem}", fix="correct it")
+
+
+def _no_prompt(text: Any) -> str:
+    problem = not_text(text) or not_unicode(text)
+    return f"{shown(text)}: {problem}" if problem else ""

@@ -54,7 +54,7 @@ class Output:
         self._folder = Path(decomposer.output)
         self._rows = decomposer.count()
         self._news, self._over = threading.Event(), threading.Event()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="maker-output", daemon=True)
         self._thread.start()
 
@@ -85,7 +85,7 @@ class Output:
             self._write_partly(self._write_parts(0, final=True))
             found = all_settled(self._log.rounds())
             self._write(self._folder / REVIEW, (self._review(one) for one in found if one.outcome is not None))
-        except Exception as error:  # noqa: BLE001 - raised again in the run's thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the run's thread
             self._failure = error
 
     def _write_parts(self, part: int, *, final: bool) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, ends_the_program, words_of
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.labels import FORM, Label, NumberedLabel
@@ -163,8 +163,10 @@ def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> lis
         spot = StepLocation(start if label.state is None else label.state, label.child)
         try:
             step, state = places.asked(spot)
-        except Exception as error:
-            raise BadInput(f"labels, line {line} names no step: {error}", fix=FORM) from error
+        except BaseException as error:
+            if ends_the_program(error):
+                raise
+            raise BadInput(f"labels, line {line} names no step: {words_of(error)}", fix=FORM) from error
         right = _right_key(task, step, state, label, line)
         before, other = asked.setdefault(_told(step), (line, right))
         if right != other:
@@ -182,8 +184,11 @@ def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, lab
     if label.right is not None:
         try:
             return vote_key(task.action, task.action.read(label.right))
-        except Exception as error:
-            raise BadInput(f"labels, line {line}: {task.name} cannot read `right`: {error}", fix=FORM) from error
+        except BaseException as error:
+            if ends_the_program(error):
+                raise
+            what = f"labels, line {line}: {task.name} cannot read `right`"
+            raise BadInput(f"{what}: {words_of(error)}", fix=FORM) from error
     if label.reply is not None:
         outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
         if isinstance(outcome, RedFlag):

@@ -90,7 +90,7 @@ class Journal:
         self._root = root
         self._on_commit = on_commit
         self._queue: queue.Queue[Entry | None] = queue.Queue(QUEUE_ENTRIES)
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._clock = time.monotonic()
         memo = None if space is None else MemoWriter(database, lease.run, space)
         self._log = LogWriter(database, lease.run, memo)
@@ -135,7 +135,7 @@ class Journal:
             if self._failure is None and (waited.entries or not waited.last):
                 try:
                     self._on_commit(self._commit(waited.entries))
-                except Exception as error:  # noqa: BLE001 - the driver raises it; a dead writer would let it wait for ever
+                except BaseException as error:  # noqa: BLE001 - the driver raises it; without a writer it waits for ever
                     self._failure = error
             for _ in range(len(waited.entries) + waited.last):
                 self._queue.task_done()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from typer.testing import CliRunner
 
@@ -16,3 +17,9 @@ def test_a_command_gives_the_signals_back() -> None:
     assert CliRunner().invoke(app, ["--version"]).exit_code == 0
     assert CliRunner().invoke(app, ["run", "nowhere.toml"]).exit_code == 2
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_command_runs_in_a_thread() -> None:
+    """Only the main thread may handle signals: elsewhere a command leaves them to the program."""
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(CliRunner().invoke, app, ["plugins"]).result().exit_code == 0

@@ -523,15 +523,16 @@ def test_no_step_is_written_twice_or_with_a_gap(work: Work, first: int) -> None:
     assert work.count() == 2
 
 
-def test_a_listener_that_raises_stops_the_writer_not_the_program(database: Database) -> None:
-    """An error in whoever watches is told to the driver; what was committed stays."""
+@pytest.mark.parametrize("error", [KeyError("lost"), SystemExit("lost")])
+def test_a_listener_that_raises_stops_the_writer_not_the_program(error: BaseException, database: Database) -> None:
+    """An error in whoever watches is told to the driver, who must not wait for ever; what was committed stays."""
 
     def on_commit(entries: list[Entry]) -> None:
-        raise KeyError("lost")
+        raise error
 
     work = Work(database, on_commit)
     work.journal.put(work.steps(0, 2))
-    with pytest.raises(KeyError, match="lost"):
+    with pytest.raises(type(error), match="lost"):
         work.journal.flush()
     work.journal.close()
     assert work.count() == 2
