@@ -59,6 +59,7 @@ __all__ = [
     "Place",
     "Promise",
     "PydanticCodec",
+    "RoundDecomposer",
     "RowDecomposer",
     "RowParams",
     "Step",
@@ -267,6 +268,10 @@ class Decomposer(ABC, Generic[S, A]):
         """Return how many steps the task takes, or None where that is not known beforehand."""
         return None
 
+    def least_steps(self) -> int | None:
+        """Return how many steps the task takes at least, for an estimate; None where that is not known."""
+        return self.expected_steps()
+
     def questions(self) -> Mapping[str, int] | None:
         """Return how many different questions the task asks, at most, by the name of their step class; None: not known.
 
@@ -329,7 +334,18 @@ class RowParams(Params):
     sample: int = Field(default=0, ge=0)
 
 
-class RowDecomposer(Decomposer[S, A]):
+class RoundDecomposer(Decomposer[S, A]):
+    """A decomposer that may go on after its end, and ask children again that have no good decision.
+
+    Its parameters have a ``round``, 0 at first, and ``again``, the outcomes of the children that a later round asks.
+    """
+
+    @abstractmethod
+    def asked_again(self, state: S) -> int:
+        """Return how many children the next round asks, from the state at the end of the round before."""
+
+
+class RowDecomposer(RoundDecomposer[S, A]):
     """A decomposer whose root forks into single steps, one for each row of some data.
 
     What it says of its rows lets results and output files be made of the log.
@@ -356,6 +372,10 @@ class RowDecomposer(Decomposer[S, A]):
     @abstractmethod
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
         """Return a row's id and values, which go before its answer in the output; no value of one that is broken."""
+
+    def asked_again(self, state: S) -> int:
+        """Return how many rows the next round asks."""
+        return len(self.rows(state))
 
     def margins(self, votes: Mapping[str, int], winner: str) -> Mapping[str, int]:
         """Return by how many votes each part of a winning answer leads, by name; nothing where it has no parts.

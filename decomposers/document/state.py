@@ -27,6 +27,14 @@ class Narrowing(NamedTuple):
     findings: tuple[Finding, ...]
 
 
+class Missing(NamedTuple):
+    """A slice without a good decision: for which question, by its place among those asked, and its outcome."""
+
+    question: int
+    slice: int
+    outcome: str
+
+
 class Replied(NamedTuple):
     """A slice that is read, or a group that is narrowed."""
 
@@ -45,6 +53,9 @@ class Root:
         items: What was extracted, each item once, in the order of the text.
         count: What was counted.
         answer: The answer, when it is settled.
+        missing: Slices without a good decision, in earlier passes.
+        lost: Those of this pass.
+        round: How often such slices were asked again.
     """
 
     phase: str
@@ -54,6 +65,9 @@ class Root:
     items: dict[str, Any] = field(default_factory=dict)
     count: int = 0
     answer: str = ""
+    missing: tuple[Missing, ...] = ()
+    lost: list[Missing] = field(default_factory=list)
+    round: int = 0
 
     def settled(self, reply: Reply) -> Root:
         """Return the root with an answer, or with one more question that the text is read for."""
@@ -75,6 +89,8 @@ class RootCodec:
         if not isinstance(value, Root):
             raise TypeError(f"{type(value).__name__} is made from its root, and not written")
         root = [value.phase, value.asked, value.found, value.fresh, list(value.items), value.count, value.answer]
+        if value.missing or value.lost or value.round:
+            root += [value.missing, value.lost, value.round]
         return json.dumps(root, ensure_ascii=False, separators=(",", ":"))
 
     def read(self, text: str) -> State:
@@ -82,17 +98,20 @@ class RootCodec:
         parts = json.loads(text)
         if len(parts) == 2:
             return Reading(*parts)
-        phase, asked, found, fresh, items, count, answer = parts
+        phase, asked, found, fresh, items, count, answer, *more = parts
+        missing, lost, round_ = more or ((), (), 0)
         kept = {item: read_object(item) for item in items}
         return Root(
             phase, tuple(asked), tuple(Finding(*one) for one in found), [Finding(*one) for one in fresh], kept, count,
-            answer,
+            answer, tuple(Missing(*one) for one in missing), [Missing(*one) for one in lost], round_,
         )  # fmt: skip
 
     def show(self, value: State) -> Any:
         """Return how far it is."""
         if isinstance(value, Root):
-            return {"phase": value.phase, "asked": list(value.asked), "found": len(value.found)}
+            missing = len(value.missing) + len(value.lost)
+            shown = {"phase": value.phase, "asked": list(value.asked), "found": len(value.found)}
+            return shown | ({"missing": missing} if missing else {})
         return type(value).__name__.lower()
 
 

@@ -22,6 +22,7 @@ from decomposers.document.state import (
     NARROW,
     READ,
     SETTLE,
+    Missing,
     Narrowing,
     Reading,
     Replied,
@@ -34,7 +35,6 @@ from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbe
 from maker.plugin import (
     Called,
     Codec,
-    Decomposer,
     Done,
     Fork,
     Function,
@@ -44,6 +44,7 @@ from maker.plugin import (
     OrFile,
     Params,
     Place,
+    RoundDecomposer,
     Step,
     StepClass,
 )
@@ -78,6 +79,8 @@ class DocumentParams(Params):
         encoding: Of the input.
         truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
             ``"truth.py:truth"``.
+        round: How often slices without a good decision are asked again. Set by ``maker retry``.
+        again: Which of them: those with these outcomes. Set by ``maker retry``. E.g. ``["undecided"]``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -91,6 +94,8 @@ class DocumentParams(Params):
     max_tokens: int = Field(default=256, ge=1)
     encoding: str = "utf-8"
     truth: Annotated[Function | None, Called(("prompt",))] = None
+    round: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    again: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _fits(self) -> DocumentParams:
@@ -130,12 +135,14 @@ class DocumentParams(Params):
         return int((self.prompt - len(self.system) - max(question, prompts.FOLLOW_UP) - FRAME - MARK) / GROWTH)
 
 
-class Document(Decomposer[State, Reply]):
+class Document(RoundDecomposer[State, Reply]):
     """Answers a question about a text of any length; no prompt is longer than ``prompt`` characters.
 
     Every slice is read by a step of its own. For an answer it names the sentences that bear on the question: the
     findings are the text's own words. Findings that do not fit into one prompt are narrowed down, at least by half each
     time; then the answer is settled, or one more question is asked, for which the whole text is read again.
+
+    A slice without a good decision holds nothing up: the result names it under ``missing``.
     """
 
     name: ClassVar[str] = "document"
@@ -206,7 +213,15 @@ class Document(Decomposer[State, Reply]):
 
     def expected_steps(self) -> int | None:
         """Return how many slices are read; None for an answer, which may take more steps."""
-        return None if self.params.want == "answer" else self._slices()
+        return None if self.params.want == "answer" or self.params.round else self._slices()
+
+    def least_steps(self) -> int | None:
+        """Return how many slices are read at least, and for an answer the step that settles it."""
+        return None if self.params.round else self._slices() + (self.params.want == "answer")
+
+    def asked_again(self, state: State) -> int:
+        """Return how many slices the next round asks."""
+        return len(self._again(state)) if isinstance(state, Root) else 0
 
     def sample(self, count: int, seed: int) -> list[State]:
         """Return slices that are to be read for the question."""
@@ -220,12 +235,20 @@ class Document(Decomposer[State, Reply]):
 
     def _at_root(self, root: Root) -> Step[State, Reply] | Fork[State] | Done:
         if root.phase == READ:
-            return Fork(self._slices(), _reading, self._joined, self._then, single=True)
+            return Fork(self._slices(), _reading, self._joined, self._then, single=True, missed=_missed)
         if root.phase == NARROW:
             return Fork(len(self._groups(root)), self._narrowing, self._joined, self._then, single=True)
         if root.phase == SETTLE:
             return Step(self._settle, prompts.of_all(root.asked, root.found, last=self._is_last(root)))
+        if root.round < self.params.round:
+            again = self._again(root)
+            child, missed = partial(_reading_again, again), partial(_missed_again, again)
+            return Fork(len(again), child, self._joined, self._then, single=True, missed=missed)
         return Done(self._result(root))
+
+    def _again(self, root: Root) -> list[Missing]:
+        """Return the slices that the next round asks."""
+        return [one for one in root.missing if one.outcome in self.params.again]
 
     def _slices(self) -> int:
         return sum(part.rows for part in self._known or self._input.scan())
@@ -259,12 +282,15 @@ class Document(Decomposer[State, Reply]):
     def _then(self, state: State) -> State:
         """Narrow down what was found while it does not fit into one prompt; then settle it."""
         assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+        again = state.phase == END
+        left = [one for one in state.missing if not again or one.outcome not in self.params.again]
+        missing, rounds = tuple(sorted([*left, *state.lost])), state.round + again
         if self.params.want != "answer":
-            return Root(END, state.asked, items=state.items, count=state.count)
-        before = state.found if state.phase == READ else ()
+            return Root(END, state.asked, items=state.items, count=state.count, missing=missing, round=rounds)
+        before = () if state.phase == NARROW else state.found
         found = tuple(dict.fromkeys([*before, *state.fresh]))
         fits = len(groups(found, self.params.room)) <= 1
-        return Root(SETTLE if fits else NARROW, state.asked, found)
+        return Root(SETTLE if fits else NARROW, state.asked, found, missing=missing, round=rounds)
 
     def _in_slice(self, state: State, reply: Reply) -> str | None:
         count = len(units(self._slice(state.number))) if isinstance(state, Reading) else 0
@@ -286,7 +312,9 @@ class Document(Decomposer[State, Reply]):
         return len(root.asked) >= self.params.rounds
 
     def _result(self, root: Root) -> dict[str, Any]:
-        about = {"slices": self._slices(), "slice": self.params.slice}
+        about: dict[str, Any] = {"slices": self._slices(), "slice": self.params.slice}
+        if root.missing:
+            about["missing"] = [{"slice": n, "question": root.asked[q], "outcome": o} for q, n, o in root.missing]
         if self.params.want == "count":
             return {"count": root.count} | about
         if self.params.want == "extract":
@@ -316,6 +344,23 @@ def _any(_state: State, _reply: Reply) -> None:
 def _reading(state: State, i: int) -> State:
     assert isinstance(state, Root)  # noqa: S101 - roots alone fork
     return Reading(state.asked[-1], i)
+
+
+def _missed(state: State, i: int, outcome: str) -> State:
+    assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+    state.lost.append(Missing(len(state.asked) - 1, i, outcome))
+    return state
+
+
+def _reading_again(again: Sequence[Missing], state: State, i: int) -> State:
+    assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+    return Reading(state.asked[again[i].question], again[i].slice)
+
+
+def _missed_again(again: Sequence[Missing], state: State, i: int, outcome: str) -> State:
+    assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+    state.lost.append(again[i]._replace(outcome=outcome))
+    return state
 
 
 def _outside(reply: Reply, count: int) -> str | None:

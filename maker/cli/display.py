@@ -161,15 +161,15 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
         print(json.dumps(asdict(survey) | facts))
         return
     broken = f" ({survey.unreadable:,} cannot be read or rendered)" if survey.unreadable else ""
-    print(f"{survey.rows:,} rows{broken}; the longest prompt has {survey.longest_prompt:,} characters")
+    print(f"{survey.rows:,} {survey.what}{broken}; the longest prompt has {survey.longest_prompt:,} characters")
     print(
         f"at least {calls:,} calls, about {tokens:,} prompt tokens, at most {most:,} completion tokens for these calls"
         + ("" if cost is None else f"; {cost[0]:,.4g} to {cost[1]:,.4g} at your prices")
     )
     asked = "one request" if survey.requests == 1 else f"{survey.requests} requests"
     print(
-        f"this assumes {survey.votes} votes a row in {asked}, no disagreement, {CHARACTERS_PER_TOKEN} characters a "
-        "token; disagreement and red flags add to it"
+        f"this assumes {survey.votes} votes for each of the {survey.what} in {asked}, no disagreement, "
+        f"{CHARACTERS_PER_TOKEN} characters a token; disagreement and red flags add to it"
     )
 
 

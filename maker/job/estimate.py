@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from maker.core.user_code import call_user_code
 from maker.errors import JobError, TaskFailed
 from maker.job.job import Job
-from maker.job.probe import expected_steps, first_step, input_parts
+from maker.job.probe import first_step, input_parts, least_steps
 from maker.job.rules import rules_of
 from maker.plugin import RowDecomposer
+from maker.types import Fork
 from maker.voting.policy import SOLVER
 
 CHARACTERS_PER_TOKEN = 4
@@ -53,16 +54,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a map's rows will take at least, from all of its prompts: no dissent, no red flag.
+    """What a map's rows, or a text's slices, will take at least, from all of their prompts: no dissent, no red flag.
 
     Args:
-        rows: Rows of the input.
+        rows: Rows of the input, or slices of the text.
         unreadable: How many of them cannot be read or rendered: they will be ``failed``.
         prompt_characters: Of all prompts together, with the part that they share.
         longest_prompt: Characters of the longest one.
         votes: Fewest votes that decide a row.
         reply_tokens: Most tokens of a reply.
         requests: In how many requests a row's votes are asked for: each is billed the prompt.
+        what: What is counted.
     """
 
     rows: int
@@ -72,6 +74,7 @@ class Survey:
     votes: int
     reply_tokens: int
     requests: int = 1
+    what: str = "rows"
 
     @property
     def calls(self) -> int:
@@ -100,7 +103,7 @@ def estimate_run(job: Job, steps: int | None = None) -> Estimate | None:
     except TaskFailed:
         return None
     return Estimate(
-        steps=expected_steps(job) if steps is None else steps,
+        steps=least_steps(job) if steps is None else steps,
         votes=job.voter.least,
         prompt_characters=len(first.prompt) + len(first.kind.system) if first else 0,
         reply_tokens=first.kind.max_tokens if first else 0,
@@ -109,16 +112,19 @@ def estimate_run(job: Job, steps: int | None = None) -> Estimate | None:
 
 
 def survey_rows(job: Job) -> Survey:
-    """Go through all rows of a map without a model. Raises `BadInput` for another task, or a wrong input."""
+    """Go through all rows of a map, or slices of a document, without a model.
+
+    Raises `BadInput` for a task that does not begin with a fork into single steps, or a wrong input.
+    """
     task = job.decomposer
-    if not isinstance(task, RowDecomposer):
-        raise JobError(
-            f"{task.name} is not a map over rows, so there are no rows to count",
-            fix="see its prompts with `maker try JOB -n 5`",
-        )
     input_parts(job)
     root = call_user_code(f"{task.name}: start", task.start)
     fork = call_user_code(f"{task.name}: next", task.next, root)
+    if not (isinstance(fork, Fork) and fork.single):
+        raise JobError(
+            f"{task.name} is not a map over rows, nor a document: there are no rows and no slices to count",
+            fix="see its prompts with `maker try JOB -n 5`",
+        )
     unreadable = characters = longest = 0
     for number in range(fork.count):
         try:
@@ -137,6 +143,7 @@ def survey_rows(job: Job) -> Survey:
         votes=job.voter.least,
         reply_tokens=task.classes[0].max_tokens,
         requests=_requests(job),
+        what="rows" if isinstance(task, RowDecomposer) else "slices",
     )
 
 

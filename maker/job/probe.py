@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
@@ -42,7 +42,15 @@ def distinct_questions(job: Job) -> Mapping[str, int] | None:
 
 def expected_steps(job: Job) -> int | None:
     """Return how many steps the task takes, if it knows. Raises `TaskFailed`."""
-    steps: int | None = call_user_code(f"{job.decomposer.name}: expected_steps", _counted, job.decomposer)
+    steps: int | None = call_user_code(
+        f"{job.decomposer.name}: expected_steps", _counted, job.decomposer.expected_steps
+    )
+    return steps
+
+
+def least_steps(job: Job) -> int | None:
+    """Return how many steps the task takes at least, if it knows. Raises `TaskFailed`."""
+    steps: int | None = call_user_code(f"{job.decomposer.name}: least_steps", _counted, job.decomposer.least_steps)
     return steps
 
 
@@ -73,8 +81,8 @@ def prompt_source(job: Job) -> str:
     return "" if step is None else step.prompt
 
 
-def _counted(task: Decomposer[Any, Any]) -> int | None:
-    steps: Any = task.expected_steps()
+def _counted(count: Callable[[], Any]) -> int | None:
+    steps = count()
     if steps is None:
         return None
     whole = int(steps) if isinstance(steps, float) and steps.is_integer() else steps

@@ -14,13 +14,13 @@ from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.lifecycle.queries import RunReport, opened, report
-from maker.plugin import NEW, RowDecomposer
+from maker.plugin import NEW, RoundDecomposer, RowDecomposer
 from maker.store.backend.database import Database
 from maker.store.chains import root_chain
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.remove import cancel_run, remove_run
-from maker.store.runs import LAST, NewRun, RunRow, create_run, find_run, read_parts
+from maker.store.runs import LAST, NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
 from maker.verification.verifier import fingerprint_text
 from maker.voting.tally import based, genesis
@@ -56,13 +56,13 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
 def another_round(
     run_id: str, again: Sequence[str], overrides: Iterable[str] = (), *, store: str | None = None
 ) -> RunReport:
-    """Create a run that continues a finished map with another round over some of its rows.
+    """Create a run that continues a finished map or document with another round over some of its rows or slices.
 
     Overrides may change the model and the voter.
 
     Args:
-        run_id: The map's run, which is done.
-        again: Outcomes of the rows to ask again; `NEW` stands for rows added to the input.
+        run_id: The run, which is done.
+        again: Outcomes of the rows to ask again; of a map, `NEW` stands for rows added to the input.
         overrides: ``table.key=value`` words.
         store: The store.
 
@@ -72,21 +72,26 @@ def another_round(
     with opened(store) as database:
         row = find_run(database, run_id)
         job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
-        if not isinstance(job.decomposer, RowDecomposer):
-            raise RunNotResumable(
-                f"run {row.run_id} is {row.status}, so there is nothing to retry", fix="start a new run"
+        if not isinstance(job.decomposer, RoundDecomposer):
+            refuse_over(
+                row.run_id, row.status, f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
             )
-        grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
-        words = [*overrides, f"task.round={row.settings['task']['round'] + 1}", f"task.again={json.dumps(list(again))}"]
+        grown = parts
+        if NEW in again and isinstance(job.decomposer, RowDecomposer):
+            grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown)
+        number = row.settings["task"].get("round", 0) + 1
+        words = [*overrides, f"task.round={number}", f"task.again={json.dumps(list(again))}"]
         job = stored_job(row.settings, row.run_id, words, grown)
         root = root_chain(database, row.key)
         decomposer = job.decomposer
-        assert isinstance(decomposer, RowDecomposer)  # noqa: S101 - it was a moment ago
+        assert isinstance(decomposer, RoundDecomposer)  # noqa: S101 - it was a moment ago
         state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
-        if not call_user_code(f"{decomposer.name}: rows", decomposer.rows, state):
+        if not call_user_code(f"{decomposer.name}: asked_again", decomposer.asked_again, state):
+            rows = isinstance(decomposer, RowDecomposer)
+            see = f"see the outcomes of its rows with `maker results {row.run_id}`"
             raise RunNotResumable(
-                f"run {row.run_id} has no row to ask again: none is {' or '.join(again)}",
-                fix=f"see the outcomes of its rows with `maker results {row.run_id}`",
+                f"run {row.run_id} has no {'row' if rows else 'slice'} to ask again: none is {' or '.join(again)}",
+                fix=see if rows else "start a new run",
             )
         return report(_forked(database, row, root.cursor, job, grown))
 

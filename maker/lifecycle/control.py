@@ -181,8 +181,8 @@ def retry(
     their old steps are superseded and stay in the log. ``outcomes`` restricts the children of forks of single steps to
     those with these outcomes.
 
-    For a map that is done, a new run continues it and asks such rows again, with the model and the voter that the
-    overrides name; ``new`` among the outcomes stands for rows added to the input.
+    For a map or a document that is done, a new run continues it and asks such rows or slices again, with the model and
+    the voter that the overrides name; ``new`` among the outcomes stands for rows added to a map's input.
 
     Raises:
         RunNotResumable: As `resume`; or there is nothing to retry.
@@ -190,7 +190,7 @@ def retry(
     """
     again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
     found = show(run_id, store=store)
-    if found.status == "done" and "round" in found.settings["task"]:
+    if found.status == "done":
         _refuse_others(found.run_id, overrides, store)
         following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
         # What was stored of a URL lacks its secrets.
@@ -209,7 +209,7 @@ def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> 
     """Raise `BadInput` if the files of a map's next round could not be written."""
     with closing(open_database(store_url(store), create=False)) as database:
         row = find_run(database, run_id)
-        folder = stored_job(row.settings, row.run_id, overrides).settings["task"]["output"]
+        folder = stored_job(row.settings, row.run_id, overrides).settings["task"].get("output")
         if folder:
             refuse_others(folder, row, database)
 

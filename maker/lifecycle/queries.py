@@ -295,6 +295,8 @@ def _missing(database: Database, row: RunRow) -> int:
     if "round" in row.settings["task"] and isinstance(row.result, dict) and {"rows", "decided"} <= row.result.keys():
         # The rounds that a map's round continues are other runs; its result counts the rows of all of them.
         return int(row.result["rows"] - row.result["decided"])
+    if row.settings["task"]["decomposer"] == "document" and isinstance(row.result, dict):
+        return len(row.result.get("missing", ()))
     return sum(n for outcome, n in count_outcomes(database, row.key).items() if outcome != Outcome.AGAIN)
 
 

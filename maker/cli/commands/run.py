@@ -29,7 +29,7 @@ from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerL
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
-from maker.job.probe import expected_steps, input_parts
+from maker.job.probe import input_parts, least_steps
 from maker.job.rules import vote_prices
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
@@ -54,7 +54,8 @@ def run(
         bool, typer.Option("--print-config", help="Print every setting and where it was set, then exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Map tasks: count the rows and estimate their tokens, then exit.")
+        bool,
+        typer.Option("--dry-run", help="Maps, documents: count rows or slices and estimate their tokens, then exit."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -151,8 +152,8 @@ def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     """Print how many calls and tokens a run on a server will take, before it starts; a local model costs nothing."""
     if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
         return
-    expected = expected_steps(job)
-    estimate = estimate_run(job, limit if expected is None else min(limit or expected, expected - done))
+    least = least_steps(job)
+    estimate = estimate_run(job, limit if least is None else max(0, min(limit or least, least - done)))
     unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
     words = display.estimate_line(estimate, vote_prices(job)) if estimate else completed(unknown)
     print(f"estimate: {words}", file=sys.stderr)

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from decomposers.document import Document, DocumentParams, prompts
-from decomposers.document.state import END, NARROW, READ, SETTLE, Narrowing, Reading, Root
+from decomposers.document.state import END, NARROW, READ, SETTLE, Missing, Narrowing, Reading, Root
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
 from maker import api
-from maker.errors import BadInput
+from maker.errors import BadInput, RunNotResumable
+from maker.job.estimate import estimate_run, survey_rows
+from maker.job.probe import expected_steps
 from maker.lifecycle import queries
 from maker.types import Fork, Step
 
@@ -77,6 +79,59 @@ def test_items_are_extracted_by_their_schema(tmp_path: Path) -> None:
     expected = {(fact.number, fact.keeper) for fact in keepers.facts(12, 3)}
     assert {(item["box"], item["keeper"]) for item in run.result["items"]} == expected
     assert len(run.result["items"]) == 12
+
+
+def test_slices_without_a_decision_hold_nothing_up(tmp_path: Path) -> None:
+    """They are outcomes, named in the result, and asked again; the log verifies before and after, all of it."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    task = {"question": "How many keys are kept?", "want": "count", "prompt": 2500}
+    run = api.run(job(tmp_path, task=task, model={"p": 0.8}, vote={"k": 6, "max_votes": 7}))
+    missing = run.result["missing"]
+    assert (run.status, run.missing) == ("done", len(missing))
+    assert len(missing) > 3
+    assert missing[0] == {"slice": missing[0]["slice"], "question": task["question"], "outcome": "undecided"}
+    assert queries.verify(run.run_id, store=store).right
+    again = api.retry(run.run_id, ["vote.max_votes=90"], outcomes=["undecided"], store=store)
+    assert (again.status, again.steps, again.missing) == ("done", len(missing), 0)
+    assert (again.result["count"], "missing" in again.result) == (12, False)
+    assert queries.verify(again.run_id, store=store).right
+    with pytest.raises(RunNotResumable, match="no slice to ask again: none is undecided"):
+        api.retry(again.run_id, outcomes=["undecided"], store=store)
+
+
+def test_an_answer_takes_in_what_is_read_again(tmp_path: Path) -> None:
+    """The sentence that bears on the question stands in a slice that was missed: read again, it settles the answer."""
+    fact = keepers.facts(12, 3)[4]
+    question = f"Who keeps the key of the {fact.colour} box {fact.number}?"
+    task = Document(DocumentParams(input="x.txt", question=question, again=("undecided",), round=1))
+    root = Root(END, (question,), answer="unknown", missing=(Missing(0, 3, "undecided"), Missing(0, 5, "failed")))
+    fork = task.next(root)
+    assert isinstance(fork, Fork)
+    assert fork.count == task.asked_again(root) == 1
+    assert fork.child(root, 0) == Reading(question, 3)
+    assert fork.join is not None
+    assert fork.then is not None
+    after = fork.then(fork.join(root, 0, [[3, fact.sentences[0]]]))
+    assert isinstance(after, Root)
+    assert (after.phase, after.round, after.missing) == (SETTLE, 1, (Missing(0, 5, "failed"),))
+    assert after.found == (Finding(3, fact.sentences[0]),)
+    codec = task.state
+    assert codec.read(codec.write(after)) == after
+    assert codec.write(Root(READ, ("?",))) == '["read",["?"],[],[],[],0,""]'
+
+
+def test_slices_are_counted_beforehand(tmp_path: Path) -> None:
+    """An answer takes all slices and one step more at least; --dry-run counts slices and their prompts."""
+    task = {"question": "Where?", "prompt": 2500}
+    loaded = api.load_job(job(tmp_path, task=task))
+    survey, estimate = survey_rows(loaded), estimate_run(loaded)
+    assert estimate is not None
+    assert survey.what == "slices"
+    assert survey.rows > 25
+    assert (estimate.steps, estimate.calls) == (survey.rows + 1, 5 * (survey.rows + 1))
+    assert survey.longest_prompt <= 2500
+    counted = api.load_job(job(tmp_path, task=task | {"want": "count"}))
+    assert estimate_run(counted).steps == expected_steps(counted) == survey_rows(counted).rows  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("want", ["answer", "count", "extract"])
