@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -459,6 +460,18 @@ class Prices(NamedTuple):
     def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Return what these tokens cost."""
         return prompt_tokens * self.prompt + completion_tokens * self.completion
+
+
+def money(amount: float) -> str:
+    """Return an amount in plain digits, in the unit of the prices: 1,234.50, 0.042, 0.0000002617.
+
+    From 1 on it has two digits after the point, below it four that count.
+    """
+    if not math.isfinite(amount) or abs(amount) >= 1:
+        return f"{amount:,.2f}"
+    if amount == 0:
+        return "0"
+    return f"{amount:.{min(30, 3 - math.floor(math.log10(abs(amount))))}f}".rstrip("0").rstrip(".")
 
 
 def spent_in_all(spent: Spent, prices: Sequence[Prices]) -> Allowance:

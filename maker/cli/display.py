@@ -24,7 +24,7 @@ from maker.lifecycle.events import AlarmRaised, StepRecord
 from maker.lifecycle.queries import RunReport, StepView
 from maker.stats.race import one_rival, votes_per_step
 from maker.store.backend.database import shown_url
-from maker.types import Prices
+from maker.types import Prices, money
 from maker.verification.verifier import Verified
 
 SHOWN_DISPUTED = 20
@@ -69,7 +69,7 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
     if pilot:
         print("  pilot ", "\n         ".join(pilot_lines(PilotFound.model_validate(pilot))))
     print(f"  {_counts(report)}")
-    cost = "" if report.cost is None else f", cost {report.cost:,.4f}"
+    cost = "" if report.cost is None else f", cost {money(report.cost)}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
     if report.reserved_calls:
         print(f"  up to {report.reserved_calls:,} more calls were cut off in flight; they count as spent")
@@ -143,7 +143,7 @@ def estimate_line(estimate: Estimate, prices: Prices | None) -> str:
     if prices is not None:
         low = prices.of(estimate.prompt_tokens, estimate.calls)
         high = prices.of(estimate.prompt_tokens, estimate.most_completion_tokens)
-        line += f"; {low:,.4g} to {high:,.4g} at your prices"
+        line += f"; {money(low)} to {money(high)} at your prices"
     asked = "one request" if estimate.requests == 1 else f"{estimate.requests} requests"
     return (
         f"{line}. This assumes {steps}, {estimate.votes} votes a step in {asked}, no disagreement, and every prompt "
@@ -164,7 +164,7 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
     print(f"{survey.rows:,} {survey.what}{broken}; the longest prompt has {survey.longest_prompt:,} characters")
     print(
         f"at least {calls:,} calls, about {tokens:,} prompt tokens, at most {most:,} completion tokens for these calls"
-        + ("" if cost is None else f"; {cost[0]:,.4g} to {cost[1]:,.4g} at your prices")
+        + ("" if cost is None else f"; {money(cost[0])} to {money(cost[1])} at your prices")
     )
     asked = "one request" if survey.requests == 1 else f"{survey.requests} requests"
     print(

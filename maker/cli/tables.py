@@ -14,6 +14,7 @@ from rich.text import Text
 
 from maker.cli.output import as_text, print, writing
 from maker.lifecycle.events import AlarmRaised
+from maker.types import money
 
 WIDE = 160
 MOST = 20
@@ -42,7 +43,7 @@ def print_models(models: Sequence[Mapping[str, Any]]) -> None:
         cached = one["cached_tokens"] / one["prompt_tokens"] if one["prompt_tokens"] else 0.0
         counts = [f"{one[name]:,}" for name in ("calls", "votes", "red_flags", "prompt_tokens")]
         counts += [f"{cached:.1%}", *(f"{one[name]:,}" for name in ("completion_tokens", "retries", "unaccounted"))]
-        cost = [] if not priced else ["" if one["cost"] is None else f"{one['cost']:,.4f}"]
+        cost = [] if not priced else ["" if one["cost"] is None else money(one["cost"])]
         rows.append((one["model"], one["role"], *counts, *cost))
     print_table(("model", "role", *counted, *(["cost"] if priced else [])), rows, indent=2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maker.types import NOTHING, Allowance
+from maker.types import NOTHING, Allowance, money
 
 UNLIMITED = 2**62
 FIRST_REPLIES = 100
@@ -101,10 +101,19 @@ class Budget:
         )
 
 
+def _digits(amount: float) -> str:
+    """Return an amount in plain digits."""
+    shown = f"{amount:g}"
+    if "e" not in shown:
+        return shown
+    return f"{amount:.0f}" if amount == round(amount) else money(amount).replace(",", "")
+
+
 def _share(name: str, limit: float | None, spent: float, need: float) -> float:
     if limit is None:
         return UNLIMITED
     left = limit - spent
     if need > left:
-        raise Exhausted(f"{name} = {limit:g}: {spent:g} spent or reserved; the next request may take {need:g}")
+        said, had, next_one = (_digits(amount) for amount in (limit, spent, need))
+        raise Exhausted(f"{name} = {said}: {had} spent or reserved; the next request may take {next_one}")
     return min(left, max(need, limit / SHARE))

@@ -18,6 +18,7 @@ from maker.reporting.fit import Range
 from maker.reporting.report import Report
 from maker.reporting.svg import MOST, Column, plot
 from maker.stats.monitor import FIRST_LOOK
+from maker.types import money
 
 SHOWN = 50
 """How many disputed steps are on the page; the JSON has more."""
@@ -37,7 +38,7 @@ def page(report: Report) -> str:
     )  # fmt: skip
     environment.filters |= {
         "number": lambda value: f"{value:,}", "chance": chance, "span": span, "shown": shown, "when": when,
-        "percent": lambda value: f"{value:.2%}", "figure": figure, "json": _json,
+        "percent": lambda value: f"{value:.2%}", "figure": figure, "json": _json, "money": money,
     }  # fmt: skip
     where = f" --store {shlex.quote(report.store)}"
     template = environment.get_template("report.html")

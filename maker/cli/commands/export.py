@@ -16,6 +16,10 @@ from maker.lifecycle.export import export_steps
 from maker.lifecycle.sft import export_examples
 
 Kind: TypeAlias = Literal["jsonl", "parquet", "sft"]
+PARQUET = ".parquet"
+JSON_LINES = ("", ".jsonl", ".ndjson")
+OTHERS = (".csv", ".tsv", ".json", ".xlsx", ".gz", ".zst")
+"""Endings that promise what is not written, whatever ``--format`` says."""
 
 
 def export(
@@ -34,10 +38,12 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
 ) -> None:
     """Export steps as JSON lines, Parquet or training examples."""
+    if out is not None:
+        _check_name(out, format_)
     if format_ == "sft":
         _export_examples(run_id, out, store, force=force)
         return
-    kind = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "jsonl")
+    kind = format_ or ("parquet" if out is not None and out.suffix.lower() == PARQUET else "jsonl")
     if kind == "parquet" and out is None:
         raise BadInput("Parquet cannot be written to standard output", fix="give a file with --out FILE")
     with writing(out or sys.stdout):
@@ -46,6 +52,22 @@ def export(
         print("the task's code was not found here; actions are written as they are stored", file=sys.stderr)
     if out is not None:
         print(f"run {done.run_id}: {done.steps:,} steps in {out}")
+
+
+def _check_name(out: Path, kind: Kind | None) -> None:
+    """Raise `BadInput` for a file whose name promises another format than what it would hold."""
+    ending = out.suffix.lower()
+    if kind is None:
+        good = ending in (*JSON_LINES, PARQUET)
+    elif kind == "parquet":
+        good = ending not in (*OTHERS, *JSON_LINES) or not ending
+    else:
+        good = ending not in (*OTHERS, PARQUET)
+    if good:
+        return
+    what = "Parquet" if kind == "parquet" else "JSON lines" if kind else "JSON lines or Parquet"
+    fix = "parquet" if kind == "parquet" else "jsonl" if kind else "jsonl or FILE.parquet"
+    raise BadInput(f"{out} would hold {what}, which its name does not say", fix=f"name it FILE.{fix}")
 
 
 def _export_examples(run_id: str, out: Path | None, store: str, *, force: bool) -> None:

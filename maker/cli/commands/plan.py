@@ -12,6 +12,7 @@ from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
+from maker.types import money
 
 if TYPE_CHECKING:
     from maker.calibration.forecast import Plan
@@ -171,7 +172,10 @@ def _range(interval: Interval, form: str) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    return "" if plan.cost is None else f", cost {_range(plan.cost, ',.4f')}"
+    if plan.cost is None:
+        return ""
+    low, estimate, high = map(money, plan.cost)
+    return f", cost {estimate if low == high == estimate else f'{estimate} [{low} to {high}]'}"
 
 
 def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:

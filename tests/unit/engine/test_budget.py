@@ -19,7 +19,7 @@ from maker.engine.budget import SHARE, Budget, Exhausted, Limits
 from maker.errors import JobError
 from maker.lifecycle import queries
 from maker.testing import FakeServer, completion
-from maker.types import Account, Allowance, Prices, Usage, spent_in_all
+from maker.types import Account, Allowance, Prices, Usage, money, spent_in_all
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 NOTHING = Allowance(0, 0, 0.0)
@@ -282,3 +282,19 @@ def test_a_stopped_run_keeps_within_its_limit(hanoi: Job, store: str) -> None:
         report = api.resume(report.run_id, store=store, stop=stop, on_event=on_event)
     assert report.reason.startswith("limit max_calls = 300: ")
     assert report.calls + report.reserved_calls <= limit
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0, "0"), (2.617e-07, "0.0000002617"), (0.05, "0.05"), (0.123456, "0.1235"), (0.99999, "1"), (1, "1.00"),
+     (1234.5, "1,234.50"), (-0.002, "-0.002")],
+)  # fmt: skip
+def test_money_is_shown_in_plain_digits(amount: float, shown: str) -> None:
+    assert money(amount) == shown
+
+
+def test_a_limit_is_told_in_plain_digits() -> None:
+    with pytest.raises(Exhausted, match=r"max_cost = 0\.0000002: 0 spent or reserved; the next request may take 0\.5$"):
+        budget(max_cost=2e-7).check(Allowance(1, 1, 0.5))
+    with pytest.raises(Exhausted, match="max_tokens = 12345678: 0 spent"):
+        budget(max_tokens=12_345_678).check(Allowance(1, 20_000_000, 0.0))
