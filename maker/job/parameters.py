@@ -16,7 +16,7 @@ from maker.core.user_code import call_user_code, not_text, not_unicode, shown
 from maker.errors import JobError, PluginError
 from maker.job.file import Raw, shortened
 from maker.job.problems import Problems
-from maker.plugin import Called, Decomposer, Function, OrFile, Place, StepClass
+from maker.plugin import Called, Decomposer, Function, OrFile, Place, StepClass, Voter
 
 TEXT_ENDINGS = ("txt", "md", "json", "jinja", "j2", "prompt")
 
@@ -150,7 +150,17 @@ def built(plugin: Plugin, params: BaseModel, interface: type[Any]) -> Any:
         )
     if isinstance(made, Decomposer):
         _check_classes(plugin.name, made.classes)
+    else:
+        _check_voter(plugin.name, made)
     return made
+
+
+def _check_voter(name: str, voter: Voter) -> None:
+    """Refuse a voter that does not say when it can decide. Raises `PluginError`, or `TaskFailed` for its own code."""
+    least, margin = call_user_code(f"{name}: least and race_margin", lambda: (voter.least, voter.race_margin))
+    for what, found in (("least", least), ("race_margin", 1 if margin is None else margin)):
+        if not isinstance(found, Integral) or int(found) < 1:
+            raise PluginError(f"{name}: {what} is {shown(found)}, no whole number of at least 1", fix="correct it")
 
 
 def _check_classes(name: str, classes: Any) -> None:

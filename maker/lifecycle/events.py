@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
+from maker.core.user_code import call_user_code
+from maker.errors import TaskFailed
 from maker.plugin import Codec, vote_key
 from maker.store.vote_monitor import ALARM, DECORRELATED
 from maker.voting.messages import Decided
@@ -106,7 +108,7 @@ class StepsDecided(JsonEvent):
         """Yield each step. Records are built on demand: a fast run commits tens of thousands of steps a second."""
         for step in self._decided:
             if step.tally:
-                yield step_record(self._classes, self._codec, step.path, step)
+                yield shown_record(self._classes, self._codec, step.path, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,18 @@ def step_record(
         weights={key: weight / 1000 for key, weight in (tally.weighed(winner) or {}).items()},
         source={} if tally.source is None else _source(tally.source, winner),
     )
+
+
+def shown_record(classes: tuple[str, ...], codec: Codec[Any] | None, path: Path, step: StoredStep) -> StepRecord:
+    """Return a stored step as `step_record` does; an action that the codec cannot show is told as it is stored.
+
+    The task's code may have changed, or be wrong: who looks at a run must see it all the same, and not stop it.
+    """
+    try:
+        made: StepRecord = call_user_code("the action's codec", step_record, classes, codec, path, step)
+    except TaskFailed:
+        return step_record(classes, None, path, step)
+    return made
 
 
 def _source(source: Source, winner: str) -> dict[str, Any]:

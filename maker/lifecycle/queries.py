@@ -19,7 +19,7 @@ from maker.job.fingerprint import difference, inputs_digest, settings_fingerprin
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import stored_job
 from maker.job.rules import rules_of
-from maker.lifecycle.events import StepRecord, step_record
+from maker.lifecycle.events import StepRecord, shown_record
 from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -151,7 +151,7 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
         codec, named = codec_of(row), Sources(database).named
         for path, found in walk_steps(database, root_chain(database, row.key), start):
             if not disputed or unpack(found.tally).disputed:
-                yield named(step_record(row.classes, codec, path, found))
+                yield named(shown_record(row.classes, codec, path, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             if found is not None or kept:
                 record = None
                 if found is not None:
-                    record = Sources(database).named(step_record(row.classes, codec_of(row), held.path, found))
+                    record = Sources(database).named(shown_record(row.classes, codec_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
         raise BadInput(

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_user_code
-from maker.errors import TaskFailed
-from maker.lifecycle.events import StepRecord, step_record
+from maker.lifecycle.events import StepRecord, shown_record
 from maker.plugin import Codec
 from maker.reporting.counts import DisputedStep
 from maker.reporting.decision_rules import models_of
@@ -157,13 +155,7 @@ def _newest(database: Database, chain: ChainRow) -> int | None:
 
 def _record(run: RunRow, codec: Codec[Any] | None, one: DisputedStep) -> StepRecord:
     path, row = one.placed
-    where = f"run {run.run_id}, chain {chain_name(path, row.idx if is_single(path) else None)}, step {row.idx}"
-    try:
-        record: StepRecord = call_user_code(f"{where}: the action's codec", step_record, run.classes, codec, path, row)
-        return record
-    except TaskFailed:
-        # The task's code has changed and can no longer read its old actions: show the stored text.
-        return step_record(run.classes, None, path, row)
+    return shown_record(run.classes, codec, path, row)
 
 
 def _shown(sample: SampleRow, models: Sequence[str]) -> ShownSample:

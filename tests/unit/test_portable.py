@@ -72,7 +72,15 @@ def test_maker_starts_and_runs_without_posix(tmp_path: Path) -> None:
     (tmp_path / "truth.py").write_text(
         "from maker.plugin import Truth\ndef truth(p): return Truth(('yes',), ('no',))\n"
     )
-    words = [["--version"], ["--help"], ["run", "job.toml"], ["ls"]]
+    words = [
+        ["--version"],
+        ["--help"],
+        ["run", "job.toml"],
+        ["ls"],
+        ["show", "last"],
+        ["verify", "last"],
+        ["results", "last"],
+    ]
     code = f"COMMANDS = {words!r}\n{WITHOUT_POSIX}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120

@@ -109,3 +109,22 @@ def test_a_state_that_no_store_takes_is_refused_before_the_run_begins(store: str
             maker.run(job(store, SOUND))
     with pytest.raises(StoreMissing):
         maker.runs(store=store)
+
+
+def test_a_codec_that_shows_nothing_stops_nobody_who_looks(store: str, monkeypatch: Any) -> None:
+    """An action that cannot be shown is told as it is stored: to who watches the run, and to who reads it."""
+
+    def show(self: Any, value: Any) -> Any:
+        raise SystemExit("nothing to see")
+
+    monkeypatch.setattr("faulty_task._Action.show", show)
+    monkeypatch.setattr("faulty_task._Action.write", lambda self, value: f"<{value}>")
+    monkeypatch.setattr("faulty_task._Action.read", lambda self, text: text[1:-1])
+    heard: list[Any] = []
+
+    def watch(event: Any) -> None:
+        heard.extend(record.action for record in event.records() if record.kind) if hasattr(event, "records") else None
+
+    assert maker.run(job(store, SOUND), on_event=watch).status == "done"
+    assert [record.action for record in maker.steps("last", store=store) if record.kind] == heard
+    assert heard == ["<x>", f"<{SOUND}>", "<x>"]

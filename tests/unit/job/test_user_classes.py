@@ -8,7 +8,9 @@ import pytest
 from faulty_task import Faulty
 
 import maker
+from maker.errors import PluginError
 from maker.plugin import StepClass
+from voters.majority import Majority
 
 JOB = {
     "task": {"decomposer": "faulty_task:Faulty", "faults": ["sound"]},
@@ -38,3 +40,16 @@ def test_a_step_class_that_is_none_is_refused(classes: Any, told: str, monkeypat
     with pytest.raises(maker.MakerError, match=told) as caught:
         maker.load_job(JOB)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("least", None, "least is None"), ("least", 0, "least is 0"), ("race_margin", "3", "race_margin is '3'")],
+)
+def test_a_voter_that_does_not_say_when_it_decides_is_refused(
+    name: str, value: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan, a limit and the monitor rest on these numbers."""
+    monkeypatch.setattr(Majority, name, value)
+    with pytest.raises(PluginError, match=f"majority: {told}, no whole number of at least 1"):
+        maker.load_job({**JOB, "vote": {"voter": "majority", "n": 3}})
