@@ -8,6 +8,7 @@ MakerError                  something the user can act on; exit code 1
 │   │   └── StoreMissing    there is no database
 │   ├── RunNotFound         there is no run with that id
 │   ├── RunNotResumable     the run is over, or its task has changed since it was started
+│   │   └── RunDamaged      what a resume would re-apply is not as it was committed
 │   ├── RunHeld             another process works on the run
 │   ├── RunNeeded           another run shares the run's steps or reuses its decisions
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no permission
@@ -85,6 +86,10 @@ class RunNotFound(BadInput):
 
 class RunNotResumable(BadInput):
     """The run is over, or its task has changed since it was started."""
+
+
+class RunDamaged(RunNotResumable):
+    """What the store holds of the run is not as it was committed."""
 
 
 class RunHeld(BadInput):

@@ -15,6 +15,7 @@ from maker.store.backend.database import Database
 from maker.store.chains import DONE, ForkRow, read_children
 from maker.store.entry import Closed, Folded, Missed
 from maker.store.log import StepRow, read_outcomes, read_steps
+from maker.store.seals import Place
 from maker.types import Done, Fork, Outcome
 from maker.voting.forks import join_step, opened
 from maker.voting.messages import Decided
@@ -75,7 +76,7 @@ def join(database: Database, decomposer: Decomposer[Any, Any], fork: OpenFork) -
     more = number - fork.joined == AT_ONCE and number < fork.count
     fork.folded = call_for_text(f"{where}: state.write", decomposer.state.write, state)
     fork.joined, fork.digest = number, digest
-    folded_to = Folded(at.chain, at.idx, at.epoch, number, fork.folded, digest)
+    folded_to = Folded(at.chain, at.idx, at.epoch, fork.count, fork.single, number, fork.folded, digest)
     if number < fork.count:
         return Joined(folded_to, more=more)
     after = _after(decomposer, broken, state, fork, where)
@@ -100,9 +101,11 @@ def _after(decomposer: Decomposer[Any, Any], broken: Fork[Any], state: Any, fork
 def _refused(fork: OpenFork, number: int, child: _Child, error: TaskFailed) -> Joined:
     """Mark the child that was refused. What was joined before it in the same go is joined again later."""
     at = fork.at
-    as_before = Folded(at.chain, at.idx, at.epoch, fork.joined, fork.folded, fork.digest)
+    as_before = Folded(at.chain, at.idx, at.epoch, fork.count, fork.single, fork.joined, fork.folded, fork.digest)
     if not fork.single:
-        return Joined(as_before, refused=error, closed=(Closed(child.chain, "rejected", error.message, child.result),))
+        place = Place(at.chain, at.idx, at.epoch, number)
+        closed = Closed(child.chain, place, "rejected", error.message, child.result)
+        return Joined(as_before, refused=error, closed=(closed,))
     if number in fork.refused:
         return Joined(as_before, refused=error)
     missed = Missed(child.chain, number, child.epoch, str(Outcome.REFUSED), error.message)

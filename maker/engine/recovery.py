@@ -21,14 +21,12 @@ from maker.voting.paths import Path, chain_name
 class RecoveryPoint(NamedTuple):
     """Where a chain goes on: at a step, or, with ``fork``, when that fork's children are joined.
 
-    ``number`` is its place among its siblings. ``again`` says that votes have left it undecided here before.
-    ``failed`` says why it cannot go on, else it is empty.
+    ``number`` is its place among its siblings. ``failed`` says why it cannot go on, else it is empty.
     """
 
     number: int
     at: ChainAt
     fork: ForkRow | None = None
-    again: bool = False
     failed: str = ""
 
 
@@ -85,9 +83,7 @@ def recovery_point(
         ) from error
     at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
-    return RecoveryPoint(
-        chain.number, at, fork, chain.status == "paused", chain.reason if chain.status == "failed" else ""
-    )
+    return RecoveryPoint(chain.number, at, fork, chain.reason if chain.status == "failed" else "")
 
 
 def unfinished(
@@ -95,7 +91,7 @@ def unfinished(
 ) -> Iterator[RecoveryPoint]:
     """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
     broken, state = opened(decomposer, parent)
-    for chain in read_children(database, fork, parent.path, unfinished=True):
+    for chain in read_children(database, fork, parent.path, start=fork.joined, unfinished=True):
         if chain.status in DONE:
             continue
 

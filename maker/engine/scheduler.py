@@ -17,6 +17,7 @@ from maker.engine.row_faults import MANY, RowFaults, Unanswered
 from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
+from maker.store.seals import Place
 from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
 from maker.voting.forks import child_at
@@ -60,6 +61,17 @@ class _Parent(NamedTuple):
 
     fork: OpenFork
     number: int
+
+    @property
+    def path(self) -> Path:
+        """The child's path from the root."""
+        at = self.fork.at
+        return (*at.path, at.idx, at.epoch, self.number)
+
+    @property
+    def place(self) -> Place:
+        """Where the child stands in the store."""
+        return Place(self.fork.at.chain, self.fork.at.idx, self.fork.at.epoch, self.number)
 
 
 class KnownChain(NamedTuple):
@@ -123,9 +135,9 @@ class Scheduler:
         if point.failed:
             self._trouble(at.path, point.failed)
             return
-        if point.again:
-            self._voted.add(ChainRef(at.chain))
         if point.fork is None:
+            # Votes may have left it undecided here: what was kept of them must make room.
+            self._voted.add(ChainRef(at.chain))
             self._ready.append(at)
             return
         fork = self._reopen(point)
@@ -263,9 +275,9 @@ class Scheduler:
             elif ref.chain == self._root:
                 self.restore(self._find(ref.chain, ROOT, None, 0))
             else:
-                fork, number = self._parents[ref.chain]
-                path = (*fork.at.path, fork.at.idx, fork.at.epoch, number)
-                self.restore(self._find(ref.chain, path, fork.at, number), fork)
+                parent = self._parents[ref.chain]
+                fork, number = parent
+                self.restore(self._find(ref.chain, parent.path, fork.at, number), fork)
         return count
 
     def _add(self, fork: OpenFork) -> None:
@@ -299,8 +311,8 @@ class Scheduler:
         born = tuple(Child(number, self._key(), 0) for number in range(first, stop))
         for child in born:
             self._parents[child.chain] = _Parent(fork, child.number)
-            digest = child_at(fork.at, child.number, child.chain, 0, single=False).digest
-            begun.append(NewChain(child.chain, fork.at.chain, fork.at.idx, fork.at.epoch, child.number, digest))
+            at, here = fork.at, child_at(fork.at, child.number, child.chain, 0, single=False)
+            begun.append(NewChain(child.chain, at.chain, at.idx, at.epoch, child.number, here.digest))
         return born
 
     def _key(self) -> int:
@@ -322,10 +334,10 @@ class Scheduler:
             self._failed(ChainRef(at.chain), self._too_many(f" (it forks into {count:,} more)", step=at.idx), changes)
             return
         fork = OpenFork(at, count, single=single, lenient=lenient, rows=self._key() if single else 0)
-        changes.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state))
+        changes.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state, at.digest))
         if single:
-            digest = child_at(at, 0, fork.rows, 0, single=True).digest
-            changes.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, digest))
+            rows = child_at(at, 0, fork.rows, 0, single=True)
+            changes.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, rows.digest))
         self._add(fork)
 
     def _ended(self, ref: ChainRef, ended: Ended, changes: LogChanges) -> None:
@@ -338,9 +350,9 @@ class Scheduler:
             fork.finished += 1
             self._settle(fork, ref.child, changes)
         else:
-            fork, _ = self._parents.pop(ref.chain)
-            fork.finished += 1
-            changes.closed.append(Closed(ref.chain, "done", "", ended.result))
+            parent = self._parents.pop(ref.chain)
+            parent.fork.finished += 1
+            changes.closed.append(Closed(ref.chain, parent.place, "done", "", ended.result))
 
     def _failed(self, ref: ChainRef, error: MakerError, changes: LogChanges) -> None:
         if isinstance(error, RowUnanswered):
@@ -393,9 +405,10 @@ class Scheduler:
                 fork.first_wrong = min(fork.first_wrong, ref.child)
             self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, ref.child), reason)
         else:
-            fork, number = self._parents[ref.chain]
-            changes.closed.append(Closed(ref.chain, "failed" if outcome.decided else "paused", reason, None))
-            self._trouble((*fork.at.path, fork.at.idx, fork.at.epoch, number), reason)
+            parent = self._parents[ref.chain]
+            status = "failed" if outcome.decided else "paused"
+            changes.closed.append(Closed(ref.chain, parent.place, status, reason, None))
+            self._trouble(parent.path, reason)
 
     def _settle(self, fork: OpenFork, number: int, changes: LogChanges) -> None:
         if fork.settle(number):

@@ -22,6 +22,7 @@ from maker.store.log import read_steps, spans
 from maker.store.remove import cancel_run, remove_run
 from maker.store.runs import LAST, NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
+from maker.verification.intact import check_forkable
 from maker.verification.verifier import fingerprint_text
 from maker.voting.tally import based, genesis
 
@@ -83,6 +84,7 @@ def another_round(
         words = [*overrides, f"task.round={number}", f"task.again={json.dumps(list(again))}"]
         job = stored_job(row.settings, row.run_id, words, grown)
         root = root_chain(database, row.key)
+        check_forkable(database, row, root, root.cursor)
         decomposer = job.decomposer
         assert isinstance(decomposer, RoundDecomposer)  # noqa: S101 - it was a moment ago
         state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
@@ -109,6 +111,7 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     # The run that decided the step before ``at``. Forking a fork right where it begins shares the original's steps.
     span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
     base = root if span is None else span.chain
+    check_forkable(database, row, base, at)
     before = next(read_steps(database, base.key, at - 1, at), None) if at else None
     text = fingerprint_text(fingerprint)
     digest = genesis(text) if before is None else based(before.digest, text)

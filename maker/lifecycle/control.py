@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
-from maker.errors import MakerError, PilotPaused, RunNotResumable
+from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.probe import first_state, input_parts
@@ -21,7 +21,7 @@ from maker.lifecycle.events import (
 )
 from maker.lifecycle.queries import RunReport, limit_override, show, store_url, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
-from maker.lifecycle.session import HeldRun, OnEvent, ignore, work, worker_spec
+from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
 from maker.models.keys import require_keys
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
@@ -41,6 +41,7 @@ from maker.store.runs import (
     take_over,
 )
 from maker.types import Outcome
+from maker.verification.intact import check_resumable
 from maker.verification.verifier import fingerprint_text
 from maker.voting.messages import ChainAt, Ended
 from maker.voting.tally import genesis
@@ -83,7 +84,8 @@ def start(
             stack.enter_context(closing(LeaseKeeper(database, lease)))
             row = find_run(database, run_id)
             _claim_output(job, row, database, stack)
-        held = HeldRun(job, database, row, lease, resumed=False, resources=stack.pop_all())
+            known = known_decisions(database, job, row)
+        held = HeldRun(job, database, row, lease, resumed=False, known=known, resources=stack.pop_all())
     return work(held, limit_steps, on_event, stop)
 
 
@@ -140,6 +142,7 @@ def resume(
     Raises:
         RunNotFound: There is no such run.
         RunNotResumable: The run is over, or its task, code, voter, seed or model has changed.
+        RunDamaged: What would be re-applied is not as it was committed. Nothing is written.
         RunHeld: Another process works on it.
     """
     found = show(run_id, store=store)
@@ -223,10 +226,12 @@ def _taken_over(
         row = find_run(database, run_id)
         fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
         refuse_over(row.run_id, row.status, fork if again else "start a new run")
+        refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
+        _check(database, row)
         job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
         _refuse_change(row, job)
         _require_keys(job)
-        refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
+        known = known_decisions(database, job, row)
         _claim_output(job, row, database, stack)
         cuts = _cuts(database, row, again) if again else []
         lease = take_over(database, row, job.settings)
@@ -234,7 +239,19 @@ def _taken_over(
             stack.enter_context(closing(LeaseKeeper(database, lease)))
             cut(database, lease, cuts)
             row = find_run(database, row.run_id)
-        return HeldRun(job, database, row, lease, resumed=True, resources=stack.pop_all())
+            # A cut forgets decisions.
+            known = known_decisions(database, job, row) if cuts else known
+        return HeldRun(job, database, row, lease, resumed=True, known=known, resources=stack.pop_all())
+
+
+def _check(database: Database, row: RunRow) -> None:
+    """Check what is re-applied. Raises `RunDamaged`; or `RunHeld`, if another process has begun to write meanwhile."""
+    try:
+        check_resumable(database, row)
+    except RunDamaged:
+        now = find_run(database, row.run_id)
+        refuse_held(now.run_id, now.holder, now.lease_until, now.updated_at)
+        raise
 
 
 def _claim_output(job: Job, row: RunRow, database: Database, stack: ExitStack) -> None:

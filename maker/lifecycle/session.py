@@ -48,7 +48,7 @@ from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
 from maker.types import Account, Allowance, spent_in_all
-from maker.voting.memo import MOST, own_space, shared_space
+from maker.voting.memo import MOST, Memory, own_space, shared_space
 from maker.voting.policy import Shared
 
 log = logger("maker")
@@ -62,6 +62,7 @@ class HeldRun(NamedTuple):
     """A run that this process holds: its job, its row, and the right to write to it.
 
     ``resources`` closes what the run holds: its database, the keeper of its lease, the lock on its output folder.
+    ``known`` are decisions that it may take again, None where none are.
     """
 
     job: Job
@@ -70,6 +71,7 @@ class HeldRun(NamedTuple):
     lease: Lease
     resumed: bool
     resources: ExitStack
+    known: Memory | None
 
 
 def worker_spec(job: Job) -> WorkerSpec:
@@ -130,8 +132,8 @@ def _decide(
     """Decide steps until the run rests. Of what is raised the store keeps the reason."""
     job, database, row = held.job, held.database, held.row
     said = log.bind(run_id=row.run_id)
-    root, space = root_chain(database, row.key), memo_space(held)
-    memo = None if space is None else MemoFeed(load(database, space, MOST), MOST)
+    root, space = root_chain(database, row.key), memo_space(job, row)
+    memo = None if held.known is None else MemoFeed(held.known, MOST)
     monitor = VoteMonitor(monitor_plan(job), row.monitor)
     listener = CommitListener(job, row, on_event=on_event, output=output, memo=memo)
     journal = Journal(
@@ -198,11 +200,17 @@ def _models(job: Job) -> Models:
     return Models(tuple(job.members), roles, rules_of(job).judge is not None)
 
 
-def memo_space(held: HeldRun) -> bytes | None:
+def memo_space(job: Job, row: RunRow) -> bytes | None:
     """Return where a run's decisions are remembered, None where they are not."""
-    if held.job.memo == "off":
+    if job.memo == "off":
         return None
-    return own_space(held.row.run_id) if held.job.memo == "run" else shared_space(held.row.fingerprint)
+    return own_space(row.run_id) if job.memo == "run" else shared_space(row.fingerprint)
+
+
+def known_decisions(database: Database, job: Job, row: RunRow) -> Memory | None:
+    """Return the decisions that a run may take again, None where it takes none. Raises as `load` does."""
+    space = memo_space(job, row)
+    return None if space is None else load(database, space, MOST, row)
 
 
 def monitor_plan(job: Job) -> MonitorPlan:

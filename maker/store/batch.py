@@ -16,9 +16,10 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
-from maker.store.chains import chain_values
+from maker.store.chains import chain_values, first_chain
 from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork, StepKey
 from maker.store.memo import MemoWriter
+from maker.store.seals import ROOT_PLACE, chain_seal, fork_seal, outcome_seal, snapshot_seal
 from maker.types import RedFlag
 from maker.voting.messages import Decided, KeptVotes
 from maker.voting.policy import PromptVariant
@@ -39,12 +40,12 @@ _SETTLED = update(schema.chain).where(_chain.id == bindparam("key")).values(curs
 _CLOSED = (
     update(schema.chain)
     .where(_chain.id == bindparam("key"))
-    .values(status=bindparam("status"), reason=bindparam("reason"), result=bindparam("result"))
+    .values(status=bindparam("status"), reason=bindparam("reason"), result=bindparam("result"), seal=bindparam("seal"))
 )
 _FOLDED = (
     update(schema.fork)
     .where(_fork.chain == bindparam("of"), _fork.idx == bindparam("at"), _fork.epoch == bindparam("in"))
-    .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"))
+    .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"), seal=bindparam("seal"))
 )
 
 
@@ -138,14 +139,19 @@ class LogWriter:
 
     def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
         """Write snapshots. A fork may be at an index that has one already, from before or from this batch."""
-        taken = {(step.chain, step.idx + 1, step.epoch): step.state for step in steps if step.state is not None}
+        taken = {
+            (step.chain, step.idx + 1, step.epoch): (step.digest, text)
+            for step in steps
+            if (text := step.state) is not None
+        }
         for fork in forks:
             place = (fork.chain, fork.idx, fork.epoch)
-            taken[place] = fork.state
+            taken[place] = (fork.before, fork.state)
             table = schema.snapshot.c
             here = (table.chain == fork.chain, table.idx == fork.idx, table.epoch == fork.epoch)
             connection.execute(delete(schema.snapshot).where(*here))
-        self._insert(connection, schema.snapshot, [(*place, state) for place, state in taken.items()])
+        rows = [(*place, state, snapshot_seal(*place, before, state)) for place, (before, state) in taken.items()]
+        self._insert(connection, schema.snapshot, rows)
 
     def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
         """Delete the samples of undecided steps that have been voted on again."""
@@ -204,12 +210,14 @@ class LogWriter:
         self._many(connection, _FOLDED, [_fold_row(fold) for entry in entries for fold in entry.folded])
         self._many(connection, _CLOSED, [_closed_row(closed) for entry in entries for closed in entry.closed])
         missed = _all(entries, lambda entry: entry.missed)
-        self._insert(connection, schema.outcome, [one._replace(reason=stored(one.reason)) for one in missed])
+        rows = [(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed]
+        self._insert(connection, schema.outcome, rows)
         for entry in entries:
             if entry.ending is not None:
-                root = (schema.chain.c.run == self._run, schema.chain.c.parent.is_(None))
-                stands = {"status": entry.ending.status, "reason": stored(entry.ending.reason)}
-                connection.execute(update(schema.chain).where(*root).values(stands))
+                key, status = first_chain(self._run), entry.ending.status
+                seal = chain_seal(key, ROOT_PLACE, status, None)
+                stands = {"status": status, "reason": stored(entry.ending.reason), "seal": seal}
+                connection.execute(update(schema.chain).where(_chain.id == key).values(stands))
 
     def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
@@ -236,6 +244,9 @@ def _fork_row(new: NewFork) -> tuple[Any, ...]:
     values = {
         "chain": new.chain, "idx": new.idx, "epoch": new.epoch, "count": new.children, "single": new.single,
         "joined": 0, "state": new.state, "digest": b"",
+        "seal": fork_seal(
+            new.chain, new.idx, new.epoch, new.children, 0, b"", new.state, single=new.single
+        ),
     }  # fmt: skip
     return _row(schema.fork, values)
 
@@ -249,12 +260,18 @@ def _fold_row(fold: Folded) -> dict[str, Any]:
     return {
         "of": fold.chain, "at": fold.idx, "in": fold.epoch,
         "joined": fold.joined, "state": fold.state, "digest": fold.digest,
+        "seal": fork_seal(
+            fold.chain, fold.idx, fold.epoch, fold.children, fold.joined, fold.digest, fold.state, single=fold.single
+        ),
     }  # fmt: skip
 
 
 def _closed_row(closed: Closed) -> dict[str, Any]:
     result = None if closed.result is None else json.dumps(closed.result)
-    return {"key": closed.chain, "status": closed.status, "reason": stored(closed.reason), "result": result}
+    seal = chain_seal(closed.chain, closed.place, closed.status, result)
+    return {
+        "key": closed.chain, "status": closed.status, "reason": stored(closed.reason), "result": result, "seal": seal,
+    }  # fmt: skip
 
 
 def _elsewhere(connection: Connection, moves: list[dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, Select, func, select
 from maker.errors import StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database
+from maker.store.seals import Place, chain_seal, fork_seal
 from maker.voting.paths import ROOT, Path
 
 CHAIN_BITS = 24
@@ -24,6 +25,7 @@ class ChainRow(NamedTuple):
     """One chain: ``cursor`` is the index of its next step.
 
     ``number`` is its number among the children of its fork. Its steps before ``base_idx`` are those of chain ``base``.
+    ``sealed`` is false where status, result or ``place`` are not as they were written.
     """
 
     key: int
@@ -38,6 +40,8 @@ class ChainRow(NamedTuple):
     result: Any
     base: int | None
     base_idx: int
+    place: Place
+    sealed: bool
 
 
 class ForkRow(NamedTuple):
@@ -51,6 +55,14 @@ class ForkRow(NamedTuple):
     joined: int
     state: str
     digest: bytes
+    seal: bytes | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is as it was written, as far as one can tell."""
+        return self.seal is None or self.seal == fork_seal(
+            self.chain, self.idx, self.epoch, self.children, self.joined, self.digest, self.state, single=self.single
+        )
 
 
 def first_chain(run: int) -> int:
@@ -59,11 +71,13 @@ def first_chain(run: int) -> int:
 
 
 def chain_values(**known: Any) -> dict[str, Any]:
-    """Return a chain's row with the given values, and those of a new root chain for the rest."""
-    return {
+    """Return a new chain's row with the given values, and those of a new root chain for the rest."""
+    values = {
         "parent": None, "at": 0, "fork_epoch": 0, "number": 0, "cursor": 0, "epoch": 0, "status": "running",
         "reason": "", "result": None, "base": None, "base_idx": 0,
     } | known  # fmt: skip
+    place = Place(*(values[name] for name in Place._fields))
+    return values | {"seal": chain_seal(values["id"], place, values["status"], None)}
 
 
 def root_chain(database: Database, run: int) -> ChainRow:
@@ -73,6 +87,18 @@ def root_chain(database: Database, run: int) -> ChainRow:
     if len(rows) != 1:
         raise StoreFailed(f"{database.shown}: run {run} has {len(rows)} root chains", fix="restore it from a backup")
     return _chain(rows[0], ROOT, database)
+
+
+def chains_from(database: Database, run: int, first: int) -> Iterator[ChainRow]:
+    """Yield the chains of a run from the key ``first`` on, in order of their keys; they have no paths."""
+    table = schema.chain.c
+    query = select(schema.chain).where(table.id < first_chain(run + 1)).order_by(table.id).limit(PAGE)
+    while True:
+        rows = [row._mapping for row in database.fetch(query.where(table.id >= first))]
+        yield from (_chain(row, ROOT, database) for row in rows)
+        if len(rows) < PAGE:
+            return
+        first = rows[-1]["id"] + 1
 
 
 def last_chain(database: Database, run: int) -> int:
@@ -151,11 +177,14 @@ def path_of(database: Database, key: int) -> Path:
 
 
 def count_children(database: Database, fork: ForkRow) -> tuple[int, int]:
-    """Return how many children of a fork of chains have begun, and how many of them are done."""
-    table, mine = schema.chain.c, _children(fork).subquery().c
-    done = select(func.count()).select_from(_children(fork).where(table.status.in_(DONE)).subquery())
-    newest = database.fetch(select(func.max(mine.number)))[0][0]
-    return (0 if newest is None else int(newest) + 1), int(database.fetch(done)[0][0])
+    """Return how many children of a fork of chains have begun, and how many of them are done.
+
+    Those that are joined are not looked at.
+    """
+    table, mine = schema.chain.c, _children(fork).where(schema.chain.c.number >= fork.joined)
+    done = select(func.count()).select_from(mine.where(table.status.in_(DONE)).subquery())
+    newest = database.fetch(select(func.max(mine.subquery().c.number)))[0][0]
+    return (fork.joined if newest is None else int(newest) + 1), fork.joined + int(database.fetch(done)[0][0])
 
 
 def _children(fork: ForkRow) -> Select[Any]:
@@ -172,7 +201,9 @@ def _chain(row: RowMapping, path: Path, database: Database) -> ChainRow:
             f"{database.shown}: the result of chain {row['id']} cannot be read: {error}",
             fix="restore the database from a backup",
         ) from error
+    place = Place(row["parent"], row["at"], row["fork_epoch"], row["number"])
     return ChainRow(
         row["id"], row["run"], path, row["number"], row["cursor"], row["epoch"], row["digest"], row["status"],
-        row["reason"], result, row["base"], row["base_idx"],
+        row["reason"], result, row["base"], row["base_idx"], place,
+        row["seal"] is None or row["seal"] == chain_seal(row["id"], place, row["status"], row["result"]),
     )  # fmt: skip

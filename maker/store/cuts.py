@@ -14,6 +14,7 @@ from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.memo import forget_cut
 from maker.store.runs import fenced
+from maker.store.seals import Place, chain_seal, fork_seal, outcome_seal, weighed
 from maker.store.tree import walk_steps
 from maker.types import Outcome
 from maker.voting.tally import forked, unpack
@@ -37,6 +38,7 @@ class Cut(NamedTuple):
     """
 
     chain: int
+    place: Place
     idx: int
     epoch: int
     digest: bytes
@@ -67,7 +69,9 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
         if _is_there(connection, cuts[0]):
             # The connection was lost at the commit, but the commit took place.
             return
-        fenced(connection, lease, **{name: run[name] - amount for name, amount in superseded._asdict().items()})
+        fewer = superseded._asdict()
+        changes = {name: run[name] - amount for name, amount in fewer.items()}
+        fenced(connection, lease, **changes, counted=run.counted - weighed(fewer))
         connection.execute(insert(schema.cut), [_row(one) for one in cuts])
         for one in cuts:
             forget_cut(connection, one.chain, one.idx, one.epoch, single=one.single)
@@ -91,9 +95,14 @@ def _decide_again(connection: Connection, singles: list[Cut]) -> None:
     table = schema.outcome
     here = (table.c.chain == bindparam("of"), table.c.idx == bindparam("at"))
     connection.execute(delete(table).where(*here), [{"of": one.chain, "at": one.idx} for one in singles])
-    connection.execute(insert(table), [_row(one) | {"outcome": str(Outcome.AGAIN)} for one in singles])
+    connection.execute(insert(table), [_row(one) | _again(one) for one in singles])
     for fork in {one.fork for one in singles if one.fork is not None and one.idx < one.fork.joined}:
         _join_again(connection, fork)
+
+
+def _again(one: Cut) -> dict[str, Any]:
+    again = str(Outcome.AGAIN)
+    return {"outcome": again, "seal": outcome_seal(one.chain, one.idx, one.epoch, again)}
 
 
 def _join_again(connection: Connection, fork: ForkRow) -> None:
@@ -102,22 +111,26 @@ def _join_again(connection: Connection, fork: ForkRow) -> None:
     place = (kept.chain == fork.chain, kept.idx == fork.idx, kept.epoch == fork.epoch)
     state = connection.execute(select(kept.state).where(*place)).scalar_one()
     here = (table.chain == fork.chain, table.idx == fork.idx, table.epoch == fork.epoch)
-    connection.execute(update(schema.fork).where(*here).values(joined=0, state=state, digest=b""))
+    seal = fork_seal(fork.chain, fork.idx, fork.epoch, fork.children, 0, b"", state, single=fork.single)
+    connection.execute(update(schema.fork).where(*here).values(joined=0, state=state, digest=b"", seal=seal))
 
 
 def _begin_again(connection: Connection, one: Cut) -> None:
     begins = {"cursor": one.idx, "epoch": one.epoch, "digest": one.digest}
-    open_again = {"status": "running", "reason": "", "result": None}
+    seal = chain_seal(one.chain, one.place, "running", None)
+    open_again = {"status": "running", "reason": "", "result": None, "seal": seal}
     connection.execute(update(schema.chain).where(schema.chain.c.id == one.chain).values(begins | open_again))
 
 
 def _stuck(database: Database, chain: ChainRow, genesis: bytes, outcomes: Collection[str]) -> Iterator[Cut]:
     if chain.status in ("failed", "rejected") and chain.path:
         superseded = _superseded(step.tally for _, step in walk_steps(database, chain))
-        yield Cut(chain.key, 0, chain.epoch + 1, genesis, False, chain.reason, superseded)
+        yield Cut(chain.key, chain.place, 0, chain.epoch + 1, genesis, False, chain.reason, superseded)
         return
     if any(kept.epoch == chain.epoch for kept in read_prompts(database, chain.key, chain.cursor, chain.cursor + 1)):
-        yield Cut(chain.key, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Superseded())
+        yield Cut(
+            chain.key, chain.place, chain.cursor, chain.epoch + 1, chain.digest, False, chain.reason, Superseded()
+        )  # fmt: skip
     fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
     for child in read_children(database, fork, chain.path, unfinished=True) if fork is not None else ():
         if fork is not None and fork.single:
@@ -139,7 +152,7 @@ def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collecti
     tallies = {row.idx: row.tally for row in rows if row.idx in found}
     for idx, one in found.items():
         superseded = _superseded([tallies[idx]] if idx in tallies else [])
-        yield Cut(chain.key, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, superseded, fork)
+        yield Cut(chain.key, chain.place, idx, epochs.get(idx, 0) + 1, b"", True, one.reason, superseded, fork)
 
 
 def _superseded(tallies: Iterable[bytes]) -> Superseded:

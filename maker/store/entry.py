@@ -9,6 +9,7 @@ from itertools import chain
 from operator import add
 from typing import Any, NamedTuple
 
+from maker.store.seals import Place
 from maker.types import NOTHING, Account, Allowance, Usage
 from maker.voting.messages import Decided, Stuck
 
@@ -33,7 +34,10 @@ class NewChain(NamedTuple):
 
 
 class NewFork(NamedTuple):
-    """A new fork: the parent's location, and its state there, which is stored as a snapshot."""
+    """A new fork: the parent's location, and its state there, which is stored as a snapshot.
+
+    ``before`` is the parent's last digest.
+    """
 
     chain: int
     idx: int
@@ -41,6 +45,7 @@ class NewFork(NamedTuple):
     children: int
     single: bool
     state: str
+    before: bytes
 
 
 class Folded(NamedTuple):
@@ -49,6 +54,8 @@ class Folded(NamedTuple):
     chain: int
     idx: int
     epoch: int
+    children: int
+    single: bool
     joined: int
     state: str
     digest: bytes
@@ -58,6 +65,7 @@ class Closed(NamedTuple):
     """A child chain that has stopped: ``done``, ``failed``, ``paused``, or ``rejected`` by its parent's join."""
 
     chain: int
+    place: Place
     status: str
     reason: str
     result: Any

@@ -21,6 +21,7 @@ from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
 from maker.store.runs import fenced, lost_lease
+from maker.store.seals import weighed
 from maker.store.vote_monitor import VoteMonitor
 
 _run = schema.run.c
@@ -35,10 +36,11 @@ _MARKED = (
         digest=func.coalesce(bindparam("newest", type_=LargeBinary), _run.digest),
         steps=_run.steps + bindparam("more_steps"),
         votes=_run.votes + bindparam("more_votes"),
-        red_flags=_run.red_flags + bindparam("more_flags"),
+        red_flags=_run.red_flags + bindparam("more_red_flags"),
         disputed=_run.disputed + bindparam("more_disputed"),
         reused=_run.reused + bindparam("more_reused"),
         saved=_run.saved + bindparam("more_saved"),
+        counted=_run.counted + bindparam("more_counted"),
         monitor=func.coalesce(bindparam("noted", type_=Text), _run.monitor),
     )
     .returning(_run.asked)
@@ -191,6 +193,10 @@ class Journal:
         counts = sum_counts(entry.counts for entry in entries)
         own = (step for entry in reversed(entries) for step in reversed(entry.decided) if step.chain == self._root)
         newest = next(own, None)
+        more = {
+            "steps": counts.decided, "votes": counts.votes, "red_flags": counts.flags, "disputed": counts.disputed,
+            "reused": counts.reused, "saved": counts.saved,
+        }  # fmt: skip
         changes = {
             "of_run": self._lease.run,
             "of_fence": self._lease.fence,
@@ -200,13 +206,9 @@ class Journal:
             "number": self._batch + 1,
             "seconds": seconds,
             "newest": None if newest is None else newest.digest,
-            "more_steps": counts.decided,
-            "more_votes": counts.votes,
-            "more_flags": counts.flags,
-            "more_disputed": counts.disputed,
-            "more_reused": counts.reused,
-            "more_saved": counts.saved,
+            "more_counted": weighed(more),
             "noted": noted,
+            **{f"more_{name}": count for name, count in more.items()},
         }
         asked = self._marked.execute(connection, changes).scalar()
         if asked is None:

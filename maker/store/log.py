@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, func, select, tuple_
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, find_chain
+from maker.store.seals import outcome_seal, snapshot_seal
 from maker.types import Outcome
 from maker.voting.paths import ROOT
 
@@ -34,6 +35,11 @@ class SnapshotRow(NamedTuple):
     idx: int
     epoch: int
     state: str
+    seal: bytes | None = None
+
+    def fits(self, chain: int, before: bytes) -> bool:
+        """Say whether it is as it was written for a chain, after a step with the digest ``before``."""
+        return self.seal is None or self.seal == snapshot_seal(chain, self.idx, self.epoch, before, self.state)
 
 
 class SampleRow(NamedTuple):
@@ -87,6 +93,20 @@ class CutRow(NamedTuple):
     reason: str
 
 
+def epoch_at(cuts: Sequence[CutRow], idx: int) -> int:
+    """Return the epoch that a live step of a chain must be of."""
+    return max((cut.epoch for cut in cuts if cut.idx <= idx), default=0)
+
+
+def snapshot_epochs(cuts: Sequence[CutRow], idx: int) -> set[int]:
+    """Return the epochs that a live snapshot of a chain may be of: that of the step before it, or of one cut there.
+
+    A chain that forks where it was cut has a snapshot there of every epoch: all hold the same state.
+    """
+    before = epoch_at(cuts, idx - 1)
+    return {before} | {cut.epoch for cut in cuts if cut.idx == idx and cut.epoch > before}
+
+
 class OutcomeRow(NamedTuple):
     """A child of a fork of single steps without a good decision."""
 
@@ -94,6 +114,11 @@ class OutcomeRow(NamedTuple):
     epoch: int
     outcome: str
     reason: str
+    seal: bytes | None = None
+
+    def fits(self, chain: int) -> bool:
+        """Say whether it is as it was written for the chain of its fork."""
+        return self.seal is None or self.seal == outcome_seal(chain, self.idx, self.epoch, self.outcome)
 
 
 class Span(NamedTuple):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from maker.errors import StoreFailed
+from maker.errors import RunDamaged, StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.store.runs import PRUNING
+from maker.store.locations import path_of
+from maker.store.runs import PRUNING, RunRow
+from maker.store.seals import memo_seal
 from maker.voting.memo import Known, Memory, Remembered
 from maker.voting.messages import Decided
+from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import Source, unpack
 
 _memo, _use, _step, _run, _chain = (
@@ -23,17 +27,39 @@ _memo, _use, _step, _run, _chain = (
 PAGE = 500
 
 
-def load(database: Database, space: bytes, most: int) -> Memory:
-    """Return the newest ``most`` decisions of a cache namespace, oldest first."""
+def load(database: Database, space: bytes, most: int, own: RunRow | None = None) -> Memory:
+    """Return the newest ``most`` decisions of a cache namespace, oldest first.
+
+    Leaves out those that are not as they were written. Raises `RunDamaged` for one of the run ``own``.
+    """
     pruning = {key for (key,) in database.fetch(select(_run.id).where(_run.status == PRUNING))}
     here = (_step.chain == _memo.chain) & (_step.idx == _memo.idx) & (_step.epoch == _memo.epoch)
-    query = select(_memo.question, _step.action, _memo.chain, _memo.idx, _memo.epoch, _memo.calls)
+    columns = (_memo.question, _step.action, _memo.chain, _memo.idx, _memo.epoch, _memo.calls, _memo.seal)
+    query = select(*columns)
     query = query.select_from(schema.memo.join(schema.step, here)).where(_memo.space == space)
     rows = database.fetch(query.order_by(_memo.chain.desc(), _memo.idx.desc()).limit(most))
     return tuple(
         Remembered(bytes(row.question), Known(row.action, Source(row.chain, row.idx, row.epoch, row.calls)))
         for row in reversed(rows)
-        if row.chain >> CHAIN_BITS not in pruning
+        if row.chain >> CHAIN_BITS not in pruning and _fits(database, space, row, own)
+    )
+
+
+def _fits(database: Database, space: bytes, row: Any, own: RunRow | None) -> bool:
+    """Say whether a decision is as it was written. Raises `RunDamaged` for one of the run ``own`` that is not."""
+    question, action, chain, idx, epoch, calls, seal = row
+    if seal is None or seal == memo_seal(space, question, chain, idx, epoch, calls, action):
+        return True
+    if own is None or chain >> CHAIN_BITS != own.key:
+        return False
+    path = path_of(database, chain)
+    where = f"chain {chain}" if path is None else f"chain {chain_name(path, idx if is_single(path) else None)}"
+    raise RunDamaged(
+        f"run {own.run_id} is damaged, and was not resumed; nothing was written. {where.capitalize()}, step {idx}: its"
+        " action, or what the memo holds of it, is not as it was written",
+        fix=f"see the first damage of its whole log with `maker verify {own.run_id}`; restore the database from a"
+        " backup, or start a new run",
+        run_id=own.run_id,
     )
 
 
@@ -67,17 +93,20 @@ class MemoWriter:
         being deleted.
         """
         # Sorted: two runs that write the same questions in different orders would deadlock.
-        new = sorted((step.memo, step.chain, step.idx, step.epoch, step.calls) for step in steps if step.memo)
+        new = sorted((step for step in steps if step.memo), key=attrgetter("memo", "chain", "idx", "epoch"))
         if new:
-            names = ("question", "chain", "idx", "epoch", "calls")
-            rows = [dict(zip(names, row, strict=True)) | {"space": self._space} for row in new]
-            connection.execute(self._remember, rows)
+            connection.execute(self._remember, list(map(self._row, new)))
         sources = {unpack(step.tally).source for step in steps if step.taken}
         others = sorted(one for one in sources if one is not None and one.chain >> CHAIN_BITS != self._run)
         if others:
             self._stay(connection, {one.chain >> CHAIN_BITS for one in others})
             uses = [{"run": self._run, "chain": one.chain, "idx": one.idx, "epoch": one.epoch} for one in others]
             connection.execute(self._cite, uses)
+
+    def _row(self, step: Decided) -> dict[str, Any]:
+        seal = memo_seal(self._space, step.memo, step.chain, step.idx, step.epoch, step.calls, step.action)
+        place = {"chain": step.chain, "idx": step.idx, "epoch": step.epoch, "calls": step.calls}
+        return {"space": self._space, "question": step.memo, "seal": seal} | place
 
     def drop(self, connection: Connection) -> None:
         """Delete the run's decisions from the memo: it has failed, and no one knows which decision was wrong."""

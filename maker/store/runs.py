@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, RowMapping, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, Float, Insert, RowMapping, Select, func, insert, or_, select, update
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store.backend import schema
@@ -17,6 +17,7 @@ from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
+from maker.store.seals import COUNTED, run_seal, snapshot_seal, weighed
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
@@ -55,6 +56,9 @@ class RunRow:
     ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
     distinct decisions of other runs are among them. ``fence`` and ``batch`` are those of the last lease: as long as a
     run has both, nobody has decided anything in it.
+
+    ``sealed`` is false where settings, fingerprint or classes are not as they were written, ``counted`` where a count
+    is not.
     """
 
     key: int
@@ -87,6 +91,8 @@ class RunRow:
     batch: int = 0
     holder: str = ""
     lease_until: float = 0.0
+    sealed: bool = True
+    counted: bool = True
 
     @property
     def distinct(self) -> int:
@@ -139,6 +145,7 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
     now = time.time()
     status, reason = (ACTIVE, "") if work else ("paused", NOT_STARTED)
     holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
+    settings, fingerprint, classes = _ordered(new.settings), _json(new.fingerprint), _json(new.classes)
     with database.write() as connection:
         if new.base is not None:
             _needs(connection, new.base)
@@ -146,9 +153,10 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
             connection,
             insert(schema.run).values(
                 run_id=run_id, name=new.name, status=status, reason=reason, created_at=now, updated_at=now,
-                settings=_ordered(new.settings), fingerprint=_json(new.fingerprint), classes=_json(new.classes),
+                settings=settings, fingerprint=fingerprint, classes=classes,
                 steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
-                fence=1, holder=holder, lease_until=until, asked="", batch=0,
+                fence=1, holder=holder, lease_until=until, asked="", batch=0, counted=0,
+                seal=run_seal(run_id, settings, fingerprint, classes),
             )
         )  # fmt: skip
         root = chain_values(
@@ -156,6 +164,7 @@ def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int
         )
         connection.execute(insert(schema.chain).values(root))
         snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
+        snapshot |= {"seal": snapshot_seal(root["id"], new.base_idx, 0, new.digest, new.state)}
         connection.execute(insert(schema.snapshot).values(snapshot))
         if new.parts:
             rows = [{"run": key, "number": number, **part._asdict()} for number, part in enumerate(new.parts)]
@@ -258,13 +267,14 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
             fix="see its state with `maker show`, then give the command again",
             run_id=run.run_id,
         )
-    fence = row["fence"] + 1
+    fence, text = row["fence"] + 1, _ordered(settings)
     connection.execute(
         update(schema.run)
         .where(schema.run.c.id == run.key)
         .values(
             fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-            resumes=row["resumes"] + 1, updated_at=now, settings=_ordered(settings), asked="",
+            resumes=row["resumes"] + 1, updated_at=now, settings=text, asked="",
+            seal=run_seal(row["run_id"], text, row["fingerprint"], row["classes"]),
         )
     )  # fmt: skip
     return Lease(run.key, fence, row["batch"])
@@ -409,6 +419,7 @@ def _page(database: Database, name: str, before: int | None) -> list[RunRow]:
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
+    _check_types(row["run_id"], "maker_run", row)
     status, reason = row["status"], row["reason"]
     if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
         status, reason = "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
@@ -420,6 +431,9 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         schema.grant.c.run == row["id"], ~schema.grant.c.settled
     )
     reserved = Allowance(0, 0, 0.0)
+    lines = connection.execute(spent).mappings().all()
+    for account in lines:
+        _check_types(row["run_id"], "maker_ledger", account)
     accounts = tuple(
         AccountRow(
             line["model"],
@@ -428,9 +442,10 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
             line["votes"],
             line["red_flags"],
         )
-        for line in connection.execute(spent).mappings()
+        for line in lines
     )
     for line in connection.execute(open_grants):
+        _check_types(row["run_id"], "maker_grant", line._mapping)
         # A grant reserves only what it limits; what it does not limit is drawn below zero.
         reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
@@ -445,7 +460,17 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
         cited=_cited(connection, row["id"]) if row["reused"] else 0,
         fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
+        sealed=row["seal"] in (None, _seal(row)), counted=_adds_up(row),
     )  # fmt: skip
+
+
+def _seal(row: RowMapping) -> bytes:
+    return run_seal(*(str(row[name]) for name in ("run_id", "settings", "fingerprint", "classes")))
+
+
+def _adds_up(row: RowMapping) -> bool:
+    counts = {name: row[name] for name in COUNTED}
+    return all(isinstance(count, int) for count in counts.values()) and row["counted"] == weighed(counts)
 
 
 def _cited(connection: Connection, run: int) -> int:
@@ -462,6 +487,20 @@ def _forked_from(run: int) -> Select[tuple[str, int]]:
         .join(root, root.c.base == base.c.id)
         .where(root.c.run == run, root.c.parent.is_(None))
     )
+
+
+def _check_types(run_id: str, table: str, row: RowMapping) -> None:
+    """Raise `StoreFailed` for a value that is of another type than its column: SQLite takes any."""
+    for column in schema.metadata.tables[table].columns:
+        name = column.key
+        if name not in row or row[name] is None:
+            continue
+        of = (int, float) if isinstance(column.type, Float) else column.type.python_type
+        if not isinstance(row[name], of):
+            raise StoreFailed(
+                f"run {run_id}: column {column.name} of {table} holds {row[name]!r:.60}, which is of another type",
+                fix="restore the database from a backup",
+            )
 
 
 def _read(row: RowMapping, column: str) -> Any:

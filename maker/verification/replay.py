@@ -12,7 +12,16 @@ from maker.engine.join import missed_digest
 from maker.plugin import Codec, Decomposer, Voter, vote_key
 from maker.store.backend.database import Database
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
-from maker.store.log import CutRow, SampleRow, StepRow, read_cuts, read_snapshots, read_steps
+from maker.store.log import (
+    CutRow,
+    SampleRow,
+    StepRow,
+    epoch_at,
+    read_cuts,
+    read_snapshots,
+    read_steps,
+    snapshot_epochs,
+)
 from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
@@ -72,7 +81,7 @@ class Kept(NamedTuple):
 
     def epoch(self, index: int) -> int:
         """Return the epoch that a live step must be of."""
-        return max((cut.epoch for cut in self.cuts if cut.idx <= index), default=0)
+        return epoch_at(self.cuts, index)
 
 
 class ReplayedStep(NamedTuple):
@@ -139,7 +148,8 @@ class Replayer:
 
     def _kept(self, chain: ChainRow, start: int) -> Kept:
         cuts = read_cuts(self.database, chain.key)
-        snapshots = Snapshots(read_snapshots(self.database, chain.key), cuts, start, old=chain.key < first_chain(1))
+        old, found = chain.key < first_chain(1), read_snapshots(self.database, chain.key)
+        snapshots = Snapshots(chain.key, found, cuts, start, old=old)
         return Kept(cuts, snapshots, self._evidence(chain.key, start))
 
     def _evidence(self, chain: int, start: int) -> Evidence:
@@ -250,9 +260,8 @@ class Replayer:
         ):
             return
         position.weight = 0
-        # A snapshot is taken with the step before it, or with a fork at its own index.
-        epochs = {kept.epoch(position.index - 1), kept.epoch(position.index)}
-        if problem := kept.snapshots.problem(position.index, text, epochs):
+        epochs = snapshot_epochs(kept.cuts, position.index)
+        if problem := kept.snapshots.problem(position.index, text, epochs, position.digest):
             raise Bad(f"{where}: {problem}")
 
     def _join(self, where: str, chain: ChainRow, position: Position, row: StepRow) -> None:
@@ -296,6 +305,8 @@ class Replayer:
             raise Bad(f"{where}: {fork.joined} children are joined, but child {number} is not done")
         if (fork.state, fork.digest) != (call_user_code(where, self.decomposer.state.write, state), digest):
             raise Bad(f"{where}: its first {number} children give another state or digest than its fork holds")
+        if not fork.sealed:
+            raise Bad(f"{where}: the row of its fork does not match its seal")
         return move, state
 
     def _chains(self, move: Fork[Any], position: Position, fork: ForkRow, at: ChainAt) -> Iterator[End]:
@@ -310,6 +321,8 @@ class Replayer:
             self.along(child, inner, None, first_snapshot=False)
             end = call_user_code(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
+            if not child.sealed:
+                raise Bad(f"chain {name}: the row of its chain does not match its seal")
             if child.status in DONE:
                 yield End(number, inner.digest, child.result)
 
@@ -319,7 +332,8 @@ class Replayer:
         if chain is None or chain.run != self.run or chain.number != 0:
             raise Bad(f"{where}: the chain of its children is missing")
         genesis = child_at(at, 0, chain.key, 0, single=True).digest
-        if (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest) != (0, "running", None, 0, genesis):
+        stands = (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest, chain.sealed)
+        if stands != (0, "running", None, 0, genesis, True):
             raise Bad(f"chain {chain_name(chain.path, 0)}: the row of its chain has changed")
         singles = Singles(self.database, chain, fork.children)
         evidence = self._evidence(chain.key, 0)
@@ -385,9 +399,10 @@ def _closed(where: str, child: ChainRow, end: Any) -> None:
     if child.status in ("failed", *DONE):
         if not isinstance(end, Done) or end.ok != (child.status in DONE):
             raise Bad(f"{where}: it is {child.status}, but its last state does not end so")
-        if end.ok and _canonical(end.result) != _canonical(child.result):
+        if end.ok and as_stored(end.result) != as_stored(child.result):
             raise Bad(f"{where}: its result is {child.result!r}, but its last state gives {end.result!r}")
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+def as_stored(result: Any) -> str:
+    """Return a result as JSON text that equals that of the stored one: with keys as texts, in order."""
+    return json.dumps(json.loads(json.dumps(result)), sort_keys=True)

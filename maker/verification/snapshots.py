@@ -19,7 +19,8 @@ class Bad(MakerError):
 class Snapshots:
     """The live snapshots of a chain, in order; there must be one wherever one is due."""
 
-    def __init__(self, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
+    def __init__(self, chain: int, found: Iterator[SnapshotRow], cuts: list[CutRow], start: int, *, old: bool) -> None:
+        self._chain = chain
         self._old = old
         self._found = (
             row
@@ -28,8 +29,11 @@ class Snapshots:
         )
         self._next = next(self._found, None)
 
-    def problem(self, index: int, text: str, epochs: set[int]) -> str:
-        """Return what is wrong with the snapshot that is due at an index; "" if nothing is."""
+    def problem(self, index: int, text: str, epochs: set[int], before: bytes) -> str:
+        """Return what is wrong with the snapshot that is due at an index; "" if nothing is.
+
+        ``before`` is the digest of the step before it.
+        """
         # At a cut there may be two, one from before it and one from after it. They hold the same state.
         if self._next is None or self._next.idx != index:
             found = "there is none" if self._next is None else f"the next one is at {self._next.idx}"
@@ -39,6 +43,8 @@ class Snapshots:
                 return f"the snapshot before it has epoch {self._next.epoch}, which is impossible there"
             if self._next.state != text:
                 return f"the snapshot before it differs from the state that the steps give: {text!r}"
+            if not self._next.fits(self._chain, before):
+                return "the snapshot before it does not match its seal"
             self._next = next(self._found, None)
         return ""
 
@@ -117,7 +123,7 @@ class Singles:
             raise Bad(f"{self._name(self._settled)} is missing, or the chain's cursor is wrong")
 
     def _checked(self, row: OutcomeRow) -> tuple[int, Outcome]:
-        known = row.outcome in tuple(Outcome) and 0 <= row.idx < self._children
+        known = row.outcome in tuple(Outcome) and 0 <= row.idx < self._children and row.fits(self._chain.key)
         if not known or row.epoch != self._epochs.get(row.idx, 0):
             raise Bad(f"{self._name(row.idx)} has an impossible outcome: {row.outcome!r}")
         return row.idx, Outcome(row.outcome)

@@ -15,8 +15,9 @@ from maker.store.chains import ChainRow, root_chain
 from maker.store.log import spans
 from maker.store.runs import RunRow
 from maker.types import Done
+from maker.verification.depth import deeper
 from maker.verification.provenance import Provenance
-from maker.verification.replay import Counts, Position, ReplayedStep, Replayer
+from maker.verification.replay import Counts, Position, ReplayedStep, Replayer, as_stored
 from maker.verification.snapshots import Bad
 from maker.voting.policy import Rules
 from maker.voting.tally import based, genesis
@@ -72,6 +73,16 @@ def verify(
         author: Returns the run that decided steps, its task and its rules, from the run's key.
         on_step: Called with each correct step, before the later ones are checked; see `Replayer`.
     """
+    with deeper():
+        return _verified(database, run, author, on_step)
+
+
+def _verified(
+    database: Database,
+    run: RunRow,
+    author: Callable[[int], Author],
+    on_step: Callable[[ReplayedStep], None] | None,
+) -> Verified:
     chain = root_chain(database, run.key)
     counts, position = Counts(), Position(0, None, b"")
     try:
@@ -111,20 +122,23 @@ def _end(run: RunRow, root: ChainRow, position: Position, counts: Counts, decomp
             f"the run's row has {run.reused} steps from the memo and {run.saved} saved calls, but the log has"
             f" {counts.reused} and {counts.saved}"
         )
+    if not run.sealed or not run.counted:
+        what = "counts" if run.sealed else "settings, fingerprint or step classes"
+        raise Bad(f"the run's row: its {what} do not match its seal")
     move = call_user_code("the task", decomposer.next, position.state)
     if run.classes != tuple(kind.name for kind in decomposer.classes):
         raise Bad(f"the run's row names the step classes {', '.join(run.classes)}, but its task has others")
     if run.status not in STATUSES:
         raise Bad(f"the run's row has the unknown status {run.status!r}")
+    if not root.sealed:
+        raise Bad("chain root: the row of its chain does not match its seal")
     if run.status not in ENDED:
         if run.result is not None or root.status in ENDED:
             raise Bad(f"the run is {run.status} with {run.result!r}, but its root chain is {root.status}")
         return False
     if not isinstance(move, Done):
         raise Bad(f"the run is {run.status}, but its task asks for another step after {position.index}")
-    if (run.status == "done") != move.ok or json.dumps(run.result, sort_keys=True) != json.dumps(
-        move.result, sort_keys=True
-    ):
+    if (run.status == "done") != move.ok or as_stored(run.result) != as_stored(move.result):
         raise Bad(f"the run is {run.status} with {run.result!r}, but its last state gives {move.result!r}")
     if root.status != run.status:
         raise Bad(f"the run is {run.status}, but its root chain is {root.status}")

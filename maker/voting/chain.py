@@ -311,6 +311,12 @@ class ChainRunner(Generic[S, A]):
                     fix='give Done a text as its reason, "" where there is none',
                     step=self.index,
                 )
+            if not isinstance(move.ok, bool):
+                raise TaskFailed(
+                    f"{self.where}: {self._decomposer.name} is done with ok={shown(move.ok)}, neither True nor False",
+                    fix="give Done a bool as its ok, and the reason after it: Done(result, False, reason)",
+                    step=self.index,
+                )
             return Ended(move.result, move.ok, move.reason)
         if isinstance(move, Fork) and self.ref.child is None:
             return self._fork(move)
@@ -324,8 +330,12 @@ class ChainRunner(Generic[S, A]):
         )
 
     def _fork(self, fork: Fork[S]) -> Forked:
-        if not isinstance(fork.count, int) or fork.count < 0:
-            raise TaskFailed(f"{self.where}: {self._decomposer.name} forked into {fork.count} children")
+        if not isinstance(fork.count, int) or isinstance(fork.count, bool) or fork.count < 0:
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name} forked into {shown(fork.count)} children",
+                fix="give Fork a whole number, 0 or more",
+                step=self.index,
+            )
         if fork.count > MOST_CHILDREN:
             raise TaskFailed(
                 f"{self.where}: {self._decomposer.name} forked into {shown(fork.count)} children, and"

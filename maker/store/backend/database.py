@@ -106,7 +106,14 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
         with self._translating(), self._connected(self._kind.read_options) as connection:
-            yield connection
+            try:
+                yield connection
+            except TypeError as error:
+                # SQLite holds any value in any column; the driver's reading of one of another type ends here.
+                raise StoreFailed(
+                    f"{self.shown}: a stored value is of another type than its column: {error}",
+                    fix="restore the database from a backup",
+                ) from error
             self._kind.check()
 
     @retried

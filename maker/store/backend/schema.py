@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0009"
+HEAD = "0010"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -56,13 +56,16 @@ run = Table(
     Column("monitor", Text, nullable=False, server_default=""),
     Column("reused", BigInteger, nullable=False, server_default="0"),
     Column("saved", BigInteger, nullable=False, server_default="0"),
+    Column("seal", LargeBinary),
+    Column("counted", BigInteger, nullable=False, server_default="0"),
 )
 """One durable execution of a task.
 
 ``holder`` is empty when no process works on it. ``asked`` is what another process asks of the holder: "" or "cancel".
 ``batch`` counts the journal's transactions: it shows whether one took place whose connection was lost at the commit.
 ``monitor`` is the state of the vote monitor, see `maker.store.vote_monitor`. ``reused`` of its steps were taken from
-the memo, and ``saved`` is how many samples they took when they were decided.
+the memo, and ``saved`` is how many samples they took when they were decided. ``seal``, here and in other tables, is a
+digest of the row, see `maker.store.seals`; ``counted`` is a check sum of the counts.
 """
 
 input_part = Table(
@@ -95,6 +98,7 @@ chain = Table(
     Column("result", Text),
     Column("base", BigInteger),
     Column("base_idx", BigInteger, nullable=False),
+    Column("seal", LargeBinary),
     UniqueConstraint("parent", "at", "fork_epoch", "number"),
     Index("maker_chain_run", "run"),
     # Each commit moves cursors, and PostgreSQL writes the new version of a row beside the old one: leave it room.
@@ -119,6 +123,7 @@ fork = Table(
     Column("joined", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("seal", LargeBinary),
     sqlite_with_rowid=False,
 )
 """A step that forked: ``joined`` children are folded into ``state`` and ``digest``, in child order."""
@@ -159,6 +164,7 @@ outcome = Table(
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("outcome", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("seal", LargeBinary),
     sqlite_with_rowid=False,
 )
 """The children of forks of single steps that have no good decision or are decided again, and why.
@@ -173,6 +179,7 @@ snapshot = Table(
     Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
+    Column("seal", LargeBinary),
     sqlite_with_rowid=False,
 )
 """The state before step ``idx``; a chain is resumed from its newest one."""
@@ -301,6 +308,7 @@ memo = Table(
     Column("idx", _Index, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("calls", Integer, nullable=False),
+    Column("seal", LargeBinary),
     Index("maker_memo_chain", "chain", "idx"),
     sqlite_with_rowid=False,
 )

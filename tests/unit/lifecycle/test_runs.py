@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maker import api
-from maker.errors import LeaseLost, MakerError, RunHeld, RunNotResumable, TaskFailed
+from maker.errors import LeaseLost, MakerError, RunDamaged, RunHeld, RunNotResumable, TaskFailed
 from maker.lifecycle import queries
 from maker.lifecycle.events import StepsDecided
 from maker.store.entry import Entry
@@ -164,6 +164,10 @@ def test_a_damaged_snapshot_is_told(hanoi: Job, store: str) -> None:
     """A state that cannot be rebuilt stops a resume with the place, and with what finds the damage."""
     api.run(hanoi(8), limit_steps=10)
     edit(store, "UPDATE maker_snapshot SET state = 'nonsense'")
+    with pytest.raises(RunDamaged, match=r"step 0: the snapshot before it, .* is not as it was written") as caught:
+        api.resume("last", store=store)
+    assert "maker verify" in caught.value.fix
+    edit(store, "UPDATE maker_snapshot SET seal = NULL")
     with pytest.raises(TaskFailed, match="the state before step 10 cannot be rebuilt from the snapshot at 0") as caught:
         api.resume("last", store=store)
     assert "maker verify" in caught.value.fix
@@ -172,7 +176,7 @@ def test_a_damaged_snapshot_is_told(hanoi: Job, store: str) -> None:
 def test_a_resume_that_cannot_begin_gives_the_run_back(hanoi: Job, store: str) -> None:
     """A resume that fails before its first step leaves the run paused, not held for another quarter of a minute."""
     api.run(hanoi(8), limit_steps=10)
-    edit(store, "UPDATE maker_snapshot SET state = 'nonsense'")
+    edit(store, "UPDATE maker_snapshot SET state = 'nonsense', seal = NULL")
     with pytest.raises(TaskFailed):
         api.resume("last", store=store)
     assert queries.show("last", store=store).status == "paused"

@@ -183,11 +183,12 @@ def test_a_snapshot_of_the_first_schema_that_is_not_due_today(store: str, tmp_pa
     with closing(sqlite3.connect(tmp_path / "maker.db")) as connection, connection:
         assert connection.execute("SELECT idx FROM maker_snapshot").fetchall() == [(0,)]
         # Chains of the first schema were numbered from 1, whatever their run.
-        connection.execute("UPDATE maker_chain SET id = 1")
+        connection.execute("UPDATE maker_chain SET id = 1, seal = NULL")
+        connection.execute("UPDATE maker_snapshot SET seal = NULL")
         for table in ("step", "snapshot", "sample", "prompt"):
             connection.execute(f"UPDATE maker_{table} SET chain = 1")  # noqa: S608
         state = api.load_job(job).decomposer.state.write([7] * 1000)
-        connection.execute("INSERT INTO maker_snapshot VALUES (1, 1000, 0, ?)", (state,))
+        connection.execute("INSERT INTO maker_snapshot VALUES (1, 1000, 0, ?, NULL)", (state,))
     assert queries.verify("last", store=store).problem == ""
     assert api.resume("last", store=store).result == 1100
     assert queries.verify("last", store=store).right

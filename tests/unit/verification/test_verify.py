@@ -234,11 +234,11 @@ def test_an_emptied_log_is_found(damage: Damage) -> None:
             "step 1000: the snapshot before it is missing; the next one is at 5000",
         ),
         (
-            "INSERT INTO maker_snapshot SELECT chain, 999, epoch, state FROM maker_snapshot WHERE idx = 1000",
+            "INSERT INTO maker_snapshot SELECT chain, 999, epoch, state, seal FROM maker_snapshot WHERE idx = 1000",
             "step 1000: the snapshot before it is missing; the next one is at 999",
         ),
         (
-            "INSERT INTO maker_snapshot SELECT chain, 1023, epoch, state FROM maker_snapshot WHERE idx = 1000",
+            "INSERT INTO maker_snapshot SELECT chain, 1023, epoch, state, seal FROM maker_snapshot WHERE idx = 1000",
             "there is a snapshot at step 1023, which the log does not reach",
         ),
         (
@@ -368,6 +368,8 @@ def test_an_edited_fingerprint_is_found(damage: Damage) -> None:
         values = json.loads(_cell(damage, f"SELECT {column} FROM maker_run"))  # noqa: S608
         values["vote"]["k"] = 3
         damage.do(f"UPDATE maker_run SET {column} = ?", json.dumps(values))  # noqa: S608
+    assert damage.verify().problem.startswith("step 0: the snapshot before it does not match its seal")
+    damage.do("UPDATE maker_snapshot SET seal = NULL")
     assert damage.verify().problem.startswith("step 0: its digest is")
 
 
