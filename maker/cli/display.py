@@ -211,7 +211,8 @@ def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
     rows = []
     for report in reports:
         started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
-        task = str(report.settings["task"]["decomposer"]).rpartition("/")[2]
+        # A damaged run has no settings; its reason says so.
+        task = str(report.settings["task"]["decomposer"]).rpartition("/")[2] if report.settings else "(damaged)"
         counts = (f"{count:,}" for count in (report.steps, report.calls, report.red_flags))
         rows.append((report.run_id, report.name, task, report.status, *counts, started))
     print_table(("run", "name", "task", "status", "steps", "calls", "flags", "started (UTC)"), rows)

@@ -39,6 +39,8 @@ from maker.voting.memo import Mode
 POLL, FORESIGHT = "poll", "foresight"
 WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
 """Tables that no job has: maker writes them, for runs of its own. A setting of each."""
+STORED = (("task", "decomposer"), ("model", "kind"), ("vote", "voter"), ("store", "samples"))
+"""Settings that every run has, whichever version of maker has stored it."""
 SECRETIVE = ("url", "key_env")
 
 
@@ -49,11 +51,16 @@ def stored_job(
 
     ``parts`` are its input files as they were when it began; without them the job can be shown, not worked on.
     """
+    check_stored(settings, run_id)
     values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
     raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
     raw.take_environment(_given_again(values.get("task", {})), TABLES)
     raw.take_overrides(overrides)
-    job = resolve(raw)
+    try:
+        job = resolve(raw)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Checks of the tables' own values tell what is wrong; this is for values that they do not foresee.
+        raise _damaged(run_id, f"one cannot be read ({type(error).__name__}: {error})") from error
     if not parts:
         return job
     task = job.decomposer
@@ -64,6 +71,26 @@ def _given_again(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables of the environment that give task parameters which were stored without their secrets."""
     names = [f"MAKER_TASK_{key.upper()}" for key, value in task.items() if isinstance(value, str) and is_cut(value)]
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def check_stored(settings: Mapping[str, Any], run_id: str) -> None:
+    """Raise `JobError` if a run's stored settings lack what every version of maker has stored."""
+    for table, key in STORED:
+        found = settings.get(table, {}).get(key)
+        if not isinstance(found, str):
+            raise _damaged(run_id, f"{table}.{key} is {found!r:.60}, not a text")
+    model = settings["model"]
+    members = model.get("members")
+    tables = isinstance(members, dict) and all(isinstance(one, dict) for one in members.values())
+    if model["kind"] == "pool" and not tables:
+        raise _damaged(run_id, f"model.members is {members!r:.60}, not tables")
+
+
+def _damaged(run_id: str, what: str) -> JobError:
+    return JobError(
+        f"run {run_id} is damaged: of its stored settings {what}",
+        fix="restore the database from a backup, or start a new run; `maker ls` shows the others",
+    )
 
 
 def derived(job: Job, settings: Mapping[str, Any], overrides: Iterable[str]) -> Job:

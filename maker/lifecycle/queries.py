@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 from maker.engine.causes import LIMIT
-from maker.errors import BadInput, RunNotFound, TaskFailed
+from maker.errors import BadInput, JobError, RunNotFound, TaskFailed
 from maker.inputs.secrets import without_secrets
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
 from maker.job.fingerprint import difference, inputs_digest, settings_fingerprint, task_fingerprint
 from maker.job.load import JobLike, load_job
-from maker.job.resolve import stored_job
+from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.events import StepRecord, shown_record
 from maker.plugin import Codec
@@ -125,15 +125,15 @@ def runs(
     task = None if job is None else _task(task_fingerprint(load_job(job)))
 
     def wanted(row: RunRow) -> bool:
-        kind = str(row.settings["task"]["decomposer"])
+        kind = str(row.settings.get("task", {}).get("decomposer"))
         return (
             status in ("", row.status)
             and decomposer in ("", kind, kind.rpartition("/")[2])
-            and (task is None or task == _task(row.fingerprint))
+            and (task is None or ("task" in row.fingerprint and task == _task(row.fingerprint)))
         )
 
     with opened(store) as database:
-        return [report(row) for row in list_runs(database, limit, name=name, wanted=wanted)]
+        return [listed(row) for row in list_runs(database, limit, name=name, wanted=wanted)]
 
 
 def _task(fingerprint: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -282,9 +282,10 @@ def limit_override(run: RunReport) -> str:
 def whole_report(database: Database, run_id: str) -> RunReport:
     """Return the report of a run, with its workers and events. Raises `RunNotFound`."""
     row = find_run(database, run_id)
+    whole = report(row)
     workers, events = read_workers(database, row.key), read_events(database, row.key)
     missing = _missing(database, row) if row.status == "done" else 0
-    return replace(report(row), workers=workers, events=events, missing=missing)
+    return replace(whole, workers=workers, events=events, missing=missing)
 
 
 def _missing(database: Database, row: RunRow) -> int:
@@ -300,13 +301,26 @@ def _missing(database: Database, row: RunRow) -> int:
     return sum(n for outcome, n in count_outcomes(database, row.key).items() if outcome != Outcome.AGAIN)
 
 
+def listed(row: RunRow) -> RunReport:
+    """Return a run's row as a report for a list, where one of a damaged run has a reason that says so."""
+    try:
+        return report(row)
+    except JobError as error:
+        return _report(replace(row, settings={}, accounts=(), reason=error.message if row.settings else row.reason))
+
+
 def report(row: RunRow) -> RunReport:
-    """Return a run's row as a report."""
+    """Return a run's row as a report. Raises `JobError` if its stored settings are damaged."""
+    check_stored(row.settings, row.run_id)
+    return _report(row)
+
+
+def _report(row: RunRow) -> RunReport:
     usage = row.usage
     # The row itself counts the steps that are decided, as its log can be verified; the ledger counts all samples.
     votes = max(row.votes, sum(account.votes for account in row.accounts))
     red_flags = max(row.red_flags, sum(account.red_flags for account in row.accounts))
-    models = [_account(account, row.settings["model"]) for account in row.accounts]
+    models = [_account(account, row.settings.get("model", {})) for account in row.accounts]
     costs = [model["cost"] for model in models]
     cost = None if not costs or None in costs else sum(costs)
     return RunReport(
@@ -333,7 +347,7 @@ def _shown(value: Any) -> Any:
 
 def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line of the ledger as JSON; its cost is None if the model has no prices."""
-    settings = model["members"].get(account.model, {}) if model["kind"] == "pool" else model
+    settings = model["members"].get(account.model, {}) if model.get("kind") == "pool" else model
     prices = Prices.per_million(settings.get("prompt_price"), settings.get("completion_price"))
     usage = account.usage
     cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)

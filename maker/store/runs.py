@@ -34,6 +34,7 @@ PAGE = 50
 """Runs that a listing reads at a time."""
 CANCEL = "cancel"
 PRUNING = "pruning"
+RESTORE = "restore the database from a backup, or start a new run; `maker ls` shows the others"
 OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
@@ -415,7 +416,20 @@ def _page(database: Database, name: str, before: int | None) -> list[RunRow]:
     if before is not None:
         query = query.where(run.c.id < before)
     with database.read() as connection:
-        return [_row(connection, row) for row in connection.execute(query).mappings().all()]
+        return [_row_or_damaged(connection, row) for row in connection.execute(query).mappings().all()]
+
+
+def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
+    """Return a run's row for a list, which one damaged run must not keep from being shown: its reason says it then."""
+    try:
+        return _row(connection, row)
+    except StoreFailed as error:
+        return RunRow(
+            key=row["id"], run_id=str(row["run_id"]), name=str(row["name"]), status=str(row["status"]),
+            reason=error.message, created_at=0.0, updated_at=0.0, settings={}, fingerprint={}, classes=(), result=None,
+            steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
+            reserved=Allowance(0, 0, 0.0), forked_from=None, forked_at=None,
+        )  # fmt: skip
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
@@ -451,8 +465,8 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     forked = connection.execute(_forked_from(row["id"])).first()
     return RunRow(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
-        created_at=row["created_at"], updated_at=row["updated_at"], settings=_read(row, "settings"),
-        fingerprint=_read(row, "fingerprint"), classes=tuple(_read(row, "classes")), result=_read(row, "result"),
+        created_at=row["created_at"], updated_at=row["updated_at"], settings=_settings(row),
+        fingerprint=_fingerprint(row), classes=_classes(row), result=_read(row, "result"),
         steps=row["steps"], votes=row["votes"],
         red_flags=row["red_flags"], disputed=row["disputed"], digest=row["digest"], wall_s=row["wall_s"],
         resumes=row["resumes"], accounts=accounts, reserved=reserved,
@@ -503,13 +517,45 @@ def _check_types(run_id: str, table: str, row: RowMapping) -> None:
             )
 
 
+def _settings(row: RowMapping) -> dict[str, Any]:
+    """Return a run's stored settings: tables by name."""
+    settings = _read(row, "settings")
+    if not isinstance(settings, dict):
+        raise _unreadable(row, "settings", f"no tables, but {settings!r:.60}")
+    for table, content in settings.items():
+        if not isinstance(content, dict):
+            raise _unreadable(row, "settings", f"no table [{table}], but {content!r:.60}")
+    return settings
+
+
+def _fingerprint(row: RowMapping) -> dict[str, Any]:
+    fingerprint = _read(row, "fingerprint")
+    if not isinstance(fingerprint, dict):
+        raise _unreadable(row, "fingerprint", f"no table, but {fingerprint!r:.60}")
+    return fingerprint
+
+
+def _classes(row: RowMapping) -> tuple[str, ...]:
+    classes = _read(row, "classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise _unreadable(row, "classes", f"no list of names, but {classes!r:.60}")
+    return tuple(classes)
+
+
+def _unreadable(row: RowMapping, column: str, holds: str) -> StoreFailed:
+    return StoreFailed(
+        f"run {row['run_id']} is damaged: its stored {column} hold {holds}", fix=RESTORE, run_id=row["run_id"]
+    )
+
+
 def _read(row: RowMapping, column: str) -> Any:
     try:
         return None if row[column] is None else json.loads(row[column])
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise StoreFailed(
             f"run {row['run_id']}: column {column} of maker_run cannot be read: {error}",
-            fix="restore the database from a backup",
+            fix=RESTORE,
+            run_id=row["run_id"],
         ) from error
 
 

@@ -40,7 +40,7 @@ from maker.store.log import (
 from maker.store.runs import RunRow, run_at
 from maker.types import Outcome
 from maker.verification.verifier import fingerprint_text
-from maker.voting.paths import chain_name
+from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import based, forked, genesis, link
 
 CHAIN_CHANGED = "the status, the result or the place of its chain is not as it was written"
@@ -97,7 +97,8 @@ class _Checker:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Turn what a value of the wrong type has led to into `RunDamaged`."""
         if isinstance(error, UNREADABLE):
-            self._bad(self._at, self._step, f"a value there, or beside it, cannot be read ({type(error).__name__})")
+            tell = self._single if is_single(self._at.path) else self._bad
+            tell(self._at, self._step, f"a value there, or beside it, cannot be read ({type(error).__name__})")
 
     def check_run(self) -> None:
         """Check the run's row, and that no step is without a chain."""

@@ -468,7 +468,10 @@ def test_edited_forks_are_found(damage: Damage, sql: str, place: tuple[int, ...]
     [
         ("UPDATE maker_outcome SET outcome = 'wrong'", "chain 0.0/0."),
         ("UPDATE maker_outcome SET outcome = 'done'", "chain 0.0/0."),
-        ("INSERT INTO maker_outcome SELECT chain, 99, 0, 'failed', '', NULL FROM maker_outcome LIMIT 1", "chain 0.0/0.99"),
+        (
+            "INSERT INTO maker_outcome SELECT chain, 99, 0, 'failed', '', NULL FROM maker_outcome LIMIT 1",
+            "chain 0.0/0.99",
+        ),
         ("UPDATE maker_chain SET cursor = 1 WHERE cursor = 12 AND run = 2", "chain 0.0/0."),
         ("UPDATE maker_chain SET status = 'done' WHERE cursor = 12 AND run = 2", "chain 0.0/0"),
         ("UPDATE maker_chain SET status = 'failed' WHERE number = 1 AND run = 2", "chain 0.1"),
