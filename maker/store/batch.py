@@ -217,7 +217,11 @@ class LogWriter:
                 key, status = first_chain(self._run), entry.ending.status
                 seal = chain_seal(key, ROOT_PLACE, status, None)
                 stands = {"status": status, "reason": stored(entry.ending.reason), "seal": seal}
-                connection.execute(update(schema.chain).where(_chain.id == key).values(stands))
+                changed = connection.execute(update(schema.chain).where(_chain.id == key).values(stands))
+                if changed.rowcount == 0:
+                    # The first schema numbered chains in another way.
+                    old = (_chain.run == self._run, _chain.parent.is_(None))
+                    connection.execute(update(schema.chain).where(*old).values(stands | {"seal": None}))
 
     def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:

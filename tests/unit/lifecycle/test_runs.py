@@ -164,7 +164,7 @@ def test_a_damaged_snapshot_is_told(hanoi: Job, store: str) -> None:
     """A state that cannot be rebuilt stops a resume with the place, and with what finds the damage."""
     api.run(hanoi(8), limit_steps=10)
     edit(store, "UPDATE maker_snapshot SET state = 'nonsense'")
-    with pytest.raises(RunDamaged, match=r"step 0: the snapshot before it, .* is not as it was written") as caught:
+    with pytest.raises(RunDamaged, match=r"Step 0: the snapshot before it, .* is not as it was written") as caught:
         api.resume("last", store=store)
     assert "maker verify" in caught.value.fix
     edit(store, "UPDATE maker_snapshot SET seal = NULL")
