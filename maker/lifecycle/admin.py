@@ -77,20 +77,11 @@ def another_round(
             refuse_over(
                 row.run_id, row.status, f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
             )
-<<<<<<< HEAD
         grown = parts
         if NEW in again and isinstance(job.decomposer, RowDecomposer):
             grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown)
         number = row.settings["task"].get("round", 0) + 1
         words = [*overrides, f"task.round={number}", f"task.again={json.dumps(list(again))}"]
-=======
-        grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown) if NEW in again else parts
-        words = [
-            *overrides,
-            f"task.round={row.settings['task'].get('round', 0) + 1}",
-            f"task.again={json.dumps(list(again))}",
-        ]
->>>>>>> 88a8a36 (Damaged settings are told in a sentence, and a list still shows the other runs)
         job = stored_job(row.settings, row.run_id, words, grown)
         root = root_chain(database, row.key)
         check_forkable(database, row, root, root.cursor)
