@@ -84,7 +84,7 @@ def test_a_bomb_takes_no_more_memory_than_the_bound() -> None:
     ("sent", "encoding", "why"),
     [
         (b"not gzip at all", "gzip", "is not gzip"),
-        (gzip.compress(b"yes")[:-9], "gzip", "ends within its gzip packing"),
+        pytest.param(gzip.compress(b"yes", mtime=0)[:-9], "gzip", "ends within its gzip packing", id="cut off"),
         (b"yes", "deflate", "packed as 'deflate', which was not asked for"),
         (b"yes", "gzip, gzip", "packed as 'gzip, gzip'"),
     ],
