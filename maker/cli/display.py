@@ -39,7 +39,19 @@ def print_summary(report: RunReport) -> None:
     print_alarms(report.events)
     _print_outcome(report)
     then = f"check every step, without a model, with `maker verify {report.run_id}`"
+    if report.missing:
+        print(f"  {completed(_ask_again(report))}")
     print(f"  {completed(next_step(report) if report.status == 'paused' else then)}")
+
+
+def _ask_again(report: RunReport) -> str:
+    """Return in words how many children have no good decision, and how they are asked again."""
+    if "round" in report.settings["task"]:
+        what, see = "rows", f"see them with `maker results {report.run_id}`, "
+    else:
+        what, see = "slices" if report.settings["task"]["decomposer"] == "document" else "children", ""
+    ask = "" if what == "children" else f": {see}ask them again with `maker retry {report.run_id}`"
+    return f"{report.missing:,} {what} are without a good decision{ask}"
 
 
 def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: bool) -> None:

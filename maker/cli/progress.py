@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import TextIO
@@ -28,6 +29,8 @@ from maker.lifecycle.events import (
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
 BAR_COLUMNS = 60
+QUIET_S = 30.0
+"""After so many seconds without anything new the display says so; a plain one says it once in twice the time."""
 
 
 class Progress:
@@ -51,16 +54,21 @@ class Progress:
         self._expected: int | None = None
         self._steps = self._votes = self._flags = self._disputed = 0
         self._recent: list[tuple[float, int]] = []
+        self._news = self._began
+        self._over = threading.Event()
         self._live = Live(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
             self._live.start()
+        else:
+            threading.Thread(target=self._tell_quiet, name="maker-progress", daemon=True).start()
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._live.stop()
 
     def handle(self, event: Event) -> None:
@@ -116,8 +124,10 @@ class Progress:
 
     def update(self, *, steps: int, votes: int, red_flags: int, disputed: int) -> None:
         """Show new totals: steps, votes, red flags and disputed steps since `begin`."""
-        self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
         now = time.monotonic()
+        if (steps, red_flags) != (self._steps, self._flags):
+            self._news = now
+        self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
         if not self._recent:
             self._printed = now
         self._recent.append((now, steps))
@@ -127,6 +137,21 @@ class Progress:
         if not self._console.is_terminal and now - self._printed >= PLAIN_EVERY_S:
             self._printed = now
             print(self._line(), file=self._console.file, flush=True)
+
+    def _tell_quiet(self) -> None:
+        """Say on a plain stream that nothing has come for a while, in ever longer intervals."""
+        due_s = 2 * QUIET_S
+        while not self._over.wait(1.0):
+            quiet_s = self._quiet_s()
+            if quiet_s < QUIET_S:
+                due_s = 2 * QUIET_S
+            elif quiet_s >= due_s and self.run_id:
+                due_s *= 2
+                with writing(self._console.file):
+                    print(f"nothing new for {_duration(quiet_s)}", file=self._console.file, flush=True)
+
+    def _quiet_s(self) -> float:
+        return time.monotonic() - self._news
 
     def _print(self, line: str) -> None:
         with writing(self._console.file):
@@ -149,13 +174,21 @@ class Progress:
 
     def _line(self) -> str:
         done = self._start + self._steps
-        of = f" of {self._expected:,}" if self._expected else ""
-        parts = [f"{done:,}{of} steps", f"{self._speed():,.0f} steps/s"]
+        # Where there are more than were expected, nobody knows how many are to come.
+        expected = self._expected if self._expected and done <= self._expected else None
+        of = f" of {expected:,}" if expected else ""
+        quiet_s, speed = self._quiet_s(), self._speed()
+        parts = [
+            f"{done:,}{of} steps",
+            f"{speed:,.0f} steps/s" if speed >= 1 or not speed else f"{60 * speed:,.1f} steps/min",
+        ]
         parts.append(f"{self._votes / max(1, self._steps):.2f} votes a step")
         parts.append(f"{self._flags:,} flags")
         parts.append(f"{self._disputed:,} disputed")
-        if self._expected and (speed := self._speed()) > 0:
-            parts.append(f"{_duration((self._expected - done) / speed)} left")
+        if quiet_s >= QUIET_S:
+            parts.append(f"nothing new for {_duration(quiet_s)}")
+        elif expected and speed > 0:
+            parts.append(f"{_duration((expected - done) / speed)} left")
         return ", ".join(parts)
 
     def _speed(self) -> float:

@@ -30,7 +30,7 @@ def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> 
 
 
 def _print(trial: Trial, job: Job) -> None:
-    if isinstance(trial.outcome, Lost):
+    if isinstance(trial.outcome, Lost) and not trial.heard.samples:
         print(f"── row {trial.outcome.idx}: FAILED {trial.outcome.reason}")
         return
     print(f"── step {trial.outcome.idx} · {trial.kind} " + "─" * 40)
@@ -45,7 +45,7 @@ def _print(trial: Trial, job: Job) -> None:
             weight = "" if logprob is None else f" (log-probability {logprob:.4f})"
             print(f"           vote for {heard.outcome}{weight}")
     if not isinstance(trial.outcome, Decided):
-        print(f"  UNDECIDED {trial.outcome.reason}")
+        print(f"  {'FAILED' if isinstance(trial.outcome, Lost) else 'UNDECIDED'} {trial.outcome.reason}")
         return
     tally = unpack(trial.outcome.tally)
     rivals = ", ".join(f"{sum(votes)} for {key}" for key, votes in tally.rivals.items()) or "none"
@@ -56,14 +56,17 @@ def _print(trial: Trial, job: Job) -> None:
 
 def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
     outcome = trial.outcome
-    if isinstance(outcome, Lost):
-        return {"step": outcome.idx, "failed": outcome.reason}
-    return {
-        "step": outcome.idx,
+    asked = {
         "class": trial.kind,
         "system": trial.heard.system,
         "prompt": trial.heard.prompt,
         "samples": [_sample(heard) for heard in trial.heard.samples],
+    }
+    if isinstance(outcome, Lost):
+        return {"step": outcome.idx, "failed": outcome.reason} | (asked if trial.heard.samples else {})
+    return {
+        "step": outcome.idx,
+        **asked,
         "action": _action(outcome, job) if isinstance(outcome, Decided) else None,
         "undecided": None if isinstance(outcome, Decided) else outcome.reason,
     }

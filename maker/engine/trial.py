@@ -7,7 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 from maker.errors import OWN_FAULT, BadInput
-from maker.swarm.messages import Child, Children, Orders, Report, WorkerSpec
+from maker.swarm.messages import ChainFailed, Child, Children, Orders, Report, WorkerSpec
 from maker.swarm.worker import Worker
 from maker.types import Allowance, Grant
 from maker.voting.messages import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
@@ -17,7 +17,7 @@ NOTHING_HEARD = KeptVotes("", "", ())
 
 
 class Lost(NamedTuple):
-    """A child of a lenient fork that could not be asked, or ended wrong: its number, and why."""
+    """A step or a child of a fork that an error stopped, or a child that ended wrong: its number, and why."""
 
     idx: int
     reason: str
@@ -26,7 +26,7 @@ class Lost(NamedTuple):
 class Trial(NamedTuple):
     """One tried step: what was asked, every sample with what became of it, and what was decided.
 
-    Of a child that is lost neither its class nor what it has heard is known: both are empty.
+    Of one that was lost before any reply came neither its class nor what it has heard is known: both are empty.
     """
 
     kind: str
@@ -81,8 +81,7 @@ def _one_by_one(fork: Forked, keys: Iterator[int]) -> Iterator[Orders]:
 
 def _trials(spec: WorkerSpec, report: Report) -> Iterator[Trial | Ended]:
     yield from _decided(spec, report)
-    for failed in report.errors:
-        raise failed.error
+    yield from _unfinished(report)
     _refuse_starved(report)
     yield from _undecided(report)
     for done in report.ended:
@@ -94,16 +93,29 @@ def _lenient_trials(spec: WorkerSpec, report: Report) -> Iterator[Trial]:
 
     Raises what is no child's own: every other one would meet it too.
     """
-    for failed in report.errors:
-        if not isinstance(failed.error, OWN_FAULT):
-            raise failed.error
+    if any(not isinstance(failed.error, OWN_FAULT) for failed in report.errors):
+        yield from _unfinished(report)
     _refuse_starved(report)
-    wrong = {ref: ended.reason or "it ended wrong" for ref, ended in report.ended if not ended.ok}
-    lost = wrong | {failed.ref: failed.error.message for failed in report.errors}
     yield from _decided(spec, report)
     yield from _undecided(report)
-    for ref, reason in lost.items():
-        yield Trial("", NOTHING_HEARD, Lost(ref.child or 0, reason))
+    for ref, ended in report.ended:
+        if not ended.ok:
+            yield Trial("", NOTHING_HEARD, Lost(ref.child or 0, ended.reason or "it ended wrong"))
+    for failed in report.errors:
+        yield _lost(failed)
+
+
+def _unfinished(report: Report) -> Iterator[Trial]:
+    """Yield what a step had heard before an error stopped it, and raise the error."""
+    for failed in report.errors:
+        if failed.heard is not None:
+            yield _lost(failed)
+        raise failed.error
+
+
+def _lost(failed: ChainFailed) -> Trial:
+    idx = failed.error.facts.get("step", 0) if failed.ref.child is None else failed.ref.child
+    return Trial(failed.kind, failed.heard or NOTHING_HEARD, Lost(idx, failed.error.message))
 
 
 def _undecided(report: Report) -> Iterator[Trial]:

@@ -74,9 +74,8 @@ def another_round(
         row = find_run(database, run_id)
         job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
         if not isinstance(job.decomposer, RoundDecomposer):
-            refuse_over(
-                row.run_id, row.status, f"decide its steps again from one on with `maker fork {row.run_id} --at STEP`"
-            )
+            fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
+            refuse_over(row.run_id, row.status, fork)
         grown = parts
         if NEW in again and isinstance(job.decomposer, RowDecomposer):
             grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown)

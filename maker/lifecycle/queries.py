@@ -264,17 +264,18 @@ def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedSte
 def limit_override(run: RunReport) -> str:
     """Return the override that lets a run go on that a limit has paused; "" if no limit has.
 
-    It is twice the largest of the limit, what is spent, and what the next request needs.
+    It is twice the largest of the limit, what is spent, and what the next request needs. Replies of no use are counted
+    anew by a resume: there is nothing to raise.
     """
     if run.status != "paused" or not run.reason.startswith(LIMIT):
         return ""
     name, _, told = run.reason.removeprefix(LIMIT).partition(" ")
+    if name == "max_useless":
+        return ""
     if name == "max_wall_s":
         figures = [run.wall_s, run.settings["limits"][name]]
     else:
         figures = [float(word) for word in NUMBER.findall(told)]
-        # After its limit a useless reply is quoted, with whatever figures it has.
-        figures = figures[:1] if name == "max_useless" else figures
     most = 2 * max(figures)
     return f"limits.{name}={f'{most:.6g}' if name in ('max_cost', 'max_wall_s') else math.ceil(most)}"
 

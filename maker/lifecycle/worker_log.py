@@ -47,7 +47,7 @@ class WorkLog:
         for ref, stuck in report.stuck:
             facts = {"step": stuck.idx, "step_class": stuck.kind, "reason": stuck.reason}
             self._log_chain("step_undecided", worker, ref, facts, scheduler.known(ref))
-        for ref, error in report.errors:
+        for ref, error, _, _ in report.errors:
             facts = {"step": error.facts.get("step"), "error": error.message, "error_kind": type(error).__name__}
             known = scheduler.known(ref)
             if not isinstance(error, OWN_FAULT):

@@ -11,7 +11,7 @@ from maker.models.interface import Model
 from maker.plugin import Decomposer
 from maker.types import NOTHING, Account, Allowance, Grant, Prices, RedFlag, Starved, Usage
 from maker.voting.memo import Memory
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, Stuck
+from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.policy import Rules
 
 DOUBTS = 16
@@ -94,10 +94,12 @@ class ChainStuck(NamedTuple):
 
 
 class ChainFailed(NamedTuple):
-    """A chain that an error stopped."""
+    """A chain that an error stopped; ``heard`` is what its step had heard by then, of class ``kind``."""
 
     ref: ChainRef
     error: MakerError
+    kind: str = ""
+    heard: KeptVotes | None = None
 
 
 class UnavailableModel(NamedTuple):

@@ -371,7 +371,7 @@ class Worker:
         """Let one chain go and say why, once; the others go on."""
         self._abandon(runner)
         self._doubtful = [doubt for doubt in self._doubtful if doubt.asked.runner is not runner]
-        self._report.errors.append(ChainFailed(runner.ref, error))
+        self._report.errors.append(ChainFailed(runner.ref, error, *runner.heard))
         # What is not the chain's own fault ends the run: nothing that is begun now would be of use.
         self._hopeless = self._hopeless or not isinstance(error, OWN_FAULT | RowUnanswered)
 

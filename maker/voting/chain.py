@@ -97,6 +97,14 @@ class ChainRunner(Generic[S, A]):
         """What became of the samples of the step that is being voted on, in order."""
         return () if self._collector is None else self._collector.election.outcomes
 
+    @property
+    def heard(self) -> tuple[str, KeptVotes | None]:
+        """The class of the step that is being voted on, and what it has heard so far; "" and None before anything."""
+        voted = self._voted or self._collector
+        if voted is None or not voted.election.asked:
+            return "", None
+        return voted.election.step.kind.name, _heard(voted, None if self._voted is None else self._collector)
+
     def ask(self) -> Emit:
         """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck.
 
