@@ -11,7 +11,12 @@ from typer.core import TyperCommand, TyperGroup
 from maker.cli.advice import begin, completed
 from maker.cli.output import print, report
 from maker.cli.signals import INTERRUPTED, interrupting
-from maker.errors import MakerError, OutputFailed
+from maker.errors import BadInput, MakerError, OutputFailed
+
+MOST_SHOWN = 1000
+"""Characters of a line of an error: a value that was given in it may be of any length."""
+# typer brings a click of its own, or uses the installed one: either way its errors of use have this base.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 class KnownCommand(TyperCommand):
@@ -20,6 +25,9 @@ class KnownCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         begin(**{name: ctx.params.get(name) for name in ("run_id", "store", "job")})
+        for name, value in ctx.params.items():
+            for text in value if isinstance(value, list) else [value]:
+                _require_text(name, text)
         return super().invoke(ctx)
 
 
@@ -34,9 +42,13 @@ class ErrorGroup(TyperGroup):
         except OutputFailed as error:
             raise typer.Exit(report(error)) from error
         except MakerError as error:
-            first, *rest = completed(str(error), run_id=error.facts.get("run_id")).splitlines()
+            told = completed(str(error), run_id=error.facts.get("run_id"))
+            first, *rest = (_clipped(line) for line in told.splitlines())
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
+        except _UsageError as error:
+            error.message = _clipped(error.message)
+            raise
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         finally:
@@ -55,3 +67,18 @@ class ErrorGroup(TyperGroup):
         for title, rows in groups.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:{widest}}", line) for name, line in rows])
+
+
+def _require_text(name: str, value: Any) -> None:
+    """Raise `BadInput` for a word that is not UTF-8: no database, no server and no file's text can hold it."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            shown = _clipped(value.encode(errors="backslashreplace").decode())
+            raise BadInput(f"{name}: {shown!r} is not UTF-8 text", fix="check how it was typed or copied") from error
+
+
+def _clipped(line: str) -> str:
+    """Return a line of an error; of one that is too long, the beginning and how long it is."""
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}… ({len(line):,} characters)"

@@ -80,9 +80,14 @@ def refuse_taken(out: Path, *, force: bool, held: str = "") -> None:
     """
     if not out.parent.is_dir():
         raise BadInput(f"the folder {out.parent} for {out.name} does not exist", fix="create it, or name another one")
-    if out.exists() and not out.is_file():
+    try:
+        there = out.exists()
+    except OSError as error:
+        # A name that is too long, or a folder that must not be looked into.
+        raise BadInput(f"{out}: {error.strerror}", fix="name another one with --out FILE") from error
+    if there and not out.is_file():
         raise BadInput(f"{out} is not a file", fix="name another one with --out FILE")
-    if out.exists() and not force:
+    if there and not force:
         raise BadInput(
             f"{out} exists already{held}", fix="name another file with --out FILE, or replace it with --force"
         )

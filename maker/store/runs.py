@@ -27,6 +27,8 @@ PILOT, WAY, FORESIGHT = "pilot of ", "way of the pilot of ", "foresight of "
 """How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations."""
 MOST_NAMED = 5
 """So many runs are named at most where a word stands for several."""
+LONGER = 32
+"""Characters that no run's id has: a longer word begins none, and databases bound the patterns they compare with."""
 CANCELLED = "cancelled"
 NOT_STARTED = "not started yet"
 """Why a run is paused that was made and not worked on."""
@@ -355,7 +357,7 @@ def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
         own = (run.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT))
         query = query.where(~or_(*own)).limit(1)
     else:
-        query = query.where((run.name == name) | run.run_id.startswith(name, autoescape=True))
+        query = query.where((run.name == name) | run.run_id.startswith(name[:LONGER], autoescape=True))
     with database.read() as connection:
         rows = connection.execute(query).mappings().all()
         if not rows:
