@@ -16,23 +16,21 @@ from maker.cli.app import COMMANDS, app
 
 ODD = {
     "empty": "",
-    "blank": " ",
-    "huge": "x" * 100_000,
-    "long number": "9" * 5000,
+    "huge": "9" * 100_000,
     "no number": "nan",
-    "infinite": "inf",
-    "negative": "-1",
     "not UTF-8": b"caf\xe9.toml".decode(errors="surrogateescape"),
-    "NUL": "a\0b",
     "folder": ".",
-    "line break": "a\nb",
-    "quotes": "';\"`$(x)",
+    "marks": "-1\n\0';\"`$(x)",
 }
 JOB = '[task]\ndecomposer = "hanoi"\ndisks = 2\n[model]\nkind = "simulated"\n[vote]\nk = 1\n'
 SLOW = {"doctor"}
-"""Commands that look at the whole machine, whatever they are given."""
+"""Commands that look at the whole machine for half a minute, whatever they are given."""
 WITHOUT_JOB = {"train", "exam", "calibrate", "precompute"}
 """Commands that work for seconds on a job: theirs is missing."""
+
+
+MAIN: Any = typer.main.get_command(app)
+"""Built once: it takes longer than most of these commands."""
 
 
 class Ended(NamedTuple):
@@ -54,9 +52,8 @@ class Given(NamedTuple):
 
 def given() -> Iterator[Given]:
     """Yield every parameter of every command that takes a value."""
-    group: Any = typer.main.get_command(app)
-    for command in COMMANDS:
-        for param in group.commands[command].params:
+    for command in (name for name in COMMANDS if name not in SLOW):
+        for param in MAIN.commands[command].params:
             if not getattr(param, "is_flag", False) and param.name != "help":
                 option = param.opts[-1] if param.opts[0].startswith("-") else ""
                 yield Given(command, param.name, option, param.required)
@@ -80,7 +77,7 @@ def run(words: list[str]) -> Ended:
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = streams
     try:
-        app(words, prog_name="maker")
+        MAIN.main(words, prog_name="maker")
         code: Any = 0
     except SystemExit as ended:
         code = ended.code
@@ -112,8 +109,6 @@ def test_an_odd_value_is_answered(
     one: Given, odd: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A required argument that cannot be is exit 2 and a sentence; an option may also take the value."""
-    if one.command in SLOW:
-        pytest.skip("it takes its time, whatever it is given")
     monkeypatch.chdir(folder)
     done = run(words_of(one, ODD[odd]))
     assert "Traceback" not in done.out + done.err
