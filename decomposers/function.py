@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, create_model
 
+from decomposers.common.strict_json import TwiceNamed, once
 from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, PydanticCodec, Step, StepClass, Truth
 
 __all__ = ["Ask", "Done", "Fork", "FunctionTask", "Question", "Truth", "ask", "questions", "task"]
@@ -203,6 +204,7 @@ class _Function(Decomposer[Any, Any]):
             asked.system,
             memo=reading is not None,
             reading=reading or "",
+            read_before=getattr(asked.parse or self._read, "before", None),
         )
         return Step(kind, asked.prompt)
 
@@ -239,16 +241,30 @@ def _plain(value: Any) -> str | None:
         return None
 
 
+class _Reader:
+    """Reads replies as a type: as JSON, or as the text that they are."""
+
+    def __init__(self, kind: Any) -> None:
+        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def __call__(self, text: str) -> Any:
+        """Return the value that a reply is. Raises ``ValueError`` for none, also where a name is there twice."""
+        return self._adapter.validate_python(_json_or_text(text.strip(), once))
+
+    def before(self, text: str) -> Any:
+        """Return what earlier versions read: of a name that is there twice the last."""
+        return self._adapter.validate_python(_json_or_text(text.strip(), dict))
+
+
 def _reader(kind: Any) -> Callable[[str], Any]:
-    if kind is str:
-        return str.strip
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    return lambda text: adapter.validate_python(_json_or_text(text.strip()))
+    return str.strip if kind is str else _Reader(kind)
 
 
-def _json_or_text(text: str) -> Any:
+def _json_or_text(text: str, members: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=members)
+    except TwiceNamed:
+        raise
     except (ValueError, RecursionError):
         return text
 

@@ -33,6 +33,10 @@ class Number(Decimal):
         return format(self, "f")
 
 
+class TwiceNamed(ValueError):
+    """An object has two members of one name."""
+
+
 class _Place(NamedTuple):
     """A value that was found in a text, and the index after its last character."""
 
@@ -272,13 +276,13 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of an object, whose names must differ."""
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of an object, whose names must differ. Raises `TwiceNamed`."""
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise ValueError(f"the key {twice[:40]!r} is there twice")
+        raise TwiceNamed(f"the key {twice[:40]!r} is there twice")
     return found
 
 
@@ -295,6 +299,6 @@ def _name(name: Any) -> str:
 
 
 _quoted: Callable[[str], str] = json.JSONEncoder(ensure_ascii=False).encode
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=number, parse_int=_whole, parse_constant=number)
+_DECODER = json.JSONDecoder(object_pairs_hook=once, parse_float=number, parse_int=_whole, parse_constant=number)
 # Of a canonical text only the places matter; its numbers are not read.
 _MEMBERS = json.JSONDecoder(parse_float=str, parse_int=str)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from decomposers.common.last_line import read_any_last_line, read_last_line
 from decomposers.hanoi import examples, oracle, prompts
 from decomposers.hanoi.rules import (
     Board,
@@ -143,20 +145,7 @@ class _Chain:
         return board_after(self._disks, moves)
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2].strip()
-
-
-def _parse_move(text: str) -> Move:
-    return read_move(_last_line(text))
-
-
-def _parse_pair(text: str) -> MoveAndPegs:
-    return MoveAndPegsCodec().read(_last_line(text))
-
-
-def _parse_either(text: str) -> Move | MoveAndPegs:
-    line = _last_line(text)
+def _read_either(line: str) -> Move | MoveAndPegs:
     return MoveAndPegsCodec().read(line) if " " in line else read_move(line)
 
 
@@ -178,21 +167,23 @@ def _check_either(board: Board, action: Move | MoveAndPegs) -> str | None:
 class _Form(NamedTuple):
     """A form of reply: its step class's name, how it is written, read and checked, and what a model is told of it.
 
-    ``pegs`` is whether a reply may hold the pegs after the move.
+    ``read`` takes the line that holds the answer; ``pegs`` is whether a reply may hold the pegs after the move.
     """
 
     kind: str
     codec: Codec[Any]
-    parse: Callable[[str], Any]
+    read: Callable[[str], Any]
     check: Callable[[Board, Any], str | None]
     told: str
     pegs: bool
 
 
 _FORMS = {
-    "move": _Form("move", MoveCodec(), _parse_move, _check_move, prompts.ANSWER_MOVE, pegs=False),
-    "move+state": _Form("move+state", MoveAndPegsCodec(), _parse_pair, _check_pair, prompts.ANSWER_PAIR, pegs=True),
-    "either": _Form("move", MoveOfEitherCodec(), _parse_either, _check_either, prompts.ANSWER_EITHER, pegs=True),
+    "move": _Form("move", MoveCodec(), read_move, _check_move, prompts.ANSWER_MOVE, pegs=False),
+    "move+state": _Form(
+        "move+state", MoveAndPegsCodec(), MoveAndPegsCodec().read, _check_pair, prompts.ANSWER_PAIR, pegs=True
+    ),
+    "either": _Form("move", MoveOfEitherCodec(), _read_either, _check_either, prompts.ANSWER_EITHER, pegs=True),
 }
 
 
@@ -200,10 +191,11 @@ def _step_class(form: _Form, params: HanoiParams) -> StepClass[Board, Any]:
     english = params.prompt == "english"
     return StepClass(
         form.kind,
-        parse=form.parse,
+        parse=partial(read_last_line, read=form.read),
         check=form.check,
         max_tokens=ENGLISH_TOKENS if english else 8 + form.pegs * params.disks,
         system=prompts.STRATEGY + form.told if english else "",
         # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
         verbatim=params.answer == "either" and not english,
+        read_before=partial(read_any_last_line, read=form.read),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
+from decomposers.common.last_line import read_any_last_line, read_last_line
 from decomposers.multiply import oracle, prompts
 from decomposers.multiply.rules import Columns, ColumnsCodec, Sum, SumCodec, factor, put_down, read_sum
 from maker.plugin import Codec, Decomposer, Done, ExampleSet, Oracle, Params, Step, StepClass
@@ -52,7 +54,8 @@ class Multiply(Decomposer[Columns, Sum]):
         english = params.prompt == "english"
         self._kind: StepClass[Columns, Sum] = StepClass(
             prompts.DIGIT,
-            parse=_parse_english if english else _parse,
+            parse=partial(read_last_line, read=_read_line) if english else _parse,
+            read_before=partial(read_any_last_line, read=_read_line) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 4,
             system=prompts.SYSTEM if english else "",
         )
@@ -102,6 +105,5 @@ def _parse(text: str) -> Sum:
     return read_sum(text.strip())
 
 
-def _parse_english(text: str) -> Sum:
-    line = text.strip().rpartition("\n")[2].strip()
+def _read_line(line: str) -> Sum:
     return read_sum(line.zfill(2) if re.fullmatch("[0-9]", line) else line)

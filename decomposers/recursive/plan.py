@@ -99,6 +99,15 @@ def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
+ATOMIC_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"atomic": {"type": "boolean", "enum": [True]}},
+    "required": ["atomic"],
+    "additionalProperties": False,
+}
+"""The schema of replies where no plan with parts is legal: a model that is held to it has nothing else to say."""
+
+
 def read_plan(text: str, goal: Callable[[str], str], find: Callable[[str], dict[str, Any]] = object_in) -> TaskPlan:
     """Return the plan that a reply proposes: one JSON object, alone, in a fence or in running text.
 

@@ -7,12 +7,14 @@ of them says is voted on. A problem's parts are children of its chain, and parts
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from decomposers.common.strict_json import object_in_before
 from decomposers.recursive.context import Budget, fullest, size, whole
 from decomposers.recursive.params import RecursiveParams
 from decomposers.recursive.plan import (
+    ATOMIC_SCHEMA,
     Action,
     ActionCodec,
     Answer,
@@ -77,6 +79,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
             # A subclass that reads plans its own way has always done so.
             read_before=self._read_plan_before if type(self).read_plan is Recursive.read_plan else None,
         )  # fmt: skip
+        self._last_plan = replace(self._plan, schema=ATOMIC_SCHEMA)
         self._solve: StepClass[Node, Action] = StepClass("solve", self.read_answer, checked, tokens, role=SOLVER)
         self._compose: StepClass[Node, Action] = StepClass("compose", self.read_answer, checked, tokens, role=COMPOSER)
         self._choose: StepClass[Node, Action] = StepClass("choose", _choice, _no_such_plan, 8, role=DISCRIMINATOR)
@@ -170,7 +173,10 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
 
     def _kind(self, node: Node) -> StepClass[Node, Action]:
         if node.plan is None:
-            return self._choose if node.drafts else self._plan
+            if node.drafts:
+                return self._choose
+            # Parts would be too deep: at the last level every problem is atomic.
+            return self._plan if node.depth < self.params.max_depth else self._last_plan
         return self._solve if node.plan.atomic else self._compose
 
     def _result(self, node: Node) -> Any:

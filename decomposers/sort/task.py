@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
+from decomposers.common.last_line import read_any_last_line, read_last_line
 from decomposers.common.right_way import drawn
 from decomposers.sort import examples, oracle, prompts
 from decomposers.sort.rules import (
@@ -88,7 +90,8 @@ class Sort(Decomposer[Part, str]):
         self._texts = [number_text(item) if params.order == "number" else str(item) for item in params.items]
         self._kind: StepClass[Part, str] = StepClass(
             prompts.COMPARE,
-            parse=_parse_english if english else _parse,
+            parse=partial(read_last_line, read=SignCodec().read) if english else _parse,
+            read_before=partial(read_any_last_line, read=SignCodec().read) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 3,
             system=prompts.SYSTEM[params.order] if english else "",
         )
@@ -164,7 +167,3 @@ class SignCodec:
 
 def _parse(text: str) -> str:
     return SignCodec().read(text.strip())
-
-
-def _parse_english(text: str) -> str:
-    return _parse(text.strip().rpartition("\n")[2])

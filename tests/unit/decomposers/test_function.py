@@ -342,6 +342,16 @@ def test_the_result_of_a_run_is_json(tmp_path: Path, store: str) -> None:
     assert json.loads(json.dumps(maker.show("last", store=store).to_json()))["result"] == "counted"
 
 
+def test_a_name_that_is_there_twice_is_no_answer() -> None:
+    """Neither the first nor the last is taken; logs of earlier versions hold the last."""
+    kind = step_of(built(counting(Point), wanted=2)).kind
+    assert kind.parse('{"x": 1, "y": 2}') == Point(x=1, y=2)
+    with pytest.raises(ValueError, match="the key 'x' is there twice"):
+        kind.parse('{"x": 1, "y": 2, "x": 3}')
+    assert kind.read_before is not None
+    assert kind.read_before('{"x": 1, "y": 2, "x": 3}') == Point(x=3, y=2)
+
+
 # --- what the memo knows of a question ---
 
 ALIKE = [

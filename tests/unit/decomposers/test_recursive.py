@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from killed_runs import Life, assert_same, log_of, through
 from pydantic import BaseModel
 from recursive_task import asked, goal, halves, job, states, truth
@@ -189,6 +190,14 @@ def test_a_plan_may_be_too_deep() -> None:
         assert proposed(task, node, parts(one)) is None
         node = task.apply(node, task.read_plan(parts(one))).part(0)
     assert proposed(task, node, parts("d")) == "too deep: its parts would be 3 levels down, task.max_depth = 2"
+    # A model that is held to the schema can say nothing there but what is legal.
+    held = Draft202012Validator(dict(step(task, node).kind.schema or {}))
+    for reply in ("{}", '{"atomic": false}', '{"atomic": true, "parts": []}', parts("d")):
+        assert not held.is_valid(json.loads(reply))
+    assert held.is_valid({"atomic": True})
+    above = Node("b")
+    assert Draft202012Validator(dict(step(task, above).kind.schema or {})).is_valid(json.loads(parts("d")))
+    assert step(task, above).kind.name == step(task, node).kind.name == "plan"
     assert proposed(task, node, '{"atomic": true}') is None
 
 
