@@ -3,7 +3,7 @@
 The real `OpenAIModel` asks a real server on loopback, whose replies are drawn: statuses, headers, bytes, packings, JSON
 of any shape, usages, ends, delays, broken connections. The server counts what it draws. For as long as it lasts:
 
-- nothing raises;
+- nothing raises, and what one reply holds spoils no other;
 - every request that is not cancelled is answered once, and no other;
 - what a worker counts and sets aside is no less than the server has drawn;
 - no reply that the server broke off can vote.
@@ -34,7 +34,7 @@ from maker.models.openai import OpenAIModel
 from maker.models.openai_reply import MOST_TOKENS
 from maker.models.settings import OpenAISettings
 from maker.swarm.spending import Spending
-from maker.testing import FakeReply, FakeServer
+from maker.testing import FakeReply, FakeServer, collect
 from maker.types import NOTHING, Failed, Finished, Prices, Request
 
 ROUND = 150
@@ -43,8 +43,11 @@ ROUND = 150
 SEEDS = 1000
 """Request i has the seed 1,000 i, and its replies those from there on."""
 
+PROBE = Request(10**9, "", "Move?", 2, SEEDS * 10**9, 4, (), "move")
+"""A request that is answered well."""
+
 TRIES = 2
-TIMEOUT_S = 0.4
+TIMEOUT_S = 1.0
 BROKEN = "BROKEN"
 """The text of replies that the server breaks off."""
 
@@ -58,6 +61,8 @@ JUNK: tuple[Any, ...] = (
 BAD_ENDS: tuple[Any, ...] = (
     "length", "content_filter", "error", "abort", "tool_calls", "SAFETY", "\ud800", 7, {}, [], True, "no such end",
 )  # fmt: skip
+LONG = b" " * (2 * FLOOR_BYTES)
+BOMB = gzip.compress(LONG * 32)
 HEADERS: tuple[dict[str, str], ...] = (
     {}, {"Content-Type": "application/json; charset=rot13"}, {"Content-Type": "text/html; charset=idna"},
     {"Content-Type": "application/json; charset=hex"}, {"Content-Type": "\xff\xfe"}, {"Content-Type": ""},
@@ -99,13 +104,13 @@ class Server:
             self._tries[body["seed"]] += 1
             tries = self._tries[body["seed"]]
         draw = random.Random(f"{self._seed} {body['seed']} {tries}")
-        kind = draw.choice(list(KINDS)) if body["seed"] else "good"
+        kind = draw.choice(list(KINDS)) if 0 < body["seed"] < PROBE.seed else "good"
         whole, calls = good(body, draw)
         tokens = whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"]
         reply = KINDS[kind](body, whole, draw)
         with self._lock:
             self.drawn.kinds[kind] += 1
-            if kind not in UNCOUNTED:
+            if kind not in UNCOUNTED and body["seed"] < PROBE.seed:
                 self.drawn.calls[body["seed"] // SEEDS] += calls
                 self.drawn.tokens[body["seed"] // SEEDS] += tokens
         return reply
@@ -215,10 +220,9 @@ def no_reply(body: Any, whole: Any, draw: random.Random) -> FakeReply:
 
 def long_body(body: Any, whole: Any, draw: random.Random) -> FakeReply:
     """Send more than was asked for, packed or not."""
-    content = b" " * (3 * FLOOR_BYTES) + json.dumps(whole).encode()
     if draw.random() < 0.5:
-        return FakeReply(200, gzip.compress(content, 1), headers={"Content-Encoding": "gzip"})
-    return FakeReply(200, content)
+        return FakeReply(200, BOMB, headers={"Content-Encoding": "gzip"})
+    return FakeReply(200, LONG + json.dumps(whole).encode())
 
 
 def packed(body: Any, whole: Any, draw: random.Random) -> FakeReply:
@@ -386,6 +390,8 @@ def _round(settings: OpenAISettings, numbered: Iterator[Request], draw: random.R
                 asking.hear(answer)
             if draw.random() < 0.2:
                 asking.cancel(draw.sample(sorted(asking.open), min(3, len(asking.open))))
+        model.submit([PROBE])
+        must(isinstance(collect(model, 1)[0], Finished), "a good reply is not heard after bad ones")
         must(model.poll(0.01) == [], "something is answered that nobody asked")
     finally:
         model.close()

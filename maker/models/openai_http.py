@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
 
 import httpx
@@ -165,7 +166,8 @@ class Http:
             raw = await read_body(response.aiter_raw(), response.headers.get("content-encoding", ""), most)
         except Unfit as error:
             if response.is_success:
-                raise self._lost(f"HTTP {response.status_code}, but {error}") from error
+                fix = f"check what answers at {self._settings.url}: it does not do what was asked of it"
+                raise Lost(f"{self.url} answered {response.status_code}, but {error}", fix=fix) from error
             raise self._failure(response, str(error)) from error
         # JSON is UTF-8, whatever charset the server names.
         text = raw.decode("utf-8-sig", "replace")
@@ -232,6 +234,8 @@ def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
         raise ModelUnusable(f"model.url = {settings.url!r} is not a URL: {error}") from error
     return httpx.AsyncClient(
         headers={"Accept-Encoding": ENCODING} | ({"Authorization": f"Bearer {key}"} if key else {}),
+        # Cookies of one reply would go out with all later requests, and no header can carry some of them.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         # A failing connection must time out before the whole request does: only then it is known not to be billed.
         timeout=httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s / 2, _CONNECT_S)),
         limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),

@@ -121,6 +121,13 @@ class TestLost:
         assert isinstance(answer, Finished)
         assert answer.samples[0].text == "é"
 
+    def test_a_cookie_spoils_no_later_request(self, start: Start) -> None:
+        """None is kept: no header could carry this one."""
+        with FakeServer(lambda _: FakeReply(200, completion(["A"]), headers={"Set-Cookie": "a=\xff"})) as server:
+            model = start(server.url, chat=False)
+            assert all(isinstance(ask(model, request(i, n=1)), Finished) for i in (1, 2))
+            assert not any("cookie" in sent.headers for sent in server.requests)
+
     def test_a_fault_that_nobody_thought_of_is_the_failure_of_its_request(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
