@@ -219,7 +219,7 @@ class Service:
     async def _begin(self, work: Callable[..., RunReport]) -> RunHandle:
         self._refuse_closed()
         loop = asyncio.get_running_loop()
-        hub, stop = _Hub(loop), threading.Event()
+        hub = _Hub(loop, stop := threading.Event())
         # With the context of who starts it: the run's span is a child of the span that is current here.
         context = contextvars.copy_context()
         begun = partial(_unless_stopped, partial(work, on_event=hub.publish, stop=stop), stop)
@@ -272,8 +272,9 @@ Engine = Service
 class _Hub:
     """Carries events from the writer's thread to the loop's subscribers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
         self._loop = loop
+        self._stop = stop
         self._queues: list[asyncio.Queue[Event | None]] = []
 
     @contextlib.contextmanager
@@ -286,9 +287,11 @@ class _Hub:
             self._queues.remove(queue)
 
     def publish(self, event: Event) -> None:
-        # A loop that is closed has nobody left to tell.
-        with contextlib.suppress(RuntimeError):
+        try:
             self._loop.call_soon_threadsafe(self._spread, event)
+        except RuntimeError:
+            # The loop is closed, and its service was not: nobody is left to tell, nor to stop the run. It pauses.
+            self._stop.set()
 
     def close(self, _task: asyncio.Future[RunReport]) -> None:
         self._spread(None)

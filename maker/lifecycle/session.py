@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from maker.core.logs import logger
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, words_of
 from maker.engine.budget import Budget
 from maker.engine.causes import LIMIT
 from maker.engine.driver import Driver, OnReport, Session, pause_reason
@@ -20,6 +20,7 @@ from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY
 from maker.engine.scheduler import Scheduler
+from maker.errors import LeaseLost, MakerError, StoreFailed
 from maker.job.job import Job
 from maker.job.probe import expected_steps
 from maker.job.rules import prices, rules_of
@@ -43,7 +44,7 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.ledger import Models
 from maker.store.memo import load
-from maker.store.runs import RunRow, release
+from maker.store.runs import ACTIVE, RunRow, find_run, release
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
@@ -91,7 +92,7 @@ def worker_spec(job: Job) -> WorkerSpec:
 def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event | None) -> RunReport:
     """Work on a run until it ends, is stuck, meets a limit or is told to stop; closes its resources. Blocks."""
     row, work_log = held.row, WorkLog(held.row.run_id, tuple(held.job.members))
-    with held.resources, closing(work_log), run_span(row.run_id, row.resumes) as span:
+    with held.resources, _left_at_rest(held), closing(work_log), run_span(row.run_id, row.resumes) as span:
         on_report: OnReport = work_log.report if span is None else partial(_tell_both, work_log.report, span.report)
         ended = _drive(held, limit_steps, logging_steps(on_event), stop or threading.Event(), on_report)
         if span is not None:
@@ -99,17 +100,27 @@ def work(held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop:
         return ended
 
 
+@contextmanager
+def _left_at_rest(held: HeldRun) -> Iterator[None]:
+    """Pause the run if what the block raises has left it running: there may be no journal yet that could say so."""
+    try:
+        yield
+    except (StoreFailed, LeaseLost):
+        # The store, or the run, is lost to us.
+        raise
+    except BaseException as error:
+        with suppress(MakerError):
+            if find_run(held.database, held.row.run_id).status == ACTIVE:
+                release(held.database, held.lease, "paused", pause_reason(error))
+                log.error("run_stopped", run_id=held.row.run_id, error=words_of(error) or type(error).__name__)
+        raise
+
+
 def _drive(
     held: HeldRun, limit_steps: int | None, on_event: OnEvent | None, stop: threading.Event, on_report: OnReport
 ) -> RunReport:
     run_id, said = held.row.run_id, log.bind(run_id=held.row.run_id)
-    try:
-        output = _open_output(held)
-    except BaseException as error:
-        # There is no journal yet that could say so.
-        release(held.database, held.lease, "paused", pause_reason(error))
-        said.error("run_stopped", error=str(error) or type(error).__name__)
-        raise
+    output = _open_output(held)
     with nullcontext() if output is None else closing(output):
         _decide(held, limit_steps, on_event, stop, on_report, output)
     ended = whole_report(held.database, run_id)
@@ -163,7 +174,7 @@ def _decide(
         driver.drive(partial(open_swarm, job), session)
     except BaseException as error:
         driver.pause(error)
-        said.error("run_stopped", error=str(error) or type(error).__name__)
+        said.error("run_stopped", error=words_of(error) or type(error).__name__)
         raise
     finally:
         journal.close()

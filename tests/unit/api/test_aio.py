@@ -278,6 +278,19 @@ def test_starts_and_a_close_at_once(hanoi: Job, store: str) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("maker")]
 
 
+def test_a_loop_that_ends_leaves_no_run_working(hanoi: Job, store: str) -> None:
+    """A program that does not close its service, and ends its loop, can end: its runs pause."""
+
+    async def work() -> str:
+        return (await maker.Service(store=store).start(hanoi(12, model=SLOW))).run_id
+
+    run_id = asyncio.run(work())
+    until = time.monotonic() + 10
+    while queries.show(run_id, store=store).status == "running" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert queries.show(run_id, store=store).reason == "stopped"
+
+
 def test_two_services_of_one_store(hanoi: Job, store: str) -> None:
     """They work side by side; a run that one of them holds the other one does not take."""
 

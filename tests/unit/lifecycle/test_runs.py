@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from maker import api
+from maker.engine.driver import pause_reason
 from maker.errors import LeaseLost, MakerError, RunDamaged, RunHeld, RunNotResumable, TaskFailed
 from maker.lifecycle import queries
 from maker.lifecycle.events import StepsDecided
@@ -282,3 +283,21 @@ def test_an_interrupt_within_a_report_loses_no_step(
     assert queries.show("last", store=store).status == "paused"
     assert api.resume("last", store=store).status == "done"
     assert queries.verify("last", store=store).right
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("place", ["root_chain", "VoteMonitor", "Journal", "WorkLog.close"])
+def test_a_run_is_never_left_running(place: str, error: BaseException, hanoi: Job, store: str) -> None:
+    """Whatever is raised, and wherever, between taking a run and its end leaves it paused with the reason, or ended."""
+
+    def boom(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(type(error)):
+        patched.setattr(f"maker.lifecycle.session.{place}", boom)
+        api.run(hanoi(3, vote={"k": 8}))
+    report = queries.show("last", store=store)
+    rests = ("done", "") if place == "WorkLog.close" else ("paused", pause_reason(error))
+    assert (report.status, report.reason) == rests
+    if place != "WorkLog.close":
+        assert api.resume("last", store=store).status == "done"
