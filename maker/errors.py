@@ -127,6 +127,9 @@ class PilotPaused(MakerError):
 class StoreFailed(MakerError):
     """A database that worked stopped accepting writes."""
 
+    since_s: float | None = None
+    """When what keeps the database from answering began, by ``time.monotonic``; None if waiting would not help."""
+
 
 class LeaseLost(MakerError):
     """Another process has taken over the run; this one has stopped writing."""

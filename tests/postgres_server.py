@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -192,6 +192,54 @@ def _free(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
+class Pooler:
+    """PgBouncer in transaction mode before a server: few of its sessions serve all connections, one transaction each.
+
+    It ends with this process, however that ends.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if program is None:
+            pytest.skip("pgbouncer is not installed")
+        self._folder = Path(tempfile.mkdtemp(prefix="maker-pgbouncer-"))
+        self._server = server
+        self.port = next(port for port in random.sample(PORTS, len(PORTS)) if _free(port))
+        users = self._folder / "users"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        settings = {
+            "listen_addr": HOST, "listen_port": self.port, "unix_socket_dir": "", "auth_type": "scram-sha-256",
+            "auth_file": users, "pool_mode": "transaction", "default_pool_size": 10, "max_client_conn": 200,
+            "server_login_retry": 0.1, "query_wait_timeout": 1, "server_round_robin": 1,
+            "logfile": self._folder / "log",
+        }  # fmt: skip
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        file = self._folder / "pgbouncer.ini"
+        file.write_text(f"[databases]\n* = host={HOST} port={server.port}\n[pgbouncer]\n" + "\n".join(lines) + "\n")
+        who: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            os.chown(self._folder, NOBODY, NOBODY)
+            who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        # Its guard ends it when this process is gone: the guard's input closes then.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f'"{program}" -q "{file}" </dev/null & cat; kill $!'], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **who,
+        )  # fmt: skip
+        deadline = time.monotonic() + START_S
+        while _free(self.port):
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()
+            time.sleep(0.02)
+
+    def url(self, direct: str) -> str:
+        """Return the URL by which a database of the server is reached through the pooler."""
+        return direct.replace(f":{self._server.port}/", f":{self.port}/")
+
+    def close(self) -> None:
+        """Stop it."""
+        self._guard.communicate(timeout=START_S)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres_session() -> Iterator[PostgresServer]:
     """Start the session's one server."""
@@ -210,13 +258,36 @@ def postgres(postgres_session: PostgresServer) -> Iterator[PostgresServer]:
     postgres_session.drop_databases()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def pooler(postgres_session: PostgresServer) -> Iterator[Pooler]:
+    """Start the session's one pooler."""
+    started = Pooler(postgres_session)
+    yield started
+    started.close()
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def reached(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Return what makes of a database's URL the one by which it is reached: its own, and one through the pooler."""
+    if request.param == "direct":
+        return str
+    through: Pooler = request.getfixturevalue("pooler")
+    return through.url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a new, empty database; once of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/fresh.db"
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.create_database()
+    url = server.create_database()
+    if request.param == "postgresql":
+        return url
+    through: Pooler = request.getfixturevalue("pooler")
+    return through.url(url)
 
 
-__all__: Sequence[str] = ("PostgresServer", "database_url", "postgres", "postgres_session")
+__all__: Sequence[str] = (
+    "Pooler", "PostgresServer", "database_url", "pooler", "postgres", "postgres_session", "reached",
+)  # fmt: skip

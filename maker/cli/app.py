@@ -30,7 +30,7 @@ from maker.cli.commands import (
 from maker.cli.commands.db import db
 from maker.cli.errors import ErrorGroup, KnownCommand
 from maker.cli.exit_codes import help_text
-from maker.cli.logs import print_events, write_events
+from maker.cli.logs import print_events, print_waits, write_events
 from maker.cli.output import print
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -103,5 +103,7 @@ def _root(
         raise typer.Exit
     if verbose:
         print_events()
+    else:
+        print_waits()
     if log is not None:
         write_events(log)

@@ -20,6 +20,25 @@ def print_events() -> None:
     _handle(logging.StreamHandler(), [_as_text, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())])
 
 
+def print_waits() -> None:
+    """Print to standard error that a database is waited for: nothing else tells a person why nothing happens."""
+    handler = _Waits(logging.WARNING)
+    handler.set_name("maker-waits")
+    waiting = logging.getLogger("maker.store")
+    if handler.name not in [one.name for one in waiting.handlers]:
+        waiting.addHandler(handler)
+
+
+class _Waits(logging.Handler):
+    """Prints what is waited for, in words."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record of `maker.store.backend.waits`."""
+        facts = vars(record)
+        if record.msg == "store_waiting":
+            print(f"maker: {facts['reason']}; waiting for it, {facts['waited_s']:.0f} s so far", file=sys.stderr)
+
+
 def write_events(path: Path) -> None:
     """Append maker's events to a file, one JSON object a line. Raises `BadInput` if it cannot be written."""
     try:

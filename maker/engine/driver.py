@@ -15,7 +15,7 @@ from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.scheduler import LogChanges, Scheduler
-from maker.errors import BadInput, MakerError, TaskFailed
+from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.entry import Ending, Entry, StoredEvent
@@ -124,6 +124,9 @@ class Driver:
         try:
             self._finish(Entry(ending=Ending("paused", reason, None)))
         except Exception:  # noqa: BLE001 - the journal has stopped, for whatever reason; the run's row may still take it
+            if isinstance(error, StoreFailed) and error.since_s is not None:
+                # The store was waited for as long as it ever is.
+                return
             with contextlib.suppress(MakerError):
                 release(self._database, self._lease, "paused", reason)
 

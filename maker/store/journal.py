@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -20,7 +21,7 @@ from maker.store.entry import Ending, Entry, sum_counts
 from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
 from maker.store.memo import MemoWriter
-from maker.store.runs import fenced, lost_lease
+from maker.store.runs import fenced, lost_run
 from maker.store.seals import weighed
 from maker.store.vote_monitor import VoteMonitor
 
@@ -119,12 +120,17 @@ class Journal:
 
     def flush(self) -> None:
         """Wait until all queued entries are committed. Raises the error that stopped the writer."""
-        self._queue.join()
+        with self._queue.all_tasks_done:
+            while self._queue.unfinished_tasks and self._thread.is_alive():
+                self._queue.all_tasks_done.wait(timeout=1.0)
         self._raise()
 
     def close(self) -> None:
         """Commit the rest and stop the writer. Raises nothing; call `flush` first to see failures."""
-        self._queue.put(None)
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=1.0)
+                break
         self._thread.join()
 
     def _raise(self) -> None:
@@ -132,17 +138,23 @@ class Journal:
             raise self._failure
 
     def _work(self) -> None:
-        while True:
-            waited = self._take()
-            if self._failure is None and (waited.entries or not waited.last):
-                try:
-                    self._on_commit(self._commit(waited.entries))
-                except BaseException as error:  # noqa: BLE001 - the driver raises it; without a writer it waits for ever
-                    self._failure = error
-            for _ in range(len(waited.entries) + waited.last):
-                self._queue.task_done()
-            if waited.last:
-                return
+        # Whatever is raised, the driver must hear of it: it would wait for a dead writer for ever.
+        try:
+            while not self._write_waiting().last:
+                pass
+        except BaseException as error:  # noqa: BLE001 - the driver raises it
+            self._failure = error
+
+    def _write_waiting(self) -> Waited:
+        waited = self._take()
+        if self._failure is None and (waited.entries or not waited.last):
+            try:
+                self._on_commit(self._commit(waited.entries))
+            except BaseException as error:  # noqa: BLE001 - the driver raises it
+                self._failure = error
+        for _ in range(len(waited.entries) + waited.last):
+            self._queue.task_done()
+        return waited
 
     def _take(self) -> Waited:
         """Return all waiting entries; none when only the lease is due."""
@@ -213,9 +225,9 @@ class Journal:
         asked = self._marked.execute(connection, changes).scalar()
         if asked is None:
             query = select(_run.batch, _run.fence).where(_run.id == self._lease.run)
-            if tuple(connection.execute(query).one()) == (self._batch + 1, self._lease.fence):
+            if connection.execute(query).first() == (self._batch + 1, self._lease.fence):
                 return False
-            raise lost_lease()
+            raise lost_run(connection, self._lease, self._batch)
         self.asked = asked
         for entry in entries:
             if entry.ending is not None:

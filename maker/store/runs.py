@@ -302,7 +302,7 @@ def fenced(connection: Connection, lease: Lease, **changes: Any) -> str:
         .returning(schema.run.c.asked)
     ).scalar()
     if asked is None:
-        raise lost_lease()
+        raise lost_run(connection, lease)
     return asked
 
 
@@ -322,8 +322,18 @@ def renew(database: Database, lease: Lease) -> None:
         connection.execute(update(schema.run).where(*due).values(updated_at=now, lease_until=now + LEASE_S))
 
 
-def lost_lease() -> LeaseLost:
-    """Return the error for a process that has lost its run."""
+def lost_run(connection: Connection, lease: Lease, batch: int = 0) -> LeaseLost | StoreFailed:
+    """Return the error for a process whose run is not as it left it, ``batch`` transactions after it was created."""
+    table = schema.run.c
+    row = connection.execute(select(table.fence, table.batch).where(table.id == lease.run)).first()
+    if row is not None and (row.fence < lease.fence or (row.fence == lease.fence and row.batch < batch)):
+        commits = f" (it knows {row.batch:,} of {batch:,} commits)" if row.batch < batch else ""
+        return StoreFailed(
+            "the database no longer holds what this run has committed: it is a replica that lags behind, or was "
+            f"restored from a backup{commits}",
+            fix="connect to the primary server (`target_session_attrs=read-write` in the URL finds it among several "
+            "hosts), then continue with `maker resume`",
+        )
     return LeaseLost(
         "another process has taken over this run; this process has written nothing since",
         fix="see the state of the run with `maker show`",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ def job(store: str, disks: int = DISKS) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> str:
+def url(postgres: PostgresServer, reached: Callable[[str], str]) -> str:
     """Return the URL of an empty store in PostgreSQL."""
-    made = postgres.create_database()
+    made = reached(postgres.create_database())
     upgrade_database(made)
     return made
 

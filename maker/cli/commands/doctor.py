@@ -18,7 +18,7 @@ from maker.cli.output import print
 from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
 from maker.errors import MakerError, PluginError
 from maker.job.file import DEFAULT_STORE
-from maker.store.backend.database import open_database, shown_url
+from maker.store.backend.database import folder_of, shown_url, try_database
 
 LEAST_FREE_BYTES = 1 << 30
 IMPORT_S = 180
@@ -38,7 +38,7 @@ class Finding:
 def examine(store: str) -> list[Finding]:
     """Check Python, packages, vLLM, plugins, the store and the disk. Takes up to half a minute if vLLM is installed."""
     findings = [_python(), *(_package(name) for name in NEEDED), _vllm(), *_leftovers(), *_plugins()]
-    return [*findings, _store(store), _disk()]
+    return [*findings, _store(store), _disk(store)]
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
@@ -110,21 +110,24 @@ def _plugins() -> list[Finding]:
 
 
 def _store(url: str) -> Finding:
-    shown = shown_url(url)
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        return Finding("store", "ok", f"{shown} does not exist yet; the first run creates it")
+    """Try what a run does with its store first."""
     try:
-        open_database(url, create=False).close()
+        there = try_database(url)
     except MakerError as error:
         return Finding("store", "broken", error.message, error.fix)
-    return Finding("store", "ok", shown)
+    return Finding("store", "ok", shown_url(url) + ("" if there else " does not exist yet; the first run creates it"))
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free
+def _disk(url: str) -> Finding:
+    """Look at the disk that holds the store; at this folder's if the store is elsewhere or cannot be opened."""
+    folder = folder_of(url)
+    folder = folder if folder.is_dir() else Path.cwd()
+    free = shutil.disk_usage(folder).free
     state = "ok" if free >= LEAST_FREE_BYTES else "broken"
     fix = "free some space, or work in another folder; a million steps take about 0.1 GB"
-    return Finding("disk", state, f"{free / 1e9:,.1f} GB free in this folder", fix)
+    return Finding(
+        "disk", state, f"{free / 1e9:,.1f} GB free in {'this folder' if folder == Path.cwd() else folder}", fix
+    )
 
 
 def _version(name: str) -> str | None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import tenacity
-from sqlalchemy import URL, Connection, Engine, Select, Table, column, insert, inspect, select, table
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Transaction,
+    column,
+    insert,
+    inspect,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql import ClauseElement
@@ -18,15 +33,18 @@ from sqlalchemy.sql import ClauseElement
 from maker.errors import StoreFailed, StoreUnusable
 from maker.store.backend.schema import HEAD, VERSION_TABLE
 from maker.store.backend.sqlite import Sqlite
+from maker.store.backend.waits import tell_wait
 
-BUSY_S = 10.0
+BUSY_S = 5.0
 LOCKED_S = 30.0
 LOST_S = 60.0
 _alembic = threading.Lock()
 """Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 _EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
-_SECRETS = ("password", "sslpassword", "oauth_client_secret")
-"""Parameters in a URL's query that must not be shown."""
+_SHOWN = ("host", "hostaddr", "port", "user", "dbname", "sslmode", "target_session_attrs", "application_name", "mode")
+"""Parameters in a URL's query that are shown: whatever others hold may be secret."""
+_HARMLESS = re.compile(r"[\w.,:/\[\]-]*")
+_SCHEME = re.compile(r"(sqlite|postgres|postgresql)(\+\w+)?(?=:)", re.IGNORECASE)
 
 
 def _passes(error: BaseException) -> bool:
@@ -35,21 +53,46 @@ def _passes(error: BaseException) -> bool:
 
 def _lasted(state: tenacity.RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome else None
-    lost = isinstance(error, StoreFailed) and error.facts.get("lost")
-    return (state.seconds_since_start or 0.0) >= (LOST_S if lost else LOCKED_S)
+    most_s = LOST_S if isinstance(error, StoreFailed) and error.facts.get("lost") else LOCKED_S
+    return (state.seconds_since_start or 0.0) >= most_s or _waited_s(error) >= most_s
+
+
+def _waited_s(error: BaseException | None) -> float:
+    since_s = error.since_s if isinstance(error, StoreFailed) else None
+    return 0.0 if since_s is None else time.monotonic() - since_s
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, StoreFailed):
+        tell_wait(error.message, max(_waited_s(error), state.seconds_since_start or 0.0))
 
 
 retried = tenacity.retry(
     retry=tenacity.retry_if_exception(_passes),
     stop=_lasted,
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+    before_sleep=_tell,
     reraise=True,
 )
 """Repeat a whole transaction: for half a minute if the database is locked, for a minute if its server is lost.
 
+The clock is the database's: it runs from the first failure on, whoever met it, until something succeeds. So what is
+tried after all that time is tried once. After `WORD_S` seconds there is a word in the log.
+
 A connection can be lost after the commit but before its answer: the repeated code must notice that by itself, or must
 be harmless when it runs twice.
 """
+
+
+_reached = tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreFailed) and bool(error.facts.get("lost"))),
+    stop=_lasted,
+    wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+    before_sleep=_tell,
+    reraise=True,
+)
+"""Wait for a server that is away; as `retried`, whose callers need not be."""
 
 
 class Kind(Protocol):
@@ -70,6 +113,9 @@ class Kind(Protocol):
 
     def prepare(self) -> None:
         """Prepare the database for an upgrade; runs outside of any transaction."""
+
+    def exists(self) -> bool:
+        """Say whether the database is there; raises `StoreUnusable` if it is not and cannot be made."""
 
     def check(self) -> None:
         """Raise `StoreFailed` if the database is no longer the one that was opened."""
@@ -101,11 +147,12 @@ class Database:
         self.shown = kind.shown
         self._kind = kind
         self._inserts: dict[str, str] = {}
+        self._since_s: dict[str, float] = {}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._translating(), self._connected(self._kind.read_options) as connection:
+        with self._translating(), self._begun(self._kind.read_options) as (connection, _):
             try:
                 yield connection
             except TypeError as error:
@@ -115,6 +162,7 @@ class Database:
                     fix="restore the database from a backup",
                 ) from error
             self._kind.check()
+            self._since_s.pop("lost", None)
 
     @retried
     def fetch(self, query: Select[Any]) -> Sequence[Any]:
@@ -128,8 +176,9 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for one write transaction. Raises `StoreFailed` or `StoreUnusable`."""
-        with self._translating(), self._connected(self._kind.write_options) as connection, connection.begin():
+        with self._translating(), self._begun(self._kind.write_options) as (connection, transaction), transaction:
             yield connection
+        self._since_s.clear()
         # After the commit: a file that was removed takes it like any other.
         self._kind.check()
 
@@ -182,10 +231,20 @@ class Database:
         self._prepare()
         self._migrate()
 
-    @retried
-    def _connected(self, options: Mapping[str, Any]) -> Connection:
-        with self._translating():
-            return self.engine.connect().execution_options(**options)
+    @contextmanager
+    def _begun(self, options: Mapping[str, Any]) -> Iterator[tuple[Connection, Transaction]]:
+        connection, transaction = self._begin(options)
+        with connection:
+            yield connection, transaction
+
+    @_reached
+    def _begin(self, options: Mapping[str, Any]) -> tuple[Connection, Transaction]:
+        """Return a connection in a transaction: a pooler gives a connection before it has a server for it."""
+        with self._translating(), ExitStack() as stack:
+            connection = stack.enter_context(self.engine.connect().execution_options(**options))
+            transaction = connection.begin()
+            stack.pop_all()
+        return connection, transaction
 
     @retried
     def _prepare(self) -> None:
@@ -204,7 +263,11 @@ class Database:
         try:
             yield
         except self._kind.errors as error:
-            raise self._kind.translate(error, opening=opening) from error
+            failed = self._kind.translate(error, opening=opening)
+            if isinstance(failed, StoreFailed):
+                for fact in failed.facts.keys() & {"lost", "locked"}:
+                    failed.since_s = self._since_s.setdefault(fact, time.monotonic())
+            raise failed from error
 
 
 class Upgrade(NamedTuple):
@@ -231,15 +294,45 @@ def open_database(url: str, *, create: bool) -> Database:
         version = database.checked()
         if version == HEAD:
             return database
-        if not kind.upgrades_itself:
-            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
-            raise StoreUnusable(
-                f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shlex.quote(shown_url(url))}`"
-            )
+        _refuse_old(kind, version, url)
         if version is None and not create:
             raise StoreUnusable(f"{kind.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
         return database
+
+
+def _refuse_old(kind: Kind, version: str | None, url: str) -> None:
+    if version != HEAD and not kind.upgrades_itself:
+        has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
+        raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shlex.quote(shown_url(url))}`")
+
+
+def folder_of(url: str) -> Path:
+    """Return the folder that a store fills: a SQLite file's, else the working directory."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return Path.cwd()
+    return Path(parsed.database or "").absolute().parent if parsed.drivername.startswith("sqlite") else Path.cwd()
+
+
+def try_database(url: str) -> bool:
+    """Try what a run needs of its store, writing too, and change nothing; returns whether it is there yet.
+
+    Raises:
+        StoreUnusable, StoreFailed: As opening it and writing to it would.
+    """
+    kind = _kind(url, create=True)
+    if not kind.exists():
+        return False
+    with closing(Database(kind)) as database:
+        version = database.checked()
+        _refuse_old(kind, version, url)
+        with database.write() as connection:
+            if version is not None:
+                run = table("maker_run", column("id"), column("steps"), schema=kind.schema)
+                connection.execute(update(run).where(run.c.id < 0).values(steps=0))
+    return version is not None
 
 
 def upgrade_database(url: str) -> Upgrade:
@@ -268,13 +361,21 @@ def _kind(url: str, *, create: bool) -> Kind:
     try:
         url.encode()
         parsed = make_url(url)
-    except UnicodeEncodeError as error:
-        raise StoreUnusable(f"store.url {shown_url(url)!r} is not UTF-8", fix="name another file") from error
-    except (ArgumentError, ValueError) as error:
-        raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from error
+    except UnicodeEncodeError:
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is not UTF-8", fix="name another file") from None
+    except (ArgumentError, ValueError):
+        # Without its cause, which shows a part of the text.
+        raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return Sqlite(parsed, create=create, busy_s=BUSY_S)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        if "@" in (parsed.host or "") or set("@:=") & set(parsed.database or ""):
+            # The driver's errors would show a part of the password as the host.
+            raise StoreUnusable(
+                f"store.url {shown_url(url)!r} cannot be read: a part of the user or the password reads as the host",
+                fix='write "@", ":", "/", "?" and "%" in them as %40, %3A, %2F, %3F and %25; '
+                "or give the password in PGPASSWORD or ~/.pgpass",
+            )
         return _postgres(parsed, shown_url(url))
     raise StoreUnusable(f"store.url: {parsed.drivername} is not supported", fix=_EXAMPLES)
 
@@ -305,13 +406,28 @@ def _migrate(connection: Connection, schema: str | None) -> None:
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a store's URL as it may be shown: whoever tells a URL tells this.
+
+    Nothing is shown but what is known to be no secret. A text that is no URL may hold a password anywhere.
+    """
     # What UTF-8 cannot write is refused where the store is opened.
     url = url.encode("utf-8", "backslashreplace").decode()
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # The text is no URL, so anything in it may be a password: hide all that could be one.
-        beginning, mark, rest = url.partition("://")
-        return beginning + mark + rest.rpartition("@")[2].partition("?")[0] if mark else url
-    return parsed.difference_update_query(_SECRETS).render_as_string(hide_password=True)
+        scheme = _SCHEME.match(url)
+        return f"{scheme[0]}:***" if scheme else url if _HARMLESS.fullmatch(url) and ":" not in url else "***"
+    query = {name: value for name, value in parsed.query.items() if name in _SHOWN and _harmless(value)}
+    parsed = parsed.set(query=query)
+    if not parsed.drivername.startswith("sqlite"):
+        # With a character that is not escaped a part of the password is taken for another part of the URL.
+        user, mark, _ = (parsed.username or "").partition(":")
+        host = parsed.host if _harmless(parsed.host or "") else "***"
+        database = parsed.database if _harmless((parsed.database or "").replace(":", "@")) else "***"
+        password = "***" if mark else parsed.password
+        parsed = parsed.set(username=user or None, password=password, host=host, database=database)
+    return parsed.render_as_string(hide_password=True)
+
+
+def _harmless(value: str | Sequence[str]) -> bool:
+    return all(_HARMLESS.fullmatch(one) for one in ([value] if isinstance(value, str) else value))

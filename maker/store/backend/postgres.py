@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import selectors
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import psycopg
 from psycopg import sql as composed
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.schema import CreateSchema
 
 from maker.errors import StoreFailed, StoreUnusable
+from maker.store.backend.waits import WORD_S, tell_wait
 
 SCHEMA = "maker"
 """All tables live in a schema of their own, and every statement names it: the search path does not matter."""
 UPGRADE_LOCK = int.from_bytes(b"maker")
 """The advisory lock that an upgrade holds until it is committed."""
 FEW_ROWS = 10
+SILENT_S = 15.0
+"""How long the server may take to begin a transaction, in seconds."""
 
 # Defaults for libpq where the URL does not set them. They notice a server that is cut off within half a minute: the
 # system's own limits are two hours for an idle connection and a quarter of an hour for a busy one.
@@ -32,10 +40,16 @@ _CONNECTION = {
     "keepalives_count": "4",
     "tcp_user_timeout": "30000",
 }
-# A server's defaults may lose commits in a power cut (synchronous_commit), or wait for a lock forever.
-_SETTINGS = """
-SELECT set_config('lock_timeout', %s, false), set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE
-    setting END, false) FROM (SELECT current_setting('synchronous_commit') AS setting) AS found
+# A pooler in transaction mode gives each transaction another of the server's sessions: what a session knows must not
+# matter. So nothing is set but within a transaction, and no statement is prepared.
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+# A server's defaults may lose commits in a power cut (synchronous_commit), or wait for a lock forever. All goes to the
+# server at once, so this takes no longer than BEGIN alone.
+_WRITE = """
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT set_config('lock_timeout', '{milliseconds:.0f}', true), set_config('synchronous_commit',
+    CASE setting WHEN 'off' THEN 'on' ELSE setting END, true)
+    FROM (SELECT current_setting('synchronous_commit') AS setting) AS found
 """
 
 
@@ -52,14 +66,14 @@ class Postgres:
 
     schema: str | None = SCHEMA
     upgrades_itself = False
-    read_options: Mapping[str, Any] = MappingProxyType({"isolation_level": "REPEATABLE READ"})
-    write_options: Mapping[str, Any] = MappingProxyType({})
+    read_options: Mapping[str, Any] = MappingProxyType({})
+    write_options: Mapping[str, Any] = MappingProxyType({"maker_write": True})
     errors: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
     """`insert` goes around SQLAlchemy: what it raises is the driver's own."""
 
     def __init__(self, url: URL, *, shown: str, busy_s: float) -> None:
         self.shown = shown
-        self.engine = _engine(url, busy_s)
+        self.engine = _engine(url, busy_s, shown)
 
     def prepare(self) -> None:
         """Refuse a database that cannot hold every text."""
@@ -69,6 +83,10 @@ class Postgres:
             raise StoreUnusable(
                 f"{self.shown}: its encoding is {encoding}", fix="use a database with the encoding UTF8"
             )
+
+    def exists(self) -> bool:
+        """Return True: who connects finds out."""
+        return True
 
     def check(self) -> None:
         """Do nothing: a server keeps its files."""
@@ -95,8 +113,12 @@ class Postgres:
                 for row in rows:
                     lines.write_row(row)
         except psycopg.Error as error:
-            if raw.closed:
+            # A pooler tells of its lost server with an answer too many, which psycopg takes for a wrong use.
+            misread = error.sqlstate is None and isinstance(error, psycopg.ProgrammingError)
+            if raw.closed or misread:
                 connection.invalidate(error)
+            if misread:
+                raise psycopg.OperationalError("the server ended the connection") from error
             raise
 
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
@@ -106,7 +128,7 @@ class Postgres:
         said = _said(orig)
         if state is not None:
             sign = _STATES.get(state) or _STATES.get(state[:2]) or _OTHER
-        elif isinstance(orig, psycopg.OperationalError):
+        elif isinstance(orig, _BROKEN):
             sign = next((sign for words, sign in _REFUSED.items() if words in said), _LOST)
         else:
             sign = _OTHER
@@ -117,11 +139,13 @@ class Postgres:
         return StoreFailed(message, fix=fix, **({sign.fact: True} if sign.fact else {}))
 
 
-def _engine(url: URL, busy_s: float) -> Engine:
+def _engine(url: URL, busy_s: float, shown: str) -> Engine:
+    write = _WRITE.format(milliseconds=busy_s * 1000)
     given = {name: value for name, value in _CONNECTION.items() if name not in url.query}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg").update_query_dict(given),
-        isolation_level="READ COMMITTED",
+        # Transactions are begun below, explicitly.
+        isolation_level="AUTOCOMMIT",
         execution_options={"schema_translate_map": {None: SCHEMA}},
         # Rows are tuples: their places in the statement have no names.
         paramstyle="format",
@@ -131,9 +155,28 @@ def _engine(url: URL, busy_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: psycopg.Connection[Any], record: Any) -> None:
         record.info["fresh"] = True
-        connection.autocommit = True
-        connection.execute(_SETTINGS, [f"{busy_s * 1000:.0f}"])
-        connection.autocommit = False
+        connection.prepare_threshold = None
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        raw = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
+        try:
+            _begin(raw, write if connection.get_execution_options().get("maker_write") else _READ, shown)
+        except psycopg.Error as error:
+            if raw.closed:
+                connection.invalidate(error)
+            raise
+
+    @event.listens_for(engine, "do_connect")
+    def _on_opening(dialect: Any, _record: Any, words: Any, options: Any) -> Any:
+        # A server that does not answer is waited for by libpq, which says nothing.
+        speaking = threading.Timer(WORD_S, tell_wait, (f"{shown}: the server does not answer", WORD_S))
+        speaking.daemon = True
+        speaking.start()
+        try:
+            return dialect.connect(*words, **options)
+        finally:
+            speaking.cancel()
 
     @event.listens_for(engine, "checkout")
     def _on_checkout(connection: psycopg.Connection[Any], record: Any, _proxy: Any) -> None:
@@ -143,6 +186,33 @@ def _engine(url: URL, busy_s: float) -> Engine:
             raise InvalidatePoolError
 
     return engine
+
+
+def _begin(connection: psycopg.Connection[Any], statements: str, shown: str) -> None:
+    """Begin a transaction, which takes no time but a round trip: a server that is silent for `SILENT_S` is lost.
+
+    A pooler keeps its clients waiting without a word while it has no server for them.
+    """
+    began = time.monotonic()
+    wire = connection.pgconn
+    wire.send_query(statements.encode())
+    wire.flush()
+    with selectors.DefaultSelector() as selector:
+        selector.register(wire.socket, selectors.EVENT_READ)
+        while wire.is_busy():
+            if selector.select(1.0):
+                wire.consume_input()
+            elif (waited_s := time.monotonic() - began) >= SILENT_S:
+                connection.close()
+                raise psycopg.OperationalError(f"no answer within {waited_s:.0f} s")
+            else:
+                tell_wait(f"{shown}: the server does not answer", waited_s)
+    failed: PGresult | None = None
+    while (result := wire.get_result()) is not None:
+        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+            failed = failed or result
+    if failed is not None:
+        raise error_from_result(failed)
 
 
 def _spoken_to(connection: psycopg.Connection[Any]) -> bool:
@@ -165,6 +235,9 @@ class _Sign(NamedTuple):
     unusable: bool = False
 
 
+_BROKEN = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""Without an SQLSTATE these tell of the connection. A pooler whose server ends within a command sends one answer too
+many, which is an internal error of psycopg's."""
 _SAFE = "committed steps are safe; continue with `maker resume`"
 _LOST = _Sign("there is no connection to the server", "check that it runs and that the URL is right", "lost")
 _CROWDED = _Sign("the server accepts no more connections", "close some, or raise its max_connections", "lost")

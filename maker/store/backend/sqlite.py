@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from itertools import chain as chained
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +16,9 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from maker.errors import StoreFailed, StoreMissing, StoreUnusable
+from maker.store.lease import describe, this_process
 
+MOST_HOLDERS = 3
 _CHUNKS = (256, 64, 16, 4, 1)
 """How many rows a statement adds: few sizes, so that the driver's cache holds the statements."""
 _CONFLICTS = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
@@ -52,8 +57,18 @@ class Sqlite:
                 path=str(path),
             )
         self.shown = str(path)
-        self._files = _Files(path.absolute())
+        self._file = path.absolute()
+        self._files = _Files(self._file)
         self.engine = _engine(url, busy_s, self._files)
+
+    def exists(self) -> bool:
+        """Say whether the file is there; raises `StoreUnusable` if it is not and its folder takes none."""
+        if not self._file.exists() and not os.access(self._file.parent, os.W_OK | os.X_OK):
+            raise StoreUnusable(
+                f"the folder {self._file.parent} for the database {self._file.name} cannot be written to",
+                fix="make it writable, or set another store.url",
+            )
+        return self._file.exists()
 
     def check(self) -> None:
         """Raise `StoreFailed` unless the open files are still those that their names stand for. Takes 10 us."""
@@ -78,6 +93,21 @@ class Sqlite:
                 connection.exec_driver_sql(sql + f", {values}" * (size - 1), chunk)
                 start += size
 
+    def _holders(self) -> str:
+        """Return who works on runs in this file, the one that was silent longest first: it may hold the lock."""
+        query = (
+            "SELECT run_id, holder, updated_at FROM maker_run WHERE status = 'running' AND holder <> '' "
+            "ORDER BY updated_at LIMIT 20"
+        )
+        try:
+            with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+                rows = connection.execute(query).fetchall()
+        except sqlite3.Error:
+            return ""
+        others = [row for row in rows if row[1] != this_process()][:MOST_HOLDERS]
+        told = (f"{describe(who)} on run {run}, silent for {time.time() - at:.0f} s" for run, who, at in others)
+        return f"; at work in it: {', '.join(told)}" if others else ""
+
     def translate(self, error: Exception, *, opening: bool) -> StoreFailed | StoreUnusable:
         """Return maker's error for a driver's error."""
         orig = error.orig if isinstance(error, DBAPIError) else error
@@ -93,7 +123,9 @@ class Sqlite:
                 return StoreUnusable(f"{self.shown}: {what} ({said})", fix=fix)
         for sign, what, fix in _FAILED:
             if sign in said:
-                return StoreFailed(f"{self.shown}: {what} ({said})", fix=fix, locked="locked" in said)
+                if "locked" in said:
+                    return StoreFailed(f"{self.shown}: {what} ({said}){self._holders()}", fix=fix, locked=True)
+                return StoreFailed(f"{self.shown}: {what} ({said})", fix=fix, locked=False)
         return StoreFailed(
             f"{self.shown}: {said}", fix="fix the database, then resume the run; committed steps are safe"
         )

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
-from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound
+from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound, StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database, open_database, upgrade_database
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -319,6 +319,29 @@ def test_a_run_that_was_deleted_since_it_was_read_is_told(database: Database, ac
         act(database, row)
 
 
+@pytest.mark.parametrize(
+    ("behind", "said"), [({"batch": 0}, r"backup \(it knows 0 of 1 commits\)"), ({"fence": 0}, "backup\n")]
+)
+def test_a_database_that_has_forgotten_commits_is_told(work: Work, behind: dict[str, int], said: str) -> None:
+    """A replica that lags behind, or a backup, is not another process."""
+    work.journal.put(work.steps(0, 1))
+    work.journal.flush()
+    work.run_columns(**behind)
+    work.journal.put(work.steps(1, 2))
+    with pytest.raises(StoreFailed, match=f"replica that lags behind, or was restored from a {said}"):
+        work.journal.flush()
+
+
+def test_a_run_that_was_deleted_under_its_writer_is_lost(work: Work) -> None:
+    """A writer that finds no run has lost it, whoever took it."""
+    with work.database.write() as connection:
+        for table in (schema.snapshot, schema.chain, schema.run):
+            connection.execute(delete(table))
+    work.journal.put(work.steps(0, 1))
+    with pytest.raises(LeaseLost):
+        work.journal.flush()
+
+
 def test_a_released_run_is_free(work: Work) -> None:
     """A run that is given back has its status, and can be taken at once."""
     release(work.database, work.lease, "paused", "as asked")
@@ -536,6 +559,31 @@ def test_a_listener_that_raises_stops_the_writer_not_the_program(error: BaseExce
         work.journal.flush()
     work.journal.close()
     assert work.count() == 2
+
+
+@pytest.mark.parametrize("fault", [MemoryError, SystemExit])
+@pytest.mark.parametrize("where", ["_take", "_commit"])
+def test_a_writer_that_fails_lets_nobody_wait(
+    database: Database, monkeypatch: pytest.MonkeyPatch, where: str, fault: type[BaseException]
+) -> None:
+    """Whatever the writer's thread dies of, `put` and `flush` raise it, and `close` returns, however much waits."""
+    begun = threading.Event()
+
+    def fail(*_: object) -> None:
+        begun.wait(10)
+        raise fault
+
+    monkeypatch.setattr(f"maker.store.journal.Journal.{where}", fail)
+    monkeypatch.setattr("maker.store.journal.QUEUE_ENTRIES", 2)
+    work = Work(database)
+    work.journal.put(work.steps(0, 1))
+    begun.set()
+    with pytest.raises(fault):
+        for index in range(1, 5):
+            work.journal.put(work.steps(index, index + 1))
+    with pytest.raises(fault):
+        work.journal.flush()
+    work.journal.close()
 
 
 def test_a_result_may_be_any_json(work: Work) -> None:
