@@ -92,7 +92,7 @@ def test_nothing_is_made_at_opening(postgres: PostgresServer, create: bool) -> N
     url = postgres.create_database()
     with pytest.raises(StoreUnusable, match="has no maker tables") as caught:
         open_database(url, create=create)
-    assert caught.value.fix == f"run `maker db upgrade --store {shown_url(url)}`"
+    assert caught.value.fix == f"run `maker db upgrade --store '{shown_url(url)}'`"
     found = postgres.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'maker'", database=url.rpartition("/")[2])
     assert found == []
 
