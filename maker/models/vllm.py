@@ -7,6 +7,7 @@ default: with small models they cost more time than the model.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from threading import get_ident
@@ -17,10 +18,12 @@ from maker.models.folder import checked_folder
 from maker.models.interface import Model
 from maker.models.settings import GREEDY, VllmSettings
 from maker.models.vllm_start import check_grammars, error_text, has_tiny_weights, import_vllm, pin_thread, start_engine
-from maker.types import Failed, Finished, Request, Sample
+from maker.types import Failed, Finished, Flag, RedFlag, Request, Sample
 
 _OFF = 'or start a run with model.structured = "off"'
 _PROBE = "probe"
+_ENDS = frozenset({"stop", "length"})
+"""How vLLM calls the ends that a reply comes to. An aborted one is a part of a reply."""
 LOST_SHARE = 0.2
 """If the tokenizer loses a larger share of a prompt's characters than this, the model was not made for such prompts."""
 SHOWN_CHARS = 120
@@ -34,6 +37,11 @@ class _Held(NamedTuple):
 
     schema: Mapping[str, Any]
     constraint: Any
+
+
+def _finite(logprob: float | None) -> float | None:
+    """Return a log-probability, None where a broken model gives none."""
+    return logprob if logprob is not None and math.isfinite(logprob) else None
 
 
 class VllmModel(Model):
@@ -243,7 +251,8 @@ class VllmModel(Model):
                 choice.text if request.stop else self._text(context, choice),
                 len(choice.token_ids),
                 choice.finish_reason == "length",
-                choice.cumulative_logprob,
+                _finite(choice.cumulative_logprob),
+                None if choice.finish_reason in _ENDS else RedFlag(Flag.BROKEN, f"vLLM: {choice.finish_reason}"),
             )
             for choice in sorted(output.outputs, key=lambda choice: choice.index)
         )
