@@ -246,7 +246,7 @@ class Driver:
             self._journal.flush()
         changes, grants = session.scheduler.take(worker, report), session.grants
         ending = self._ending(session.scheduler)
-        if changes or report.spent or report.unavailable or report.place or report.errors:
+        if changes or report.spent or report.unavailable or report.place or report.errors or report.dropped:
             used = spent_in_all(report.spent, session.prices)
             entry = _entry(message, changes, used, session)
             session.on_report(message, entry, session.scheduler)
@@ -364,6 +364,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         undecided=changes.undecided,
         forgotten=changes.forgotten,
         unresolved=changes.unresolved,
+        dropped=report.dropped,
         worker=worker,
         place=report.place,
         spent=report.spent,

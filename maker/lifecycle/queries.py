@@ -44,8 +44,8 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 class RunReport:
     """The status of a run, with its counts, settings and result.
 
-    ``votes`` and ``red_flags`` count the samples of all steps, undecided and rejected ones too; ``decided_votes`` are
-    those of decided steps. ``missing`` is how many children, such as a map's rows, a run goes without that is done.
+    ``votes`` and ``red_flags`` count the samples of all steps, undecided and rejected ones too; ``decided_votes`` and
+    ``decided_flags`` those of decided steps. ``missing`` is how many children, such as a map's rows, a run goes without that is done.
     ``models`` has a line per model and role, ``workers`` one per worker, ``events`` one per event; the last two are
     filled only where a single run is shown. ``calls`` are samples drawn, ``requests`` were sent to models; tokens are
     as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
@@ -85,6 +85,7 @@ class RunReport:
     saved_calls: int = 0
     distinct: int = 0
     decided_votes: int = 0
+    decided_flags: int = 0
     missing: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -332,7 +333,7 @@ def _report(row: RunRow) -> RunReport:
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=shown_settings(row.settings), models=models,
         monitor=monitored_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
-        distinct=row.distinct, decided_votes=row.votes,
+        distinct=row.distinct, decided_votes=row.votes, decided_flags=row.red_flags,
     )  # fmt: skip
 
 

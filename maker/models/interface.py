@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterable
 from maker.types import Failed, Finished, Request
 from maker.voting.in_flight import unbounded
 
-LOST_TRIES = 5
-"""So often a request is asked for again that was cut off under way: each time it may have been billed."""
 CHAT_OVERHEAD_TOKENS = 64
 """Upper bound of what chat templates add to a prompt of two messages, used for reservations only."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Collection, Iterable
@@ -14,7 +15,7 @@ from threading import Lock, Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from maker.models.interface import LOST_TRIES, Model
+from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
@@ -30,8 +31,8 @@ class _Progress:
     """What a request has brought and cost so far. Both threads use it, the loop's and the one that cancels.
 
     ``unaccounted`` replies were sent for in a try of which nobody has said what it costs: it is under way, or was lost.
-    ``waited_s`` is how long the present try waited for the limits. ``since`` is how many replies the server had sent to
-    all requests half way through this one's failed tries, None before they begin.
+    ``waited_s`` is how long the present try waited for the limits. ``failing_s`` is when the first try of the present
+    part failed, on the loop's clock, None before.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -42,7 +43,7 @@ class _Progress:
     unaccounted: int = 0
     retries: int = 0
     waited_s: float = 0.0
-    since: int | None = None
+    failing_s: float | None = None
     sent: bool = False
     dropped: bool = False
     lock: Lock = field(default_factory=Lock)
@@ -113,10 +114,10 @@ class OpenAIModel(Model):
         self._answered = False
         self._most_taken = 1
         self._one_each = False
-        self._replies = 0
+        self._replied_s = -math.inf
         self._losses: dict[int, int] = {}
-        # What `_Progress.since` is for requests that are submitted again.
-        self._lost_since: dict[int, int] = {}
+        # What `_Progress.failing_s` is for requests that are submitted again.
+        self._losing_s: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[Finished | Failed]] = {}
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -199,7 +200,7 @@ class OpenAIModel(Model):
     def _drop(self, ids: list[int]) -> None:
         for i in ids:
             self._losses.pop(i, None)
-            self._lost_since.pop(i, None)
+            self._losing_s.pop(i, None)
             if task := self._tasks.get(i):
                 task.cancel()
 
@@ -220,9 +221,9 @@ class OpenAIModel(Model):
             return self._failed_lost(request, lost, progress)
         except Refusal as refusal:
             failed = progress.failed(request.id, refusal.reason, refusal.fix, unusable=refusal.unusable)
-            return failed._replace(refused=refusal.of_prompt, alone=self._is_alone(progress.since))
+            return failed._replace(refused=refusal.of_prompt, alone=self._is_alone(progress.failing_s))
         self._losses.pop(request.id, None)
-        self._lost_since.pop(request.id, None)
+        self._losing_s.pop(request.id, None)
         spent = (progress.prompt_tokens, progress.completion_tokens, progress.cached_tokens, progress.retries)
         samples = tuple(progress.samples)
         return Finished(request.id, samples, *spent, surplus=progress.calls - len(samples))
@@ -248,7 +249,7 @@ class OpenAIModel(Model):
             one_each = True
 
     async def _tried(self, part: Request, progress: _Progress) -> Reply:
-        progress.waited_s, progress.since = 0.0, None
+        progress.waited_s, progress.failing_s = 0.0, None
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unbilled),
             wait=_wait_s,
@@ -258,7 +259,7 @@ class OpenAIModel(Model):
         )
         reply: Reply = await retrying(self._once, part, progress)
         self._answered = True
-        self._replies += 1
+        self._replied_s = self._loop.time()
         return reply
 
     async def _once(self, part: Request, progress: _Progress) -> Reply:
@@ -302,20 +303,21 @@ class OpenAIModel(Model):
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
         hopeless = not self._answered and losses >= _FIRST_TRIES
         reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
-        if losses <= LOST_TRIES // 2:
-            self._lost_since[request.id] = self._replies
-        alone = self._is_alone(self._lost_since.get(request.id))
+        alone = self._is_alone(self._losing_s.setdefault(request.id, self._loop.time()))
         return progress.failed(request.id, reason, lost.fix, unusable=hopeless)._replace(lost=True, alone=alone)
 
-    def _is_alone(self, since: int | None) -> bool:
-        return since is not None and self._replies > since
+    def _is_alone(self, failing_s: float | None) -> bool:
+        """Say whether the server answered others in the second half of a request's failed tries.
+
+        What a server that dies had under way may still be answered in the first half.
+        """
+        return failing_s is not None and self._replied_s > (failing_s + self._loop.time()) / 2
 
     def _count_retry(self, state: RetryCallState) -> None:
         progress: _Progress = state.args[1]
         progress.retries += 1
-        # What a server that dies had under way may still be answered after the first tries have failed.
-        if progress.since is None or _tried_for_s(state) <= self._settings.retry_s / 2:
-            progress.since = self._replies
+        if progress.failing_s is None:
+            progress.failing_s = self._loop.time()
 
     def _is_enough(self, state: RetryCallState) -> bool:
         if not self._answered and state.attempt_number >= _FIRST_TRIES:

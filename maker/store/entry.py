@@ -162,9 +162,10 @@ class Entry:
     of single steps, in any order; ``settled`` gives, for such a fork's chain, the first child that is still open.
     ``undecided`` are steps that chains are stuck at, whose samples are kept; ``forgotten`` are older ones whose samples
     are deleted, because they are voted on again; ``unresolved`` are undecided steps that no one votes on again.
-    ``worker`` sent the report from ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation
-    ``grant``, and so is ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back
-    the rest of the grant. ``events`` are committed with it.
+    ``dropped`` counts, by account, flagged samples of steps that were let go undecided. ``worker`` sent the report from
+    ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation ``grant``, and so is
+    ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back the rest of the
+    grant. ``events`` are committed with it.
     """
 
     decided: Sequence[Decided] = ()
@@ -178,6 +179,7 @@ class Entry:
     undecided: Sequence[UndecidedStep] = ()
     forgotten: Sequence[StepKey] = ()
     unresolved: Sequence[Stuck] = ()
+    dropped: Mapping[Account, int] = field(default_factory=dict)
     worker: int | None = None
     place: str = ""
     gone: str = ""

@@ -136,6 +136,8 @@ class Accounts:
                 for role, one in ((self._models.roles[tally.kind], tally), (JUDGE, tally.judge)):
                     for model, (votes, flags) in enumerate(zip(one.valid, one.flagged, strict=True) if one else ()):
                         count(Account(model, role), votes, flags)
+            for account, flags in entry.dropped.items():
+                count(account, 0, flags)
             for _, stuck in entry.undecided:
                 votes = len(stuck.heard.samples) - stuck.judged
                 for sample in stuck.heard.samples:

@@ -117,9 +117,10 @@ class Report:
     stopped, ``returned`` those that were wanted back, ``recalled`` says that all were called back. ``spent`` is what
     was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it. Until
     the worker has heard a valid vote, ``flagged`` holds what its replies were flagged for; ``voted`` says that the
-    first one has come. ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a
-    worker needs that has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says
-    where the worker is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report.
+    first one has come. ``dropped`` counts, by account, the flagged samples of steps that were called back before it.
+    ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a worker needs that
+    has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
+    is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report.
     """
 
     number: int
@@ -134,6 +135,7 @@ class Report:
     spent: dict[Account, Usage] = field(default_factory=dict)
     flagged: list[RedFlag] = field(default_factory=list)
     voted: bool = False
+    dropped: dict[Account, int] = field(default_factory=dict)
     unavailable: list[UnavailableModel] = field(default_factory=list)
     abandoned: Allowance = NOTHING
     starved: Starved | None = None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused, RowUnanswered
-from maker.models.interface import LOST_TRIES
 from maker.swarm.fork_cache import ForkCache
 from maker.swarm.messages import (
     DOUBTS,
@@ -27,7 +26,7 @@ from maker.swarm.messages import (
 )
 from maker.swarm.questions import OpenQuestions, Runner
 from maker.swarm.spending import Spending
-from maker.types import NOTHING, Allowance, Failed, Finished, RedFlag, Request
+from maker.types import NOTHING, Account, Allowance, Failed, Finished, RedFlag, Request
 from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
 from maker.voting.forks import child_at
@@ -38,6 +37,8 @@ from maker.voting.seeds import ChainSeeds
 YOUNG_OBJECTS = 100_000
 """How many objects a process that works on runs may make before it looks for cycles among them. A step makes dozens of
 tuples and no cycle; with Python's own 700 the looking takes a fifth of the time where a thousand chains are in work."""
+LOST_TRIES = 5
+"""So often a request is asked for again that was cut off under way: each time it may have been billed."""
 SLICE_S = 0.05
 SLICE_STEPS = 2000
 
@@ -400,8 +401,20 @@ class Worker:
             else:
                 self._spending.count_failure(asked.request, asked.worst, cost, repeated=False)
 
+    def _dropped(self) -> dict[Account, int]:
+        """Return how many samples were flagged of steps that are let go, by whom: no step will tell of them."""
+        found: Counter[Account] = Counter()
+        runners = {id(asked.runner): asked for asked in (*self._asked.values(), *self._waiting)}
+        for asked in runners.values():
+            _, heard = asked.runner.heard
+            for sample in () if heard is None else heard.samples:
+                found[Account(sample.model, asked.request.role)] += isinstance(sample.outcome, RedFlag)
+        return found
+
     def _recall(self) -> None:
         """Let go of every chain; what is in flight is cancelled."""
+        if not self._voted:
+            self._report.dropped = self._dropped()
         self._cancel(list(self._asked.values()))
         for kept in (self._asked, self._waiting, self._parked, self._backlog, self._doubtful, self._going):
             kept.clear()

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 from processes import Commands
 
 import maker
+from maker.lifecycle.queries import RunReport
 
 HERE = Path(__file__).parents[1] / "fixtures" / "before_rooms"
 EXPECTED: dict[str, Any] = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
@@ -98,8 +100,16 @@ def look(read_only: Path) -> Iterator[Commands]:
 def lines(commands: Commands, *words: str) -> list[Any]:
     """Return the JSON lines that a command prints."""
     ran = commands.run(*words)
-    assert ran.returncode in (0, 1), ran.stderr
+    assert ran.returncode != 2, ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def stands(report: RunReport) -> dict[str, Any]:
+    """Return how a run stands as it was told then: votes and flags were those of decided steps alone."""
+    assert report.votes >= report.decided_votes
+    assert report.red_flags >= report.decided_flags
+    found: dict[str, Any] = making.stands(replace(report, votes=report.decided_votes, red_flags=report.decided_flags))
+    return found
 
 
 def test_runs_stand_as_they_stood(kept: str) -> None:
@@ -108,7 +118,8 @@ def test_runs_stand_as_they_stood(kept: str) -> None:
     assert [report.run_id for report in found] == [*RUNS][::-1]
     for report in found:
         then = RUNS[report.run_id]
-        assert making.stands(report) == {name: then[name] for name in making.stands(report)}, report.name
+        now = stands(report)
+        assert now == {name: then[name] for name in now}, report.name
 
 
 def test_no_fingerprint_names_a_folder(read_only: Path) -> None:
@@ -140,7 +151,7 @@ def test_a_paused_run_goes_on(store: str, run: str) -> None:
     """A resumed run ends where the code of then would have led it, and verifies."""
     expected = dict(RUNS[run]["resumed"])
     ended = maker.resume(run, expected.pop("words"), store=store)
-    assert making.stands(ended) == expected
+    assert stands(ended) == expected
     assert maker.verify(run, store=store).problem == ""
 
 
@@ -151,6 +162,7 @@ def test_a_job_finds_what_the_store_holds(command: Commands, store: str, name: s
     told = lines(command, *expected.pop("words"), "--json")[0]
     assert len(maker.runs(store=store)) == expected.pop("runs")
     assert told["settings"]["vote"].get("k") == expected.pop("k")
+    told |= {"votes": told["decided_votes"], "red_flags": told["decided_flags"]}
     assert {key: told[key] for key in expected} == expected
     assert maker.verify(told["run_id"], store=store).problem == ""
 
