@@ -45,10 +45,10 @@ class RunReport:
     """The status of a run, with its counts, settings and result.
 
     ``votes`` and ``red_flags`` count the samples of all steps, undecided and rejected ones too; ``decided_votes`` and
-    ``decided_flags`` those of decided steps. ``missing`` is how many children, such as a map's rows, a run goes without that is done.
-    ``models`` has a line per model and role, ``workers`` one per worker, ``events`` one per event; the last two are
-    filled only where a single run is shown. ``calls`` are samples drawn, ``requests`` were sent to models; tokens are
-    as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
+    ``decided_flags`` those of decided steps. ``missing`` is how many children, such as a map's rows, a run goes without
+    that is done. ``models`` has a line per model and role, ``workers`` one per worker, ``events`` one per event; the
+    last two are filled only where a single run is shown. ``calls`` are samples drawn, ``requests`` were sent to models;
+    tokens are as billed. ``cost`` is in the currency of the job's prices, None without them. ``reserved_calls`` and
     ``reserved_tokens`` were granted or in flight when a process stopped; they may have been spent. ``digest`` is the
     last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
     ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
