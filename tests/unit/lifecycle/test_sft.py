@@ -163,7 +163,8 @@ def test_a_run_that_decided_nothing_is_refused(hanoi: Job, store: str) -> None:
     """A calibration's pilot asks and decides nothing."""
     calibrate(api.load_job(hanoi(5)), steps=5, votes=2)
     with pytest.raises(BadInput, match="no training examples: it has decided no step"):
-        examples(store)
+        # `last` is no pilot.
+        export_examples(queries.runs(store=store)[0].run_id, io.BytesIO(), store=store)
 
 
 def test_a_file_that_is_there(hanoi: Job, store: str, tmp_path: Path) -> None:
