@@ -52,6 +52,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.recovery.maps
 	$(BIN)/python -m benchmarks.recovery.faults
 	$(BIN)/python -m benchmarks.recovery.fuzz_model --minutes 3
+	$(BIN)/python -m benchmarks.recovery.fuzz_files
 	$(BIN)/python -m benchmarks.stats.monitor
 	$(BIN)/python -m benchmarks.stats.reports
 	$(BIN)/python -m benchmarks.speed.monitor_cost

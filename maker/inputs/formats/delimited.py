@@ -46,7 +46,7 @@ class Delimited(Records):
         entries = [row for row, _ in rows if row]
         at = [line - 1 for row, line in rows if row]
         ends = [lines.ends[line] for line in at]
-        returns = _returns(lines, at, final=final)
+        returns = _returns(lines, at[:-1] if open_lines else at, final=final)
         bad = bool(lines.bad) or misquoted
         return Cut(entries, ends, lines.ends[taken - 1] if taken else 0, bad, open_lines, returns=returns)
 
@@ -148,6 +148,7 @@ def _marked(rows: list[tuple[Any, int]], lines: Lines, encoding: str) -> list[tu
     marked, start = [], 0
     for row, end in rows:
         why = next((lines.bad[line] for line in range(start, end) if line in lines.bad), "")
-        marked.append((Undecodable.of(encoding, why) if why else row, end))
+        # Where a misquoted row ends is not known, whatever its bytes are.
+        marked.append((row if not why or isinstance(row, Misquoted) else Undecodable.of(encoding, why), end))
         start = end
     return marked

@@ -49,9 +49,10 @@ def split_lines(data: bytes, encoding: Encoding, newline: Newline, *, final: boo
 def _pieces(data: bytes, encoding: Encoding, newline: Newline) -> list[bytes]:
     if len(encoding.newline) == 1:
         return io.BytesIO(data).readlines() if newline else data.splitlines(keepends=True)
-    # U+FFFD takes as many bytes as what it stands for in these encodings, so the lengths stay true.
+    # U+FFFD takes as many bytes as what it stands for in these encodings, so the lengths stay true; but at the end.
     texts = io.StringIO(data.decode(encoding.name, "replace"), newline=newline)
     ends = list(accumulate(len(text.encode(encoding.name)) for text in texts))
+    ends[-1:] = [len(data)] if ends else []
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 

@@ -146,7 +146,7 @@ class _Scan:
         self._open = False
         # What cannot be told apart is refused before a run begins; one that has begun keeps its rows' numbers.
         self._fresh = False
-        self._alone_at: int | None = None
+        self._alone: tuple[int, int] | None = None
         self._newline = False
 
     def check(self, part: InputPart) -> None:
@@ -300,36 +300,39 @@ class _Scan:
 
     def _check_returns(self, found: Returns) -> None:
         """Raise `BadInput` where some rows end with a carriage return alone, and others with a newline."""
-        if self._alone_at is None and found.alone >= 0:
-            self._alone_at = self._line(found.alone)
+        if self._alone is None and found.alone >= 0:
+            self._alone = (self._offset, found.alone)
         self._newline = self._newline or found.newline
-        if self._newline and self._alone_at is not None:
+        if self._newline and self._alone is not None:
             raise BadInput(
-                f"line {self._alone_at:,} of {self._name} ends with a carriage return alone, others with a newline: "
-                "it may be one row or two",
+                f"line {self._line(*self._alone):,} of {self._name} ends with a carriage return alone, others with a "
+                "newline: it may be one row or two",
                 fix="put the field with the carriage return in quotation marks, or end all lines alike",
                 part=self._name,
             )
 
     def _not_told(self, error: NotTold) -> BadInput:
         return BadInput(
-            f"{self._name} is no JSON array of objects: {error.why}, line {self._line(error.line):,}",
+            f"{self._name} is no JSON array of objects: {error.why}, line {self._line(self._offset, error.line):,}",
             fix="write [{…}, {…}]; a file with an object a line is JSON Lines, and ends with .jsonl",
             part=self._name,
         )
 
     def _misquoted(self, number: int, row: Misquoted) -> BadInput:
         return BadInput(
-            f"line {self._line(row.line):,} of {self._name} (row {number}) {row.what}: {row.text}",
+            f"line {self._line(self._offset, row.line):,} of {self._name} (row {number}) {row.what}: {row.text}",
             fix=_QUOTES,
             part=self._name,
         )
 
-    def _line(self, after: int) -> int:
-        """Return the number, from 1, of the line that is ``after`` lines from where the data begins in the file."""
+    def _line(self, offset: int, after: int) -> int:
+        """Return the number, from 1, of the line that is ``after`` lines from some bytes into the file.
+
+        For errors alone: it reads the file anew.
+        """
         decoder = codecs.getincrementaldecoder(self._format.encoding.name)("replace")
         lines = io.IncrementalNewlineDecoder(decoder, translate=True)
-        left, count = self._offset, 0
+        left, count = offset, 0
         with self._site.open(self._name) as file, self._site.telling(self._name):
             while left and (piece := file.read(min(left, CHUNK_BYTES))):
                 left -= len(piece)

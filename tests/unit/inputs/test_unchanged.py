@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -136,3 +137,35 @@ def test_a_column_in_another_case_is_suggested(tmp_path: Path) -> None:
     assert "did you mean 'ID'?" in refusal(tmp_path / "a.csv", content, id_column="id")
     with pytest.raises(ValueError, match="the row has no column 'id', which the template names; did you mean 'ID'"):
         Template("{{id}}").render({"ID": 1})
+
+
+def test_a_misquoted_row_that_is_no_text_is_refused_too(tmp_path: Path) -> None:
+    """Where it ends is not known, whatever its bytes are: one row in a hundred may be no text, but not this one."""
+    content = b"id,text\n" + b"1,a\n" * 150 + b'2,"\xff"b\n'
+    assert refusal(tmp_path / "a.csv", content).startswith("line 152 of a.csv (row 150) has text after")
+
+
+def test_half_a_pair_at_the_end_breaks_the_last_row(tmp_path: Path) -> None:
+    """The last bytes of UTF-16 are counted, whatever stands for them."""
+    content = "x\n".encode("utf-16-le") * 200 + b"\x3d\xd8\x00"
+    source = scanned(tmp_path / "a.csv", content, encoding="utf-16-le")
+    with pytest.raises(ValueError, match=r"row 199 of a\.csv cannot be read as utf-16-le"):
+        source.row(199)
+    assert source.row(198).values == {"x": "x"}
+
+
+def test_a_last_row_that_is_open_says_nothing_of_how_lines_end(tmp_path: Path) -> None:
+    source = scanned(tmp_path / "a.csv", 'id,text\r1,a\r2,"b\r\n')
+    assert source.row(0).values == {"id": "1", "text": "a"}
+    with pytest.raises(ValueError, match="has a quoted field that is never closed"):
+        source.row(1)
+
+
+def test_what_shares_its_place_in_a_file_is_scanned_rightly() -> None:
+    """In memory every reader of a file moves the others: nothing is read beside a scan that goes on."""
+    files = fsspec.filesystem("memory")
+    files.pipe("/mac.csv", b"id,text\r" + b"1,a\r" * 100_000)
+    source = Input("memory://mac.csv")
+    (part,) = source.scan()
+    files.rm("/mac.csv")
+    assert (part.rows, part.size) == (100_000, 8 + 400_000)
