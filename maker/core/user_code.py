@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from types import CodeType
@@ -116,9 +117,18 @@ def unfit(text: str) -> str:
 
 def _handlers() -> set[CodeType]:
     """Return the code of the program's handlers of signals."""
-    handlers = map(signal.getsignal, signal.valid_signals())
-    codes = (getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers)
+    codes = map(_code, map(signal.getsignal, signal.valid_signals()))
     return {code for code in codes if code is not None}
+
+
+def _code(call: Any) -> CodeType | None:
+    """Return the code of a function, a method, a partial or an object that can be called; None for what is in C."""
+    while isinstance(call, partial):
+        call = call.func
+    for found in (call, getattr(call, "__func__", None), getattr(type(call), "__call__", None)):  # noqa: B004
+        if isinstance(code := getattr(found, "__code__", None), CodeType):
+            return code
+    return None
 
 
 def _line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,17 +37,26 @@ def test_an_interrupt_and_makers_own_errors_pass(error: BaseException) -> None:
     assert caught.value is error
 
 
-def test_a_program_may_leave_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that exits is the program's own, though it runs amid the task's code."""
+class Program:
+    """A program that leaves when it is told to."""
 
-    class Program:
-        def leave(self, *_: Any) -> None:
-            sys.exit(7)
+    def leave(self, *_: Any) -> None:
+        sys.exit(7)
+
+    def __call__(self, *_: Any) -> None:
+        sys.exit(7)
+
+
+@pytest.mark.parametrize(
+    "handler", [Program().leave, Program(), partial(Program.leave, Program()), lambda *_: sys.exit(7)]
+)
+def test_a_program_may_leave_by_a_signal(handler: Any) -> None:
+    """A handler that exits is the program's own, though it runs amid the task's code."""
 
     def end() -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, Program().leave)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         with pytest.raises(SystemExit, match="7"):
             call_user_code("next", end)
