@@ -31,6 +31,22 @@ ANSWER_EITHER = (
 )
 
 
+def plain(answer: str, disks: int) -> str:
+    """Return how to answer, with an example that this many disks allow: small models copy what they are shown.
+
+    With disk 1 on A and the others on B, disk 2 goes to C; one disk alone goes to B.
+    """
+    move, pegs = ("2BC", "AC" + "B" * (disks - 2)) if disks > 1 else ("1AB", "B")
+    told = f"disk {move[0]} from {move[1]} to {move[2]}"
+    alone = "the move alone: its disk, the peg it leaves, the peg it goes to, without blanks"
+    pair = f"the move, a blank, and the pegs of all disks after it, disk 1 first, without blanks: {move} {pegs}"
+    if answer == "move":
+        return f"Answer with {alone}. To move {told}, answer {move}\n\n"
+    if answer == "move+state":
+        return f"Answer with one line. To move {told}, write {pair}\n\n"
+    return f"Answer with one line. To move {told}, write {alone}: {move}\nOr write {pair}\n\n"
+
+
 def direction(disks: int) -> str:
     """Return which way disk 1 cycles so that the tower ends on C: + is A-B-C (even), - is A-C-B (odd)."""
     return "-" if disks % 2 else "+"

@@ -41,6 +41,7 @@ class HanoiParams(Params):
             pegs after it, voted as a pair, as in the paper. ``either``: it writes one or the other, and the move alone
             is voted on, so that models of both kinds vote on the same candidates; pegs that are written must be right.
         prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
+            ``plain``: the same, with an example that fits the number of disks, which small models follow better.
         segment (disks): Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are
             1,024 segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by
             the recursion, not decided by the model: the model makes every move, but does not find its way from one
@@ -50,7 +51,7 @@ class HanoiParams(Params):
     disks: int = Field(ge=1, le=64)
     form: Literal["chain", "tree"] = "chain"
     answer: Literal["move", "move+state", "either"] = "move"
-    prompt: Literal["compact", "english"] = "compact"
+    prompt: Literal["compact", "english", "plain"] = "compact"
     # Left out where there is none: a chain's settings and fingerprint are what they were before there were segments.
     segment: int | None = Field(default=None, ge=1, validate_default=True, exclude_if=lambda value: value is None)
 
@@ -82,7 +83,7 @@ class Hanoi(Decomposer[Board, Any]):
         self.state: Codec[Board] = self._form.codec
         form = _FORMS[params.answer]
         self.action: Codec[Any] = form.codec
-        self._render = prompts.english if params.prompt == "english" else prompts.compact
+        self._render = prompts.compact if params.prompt == "compact" else prompts.english
         self._kind = _step_class(form, params)
         self.classes = (self._kind,)
 
@@ -188,13 +189,14 @@ _FORMS = {
 
 
 def _step_class(form: _Form, params: HanoiParams) -> StepClass[Board, Any]:
-    english = params.prompt == "english"
+    english = params.prompt != "compact"
+    told = prompts.plain(params.answer, params.disks) if params.prompt == "plain" else form.told
     return StepClass(
         form.kind,
         parse=partial(read_last_line, read=form.read),
         check=form.check,
         max_tokens=ENGLISH_TOKENS if english else 8 + form.pegs * params.disks,
-        system=prompts.STRATEGY + form.told if english else "",
+        system=prompts.STRATEGY + told if english else "",
         # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
         verbatim=params.answer == "either" and not english,
         read_before=partial(read_any_last_line, read=form.read),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from decomposers.hanoi import Hanoi, HanoiParams
+from decomposers.hanoi import Hanoi, HanoiParams, prompts
 from decomposers.hanoi.prompts import read
 from decomposers.hanoi.rules import (
     Board,
@@ -410,3 +411,20 @@ def test_what_is_no_board(text: str) -> None:
     """A damaged state is refused."""
     with pytest.raises(ValueError):
         BoardCodec().read(text)
+
+
+@pytest.mark.parametrize("disks", [1, 2, 3, 9, 12])
+@pytest.mark.parametrize("answer", ["move", "move+state", "either"])
+def test_the_examples_of_the_plain_prompt_are_answers(disks: int, answer: str) -> None:
+    """Right in form and legal for so many disks, where disk 1 is on A and the others are on B; nothing else changes."""
+    plain, english = (Hanoi(HanoiParams(disks=disks, answer=answer, prompt=prompt)) for prompt in ("plain", "english"))  # type: ignore[arg-type]
+    kind = plain.classes[0]
+    told = kind.system.removeprefix(prompts.STRATEGY)
+    examples = re.findall(r"[0-9]+[ABC]{2}(?: [ABC]+)?$", told, re.MULTILINE)
+    assert len(examples) == (2 if answer == "either" else 1)
+    board = Board("A" + "B" * (disks - 1), None, 0)
+    for example in examples:
+        assert kind.check(board, kind.parse(example)) is None
+    start = plain.start()
+    assert plain.next(start).prompt == english.next(start).prompt  # type: ignore[union-attr]
+    assert kind.max_tokens == english.classes[0].max_tokens
