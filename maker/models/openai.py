@@ -91,7 +91,7 @@ class OpenAIModel(Model):
 
     A request is one HTTP request, except for a server that ignores or refuses ``n``: then it is split into HTTP
     requests for one reply each, with shifted seeds, and later requests ask for one reply. Tokens are the server's own
-    count if it reports one (see `maker.models.openai_wire.read`).
+    count if it reports one that can be right (see `maker.models.openai_reply.read`).
 
     A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429, and 500 and above except a gateway's
     504) is repeated here, after the server's Retry-After if it sends one. A try that was sent but gave no usable reply
