@@ -218,13 +218,6 @@ def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | No
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
 
 
-def count_outcomes(database: Database, run: int) -> dict[str, int]:
-    """Return how many children of a run's forks of single steps have each outcome."""
-    table, chain = schema.outcome, schema.chain.c
-    query = select(table.c.outcome, func.count()).join(schema.chain, chain.id == table.c.chain)
-    return {row[0]: row[1] for row in database.fetch(query.where(chain.run == run).group_by(table.c.outcome))}
-
-
 def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
     """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
 

@@ -17,11 +17,10 @@ from maker.store.log import (
     SampleRow,
     StepRow,
     epoch_at,
-    read_cuts,
-    read_snapshots,
     read_steps,
     snapshot_epochs,
 )
+from maker.store.together import Together, together
 from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
@@ -73,11 +72,12 @@ class End(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the store keeps beside one chain's steps: snapshots, samples and prompts, and its cuts."""
+    """What the store keeps beside one chain's steps: snapshots, samples and prompts, and its cuts; what reads it."""
 
     cuts: list[CutRow]
     snapshots: Snapshots
     evidence: Evidence
+    reader: Together
 
     def epoch(self, index: int) -> int:
         """Return the epoch that a live step must be of."""
@@ -116,15 +116,24 @@ class Replayer:
     counts: Counts = field(default_factory=Counts)
     on_step: Callable[[ReplayedStep], None] | None = None
 
-    def along(self, chain: ChainRow, position: Position, stop: int | None, *, first_snapshot: bool) -> None:
+    def along(
+        self,
+        chain: ChainRow,
+        position: Position,
+        stop: int | None,
+        *,
+        first_snapshot: bool,
+        reader: Together | None = None,
+    ) -> None:
         """Replay a chain's own steps from the position ``position``, which moves along with them.
 
-        Ends before ``stop``, or at the chain's end, where it compares cursor, digest and an open fork too.
+        Ends before ``stop``, or at the chain's end, where it compares cursor, digest and an open fork too. ``reader``
+        is what reads the chain where it was looked at together with others.
         """
-        kept = self._kept(chain, position.index)
+        kept = self._kept(chain, position.index, reader or Together(self.database))
         due = first_snapshot
         where = _where(chain, position.index)
-        for row in read_steps(self.database, chain.key, position.index, stop):
+        for row in kept.reader.steps(chain.key, position.index, stop):
             where = _where(chain, position.index)
             if row.idx != position.index:
                 raise Bad(f"{where} is missing; the next one in the log is {row.idx}")
@@ -146,15 +155,15 @@ class Replayer:
             return
         self._open_end(where, chain, position, kept, due=due)
 
-    def _kept(self, chain: ChainRow, start: int) -> Kept:
-        cuts = read_cuts(self.database, chain.key)
-        old, found = chain.key < first_chain(1), read_snapshots(self.database, chain.key)
+    def _kept(self, chain: ChainRow, start: int, reader: Together) -> Kept:
+        cuts = reader.cuts(chain.key)
+        old, found = chain.key < first_chain(1), reader.snapshots(chain.key)
         snapshots = Snapshots(chain.key, found, cuts, start, old=old)
-        return Kept(cuts, snapshots, self._evidence(chain.key, start))
+        return Kept(cuts, snapshots, self._evidence(chain.key, start, reader), reader)
 
-    def _evidence(self, chain: int, start: int) -> Evidence:
+    def _evidence(self, chain: int, start: int, reader: Together) -> Evidence:
         rules = self.rules
-        return Evidence(self.database, chain, start, rules.samples, self.decomposer.action, rules.thinking)
+        return Evidence(reader, chain, start, rules.samples, self.decomposer.action, rules.thinking)
 
     def _open_end(self, where: str, chain: ChainRow, position: Position, kept: Kept, *, due: bool) -> None:
         if (chain.cursor, chain.digest) != (position.index, position.digest):
@@ -164,7 +173,7 @@ class Replayer:
             )
         if chain.epoch != max((cut.epoch for cut in kept.cuts), default=0):
             raise Bad(f"chain {chain_name(chain.path)} has epoch {chain.epoch}, but its cuts give another")
-        fork = read_fork(self.database, chain.key, position.index, chain.epoch)
+        fork = kept.reader.fork(chain.key, position.index, chain.epoch)
         self._snapshot(where, position, kept, due=due or fork is not None)
         kept.snapshots.must_end()
         if fork is not None:
@@ -311,14 +320,15 @@ class Replayer:
 
     def _chains(self, move: Fork[Any], position: Position, fork: ForkRow, at: ChainAt) -> Iterator[End]:
         """Replay the chains of a fork; yields those that are done."""
-        for number, child in enumerate(read_children(self.database, fork, at.path)):
+        children = together(self.database, read_children(self.database, fork, at.path))
+        for number, (child, reader) in enumerate(children):
             name = chain_name(child.path)
             if child.number != number or child.run != self.run or (child.base, child.base_idx) != (None, 0):
                 raise Bad(f"chain {chain_name((*child.path[:-1], number))} is missing, or belongs to another run")
             begin = child_at(at, number, child.key, 0, single=False)
             state = call_user_code(f"chain {name}", move.child, position.state, number)
             inner = Position(0, state, begin.digest)
-            self.along(child, inner, None, first_snapshot=False)
+            self.along(child, inner, None, first_snapshot=False, reader=reader)
             end = call_user_code(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
             if not child.sealed:
@@ -336,7 +346,7 @@ class Replayer:
         if stands != (0, "running", None, 0, genesis, True):
             raise Bad(f"chain {chain_name(chain.path, 0)}: the row of its chain has changed")
         singles = Singles(self.database, chain, fork.children)
-        evidence = self._evidence(chain.key, 0)
+        evidence = self._evidence(chain.key, 0, Together(self.database))
         lenient = move.missed is not None
         for row in read_steps(self.database, chain.key, single=True):
             here = f"chain {chain_name(chain.path, row.idx)}"

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from maker.plugin import Codec, Voter
-from maker.store.backend.database import Database
 from maker.store.backend.texts import stored
 from maker.store.chains import first_chain
-from maker.store.log import PromptRow, SampleRow, StepRow, read_prompts, read_samples
+from maker.store.log import PromptRow, SampleRow, StepRow
+from maker.store.together import Together
 from maker.types import Flag, RedFlag, Sample, Step
 from maker.voting.red_flags import screen
 from maker.voting.tally import Tally, text_digest
@@ -24,7 +24,7 @@ class Evidence:
     """The kept samples and prompts of one chain, read along with its steps.
 
     Args:
-        database: The store.
+        reader: Reads the chain.
         chain: The chain's key.
         start: The first step.
         level: Which steps must have samples: ``none``, ``disputed`` or ``all``.
@@ -35,7 +35,7 @@ class Evidence:
     """
 
     def __init__(
-        self, database: Database, chain: int, start: int, level: str, codec: Codec[Any], thinking: Thinking
+        self, reader: Together, chain: int, start: int, level: str, codec: Codec[Any], thinking: Thinking
     ) -> None:
         self.kept: list[SampleRow] = []
         self._codec = codec
@@ -43,8 +43,8 @@ class Evidence:
         self._level = level
         # The first schema kept no prompts, and numbered its chains from 1.
         self._old = chain < first_chain(1)
-        self._samples: _Along[SampleRow] = _Along(read_samples(database, chain, start))
-        self._prompts: _Along[PromptRow] = _Along(read_prompts(database, chain, start))
+        self._samples: _Along[SampleRow] = _Along(reader.samples(chain, start))
+        self._prompts: _Along[PromptRow] = _Along(reader.prompts(chain, start))
 
     def problem(
         self,

@@ -17,7 +17,7 @@ from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.errors import ModelFailed, StoreFailed, WorkerLost
 from maker.lifecycle.queries import RunReport, opened
-from maker.store.log import count_outcomes
+from maker.store.locations import count_outcomes
 from maker.store.runs import find_run
 
 
