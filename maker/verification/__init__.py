@@ -5,12 +5,16 @@ snapshots (`snapshots`), forks, joins, counts, cursors, epochs, results, and wha
 (`samples`). It looks up each source that a reused step cites (`provenance`). It needs the task's and the voter's code,
 and no model.
 
+`intact` checks what a resume is about to re-apply, and nothing else: by digests and seals, without the task's code, and
+before anything is written. The children of a fork are read together (`maker.store.together`), and `depth` lets a replay
+reach as deep as the run that it replays.
+
 It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
 digest.
 
 It does not look at what decides nothing: names, reasons, times, resumes, the lease and its fence, the tokens of steps
 and samples, the words of a red flag, log-probabilities and temperatures, ledger and grants, workers and events, the
-monitor's counts, calibrations, the memo but for what cited steps were asked, settings that a resume may change, the
+monitor's counts, calibrations, the memo but for what cited steps were asked, the
 place of a root chain, and what is kept of superseded and of undecided steps. Where the voter weighs votes,
 log-probabilities decide, and those of kept samples are added up again. A test flips a byte in every other column of
 every table (``tests/unit/verification/test_fork_damage.py``).

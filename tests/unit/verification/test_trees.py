@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +18,7 @@ from maker.plugin import Decomposer, Done, Fork, Oracle, PydanticCodec, Step, St
 from maker.store.backend.database import open_database
 from maker.store.locations import count_outcomes
 from maker.store.runs import find_run
+from maker.verification.depth import deeper
 
 NUMBERS = (1, 2, 5)
 """Small trees: a minute of `python -m benchmarks.recovery.trees` tries more of them."""
@@ -196,3 +199,14 @@ def test_outcomes_of_forks_that_were_cut_off_do_not_count(store: str) -> None:
         with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
             connection.execute("INSERT INTO maker_cut SELECT id, 0, 1, '' FROM maker_chain WHERE parent IS NULL")
         assert count_outcomes(database, key) == {}
+
+
+def test_a_replay_may_reach_deeper_than_its_caller() -> None:
+    """What a run could read at its depth, a verification can read at its own; afterwards all is as before."""
+    limit = sys.getrecursionlimit()
+    text = "[" * (limit + 500) + "]" * (limit + 500)
+    with pytest.raises(RecursionError):
+        json.loads(text)
+    with deeper(), deeper():
+        assert json.loads(text)
+    assert sys.getrecursionlimit() == limit
