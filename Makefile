@@ -50,6 +50,8 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.speed.saturation
 	$(BIN)/python -m benchmarks.speed.postgres
 	$(BIN)/python -m benchmarks.recovery.maps
+	$(BIN)/python -m benchmarks.recovery.damage
+	$(BIN)/python -m benchmarks.recovery.trees --seconds 120
 	$(BIN)/python -m benchmarks.recovery.faults
 	$(BIN)/python -m benchmarks.recovery.fuzz_model --minutes 3
 	$(BIN)/python -m benchmarks.recovery.fuzz_files
