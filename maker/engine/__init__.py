@@ -24,6 +24,9 @@ ever; it is refused.
   outcome instead of a step: ``undecided``; ``rejected``, no reply was a valid vote; ``failed``, it could not be asked;
   ``wrong``, it ended so. ``missed`` folds the outcome in its place, and the digest takes it in. Past
   ``limits.max_undecided`` the run pauses. ``retry --outcome undecided,failed`` decides those anew and joins all again.
+- A child of a fork of single steps that its model does not answer is ``failed`` if the fault is its own, which the
+  others show (`row_faults`): it is where they are answered while it is not. Where many get no reply and none is
+  answered, it is the model's fault: the run pauses, and they are asked again.
 - A child that is undecided, whose task code fails, that ends wrong, or that ``join`` refuses lets its branch rest. The
   others go on; then the run pauses and names it. ``resume`` goes on with undecided ones, say with a higher
   ``max_votes``. ``retry`` cuts them: they are decided anew in the next epoch, from new seeds.
@@ -31,6 +34,9 @@ ever; it is refused.
 **Recovery.** `recovery` reads the newest snapshot and fewer than 1,000 actions after it, or as much text of them as
 the state has. It never reads the history. `restore_forks` opens a fork again as the store holds it; its unfinished
 chains are restored one by one while the first ones work already.
+
+**Replies of no use.** `first_replies` pauses a run whose first replies bring no valid vote. `causes` writes the reasons
+of pauses, and tells from them what kind of cause they have: exit codes follow from that.
 
 **Limits.** `budget` keeps them by reservation. A grant (`grants`, a twentieth of the limit) is written before it is
 used, drawn down in the transaction that writes the ledger, and closed when it is used up or the run stops. What a dead
