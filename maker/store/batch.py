@@ -17,7 +17,7 @@ from maker.store.backend.database import Database
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
-from maker.store.entry import Closed, Entry, Folded, NewChain, NewFork, StepKey
+from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork, StepKey
 from maker.store.memo import MemoWriter
 from maker.store.seals import ROOT_PLACE, chain_seal, fork_seal, outcome_seal, snapshot_seal
 from maker.types import RedFlag
@@ -70,6 +70,28 @@ class _Sample(NamedTuple):
     temperature: float | None
 
 
+class LogRows(NamedTuple):
+    """What one transaction writes to the log: rows in the order of their tables' columns, and values of statements."""
+
+    chains: list[tuple[Any, ...]]
+    forks: list[tuple[Any, ...]]
+    moves: list[dict[str, Any]]
+    settled: dict[int, int]
+    forgotten: list[StepKey]
+    decided: list[Decided]
+    steps: list[tuple[Any, ...]]
+    failed: bool
+    forked: list[tuple[int, int, int]]
+    snapshots: list[tuple[Any, ...]]
+    texts: list[dict[str, Any]]
+    prompts: list[tuple[Any, ...]]
+    samples: list[_Sample]
+    folded: list[dict[str, Any]]
+    closed: list[dict[str, Any]]
+    missed: list[tuple[Any, ...]]
+    endings: list[Ending]
+
+
 class LogWriter:
     """Writes entries to the tables of the log, in a transaction that its caller holds.
 
@@ -89,25 +111,68 @@ class LogWriter:
         self._moved = Prepared(database, _MOVED)
         self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
 
-    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Write the entries. Raises `LeaseLost` if a chain's cursor is not where the entries begin."""
+    def prepare(self, entries: Sequence[Entry]) -> LogRows:
+        """Return what `write` writes of the entries, ready to be sent: an open transaction locks others out."""
         self._new_texts.clear()
-        self._begin(connection, _all(entries, lambda entry: entry.chains), _all(entries, lambda entry: entry.forks))
         decided = _all(entries, lambda entry: entry.decided)
-        rows = _all(entries, lambda entry: entry.rows)
-        self._advance(connection, decided)
-        # A fork of single steps is settled row by row: only the last count of a chain matters.
-        settled = {one.chain: one.before for entry in entries for one in entry.settled}
-        self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in settled.items()])
-        self._forget(connection, _all(entries, lambda entry: entry.forgotten))
-        self._append(connection, decided + rows)
+        steps = decided + _all(entries, lambda entry: entry.rows)
+        forks = _all(entries, lambda entry: entry.forks)
+        kept = [(StepKey(step.chain, step.idx, step.epoch), step.heard) for step in steps if step.heard is not None]
+        for entry in entries:
+            kept += [(StepKey(chain, stuck.idx, stuck.epoch), stuck.heard) for chain, stuck in entry.undecided]
+        prompts = [(*key, self._text(heard.system), self._text(heard.prompt)) for key, heard in kept]
+        samples = [row for key, heard in kept for row in self._samples(key, heard)]
+        missed = _all(entries, lambda entry: entry.missed)
+        return LogRows(
+            chains=[_chain_row(self._run, new) for new in _all(entries, lambda entry: entry.chains)],
+            forks=[_fork_row(new) for new in forks],
+            moves=_moves(decided),
+            # A fork of single steps is settled row by row: only the last count of a chain matters.
+            settled={one.chain: one.before for entry in entries for one in entry.settled},
+            forgotten=_all(entries, lambda entry: entry.forgotten),
+            decided=steps,
+            # Sorted by key: with many chains at once, neighbouring rows are inserted together.
+            steps=sorted(map(_STEP_ROW, steps)),
+            failed=any(entry.ending is not None and entry.ending.status == "failed" for entry in entries),
+            forked=[(fork.chain, fork.idx, fork.epoch) for fork in forks],
+            snapshots=_snapshots(decided, forks),
+            # Sorted: two runs that store the same texts in different orders would deadlock.
+            texts=[{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())],
+            prompts=prompts,
+            samples=samples,
+            folded=[_fold_row(fold) for entry in entries for fold in entry.folded],
+            closed=[_closed_row(closed) for entry in entries for closed in entry.closed],
+            missed=[(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed],
+            endings=[entry.ending for entry in entries if entry.ending is not None],
+        )
+
+    def write(self, connection: Connection, rows: LogRows) -> None:
+        """Write what was prepared. Raises `LeaseLost` if a chain's cursor is not where the steps begin."""
+        self._insert(connection, schema.chain, rows.chains)
+        self._insert(connection, schema.fork, rows.forks)
+        self._advance(connection, rows.moves)
+        self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in rows.settled.items()])
+        self._forget(connection, rows.forgotten)
+        self._insert(connection, schema.step, rows.steps)
         if self._memo is not None:
-            self._memo.write(connection, decided + rows)
-            if any(entry.ending is not None and entry.ending.status == "failed" for entry in entries):
+            self._memo.write(connection, rows.decided)
+            if rows.failed:
                 self._memo.drop(connection)
-        self._take_snapshots(connection, decided, _all(entries, lambda entry: entry.forks))
-        self._keep(connection, decided + rows, entries)
-        self._close(connection, entries)
+        table = schema.snapshot.c
+        for chain, idx, epoch in rows.forked:
+            # A fork may be at an index that has a snapshot already, from before.
+            here = (table.chain == chain, table.idx == idx, table.epoch == epoch)
+            connection.execute(delete(schema.snapshot).where(*here))
+        self._insert(connection, schema.snapshot, rows.snapshots)
+        if rows.texts:
+            connection.execute(self._add_text, rows.texts)
+        self._insert(connection, schema.prompt, rows.prompts)
+        self._insert(connection, schema.sample, rows.samples)
+        self._many(connection, _FOLDED, rows.folded)
+        self._many(connection, _CLOSED, rows.closed)
+        self._insert(connection, schema.outcome, rows.missed)
+        for ending in rows.endings:
+            self._end(connection, ending)
 
     def committed(self) -> None:
         """Remember that the texts written last are committed."""
@@ -115,43 +180,13 @@ class LogWriter:
             self._texts.clear()
         self._texts.update(self._new_texts)
 
-    def _begin(self, connection: Connection, chains: list[NewChain], forks: list[NewFork]) -> None:
-        self._insert(connection, schema.chain, [_chain_row(self._run, new) for new in chains])
-        self._insert(connection, schema.fork, [_fork_row(new) for new in forks])
-
-    def _advance(self, connection: Connection, decided: list[Decided]) -> None:
+    def _advance(self, connection: Connection, moves: list[dict[str, Any]]) -> None:
         """Advance the chains' cursors if they are where these steps begin, so that no step is written twice."""
-        newest = {(step.chain, step.epoch): step for step in decided}
-        oldest = {(step.chain, step.epoch): step.idx for step in reversed(decided)}
-        moves = [
-            {"key": chain, "of": epoch, "first": oldest[chain, epoch], "cursor": step.idx + 1, "digest": step.digest}
-            for (chain, epoch), step in newest.items()
-        ]
         if moves and self._moved.execute_many(connection, moves) != len(moves):
             raise LeaseLost(
                 _elsewhere(connection, moves),
                 fix="another process has written to the run; see its state with `maker show`",
             )
-
-    def _append(self, connection: Connection, steps: list[Decided]) -> None:
-        # Sorted by key: with many chains at once, neighbouring rows are inserted together.
-        self._insert(connection, schema.step, sorted(map(_STEP_ROW, steps)))
-
-    def _take_snapshots(self, connection: Connection, steps: list[Decided], forks: list[NewFork]) -> None:
-        """Write snapshots. A fork may be at an index that has one already, from before or from this batch."""
-        taken = {
-            (step.chain, step.idx + 1, step.epoch): (step.digest, text)
-            for step in steps
-            if (text := step.state) is not None
-        }
-        for fork in forks:
-            place = (fork.chain, fork.idx, fork.epoch)
-            taken[place] = (fork.before, fork.state)
-            table = schema.snapshot.c
-            here = (table.chain == fork.chain, table.idx == fork.idx, table.epoch == fork.epoch)
-            connection.execute(delete(schema.snapshot).where(*here))
-        rows = [(*place, state, snapshot_seal(*place, before, state)) for place, (before, state) in taken.items()]
-        self._insert(connection, schema.snapshot, rows)
 
     def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
         """Delete the samples of undecided steps that have been voted on again."""
@@ -160,20 +195,15 @@ class LogWriter:
                 here = (table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch)
                 connection.execute(delete(table).where(*here))
 
-    def _keep(self, connection: Connection, steps: list[Decided], entries: Sequence[Entry]) -> None:
-        kept = [(StepKey(step.chain, step.idx, step.epoch), step.heard) for step in steps if step.heard is not None]
-        for entry in entries:
-            kept += [(StepKey(chain, stuck.idx, stuck.epoch), stuck.heard) for chain, stuck in entry.undecided]
-        if not kept:
-            return
-        prompts = [(*key, self._text(heard.system), self._text(heard.prompt)) for key, heard in kept]
-        samples = [row for key, heard in kept for row in self._samples(key, heard)]
-        if self._new_texts:
-            # Sorted: two runs that store the same texts in different orders would deadlock.
-            texts = [{"digest": digest, "body": body} for digest, body in sorted(self._new_texts.items())]
-            connection.execute(self._add_text, texts)
-        self._insert(connection, schema.prompt, prompts)
-        self._insert(connection, schema.sample, samples)
+    def _end(self, connection: Connection, ending: Ending) -> None:
+        key = first_chain(self._run)
+        seal = chain_seal(key, ROOT_PLACE, ending.status, None)
+        stands = {"status": ending.status, "reason": stored(ending.reason), "seal": seal}
+        changed = connection.execute(update(schema.chain).where(_chain.id == key).values(stands))
+        if changed.rowcount == 0:
+            # The first schema numbered chains in another way.
+            old = (_chain.run == self._run, _chain.parent.is_(None))
+            connection.execute(update(schema.chain).where(*old).values(stands | {"seal": None}))
 
     def _samples(self, key: StepKey, heard: KeptVotes) -> Iterable[_Sample]:
         for vote, sample, outcome, model, way in heard.samples:
@@ -206,23 +236,6 @@ class LogWriter:
             self._new_texts[digest] = body
         return digest
 
-    def _close(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        self._many(connection, _FOLDED, [_fold_row(fold) for entry in entries for fold in entry.folded])
-        self._many(connection, _CLOSED, [_closed_row(closed) for entry in entries for closed in entry.closed])
-        missed = _all(entries, lambda entry: entry.missed)
-        rows = [(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed]
-        self._insert(connection, schema.outcome, rows)
-        for entry in entries:
-            if entry.ending is not None:
-                key, status = first_chain(self._run), entry.ending.status
-                seal = chain_seal(key, ROOT_PLACE, status, None)
-                stands = {"status": status, "reason": stored(entry.ending.reason), "seal": seal}
-                changed = connection.execute(update(schema.chain).where(_chain.id == key).values(stands))
-                if changed.rowcount == 0:
-                    # The first schema numbered chains in another way.
-                    old = (_chain.run == self._run, _chain.parent.is_(None))
-                    connection.execute(update(schema.chain).where(*old).values(stands | {"seal": None}))
-
     def _insert(self, connection: Connection, table: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             self._database.insert_rows(connection, table, rows)
@@ -234,6 +247,27 @@ class LogWriter:
 
 def _all(entries: Sequence[Entry], part: Callable[[Entry], Sequence[Any]]) -> list[Any]:
     return list(chained.from_iterable(map(part, entries)))
+
+
+def _moves(decided: list[Decided]) -> list[dict[str, Any]]:
+    """Return how the cursors of the chains move."""
+    newest = {(step.chain, step.epoch): step for step in decided}
+    oldest = {(step.chain, step.epoch): step.idx for step in reversed(decided)}
+    return [
+        {"key": chain, "of": epoch, "first": oldest[chain, epoch], "cursor": step.idx + 1, "digest": step.digest}
+        for (chain, epoch), step in newest.items()
+    ]
+
+
+def _snapshots(decided: list[Decided], forks: list[NewFork]) -> list[tuple[Any, ...]]:
+    """Return the rows of snapshots; a fork's stands for one that a step of the same batch takes."""
+    taken = {
+        (step.chain, step.idx + 1, step.epoch): (step.digest, text)
+        for step in decided
+        if (text := step.state) is not None
+    }
+    taken |= {(fork.chain, fork.idx, fork.epoch): (fork.before, fork.state) for fork in forks}
+    return [(*place, state, snapshot_seal(*place, before, state)) for place, (before, state) in taken.items()]
 
 
 def _chain_row(run: int, new: NewChain) -> tuple[Any, ...]:

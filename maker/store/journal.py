@@ -16,7 +16,7 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
-from maker.store.batch import LogWriter
+from maker.store.batch import LogRows, LogWriter
 from maker.store.entry import Ending, Entry, sum_counts
 from maker.store.lease import LEASE_S, Lease
 from maker.store.ledger import Accounts, Models
@@ -178,7 +178,8 @@ class Journal:
             # Outside of the transaction, which may be repeated: votes must be counted once.
             state, events = self._watch.note(entries)
             entries = [*entries, Entry(events=events)] if events else entries
-        self._transact(entries, now - self._clock, state)
+        # So is all that can be computed before: others wait while a transaction is open.
+        self._transact(entries, self._log.prepare(entries), now - self._clock, state)
         self._log.committed()
         self._batch += 1
         self._clock = now
@@ -190,10 +191,10 @@ class Journal:
             self.halt, self.decorrelated = self._watch.halt, self._watch.decorrelated
 
     @retried
-    def _transact(self, entries: list[Entry], seconds: float, noted: str | None) -> None:
+    def _transact(self, entries: list[Entry], rows: LogRows, seconds: float, noted: str | None) -> None:
         with self._database.write() as connection:
             if self._mark(connection, entries, seconds, noted):
-                self._log.write(connection, entries)
+                self._log.write(connection, rows)
                 self._accounts.write(connection, entries)
 
     def _mark(self, connection: Connection, entries: list[Entry], seconds: float, noted: str | None) -> bool:
