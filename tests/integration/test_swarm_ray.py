@@ -185,6 +185,27 @@ def test_a_killed_worker_is_replaced(place: Place) -> None:
     assert not place.left()
 
 
+@pytest.mark.parametrize("part", ["ray::DashboardAgent", "ray::RuntimeEnvAgent", "/raylet/raylet "])
+def test_a_ray_that_loses_a_part_pauses_the_run(place: Place, part: str) -> None:
+    """An agent is killed, which takes the node with it, or the node itself: the run pauses within a minute and says so.
+
+    A resume starts another Ray, and the run ends as without that.
+    """
+    process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.05")
+    place.wait_for(20, process)
+    [killed] = [pid for pid, line in place.marked().items() if part in line]
+    os.kill(killed, signal.SIGKILL)
+    assert process.wait(timeout=60) == 7, place.output()
+    told = " ".join(place.output().split())
+    assert "Ray has no node left" in told
+    assert "is paused; continue with `maker resume" in told
+    assert "Traceback" not in told
+    assert place.show()["status"] == "paused"
+    place.maker("resume", "last", "model.latency_s=0")
+    assert place.show()["status"] == "done"
+    assert not place.left()
+
+
 def test_a_worker_that_dies_again_and_again_is_given_up(place: Place) -> None:
     """A step that takes its worker down each time pauses the run after three deaths, with the last words."""
     (place.folder / "count.py").write_text(
