@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +175,28 @@ def test_a_server_that_shuts_down_is_waited_for(store: Store, monkeypatch: pytes
     store.append(0)
     restarting.join()
     assert store.steps() == [0]
+
+
+def test_a_connection_that_stays_silent_is_given_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reached: Callable[[str], str]
+) -> None:
+    """A session that does not begin a transaction is left for another, and there is a word about the wait."""
+    if reached("postgresql://h:1/n") != "postgresql://h:1/n" or os.geteuid() != 0:
+        pytest.skip("a session behind a pooler is not ours, and another user's cannot be stopped")
+    monkeypatch.setattr("maker.store.backend.postgres.SILENT_S", 1.5)
+    monkeypatch.setattr("maker.store.backend.waits.WORD_S", 0.5)
+    store.append(0)
+    own = "SELECT pid FROM pg_stat_activity WHERE application_name = 'maker'"
+    sessions = [pid for (pid,) in store.sql(own)]
+    for pid in sessions:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        store.append(1)
+    finally:
+        for pid in sessions:
+            os.kill(pid, signal.SIGCONT)
+    assert store.steps() == [0, 1]
+    assert "store_waiting" in [record.getMessage() for record in caplog.records]
 
 
 # --- within a transaction ---

@@ -26,7 +26,7 @@ from maker.store.backend import database as databases
 from maker.store.backend import schema
 from maker.store.backend.database import open_database
 from maker.store.journal import Journal
-from maker.store.runs import NewRun, create_run, list_runs
+from maker.store.runs import NewRun, create_run, list_runs, release
 
 NEW = NewRun("", {}, {}, (), b"g" * 16, "state")
 OLD = Path(__file__).parents[1] / "store_0001.sql"
@@ -459,6 +459,24 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(MakerError) as caught:
         open_database("postgres ql://user:secret@host/name", create=True)
     assert "secret" not in str(caught.value)
+
+
+def test_a_lock_names_who_works_in_the_file(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a lock is told which processes may hold it, and hears of the wait before it is given up."""
+    monkeypatch.setattr(databases, "BUSY_S", 0.05)
+    monkeypatch.setattr(databases, "LOCKED_S", 0.3)
+    waits: list[str] = []
+    monkeypatch.setattr(databases, "tell_wait", lambda reason, _waited_s: waits.append(reason))
+    with closing(open_database(store, create=True)) as database:
+        run_id, lease = create_run(database, NEW)
+        with closing(sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("UPDATE maker_run SET holder = 'elsewhere boot pid:[1] 7 1'")
+            other.execute("BEGIN IMMEDIATE")
+            named = f"at work in it: process 7 on elsewhere on run {run_id}, silent for"
+            with pytest.raises(StoreFailed, match=named):
+                release(database, lease, "paused", "")
+    assert waits
+    assert all(named in reason for reason in waits)
 
 
 # --- a file that is taken away ---
