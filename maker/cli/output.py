@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from maker.errors import BadInput, OutputFailed
 
@@ -59,10 +59,28 @@ def writing(stream: object) -> Iterator[None]:
 
 
 def binary_output() -> IO[bytes]:
-    """Return standard output for data. Raises `BadInput` where it is closed."""
+    """Return standard output for data, a terminal's for JSON to look at. Raises `BadInput` where it is closed."""
     if sys.stdout is None:
         raise BadInput("standard output is closed", fix="name a file with --out FILE")
-    return sys.stdout.buffer
+    return cast("IO[bytes]", _Shown(sys.stdout)) if sys.stdout.isatty() else sys.stdout.buffer
+
+
+class _Shown(io.RawIOBase):
+    """Writes data to a terminal, as text."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._stream.write(as_text(self._decoder.decode(bytes(data))))
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def set_up() -> None:

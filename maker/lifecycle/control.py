@@ -191,6 +191,7 @@ def retry(
         RunNotResumable: As `resume`; or there is nothing to retry.
         RunNotFound, RunHeld: As `resume`.
     """
+    overrides = list(overrides)
     again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
     found = show(run_id, store=store)
     if found.status == "done":

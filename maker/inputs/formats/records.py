@@ -29,6 +29,8 @@ _QUOTES = (
     "write a quotation mark inside a quoted field twice; if quotation marks are plain text in the file, "
     "set task.quotes = false"
 )
+NAMED = 10
+"""Most lines that one message names."""
 _CELL_BYTES = 64
 """About what Python adds to a text of its own."""
 
@@ -268,8 +270,8 @@ class _Scan:
             for number, entry in enumerate(entries, self._rows):
                 if isinstance(entry, Undecodable):
                     self._found.take_undecodable(self._name, number, entry)
-                elif self._fresh and isinstance(entry, Misquoted):
-                    raise self._misquoted(number, entry)
+            if self._fresh and (misquoted := [one for one in enumerate(entries) if isinstance(one[1], Misquoted)]):
+                raise self._misquoted(misquoted)
         self._take_columns(entries)
         if self._found.id_column:
             self._take_ids(entries)
@@ -318,9 +320,13 @@ class _Scan:
             part=self._name,
         )
 
-    def _misquoted(self, number: int, row: Misquoted) -> BadInput:
+    def _misquoted(self, found: list[tuple[int, Misquoted]]) -> BadInput:
+        number, row = found[0]
+        line = self._line(self._offset, row.line)
+        others = [f"{line + other.line - row.line:,}" for _, other in found[1:NAMED]]
+        more = f"; so have lines {', '.join(others)}{', …' * (len(found) > NAMED)}" if others else ""
         return BadInput(
-            f"line {self._line(self._offset, row.line):,} of {self._name} (row {number}) {row.what}: {row.text}",
+            f"line {line:,} of {self._name} (row {self._rows + number}) {row.what}: {row.text}{more}",
             fix=_QUOTES,
             part=self._name,
         )

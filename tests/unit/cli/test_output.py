@@ -78,6 +78,25 @@ def test_an_encoding_that_cannot_write_a_text_leaves_json_as_it_is(monkeypatch: 
     assert json.loads(written.getvalue().decode("ascii")) == value
 
 
+class Terminal(io.TextIOWrapper):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_data_on_a_terminal_is_text_and_elsewhere_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = json.dumps({"x": "é\x9b31m"}, ensure_ascii=False).encode()
+    for kind, shown in ((Terminal, data.replace(b"\xc2\x9b", b"\\u009b")), (io.TextIOWrapper, data)):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", kind(written, encoding="utf-8"))
+        stream = output.binary_output()
+        for at in range(len(data)):
+            stream.write(data[at : at + 1])
+        stream.flush()
+        assert written.getvalue() == shown
+
+
 class Full(io.StringIO):
     """A stream that accepts nothing."""
 

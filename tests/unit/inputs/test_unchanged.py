@@ -55,6 +55,14 @@ def test_text_after_a_closing_mark_is_refused_by_its_line(
     assert rows(plain) == [{"id": fields[0], "text": fields[1]}, {"id": "2", "text": '"ok"'}]
 
 
+def test_several_lines_are_named_at_once(tmp_path: Path) -> None:
+    told = refusal(tmp_path / "a.csv", "id,text\n" + '1,"a"b\n2,c\n' * 20)
+    assert told.startswith(
+        'line 2 of a.csv (row 0) has text after a closing quotation mark: 1,"a"b; '
+        "so have lines 4, 6, 8, 10, 12, 14, 16, 18, 20, …\n"
+    )
+
+
 def test_a_mark_within_a_field_that_has_none_around_it_is_text(tmp_path: Path) -> None:
     source = scanned(tmp_path / "a.csv", 'id,text\n1,6" pipe\n2,a "b" c\n3, "d"\n4,"e ""f"""\n')
     assert [row["text"] for row in rows(source)] == ['6" pipe', 'a "b" c', ' "d"', 'e "f"']
