@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -375,10 +376,16 @@ def test_a_run_works_anywhere(inside: str, hanoi: Job) -> None:
 
 def test_an_interrupt_in_a_running_loop_pauses_the_run(hanoi: Job, store: str) -> None:
     """As in a notebook, whose loop runs when a cell is interrupted: what is decided is kept, and the run says why."""
+    heard: list[StepsDecided] = []
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, StepsDecided):
+            heard.append(event)
+            if len(heard) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
 
     async def notebook() -> None:
-        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
-        maker.run(hanoi(6, model={"latency_s": 0.05}, vote={"k": 8}))
+        maker.run(hanoi(6, model={"latency_s": 0.05}, vote={"k": 8}), on_event=interrupt)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     loop = asyncio.new_event_loop()
