@@ -446,19 +446,19 @@ class Refusing(SimulatedModel):
     def __init__(self, oracle: Any, *refused: str) -> None:
         super().__init__(SimulatedSettings(p=1), oracle)
         self._refused = refused
-        self._told: list[Failed] = []
+        self._refusals: list[Failed] = []
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Take requests in."""
         for request in requests:
             if request.prompt in self._refused:
-                self._told.append(Failed(request.id, "too long", unusable=True, refused=True))
+                self._refusals.append(Failed(request.id, "too long", unusable=True, refused=True))
             else:
                 super().submit([request])
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
         """Answer and refuse."""
-        told, self._told = self._told, []
+        told, self._refusals = self._refusals, []
         return [*told, *super().poll(wait_s)]
 
 
