@@ -32,7 +32,7 @@ from maker.plugin import Truth
 from maker.store.backend import schema
 
 HANGS_S = 30.0
-SAME = ("status", "steps", "disputed", "digest", "result")
+SAME = ("status", "steps", "decided_votes", "decided_flags", "disputed", "digest", "result")
 TABLES = [table for table in schema.metadata.sorted_tables if table.name != "maker_calibration"]
 ROWS = 24
 DIGITS = str.maketrans("0123456789", "1234567890")

@@ -31,7 +31,7 @@ from maker.store.tree import PlacedStep, walk_steps
 from maker.voting.paths import chain_name
 
 DEAD = f"{this_process().rsplit(' ', 2)[0]} {2**22 + 1} 1"
-SAME = ("status", "steps", "votes", "red_flags", "disputed", "digest", "result")
+SAME = ("status", "steps", "decided_votes", "decided_flags", "disputed", "digest", "result")
 
 
 # --- logs, compared ---
