@@ -79,7 +79,7 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
     settings = {name: table for name, table in row.settings.items() if name != "poll"}
     if voter is not None and voter != settings["vote"]["voter"]:
         # Parameters belong to a voter: another voter starts from its own defaults, in every role.
-        settings["vote"] = {name: value for name, value in settings["vote"].items() if name in KEPT}
+        settings["vote"] = {name: value for name, value in settings["vote"].items() if name in {"voter", *KEPT}}
         settings["roles"] = {
             name: {key: value for key, value in table.items() if key != "k"}
             for name, table in settings.get("roles", {}).items()
