@@ -39,7 +39,7 @@ from maker.voting.memo import Mode
 POLL, FORESIGHT = "poll", "foresight"
 WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
 """Tables that no job has: maker writes them, for runs of its own. A setting of each."""
-STORED = (("task", "decomposer"), ("model", "kind"), ("vote", "voter"), ("store", "samples"))
+STORED = (("task", "decomposer"), ("model", "kind"), ("store", "samples"))
 """Settings that every run has, whichever version of maker has stored it."""
 SECRETIVE = ("url", "key_env")
 

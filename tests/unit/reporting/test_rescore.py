@@ -176,7 +176,7 @@ def test_what_a_retry_has_superseded_is_left_out(hanoi: Job, store: str) -> None
     with sqlite3.connect(store.removeprefix("sqlite:///")) as database:
         assert database.execute("SELECT count(*) FROM maker_cut").fetchone()[0] > 0
     steps, totals = all_of(rescore(report.run_id, store=store))
-    assert ([one.step for one in steps], totals.votes) == (list(range(31)), report.votes)
+    assert ([one.step for one in steps], totals.votes) == (list(range(31)), report.decided_votes)
     assert {one.outcome for one in steps} == {RescoredOutcome.SAME}
 
 
@@ -201,7 +201,7 @@ def test_a_judges_samples_are_left_out(hanoi: Job, store: str) -> None:
     assert {one.outcome for one in judged} == {RescoredOutcome.UNDECIDED}
     assert {one.outcome for one in steps if not one.judged} == {RescoredOutcome.SAME}
     assert len(judged) == totals.judged > 2
-    assert (totals.votes, totals.votes_before) == (report.votes, report.votes)
+    assert (totals.votes, totals.votes_before) == (report.decided_votes, report.decided_votes)
     # Another voter knows no k: that of the judge goes with the voter that it was given for.
     steps, totals = all_of(rescore(report.run_id, ["vote.n=3"], voter="majority", store=store))
     assert RescoredOutcome.LOST not in totals.outcomes
