@@ -36,8 +36,9 @@ def made(name: str, folder: Path) -> Job:
     if name == "margin found by a pilot":
         return with_pilot(api.load_job(kinds["margin left to a pilot"]), PilotFound.model_validate(PILOT_FOUND))
     # Only a stored run has the tables of a pilot, and of steps that are decided ahead.
-    tables = kinds[name]
-    return stored_job(tables, "r") if {"poll", "foresight"} & tables.keys() else api.load_job(tables)
+    stored_alone = {table: keys for table, keys in kinds[name].items() if table in ("poll", "foresight")}
+    job = api.load_job({table: keys for table, keys in kinds[name].items() if table not in stored_alone})
+    return stored_job(job.settings | stored_alone, "r") if stored_alone else job
 
 
 @pytest.mark.parametrize("name", STORED)
