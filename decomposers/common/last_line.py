@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 A = TypeVar("A")
 
 
-def read_last_line(text: str, read: Callable[[str], A]) -> A:
-    """Return what ``read`` makes of a reply's last line; lines before it may hold anything that is no answer.
+@dataclass(frozen=True, slots=True)
+class LastLine(Generic[A]):
+    """A parser of what ``read`` makes of a reply's last line; lines before it may hold anything that is no answer.
 
-    Raises:
-        ValueError: The last line is no answer, or a line before it is another one: nobody can tell which is meant.
+    A value, so that step classes with the same parser are equal.
     """
-    before, _, line = text.strip().rpartition("\n")
-    answer = read(line.strip())
-    # The replies of a trained microagent are one line.
-    for other in map(str.strip, before.split("\n") if before else ()):
-        try:
-            found = read(other)
-        except ValueError:
-            continue
-        if found != answer:
-            raise ValueError(f"several answers, {other[:40]!r} and {line.strip()[:40]!r}")
-    return answer
+
+    read: Callable[[str], A]
+
+    def __call__(self, text: str) -> A:
+        """Return the answer.
+
+        Raises:
+            ValueError: The last line is no answer, or a line before it is another one: nobody can tell which is meant.
+        """
+        before, _, line = text.strip().rpartition("\n")
+        answer = self.read(line.strip())
+        # The replies of a trained microagent are one line.
+        for other in map(str.strip, before.split("\n") if before else ()):
+            try:
+                found = self.read(other)
+            except ValueError:
+                continue
+            if found != answer:
+                raise ValueError(f"several answers, {other[:40]!r} and {line.strip()[:40]!r}")
+        return answer
 
 
-def read_any_last_line(text: str, read: Callable[[str], A]) -> A:
-    """Return what ``read`` makes of the last line, as earlier versions did, for `StepClass.read_before`."""
-    return read(text.strip().rpartition("\n")[2].strip())
+@dataclass(frozen=True, slots=True)
+class AnyLastLine(Generic[A]):
+    """A parser of what ``read`` makes of the last line, as earlier versions did, for `StepClass.read_before`."""
+
+    read: Callable[[str], A]
+
+    def __call__(self, text: str) -> A:
+        """Return the answer. Raises ``ValueError``."""
+        return self.read(text.strip().rpartition("\n")[2].strip())

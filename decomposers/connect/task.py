@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from decomposers.common.last_line import read_any_last_line, read_last_line
+from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.common.right_way import drawn, right_way
 from decomposers.connect import examples, oracle
 from decomposers.connect.graph import DEEPEST, Graph, bridge_graph, edges_of, graph_of
@@ -98,11 +98,11 @@ class Connect(Decomposer[Walk, str]):
         name, read = (WALK, read_reply) if params.form == "steps" else (GUESS, read_claim)
         self._kind: StepClass[Walk, str] = StepClass(
             name,
-            parse=partial(read_last_line, read=read) if english else partial(_parse, read),
+            parse=LastLine(read) if english else partial(_parse, read),
             check=self._forbidden,
             max_tokens=ENGLISH_TOKENS if english else 3,
             system=SYSTEM[name] if english else "",
-            read_before=partial(read_any_last_line, read=read) if english else None,
+            read_before=AnyLastLine(read) if english else None,
         )
         self.classes = (self._kind,)
 

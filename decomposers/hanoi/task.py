@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from decomposers.common.last_line import read_any_last_line, read_last_line
+from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.hanoi import examples, oracle, prompts
 from decomposers.hanoi.rules import (
     Board,
@@ -193,11 +192,11 @@ def _step_class(form: _Form, params: HanoiParams) -> StepClass[Board, Any]:
     told = prompts.plain(params.answer, params.disks) if params.prompt == "plain" else form.told
     return StepClass(
         form.kind,
-        parse=partial(read_last_line, read=form.read),
+        parse=LastLine(form.read),
         check=form.check,
         max_tokens=ENGLISH_TOKENS if english else 8 + form.pegs * params.disks,
         system=prompts.STRATEGY + told if english else "",
         # Equal pegs agree: of 64 disks they are long enough to be taken for thoughts beside the move.
         verbatim=params.answer == "either" and not english,
-        read_before=partial(read_any_last_line, read=form.read),
+        read_before=AnyLastLine(form.read),
     )

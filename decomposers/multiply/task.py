@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
-from decomposers.common.last_line import read_any_last_line, read_last_line
+from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.multiply import oracle, prompts
 from decomposers.multiply.rules import Columns, ColumnsCodec, Sum, SumCodec, factor, put_down, read_sum
 from maker.plugin import Codec, Decomposer, Done, ExampleSet, Oracle, Params, Step, StepClass
@@ -54,8 +53,8 @@ class Multiply(Decomposer[Columns, Sum]):
         english = params.prompt == "english"
         self._kind: StepClass[Columns, Sum] = StepClass(
             prompts.DIGIT,
-            parse=partial(read_last_line, read=_read_line) if english else _parse,
-            read_before=partial(read_any_last_line, read=_read_line) if english else None,
+            parse=LastLine(_read_line) if english else _parse,
+            read_before=AnyLastLine(_read_line) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 4,
             system=prompts.SYSTEM if english else "",
         )

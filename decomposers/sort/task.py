@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from decomposers.common.last_line import read_any_last_line, read_last_line
+from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.common.right_way import drawn
 from decomposers.sort import examples, oracle, prompts
 from decomposers.sort.rules import (
@@ -90,8 +89,8 @@ class Sort(Decomposer[Part, str]):
         self._texts = [number_text(item) if params.order == "number" else str(item) for item in params.items]
         self._kind: StepClass[Part, str] = StepClass(
             prompts.COMPARE,
-            parse=partial(read_last_line, read=SignCodec().read) if english else _parse,
-            read_before=partial(read_any_last_line, read=SignCodec().read) if english else None,
+            parse=LastLine(SignCodec().read) if english else _parse,
+            read_before=AnyLastLine(SignCodec().read) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 3,
             system=prompts.SYSTEM[params.order] if english else "",
         )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomposers.common.last_line import read_any_last_line, read_last_line
+from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.connect import Connect
 from decomposers.hanoi import Hanoi
 from decomposers.multiply import Multiply
@@ -52,9 +52,9 @@ def test_the_answer_is_the_only_one(lines: list[str]) -> None:
     reply = "\n".join(lines)
     readable = {int(line) for line in lines if line.strip().isdigit()}
     try:
-        found = read_last_line(reply, int)
+        found = LastLine(int)(reply)
     except ValueError:
         assert len(readable) > 1 or not reply.strip().rpartition("\n")[2].strip().isdigit()
     else:
         assert readable == {found}
-        assert read_any_last_line(reply, int) == found
+        assert AnyLastLine(int)(reply) == found

@@ -160,7 +160,7 @@ def test_what_is_read_is_what_is_stored(nested: Log, store: str) -> None:
     assert next(name for name in names[303:] if name != "root") == "4.0"
     assert names.index("4.0/1.0") < names.index("4.0/1.1") < names.index("4.0/1.1/1.0") < names.index("4.2/0.0")
     assert names[-2:] == ["root", "root"]
-    assert sum(sum(record.votes.values()) for record in records) == nested.report["votes"]
+    assert sum(sum(record.votes.values()) for record in records) == nested.report["decided_votes"]
 
 
 @pytest.mark.parametrize("every", [7, 1])

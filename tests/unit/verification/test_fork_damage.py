@@ -202,8 +202,6 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
 ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited
 steps were asked."""
-OF_A_ROOT = ("at", "fork_epoch", "number")
-"""Where under its parent a chain stands: a root has none."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",
@@ -285,8 +283,7 @@ def spoil(damage: Damage, table: Table, column: Column[Any], where: str) -> int:
 @pytest.mark.parametrize(("table", "column", "where"), CELLS)
 def test_a_changed_cell_is_found(damage: Damage, table: Table, column: Column[Any], where: str) -> None:
     """One changed digit, letter or bit, whichever column it is in, is found and placed; else it is known to be free."""
-    root = table is schema.chain and "parent IS NULL" in where
-    free = column.name in UNCHECKED.get(table.name, ()) or (root and column.name in OF_A_ROOT)
+    free = column.name in UNCHECKED.get(table.name, ())
     problem = damage.verify(spoil(damage, table, column, where))
     if free:
         assert problem == ""

@@ -16,8 +16,9 @@ from row_tasks import LABELS, SCHEMA, job, write_rows
 
 from maker import api
 from maker.errors import JobError, ModelUnusable, RunNotResumable, TaskFailed
-from maker.job.fingerprint import difference, settings_fingerprint
-from maker.lifecycle import queries
+from maker.job.fingerprint import difference, run_fingerprint, settings_fingerprint
+from maker.job.job import Job
+from maker.lifecycle import control, queries
 from maker.models.openai_wire import body
 from maker.models.settings import OpenAISettings, SimulatedSettings, VllmSettings
 from maker.models.vllm_start import check_grammars
@@ -189,12 +190,15 @@ class TestRuns:
         }
 
     @pytest.mark.parametrize("older", [False, True])
-    def test_a_run_goes_on_as_it_began(self, tmp_path: Path, older: bool) -> None:
+    def test_a_run_goes_on_as_it_began(self, tmp_path: Path, older: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         """A run that asked for no schema is not resumed with one, and goes on without; so does an older one."""
         write_rows(tmp_path / "rows.csv", range(6))
         store = f"sqlite:///{tmp_path}/maker.db"
         with FakeServer(red) as server:
-            api.run(served(tmp_path, server.url), limit_steps=2)
+            with monkeypatch.context() as patched:
+                if older:
+                    patched.setattr(control, "run_fingerprint", older_fingerprint)
+                api.run(served(tmp_path, server.url), limit_steps=2)
             if older:
                 forget_the_setting(tmp_path / "maker.db")
             with pytest.raises(RunNotResumable, match="structured was 'off', is 'schema'"):
@@ -231,10 +235,14 @@ def served(folder: Path, url: str, **model: Any) -> dict[str, dict[str, Any]]:
     return job(folder) | {"model": {"kind": "openai", "url": url, "name": "m", **model}}
 
 
+def older_fingerprint(job: Job) -> dict[str, Any]:
+    """Return a job's fingerprint as it was before there was the setting."""
+    fingerprint = run_fingerprint(job)
+    del fingerprint["model"]["structured"]
+    return fingerprint
+
+
 def forget_the_setting(database: Path) -> None:
-    """Make of a store's run one that was written before there was the setting."""
+    """Take the setting out of a store's run, which has no seal then, as older ones have none."""
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            "update maker_run set settings = json_remove(settings, '$.model.structured'),"
-            " fingerprint = json_remove(fingerprint, '$.model.structured')"
-        )
+        connection.execute("update maker_run set settings = json_remove(settings, '$.model.structured'), seal = NULL")
