@@ -352,8 +352,9 @@ class Failed(NamedTuple):
     ``unusable`` true says that asking again cannot help as things are configured (a refused key, say). ``refused`` true
     says that this prompt cannot be answered, too long as it is, say; another one may. ``lost`` true says that it came
     to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
-    ``alone`` true says that the server answered others in the second half of this one's failed tries. ``calls`` of its
-    replies are billed as told, and cannot vote. ``unaccounted`` more were sent for, and nobody says what they cost.
+    ``alone`` true says that the server answered others in the second half of this one's failed tries, ``reached`` that
+    there is a server, which gave up itself or took too long. ``calls`` of its replies are billed as told, and cannot
+    vote. ``unaccounted`` more were sent for, and nobody says what they cost.
     """
 
     id: int
@@ -368,6 +369,7 @@ class Failed(NamedTuple):
     calls: int = 0
     unaccounted: int = 0
     alone: bool = False
+    reached: bool = False
 
 
 class Usage(NamedTuple):

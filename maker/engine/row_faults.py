@@ -32,12 +32,13 @@ class RowFaults:
 
     Args:
         many: How many rows are asked at once; `MANY` at most count.
+        worked: Whether the model has answered in the run before this session.
     """
 
-    def __init__(self, many: int = MANY) -> None:
+    def __init__(self, many: int = MANY, *, worked: bool = False) -> None:
         self._many = max(FEW, min(MANY, many))
         self._vouchers = 0
-        self._answered = False
+        self._answered = worked
         self._held: list[Unanswered] = []
 
     def answered(self, rows: int) -> list[Unanswered]:

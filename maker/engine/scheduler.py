@@ -13,7 +13,7 @@ from typing import NamedTuple
 from maker.engine.causes import undecided
 from maker.engine.open_fork import OpenFork
 from maker.engine.recovery import RecoveryPoint
-from maker.engine.row_faults import MANY, RowFaults, Unanswered
+from maker.engine.row_faults import RowFaults, Unanswered
 from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
@@ -93,7 +93,7 @@ class Scheduler:
         reopen: Returns a fork as the store holds it, for a chain that waits for its children.
         find: Returns where a chain goes on as the store holds it: its key and path, and for a child its parent's place
             and its number.
-        many: How many rows are asked at once: see `RowFaults`.
+        faults: Tells whose fault it is that rows get no reply.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Scheduler:
         last: int,
         reopen: Callable[[RecoveryPoint], OpenFork],
         find: Callable[[int, Path, ChainAt | None, int], RecoveryPoint],
-        many: int = MANY,
+        faults: RowFaults | None = None,
     ) -> None:
         self._root = root
         self._find = find
@@ -122,7 +122,7 @@ class Scheduler:
         self.missed = 0
         self._decided = False
         self._failures = 0
-        self._faults = RowFaults(many)
+        self._faults = faults or RowFaults()
         self._called_back = False
         self.troubles = 0
         self.first_trouble = ""

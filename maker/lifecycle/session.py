@@ -18,7 +18,7 @@ from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
-from maker.engine.row_faults import MANY
+from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
 from maker.errors import LeaseLost, MakerError, StoreFailed
 from maker.job.job import Job
@@ -171,7 +171,7 @@ def _decide(
         if monitor.due:
             journal.put(Entry())
             journal.flush()
-        driver.drive(partial(open_swarm, job), session)
+        driver.drive(partial(open_swarm, job, worked=_worked(held)), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=words_of(error) or type(error).__name__)
@@ -260,7 +260,7 @@ def _session(
         last_chain(database, row.key),
         reopen=partial(reopen, database, job.decomposer),
         find=partial(found, database, job.decomposer),
-        many=_asked_at_once(job),
+        faults=RowFaults(_asked_at_once(job), worked=bool(_worked(held))),
     )
     scheduler.restore(recovery_point(database, root, job.decomposer))
     return Session(
@@ -286,6 +286,12 @@ def _asked_at_once(job: Job) -> int:
     """Return how many requests a worker may have at a server at once: where one stops, so many fail together."""
     servers = (member for member in job.members.values() if isinstance(member, OpenAISettings))
     return min((server.concurrency for server in servers), default=MANY)
+
+
+def _worked(held: HeldRun) -> frozenset[int]:
+    """Return the numbers of the models that have answered in this run before."""
+    answered = {one.model for one in held.row.accounts if one.usage.calls}
+    return frozenset(number for number, name in enumerate(held.job.members) if name in answered)
 
 
 def _used(job: Job, row: RunRow) -> Allowance:
@@ -317,9 +323,12 @@ def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     return StoredEvent(WorkerWaiting.kind, waiting._asdict())
 
 
-def open_swarm(job: Job) -> Swarm:
-    """Open the workers that a job asks for. Raises `ModelUnusable` or `WorkerLost`."""
-    spec = worker_spec(job)
+def open_swarm(job: Job, *, worked: frozenset[int]) -> Swarm:
+    """Open the workers that a job asks for; the models ``worked`` have answered before.
+
+    Raises `ModelUnusable` or `WorkerLost`.
+    """
+    spec = worker_spec(job)._replace(worked=worked)
     if job.swarm_kind == "local":
         from maker.swarm.local import LocalSwarm
 

@@ -221,7 +221,8 @@ class OpenAIModel(Model):
             return self._failed_lost(request, lost, progress)
         except Refusal as refusal:
             failed = progress.failed(request.id, refusal.reason, refusal.fix, unusable=refusal.unusable)
-            return failed._replace(refused=refusal.of_prompt, alone=self._is_alone(progress.failing_s))
+            alone = self._is_alone(progress.failing_s)
+            return failed._replace(refused=refusal.of_prompt, alone=alone, reached=refusal.of_server)
         self._losses.pop(request.id, None)
         self._losing_s.pop(request.id, None)
         spent = (progress.prompt_tokens, progress.completion_tokens, progress.cached_tokens, progress.retries)
@@ -304,7 +305,8 @@ class OpenAIModel(Model):
         hopeless = not self._answered and losses >= _FIRST_TRIES
         reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
         alone = self._is_alone(self._losing_s.setdefault(request.id, self._loop.time()))
-        return progress.failed(request.id, reason, lost.fix, unusable=hopeless)._replace(lost=True, alone=alone)
+        failed = progress.failed(request.id, reason, lost.fix, unusable=hopeless)
+        return failed._replace(lost=True, alone=alone, reached=True)
 
     def _is_alone(self, failing_s: float | None) -> bool:
         """Say whether the server answered others in the second half of a request's failed tries.
@@ -326,11 +328,13 @@ class OpenAIModel(Model):
 
     def _give_up(self, state: RetryCallState) -> Reply:
         error = state.outcome.exception() if state.outcome else None
+        reached = isinstance(error, Unbilled) and error.reached
         raise Refusal(
             f"{self._http.url} failed {state.attempt_number} tries in {_tried_for_s(state):.1f} s; the last: {error}",
             fix=f"check that a server runs at {self._settings.url}; model.retry_s sets how long to retry",
             # No request at all comes through where there is no connection.
-            unusable=not self._answered or (isinstance(error, Unbilled) and not error.reached),
+            unusable=not self._answered or not reached,
+            of_server=reached,
         )
 
 

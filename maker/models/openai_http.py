@@ -77,6 +77,7 @@ class Refusal(Exception):
     """A refusal that no later try will change.
 
     ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may.
+    ``of_server`` says that the server refused nothing, and failed try after try.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Refusal(Exception):
         unusable: bool = False,
         of_prompt: bool = False,
         of_n: bool = False,
+        of_server: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -94,6 +96,7 @@ class Refusal(Exception):
         self.unusable = unusable
         self.of_prompt = of_prompt
         self.of_n = of_n
+        self.of_server = of_server
 
 
 class Http:

@@ -24,7 +24,8 @@ class WorkerSpec(NamedTuple):
     ``open_model`` opens the model in the worker's process, or all models of a pool; ``prices`` are theirs, by number.
     ``limited`` says that the worker may spend only what its grants cover, ``strict`` that a chain's next step begins
     when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
-    waits. ``memo`` says that decisions are taken again.
+    waits. ``memo`` says that decisions are taken again. ``worked`` are the numbers of the models that have answered in
+    this run before: their settings are right.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -35,6 +36,7 @@ class WorkerSpec(NamedTuple):
     strict: bool = False
     chains: int = 256
     memo: bool = False
+    worked: frozenset[int] = frozenset()
 
 
 class Child(NamedTuple):

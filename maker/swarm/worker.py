@@ -102,6 +102,7 @@ class Worker:
         self._room = spec.chains * max(len(set(role.rotation)) for role in spec.rules.roles.values())
         self._steps: int | None = None
         self._answered: set[int] = set()
+        self._worked = spec.worked
         self._voted = False
         self._hopeless = False
         self._doubtful: list[_Doubt] = []
@@ -361,10 +362,12 @@ class Worker:
 
     def _failure(self, reply: Failed, asked: _OpenRequest) -> MakerError:
         # What never worked is a wrong setting; what worked and stopped is a fault that a resume can outlive.
-        runner, unusable = asked.runner, reply.unusable and asked.request.model not in self._answered
-        error = ModelUnusable if unusable else PromptRefused if reply.refused else ModelFailed
+        runner, model = asked.runner, asked.request.model
+        unusable = reply.unusable and not (reply.reached and model in self._worked)
+        wrong = unusable and model not in self._answered
+        error = ModelUnusable if wrong else PromptRefused if reply.refused else ModelFailed
         facts: dict[str, Any] = {"fix": reply.fix or "fix the model, then continue with `maker resume`"}
-        if error is ModelFailed and runner.ref.child is not None and not reply.unusable:
+        if error is ModelFailed and runner.ref.child is not None and not unusable:
             error, facts["alone"] = RowUnanswered, reply.alone
         return error(f"{runner.where}: {reply.reason}", step=runner.index, **facts)
 

@@ -13,7 +13,7 @@ from row_tasks import job, label, write_rows
 
 from maker import api
 from maker.engine.row_faults import RowFaults, Unanswered
-from maker.errors import RowUnanswered
+from maker.errors import ModelUnusable, RowUnanswered
 from maker.lifecycle import queries
 from maker.lifecycle.rows import results
 from maker.testing import FakeReply, FakeServer, chat_completion
@@ -77,6 +77,9 @@ def test_the_last_rows() -> None:
     answered.answered(1)
     answered.unanswered(row(1, alone=False))
     assert numbers(answered.over()) == [1]
+    resumed = RowFaults(worked=True)
+    resumed.unanswered(row(1, alone=False))
+    assert numbers(resumed.over()) == [1]
     assert RowFaults(many=1).models_fault(over=False) is None
 
 
@@ -103,9 +106,13 @@ def refusing(status: int, *bad: int) -> Script:
     return script
 
 
-def hanging(number: int, body: Any) -> FakeReply:
-    """Hold the answer to row 5 back."""
-    return right(number, body)._replace(delay_s=30.0) if number == 5 else right(number, body)
+def hanging(*bad: int) -> Script:
+    """Return a script that holds the answers to some rows back."""
+
+    def script(number: int, body: Any) -> FakeReply:
+        return right(number, body)._replace(delay_s=30.0 if number in bad else 0.0)
+
+    return script
 
 
 def run(folder: Path, script: Script, rows: int = 40, **tables: Any) -> Any:
@@ -122,7 +129,7 @@ def run(folder: Path, script: Script, rows: int = 40, **tables: Any) -> Any:
         (refusing(500, 5), 1, "HTTP 500: broken inside"),
         (refusing(429, 5), 1, "HTTP 429: broken inside"),
         (refusing(500, *range(0, 40, 3)), 14, "HTTP 500: broken inside"),
-        (hanging, 1, "failed 5 tries; the last: no reply within 0.4 s"),
+        (hanging(5), 1, "failed 5 tries; the last: no reply within 0.4 s"),
     ],
     ids=["500", "429", "a third", "hanging"],
 )
@@ -138,6 +145,30 @@ def test_rows_without_a_reply_fail_and_the_others_go_on(tmp_path: Path, script: 
     assert len((tmp_path / "out" / "rows-000000000-000009999.jsonl").read_text().splitlines()) == 40 - bad
     assert len((tmp_path / "out" / "review.jsonl").read_text().splitlines()) == bad
     assert queries.verify(report.run_id, store=store).right
+
+
+@pytest.mark.parametrize("script", [refusing(500, 7), hanging(7)], ids=["500", "hanging"])
+def test_a_resume_gives_up_the_last_row(tmp_path: Path, script: Script) -> None:
+    """A server that answered in the run before is a working one, though it answers none of the rows that are left."""
+    write_rows(tmp_path / "rows.csv", range(8))
+    store = f"sqlite:///{tmp_path}/maker.db"
+    with FakeServer(lambda body: script(number_of(body), body)) as server:
+        model = {"kind": "openai", "url": server.url, "name": "m", "retry_s": 0.5, "timeout_s": 0.4}
+        report = api.run(job(tmp_path, vote={"k": 2, "max_votes": 4}) | {"model": model}, limit_steps=7)
+        assert (report.status, report.steps) == ("paused", 7)
+        done = api.resume(report.run_id, store=store)
+    assert (done.status, done.result) == ("done", {"rows": 8, "decided": 7, "failed": 1})
+
+
+def test_a_resume_without_a_server_gives_no_row_up(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", range(8))
+    store = f"sqlite:///{tmp_path}/maker.db"
+    with FakeServer(lambda body: right(number_of(body), body)) as server:
+        model = {"kind": "openai", "url": server.url, "name": "m", "retry_s": 0.5}
+        report = api.run(job(tmp_path, vote={"k": 2, "max_votes": 4}) | {"model": model}, limit_steps=7)
+    with pytest.raises(ModelUnusable):
+        api.resume(report.run_id, store=store)
+    assert queries.show(report.run_id, store=store).status == "paused"
 
 
 def test_a_server_that_dies_in_the_middle_gives_no_row_up(tmp_path: Path) -> None:
