@@ -89,8 +89,8 @@ class Sort(Decomposer[Part, str]):
         self._texts = [number_text(item) if params.order == "number" else str(item) for item in params.items]
         self._kind: StepClass[Part, str] = StepClass(
             prompts.COMPARE,
-            parse=LastLine(SignCodec().read) if english else _parse,
-            read_before=AnyLastLine(SignCodec().read) if english else None,
+            parse=LastLine(_parse) if english else _parse,
+            read_before=AnyLastLine(_parse) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 3,
             system=prompts.SYSTEM[params.order] if english else "",
         )

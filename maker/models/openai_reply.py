@@ -24,11 +24,10 @@ _AT_LIMIT = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
 _TOOL = frozenset({"tool_calls", "tool_call", "tool_use", "function_call"})
 
-_WORD = r"[\w\x80-\U0010ffff]"
-_SIGN = r"[!-/:-@\[-^`{-~]"
-_PIECES = re.compile(f"{_WORD}+|{_SIGN}{{2,}}|{_SIGN}(?!{_WORD})")
-"""Tokenizers split a text at white space, and words from signs but for a single one before a word: no token spans two
-of these pieces. What is not ASCII counts as part of a word."""
+_LETTER = r"[\w\x80-\U0010ffff]"
+_WORDS = re.compile(f"{_LETTER}+(?:'{_LETTER}+)*")
+"""No token of common tokenizers spans two of these words. Signs add nothing: a tag, or signs and a line end, may be one
+token, and so may "don't". What is not ASCII counts as a letter."""
 
 _ROUNDING = 1e-6
 _TEXT_PARTS = frozenset({"", "text", "output_text"})
@@ -119,7 +118,7 @@ class _Choice(NamedTuple):
     @property
     def least_tokens(self) -> int:
         """How many tokens the text has at least."""
-        return max(len(_PIECES.findall(self.text)), len(self.logprobs or ()))
+        return max(len(_WORDS.findall(self.text)), len(self.logprobs or ()), int(self.text != ""))
 
     def most_tokens(self, request: Request) -> int:
         """Return how many tokens the choice takes at most."""
