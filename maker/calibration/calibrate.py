@@ -227,7 +227,7 @@ class _PilotReader:
         """Yield what a run asked, and the keys of what is right there."""
         task, thinking = self._job.decomposer, thinking_of(self._job)
         for asked in _read(self._database, row, task, thinking):
-            yield asked, _right(task, self._oracle, asked)
+            yield asked, _right(task, self._oracle, asked, thinking)
 
 
 def _read(database: Database, row: RunRow, task: Decomposer[Any, Any], thinking: Thinking) -> Iterator[_PilotStep]:
@@ -264,10 +264,12 @@ def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow, 
     return Reply(key, Flag(sample.flag), sample.tokens, sample.model)
 
 
-def _right(task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep) -> Collection[str] | None:
+def _right(
+    task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep, thinking: Thinking
+) -> Collection[str] | None:
     """Return the keys of what is right in a step, None where nobody says."""
     if oracle is not None:
-        return {one.key for one in right_answers(task, oracle, asked.step, asked.state)}
+        return {one.key for one in right_answers(task, oracle, asked.step, asked.state, thinking=thinking)}
     return None if asked.spot.right is None else {asked.spot.right}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from maker.job.job import Job
 from maker.job.probe import prompt_source
+from maker.job.rules import thinking_of
 from maker.job.settings import ForesightSettings, PilotFound, PlanFound, PollSettings, RoleSettings
 from maker.job.vote import vote_of
 from maker.sampling.labels import parse_labels
@@ -45,7 +46,7 @@ def pilot_variant(job: Job, poll: PollSettings) -> Job:
         job,
         vote=job.vote.model_copy(update={"max_votes": poll.votes, "extra": 0}),
         roles={name: RoleSettings(rotation=table.rotation) for name, table in job.roles.items() if name != JUDGE},
-        decomposer=PilotTask(job.decomposer, poll.steps, job.run.seed, parse_labels(poll.labels)),
+        decomposer=PilotTask(job.decomposer, poll.steps, job.run.seed, parse_labels(poll.labels), thinking_of(job)),
         voter=PilotVoter(poll.votes),
         margins={},
         poll=poll,
@@ -56,5 +57,5 @@ def pilot_variant(job: Job, poll: PollSettings) -> Job:
 def precompute_variant(job: Job, foresight: ForesightSettings) -> Job:
     """Return what a job whose settings have a ``[foresight]`` table is: its steps are decided, and end there."""
     labels = parse_labels(foresight.labels)
-    task = PrecomputeTask(job.decomposer, foresight.steps, job.run.seed, labels, prompt_source(job))
+    task = PrecomputeTask(job.decomposer, foresight.steps, job.run.seed, labels, prompt_source(job), thinking_of(job))
     return replace(job, decomposer=task, foresight=foresight)

@@ -26,7 +26,7 @@ from maker.store.runs import RunRow, find_run, run_at
 from maker.types import StepClass
 from maker.verification.replay import ReplayedStep
 from maker.verification.verifier import Verified
-from maker.voting.thinking import KNOWN
+from maker.voting.thinking import Thinking
 
 FIX = "export another run: only a run that is done and verifies (`maker verify {run}`) gives training examples"
 
@@ -106,7 +106,7 @@ class _ExampleWriter:
 
     def step(self, replayed: ReplayedStep) -> None:
         """Write a step; one taken from the memo is skipped: the run that decided it has the example."""
-        run, path, row, tally, asked, codec, kept = replayed
+        run, path, row, tally, asked, codec, kept, thinking = replayed
         if tally.source is not None:
             self.reused += 1
             return
@@ -115,12 +115,12 @@ class _ExampleWriter:
         where = f"run {self._run_id(run)}, chain {record.chain}, step {record.step}"
         winner: str = call_user_code(f"{where}: its action", lambda: vote_key(codec, codec.read(row.action)))
         reader = _Reader(where, kind, codec)
-        answer = reader.first(_texts(kept, winner), row.action, written=row.action)
+        answer = reader.first(_texts(kept, winner, thinking), row.action, written=row.action)
         if answer is None:
             self.left_out += 1
             return
         rivals = {key: votes for key, votes in record.votes.items() if key not in (winner, row.action)}
-        losing = [(reader.first(_texts(kept, key), key, key=key), votes) for key, votes in rivals.items()]
+        losing = [(reader.first(_texts(kept, key, thinking), key, key=key), votes) for key, votes in rivals.items()]
         line = {
             "class": kind.name,
             "system": kind.system,
@@ -167,7 +167,7 @@ class _Reader(NamedTuple):
         return False
 
 
-def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:
+def _texts(kept: Iterable[SampleRow], key: str, thinking: Thinking) -> list[str]:
     """Return the answers of the stored replies that voted for a candidate, without those whose text was escaped."""
     # Characters that no database takes are stored as escapes, with a backslash: such a text is not the reply itself.
     texts = (one.text for one in kept if one.candidate == key and one.text and "\\" not in one.text)
@@ -175,5 +175,5 @@ def _texts(kept: Iterable[SampleRow], key: str) -> list[str]:
     for text in texts:
         # What cannot be told from its thinking teaches nothing: runs of old versions read it whole.
         with suppress(ValueError):
-            answers.append(KNOWN.answer(text))
+            answers.append(thinking.answer(text))
     return answers

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from maker.core.user_code import call_user_code, ends_the_program, words_of
 from maker.errors import BadInput, TaskFailed
@@ -20,6 +20,10 @@ from maker.plugin import Decomposer, vote_key
 from maker.sampling.labels import FORM, Label, NumberedLabel
 from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
 from maker.voting.red_flags import Candidate, screen
+from maker.voting.thinking import KNOWN, Thinking
+
+Right: TypeAlias = Callable[[Step[Any, Any], Any], list[Candidate[Any]]]
+"""Gives what is right in a step, asked in a state."""
 
 LONGEST_WALK = 10_000_000
 """So many steps a walk along the right way takes; of a longer task its first ones are drawn from."""
@@ -94,17 +98,24 @@ class Places:
         return self.__dict__ | {"_parent": None}
 
 
-def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> Drawn:
+def draw(
+    task: Decomposer[Any, Any],
+    steps: int,
+    seed: int,
+    labels: Sequence[NumberedLabel] = (),
+    thinking: Thinking = KNOWN,
+) -> Drawn:
     """Return up to ``steps`` steps of each class, all asked differently, drawn at random with ``seed``.
 
-    Where there are ``labels``, they name all the steps.
+    Where there are ``labels``, they name all the steps. ``thinking`` takes off their replies, and off those of the
+    task's oracle, what is no answer.
 
     Raises:
         BadInput: The task says neither its truth nor where its steps are, and has no labels.
         TaskFailed: The task's own code raises.
     """
     if labels:
-        return _distinct(task, labelled(task, labels), {})
+        return _distinct(task, labelled(task, labels, thinking), {})
     rng = random.Random(f"{seed} pilot")
     states = call_user_code(f"{task.name}: sample", task.sample, steps * len(task.classes), seed)
     if states is not None:
@@ -124,7 +135,8 @@ def draw(task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[Num
         )
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
-    for step in islice(_walk(task, oracle, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
+    right = partial(right_answers, task, oracle, thinking=thinking)
+    for step in islice(_walk(task, right, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
         passed[step.kind] += 1
         here = kept.setdefault(step.kind, [])
@@ -148,8 +160,10 @@ def can_draw(task: Decomposer[Any, Any]) -> bool:
     return isinstance(fork, Fork) and fork.single
 
 
-def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> list[StepLocation]:
-    """Return the steps that labels name, with what is right there.
+def labelled(
+    task: Decomposer[Any, Any], labels: Iterable[NumberedLabel], thinking: Thinking = KNOWN
+) -> list[StepLocation]:
+    """Return the steps that labels name, with what is right there; ``thinking`` as for `draw`.
 
     Raises:
         BadInput: A label names no step, or has a reply that is no vote; or two contradict each other.
@@ -167,7 +181,7 @@ def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> lis
             if ends_the_program(error):
                 raise
             raise BadInput(f"labels, line {line} names no step: {words_of(error)}", fix=FORM) from error
-        right = _right_key(task, step, state, label, line)
+        right = _right_key(task, step, state, label, line, thinking)
         before, other = asked.setdefault(_told(step), (line, right))
         if right != other:
             raise BadInput(
@@ -179,7 +193,9 @@ def labelled(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> lis
     return found
 
 
-def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, label: Label, line: int) -> str:
+def _right_key(
+    task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, label: Label, line: int, thinking: Thinking
+) -> str:
     """Return what a vote for a label's right answer is counted under. Raises `BadInput` where it is no vote."""
     if label.right is not None:
         try:
@@ -190,7 +206,7 @@ def _right_key(task: Decomposer[Any, Any], step: Step[Any, Any], state: Any, lab
             what = f"labels, line {line}: {task.name} cannot read `right`"
             raise BadInput(f"{what}: {words_of(error)}", fix=FORM) from error
     if label.reply is not None:
-        outcome = screen(step.kind, state, Sample(label.reply, 0), task.action)
+        outcome = screen(step.kind, state, Sample(label.reply, 0), task.action, thinking)
         if isinstance(outcome, RedFlag):
             why = f"{outcome.reason} {outcome.detail}".rstrip()
             raise BadInput(f"labels, line {line}: the reply is red-flagged: {why}", fix="give a reply that is valid")
@@ -228,10 +244,12 @@ def _told(step: Step[Any, Any]) -> tuple[str, str]:
     return step.kind.name, step.prompt
 
 
-def right_answers(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> list[Candidate[Any]]:
+def right_answers(
+    task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any, *, thinking: Thinking = KNOWN
+) -> list[Candidate[Any]]:
     """Return what a task's oracle calls right in a step, as candidates. Raises `TaskFailed` where none of it is one."""
     truth = call_user_code(f"{task.name}: oracle", oracle, step.prompt)
-    found = [screen(step.kind, state, Sample(text, 0), task.action) for text in truth.right]
+    found = [screen(step.kind, state, Sample(text, 0), task.action, thinking) for text in truth.right]
     right = [one for one in found if isinstance(one, Candidate)]
     if not right:
         raise TaskFailed(f"{task.name}: no right reply of its oracle is a valid vote on {step.prompt[:200]!r}")
@@ -245,24 +263,22 @@ class _Passed(NamedTuple):
     locate: Callable[[], StepLocation]
 
 
-def _walk(task: Decomposer[Any, Any], oracle: Oracle, state: Any) -> Generator[_Passed, None, Any]:
+def _walk(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[_Passed, None, Any]:
     """Walk a chain the right way, its forks' children too; returns what it ends with."""
     while True:
         move = call_user_code(f"{task.name}: next", task.next, state)
         if isinstance(move, Done):
             return move.result
         if isinstance(move, Fork):
-            state = yield from _walk_fork(task, oracle, move, state)
+            state = yield from _walk_fork(task, right, move, state)
         elif isinstance(move, Step):
             yield _Passed(move.kind.name, partial(_spot, task, state))
-            state = _stepped(task, oracle, move, state)
+            state = _stepped(task, right, move, state)
         else:
             raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
 
 
-def _walk_fork(
-    task: Decomposer[Any, Any], oracle: Oracle, fork: Fork[Any], state: Any
-) -> Generator[_Passed, None, Any]:
+def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state: Any) -> Generator[_Passed, None, Any]:
     """Walk a fork's children one after another; returns the state after it."""
     text = call_user_code(f"{task.name}: state.write", task.state.write, state)
     folded = task.state.read(text)
@@ -271,16 +287,16 @@ def _walk_fork(
         if fork.single:
             step = call_user_code(f"{task.name}: next", task.next, child)
             yield _Passed(step.kind.name, partial(StepLocation, text, number))
-            result = call_user_code(f"{task.name}: next", task.next, _stepped(task, oracle, step, child)).result
+            result = call_user_code(f"{task.name}: next", task.next, _stepped(task, right, step, child)).result
         else:
-            result = yield from _walk(task, oracle, child)
+            result = yield from _walk(task, right, child)
         if fork.join is not None:
             folded = call_user_code(f"{task.name}: join", fork.join, folded, number, result)
     return folded if fork.then is None else call_user_code(f"{task.name}: then", fork.then, folded)
 
 
-def _stepped(task: Decomposer[Any, Any], oracle: Oracle, step: Step[Any, Any], state: Any) -> Any:
-    return call_user_code(f"{task.name}: apply", task.apply, state, right_answers(task, oracle, step, state)[0].action)
+def _stepped(task: Decomposer[Any, Any], right: Right, step: Step[Any, Any], state: Any) -> Any:
+    return call_user_code(f"{task.name}: apply", task.apply, state, right(step, state)[0].action)
 
 
 def _spot(task: Decomposer[Any, Any], state: Any) -> StepLocation:

@@ -10,6 +10,7 @@ from maker.plugin import Decomposer, Voter
 from maker.sampling.draw import Drawn, Places, StepLocation, draw
 from maker.sampling.labels import NumberedLabel
 from maker.types import Ballots, Done, Fork, InputPart, More, Oracle, Undecidable, Verdict
+from maker.voting.thinking import KNOWN, Thinking
 
 
 class PilotVoter(Voter):
@@ -67,23 +68,31 @@ class PilotTask(Decomposer[Any, Any]):
         steps: How many of each class, at most.
         seed: Which.
         labels: They name all the steps where there are any.
+        thinking: Takes off replies what is no answer.
     """
 
-    def __init__(self, task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel] = ()) -> None:
+    def __init__(
+        self,
+        task: Decomposer[Any, Any],
+        steps: int,
+        seed: int,
+        labels: Sequence[NumberedLabel] = (),
+        thinking: Thinking = KNOWN,
+    ) -> None:
         self.name = task.name  # type: ignore[misc]
         self.version = task.version  # type: ignore[misc]
         self.classes = task.classes
         self.action = task.action
         self.state = RootCodec()
         self.task = task
-        self._steps, self._seed, self._labels = steps, seed, labels
+        self._steps, self._seed, self._labels, self._thinking = steps, seed, labels, thinking
         self._drawn: Drawn | None = None
         self._places = Places(task)
 
     def start(self) -> Root:
         """Return the root, with the steps drawn. Raises `BadInput` where there are none."""
         if self._drawn is None:
-            self._drawn = draw(self.task, self._steps, self._seed, self._labels)
+            self._drawn = draw(self.task, self._steps, self._seed, self._labels, self._thinking)
         return Root(0, self._drawn.spots, self._drawn.of)
 
     def next(self, state: Any) -> Any:
@@ -104,7 +113,7 @@ class PilotTask(Decomposer[Any, Any]):
 
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the same pilot of the task with these parts."""
-        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels)
+        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels, self._thinking)
 
     def prompts(self) -> str | None:
         """Return those of the task."""

@@ -9,6 +9,7 @@ from maker.plugin import Decomposer
 from maker.sampling.labels import NumberedLabel
 from maker.sampling.pilot import PilotTask, Root
 from maker.types import Done, Fork, InputPart
+from maker.voting.thinking import Thinking
 
 
 class Answered:
@@ -29,19 +30,27 @@ class PrecomputeTask(PilotTask):
         seed: Which.
         labels: They name all the steps where there are any.
         prompts: What the task's prompts are made of: they are its own, whichever steps are drawn.
+        thinking: Takes off replies what is no answer.
     """
 
     name: ClassVar[str]
 
     def __init__(
-        self, task: Decomposer[Any, Any], steps: int, seed: int, labels: Sequence[NumberedLabel], prompts: str
+        self,
+        task: Decomposer[Any, Any],
+        steps: int,
+        seed: int,
+        labels: Sequence[NumberedLabel],
+        prompts: str,
+        thinking: Thinking,
     ) -> None:
-        super().__init__(task, steps, seed, labels)
+        super().__init__(task, steps, seed, labels, thinking)
         self._prompts = prompts
 
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the same steps of the task with these parts."""
-        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels, self._prompts)
+        task = self.task.with_parts(parts)
+        return type(self)(task, self._steps, self._seed, self._labels, self._prompts, self._thinking)
 
     def next(self, state: Any) -> Any:
         """Fork into the drawn steps, ask what the task asks there, and end."""

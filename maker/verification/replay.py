@@ -32,6 +32,7 @@ from maker.voting.messages import ChainAt
 from maker.voting.paths import Path, chain_name
 from maker.voting.policy import Rules
 from maker.voting.tally import Source, Tally, folded, link, unpack
+from maker.voting.thinking import Thinking
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Kept(NamedTuple):
 class ReplayedStep(NamedTuple):
     """A decided step that was found correct: the run's key, the chain's path, the step's row, and what was asked.
 
-    ``codec`` writes its action; ``kept`` holds the samples kept of it.
+    ``codec`` writes its action; ``kept`` holds the samples kept of it; ``thinking`` takes off these what is no answer.
     """
 
     run: int
@@ -97,6 +98,7 @@ class ReplayedStep(NamedTuple):
     asked: Step[Any, Any]
     codec: Codec[Any]
     kept: Sequence[SampleRow]
+    thinking: Thinking
 
 
 @dataclass(slots=True)
@@ -182,8 +184,12 @@ class Replayer:
     def _report(self, chain: ChainRow, row: StepRow, asked: Step[Any, Any], evidence: Evidence) -> None:
         # Outside of `call_user_code`: what the callback raises is not the task's failure.
         if self.on_step is not None:
-            codec = self.decomposer.action
-            self.on_step(ReplayedStep(self.run, chain.path, row, unpack(row.tally), asked, codec, evidence.kept))
+            self.on_step(
+                ReplayedStep(
+                    self.run, chain.path, row, unpack(row.tally), asked, self.decomposer.action, evidence.kept,
+                    self.rules.thinking,
+                )
+            )  # fmt: skip
 
     def _step(self, where: str, position: Position, row: StepRow, evidence: Evidence) -> Step[Any, Any]:
         asked, action = self._decision(where, position, position.state, row, evidence)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from maker.errors import BadInput, JobError
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.load import load_job
 from maker.lifecycle.rows import results
+from maker.lifecycle.sft import export_examples
 from maker.plugin import Truth
+from maker.sampling.labels import Label, format_labels
 from maker.voting.thinking import AS_IT_IS
 
 LABELS = {"label": {"enum": ["ham", "spam"]}}
@@ -78,6 +82,25 @@ def test_a_job_that_says_that_nothing_is_thinking_reads_replies_whole(tmp_path: 
     """An empty list: here a reply holds two objects, or nothing but the draft."""
     run = maker.run(job(tmp_path, thinking=[], max_votes=4))
     assert "spam" not in labels(run.run_id, tmp_path)
+
+
+OWN = [["<scratch>", "</scratch>"]]
+
+
+def test_training_examples_hold_answers_without_what_was_thought_in_marks_of_the_job(tmp_path: Path) -> None:
+    run, out = maker.run(job(tmp_path, "own", thinking=OWN)), BytesIO()
+    export_examples(run.run_id, out, store=f"sqlite:///{tmp_path}/runs.db")
+    assert {json.loads(line)["answer"] for line in out.getvalue().splitlines()} == {'{"label": "spam"}'}
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_pilot_knows_the_marks_of_the_job(tmp_path: Path, labelled: bool) -> None:
+    """What its oracle or a label calls right may begin with what is thought."""
+    tables = job(tmp_path, "own", thinking=OWN)
+    named = [Label(child=n, reply=truth("own").right[0]) for n in range(6)]
+    kept = maker.calibrate(tables, steps=6, votes=2, labels=format_labels(named) if labelled else "")
+    (row,) = kept.calibration.classes.values()
+    assert row.right > 0
 
 
 def test_marks_of_thinking_decide_steps_and_cannot_change_under_a_run(tmp_path: Path) -> None:
