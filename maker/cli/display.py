@@ -220,14 +220,18 @@ def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
     if not reports:
         print("no such runs" if filtered else "no runs yet")
         return
+    # Without a name in it, the table of short tasks fits a terminal of 80 columns.
+    named = any(report.name for report in reports)
     rows = []
     for report in reports:
         started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
         # A damaged run has no settings; its reason says so.
         task = str(report.settings["task"]["decomposer"]).rpartition("/")[2] if report.settings else "(damaged)"
         counts = (f"{count:,}" for count in (report.steps, report.calls, report.red_flags))
-        rows.append((report.run_id, report.name, task, report.status, *counts, started))
-    print_table(("run", "name", "task", "status", "steps", "calls", "flags", "started (UTC)"), rows)
+        names = (report.name,) if named else ()
+        rows.append((report.run_id, *names, task, report.status, *counts, started))
+    headings = ("run", *(("name",) if named else ()), "task", "status", "steps", "calls", "flags", "started (UTC)")
+    print_table(headings, rows)
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:

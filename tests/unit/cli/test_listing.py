@@ -58,6 +58,15 @@ def test_ls_filters(several: list[str], store: str, words: list[str], found: lis
     assert ("--limit 2 lists more" in done.stderr) == ("--limit" in words)
 
 
+def test_ls_of_runs_without_a_name_fits_eighty_columns(several: list[str], store: str) -> None:
+    """The column of names is there where a listed run has one."""
+    assert "name" in maker("ls", "--store", store).stdout.splitlines()[0]
+    lines = maker("ls", "--store", store, "--limit", "2").stdout.splitlines()
+    assert "name" not in lines[0]
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:]] == [several[3], several[2]]
+
+
 def test_ls_finds_the_runs_of_a_job(several: list[str], store: str, tmp_path: Path) -> None:
     """A job file stands for all runs of its task, whatever their names and models."""
     job = tmp_path / "job.toml"
