@@ -165,9 +165,17 @@ class _Files:
                     continue
                 raise _replaced(self._path, f"{path.name} was removed") from None
             if known is None:
-                self._known[path] = (found.st_dev, found.st_ino)
+                # A log that stands beside no file, or an empty one, is another database's, and SQLite deletes it.
+                if path == self._path or self._written():
+                    self._known[path] = (found.st_dev, found.st_ino)
             elif known != (found.st_dev, found.st_ino):
                 raise _replaced(self._path, f"{path.name} was replaced")
+
+    def _written(self) -> bool:
+        try:
+            return self._path.stat().st_size > 0
+        except OSError:
+            return False
 
 
 def _replaced(path: Path, what: str) -> StoreFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -94,6 +95,25 @@ def test_what_is_taken_over_is_given_back_if_it_cannot_be_cut(
     with closing(open_database(store, create=False)) as database:
         row = find_run(database, stuck.run_id)
     assert (row.status, row.reason, row.holder) == ("paused", stuck.reason, "")
+
+
+def test_a_long_cut_keeps_its_lease(hanoi: Job, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment of taking over the lease is renewed, however long a retry takes to cut what it decides anew."""
+    for module in ("keeper", "runs"):
+        monkeypatch.setattr(f"maker.store.{module}.LEASE_S", 0.3)
+    stuck = api.run(hanoi(5, model={"p": 0.6}, vote={"k": 3, "max_votes": 5}))
+    real = control.cut
+
+    def slow(database: Database, lease: Lease, cuts: Any) -> None:
+        first = find_run(database, stuck.run_id).lease_until
+        deadline = time.monotonic() + 10
+        while find_run(database, stuck.run_id).lease_until < first + 0.3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        real(database, lease, cuts)
+
+    monkeypatch.setattr(control, "cut", slow)
+    assert api.retry(stuck.run_id, store=store).steps >= stuck.steps
 
 
 @pytest.mark.parametrize("failing", ["create_run", "find_run", "_claim_output"])

@@ -479,6 +479,20 @@ def test_a_lock_names_who_works_in_the_file(store: str, monkeypatch: pytest.Monk
     assert all(named in reason for reason in waits)
 
 
+def test_many_rows_are_few_statements(store: str) -> None:
+    """A process that is stopped between two statements keeps the file locked: there are few places where it may be."""
+    rows = [(bytes([at % 256, at // 256]), "x") for at in range(1000)]
+    told: list[str] = []
+    with closing(open_database(store, create=True)) as database, database.write() as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_trace_callback(told.append)
+        database.insert_rows(connection, schema.text, rows)
+        raw.set_trace_callback(None)
+        assert connection.execute(text("SELECT count(*) FROM maker_text")).scalar() == 1000
+    assert 0 < len(told) < 20
+
+
 # --- a file that is taken away ---
 
 
@@ -561,3 +575,18 @@ def test_a_database_whose_connections_were_all_closed_opens_again(store: str) ->
             with database.write() as connection:
                 connection.exec_driver_sql("UPDATE maker_run SET steps = 0")
             database.close()
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty file"])
+def test_what_a_deleted_database_has_left_is_in_nobodys_way(hanoi: Any, tmp_path: Path, there: str) -> None:
+    """SQLite deletes a log that stands beside no file or an empty one: it is not told as taken away."""
+    path = tmp_path / "store.db"
+    if there == "an empty file":
+        path.touch()
+    for name in ("store.db-wal", "store.db-shm"):
+        (tmp_path / name).write_bytes(bytes(32768))
+    with pytest.raises(MakerError, match=r"no database|has no maker tables"):
+        queries.runs(store=f"sqlite:///{path}")
+    for name in ("store.db-wal", "store.db-shm"):
+        (tmp_path / name).write_bytes(bytes(32768))
+    assert api.run(hanoi(3) | {"store": {"url": f"sqlite:///{path}"}}).status == "done"
