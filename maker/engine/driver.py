@@ -87,7 +87,7 @@ class Driver:
         self._recalled: set[int] = set()
         self._varied: dict[int, tuple[int, ...]] = {}
         self._decided = 0
-        self._taking = False
+        self._ahead = False
         self._finished = False
 
     def drive(self, open_swarm: Callable[[], Swarm], session: Session) -> Ending:
@@ -134,8 +134,9 @@ class Driver:
         try:
             return self._work(swarm, session)
         except KeyboardInterrupt:
-            # Within a report what it says may be lost: nothing that follows from it may be written then.
-            if not self._taking:
+            # What the scheduler knew and the journal had not yet been given is lost: nothing that follows from it may
+            # be written.
+            if not self._ahead:
                 self._wind_up(swarm, session, INTERRUPTED)
             raise
 
@@ -175,9 +176,11 @@ class Driver:
             return
         most = min(2 * session.chains, scheduler.share(len(ready)))
         for worker in ready:
+            self._ahead = True
             handed = scheduler.hand(worker, most - scheduler.out(worker))
             if handed.begun:
                 self._journal.put(Entry(chains=handed.begun))
+            self._ahead = False
             if handed.chains or handed.children:
                 swarm.give(worker, Orders(chains=handed.chains, children=handed.children))
         if scheduler.has_work:
@@ -225,7 +228,7 @@ class Driver:
 
     def _take(self, swarm: Swarm, news: News, session: Session) -> Ending | None:
         """Journal a report, or take back what a lost worker had; returns the run's ending if it brings it."""
-        self._taking = True
+        self._ahead = True
         ending = None
         if isinstance(news, Gone):
             self._lose(news, session)
@@ -233,7 +236,7 @@ class Driver:
             self._journal.put(Entry(events=[session.on_waiting(news)]))
         else:
             ending = self._journalled(swarm, news, session)
-        self._taking = False
+        self._ahead = False
         return ending
 
     def _journalled(self, swarm: Swarm, message: FromWorker, session: Session) -> Ending | None:

@@ -11,6 +11,7 @@ import pytest
 from fork_tasks import Shape, leaf
 
 from maker import api
+from maker.engine.scheduler import Handed, Scheduler
 from maker.errors import JobError
 from maker.lifecycle import queries, session
 from maker.lifecycle.events import WorkerGone
@@ -149,6 +150,32 @@ def test_deaths_change_nothing(store: str, several: Open, seed: int) -> None:
     assert opened[0].started >= 3 + len(told)
     assert sum(event.chains for event in told) > 5, f"seed {seed}: hardly anybody died with work"
     assert queries.verify(together.run_id, store=store).right
+
+
+@pytest.mark.parametrize("interrupted", [1, 2])
+def test_an_interrupt_between_naming_chains_and_storing_them_leaves_no_gap(
+    store: str, several: Open, monkeypatch: pytest.MonkeyPatch, interrupted: int
+) -> None:
+    """A resume takes a chain whose key is missing among the others' for lost: so later ones must not be stored."""
+    made = job(store, tree(WIDE), model={"p": 0.8}, swarm={"chains": 3})
+    whole = api.run(made)
+    several(2)
+    hand, told = Scheduler.hand, [0]
+    started: list[str] = []
+
+    def hand_and_be_interrupted(scheduler: Scheduler, worker: int, room: int) -> Handed:
+        handed = hand(scheduler, worker, room)
+        told[0] += bool(handed.begun)
+        if handed.begun and told[0] == interrupted:
+            raise KeyboardInterrupt
+        return handed
+
+    monkeypatch.setattr(Scheduler, "hand", hand_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api.run(made, on_event=lambda event: started.append(event.run_id))
+    resumed = api.resume(started[0], store=store)
+    assert settled(resumed) == settled(whole)
+    assert queries.verify(resumed.run_id, store=store).right
 
 
 def test_a_root_chain_outlives_its_workers(store: str, several: Open) -> None:
