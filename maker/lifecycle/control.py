@@ -36,6 +36,7 @@ from maker.store.runs import (
     list_runs,
     read_parts,
     refuse_held,
+    refuse_newer,
     refuse_over,
     release,
     take_over,
@@ -246,12 +247,13 @@ def _taken_over(
 
 
 def _check(database: Database, row: RunRow) -> None:
-    """Check what is re-applied. Raises `RunDamaged`; or `RunHeld`, if another process has begun to write meanwhile."""
+    """Check what is re-applied. Raises `RunDamaged`; or `RunHeld`, if another process has written meanwhile."""
     try:
         check_resumable(database, row)
     except RunDamaged:
         now = find_run(database, row.run_id)
         refuse_held(now.run_id, now.holder, now.lease_until, now.updated_at)
+        refuse_newer(row, now.fence, now.batch)
         raise
 
 

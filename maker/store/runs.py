@@ -260,16 +260,21 @@ def refuse_held(run_id: str, holder: str, lease_until: float, seen_at: float) ->
         )
 
 
-def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
-    now = time.time()
-    refuse_held(run.run_id, row["holder"], row["lease_until"], row["updated_at"])
-    refuse_over(run.run_id, row["status"])
-    if (row["fence"], row["batch"]) != (run.fence, run.batch):
+def refuse_newer(run: RunRow, fence: int, batch: int) -> None:
+    """Raise `RunHeld` if a process has worked on a run since ``run`` was read: the run has another fence or batch."""
+    if (fence, batch) != (run.fence, run.batch):
         raise RunHeld(
             f"another process has worked on run {run.run_id} since this one read it",
             fix="see its state with `maker show`, then give the command again",
             run_id=run.run_id,
         )
+
+
+def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
+    now = time.time()
+    refuse_held(run.run_id, row["holder"], row["lease_until"], row["updated_at"])
+    refuse_over(run.run_id, row["status"])
+    refuse_newer(run, row["fence"], row["batch"])
     fence, text = row["fence"] + 1, _ordered(settings)
     connection.execute(
         update(schema.run)

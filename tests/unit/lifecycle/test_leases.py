@@ -15,7 +15,7 @@ from row_tasks import job, write_rows
 from sqlalchemy import update
 
 from maker import api
-from maker.errors import BadInput, MakerError, RunNotResumable, StoreFailed
+from maker.errors import BadInput, MakerError, RunHeld, RunNotResumable, StoreFailed
 from maker.lifecycle import control
 from maker.store.backend import schema
 from maker.store.backend.database import Database, open_database
@@ -139,3 +139,21 @@ def test_a_run_that_cannot_be_made_leaves_nothing_open(
         api.run(hanoi(3))
     assert opened
     assert closed == opened
+
+
+def test_a_run_that_another_process_has_continued_meanwhile_is_not_taken_for_damaged(
+    hanoi: Job, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is checked is read bit by bit: where another process has worked between two of them, it is named."""
+    run_id = api.run(hanoi(5), limit_steps=3).run_id
+    check = control.check_resumable
+
+    def check_late(database: Database, row: RunRow) -> None:
+        monkeypatch.setattr(control, "check_resumable", check)
+        assert api.resume(run_id, store=store, limit_steps=3).status == "paused"
+        check(database, row)
+
+    monkeypatch.setattr(control, "check_resumable", check_late)
+    with pytest.raises(RunHeld, match="since this one read it"):
+        api.resume(run_id, store=store)
+    assert api.resume(run_id, store=store).status == "done"
