@@ -12,6 +12,7 @@ from maker.errors import TaskFailed
 from maker.job.job import Job
 from maker.plugin import Decomposer
 from maker.types import Fork, InputPart, Step
+from maker.voting.chain import DEEPEST
 
 LOOKED_AT = 100
 """How many children of a fork are tried for one that can be made, to see what it is asked."""
@@ -57,15 +58,16 @@ def least_steps(job: Job) -> int | None:
 def first_step(job: Job) -> Step[Any, Any] | None:
     """Return what the task asks first, of its first child where it forks; None where it asks nothing.
 
-    Raises `TaskFailed`.
+    None too where more forks stand within one another than a run takes: it says so itself. Raises `TaskFailed`.
     """
     task = job.decomposer
     state = _start(task)
-    move = _next(task, state)
-    while isinstance(move, Fork) and move.count > 0:
-        state = _first_child(task, move, state)
+    for _ in range(DEEPEST + 1):
         move = _next(task, state)
-    return move if isinstance(move, Step) else None
+        if not (isinstance(move, Fork) and move.count > 0):
+            return move if isinstance(move, Step) else None
+        state = _first_child(task, move, state)
+    return None
 
 
 def prompt_source(job: Job) -> str:

@@ -614,7 +614,9 @@ def test_forks_stand_within_one_another_up_to_a_limit(store: str) -> None:
     log = log_of(store, api.run(job(store, deep(DEEPEST))))
     assert [len(path) for path, _ in log.rows] == [3 * DEEPEST]
     assert len(list(queries.steps("last", store=store))) == 1
-    report = api.run(job(store, deep(DEEPEST + 1)))
-    assert report.status == "paused"
-    assert f"deep nested more than {DEEPEST} forks" in report.reason
-    assert not queries.verify("last", store=store).problem
+    for forks in (DEEPEST + 1, -1):
+        # Below 0 there is no bottom: every chain forks.
+        report = api.run(job(store, deep(forks)))
+        assert report.status == "paused"
+        assert f"deep nested more than {DEEPEST} forks" in report.reason
+        assert not queries.verify("last", store=store).problem
