@@ -23,10 +23,11 @@ from maker.lifecycle.events import StepRecord, shown_record
 from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
-from maker.store.locations import count_outcomes, path_of
+from maker.store.locations import path_of
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
+from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import monitored_classes
 from maker.types import Outcome, Prices
 from maker.verification.replay import ReplayedStep

@@ -17,9 +17,10 @@ from maker.stats.bounds import binomial
 from maker.stats.monitor import Alarm, Monitor, Rule
 from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, ChainRow, root_chain
-from maker.store.log import read_step, spans, undecided_votes
+from maker.store.log import read_step, spans
 from maker.store.runs import RunRow, run_at
 from maker.store.tree import PlacedStep, walk_steps
+from maker.store.unresolved import undecided_votes
 from maker.types import Flag
 from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import CLEAN_BYTES, Source, Tally, unpack

@@ -29,9 +29,9 @@ from maker.reporting.figures import (
 )
 from maker.reporting.labels import judge_labels
 from maker.store.backend.database import shown_url
-from maker.store.locations import count_outcomes
-from maker.store.log import count_cuts, unresolved_flags
+from maker.store.log import count_cuts
 from maker.store.runs import find_run
+from maker.store.unresolved import count_outcomes, unresolved_flags
 from maker.types import Outcome
 
 DISTRIBUTION = "maker-executor"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import cache
-
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database
@@ -46,17 +43,3 @@ def is_live(database: Database, chain: int, idx: int, epoch: int) -> bool:
         if parent is None:
             return True
         chain, idx, epoch = parent, at, fork_epoch
-
-
-def count_outcomes(database: Database, run: int) -> dict[str, int]:
-    """Return how many children of a run's forks of single steps have each outcome; not of forks that were cut off."""
-    table = schema.outcome.c
-    query = select(_chain.parent, _chain.at, _chain.fork_epoch, table.outcome, func.count())
-    query = query.select_from(schema.outcome.join(schema.chain, _chain.id == table.chain)).where(_chain.run == run)
-    query = query.group_by(_chain.parent, _chain.at, _chain.fork_epoch, table.outcome)
-    live = cache(lambda parent, at, epoch: is_live(database, parent, at, epoch))
-    found: Counter[str] = Counter()
-    for parent, at, epoch, outcome, count in database.fetch(query):
-        if live(parent, at, epoch):
-            found[outcome] += count
-    return dict(found)

@@ -12,7 +12,6 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, find_chain
 from maker.store.seals import outcome_seal, snapshot_seal
-from maker.types import Outcome
 from maker.voting.paths import ROOT
 
 PAGE = 5000
@@ -216,40 +215,6 @@ def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | No
     table = schema.outcome.c
     query = _select(schema.outcome, OutcomeRow).where(table.chain == chain)
     return starmap(OutcomeRow, _paged(database, query, (table.idx, table.epoch), start, stop))
-
-
-def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
-    """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
-
-    Leaves out children whose samples were not kept. Uses constant memory.
-    """
-    outcome, chain, sample = schema.outcome.c, schema.chain.c, schema.sample.c
-    undecided = outcome.outcome == Outcome.UNDECIDED
-    held = select(chain.id).where(chain.run == run).where(chain.id.in_(select(outcome.chain).where(undecided)))
-    for (key,) in database.fetch(held.order_by(chain.id)):
-        rows = select(outcome.idx, outcome.epoch).where(outcome.chain == key, undecided)
-        place, after = (outcome.idx, outcome.epoch), -1
-        while page := database.fetch(rows.where(outcome.idx > after).order_by(*place).limit(PAGE)):
-            first, after = page[0].idx, page[-1].idx
-            live = {(row.idx, row.epoch) for row in page}
-            query = select(sample.idx, sample.epoch, func.count()).where(sample.chain == key)
-            query = query.where(sample.idx >= first, sample.idx <= after, sample.candidate.is_not(None))
-            query = query.where(sample.idx.in_(rows.with_only_columns(outcome.idx)))
-            query = query.group_by(sample.idx, sample.epoch, sample.candidate).order_by(sample.idx, sample.epoch)
-            found: dict[tuple[int, int], list[int]] = {}
-            for idx, epoch, votes in database.fetch(query):
-                if (idx, epoch) in live:
-                    found.setdefault((idx, epoch), []).append(votes)
-            yield from found.values()
-
-
-def unresolved_flags(database: Database, run: int) -> dict[str, int]:
-    """Return how many samples of steps without a decision were flagged, by reason."""
-    sample, step = schema.sample.c, schema.step.c
-    decided = select(step.idx).where(step.chain == sample.chain, step.idx == sample.idx, step.epoch == sample.epoch)
-    query = select(sample.flag, func.count()).join(schema.chain, schema.chain.c.id == sample.chain)
-    query = query.where(schema.chain.c.run == run, sample.flag.is_not(None), ~decided.exists())
-    return {row[0]: row[1] for row in database.fetch(query.group_by(sample.flag).order_by(sample.flag))}
 
 
 def count_cuts(database: Database, run: int) -> int:

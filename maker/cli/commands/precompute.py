@@ -17,8 +17,8 @@ from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.errors import ModelFailed, StoreFailed, WorkerLost
 from maker.lifecycle.queries import RunReport, opened
-from maker.store.locations import count_outcomes
 from maker.store.runs import find_run
+from maker.store.unresolved import count_outcomes
 
 
 def precompute_(

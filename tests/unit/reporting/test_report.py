@@ -182,6 +182,15 @@ def test_rows_that_are_undecided(tmp_path: Path, store: str) -> None:
     assert f"undecided rows ({undecided})" in found.whole.outside
 
 
+def test_flags_of_a_step_that_a_retry_has_decided_are_not_left(hanoi: Job, store: str) -> None:
+    """What was flagged before the step was cut is kept with its samples, and is no step without a decision."""
+    stuck = api.run(hanoi(5, model={"p": 0.8, "malformed": 0.3}, vote={"k": 3, "max_votes": 6}))
+    assert stuck.status == "paused"
+    assert sum(made(store).unresolved_flags.values()) > 0
+    assert api.retry(stuck.run_id, ["vote.max_votes=500"], store=store).status in ("done", "failed")
+    assert made(store).unresolved_flags == {}
+
+
 def api_results(store: str) -> Any:
     from maker.lifecycle.rows import results
 

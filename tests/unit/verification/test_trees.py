@@ -16,8 +16,8 @@ from maker import api
 from maker.lifecycle import queries
 from maker.plugin import Decomposer, Done, Fork, Oracle, PydanticCodec, Step, StepClass, Truth
 from maker.store.backend.database import open_database
-from maker.store.locations import count_outcomes
 from maker.store.runs import find_run
+from maker.store.unresolved import count_outcomes, undecided_votes, unresolved_flags
 from maker.verification.depth import deeper
 
 NUMBERS = (1, 2, 5)
@@ -199,6 +199,20 @@ def test_outcomes_of_forks_that_were_cut_off_do_not_count(store: str) -> None:
         with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
             connection.execute("INSERT INTO maker_cut SELECT id, 0, 1, '' FROM maker_chain WHERE parent IS NULL")
         assert count_outcomes(database, key) == {}
+
+
+def test_votes_and_flags_of_forks_that_were_cut_off_do_not_count(store: str) -> None:
+    """What was sampled of undecided children of a superseded fork is no part of what the run left undecided."""
+    made = job("Misses", store, p=0.5, malformed=0.3)
+    report = api.run(made | {"vote": {"k": 3, "max_votes": 4}})
+    with closing(open_database(store, create=False)) as database:
+        key = find_run(database, report.run_id).key
+        assert count_outcomes(database, key)["undecided"] == len(list(undecided_votes(database, key)))
+        assert sum(unresolved_flags(database, key).values()) > 0
+        with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("INSERT INTO maker_cut SELECT id, 0, 1, '' FROM maker_chain WHERE parent IS NULL")
+        assert list(undecided_votes(database, key)) == []
+        assert unresolved_flags(database, key) == {}
 
 
 def test_a_replay_may_reach_deeper_than_its_caller() -> None:

@@ -1,0 +1,88 @@
+"""Read what a run has left without a good decision; what a cut has superseded is not part of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from sqlalchemy import func, select
+
+from maker.store.backend import schema
+from maker.store.backend.database import Database
+from maker.store.locations import is_live
+from maker.store.log import PAGE
+from maker.types import Outcome
+
+_chain, _cut, _fork, _outcome, _sample, _step = (
+    table.c for table in (schema.chain, schema.cut, schema.fork, schema.outcome, schema.sample, schema.step)
+)
+_PLACE = (_chain.parent, _chain.at, _chain.fork_epoch)
+"""The fork that a chain belongs to."""
+
+
+def count_outcomes(database: Database, run: int) -> dict[str, int]:
+    """Return how many children of a run's forks of single steps have each outcome."""
+    query = select(*_PLACE, _outcome.outcome, func.count())
+    query = query.select_from(schema.outcome.join(schema.chain, _chain.id == _outcome.chain)).where(_chain.run == run)
+    live = _live_forks(database)
+    found: Counter[str] = Counter()
+    for parent, at, epoch, outcome, count in database.fetch(query.group_by(*_PLACE, _outcome.outcome)):
+        if live(parent, at, epoch):
+            found[outcome] += count
+    return dict(found)
+
+
+def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
+    """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
+
+    Leaves out children whose samples were not kept. Uses constant memory.
+    """
+    undecided = _outcome.outcome == Outcome.UNDECIDED
+    held = select(_chain.id, *_PLACE).where(_chain.run == run)
+    held = held.where(_chain.id.in_(select(_outcome.chain).where(undecided)))
+    live_fork = _live_forks(database)
+    for key, *fork in database.fetch(held.order_by(_chain.id)):
+        if not live_fork(*fork):
+            continue
+        rows = select(_outcome.idx, _outcome.epoch).where(_outcome.chain == key, undecided)
+        place, after = (_outcome.idx, _outcome.epoch), -1
+        while page := database.fetch(rows.where(_outcome.idx > after).order_by(*place).limit(PAGE)):
+            first, after = page[0].idx, page[-1].idx
+            live = {(row.idx, row.epoch) for row in page}
+            query = select(_sample.idx, _sample.epoch, func.count()).where(_sample.chain == key)
+            query = query.where(_sample.idx >= first, _sample.idx <= after, _sample.candidate.is_not(None))
+            query = query.where(_sample.idx.in_(rows.with_only_columns(_outcome.idx)))
+            query = query.group_by(_sample.idx, _sample.epoch, _sample.candidate)
+            found: dict[tuple[int, int], list[int]] = {}
+            for idx, epoch, votes in database.fetch(query.order_by(_sample.idx, _sample.epoch)):
+                if (idx, epoch) in live:
+                    found.setdefault((idx, epoch), []).append(votes)
+            yield from found.values()
+
+
+def unresolved_flags(database: Database, run: int) -> dict[str, int]:
+    """Return how many samples of steps without a decision were flagged, by reason."""
+    decided = select(_step.idx).where(
+        _step.chain == _sample.chain, _step.idx == _sample.idx, _step.epoch == _sample.epoch
+    )
+    fork = (_fork.chain == _chain.parent, _fork.idx == _chain.at, _fork.epoch == _chain.fork_epoch)
+    single = select(_fork.chain).where(*fork, _fork.single).exists()
+    superseded = select(_cut.chain).where(
+        _cut.chain == _sample.chain,
+        _cut.epoch > _sample.epoch,
+        (_cut.idx == _sample.idx) | ((_cut.idx < _sample.idx) & ~single),
+    )
+    query = select(*_PLACE, _sample.flag, func.count()).join(schema.chain, _chain.id == _sample.chain)
+    query = query.where(_chain.run == run, _sample.flag.is_not(None), ~decided.exists(), ~superseded.exists())
+    live = _live_forks(database)
+    found: Counter[str] = Counter()
+    for parent, at, epoch, flag, count in database.fetch(query.group_by(*_PLACE, _sample.flag)):
+        if live(parent, at, epoch):
+            found[flag] += count
+    return dict(sorted(found.items()))
+
+
+def _live_forks(database: Database) -> Callable[[int | None, int, int], bool]:
+    """Return a function that says whether no cut has superseded a fork, nor one above it; the root has none."""
+    return cache(lambda parent, at, epoch: parent is None or is_live(database, parent, at, epoch))
