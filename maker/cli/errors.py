@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from maker.cli.advice import begin, completed
+from maker.cli.exit_codes import error_code
 from maker.cli.output import print, report
 from maker.cli.signals import INTERRUPTED, interrupting
 from maker.errors import BadInput, MakerError, OutputFailed
@@ -45,7 +46,7 @@ class ErrorGroup(TyperGroup):
             told = completed(str(error), run_id=error.facts.get("run_id"))
             first, *rest = (_clipped(line) for line in told.splitlines())
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
+            raise typer.Exit(error_code(error)) from error
         except _UsageError as error:
             error.message = _clipped(error.message)
             raise

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from maker.cli import output, signals
 from maker.engine.causes import Cause, cause_of
+from maker.errors import MakerError, PilotPaused
 from maker.lifecycle.queries import RunReport
 from maker.store.runs import CANCELLED
 
@@ -49,9 +50,20 @@ def exit_code(report: RunReport) -> ExitCode:
     """Return the exit code of a command that worked on a run, or watched it."""
     if report.status == "done":
         return ExitCode.MISSING if report.missing else ExitCode.DONE
-    if report.status == CANCELLED:
+    return _unfinished(report.status, report.reason)
+
+
+def error_code(error: MakerError) -> int:
+    """Return the exit code of a command that an error ended. A pilot that is paused counts as any run does."""
+    if isinstance(error, PilotPaused) and "status" in error.facts:
+        return _unfinished(error.facts["status"], error.facts["reason"])
+    return error.exit_code
+
+
+def _unfinished(status: str, reason: str) -> ExitCode:
+    if status == CANCELLED:
         return ExitCode.REQUEST
-    return _PAUSED[cause_of(report.reason)] if report.status == "paused" else ExitCode.FAILED
+    return _PAUSED[cause_of(reason)] if status == "paused" else ExitCode.FAILED
 
 
 def help_text() -> str:

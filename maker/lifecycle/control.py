@@ -122,6 +122,9 @@ def run_through(
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
             fix=f"give the same command again{with_limit} to continue it",
+            pilot=ended.run_id,
+            status=ended.status,
+            reason=ended.reason,
         )
     return ended.run_id
 

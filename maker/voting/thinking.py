@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 Marks: TypeAlias = tuple[str, str]
@@ -44,7 +44,8 @@ class Thinking:
 
     Thinking comes before the answer: one block or several in their marks, the first of which may lack its opening one
     (a chat template has written it into the prompt). A mark anywhere else makes a reply unreadable, for nobody can tell
-    which part of it is the answer. In a reply that is one JSON object or list, marks are part of its texts.
+    which part of it is the answer. In a reply that is one JSON object or list, marks are part of its texts. A mark in
+    inline code, right between backticks, is spoken of, and none.
 
     Args:
         further: Marks beside the known ones, to the letter. None: there are no marks, replies are answers as they are.
@@ -80,17 +81,17 @@ class Thinking:
         return reply
 
     def _after(self, reply: str) -> str:
-        if (found := self._mark.search(reply)) is None:
+        if (found := self._next(reply, 0)) is None:
             return reply
         place = _ink(reply, 0)
         ended = False
         while found is not None and not _is_json(reply, place):
             closing = self._closing_of(found)
             if ended if closing is None else found.start() > place:
-                raise ValueError(f"{found[0]} stands within the answer: thinking must come before it")
+                raise ValueError(f"{found[0]} stands within the answer; vote.thinking = [] reads it as text")
             place = _ink(reply, found.end() if closing is None else self._end(reply, found, closing))
             ended = True
-            found = self._mark.search(reply, place)
+            found = self._next(reply, place)
         if ended and place == len(reply):
             raise OnlyThinking("nothing follows its thinking")
         return reply[place:] if ended else reply
@@ -109,8 +110,24 @@ class Thinking:
             return self._closing.get(found[0])
         return None if found["slash"] else f"</{found['name'].lower()}>"
 
+    def _next(self, reply: str, place: int) -> re.Match[str] | None:
+        return next(self._marks(reply, place), None)
+
+    def _marks(self, reply: str, place: int) -> Iterator[re.Match[str]]:
+        """Yield the marks from an index on, without those in inline code."""
+        ticks = 0
+        for found in self._mark.finditer(reply, place):
+            start, stop = found.span()
+            if (line := reply.rfind("\n", place, start)) >= 0:
+                ticks, place = 0, line
+            ticks += reply.count("`", place, start)
+            place = start
+            # An even number of backticks in the line has closed all code before the mark.
+            if not (ticks % 2 and reply[start - 1] == "`" == reply[stop : stop + 1]):
+                yield found
+
     def _end(self, reply: str, opening: re.Match[str], closing: str) -> int:
-        for mark in self._mark.finditer(reply, opening.end()):
+        for mark in self._marks(reply, opening.end()):
             # Tags are equal whatever their case and blanks, other marks to the letter.
             told = mark[0] if mark["name"] is None else f"<{mark['slash']}{mark['name'].lower()}>"
             if told == closing:

@@ -10,8 +10,10 @@ import pytest
 from row_tasks import job, write_rows
 
 from maker import api
-from maker.cli.exit_codes import MEANINGS, ExitCode, exit_code, help_text
+from maker.calibration.calibrate import calibrate
+from maker.cli.exit_codes import MEANINGS, ExitCode, error_code, exit_code, help_text
 from maker.engine.causes import Cause, cause_of
+from maker.errors import BadInput, PilotPaused
 from maker.lifecycle import queries
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -58,3 +60,12 @@ def test_runs_end_and_rest_with_their_codes(hanoi: Job, store: str, tmp_path: Pa
     missing = api.run(job(tmp_path, vote={"k": 3, "max_votes": 3}))
     assert exit_code(missing) is ExitCode.MISSING
     assert missing.missing == 30 - missing.result["decided"] > 0
+
+
+def test_a_paused_pilot_has_the_code_of_any_paused_run(hanoi: Job) -> None:
+    """Other errors have their own."""
+    with pytest.raises(PilotPaused) as paused:
+        calibrate(hanoi(4, limits={"max_calls": 6}), steps=5, votes=2)
+    assert error_code(paused.value) is ExitCode.LIMIT
+    assert error_code(PilotPaused("there are no steps for a pilot")) == 1
+    assert error_code(BadInput("no")) == ExitCode.BAD_INPUT

@@ -85,6 +85,17 @@ def test_what_only_looks_like_a_mark_is_text(reply: str) -> None:
     assert KNOWN.answer(reply) == reply
 
 
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "<reasoning>", "[THINK]"])
+def test_a_mark_in_inline_code_is_spoken_of(mark: str) -> None:
+    """In an answer and in thinking; what stands otherwise between backticks is a mark."""
+    answer = f"Put `{mark}` around it, `{mark}`"
+    assert KNOWN.answer(answer) == answer
+    assert KNOWN.answer(f"`{mark}`") == f"`{mark}`"
+    assert KNOWN.answer(f"<think>not `{mark}` yet</think>\n{answer}") == answer
+    assert KNOWN.answer(f"not `{mark}` yet</think>\n{answer}") == answer
+    assert KNOWN.answer("`draft`</think>`spam`") == "`spam`"
+
+
 def test_marks_in_the_texts_of_a_json_answer_are_text() -> None:
     """A reply that is one object or list is an answer from end to end, and is not cut in two."""
     for quote in ("<think>", "</think>", "<think>draft</think>", "assistantfinal"):
