@@ -33,8 +33,7 @@ million: .venv/.run
 
 test: .venv/.dev
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest tests/acceptance tests/packaging --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/acceptance tests/packaging tests/integration --numprocesses 2 --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -134,7 +134,8 @@ def _from_file(path: Path, attribute: str) -> Plugin:
     content = path.read_bytes()
     source = hashlib.sha256(content).hexdigest()
     # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
-    name = f"{FILE_MODULE}{path.stem}_{source[:12]}"
+    # A dot in it would stand for a package.
+    name = f"{FILE_MODULE}{path.stem.replace('.', '_')}_{source[:12]}"
     module = _imported(path, name, content)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
 

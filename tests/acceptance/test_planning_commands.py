@@ -69,7 +69,7 @@ def test_what_is_counted_and_printed_before_there_is_a_plan(maker: Commands, job
     assert maker.run("init", "map", "rows").returncode == 0
     dry = maker.run("run", "rows/job.toml", "vote.k=auto", "--dry-run")
     assert dry.returncode == 0
-    assert "the figures assume k = 3; `maker plan` finds the k you need" in dry.stderr
+    assert "the figures assume k = 3; `maker plan rows/job.toml` finds the k you need" in dry.stderr
 
 
 def test_a_sweep_names_the_cheapest(maker: Commands, job: Path) -> None:

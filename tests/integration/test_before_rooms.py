@@ -176,10 +176,14 @@ def test_a_calibration_is_found(command: Commands, store: str) -> None:
 
 
 def test_files_of_a_map_are_written_again(store: str, tmp_path: Path) -> None:
-    """A map that is done writes the files that are missing, as they were."""
+    """A map that is done writes the files that are missing, as they were; why samples got no vote has come since."""
     maker.resume(IDS["round"], store=store)
     files = sorted((tmp_path / "jobs" / "out").iterdir())
-    assert {file.name: making.digest(file.read_text()) for file in files} == EXPECTED["came"]["files"]
+    texts = {file.name: file.read_text() for file in files}
+    rows = [json.loads(line) for line in texts["review.jsonl"].splitlines()]
+    assert all(row.pop("flagged") for row in rows)
+    texts["review.jsonl"] = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    assert {name: making.digest(text) for name, text in texts.items()} == EXPECTED["came"]["files"]
 
 
 @pytest.mark.parametrize("name", EXPECTED["said"])

@@ -147,7 +147,7 @@ def test_a_run_from_anywhere(installed: Installed) -> None:
     (installed.folder / "job.toml").write_text(JOB)
     assert "is done" in installed.script("run", "job.toml")
     installed.script("verify", "last")
-    assert "is paused" in installed.script("run", "job.toml", "--limit-steps", "9", code=1)
+    assert "is paused" in installed.script("run", "job.toml", "--limit-steps", "9", code=5)
     installed.run("-m", "maker", "resume", "last")
     installed.script("verify", "last")
     assert "page.html" in installed.script("report", "last", "--out", "page.html")

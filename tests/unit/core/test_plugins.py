@@ -233,6 +233,11 @@ def test_a_file_is_whole_for_every_thread(tmp_path: Path) -> None:
     assert len({id(one) for one in found}) == len(EXECUTED) == 1
 
 
+def test_a_file_with_dots_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.v2.py").write_text(TASK)
+    assert find_plugin(DECOMPOSERS, "mine.v2.py:Task", tmp_path).object.name == "mine"
+
+
 def test_files_that_load_one_another(tmp_path: Path) -> None:
     """A plugin may load another one; in a circle, from two threads, nobody waits for ever, and both end whole."""
     load = (
