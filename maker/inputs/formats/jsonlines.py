@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, ClassVar
 
 from maker.inputs.formats.lines import split_lines
@@ -54,13 +54,21 @@ def object_of(text: str) -> dict[str, Any]:
 
 
 def _exact(numeral: str) -> float:
-    """Return a number, which what is written after it must be able to hold, digit for digit. Raises ``ValueError``."""
+    """Return a number, which what is written after it must be able to hold. Raises ``ValueError``."""
     if math.isinf(value := float(numeral)):
         raise ValueError(f"it holds {numeral[:40]}, which is too large for a number")
     # Up to 15 digits are kept by every number that is not nearly 0.
-    if (len(numeral) > 16 or not abs(value) > 1e-290) and Decimal(numeral) != Decimal(repr(value)):
+    if (len(numeral) > 16 or not abs(value) > 1e-290) and not _is_print(numeral, value):
         raise ValueError(f"it holds {numeral[:40]}, which has more digits than a number keeps; write it as a text")
     return value
+
+
+def _is_print(numeral: str, value: float) -> bool:
+    """Say whether a number is a float as programs print it: in the shortest form, or rounded to so many digits."""
+    told = Decimal(numeral)
+    if not value:
+        return not told
+    return told in (Decimal(repr(value)), Decimal(value).quantize(told, context=Context(prec=len(numeral) + 2)))
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from decomposers.common.template import Template
 from maker.errors import BadInput
 from maker.inputs.formats import records
+from maker.inputs.formats.jsonlines import object_of
 from maker.inputs.handle import Input
 
 
@@ -110,6 +113,8 @@ def test_a_carriage_return_that_may_be_text_is_refused(
         ('{"id": 1, "text": {"x": [{"y": 1, "y": 1}]}}', "is not readable JSON: it has more than one 'y'"),
         ('{"id": 0.1234567890123456789}', "it holds 0.1234567890123456789, which has more digits than a number keeps"),
         ('{"id": 12345678901234567.5}', "which has more digits than a number keeps; write it as a text"),
+        ('{"id": 1e-999999999}', "has more digits than a number keeps"),
+        ('{"id": 13.404953999999988123}', "has more digits than a number keeps"),
         ('{"id": 1e-400}', "it holds 1e-400, which has more digits than a number keeps"),
         ('{"id": 1e400}', "which is too large for a number"),
         ('{"id": NaN}', "it holds NaN"),
@@ -126,6 +131,24 @@ def test_json_that_python_would_change_breaks_its_row(tmp_path: Path, name: str,
     assert source.row(1).values == {
         "id": 0.1, "text": 12345678901234567890123, "b": 1.1, "c": 0.0025, "d": 0.30000000000000004, "e": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "numeral",
+    [
+        "0.10000000000000001", "13.404953999999989", "-122.417680000000004", "1.7976931348623157e+308", "0e-999999999",
+        "0.1000000000000000055511151231257827", "4.9406564584124654e-324", "5e-324", "123456789012345680.0",
+    ],
+)  # fmt: skip
+def test_a_float_as_programs_print_it_is_a_number(tmp_path: Path, numeral: str) -> None:
+    """With 17 digits, or 15 after the point, some write more than the shortest form: it is the same float."""
+    source = scanned(tmp_path / "a.jsonl", f'{{"id": {numeral}}}\n')
+    assert source.row(0).values == {"id": float(numeral)}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(16, 40))
+def test_every_float_may_be_printed_with_more_digits_than_it_needs(value: float, digits: int) -> None:
+    assert object_of(f'{{"x": {value:.{digits}e}}}') == {"x": value}
 
 
 def test_a_value_that_cannot_be_read_fails_only_where_it_is_named(tmp_path: Path) -> None:
