@@ -377,7 +377,7 @@ class ChainRunner(Generic[S, A]):
             )
         text = self._state_text()
         at = ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, text)
-        return Forked(at, fork.count, fork.single, fork.missed is not None)
+        return Forked(at, int(fork.count), fork.single, fork.missed is not None)
 
     def _own(self, what: str, call: Any, *args: Any) -> Any:
         # As `call_user_code`, which would have the place written out at every call.

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 from contextlib import closing
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,6 +96,19 @@ class Misses(Shaped):
         if state[0] == "root":
             return Fork(6, _leaf, None, _joined, single=True, missed=_missed)
         return Step(self.kind, "x") if state[0] == "leaf" else Done(1, state != ["decided", 7], "it is seven")
+
+
+class Width(IntEnum):
+    SIX = 6
+
+
+class Named(Shaped):
+    """Forks into a number of children that has a name."""
+
+    def next(self, state: list[Any]) -> Step[Any, Any] | Fork[Any] | Done:
+        if state[0] == "root":
+            return Fork(Width.SIX, _leaf, None, _joined, single=True)
+        return Step(self.kind, "x") if state[0] == "leaf" else Done(1)
 
 
 def _five(_prompt: str) -> Truth:
@@ -188,6 +202,13 @@ def test_what_could_never_verify_is_refused(store: str, name: str, told: str) ->
     assert report.status == "paused"
     assert told in report.reason
     assert "step 0" in report.reason
+
+
+def test_a_number_of_children_may_have_a_name(store: str) -> None:
+    """It is sealed as the number that is stored, so a resume finds it as it was written."""
+    assert api.run(job("Named", store), limit_steps=2).status == "paused"
+    assert api.resume("last", store=store).status == "done"
+    assert queries.verify("last", store=store).right
 
 
 def test_outcomes_of_forks_that_were_cut_off_do_not_count(store: str) -> None:
