@@ -34,7 +34,7 @@ def run_to_change(given: str, command: str, *, store: str, yes: bool) -> str:
         return found.run_id
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BadInput(
-            f"`maker {command}` changes a run only if you name it in full; {given!r} stands for {_described(found)}",
+            f"{command} changes a run only if you name it in full; {given!r} stands for {_described(found)}",
             fix=completed(f"give `maker {command} {found.run_id}`, or add --yes"),
             run_id=found.run_id,
         )

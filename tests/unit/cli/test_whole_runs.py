@@ -40,7 +40,8 @@ def test_no_run_is_changed_by_a_slip(run: RunReport, store: str, command: str, g
     assert done.exit_code == 2
     assert "Traceback" not in done.output
     if given.strip():
-        assert f"{given!r} stands for run {run.run_id} (towers), paused, 3 steps" in done.output
+        assert f"maker: {command} changes a run only if you name it in full; {given!r} stands for" in done.output
+        assert f"run {run.run_id} (towers), paused, 3 steps" in done.output
         assert f"maker {command} {run.run_id} --store {store}`, or add --yes" in done.output
     assert queries.show(run.run_id, store=store) == queries.show("last", store=store)
     assert queries.show(run.run_id, store=store).status == "paused"
