@@ -16,9 +16,9 @@ from maker.calibration.calibrate import STEPS, VOTES, calibrate
 from maker.calibration.observations import By, Calibration, ClassFound, Kept
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
-from maker.cli.progress import Progress
+from maker.cli.pauses import SAME_COMMAND, progress_of
 from maker.cli.tables import print_table
-from maker.errors import BadInput, JobError, ModelFailed, StoreFailed, WorkerLost
+from maker.errors import BadInput, JobError
 
 CONFIDENCE = 0.95
 """Confidence that all intervals of a calibration hold together."""
@@ -54,20 +54,14 @@ def calibrate_(
     label_lines = "" if labels is None else read_labels(labels)
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
-        progress = Progress(sys.stderr)
         if not label_lines:
             most = len(loaded.decomposer.classes) * steps * votes
             more = f", plus {closer:,} for each step whose votes differ" if closer else ""
             print(f"pilot: up to {most:,} calls{more}", file=sys.stderr)
-        try:
-            with progress:
-                kept = calibrate(
-                    loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, on_event=progress.handle
-                )
-        except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
-            if progress.run_id:
-                print(f"run {progress.run_id} is paused; give the same command again to continue it", file=sys.stderr)
-            raise
+        with progress_of(SAME_COMMAND) as progress:
+            kept = calibrate(
+                loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, on_event=progress.handle
+            )
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +13,7 @@ from maker.calibration.precompute import STEPS, precompute
 from maker.cli.commands.calibrate import read_labels
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
-from maker.cli.progress import Progress
-from maker.errors import ModelFailed, StoreFailed, WorkerLost
+from maker.cli.pauses import SAME_COMMAND, progress_of
 from maker.lifecycle.queries import RunReport, opened
 from maker.store.runs import find_run
 from maker.store.unresolved import count_outcomes
@@ -33,14 +31,8 @@ def precompute_(
     """Decide steps ahead, for runs with task.memo = "store"."""
     loaded = load_job(job, overrides or [])
     label_lines = "" if labels is None else read_labels(labels)
-    progress = Progress(sys.stderr)
-    try:
-        with progress:
-            report = precompute(loaded, steps=steps, labels=label_lines, on_event=progress.handle)
-    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost):
-        if progress.run_id:
-            print(f"run {progress.run_id} is paused; give the same command again to continue it", file=sys.stderr)
-        raise
+    with progress_of(SAME_COMMAND) as progress:
+        report = precompute(loaded, steps=steps, labels=label_lines, on_event=progress.handle)
     undecided = _undecided(report, loaded.store.url)
     if as_json:
         print(json.dumps(report.to_json() | {"undecided": undecided}, ensure_ascii=False))

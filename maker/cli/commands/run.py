@@ -18,14 +18,14 @@ from maker.cli.commands import (
     plan,
 )
 from maker.cli.confirm import run_to_change
-from maker.cli.exit_codes import ExitCode, exit_code
+from maker.cli.exit_codes import exit_code
 from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store, WholeRun, Yes
 from maker.cli.output import print
-from maker.cli.progress import Progress
+from maker.cli.pauses import RESUME, SAME_COMMAND, progress_of
 from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
 from maker.cli.trial import print_trial
-from maker.errors import BadInput, MakerError, ModelFailed, StoreFailed, WorkerLost
+from maker.errors import BadInput
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
@@ -163,7 +163,7 @@ def _with_margins(job: Job) -> Job:
     """Return the job with the margins k that it left open, and print how they were found."""
     if job.needs_pilot:
         print(display.pilot_plan(job), file=sys.stderr, flush=True)
-    with Progress(sys.stderr) as progress:
+    with progress_of(SAME_COMMAND) as progress:
         found = find_margins(job, on_event=progress.handle)
     if job.needs_pilot and found.job.vote.pilot is not None:
         print("pilot:", "\n  ".join(display.pilot_lines(found.job.vote.pilot)), file=sys.stderr)
@@ -188,19 +188,9 @@ def _print_plan(planned: Plan) -> None:
 def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) -> None:
     gc.set_threshold(YOUNG_OBJECTS)
     send_spans()
-    progress = Progress(sys.stderr)
     know(store=store)
-    try:
-        with progress:
-            report = work(progress.handle)
-    except (KeyboardInterrupt, ModelFailed, StoreFailed, WorkerLost) as error:
-        if progress.run_id:
-            know(run_id=progress.run_id)
-            then = completed(f"continue with `maker resume {progress.run_id}`")
-            print(f"run {progress.run_id} is paused; {then}", file=sys.stderr)
-            if isinstance(error, MakerError):
-                error.exit_code = ExitCode.FAULT
-        raise
+    with progress_of(RESUME) as progress:
+        report = work(progress.handle)
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from row_tasks import job, write_rows
+from typer.testing import CliRunner
 
 from maker import api
 from maker.calibration.calibrate import calibrate
+from maker.cli.app import app
 from maker.cli.exit_codes import MEANINGS, ExitCode, error_code, exit_code, help_text
 from maker.engine.causes import Cause, cause_of
-from maker.errors import BadInput, PilotPaused
+from maker.errors import BadInput, ModelFailed, PilotPaused
 from maker.lifecycle import queries
+from maker.lifecycle.events import RunStarted
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 
@@ -69,3 +72,29 @@ def test_a_paused_pilot_has_the_code_of_any_paused_run(hanoi: Job) -> None:
     assert error_code(paused.value) is ExitCode.LIMIT
     assert error_code(PilotPaused("there are no steps for a pilot")) == 1
     assert error_code(BadInput("no")) == ExitCode.BAD_INPUT
+
+
+def test_a_fault_that_pauses_a_pilot_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what to do then; a fault before there is a run has the code of its error."""
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('[task]\ndecomposer = "hanoi"\ndisks = 3\n[model]\nkind = "simulated"\np = 0.9\n')
+
+    def failing(begun: bool) -> Callable[..., Any]:
+        def fail(*_: Any, on_event: Callable[[Any], None], **__: Any) -> None:
+            if begun:
+                on_event(RunStarted("20261130-000000-abcdef", False, 0, None))
+            raise ModelFailed("the server is gone")
+
+        return fail
+
+    for command in ("calibrate", "precompute"):
+        monkeypatch.setattr(f"maker.cli.commands.{command}.{command}", failing(True))
+        done = CliRunner().invoke(app, [command, str(job_file)])
+        assert done.exit_code == ExitCode.FAULT
+        assert "run 20261130-000000-abcdef is paused; give the same command again to continue it" in done.stderr
+        monkeypatch.setattr(f"maker.cli.commands.{command}.{command}", failing(False))
+        assert CliRunner().invoke(app, [command, str(job_file)]).exit_code == ExitCode.FAILED
+    monkeypatch.setattr("maker.cli.commands.run.find_margins", failing(True))
+    done = CliRunner().invoke(app, ["run", str(job_file)])
+    assert done.exit_code == ExitCode.FAULT
+    assert "give the same command again" in done.stderr
