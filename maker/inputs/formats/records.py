@@ -141,7 +141,7 @@ class _Scan:
     def __init__(self, format: Records, site: Site, name: str, file: IO[bytes], found: Gathering) -> None:
         self._format, self._site, self._name, self._file, self._found = format, site, name, file, found
         self._digest = hashlib.blake2b(digest_size=16)
-        self._header_due = format.header
+        self._preamble_due = self._header_due = format.header
         self._data = b""
         self._offset = self._position = self._rows = 0
         self._tail = b""
@@ -256,8 +256,10 @@ class _Scan:
         entries, ends, start = cut.entries, cut.ends, 0
         if self._fresh:
             self._check_returns(cut.returns)
-        if self._header_due and entries and self._format.is_preamble(entries[0]):
-            entries, ends, start = entries[1:], ends[1:], ends[0]
+        if self._preamble_due and entries:
+            self._preamble_due = False
+            if self._format.is_preamble(entries[0]):
+                entries, ends, start = entries[1:], ends[1:], ends[0]
         if self._header_due and entries:
             self._header_due = False
             try:
