@@ -38,7 +38,8 @@ class Delimited(Records):
             rows.pop()
             began = rows[-1][1] if rows else 0
             if final:
-                rows.append((_OPEN, count))
+                left = lines.texts[began:]
+                rows.append((_OPEN if self._is_open(left) else _misquoted(lines.texts, began, count), count))
                 open_lines = count - began
         taken = rows[-1][1] if rows else 0
         if lines.bad:
@@ -112,16 +113,21 @@ class Delimited(Records):
         try:
             list(self._reader(lines[start:stop], strict=True))
         except csv.Error:
-            first = next(line for line in range(start, stop) if lines[line].strip("\r\n"))
-            text = lines[first].rstrip("\r\n")
-            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-            return Misquoted("has text after a closing quotation mark", first, shown)
+            return _misquoted(lines, start, stop)
         return row
 
     def _reader(self, lines: Iterable[str], *, strict: bool) -> Any:
         if self.quotes:
             return csv.reader(lines, delimiter=self.delimiter, strict=strict)
         return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+
+
+def _misquoted(lines: Sequence[str], start: int, stop: int) -> Misquoted:
+    """Return what stands for a row, from line ``start`` to before ``stop``, in which text follows a closing mark."""
+    first = next(line for line in range(start, stop) if lines[line].strip("\r\n"))
+    text = lines[first].rstrip("\r\n")
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return Misquoted("has text after a closing quotation mark", first, shown)
 
 
 def is_separator(row: Any) -> bool:

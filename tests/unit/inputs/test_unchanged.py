@@ -37,7 +37,7 @@ def rows(source: Input) -> list[dict[str, Any]]:
     return [source.row(i).values for i in range(len(source))]
 
 
-STRAY = ['1,"Great" product', '1,"say "yes" now"', '1,"6" pipe"', '1,"a" ', '"1"x,a', '1,"a\nb" c']
+STRAY = ['1,"Great" product', '1,"say "yes" now"', '1,"6" pipe"', '1,"a" ', '"1"x,a', '1,"a\nb" c', '"1"x,"a']
 
 
 @pytest.mark.parametrize("row", STRAY)
