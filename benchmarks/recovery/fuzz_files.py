@@ -396,8 +396,16 @@ def _same(exact: Any, plain: Any) -> bool:
     if isinstance(plain, list):
         return all(_same(one, other) for one, other in zip(exact, plain, strict=True))
     if isinstance(plain, float):
-        return isinstance(exact, Decimal) and Decimal(repr(plain)) == exact
+        return isinstance(exact, Decimal) and exact in _prints(plain, exact)
     return bool(exact == plain)
+
+
+def _prints(plain: float, exact: Decimal) -> tuple[Decimal, Decimal]:
+    """Return what programs print a float as: in the shortest form, and with as many places as a numeral has."""
+    places = exact.as_tuple().exponent
+    assert isinstance(places, int)  # noqa: S101 - JSON has no numeral that is not finite
+    # No float has more places.
+    return Decimal(repr(plain)), Decimal(f"{plain:.{min(1074, max(0, -places))}f}")
 
 
 def _expected_csv(case: Case, content: bytes, encoding: str, source: Input | None) -> list[Any]:
