@@ -53,7 +53,7 @@ class Decompressed(io.RawIOBase):
         self._new = _decompressor(self._ending, name)
         self._stream: Any = None
         self._left = b""
-        self._ended = False
+        self._begun = self._ended = False
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -77,12 +77,14 @@ class Decompressed(io.RawIOBase):
                 self._left = self._file.read(_PIECE_BYTES)
                 self._ended = not self._left
             if self._stream is None:
-                # Between streams some writers leave zero bytes.
-                self._left = self._left.lstrip(b"\0")
+                if self._begun:
+                    # After a stream some writers leave zero bytes.
+                    self._left = self._left.lstrip(b"\0")
                 if not self._left:
                     if self._ended:
                         return b""
                     continue
+                self._begun = True
                 self._stream = self._new()
             if self._ended and not self._left and not self._stream.more:
                 raise self._damaged("it ends too early")

@@ -155,13 +155,15 @@ def test_a_damaged_compressed_file_is_refused(tmp_path: Path, ending: str) -> No
     whole = COMPRESSIONS[ending](b"id,text\n" + b"".join(b"%d,some text %d\n" % (i, i * i) for i in range(2000)))
     path = tmp_path / f"a.csv{ending}"
     middle = len(whole) // 2
-    bad = [whole[:-1], whole[:middle], whole[:3], whole + b"x", whole + whole[:-1], b"id,text\n1,a\n"]
+    bad = [whole[:-1], whole[:middle], whole[:3], whole + b"x", whole + whole[:-1], b"\0" + whole, b"id,text\n1,a\n"]
     bad.append(whole[:middle] + bytes([whole[middle] ^ 64]) + whole[middle + 1 :])
     for data in bad:
         path.write_bytes(data)
         assert refusal(path).startswith(f"input part a.csv{ending} cannot be decompressed: ")
     path.write_bytes(b"")
     assert refusal(path).startswith(f"a.csv{ending} holds no rows")
+    path.write_bytes(whole + b"\0" * 8)
+    assert len(scanned(path)) == 2000
 
 
 def test_what_grows_large_is_decompressed_in_pieces(tmp_path: Path) -> None:
