@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,24 @@ def test_a_killed_worker_is_replaced(place: Place) -> None:
     assert not place.left()
 
 
+def part_of_ray(place: Place, name: str) -> int:
+    """Return the process of a part of Ray; an agent comes up after its node, and is known as a child of it.
+
+    An agent writes its title over its environment, so that it may carry no mark.
+    """
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        lines = marked = place.marked()
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(entry.read_text().rpartition(")")[2].split()[1]) in marked:
+                    lines = {**lines, int(entry.parent.name): (entry.parent / "cmdline").read_text().replace("\0", " ")}
+        if found := [pid for pid, line in lines.items() if name in line]:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"Ray has started no {name}:\n{place.output()}")
+
+
 @pytest.mark.parametrize("part", ["ray::DashboardAgent", "ray::RuntimeEnvAgent", "/raylet/raylet "])
 def test_a_ray_that_loses_a_part_pauses_the_run(place: Place, part: str) -> None:
     """An agent is killed, which takes the node with it, or the node itself: the run pauses within a minute and says so.
@@ -193,8 +213,7 @@ def test_a_ray_that_loses_a_part_pauses_the_run(place: Place, part: str) -> None
     """
     process = place.start("run", "job.toml", "swarm.kind=ray", "model.latency_s=0.05")
     place.wait_for(20, process)
-    [killed] = [pid for pid, line in place.marked().items() if part in line]
-    os.kill(killed, signal.SIGKILL)
+    os.kill(part_of_ray(place, part), signal.SIGKILL)
     assert process.wait(timeout=60) == 7, place.output()
     told = " ".join(place.output().split())
     assert "Ray has no node left" in told
