@@ -9,8 +9,8 @@ import typer
 from maker.cli.advice import completed
 from maker.cli.output import as_text, print
 from maker.errors import BadInput
-from maker.lifecycle.admin import names_whole
 from maker.lifecycle.queries import RunReport, show
+from maker.store.runs import names_whole
 
 
 def run_to_change(given: str, command: str, *, store: str, yes: bool) -> str:
@@ -30,7 +30,7 @@ def run_to_change(given: str, command: str, *, store: str, yes: bool) -> str:
         typer.Exit: You declined.
     """
     found = show(given, store=store)
-    if yes or names_whole(given, found):
+    if yes or names_whole(given, found.run_id, found.name):
         return found.run_id
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BadInput(

@@ -20,7 +20,7 @@ from maker.store.chains import root_chain
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.remove import cancel_run, remove_run
-from maker.store.runs import LAST, NewRun, RunRow, create_run, find_run, read_parts, refuse_over
+from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
 from maker.verification.intact import check_forkable
 from maker.verification.verifier import fingerprint_text
@@ -168,8 +168,3 @@ def prune(run_id: str, *, store: str | None = None) -> RunReport:
         row = find_run(database, run_id, exact=True)
         remove_run(database, row)
         return report(row)
-
-
-def names_whole(given: str, found: RunReport | RunRow) -> bool:
-    """Return whether ``given`` is the whole id or name of the run that it was resolved to, not a prefix or `last`."""
-    return given != LAST and given in (found.run_id, found.name)

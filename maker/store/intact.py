@@ -1,4 +1,4 @@
-"""Look for rows that should not be there, and for the last steps of chains, in few queries."""
+"""Find rows that should not be there, and the last steps of chains, in few queries; say that a run is damaged."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ from typing import NamedTuple
 
 from sqlalchemy import func, select
 
+from maker.errors import RunDamaged
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, ForkRow, first_chain
+
+INSTEAD = "restore the database from a backup, or start a new run"
+"""What to do about a damaged run that cannot be forked before its damage."""
+
+
+def damaged(run_id: str, what: str, instead: str = INSTEAD) -> RunDamaged:
+    """Return the error of a run that is not resumed: ``what`` is not as it was written, ``instead`` what to do now."""
+    return RunDamaged(
+        f"run {run_id} is damaged, and was not resumed; nothing was written. {what[0].upper()}{what[1:]}",
+        fix=f"see the first damage of its whole log with `maker verify {run_id}`; {instead}",
+        run_id=run_id,
+    )
 
 
 class Ahead(NamedTuple):

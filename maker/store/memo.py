@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from maker.errors import RunDamaged, StoreFailed
+from maker.errors import StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, first_chain
+from maker.store.intact import damaged
 from maker.store.locations import path_of
 from maker.store.runs import PRUNING, RunRow
 from maker.store.seals import memo_seal
@@ -54,13 +55,8 @@ def _fits(database: Database, space: bytes, row: Any, own: RunRow | None) -> boo
         return False
     path = path_of(database, chain)
     where = f"chain {chain}" if path is None else f"chain {chain_name(path, idx if is_single(path) else None)}"
-    raise RunDamaged(
-        f"run {own.run_id} is damaged, and was not resumed; nothing was written. {where.capitalize()}, step {idx}: its"
-        " action, or what the memo holds of it, is not as it was written",
-        fix=f"see the first damage of its whole log with `maker verify {own.run_id}`; restore the database from a"
-        " backup, or start a new run",
-        run_id=own.run_id,
-    )
+    what = f"{where}, step {idx}: its action, or what the memo holds of it, is not as it was written"
+    raise damaged(own.run_id, what)
 
 
 def question_at(database: Database, chain: int, idx: int, epoch: int) -> bytes | None:

@@ -385,13 +385,18 @@ def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
                 fix="give the whole id of one of them; `maker ls` lists the runs",
                 run_id=name,
             )
-        if exact and (name == LAST or name not in (rows[0]["run_id"], rows[0]["name"])):
+        if exact and not names_whole(name, rows[0]["run_id"], rows[0]["name"]):
             raise RunNotFound(
                 f"{name!r} is no run's whole id or name; it stands for run {_named(rows[0])}",
                 fix=f"give {rows[0]['run_id']}",
                 run_id=rows[0]["run_id"],
             )
         return _row(connection, rows[0])
+
+
+def names_whole(given: str, run_id: str, name: str) -> bool:
+    """Return whether ``given`` is the whole id or name of the run that it was resolved to, not a prefix or `last`."""
+    return given != LAST and given in (run_id, name)
 
 
 def _named(row: RowMapping) -> str:

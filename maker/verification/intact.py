@@ -25,7 +25,7 @@ from maker.store.chains import (
     read_fork,
     root_chain,
 )
-from maker.store.intact import last_digests, last_key, last_sample, next_rows
+from maker.store.intact import damaged, last_digests, last_key, last_sample, next_rows
 from maker.store.log import (
     CutRow,
     StepRow,
@@ -290,13 +290,10 @@ class _Checker:
 
     def _damaged(self, what: str, before: int | None) -> RunDamaged:
         run = self._run.run_id
-        other = "restore the database from a backup, or start a new run"
-        if before:
-            other = f"decide anew from a step before it on with `maker fork {run} --at {before}`, or a smaller step"
-        return RunDamaged(
-            f"run {run} is damaged, and was not resumed; nothing was written. {what[0].upper()}{what[1:]}",
-            fix=f"see the first damage of its whole log with `maker verify {run}`; {other}",
-            run_id=run,
+        if not before:
+            return damaged(run, what)
+        return damaged(
+            run, what, f"decide anew from a step before it on with `maker fork {run} --at {before}`, or a smaller step"
         )
 
 
