@@ -24,6 +24,9 @@ END_S = 90.0
 minute to give the rest of it up; all else is gone within seconds."""
 
 
+NEWEST = "SELECT status, steps FROM maker_run ORDER BY id DESC LIMIT 1"
+
+
 class Standing(NamedTuple):
     """How the newest run of a database stands."""
 
@@ -31,19 +34,60 @@ class Standing(NamedTuple):
     steps: int
 
 
+class Server:
+    """Looks into a database of a PostgreSQL server, by one connection that no transaction outlives."""
+
+    def __init__(self, url: str) -> None:
+        import psycopg
+
+        self._connection = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+
+    def standing(self) -> Standing | None:
+        """Say how the newest run stands; None before there is one."""
+        row = self._connection.execute(NEWEST.replace("maker_run", "maker.maker_run").encode()).fetchone()
+        return Standing(*row) if row else None
+
+    def forget(self) -> None:
+        """Delete every run."""
+        from maker.store.backend.schema import metadata
+
+        tables = ", ".join(f"maker.{name}" for name in metadata.tables)
+        self._connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+
+    def locked(self) -> bool:
+        """Say whether anybody writes to runs."""
+        import psycopg
+
+        try:
+            with self._connection.transaction():
+                self._connection.execute("LOCK TABLE maker.maker_run IN EXCLUSIVE MODE NOWAIT")
+        except psycopg.errors.LockNotAvailable:
+            return True
+        return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
 class Commands:
     """Runs ``python -m maker`` in one folder.
 
     Args:
         folder: Working directory of every command; the database is ``maker.db`` there.
+        server: The URL of an upgraded database of a PostgreSQL server, which then takes the place of ``maker.db``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: str | None = None) -> None:
         self.folder = folder
         self.database = folder / "maker.db"
+        self.store = server or f"sqlite:///{self.database}"
+        self._server = Server(server) if server else None
         self.mark = uuid.uuid4().hex
         own = ("MAKER_", "RAY_", "PYTEST_")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(own)} | {MARK: self.mark}
+        if server:
+            self.env["MAKER_STORE"] = server
 
     def run(
         self,
@@ -101,11 +145,13 @@ class Commands:
 
     def standing(self) -> Standing | None:
         """Say how the newest run stands, without touching the database; None before there is one."""
+        if self._server:
+            return self._server.standing()
         if not self.database.exists():
             return None
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
         try:
-            row = connection.execute("SELECT status, steps FROM maker_run ORDER BY id DESC LIMIT 1").fetchone()
+            row = connection.execute(NEWEST).fetchone()
         except sqlite3.OperationalError as error:
             # Killed while the file was made: whoever opens it to write has to roll that back, and no run is in it yet.
             assert "no such table" in str(error) or "readonly" in str(error), error
@@ -121,9 +167,23 @@ class Commands:
             time.sleep(0.02)
 
     def forget(self) -> None:
-        """Delete the database."""
+        """Delete the database, or all that a server's has."""
+        if self._server:
+            self._server.forget()
         for file in self.folder.glob("maker.db*"):
             file.unlink()
+
+    def locked(self) -> bool:
+        """Say whether anybody writes to the database at this moment."""
+        if self._server:
+            return self._server.locked()
+        try:
+            with sqlite3.connect(self.database, timeout=0, isolation_level=None) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
     def output(self) -> str:
         """Return what the commands started so far have printed."""
@@ -140,6 +200,8 @@ class Commands:
         """Kill whatever is left."""
         for pid in self.marked():
             os.kill(pid, signal.SIGKILL)
+        if self._server:
+            self._server.close()
 
     def marked(self) -> dict[int, str]:
         """Return all processes that carry the mark, number to command line."""

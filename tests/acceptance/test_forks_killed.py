@@ -134,6 +134,7 @@ def test_a_killed_tree_of_hanoi_is_right(maker: Commands) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("commands_in", ["sqlite", "pgbouncer"], indirect=True)
 def test_killed_forks_within_forks_are_the_undisturbed_ones(maker: Commands) -> None:
     """Killed four times, in a window of 7, each step committed before the next: every vote is the undisturbed run's."""
     name = maker.write("job.toml", job(NESTED, shape=toml(SHAPE))).name

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
-import sqlite3
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from processes import Commands
+
+from maker.store.backend.postgres import IDLE_S
 
 JOB = """
     [task]
@@ -25,20 +26,30 @@ JOB = """
     """
 
 
-def stop_between_commits(process: subprocess.Popen[str], database: Path) -> None:
-    """Stop a process at a moment when it holds no lock of the database: SQLite's go with the process alone."""
+EITHER = pytest.mark.parametrize("commands_in", ["sqlite", "pgbouncer"], indirect=True)
+
+
+def stop_between_commits(process: subprocess.Popen[str], maker: Commands) -> None:
+    """Stop a process at a moment when it holds no lock of the database."""
     while True:
         os.kill(process.pid, signal.SIGSTOP)
-        try:
-            with sqlite3.connect(database, timeout=0, isolation_level=None) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute("ROLLBACK")
+        if not maker.locked():
             return
-        except sqlite3.OperationalError:
-            os.kill(process.pid, signal.SIGCONT)
-            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
 
 
+def stop_within_a_commit(process: subprocess.Popen[str], maker: Commands) -> None:
+    """Stop a process at a moment when it holds a lock of the database."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        if maker.locked():
+            return
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(random.uniform(0, 0.01))
+
+
+@EITHER
 def test_a_live_holder_keeps_its_run(maker: Commands) -> None:
     """Of two processes that resume one run, one works; the other says who holds it and leaves it alone."""
     maker.write("job.toml", JOB)
@@ -52,6 +63,7 @@ def test_a_live_holder_keeps_its_run(maker: Commands) -> None:
     assert maker.json("show", "last")["resumes"] == 0
 
 
+@EITHER
 def test_a_dead_holder_is_taken_over(maker: Commands) -> None:
     """A killed process's run is free at once."""
     maker.write("job.toml", JOB)
@@ -73,12 +85,13 @@ main()
 
 
 @pytest.mark.slow
+@EITHER
 def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     """A process that was stopped for three lease times loses its run; when it wakes it writes nothing, and says why."""
     maker.write("job.toml", JOB)
     process = maker.start("run", "job.toml", program=("-c", SHORT))
     maker.wait_for(20, process)
-    stop_between_commits(process, maker.database)
+    stop_between_commits(process, maker)
     began = time.monotonic()
     while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
         assert "is working on run" in taken.stderr
@@ -95,6 +108,30 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     maker.good("verify", "last")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("commands_in", ["pgbouncer"], indirect=True)
+def test_a_holder_that_sleeps_within_a_commit_keeps_nobody_out(maker: Commands) -> None:
+    """A server gives up the transaction of a process that was stopped within it: another takes the run over."""
+    maker.write("job.toml", JOB)
+    process = maker.start("run", "job.toml", "store.durability=strict", program=("-c", SHORT))
+    maker.wait_for(20, process)
+    stop_within_a_commit(process, maker)
+    began = time.monotonic()
+    while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
+        assert "is working on run" in taken.stderr
+        assert time.monotonic() - began < IDLE_S + 2 * SHORT_LEASE_S
+        time.sleep(0.2)
+    assert taken.returncode == 5, taken.stderr
+    before = maker.json("show", "last")
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(30) == 1
+    assert "another process has taken over this run; this process has written nothing since" in maker.output()
+    assert maker.json("show", "last") == before
+    assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
+    maker.good("verify", "last")
+
+
+@EITHER
 def test_a_run_is_cancelled_under_its_process(maker: Commands) -> None:
     """The process that works on a cancelled run stops by itself; what it decided stays, and nobody can take it up."""
     maker.write("job.toml", JOB)

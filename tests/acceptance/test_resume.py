@@ -78,7 +78,7 @@ def log_of(maker: Commands) -> Log:
     shown = maker.json("show", "last")
     assert shown["status"] == "done", shown
     maker.good("verify", "last")
-    database = open_database(f"sqlite:///{maker.database}", create=False)
+    database = open_database(maker.store, create=False)
     rows = list(read_steps(database, root_chain(database, find_run(database, "last").key).key))
     return Log(rows, [json.loads(line) for line in maker.good("steps", "last", "--json").splitlines()], shown)
 
@@ -168,14 +168,13 @@ class Part:
     """One job in a folder of its own: undisturbed, then through kills.
 
     Args:
-        folder: An empty folder.
+        maker: The command line in an empty folder.
         k: The votes that a step is decided by.
         swarm: Where the work is done.
     """
 
-    def __init__(self, folder: Path, k: int, swarm: str) -> None:
-        folder.mkdir()
-        self.maker = Commands(folder)
+    def __init__(self, maker: Commands, k: int, swarm: str) -> None:
+        self.maker = maker
         self.killer = Killer(self.maker, random.Random(f"{SEED} {swarm} {k}"))
         self._job_file = self.maker.write("job.toml", job(k, swarm=swarm))
         self._whole: Whole | None = None
@@ -190,27 +189,31 @@ class Part:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("swarm", ["local", "ray"])
-def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path: Path, swarm: str) -> None:
+@pytest.mark.parametrize(
+    ("commands_in", "swarm"), [("sqlite", "local"), ("sqlite", "ray"), ("pgbouncer", "local")], indirect=["commands_in"]
+)
+def test_a_killed_and_resumed_run_is_the_uninterrupted_one(
+    commands_in: Callable[[Path], Commands], tmp_path: Path, swarm: str
+) -> None:
     """Twenty kills at evenly drawn moments, k = 1 and k = 2: every step, vote, flag, round and digest is the same."""
     print(f"seed of the moments: {SEED}, swarm: {swarm}")
-    parts = [Part(tmp_path / f"k{k}", k, swarm) for k in (1, 2)]
-    try:
-        # At once: both wait for the model nearly all the time.
-        with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(lambda part: part.work(KILLS // 2), parts))
-        last, counts = parts[-1], [part.killer for part in parts]
-        # A kill may come before the run is stored or after its end; too many such, and there are some more.
-        while sum(one.inside for one in counts) < INSIDE and sum(one.kills for one in counts) < 2 * KILLS:
-            last.work(last.killer.kills + KILLS_PER_RUN)
-        kills, inside, early = (sum(getattr(one, name) for one in counts) for name in ("kills", "inside", "early"))
-        print(f"{kills} kills, {inside} inside a run, {early} before there was one")
-        assert kills >= KILLS
-        assert inside >= INSIDE
-        assert not [line for part in parts for line in part.maker.left()]
-    finally:
-        for part in parts:
-            part.maker.end()
+    parts = []
+    for k in (1, 2):
+        folder = tmp_path / f"k{k}"
+        folder.mkdir()
+        parts.append(Part(commands_in(folder), k, swarm))
+    # At once: both wait for the model nearly all the time.
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(lambda part: part.work(KILLS // 2), parts))
+    last, counts = parts[-1], [part.killer for part in parts]
+    # A kill may come before the run is stored or after its end; too many such, and there are some more.
+    while sum(one.inside for one in counts) < INSIDE and sum(one.kills for one in counts) < 2 * KILLS:
+        last.work(last.killer.kills + KILLS_PER_RUN)
+    kills, inside, early = (sum(getattr(one, name) for one in counts) for name in ("kills", "inside", "early"))
+    print(f"{kills} kills, {inside} inside a run, {early} before there was one")
+    assert kills >= KILLS
+    assert inside >= INSIDE
+    assert not [line for part in parts for line in part.maker.left()]
 
 
 @pytest.mark.slow

@@ -28,6 +28,8 @@ UPGRADE_LOCK = int.from_bytes(b"maker")
 FEW_ROWS = 10
 SILENT_S = 15.0
 """How long the server may take to begin a transaction, in seconds."""
+IDLE_S = 10.0
+"""How long the server waits for the next statement of a transaction that writes, in seconds; then it gives it up."""
 
 # Defaults for libpq where the URL does not set them. They notice a server that is cut off within half a minute: the
 # system's own limits are two hours for an idle connection and a quarter of an hour for a busy one.
@@ -43,12 +45,14 @@ _CONNECTION = {
 # A pooler in transaction mode gives each transaction another of the server's sessions: what a session knows must not
 # matter. So nothing is set but within a transaction, and no statement is prepared.
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ"
-# A server's defaults may lose commits in a power cut (synchronous_commit), or wait for a lock forever. All goes to the
-# server at once, so this takes no longer than BEGIN alone.
+# A server's defaults may lose commits in a power cut (synchronous_commit), wait for a lock forever, or leave its locks
+# to a process that sleeps within a transaction. All goes to the server at once, so this takes no longer than BEGIN
+# alone.
 _WRITE = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
-SELECT set_config('lock_timeout', '{milliseconds:.0f}', true), set_config('synchronous_commit',
-    CASE setting WHEN 'off' THEN 'on' ELSE setting END, true)
+SELECT set_config('lock_timeout', '{milliseconds:.0f}', true),
+    set_config('idle_in_transaction_session_timeout', '{idle_milliseconds:.0f}', true),
+    set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, true)
     FROM (SELECT current_setting('synchronous_commit') AS setting) AS found
 """
 
@@ -94,7 +98,8 @@ class Postgres:
     def hold(self, connection: Connection) -> None:
         """Wait until no other upgrade is under way, and make our schema."""
         # A migration of long tables may take minutes: wait for it without a limit.
-        connection.execute(text("SELECT set_config('lock_timeout', '0', true)"))
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text("SELECT set_config(:name, '0', true)"), {"name": name})
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         # Not IF NOT EXISTS: that asks for the right to make schemas where ours is there already.
         if not inspect(connection).has_schema(SCHEMA):
@@ -140,7 +145,7 @@ class Postgres:
 
 
 def _engine(url: URL, busy_s: float, shown: str) -> Engine:
-    write = _WRITE.format(milliseconds=busy_s * 1000)
+    write = _WRITE.format(milliseconds=busy_s * 1000, idle_milliseconds=IDLE_S * 1000)
     given = {name: value for name, value in _CONNECTION.items() if name not in url.query}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg").update_query_dict(given),
