@@ -15,7 +15,7 @@ from maker.lifecycle.control import resume, retry
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.rows import results
 from maker.lifecycle.session import OnEvent
-from maker.voting.messages import Ended
+from maker.voting.messages import Ended, OpenStep
 
 __all__ = [
     "JobLike",
@@ -89,4 +89,5 @@ def pilot(
 
 def try_steps(job: JobLike, overrides: Iterable[str] = (), *, count: int = 5) -> Iterator[Trial | Ended]:
     """Decide a job's first steps with its model, and yield all that was asked and answered; nothing is stored."""
-    return control.try_steps(load_job(job, overrides), count=count)
+    tried = control.try_steps(load_job(job, overrides), count=count)
+    return (one for one in tried if not isinstance(one, OpenStep))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TextIO
 
@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from maker.cli.output import as_text, print, writing
+from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
     AlarmRaised,
     Event,
     FileChanged,
     ModelAway,
+    RepliesAwaited,
     RunStarted,
     StepsAsked,
     StepsDecided,
@@ -29,8 +31,10 @@ from maker.lifecycle.events import (
 PLAIN_EVERY_S = 10.0
 WINDOW_S = 30.0
 BAR_COLUMNS = 60
-QUIET_S = 30.0
-"""After so many seconds without anything new the display says so; a plain one says it once in twice the time."""
+QUIET_S = 10.0
+"""After so many seconds without anything new a live display says so, or after twice as long as a step takes."""
+PLAIN_QUIET_S = 60.0
+"""After so many seconds a plain one does: each time is a line in a file."""
 
 
 class Progress:
@@ -55,21 +59,19 @@ class Progress:
         self._steps = self._votes = self._flags = self._disputed = 0
         self._recent: list[tuple[float, int]] = []
         self._news = self._began
-        self._over = threading.Event()
+        self._requests = 0
+        self._silence = Silence(stream, first_s=PLAIN_QUIET_S, told=self._told)
+        self._shown = ExitStack()
         self._live = Live(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live.start()
-        else:
-            threading.Thread(target=self._tell_quiet, name="maker-progress", daemon=True).start()
+        self._shown.enter_context(self._live if self._console.is_terminal else self._silence)
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._live.stop()
+        self._shown.close()
 
     def handle(self, event: Event) -> None:
         """Show what an event of the run changes."""
@@ -90,6 +92,8 @@ class Progress:
                 red_flags=self._flags + event.red_flags,
                 disputed=0,
             )
+        elif isinstance(event, RepliesAwaited):
+            self._requests = event.requests
         elif isinstance(event, WorkerGone):
             then = "a new one is starting" if event.replaced else "it is not replaced"
             self._print(
@@ -126,11 +130,13 @@ class Progress:
         """Show new totals: steps, votes, red flags and disputed steps since `begin`."""
         now = time.monotonic()
         if (steps, red_flags) != (self._steps, self._flags):
-            self._news = now
-        self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
+            self._news, self._requests = now, 0
+            self._silence.end()
         if not self._recent:
             self._printed = now
-        self._recent.append((now, steps))
+        if steps != self._steps or not self._recent:
+            self._recent.append((now, steps))
+        self._steps, self._votes, self._flags, self._disputed = steps, votes, red_flags, disputed
         # Two are kept however old they are: one alone gives no speed.
         while len(self._recent) > 2 and self._recent[0][0] < now - WINDOW_S:
             self._recent.pop(0)
@@ -138,20 +144,13 @@ class Progress:
             self._printed = now
             print(self._line(), file=self._console.file, flush=True)
 
-    def _tell_quiet(self) -> None:
-        """Say on a plain stream that nothing has come for a while, in ever longer intervals."""
-        due_s = 2 * QUIET_S
-        while not self._over.wait(1.0):
-            quiet_s = self._quiet_s()
-            if quiet_s < QUIET_S:
-                due_s = 2 * QUIET_S
-            elif quiet_s >= due_s and self.run_id:
-                due_s *= 2
-                with writing(self._console.file):
-                    print(f"nothing new for {_duration(quiet_s)}", file=self._console.file, flush=True)
-
-    def _quiet_s(self) -> float:
-        return time.monotonic() - self._news
+    def _told(self, quiet_s: float) -> str | None:
+        """Return in words that there was no new step for a while, and what is waited for as far as that is known."""
+        if not self.run_id:
+            return None
+        requests = "1 request" if self._requests == 1 else f"{self._requests:,} requests"
+        waits = f"; waiting for replies to {requests}" if self._requests else ""
+        return f"no new step for {lasting(quiet_s)}{waits}"
 
     def _print(self, line: str) -> None:
         with writing(self._console.file):
@@ -160,10 +159,12 @@ class Progress:
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 1))
         grid.add_row(Text(f"run {as_text(self.run_id)}" if self.run_id else "starting", style="bold"))
-        if self._steps or self._start:
+        if self._steps or self._start or self._flags:
             if self._expected:
                 grid.add_row(Text(self._bar()))
             grid.add_row(Text(self._line()))
+        elif self._requests:
+            grid.add_row(Text(self._told(self._quiet_s()) or ""))
         elif self.run_id:
             grid.add_row(Text(f"{self._waiting} … {time.monotonic() - self._began:.0f} s"))
         return grid
@@ -177,19 +178,23 @@ class Progress:
         # Where there are more than were expected, nobody knows how many are to come.
         expected = self._expected if self._expected and done <= self._expected else None
         of = f" of {expected:,}" if expected else ""
-        quiet_s, speed = self._quiet_s(), self._speed()
-        parts = [
-            f"{done:,}{of} steps",
-            f"{speed:,.0f} steps/s" if speed >= 1 or not speed else f"{60 * speed:,.1f} steps/min",
-        ]
+        speed = self._speed()
+        parts = [f"{done:,}{of} steps"]
+        if speed:
+            parts.append(_rate(speed))
         parts.append(f"{self._votes / max(1, self._steps):.2f} votes a step")
         parts.append(f"{self._flags:,} flags")
         parts.append(f"{self._disputed:,} disputed")
-        if quiet_s >= QUIET_S:
-            parts.append(f"nothing new for {_duration(quiet_s)}")
-        elif expected and speed > 0:
-            parts.append(f"{_duration((expected - done) / speed)} left")
+        # A step that takes its usual time is no silence.
+        quiet_s = self._quiet_s()
+        if quiet_s >= max(QUIET_S, 2 / speed if speed else 0.0) and (told := self._told(quiet_s)):
+            parts.append(told)
+        elif expected and speed:
+            parts.append(f"{clock((expected - done) / speed)} left")
         return ", ".join(parts)
+
+    def _quiet_s(self) -> float:
+        return time.monotonic() - self._news
 
     def _speed(self) -> float:
         if len(self._recent) < 2:
@@ -199,10 +204,8 @@ class Progress:
         return max(0.0, (after - before) / (last - first)) if last > first else 0.0
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def _rate(speed: float) -> str:
+    """Return steps a second in the unit in which there is at least one."""
+    if speed >= 1:
+        return f"{speed:,.0f} steps/s"
+    return f"{60 * speed:.1f} steps/min" if 60 * speed >= 1 else f"{3600 * speed:.1f} steps/h"

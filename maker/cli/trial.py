@@ -1,75 +1,192 @@
-"""Print the steps that ``maker try`` decides."""
+"""Print the steps that ``maker try`` decides, and each reply as it comes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maker.cli.output import print
+from maker.cli.silence import Silence, lasting
 from maker.engine.trial import Lost, Trial
 from maker.job.job import Job
-from maker.types import RedFlag
+from maker.types import RedFlag, Sample
 from maker.voting.election import HeardSample
-from maker.voting.messages import Decided, Ended
+from maker.voting.messages import Decided, Ended, KeptVotes, OpenStep
 from maker.voting.tally import unpack
 
+QUIET_S = 10.0
+"""After so many seconds without a reply you are told what is waited for."""
 
-def print_trial(trials: Iterable[Trial | Ended], job: Job, *, as_json: bool) -> bool:
-    """Print each step when it is decided; returns whether any step stayed undecided."""
-    stuck = False
-    for trial in trials:
+
+def print_trial(trials: Iterable[Trial | Ended | OpenStep], job: Job, *, as_json: bool) -> bool:
+    """Print what comes as it comes, with ``as_json`` one line a step; returns whether any step stayed undecided.
+
+    An interrupt is raised again, once the replies to the step that is open are printed, and how many came in all.
+    """
+    printer = _JsonPrinter(job) if as_json else _TextPrinter(job)
+    counts = _Counts()
+    try:
+        with Silence(sys.stderr, first_s=QUIET_S, told=counts.awaited) as silence:
+            for trial in trials:
+                if counts.note(trial):
+                    silence.end()
+                printer.show(trial)
+    except KeyboardInterrupt:
+        if counts.open is not None:
+            printer.break_off(counts.open)
+        print(counts.interrupted(), file=sys.stderr)
+        raise
+    return counts.stuck
+
+
+class _Counts:
+    """Counts what has come. ``open`` is the step that is being voted on; ``stuck`` says that some step stayed open."""
+
+    def __init__(self) -> None:
+        self.open: OpenStep | None = None
+        self.stuck = False
+        self._began = False
+        self._decided = 0
+        self._replies = 0
+
+    def note(self, trial: Trial | Ended | OpenStep) -> bool:
+        """Take in what a trial has brought; returns whether any of it is new."""
+        self._began = True
+        if isinstance(trial, OpenStep):
+            before, self.open = self.open, trial
+            return before is None or (before.idx, _came(before)) != (trial.idx, _came(trial))
+        self.open = None
+        if isinstance(trial, Trial):
+            decided = isinstance(trial.outcome, Decided)
+            self.stuck = self.stuck or not decided
+            self._decided += decided
+            self._replies += len(trial.heard.samples)
+        return True
+
+    def awaited(self, quiet_s: float) -> str:
+        """Return in words that nothing has come for a while, and what is waited for."""
+        waits = "" if self._began else "; the model is being opened"
+        if self.open is not None:
+            waits = f"; step {self.open.idx} waits for {_replies(self.open.awaited)}"
+        return f"nothing has come for {lasting(quiet_s)}{waits}"
+
+    def interrupted(self) -> str:
+        """Return in words what had come by an interrupt."""
+        came, pending = self._replies, ""
+        if self.open is not None:
+            came += _came(self.open)
+            pending = f"; {self.open.awaited:,} more had been asked for and may be billed"
+        steps = "1 step" if self._decided == 1 else f"{self._decided:,} steps"
+        return f"interrupted: {steps} decided, {_replies(came)} in all{pending}; nothing is stored"
+
+
+class _TextPrinter:
+    """Prints for people. ``_idx`` is the step that is begun on the terminal, ``_shown`` its replies that are there."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._idx: int | None = None
+        self._shown: set[int] = set()
+        self._counted = 0
+
+    def show(self, trial: Trial | Ended | OpenStep) -> None:
+        """Print what is new."""
         if isinstance(trial, Ended):
-            print(json.dumps({"result": trial.result}, ensure_ascii=False) if as_json else f"done: {trial.result}")
-        elif as_json:
-            print(json.dumps(_as_json(trial, job), ensure_ascii=False))
+            print(f"done: {trial.result}", flush=True)
+        elif isinstance(trial, OpenStep):
+            self._begin(trial.idx, trial.kind, trial.heard)
+            self._print_replies(trial.heard, trial.early)
         else:
-            _print(trial, job)
-        stuck = stuck or (isinstance(trial, Trial) and not isinstance(trial.outcome, Decided))
-    return stuck
+            self._finish(trial)
+
+    def break_off(self, step: OpenStep) -> None:
+        """Print that a step was interrupted."""
+        self.show(step)
+        print("  INTERRUPTED")
+
+    def _begin(self, idx: int, kind: str, heard: KeptVotes) -> None:
+        if self._idx != idx:
+            self._idx, self._counted = idx, 0
+            self._shown.clear()
+            print(f"── step {idx} · {kind} " + "─" * 40)
+            print(_indent("prompt", heard.system + heard.prompt), flush=True)
+
+    def _print_replies(self, heard: KeptVotes, early: Mapping[int, Sample]) -> None:
+        """Print the replies that are not on the terminal yet, and what became of those that were not counted before."""
+        for one in heard.samples[self._counted :]:
+            self._print_reply(one.vote, one.sample)
+            print(_fate(one), flush=True)
+        self._counted = len(heard.samples)
+        for vote, sample in early.items():
+            if vote not in self._shown:
+                self._print_reply(vote, sample)
+                print(f"{'':11}counts once the replies before it are in", flush=True)
+
+    def _print_reply(self, vote: int, sample: Sample) -> None:
+        print(_indent(f"sample {vote}", "(above)" if vote in self._shown else sample.text))
+        self._shown.add(vote)
+
+    def _finish(self, trial: Trial) -> None:
+        outcome = trial.outcome
+        if isinstance(outcome, Lost) and not trial.heard.samples and self._idx != outcome.idx:
+            print(f"── row {outcome.idx}: FAILED {outcome.reason}", flush=True)
+            return
+        if trial.heard.samples:
+            self._begin(outcome.idx, trial.kind, trial.heard)
+            self._print_replies(trial.heard, {})
+        self._idx = None
+        if not isinstance(outcome, Decided):
+            print(f"  {'FAILED' if isinstance(outcome, Lost) else 'UNDECIDED'} {outcome.reason}", flush=True)
+            return
+        tally = unpack(outcome.tally)
+        rivals = ", ".join(f"{sum(votes)} for {key}" for key, votes in tally.rivals.items()) or "none"
+        flags = ", ".join(f"{n} {flag}" for flag, n in tally.reasons().items()) or "none"
+        print(f"  decided  {json.dumps(_action(outcome, self._job), ensure_ascii=False)}")
+        counted = f"{sum(tally.votes)} votes, against: {rivals}; flagged: {flags}; rounds: {tally.rounds}"
+        print(f"  tally    {counted}", flush=True)
 
 
-def _print(trial: Trial, job: Job) -> None:
-    if isinstance(trial.outcome, Lost) and not trial.heard.samples:
-        print(f"── row {trial.outcome.idx}: FAILED {trial.outcome.reason}")
-        return
-    print(f"── step {trial.outcome.idx} · {trial.kind} " + "─" * 40)
-    print(_indent("prompt", trial.heard.system + trial.heard.prompt))
-    for heard in trial.heard.samples:
-        print(_indent(f"sample {heard.vote}", heard.sample.text))
-        if isinstance(heard.outcome, RedFlag):
-            detail = f": {heard.outcome.detail}" if heard.outcome.detail else ""
-            print(f"           red flag, {heard.outcome.reason}{detail}")
-        else:
-            logprob = heard.sample.logprob
-            weight = "" if logprob is None else f" (log-probability {logprob:.4f})"
-            print(f"           vote for {heard.outcome}{weight}")
-    if not isinstance(trial.outcome, Decided):
-        print(f"  {'FAILED' if isinstance(trial.outcome, Lost) else 'UNDECIDED'} {trial.outcome.reason}")
-        return
-    tally = unpack(trial.outcome.tally)
-    rivals = ", ".join(f"{sum(votes)} for {key}" for key, votes in tally.rivals.items()) or "none"
-    flags = ", ".join(f"{n} {flag}" for flag, n in tally.reasons().items()) or "none"
-    print(f"  decided  {json.dumps(_action(trial.outcome, job), ensure_ascii=False)}")
-    print(f"  tally    {sum(tally.votes)} votes, against: {rivals}; flagged: {flags}; rounds: {tally.rounds}")
+class _JsonPrinter:
+    """Prints a JSON object a step."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def show(self, trial: Trial | Ended | OpenStep) -> None:
+        """Print a step that is over, or the task's result."""
+        if isinstance(trial, Trial):
+            _print_json(self._facts(trial))
+        elif isinstance(trial, Ended):
+            _print_json({"result": trial.result})
+
+    def break_off(self, step: OpenStep) -> None:
+        """Print what a step had heard when it was interrupted."""
+        facts = _asked(step.kind, step.heard)
+        facts["samples"] += [_early(sample) for sample in step.early.values()]
+        _print_json({"step": step.idx, "failed": "interrupted"} | facts)
+
+    def _facts(self, trial: Trial) -> dict[str, Any]:
+        outcome = trial.outcome
+        asked = _asked(trial.kind, trial.heard)
+        if isinstance(outcome, Lost):
+            return {"step": outcome.idx, "failed": outcome.reason} | (asked if trial.heard.samples else {})
+        return {
+            "step": outcome.idx,
+            **asked,
+            "action": _action(outcome, self._job) if isinstance(outcome, Decided) else None,
+            "undecided": None if isinstance(outcome, Decided) else outcome.reason,
+        }
 
 
-def _as_json(trial: Trial, job: Job) -> dict[str, Any]:
-    outcome = trial.outcome
-    asked = {
-        "class": trial.kind,
-        "system": trial.heard.system,
-        "prompt": trial.heard.prompt,
-        "samples": [_sample(heard) for heard in trial.heard.samples],
-    }
-    if isinstance(outcome, Lost):
-        return {"step": outcome.idx, "failed": outcome.reason} | (asked if trial.heard.samples else {})
-    return {
-        "step": outcome.idx,
-        **asked,
-        "action": _action(outcome, job) if isinstance(outcome, Decided) else None,
-        "undecided": None if isinstance(outcome, Decided) else outcome.reason,
-    }
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts, ensure_ascii=False), flush=True)
+
+
+def _asked(kind: str, heard: KeptVotes) -> dict[str, Any]:
+    samples = [_sample(one) for one in heard.samples]
+    return {"class": kind, "system": heard.system, "prompt": heard.prompt, "samples": samples}
 
 
 def _sample(heard: HeardSample) -> dict[str, Any]:
@@ -83,9 +200,31 @@ def _sample(heard: HeardSample) -> dict[str, Any]:
     return facts if heard.sample.logprob is None else facts | {"logprob": heard.sample.logprob}
 
 
+def _early(sample: Sample) -> dict[str, Any]:
+    return {"text": sample.text, "candidate": None, "flag": None, "detail": "not counted yet"}
+
+
 def _action(decided: Decided, job: Job) -> Any:
     codec = job.decomposer.action
     return codec.show(codec.read(decided.action))
+
+
+def _fate(heard: HeardSample) -> str:
+    """Return in a line what became of a sample."""
+    if isinstance(heard.outcome, RedFlag):
+        detail = f": {heard.outcome.detail}" if heard.outcome.detail else ""
+        return f"{'':11}red flag, {heard.outcome.reason}{detail}"
+    logprob = heard.sample.logprob
+    weight = "" if logprob is None else f" (log-probability {logprob:.4f})"
+    return f"{'':11}vote for {heard.outcome}{weight}"
+
+
+def _replies(count: int) -> str:
+    return "1 reply" if count == 1 else f"{count:,} replies"
+
+
+def _came(step: OpenStep) -> int:
+    return len(step.heard.samples) + len(step.early)
 
 
 def _indent(title: str, text: str) -> str:

@@ -14,6 +14,7 @@ from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
+from maker.engine.quiet import Quiet
 from maker.engine.scheduler import LogChanges, Scheduler
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
 from maker.plugin import Decomposer
@@ -83,6 +84,7 @@ class Driver:
         self._stop = stop
         self._error: MakerError | None = None
         self._began = 0.0
+        self._quiet = Quiet(0.0)
         self._welcome: set[int] = set()
         self._recalled: set[int] = set()
         self._varied: dict[int, tuple[int, ...]] = {}
@@ -100,6 +102,7 @@ class Driver:
             WorkerLost: A worker's process died.
         """
         self._began = time.monotonic()
+        self._quiet = Quiet(self._began)
         try:
             # Limits are looked at before a model is opened, which can take half a minute.
             if (reason := self._must_stop(session)) is not None:
@@ -151,6 +154,8 @@ class Driver:
                 return self._wind_up(swarm, session, reason)
             if scheduler.fatal is not None:
                 return self._wind_up(swarm, session, str(scheduler.fatal))
+            if waiting := self._quiet.due(time.monotonic()):
+                self._journal.put(Entry(waiting=waiting))
             self._join(session)
             if scheduler.idle and not any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 return self._over(session, Ending("paused", _standstill(session), None))
@@ -242,6 +247,7 @@ class Driver:
     def _journalled(self, swarm: Swarm, message: FromWorker, session: Session) -> Ending | None:
         worker, report = message
         self._recalled.discard(worker)
+        self._quiet.note(worker, report, time.monotonic())
         self._decided += len(report.decided)
         session.first.note(report.flagged, voted=report.voted)
         if report.returned:
@@ -272,6 +278,7 @@ class Driver:
     def _lose(self, lost: Gone, session: Session) -> None:
         """Let the chains of a lost worker go on elsewhere, from what is committed of them."""
         self._journal.flush()
+        self._quiet.lose(lost.worker)
         if session.grants:
             session.grants.lose(lost.worker)
         event = session.on_lost(lost, session.scheduler.lose(lost.worker))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from maker.errors import OWN_FAULT, BadInput
 from maker.swarm.messages import ChainFailed, Child, Children, Orders, Report, WorkerSpec
 from maker.swarm.worker import Worker
 from maker.types import Allowance, Grant
-from maker.voting.messages import ChainAt, Decided, Ended, Forked, KeptVotes, Stuck
+from maker.voting.messages import ChainAt, Decided, Ended, Forked, KeptVotes, OpenStep, Stuck
 from maker.voting.tally import unpack
 
 NOTHING_HEARD = KeptVotes("", "", ())
@@ -34,12 +34,15 @@ class Trial(NamedTuple):
     outcome: Decided | Stuck | Lost
 
 
-def try_chain(spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | None) -> Iterator[Trial | Ended]:
+def try_chain(
+    spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | None
+) -> Generator[Trial | Ended | OpenStep]:
     """Decide a few steps, and yield each as it is decided. Where the task forks, its children one after another.
 
-    Ends early with a step that no vote could settle (its outcome is `Stuck`), with the task's own end, or with the
-    last child of its first fork. Children of a lenient fork hold nothing up: after one that is stuck, or lost, the next
-    one is tried; either counts as a step.
+    While a step waits for replies, yields what it has heard so far, some twenty times a second. Ends early with a step
+    that no vote could settle (its outcome is `Stuck`), with the task's own end, or with the last child of its first
+    fork. Children of a lenient fork hold nothing up: after one that is stuck, or lost, the next one is tried; either
+    counts as a step.
 
     Raises:
         ModelUnusable, ModelFailed: The model gave no reply.
@@ -58,6 +61,7 @@ def try_chain(spec: WorkerSpec, at: ChainAt, steps: int, allowance: Allowance | 
             orders = Orders()
             over = bool(report.ended or report.stuck or report.errors)
             yield from _lenient_trials(spec, report) if lenient else _trials(spec, report)
+            yield from worker.open_steps()
             left -= over if lenient else len(report.decided)
             if report.held or (left == 0 if lenient else report.stuck):
                 return

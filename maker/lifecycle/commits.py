@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from maker.core.logs import logger
 from maker.engine.memo_feed import MemoFeed
 from maker.job.job import Job
-from maker.lifecycle.events import Event, StepsAsked, StepsDecided, stored_event
+from maker.lifecycle.events import Event, RepliesAwaited, StepsAsked, StepsDecided, stored_event
 from maker.lifecycle.row_files import Output
 from maker.store.entry import Entry, StoredEvent
 from maker.store.runs import RunRow
@@ -67,6 +67,8 @@ class CommitListener:
         for stored in entry.events:
             if (event := stored_event(run_id, stored.kind, stored.facts)) is not None:
                 on_event(event)
+        if entry.waiting:
+            on_event(RepliesAwaited(run_id, entry.waiting))
         samples = [sample for undecided in entry.undecided for sample in undecided.stuck.heard.samples]
         flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
         if self._job.poll is not None and entry.undecided:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 from maker.engine.driver import pause_reason
@@ -44,7 +44,7 @@ from maker.store.runs import (
 from maker.types import Outcome
 from maker.verification.intact import check_resumable
 from maker.verification.verifier import fingerprint_text
-from maker.voting.messages import ChainAt, Ended
+from maker.voting.messages import ChainAt, Ended, OpenStep
 from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")
@@ -314,8 +314,11 @@ def _cuts(database: Database, row: RunRow, again: Collection[str]) -> list[Cut]:
     return cuts
 
 
-def try_steps(job: Job, *, count: int) -> Iterator[Trial | Ended]:
-    """Decide a job's first steps, and yield each with its prompt, samples and votes. Stores nothing."""
+def try_steps(job: Job, *, count: int) -> Generator[Trial | Ended | OpenStep]:
+    """Decide a job's first steps, and yield each with its prompt, samples and votes. Stores nothing.
+
+    While a step waits for replies, yields what it has heard so far, some twenty times a second.
+    """
     limits = job.limits.limits()
     allowance = limits.allowance() if limits.spending else None
     return try_chain(worker_spec(job), ChainAt(0, (), 0, 0, b"", first_state(job)), count, allowance)

@@ -1,4 +1,4 @@
-"""Events that a run reports to its watchers. Every event describes something that is committed."""
+"""Events that a run reports to its watchers. All but `RepliesAwaited` describe something that is committed."""
 
 from __future__ import annotations
 
@@ -124,6 +124,19 @@ class StepsAsked(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class RepliesAwaited(JsonEvent):
+    """Nothing has come for a while, and models have ``requests`` open: told after 10 s, and each time twice as long.
+
+    It is of the moment, and not stored.
+    """
+
+    kind: ClassVar[str] = "replies_awaited"
+
+    run_id: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerGone(JsonEvent):
     """A worker was lost; its ``chains`` continue on other workers, after their last committed step.
 
@@ -225,7 +238,7 @@ class RunEnded(JsonEvent):
 
 
 _Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | AlarmRaised | VotesDecorrelated
-Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | _Kept | FileChanged | RunEnded
+Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | RepliesAwaited | _Kept | FileChanged | RunEnded
 _STORED: dict[str, type[_Kept]] = {
     kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway, AlarmRaised, VotesDecorrelated)
 }

@@ -165,7 +165,8 @@ class Entry:
     ``dropped`` counts, by account, flagged samples of steps that were let go undecided. ``worker`` sent the report from
     ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation ``grant``, and so is
     ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back the rest of the
-    grant. ``events`` are committed with it.
+    grant. ``events`` are committed with it. ``waiting`` is how many requests are open where nothing has come for a
+    while: it is passed on to who watches, and not stored.
     """
 
     decided: Sequence[Decided] = ()
@@ -189,6 +190,7 @@ class Entry:
     abandoned: Allowance = NOTHING
     freed: bool = False
     events: Sequence[StoredEvent] = ()
+    waiting: int = 0
     ending: Ending | None = None
 
     @property

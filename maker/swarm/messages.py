@@ -122,7 +122,8 @@ class Report:
     first one has come. ``dropped`` counts, by account, the flagged samples of steps that were called back before it.
     ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a worker needs that
     has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
-    is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report.
+    is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report. ``requests`` is how many
+    the model has not answered yet.
     """
 
     number: int
@@ -144,3 +145,4 @@ class Report:
     took_s: float = 0.0
     place: str = ""
     opened_s: float = 0.0
+    requests: int = 0

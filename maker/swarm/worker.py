@@ -30,7 +30,7 @@ from maker.types import NOTHING, Account, Allowance, Failed, Finished, RedFlag, 
 from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
 from maker.voting.forks import child_at
-from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked, Stuck
+from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Follows, Forked, OpenStep, Stuck
 from maker.voting.policy import Shared
 from maker.voting.seeds import ChainSeeds
 
@@ -124,12 +124,23 @@ class Worker:
         if self._waiting and not self._asked and not self._going:
             report.starved = spending.starve(self._waiting[0].worst)
         report.spent, report.abandoned = spending.usage(), spending.abandoned
+        report.requests = len(self._asked)
         report.took_s = time.monotonic() - began
         following = Report(report.number + 1)
         # No interrupt comes between these two: what is in one report is counted in no other.
         spending.begin_slice()
         self._report = following
         return report
+
+    def open_steps(self) -> list[OpenStep]:
+        """Return the steps that are being voted on, each with what it has heard so far."""
+        awaited: Counter[int] = Counter()
+        runners = {}
+        for asked in (*self._asked.values(), *self._waiting):
+            awaited[id(asked.runner)] += asked.request.n
+            runners[id(asked.runner)] = asked.runner
+        steps = (runner.open_step(awaited[key]) for key, runner in runners.items())
+        return [step for step in steps if step is not None]
 
     def close(self) -> None:
         """Close the model."""

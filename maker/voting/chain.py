@@ -15,7 +15,7 @@ from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
 from maker.voting.election import Election
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
-from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, Stuck
+from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, OpenStep, Stuck
 from maker.voting.paths import chain_name
 from maker.voting.policy import Shared
 from maker.voting.red_flags import Candidate
@@ -104,6 +104,16 @@ class ChainRunner(Generic[S, A]):
         if voted is None or not voted.election.asked:
             return "", None
         return voted.election.step.kind.name, _heard(voted, None if self._voted is None else self._collector)
+
+    def open_step(self, awaited: int) -> OpenStep | None:
+        """Return the step that is being voted on, which waits for so many replies; None between two steps."""
+        collector = self._collector
+        if collector is None:
+            return None
+        voted, judge = self._voted or collector, None if self._voted is None else collector
+        before = 0 if judge is None else len(voted.election.heard)
+        early = {before + vote: sample for vote, sample in collector.early.items()}
+        return OpenStep(self.index, voted.election.step.kind.name, _heard(voted, judge), early, awaited)
 
     def ask(self) -> Emit:
         """Return the requests that the current step needs, or say that the chain has ended, forks, or is stuck.

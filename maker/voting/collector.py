@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from maker.types import Finished, More, Request, Undecidable
+from maker.types import Finished, More, Request, Sample, Undecidable
 from maker.voting.election import Election
 from maker.voting.in_flight import InFlightVotes
 from maker.voting.policy import Kind, Shared
@@ -94,6 +94,11 @@ class VoteCollector(Generic[S, A]):
     def can_pass(self, model: int) -> bool:
         """Say whether another model than this one has a turn in the rotation, and is not away."""
         return any(other != model and other not in self._shared.unavailable for other in self.kind.role.rotation)
+
+    @property
+    def early(self) -> dict[int, Sample]:
+        """The samples that wait for those of the votes before them, by the number of their vote."""
+        return {} if self._in_flight is None else self._in_flight.early(self.election.asked)
 
     def let_go(self) -> Sequence[int]:
         """Return the ids of requests that are under way, and forget them: they can decide nothing any more."""

@@ -86,6 +86,11 @@ class InFlightVotes:
         """Return a vote's sample, None where it is lost, and the number of its model."""
         return self._came[vote]
 
+    def early(self, counted: int) -> dict[int, Sample]:
+        """Return the samples that came in before what was asked for vote ``counted``, by the number of their vote."""
+        came = ((vote, sample) for vote, (sample, _) in sorted(self._came.items()) if vote >= counted)
+        return {vote: sample for vote, sample in came if sample is not None}
+
     @property
     def under_way(self) -> list[int]:
         """The ids of requests that are not answered."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from maker.types import Sample
 from maker.voting.election import HeardSample
 from maker.voting.paths import Path
 from maker.voting.policy import SOLVER, PromptVariant
@@ -48,6 +50,20 @@ class KeptVotes(NamedTuple):
     prompt: str
     samples: tuple[HeardSample, ...]
     ways: tuple[PromptVariant, ...] = ()
+
+
+class OpenStep(NamedTuple):
+    """A step that is being voted on: its number, or its child's in a fork of single steps, and what it has heard.
+
+    ``kind`` is its class. ``early`` are replies that are not counted yet, by the number of their vote: those of votes
+    before them are still to come. ``awaited`` is how many replies are to come.
+    """
+
+    idx: int
+    kind: str
+    heard: KeptVotes
+    early: Mapping[int, Sample]
+    awaited: int
 
 
 class Decided(NamedTuple):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -189,3 +190,29 @@ def test_a_prompt_beyond_the_context_names_its_row_and_its_length(
     results = maker.good("results", "last")
     assert length in results
     assert "8192 tokens" in results
+
+
+def test_an_interrupted_trial_keeps_what_had_come(maker: Commands) -> None:
+    """`maker try` prints the first replies while the next request hangs; Ctrl-C then ends it with a total, exit 130."""
+
+    def script(body: Any) -> FakeReply:
+        if body["n"] == 3:
+            return FakeReply(200, chat_completion(["1AC", "1AB", "1AC"]))
+        return FakeReply(200, {}, delay_s=60)
+
+    with FakeServer(script) as server:
+        job = f'[task]\ndecomposer = "hanoi"\ndisks = 3\n[model]\nkind = "openai"\nurl = "{server.url}"\nname = "m"\n'
+        maker.write("job.toml", job + "[vote]\nk = 3\n")
+        trial = maker.start("try", "job.toml", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert trial.stdout is not None
+        came = ""
+        while "sample 2" not in came:
+            came += trial.stdout.readline()
+        trial.send_signal(signal.SIGINT)
+        out, err = trial.communicate(timeout=30)
+    assert trial.returncode == 130
+    assert re.findall(r"sample \d (\w+)", came) == ["1AC", "1AB", "1AC"]
+    assert out.endswith("  INTERRUPTED\n")
+    assert err.splitlines()[-1] == (
+        "interrupted: 0 steps decided, 3 replies in all; 2 more had been asked for and may be billed; nothing is stored"
+    )

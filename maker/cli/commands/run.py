@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,7 @@ from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
 from maker.job.probe import input_parts, least_steps
 from maker.job.rules import vote_prices
+from maker.lifecycle.control import try_steps
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
 from maker.models.settings import OpenAISettings
@@ -126,12 +128,13 @@ def try_(
     count: Annotated[int, typer.Option("-n", min=1, help="Number of steps to decide.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Decide a few steps and print their votes; store nothing."""
+    """Decide a few steps and print each reply as it comes; store nothing."""
     loaded = api.load_job(job, overrides or [])
     # Read the input before the model is asked: an input that does not fit then fails with the message of `run`.
     input_parts(loaded)
     _print_estimate(loaded, count)
-    stuck = print_trial(api.try_steps(loaded, count=count), loaded, as_json=as_json)
+    with closing(try_steps(loaded, count=count)) as trials:
+        stuck = print_trial(trials, loaded, as_json=as_json)
     raise typer.Exit(1 if stuck else 0)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from maker.cli import progress as module
 from maker.cli.progress import Progress
+from maker.lifecycle.events import RepliesAwaited, RunStarted
 
 
 @pytest.fixture
@@ -45,5 +46,38 @@ def test_no_time_is_left_of_what_was_not_expected(clock: list[float]) -> None:
 def test_silence_is_told(clock: list[float]) -> None:
     """Where nothing has come for a while, that is said in place of a time that nobody knows."""
     line = shown(clock, 100, 10, 20, every_s=1.0, quiet_s=45.0)
-    assert line.endswith("nothing new for 0:45")
+    assert line.endswith("no new step for 45 s")
     assert "left" not in line
+
+
+def test_what_is_waited_for_is_told(clock: list[float]) -> None:
+    """The run's own event says how many requests are open; a new step ends the silence."""
+    progress = Progress(io.StringIO())
+    progress.handle(RunStarted("r", False, 0, 7))
+    progress.handle(RepliesAwaited("r", 8))
+    clock[0] += 40
+    assert progress._line().endswith("no new step for 40 s; waiting for replies to 8 requests")
+    progress.update(steps=1, votes=3, red_flags=0, disputed=0)
+    clock[0] += 12
+    assert progress._line().endswith("no new step for 12 s")
+
+
+def test_a_watched_run_keeps_its_speed_between_steps(clock: list[float]) -> None:
+    """A watcher looks every second: looks that find nothing new must not make the speed of slow steps nought."""
+    progress = Progress(io.StringIO())
+    progress.begin("r", "is running", expected=10)
+    for look in range(300):
+        progress.update(steps=look // 90, votes=0, red_flags=0, disputed=0)
+        clock[0] += 1
+    assert progress._line() == "3 of 10 steps, 40.0 steps/h, 0.00 votes a step, 0 flags, 0 disputed, 10:30 left"
+
+
+def test_a_speed_that_is_not_known_is_left_out(clock: list[float]) -> None:
+    """One look gives no speed: "0 steps/s" would be wrong."""
+    assert shown(clock, 10, 1, every_s=1.0) == "1 of 10 steps, 3.00 votes a step, 0 flags, 0 disputed"
+
+
+def test_steps_that_are_cut_off_give_no_negative_time(clock: list[float]) -> None:
+    """A retry cuts steps off: the count falls, and there is neither a speed nor a time left."""
+    line = shown(clock, 10, 8, 2, every_s=1.0)
+    assert line == "2 of 10 steps, 3.00 votes a step, 0 flags, 0 disputed"
