@@ -16,6 +16,7 @@ from maker.lifecycle.queries import RunReport, limit_override
 from maker.store.backend.database import shown_url
 
 _KNOWN: ContextVar[dict[str, Any]] = ContextVar("known", default={})  # noqa: B039 - never changed in place
+_CAP = re.compile(r"\bmax_votes = (\d+): ")
 _SUGGESTED = re.compile(r"`maker ([a-z]+)( [^`]*)?`")
 
 
@@ -52,12 +53,18 @@ def next_step(report: RunReport) -> str:
     if override := limit_override(report):
         return f"continue with `maker resume {report.run_id} {override}`"
     if cause_of(report.reason) == Cause.UNDECIDED:
-        most = report.settings["vote"]["max_votes"]
-        return (
-            f"vote on with `maker resume {report.run_id} vote.max_votes={2 * most}`, or draw new samples with "
-            f"`maker retry {report.run_id}`"
-        )
+        more = _more_votes(report.reason, report.settings)
+        vote_on = f"vote on with `maker resume {report.run_id} {' '.join(more)}`, or " if more else ""
+        return f"{vote_on}draw new samples with `maker retry {report.run_id}`"
     return f"continue with `maker resume {report.run_id}`"
+
+
+def _more_votes(reason: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return overrides that double the caps of votes which an undecided step's reason names; [] if it names none."""
+    met = {int(most) for most in _CAP.findall(reason)}
+    caps = {"vote.max_votes": settings["vote"]["max_votes"]}
+    caps |= {f"roles.{name}.max_votes": table.get("max_votes") for name, table in settings.get("roles", {}).items()}
+    return [f"{name}={2 * most}" for name, most in caps.items() if most in met]
 
 
 def store_words(store: str) -> str:

@@ -86,6 +86,15 @@ def test_an_undecided_step_advises_more_votes(hanoi: Callable[..., Any], store: 
     assert again == ["retry", report.run_id, "--store", store]
 
 
+def test_an_undecided_step_advises_the_cap_of_its_role(hanoi: Callable[..., Any], store: str) -> None:
+    """Where a role has its own cap, raising the common one would change nothing; pasted, the advice draws more."""
+    report = api.run(hanoi(vote={"k": 9}, roles={"solver": {"max_votes": 10}}, model={"p": 0.6}))
+    more, _ = suggested(maker("watch", report.run_id, "--store", store).output)
+    assert more == ["resume", report.run_id, "roles.solver.max_votes=20", "--store", store]
+    maker(*more)
+    assert queries.show(report.run_id, store=store).calls > report.calls
+
+
 def test_a_message_names_run_job_and_store() -> None:
     """What lower layers cannot know is filled in; a command that does not take it stays as it is."""
     facts = {"run_id": "20260101-000000-aaaaaa", "job": Path("my jobs/a.toml"), "store": "sqlite:///other.db"}
