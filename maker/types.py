@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
@@ -50,6 +50,32 @@ def _allowed(state: Any, action: Any) -> None:
     """Forbid nothing. A function with a name, so that step classes can be pickled."""
 
 
+class OpenPart(NamedTuple):
+    """A part of an answer that votes leave undecided: how many name it, and how many do not."""
+
+    name: str
+    votes: int
+    against: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Generic[A]):
+    """How an answer that is a set is voted on part by part: each part is a question of its own.
+
+    A vote says yes to the parts that it names, and no to all others. The step's voter decides each part from these
+    votes, as it decides a step. The step is decided when all parts are that any vote names. At the limit of votes the
+    parts that are decided are the answer, and the others are named with it.
+
+    Args:
+        named: ``named(key)`` returns the names of the parts that a vote with this key names, each once.
+        answer: ``answer(won, undecided)`` returns the action that holds the parts with these names, and says which
+            parts are undecided. Without undecided ones, it is the same vote as a reply that names the same parts.
+    """
+
+    named: Callable[[str], Collection[str]]
+    answer: Callable[[Sequence[str], Sequence[OpenPart]], A]
+
+
 @dataclass(frozen=True, slots=True)
 class StepClass(Generic[S, A]):
     """What all steps of one kind share. Build each once, not per step.
@@ -75,6 +101,7 @@ class StepClass(Generic[S, A]):
             decision is taken again only where it is the same.
         read_before: How replies were read before ``parse`` became stricter, or their forms fewer: logs of that time
             verify by it. None where that was not otherwise.
+        parts: How an answer is voted on part by part; None where it is voted on as a whole.
     """
 
     name: str
@@ -91,6 +118,7 @@ class StepClass(Generic[S, A]):
     memo: bool = True
     reading: str = ""
     read_before: Callable[[str], A] | None = None
+    parts: Parts[A] | None = None
 
 
 class Step(NamedTuple, Generic[S, A]):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from decomposers.common.strict_json import nfc, read_object, shown, written
 from decomposers.document.prompts import Reply
 from decomposers.document.text import Finding
+from maker.plugin import OpenPart
 
 READ, NARROW, SETTLE, END = "read", "narrow", "settle", "end"
+UNDECIDED = "undecided"
+"""The key of a reply that says which lines its votes leave undecided, and the outcome of their slice."""
 
 
 class Reading(NamedTuple):
-    """A slice that is to be read for a question."""
+    """A slice that is to be read for a question; of its lines only ``lines`` are taken, where there are any."""
 
     question: str
     number: int
+    lines: tuple[int, ...] = ()
 
 
 class Narrowing(NamedTuple):
@@ -27,12 +32,34 @@ class Narrowing(NamedTuple):
     findings: tuple[Finding, ...]
 
 
+class OpenLine(NamedTuple):
+    """A line of a slice that its votes leave undecided: its number, and how many votes name it, and do not."""
+
+    number: int
+    votes: int
+    against: int
+
+
 class Missing(NamedTuple):
-    """A slice without a good decision: for which question, by its place among those asked, and its outcome."""
+    """A slice without a good decision: for which question, by its place among those asked, and its outcome.
+
+    ``lines`` are those without one, where the others have one.
+    """
 
     question: int
     slice: int
     outcome: str
+    lines: tuple[OpenLine, ...] = ()
+
+    @classmethod
+    def read(cls, question: int, slice: int, outcome: str, lines: Sequence[Sequence[int]] = ()) -> Missing:
+        """Return what `written` was made from, as JSON holds it."""
+        return cls(question, slice, outcome, tuple(OpenLine(*line) for line in lines))
+
+    @property
+    def written(self) -> Sequence[Any]:
+        """What is written of it: of a whole slice the same as before there were lines."""
+        return self if self.lines else self[:3]
 
 
 class Replied(NamedTuple):
@@ -90,7 +117,8 @@ class RootCodec:
             raise TypeError(f"{type(value).__name__} is made from its root, and not written")
         root = [value.phase, value.asked, value.found, value.fresh, list(value.items), value.count, value.answer]
         if value.missing or value.lost or value.round:
-            root += [value.missing, value.lost, value.round]
+            missing, lost = ([one.written for one in some] for some in (value.missing, value.lost))
+            root += [missing, lost, value.round]
         return json.dumps(root, ensure_ascii=False, separators=(",", ":"))
 
     def read(self, text: str) -> State:
@@ -103,7 +131,7 @@ class RootCodec:
         kept = {item: read_object(item) for item in items}
         return Root(
             phase, tuple(asked), tuple(Finding(*one) for one in found), [Finding(*one) for one in fresh], kept, count,
-            answer, tuple(Missing(*one) for one in missing), [Missing(*one) for one in lost], round_,
+            answer, tuple(Missing.read(*one) for one in missing), [Missing.read(*one) for one in lost], round_,
         )  # fmt: skip
 
     def show(self, value: State) -> Any:
@@ -132,6 +160,22 @@ class ReplyCodec:
 
     def key(self, value: Reply) -> str:
         """Return the text that says which vote a reply is."""
+        if UNDECIDED in value:
+            # How many votes there are on a line is not what is voted on.
+            value = value | {UNDECIDED: [number for number, *_ in value[UNDECIDED]]}
         if "items" in value:
             return "\n".join(sorted({written(item, nfc) for item in value["items"]}))
         return written(value, nfc).casefold()
+
+
+def lines_named(key: str) -> Collection[str]:
+    """Return the lines that a vote on a slice names, from its key."""
+    return [str(line) for line in read_object(key)["lines"]]
+
+
+def lines_elected(won: Sequence[str], undecided: Sequence[OpenPart]) -> Reply:
+    """Return the reply that names the lines that won, and those that are undecided with their votes."""
+    reply: Reply = {"lines": sorted(map(int, won))}
+    if undecided:
+        reply[UNDECIDED] = sorted([int(line.name), line.votes, line.against] for line in undecided)
+    return reply

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -22,14 +23,18 @@ from decomposers.document.state import (
     NARROW,
     READ,
     SETTLE,
+    UNDECIDED,
     Missing,
     Narrowing,
+    OpenLine,
     Reading,
     Replied,
     ReplyCodec,
     Root,
     RootCodec,
     State,
+    lines_elected,
+    lines_named,
 )
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
 from maker.plugin import (
@@ -43,6 +48,7 @@ from maker.plugin import (
     Oracle,
     OrFile,
     Params,
+    Parts,
     Place,
     RoundDecomposer,
     Step,
@@ -54,6 +60,9 @@ FRAME = 120
 
 READING = "the one object"
 """How replies are read, for the memo: what earlier versions read otherwise is asked again."""
+
+LINES: Parts[Reply] = Parts(lines_named, lines_elected)
+"""How the lines of a slice are voted on one by one."""
 
 
 def _schema(value: Any) -> Any:
@@ -75,6 +84,8 @@ class DocumentParams(Params):
             leaves room for.
         rounds (readings): How often the text is read at most: an answer may ask for something that was not looked for
             before.
+        by_line: For an answer, vote on the lines of a slice one by one: those that win are found. Otherwise all that a
+            reply names is one vote, and replies that differ in one line are rivals.
         max_tokens (tokens): Most tokens of a reply; a reply cut there is flagged.
         encoding: Of the input.
         truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
@@ -91,6 +102,7 @@ class DocumentParams(Params):
     schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
     prompt: int = Field(default=6000, ge=1000, le=1_000_000)
     rounds: int = Field(default=3, ge=1, le=8)
+    by_line: bool = Field(default=False, exclude_if=lambda value: not value)
     max_tokens: int = Field(default=256, ge=1)
     encoding: str = "utf-8"
     truth: Annotated[Function | None, Called(("prompt",))] = None
@@ -103,6 +115,8 @@ class DocumentParams(Params):
             raise ValueError("question is empty")
         if (self.schema_ is None) is (self.want == "extract"):
             raise ValueError('want = "extract" needs a schema, and no other want takes one')
+        if self.by_line and self.want != "answer":
+            raise ValueError('by_line = true needs want = "answer": of other wants no slice names lines')
         if self.schema_ is not None:
             AnswerSchema(self.schema_)
         # Two findings fit into a prompt: of two at least one is dropped, and narrowing ends.
@@ -163,7 +177,8 @@ class Document(RoundDecomposer[State, Reply]):
         elif params.want == "count":
             self._read = _step_class("count", prompts.read_count, tokens, params.system)
         else:
-            self._read = _step_class("read", prompts.read_lines, tokens, params.system, self._in_slice)
+            read_lines = _step_class("read", prompts.read_lines, tokens, params.system, self._in_slice)
+            self._read = replace(read_lines, parts=LINES) if params.by_line else read_lines
         self._narrow = _step_class("narrow", prompts.read_lines, tokens, prompts.NARROW, _kept)
         self._settle = _step_class("settle", prompts.read_settled, tokens, prompts.SETTLE, self._settles)
         several = (self._read, self._narrow, self._settle)
@@ -208,7 +223,9 @@ class Document(RoundDecomposer[State, Reply]):
             return Replied([state.findings[line - 1] for line in action["lines"]])
         if isinstance(state, Reading) and "lines" in action:
             lines = units(self._slice(state.number))
-            return Replied([(state.number, lines[line - 1]) for line in action["lines"]])
+            taken = [(state.number, lines[line - 1]) for line in action["lines"] if _is_asked(state, line)]
+            left = [line for line in action.get(UNDECIDED, ()) if _is_asked(state, line[0])]
+            return Replied({"found": taken, UNDECIDED: left} if left else taken)
         return Replied(action["count"] if "count" in action else list(map(written, action["items"])))
 
     def expected_steps(self) -> int | None:
@@ -243,7 +260,7 @@ class Document(RoundDecomposer[State, Reply]):
         if root.round < self.params.round:
             again = self._again(root)
             child, missed = partial(_reading_again, again), partial(_missed_again, again)
-            return Fork(len(again), child, self._joined, self._then, single=True, missed=missed)
+            return Fork(len(again), child, partial(self._joined_again, again), self._then, single=True, missed=missed)
         return Done(self._result(root))
 
     def _again(self, root: Root) -> list[Missing]:
@@ -276,8 +293,15 @@ class Document(RoundDecomposer[State, Reply]):
             for item in result:
                 state.items.setdefault(item, read_object(item))
         else:
-            state.fresh.extend(Finding(*one) for one in result)
+            _take_lines(state, Missing(len(state.asked) - 1, i, UNDECIDED), result)
         return state
+
+    def _joined_again(self, again: Sequence[Missing], state: State, i: int, result: Any) -> State:
+        """Take in what a slice has come to that was asked again."""
+        if self.params.want != "answer":
+            return self._joined(state, i, result)
+        assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+        return _take_lines(state, again[i], result)
 
     def _then(self, state: State) -> State:
         """Narrow down what was found while it does not fit into one prompt; then settle it."""
@@ -314,13 +338,26 @@ class Document(RoundDecomposer[State, Reply]):
     def _result(self, root: Root) -> dict[str, Any]:
         about: dict[str, Any] = {"slices": self._slices(), "slice": self.params.slice}
         if root.missing:
-            about["missing"] = [{"slice": n, "question": root.asked[q], "outcome": o} for q, n, o in root.missing]
+            about["missing"] = [self._named(one, root.asked) for one in root.missing]
         if self.params.want == "count":
             return {"count": root.count} | about
         if self.params.want == "extract":
             return {"items": [shown(item) for item in root.items.values()]} | about
         found = [finding._asdict() for finding in root.found]
         return {"answer": root.answer, "asked": list(root.asked), "found": found} | about
+
+    def _named(self, missing: Missing, asked: Sequence[str]) -> dict[str, Any]:
+        """Return a slice without a good decision as the result names it, or its lines without one."""
+        told = {"slice": missing.slice, "question": asked[missing.question], "outcome": missing.outcome}
+        if not missing.lines:
+            return told
+        texts = units(self._slice(missing.slice))
+        return told | {
+            "lines": [
+                {"line": line.number, "text": texts[line.number - 1], "votes": line.votes, "against": line.against}
+                for line in missing.lines
+            ]
+        }
 
 
 def _step_class(
@@ -354,13 +391,28 @@ def _missed(state: State, i: int, outcome: str) -> State:
 
 def _reading_again(again: Sequence[Missing], state: State, i: int) -> State:
     assert isinstance(state, Root)  # noqa: S101 - roots alone fork
-    return Reading(state.asked[again[i].question], again[i].slice)
+    missing = again[i]
+    return Reading(state.asked[missing.question], missing.slice, tuple(line.number for line in missing.lines))
 
 
 def _missed_again(again: Sequence[Missing], state: State, i: int, outcome: str) -> State:
     assert isinstance(state, Root)  # noqa: S101 - roots alone fork
     state.lost.append(again[i]._replace(outcome=outcome))
     return state
+
+
+def _is_asked(reading: Reading, line: int) -> bool:
+    return not reading.lines or line in reading.lines
+
+
+def _take_lines(root: Root, place: Missing, result: Any) -> Root:
+    """Take in what a slice has come to: its findings, and the lines that are undecided; ``place`` says which it is."""
+    found, left = (result["found"], result[UNDECIDED]) if isinstance(result, dict) else (result, ())
+    root.fresh.extend(Finding(*one) for one in found)
+    if left:
+        lines = tuple(OpenLine(*line) for line in left)
+        root.lost.append(place._replace(outcome=UNDECIDED, lines=lines))
+    return root
 
 
 def _outside(reply: Reply, count: int) -> str | None:

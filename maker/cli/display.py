@@ -21,7 +21,7 @@ from maker.job.job import Job
 from maker.job.probe import expected_steps
 from maker.job.settings import PilotFound
 from maker.lifecycle.events import AlarmRaised, StepRecord
-from maker.lifecycle.queries import RunReport, StepView
+from maker.lifecycle.queries import RunReport, StepView, children_called
 from maker.stats.race import one_rival, votes_per_step
 from maker.store.backend.database import shown_url
 from maker.types import Prices, money
@@ -46,10 +46,8 @@ def print_summary(report: RunReport) -> None:
 
 def _ask_again(report: RunReport) -> str:
     """Return in words how many children have no good decision, and how they are asked again."""
-    if "round" in report.settings["task"]:
-        what, see = "rows", f"see them with `maker results {report.run_id}`, "
-    else:
-        what, see = "slices" if report.settings["task"]["decomposer"] == "document" else "children", ""
+    what = children_called(report.settings)
+    see = f"see them with `maker results {report.run_id}`, " if what == "rows" else ""
     ask = "" if what == "children" else f": {see}ask them again with `maker retry {report.run_id}`"
     return f"{report.missing:,} {what} are without a good decision{ask}"
 

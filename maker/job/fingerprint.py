@@ -29,7 +29,8 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
         "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "rho_by_class": {}, "shares": [],
         "flag_right": 0.0, "flag_wrong": 0.0,
     },
-    "task": {"parse": None, "check": None, "truth": None, "delimiter": "", "quotes": True},
+    "task": {"parse": None, "check": None, "truth": None, "delimiter": "", "quotes": True,
+             "by_line": False},
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 
@@ -82,17 +83,21 @@ def task_fingerprint(job: Job) -> dict[str, Any]:
     task = {key: value for key, value in job.settings["task"].items() if key not in beside}
     task |= {name: {"function": _short(one), "source": one.source} for name, one in job.functions.items()}
     vote = {key: value for key, value in job.settings["vote"].items() if key not in VoteSettings.model_fields}
-    return {
-        "decomposer": _short(decomposer),
-        "decomposer_version": job.decomposer.version,
-        "decomposer_source": decomposer.source,
-        "prompts": _prompts(job),
-        "task": task,
-        **({"instance": instance} if instance else {}),
-        "voter": _short(voter),
-        "voter_source": voter.source,
-        "vote": vote,
-    } | ({"roles": roles} if (roles := _roles(job)) else {})
+    return (
+        {
+            "decomposer": _short(decomposer),
+            "decomposer_version": job.decomposer.version,
+            "decomposer_source": decomposer.source,
+            "prompts": _prompts(job),
+            "task": task,
+            **({"instance": instance} if instance else {}),
+            "voter": _short(voter),
+            "voter_source": voter.source,
+            "vote": vote,
+        }
+        | ({"roles": roles} if (roles := _roles(job)) else {})
+        | ({"parts": parts} if (parts := _parts(job)) else {})
+    )
 
 
 def calibration_fingerprint(job: Job) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def calibration_fingerprint(job: Job) -> dict[str, Any]:
 
     A job is planned by the calibrations that have its own. Raises as `run_fingerprint` does.
     """
-    beside = ("seed", "voter", "voter_source", "vote", "roles", "poll", MEMO)
+    beside = ("seed", "voter", "voter_source", "vote", "roles", "parts", "poll", MEMO)
     found = {name: value for name, value in run_fingerprint(job).items() if name not in beside}
     rotations = {name: list(table.rotation) for name, table in job.roles.items() if table.rotation}
     return found | ({"rotations": rotations} if rotations else {})
@@ -156,6 +161,11 @@ def _roles(job: Job) -> dict[str, Any]:
 
 def _classes_of(job: Job, role: str) -> list[str]:
     return [kind.name for kind in job.decomposer.classes if kind.role == role]
+
+
+def _parts(job: Job) -> list[str]:
+    """Return the names of the step classes whose answers are voted on part by part."""
+    return [kind.name for kind in job.decomposer.classes if kind.parts is not None]
 
 
 def _prompts(job: Job) -> str:

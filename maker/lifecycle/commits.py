@@ -84,6 +84,6 @@ class CommitListener:
                     disputed=counts.disputed,
                     _decided=tuple(entry.steps),
                     _classes=self._row.classes,
-                    _codec=self._job.decomposer.action,
+                    _task=self._job.decomposer,
                 )
             )

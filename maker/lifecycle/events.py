@@ -8,9 +8,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
-from maker.plugin import Codec, vote_key
+from maker.plugin import Decomposer, vote_key
 from maker.store.vote_monitor import ALARM, DECORRELATED
 from maker.voting.messages import Decided
+from maker.voting.parts import least_lead
 from maker.voting.paths import Path, chain_name, is_single
 from maker.voting.tally import Source, unpack
 
@@ -102,13 +103,13 @@ class StepsDecided(JsonEvent):
     disputed: int
     _decided: Sequence[Decided] = field(repr=False)
     _classes: tuple[str, ...] = field(repr=False)
-    _codec: Codec[Any] = field(repr=False)
+    _task: Decomposer[Any, Any] = field(repr=False)
 
     def records(self) -> Iterator[StepRecord]:
         """Yield each step. Records are built on demand: a fast run commits tens of thousands of steps a second."""
         for step in self._decided:
             if step.tally:
-                yield shown_record(self._classes, self._codec, step.path, step)
+                yield shown_record(self._classes, self._task, step.path, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,27 +252,39 @@ def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | No
 
 
 def step_record(
-    classes: tuple[str, ...], codec: Codec[Any] | None, path: Path, step: StoredStep, *, superseded: bool = False
+    classes: tuple[str, ...],
+    task: Decomposer[Any, Any] | None,
+    path: Path,
+    step: StoredStep,
+    *,
+    superseded: bool = False,
 ) -> StepRecord:
-    """Return a stored step as a record; without the task's codec, the action is the stored text.
+    """Return a stored step as a record; without the task, the action is the stored text.
 
-    A child of a fork of single steps is shown as a chain of its own, with the only step 0.
+    A child of a fork of single steps is shown as a chain of its own, with the only step 0. The margin of an answer that
+    was voted on part by part is that of the part on which the votes were closest.
 
     Raises ``ValueError`` if the stored bytes cannot be read.
     """
     tally = unpack(step.tally)
+    codec = None if task is None else task.action
     action = None if codec is None else codec.read(step.action)
     winner = step.action if codec is None else vote_key(codec, action)
+    kind = None if task is None or tally.kind >= len(task.classes) else task.classes[tally.kind]
+    votes = tally.counts(winner)
+    margin = (tally.judge or tally).margin
+    if kind is not None and kind.parts is not None and votes and tally.judge is None:
+        margin = least_lead(kind.parts, votes)
     single = is_single(path)
     return StepRecord(
         chain=chain_name(path, step.idx if single else None),
         step=0 if single else step.idx,
         kind=classes[tally.kind] if tally.kind < len(classes) else f"class {tally.kind}",
         action=step.action if codec is None else codec.show(action),
-        votes=tally.counts(winner),
+        votes=votes,
         flags=tally.reasons(),
         rounds=tally.rounds,
-        margin=(tally.judge or tally).margin,
+        margin=margin,
         epoch=step.epoch,
         superseded=superseded,
         judge={} if tally.judge is None else tally.judge.counts(winner),
@@ -280,13 +293,15 @@ def step_record(
     )
 
 
-def shown_record(classes: tuple[str, ...], codec: Codec[Any] | None, path: Path, step: StoredStep) -> StepRecord:
+def shown_record(
+    classes: tuple[str, ...], task: Decomposer[Any, Any] | None, path: Path, step: StoredStep
+) -> StepRecord:
     """Return a stored step as `step_record` does; an action that the codec cannot show is told as it is stored.
 
     The task's code may have changed, or be wrong: who looks at a run must see it all the same, and not stop it.
     """
     try:
-        made: StepRecord = call_user_code("the action's codec", step_record, classes, codec, path, step)
+        made: StepRecord = call_user_code("the action's codec", step_record, classes, task, path, step)
     except TaskFailed:
         return step_record(classes, None, path, step)
     return made

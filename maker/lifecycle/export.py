@@ -12,7 +12,7 @@ from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput, MakerError, StoreFailed
 from maker.lifecycle.events import StepRecord, step_record
-from maker.lifecycle.queries import Sources, codec_of, report, store_url
+from maker.lifecycle.queries import Sources, report, store_url, task_of
 from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import root_chain
@@ -108,7 +108,8 @@ def export_steps(
 def _source(run_id: str, store: str | None) -> _Source:
     database = open_database(store_url(store), create=False)
     run = find_run(database, run_id)
-    return _Source(database, run, codec_of(run))
+    task = task_of(run)
+    return _Source(database, run, None if task is None else task.action)
 
 
 def _header(source: _Source) -> str:

@@ -20,7 +20,7 @@ from maker.job.load import JobLike, load_job
 from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.events import StepRecord, shown_record
-from maker.plugin import Codec
+from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.locations import path_of
@@ -150,10 +150,10 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        codec, named = codec_of(row), Sources(database).named
+        task, named = task_of(row), Sources(database).named
         for path, found in walk_steps(database, root_chain(database, row.key), start):
             if not disputed or unpack(found.tally).disputed:
-                yield named(shown_record(row.classes, codec, path, found))
+                yield named(shown_record(row.classes, task, path, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def step(run_id: str, index: int, *, chain: str = "root", store: str | None = No
             if found is not None or kept:
                 record = None
                 if found is not None:
-                    record = Sources(database).named(shown_record(row.classes, codec_of(row), held.path, found))
+                    record = Sources(database).named(shown_record(row.classes, task_of(row), held.path, found))
                 return StepView(record, prompts[-1] if prompts else None, kept)
         of = "" if chain == "root" else f" of chain {chain}"
         raise BadInput(
@@ -291,6 +291,14 @@ def whole_report(database: Database, run_id: str) -> RunReport:
     return replace(whole, workers=workers, events=events, missing=missing)
 
 
+def children_called(settings: Mapping[str, Any]) -> str:
+    """Return what a run's children without a good decision are to whoever reads of them: slices, rows or children."""
+    task = settings["task"]
+    if task["decomposer"] == "document":
+        return "slices"
+    return "rows" if "round" in task else "children"
+
+
 def _missing(database: Database, row: RunRow) -> int:
     """Return how many children a run that is done goes without."""
     if "poll" in row.settings:
@@ -365,10 +373,9 @@ def opened(store: str | None) -> closing[Database]:
     return closing(open_database(store_url(store), create=False))
 
 
-def codec_of(row: RunRow) -> Codec[Any] | None:
-    """Return the codec of a run's actions, None if the task's code cannot be found or loaded."""
+def task_of(row: RunRow) -> Decomposer[Any, Any] | None:
+    """Return a run's task, None if its code cannot be found or loaded."""
     try:
-        codec: Codec[Any] = stored_job(row.settings, row.run_id).decomposer.action
+        return stored_job(row.settings, row.run_id).decomposer
     except (BadInput, TaskFailed):
         return None
-    return codec

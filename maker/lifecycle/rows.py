@@ -32,6 +32,7 @@ from maker.store.log import (
 )
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
 from maker.types import Outcome
+from maker.voting.parts import least_lead
 from maker.voting.tally import Tally, unpack
 
 DECIDED = "decided"
@@ -316,7 +317,7 @@ def result(settled: Settled, name: str) -> RowResult:
     task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
     action = call_user_code(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
-    votes = tally.counts(winner)
+    votes, parts = tally.counts(winner), task.classes[tally.kind].parts
     return RowResult(
         row=row,
         id=name,
@@ -325,7 +326,7 @@ def result(settled: Settled, name: str) -> RowResult:
         answer=task.action.show(action),
         votes=votes,
         flags=tally.reasons(),
-        margin=(tally.judge or tally).margin,
+        margin=(tally.judge or tally).margin if parts is None or tally.judge else least_lead(parts, votes),
         margins=call_user_code(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
     )

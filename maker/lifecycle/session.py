@@ -238,7 +238,8 @@ def monitor_plan(job: Job) -> MonitorPlan:
             "temperatures": [] if rules.others.temperature is None else [rules.others.temperature],
         }
         voter = kind.role.voter
-        classes.append(MonitoredClass(one.name, rule_of(voter, kind.turns), rule_of(voter, varied.turns), ways))
+        rule, later = (rule_of(voter, by.turns, by_parts=one.parts is not None) for by in (kind, varied))
+        classes.append(MonitoredClass(one.name, rule, later, ways))
     replicas = job.swarm.replicas if isinstance(job.swarm.replicas, int) else MOST_WORKERS
     workers = 1 if job.swarm_kind == "local" else max(replicas, job.swarm.max_replicas or 0)
     return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers)

@@ -28,6 +28,7 @@ def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
     A plan (``vote.plan``) has a ``target``; ``right``, a lower bound, an estimate and an upper bound of the probability
     that all steps are right; and ``rests_on``, its assumptions in words.
     """
+    by_parts = tuple(dict.fromkeys(_of_parts(one) for one in rules if one.by_parts))
     if plan := vote.get("plan"):
         low, value, high = plan["right"]
         claim = f"all steps are right with a probability of {value:.4g} ({low:.4g} to {high:.4g})"
@@ -36,13 +37,24 @@ def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
             if plan["target"] is None
             else f"; the target was {plan['target']:g}"
         )
-        return Claim(True, (claim + aim, f"This assumes that {plan['rests_on']}"), plan)
+        return Claim(True, (claim + aim, f"This assumes that {plan['rests_on']}", *by_parts), plan)
     if pilot := vote.get("pilot"):
         return Claim(True, _piloted(PilotFound.model_validate(pilot)), pilot)
     if promises := {text for one in rules if (text := promised(one))}:
-        return Claim(True, tuple(sorted(promises)))
+        return Claim(True, (*sorted(promises), *by_parts))
     reasons = sorted({one.lost or f"{one.voter} with {one.said or 'no parameter'} promises nothing" for one in rules})
-    return Claim(False, (f"nothing was claimed: {'; '.join(reasons) or 'no step is decided'}",))
+    return Claim(False, (f"nothing was claimed: {'; '.join(reasons) or 'no step is decided'}", *by_parts))
+
+
+def _of_parts(one: DecisionRule) -> str:
+    """Return what holds for each part of an answer that is voted on part by part."""
+    each = f"Steps {one.kind} are voted on part by part: what is said of a step holds for each part by itself"
+    if one.k is None:
+        return each
+    return (
+        f"{each}. If a vote is right on a part with probability p, the part is decided wrongly with a chance of at most"
+        f" ((1-p)/p)^{one.k}, and a step with m parts in question with at most m times that"
+    )
 
 
 def _piloted(found: PilotFound) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class DecisionRule(NamedTuple):
         rule: How the monitor watches such steps, or why it has no statistic for them.
         lost: Why the voter's code is unavailable, "" if it is at hand.
         promise: What the voter promises for each step, None if it promises nothing.
+        by_parts: Whether answers are voted on part by part: then ``k`` and ``promise`` are about each part.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class DecisionRule(NamedTuple):
     rule: Rule | str
     lost: str = ""
     promise: Promise | None = None
+    by_parts: bool = False
 
 
 def decision_rule(run: RunRow, kind: int) -> DecisionRule:
@@ -70,8 +72,11 @@ def decision_rule(run: RunRow, kind: int) -> DecisionRule:
     words = ", ".join(f"{key} = {value}" for key, value in said.items())
     if voter.race_margin is not None and "k" not in said:
         words += f" (a margin of {voter.race_margin})"
-    rule = rule_of(voter, turns)
-    return DecisionRule(run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise)
+    by_parts = name in run.fingerprint.get("parts", ())
+    rule = rule_of(voter, turns, by_parts=by_parts)
+    return DecisionRule(
+        run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise, by_parts=by_parts
+    )
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from maker.lifecycle.events import StepRecord, shown_record
-from maker.plugin import Codec
+from maker.plugin import Decomposer
 from maker.reporting.counts import DisputedStep
 from maker.reporting.decision_rules import models_of
 from maker.store.backend.database import Database
@@ -84,7 +84,7 @@ class KeptStep(NamedTuple):
 
 
 def disputes(
-    database: Database, run: RunRow, codec: Codec[Any] | None, doubted: Sequence[DisputedStep]
+    database: Database, run: RunRow, task: Decomposer[Any, Any] | None, doubted: Sequence[DisputedStep]
 ) -> Iterator[Dispute]:
     """Yield disputed steps with what was kept of them, in the order given."""
     root = root_chain(database, run.key)
@@ -92,7 +92,7 @@ def disputes(
         path, row = one.placed
         single = is_single(path)
         held = chain_of_step(database, root, (*path, row.idx) if single else path, 0 if single else row.idx)
-        record = _record(run, codec, one)
+        record = _record(run, task, one)
         kept = KeptStep(None, None, (), 0)
         if held is not None:
             kept = kept_step(database, held.chain.key, held.idx, row.epoch, one.models)
@@ -153,9 +153,9 @@ def _newest(database: Database, chain: ChainRow) -> int | None:
     return max((sample.epoch for sample in kept), default=None)
 
 
-def _record(run: RunRow, codec: Codec[Any] | None, one: DisputedStep) -> StepRecord:
+def _record(run: RunRow, task: Decomposer[Any, Any] | None, one: DisputedStep) -> StepRecord:
     path, row = one.placed
-    return shown_record(run.classes, codec, path, row)
+    return shown_record(run.classes, task, path, row)
 
 
 def _shown(sample: SampleRow, models: Sequence[str]) -> ShownSample:

@@ -185,6 +185,8 @@ def _unfitted(ruled: DecisionRule, voted: int) -> str:
         return f"no step {ruled.kind} is decided by votes"
     if ruled.lost:
         return ruled.lost
+    if ruled.by_parts:
+        return f"steps {ruled.kind} are voted on part by part, and maker estimates p only of votes on whole answers"
     if ruled.k is None:
         return f"maker estimates p only for voters that need a lead of k, and {ruled.voter} does not"
     if ruled.k == 1:
@@ -217,6 +219,9 @@ def _stated(voted: Sequence[ClassFigures]) -> str:
     """Return what the voters' promises for each step mean for all steps; "" if one of them promises nothing."""
     promises = [one.ruled.promise for one in voted if one.ruled.promise is not None]
     if not voted or len(promises) < len(voted) or len({one.ruled.voter for one in voted}) > 1:
+        return ""
+    if any(one.ruled.by_parts for one in voted):
+        # Nobody knows of how many parts it would be the sum.
         return ""
     most = math.fsum(promise.error * (one.steps - one.judged) for promise, one in zip(promises, voted, strict=True))
     steps = sum(one.steps - one.judged for one in voted)

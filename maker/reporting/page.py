@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from maker.lifecycle.queries import children_called
 from maker.reporting.disputes import ShownSample
 from maker.reporting.figures import Bar, ClassFigures, Tail
 from maker.reporting.fit import Range
@@ -46,6 +47,7 @@ def page(report: Report) -> str:
         report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=report.version,
         group_samples=group_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
         most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
+        children=children_called(report.run.settings),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
-from maker.lifecycle.queries import RunReport, codec_of, opened, store_url, whole_report
+from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
 from maker.reporting.counts import KEPT, ClassAlarm, LogCounts, count_log
@@ -124,7 +124,7 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         found = count_log(database, run)
         outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
         classes = _classes(found)
-        shown = tuple(disputes(database, run, codec_of(run), found.doubted[:disputed]))
+        shown = tuple(disputes(database, run, task_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
         left_flags = unresolved_flags(database, run.key)
         cuts = count_cuts(database, run.key)
@@ -132,7 +132,8 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     rules = tuple(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
-    number = whole(classes, _outside(outcomes, resting), _against(shown_run, alarms, found.alarms, outcomes, audit))
+    against = _against(shown_run, alarms, found.alarms, outcomes, audit)
+    number = whole(classes, _outside(shown_run, outcomes, resting), against)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
         made_s=time.time(), store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
@@ -170,8 +171,12 @@ def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:
     return tuple(class_figures(one, confidence) for one in found.groups)
 
 
-def _outside(outcomes: Mapping[str, int], resting: Sequence[StoppedChain]) -> list[str]:
-    found = [f"{name} rows ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
+def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain]) -> list[str]:
+    what = children_called(run.settings)
+    found = [f"{name} {what} ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
+    if what == "slices" and run.status == "done":
+        parted = sum("lines" in one for one in run.result.get("missing", ()))
+        found += [f"undecided lines of slices ({parted:,} slices, which the result names)"] if parted else []
     if resting:
         more = " or more" if len(resting) >= MOST_STOPPED else ""
         found.append(f"unresolved steps ({len(resting):,}{more})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
@@ -25,7 +26,7 @@ from maker.voting.election import weight
 from maker.voting.paths import Path, chain_name, is_single
 from maker.voting.policy import Role, Rules
 from maker.voting.tally import Tally, unpack
-from maker.voting.vote_replay import Rescored, RescoredOutcome, VoteReplay, replay_votes
+from maker.voting.vote_replay import PartsKey, Rescored, RescoredOutcome, VoteReplay, replay_votes
 
 TABLES = ("vote.", "roles.")
 
@@ -202,7 +203,8 @@ class _Recounter:
             lost = RescoredOutcome.LOST
             return Rescored(kind=kind.name, outcome=lost, before=winner, now=None, votes_before=votes, judged=judged)
         # Samples after these are a judge's.
-        ended = _recounted(where, self._rules.of(kind), kept[:samples])
+        by = None if kind.parts is None else PartsKey(kind.parts, partial(vote_key, self._codec))
+        ended = _recounted(where, self._rules.of(kind), kept[:samples], by)
         return Rescored(
             kind=kind.name,
             outcome=_outcome(ended, winner),
@@ -242,13 +244,13 @@ class _Recounter:
         return key
 
 
-def _recounted(where: str, role: Role, samples: Sequence[VoteRow]) -> VoteReplay:
+def _recounted(where: str, role: Role, samples: Sequence[VoteRow], by: PartsKey | None = None) -> VoteReplay:
     voter = role.voter
     keys = [sample.candidate for sample in samples]
 
     def recount() -> VoteReplay:
         weights = [weight(voter, sample.logprob) for sample in samples] if voter.weighs else None
-        return replay_votes(voter, keys, most=role.max_votes, weights=weights)
+        return replay_votes(voter, keys, most=role.max_votes, weights=weights, by=by)
 
     ended: VoteReplay = call_user_code(f"{where}: {voter.name}: decide", recount)
     return ended

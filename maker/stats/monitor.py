@@ -67,11 +67,14 @@ class Rule(NamedTuple):
         return min(self.k - 1, WIDEST.get(self.turns, self.k))
 
 
-def rule_of(voter: Voter, turns: int = 1) -> Rule | str:
+def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | str:
     """Return the rule to watch a voter's steps by, or why there is no statistic for them.
 
-    ``turns`` is the length of the rotation in which models are asked.
+    ``turns`` is the length of the rotation in which models are asked. ``by_parts`` says that each part of an answer is
+    decided by itself.
     """
+    if by_parts:
+        return "the monitor has no statistic for votes on parts of answers: those of one reply are not independent"
     k = voter.race_margin
     if k is None:
         return f"the monitor has no statistic for the voter {voter.name}, only for races to a lead of k"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from maker.store.log import (
     snapshot_epochs,
 )
 from maker.store.together import Together, together
-from maker.types import Ballots, Decision, Done, Fork, Step, Verdict
+from maker.types import Ballots, Decision, Done, Fork, Parts, Step, Verdict
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
@@ -29,6 +29,7 @@ from maker.voting.chain import SNAPSHOT_STEPS, snapshot_due
 from maker.voting.forks import child_at
 from maker.voting.memo import question, question_before
 from maker.voting.messages import ChainAt
+from maker.voting.parts import PartsDecision, decide_parts
 from maker.voting.paths import Path, chain_name
 from maker.voting.policy import Rules
 from maker.voting.tally import Source, Tally, folded, link, unpack
@@ -222,7 +223,7 @@ class Replayer:
             return move, action
         key = vote_key(self.decomposer.action, action)
         voter, judge = self.rules.of(move.kind).voter, self.rules.judge
-        self._elected(where, key, tally, voter)
+        self._elected(where, key, tally, voter, move.kind.parts, row.action)
         voters = (voter, None if judge is None else judge.role.voter)
         if problem := evidence.problem(row, key, tally, move, state, voters):
             raise Bad(f"{where}: {problem}")
@@ -245,18 +246,30 @@ class Replayer:
         self.counts.reused += 1
         self.counts.saved += source.calls
 
-    def _elected(self, where: str, winner: str, tally: Tally, voter: Voter) -> None:
+    def _elected(
+        self, where: str, winner: str, tally: Tally, voter: Voter, parts: Parts[Any] | None, action: str
+    ) -> None:
         counts = tally.counts(winner)
         if len(tally.votes) != self.rules.models:
             raise Bad(f"{where}: its votes come from {len(tally.votes)} models, but the pool has {self.rules.models}")
-        verdict = _verdict(where, voter, counts, tally.weighed(winner))
+        verdict = _verdict(where, voter, Ballots(counts, tally.weighed(winner)), parts)
         if tally.judge is not None:
-            if isinstance(verdict, Decision) or self.rules.judge is None:
+            if isinstance(verdict, (Decision, PartsDecision)) or self.rules.judge is None:
                 raise Bad(f"{where}: a judge decided it, but its votes elect {winner!r}, or the run has no judge")
             voter, counts, tally = self.rules.judge.role.voter, tally.judge.counts(winner), tally.judge
-            verdict = _verdict(where, voter, counts, tally.weighed(winner))
-        if not isinstance(verdict, Decision) or (verdict.winner, verdict.margin) != (winner, tally.margin):
+            verdict = _verdict(where, voter, Ballots(counts, tally.weighed(winner)))
+        if isinstance(verdict, PartsDecision) and parts is not None:
+            elected = self._holds_parts(parts, verdict, winner, tally, action)
+        else:
+            elected = verdict == Decision(winner, tally.margin)
+        if not elected:
             raise Bad(f"{where}: its votes {counts} do not elect {winner!r} under {voter.name}")
+
+    def _holds_parts(self, parts: Parts[Any], decided: PartsDecision, winner: str, tally: Tally, action: str) -> bool:
+        """Say whether an action holds the parts that its votes elect, and names those that they leave undecided."""
+        codec, made = self.decomposer.action, parts.answer(decided.won, decided.undecided)
+        # What a reply has said stands as it was put there.
+        return vote_key(codec, made) == winner and (any(tally.votes) or codec.write(made) == action)
 
     def _link(self, where: str, position: Position, row: StepRow, content: bytes) -> None:
         digest = link(position.digest, row.idx, row.epoch, row.action, content)
@@ -386,13 +399,17 @@ class Replayer:
         return asked, end, position.digest
 
 
-def _verdict(where: str, voter: Voter, counts: Mapping[str, int], weights: Mapping[str, int] | None) -> Verdict:
-    if voter.weighs != (weights is not None):
+def _verdict(where: str, voter: Voter, ballots: Ballots, parts: Parts[Any] | None = None) -> Verdict | PartsDecision:
+    if voter.weighs != (ballots.weights is not None):
         raise Bad(
             f"{where}: its votes have {'no ' if voter.weighs else ''}weights, but {voter.name} "
             f"{'needs' if voter.weighs else 'has'} {'them' if voter.weighs else 'none'}"
         )
-    return voter.decide(Ballots(counts, weights))
+    if parts is None:
+        return voter.decide(ballots)
+    # A tally names the winner first, even one that nobody has proposed as it is.
+    cast = {key: votes for key, votes in ballots.counts.items() if votes}
+    return decide_parts(voter, parts, ballots._replace(counts=cast), 0)
 
 
 def _missed(singles: Singles, stop: int | None) -> Iterator[End]:

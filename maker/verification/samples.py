@@ -94,8 +94,9 @@ class Evidence:
         ]
         if None in texts:
             return f"its sample {texts.index(None)} does not give the vote that it is counted as"
-        # The action is the one proposed by the first sample that voted for the winner; "" if it cannot be read.
-        proposed = next(text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key)
+        # The action is the one proposed by the first sample that voted for the winner; "" if it cannot be read, or if
+        # votes by part elect what no sample has proposed.
+        proposed = next((text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key), "")
         return "" if proposed in ("", row.action) else "its action is not that of the first sample for the winner"
 
     def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any, action: str | None) -> str | None:

@@ -8,8 +8,9 @@ from operator import index
 from typing import Generic, NamedTuple, TypeVar
 
 from maker.plugin import Codec, Voter
-from maker.types import Ballots, Decision, Flag, More, RedFlag, Sample, Step, Undecidable, Verdict
-from maker.voting.red_flags import REPEAT_CHARS, Candidate, repeats, screen
+from maker.types import Ballots, Decision, Flag, More, Parts, RedFlag, Sample, Step, Undecidable, Verdict
+from maker.voting.parts import PartsDecision, decide_parts
+from maker.voting.red_flags import REPEAT_CHARS, Candidate, proposed, repeats, screen
 from maker.voting.tally import Tally
 from maker.voting.thinking import KNOWN, Thinking
 
@@ -84,7 +85,11 @@ class Election(Generic[S, A]):
 
     def verdict(self) -> Candidate[A] | More | Undecidable:
         """Return the winner, how many samples to ask for next, or why there can be no winner."""
-        return self.ruled(self._voter.decide(Ballots(self.counts, self._weights)))
+        ballots, parts = Ballots(self.counts, self._weights), self.step.kind.parts
+        if parts is None:
+            return self.ruled(self._voter.decide(ballots))
+        verdict = decide_parts(self._voter, parts, ballots, self.remaining)
+        return self._of_parts(parts, verdict) if isinstance(verdict, PartsDecision) else self.ruled(verdict)
 
     def ruled(self, verdict: Verdict) -> Candidate[A] | More | Undecidable:
         """Return what the voter's verdict comes to here."""
@@ -159,9 +164,17 @@ class Election(Generic[S, A]):
             return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
         of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
         flags = {flag: tuple(models) for flag, models in self._flags.items()}
-        votes, found = of.pop(winner), self._weights
-        weights = () if found is None else (found[winner], *(found[key] for key in of))
+        # Nobody need have said what votes by part elect.
+        votes, found = of.pop(winner, (0,) * self._models), self._weights
+        weights = () if found is None else (found.get(winner, 0), *(found[key] for key in of))
         return Tally(kind, self.rounds, votes, of, flags, None, weights)
+
+    def _of_parts(self, parts: Parts[A], decided: PartsDecision) -> Candidate[A] | Undecidable:
+        """Return the answer that holds the parts that won, or why there can be none."""
+        made = proposed(self.step.kind, self.state, parts.answer(decided.won, decided.undecided), self.codec)
+        if isinstance(made, RedFlag):
+            return Undecidable(f"the parts that won are no answer together: {made.detail}")
+        return self._candidates.get(made.key, made)
 
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""

@@ -44,8 +44,8 @@ def appeal(voted: Election[Any, Any], judge: Judge, models: int) -> Appeal:
         broken = step.kind.check(state, action)
         return broken or (None if vote_key(codec, action) in keys else "it is none of the proposals")
 
-    # Replies must agree: a long one that is said twice is no repeated stream.
-    kind = replace(step.kind, check=check, role=JUDGE, verbatim=True)
+    # Replies must agree: a long one that is said twice is no repeated stream. A judge chooses among whole answers.
+    kind = replace(step.kind, check=check, role=JUDGE, verbatim=True, parts=None)
     role = judge.role
     election: Election[Any, Any] = Election(
         Step(kind, step.prompt), voted.state, codec, role.voter, role.max_votes, models, voted.thinking

@@ -41,6 +41,11 @@ def screen(
         return RedFlag(Flag.REASONING, str(error))
     except (ValueError, RecursionError) as error:
         return RedFlag(Flag.FORMAT, words_of(error))
+    return proposed(kind, state, action, codec)
+
+
+def proposed(kind: StepClass[S, A], state: S, action: A, codec: Codec[A]) -> Candidate[A] | RedFlag:
+    """Return an action as a candidate, or why it can be none. Raises as `screen` does."""
     forbidden = kind.check(state, action)
     if forbidden is not None:
         if not isinstance(forbidden, str):

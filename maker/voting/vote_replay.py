@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from maker.plugin import Ballots, Decision, More, Voter
+from maker.plugin import Ballots, Decision, More, Parts, Verdict, Voter
+from maker.voting.parts import PartsDecision, decide_parts
 
 
 class VoteReplay(NamedTuple):
@@ -24,8 +25,20 @@ class VoteReplay(NamedTuple):
     lacking: int = 0
 
 
+class PartsKey(NamedTuple):
+    """How votes by part are counted again: the parts, and what returns the key of an action that holds some."""
+
+    parts: Parts[Any]
+    key: Callable[[Any], str]
+
+
 def replay_votes(
-    voter: Voter, heard: Sequence[str | None], *, most: int | None = None, weights: Sequence[int] | None = None
+    voter: Voter,
+    heard: Sequence[str | None],
+    *,
+    most: int | None = None,
+    weights: Sequence[int] | None = None,
+    by: PartsKey | None = None,
 ) -> VoteReplay:
     """Hold an election over samples in their order, as one that draws them would.
 
@@ -34,12 +47,13 @@ def replay_votes(
         heard: What each sample votes for, by its key; None for one that was flagged.
         most: Most samples, flagged ones included, that the step may take; None sets no limit.
         weights: What each sample's vote counts, for a voter that weighs them.
+        by: How answers are voted on part by part; None where they are voted on as a whole.
     """
     counts: dict[str, int] = {}
     weighed: dict[str, int] | None = None if weights is None else {}
     used = votes = 0
     while True:
-        verdict = voter.decide(Ballots(counts, weighed))
+        verdict = _verdict(voter, Ballots(counts, weighed), None if most is None else most - used, by)
         if isinstance(verdict, Decision):
             return VoteReplay(verdict.winner, used, votes)
         if not isinstance(verdict, More) or (most is not None and used + verdict.n > most):
@@ -55,6 +69,15 @@ def replay_votes(
                 if weighed is not None and weights is not None:
                     weighed[key] = weighed.get(key, 0) + weights[place]
         used += verdict.n
+
+
+def _verdict(voter: Voter, ballots: Ballots, left: int | None, by: PartsKey | None) -> Verdict:
+    if by is None:
+        return voter.decide(ballots)
+    decided = decide_parts(voter, by.parts, ballots, left)
+    if not isinstance(decided, PartsDecision):
+        return decided
+    return Decision(by.key(by.parts.answer(decided.won, decided.undecided)), decided.margin)
 
 
 class RescoredOutcome(StrEnum):

@@ -7,20 +7,26 @@ import json
 import pickle
 import random
 import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from decomposers.document import Document, DocumentParams, prompts
-from decomposers.document.state import END, NARROW, READ, SETTLE, Missing, Narrowing, Reading, Root
+from decomposers.document.state import END, NARROW, READ, SETTLE, Missing, Narrowing, OpenLine, Reading, Root
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
 from maker import api
 from maker.errors import BadInput, RunNotResumable
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.probe import expected_steps
 from maker.lifecycle import queries
+from maker.reporting.report import report
+from maker.reporting.rescore import rescore
 from maker.types import Fork, Step
+from maker.voting.vote_replay import RescoredOutcome
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "document" / "keepers.py"
 SPEC = importlib.util.spec_from_file_location("keepers", EXAMPLE)
@@ -295,3 +301,142 @@ def test_the_example_says_how_many_facts_there_can_be(
     with pytest.raises(SystemExit):
         keepers.main()
     assert f"--facts {facts}: 1 to 144" in capsys.readouterr().err
+
+
+BY_LINE_TRUTH = '''
+"""Slices in which a sample may be wrong about one of the first six lines, and about no other."""
+import json
+import re
+import sys
+
+sys.path.insert(0, {folder!r})
+import keepers
+from maker.plugin import Truth
+
+
+def truth(prompt):
+    known = keepers.truth(prompt)
+    if "Slice" not in prompt:
+        # What was looked for in vain is not asked again.
+        lost = "Asked since" in prompt and "ask" in known.right[0]
+        return Truth(['{{"answer": "unknown"}}'], known.wrong) if lost else known
+    lines = set(json.loads(known.right[0])["lines"])
+    slips = range(1, 1 + min(6, len(re.findall(r"^\\[", prompt, re.M))))
+    return Truth(known.right, [json.dumps({{"lines": sorted(lines ^ {{slip}})}}) for slip in slips])
+'''
+
+
+def slips(folder: Path, **tables: Any) -> dict[str, Any]:
+    """Return a job in which a reply on a slice is right with .4, and else differs from that in one line of six."""
+    (folder / "slips.py").write_text(BY_LINE_TRUTH.format(folder=str(EXAMPLE.parent)))
+    fact = keepers.facts(12, 3)[4]
+    question = f"Where does the keeper of the {fact.colour} box {fact.number} live?"
+    base = {
+        "task": {"truth": f"{folder}/slips.py:truth", "question": question, "by_line": True, "prompt": 2500},
+        "model": {"p": 1.0, "p_by_class": {"read": 0.4}, "rivals": 6},
+        "vote": {"k": 3, "max_votes": 9},
+    }
+    return job(folder, **{name: base.get(name, {}) | tables.get(name, {}) for name in base})
+
+
+def test_samples_that_differ_in_a_line_decide_a_slice_by_line(tmp_path: Path) -> None:
+    """By whole sets of lines most slices stay undecided; by line nearly all lines are, from the same samples."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    whole = api.run(slips(tmp_path, task={"by_line": False}))
+    assert len(whole.result["missing"]) > whole.result["slices"] / 4
+    assert all("lines" not in one for one in whole.result["missing"])
+    by_line = api.run(slips(tmp_path))
+    assert by_line.result["answer"] == keepers.facts(12, 3)[4].town
+    missing = by_line.result["missing"]
+    assert 0 < by_line.missing == len(missing) < len(whole.result["missing"]) / 2
+    first = missing[0]
+    assert first.keys() == {"slice", "question", "outcome", "lines"}
+    for line in first["lines"]:
+        assert abs(line["votes"] - line["against"]) < 3
+        assert line["votes"] + line["against"] == 9
+        assert line["text"]
+    assert queries.verify(by_line.run_id, store=store).right
+    found = report(by_line.run_id, store=store)
+    claim = found.claim.text[-1]
+    assert "at most ((1-p)/p)^3, and a step with m parts in question with at most m times that" in claim
+    assert found.whole.outside == (f"undecided lines of slices ({len(missing)} slices, which the result names)",)
+    disputed = list(queries.steps(by_line.run_id, store=store, disputed=True))
+    assert {one.margin < 3 for one in disputed} == {True, False}
+    assert min(one.margin for one in disputed) >= 0
+
+
+def test_votes_by_line_are_counted_again_by_other_rules(tmp_path: Path) -> None:
+    """The same rule gives each slice what it has; a lead of 1 settles every line from the same samples."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    run = api.run(slips(tmp_path, store={"samples": "disputed"}))
+    same = Counter(one.outcome for one in rescore(run.run_id, store=store).steps)
+    assert same == {RescoredOutcome.SAME: run.steps}
+    looser = Counter(one.outcome for one in rescore(run.run_id, ["vote.k=1"], store=store).steps)
+    assert looser.keys() == {RescoredOutcome.SAME, RescoredOutcome.OTHER}
+
+
+@pytest.mark.parametrize("told", ["as if it had won", "with other votes"])
+def test_what_a_log_says_of_undecided_lines_is_checked(tmp_path: Path, told: str) -> None:
+    """A line that its votes leave open cannot be moved among those that won, nor its votes be changed."""
+    url = f"{tmp_path}/maker.db"
+    run = api.run(slips(tmp_path, store={"samples": "none"}))
+    with closing(sqlite3.connect(url)) as connection, connection:
+        key, idx, action = connection.execute(
+            "SELECT chain, idx, action FROM maker_step WHERE action LIKE '%undecided%' LIMIT 1"
+        ).fetchone()
+        reply = json.loads(action)
+        number, votes, against = reply["undecided"][0]
+        if told == "with other votes":
+            reply["undecided"][0] = [number, votes + 1, against - 1]
+        else:
+            reply = {"lines": sorted([*reply["lines"], number])}
+        changed = json.dumps(reply, separators=(",", ":"))
+        connection.execute("UPDATE maker_step SET action = ? WHERE chain = ? AND idx = ?", (changed, key, idx))
+    assert "do not elect" in queries.verify(run.run_id, store=f"sqlite:///{url}").problem
+
+
+def test_only_the_lines_that_were_undecided_are_asked_again(tmp_path: Path) -> None:
+    """A retry with more votes decides them, and leaves what was decided; the log verifies, all of it."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    run = api.run(slips(tmp_path))
+    again = api.retry(run.run_id, ["vote.max_votes=60"], outcomes=["undecided"], store=store)
+    assert (again.status, "missing" in again.result) == ("done", False)
+    assert again.result["answer"] == keepers.facts(12, 3)[4].town
+    assert queries.verify(again.run_id, store=store).right
+    with pytest.raises(RunNotResumable, match="no slice to ask again"):
+        api.retry(again.run_id, outcomes=["undecided"], store=store)
+
+
+def test_how_lines_are_voted_on_stays_as_a_run_began(tmp_path: Path) -> None:
+    """A run that began with whole sets is none that may go on by line: its log would not verify."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    whole = api.run(slips(tmp_path, task={"by_line": False}))
+    with pytest.raises(RunNotResumable, match="by_line was False, is True"):
+        api.retry(whole.run_id, ["task.by_line=true"], outcomes=["undecided"], store=store)
+
+
+def test_a_slice_takes_in_the_lines_that_were_open() -> None:
+    """Of a slice that is asked again only the undecided lines are taken, and those that stay so are named again."""
+    task = Document(DocumentParams(input="x.txt", question="?", by_line=True, again=("undecided",), round=1))
+    missing = Missing(0, 3, "undecided", (OpenLine(2, 3, 2), OpenLine(5, 2, 3)))
+    root = Root(END, ("?",), answer="so", missing=(missing,))
+    fork = task.next(root)
+    assert isinstance(fork, Fork)
+    assert fork.child(root, 0) == Reading("?", 3, (2, 5))
+    assert fork.join is not None
+    assert fork.then is not None
+    after = fork.then(fork.join(root, 0, {"found": [[3, "Line two."]], "undecided": [[5, 6, 5]]}))
+    assert isinstance(after, Root)
+    assert after.missing == (Missing(0, 3, "undecided", (OpenLine(5, 6, 5),)),)
+    assert after.found == (Finding(3, "Line two."),)
+    assert task.state.read(task.state.write(after)) == after
+    old = Root(END, ("?",), missing=(Missing(0, 3, "undecided"),))
+    assert '[[0,3,"undecided"]]' in task.state.write(old)
+
+
+def test_lines_belong_to_an_answer_alone() -> None:
+    """Counts and items are no lines; a job that says nothing is what it was before there was a choice."""
+    with pytest.raises(ValueError, match='by_line = true needs want = "answer"'):
+        DocumentParams(input="x.txt", question="?", want="count", by_line=True)
+    assert "by_line" not in DocumentParams(input="x.txt", question="?").model_dump()
+    assert [kind.parts for kind in Document(DocumentParams(input="x.txt", question="?")).classes] == [None] * 3
