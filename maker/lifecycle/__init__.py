@@ -12,11 +12,11 @@ run that goes on from its end, as a forked run does. Its ``round`` is one higher
 again (and ``new`` rows), and its model and voter may be others. ``verify`` judges each round by its own. A row's
 result is that of the newest round that asked it.
 
-**What is told.** Every event (`events`) is of something that is committed. The driver tells each report that has news
-to the session, and there the process that drives the run logs (`worker_log`) and makes a span (`tracing`). So nothing
-is to be collected from other machines, and a step costs nothing on the way. What was kept with the steps
-(``maker_event``) is told to ``on_event`` after its commit, like them. `tracing` looks OpenTelemetry up among the
-loaded modules and never imports it.
+**What is told.** Every event (`events`) is of something that is committed, but for `RepliesAwaited`. The driver tells
+each report that has news to the session, and there the process that drives the run logs (`worker_log`) and makes a span
+(`tracing`). So nothing is to be collected from other machines, and a step costs nothing on the way. What was kept with
+the steps (``maker_event``) is told to ``on_event`` after its commit, like them. `tracing` looks OpenTelemetry up among
+the loaded modules and never imports it.
 
 **Resume.** The fingerprint (decomposer, version, source, prompts, parameters, voter, seed, the model's sampling and
 what its folder holds) must be what the run was started with. Otherwise the difference is printed and nothing happens.

@@ -113,6 +113,8 @@ class Http:
         self.url = endpoint(settings)
         self._settings = settings
         self._key = read_key(settings.key_env)
+        # Some servers count the tokens of one reply of several, and one reply in a few shows it.
+        self._counts_all = True
         self._client = _client(settings, self._key)
 
     async def post(self, request: Request, sends: Callable[[], None]) -> Reply:
@@ -180,11 +182,13 @@ class Http:
 
     def _read(self, response: httpx.Response, text: str, request: Request) -> Reply:
         try:
-            reply = read(_decoded(text), request)
+            reply = read(_decoded(text), request, counts_all=self._counts_all)
         except Unreadable as error:
             what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(text)!r}"
             fix = "model.url must be the base address of an OpenAI-compatible server; it often ends in /v1"
             raise Lost(what, fix=fix) from error
+        if reply.counts_all is not None:
+            self._counts_all = reply.counts_all
         if is_another(reply.model, self._settings):
             named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
             raise Lost(

@@ -24,10 +24,12 @@ _AT_LIMIT = frozenset({"length", "max_tokens", "model_length"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
 _TOOL = frozenset({"tool_calls", "tool_call", "tool_use", "function_call"})
 
-_LETTER = r"[\w\x80-\U0010ffff]"
-_WORDS = re.compile(f"{_LETTER}+(?:'{_LETTER}+)*")
-"""No token of common tokenizers spans two of these words. Signs add nothing: a tag, or signs and a line end, may be one
-token, and so may "don't". What is not ASCII counts as a letter."""
+_LETTER = r"[A-Za-z_\x80-\U0010ffff]"
+_SIGN = r"[!-/:-@\[-^`{-~]"
+_PIECES = re.compile(rf"<[^<>\s]{{1,40}}>|{_LETTER}+(?:'{_LETTER}+)*|[0-9]+|{_SIGN}[\r\n]*{_SIGN}(?:{_SIGN}|[\r\n])*")
+"""No token of common tokenizers spans two of these: tags, words, numbers, several signs in a row. A single sign adds
+nothing, it may be part of a word's token; line ends may be part of that of signs, and so may "don't" be one token. What
+is not ASCII counts as a letter."""
 
 _ROUNDING = 1e-6
 _TEXT_PARTS = frozenset({"", "text", "output_text"})
@@ -39,7 +41,8 @@ class Reply(NamedTuple):
 
     ``cached_tokens`` of the prompt came from a cache, as far as the server reports; ``model`` is the model that the
     server names in its reply, "" if it names none. ``surplus`` counts replies that were sent beside those asked for, or
-    again under the same index: they are billed, and cannot vote.
+    again under the same index: they are billed, and cannot vote. ``counts_all`` says whether the server's count of
+    tokens is one of all choices; None where this reply does not tell.
     """
 
     samples: tuple[Sample, ...]
@@ -48,6 +51,7 @@ class Reply(NamedTuple):
     cached_tokens: int = 0
     model: str = ""
     surplus: int = 0
+    counts_all: bool | None = None
 
     @property
     def calls(self) -> int:
@@ -59,7 +63,7 @@ class Unreadable(ValueError):
     """The body does not follow the protocol, and does not tell what was billed."""
 
 
-def read(answer: object, request: Request) -> Reply:
+def read(answer: object, request: Request, *, counts_all: bool = True) -> Reply:
     """Return the samples of a decoded JSON body.
 
     A server counts the tokens of all choices together. With several choices, each gets as many as it has
@@ -67,7 +71,8 @@ def read(answer: object, request: Request) -> Reply:
     the sum is exact and the single counts are not.
 
     A count counts if it is a whole number of 0 to `MOST_TOKENS` and can be right: no text has fewer tokens than words
-    (some servers report one choice of several), no prompt has none. Without such a count the upper bound counts: the
+    and numbers, no prompt has none. Some servers count one choice of several. Where a count may be either,
+    ``counts_all`` says what earlier replies of the server have shown. Without such a count the upper bound counts: the
     bytes of the prompt; for each text its UTF-8 bytes and an end mark, at most ``max_tokens``, and ``max_tokens`` where
     the choice holds more than a text. Reasoning that the server does not show can exceed this.
 
@@ -86,7 +91,9 @@ def read(answer: object, request: Request) -> Reply:
     spoken = _count(billed, "completion_tokens")
     if spoken is None and not any(choice.readable for choice in choices):
         raise Unreadable("the body holds no choices")
-    tokens = _shares(choices + [_choice(choice) for choice in repeated], spoken, request)
+    every = choices + [_choice(choice) for choice in repeated]
+    told = _counts_all(every, spoken, request)
+    tokens = _shares(every, spoken, request, counts_all=counts_all or told is True)
     prompt = _prompt_tokens(billed, request)
     details = billed.get("prompt_tokens_details")
     cached = _count(details, "cached_tokens") if isinstance(details, Mapping) else 0
@@ -98,7 +105,8 @@ def read(answer: object, request: Request) -> Reply:
     named = answer.get("model")
     model = named if isinstance(named, str) else ""
     spent = spoken if spoken is not None and not tokens else sum(tokens)
-    return Reply(samples, prompt, spent, min(cached or 0, prompt), model, max(0, len(tokens) - len(samples)))
+    surplus = max(0, len(tokens) - len(samples))
+    return Reply(samples, prompt, spent, min(cached or 0, prompt), model, surplus, told)
 
 
 class _Choice(NamedTuple):
@@ -118,7 +126,7 @@ class _Choice(NamedTuple):
     @property
     def least_tokens(self) -> int:
         """How many tokens the text has at least."""
-        return max(len(_WORDS.findall(self.text)), len(self.logprobs or ()), int(self.text != ""))
+        return max(len(_PIECES.findall(self.text)), len(self.logprobs or ()), int(self.text != ""))
 
     def most_tokens(self, request: Request) -> int:
         """Return how many tokens the choice takes at most."""
@@ -265,11 +273,21 @@ def _logprob(value: object) -> float | None:
     return number if math.isfinite(number) and number <= _ROUNDING else None
 
 
-def _shares(choices: Sequence[_Choice], spoken: int | None, request: Request) -> list[int]:
+def _counts_all(choices: Sequence[_Choice], spoken: int | None, request: Request) -> bool | None:
+    """Say whether a server's count is one of all of several choices, or of one alone; None where it may be either."""
+    if spoken is None or len(choices) < 2:
+        return None
+    if spoken < sum(choice.least_tokens for choice in choices):
+        return False
+    return True if spoken > max(choice.most_tokens(request) for choice in choices) else None
+
+
+def _shares(choices: Sequence[_Choice], spoken: int | None, request: Request, *, counts_all: bool) -> list[int]:
     """Return the tokens of each choice; they add up to the server's count, if that can be right."""
     if not choices:
         return []
-    if spoken is None or spoken < sum(choice.least_tokens for choice in choices):
+    doubtful = len(choices) > 1 and not counts_all
+    if spoken is None or doubtful or spoken < sum(choice.least_tokens for choice in choices):
         bounds = [choice.most_tokens(request) for choice in choices]
         if spoken is None or spoken <= sum(bounds):
             return bounds

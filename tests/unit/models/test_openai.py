@@ -122,6 +122,18 @@ class TestReplies:
         assert [sample.tokens for sample in answer.samples] == [3, 16]
         assert (answer.prompt_tokens, answer.completion_tokens) == (12 + 64, 19)
 
+    def test_a_server_that_counts_one_reply_of_several_is_found_out(self, start: Start) -> None:
+        """Its count in doubt is believed until one cannot be right, and again after one that can be of all alone."""
+        counts = iter([4, 4, 4, 9, 4])
+
+        def script(body: Any) -> FakeReply:
+            return FakeReply(200, completion(["1AC"] * body["n"]) | {"usage": {"completion_tokens": next(counts)}})
+
+        with FakeServer(script) as server:
+            model = start(server.url, chat=False)
+            found = [ask(model, request(i, n=n)).completion_tokens for i, n in enumerate((2, 3, 2, 3, 2))]
+        assert found == [4, 3 * 4, 2 * 4, 9, 4]
+
     def test_prompt_tokens_from_a_cache_are_told(self, start: Start) -> None:
         body = completion(["A"], prompt_tokens=100)
         body["usage"]["prompt_tokens_details"] = {"cached_tokens": 64}

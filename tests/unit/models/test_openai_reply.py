@@ -68,6 +68,30 @@ class TestUsage:
         body = completion([text]) | {"usage": {"prompt_tokens": 7, "completion_tokens": tokens}}
         assert read(body, request(n=1)).completion_tokens == tokens
 
+    @pytest.mark.parametrize("n", range(2, 9))
+    @pytest.mark.parametrize(
+        ("text", "tokens"), [('{"tone": "positive"}', 7), ("1AC", 3), ("yes", 1), ("The answer is 42.", 6)]
+    )
+    def test_the_count_of_one_choice_of_n_never_counts_for_all(self, text: str, tokens: int, n: int) -> None:
+        """A request of n replies costs n times what the server reports of one: no less is counted."""
+        body = completion([text] * n) | {"usage": {"prompt_tokens": 7, "completion_tokens": tokens}}
+        reply = read(body, request(n=n, max_tokens=64))
+        assert reply.completion_tokens == n * (len(text) + 1) >= n * tokens
+        assert reply.counts_all is False
+
+    @pytest.mark.parametrize(("spoken", "told"), [(3, False), (4, None), (8, None), (9, True)])
+    def test_a_count_may_tell_what_it_is_of(self, spoken: int, told: bool | None) -> None:
+        """Two texts of a word and a number take four tokens at least, and one of them eight at most."""
+        body = completion(["7 boxes", "8 men"]) | {"usage": {"prompt_tokens": 7, "completion_tokens": spoken}}
+        assert read(body, request(n=2)).counts_all is told
+
+    def test_a_count_in_doubt_is_read_as_the_server_was_found_to_count(self) -> None:
+        """What may be of one choice counts for all of them, until the server is known to count one."""
+        body = completion(["1AC"] * 2) | {"usage": {"prompt_tokens": 7, "completion_tokens": 4}}
+        assert read(body, request(n=2)).completion_tokens == 4
+        assert read(body, request(n=2), counts_all=False).completion_tokens == 8
+        assert read(completion(["1AC"]), request(n=1), counts_all=False).completion_tokens == 5
+
     @pytest.mark.parametrize("text", ['{"a":1,"b":2}', "a.b.c.d", "yes, it is"])
     def test_no_text_has_fewer_tokens_than_words(self, text: str) -> None:
         body = completion([text]) | {"usage": {"prompt_tokens": 7, "completion_tokens": 2}}
