@@ -32,7 +32,7 @@ from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.maps.jobs import SIGMAS, K, P, files, judge, write_job, write_rows
 from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.tasks.parity import truth
-from benchmarks.shared.watching import RESTS, Refused, exit_with, maker, said
+from benchmarks.shared.watching import RESTS, Refused, exit_with, failure, maker
 from maker.testing import LOST, Fault, FaultyServer, Served
 
 KEY = "sk-benchmark-0123456789abcdef"
@@ -97,7 +97,7 @@ def limits(options: argparse.Namespace, folder: Path) -> list[Goal]:
             kill_at = first * random.Random(options.seed).uniform(0.3, 0.6)
             while calls(server.served) < kill_at:
                 if process.poll() is not None:
-                    raise Refused(said(folder) or f"exit code {process.returncode}")
+                    raise Refused(failure(folder, process))
                 time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -151,7 +151,7 @@ def told(*words: str, folder: Path) -> dict[str, Any]:
         output.seek(0)
         printed = output.read()
     if process.returncode not in RESTS or not printed.strip():
-        raise Refused(said(folder) or f"exit code {process.returncode}")
+        raise Refused(failure(folder, process))
     found: dict[str, Any] = json.loads(printed)
     return found
 

@@ -93,7 +93,7 @@ def watch(*words: str, folder: Path) -> Watched:
         printed = output.read()
     looks.close()
     if process.returncode not in RESTS or not printed.strip():
-        raise Refused(said(folder) or f"exit code {process.returncode}")
+        raise Refused(failure(folder, process))
     return Watched(json.loads(printed), took, looks.peak_mb, looks.seen)
 
 
@@ -131,7 +131,7 @@ class Looks:
             if self.seen and self.seen[-1].steps >= steps:
                 return self.seen[-1].steps
             if ended:
-                raise Refused(said(self._database.parent) or f"exit code {process.returncode}")
+                raise Refused(failure(self._database.parent, process))
             time.sleep(LOOK_S)
 
     def close(self) -> None:
@@ -178,6 +178,11 @@ def _cpu_s(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def failure(folder: Path, process: subprocess.Popen[str]) -> str:
+    """Return how a command ended that should not have, and what it has said; a signal's number is below 0."""
+    return f"exit code {process.returncode}; it said: {said(folder) or 'nothing'}"
 
 
 def said(folder: Path) -> str:

@@ -20,7 +20,7 @@ from benchmarks.shared.checkout import environment, program
 from benchmarks.shared.comparing import Goal, number, table
 from benchmarks.shared.maps.jobs import SIGMAS, Judged, files, judge, simulated, write_job, write_rows
 from benchmarks.shared.tasks.parity import MIXED
-from benchmarks.shared.watching import DONE, Looks, Refused, maker, said, watch
+from benchmarks.shared.watching import DONE, Looks, Refused, failure, maker, watch
 
 USAGE = ("requests", "calls", "prompt_tokens", "completion_tokens")
 
@@ -118,7 +118,7 @@ def said_by(folder: Path, *words: str) -> Iterator[str]:
     with maker(*words, folder=folder, output=subprocess.PIPE) as process:
         yield from process.stdout or ()
         if process.wait() not in DONE:
-            raise Refused(said(folder) or f"exit code {process.returncode}")
+            raise Refused(failure(folder, process))
 
 
 @contextmanager

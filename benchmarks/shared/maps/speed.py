@@ -16,7 +16,7 @@ from benchmarks.shared.driving import drive, modes
 from benchmarks.shared.maps.jobs import simulated, write_job, write_rows
 from benchmarks.shared.maps.kills import behind, counted, server
 from benchmarks.shared.tasks.parity import MIXED
-from benchmarks.shared.watching import DONE, Looks, Refused, maker, pace, said, watch
+from benchmarks.shared.watching import DONE, Looks, Refused, failure, maker, pace, watch
 
 CHAINS = 1000
 ROW_TO_STEP = 2.5
@@ -162,5 +162,5 @@ def took_by(folder: Path, *words: str) -> Took:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in DONE:
-        raise Refused(said(folder) or f"exit code {process.returncode}")
+        raise Refused(failure(folder, process))
     return Took(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
