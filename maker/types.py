@@ -102,6 +102,9 @@ class StepClass(Generic[S, A]):
         read_before: How replies were read before ``parse`` became stricter, or their forms fewer: logs of that time
             verify by it. None where that was not otherwise.
         parts: How an answer is voted on part by part; None where it is voted on as a whole.
+        kind_of: Names the kind of a step, by the part of its prompt that varies, where a model may be right on one kind
+            and wrong on another: a pilot draws steps of every kind, and an exam has figures of each. None: all are of
+            one kind.
     """
 
     name: str
@@ -119,6 +122,7 @@ class StepClass(Generic[S, A]):
     reading: str = ""
     read_before: Callable[[str], A] | None = None
     parts: Parts[A] | None = None
+    kind_of: Callable[[str], str] | None = None
 
 
 class Step(NamedTuple, Generic[S, A]):
@@ -243,7 +247,8 @@ class ExampleSet(NamedTuple):
     ``prompt(i)`` returns prompt i, for 0 <= i < ``size``: a pure function, which may be asked in any order, and return
     the same prompt for several i. ``weight`` is how often prompts are drawn from here, beside other sets of the
     task. ``whole`` says that here are all prompts that steps of the class can have, of whatever task of the kind: an
-    examination of them all leaves nothing out.
+    examination of them all leaves nothing out. ``exam`` names a set that nothing is taught from: all of its prompts are
+    examined beside the class's exam, whatever training showed of them.
     """
 
     kind: str
@@ -251,6 +256,7 @@ class ExampleSet(NamedTuple):
     prompt: Callable[[int], str]
     weight: float = 1.0
     whole: bool = False
+    exam: str = ""
 
 
 Lesson = ExampleSet

@@ -8,6 +8,7 @@ from random import Random
 from string import ascii_lowercase
 from typing import TypeAlias
 
+from decomposers.sort.kinds import Signs
 from decomposers.sort.prompts import COMPARE
 from maker.plugin import ExampleSet
 
@@ -17,6 +18,10 @@ LETTERS = 8
 """The longest words that are shown."""
 SIZE = 1_000_000_000
 """Of each set: far more than anybody draws."""
+SHORT, FAR = 99, 10_000
+"""How far from 0 all pairs are examined, and how far all equal ones and all neighbours."""
+SIGNED = {Signs.PLAIN: 3.0, Signs.MIXED: 1.0, Signs.NEGATIVE: 2.0}
+"""How often numbers are shown with these signs. Those of mixed signs are the easiest: the signs decide."""
 
 Pair: TypeAlias = Callable[[Random], tuple[str, str]]
 Ask: TypeAlias = Callable[[str, str], str]
@@ -24,18 +29,50 @@ Ask: TypeAlias = Callable[[str, str], str]
 
 def examples(order: str, ask: Ask) -> tuple[ExampleSet, ...]:
     """Return the examples for numbers of up to 6 digits, or for words of up to 8 small letters, asked by ``ask``."""
-    one = _number if order == "number" else _word
-    pairs: list[tuple[Pair, float]] = [
-        (partial(_apart, one), 1.0), (partial(_long_prefix, one), 2.0), (partial(_same, one), 0.5),
-    ]  # fmt: skip
-    if order == "number":
-        pairs += [(_uniform, 1.0), (_neighbours, 1.0), (_below_zero, 0.5)]
-    else:
-        pairs += [(_begins_the_other, 1.0)]
-    return tuple(
+    pairs = _number_pairs() if order == "number" else _word_pairs()
+    taught = (
         ExampleSet(COMPARE, SIZE, partial(_prompt, ask, f"{order} {which}", pair), weight)
         for which, (pair, weight) in enumerate(pairs)
     )
+    return (*taught, *_exams(ask)) if order == "number" else tuple(taught)
+
+
+def _exams(ask: Ask) -> tuple[ExampleSet, ...]:
+    """Return whole sets of pairs: every short one, every number twice, and every two neighbours."""
+
+    def short(number: int) -> str:
+        first, second = divmod(number, 2 * SHORT + 1)
+        return ask(str(first - SHORT), str(second - SHORT))
+
+    def equal(number: int) -> str:
+        return ask(str(number - FAR), str(number - FAR))
+
+    def neighbours(number: int) -> str:
+        return ask(str(number - FAR), str(number - FAR + 1))
+
+    return (
+        ExampleSet(COMPARE, (2 * SHORT + 1) ** 2, short, exam=f"all pairs of {-SHORT} to {SHORT}"),
+        ExampleSet(COMPARE, 2 * FAR + 1, equal, exam=f"all equal pairs, {-FAR:,} to {FAR:,}"),
+        ExampleSet(COMPARE, 2 * FAR, neighbours, exam=f"all neighbours, {-FAR:,} to {FAR:,}"),
+    )
+
+
+def _number_pairs() -> list[tuple[Pair, float]]:
+    """Return pairs of every shape with all signs: a model that knows a shape from 0 on may still err below 0."""
+    shapes: list[tuple[Pair, float]] = [
+        (partial(_apart, _number), 1.0), (partial(_long_prefix, _number), 2.0), (partial(_same, _number), 1.0),
+        (_uniform, 1.0), (_neighbours, 1.0), (_about_zero, 0.5),
+    ]  # fmt: skip
+    return [
+        (partial(_signed, signs, shape), often * weight) for signs, often in SIGNED.items() for shape, weight in shapes
+    ]
+
+
+def _word_pairs() -> list[tuple[Pair, float]]:
+    return [
+        (partial(_apart, _word), 1.0), (partial(_long_prefix, _word), 2.0), (partial(_same, _word), 0.5),
+        (_begins_the_other, 1.0),
+    ]  # fmt: skip
 
 
 def _prompt(ask: Ask, which: str, pair: Pair, number: int) -> str:
@@ -91,12 +128,19 @@ def _neighbours(rng: Random) -> tuple[str, str]:
     return tuple(rng.sample((str(low), str(low + rng.randint(1, 3))), 2))  # type: ignore[return-value]
 
 
-def _below_zero(rng: Random) -> tuple[str, str]:
-    """Numbers of which one or both are below 0."""
-    draw = rng.choice((_uniform, _neighbours, partial(_apart, _number), partial(_long_prefix, _number)))
-    first, second = draw(rng)
-    pair = f"-{first}", rng.choice(("-", "")) + second
-    return tuple(rng.sample([str(int(item)) for item in pair], 2))  # type: ignore[return-value]
+def _about_zero(rng: Random) -> tuple[str, str]:
+    """Numbers of one or two digits."""
+    return str(rng.randrange(20)), str(rng.randrange(20))
+
+
+def _signed(signs: Signs, shape: Pair, rng: Random) -> tuple[str, str]:
+    """Two numbers of a shape, with these signs; 0 is 1 where it has to be below 0."""
+    first, second = map(int, shape(rng))
+    if signs is not Signs.PLAIN:
+        first = -max(1, first)
+    if signs is Signs.NEGATIVE:
+        second = -max(1, second)
+    return tuple(rng.sample((str(first), str(second)), 2))  # type: ignore[return-value]
 
 
 def _begins_the_other(rng: Random) -> tuple[str, str]:

@@ -50,8 +50,23 @@ def items_of(value: Any) -> tuple[Item, ...]:
 def number_text(item: Item) -> str:
     """Return an integer as it is compared: ``007`` as ``7``, ``-0`` as ``0``. Raises ``ValueError`` for other texts."""
     if isinstance(item, str) and not re.fullmatch("-?[0-9]+", item):
-        raise ValueError(f'{item!r} is not an integer, written with digits 0 to 9; for words set order = "word"')
+        meant = _meant(item)
+        fix = 'for words set order = "word"' if meant is None else f"write {meant}"
+        raise ValueError(f"{item!r} is not an integer, written with digits 0 to 9 and a - before them at most; {fix}")
     return str(int(item))
+
+
+def where(number: int) -> str:
+    """Return how messages name an item, by its number from 1; a file has one item a line."""
+    return f"item {number} (line {number} of a file)"
+
+
+def _meant(item: str) -> int | None:
+    """Return the integer that a text is elsewhere: with a plus, other digits, another minus. None where it is none."""
+    try:
+        return int(re.sub("[\u2010-\u2015\u2212\ufe63\uff0d]", "-", item))
+    except ValueError:
+        return None
 
 
 def fresh(first: int, stop: int) -> Part:
@@ -112,14 +127,16 @@ def most_comparisons(count: int) -> int:
 
 def _item(value: Any, number: int) -> Item:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"item {number} is {value!r:.40}: it must be an integer or a word")
+        raise ValueError(f"{where(number)} is {value!r:.40}: it must be an integer or a word")
     item = value.strip() if isinstance(value, str) else value
     # Longer ones than Python writes out are too long anyway.
     length = len(item) if isinstance(item, str) else MOST_CHARS + 1 if abs(item) >= 10**MOST_CHARS else len(str(item))
     if length > MOST_CHARS:
-        raise ValueError(f"item {number} has over {MOST_CHARS} characters, the most allowed")
+        raise ValueError(f"{where(number)} has over {MOST_CHARS} characters, the most allowed")
     if isinstance(item, str) and not item:
-        raise ValueError(f"item {number} is empty")
+        raise ValueError(f"{where(number)} is empty: leave it out")
     if isinstance(item, str) and (not item.isprintable() or len(item.split()) > 1):
-        raise ValueError(f"item {number} is {item!r}: an item cannot contain blanks or unprintable characters")
+        raise ValueError(
+            f"{where(number)} is {item!r}: an item cannot contain blanks or unprintable characters; write one a line"
+        )
     return item

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, model_validator
 
 from decomposers.common.last_line import AnyLastLine, LastLine
 from decomposers.common.right_way import drawn
-from decomposers.sort import examples, oracle, prompts
+from decomposers.sort import examples, kinds, oracle, prompts
 from decomposers.sort.rules import (
     SIGNS,
     Item,
@@ -20,6 +20,7 @@ from decomposers.sort.rules import (
     merged,
     most_comparisons,
     number_text,
+    where,
     with_half,
 )
 from maker.plugin import (
@@ -37,6 +38,7 @@ from maker.plugin import (
 )
 
 ENGLISH_TOKENS = 256
+T = TypeVar("T")
 
 
 class SortParams(Params):
@@ -62,7 +64,7 @@ class SortParams(Params):
                 try:
                     number_text(item)
                 except ValueError as error:
-                    raise ValueError(f"item {number}: {error}") from None
+                    raise ValueError(f"{where(number)}: {error}") from None
         return self
 
 
@@ -93,6 +95,7 @@ class Sort(Decomposer[Part, str]):
             read_before=AnyLastLine(_parse) if english else None,
             max_tokens=ENGLISH_TOKENS if english else 3,
             system=prompts.SYSTEM[params.order] if english else "",
+            kind_of=self._of_form(kinds.by_column, kinds.by_value, kinds.by_alphabet),
         )
         self.classes = (self._kind,)
 
@@ -132,9 +135,13 @@ class Sort(Decomposer[Part, str]):
 
     def oracle(self) -> Oracle:
         """Return how two items compare, as a function of the prompt."""
+        return self._of_form(oracle.by_column, oracle.by_value, oracle.by_alphabet)
+
+    def _of_form(self, columns: T, values: T, words: T) -> T:
+        """Return what fits the form of the prompts: numbers column by column, numbers as they are, or words."""
         if self._by_column:
-            return oracle.by_column
-        return oracle.by_value if self.params.order == "number" else oracle.by_alphabet
+            return columns
+        return values if self.params.order == "number" else words
 
     def _heads(self, state: Part) -> tuple[str, str]:
         left, right = heads(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import groupby
@@ -28,6 +28,7 @@ from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.draw import Places, StepLocation, can_draw, right_answers
+from maker.sampling.kinds import kind_of, names_kinds
 from maker.sampling.labels import Label, format_labels
 from maker.sampling.pilot import Root, RootCodec
 from maker.store.backend.database import Database, open_database
@@ -89,7 +90,7 @@ def calibrate(
             "--closer needs right answers, and there are neither labels nor an oracle",
             fix="give --labels, or leave --closer out and raise --votes",
         )
-    poll = poll.model_copy(update={"labels": labels})
+    poll = poll.model_copy(update={"labels": labels, "by_kind": names_kinds(job.decomposer)})
     asked = hold(_pilot(job, poll))
     greedy = looked = None
     if (cold := _greedy(job)) and (labels or by != By.VOTES):
@@ -184,14 +185,15 @@ class _PilotReader:
         # By class, and then by the fields of `SampleCounts`.
         self._greedy: dict[str, Counter[str]] = {}
         self._doubted: dict[StepLocation, Votes] = {}
-        self._of: Mapping[str, int] = {}
+        self._root = Root(0, (), {})
         self.doubtful: list[Label] = []
 
     def listen(self, row: RunRow) -> None:
         """Take in what was heard."""
-        self._of = _root(self._database, row).of
+        self._root = _root(self._database, row)
         for asked, right in self._asked(row):
-            votes = self._tallies[asked.step.kind.name].add(asked.replies, right)
+            name, kind = kind_of(self._job.decomposer, asked.step)
+            votes = self._tallies[name].add(asked.replies, right, kind)
             if right and (votes.against or 2 * votes.right < len(asked.replies)):
                 self._doubted[asked.spot._replace(right=None)] = votes
                 self.doubtful.append(Label(state=asked.spot.state, child=asked.spot.child, key=min(right)))
@@ -215,7 +217,11 @@ class _PilotReader:
         """Return what was heard."""
         told = show(runs[0], store=self._job.store.url)
         found = {
-            name: one.found(self._of.get(name), SampleCounts(**self._greedy[name]) if self._greedy else None)
+            name: one.found(
+                self._root.of.get(name),
+                SampleCounts(**self._greedy[name]) if self._greedy else None,
+                self._root.kinds.get(name),
+            )
             for name, one in self._tallies.items()
         }
         return Calibration(

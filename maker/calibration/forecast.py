@@ -39,6 +39,14 @@ RESTS_ON = {
 }
 
 
+class Unheard(NamedTuple):
+    """A kind of steps that the run asks and the pilot has not heard: about ``steps`` of them, None: not known."""
+
+    name: str
+    kind: str
+    steps: int | None
+
+
 class FlagWorth(NamedTuple):
     """What a red flag buys: the margins, and the samples of the run, if those that it was raised on voted.
 
@@ -98,6 +106,7 @@ class Plan(NamedTuple):
             steps that are alike and with the same p in a block; () where there are classes, or p says no.
         rests_on: What the numbers are conditional on, in words.
         reuse: What is counted as a step where decisions are taken again, in words; "" where they are not.
+        unheard: Kinds of steps that the run asks and the pilot has not heard, as far as the task names kinds.
     """
 
     key: int
@@ -117,6 +126,7 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
     rests_on: str
     reuse: str = ""
+    unheard: tuple[Unheard, ...] = ()
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""
@@ -204,6 +214,7 @@ def described(
     bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = vote_prices(job), max(margins.k.values())
+    unheard = _unheard(calibration)
     return Plan(
         key=key,
         calibration=calibration,
@@ -221,9 +232,33 @@ def described(
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=_greedy(calibration, loads),
         blocks=() if target is None else _blocks(calibration, target, loads),
-        rests_on=RESTS_ON[calibration.by],
+        rests_on=RESTS_ON[calibration.by] + _unheard_words(unheard),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
+        unheard=unheard,
     )
+
+
+def _unheard(calibration: Calibration) -> tuple[Unheard, ...]:
+    return tuple(
+        Unheard(name, kind, heard.of)
+        for name, one in calibration.classes.items()
+        for kind, heard in one.kinds.items()
+        if not heard.steps
+    )
+
+
+def _unheard_words(kinds: Sequence[Unheard]) -> str:
+    """Return what a plan takes for granted of kinds that the pilot has not heard; "" where there are none."""
+    if not kinds:
+        return ""
+    named = "; ".join(f"{one.name}: {one.kind} ({_about(one.steps)})" for one in kinds)
+    return f", and that the kinds of steps that the pilot has not heard are no harder than the others: {named}"
+
+
+def _about(steps: int | None) -> str:
+    if steps is None:
+        return "some steps"
+    return "about 1 step" if steps == 1 else f"about {steps:,} steps"
 
 
 def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:

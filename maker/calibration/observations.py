@@ -75,6 +75,22 @@ class SampleCounts(NamedTuple):
     flagged: int = 0
 
 
+class KindFound(_Stored):
+    """What was heard of one kind of a class's steps.
+
+    Args:
+        of: Steps of the kind in the whole task, about, as far as that is known.
+        steps: Steps that were asked and have a vote that counts.
+        right: Their votes for the right answer.
+        wrong: Their votes for other answers.
+    """
+
+    of: int | None = None
+    steps: int = 0
+    right: int = 0
+    wrong: int = 0
+
+
 class ClassFound(_Stored):
     """What was heard of one step class.
 
@@ -90,6 +106,7 @@ class ClassFound(_Stored):
         through: What would have been heard if the samples with a flag had voted, by the flag, where any could.
         models: What became of a model's samples, by its number in the pool.
         greedy: What became of samples at temperature 0, one a step; None where that was not asked.
+        kinds: By kind, those among them that the task asks and the pilot has not heard; {} of a class that names none.
     """
 
     steps: int
@@ -103,6 +120,7 @@ class ClassFound(_Stored):
     through: dict[str, tuple[Cell, ...]]
     models: tuple[SampleCounts, ...]
     greedy: SampleCounts | None = None
+    kinds: dict[str, KindFound] = {}
 
     @property
     def looked_at(self) -> int:
@@ -217,11 +235,15 @@ class Tallies:
         self.moves: dict[str, Counter[Votes]] = {}
         # The same for what a second look at them adds.
         self.looked: Counter[Votes] = Counter()
+        # By kind, and then by the fields of `KindFound`.
+        self.kinds: dict[str, Counter[str]] = {}
         # By the fields of `SampleCounts`.
         self.models = [Counter[str]() for _ in range(models)]
 
-    def add(self, replies: Sequence[Reply], right: Iterable[str] | None) -> Votes:
+    def add(self, replies: Sequence[Reply], right: Iterable[str] | None, kind: str | None = None) -> Votes:
         """Count the samples of a step; return the votes for the right answer and those for all others.
+
+        ``kind`` is the step's, None where its class names none.
 
         ``right`` are the keys of right answers. Where it is None the answer that first leads by `REFERENCE` votes
         stands for it, and the votes after that count: those before made it what it is. Flags count all the same. Of a
@@ -255,14 +277,20 @@ class Tallies:
         self.duel[heard._replace(against=max(others, default=0))] += 1
         for flag, more in silenced.items():
             _move(self.moves.setdefault(flag, Counter()), heard, Votes(more["right"], more["wrong"]))
+        if kind is not None and heard.right + heard.against:
+            of_kind = self.kinds.setdefault(kind, Counter())
+            of_kind.update(steps=1, right=heard.right, wrong=heard.against)
         return heard
 
     def look_closer(self, before: Votes, more: Votes) -> None:
         """Count what a second look at a step brought: ``more`` votes than there were ``before``."""
         _move(self.looked, before, more)
 
-    def found(self, of: int | None, greedy: SampleCounts | None) -> ClassFound:
-        """Return what was heard. The arguments are as `ClassFound` has them."""
+    def found(
+        self, of: int | None, greedy: SampleCounts | None, kinds: Mapping[str, int | None] | None = None
+    ) -> ClassFound:
+        """Return what was heard. ``kinds`` is how many steps of each kind the task asks; others as in `ClassFound`."""
+        asked = kinds or {}
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
@@ -270,6 +298,10 @@ class Tallies:
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},
             models=tuple(SampleCounts(**counts) for counts in self.models),
+            kinds={
+                name: KindFound(of=asked.get(name), **self.kinds.get(name, Counter()))
+                for name in sorted({*asked, *self.kinds})
+            },
         )  # fmt: skip
 
 

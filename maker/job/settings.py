@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from maker.engine.budget import FIRST_REPLIES, Limits
 from maker.job.file import DEFAULT_STORE, DEFAULT_VOTER
@@ -126,12 +134,19 @@ class PollSettings(_Table):
     """The ``[poll]`` table of a pilot: ``votes`` votes are asked of each step. `maker.calibration.calibrate` writes it.
 
     ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
-    `maker.sampling.labels.parse_labels` reads them.
+    `maker.sampling.labels.parse_labels` reads them. With ``by_kind`` some are of every kind that the task names.
     """
 
     votes: int = Field(ge=1, le=1000)
     steps: int = Field(ge=1, le=10_000_000)
     labels: str = ""
+    by_kind: bool = False
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Name ``by_kind`` where it holds alone: settings and fingerprints of older pilots stay what they are."""
+        told: dict[str, Any] = write(self)
+        return told if self.by_kind else {name: value for name, value in told.items() if name != "by_kind"}
 
 
 class ForesightSettings(_Table):

@@ -41,10 +41,15 @@ class StepLocation(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The steps of a pilot, and of how many steps of the task they were drawn, by class; {} where that is not known."""
+    """The steps of a pilot, and of how many steps of the task they were drawn, by class; {} where that is not known.
+
+    ``kinds`` says how many steps of each kind the task asks, about, by class; None for a kind of which that is not
+    known; {} where nobody has looked.
+    """
 
     spots: tuple[StepLocation, ...]
     of: Mapping[str, int]
+    kinds: Mapping[str, Mapping[str, int | None]] = {}
 
 
 class _Forked(NamedTuple):
@@ -136,14 +141,15 @@ def draw(
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
     right = partial(right_answers, task, oracle, thinking=thinking)
-    for step in islice(_walk(task, right, call_user_code(f"{task.name}: start", task.start)), LONGEST_WALK):
+    way = right_way(task, right, call_user_code(f"{task.name}: start", task.start))
+    for step, spot in islice(way, LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
-        passed[step.kind] += 1
-        here = kept.setdefault(step.kind, [])
+        passed[step.kind.name] += 1
+        here = kept.setdefault(step.kind.name, [])
         if len(here) < steps:
-            here.append(step.locate())
-        elif (place := rng.randrange(passed[step.kind])) < steps:
-            here[place] = step.locate()
+            here.append(spot())
+        elif (place := rng.randrange(passed[step.kind.name])) < steps:
+            here[place] = spot()
     all_passed = sum(passed.values()) < LONGEST_WALK
     of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
     return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
@@ -256,15 +262,15 @@ def right_answers(
     return right
 
 
-class _Passed(NamedTuple):
-    """A step on the way: its class, and how to get its place while the way stands there."""
+class Passed(NamedTuple):
+    """A step of a task, and how to get its place while whoever passes it stands there."""
 
-    kind: str
+    step: Step[Any, Any]
     locate: Callable[[], StepLocation]
 
 
-def _walk(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[_Passed, None, Any]:
-    """Walk a chain the right way, its forks' children too; returns what it ends with."""
+def right_way(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[Passed, None, Any]:
+    """Yield the steps of a chain on the right way, those of its forks' children too; returns what it ends with."""
     while True:
         move = call_user_code(f"{task.name}: next", task.next, state)
         if isinstance(move, Done):
@@ -272,13 +278,13 @@ def _walk(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[_Pa
         if isinstance(move, Fork):
             state = yield from _walk_fork(task, right, move, state)
         elif isinstance(move, Step):
-            yield _Passed(move.kind.name, partial(_spot, task, state))
+            yield Passed(move, partial(locate, task, state))
             state = _stepped(task, right, move, state)
         else:
             raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
 
 
-def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state: Any) -> Generator[_Passed, None, Any]:
+def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state: Any) -> Generator[Passed, None, Any]:
     """Walk a fork's children one after another; returns the state after it."""
     text = call_user_code(f"{task.name}: state.write", task.state.write, state)
     folded = task.state.read(text)
@@ -286,10 +292,10 @@ def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state:
         child = call_user_code(f"{task.name}: child", fork.child, state, number)
         if fork.single:
             step = call_user_code(f"{task.name}: next", task.next, child)
-            yield _Passed(step.kind.name, partial(StepLocation, text, number))
+            yield Passed(step, partial(StepLocation, text, number))
             result = call_user_code(f"{task.name}: next", task.next, _stepped(task, right, step, child)).result
         else:
-            result = yield from _walk(task, right, child)
+            result = yield from right_way(task, right, child)
         if fork.join is not None:
             folded = call_user_code(f"{task.name}: join", fork.join, folded, number, result)
     return folded if fork.then is None else call_user_code(f"{task.name}: then", fork.then, folded)
@@ -299,5 +305,6 @@ def _stepped(task: Decomposer[Any, Any], right: Right, step: Step[Any, Any], sta
     return call_user_code(f"{task.name}: apply", task.apply, state, right(step, state)[0].action)
 
 
-def _spot(task: Decomposer[Any, Any], state: Any) -> StepLocation:
+def locate(task: Decomposer[Any, Any], state: Any) -> StepLocation:
+    """Return the place of the step that a state asks. Raises `TaskFailed`."""
     return StepLocation(call_user_code(f"{task.name}: state.write", task.state.write, state))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from maker.plugin import Decomposer, Voter
 from maker.sampling.draw import Drawn, Places, StepLocation, draw
+from maker.sampling.kinds import fewest_of, kinds_of, with_every_kind
 from maker.sampling.labels import NumberedLabel
 from maker.types import Ballots, Done, Fork, InputPart, More, Oracle, Undecidable, Verdict
 from maker.voting.thinking import KNOWN, Thinking
@@ -33,11 +34,15 @@ class PilotVoter(Voter):
 
 
 class Root(NamedTuple):
-    """Where a pilot stands: how many of its steps were asked; ``of`` how many steps of each class the task has."""
+    """Where a pilot stands: how many of its steps were asked; ``of`` how many steps of each class the task has.
+
+    ``kinds`` says the same by kind, as `Drawn` has it.
+    """
 
     asked: int
     spots: tuple[StepLocation, ...]
     of: Mapping[str, int]
+    kinds: Mapping[str, Mapping[str, int | None]] = {}
 
 
 class RootCodec:
@@ -48,12 +53,14 @@ class RootCodec:
         texts = {spot.state: None for spot in value.spots}
         numbers = {text: number for number, text in enumerate(texts)}
         spots = [[numbers[state], child, right] for state, child, right in value.spots]
-        return json.dumps([value.asked, list(texts), spots, value.of], separators=(",", ":"), ensure_ascii=False)
+        # The kinds only where there are any: the roots of older pilots are written as they were.
+        told = [value.asked, list(texts), spots, value.of, *([value.kinds] if value.kinds else [])]
+        return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
     def read(self, text: str) -> Root:
         """Return the root of a text. Raises ``ValueError``."""
-        asked, texts, spots, of = json.loads(text)
-        return Root(asked, tuple(StepLocation(texts[number], child, right) for number, child, right in spots), of)
+        asked, texts, spots, *known = json.loads(text)
+        return Root(asked, tuple(StepLocation(texts[number], child, right) for number, child, right in spots), *known)
 
     def show(self, value: Root) -> Any:
         """Return how far it is."""
@@ -69,6 +76,7 @@ class PilotTask(Decomposer[Any, Any]):
         seed: Which.
         labels: They name all the steps where there are any.
         thinking: Takes off replies what is no answer.
+        by_kind: Look which kinds of steps the task asks, and ask steps of each, where no labels name them.
     """
 
     def __init__(
@@ -78,6 +86,8 @@ class PilotTask(Decomposer[Any, Any]):
         seed: int,
         labels: Sequence[NumberedLabel] = (),
         thinking: Thinking = KNOWN,
+        *,
+        by_kind: bool = False,
     ) -> None:
         self.name = task.name  # type: ignore[misc]
         self.version = task.version  # type: ignore[misc]
@@ -86,14 +96,15 @@ class PilotTask(Decomposer[Any, Any]):
         self.state = RootCodec()
         self.task = task
         self._steps, self._seed, self._labels, self._thinking = steps, seed, labels, thinking
+        self._by_kind = by_kind
         self._drawn: Drawn | None = None
         self._places = Places(task)
 
     def start(self) -> Root:
         """Return the root, with the steps drawn. Raises `BadInput` where there are none."""
         if self._drawn is None:
-            self._drawn = draw(self.task, self._steps, self._seed, self._labels, self._thinking)
-        return Root(0, self._drawn.spots, self._drawn.of)
+            self._drawn = self._draw()
+        return Root(0, *self._drawn)
 
     def next(self, state: Any) -> Any:
         """Fork into the drawn steps, ask what the task asks there, and end."""
@@ -113,7 +124,8 @@ class PilotTask(Decomposer[Any, Any]):
 
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the same pilot of the task with these parts."""
-        return type(self)(self.task.with_parts(parts), self._steps, self._seed, self._labels, self._thinking)
+        task = self.task.with_parts(parts)
+        return type(self)(task, self._steps, self._seed, self._labels, self._thinking, by_kind=self._by_kind)
 
     def prompts(self) -> str | None:
         """Return those of the task."""
@@ -126,6 +138,15 @@ class PilotTask(Decomposer[Any, Any]):
     def oracle(self) -> Oracle | None:
         """Return that of the task."""
         return self.task.oracle()
+
+    def _draw(self) -> Drawn:
+        drawn = draw(self.task, self._steps, self._seed, self._labels, self._thinking)
+        if not self._by_kind:
+            return drawn
+        kinds = kinds_of(self.task, fewest_of(self._steps), self._seed, self._thinking)
+        if not self._labels:
+            drawn = with_every_kind(self.task, drawn, self._steps, self._seed, kinds)
+        return drawn._replace(kinds=kinds.by_class())
 
     def _child(self, root: Root, number: int) -> Any:
         return self._places.state(root.spots[number])

@@ -75,6 +75,32 @@ def bound_rows(found: Sequence[ClassFigures]) -> list[tuple[str, ...]]:
 BOUND_HEADS = ("class", "T", "greedy wrong", "error", *(f"wrong, k={k}" for k in MARGINS))
 
 
+KIND_HEADS = ("class", "prompts of", "kind", "T", "greedy right", "error", "worst", *(f"wrong, k={k}" for k in MARGINS))
+KINDS_EXPLAINED = (
+    "Each kind by itself: a mean over all prompts hides one that is always wrong. *its exam* is the one above; any "
+    "other set is asked in full, whatever training showed of it."
+)
+
+
+def kind_rows(found: Sequence[ClassFigures]) -> list[tuple[str, ...]]:
+    """Return the figures by kind as cells under `KIND_HEADS`."""
+    return [
+        (
+            one.name,
+            kind.exam or "its exam",
+            kind.kind or "all",
+            f"{heat.temperature:g}",
+            f"{kind.greedy_right:,}/{kind.prompts:,}",
+            f"{heat.error:.2e}",
+            f"{heat.worst:.3f}",
+            *(f"{heat.step_wrong[k]:.2e}" for k in MARGINS),
+        )
+        for one in found
+        for kind in one.kinds
+        for heat in kind.heats
+    ]
+
+
 def basis_words(one: ClassFigures, shown: int | None = None, *, by_run: bool, known: bool = True) -> str:
     """Say what the figures of a class rest on.
 
@@ -123,6 +149,7 @@ def page(
         _table(HEADS, rows(found)),
         EXPLAINED,
         *_bounds(found),
+        *_kinds(found),
         "## How it was trained",
         _training(card),
         SAME,
@@ -139,6 +166,11 @@ def _bounds(found: Sequence[ClassFigures]) -> list[str]:
         "Clopper and Pearson and by Hoeffding, if the examined prompts are independent draws):",
         _table(BOUND_HEADS, cells),
     ]
+
+
+def _kinds(found: Sequence[ClassFigures]) -> list[str]:
+    cells = kind_rows(found)
+    return ["### By kind of step", _table(KIND_HEADS, cells), KINDS_EXPLAINED] if cells else []
 
 
 def _training(card: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_for_text, call_user_code
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.types import ExampleSet, Oracle, StepClass, Truth
@@ -42,6 +42,13 @@ class GroupedReplies(NamedTuple):
     rivals: tuple[tuple[str, ...], ...]
 
 
+class ExtraExam(NamedTuple):
+    """Prompts that are examined beside a class's exam, all different; training may have shown some of them."""
+
+    name: str
+    prompts: Sequence[str]
+
+
 class Source(NamedTuple):
     """Prompts to draw from, shared part included: ``prompt(i)`` for 0 <= i < ``size``."""
 
@@ -62,6 +69,8 @@ class Topic:
         most_tokens: Most tokens of a reply.
         truth: Prompt → its replies. The first right one is taught.
         grouped: Prompt → its replies by vote.
+        kind_of: Prompt → the kind of its step; None where all are of one.
+        extra: What is examined beside the exam.
     """
 
     name: str
@@ -71,10 +80,16 @@ class Topic:
     most_tokens: int
     truth: Callable[[str], Truth]
     grouped: Callable[[str], GroupedReplies]
+    kind_of: Callable[[str], str] | None = None
+    extra: Sequence[ExtraExam] = ()
 
     def teaches(self, prompt: str) -> bool:
         """Say whether training may show a prompt."""
         return self.basis is Basis.LOOKUP or not held_out(prompt)
+
+    def kinds(self, prompts: Sequence[str]) -> list[str]:
+        """Return the kind of each prompt, "" where all are of one. Raises `TaskFailed`."""
+        return [self.kind_of(prompt) if self.kind_of else "" for prompt in prompts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,11 @@ def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, e
                 f"{name}: an example set of class {one.kind!r} has size {one.size} and weight {one.weight}",
                 fix=f"the classes are {', '.join(kinds)}; size and weight must be above 0",
             )
+        if one.exam and one.size > LARGEST_DOMAIN:
+            raise TaskFailed(
+                f"{name}: the exam {one.exam!r} of class {one.kind!r} has {one.size:,} prompts",
+                fix=f"all of an exam's prompts are asked: name at most {LARGEST_DOMAIN:,}",
+            )
         by_class.setdefault(one.kind, []).append(one)
     teacher = _Teacher(decomposer, oracle)
     topics = [teacher.topic(kinds[kind], found, exam) for kind, found in by_class.items()]
@@ -152,19 +172,36 @@ class _Teacher:
         def source(one: ExampleSet) -> Source:
             return Source(one.weight, one.size, lambda i: kind.system + self._prompt(one, i))
 
+        extra = [ExtraExam(one.exam, _all_prompts([source(one)])) for one in sets if one.exam]
+        sets = [one for one in sets if not one.exam]
         sources = [source(one) for one in sets]
         whole = [source for source, one in zip(sources, sets, strict=True) if one.whole]
-        truth, grouped = self._truth(kind), self._grouped(kind)
         if whole and sum(one.size for one in whole) <= LARGEST_DOMAIN:
-            domain = list(dict.fromkeys(one.prompt(i) for one in whole for i in range(one.size)))
-            return Topic(kind.name, Basis.LOOKUP, sources, domain, kind.max_tokens, truth, grouped)
-        drawn = _draw_exam(sources, exam)
-        if not drawn:
+            basis, prompts = Basis.LOOKUP, _all_prompts(whole)
+        else:
+            basis, prompts = Basis.HELD_OUT, _draw_exam(sources, exam) if sources else []
+        if not prompts:
             raise BadInput(
                 f"step class {kind.name} of {self._name} has too few prompts: none of them is held out",
                 fix="set whole=True if its examples are all prompts that exist; else add more",
             )
-        return Topic(kind.name, Basis.HELD_OUT, sources, drawn, kind.max_tokens, truth, grouped)
+        return Topic(
+            name=kind.name,
+            basis=basis,
+            sources=sources,
+            exam=prompts,
+            most_tokens=kind.max_tokens,
+            truth=self._truth(kind),
+            grouped=self._grouped(kind),
+            kind_of=self._kind_of(kind),
+            extra=extra,
+        )
+
+    def _kind_of(self, kind: StepClass[Any, Any]) -> Callable[[str], str] | None:
+        named = kind.kind_of
+        if named is None:
+            return None
+        return lambda prompt: call_for_text(f"{self._name}: kind of {prompt!r}", named, prompt[len(kind.system) :])
 
     def _prompt(self, one: ExampleSet, i: int) -> str:
         prompt: str = call_user_code(f"{self._name}: example {i} of class {one.kind}", one.prompt, i)
@@ -242,6 +279,10 @@ def _deck(rng: random.Random, size: int) -> Iterator[int]:
     while True:
         rng.shuffle(order)
         yield from order
+
+
+def _all_prompts(sources: Sequence[Source]) -> list[str]:
+    return list(dict.fromkeys(one.prompt(i) for one in sources for i in range(one.size)))
 
 
 def _draw_exam(sources: Sequence[Source], wanted: int) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from maker.errors import BadInput
 from maker.training.card import CARD, FORMAT, VERSION
 from maker.training.dataset import Basis, Dataset
-from maker.training.figures import ClassFigures, figures
+from maker.training.figures import ClassFigures, by_kind, figures
 from maker.training.recipe import TEMPERATURES
 
 FIX = "pip install 'maker-executor[train]'"
@@ -29,7 +31,8 @@ def examine(
     if not (folder / "config.json").is_file():
         # Before torch is imported: a mistyped name costs no time.
         raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
-    trained = _trained(folder)
+    card = read_card(folder)
+    trained = {one["class"]: one["basis"] for one in card["classes"]} if card else {}
     for topic in dataset.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
             raise BadInput(
@@ -55,8 +58,13 @@ def read_errors(folder: Path, dataset: Dataset, temperatures: Sequence[float]) -
     found = []
     for topic in dataset.topics:
         chances = evaluate_exactly(loaded, topic.exam, topic.grouped, temperatures)
+        kinds = by_kind("", topic.kinds(topic.exam), topic.exam, chances) if topic.kind_of else []
+        for name, prompts in topic.extra:
+            more = evaluate_exactly(loaded, prompts, topic.grouped, temperatures)
+            kinds += by_kind(name, topic.kinds(prompts), prompts, more)
         sampled = topic.basis is Basis.HELD_OUT
-        found.append(figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled))
+        one = figures(topic.name, str(topic.basis), topic.exam, chances, sampled=sampled)
+        found.append(replace(one, kinds=kinds))
     return found
 
 
@@ -88,16 +96,18 @@ def at_work(threads: int) -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def _trained(folder: Path) -> dict[str, str]:
-    """Return what the exam of each class rested on that a microagent was taught; nothing where it has no card."""
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """Return a microagent's card, None where it has none. Raises `BadInput` for what is no card."""
     if not has_card(folder):
-        return {}
+        return None
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT or card["version"] != VERSION:
             raise ValueError(f"it is {card['format']} {card['version']}")
-        return {one["class"]: one["basis"] for one in card["classes"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all({"class", "basis"} <= one.keys() for one in card["classes"]):
+            raise ValueError("a class has no name or no basis")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{folder / CARD} is not a microagent's card: {error}", fix="train the microagent again"
         ) from error
+    return card

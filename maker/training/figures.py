@@ -30,6 +30,11 @@ class Chances(NamedTuple):
     rival: Floats
     greedy: npt.NDArray[np.bool_]
 
+    def of(self, prompts: Sequence[int]) -> Chances:
+        """Return those of some prompts, by their numbers."""
+        chosen = np.array(prompts)
+        return Chances(self.right[chosen], self.rivals[chosen], self.rival[chosen], self.greedy[chosen])
+
 
 @dataclass(frozen=True, slots=True)
 class Heat:
@@ -71,8 +76,22 @@ class AtMost:
 
 
 @dataclass(frozen=True, slots=True)
+class KindFigures:
+    """The figures of one kind of prompts; ``exam`` names the extra exam that they stand in, "" for the class's own."""
+
+    exam: str
+    kind: str
+    prompts: int
+    greedy_right: int
+    heats: Sequence[Heat]
+
+
+@dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """The figures of one class. ``at_most`` is None where all prompts that there are were examined."""
+    """The figures of one class. ``at_most`` is None where all prompts that there are were examined.
+
+    ``kinds`` has those of each kind, exam by exam; nothing where a class has one kind and no extra exam.
+    """
 
     name: str
     basis: str
@@ -80,6 +99,7 @@ class ClassFigures:
     greedy_right: int
     heats: Sequence[Heat]
     at_most: AtMost | None
+    kinds: Sequence[KindFigures] = ()
 
 
 def figures(
@@ -99,6 +119,20 @@ def figures(
     return ClassFigures(
         name, basis, len(prompts), right, heats, _at_most(len(prompts), right, heats) if sampled else None
     )
+
+
+def by_kind(
+    exam: str, kinds: Sequence[str], prompts: Sequence[str], chances: Mapping[float, Chances]
+) -> list[KindFigures]:
+    """Return the figures of each kind of an exam's prompts, by its name; ``kinds`` has that of each prompt."""
+    found = []
+    for kind in sorted(set(kinds)):
+        chosen = [number for number, name in enumerate(kinds) if name == kind]
+        asked = [prompts[number] for number in chosen]
+        heats = [_heat(temperature, one.of(chosen), asked) for temperature, one in chances.items()]
+        right = int(next(iter(chances.values())).of(chosen).greedy.sum())
+        found.append(KindFigures(exam, kind, len(asked), right, heats))
+    return found
 
 
 def _heat(temperature: float, found: Chances, prompts: Sequence[str]) -> Heat:

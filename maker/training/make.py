@@ -10,12 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maker.core.atomic import replacing_folder, write_errors
+from maker.core.atomic import replacing, replacing_folder, write_errors
 from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.training.dataset import Basis, Dataset, Topic, draw
-from maker.training.examine import at_work, check_temperatures, has_card, read_errors
+from maker.training.examine import at_work, check_temperatures, has_card, read_card, read_errors
 from maker.training.figures import ClassFigures, to_json
 from maker.training.recipe import TEMPERATURES, Recipe
 
@@ -94,26 +94,45 @@ def make(
         }
         with write_errors(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
-            made = _examined(fresh, dataset, told, taught.shown, temperatures)
+            told["bytes"] = (fresh / "model.safetensors").stat().st_size
+            made = _with_figures(told, read_errors(fresh, dataset, temperatures), taught.shown)
             _write_card(fresh, dataset, made)
         return made
 
 
-def _examined(
-    folder: Path, dataset: Dataset, told: Mapping[str, Any], shown: Mapping[str, int], temperatures: Sequence[float]
-) -> Made:
-    """Return a microagent's card; ``shown`` is how many prompts of each lookup its training showed."""
-    found = read_errors(folder, dataset, temperatures)
+def renew_card(folder: Path, dataset: Dataset, found: Sequence[ClassFigures]) -> None:
+    """Write what an exam found into the card of a microagent; what it says of the training stays.
+
+    Raises:
+        BadInput: There is no card, it is no microagent's, or it is of other classes.
+        MakerError: It cannot be written.
+    """
+    card = read_card(folder)
+    if card is None:
+        raise BadInput(f"{folder} has no {CARD}", fix="leave --card out")
+    shown = {one["class"]: one["shown"] for one in card["classes"] if "shown" in one}
+    was, now = [one["class"] for one in card["classes"]], [one.name for one in found]
+    if was != now:
+        raise BadInput(
+            f"the card of {folder} is of class {', '.join(was)}, and the exam of class {', '.join(now)}",
+            fix="examine it with the job that it was trained on, or leave --card out",
+        )
+    with write_errors(folder):
+        _write_card(folder, dataset, _with_figures(card, found, shown))
+
+
+def _with_figures(card: Mapping[str, Any], found: Sequence[ClassFigures], shown: Mapping[str, int]) -> Made:
+    """Return a card with these figures; ``shown`` is how many prompts of each lookup its training showed."""
     classes = [to_json(one) | ({"shown": shown[one.name]} if one.name in shown else {}) for one in found]
-    size = (folder / "model.safetensors").stat().st_size
-    return Made(dict(told) | {"bytes": size, "classes": classes}, found)
+    return Made(dict(card) | {"classes": classes}, found)
 
 
 def _write_card(folder: Path, dataset: Dataset, made: Made) -> None:
     examples = {topic.name: [_example(topic, prompt) for prompt in topic.exam[:SHOWN]] for topic in dataset.topics}
     text = json.dumps(made.card, indent=2, ensure_ascii=False) + "\n"
-    (folder / CARD).write_text(text, encoding="utf-8")
-    (folder / PAGE).write_text(page(made.card, made.found, examples), encoding="utf-8")
+    for name, written in ((CARD, text), (PAGE, page(made.card, made.found, examples))):
+        with replacing(folder / name) as file:
+            file.write(written.encode())
 
 
 def _survey(dataset: Dataset) -> _Survey:

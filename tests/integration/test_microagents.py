@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import maker
 from maker.training.card import CARD
-from maker.training.dataset import dataset_of
+from maker.training.dataset import Dataset, dataset_of
 from maker.training.examine import examine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,7 +34,8 @@ def test_the_card_says_what_the_weights_do(name: str) -> None:
     folder = EXAMPLES / "microagents" / name
     job, *words = JOBS[name]
     task = maker.load_job(EXAMPLES / job, words).decomposer
-    (now,) = examine(folder, dataset_of(task, {}, exam=256), temperatures=[1.0])
+    (topic,) = dataset_of(task, {}, exam=256).topics
+    (now,) = examine(folder, Dataset([replace(topic, extra=())], {}), temperatures=[1.0])
     (card,) = json.loads((folder / CARD).read_text())["classes"]
     assert (now.name, str(now.basis)) == (card["class"], card["basis"])
     (here,), (told,) = now.heats, card["heats"]

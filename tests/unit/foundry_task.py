@@ -8,11 +8,12 @@ from maker.plugin import Decomposer, Done, ExampleSet, Oracle, Params, PydanticC
 
 
 class SumsParams(Params):
-    """Parameters of `Sums`: how many digits there are, and what its examples are."""
+    """Parameters of `Sums`: how many digits there are, what its examples are, and whether sums have kinds."""
 
     digits: int = 7
     whole: bool = True
     words: bool = False
+    kinds: bool = False
 
 
 def _number(text: str) -> int:
@@ -32,7 +33,9 @@ class Sums(Decomposer[int, int]):
         self.params = params
         self.state = PydanticCodec(int)
         self.action = PydanticCodec(int)
-        self.kind: StepClass[int, int] = StepClass("sum", parse=_number, max_tokens=4, system="Add. ")
+        self.kind: StepClass[int, int] = StepClass(
+            "sum", parse=_number, max_tokens=4, system="Add. ", kind_of=_kind if params.kinds else None
+        )
         self.order: StepClass[int, int] = StepClass("order", parse=_number, max_tokens=4)
         self.classes = (self.kind, self.order)
 
@@ -53,11 +56,17 @@ class Sums(Decomposer[int, int]):
         digits = self.params.digits
         sums = ExampleSet("sum", digits**2, lambda i: f"{i // digits}+{i % digits}=", whole=self.params.whole)
         words = ExampleSet("order", 26**6, lambda i: f"{_word(i // 26**3)}?{_word(i % 26**3)}=", weight=0.5)
-        return [sums, words] if self.params.words else [sums]
+        zeros = ExampleSet("sum", 2 * digits, lambda i: f"{i // 2}+0=", exam="zeros")
+        return [sums, *([words] if self.params.words else []), *([zeros] if self.params.kinds else [])]
 
     def oracle(self) -> Oracle:
         """Return what is known of both kinds of prompts."""
         return _truth
+
+
+def _kind(prompt: str) -> str:
+    first, second = map(int, prompt.rstrip("=").split("+"))
+    return "with 0" if first * second == 0 else "without 0"
 
 
 def _word(number: int) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from maker.api import load_job
 from maker.calibration.calibrate import STEPS, VOTES, calibrate
-from maker.calibration.observations import By, Calibration, ClassFound, Kept
+from maker.calibration.observations import By, Calibration, ClassFound, Kept, KindFound
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.pauses import SAME_COMMAND, progress_of
@@ -99,6 +99,7 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
     headings = ("class", "steps", "of", share, "95 %", "rival", "correlation", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
     print_table(headings, (_row(name, one, confidence) for name, one in found.classes.items()), indent=2)
+    _print_kinds(found)
     _print_flags(found)
     if len(members) > 1:
         _print_members(found, members)
@@ -124,6 +125,22 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
         name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *correlation,
         _share(one.valid), tokens,
     )  # fmt: skip
+
+
+def _print_kinds(found: Calibration) -> None:
+    rows = [
+        (name, kind, f"{one.steps:,}", "some" if one.of is None else f"{one.of:,}", _right_share(one))
+        for name, heard in found.classes.items()
+        for kind, one in heard.kinds.items()
+    ]
+    if rows:
+        print("  by kind of step; the pilot asks more of rare kinds than their share, so they weigh more in p:")
+        print_table(("class", "kind", "steps", "of about", "p" if found.labelled else "agreement"), rows, indent=2)
+
+
+def _right_share(one: KindFound) -> str:
+    votes = one.right + one.wrong
+    return _share(one.right / votes) if votes else "not heard"
 
 
 def _print_members(found: Calibration, members: Sequence[str]) -> None:

@@ -194,4 +194,5 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     facts["blocks"] = [block._asdict() for block in plan.blocks]
     facts["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
     facts["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
+    facts["unheard"] = [one._asdict() for one in plan.unheard]
     return facts

@@ -95,14 +95,18 @@ def exam_(
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
     threads: Threads = RECIPE.threads,
+    card: Annotated[bool, typer.Option("--card", help="Write the figures into the card in FOLDER too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute a tiny model's exact error rate on a task's steps."""
     from maker.training.examine import examine, has_card
     from maker.training.figures import to_json
+    from maker.training.make import renew_card
 
     dataset = _dataset(job, overrides or [], exam)
     found = examine(folder, dataset, temperatures=_temperatures(temperatures), threads=threads)
+    if card:
+        renew_card(folder, dataset, found)
     if as_json:
         print(json.dumps([to_json(one) for one in found], ensure_ascii=False))
         return
@@ -130,7 +134,7 @@ def _temperatures(words: str) -> list[float]:
 def _print_figures(
     found: Sequence[ClassFigures], shown: dict[str, int | None], *, by_run: bool, known: bool = True
 ) -> None:
-    from maker.training.card import BOUND_HEADS, HEADS, basis_words, bound_rows, rows
+    from maker.training.card import BOUND_HEADS, HEADS, KIND_HEADS, basis_words, bound_rows, kind_rows, rows
 
     print_table(HEADS, rows(found), indent=2)
     for one in found:
@@ -138,3 +142,6 @@ def _print_figures(
     if bounds := bound_rows(found):
         print("  upper bounds, each with 95 % confidence on its own, if the tested prompts are independent draws:")
         print_table(BOUND_HEADS, bounds, indent=2)
+    if kinds := kind_rows(found):
+        print("  by kind of step; other sets than its exam are asked in full, whatever training showed of them:")
+        print_table(KIND_HEADS, kinds, indent=2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,14 @@ from walked import steps_of, walked
 
 from decomposers.common.right_way import right_way
 from decomposers.sort import Sort, SortParams
+from decomposers.sort.kinds import Signs
 from decomposers.sort.prompts import ask_by_column, read_by_column, stays
 from decomposers.sort.rules import BLOCK, MOST_CHARS, Part, fresh, most_comparisons
 from maker import api
 from maker.errors import JobError
 from maker.lifecycle import queries
 from maker.plugin import Fork, Step
+from maker.training.dataset import Source, draw
 
 NUMBERS = st.lists(st.integers(-(10**6), 10**6), max_size=70)
 FEW = st.lists(st.sampled_from(["7", "07", 7, 0, "-0", "-12", "3", "007"]), max_size=70)
@@ -202,15 +207,72 @@ def test_examples_are_prompts_of_the_task(order: str) -> None:
         assert signs == {"="} or signs >= {"<", ">"}
 
 
+def taught(order: str) -> list[str]:
+    """Return 6,000 prompts, drawn as a training draws them."""
+    sets = [one for one in task([], order).examples() if not one.exam]
+    drawn = draw(random.Random(1), [Source(one.weight, one.size, one.prompt) for one in sets])
+    return [prompt for _, prompt in islice(drawn, 6000)]
+
+
 def test_examples_hold_hard_pairs() -> None:
-    """Long common prefixes, equal numbers, numbers of other lengths that lie side by side, and some below zero."""
-    pairs = {
-        (len(left), len(right), left == right, left[:-1] == right[:-1], "-" in left + right)
+    """With all signs: long common prefixes, equal numbers, and numbers side by side, over a power of ten and over 0."""
+    pairs = {read_by_column(prompt) for prompt in taught("number")}
+    for sign in (1, -1):
+        same_sign = {(sign * one, sign * other) for one, other in pairs}
+        assert any(one == other > 99_999 for one, other in same_sign)
+        assert any(one != other and one // 10 == other // 10 > 9_999 for one, other in same_sign)
+        assert any(one < 1000 <= other <= one + 3 for one, other in same_sign)
+    assert {(-1, 0), (0, -1)} & pairs and {(-1, 1), (1, -1)} & pairs
+    assert any(one == -other > 99_999 for one, other in pairs)
+
+
+def test_examples_hold_every_kind_of_pair() -> None:
+    """Each of the kinds that numbers may be of has at least 3 in 100 of what is taught, equal pairs below 0 too."""
+    kinds = Counter(task([]).classes[0].kind_of(prompt) for prompt in taught("number"))
+    below = [f"{signs}, {lengths}" for signs in Signs for lengths in ("of one length", "of two lengths")]
+    assert set(kinds) == {*below, f"{Signs.PLAIN}, equal", f"{Signs.NEGATIVE}, equal"}
+    assert min(kinds.values()) > 0.03 * kinds.total()
+
+
+def test_examples_of_words_are_what_they_were() -> None:
+    """What words are taught by does not depend on how numbers are taught."""
+    told = "\n".join(f"{one.weight} {one.prompt(n)}" for one in task([], "word").examples() for n in range(500))
+    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "44bd6a1020e89496"
+    assert {*map(task([], "word").classes[0].kind_of, taught("word"))} == {"equal", "of one length", "of two lengths"}
+
+
+def test_exams_are_whole() -> None:
+    """All pairs of short numbers, all equal ones and all neighbours are examined, each once in some order."""
+    short, equal, neighbours = (
+        {tuple(sorted(read_by_column(one.prompt(n)))) for n in range(one.size)}
         for one in task([]).examples()
-        for left, right in (map(str, read_by_column(one.prompt(number))) for number in range(300))
-    }
-    assert {(6, 6, True, True, False), (6, 6, False, True, False), (7, 7, False, True, True)} <= pairs
-    assert {(one, other) for one, other, *_ in pairs} >= {(1, 6), (3, 4), (6, 5), (5, 5)}
+        if one.exam
+    )
+    assert short == {(one, other) for one in range(-99, 100) for other in range(one, 100)}
+    assert equal == {(one, one) for one in range(-10_000, 10_001)}
+    assert neighbours == {(one, one + 1) for one in range(-10_000, 10_000)}
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"),
+    [
+        ((7, 7), "none below 0, equal"),
+        ((0, 0), "none below 0, equal"),
+        ((10, 99), "none below 0, of one length"),
+        ((0, 10), "none below 0, of two lengths"),
+        ((-7, 7), "one below 0, of one length"),
+        ((0, -10), "one below 0, of two lengths"),
+        ((-76088, -76088), "both below 0, equal"),
+        ((-10, -99), "both below 0, of one length"),
+        ((-9, -10), "both below 0, of two lengths"),
+    ],
+)
+def test_a_pair_has_one_kind_however_it_is_asked(pair: tuple[int, int], kind: str) -> None:
+    """By columns and as they are, in either order."""
+    for prompt in ("compact", "english"):
+        for one, other in (pair, pair[::-1]):
+            sort = task([one, other], prompt=prompt)
+            assert [sort.classes[0].kind_of(asked) for asked in walked(sort).prompts] == [kind]
 
 
 @pytest.mark.parametrize("text", ["", "<<", "=>", "less", "< 7", "x"])
@@ -291,22 +353,31 @@ def test_what_is_a_list(items: Any, means: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     ("items", "why"),
     [
-        (["a"], "item 1: 'a' is not an integer"),
-        (["1", "+2"], r"item 2: '\+2' is not an integer"),
+        (["a"], r"item 1 \(line 1 of a file\): 'a' is not an integer, .*; for words set order"),
+        (["1", "+2"], r"item 2 \(line 2 of a file\): '\+2' is not an integer, .*; write 2 "),
         (["1.5"], "is not an integer"),
-        (["1_000"], "is not an integer"),
-        (["\uff11"], "is not an integer"),
+        (["1_000"], "is not an integer, .*; write 1000 "),
+        (["\uff11"], "is not an integer, .*; write 1 "),
+        (["-\u0665"], "is not an integer, .*; write -5 "),
+        (["\u22125"], "is not an integer, .*; write -5 "),
+        (["\u20135"], "is not an integer, .*; write -5 "),
+        (["+-5"], "is not an integer, .*; for words set order"),
         (["--1"], "is not an integer"),
-        (["1 2"], "item 1 is '1 2': an item cannot contain blanks"),
-        (["1", ""], "item 2 is empty"),
-        ("1\n\n2\n", "item 2 is empty"),
-        ([1.5], "item 1 is 1.5: it must be an integer or a word"),
-        ([True], "item 1 is True"),
-        ([None], "item 1 is None"),
+        (["-"], "is not an integer"),
+        (["1 000"], r"item 1 \(line 1 of a file\) is '1 000': an item cannot contain blanks .*; write one a line"),
+        (["1\u00a0000"], "an item cannot contain blanks"),
+        (["\ufeff5"], "an item cannot contain blanks or unprintable characters"),
+        (["1", ""], r"item 2 \(line 2 of a file\) is empty: leave it out"),
+        ("1\n\n2\n", r"item 2 \(line 2 of a file\) is empty"),
+        ("\n1\n2\n", r"item 1 \(line 1 of a file\) is empty"),
+        ("1\n2\n+3\n", r"item 3 \(line 3 of a file\): '\+3'"),
+        ([1.5], r"item 1 \(line 1 of a file\) is 1.5: it must be an integer or a word"),
+        ([True], "is True"),
+        ([None], "is None"),
         ([[1]], "it must be an integer or a word"),
-        (["9" * 33], "item 1 has over 32 characters"),
-        ([-(10**31)], "item 1 has over 32 characters"),
-        ([10**5000], "item 1 has over 32 characters"),
+        (["9" * 33], "has over 32 characters"),
+        ([-(10**31)], "has over 32 characters"),
+        ([10**5000], "has over 32 characters"),
         (["1"] * 10_001, "there are 10,001 items; at most 10,000 are allowed"),
         (7, "give a list of items"),
         (b"12", "give a list of items"),

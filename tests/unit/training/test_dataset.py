@@ -52,6 +52,29 @@ def test_a_whole_class_is_a_lookup() -> None:
     assert all(topic.teaches(prompt) for prompt in topic.exam)
 
 
+def test_an_extra_exam_is_no_example() -> None:
+    """Its prompts are examined all, each once and with its kind; nothing is taught from it."""
+    (topic,) = dataset_of(sums(kinds=True), {}, exam=5).topics
+    (extra,) = topic.extra
+    assert extra == ("zeros", [f"Add. {a}+0=" for a in range(7)])
+    assert len(topic.sources) == 1 and len(topic.exam) == 49
+    assert topic.kinds(["Add. 0+3=", "Add. 4+3="]) == ["with 0", "without 0"]
+    (plain,) = dataset_of(sums(), {}, exam=5).topics
+    assert (plain.kind_of, plain.extra, plain.kinds(["Add. 0+3="])) == (None, [], [""])
+
+
+def test_an_extra_exam_that_nobody_can_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its prompts are asked, so there is a bound; and it alone teaches nothing."""
+    task = sums(kinds=True)
+    extra = task.examples()[-1]
+    monkeypatch.setattr(task, "examples", lambda: [extra])
+    with pytest.raises(BadInput, match="has too few prompts"):
+        dataset_of(task, {})
+    monkeypatch.setattr(task, "examples", lambda: [extra._replace(size=(1 << 20) + 1)])
+    with pytest.raises(TaskFailed, match="the exam 'zeros' of class 'sum' has 1,048,577 prompts"):
+        dataset_of(task, {})
+
+
 def test_a_whole_class_that_is_too_large_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """One prompt above the bound, and a share is held out."""
     monkeypatch.setattr("maker.training.dataset.LARGEST_DOMAIN", 49)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 
 from maker.stats.bounds import mean_at_most, share_at_most
 from maker.stats.race import step_right
-from maker.training.card import basis_words, bound_rows, rows
-from maker.training.figures import MARGINS, Chances, ClassFigures, figures, step_wrong
+from maker.training.card import basis_words, bound_rows, kind_rows, rows
+from maker.training.figures import MARGINS, Chances, ClassFigures, by_kind, figures, step_wrong
 
 
 def chances(right: list[float], *rivals: list[float]) -> Chances:
@@ -24,6 +25,21 @@ def chances(right: list[float], *rivals: list[float]) -> Chances:
 def judged(found: Chances, *, sampled: bool = False) -> ClassFigures:
     prompts = [f"prompt {i}" for i in range(len(found.right))]
     return figures("sum", "held out" if sampled else "lookup", prompts, {1.0: found}, sampled=sampled)
+
+
+def test_kinds_are_told_apart() -> None:
+    """Of two kinds each has its own prompts, mean, worst one and elections, whatever their order."""
+    found = chances([0.9, 0.2, 0.9, 0.4], [0.1, 0.8, 0.1, 0.6])
+    kinds = by_kind("all", ["easy", "hard", "easy", "hard"], ["a", "b", "c", "d"], {1.0: found})
+    assert [(one.exam, one.kind, one.prompts, one.greedy_right) for one in kinds] == [
+        ("all", "easy", 2, 2), ("all", "hard", 2, 0),
+    ]  # fmt: skip
+    (easy,), (hard,) = (one.heats for one in kinds)
+    assert (easy.error, hard.error) == pytest.approx((0.1, 0.7))
+    assert (hard.worst, hard.worst_prompt) == (pytest.approx(0.8), "b")
+    assert easy.step_wrong[3] == pytest.approx(1 - step_right(0.9, 3))
+    (first, _) = kind_rows([replace(judged(found), kinds=kinds)])
+    assert first[:6] == ("sum", "all", "easy", "1", "2/2", "1.00e-01")
 
 
 def test_prompts_that_are_alike() -> None:

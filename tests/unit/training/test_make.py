@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from foundry_task import Sums, SumsParams
 from maker.errors import BadInput
 from maker.training.dataset import Basis, Dataset, GroupedReplies, dataset_of, held_out
 from maker.training.examine import examine
-from maker.training.make import Made, make
+from maker.training.make import Made, make, renew_card
 from maker.training.recipe import Recipe
 
 pytestmark = pytest.mark.torch
@@ -48,6 +49,39 @@ def test_a_lookup_is_learnt(sums: tuple[Path, Made]) -> None:
     assert "a lookup, examined on all 49 prompts" in page
     assert '`"Add. 0+0="` | `"0"`' in page
     assert not list(folder.parent.glob("*.part"))
+
+
+def test_an_exam_by_kind_goes_into_the_card(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """Figures of each kind of the exam and of an extra one; what the card says of the training stays as it was."""
+    folder = tmp_path / "model"
+    shutil.copytree(sums[0], folder)
+    found = examine(folder, course(kinds=True), temperatures=[1.0])
+    (one,) = found
+    assert [(kind.exam, kind.kind, kind.prompts) for kind in one.kinds] == [
+        ("", "with 0", 13), ("", "without 0", 36), ("zeros", "with 0", 7),
+    ]  # fmt: skip
+    renew_card(folder, course(kinds=True), found)
+    before, card = (json.loads((at / "card.json").read_text()) for at in (sums[0], folder))
+    assert [kind["kind"] for kind in card["classes"][0]["kinds"]] == ["with 0", "without 0", "with 0"]
+    assert card["classes"][0]["shown"] == 49
+    assert {**card, "classes": 0} == {**before, "classes": 0}
+    page = (folder / "README.md").read_text()
+    assert "| sum | its exam | without 0 | 1 | 36/36 |" in page and "| sum | zeros | with 0 | 1 | 7/7 |" in page
+    assert "### By kind" not in (sums[0] / "README.md").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in sums[0].iterdir())
+
+
+def test_a_card_of_something_else_stays(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """Figures of other classes than the card's are refused, and so is a folder without a card."""
+    folder = tmp_path / "model"
+    shutil.copytree(sums[0], folder)
+    (one,) = sums[1].found
+    with pytest.raises(BadInput, match="is of class sum, and the exam of class other"):
+        renew_card(folder, course(), [replace(one, name="other")])
+    assert (folder / "card.json").read_bytes() == (sums[0] / "card.json").read_bytes()
+    (folder / "card.json").unlink()
+    with pytest.raises(BadInput, match=r"has no card\.json"):
+        renew_card(folder, course(), [one])
 
 
 def everything(folder: Path, prompt: str, temperature: float) -> Iterator[tuple[str, float]]:
