@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from benchmarks.shared.checkout import environment
-from benchmarks.shared.yardsticks.database import commits
+from benchmarks.shared.yardsticks.database import Commits
 
 DONE = (0, 3)
 """Exit codes of a run that is done, with or without all of its rows."""
@@ -105,6 +105,7 @@ class Looks:
         self.peak_mb = 0.0
         self._database = database
         self._connection: sqlite3.Connection | None = None
+        self._commits = Commits(database)
         self._count = -1
         self._rss_mb = 0.0
         self._remember = 0.0
@@ -115,7 +116,7 @@ class Looks:
         if now >= self._remember:
             self._remember = now + MEMORY_S
             self._weigh(process.pid)
-        count = commits(self._database)
+        count = self._commits.count()
         if count == self._count:
             return
         if (steps := self._steps()) is not None:
@@ -135,9 +136,10 @@ class Looks:
             time.sleep(LOOK_S)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and then what counts commits."""
         if self._connection is not None:
             self._connection.close()
+        self._commits.close()
 
     def _steps(self) -> int | None:
         if self._connection is None:

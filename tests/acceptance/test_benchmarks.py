@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.yardsticks.database import Commits
 from benchmarks.structure import figures
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,25 @@ def test_a_benchmark_runs(module: str) -> None:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-5000:]}"
     assert any(character.isdigit() for character in done.stdout)
+
+
+def test_counting_commits_gives_up_no_lock(tmp_path: Path) -> None:
+    """Commits are counted from outside, and another process still sees that this one has the database open."""
+    database = tmp_path / "counted.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection, closing(Commits(database)) as commits:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE kept (number)")
+        before = commits.count()
+        for number in range(3):
+            connection.execute("INSERT INTO kept VALUES (?)", (number,))
+        assert commits.count() == before + 3
+        # SQLite's byte 128 of the index: whoever can lock it takes the database for one that nobody uses.
+        lock = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
+        other = subprocess.run(
+            [sys.executable, "-c", lock, f"{database}-shm"], capture_output=True, text=True, check=False
+        )
+        assert "BlockingIOError" in other.stderr
+    assert not Path(f"{database}-shm").exists()
 
 
 def test_structure_of_a_made_up_checkout(tmp_path: Path) -> None:

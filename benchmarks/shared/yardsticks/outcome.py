@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.shared.yardsticks.database import commits, folded_bytes
+from benchmarks.shared.yardsticks.database import Commits, folded_bytes
 
 SEED = 20261121
 
@@ -117,8 +118,9 @@ def measure(folder: Path | None, steps: int, loop: Callable[[Path], tuple[Loop, 
         except ImportError as error:
             print(json.dumps({"missing": error.name}))
             return
-        committed = commits(database)
-        close()
+        with closing(Commits(database)) as counter:
+            committed = counter.count()
+            close()
         found = {
             "steps": steps,
             **took._asdict(),
