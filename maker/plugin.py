@@ -388,6 +388,27 @@ class RowDecomposer(RoundDecomposer[S, A]):
         """
         return {}
 
+    def counted(self, key: str) -> Mapping[str, str]:
+        """Return what a vote says, by the fields of an answer, each as it counts; ``key`` is the vote's."""
+        return {"answer": key}
+
+    def label(self, columns: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what is right by a label, in the form of `counted`, for the fields that the label is about.
+
+        Args:
+            columns: The label's, by name: texts of a CSV file, or JSON values. Here ``answer`` is a right reply.
+
+        Returns:
+            Field → what counts as right; nothing where the label's columns are blank.
+
+        Raises:
+            ValueError: It has no column of the answer, or no answer can be what stands there; says why.
+        """
+        reply = columns.get("answer")
+        if reply is None or reply == "":
+            return {}
+        return {"answer": vote_key(self.action, self.classes[0].parse(str(reply)))}
+
 
 class Promise(NamedTuple):
     """What a voter promises of the steps of a class that it decides.

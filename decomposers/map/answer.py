@@ -191,6 +191,52 @@ class AnswerFormat:
     def _allows(self, name: str, value: Any) -> bool:
         return self._schema is None or self._schema.allows(name, value)
 
+    def label(self, columns: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a label says of the voted fields, each as it counts; of a blank one it says nothing.
+
+        A text stands for the JSON that it is where the schema allows the field no text: "4" for the number 4.
+
+        Raises:
+            ValueError: It has a column for none of them, or a value that no answer can have there; names the field.
+        """
+        given = {name: columns[name] for name in self.voted if name in columns} or self._whole(columns)
+        said = {name: self._said(name, value) for name, value in given.items() if value not in (None, "")}
+        counted = self.codec.counted(self.codec.key(said))
+        return {name: counted[name] for name in said}
+
+    def _whole(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the voted fields of a label that has its answer in the one column `ANSWER`. Raises ``ValueError``."""
+        if ANSWER not in columns:
+            raise ValueError(f"it has no column {' or '.join(map(repr, dict.fromkeys([*self.voted, ANSWER])))}")
+        value = columns[ANSWER]
+        if len(self.voted) == 1 or value in (None, ""):
+            return {self.voted[0]: value}
+        try:
+            held = read_object(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"{ANSWER}: {error}") from error
+        if not isinstance(held, Mapping) or not (given := {name: held[name] for name in self.voted if name in held}):
+            raise ValueError(f"{ANSWER}: {value!r:.80} is no object with {' or '.join(map(repr, self.voted))}")
+        return given
+
+    def _said(self, name: str, value: Any) -> Any:
+        """Return a field's value by a label, in the form in which it counts. Raises ``ValueError``."""
+        if isinstance(value, ValueError):
+            raise value
+        read = exact(value)
+        if isinstance(value, str) and name not in self._numbers and not self._may_be_text(name):
+            try:
+                [(_, read)] = read_object(f'{{"value":{value}}}').items()
+            except ValueError:
+                raise ValueError(f"{name}: {value!r:.80} is not JSON, and no answer is a text there") from None
+        found = self._canonical(self._countable({name: read.strip() if isinstance(read, str) else read}))[name]
+        if not self._allows(name, found):
+            raise ValueError(f"{name}: {value!r:.80} is against the schema: no answer can be right")
+        return found
+
+    def _may_be_text(self, name: str) -> bool:
+        return self._schema is None or "string" in self._schema.fields[name]
+
     def field_margins(self, votes: Mapping[str, int], winner: str) -> dict[str, int]:
         """Return by how many votes each field of the winner leads the strongest other value of that field.
 

@@ -246,6 +246,14 @@ class Map(RowDecomposer[State, Answer]):
         """Return by how many votes each field of a winning answer leads."""
         return self._format.field_margins(votes, winner)
 
+    def counted(self, key: str) -> Mapping[str, str]:
+        """Return what a vote says, by its voted fields."""
+        return self._format.codec.counted(key)
+
+    def label(self, columns: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what is right by a label: its columns are called as the answer's voted fields."""
+        return self._format.label(columns)
+
     def oracle(self) -> Oracle | None:
         """Return the job's ``truth``."""
         return None if self.params.truth is None else self.params.truth.call

@@ -63,11 +63,37 @@ class FlagWorth(NamedTuple):
     calls: float | None
 
 
+class GreedyClass(NamedTuple):
+    """One greedy sample for each step of a class, beside what votes are expected to bring.
+
+    Args:
+        name: The class's.
+        right: Of the pilot's ``asked`` greedy samples, those that were right.
+        asked: All of them, flagged ones too.
+        share: The share of steps that one is right on, with its interval.
+        voted: The share that votes are expected to be right on, by the same pilot.
+        calls: Samples a step that the votes take.
+    """
+
+    name: str
+    right: int
+    asked: int
+    share: Interval
+    voted: Interval
+    calls: float
+
+    @property
+    def as_good(self) -> bool:
+        """Whether the pilot leaves it open that one sample does as well as the votes."""
+        return self.share.high >= self.voted.estimate
+
+
 class Greedy(NamedTuple):
     """One greedy sample a step in place of votes: the probability that the whole run is right, and the samples."""
 
     right: Interval
     calls: float
+    classes: tuple[GreedyClass, ...] = ()
 
 
 class ClassPlan(NamedTuple):
@@ -230,7 +256,7 @@ def described(
         undecided=sum(_undecided(job, load, margins.k[load.name]) for load in loads),
         own=_own(job, loads),
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
-        greedy=_greedy(calibration, loads),
+        greedy=_greedy(calibration, loads, margins.k),
         blocks=() if target is None else _blocks(calibration, target, loads),
         rests_on=RESTS_ON[calibration.by] + _unheard_words(unheard),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
@@ -313,18 +339,22 @@ def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Ri
             yield FlagWorth(load.name, flag, raised.samples, raised.right, raised.wrong, k, calls)
 
 
-def _greedy(calibration: Calibration, loads: Sequence[RiskBudget]) -> Greedy | None:
+def _greedy(calibration: Calibration, loads: Sequence[RiskBudget], k: Mapping[str, int]) -> Greedy | None:
     """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
-    right = Interval(1.0, 1.0, 1.0)
+    right, classes = Interval(1.0, 1.0, 1.0), []
     for load in loads:
         asked = calibration.classes[load.name].greedy
         if asked is None:
             return None
         share = asked.right / sum(asked)
         low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
+        failures, margin = _failures(load, k[load.name]), k[load.name]
+        voted = Interval(*(1 - wrong / load.steps for wrong in reversed(failures)))
+        calls = load.difficulty.votes_per_step(margin).estimate * load.calls_per_vote
+        classes.append(GreedyClass(load.name, asked.right, sum(asked), Interval(low, share, high), voted, calls))
         steps = (end**load.steps for end in (low, share, high))
         right = Interval(*(before * step for before, step in zip(right, steps, strict=True)))
-    return Greedy(right, sum(load.steps for load in loads))
+    return Greedy(right, sum(load.steps for load in loads), tuple(classes))
 
 
 def _blocks(calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> tuple[Block, ...]:

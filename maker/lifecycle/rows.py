@@ -136,13 +136,17 @@ class RowLog:
         self._tasks = {run.key: row_decomposer(database, run)}
         self._counted = False
 
+    @property
+    def task(self) -> RowDecomposer[Any, Any]:
+        """The run's own task."""
+        return self._tasks[self._run.key]
+
     def name(self, row: int) -> str:
         """Return a row's id. Raises `BadInput` if the input cannot be read, or has changed."""
-        task = self._tasks[self._run.key]
         if not self._counted:
-            task.parts()
+            self.task.parts()
             self._counted = True
-        return task.row(row)[0]
+        return self.task.row(row)[0]
 
     def rounds(self) -> list[Round]:
         """Return the map's rounds in their present state, those of the runs that it continues first."""
@@ -161,6 +165,25 @@ class RowLog:
         if run not in self._tasks:
             self._tasks[run] = row_decomposer(self._database, run_at(self._database, run))
         return self._tasks[run]
+
+
+class RowNames:
+    """Names rows by their ids where the log alone is needed: an input that can no longer be read names none."""
+
+    def __init__(self, log: RowLog) -> None:
+        self._log = log
+        self._lost = False
+
+    def of(self, row: int) -> str | None:
+        """Return a row's id, None where the input cannot be read."""
+        if self._lost:
+            return None
+        try:
+            return self._log.name(row)
+        except BadInput:
+            # Not tried again: it may take as long as reading the input through.
+            self._lost = True
+            return None
 
 
 class RowFeed:

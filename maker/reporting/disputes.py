@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from maker.lifecycle.events import StepRecord, shown_record
-from maker.plugin import Decomposer
+from maker.lifecycle.rows import RowLog, RowNames
+from maker.plugin import Decomposer, RowDecomposer
 from maker.reporting.counts import DisputedStep
 from maker.reporting.decision_rules import models_of
 from maker.store.backend.database import Database
@@ -40,13 +41,15 @@ class ShownSample(NamedTuple):
 class Dispute:
     """A disputed step. ``doubt`` is explained in `maker.reporting.counts.doubt`.
 
-    ``votes`` counts those of every candidate, the winner's first; ``judge`` counts a judge's. ``system`` and ``prompt``
-    are None if they were not kept; samples may be missing too. ``more_samples`` says how many are left out.
+    ``id`` is that of a map's row, None of another step, or where the input cannot be read. ``votes`` counts those of
+    every candidate, the winner's first; ``judge`` counts a judge's. ``system`` and ``prompt`` are None if they were not
+    kept; samples may be missing too. ``more_samples`` says how many are left out.
     """
 
     doubt: float
     chain: str
     step: int
+    id: str | None
     kind: str
     action: Any
     votes: dict[str, int]
@@ -88,6 +91,7 @@ def disputes(
 ) -> Iterator[Dispute]:
     """Yield disputed steps with what was kept of them, in the order given."""
     root = root_chain(database, run.key)
+    ids = _RowIds(database, run) if isinstance(task, RowDecomposer) else None
     for one in doubted:
         path, row = one.placed
         single = is_single(path)
@@ -97,11 +101,25 @@ def disputes(
         if held is not None:
             kept = kept_step(database, held.chain.key, held.idx, row.epoch, one.models)
         yield Dispute(
-            doubt=one.doubt, chain=record.chain, step=record.step, kind=record.kind, action=_short(record.action),
-            votes=_shortened(record.votes), judge=_shortened(record.judge), flags=record.flags, rounds=record.rounds,
-            margin=record.margin, epoch=record.epoch, system=kept.system, prompt=kept.prompt, samples=kept.samples,
-            more_samples=kept.more,
+            doubt=one.doubt, chain=record.chain, step=record.step,
+            id=None if ids is None or held is None else ids.of(held.chain.key, held.idx),
+            kind=record.kind, action=_short(record.action), votes=_shortened(record.votes),
+            judge=_shortened(record.judge), flags=record.flags, rounds=record.rounds, margin=record.margin,
+            epoch=record.epoch, system=kept.system, prompt=kept.prompt, samples=kept.samples, more_samples=kept.more,
         )  # fmt: skip
+
+
+class _RowIds:
+    """Finds the row that a child of a map's fork is, and its id."""
+
+    def __init__(self, database: Database, run: RunRow) -> None:
+        log = RowLog(database, run)
+        self._names = RowNames(log)
+        self._rounds = {one.chain.key: one.rows for one in log.rounds()}
+
+    def of(self, chain: int, child: int) -> str | None:
+        """Return the id of the row that a child of a chain is; None where it is not known."""
+        return self._names.of(self._rounds[chain][child]) if chain in self._rounds else None
 
 
 def resting_chains(database: Database, run: RunRow) -> list[StoppedChain]:

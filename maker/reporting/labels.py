@@ -53,6 +53,15 @@ def refuse_labels(out: Path, *, force: bool) -> None:
     refuse_taken(out, force=force, held=", and may hold labels")
 
 
+def holds_sample(file: Path) -> bool:
+    """Say whether a file is a sample of `write_sample`, by its columns; other labels are another's to read."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            return {"audit", "correct"} <= {cell.strip() for cell in next(csv.reader(text), [])}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+
+
 def judge_labels(run_id: str, labels: Path, *, confidence: float = 0.95, store: str | None = None) -> Audit:
     """Read a sample's file back with its labels, and bound the share of wrong rows. Blocks; changes nothing.
 

@@ -27,7 +27,9 @@ from maker.reporting.figures import (
     flags,
     whole,
 )
-from maker.reporting.labels import judge_labels
+from maker.reporting.label_statements import error_share, statements
+from maker.reporting.labels import holds_sample, judge_labels
+from maker.reporting.row_labels import LabelCheck, LabelFile, check_labels, read_row_labels
 from maker.store.backend.database import shown_url
 from maker.store.log import count_cuts
 from maker.store.runs import find_run
@@ -37,6 +39,8 @@ from maker.types import Outcome
 DISTRIBUTION = "maker-executor"
 NAME = "maker-report"
 VERSION = 1
+_APART = ("run", "version", "audit", "labelled")
+"""What of a report is written as JSON in a form of its own."""
 BAD_ENDS = (Outcome.WRONG, Outcome.REFUSED)
 ALARM = "alarm"
 """The kind of the event that the monitor writes during the run when it raises an alarm."""
@@ -46,12 +50,13 @@ ALARM = "alarm"
 class Report:
     """What was claimed of a run, what was measured, and the evidence; docs/report.md explains each part.
 
-    ``truth`` says in sentences what is known about right and wrong. ``told`` are alarms that the monitor raised during
-    the run, ``alarms`` those it raises over the stored log. ``disputed`` are the first of ``disputed_steps`` steps,
-    those with most doubt. ``outcomes`` counts rows without a good decision, ``unresolved_flags`` the flagged samples of
-    steps without a decision, by reason; ``resting`` are chains that stopped before their end, ``cuts`` counts parts of
-    the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the decisions were made
-    by other runs, and are counted as this one's.
+    ``labelled`` is what labels of rows say, ``lead`` the same in sentences, which come first: None and () without
+    any. ``truth`` says in sentences what is known about right and wrong. ``told`` are alarms that the monitor raised
+    during the run, ``alarms`` those it raises over the stored log. ``disputed`` are the first of ``disputed_steps``
+    steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``unresolved_flags`` the flagged
+    samples of steps without a decision, by reason; ``resting`` are chains that stopped before their end, ``cuts``
+    counts parts of the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the
+    decisions were made by other runs, and are counted as this one's.
     """
 
     run: RunReport
@@ -78,6 +83,8 @@ class Report:
     reused: int
     outside: int
     audit: Audit | None
+    labelled: LabelCheck | None
+    lead: tuple[str, ...]
 
     @property
     def steps(self) -> int:
@@ -96,19 +103,27 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
-        parts = {name: getattr(self, name) for name in self.__slots__ if name not in ("run", "version", "audit")}
+        parts = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("run", "version", "audit", "labelled")
+        }
         head = {"format": NAME, "version": VERSION, "maker": self.version, "run": self.run.to_json()}
         rest: dict[str, Any] = {name: _plain(value) for name, value in parts.items()}
-        return head | rest | {"audit": None if self.audit is None else self.audit.to_json()}
+        rest["audit"] = None if self.audit is None else self.audit.to_json()
+        if self.labelled is not None:
+            rest["labelled"] = self.labelled.to_json() | {"error": error_share(self.labelled)._asdict()}
+        return head | rest
 
 
-def report(run_id: str, *, store: str | None = None, labels: Path | None = None, disputed: int = KEPT) -> Report:
+def report(
+    run_id: str, *, store: str | None = None, labels: Path | LabelFile | None = None, disputed: int = KEPT
+) -> Report:
     """Return a report on a run. Reads its log once, in constant memory. Blocks; changes nothing.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
         store: The database of runs, else that of MAKER_STORE.
-        labels: A labelled sample of a map's rows, as `maker.reporting.labels.judge_labels` reads it.
+        labels: Labels of a map's rows, by their ids, as `maker.reporting.row_labels` reads them; or a labelled sample,
+            as `maker.reporting.labels.judge_labels` does.
         disputed: How many disputed steps to include with their samples, 1,000 at most.
 
     Raises:
@@ -117,9 +132,13 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
         StoreFailed: A step cannot be read.
         MakerError: The run was retried meanwhile.
     """
-    audit = None if labels is None else judge_labels(run_id, labels, store=store)
+    file = LabelFile(labels) if isinstance(labels, Path) else labels
+    audit = judge_labels(run_id, file.path, store=store) if file is not None and holds_sample(file.path) else None
     with opened(store) as database:
         run = find_run(database, run_id if audit is None else audit.run_id)
+        labelled = None
+        if file is not None and audit is None:
+            labelled = check_labels(database, run, read_row_labels(database, run, file))
         shown_run = whole_report(database, run.run_id)
         found = count_log(database, run)
         outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
@@ -132,15 +151,16 @@ def report(run_id: str, *, store: str | None = None, labels: Path | None = None,
     rules = tuple(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
-    against = _against(shown_run, alarms, found.alarms, outcomes, audit)
+    against = _against(shown_run, alarms, found.alarms, outcomes, audit, labelled)
     number = whole(classes, _outside(shown_run, outcomes, resting), against)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
         made_s=time.time(), store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
-        whole=number, truth=_truth(shown_run, audit), told=alarms, alarms=tuple(found.alarms), rules=rules,
+        whole=number, truth=_truth(shown_run, audit, labelled), told=alarms, alarms=tuple(found.alarms), rules=rules,
         classes=classes, flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
+        labelled=labelled, lead=_lead(number, audit, labelled),
     )  # fmt: skip
 
 
@@ -189,6 +209,7 @@ def _against(
     found: Sequence[ClassAlarm],
     outcomes: Mapping[str, int],
     audit: Audit | None,
+    labelled: LabelCheck | None,
 ) -> list[str]:
     """Return the evidence against the number for the whole run."""
     against = []
@@ -208,10 +229,27 @@ def _against(
         against.append(f"the task reports {ended:,} decided rows as wrong")
     if audit is not None and audit.whole.wrong:
         against.append(f"{audit.whole.wrong:,} of {audit.whole.labelled:,} labelled rows are wrong")
+    if labelled is not None and labelled.wrong:
+        against.append(f"{labelled.wrong:,} of {labelled.decided:,} labelled rows that are decided are wrong")
     return against
 
 
-def _truth(run: RunReport, audit: Audit | None) -> tuple[str, ...]:
+def _lead(whole: Whole, audit: Audit | None, labelled: LabelCheck | None) -> tuple[str, ...]:
+    """Return what labels say, which is said first; () without any."""
+    if labelled is not None:
+        return statements(labelled, whole)
+    return () if audit is None else (_audited(audit),)
+
+
+def _audited(audit: Audit) -> str:
+    one = audit.whole
+    return (
+        f"Labels: {one.wrong:,} of {one.labelled:,} labelled rows are wrong; at most {one.at_most:.2%} of"
+        f" {one.decided:,} decided rows are, with a confidence of {audit.confidence:.0%}, if the labels are right."
+    )
+
+
+def _truth(run: RunReport, audit: Audit | None, labelled: LabelCheck | None) -> tuple[str, ...]:
     found = []
     if run.status == "done":
         found.append(
@@ -223,12 +261,8 @@ def _truth(run: RunReport, audit: Audit | None) -> tuple[str, ...]:
     else:
         found.append(f"The run is {run.status}: the task has not reported success or failure.")
     if audit is not None:
-        one = audit.whole
-        found.append(
-            f"Labels: {one.wrong:,} of {one.labelled:,} labelled rows are wrong; at most {one.at_most:.2%} of"
-            f" {one.decided:,} decided rows are, with a confidence of {audit.confidence:.0%}, if the labels are right."
-        )
-    else:
+        found.append(_audited(audit))
+    elif labelled is None:
         found.append("No labels were given, so no step was compared with a right answer.")
     found.append("Agreement among votes is not accuracy.")
     return tuple(found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +16,10 @@ from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.queries import opened
-from maker.lifecycle.rows import RowLog
+from maker.lifecycle.rows import RowLog, RowNames
 from maker.plugin import Ballots, Decision, Decomposer, RowDecomposer, vote_key
+from maker.reporting.row_labels import LabelFile, RowLabels, read_row_labels
+from maker.stats.paired import mcnemar
 from maker.store.backend.database import Database
 from maker.store.chains import root_chain
 from maker.store.log import StepRow, VoteRow
@@ -29,18 +33,77 @@ from maker.voting.tally import Tally, unpack
 from maker.voting.vote_replay import PartsKey, Rescored, RescoredOutcome, VoteReplay, replay_votes
 
 TABLES = ("vote.", "roles.")
+RIGHT, WRONG, UNDECIDED, UNKNOWN = "right", "wrong", "undecided", "unknown"
 
 
 class Rescoring(NamedTuple):
-    """A run's steps under another rule. ``vote`` holds the rule's settings; read ``steps`` once, in order."""
+    """A run's steps under another rule. ``vote`` holds the rule's settings; read ``steps`` once, in order.
+
+    ``labelled`` counts the rows with labels, None where none were given.
+    """
 
     run_id: str
     vote: dict[str, Any]
     steps: Iterator[Rescored]
+    labelled: int | None = None
+
+
+@dataclass(slots=True)
+class LabelTotals:
+    """What labelled rows come to under the run's own rule and under the other one.
+
+    ``rows`` have labels. Of the rows ``compared``, under both rules it is known whether they are right; ``only_before``
+    and ``only_now`` are right under one rule alone.
+    """
+
+    rows: int
+    before: Counter[str] = field(default_factory=Counter)
+    now: Counter[str] = field(default_factory=Counter)
+    only_before: int = 0
+    only_now: int = 0
+    seen: int = 0
+
+    def add(self, one: Rescored) -> None:
+        """Take a step in, if it is a row with a label."""
+        if one.right_before is None:
+            return
+        self.seen += 1
+        self.before[_said(one.before, right=one.right_before)] += 1
+        if one.right_now is None:
+            self.now[UNKNOWN] += 1
+            return
+        self.now[_said(one.now, right=one.right_now)] += 1
+        self.only_before += one.right_before and not one.right_now
+        self.only_now += one.right_now and not one.right_before
+
+    @property
+    def unasked(self) -> int:
+        """Labelled rows without any votes: no rule decides them."""
+        return self.rows - self.seen
+
+    @property
+    def p(self) -> float:
+        """Of both rules being right equally often, by `mcnemar`."""
+        return mcnemar(self.only_before, self.only_now)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the totals as JSON."""
+        counts = {"before": dict(self.before), "now": dict(self.now), "unasked": self.unasked}
+        only = {"only_before": self.only_before, "only_now": self.only_now, "p": self.p}
+        return {"rows": self.rows} | counts | only
+
+
+def _said(key: str | None, *, right: bool) -> str:
+    return UNDECIDED if key is None else RIGHT if right else WRONG
 
 
 def rescore(
-    run_id: str, overrides: Iterable[str] = (), *, voter: str | None = None, store: str | None = None
+    run_id: str,
+    overrides: Iterable[str] = (),
+    *,
+    voter: str | None = None,
+    labels: LabelFile | None = None,
+    store: str | None = None,
 ) -> Rescoring:
     """Return what another voting rule would decide from a run's stored samples; uses constant memory.
 
@@ -52,16 +115,20 @@ def rescore(
         run_id: A run's id, its unique beginning, or ``last``.
         overrides: ``vote.key=value`` words, for the run's own voter or for ``voter``.
         voter: A voter's name, as in a job file, in place of the run's.
+        labels: Labels of a map's rows, by their ids.
         store: The database of runs, else that of MAKER_STORE.
 
     Raises:
         RunNotFound: No such run.
-        BadInput: The voter or a setting is wrong, the run is still running, or it kept no samples of disputed steps.
+        BadInput: The voter or a setting is wrong, the run is still running, or it kept no samples of disputed steps, or
+            the labels do not fit it.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
         job = _job(database, row, list(overrides), voter)
-    return Rescoring(row.run_id, job.settings["vote"], _rescored(row.run_id, job, store))
+        given = None if labels is None else read_row_labels(database, row, labels)
+    steps = _rescored(row.run_id, job, store, given)
+    return Rescoring(row.run_id, job.settings["vote"], steps, None if given is None else len(given.rows))
 
 
 def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | None) -> Job:
@@ -89,29 +156,42 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
     return stored_job(settings, row.run_id, words, read_parts(database, row.key))
 
 
-def _rescored(run_id: str, job: Job, store: str | None) -> Iterator[Rescored]:
+def _rescored(run_id: str, job: Job, store: str | None, labels: RowLabels | None) -> Iterator[Rescored]:
     with opened(store) as database:
         row = find_run(database, run_id)
         voted = rules_of(stored_job(row.settings, run_id)) if rules_of(job).judge is not None else None
         counter = _Recounter(rules_of(job), job.decomposer, voted)
         # The steps of a map's pilot are not rows of the map.
         if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:
-            yield from _rows(database, row, counter)
+            yield from _rows(database, row, counter, labels)
             return
         for path, voted_step in walk(database, root_chain(database, row.key), 0, read_voted_steps):
             if not voted_step.taken:
                 yield counter.step(path, voted_step)
 
 
-def _rows(database: Database, run: RunRow, counter: _Recounter) -> Iterator[Rescored]:
+def _rows(database: Database, run: RunRow, counter: _Recounter, labels: RowLabels | None) -> Iterator[Rescored]:
     """Yield the rows of a map, round by round; a row that several rounds asked comes from the newest only."""
-    rounds = RowLog(database, run).rounds()
+    log = RowLog(database, run)
+    names, rounds = RowNames(log), log.rounds()
     for number, one in enumerate(rounds):
         newer = [later.rows for later in rounds[number + 1 :]]
         for voted_step in read_voted_steps(database, one.chain.key, single=True):
             row = one.rows[voted_step.idx]
             if not voted_step.taken and not any(_holds(rows, row) for rows in newer):
-                yield counter.step(one.chain.path, voted_step, row)
+                found = counter.step(one.chain.path, voted_step, row)
+                if labels is not None and row in labels.rows:
+                    found = _judged(found, log.task, labels, row)
+                yield found._replace(id=names.of(row)) if found.told else found
+
+
+def _judged(one: Rescored, task: RowDecomposer[Any, Any], labels: RowLabels, row: int) -> Rescored:
+    """Return a row with what its label says of it."""
+    unknown = one.outcome in (RescoredOutcome.SHORT, RescoredOutcome.LOST)
+    return one._replace(
+        right_before=labels.is_right(task, row, one.before),
+        right_now=None if unknown else labels.is_right(task, row, one.now),
+    )
 
 
 def _holds(rows: Sequence[int], row: int) -> bool:

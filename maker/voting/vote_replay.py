@@ -97,13 +97,18 @@ class RescoredOutcome(StrEnum):
     """Its samples were not kept, and they differ, in what they say or in what they weigh."""
 
 
+_OF_ROWS = ("row", "id", "right_before", "right_now")
+
+
 class Rescored(NamedTuple):
     """One step by the other rule.
 
     ``before`` and ``now`` are the winner's keys, None where none won. ``votes_before`` and ``votes`` are valid votes; a
     judge's are not among them, ``judged`` says that there were some. ``lacking`` samples more would be the least where
     they ran out. ``tokens`` of the run's own the rule would have done without, or below 0 would take more; an estimate.
-    ``chain``, ``step`` and ``row``, the number of a map's row, say which step it is.
+    ``chain``, ``step`` and ``row``, the number of a map's row, say which step it is; ``id`` is that row's id where
+    there is something to say of it. Of a row with a label ``right_before`` and ``right_now`` say whether it is right,
+    which it is not without a decision; None where that is not known.
     """
 
     kind: str
@@ -118,6 +123,9 @@ class Rescored(NamedTuple):
     chain: str = ""
     step: int = 0
     row: int | None = None
+    id: str | None = None
+    right_before: bool | None = None
+    right_now: bool | None = None
 
     @property
     def told(self) -> bool:
@@ -127,11 +135,11 @@ class Rescored(NamedTuple):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON; the step class is called ``class``, and ``row`` is there in maps alone."""
+        """Return it as JSON: the step class is called ``class``; what is of rows and labels is there where they are."""
         told = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
         # Programs that read the older name, fate, go on working.
         told |= {"outcome": str(self.outcome), "fate": str(self.outcome), "tokens": round(self.tokens)}
-        return {name: value for name, value in told.items() if name != "row" or value is not None}
+        return {name: value for name, value in told.items() if name not in _OF_ROWS or value is not None}
 
 
 @dataclass(slots=True)

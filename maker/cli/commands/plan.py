@@ -15,7 +15,7 @@ from maker.errors import OutOfReach
 from maker.types import money
 
 if TYPE_CHECKING:
-    from maker.calibration.forecast import Plan
+    from maker.calibration.forecast import GreedyClass, Plan
     from maker.stats.difficulty import Interval
 
 SELDOM = 0.01
@@ -99,6 +99,17 @@ def print_plan(plan: Plan) -> None:
         if right.high >= aim:
             verdict = "enough" if right.low >= aim else "not shown to be enough"
         print(f"  one greedy sample a step: {what} = {_range(right, '.4f')}, {plan.greedy.calls:,.0f} calls: {verdict}")
+        for each in plan.greedy.classes:
+            print(f"    {greedy_line(each, labelled=found.labelled)}")
+
+
+def greedy_line(one: GreedyClass, *, labelled: bool) -> str:
+    """Say whether one greedy sample does as well as the votes on a class, and what that rests on."""
+    said = "a plain call does as well as voting, as far as this pilot shows" if one.as_good else "voting does better"
+    right = "right" if labelled else "the model's most frequent answer"
+    greedy = f"it was {right} on {one.right:,} of {one.asked:,} pilot steps of {one.name}, {_range(one.share, '.4f')}"
+    voted = f"votes are expected to be on {_range(one.voted, '.4f')} of steps, with {one.calls:.1f} calls each"
+    return f"{said}: {greedy}; {voted}"
 
 
 def undecided_line(plan: Plan) -> str:
@@ -193,6 +204,8 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     facts["own"] = None if plan.own is None else dict(plan.own.k) | {"right": plan.own.right}
     facts["blocks"] = [block._asdict() for block in plan.blocks]
     facts["flags"] = [one._asdict() | {"k": dict(one.k)} for one in plan.flags]
-    facts["greedy"] = None if plan.greedy is None else plan.greedy._asdict()
+    if plan.greedy is not None:
+        classes = [one._asdict() | {"as_good": one.as_good} for one in plan.greedy.classes]
+        facts["greedy"] = plan.greedy._asdict() | {"classes": classes}
     facts["unheard"] = [one._asdict() for one in plan.unheard]
     return facts

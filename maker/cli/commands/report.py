@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from maker.cli.labels import AnswerColumn, IdColumn, label_file
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import binary_output, print, writing
 from maker.core.atomic import refuse_taken
@@ -25,13 +26,17 @@ def report(
         Path | None, typer.Option("--out", metavar="FILE", help="Page to write. [default: report-<run id>.html]")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="Labelled sample of a map, from `maker audit`.")
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Right answers of a map's rows by id, or a `maker audit` file."),
     ] = None,
+    id_column: IdColumn = "",
+    answer_column: AnswerColumn = "",
     store: Store = DEFAULT_STORE,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write an HTML report on a run: claims, measurements, evidence."""
+    given = label_file(labels, id_column, answer_column)
     file = out
     if file is None and not as_json:
         file = Path(f"report-{show(run_id, store=store).run_id}.html")
@@ -41,7 +46,7 @@ def report(
     # Imported here: no other command needs jinja2.
     from maker.reporting.page import SHOWN, page
 
-    found = make_report(run_id, store=store, labels=labels, disputed=KEPT if as_json else SHOWN)
+    found = make_report(run_id, store=store, labels=given, disputed=KEPT if as_json else SHOWN)
     text = json.dumps(found.to_json(), ensure_ascii=False) + "\n" if as_json else page(found)
     if file is None:
         with writing(sys.stdout):
@@ -49,4 +54,6 @@ def report(
         return
     write(text, file, force=force)
     if file is not None:
+        for line in found.lead:
+            print(line)
         print(f"run {found.run.run_id}: report on {found.steps:,} steps, {found.disputed_steps:,} disputed, in {file}")

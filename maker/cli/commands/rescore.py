@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from maker.cli.labels import AnswerColumn, IdColumn, label_file
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import print
+from maker.cli.tables import print_table
 from maker.job.file import DEFAULT_STORE
-from maker.reporting.rescore import Rescoring
+from maker.reporting.label_statements import LEVEL
+from maker.reporting.rescore import RIGHT, UNDECIDED, UNKNOWN, WRONG, LabelTotals, Rescoring
 from maker.reporting.rescore import rescore as count_again
 from maker.voting.vote_replay import Rescored, RescoredOutcome, Totals
 
@@ -34,24 +39,51 @@ def rescore(
         str | None,
         typer.Option("--voter", metavar="NAME", help="Voting rule, or file.py:Rule. [default: the run's own]"),
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="Right answers of a map's rows, by their ids.")
+    ] = None,
+    id_column: IdColumn = "",
+    answer_column: AnswerColumn = "",
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
     """Count a run's votes again by another rule, without a model."""
-    found = count_again(run_id, overrides or [], voter=voter, store=store)
-    totals = Totals()
+    given = label_file(labels, id_column, answer_column)
+    found = count_again(run_id, overrides or [], voter=voter, labels=given, store=store)
+    totals, by_labels = Totals(), LabelTotals(found.labelled or 0)
     shown: list[Rescored] = []
     for one in found.steps:
         totals.add(one)
+        by_labels.add(one)
         if one.told and as_json:
             print(json.dumps(one.to_json(), ensure_ascii=False))
         elif one.told and len(shown) < SHOWN:
             shown.append(one)
     if as_json:
-        print(json.dumps({"run_id": found.run_id, "vote": found.vote} | totals.to_json(), ensure_ascii=False))
+        facts = {"run_id": found.run_id, "vote": found.vote} | totals.to_json()
+        facts |= {} if found.labelled is None else {"labelled": by_labels.to_json()}
+        print(json.dumps(facts, ensure_ascii=False))
         return
+    if found.labelled is not None:
+        _print_labels(by_labels)
     _print_totals(found, totals)
     _print_steps(shown, totals)
+
+
+def _print_labels(found: LabelTotals) -> None:
+    rows = []
+    for name, counts in (("as it ran", found.before), ("by this rule", found.now)):
+        decided = counts + Counter({UNDECIDED: found.unasked})
+        rows.append((name, *(f"{decided[said]:,}" for said in (RIGHT, WRONG, UNDECIDED, UNKNOWN))))
+    print_table((f"{found.rows:,} labelled rows", RIGHT, WRONG, UNDECIDED, UNKNOWN), rows)
+    if found.p > LEVEL:
+        said = "the labels show no difference between the rules"
+    else:
+        said = "this rule does better" if found.only_now > found.only_before else "this rule does worse"
+    print(
+        f"  {said}: {found.only_now:,} rows are right by it alone, {found.only_before:,} only as it ran"
+        f" (p = {found.p:.2g}, exact McNemar test; a row without a decision is not right)"
+    )
 
 
 def _print_totals(found: Rescoring, totals: Totals) -> None:
@@ -91,7 +123,9 @@ def _print_steps(shown: list[Rescored], totals: Totals) -> None:
 
 def _line(one: Rescored) -> str:
     location = str(one.step) if one.chain == "root" else f"{one.chain}:{one.step}"
-    location += "" if one.row is None else f" (row {one.row:,})"
+    where = f"{location:>7} {one.kind}"
+    if one.row is not None:
+        where = f"row {one.id}" if one.id is not None else f"row number {one.row:,}, whose id cannot be read,"
     outcome = (
         f"now {one.now}"
         if one.now is not None
@@ -99,4 +133,4 @@ def _line(one: Rescored) -> str:
         if one.outcome == RescoredOutcome.UNDECIDED
         else one.outcome
     )
-    return f"{location:>7} {one.kind} {'undecided' if one.before is None else one.before}: {outcome}"
+    return f"{where} {'undecided' if one.before is None else one.before}: {outcome}"

@@ -15,7 +15,10 @@ from letter_task import right
 
 from maker import api
 from maker.calibration.calibrate import calibrate
+from maker.calibration.forecast import described, risk_budget_of
+from maker.calibration.observations import SampleCounts
 from maker.calibration.plan import plan
+from maker.cli.commands.plan import greedy_line
 from maker.errors import BadInput, JobError, OutOfReach
 from maker.lifecycle import queries
 from maker.lifecycle.admin import fork
@@ -279,6 +282,32 @@ def test_the_job_s_own_margin_is_told_beside_the_plan(job: Callable[..., Job]) -
     assert own is not None
     assert own.k == {"move": 3}
     assert own.right.low < run_right(0.9, 3, 1023) < own.right.high
+
+
+@pytest.mark.parametrize(
+    ("right", "as_good", "said"),
+    [(880, False, "voting does better: it was right on 880 of 1,000 pilot steps of move, "),
+     (1000, True, "a plain call does as well as voting, as far as this pilot shows: it was right on 1,000 of 1,000")],
+)  # fmt: skip
+def test_one_greedy_sample_is_compared_with_the_votes(
+    right: int, as_good: bool, said: str, job: Callable[..., Job]
+) -> None:
+    """It is as good where its interval reaches what votes are expected to be right on, .99985 at p = .9 and k = 4."""
+    settings = job(vote={"k": 4})
+    calibrate(settings, steps=1000, votes=10)
+    loaded = api.load_job(settings | {"vote": {"k": "auto", "target": 0.95}})
+    found = plan(loaded)
+    one = found.calibration.classes["move"].model_copy(update={"greedy": SampleCounts(right, 1000 - right, 0)})
+    calibration = found.calibration.model_copy(update={"classes": {"move": one}})
+    loads = [risk_budget_of(loaded, calibration, "move", 1023)]
+    greedy = described(loaded, found.key, calibration, 0.95, loads, found.margins).greedy
+    assert greedy is not None
+    (each,) = greedy.classes
+    assert (each.right, each.asked, each.as_good) == (right, 1000, as_good)
+    assert each.share.low < right / 1000 <= each.share.high
+    assert each.voted.estimate == pytest.approx(1 - found.classes[0].failures.estimate / 1023)
+    assert each.calls == pytest.approx(found.calls.estimate / 1023)
+    assert greedy_line(each, labelled=True).startswith(said)
 
 
 @pytest.mark.parametrize("voter", ["majority", "bayes"])

@@ -926,3 +926,48 @@ def test_leads_are_those_of_counting_each_field_alone(samples: list[Answer], dat
         alone = open_format(**others, **{name: "casefold" if name == "label" else "exact"}).codec.key
         counts = Counter(map(alone, samples))
         assert leads[name] == counts.pop(alone(winner)) - max(counts.values(), default=0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        # A text of CSV stands for the number, the list or the text that it is.
+        ({"label": "note", "amount": "12.304"}, {"label": '"note"', "amount": "12.3"}),
+        ({"amount": 12.3, "other": "x"}, {"amount": "12.3"}),
+        ({"amount": "1,234.5"}, {"amount": "1234.5"}),
+        ({"tags": '["b", "A", "b"]'}, {"tags": '["a","b"]'}),
+        ({"label": "", "amount": None, "tags": '["b"]'}, {"tags": '["b"]'}),
+        ({"answer": '{"label": "bill", "reason": "no"}'}, {"label": '"bill"'}),
+        ({"answer": {"label": "bill", "amount": 2}}, {"label": '"bill"', "amount": "2"}),
+        ({"label": ""}, {}),
+        ({"answer": ""}, {}),
+    ],
+)
+def test_a_label_says_what_is_right_in_the_form_that_counts(columns: dict[str, Any], expected: dict[str, str]) -> None:
+    """What it says of a field is what a right answer's key holds there; blank fields say nothing."""
+    assert AnswerFormat(INVOICE, RULES).label(columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"reason": "so"}, "it has no column 'label' or 'amount' or 'tags' or 'answer'"),
+        ({"label": "letter"}, "label: 'letter' is against the schema"),
+        ({"amount": "a lot"}, "amount: "),
+        ({"tags": "b"}, "tags: 'b' is not JSON, and no answer is a text there"),
+        ({"tags": '[], "label": "bill"'}, "tags: .* is not JSON"),
+        ({"amount": "0.01"}, "amount: '0.01' is against the schema"),
+        ({"answer": "bill"}, "answer: broken JSON"),
+        ({"answer": '{"reason": "so"}'}, "is no object with 'label' or 'amount' or 'tags'"),
+    ],
+)
+def test_a_label_that_no_answer_can_equal_is_refused(columns: dict[str, Any], told: str) -> None:
+    """The column is named, and what is wrong with it."""
+    with pytest.raises(ValueError, match=told):
+        AnswerFormat(INVOICE, RULES).label(columns)
+
+
+def test_a_label_of_a_text_counts_as_replies_do() -> None:
+    """Without a schema the answer is the reply's text, folded where that is the rule."""
+    plain = AnswerFormat(None, {"answer": "casefold"})
+    assert plain.label({"answer": " **Spam.**"}) == plain.codec.counted(plain.codec.key(plain.parse("spam")))
