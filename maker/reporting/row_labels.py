@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,11 @@ from maker.errors import BadInput
 from maker.inputs.handle import Input
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow
-from maker.lifecycle.rows import DECIDED, RowLog, RowResult, Settled, all_settled, result
+from maker.lifecycle.rows import DECIDED, Round, RowLog, RowResult, Settled, all_settled, result
 from maker.plugin import RowDecomposer, vote_key
 from maker.stats.paired import mcnemar
 from maker.store.backend.database import Database
-from maker.store.log import read_samples
+from maker.store.log import SampleRow, read_samples
 from maker.store.runs import RunRow
 from maker.voting.tally import unpack
 
@@ -76,8 +77,8 @@ class FirstReplies(NamedTuple):
     """The first reply of each labelled row, as one plain call would have brought it, beside what votes have decided.
 
     Args:
-        rows: Labelled rows that are settled, whose first reply is on record. Without a decision a row is not right, and
-            neither is one whose first reply is flagged.
+        rows: Labelled rows that are settled, whose first reply is on record: that of the round that asked first. Without
+            a decision a row is not right, and neither is one whose first reply is flagged.
         votes: Rows that the run's answer is right on.
         calls: Rows that the first reply is right on.
         only_votes: Rows that the run's answer alone is right on.
@@ -161,8 +162,9 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
 def check_labels(database: Database, run: RunRow, labels: RowLabels) -> LabelCheck:
     """Compare the answers of a run's labelled rows with their labels. Blocks; reads the log once."""
     log = RowLog(database, run)
-    counting = _Checking(labels, log.task)
-    for settled in all_settled(log.rounds()):
+    rounds = log.rounds()
+    counting = _Checking(labels, log.task, rounds)
+    for settled in all_settled(rounds):
         if settled.row in labels.rows:
             counting.add(settled)
     return counting.check()
@@ -171,9 +173,10 @@ def check_labels(database: Database, run: RunRow, labels: RowLabels) -> LabelChe
 class _Checking:
     """Counts labelled rows by what became of them."""
 
-    def __init__(self, labels: RowLabels, task: RowDecomposer[Any, Any]) -> None:
+    def __init__(self, labels: RowLabels, task: RowDecomposer[Any, Any], rounds: Sequence[Round]) -> None:
         self._labels = labels
         self._task = task
+        self._rounds = rounds
         self._right = self._wrong = self._unopposed = self._unrecorded = 0
         self._missed: Counter[str] = Counter()
         self._wrong_rows: list[WrongRow] = []
@@ -185,20 +188,22 @@ class _Checking:
         """Count a labelled row that is settled."""
         label = self._labels.rows[settled.row]
         found = result(settled, label.id)
-        winner = next(iter(found.votes)) if found.outcome == DECIDED else None
-        right = self._labels.is_right(self._task, settled.row, winner)
+        winner = next(iter(found.votes)) if settled.step is not None else None
+        # A row that the task itself has found wrong is decided, and not right.
+        right = found.outcome == DECIDED and self._labels.is_right(self._task, settled.row, winner)
         if winner is None:
             self._missed[found.outcome] += 1
         elif right:
             self._right += 1
         else:
             self._add_wrong(label, found)
-        first = first_reply(settled)
+        before = [samples for one in self._rounds if (samples := _asked_in(one, settled))]
+        first = FirstReply(before[0][0].candidate) if before else first_reply(settled)
         if first is None:
             self._unrecorded += 1
             return
         self._pairs[right, self._labels.is_right(self._task, settled.row, first.key)] += 1
-        self._samples += sum(found.votes.values()) + sum(found.flags.values())
+        self._samples += sum(found.votes.values()) + sum(found.flags.values()) + sum(map(len, before))
 
     def check(self) -> LabelCheck:
         """Return what was counted."""
@@ -238,6 +243,14 @@ class FirstReply(NamedTuple):
     """The first sample of a row: the key that it votes for, None if it was flagged."""
 
     key: str | None
+
+
+def _asked_in(one: Round, settled: Settled) -> Sequence[SampleRow]:
+    """Return a row's samples in an earlier round than the one that settled it; () where that did not ask it."""
+    place = bisect_left(one.rows, settled.row)
+    if one is settled.round or place == len(one.rows) or one.rows[place] != settled.row:
+        return ()
+    return list(read_samples(one.database, one.chain.key, place, place + 1))
 
 
 def first_reply(settled: Settled) -> FirstReply | None:

@@ -419,5 +419,5 @@ def test_it_can_be_had_from_maker(hanoi: Job, store: str) -> None:
     assert maker.report("last", store=store).steps == 7
     with pytest.raises(RunNotFound):
         maker.report("nothing", store=store)
-    with pytest.raises(BadInput, match="no column"):
+    with pytest.raises(BadInput, match="is not a map over rows"):
         maker.report("last", store=store, labels=Path(__file__))

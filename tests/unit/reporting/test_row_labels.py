@@ -120,6 +120,24 @@ def test_labels_that_do_not_fit_are_refused(
         rescore(run_id, store=store, labels=labels)
 
 
+def test_rows_asked_again_keep_their_first_reply(tmp_path: Path) -> None:
+    """A retry decides rows: they are compared with the reply that came first, and all their replies count."""
+    write_rows(tmp_path / "rows.csv", range(ROWS))
+    store, model = f"sqlite:///{tmp_path}/maker.db", {"kind": "simulated", "p": 0.5, "malformed": 0.0, "rivals": 2}
+    run = api.run(row_job(tmp_path, model=model, vote={"k": 2, "max_votes": 3}, task={"output": ""}))
+    labels = right_csv(tmp_path / "labels.csv")
+    once = report(run.run_id, store=store, labels=labels).labelled
+    again = api.retry(run.run_id, ["vote.max_votes=40"], outcomes=["undecided"], store=store)
+    twice = report(again.run_id, store=store, labels=labels).labelled
+    assert once is not None
+    assert twice is not None
+    assert once.first is not None
+    assert twice.first is not None
+    assert (once.missed["undecided"] > 3, twice.missed) == (True, {})
+    assert twice.first.calls == once.first.calls
+    assert twice.first.samples == once.first.samples + again.votes
+
+
 def test_whole_texts_may_be_labelled_by_their_files(tmp_path: Path) -> None:
     """A row that is a file of its own has the file's name with a number as its id; the name alone will do."""
     (tmp_path / "texts").mkdir()
