@@ -77,8 +77,8 @@ class FirstReplies(NamedTuple):
     """The first reply of each labelled row, as one plain call would have brought it, beside what votes have decided.
 
     Args:
-        rows: Labelled rows that are settled, whose first reply is on record: that of the round that asked first. Without
-            a decision a row is not right, and neither is one whose first reply is flagged.
+        rows: Labelled rows that are settled, whose first reply is on record: that of the round that asked them first.
+            Without a decision a row is not right, and neither is one whose first reply is flagged.
         votes: Rows that the run's answer is right on.
         calls: Rows that the first reply is right on.
         only_votes: Rows that the run's answer alone is right on.
