@@ -105,7 +105,7 @@ def calibration_fingerprint(job: Job) -> dict[str, Any]:
 
     A job is planned by the calibrations that have its own. Raises as `run_fingerprint` does.
     """
-    beside = ("seed", "voter", "voter_source", "vote", "roles", "parts", "poll", MEMO)
+    beside = ("seed", "voter", "voter_source", "vote", "roles", "poll", MEMO)
     found = {name: value for name, value in run_fingerprint(job).items() if name not in beside}
     rotations = {name: list(table.rotation) for name, table in job.roles.items() if table.rotation}
     return found | ({"rotations": rotations} if rotations else {})

@@ -99,6 +99,7 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
     headings = ("class", "steps", "of", share, "95 %", "rival", "correlation", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
     print_table(headings, (_row(name, one, confidence) for name, one in found.classes.items()), indent=2)
+    print_parts(found)
     _print_kinds(found)
     _print_flags(found)
     if len(members) > 1:
@@ -107,6 +108,16 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
         f"  all intervals hold together with {CONFIDENCE:.0%} confidence; "
         f"the samples are in {' and '.join(f'run {run}' for run in found.runs)}"
     )
+
+
+def print_parts(found: Calibration) -> None:
+    """Say of classes whose answers are voted on part by part what figures of whole answers mean for them."""
+    for name in found.fingerprint.get("parts", ()):
+        print(
+            f"  {name} is voted on part by part, and these figures are of votes on whole answers: a vote is right on a"
+            " part at least as often. With a lead of k a part is wrong with a chance of at most ((1-p)/p)^k, where p is"
+            " that of votes on the part; add it up over the parts"
+        )
 
 
 def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maker.api import load_job
-from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, variants
+from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
@@ -60,6 +60,7 @@ def print_plan(plan: Plan) -> None:
         for one in plan.classes
     ]  # fmt: skip
     print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
+    print_parts(found)
     if plan.reuse:
         print(f"  {plan.reuse}")
     what = "P(all steps are right)" if found.labelled else "P(all steps get the model's most frequent answer)"

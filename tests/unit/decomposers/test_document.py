@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from decomposers.document import Document, DocumentParams, prompts
 from decomposers.document.state import END, NARROW, READ, SETTLE, Missing, Narrowing, OpenLine, Reading, Root
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
 from maker import api
+from maker.calibration.calibrate import calibrate
+from maker.cli.app import app
+from maker.cli.commands.calibrate import print_calibration
 from maker.errors import BadInput, RunNotResumable
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.probe import expected_steps
@@ -440,3 +444,23 @@ def test_lines_belong_to_an_answer_alone() -> None:
         DocumentParams(input="x.txt", question="?", want="count", by_line=True)
     assert "by_line" not in DocumentParams(input="x.txt", question="?").model_dump()
     assert [kind.parts for kind in Document(DocumentParams(input="x.txt", question="?")).classes] == [None] * 3
+
+
+def test_what_stays_undecided_is_told_as_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run and its retry say how many slices lack a decision, and how to ask again, and end with code 3."""
+    monkeypatch.setenv("MAKER_STORE", f"sqlite:///{tmp_path}/maker.db")
+    task = {"question": "How many keys are kept?", "want": "count", "prompt": 2500}
+    run = api.run(job(tmp_path, task=task, model={"p": 0.6}, vote={"k": 6, "max_votes": 7}))
+    done = CliRunner().invoke(app, ["retry", run.run_id, "--outcome", "undecided", "vote.max_votes=8"])
+    assert done.exit_code == 3, done.output
+    again = queries.show("last")
+    assert 0 < again.missing < run.missing
+    assert f"{again.missing} slices are without a good decision: ask them again with `maker retry" in done.output
+    assert report(run.run_id).whole.outside == (f"undecided slices ({run.missing})",)
+
+
+def test_a_pilot_says_what_its_figures_mean_for_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Votes on whole replies are right more seldom than those on a line: a calibration says so."""
+    found = calibrate(slips(tmp_path), steps=5, votes=3)
+    print_calibration(found, (), ["simulated"])
+    assert "read is voted on part by part, and these figures are of votes on whole answers" in capsys.readouterr().out
