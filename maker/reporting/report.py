@@ -153,14 +153,15 @@ def report(
     )
     against = _against(shown_run, alarms, found.alarms, outcomes, audit, labelled)
     number = whole(classes, _outside(shown_run, outcomes, resting), against)
+    lead = _lead(number, audit, labelled)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
         made_s=time.time(), store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
-        whole=number, truth=_truth(shown_run, audit, labelled), told=alarms, alarms=tuple(found.alarms), rules=rules,
+        whole=number, truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules,
         classes=classes, flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
-        labelled=labelled, lead=_lead(number, audit, labelled),
+        labelled=labelled, lead=lead,
     )  # fmt: skip
 
 
@@ -238,7 +239,19 @@ def _lead(whole: Whole, audit: Audit | None, labelled: LabelCheck | None) -> tup
     """Return what labels say, which is said first; () without any."""
     if labelled is not None:
         return statements(labelled, whole)
-    return () if audit is None else (_audited(audit),)
+    return () if audit is None else (_audited(audit), *_expected(audit, whole))
+
+
+def _expected(audit: Audit, whole: Whole) -> tuple[str, ...]:
+    """Return what votes alone lead to expect beside what the labels of a sample do; () where either is not known."""
+    one = audit.whole
+    if whole.wrong is None or one.estimate is None:
+        return ()
+    expected = whole.wrong.value / whole.steps * one.decided
+    return (
+        f"Votes alone lead to expect {expected:.1f} wrong ones of these {one.decided:,}; the labels,"
+        f" {one.estimate * one.decided:.1f}.",
+    )
 
 
 def _audited(audit: Audit) -> str:
@@ -249,7 +262,7 @@ def _audited(audit: Audit) -> str:
     )
 
 
-def _truth(run: RunReport, audit: Audit | None, labelled: LabelCheck | None) -> tuple[str, ...]:
+def _truth(run: RunReport, lead: Sequence[str]) -> tuple[str, ...]:
     found = []
     if run.status == "done":
         found.append(
@@ -260,10 +273,7 @@ def _truth(run: RunReport, audit: Audit | None, labelled: LabelCheck | None) -> 
         found.append(f"The task reports failure: {run.reason or 'it gives no reason'}.")
     else:
         found.append(f"The run is {run.status}: the task has not reported success or failure.")
-    if audit is not None:
-        found.append(_audited(audit))
-    elif labelled is None:
-        found.append("No labels were given, so no step was compared with a right answer.")
+    found.append(lead[0] if lead else "No labels were given, so no step was compared with a right answer.")
     found.append("Agreement among votes is not accuracy.")
     return tuple(found)
 

@@ -15,6 +15,7 @@ from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow
 from maker.lifecycle.rows import DECIDED, Round, RowLog, RowResult, Settled, all_settled, result
 from maker.plugin import RowDecomposer, vote_key
+from maker.reporting.labels import holds_sample
 from maker.stats.paired import mcnemar
 from maker.store.backend.database import Database
 from maker.store.log import SampleRow, read_samples
@@ -137,6 +138,11 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
     """
     log = RowLog(database, run)
     task = log.task
+    if holds_sample(labels.path):
+        raise BadInput(
+            f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
+            fix="give a file with the rows' ids and their right answers; `maker report` reads samples too",
+        )
     given = {label.id: label for label in _given(labels, str(run.settings["task"].get("id_column") or ""))}
     found: dict[int, Label] = {}
     blank = 0
@@ -322,5 +328,7 @@ def _right(task: RowDecomposer[Any, Any], label: _Given) -> Mapping[str, str]:
         return task.label(label.columns)
     except (ValueError, RecursionError) as error:
         raise BadInput(
-            f"{label.place}: {error}", fix="write an answer that the task allows, or leave the label blank"
+            f"{label.place}: {error}",
+            fix="write an answer that the task allows, or leave the label blank; name another column of answers with"
+            " --answer-column",
         ) from error

@@ -26,6 +26,8 @@ from maker.reporting.counts import KEPT, doubt
 from maker.reporting.decision_rules import DecisionRule
 from maker.reporting.figures import TURNS
 from maker.reporting.report import Report, report
+from maker.reporting.rescore import rescore
+from maker.reporting.row_labels import LabelFile
 from maker.stats.bounds import binomial
 from maker.stats.monitor import Rule
 from maker.voting.paths import read_name
@@ -358,9 +360,19 @@ def test_labels(tmp_path: Path, store: str) -> None:
     found = report(run.run_id, store=store, labels=file)
     assert found.audit is not None
     assert found.audit.whole.wrong == 1
-    assert any(text.startswith("Labels: 1 of") for text in found.truth)
+    assert found.lead[0].startswith("Labels: 1 of")
+    assert found.lead[0] in found.truth
+    assert whole_wrong(found) in found.lead[1]
+    with pytest.raises(BadInput, match="is a sample of `maker audit`, whose labels say y or n"):
+        rescore(run.run_id, store=store, labels=LabelFile(file))
     assert any("labelled rows are wrong" in text for text in found.whole.against)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def whole_wrong(found: Report) -> str:
+    assert found.whole.wrong is not None
+    assert found.audit is not None
+    return f"expect {found.whole.wrong.value / found.whole.steps * found.audit.whole.decided:.1f} wrong ones"
 
 
 def _labelled(file: Path) -> str:
