@@ -9,8 +9,9 @@ from maker.core.user_code import call_user_code, ends_the_program, words_of
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
-from maker.store.chains import DONE, ChainRow, ForkRow, find_chain, read_children, read_fork
-from maker.store.log import newest_snapshot, read_cuts, read_outcomes, read_steps
+from maker.store.chains import ChainRow, ForkRow, find_chain, read_children
+from maker.store.log import read_cuts, read_outcomes, read_steps
+from maker.store.open_chain import OpenChain, open_chains
 from maker.swarm.messages import Child
 from maker.types import Outcome
 from maker.voting.forks import opened
@@ -51,13 +52,13 @@ class Rows(NamedTuple):
 
 
 def recovery_point(
-    database: Database, chain: ChainRow, decomposer: Decomposer[Any, Any], begin: Callable[[], Any] | None = None
+    open_chain: OpenChain, decomposer: Decomposer[Any, Any], begin: Callable[[], Any] | None = None
 ) -> RecoveryPoint:
     """Return the place that a chain goes on from. Reads one snapshot and the steps after it, never the history.
 
     ``begin`` returns the state that a child chain starts in, where it has no snapshot yet.
     """
-    snapshot = newest_snapshot(database, chain, chain.cursor)
+    chain, snapshot = open_chain.row, open_chain.newest_snapshot()
     since, weight = 0 if snapshot is None else snapshot.idx, 0
     try:
         if snapshot is not None:
@@ -66,7 +67,7 @@ def recovery_point(
             state = begin()
         else:
             raise ValueError("it has no snapshot")
-        for step in read_steps(database, chain.key, since, chain.cursor):
+        for step in open_chain.steps(since):
             state = decomposer.apply(state, decomposer.action.read(step.action))
             weight += len(step.action)
         text = decomposer.state.write(state)
@@ -82,8 +83,7 @@ def recovery_point(
             fix="find the first bad step with `maker verify`",
         ) from error
     at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, text, weight)
-    fork = read_fork(database, chain.key, chain.cursor, chain.epoch)
-    return RecoveryPoint(chain.number, at, fork, chain.reason if chain.status == "failed" else "")
+    return RecoveryPoint(chain.number, at, open_chain.fork(), chain.reason if chain.status == "failed" else "")
 
 
 def unfinished(
@@ -91,8 +91,9 @@ def unfinished(
 ) -> Iterator[RecoveryPoint]:
     """Yield where the unfinished chains of a fork go on, one after another: each costs a snapshot and some steps."""
     broken, state = opened(decomposer, parent)
-    for chain in read_children(database, fork, parent.path, start=fork.joined, unfinished=True):
-        if chain.status in DONE:
+    children = read_children(database, fork, parent.path, start=fork.joined, unfinished=True)
+    for chain, open_chain in open_chains(database, children):
+        if open_chain is None:
             continue
 
         def begin(number: int = chain.number) -> Any:
@@ -101,7 +102,7 @@ def unfinished(
             )
 
         try:
-            yield recovery_point(database, chain, decomposer, begin)
+            yield recovery_point(open_chain, decomposer, begin)
         except TaskFailed as error:
             # The other children go on.
             at = ChainAt(chain.key, chain.path, chain.cursor, chain.epoch, chain.digest, "")
@@ -112,12 +113,12 @@ def found(
     database: Database, decomposer: Decomposer[Any, Any], key: int, path: Path, parent: ChainAt | None, number: int
 ) -> RecoveryPoint:
     """Return where one chain of a run goes on, by its key; of a child, ``parent`` and ``number`` say which it is."""
-    chain = find_chain(database, key, path)
+    chain = OpenChain.alone(database, find_chain(database, key, path))
     if parent is None:
-        return recovery_point(database, chain, decomposer)
+        return recovery_point(chain, decomposer)
     broken, state = opened(decomposer, parent)
     what = f"{decomposer.name}: child {number} of step {parent.idx}"
-    return recovery_point(database, chain, decomposer, lambda: call_user_code(what, broken.child, state, number))
+    return recovery_point(chain, decomposer, lambda: call_user_code(what, broken.child, state, number))
 
 
 def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: bool) -> Rows:
@@ -128,8 +129,9 @@ def rows(database: Database, fork: ForkRow, path: tuple[int, ...], *, lenient: b
     """
     chain = next(read_children(database, fork, path))
     cursor = chain.cursor
-    epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
-    ahead = {row.idx for row in read_steps(database, chain.key, cursor, single=True)}
+    cuts = read_cuts(database, chain.key)
+    epochs = {cut.idx: cut.epoch for cut in cuts}
+    ahead = {row.idx for row in read_steps(database, chain.key, cursor, single=True, cuts=cuts)}
     again: list[int] = []
     wrong: dict[int, str] = {}
     refused: set[int] = set()

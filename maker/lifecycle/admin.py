@@ -19,6 +19,7 @@ from maker.store.backend.database import Database
 from maker.store.chains import root_chain
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
+from maker.store.open_chain import OpenChain
 from maker.store.remove import cancel_run, remove_run
 from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
@@ -86,7 +87,7 @@ def another_round(
         check_forkable(database, row, root, root.cursor)
         decomposer = job.decomposer
         assert isinstance(decomposer, RoundDecomposer)  # noqa: S101 - it was a moment ago
-        state = decomposer.state.read(recovery_point(database, root, decomposer).at.state)
+        state = decomposer.state.read(recovery_point(OpenChain.alone(database, root), decomposer).at.state)
         if not call_user_code(f"{decomposer.name}: asked_again", decomposer.asked_again, state):
             rows = isinstance(decomposer, RowDecomposer)
             see = f"see the outcomes of its rows with `maker results {row.run_id}`"
@@ -114,7 +115,8 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     before = next(read_steps(database, base.key, at - 1, at), None) if at else None
     text = fingerprint_text(fingerprint)
     digest = genesis(text) if before is None else based(before.digest, text)
-    state = recovery_point(database, base._replace(cursor=at, digest=digest), job.decomposer).at.state
+    until = OpenChain.alone(database, base._replace(cursor=at, digest=digest))
+    state = recovery_point(until, job.decomposer).at.state
     # A plan or a pilot holds only for a run that votes as it was planned, so a changed vote drops it. A map's next
     # round changes only the rows, and the pilot's rows were drawn from all of them.
     changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}

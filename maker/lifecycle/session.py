@@ -44,6 +44,7 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.ledger import Models
 from maker.store.memo import load
+from maker.store.open_chain import OpenChain
 from maker.store.runs import ACTIVE, RunRow, find_run, release
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
@@ -263,7 +264,7 @@ def _session(
         find=partial(found, database, job.decomposer),
         faults=RowFaults(_asked_at_once(job), worked=bool(_worked(held))),
     )
-    scheduler.restore(recovery_point(database, root, job.decomposer))
+    scheduler.restore(recovery_point(OpenChain.alone(database, root), job.decomposer))
     return Session(
         scheduler=scheduler,
         decomposer=job.decomposer,

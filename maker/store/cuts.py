@@ -144,11 +144,12 @@ def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
 
 
 def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[str]) -> Iterator[Cut]:
-    epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+    cuts = read_cuts(database, chain.key)
+    epochs = {cut.idx: cut.epoch for cut in cuts}
     found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes)}
     if not found:
         return
-    rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True)
+    rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True, cuts=cuts)
     tallies = {row.idx: row.tally for row in rows if row.idx in found}
     for idx, one in found.items():
         superseded = _superseded([tallies[idx]] if idx in tallies else [])

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.chains import read_fork
-from maker.store.log import live_places
+from maker.store.log import live_places, read_cuts
 from maker.voting.paths import ROOT, Path
 
 _chain = schema.chain.c
@@ -38,7 +38,8 @@ def is_live(database: Database, chain: int, idx: int, epoch: int) -> bool:
             return False
         parent, at, fork_epoch = rows[0]
         fork = None if parent is None else read_fork(database, parent, at, fork_epoch)
-        if not live_places(database, chain, single=fork is not None and bool(fork.single))(idx, epoch):
+        cuts = read_cuts(database, chain)
+        if not live_places(cuts, single=fork is not None and bool(fork.single))(idx, epoch):
             return False
         if parent is None:
             return True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, exists, func, select, tuple_
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database
@@ -145,14 +145,21 @@ def span_at(database: Database, chain: ChainRow, idx: int) -> Span:
 
 
 def read_steps(
-    database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
+    database: Database,
+    chain: int,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    single: bool = False,
+    cuts: Sequence[CutRow] | None = None,
 ) -> Iterator[StepRow]:
     """Yield a chain's own live steps, from ``start`` to before ``stop``, in order, in constant memory.
 
     Steps that a cut superseded are left out. ``single`` says that each step is a child of its own, so that a cut
-    supersedes only that one. Reads pages by key, each in its own short transaction, so that no writer waits.
+    supersedes only that one. ``cuts`` are all of the chain's, for a caller that has read them. Reads pages by key,
+    each in its own short transaction, so that no writer waits.
     """
-    live = live_places(database, chain, single=single)
+    live = live_places(read_cuts(database, chain) if cuts is None else cuts, single=single)
     for row in _read_all(database, chain, start, stop):
         if live(row.idx, row.epoch):
             yield row
@@ -166,9 +173,8 @@ def read_step(database: Database, chain: int, idx: int, epoch: int) -> StepRow |
     return StepRow(*rows[0]) if rows else None
 
 
-def live_places(database: Database, chain: int, *, single: bool) -> Callable[[int, int], bool]:
-    """Return a function that says whether an index and epoch of a chain are live: superseded by no cut."""
-    cuts = read_cuts(database, chain)
+def live_places(cuts: Sequence[CutRow], *, single: bool) -> Callable[[int, int], bool]:
+    """Return a function that says whether an index and epoch of a chain are live: superseded by none of its cuts."""
     if not cuts:
         return lambda idx, epoch: True
     if single:
@@ -208,6 +214,16 @@ def read_cuts(database: Database, chain: int) -> list[CutRow]:
     table = schema.cut.c
     query = _select(schema.cut, CutRow).where(table.chain == chain).order_by(table.epoch, table.idx)
     return [CutRow(*row) for row in database.fetch(query)]
+
+
+def read_cuts_of(database: Database, chains: Sequence[int]) -> dict[int, list[CutRow]]:
+    """Return where epochs of each of some chains began, as `read_cuts` does, in one query."""
+    table = schema.cut.c
+    query = _select(schema.cut, CutRow).add_columns(table.chain).where(table.chain.in_(chains))
+    found: dict[int, list[CutRow]] = {chain: [] for chain in chains}
+    for *row, chain in database.fetch(query.order_by(table.chain, table.epoch, table.idx)):
+        found[chain].append(CutRow(*row))
+    return found
 
 
 def read_outcomes(database: Database, chain: int, start: int = 0, stop: int | None = None) -> Iterator[OutcomeRow]:
@@ -260,12 +276,9 @@ def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
 
 def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotRow | None:
     """Return a chain's own newest live snapshot at or before an index, or None."""
-    table = schema.snapshot.c
-    cuts = read_cuts(database, chain.key)
-    query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain.key, table.idx <= upto)
-    query = query.order_by(table.idx.desc(), table.epoch.desc())
-    for row in database.fetch(query if cuts else query.limit(1)):
-        # A snapshot holds the state before its step, so one right at a cut is not superseded.
-        if not any(cut.epoch > row.epoch and cut.idx < row.idx for cut in cuts):
-            return SnapshotRow(*row)
-    return None
+    table, cut = schema.snapshot.c, schema.cut.c
+    # A snapshot holds the state before its step, so one right at a cut is not superseded.
+    superseded = exists().where(cut.chain == table.chain, cut.epoch > table.epoch, cut.idx < table.idx)
+    query = _select(schema.snapshot, SnapshotRow).where(table.chain == chain.key, table.idx <= upto, ~superseded)
+    rows = database.fetch(query.order_by(table.idx.desc(), table.epoch.desc()).limit(1))
+    return SnapshotRow(*rows[0]) if rows else None

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from maker.store.backend.database import Database
-from maker.store.log import StepRow, VoteRow, live_places, read_steps, read_votes
+from maker.store.log import StepRow, VoteRow, live_places, read_cuts, read_steps, read_votes
 from maker.voting.tally import cites
 
 
@@ -34,11 +34,12 @@ def read_voted_steps(
     database: Database, chain: int, start: int = 0, stop: int | None = None, *, single: bool = False
 ) -> Iterator[VotedStep]:
     """Yield a chain's own live steps, as `read_steps` does, and the steps that its votes left undecided."""
-    live = live_places(database, chain, single=single)
+    cuts = read_cuts(database, chain)
+    live = live_places(cuts, single=single)
     by_place = groupby(read_votes(database, chain, start, stop), lambda row: (row.idx, row.epoch))
     groups = ((place, list(rows)) for place, rows in by_place if live(*place))
     place, kept = next(groups, (None, []))
-    for step in read_steps(database, chain, start, stop, single=single):
+    for step in read_steps(database, chain, start, stop, single=single, cuts=cuts):
         here = (step.idx, step.epoch)
         while place is not None and place < here:
             yield VotedStep(*place, None, kept)

@@ -18,6 +18,7 @@ from maker.store.log import (
     SnapshotRow,
     StepRow,
     read_cuts,
+    read_cuts_of,
     read_prompts,
     read_samples,
     read_snapshots,
@@ -28,30 +29,32 @@ AT_ONCE = 256
 """How many chains are read together."""
 SHORT = 64
 """Of chains of so many steps at most the steps are read together: memory stays bounded."""
-_HELD = (schema.cut, schema.fork, schema.snapshot, schema.sample, schema.prompt)
+_HELD = (schema.fork, schema.snapshot, schema.sample, schema.prompt)
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Reads chains, some of which were looked at together: of these it asks for no rows that it knows are not there.
 
-    ``known`` are their keys, ``holding`` those that have rows, by table, ``short`` the steps of the short ones.
+    ``known`` are their cuts, by their keys; ``holding`` are the keys of those that have rows, by table; ``short`` are
+    the steps of the short ones.
     """
 
     database: Database
-    known: frozenset[int] = frozenset()
+    known: dict[int, list[CutRow]] = field(default_factory=dict)
     holding: dict[str, set[int]] = field(default_factory=dict)
     short: dict[int, list[StepRow]] = field(default_factory=dict)
 
     def cuts(self, chain: int) -> list[CutRow]:
         """Return a chain's cuts, as `read_cuts` does."""
-        return read_cuts(self.database, chain) if self._may_hold("maker_cut", chain) else []
+        cuts = self.known.get(chain)
+        return read_cuts(self.database, chain) if cuts is None else cuts
 
-    def steps(self, chain: int, start: int, stop: int | None) -> Iterator[StepRow]:
+    def steps(self, chain: int, start: int, stop: int | None, cuts: list[CutRow]) -> Iterator[StepRow]:
         """Yield a chain's live steps, as `read_steps` does."""
         rows = self.short.get(chain)
         if rows is None:
-            yield from read_steps(self.database, chain, start, stop)
+            yield from read_steps(self.database, chain, start, stop, cuts=cuts)
         else:
             yield from (row for row in rows if row.idx >= start and (stop is None or row.idx < stop))
 
@@ -89,9 +92,9 @@ def _look(database: Database, page: Sequence[ChainRow]) -> Together:
     for table in _HELD:
         query = select(table.c.chain).where(table.c.chain.in_(keys)).distinct()
         holding[table.name] = {key for (key,) in database.fetch(query)}
-    cut = holding[schema.cut.name]
+    cuts = read_cuts_of(database, keys)
     short: dict[int, list[StepRow]] = {
-        chain.key: [] for chain in page if 0 <= chain.cursor <= SHORT and chain.key not in cut
+        chain.key: [] for chain in page if 0 <= chain.cursor <= SHORT and not cuts[chain.key]
     }
     step = schema.step.c
     columns = [step[name] for name in StepRow._fields]
@@ -99,4 +102,4 @@ def _look(database: Database, page: Sequence[ChainRow]) -> Together:
     query = select(step.chain, *columns).where(step.chain.in_(list(short)), step.idx <= SHORT, step.epoch <= SHORT)
     for key, *row in database.fetch(query.order_by(step.chain, step.idx, step.epoch)):
         short[key].append(StepRow(*row))
-    return Together(database, frozenset(keys), holding, short)
+    return Together(database, cuts, holding, short)

@@ -15,28 +15,26 @@ from typing import NoReturn
 from maker.errors import RunDamaged
 from maker.store.backend.database import Database
 from maker.store.chains import (
-    DONE,
     ChainRow,
     ForkRow,
     chains_from,
     first_chain,
     last_chain,
     read_children,
-    read_fork,
     root_chain,
 )
-from maker.store.intact import damaged, last_digests, last_key, last_sample, next_rows
+from maker.store.intact import damaged, last_digests, last_key, last_sample
 from maker.store.log import (
     CutRow,
     StepRow,
     epoch_at,
-    newest_snapshot,
     read_cuts,
     read_outcomes,
     read_steps,
     snapshot_epochs,
     spans,
 )
+from maker.store.open_chain import OpenChain, open_chains
 from maker.store.runs import RunRow, run_at
 from maker.types import Outcome
 from maker.verification.verifier import fingerprint_text
@@ -58,7 +56,7 @@ def check_resumable(database: Database, run: RunRow) -> None:
     checker = _Checker(database, run, root)
     with checker:
         checker.check_run()
-        checker.check_chain(root, _begins(database, run, root))
+        checker.check_chain(OpenChain.alone(database, root), _begins(database, run, root))
 
 
 def check_forkable(database: Database, run: RunRow, chain: ChainRow, at: int) -> None:
@@ -66,7 +64,8 @@ def check_forkable(database: Database, run: RunRow, chain: ChainRow, at: int) ->
     author = run if chain.run == run.key else run_at(database, chain.run)
     checker = _Checker(database, run, chain)
     with checker:
-        checker.check_window(chain._replace(cursor=at, digest=UNKNOWN), _begins(database, author, chain))
+        until = OpenChain.alone(database, chain._replace(cursor=at, digest=UNKNOWN))
+        checker.check_window(until, _begins(database, author, chain))
 
 
 def _begins(database: Database, run: RunRow, root: ChainRow) -> bytes:
@@ -113,17 +112,17 @@ class _Checker:
         if newest > last_chain(self._database, run.key) and root.key >= first_chain(1):
             self._refuse(f"the row of chain {newest} is missing, which has steps, snapshots or forks")
 
-    def check_chain(self, chain: ChainRow, first: bytes) -> None:
+    def check_chain(self, open_chain: OpenChain, first: bytes) -> None:
         """Check a chain that goes on, and what it waits for; ``first`` is what its first step is linked to."""
+        chain = open_chain.row
         if not chain.sealed:
             self._bad(chain, chain.cursor, CHAIN_CHANGED)
-        start = self.check_window(chain, first)
-        if (ahead := next_rows(self._database, chain)) is not None:
+        start = self.check_window(open_chain, first)
+        if (ahead := open_chain.ahead()) is not None:
             self._bad(chain, ahead.idx, f"the store has a {ahead.what} there, but the chain has not come so far")
-        fork = read_fork(self._database, chain.key, chain.cursor, chain.epoch)
+        fork = open_chain.fork()
         if fork is None:
-            stray = ForkRow(chain.key, chain.cursor, chain.epoch, 0, False, 0, "", b"")
-            if next(read_children(self._database, stray, chain.path), None) is not None:
+            if open_chain.has_children():
                 self._bad(chain, chain.cursor, "it has children, but the row of its fork is missing")
             return
         if not fork.sealed or not 0 <= fork.joined <= fork.children:
@@ -137,17 +136,17 @@ class _Checker:
             self._check_places(chain, fork)
         self._check_children(chain, fork)
 
-    def check_window(self, chain: ChainRow, first: bytes) -> int:
+    def check_window(self, open_chain: OpenChain, first: bytes) -> int:
         """Check a chain's newest snapshot and the steps from there to its cursor; returns where they begin."""
+        chain, cuts = open_chain.row, open_chain.cuts
         self._at, self._step = chain, chain.cursor
-        cuts = read_cuts(self._database, chain.key)
         if [cut.epoch for cut in cuts] != list(range(1, chain.epoch + 1)):
             self._bad(chain, chain.cursor, f"the chain is in epoch {chain.epoch}, but its cuts give another")
-        snapshot = newest_snapshot(self._database, chain, chain.cursor)
+        snapshot = open_chain.newest_snapshot()
         if snapshot is None and not chain.path:
             self._bad(chain, chain.base_idx, NO_SNAPSHOT)
         start = chain.base_idx if snapshot is None else snapshot.idx
-        rows = read_steps(self._database, chain.key, max(start - 1, chain.base_idx), chain.cursor)
+        rows = open_chain.steps(max(start - 1, chain.base_idx))
         digest = first
         if start > chain.base_idx:
             self._step = start - 1
@@ -206,7 +205,8 @@ class _Checker:
         """Check the chains of a fork that are not joined: those that are done are as they ended, others can go on."""
         ended = last_digests(self._database, fork)
         expected = fork.joined
-        for child in read_children(self._database, fork, chain.path, start=fork.joined):
+        children = read_children(self._database, fork, chain.path, start=fork.joined)
+        for child, open_child in open_chains(self._database, children):
             self._at, self._step = child, child.cursor
             if child.number != expected or child.number >= fork.children:
                 here = (*chain.path, fork.idx, fork.epoch, expected)
@@ -215,8 +215,8 @@ class _Checker:
             if child.run != self._run.key or (child.base, child.base_idx) != (None, 0):
                 self._bad(child, child.cursor, "its chain belongs to another run")
             first = forked(chain.digest, fork.idx, fork.epoch, child.number)
-            if child.status not in DONE:
-                self.check_chain(child, first)
+            if open_child is not None:
+                self.check_chain(open_child, first)
             elif not child.sealed:
                 self._bad(child, child.cursor, CHAIN_CHANGED)
             elif child.digest != (ended.get(child.key) if child.cursor else first):
@@ -231,8 +231,8 @@ class _Checker:
         stands = (rows.number, rows.run, rows.status, rows.epoch, rows.base, rows.base_idx, rows.digest, rows.sealed)
         if stands != (0, self._run.key, "running", 0, None, 0, first, True):
             self._bad(chain, fork.idx, "the row of its children's chain is not as it was written")
-        epochs = self._epochs(rows, fork)
-        settled = self._settled(rows, fork, epochs, first)
+        cuts = read_cuts(self._database, rows.key)
+        settled = self._settled(rows, fork, cuts, first)
         missing = next((number for number in range(fork.joined, rows.cursor) if number not in settled), None)
         if missing is not None:
             self._single(rows, missing, "it is missing in the log, or the cursor of its chain is wrong")
@@ -240,21 +240,22 @@ class _Checker:
         if (sample := last_sample(self._database, rows.key)) >= max(following, rows.cursor):
             self._single(rows, sample, "its samples are there, but neither its step nor its outcome")
 
-    def _epochs(self, rows: ChainRow, fork: ForkRow) -> dict[int, int]:
+    def _epochs(self, rows: ChainRow, fork: ForkRow, cuts: list[CutRow]) -> dict[int, int]:
         """Return the epoch of each child that was decided again."""
         epochs: dict[int, int] = {}
-        for cut in sorted(read_cuts(self._database, rows.key)):
+        for cut in sorted(cuts):
             self._at, self._step = rows, cut.idx
             if cut.epoch != epochs.get(cut.idx, 0) + 1 or not 0 <= cut.idx < fork.children:
                 self._single(rows, cut.idx, "one of its cuts is missing")
             epochs[cut.idx] = cut.epoch
         return epochs
 
-    def _settled(self, rows: ChainRow, fork: ForkRow, epochs: dict[int, int], first: bytes) -> set[int]:
+    def _settled(self, rows: ChainRow, fork: ForkRow, cuts: list[CutRow], first: bytes) -> set[int]:
         """Return the children from the first that is not joined that have a step or an outcome, all of them right."""
+        epochs = self._epochs(rows, fork, cuts)
         outcomes = self._outcomes(rows, fork, epochs)
         found = set()
-        for row in read_steps(self._database, rows.key, fork.joined, single=True):
+        for row in read_steps(self._database, rows.key, fork.joined, single=True, cuts=cuts):
             self._step = row.idx
             if not row.idx < fork.children or row.epoch != epochs.get(row.idx, 0):
                 self._single(rows, row.idx, f"its step has epoch {row.epoch}, or it is not one of the children")

@@ -17,6 +17,7 @@ from maker.store.log import (
     SampleRow,
     StepRow,
     epoch_at,
+    read_cuts,
     read_steps,
     snapshot_epochs,
 )
@@ -136,7 +137,7 @@ class Replayer:
         kept = self._kept(chain, position.index, reader or Together(self.database))
         due = first_snapshot
         where = _where(chain, position.index)
-        for row in kept.reader.steps(chain.key, position.index, stop):
+        for row in kept.reader.steps(chain.key, position.index, stop, kept.cuts):
             where = _where(chain, position.index)
             if row.idx != position.index:
                 raise Bad(f"{where} is missing; the next one in the log is {row.idx}")
@@ -364,10 +365,11 @@ class Replayer:
         stands = (chain.epoch, chain.status, chain.base, chain.base_idx, chain.digest, chain.sealed)
         if stands != (0, "running", None, 0, genesis, True):
             raise Bad(f"chain {chain_name(chain.path, 0)}: the row of its chain has changed")
-        singles = Singles(self.database, chain, fork.children)
+        cuts = read_cuts(self.database, chain.key)
+        singles = Singles(self.database, chain, fork.children, cuts)
         evidence = self._evidence(chain.key, 0, Together(self.database))
         lenient = move.missed is not None
-        for row in read_steps(self.database, chain.key, single=True):
+        for row in read_steps(self.database, chain.key, single=True, cuts=cuts):
             here = f"chain {chain_name(chain.path, row.idx)}"
             if lenient:
                 yield from _missed(singles, row.idx)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from maker.errors import MakerError
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow
-from maker.store.log import CutRow, OutcomeRow, SnapshotRow, StepRow, read_cuts, read_outcomes
+from maker.store.log import CutRow, OutcomeRow, SnapshotRow, StepRow, read_outcomes
 from maker.types import Outcome
 from maker.voting.paths import chain_name
 
@@ -67,12 +67,13 @@ class Singles:
         database: The store.
         chain: The chain whose steps they are.
         children: How many there are to be.
+        cuts: All cuts of the chain.
     """
 
-    def __init__(self, database: Database, chain: ChainRow, children: int) -> None:
+    def __init__(self, database: Database, chain: ChainRow, children: int, cuts: list[CutRow]) -> None:
         self._chain = chain
         self._children = children
-        self._epochs = {cut.idx: cut.epoch for cut in read_cuts(database, chain.key)}
+        self._epochs = {cut.idx: cut.epoch for cut in cuts}
         self._outcomes = map(self._checked, read_outcomes(database, chain.key))
         self._next = next(self._outcomes, None)
         self._here: Outcome | None = None
