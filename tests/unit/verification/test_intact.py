@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recovery.damage import changes
+from benchmarks.shared.checkout import TOWERS
 from maker import api
 from maker.errors import BadInput, RunDamaged, StoreFailed
 from maker.lifecycle import admin, queries, rows
@@ -77,6 +78,45 @@ def test_a_damaged_log_is_refused(half: str, sql: str, told: str) -> None:
     assert queries.runs(store=half)[0].run_id in caught.value.message
     assert "maker verify" in caught.value.fix
     assert content(half) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("DELETE FROM maker_step WHERE chain = 16777220 AND idx = 1", "1: it is missing in the log"),
+        ("UPDATE maker_step SET action = '\"1AC\"' WHERE chain = 16777220 AND idx = 0", "0: its action"),
+        ("INSERT INTO maker_cut VALUES (16777220, 1, 1, '')", "2: the chain is in epoch 0, but its cuts give another"),
+        (
+            "INSERT INTO maker_step SELECT chain, 70, epoch, action, tally, tokens, digest FROM maker_step"
+            " WHERE chain = 16777220 AND idx = 1",
+            "70: the store has a step there",
+        ),
+        ("INSERT INTO maker_snapshot VALUES (16777220, 7, 0, '', NULL)", "7: the store has a snapshot there"),
+        ("INSERT INTO maker_snapshot VALUES (16777220, 1, 0, '', x'00')", "1: the snapshot before it"),
+        ("INSERT INTO maker_fork VALUES (16777220, 7, 0, 1, 0, 0, '', x'', NULL)", "7: the store has a fork there"),
+        ("INSERT INTO maker_fork VALUES (16777220, 2, 0, 1, 0, 0, '', x'', x'00')", "2: the row of its fork"),
+        (
+            "INSERT INTO maker_chain (id, run, parent, at, fork_epoch, number, cursor, epoch, digest, status, reason,"
+            " base_idx) SELECT id + 2, run, id, 2, 0, 0, 0, 0, x'', 'running', '', 0 FROM maker_chain"
+            " WHERE id = 16777220",
+            "2: it has children, but the row of its fork is missing",
+        ),
+    ],
+)
+def test_one_of_many_open_chains_is_damaged(tmp_path: Path, sql: str, told: str) -> None:
+    """Open chains are read together, and the refusal names the one that is damaged, and its step."""
+    store = f"sqlite:///{tmp_path}/maker.db"
+    job = {
+        "task": {"decomposer": TOWERS, "chains": 5, "moves": 9},
+        "model": {"kind": "simulated", "p": 1.0},
+        "vote": {"k": 1},
+        "swarm": {"chains": 5},
+        "store": {"url": store},
+    }
+    api.run(job, limit_steps=10)
+    edit(store, sql)
+    with pytest.raises(RunDamaged, match=f"Chain 0.3, step {told}"):
+        api.resume("last", store=store)
 
 
 def test_a_fork_before_the_damage_goes_on(half: str) -> None:

@@ -20,6 +20,7 @@ from maker.store.backend.database import open_database
 from maker.store.runs import find_run
 from maker.store.unresolved import count_outcomes, undecided_votes, unresolved_flags
 from maker.verification.depth import deeper
+from maker.verification.intact import check_resumable
 
 NUMBERS = (1, 2, 5)
 """Small trees: a minute of `python -m benchmarks.recovery.trees` tries more of them."""
@@ -89,6 +90,17 @@ class Wide(Shaped):
         return Step(self.kind, "x") if state[0] == "child" else Done(1)
 
 
+class Nested(Shaped):
+    """Forks into many children that fork into two of one step."""
+
+    def next(self, state: list[Any]) -> Step[Any, Any] | Fork[Any] | Done:
+        if state[0] == "root":
+            return Fork(20, _inner, None, _joined)
+        if state[0] == "inner":
+            return Fork(2, _begin, None, _joined)
+        return Step(self.kind, "x") if state[0] == "child" else Done(1)
+
+
 class Misses(Shaped):
     """Forks into single steps, and does without those that end wrong."""
 
@@ -117,6 +129,10 @@ def _five(_prompt: str) -> Truth:
 
 def _begin(_state: list[Any], _child: int) -> list[Any]:
     return ["child"]
+
+
+def _inner(_state: list[Any], _child: int) -> list[Any]:
+    return ["inner"]
 
 
 def _leaf(_state: list[Any], _child: int) -> list[Any]:
@@ -193,6 +209,24 @@ def test_children_are_read_together(store: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Database, "fetch", lambda self, query: asked.append(query) or fetch(self, query))
     assert queries.verify("last", store=store).right
     assert len(asked) < 40
+
+
+@pytest.mark.parametrize(("name", "forked"), [("Wide", 0), ("Nested", 20)])
+def test_open_chains_are_read_together(store: str, monkeypatch: pytest.MonkeyPatch, name: str, forked: int) -> None:
+    """A resume's check asks nothing of one open chain, cut or not; eight questions of each that has forked."""
+    from maker.store.backend.database import Database
+
+    asked: list[Any] = []
+    fetch = Database.fetch
+    monkeypatch.setattr(Database, "fetch", lambda self, query: asked.append(query) or fetch(self, query))
+    undecided = job(name, store, p=0.5) | {"vote": {"k": 3, "max_votes": 3}}
+    for ended in (api.run(undecided), api.retry("last", store=store)):
+        assert "more)" in ended.reason
+        with closing(open_database(store, create=False)) as database:
+            run = find_run(database, "last")
+            asked.clear()
+            check_resumable(database, run)
+        assert len(asked) <= 20 + 8 * forked
 
 
 @pytest.mark.parametrize(("name", "told"), [("ForksTrue", "forked into True children"), ("EndsNo", "ok='no'")])
