@@ -1,4 +1,4 @@
-"""How long a killed run takes to go on, by the length of its history.
+"""How long a killed run takes to go on, by the length of its history, and by how many of its chains are open.
 
 One simulated run is worked on by ``maker run``, killed with SIGKILL at each size, copied as it was left, and resumed
 to grow to the next. Each copy is resumed for one step in a process of its own, and timed from the end of the imports
@@ -6,8 +6,10 @@ to grow to the next. Each copy is resumed for one step in a process of its own, 
 ``maker resume last --limit-steps 1``, with Python's start and imports, and the yardstick: to open a copy of the same
 killed database with Python's sqlite3, which brings its log in order, and read the last row.
 
-    python -m benchmarks.recovery.resume [--sizes 10000 100000 1000000] [--repeats 5] [--dbos]
+    python -m benchmarks.recovery.resume [--sizes 10000 100000 1000000] [--open 1800] [--repeats 5] [--dbos]
 
+``--open`` also kills and resumes runs whose root has forked into so many chains, of which each has a few steps and none
+is done. ``--sizes`` without a number leaves the first part out.
 ``--dbos`` also kills and resumes a workflow of 10,000 durable steps of DBOS, from the extra ``bench``: half a minute.
 """
 
@@ -28,7 +30,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.shared.checkout import environment, program
+from benchmarks.shared.checkout import TOWERS, environment, program
 from benchmarks.shared.comparing import Goal, flush_s, number, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.watching import Looks, exit_with, maker, said
@@ -47,7 +49,24 @@ k = 3
 [swarm]
 kind = "local"
 """
+OPEN_JOB = """\
+[task]
+decomposer = "{towers}"
+chains = {chains}
+[model]
+kind = "simulated"
+p = 0.99
+[vote]
+k = 3
+[swarm]
+kind = "local"
+chains = {chains}
+"""
+OPEN_STEPS = 3
+"""Steps that an open chain has, on average; it ends after 100."""
 GOAL_S = 1.0
+OPEN_GOAL_MS = 1.0
+"""Milliseconds to the first new step for each open chain: about two queries, and a resume needs none of each."""
 GROWTH = 1.2
 SLACK_S = 0.02
 """A resume does not grow with history where the longest takes at most a fifth, or 20 ms, more than the shortest: what
@@ -66,6 +85,18 @@ class Sized(NamedTuple):
     commands: list[float]
     bare: list[float]
     late: list[str]
+
+
+class Open(NamedTuple):
+    """What was measured of a run with so many open chains."""
+
+    chains: int
+    found: Sized
+
+    @property
+    def chain_ms(self) -> float:
+        """Milliseconds of a resume for each chain."""
+        return statistics.median(self.found.resumes) / self.chains * 1e3
 
 
 def grow(home: Path, size: int) -> Path:
@@ -99,6 +130,19 @@ def measured(left: Path, repeats: int) -> Sized:
         found.bare.append(_once(left, f"bare-{turn}", "--bare")["seconds"])
         found.commands.append(_command(left, f"command-{turn}"))
     return found
+
+
+def opened(folder: Path, chains: int, repeats: int) -> Open:
+    """Kill a run that has forked into so many chains, and resume it. Raises `RuntimeError` if they are not all open."""
+    home = folder / "run"
+    home.mkdir(parents=True)
+    (home / "job.toml").write_text(OPEN_JOB.format(towers=TOWERS, chains=chains))
+    left = grow(home, OPEN_STEPS * chains)
+    with closing(sqlite3.connect(copied(left, left / "count") / "maker.db")) as connection:
+        query = "SELECT count(*) FROM maker_chain WHERE parent IS NOT NULL AND status = 'running'"
+        if (found := connection.execute(query).fetchone()[0]) != chains:
+            raise RuntimeError(f"{found} chains are open, not {chains}")
+    return Open(chains, measured(left, repeats))
 
 
 def _once(left: Path, name: str, *words: str) -> Any:
@@ -152,37 +196,53 @@ def dbos(home: Path, steps: int) -> float:
 def print_sizes(sizes: Sequence[Sized]) -> None:
     """Print a line for each length of history."""
     heads = ("steps before", "resume to first step", "slowest", "whole command", "bare open and read", "resume/bare")
-    rows = []
-    for found in sizes:
-        own, bare = statistics.median(found.resumes), statistics.median(found.bare)
-        times = (own, max(found.resumes), statistics.median(found.commands), bare)
-        rows.append((f"{found.steps:,}", *(f"{each * 1e3:,.1f} ms" for each in times), number(own / bare, "x")))
-    table("a killed run goes on (medians)", heads, rows)
+    if sizes:
+        table("a killed run goes on (medians)", heads, [(f"{found.steps:,}", *_times(found)) for found in sizes])
     if late := sorted({name for found in sizes for name in found.late}):
         print(f"  still imported within the time: {', '.join(late)}")
 
 
-def goals(sizes: Sequence[Sized]) -> list[Goal]:
+def print_open(forked: Sequence[Open]) -> None:
+    """Print a line for each number of open chains."""
+    heads = ("open chains", "resume to first step", "slowest", "whole command", "bare open and read", "resume/bare")
+    rows = [(f"{one.chains:,}", *_times(one.found), number(one.chain_ms, " ms")) for one in forked]
+    table("a killed run with open chains goes on (medians)", (*heads, "resume/chain"), rows)
+
+
+def _times(found: Sized) -> list[str]:
+    own, bare = statistics.median(found.resumes), statistics.median(found.bare)
+    times = (own, max(found.resumes), statistics.median(found.commands), bare)
+    return [*(f"{each * 1e3:,.1f} ms" for each in times), number(own / bare, "x")]
+
+
+def goals(sizes: Sequence[Sized], forked: Sequence[Open]) -> list[Goal]:
     """Return each goal beside what was measured."""
-    medians = [statistics.median(found.resumes) for found in sizes]
-    allowed = max(GROWTH, 1 + SLACK_S / medians[0])
-    grown = medians[-1] / medians[0] if len(sizes) > 1 else None
-    return [
-        Goal("slowest median, seconds to the first new step", GOAL_S, max(medians), " s", least=False),
-        Goal("longest history / shortest", allowed, grown, "x", least=False, why="it takes two sizes"),
-    ]
+    held = []
+    if sizes:
+        medians = [statistics.median(found.resumes) for found in sizes]
+        allowed = max(GROWTH, 1 + SLACK_S / medians[0])
+        grown = medians[-1] / medians[0] if len(sizes) > 1 else None
+        held += [
+            Goal("slowest median, seconds to the first new step", GOAL_S, max(medians), " s", least=False),
+            Goal("longest history / shortest", allowed, grown, "x", least=False, why="it takes two sizes"),
+        ]
+    if forked:
+        most = max(one.chain_ms for one in forked)
+        held.append(Goal("resume of open chains, each", OPEN_GOAL_MS, most, " ms", least=False))
+    return held
 
 
 def read_command_line() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="steps before a kill"
+        "--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="steps before a kill"
     )
+    parser.add_argument("--open", type=int, nargs="*", default=[], help="open chains of runs that have forked")
     parser.add_argument("--repeats", type=int, default=5, help="resumes of each size; medians are shown")
     parser.add_argument("--dbos", action="store_true", help=f"resume a workflow of {DBOS_STEPS:,} steps of DBOS too")
     parser.add_argument("--folder", type=Path, help="where the databases go; the system's temporary folder by default")
-    return read_options(parser, sizes=[1000, 3000], repeats=1)
+    return read_options(parser, sizes=[1000, 3000], open=[20], repeats=1)
 
 
 def main() -> int:
@@ -190,6 +250,7 @@ def main() -> int:
     options = read_command_line()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sizes: list[Sized] = []
+    forked: list[Open] = []
     theirs = ""
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="maker-bench-") as name:
         home = Path(name) / "run"
@@ -199,15 +260,20 @@ def main() -> int:
         for size in sorted(options.sizes):
             print(f"… {size:,} steps", file=sys.stderr, flush=True)
             sizes.append(measured(grow(home, size), options.repeats))
+        for chains in sorted(options.open):
+            print(f"… {chains:,} open chains", file=sys.stderr, flush=True)
+            forked.append(opened(Path(name) / f"open-{chains}", chains, options.repeats))
         if options.dbos:
             print("… DBOS", file=sys.stderr, flush=True)
             theirs = _told_dbos(Path(name))
     print(f"medians of {options.repeats} resumes each; writing and flushing a page takes {flush * 1e6:.0f} us here")
     print_sizes(sizes)
+    if forked:
+        print_open(forked)
     if theirs:
         print(theirs)
-    print_goals(goals(sizes), options)
-    slowest = max(statistics.median(found.bare) for found in sizes)
+    print_goals(goals(sizes, forked), options)
+    slowest = max((statistics.median(found.bare) for found in (*sizes, *(one.found for one in forked))), default=0.0)
     if slowest > SLOWEST_YARDSTICK_S and not options.smoke:
         print(f"\nthis run proves nothing: to open the database and read a row took {slowest * 1e3:.0f} ms")
         return 1

@@ -12,6 +12,7 @@ import pytest
 from postgres_server import PostgresServer
 from sqlalchemy import update
 
+from benchmarks.shared.checkout import TOWERS
 from maker import api
 from maker.errors import BadInput, RunHeld
 from maker.lifecycle import queries
@@ -51,6 +52,21 @@ def test_a_run_is_the_same_in_either_database(url: str, tmp_path: Path) -> None:
     assert list(queries.steps("last", store=url)) == list(queries.steps("last", store=lite))
     assert list(queries.samples("last", 5, store=url)) == list(queries.samples("last", 5, store=lite))
     assert queries.verify("last", store=url).right
+
+
+def test_many_open_chains_go_on_in_either_database(url: str, tmp_path: Path) -> None:
+    """Chains that are undecided, cut, undecided again and then decided end in PostgreSQL as in SQLite."""
+    ended = []
+    for store in (url, f"sqlite:///{tmp_path}/same.db"):
+        towers = {"decomposer": TOWERS, "chains": 40, "moves": 2}
+        few = {"vote": {"k": 3, "max_votes": 4}, "swarm": {"chains": 40}, "monitor": {"policy": "off"}}
+        assert "more)" in api.run(job(store) | few | {"task": towers}).reason
+        assert "more)" in api.retry("last", store=store).reason
+        done = api.resume("last", ["vote.max_votes=1000"], store=store)
+        assert queries.verify("last", store=store).right
+        ended.append((done.status, done.digest, done.votes, done.steps))
+    assert ended[0] == ended[1]
+    assert ended[0][0] == "done"
 
 
 @pytest.mark.parametrize("far", [2**31 - 2, 2**31 - 1, 2**31, 2**63, 10**30])
