@@ -35,7 +35,7 @@ class Holds(NamedTuple):
     long: bool = True
 
 
-UNKNOWN = Holds()
+ANYTHING = Holds()
 """What a chain may hold that was not looked at: everything."""
 
 
@@ -49,7 +49,7 @@ class OpenChain:
     database: Database
     row: ChainRow
     cuts: list[CutRow]
-    holds: Holds = UNKNOWN
+    holds: Holds = ANYTHING
     short: list[StepRow] | None = None
 
     @classmethod
@@ -86,7 +86,7 @@ class OpenChain:
 def open_chains(database: Database, chains: Iterator[ChainRow]) -> Iterator[tuple[ChainRow, OpenChain | None]]:
     """Yield chains in their order, each with what reads it, None for one that is done.
 
-    Looks at `AT_ONCE` of them at a time.
+    Looks at `AT_ONCE` of them at a time, so that nobody may work on one before it is yielded.
     """
     while page := list(islice(chains, AT_ONCE)):
         found = _look(database, [chain for chain in page if chain.status not in DONE])
@@ -101,7 +101,7 @@ def _look(database: Database, rows: Sequence[ChainRow]) -> dict[int, OpenChain]:
     holds = _holds(database, keys)
     short = _short_steps(database, [key for key in keys if key in holds and not holds[key].long])
     return {
-        row.key: OpenChain(database, row, cuts[row.key], holds.get(row.key, UNKNOWN), short.get(row.key))
+        row.key: OpenChain(database, row, cuts[row.key], holds.get(row.key, ANYTHING), short.get(row.key))
         for row in rows
     }
 

@@ -6,8 +6,9 @@ snapshots (`snapshots`), forks, joins, counts, cursors, epochs, results, and wha
 and no model.
 
 `intact` checks what a resume is about to re-apply, and nothing else: by digests and seals, without the task's code, and
-before anything is written. The children of a fork are read together (`maker.store.together`), and `depth` lets a replay
-reach as deep as the run that it replays.
+before anything is written. The children of a fork are read together: all of them for a replay (`maker.store.together`),
+those that go on for a resume (`maker.store.open_chain`). `depth` lets a replay reach as deep as the run that it
+replays.
 
 It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
 digest.
