@@ -142,7 +142,7 @@ def test_deaths_change_nothing(store: str, several: Open, seed: int) -> None:
     made = job(store, tree(WIDE), model={"p": 0.8}, swarm={"chains": 3})
     alone = api.run(made)
     rng = random.Random(seed)
-    opened = several(3, lambda: rng.random() < 0.25)
+    opened = several(3, lambda: rng.random() < 0.4)
     made["model"]["latency_s"] = 0.002
     told: list[WorkerGone] = []
     together = api.run(made, on_event=lambda event: told.append(event) if isinstance(event, WorkerGone) else None)
