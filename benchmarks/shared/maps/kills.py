@@ -36,6 +36,7 @@ def killed(options: Namespace, folder: Path) -> list[Goal]:
 
 def served(options: Namespace, folder: Path) -> list[Goal]:
     """Do the same with a model behind HTTP, and compare what maker counted with what the server did."""
+    options = Namespace(**vars(options) | {"rows": options.served_rows})
     with server("--p", "0.9") as url:
         model = f"{behind(url)}\n[limits]\nmax_calls = {options.rows * 10}"
         whole, other = _two(folder, options, model)
