@@ -41,6 +41,7 @@ __all__ = [
     "NEW",
     "BadInput",
     "Ballots",
+    "Before",
     "Called",
     "Codec",
     "Decision",
@@ -92,6 +93,16 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class OrFile:
     """Marks a text parameter, by ``Annotated``, that may name a file instead: its text is what the run is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Marks a parameter, by ``Annotated``, that runs may be older than: they go on with ``value``, not its default.
+
+    So the default of a parameter that you add may be better than what there was, and no old run changes.
+    """
+
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)

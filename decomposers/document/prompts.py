@@ -13,20 +13,27 @@ FOLLOW_UP = 300
 ANSWER = 1000
 """The most characters of an answer."""
 
-READ = """\
+EXAMPLE = "[2, 5]"
+"""The numbers of sentences in the examples."""
+READ = f"""\
 You read one slice of a long text. Its sentences are numbered. Name those that help to answer the question: all that \
 the answer could rest on, nothing else. Most slices hold none.
-Reply with JSON alone: {"lines": [2, 5]}, or {"lines": []} where no sentence helps.
+Reply with JSON alone: {{"lines": {EXAMPLE}}}, or {{"lines": []}} where no sentence helps.
 """
-NARROW = """\
+NARROW = f"""\
 These sentences were found in a long text. Keep those that the question needs most, half of them at most.
-Reply with JSON alone, their numbers: {"lines": [2, 5]}.
+Reply with JSON alone, their numbers: {{"lines": {EXAMPLE}}}.
 """
 SETTLE = """\
 Answer a question about a long text by what was found in it. If something is missing that another look through the \
 text could find, ask for it; the finder knows nothing but the question that you ask.
 Reply with JSON alone: {"answer": "..."}, as short as may be, or {"ask": "..."}.
 """
+SETTLE_LAST = """\
+Answer a question about a long text by what was found in it.
+Reply with JSON alone: {"answer": "..."}, as short as may be.
+"""
+"""Where the text is read no more, so that nothing can be asked for."""
 COUNT = """\
 You read one slice of a long text. Count what the question asks for, as far as it stands in this slice.
 Reply with JSON alone: {"count": 0}.
@@ -40,6 +47,12 @@ Find = Callable[[str], dict[str, Any]]
 """Finds the object of a reply's text."""
 Reply = dict[str, Any]
 """A reply's object: ``lines``, ``answer`` or ``ask``, ``count``, ``items``."""
+
+
+def fitting(system: str, sentences: int, most: int) -> str:
+    """Return what is asked of numbered sentences, with an example that so many allow where ``most`` may be named."""
+    numbers = [number for number in (2, 5) if number <= sentences][:most] or [1]
+    return system.replace(EXAMPLE, str(numbers))
 
 
 def of_slice(question: str, number: int, slices: int, text: str) -> str:

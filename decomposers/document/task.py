@@ -38,6 +38,7 @@ from decomposers.document.state import (
 )
 from decomposers.document.text import GROWTH, MARK, MOST, Finding, groups, numbered, units
 from maker.plugin import (
+    Before,
     Called,
     Codec,
     Done,
@@ -88,6 +89,9 @@ class DocumentParams(Params):
             reply names is one vote, and replies that differ in one line are rivals.
         max_tokens (tokens): Most tokens of a reply; a reply cut there is flagged.
         encoding: Of the input.
+        words: Edition of what the model is told, the newest by default. In the first the examples number sentences
+            that there may not be, and an answer may be asked to ask when the text is read no more. A run keeps the
+            edition that it began with.
         truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
             ``"truth.py:truth"``.
         round: How often slices without a good decision are asked again. Set by ``maker retry``.
@@ -105,6 +109,8 @@ class DocumentParams(Params):
     by_line: bool = Field(default=False, exclude_if=lambda value: not value)
     max_tokens: int = Field(default=256, ge=1)
     encoding: str = "utf-8"
+    # The first edition is not stored: so settings and fingerprints of older runs are what they were.
+    words: Annotated[Literal[1, 2], Before(1)] = Field(default=2, exclude_if=lambda value: value == 1)
     truth: Annotated[Function | None, Called(("prompt",))] = None
     round: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
     again: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
@@ -181,6 +187,9 @@ class Document(RoundDecomposer[State, Reply]):
             self._read = replace(read_lines, parts=LINES) if params.by_line else read_lines
         self._narrow = _step_class("narrow", prompts.read_lines, tokens, prompts.NARROW, _kept)
         self._settle = _step_class("settle", prompts.read_settled, tokens, prompts.SETTLE, self._settles)
+        # What differs from a class in its words alone is counted, and watched, with it.
+        told = prompts.SETTLE if params.words == 1 else prompts.SETTLE_LAST
+        self._settle_last = replace(self._settle, system=told)
         several = (self._read, self._narrow, self._settle)
         self.classes: tuple[StepClass[State, Reply], ...] = several if params.want == "answer" else several[:1]
         self.state: Codec[State] = RootCodec()
@@ -209,10 +218,16 @@ class Document(RoundDecomposer[State, Reply]):
             return self._at_root(state)
         if isinstance(state, Reading):
             text = self._slice(state.number)
-            told = numbered(units(text)) if self.params.want == "answer" else text
-            return Step(self._read, prompts.of_slice(state.question, state.number, self._slices(), told))
+            kind = self._read
+            if self.params.want == "answer":
+                lines = units(text)
+                kind, text = self._fitting(kind, len(lines), len(lines)), numbered(lines)
+            return Step(kind, prompts.of_slice(state.question, state.number, self._slices(), text))
         if isinstance(state, Narrowing):
-            return Step(self._narrow, prompts.of_findings(state.asked, state.findings))
+            count = len(state.findings)
+            return Step(
+                self._fitting(self._narrow, count, _most(count)), prompts.of_findings(state.asked, state.findings)
+            )
         return Done(state.value)
 
     def apply(self, state: State, action: Reply) -> State:
@@ -256,12 +271,18 @@ class Document(RoundDecomposer[State, Reply]):
         if root.phase == NARROW:
             return Fork(len(self._groups(root)), self._narrowing, self._joined, self._then, single=True)
         if root.phase == SETTLE:
-            return Step(self._settle, prompts.of_all(root.asked, root.found, last=self._is_last(root)))
+            last = self._is_last(root)
+            return Step(self._settle_last if last else self._settle, prompts.of_all(root.asked, root.found, last=last))
         if root.round < self.params.round:
             again = self._again(root)
             child, missed = partial(_reading_again, again), partial(_missed_again, again)
             return Fork(len(again), child, partial(self._joined_again, again), self._then, single=True, missed=missed)
         return Done(self._result(root))
+
+    def _fitting(self, kind: StepClass[State, Reply], sentences: int, most: int) -> StepClass[State, Reply]:
+        """Return a step class with an example that so many sentences allow."""
+        told = prompts.fitting(kind.system, sentences, most)
+        return kind if self.params.words == 1 or told == kind.system else replace(kind, system=told)
 
     def _again(self, root: Root) -> list[Missing]:
         """Return the slices that the next round asks."""
@@ -415,6 +436,11 @@ def _take_lines(root: Root, place: Missing, result: Any) -> Root:
     return root
 
 
+def _most(count: int) -> int:
+    """Return how many of so many findings may be kept."""
+    return max(1, count // 2)
+
+
 def _outside(reply: Reply, count: int) -> str | None:
     wrong = next((line for line in reply["lines"] if not 1 <= line <= count), None)
     return None if wrong is None else f"there is no sentence {wrong}: there are {count}"
@@ -422,7 +448,7 @@ def _outside(reply: Reply, count: int) -> str | None:
 
 def _kept(state: State, reply: Reply) -> str | None:
     count = len(state.findings) if isinstance(state, Narrowing) else 0
-    most = max(1, count // 2)
+    most = _most(count)
     if len(reply["lines"]) > most:
         return f"{len(reply['lines'])} sentences of {count} are kept: {most} are the most"
     return _outside(reply, count)

@@ -39,8 +39,9 @@ class HanoiParams(Params):
         answer: ``move``: the model writes the move, and the state follows. ``move+state``: it writes the move and the
             pegs after it, voted as a pair, as in the paper. ``either``: it writes one or the other, and the move alone
             is voted on, so that models of both kinds vote on the same candidates; pegs that are written must be right.
-        prompt: ``compact``: for the small microagent. ``english``: strategy and state in words, for a general model.
-            ``plain``: the same, with an example that fits the number of disks, which small models follow better.
+        prompt: ``compact``: for the small microagent. ``plain``: strategy and state in words, for a general model, with
+            an example that fits the number of disks. ``english``: as ``plain``, with an example of disk 12 whatever
+            there is; it stays so for the runs and calibrations that have it.
         segment (disks): Number of disks whose moves make one segment of the tree form, 10 by default: 20 disks are
             1,024 segments of 1,024 steps. From ``disks`` on there is one segment. Where each segment starts is given by
             the recursion, not decided by the model: the model makes every move, but does not find its way from one

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from decomposers.recursive.context import LEVEL_LEAST
 from decomposers.recursive.prompts import GENERIC, ROLES, Prompts, faults
-from maker.plugin import Called, Function, OrFile, Params
+from maker.plugin import Before, Called, Function, OrFile, Params
 
 PROPOSALS = 5
 
@@ -34,6 +34,8 @@ class RecursiveParams(Params):
         solver_prompt: The same for the role ``solver``. E.g. ``"solve.txt"``.
         composer_prompt: The same for the role ``composer``. E.g. ``"compose.txt"``.
         discriminator_prompt: The same for the role ``discriminator``. E.g. ``"choose.txt"``.
+        words: Edition of the shipped words, the newest by default. In the first the decomposer is told at ``max_depth``
+            too how to break a problem, which is no plan there. A run keeps the edition that it began with.
         plan_tokens (tokens): Most tokens of a plan; a reply cut there is flagged.
         answer_tokens (tokens): Most tokens of an answer.
         truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
@@ -53,6 +55,8 @@ class RecursiveParams(Params):
     solver_prompt: Annotated[str, OrFile()] = ""
     composer_prompt: Annotated[str, OrFile()] = ""
     discriminator_prompt: Annotated[str, OrFile()] = ""
+    # The first edition is not stored: so settings and fingerprints of older runs are what they were.
+    words: Annotated[Literal[1, 2], Before(1)] = Field(default=2, exclude_if=lambda value: value == 1)
     plan_tokens: int = Field(default=512, ge=1)
     answer_tokens: int = Field(default=64, ge=1)
     truth: Annotated[Function | None, Called(("prompt",))] = None

@@ -77,12 +77,46 @@ class PlanReply(BaseModel):
     compose: str = ""
 
 
+ATOMIC_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"atomic": {"type": "boolean", "enum": [True]}},
+    "required": ["atomic"],
+    "additionalProperties": False,
+}
+"""The schema of replies where no plan with parts is legal: a model that is held to it has nothing else to say."""
+
+
 def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
-    """Return the JSON schema of a decomposer's replies; ``operations`` are the compositions that there are, if named.
+    """Return the JSON schema of a decomposer's replies: that the problem is atomic, or parts and their composition.
 
     It holds a reply to the form alone. What it cannot say (names that are none, circles) `read_plan` finds.
+
+    Args:
+        operations: The compositions that there are; none where a plan may say what it likes.
     """
-    part = {
+    compose = {"type": "string"} | ({"enum": [*operations]} if operations else {})
+    parts = {
+        "type": "object",
+        "properties": {"parts": {"type": "array", "items": _part_schema(), "minItems": 1}, "compose": compose},
+        "required": ["parts", "compose"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [ATOMIC_SCHEMA, parts]}
+
+
+def plan_schema_before(operations: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of the first edition, which lets through what is neither: no parts and not atomic, or both."""
+    compose = {"type": "string"} | ({"enum": ["", *operations]} if operations else {})
+    properties = {
+        "atomic": {"type": "boolean"},
+        "parts": {"type": "array", "items": _part_schema()},
+        "compose": compose,
+    }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _part_schema() -> dict[str, Any]:
+    return {
         "type": "object",
         "properties": {
             "name": {"type": "string"},
@@ -92,20 +126,6 @@ def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
         "required": ["goal"],
         "additionalProperties": False,
     }
-    compose: dict[str, Any] = {"type": "string"}
-    if operations:
-        compose["enum"] = ["", *operations]
-    properties = {"atomic": {"type": "boolean"}, "parts": {"type": "array", "items": part}, "compose": compose}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-ATOMIC_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"atomic": {"type": "boolean", "enum": [True]}},
-    "required": ["atomic"],
-    "additionalProperties": False,
-}
-"""The schema of replies where no plan with parts is legal: a model that is held to it has nothing else to say."""
 
 
 def read_plan(text: str, goal: Callable[[str], str], find: Callable[[str], dict[str, Any]] = object_in) -> TaskPlan:

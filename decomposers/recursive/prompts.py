@@ -75,6 +75,15 @@ number alone.
 )
 
 
+LAST = """\
+You plan, and do not solve. This problem is not broken into smaller ones: one step answers it.
+Reply with this JSON object alone: {"atomic": true}
+
+{{context}}Problem: {{goal}}
+Plan: """
+"""What goes with the decomposer's words of `GENERIC` where no plan with parts is legal."""
+
+
 class Writer:
     """Writes the prompts of nodes.
 
@@ -83,9 +92,14 @@ class Writer:
         budget: What the levels above may take.
         operations: The compositions that there are; none where a plan may say what it likes.
         most: How many parts a plan may have.
+        last: From this depth on no plan with parts is legal, and the decomposer is told so; None where it is not told.
     """
 
-    def __init__(self, prompts: Prompts, budget: Budget, operations: Sequence[str], most: int) -> None:
+    def __init__(
+        self, prompts: Prompts, budget: Budget, operations: Sequence[str], most: int, *, last: int | None = None
+    ) -> None:
+        self._last = last
+        self._last_plan = Template(LAST)
         self._templates = {role: Template(getattr(prompts, role)) for role in ROLES}
         self._budget = budget
         named = f": one of {', '.join(operations)}" if operations else ""
@@ -94,7 +108,8 @@ class Writer:
     def write(self, role: str, node: Node) -> str:
         """Return what a role is asked about a node; a composer of one whose parts are all done."""
         values: dict[str, Any] = {"goal": node.goal, **self._fixed}
-        template = self._templates[role]
+        is_last = role == DECOMPOSER and self._last is not None and node.depth >= self._last
+        template = self._last_plan if is_last else self._templates[role]
         if "context" in template.columns:
             values["context"] = told(node.above, self._budget.level)
         if role == COMPOSER and node.plan is not None:

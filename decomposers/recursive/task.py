@@ -23,6 +23,7 @@ from decomposers.recursive.plan import (
     TaskPlan,
     plan_of,
     plan_schema,
+    plan_schema_before,
     plan_value,
     read_plan,
 )
@@ -69,13 +70,17 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         self._prompts = params.prompts(self.words)
         if told := faults(self._prompts):
             raise ValueError(told)
-        self._writer = Writer(self._prompts, self._budget, params.operations, params.max_parts)
+        newest, shipped = params.words > 1, self._prompts.decomposer == GENERIC.decomposer
+        # Words that are not shipped may ask for plans in another form.
+        last = params.max_depth if newest and shipped else None
+        self._writer = Writer(self._prompts, self._budget, params.operations, params.max_parts, last=last)
         self._draws = params.proposals if params.vote_plans == "discriminator" else 0
         tokens, checked = params.answer_tokens, self._answer_fault
         self._plan: StepClass[Node, Action] = StepClass(
             "plan", self.read_plan, self._plan_fault, params.plan_tokens, role=DECOMPOSER,
             # A reply is the plan and little else: names and blanks make it longer than what is voted on.
-            verbatim=True, schema=plan_schema(params.operations), memo=not self._draws,
+            verbatim=True, schema=(plan_schema if newest else plan_schema_before)(params.operations),
+            memo=not self._draws,
             # A subclass that reads plans its own way has always done so.
             read_before=self._read_plan_before if type(self).read_plan is Recursive.read_plan else None,
         )  # fmt: skip

@@ -62,9 +62,12 @@ class Multiply(Recursive[Product, int]):
     words = Prompts(
         decomposer="""\
 Break a product into a sum of simpler products. If the second factor has more than one digit other than 0, split it into
-its digits, each with the zeros that its place asks for; else split the first factor so. For 347 * 86 reply
-{"parts": [{"goal": "347 * 80"}, {"goal": "347 * 6"}], "compose": "add"}
-If both factors have no more than one digit other than 0, as in 300 * 80, reply {"atomic": true}
+its digits, each with the zeros that its place asks for. For 347 * 806 reply
+{"parts": [{"goal": "347 * 800"}, {"goal": "347 * 6"}], "compose": "add"}
+Else, if the first factor has more than one digit other than 0, split that one so. For 347 * 80 reply
+{"parts": [{"goal": "300 * 80"}, {"goal": "40 * 80"}, {"goal": "7 * 80"}], "compose": "add"}
+If neither has, reply that it is not broken. For 300 * 80 reply
+{"atomic": true}
 
 Product: {{goal}}
 Plan: """,

@@ -30,7 +30,7 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
         "flag_right": 0.0, "flag_wrong": 0.0,
     },
     "task": {"parse": None, "check": None, "truth": None, "delimiter": "", "quotes": True,
-             "by_line": False},
+             "by_line": False, "words": 1},
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 

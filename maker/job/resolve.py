@@ -32,7 +32,7 @@ from maker.job.validate import (
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
 from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
-from maker.plugin import Called, Decomposer, Function, OrFile, Place
+from maker.plugin import Before, Called, Decomposer, Function, OrFile, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
 
@@ -214,6 +214,8 @@ def _task(table: dict[str, Any], raw: Raw) -> _Task:
     problems = Problems()
     memo = problems.of(_memo, table, plugin, raw)
     given = _without(_without(table, "decomposer"), MEMO)
+    if raw.stored:
+        given = {name: one.value for name, one in marked(plugin, Before).items()} | given
     values = problems.of(placed, plugin, given, raw)
     if values is None:
         # What no file or function has to be found for is checked all the same.

@@ -46,7 +46,8 @@ def job_kinds(folder: Path) -> dict[str, Tables]:
     hanoi: Tables = {"task": {"decomposer": "hanoi", "disks": 4}, "model": SIMULATED, "vote": {"k": 3}}
     letters: Tables = hanoi | {"task": {"decomposer": "letter_task:Letters", "steps": 30, "first": 10}}
     recursive: Tables = {
-        "task": {"decomposer": "recursive", "problem": "Add 1, 2 and 3."},
+        # The words that there were before there were editions.
+        "task": {"decomposer": "recursive", "problem": "Add 1, 2 and 3.", "words": 1},
         "model": POOL,
         "vote": {"voter": "first-to-k", "k": 2, "max_votes": 12},
         "roles": ROLES,

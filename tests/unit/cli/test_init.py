@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from maker.api import load_job
 from maker.cli.app import app
 from maker.cli.commands.init import KINDS, TEMPLATES, write_job
 
@@ -145,3 +146,15 @@ def test_a_full_disk_leaves_no_half_job(tmp_path: Path, monkeypatch: pytest.Monk
     done = maker("init", "map", tmp_path / "mine")
     assert (done.exit_code, "prompt.txt cannot be written: No space left on device" in done.stderr) == (2, True)
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_the_example_of_a_map_is_a_right_answer(working_directory: Path) -> None:
+    """What the prompt shows follows the schema and passes the check, so a model that copies its form is not flagged."""
+    maker("init", "map")
+    prompt = (working_directory / "prompt.txt").read_text()
+    (message,) = re.findall('To the message "(.*?)"', prompt)
+    (example,) = re.findall(r'^\{".*\}$', prompt, re.MULTILINE)
+    kind = load_job(working_directory / "job.toml").decomposer.classes[0]
+    answer = kind.parse(example)
+    assert answer.keys() == {"topic", "urgent", "quote"}
+    assert answer["quote"] in message

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pickle
 import random
+import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -464,3 +465,28 @@ def test_a_pilot_says_what_its_figures_mean_for_lines(tmp_path: Path, capsys: py
     found = calibrate(slips(tmp_path), steps=5, votes=3)
     print_calibration(found, (), ["simulated"])
     assert "read is voted on part by part, and these figures are of votes on whole answers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sentences", range(1, 8))
+def test_examples_number_sentences_that_there_are(sentences: int, tmp_path: Path) -> None:
+    """Copied by a small model, the example of a slice or of findings is legal, however few there are."""
+    lines = (f"{'This is a sentence of a long text ' * 3}{number}.\n" for number in range(sentences))
+    (tmp_path / "x.txt").write_text("".join(lines))
+    task = Document(DocumentParams(input=str(tmp_path / "x.txt"), question="?"))
+    found = tuple(Finding(0, f"{n}") for n in range(sentences))
+    for state in (Reading("?", 0), Narrowing(("?",), found)):
+        asks = task.next(state)
+        assert isinstance(asks, Step)
+        assert f"[{sentences}] " in asks.prompt
+        (example,) = re.findall(r'\{"lines": \[\d.*?\]\}', asks.kind.system)
+        assert asks.kind.check(state, asks.kind.parse(example)) is None
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_the_last_answer_is_not_offered_to_ask(words: int) -> None:
+    """When the text is read no more, what is asked would be flagged; before, it may be asked."""
+    task = Document(DocumentParams(input="x.txt", question="?", rounds=2, words=words))  # type: ignore[arg-type]
+    for asked, offered in ((("?",), True), (("?", "What else?"), words == 1)):
+        asks = task.next(Root(SETTLE, asked, (Finding(0, "It is so."),)))
+        assert isinstance(asks, Step)
+        assert ('{"ask"' in asks.kind.system) == offered

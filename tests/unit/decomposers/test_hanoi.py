@@ -413,7 +413,7 @@ def test_what_is_no_board(text: str) -> None:
         BoardCodec().read(text)
 
 
-@pytest.mark.parametrize("disks", [1, 2, 3, 9, 12])
+@pytest.mark.parametrize("disks", [*range(1, 14), 64])
 @pytest.mark.parametrize("answer", ["move", "move+state", "either"])
 def test_the_examples_of_the_plain_prompt_are_answers(disks: int, answer: str) -> None:
     """Right in form and legal for so many disks, where disk 1 is on A and the others are on B; nothing else changes."""

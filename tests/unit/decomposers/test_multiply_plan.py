@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from maker import api
 from maker.errors import BadInput
 from maker.lifecycle import queries
+from maker.plugin import Step
 
 FOLDER = Path(__file__).parents[3] / "examples" / "multiply_plan"
 SEED = 20261122
@@ -98,3 +100,23 @@ def test_the_job_runs_as_it_is(store: str, monkeypatch: pytest.MonkeyPatch) -> N
     report = api.run(FOLDER / "job.toml")
     assert (report.status, report.result["answer"]) == ("done", 347082 * 916536)
     assert queries.verify("last", store=store).problem == ""
+
+
+def test_the_prompt_shows_a_right_plan_for_each_kind_of_split() -> None:
+    """The second factor is split, the first one, or neither; each example passes the task's own check."""
+    task = api.load_job(job("sqlite:///unused.db", "47 * 36", planner=1)).decomposer
+    asks = task.next(task.start())
+    assert isinstance(asks, Step)
+    oracle = task.oracle()
+    assert oracle is not None
+    examples = re.findall(r"For (\d+ \* \d+) reply\n(\{.*\})$", asks.prompt, re.MULTILINE)
+    kinds = []
+    for product, reply in examples:
+        node = task.start()._replace(goal=product)
+        plan = asks.kind.parse(reply)
+        assert asks.kind.check(node, plan) is None
+        right = oracle(asks.prompt.replace("Product: 47 * 36", f"Product: {product}")).right[0]
+        assert plan == asks.kind.parse(right)
+        a, b = product.split(" * ")
+        kinds.append((len(a.replace("0", "")) > 1, len(b.replace("0", "")) > 1))
+    assert kinds == [(True, True), (True, False), (False, False)]

@@ -19,6 +19,7 @@ from recursive_task import asked, goal, halves, job, states, truth
 
 from decomposers.recursive import GENERIC, Node, Recursive, RecursiveParams, TaskPlan
 from decomposers.recursive.context import Budget, size
+from decomposers.recursive.plan import Part
 from maker import api
 from maker.errors import BadInput, JobError, TaskFailed
 from maker.job.fingerprint import run_fingerprint
@@ -641,3 +642,27 @@ def test_what_no_discriminator_reads_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="need vote_plans"):
         RecursiveParams.model_validate({"problem": "p"} | given)
     RecursiveParams.model_validate({"problem": "p", "proposals": 5})
+
+
+# --- what is offered where only one form is legal ---
+
+
+@pytest.mark.parametrize("words", [1, 2])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_the_prompt_at_the_last_level_offers_no_parts(words: int, depth: int) -> None:
+    """Below it both forms are offered; in the first edition of the words they are there too."""
+    task = Recursive(params(max_depth=2, words=words))
+    node = task.start()
+    for _ in range(depth):
+        node = node.planned(TaskPlan((Part("a"), Part("b")), "join")).part(0)
+    asks = step(task, node)
+    assert '{"atomic": true}' in asks.prompt
+    assert ('"parts"' in asks.prompt) == (words == 1 or depth < 2)
+    assert asks.prompt.endswith(f"Problem: {node.goal}\nPlan: ")
+    assert proposed(task, node, '{"atomic": true}') is None
+
+
+def test_words_of_ones_own_are_asked_at_every_level() -> None:
+    """Who has other words for the decomposer may want plans in another form."""
+    task = Recursive(params(max_depth=0, decomposer_prompt="Break up {{goal}}\n"))
+    assert step(task, task.start()).prompt == "Break up p\n"

@@ -21,6 +21,7 @@ from decomposers.recursive.plan import (
     TaskPlan,
     digest,
     plan_schema,
+    plan_schema_before,
     read_plan,
 )
 from decomposers.recursive.state import Concluded, Node, NodeCodec, TextCodec
@@ -226,3 +227,19 @@ def test_the_digest_is_of_plans_alone() -> None:
     node = Node("a").planned(plan)._replace(answer="14", done=(leaf, leaf))
     other = node._replace(answer="15", done=(leaf._replace(answer="8"), leaf))
     assert node.conclusion().plans == other.conclusion().plans
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {}, {"parts": []}, {"atomic": False}, {"parts": [], "compose": "add"}, {"parts": [{"goal": "a"}]},
+        {"atomic": True, "parts": [{"goal": "a"}], "compose": "add"}, {"parts": [{"goal": "a"}], "compose": ""},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_the_schema_lets_nothing_through_that_is_no_plan(told: dict[str, Any]) -> None:
+    """A model that is held to it cannot say what would be flagged; the first edition let it."""
+    with pytest.raises(ValueError):
+        read_plan(json.dumps(told), goal)
+    assert not Draft202012Validator(plan_schema(("add",))).is_valid(told)
+    assert Draft202012Validator(plan_schema_before(("add",))).is_valid(told)

@@ -11,7 +11,7 @@ import pytest
 from job_kinds import BUDGET_PLAN, PILOT_FOUND, TARGET_PLAN, as_stored, job_kinds
 
 from maker import api
-from maker.job.fingerprint import calibration_fingerprint, run_fingerprint
+from maker.job.fingerprint import calibration_fingerprint, difference, run_fingerprint, settings_fingerprint
 from maker.job.job import Job
 from maker.job.probe import input_parts
 from maker.job.resolve import stored_job
@@ -70,3 +70,23 @@ def test_a_job_whose_margins_were_found_is_what_its_settings_make(name: str, tmp
     rules, again = rules_of(found), rules_of(read)
     assert [rules.of(kind).voter.least for kind in kinds] == [again.of(kind).voter.least for kind in kinds]
     assert {found.origins["vote.k"], found.origins["run.seed"]} == {"pilot" if found.vote.pilot else "plan", "default"}
+
+
+EDITIONS = [
+    {"decomposer": "recursive", "problem": "Add 1, 2 and 3."},
+    {"decomposer": "document", "input": "x.txt", "question": "Who was it?"},
+]
+
+
+@pytest.mark.parametrize("task", EDITIONS, ids=lambda task: task["decomposer"])
+def test_a_run_keeps_the_words_that_it_began_with(task: dict[str, Any]) -> None:
+    """A new run has the newest edition and stores it; a stored run without one goes on with the first, and no other."""
+    tables = {"task": task, "model": {"kind": "simulated"}}
+    new, first = api.load_job(tables), api.load_job(tables | {"task": task | {"words": 1}})
+    assert (new.settings["task"]["words"], "words" in first.settings["task"]) == (2, False)
+    again = stored_job(first.settings, "r")
+    assert again.decomposer.params == first.decomposer.params
+    assert stored_job(new.settings, "r").decomposer.params == new.decomposer.params
+    old, changed = settings_fingerprint(again), settings_fingerprint(stored_job(first.settings, "r", ["task.words=2"]))
+    assert difference(old, settings_fingerprint(first)) == ""
+    assert "words was 1, is 2" in difference(old, changed)
