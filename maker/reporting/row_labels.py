@@ -13,7 +13,7 @@ from maker.errors import BadInput
 from maker.inputs.handle import Input
 from maker.inputs.ids import id_text
 from maker.inputs.parts import BrokenRow
-from maker.lifecycle.rows import DECIDED, Round, RowLog, RowResult, Settled, all_settled, result
+from maker.lifecycle.rows import DECIDED, Round, RowLog, RowResult, Settled, all_settled, result, row_decomposer
 from maker.plugin import RowDecomposer, vote_key
 from maker.reporting.labels import holds_sample
 from maker.stats.paired import mcnemar
@@ -136,8 +136,7 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
         BadInput: The run's task has no rows; the file cannot be read, lacks a column, holds no label, a label twice,
             one of a row that the run does not have, or one that no answer can equal.
     """
-    log = RowLog(database, run)
-    task = log.task
+    task = row_decomposer(database, run)
     if holds_sample(labels.path):
         raise BadInput(
             f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
@@ -146,8 +145,10 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
     given = {label.id: label for label in _given(labels, str(run.settings["task"].get("id_column") or ""))}
     found: dict[int, Label] = {}
     blank = 0
+    task.parts()
     for row in range(task.count()):
-        label = given.pop(log.name(row), None) or given.pop(_text_file(task, row), None)
+        name, values = task.row(row)
+        label = given.pop(name, None) or given.pop(_text_file(values), None)
         if label is None:
             continue
         if right := _right(task, label):
@@ -276,9 +277,8 @@ def first_reply(settled: Settled) -> FirstReply | None:
     return FirstReply(vote_key(codec, codec.read(settled.step.action)))
 
 
-def _text_file(task: RowDecomposer[Any, Any], row: int) -> str:
+def _text_file(values: Mapping[str, Any]) -> str:
     """Return the name of the file that a row is the whole text of, by which its label may name it; "" for others."""
-    _, values = task.row(row)
     return str(values["file"]) if values.keys() == {"file", "text"} else ""
 
 
