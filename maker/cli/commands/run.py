@@ -128,7 +128,7 @@ def try_(
     count: Annotated[int, typer.Option("-n", min=1, help="Number of steps to decide.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Decide a few steps and print each reply as it comes; store nothing."""
+    """Decide a few steps, print replies as they come, store nothing."""
     loaded = api.load_job(job, overrides or [])
     # Read the input before the model is asked: an input that does not fit then fails with the message of `run`.
     input_parts(loaded)
