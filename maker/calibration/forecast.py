@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from maker.calibration.observations import By, Calibration, Cell, ClassFound
@@ -277,7 +279,10 @@ def _unheard_words(kinds: Sequence[Unheard]) -> str:
     """Return what a plan takes for granted of kinds that the pilot has not heard; "" where there are none."""
     if not kinds:
         return ""
-    named = "; ".join(f"{one.name}: {one.kind} ({_about(one.steps)})" for one in kinds)
+    named = "; ".join(
+        f"{name}: {'; '.join(f'{one.kind} ({_about(one.steps)})' for one in of_class)}"
+        for name, of_class in groupby(kinds, attrgetter("name"))
+    )
     return f", and that the kinds of steps that the pilot has not heard are no harder than the others: {named}"
 
 

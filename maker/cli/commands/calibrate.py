@@ -145,8 +145,8 @@ def _print_kinds(found: Calibration) -> None:
         for kind, one in heard.kinds.items()
     ]
     if rows:
-        print("  by kind of step; the pilot asks more of rare kinds than their share, so they weigh more in p:")
-        print_table(("class", "kind", "steps", "of about", "p" if found.labelled else "agreement"), rows, indent=2)
+        print("  by kind of step, beside about how many the run asks:")
+        print_table(("class", "kind", "steps", "of", "p" if found.labelled else "agreement"), rows, indent=2)
 
 
 def _right_share(one: KindFound) -> str:
