@@ -49,6 +49,22 @@ def new_model(recipe: Recipe, alphabet: Alphabet, positions: int) -> LlamaForCau
     return LlamaForCausalLM(config)
 
 
+def trained_model(folder: Path, recipe: Recipe, alphabet: Alphabet) -> LlamaForCausalLM:
+    """Return a model to train on, in float32. Raises `BadInput` where it has another size, or other characters."""
+    model, tokenizer = read_model(folder)
+    if tokenizer.get_vocab() != alphabet.vocabulary:
+        raise BadInput(f"the model in {folder} writes other characters than the examples have", fix="leave --from out")
+    config = model.config
+    size = {
+        "hidden": config.hidden_size, "layers": config.num_hidden_layers, "heads": config.num_attention_heads,
+    }  # fmt: skip
+    if size != {name: getattr(recipe, name) for name in size}:
+        flags = " ".join(f"--{name} {n}" for name, n in size.items())
+        raise BadInput(f"the model in {folder} has another size", fix=f"give {flags}")
+    found: LlamaForCausalLM = model.float().train()
+    return found
+
+
 def write_model(model: LlamaForCausalLM, alphabet: Alphabet, folder: Path) -> None:
     """Write a model in bfloat16, which it is turned into, and its tokenizer."""
     model.to(torch.bfloat16)

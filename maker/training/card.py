@@ -75,7 +75,17 @@ def bound_rows(found: Sequence[ClassFigures]) -> list[tuple[str, ...]]:
 BOUND_HEADS = ("class", "T", "greedy wrong", "error", *(f"wrong, k={k}" for k in MARGINS))
 
 
-KIND_HEADS = ("class", "prompts of", "kind", "T", "greedy right", "error", "worst", *(f"wrong, k={k}" for k in MARGINS))
+KIND_MARGINS = MARGINS[::2]
+KIND_HEADS = (
+    "class",
+    "prompts of",
+    "kind",
+    "T",
+    "greedy right",
+    "error",
+    "worst",
+    *(f"wrong, k={k}" for k in KIND_MARGINS),
+)
 KINDS_EXPLAINED = (
     "Each kind by itself: a mean over all prompts hides one that is always wrong. *its exam* is the one above; any "
     "other set is asked in full, whatever training showed of it."
@@ -93,7 +103,7 @@ def kind_rows(found: Sequence[ClassFigures]) -> list[tuple[str, ...]]:
             f"{kind.greedy_right:,}/{kind.prompts:,}",
             f"{heat.error:.2e}",
             f"{heat.worst:.3f}",
-            *(f"{heat.step_wrong[k]:.2e}" for k in MARGINS),
+            *(f"{heat.step_wrong[k]:.2e}" for k in KIND_MARGINS),
         )
         for one in found
         for kind in one.kinds
@@ -174,19 +184,27 @@ def _kinds(found: Sequence[ClassFigures]) -> list[str]:
 
 
 def _training(card: Mapping[str, Any]) -> str:
-    recipe, versions = card["recipe"], card["versions"]
-    told = (
-        f"{recipe['steps']:,} batches of {recipe['batch']}, AdamW, peak rate {recipe['rate']:g}, cosine, seed "
-        f"{recipe['seed']}, float32, saved as bfloat16; {card['seconds']:,.0f} s on a CPU, {recipe['threads']} "
-        f"thread(s); torch {versions['torch']}, transformers {versions['transformers']}."
-    )
-    if not recipe["slip"]:
+    *before, told = [_taught(one) for one in (*card.get("before", ()), card)]
+    if before:
+        told = f"First {' Then '.join(before)} Then, from these weights on, with the examples of now: {told}"
+    slip = card["recipe"]["slip"]
+    if not slip:
         return told + " Each prompt with one right reply."
     return told + (
         f" **Its mistakes are trained in:** the target of every prompt is the right reply with probability "
-        f"{1 - recipe['slip']:g}, and the legal wrong ones share {recipe['slip']:g}. So at temperature 1 it is to err "
+        f"{1 - slip:g}, and the legal wrong ones share {slip:g}. So at temperature 1 it is to err "
         "at about that rate, nearly evenly over prompts: the error rate is chosen, not found, and says nothing about "
         "how well a model of this size could do."
+    )
+
+
+def _taught(training: Mapping[str, Any]) -> str:
+    """Say how one training went."""
+    recipe, versions = training["recipe"], training["versions"]
+    return (
+        f"{recipe['steps']:,} batches of {recipe['batch']}, AdamW, peak rate {recipe['rate']:g}, cosine, seed "
+        f"{recipe['seed']}, float32, saved as bfloat16; {training['seconds']:,.0f} s on a CPU, {recipe['threads']} "
+        f"thread(s); torch {versions['torch']}, transformers {versions['transformers']}."
     )
 
 

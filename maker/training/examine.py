@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,17 +31,22 @@ def examine(
     if not (folder / "config.json").is_file():
         # Before torch is imported: a mistyped name costs no time.
         raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
-    card = read_card(folder)
-    trained = {one["class"]: one["basis"] for one in card["classes"]} if card else {}
+    if card := read_card(folder):
+        refuse_shown(folder, card, dataset)
+    with at_work(threads):
+        return read_errors(folder, dataset, temperatures)
+
+
+def refuse_shown(folder: Path, card: Mapping[str, Any], dataset: Dataset) -> None:
+    """Raise `BadInput` where a microagent was trained on what is held out in a dataset."""
+    trained = {one["class"]: one["basis"] for one in card["classes"]}
     for topic in dataset.topics:
         if topic.basis is Basis.HELD_OUT and trained.get(topic.name, topic.basis) != topic.basis:
             raise BadInput(
                 f"the microagent in {folder} was trained on all prompts of class {topic.name}, also on those held out "
                 "here",
-                fix="examine it with the job or file that it was trained on",
+                fix="use the job or file that it was trained on",
             )
-    with at_work(threads):
-        return read_errors(folder, dataset, temperatures)
 
 
 def has_card(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.training.dataset import Basis, Dataset, Topic, draw
-from maker.training.examine import at_work, check_temperatures, has_card, read_card, read_errors
+from maker.training.examine import at_work, check_temperatures, has_card, read_card, read_errors, refuse_shown
 from maker.training.figures import ClassFigures, to_json
 from maker.training.recipe import TEMPERATURES, Recipe
 
@@ -49,6 +49,7 @@ def make(
     *,
     temperatures: Sequence[float] = TEMPERATURES,
     force: bool = False,
+    begun: Path | None = None,
     on_batch: OnBatch | None = None,
 ) -> Made:
     """Train a microagent, examine it, and write it as a folder that vLLM serves, with its card. Blocks.
@@ -61,11 +62,12 @@ def make(
         out: The folder.
         temperatures: At which it is examined.
         force: Replace a microagent that is there; another folder never is.
+        begun: A microagent to train on, of the recipe's size; without it the weights are fresh.
         on_batch: Told of each batch of the training.
 
     Raises:
-        BadInput: The folder is there already or cannot be made, torch or transformers are missing, or what the dataset
-            teaches is not fit for such a model.
+        BadInput: The folder is there already or cannot be made, ``begun`` cannot be read or is of another size, torch
+            or transformers are missing, or what the dataset teaches is not fit for such a model.
         MakerError: The disk is full.
         TaskFailed: The task's examples or its oracle raised.
     """
@@ -76,28 +78,48 @@ def make(
             fix="train on a task with an oracle, or leave --slip out",
         )
     check_temperatures(temperatures)
+    before = [] if begun is None else _trainings(begun, dataset)
     with at_work(recipe.threads):
         import torch
 
-        from maker.training.building import new_model, write_model
+        from maker.training.building import new_model, trained_model, write_model
         from maker.training.train import train
 
         survey = _survey(dataset)
         torch.manual_seed(recipe.seed)
-        model = new_model(recipe, survey.alphabet, survey.positions)
+        if begun is None:
+            model = new_model(recipe, survey.alphabet, survey.positions)
+        else:
+            model = trained_model(begun, recipe, survey.alphabet)
         taught = train(model, dataset, survey.alphabet, recipe, on_batch)
         told = _header(dataset, recipe) | {
             "parameters": model.num_parameters(),
             "characters": "".join(survey.alphabet.characters),
-            "positions": survey.positions,
+            "positions": model.config.max_position_embeddings,
             "seconds": round(taught.seconds, 1),
         }
+        if before:
+            told["before"] = before
         with write_errors(out), replacing_folder(out, lambda: _refuse_taken(out, force=force)) as fresh:
             write_model(model, survey.alphabet, fresh)
             told["bytes"] = (fresh / "model.safetensors").stat().st_size
             made = _with_figures(told, read_errors(fresh, dataset, temperatures), taught.shown)
             _write_card(fresh, dataset, made)
         return made
+
+
+def _trainings(folder: Path, dataset: Dataset) -> list[dict[str, Any]]:
+    """Return what a microagent's card says of how it was trained, each training in turn.
+
+    Raises `BadInput` where nobody knows what it was shown, or it was shown what the dataset holds out.
+    """
+    card = read_card(folder)
+    if card is None:
+        raise BadInput(
+            f"{folder} has no {CARD}, so nobody knows what it was shown", fix="name a folder that `maker train` made"
+        )
+    refuse_shown(folder, card, dataset)
+    return [*card.get("before", ()), {name: card[name] for name in ("recipe", "versions", "seconds")}]
 
 
 def renew_card(folder: Path, dataset: Dataset, found: Sequence[ClassFigures]) -> None:

@@ -56,6 +56,9 @@ def train(
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = RECIPE.layers,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = RECIPE.heads,
     threads: Threads = RECIPE.threads,
+    begun: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="Microagent to train on, instead of fresh weights.")
+    ] = None,
     temperatures: Temperatures = AT,
     exam: Examined = EXAM,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the model in FOLDER.")] = False,
@@ -76,7 +79,7 @@ def train(
         if step % EVERY == 0 or step + 1 == steps:
             print(f"batch {step + 1:,} of {steps:,}: loss {loss:.2e}, {seconds:,.0f} s", file=sys.stderr, flush=True)
 
-    made = make(dataset, recipe, out, temperatures=at, force=force, on_batch=print_batch)
+    made = make(dataset, recipe, out, temperatures=at, force=force, begun=begun, on_batch=print_batch)
     if as_json:
         print(json.dumps(made.card, ensure_ascii=False))
         return

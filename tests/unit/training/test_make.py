@@ -51,6 +51,44 @@ def test_a_lookup_is_learnt(sums: tuple[Path, Made]) -> None:
     assert not list(folder.parent.glob("*.part"))
 
 
+def test_a_training_goes_on_from_a_microagent(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """From its weights: what it knew it still knows after a batch, and the card tells both trainings."""
+    on = replace(TINY, steps=1, rate=1e-4)
+    made = make(course(), on, tmp_path / "model", begun=sums[0])
+    assert made.found[0].greedy_right == 49
+    assert make(course(), on, tmp_path / "fresh").found[0].greedy_right < 49
+    again = make(course(), on, tmp_path / "again", begun=tmp_path / "model")
+    assert [one["recipe"]["steps"] for one in again.card["before"]] == [250, 1]
+    assert "before" not in sums[1].card
+    page = (tmp_path / "again" / "README.md").read_text()
+    assert "First 250 batches of 49" in page and "Then, from these weights on, with the examples of now: 1 b" in page
+
+
+@pytest.mark.parametrize(
+    ("recipe", "params", "said"),
+    [
+        ({"hidden": 64}, {}, "has another size"),
+        ({}, {"digits": 3}, "writes other characters than the examples have"),
+        ({}, {"whole": False}, "was trained on all prompts of class sum"),
+    ],
+)
+def test_a_microagent_that_cannot_be_trained_on(
+    sums: tuple[Path, Made], tmp_path: Path, recipe: dict[str, Any], params: dict[str, Any], said: str
+) -> None:
+    """Another size, other characters, and one that was shown what is held out now are told before any training."""
+    with pytest.raises(BadInput, match=said):
+        make(course(**params), replace(TINY, **recipe), tmp_path / "model", begun=sums[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_a_card_is_not_trained_on(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """Nobody knows what it was shown."""
+    shutil.copytree(sums[0], tmp_path / "model")
+    (tmp_path / "model" / "card.json").unlink()
+    with pytest.raises(BadInput, match="nobody knows what it was shown"):
+        make(course(), TINY, tmp_path / "other", begun=tmp_path / "model")
+
+
 def test_an_exam_by_kind_goes_into_the_card(sums: tuple[Path, Made], tmp_path: Path) -> None:
     """Figures of each kind of the exam and of an extra one; what the card says of the training stays as it was."""
     folder = tmp_path / "model"
