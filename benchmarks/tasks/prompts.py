@@ -68,9 +68,11 @@ def job(task: Mapping[str, Any]) -> Decomposer[Any, Any]:
 
 def recursive(_options: Namespace) -> Iterator[Case]:
     """Yield a problem that may not be broken into parts any more, and one that may."""
-    for words in (1, 2):
-        task = job({"decomposer": "recursive", "problem": "How much is 12 + 30?\n", "max_depth": 0, "words": words})
-        yield Case("at max_depth", f"edition {words}", task, task.start(), ('{"atomic": true}',))
+    for depth, name in ((0, "at max_depth"), (1, "above it")):
+        for words in (1, 2):
+            told = {"problem": "How much is 12 + 30?\n", "max_depth": depth, "operations": ["add"], "words": words}
+            task = job({"decomposer": "recursive"} | told)
+            yield Case(name, f"edition {words}", task, task.start(), () if depth else ('{"atomic": true}',))
 
 
 def multiply(options: Namespace) -> Iterator[Case]:
@@ -173,6 +175,7 @@ def settings_of(options: Namespace) -> MemberSettings:
         return SimulatedSettings(p=0.8, malformed=0.1)
     structured = "schema" if options.structured else "off"
     sampling = {"temperature": options.temperature, "max_n": options.n, "structured": structured}
+    sampling |= {"chat": not options.completions}
     return OpenAISettings.model_validate({"url": options.url, "name": options.model, "timeout_s": 3600, **sampling})
 
 
@@ -188,6 +191,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=512, help="most tokens of a reply, if the task allows more")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--structured", action="store_true", help="send the JSON schema of each step")
+    parser.add_argument("--completions", action="store_true", help="ask a model that has no chat template")
     parser.add_argument("--before", type=Path, help="an older examples/multiply_plan/multiply.py")
     parser.add_argument("--show", action="store_true", help="show the most frequent replies")
     options = read_options(parser, samples=5)

@@ -86,18 +86,19 @@ ATOMIC_SCHEMA: dict[str, Any] = {
 """The schema of replies where no plan with parts is legal: a model that is held to it has nothing else to say."""
 
 
-def plan_schema(operations: Sequence[str]) -> dict[str, Any]:
+def plan_schema(operations: Sequence[str], goal: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the JSON schema of a decomposer's replies: that the problem is atomic, or parts and their composition.
 
     It holds a reply to the form alone. What it cannot say (names that are none, circles) `read_plan` finds.
 
     Args:
         operations: The compositions that there are; none where a plan may say what it likes.
+        goal: The schema of a part's problem; it may be any value where it is left out.
     """
     compose = {"type": "string"} | ({"enum": [*operations]} if operations else {})
     parts = {
         "type": "object",
-        "properties": {"parts": {"type": "array", "items": _part_schema(), "minItems": 1}, "compose": compose},
+        "properties": {"parts": {"type": "array", "items": _part(goal or {}), "minItems": 1}, "compose": compose},
         "required": ["parts", "compose"],
         "additionalProperties": False,
     }
@@ -109,18 +110,18 @@ def plan_schema_before(operations: Sequence[str]) -> dict[str, Any]:
     compose = {"type": "string"} | ({"enum": ["", *operations]} if operations else {})
     properties = {
         "atomic": {"type": "boolean"},
-        "parts": {"type": "array", "items": _part_schema()},
+        "parts": {"type": "array", "items": _part({})},
         "compose": compose,
     }
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _part_schema() -> dict[str, Any]:
+def _part(goal: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
             "name": {"type": "string"},
-            "goal": {},
+            "goal": goal,
             "needs": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["goal"],

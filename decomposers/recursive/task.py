@@ -79,7 +79,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         self._plan: StepClass[Node, Action] = StepClass(
             "plan", self.read_plan, self._plan_fault, params.plan_tokens, role=DECOMPOSER,
             # A reply is the plan and little else: names and blanks make it longer than what is voted on.
-            verbatim=True, schema=(plan_schema if newest else plan_schema_before)(params.operations),
+            verbatim=True, schema=self._plan_schema() if newest else plan_schema_before(params.operations),
             memo=not self._draws,
             # A subclass that reads plans its own way has always done so.
             read_before=self._read_plan_before if type(self).read_plan is Recursive.read_plan else None,
@@ -191,6 +191,10 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
         plan = {"digest": found.plans, "nodes": found.nodes, "depth": len(found.prompts) - 1}
         prompts = {"largest": found.prompts, "budget": [self._budget.at(depth) for depth in range(len(found.prompts))]}
         return {"answer": self.answers.show(self.answers.read(found.answer)), "plan": plan, "prompt_bytes": prompts}
+
+    def _plan_schema(self) -> dict[str, Any]:
+        """Return the schema of plans; what is no text cannot be a problem that is one."""
+        return plan_schema(self.params.operations, {"type": "string"} if isinstance(self.goals, TextCodec) else None)
 
     # --- plans that are drawn ---
 

@@ -662,6 +662,13 @@ def test_the_prompt_at_the_last_level_offers_no_parts(words: int, depth: int) ->
     assert proposed(task, node, '{"atomic": true}') is None
 
 
+def test_a_problem_that_is_a_text_is_one_in_the_schema() -> None:
+    """A model that is held to the schema cannot make `null` a problem; other codecs may read any value."""
+    schemas = [kind(params()).classes[0].schema for kind in (Recursive, Add)]
+    told = {"parts": [{"goal": None}], "compose": "join"}
+    assert [Draft202012Validator(schema).is_valid(told) for schema in schemas if schema is not None] == [False, True]
+
+
 def test_words_of_ones_own_are_asked_at_every_level() -> None:
     """Who has other words for the decomposer may want plans in another form."""
     task = Recursive(params(max_depth=0, decomposer_prompt="Break up {{goal}}\n"))
