@@ -43,23 +43,33 @@ class OpenLine(NamedTuple):
 class Missing(NamedTuple):
     """A slice without a good decision: for which question, by its place among those asked, and its outcome.
 
-    ``lines`` are those without one, where the others have one.
+    ``lines`` are those without one, where the others have one. ``group`` are findings that were to be narrowed down:
+    the group is what has no good decision, and the slice is the one where it begins.
     """
 
     question: int
     slice: int
     outcome: str
     lines: tuple[OpenLine, ...] = ()
+    group: tuple[Finding, ...] = ()
 
     @classmethod
-    def read(cls, question: int, slice: int, outcome: str, lines: Sequence[Sequence[int]] = ()) -> Missing:
+    def read(
+        cls,
+        question: int,
+        slice: int,
+        outcome: str,
+        lines: Sequence[Sequence[int]] = (),
+        group: Sequence[tuple[int, str]] = (),
+    ) -> Missing:
         """Return what `written` was made from, as JSON holds it."""
-        return cls(question, slice, outcome, tuple(OpenLine(*line) for line in lines))
+        left, findings = (OpenLine(*line) for line in lines), (Finding(*one) for one in group)
+        return cls(question, slice, outcome, tuple(left), tuple(findings))
 
     @property
     def written(self) -> Sequence[Any]:
-        """What is written of it: of a whole slice the same as before there were lines."""
-        return self if self.lines else self[:3]
+        """What is written of it: of slices the same as before there were lines, and groups."""
+        return self[: 5 if self.group else 4 if self.lines else 3]
 
 
 class Replied(NamedTuple):
@@ -80,9 +90,9 @@ class Root:
         items: What was extracted, each item once, in the order of the text.
         count: What was counted.
         answer: The answer, when it is settled.
-        missing: Slices without a good decision, in earlier passes.
+        missing: Slices and groups without a good decision, in earlier passes.
         lost: Those of this pass.
-        round: How often such slices were asked again.
+        round: How often such slices and groups were asked again.
     """
 
     phase: str

@@ -94,7 +94,7 @@ class DocumentParams(Params):
             edition that it began with.
         truth: A function that a simulated model asks, ``truth(prompt)``; it returns a `Truth`. E.g.
             ``"truth.py:truth"``.
-        round: How often slices without a good decision are asked again. Set by ``maker retry``.
+        round: How often slices and groups without a good decision are asked again. Set by ``maker retry``.
         again: Which of them: those with these outcomes. Set by ``maker retry``. E.g. ``["undecided"]``.
     """
 
@@ -162,7 +162,9 @@ class Document(RoundDecomposer[State, Reply]):
     findings are the text's own words. Findings that do not fit into one prompt are narrowed down, at least by half each
     time; then the answer is settled, or one more question is asked, for which the whole text is read again.
 
-    A slice without a good decision holds nothing up: the result names it under ``missing``.
+    A slice, or a group of findings, without a good decision holds nothing up: the result names it under ``missing``.
+    The findings of such a group are left out. To keep all of them would not bring them to fit, and half of them
+    without votes would be nobody's choice.
     """
 
     name: ClassVar[str] = "document"
@@ -252,7 +254,7 @@ class Document(RoundDecomposer[State, Reply]):
         return None if self.params.round else self._slices() + (self.params.want == "answer")
 
     def asked_again(self, state: State) -> int:
-        """Return how many slices the next round asks."""
+        """Return how many slices and groups the next round asks."""
         return len(self._again(state)) if isinstance(state, Root) else 0
 
     def sample(self, count: int, seed: int) -> list[State]:
@@ -269,7 +271,9 @@ class Document(RoundDecomposer[State, Reply]):
         if root.phase == READ:
             return Fork(self._slices(), _reading, self._joined, self._then, single=True, missed=_missed)
         if root.phase == NARROW:
-            return Fork(len(self._groups(root)), self._narrowing, self._joined, self._then, single=True)
+            made = self._groups(root)
+            left_out = partial(_left_out, made)
+            return Fork(len(made), self._narrowing, self._joined, self._then, single=True, missed=left_out)
         if root.phase == SETTLE:
             last = self._is_last(root)
             return Step(self._settle_last if last else self._settle, prompts.of_all(root.asked, root.found, last=last))
@@ -285,7 +289,7 @@ class Document(RoundDecomposer[State, Reply]):
         return kind if self.params.words == 1 or told == kind.system else replace(kind, system=told)
 
     def _again(self, root: Root) -> list[Missing]:
-        """Return the slices that the next round asks."""
+        """Return the slices and groups that the next round asks."""
         return [one for one in root.missing if one.outcome in self.params.again]
 
     def _slices(self) -> int:
@@ -318,7 +322,7 @@ class Document(RoundDecomposer[State, Reply]):
         return state
 
     def _joined_again(self, again: Sequence[Missing], state: State, i: int, result: Any) -> State:
-        """Take in what a slice has come to that was asked again."""
+        """Take in what a slice or a group has come to that was asked again."""
         if self.params.want != "answer":
             return self._joined(state, i, result)
         assert isinstance(state, Root)  # noqa: S101 - roots alone fork
@@ -368,8 +372,11 @@ class Document(RoundDecomposer[State, Reply]):
         return {"answer": root.answer, "asked": list(root.asked), "found": found} | about
 
     def _named(self, missing: Missing, asked: Sequence[str]) -> dict[str, Any]:
-        """Return a slice without a good decision as the result names it, or its lines without one."""
-        told = {"slice": missing.slice, "question": asked[missing.question], "outcome": missing.outcome}
+        """Return a slice or a group without a good decision as the result names it, or a slice's lines without one."""
+        about = {"question": asked[missing.question], "outcome": missing.outcome}
+        if missing.group:
+            return {"group": [finding._asdict() for finding in missing.group]} | about
+        told = {"slice": missing.slice} | about
         if not missing.lines:
             return told
         texts = units(self._slice(missing.slice))
@@ -410,9 +417,17 @@ def _missed(state: State, i: int, outcome: str) -> State:
     return state
 
 
+def _left_out(made: Sequence[Sequence[Finding]], state: State, i: int, outcome: str) -> State:
+    assert isinstance(state, Root)  # noqa: S101 - roots alone fork
+    state.lost.append(Missing(len(state.asked) - 1, made[i][0].slice, outcome, group=tuple(made[i])))
+    return state
+
+
 def _reading_again(again: Sequence[Missing], state: State, i: int) -> State:
     assert isinstance(state, Root)  # noqa: S101 - roots alone fork
     missing = again[i]
+    if missing.group:
+        return Narrowing(state.asked[: missing.question + 1], missing.group)
     return Reading(state.asked[missing.question], missing.slice, tuple(line.number for line in missing.lines))
 
 

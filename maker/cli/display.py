@@ -46,7 +46,7 @@ def print_summary(report: RunReport) -> None:
 
 def _ask_again(report: RunReport) -> str:
     """Return in words how many children have no good decision, and how they are asked again."""
-    what = children_called(report.settings)
+    what = children_called(report)
     see = f"see them with `maker results {report.run_id}`, " if what == "rows" else ""
     ask = "" if what == "children" else f": {see}ask them again with `maker retry {report.run_id}`"
     return f"{report.missing:,} {what} are without a good decision{ask}"

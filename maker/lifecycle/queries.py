@@ -291,11 +291,12 @@ def whole_report(database: Database, run_id: str) -> RunReport:
     return replace(whole, workers=workers, events=events, missing=missing)
 
 
-def children_called(settings: Mapping[str, Any]) -> str:
-    """Return what a run's children without a good decision are to whoever reads of them: slices, rows or children."""
-    task = settings["task"]
+def children_called(run: RunReport) -> str:
+    """Return what a run's children without a good decision are to whoever reads of them, for example rows or slices."""
+    task = run.settings["task"]
     if task["decomposer"] == "document":
-        return "slices"
+        missing = run.result.get("missing", ()) if isinstance(run.result, dict) else ()
+        return "slices or groups" if any("group" in one for one in missing) else "slices"
     return "rows" if "round" in task else "children"
 
 

@@ -47,7 +47,7 @@ def page(report: Report) -> str:
         report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=report.version,
         group_samples=group_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
         most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
-        children=children_called(report.run.settings),
+        children=children_called(report.run),
     )  # fmt: skip
 
 

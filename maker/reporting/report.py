@@ -193,9 +193,9 @@ def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:
 
 
 def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain]) -> list[str]:
-    what = children_called(run.settings)
+    what = children_called(run)
     found = [f"{name} {what} ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
-    if what == "slices" and run.status == "done":
+    if run.settings["task"]["decomposer"] == "document" and run.status == "done":
         parted = sum("lines" in one for one in run.result.get("missing", ()))
         found += [f"undecided lines of slices ({parted:,} slices, which the result names)"] if parted else []
     if resting:

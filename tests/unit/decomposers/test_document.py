@@ -490,3 +490,73 @@ def test_the_last_answer_is_not_offered_to_ask(words: int) -> None:
         asks = task.next(Root(SETTLE, asked, (Finding(0, "It is so."),)))
         assert isinstance(asks, Step)
         assert ('{"ask"' in asks.kind.system) == offered
+
+
+GROUPS_TRUTH = '''
+"""Of each group of findings the first two are kept, and all replies agree; but on the group that holds key 9."""
+import json
+import re
+
+from maker.plugin import Truth
+
+
+def truth(prompt):
+    keys = re.findall(r"^\\[(\\d+)\\] Key (\\d+) ", prompt, re.M)
+    if "not read again" in prompt:
+        return Truth([json.dumps({"answer": " ".join(key for _, key in keys)})], [])
+    lines = [int(line) for line, _ in keys]
+    if "Slice" in prompt:
+        return Truth([json.dumps({"lines": lines})], [])
+    right = json.dumps({"lines": lines[:2]})
+    others = [json.dumps({"lines": [line]}) for line in lines[2:]]
+    return Truth([right], others if "Key 9 " in prompt else [right])
+'''
+
+
+def with_groups(folder: Path) -> dict[str, Any]:
+    """Return a job of 30 keys whose findings take several groups, one of which seldom has two votes that agree."""
+    (folder / "groups.py").write_text(GROUPS_TRUTH)
+    base = job(folder, task={"truth": f"{folder}/groups.py:truth", "question": "Keys?", "rounds": 1, "prompt": 1800},
+               model={"p": 1.0, "p_by_class": {"narrow": 0.25}, "rivals": 9},
+               vote={"k": 3, "max_votes": 9})  # fmt: skip
+    keys = [f"Key {number} hangs on a hook in the hall of the old house by the sea.\n" for number in range(1, 31)]
+    (folder / "keepers.txt").write_text("".join(keys))
+    return base
+
+
+def test_a_group_that_cannot_be_narrowed_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its findings are left out and named; a retry narrows that group alone, and settles an answer anew."""
+    monkeypatch.setenv("MAKER_STORE", f"sqlite:///{tmp_path}/maker.db")
+    run = api.run(with_groups(tmp_path))
+    assert (run.status, run.missing, run.result["answer"]) == ("done", 1, "20 21")
+    (missing,) = run.result["missing"]
+    assert (missing["question"], missing["outcome"]) == ("Keys?", "undecided")
+    assert [re.findall(r"\d+", one["text"]) for one in missing["group"]] == [[str(key)] for key in range(1, 20)]
+    assert queries.verify(run.run_id).right
+    assert report(run.run_id).whole.outside == ("undecided slices or groups (1)",)
+    less = CliRunner().invoke(app, ["retry", run.run_id, "vote.max_votes=3"])
+    assert less.exit_code == 3, less.output
+    assert "1 slices or groups are without a good decision: ask them again with `maker retry" in less.output
+    again = api.retry(queries.show("last").run_id, ["vote.k=6", "vote.max_votes=200"])
+    assert (again.status, again.missing, "missing" in again.result) == ("done", 0, False)
+    assert again.result["answer"] == "20 21 1 2"
+    assert queries.verify(again.run_id).right
+
+
+def test_a_retry_asks_slices_and_groups_together() -> None:
+    """A group is narrowed for what had been asked when it was made; a store holds it, and slices as before."""
+    task = Document(DocumentParams(input="x.txt", question="?", again=("undecided",), round=1))
+    group = Missing(0, 3, "undecided", group=(Finding(3, "One."), Finding(4, "Two.")))
+    root = Root(END, ("?", "Which?"), answer="so", missing=(group, Missing(1, 2, "undecided")))
+    fork = task.next(root)
+    assert isinstance(fork, Fork)
+    assert [fork.child(root, i) for i in range(fork.count)] == [Narrowing(("?",), group.group), Reading("Which?", 2)]
+    assert fork.join is not None
+    assert fork.missed is not None
+    assert fork.then is not None
+    after = fork.then(fork.join(fork.missed(root, 0, "failed"), 1, [[2, "Three."]]))
+    assert isinstance(after, Root)
+    assert (after.phase, after.found, after.missing) == (
+        SETTLE, (Finding(2, "Three."),), (group._replace(outcome="failed"),)
+    )  # fmt: skip
+    assert task.state.read(task.state.write(after)) == after
