@@ -416,7 +416,7 @@ class RowDecomposer(RoundDecomposer[S, A]):
             ValueError: It has no column of the answer, or no answer can be what stands there; says why.
         """
         reply = columns.get("answer")
-        if reply is None or reply == "":
+        if reply is None or not str(reply).strip():
             return {}
         return {"answer": vote_key(self.action, self.classes[0].parse(str(reply)))}
 

@@ -200,7 +200,7 @@ class AnswerFormat:
             ValueError: It has a column for none of them, or a value that no answer can have there; names the field.
         """
         given = {name: columns[name] for name in self.voted if name in columns} or self._whole(columns)
-        said = {name: self._said(name, value) for name, value in given.items() if value not in (None, "")}
+        said = {name: self._said(name, value) for name, value in given.items() if not _is_blank(value)}
         counted = self.codec.counted(self.codec.key(said))
         return {name: counted[name] for name in said}
 
@@ -209,7 +209,7 @@ class AnswerFormat:
         if ANSWER not in columns:
             raise ValueError(f"it has no column {' or '.join(map(repr, dict.fromkeys([*self.voted, ANSWER])))}")
         value = columns[ANSWER]
-        if len(self.voted) == 1 or value in (None, ""):
+        if len(self.voted) == 1 or _is_blank(value):
             return {self.voted[0]: value}
         try:
             held = read_object(value) if isinstance(value, str) else value
@@ -272,6 +272,10 @@ class AnswerFormat:
         if self._schema is not None:
             return find(text)
         return {ANSWER: _nonblank(text)}
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _nonblank(text: str) -> str:

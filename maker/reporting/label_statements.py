@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maker.reporting.figures import CONFIDENCE, Share, Whole, share
 from maker.reporting.row_labels import FirstReplies, LabelCheck
+from maker.stats.paired import mcnemar
 
 LEVEL = 0.05
 """A difference with a p up to here is shown."""
@@ -23,8 +24,9 @@ def statements(check: LabelCheck, whole: Whole) -> tuple[str, ...]:
         found.append(plain_call(check.first, check.unrecorded))
     elif check.unrecorded:
         found.append(
-            f"How one plain call a row would have done is not known: the first replies of the {check.unrecorded:,}"
-            ' labelled rows are not on record (set store.samples = "disputed" or "all")'
+            f"How one plain call a row would have done is not known: the first replies of {check.unrecorded:,} of the"
+            f" {check.labelled:,} labelled rows are not on record, and such are the rows on which replies differ (set"
+            ' store.samples = "disputed" or "all")'
         )
     return tuple(f"{one}." for one in found)
 
@@ -68,7 +70,9 @@ def plain_call(first: FirstReplies, unrecorded: int) -> str:
         f"they differ on {differ:,} rows, {first.only_votes:,} of them right by votes alone and {first.only_call:,} by"
         f" the first reply alone (p = {first.p:.2g}, exact McNemar test)"
     )
-    if first.p > LEVEL:
+    if mcnemar(0, first.rows) > LEVEL:
+        said = "These labels are too few to say whether a plain call does as well as voting"
+    elif first.p > LEVEL:
         said = "A plain call does as well as voting, as far as these labels show"
         if first.votes > first.calls:
             said = "These labels do not show that voting does better than a plain call"

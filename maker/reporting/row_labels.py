@@ -102,8 +102,8 @@ class LabelCheck:
     """What labels say of a run's rows.
 
     ``right`` and ``wrong`` count labelled rows that are decided; ``missed`` the others by outcome, `OPEN` ones too.
-    ``unopposed`` of the wrong ones have no vote for another answer. ``first`` is None where no first reply is on
-    record; of ``unrecorded`` rows it is not.
+    ``unopposed`` of the wrong ones have no vote for another answer. ``unrecorded`` rows have no first reply on record.
+    ``first`` is None where that are all of them, or some whose replies differ: the others would be no fair sample.
     """
 
     file: str
@@ -159,7 +159,8 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
         more = f", and {len(given) - 1:,} other labels are of none either" if len(given) > 1 else ""
         raise BadInput(
             f"{next(iter(given.values())).place}: run {run.run_id} has no row with this id{more}",
-            fix=f"see the rows' ids with `maker results {run.run_id}`; name the column of ids with --id-column",
+            fix=f"write ids as `maker results {run.run_id}` prints them, such as {task.row(0)[0]!r}; name their column"
+            " with --id-column",
         )
     if not found:
         raise BadInput(f"no row of {labels.path} is labelled: the answers are blank", fix="fill them in")
@@ -184,7 +185,7 @@ class _Checking:
         self._labels = labels
         self._task = task
         self._rounds = rounds
-        self._right = self._wrong = self._unopposed = self._unrecorded = 0
+        self._right = self._wrong = self._unopposed = self._unrecorded = self._unkept = 0
         self._missed: Counter[str] = Counter()
         self._wrong_rows: list[WrongRow] = []
         # Whether the run's answer, and the first reply, are right.
@@ -208,6 +209,7 @@ class _Checking:
         first = FirstReply(before[0][0].candidate) if before else first_reply(settled)
         if first is None:
             self._unrecorded += 1
+            self._unkept += _differed(settled)
             return
         self._pairs[right, self._labels.is_right(self._task, settled.row, first.key)] += 1
         self._samples += sum(found.votes.values()) + sum(found.flags.values()) + sum(map(len, before))
@@ -232,7 +234,7 @@ class _Checking:
 
     def _first(self) -> FirstReplies | None:
         pairs = self._pairs
-        if not pairs:
+        if not pairs or self._unkept:
             return None
         only_votes, only_call = pairs[True, False], pairs[False, True]
         return FirstReplies(
@@ -269,12 +271,19 @@ def first_reply(settled: Settled) -> FirstReply | None:
             return FirstReply(sample.candidate)
     if settled.step is None:
         return None
-    tally = unpack(settled.step.tally)
-    if tally.source is not None or tally.disputed or tally.flags:
+    if _differed(settled) or unpack(settled.step.tally).source is not None:
         return None
     # Samples that all say the same need not be kept: the first of them is the answer.
     codec = settled.round.decomposer.action
     return FirstReply(vote_key(codec, codec.read(settled.step.action)))
+
+
+def _differed(settled: Settled) -> bool:
+    """Say whether the samples of a decided row were not all votes for the same."""
+    if settled.step is None:
+        return False
+    tally = unpack(settled.step.tally)
+    return tally.disputed or bool(tally.flags)
 
 
 def _text_file(values: Mapping[str, Any]) -> str:

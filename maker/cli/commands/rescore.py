@@ -80,9 +80,10 @@ def _print_labels(found: LabelTotals) -> None:
         said = "the labels show no difference between the rules"
     else:
         said = "this rule does better" if found.only_now > found.only_before else "this rule does worse"
+    unknown = f"; the {open_rows:,} unknown rows may go either way" if (open_rows := found.now[UNKNOWN]) else ""
     print(
         f"  {said}: {found.only_now:,} rows are right by it alone, {found.only_before:,} only as it ran"
-        f" (p = {found.p:.2g}, exact McNemar test; a row without a decision is not right)"
+        f" (p = {found.p:.2g}, exact McNemar test; a row without a decision is not right{unknown})"
     )
 
 

@@ -105,7 +105,7 @@ def test_rows_may_be_labelled_in_any_format_and_in_part(ran: tuple[Path, str, st
         ([("id", "label"), ("", "red")], r"row 0 has no id in its column 'id'"),
         ([("key", "label"), ("row-3", "red")], r"has no column 'id'; it has 'key', 'label'"),
         ([("id", "gold"), ("row-3", "red")], r"row 0 \(id 'row-3'\): it has no column 'label' or 'answer'"),
-        ([("id", "label"), ("row-3", "")], r"no row of .* is labelled: the answers are blank"),
+        ([("id", "label"), ("row-3", ""), ("row-4", " ")], r"no row of .* is labelled: the answers are blank"),
     ],
 )  # fmt: skip
 def test_labels_that_do_not_fit_are_refused(
@@ -179,6 +179,59 @@ def test_a_row_may_be_rescored_with_its_label(ran: tuple[Path, str, str], tmp_pa
     assert totals.now["undecided"] == 0
     assert totals.p == mcnemar(totals.only_before, totals.only_now)
     assert all(name is not None and name.startswith("row-") for name in told)
+
+
+def test_rows_that_run_out_are_no_evidence_against_a_rule(
+    ran: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run with k = 2, all that is known under k = 3 is what it leaves undecided: that does not make it worse."""
+    _, run_id, store = ran
+    monkeypatch.setenv("MAKER_STORE", store)
+    labels = right_csv(tmp_path / "labels.csv")
+    found = rescore(run_id, ["vote.k=3"], store=store, labels=labels)
+    totals = LabelTotals(found.labelled or 0)
+    for one in found.steps:
+        totals.add(one)
+    assert totals.now["right"] == 0
+    assert totals.only_before > 5 > totals.only_now
+    assert totals.open_right + totals.open_wrong == totals.now["unknown"] > ROWS / 2
+    told = CliRunner().invoke(app, ["rescore", run_id, "vote.k=3", "--labels", str(labels.path)]).output
+    assert totals.p > 0.05 > mcnemar(totals.only_before, totals.only_now)
+    assert "show no difference between the rules" in told
+    assert f"the {totals.now['unknown']} unknown rows may go either way" in told
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "open_right", "open_wrong", "p"),
+    [
+        (7, 0, 0, 0, mcnemar(7, 0)),
+        (7, 0, 40, 8, 1.0),
+        (20, 0, 40, 3, mcnemar(20, 3)),
+        (0, 20, 3, 40, mcnemar(3, 20)),
+        (0, 7, 8, 0, 1.0),
+    ],
+)
+def test_a_rule_is_better_only_however_unknown_rows_end(
+    before: int, now: int, open_right: int, open_wrong: int, p: float
+) -> None:
+    """A row that was right can only be lost by the other rule, one that was not can only be won."""
+    totals = LabelTotals(99, only_before=before, only_now=now, open_right=open_right, open_wrong=open_wrong)
+    assert totals.p == p
+
+
+def test_replies_that_were_not_kept_say_nothing_of_a_plain_call(tmp_path: Path) -> None:
+    """Without samples only rows on which all replies agree have a first reply: a call is right on them as votes are."""
+    write_rows(tmp_path / "rows.csv", range(30))
+    tables = row_job(tmp_path, model={"kind": "simulated", "p": 0.7}, vote={"k": 2}, task={"output": ""})
+    run = api.run(tables | {"store": tables["store"] | {"samples": "none"}})
+    found = report(run.run_id, store=f"sqlite:///{tmp_path}/maker.db", labels=right_csv(tmp_path / "l.csv", range(30)))
+    assert found.labelled is not None
+    assert found.labelled.first is None
+    assert 0 < found.labelled.unrecorded < 30
+    assert found.lead[-1].startswith(
+        f"How one plain call a row would have done is not known: the first replies of {found.labelled.unrecorded} of"
+        " the 30 labelled rows are not on record"
+    )
 
 
 def test_the_command_line_says_what_labels_say_first(
@@ -281,3 +334,9 @@ def test_a_plain_call_is_compared_by_the_rows_that_differ(only_votes: int, only_
         100, both + only_votes, both + only_call, only_votes, only_call, 500, mcnemar(only_votes, only_call)
     )
     assert plain_call(first, 0).startswith(told)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(5, "These labels are too few to say"), (6, "Voting does better")])
+def test_few_labels_show_nothing(rows: int, told: str) -> None:
+    """With 5 rows not even 5 to 0 is a difference at 5 %, so none can be missing either; with 6 rows 6 to 0 is one."""
+    assert plain_call(FirstReplies(rows, rows, 0, rows, 0, 20, mcnemar(rows, 0)), 0).startswith(told)
