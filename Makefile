@@ -47,6 +47,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.recovery.resume
 	$(BIN)/python -m benchmarks.speed.swarms
 	$(BIN)/python -m benchmarks.speed.saturation
+	$(BIN)/python -m benchmarks.speed.slow_server slow fast
 	$(BIN)/python -m benchmarks.speed.postgres
 	$(BIN)/python -m benchmarks.recovery.maps
 	$(BIN)/python -m benchmarks.recovery.damage
