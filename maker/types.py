@@ -406,6 +406,20 @@ class Failed(NamedTuple):
     reached: bool = False
 
 
+class ConcurrencyChange(NamedTuple):
+    """A server gets ``concurrency`` requests at once from now on, and ``before`` as many as that.
+
+    ``model`` is its number in a pool. ``reason`` says in words why it gets fewer; it is empty where it gets more again.
+    ``timeout_s`` is when requests are given up.
+    """
+
+    model: int
+    concurrency: int
+    before: int
+    reason: str
+    timeout_s: float
+
+
 class Usage(NamedTuple):
     """What was spent. A call is one sample by one microagent; a request asks for several at once.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from maker.engine.causes import Cause, cause_of
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
-from maker.lifecycle.queries import RunReport, limit_override
+from maker.lifecycle.queries import RunReport, limit_override, timeout_override
 from maker.store.backend.database import shown_url
 
 _KNOWN: ContextVar[dict[str, Any]] = ContextVar("known", default={})  # noqa: B039 - never changed in place
@@ -49,8 +49,8 @@ def completed(text: str, **facts: Any) -> str:
 
 
 def next_step(report: RunReport) -> str:
-    """Return in words how a paused run goes on; a plain resume would pause again at a limit or an undecided step."""
-    if override := limit_override(report):
+    """Return in words how a paused run goes on; where a plain resume would pause again, with what changes that."""
+    if override := limit_override(report) or timeout_override(report):
         return f"continue with `maker resume {report.run_id} {override}`"
     if cause_of(report.reason) == Cause.UNDECIDED:
         more = _more_votes(report.reason, report.settings)

@@ -16,6 +16,7 @@ from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
     AlarmRaised,
+    ConcurrencyChanged,
     Event,
     FileChanged,
     ModelAway,
@@ -58,6 +59,8 @@ class Progress:
         self._expected: int | None = None
         self._steps = self._votes = self._flags = self._disputed = 0
         self._recent: list[tuple[float, int]] = []
+        # How many requests at once a worker sends a model, once that has fallen.
+        self._at_once: dict[tuple[int, str], int] = {}
         self._news = self._began
         self._requests = 0
         self._silence = Silence(stream, first_s=PLAIN_QUIET_S, told=self._told)
@@ -107,6 +110,10 @@ class Progress:
                 f"model {event.model} is unavailable on worker {event.worker}; other models take its votes: "
                 f"{event.reason}"
             )
+        elif isinstance(event, ConcurrencyChanged):
+            self._at_once[event.worker, event.model] = event.concurrency
+            if event.concurrency < event.before:
+                self._print(_slowed(event))
         elif isinstance(event, FileChanged):
             self._print(
                 f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
@@ -185,6 +192,8 @@ class Progress:
         parts.append(f"{self._votes / max(1, self._steps):.2f} votes a step")
         parts.append(f"{self._flags:,} flags")
         parts.append(f"{self._disputed:,} disputed")
+        if self._at_once:
+            parts.append(_requests(sum(self._at_once.values())))
         # A step that takes its usual time is no silence.
         quiet_s = self._quiet_s()
         if quiet_s >= max(QUIET_S, 2 / speed if speed else 0.0) and (told := self._told(quiet_s)):
@@ -209,3 +218,12 @@ def _rate(speed: float) -> str:
     if speed >= 1:
         return f"{speed:,.0f} steps/s"
     return f"{60 * speed:.1f} steps/min" if 60 * speed >= 1 else f"{3600 * speed:.1f} steps/h"
+
+
+def _slowed(event: ConcurrencyChanged) -> str:
+    now = f"{_requests(event.concurrency)} on worker {event.worker} instead of {event.before:,}"
+    return f"model {event.model} gets {now}, and more again when it answers faster: {event.reason}"
+
+
+def _requests(number: int) -> str:
+    return "1 request at a time" if number == 1 else f"{number:,} requests at once"

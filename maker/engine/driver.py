@@ -25,7 +25,7 @@ from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
-from maker.types import Allowance, Prices, spent_in_all
+from maker.types import Allowance, ConcurrencyChange, Prices, spent_in_all
 from maker.voting.messages import Ended, Stuck
 
 WAIT_S = 0.5
@@ -43,8 +43,8 @@ class Session(NamedTuple):
     are of any use. ``chains`` is how many a worker may have in work, ``strict`` whether each step is committed before
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
-    its pool away, and why. They return what is to be kept of it. ``on_report`` is told of reports. ``remembered`` is
-    there where decisions are taken again.
+    its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again. They return
+    what is to be kept of it. ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
     """
 
     scheduler: Scheduler
@@ -60,6 +60,7 @@ class Session(NamedTuple):
     on_lost: Callable[[Gone, int], StoredEvent]
     on_waiting: Callable[[Waiting], StoredEvent]
     on_unavailable: Callable[[int, int, str], StoredEvent]
+    on_change: Callable[[int, ConcurrencyChange], StoredEvent]
     on_report: OnReport
     remembered: MemoFeed | None = None
 
@@ -255,7 +256,8 @@ class Driver:
             self._journal.flush()
         changes, grants = session.scheduler.take(worker, report), session.grants
         ending = self._ending(session.scheduler)
-        if changes or report.spent or report.unavailable or report.place or report.errors or report.dropped:
+        facts = (report.spent, report.unavailable, report.changes, report.place, report.errors, report.dropped)
+        if changes or any(facts):
             used = spent_in_all(report.spent, session.prices)
             entry = _entry(message, changes, used, session)
             session.on_report(message, entry, session.scheduler)
@@ -381,7 +383,10 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         cost=used.cost,
         grant=session.grants.key(worker) if session.grants else None,
         abandoned=report.abandoned,
-        events=[session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable],
+        events=[
+            *(session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable),
+            *(session.on_change(worker, change) for change in report.changes),
+        ],
     )
 
 

@@ -60,7 +60,8 @@ class RowFaults:
 
     def over(self) -> list[Unanswered]:
         """Nothing else is left to ask: return the rows whose fault is their own after all."""
-        if not self._answered:
+        # A server that is given up fails all rows that wait for it at once.
+        if not self._answered or len(self._held) >= self._many:
             return []
         own, self._held = self._held, []
         return own

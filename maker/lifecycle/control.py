@@ -19,7 +19,7 @@ from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
 )
-from maker.lifecycle.queries import RunReport, limit_override, show, store_url, whole_report
+from maker.lifecycle.queries import RunReport, limit_override, show, store_url, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
 from maker.models.keys import require_keys
@@ -118,7 +118,7 @@ def run_through(
         held = _taken_over(found.run_id, (), job.store.url, job=job)
         ended = work(held, remaining, on_event, stop)
     if ended.status != "done" and (steps is None or ended.steps < steps):
-        with_limit = f" with {override}" if (override := limit_override(ended)) else ""
+        with_limit = f" with {override}" if (override := limit_override(ended) or timeout_override(ended)) else ""
         raise PilotPaused(
             f"run {ended.run_id}, the {job.run.name}, is {ended.status}: {ended.reason}",
             fix=f"give the same command again{with_limit} to continue it",

@@ -177,6 +177,25 @@ class ModelAway(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyChanged(JsonEvent):
+    """A worker sends a model's server ``concurrency`` requests at once, no more ``before`` as many.
+
+    ``reason`` says why it gets fewer, and is empty where it gets more again; ``timeout_s`` is when requests are given
+    up.
+    """
+
+    kind: ClassVar[str] = "concurrency_changed"
+
+    run_id: str
+    worker: int
+    model: str
+    concurrency: int
+    before: int
+    reason: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
@@ -238,10 +257,11 @@ class RunEnded(JsonEvent):
     result: Any
 
 
-_Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | AlarmRaised | VotesDecorrelated
+_Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | ConcurrencyChanged | AlarmRaised | VotesDecorrelated
 Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | RepliesAwaited | _Kept | FileChanged | RunEnded
 _STORED: dict[str, type[_Kept]] = {
-    kind.kind: kind for kind in (WorkerGone, WorkerWaiting, ModelAway, AlarmRaised, VotesDecorrelated)
+    kind.kind: kind
+    for kind in (WorkerGone, WorkerWaiting, ModelAway, ConcurrencyChanged, AlarmRaised, VotesDecorrelated)
 }
 
 

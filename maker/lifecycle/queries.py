@@ -19,7 +19,8 @@ from maker.job.fingerprint import difference, inputs_digest, settings_fingerprin
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
-from maker.lifecycle.events import StepRecord, shown_record
+from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
+from maker.models.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -280,6 +281,16 @@ def limit_override(run: RunReport) -> str:
         figures = [float(word) for word in NUMBER.findall(told)]
     most = 2 * max(figures)
     return f"limits.{name}={f'{most:.6g}' if name in ('max_cost', 'max_wall_s') else math.ceil(most)}"
+
+
+def timeout_override(run: RunReport) -> str:
+    """Return the override that gives a server more time that answered nothing in time; "" if that paused no run."""
+    late = [event for event in run.events if event["kind"] == ConcurrencyChanged.kind and event["reason"]]
+    if run.status != "paused" or not late or not (TOO_SLOW in run.reason and TOO_LATE in run.reason):
+        return ""
+    model, timeout_s = late[-1]["model"], late[-1]["timeout_s"]
+    table = f"model.members.{model}" if run.settings["model"]["kind"] == "pool" else "model"
+    return f"{table}.timeout_s={TIMEOUT_FACTOR * timeout_s:g}"
 
 
 def whole_report(database: Database, run_id: str) -> RunReport:

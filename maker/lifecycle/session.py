@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
@@ -26,7 +27,15 @@ from maker.job.probe import expected_steps
 from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
 from maker.lifecycle.commits import CommitListener
-from maker.lifecycle.events import Event, ModelAway, RunEnded, RunStarted, WorkerGone, WorkerWaiting
+from maker.lifecycle.events import (
+    ConcurrencyChanged,
+    Event,
+    ModelAway,
+    RunEnded,
+    RunStarted,
+    WorkerGone,
+    WorkerWaiting,
+)
 from maker.lifecycle.named_files import changed_files, files_read
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
@@ -49,7 +58,7 @@ from maker.store.runs import ACTIVE, RunRow, find_run, release
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
-from maker.types import Account, Allowance, spent_in_all
+from maker.types import Account, Allowance, ConcurrencyChange, spent_in_all
 from maker.voting.memo import MOST, Memory, own_space, shared_space
 from maker.voting.policy import Shared
 
@@ -279,6 +288,7 @@ def _session(
         on_lost=partial(_lost, row.run_id),
         on_waiting=partial(_waits, row.run_id),
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
+        on_change=partial(_changed, row.run_id, tuple(job.members)),
         on_report=on_report,
         remembered=memo,
     )
@@ -313,6 +323,13 @@ def _unavailable(run_id: str, names: tuple[str, ...], worker: int, model: int, r
     facts = {"worker": worker, "model": names[model], "reason": reason}
     log.warning("model_away", run_id=run_id, **facts)
     return StoredEvent(ModelAway.kind, facts)
+
+
+def _changed(run_id: str, names: tuple[str, ...], worker: int, change: ConcurrencyChange) -> StoredEvent:
+    facts = {"worker": worker, **change._asdict(), "model": names[change.model]}
+    level = logging.WARNING if change.concurrency < change.before else logging.INFO
+    log.log(level, ConcurrencyChanged.kind, run_id=run_id, **facts)
+    return StoredEvent(ConcurrencyChanged.kind, facts)
 
 
 def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry, scheduler: Scheduler) -> None:

@@ -10,7 +10,8 @@ place that opens models.
 maker repeats by itself only tries that were certainly not billed: no connection; HTTP 408, 409, 425, 429; 5xx except a
 gateway's 504. A request that was sent and brought nothing that can vote comes back as lost. The worker asks again,
 five times in all, and each time the limits must cover it anew. Requests and tokens a minute are a sliding window
-(`pacing`) of each worker by itself.
+(`pacing`) of each worker by itself. How many requests are in flight follows from how the server answers: `concurrency`
+decides, `gate` holds the others back.
 
 **A pool** (`pool`) is one `Model` with members; a request names its member by number. The job's rules
 (`maker.voting.policy`) say who votes in which turn. docs/pools.md says what a user sees.

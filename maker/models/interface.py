@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from maker.types import Failed, Finished, Request
+from maker.types import ConcurrencyChange, Failed, Finished, Request
 from maker.voting.in_flight import unbounded
 
 CHAT_OVERHEAD_TOKENS = 64
@@ -49,6 +49,10 @@ class Model(ABC):
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost, for reservations."""
         return most_prompt_tokens(request) + request.n * request.max_tokens
+
+    def changes(self) -> Sequence[ConcurrencyChange]:
+        """Return how many requests at once the servers get, where that fell or rose by half since the last call."""
+        return ()
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for; ``model`` is the number in a pool."""

@@ -6,7 +6,8 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,15 +16,21 @@ from threading import Lock, Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
+from maker.models.gate import Gate
 from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
 from maker.models.settings import OpenAISettings
-from maker.types import Failed, Finished, Request, Sample
+from maker.types import ConcurrencyChange, Failed, Finished, Request, Sample
 
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
+_SILENT_TRIES = 5
+"""Timeouts in a row, of one request at a time, after which nothing more is sent to a server that has answered."""
+_GATEWAY_S = 5.0
+"""A gateway that gives a server up sooner has not waited for it: it tells nothing of how slow the server is."""
 
 
 @dataclass(slots=True)
@@ -31,8 +38,8 @@ class _Progress:
     """What a request has brought and cost so far. Both threads use it, the loop's and the one that cancels.
 
     ``unaccounted`` replies were sent for in a try of which nobody has said what it costs: it is under way, or was lost.
-    ``waited_s`` is how long the present try waited for the limits. ``failing_s`` is when the first try of the present
-    part failed, on the loop's clock, None before.
+    ``waited_s`` is how long the present part waited to be sent, but for what the server itself let it wait by failing.
+    ``failing_s`` is when the first try of the present part failed, on the loop's clock, None before.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -98,6 +105,9 @@ class OpenAIModel(Model):
     (cut off, too late, half a body, the reply of another model) is returned as lost; when it is submitted again, it
     waits a while.
 
+    How many HTTP requests are in flight adapts to how the server answers (see `maker.models.concurrency`). Where it
+    does not answer even one at a time, for one reply each, all that is still to be sent fails.
+
     Args:
         settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
 
@@ -115,12 +125,16 @@ class OpenAIModel(Model):
         self._most_taken = 1
         self._one_each = False
         self._replied_s = -math.inf
+        self._last_lost = Lost("", fix="")
         self._losses: dict[int, int] = {}
         # What `_Progress.failing_s` is for requests that are submitted again.
         self._losing_s: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[Finished | Failed]] = {}
         self._loop = asyncio.new_event_loop()
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._concurrency = Concurrency(settings.concurrency, settings.timeout_s)
+        self._gate = Gate(lambda: self._concurrency.limit)
+        self._told, self._fell = self._concurrency.proven, False
+        self._changes: deque[ConcurrencyChange] = deque()
         self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
         self._line = asyncio.Lock()
         self._eased = asyncio.Event()
@@ -150,6 +164,10 @@ class OpenAIModel(Model):
                 answers.append(result)
         return answers
 
+    def changes(self) -> Sequence[ConcurrencyChange]:
+        """Return what was noted since the last call."""
+        return [self._changes.popleft() for _ in range(len(self._changes))]
+
     def most_n(self, model: int) -> int:
         """Return how many replies one HTTP request may ask for: one, if the server was seen to ignore or refuse n."""
         return 1 if self._one_each else self._settings.max_n
@@ -157,11 +175,11 @@ class OpenAIModel(Model):
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost.
 
-        Until a request for that many replies has been answered in full, it may have to be split into requests for one
-        reply each, and the prompt be billed with each.
+        Until a request for that many replies has been answered in full, and where a slow server is asked for single
+        replies, it may have to be split into requests for one reply each, and the prompt be billed with each.
         """
         worst = super().worst_tokens(request)
-        if request.n <= self._most_taken:
+        if request.n <= self._most_taken and not self._concurrency.single:
             return worst
         return request.n * super().worst_tokens(request._replace(n=1))
 
@@ -230,8 +248,11 @@ class OpenAIModel(Model):
         return Finished(request.id, samples, *spent, surplus=progress.calls - len(samples))
 
     async def _collect(self, request: Request, progress: _Progress) -> None:
-        """Fetch a request's samples: in one HTTP request, or in one each if the server does not support n."""
-        one_each = self._one_each
+        """Fetch a request's samples: in one HTTP request, or in one each if the server needs it.
+
+        It does if it does not support n, or is too slow for several replies within the timeout.
+        """
+        one_each = from_now = self._one_each or self._concurrency.single
         while (got := len(progress.samples)) < request.n:
             part = request._replace(n=1, seed=request.seed + got) if one_each else request
             try:
@@ -243,7 +264,7 @@ class OpenAIModel(Model):
                 progress.retries += 1
                 continue
             if part.n == 1:
-                self._one_each = self._one_each or (one_each and request.n > 1)
+                self._one_each = self._one_each or (one_each and not from_now and request.n > 1)
             elif len(reply.samples) > 1 or part.n <= self._most_taken:
                 self._most_taken = max(self._most_taken, len(reply.samples))
                 return
@@ -265,11 +286,17 @@ class OpenAIModel(Model):
 
     async def _once(self, part: Request, progress: _Progress) -> Reply:
         came_s, cost = self._loop.time(), super().worst_tokens(part)
-        async with self._slots:
+        async with self._gate:
+            if self._is_silent or (part.n > 1 and self._concurrency.single):
+                # Either it is not sent at all, or in parts for which more must be reserved.
+                raise Lost(f"{self._http.url} is too slow for it", fix="")
+            if not self._fails_for_all(progress):
+                progress.waited_s += self._loop.time() - came_s
+            came_s = self._loop.time()
             taken = await self._turn(cost)
             progress.waited_s += taken.at_s - came_s
             try:
-                reply = await self._http.post(part, partial(progress.send, part.n))
+                reply = await self._posted(part, progress)
                 progress.take(reply, votes=True)
                 cost = reply.prompt_tokens + reply.completion_tokens
             except Unbilled as fault:
@@ -290,6 +317,54 @@ class OpenAIModel(Model):
                 self._eased.set()
         return reply
 
+    async def _posted(self, part: Request, progress: _Progress) -> Reply:
+        """Post a part of a request; what becomes of it decides how many may be in flight."""
+        flight, end = self._concurrency.send(part.n, self._loop.time()), self._concurrency.leave
+        try:
+            reply = await self._http.post(part, partial(progress.send, part.n))
+            end = self._concurrency.answer
+        except Lost as lost:
+            if lost.cut:
+                end = self._concurrency.cut
+            elif lost.late and self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
+                end = self._concurrency.time_out
+            self._last_lost = lost
+            raise
+        finally:
+            now_s = self._loop.time()
+            end(flight, now_s)
+            if self._concurrency.silent and end == self._concurrency.cut:
+                # A server that is down is asked now and then: each time may be billed.
+                self._pace.hold(now_s + pause_s(self._concurrency.silent, random.random()))
+            self._note_change()
+        return reply
+
+    def _note_change(self) -> None:
+        """Note by how much the server's load has changed, if by half; that it rises at the start is no news."""
+        told, now = self._told, self._concurrency.proven
+        if 2 * now <= told or (self._fell and now >= 2 * told):
+            reason = self._why_fewer() if now < told else ""
+            self._changes.append(ConcurrencyChange(0, now, told, reason, self._settings.timeout_s))
+            self._told, self._fell = now, True
+        elif not self._fell:
+            self._told = max(told, now)
+
+    def _why_fewer(self) -> str:
+        if self._concurrency.silent:
+            return str(self._last_lost)
+        return f"replies take {self._concurrency.latency_s:.3g} s of {self._settings.timeout_s:g} s (timeout_s)"
+
+    def _fails_for_all(self, progress: _Progress) -> bool:
+        """Say whether a request's tries fail, and nobody has been answered since the first of them."""
+        return progress.failing_s is not None and self._replied_s < progress.failing_s
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether the server does not even answer one request at a time, for as long as that is waited for."""
+        if not self._answered or self._last_lost.late:
+            return self._concurrency.silent >= (_SILENT_TRIES if self._answered else _FIRST_TRIES)
+        return self._concurrency.silent > 0 and self._loop.time() - self._replied_s > self._settings.retry_s
+
     async def _turn(self, tokens: int) -> Taken:
         """Wait until the rate limits admit a request, in order of arrival."""
         async with self._line:
@@ -302,11 +377,20 @@ class OpenAIModel(Model):
 
     def _failed_lost(self, request: Request, lost: Lost, progress: _Progress) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
-        hopeless = not self._answered and losses >= _FIRST_TRIES
-        reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
         alone = self._is_alone(self._losing_s.setdefault(request.id, self._loop.time()))
-        failed = progress.failed(request.id, reason, lost.fix, unusable=hopeless)
-        return failed._replace(lost=True, alone=alone, reached=True)
+        silent = self._is_silent
+        reason = str(lost) if losses == 1 else f"{self._http.url} failed {losses} tries; the last: {lost}"
+        fix = self._last_lost.fix
+        if silent:
+            reason = f"{self._http.url} failed {self._concurrency.silent} {TOO_SLOW}; the last: {self._last_lost}"
+        if silent and self._last_lost.late:
+            fix = (
+                f"check that the server at {self._settings.url} works; if it is that slow, raise model.timeout_s, to "
+                f"{TIMEOUT_FACTOR * self._settings.timeout_s:g} say; model.concurrency fell to 1 and cannot help"
+            )
+        hopeless = not self._answered and (silent or losses >= _FIRST_TRIES)
+        failed = progress.failed(request.id, reason, fix, unusable=hopeless)
+        return failed._replace(lost=hopeless or not silent, alone=alone, reached=True)
 
     def _is_alone(self, failing_s: float | None) -> bool:
         """Say whether the server answered others in the second half of a request's failed tries.

@@ -13,6 +13,7 @@ import httpx
 from maker.core.logs import logger
 from maker.errors import ModelUnusable
 from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
+from maker.models.concurrency import TOO_LATE
 from maker.models.keys import read_key
 from maker.models.openai_reply import Reply, Unreadable, read
 from maker.models.openai_wire import advice, body, complaint, endpoint, is_another, retry_after_s, shown
@@ -63,14 +64,18 @@ class Unbilled(Exception):
 class Lost(Exception):
     """A try that was sent but gave no usable reply; it may be billed.
 
-    ``reply`` is another model's reply with its cost, if there was one. ``fix`` is shown if the server has never
-    answered.
+    ``reply`` is another model's reply with its cost, if there was one. ``late`` says that the server took too long, or
+    a gateway found so, ``cut`` that the connection broke. ``fix`` is shown if the server has never answered.
     """
 
-    def __init__(self, what: str, *, fix: str, reply: Reply | None = None) -> None:
+    def __init__(
+        self, what: str, *, fix: str, reply: Reply | None = None, late: bool = False, cut: bool = False
+    ) -> None:
         super().__init__(what)
         self.fix = fix
         self.reply = reply
+        self.late = late
+        self.cut = cut
 
 
 class Refusal(Exception):
@@ -141,11 +146,11 @@ class Http:
         except (Unbilled, Lost, Refusal):
             raise
         except TimeoutError as error:
-            raise self._lost(f"no reply within {self._settings.timeout_s:g} s") from error
+            raise self._lost(f"{TOO_LATE}{self._settings.timeout_s:g} s", late=True) from error
         except _UNSENT as error:
             raise Unbilled(self._shown(f"{type(error).__name__}: {error}"), reached=False) from error
         except httpx.RequestError as error:
-            raise self._lost(self._shown(f"{type(error).__name__}: {error}")) from error
+            raise self._lost(self._shown(f"{type(error).__name__}: {error}"), cut=True) from error
         except Exception as error:
             # A server may send what neither maker nor the libraries below it have thought of. That is a failure of one
             # request: raised on, it would end the run.
@@ -202,7 +207,7 @@ class Http:
         status = response.status_code
         message = self._shown(complaint(_decoded(text)) or text)
         if status in _GATEWAY:
-            return self._lost(f"HTTP {status}: {message}")
+            return self._lost(f"HTTP {status}: {message}", late=True)
         if status in _PASSING or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after"))
             # A server that answers "too many" or "later" is up.
@@ -217,8 +222,9 @@ class Http:
             of_n=status in _OF_N,
         )
 
-    def _lost(self, what: str) -> Lost:
-        return Lost(what, fix=f"check that a server runs at {self._settings.url}, or raise model.timeout_s")
+    def _lost(self, what: str, *, late: bool = False, cut: bool = False) -> Lost:
+        fix = f"check that a server runs at {self._settings.url}, or raise model.timeout_s"
+        return Lost(what, fix=fix, late=late, cut=cut)
 
     def _shown(self, text: str) -> str:
         # Hide the key first: once the text is joined and cut, a part of the key could remain unrecognised.

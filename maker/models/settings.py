@@ -156,13 +156,15 @@ class OpenAISettings(_Sampling):
             of another model is billed and gets no vote. E.g. ``"qwen3-8b-awq"``.
         max_n: Most replies that one HTTP request may ask for. If a server ignores or refuses ``n``, maker notices, and
             asks it for one reply at a time from then on.
-        concurrency: Most HTTP requests in flight.
+        concurrency: Most HTTP requests in flight. Each worker begins with two, and goes up to this number while more of
+            them bring more replies; it sends fewer where replies come near ``timeout_s`` or later.
         requests_per_minute (requests a minute): Most HTTP requests in any minute; every try counts. Like
             ``concurrency``, it holds for each worker on its own: with four workers on one key, give each a quarter of
             what the key allows. E.g. ``500``.
         tokens_per_minute (tokens a minute): Most tokens in any minute, prompt and reply together; a request counts with
             the most that it may cost until its reply gives the real number. E.g. ``200000``.
-        timeout_s (seconds): When an HTTP request is given up; it may be billed all the same.
+        timeout_s (seconds): When an HTTP request is given up; it may be billed all the same. Give a slow server more
+            than it needs for all replies of a request.
         retry_s (seconds): How long a failing server is retried, if it has answered before; a longer Retry-After is not
             waited for.
         prompt_price (per million tokens): Price of prompt tokens, in any currency. E.g. ``0.15``.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from maker.errors import MakerError
 from maker.models.interface import Model
 from maker.plugin import Decomposer
-from maker.types import NOTHING, Account, Allowance, Grant, Prices, RedFlag, Starved, Usage
+from maker.types import NOTHING, Account, Allowance, ConcurrencyChange, Grant, Prices, RedFlag, Starved, Usage
 from maker.voting.memo import Memory
 from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.policy import Rules
@@ -120,7 +120,8 @@ class Report:
     was spent by whom, ``abandoned`` what requests that were cut off or cancelled under way may cost beside it. Until
     the worker has heard a valid vote, ``flagged`` holds what its replies were flagged for; ``voted`` says that the
     first one has come. ``dropped`` counts, by account, the flagged samples of steps that were called back before it.
-    ``unavailable`` names models whose votes pass on to others from now on. ``starved`` says what a worker needs that
+    ``unavailable`` names models whose votes pass on to others from now on, ``changes`` tells of servers that get fewer
+    requests at once, or more again. ``starved`` says what a worker needs that
     has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
     is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report. ``requests`` is how many
     the model has not answered yet.
@@ -140,6 +141,7 @@ class Report:
     voted: bool = False
     dropped: dict[Account, int] = field(default_factory=dict)
     unavailable: list[UnavailableModel] = field(default_factory=list)
+    changes: Sequence[ConcurrencyChange] = ()
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
     took_s: float = 0.0

@@ -125,6 +125,7 @@ class Worker:
             report.starved = spending.starve(self._waiting[0].worst)
         report.spent, report.abandoned = spending.usage(), spending.abandoned
         report.requests = len(self._asked)
+        report.changes = self._model.changes()
         report.took_s = time.monotonic() - began
         following = Report(report.number + 1)
         # No interrupt comes between these two: what is in one report is counted in no other.
@@ -266,6 +267,8 @@ class Worker:
         self._spending.count_failure(request, worst, reply, repeated=repeated)
         model = request.model
         if repeated:
+            # A slow server may be asked for single replies from now on, each of which bills the prompt.
+            worst = self._spending.worst(request) if self._spending.limited else NOTHING
             self._send(_OpenRequest(runner, request, worst, tries + 1))
         elif reply.alone and runner.ref.child is not None:
             # The model answers others: it is not away.

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from row_tasks import job, write_rows
 from typer.testing import CliRunner, Result
 
 import maker as package
 from maker import api
 from maker.cli.advice import completed
 from maker.cli.app import COMMANDS, app
+from maker.cli.progress import Progress
 from maker.errors import ModelUnusable
 from maker.lifecycle import queries
+from maker.testing import FakeReply, FakeServer, chat_completion
 
 LIMITS: dict[str, dict[str, Any]] = {
     "max_calls": {"limits": {"max_calls": 8}},
@@ -93,6 +98,34 @@ def test_an_undecided_step_advises_the_cap_of_its_role(hanoi: Callable[..., Any]
     assert more == ["resume", report.run_id, "roles.solver.max_votes=20", "--store", store]
     maker(*more)
     assert queries.show(report.run_id, store=store).calls > report.calls
+
+
+def test_a_server_that_is_too_slow_advises_more_time(tmp_path: Path, store: str) -> None:
+    """It answers 20 rows at once, and takes 0.8 s from then on, with 0.5 s allowed: four times as much is enough.
+
+    The command says when it sends fewer requests at once, and no row is given up.
+    """
+    asked = count()
+
+    def script(body: Any) -> FakeReply:
+        text = '{"label": "red", "why": "so"}'
+        return FakeReply(200, chat_completion([text] * body["n"]), delay_s=0.8 if next(asked) >= 20 else 0.0)
+
+    write_rows(tmp_path / "rows.csv", range(40))
+    with FakeServer(script) as server:
+        model = {"kind": "openai", "url": server.url, "name": "m", "timeout_s": 0.5}
+        table = job(tmp_path, vote={"k": 2, "max_votes": 4}, store={"url": store})
+        del table["task"]["check"]
+        progress = Progress(stream := io.StringIO())
+        report = api.run(table | {"model": model}, on_event=progress.handle)
+        lines = stream.getvalue().splitlines()
+        assert (report.status, report.missing) == ("paused", 0)
+        [words] = suggested(maker("watch", report.run_id, "--store", store).output)
+        assert words[:3] == ["resume", report.run_id, "model.timeout_s=2"]
+        maker(*words)
+    assert queries.show(report.run_id, store=store).status == "done"
+    assert any("model m gets 1 request at a time on worker 0 instead of" in line for line in lines)
+    assert any(line.endswith("answers faster: no reply within 0.5 s") for line in lines)
 
 
 def test_a_message_names_run_job_and_store() -> None:

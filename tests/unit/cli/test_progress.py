@@ -8,7 +8,7 @@ import pytest
 
 from maker.cli import progress as module
 from maker.cli.progress import Progress
-from maker.lifecycle.events import RepliesAwaited, RunStarted
+from maker.lifecycle.events import ConcurrencyChanged, RepliesAwaited, RunStarted
 
 
 @pytest.fixture
@@ -41,6 +41,23 @@ def test_no_time_is_left_of_what_was_not_expected(clock: list[float]) -> None:
     assert line.startswith("1,100 steps, 100 steps/s")
     assert "left" not in line
     assert shown(clock, 1200, 1000, 1100, every_s=1.0).endswith("0:01 left")
+
+
+def test_fewer_requests_at_once_are_told_once_and_stay_in_the_line(clock: list[float]) -> None:
+    """A fall has a line of its own, a rise shows in the progress line only; workers' numbers add up."""
+    progress = Progress(stream := io.StringIO())
+    progress.begin("r", "started", expected=10)
+    for event in (
+        ConcurrencyChanged("r", 0, "m", 4, 64, "replies take 95.2 s of 120 s (timeout_s)", 120.0),
+        ConcurrencyChanged("r", 0, "m", 8, 4, "", 120.0),
+        ConcurrencyChanged("r", 1, "m", 1, 2, "no reply within 120 s", 120.0),
+    ):
+        progress.handle(event)
+    slow, silent = stream.getvalue().splitlines()[1:]
+    assert slow.startswith("model m gets 4 requests at once on worker 0 instead of 64, and more again")
+    assert slow.endswith("answers faster: replies take 95.2 s of 120 s (timeout_s)")
+    assert silent.startswith("model m gets 1 request at a time on worker 1 instead of 2, and more again")
+    assert "9 requests at once" in progress._line()
 
 
 def test_silence_is_told(clock: list[float]) -> None:

@@ -68,7 +68,10 @@ def test_a_model_that_hardly_answers_is_noticed() -> None:
 
 
 def test_the_last_rows() -> None:
-    """Where nothing is left to ask, a few rows without a reply are given up, unless none was ever answered."""
+    """Where nothing is left to ask, a few rows without a reply are given up, unless none was ever answered.
+
+    Many are not: they wait for one server, and fail together where it is given up.
+    """
     faults = RowFaults()
     faults.unanswered(row(1, alone=False))
     assert faults.over() == []
@@ -77,6 +80,10 @@ def test_the_last_rows() -> None:
     answered.answered(1)
     answered.unanswered(row(1, alone=False))
     assert numbers(answered.over()) == [1]
+    for number in range(16):
+        answered.unanswered(row(number, alone=False))
+    assert answered.over() == []
+    assert answered.models_fault(over=True) is not None
     resumed = RowFaults(worked=True)
     resumed.unanswered(row(1, alone=False))
     assert numbers(resumed.over()) == [1]

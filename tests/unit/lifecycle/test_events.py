@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import maker
-from maker.lifecycle.events import Event, ModelAway, RunEnded, RunStarted, StepsDecided, WorkerGone, stored_event
+from maker.lifecycle.events import (
+    ConcurrencyChanged,
+    Event,
+    ModelAway,
+    RunEnded,
+    RunStarted,
+    StepsDecided,
+    WorkerGone,
+    stored_event,
+)
 from maker.testing import FakeServer
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -71,7 +80,11 @@ def test_what_is_told_is_committed(hanoi: Job, store: str) -> None:
 
 def test_stored_events_are_the_events_that_were_told() -> None:
     """What the store keeps of an event makes it again; a kind of a later version is none."""
-    for event in (WorkerGone("r", 3, "it died", 2, True), ModelAway("r", 1, "small", "no answer")):
+    for event in (
+        WorkerGone("r", 3, "it died", 2, True),
+        ModelAway("r", 1, "small", "no answer"),
+        ConcurrencyChanged("r", 1, "small", 4, 8, "it is slow", 6.0),
+    ):
         facts = event.to_json()
         kind = facts.pop("event")
         del facts["run_id"]

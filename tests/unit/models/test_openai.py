@@ -74,6 +74,7 @@ class TestWhatIsSent:
             assert isinstance(ask(start(server.url), request(n=1)), Finished)
 
     def test_no_more_than_concurrency_at_once(self, start: Start) -> None:
+        """It begins with two, and goes up to what the setting allows."""
         lock = threading.Lock()
         inside = most = 0
 

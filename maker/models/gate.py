@@ -1,0 +1,45 @@
+"""Lets tasks of one event loop through, as many at a time as a limit allows that may change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+
+class Gate:
+    """A semaphore whose bound may change; tasks go through in order of arrival.
+
+    Args:
+        limit: Returns how many may be through now. A higher one counts from the next time that a task leaves.
+    """
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
+        self._through = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._through < self._limit():
+            self._through += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                # It was let through in the moment in which its task was cancelled.
+                self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._through -= 1
+        while self._waiting and self._through < self._limit():
+            place = self._waiting.popleft()
+            if not place.done():
+                self._through += 1
+                place.set_result(None)
