@@ -341,7 +341,7 @@ def slips(folder: Path, **tables: Any) -> dict[str, Any]:
         "model": {"p": 1.0, "p_by_class": {"read": 0.4}, "rivals": 6},
         "vote": {"k": 3, "max_votes": 9},
     }
-    return job(folder, **{name: base.get(name, {}) | tables.get(name, {}) for name in base})
+    return job(folder, **{name: base.get(name, {}) | tables.get(name, {}) for name in base | tables})
 
 
 def test_samples_that_differ_in_a_line_decide_a_slice_by_line(tmp_path: Path) -> None:
