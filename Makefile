@@ -2,6 +2,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DISKS ?= 10
+BENCHMARKS := speed.chain_latency speed.engine recovery.resume speed.swarms speed.saturation \
+    speed.slow_server speed.postgres recovery.maps recovery.damage recovery.trees recovery.faults \
+    recovery.fuzz_model recovery.fuzz_files stats.monitor stats.reports speed.monitor_cost tasks.plans \
+    stats.theory stats.coverage
 
 .PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 
@@ -41,26 +45,19 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# All of them, one after the other: a missed goal is told at the end, and keeps none of the others from running. One alone
+# is e.g. `make bench-speed.engine`.
 bench: .venv/.dev
-	$(BIN)/python -m benchmarks.speed.chain_latency
-	$(BIN)/python -m benchmarks.speed.engine
-	$(BIN)/python -m benchmarks.recovery.resume
-	$(BIN)/python -m benchmarks.speed.swarms
-	$(BIN)/python -m benchmarks.speed.saturation
-	$(BIN)/python -m benchmarks.speed.slow_server slow fast
-	$(BIN)/python -m benchmarks.speed.postgres
-	$(BIN)/python -m benchmarks.recovery.maps
-	$(BIN)/python -m benchmarks.recovery.damage
-	$(BIN)/python -m benchmarks.recovery.trees --seconds 120
-	$(BIN)/python -m benchmarks.recovery.faults
-	$(BIN)/python -m benchmarks.recovery.fuzz_model --minutes 3
-	$(BIN)/python -m benchmarks.recovery.fuzz_files
-	$(BIN)/python -m benchmarks.stats.monitor
-	$(BIN)/python -m benchmarks.stats.reports
-	$(BIN)/python -m benchmarks.speed.monitor_cost
-	$(BIN)/python -m benchmarks.tasks.plans --products 50
-	$(BIN)/python -m benchmarks.stats.theory
-	$(BIN)/python -m benchmarks.stats.coverage --pairs 200 --runs 200
+	$(MAKE) --keep-going --jobs=1 $(BENCHMARKS:%=bench-%)
+
+bench-%: .venv/.dev
+	$(BIN)/python -m benchmarks.$* $(WORDS)
+
+bench-speed.slow_server: WORDS = slow fast
+bench-recovery.trees: WORDS = --seconds 120
+bench-recovery.fuzz_model: WORDS = --minutes 3
+bench-tasks.plans: WORDS = --products 50
+bench-stats.coverage: WORDS = --pairs 200 --runs 200
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
