@@ -25,8 +25,8 @@ def statements(check: LabelCheck, whole: Whole) -> tuple[str, ...]:
     elif check.unrecorded:
         found.append(
             f"How one plain call a row would have done is not known: the first replies of {check.unrecorded:,} of the"
-            f" {check.labelled:,} labelled rows are not on record, and such are the rows on which replies differ (set"
-            ' store.samples = "disputed" or "all")'
+            f" {check.labelled:,} labelled rows are not on record, and the others are no fair sample (set"
+            ' store.samples = "disputed" or "all"; rows that were taken from the memo have no reply of their own)'
         )
     return tuple(f"{one}." for one in found)
 

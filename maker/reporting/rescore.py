@@ -135,11 +135,18 @@ def rescore(
     Raises:
         RunNotFound: No such run.
         BadInput: The voter or a setting is wrong, the run is still running, or it kept no samples of disputed steps, or
-            the labels do not fit it.
+            the labels do not fit it; or it took rows from the memo, and labels are given.
     """
     with opened(store) as database:
         row = find_run(database, run_id)
         job = _job(database, row, list(overrides), voter)
+        if labels is not None and row.reused:
+            # A decision would count once and an undecided row each time: that would speak for rules that decide more.
+            raise BadInput(
+                f"run {row.run_id} took {row.reused:,} rows from the memo, which have no votes of their own: labels"
+                " cannot say which rule is right on more of its rows",
+                fix=f"rescore it without --labels; `maker report {row.run_id} --labels FILE` says how the run did",
+            )
         given = None if labels is None else read_row_labels(database, row, labels)
     steps = _rescored(row.run_id, job, store, given)
     return Rescoring(row.run_id, job.settings["vote"], steps, None if given is None else len(given.rows))

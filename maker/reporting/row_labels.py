@@ -103,7 +103,7 @@ class LabelCheck:
 
     ``right`` and ``wrong`` count labelled rows that are decided; ``missed`` the others by outcome, `OPEN` ones too.
     ``unopposed`` of the wrong ones have no vote for another answer. ``unrecorded`` rows have no first reply on record.
-    ``first`` is None where that are all of them, or some whose replies differ: the others would be no fair sample.
+    ``first`` is None where that are all of them, or some that are decided: the others would be no fair sample.
     """
 
     file: str
@@ -185,7 +185,10 @@ class _Checking:
         self._labels = labels
         self._task = task
         self._rounds = rounds
-        self._right = self._wrong = self._unopposed = self._unrecorded = self._unkept = 0
+        self._right = self._wrong = self._unopposed = self._unrecorded = 0
+        # Decided rows lack a first reply where replies differed and were not kept, or where the memo decided them. The
+        # undecided ones have theirs, so the comparison would rest on other rows than the run's.
+        self._is_sample_fair = True
         self._missed: Counter[str] = Counter()
         self._wrong_rows: list[WrongRow] = []
         # Whether the run's answer, and the first reply, are right.
@@ -209,7 +212,7 @@ class _Checking:
         first = FirstReply(before[0][0].candidate) if before else first_reply(settled)
         if first is None:
             self._unrecorded += 1
-            self._unkept += _differed(settled)
+            self._is_sample_fair &= settled.step is None
             return
         self._pairs[right, self._labels.is_right(self._task, settled.row, first.key)] += 1
         self._samples += sum(found.votes.values()) + sum(found.flags.values()) + sum(map(len, before))
@@ -234,7 +237,7 @@ class _Checking:
 
     def _first(self) -> FirstReplies | None:
         pairs = self._pairs
-        if not pairs or self._unkept:
+        if not pairs or not self._is_sample_fair:
             return None
         only_votes, only_call = pairs[True, False], pairs[False, True]
         return FirstReplies(
@@ -271,19 +274,12 @@ def first_reply(settled: Settled) -> FirstReply | None:
             return FirstReply(sample.candidate)
     if settled.step is None:
         return None
-    if _differed(settled) or unpack(settled.step.tally).source is not None:
+    tally = unpack(settled.step.tally)
+    if tally.source is not None or tally.disputed or tally.flags:
         return None
     # Samples that all say the same need not be kept: the first of them is the answer.
     codec = settled.round.decomposer.action
     return FirstReply(vote_key(codec, codec.read(settled.step.action)))
-
-
-def _differed(settled: Settled) -> bool:
-    """Say whether the samples of a decided row were not all votes for the same."""
-    if settled.step is None:
-        return False
-    tally = unpack(settled.step.tally)
-    return tally.disputed or bool(tally.flags)
 
 
 def _text_file(values: Mapping[str, Any]) -> str:

@@ -234,6 +234,20 @@ def test_replies_that_were_not_kept_say_nothing_of_a_plain_call(tmp_path: Path) 
     )
 
 
+def test_rows_of_the_memo_have_no_first_reply(tmp_path: Path) -> None:
+    """A decision is reused and an undecided row is asked anew: what was asked is no fair sample of the rows."""
+    write_csv(tmp_path / "rows.csv", [("id", "text"), *((f"row-{n}", "item 0") for n in range(30))])
+    run = api.run(row_job(tmp_path, vote={"k": 2}, task={"output": "", "memo": "run"}))
+    assert run.reused > 0
+    labels = write_csv(tmp_path / "l.csv", [("id", "label"), *((f"row-{n}", label(0)) for n in range(30))])
+    store = f"sqlite:///{tmp_path}/maker.db"
+    check = report(run.run_id, store=store, labels=labels).labelled
+    assert check is not None
+    assert (check.first, check.unrecorded) == (None, run.reused)
+    with pytest.raises(BadInput, match=f"took {run.reused} rows from the memo"):
+        rescore(run.run_id, store=store, labels=labels)
+
+
 def test_the_command_line_says_what_labels_say_first(
     ran: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
