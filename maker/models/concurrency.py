@@ -3,7 +3,8 @@
 The limit adapts in rounds. It starts low and doubles, as a TCP window does, as long as that brings more choices a
 second: a server that draws one sample at a time draws no faster for a longer queue, one that batches does. As TCP Vegas
 does, it looks at how long requests wait, not only at those that are lost, for a request that is given up may be billed.
-Where one is lost all the same, the server gets one request at a time, until it answers again.
+Where one is lost all the same, the server gets one request at a time, until it answers again; where one is refused as
+one too many, half as many.
 """
 
 from __future__ import annotations
@@ -132,6 +133,20 @@ class Concurrency:
         self._cuts += 1
         if flight.at_s >= self._fell_s and self._cuts >= max(CUTS, self.limit):
             self._fall_silent(now_s)
+
+    def refuse(self, flight: Flight, now_s: float) -> None:
+        """Take note of a request that the server refused as one too many (HTTP 429).
+
+        What is only tried is taken back, else the limit is halved: once for all that were under way.
+        """
+        self._change(-1, -flight.choices, now_s)
+        if flight.at_s < self._fell_s:
+            return
+        if self.limit > self.proven:
+            self._length = min(LONGEST, 2 * self._length)
+            self._fall(self.proven, now_s)
+        else:
+            self._fall(max(1, self.limit // 2), now_s)
 
     def _fall_silent(self, now_s: float) -> None:
         if not self.silent and self._newest_s > -math.inf:

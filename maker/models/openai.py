@@ -40,8 +40,10 @@ class _Progress:
     ``unaccounted`` replies were sent for in a try of which nobody has said what it costs: it is under way, or was lost.
     ``waited_s`` is how long the present part waited to be sent, but for what the server itself let it wait by failing.
     ``failing_s`` is when the first try of the present part failed, on the loop's clock, None before.
+    ``split`` says that what was reserved covers a request for each reply.
     """
 
+    split: bool = False
     samples: list[Sample] = field(default_factory=list)
     calls: int = 0
     prompt_tokens: int = 0
@@ -120,6 +122,8 @@ class OpenAIModel(Model):
         self._http = Http(settings)
         self._open: dict[int, _Progress] = {}
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
+        # Written by the worker's thread alone, in `poll`: what is reserved for a request and how it is sent must agree.
+        self._split = False
         # Written by the loop's thread alone, from here on.
         self._answered = False
         self._most_taken = 1
@@ -143,7 +147,7 @@ class OpenAIModel(Model):
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
-        begun = [(request, _Progress()) for request in requests]
+        begun = [(request, _Progress(self._split)) for request in requests]
         self._open.update((request.id, progress) for request, progress in begun)
         self._loop.call_soon_threadsafe(self._start, begun)
 
@@ -162,6 +166,7 @@ class OpenAIModel(Model):
             # A cancelled request may have been answered before the loop knew of the cancellation.
             if self._open.pop(result.id, None) is not None:
                 answers.append(result)
+        self._split = self._concurrency.single
         return answers
 
     def changes(self) -> Sequence[ConcurrencyChange]:
@@ -179,7 +184,7 @@ class OpenAIModel(Model):
         replies, it may have to be split into requests for one reply each, and the prompt be billed with each.
         """
         worst = super().worst_tokens(request)
-        if request.n <= self._most_taken and not self._concurrency.single:
+        if request.n <= self._most_taken and not self._split:
             return worst
         return request.n * super().worst_tokens(request._replace(n=1))
 
@@ -252,7 +257,7 @@ class OpenAIModel(Model):
 
         It does if it does not support n, or is too slow for several replies within the timeout.
         """
-        one_each = from_now = self._one_each or self._concurrency.single
+        one_each = self._one_each or progress.split
         while (got := len(progress.samples)) < request.n:
             part = request._replace(n=1, seed=request.seed + got) if one_each else request
             try:
@@ -264,7 +269,7 @@ class OpenAIModel(Model):
                 progress.retries += 1
                 continue
             if part.n == 1:
-                self._one_each = self._one_each or (one_each and not from_now and request.n > 1)
+                self._one_each = self._one_each or (one_each and not progress.split and request.n > 1)
             elif len(reply.samples) > 1 or part.n <= self._most_taken:
                 self._most_taken = max(self._most_taken, len(reply.samples))
                 return
@@ -319,7 +324,7 @@ class OpenAIModel(Model):
 
     async def _posted(self, part: Request, progress: _Progress) -> Reply:
         """Post a part of a request; what becomes of it decides how many may be in flight."""
-        flight, end = self._concurrency.send(part.n, self._loop.time()), self._concurrency.leave
+        flight, end, why = self._concurrency.send(part.n, self._loop.time()), self._concurrency.leave, ""
         try:
             reply = await self._http.post(part, partial(progress.send, part.n))
             end = self._concurrency.answer
@@ -328,7 +333,11 @@ class OpenAIModel(Model):
                 end = self._concurrency.cut
             elif lost.late and self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
                 end = self._concurrency.time_out
-            self._last_lost = lost
+            self._last_lost, why = lost, str(lost)
+            raise
+        except Unbilled as fault:
+            if fault.crowded:
+                end, why = self._concurrency.refuse, str(fault)
             raise
         finally:
             now_s = self._loop.time()
@@ -336,22 +345,20 @@ class OpenAIModel(Model):
             if self._concurrency.silent and end == self._concurrency.cut:
                 # A server that is down is asked now and then: each time may be billed.
                 self._pace.hold(now_s + pause_s(self._concurrency.silent, random.random()))
-            self._note_change()
+            self._note_change(why)
         return reply
 
-    def _note_change(self) -> None:
+    def _note_change(self, why: str) -> None:
         """Note by how much the server's load has changed, if by half; that it rises at the start is no news."""
         told, now = self._told, self._concurrency.proven
         if 2 * now <= told or (self._fell and now >= 2 * told):
-            reason = self._why_fewer() if now < told else ""
+            reason = why or self._why_slow() if now < told else ""
             self._changes.append(ConcurrencyChange(0, now, told, reason, self._settings.timeout_s))
             self._told, self._fell = now, True
         elif not self._fell:
             self._told = max(told, now)
 
-    def _why_fewer(self) -> str:
-        if self._concurrency.silent:
-            return str(self._last_lost)
+    def _why_slow(self) -> str:
         return f"replies take {self._concurrency.latency_s:.3g} s of {self._settings.timeout_s:g} s (timeout_s)"
 
     def _fails_for_all(self, progress: _Progress) -> bool:

@@ -267,9 +267,7 @@ class Worker:
         self._spending.count_failure(request, worst, reply, repeated=repeated)
         model = request.model
         if repeated:
-            # A slow server may be asked for single replies from now on, each of which bills the prompt.
-            worst = self._spending.worst(request) if self._spending.limited else NOTHING
-            self._send(_OpenRequest(runner, request, worst, tries + 1))
+            self._send(_OpenRequest(runner, request, NOTHING, tries + 1))
         elif reply.alone and runner.ref.child is not None:
             # The model answers others: it is not away.
             self._give_up(runner, self._failure(reply, asked))
@@ -357,16 +355,19 @@ class Worker:
     def _send_all(self, runner: Runner, ask: Ask) -> None:
         if self._spending.limited:
             for request in ask.requests:
-                self._send(_OpenRequest(runner, request, self._spending.worst(request)))
+                self._send(_OpenRequest(runner, request, NOTHING))
             return
         for request in ask.requests:
             self._asked[request.id] = _OpenRequest(runner, request, NOTHING)
         self._model.submit(ask.requests)
 
     def _send(self, asked: _OpenRequest) -> None:
-        if self._spending.limited and not self._spending.reserve(asked.worst):
-            self._waiting.append(asked)
-            return
+        if self._spending.limited:
+            # What waited may cost more now: a slow server is asked for single replies, each of which bills the prompt.
+            asked = asked._replace(worst=self._spending.worst(asked.request))
+            if not self._spending.reserve(asked.worst):
+                self._waiting.append(asked)
+                return
         self._asked[asked.request.id] = asked
         self._model.submit((asked.request,))
 

@@ -268,6 +268,24 @@ class TestByHand:
         load.cut(load.send(1, 3.0), 3.0)
         assert (load.limit, load.silent) == (1, 2)
 
+    def test_what_the_server_refuses_is_not_tried_again_at_once(self) -> None:
+        """Of four that are tried it refuses two: two it is again. One refused of those leaves one, and never none."""
+        load = Concurrency(64, 120)
+        for flight in [load.send(1, 0.0) for _ in range(2)]:
+            load.answer(flight, 1.0)
+        tried = [load.send(1, 1.0) for _ in range(4)]
+        assert (load.limit, load.proven) == (4, 2)
+        for flight in tried[:2]:
+            load.refuse(flight, 1.1)
+            assert (load.limit, load.proven) == (2, 2)
+        for second in (2.0, 3.0):
+            load.refuse(load.send(1, second), second + 0.1)
+            assert (load.limit, load.proven) == (1, 1)
+        load.answer(load.send(1, 4.0), 5.0)
+        assert load.limit == 1, "what was refused is tried after twice as many answers"
+        load.answer(load.send(1, 5.0), 6.0)
+        assert load.limit == 2
+
     def test_latency_by_littles_law(self) -> None:
         """Three choices wait 2 s, three 4 s, and three that are not back 2 s: 24 s in all, for six that are."""
         load = Concurrency(64, 120)

@@ -62,6 +62,58 @@ def test_a_request_that_takes_longer_than_the_timeout_is_split(start: Start) -> 
     assert len(answer.samples) == 3
 
 
+def test_what_was_reserved_for_one_request_is_not_sent_as_three(start: Start) -> None:
+    """A request that may cost one prompt is handed back where the server is to be asked for single replies since."""
+    answering, asked_for = threading.Event(), list[int]()
+    answering.set()
+
+    def script(body: Any) -> FakeReply:
+        asked_for.append(body["n"])
+        return FakeReply(200, chat_completion(["A"] * body["n"]), delay_s=0.0 if answering.is_set() else 5.0)
+
+    with FakeServer(script) as server:
+        model = start(server.url, timeout_s=1.0)
+        model.submit([request(0)])
+        collect(model, 1)
+        reserved = model.worst_tokens(request(4))
+        answering.clear()
+        model.submit(request(i) for i in (1, 2, 3))
+        while not model._concurrency.single:
+            time.sleep(0.01)
+        answering.set()
+        model.submit([request(4)])
+        answers = {answer.id: answer for answer in collect(model, 4)}
+        handed_back = answers[4]
+        assert isinstance(handed_back, Failed)
+        assert handed_back.lost
+        assert (handed_back.calls, handed_back.unaccounted) == (0, 0)
+        assert set(asked_for) == {3}
+        assert model.worst_tokens(request(4)) > reserved
+        model.submit([request(4)])
+        (answer,) = collect(model, 1)
+    assert isinstance(answer, Finished)
+    assert asked_for[-3:] == [1, 1, 1]
+
+
+def test_a_server_that_refuses_two_at_once_gets_one(start: Start) -> None:
+    """Its HTTP 429 says that two are one too many, and the line that is told says so."""
+    replies = iter([200, 429])
+
+    def script(body: Any) -> FakeReply:
+        if next(replies, 200) == 429:
+            return FakeReply(429, {"error": {"message": "one at a time"}}, headers={"Retry-After": "0.01"})
+        return FakeReply(200, chat_completion(["A"] * body["n"]))
+
+    with FakeServer(script) as server:
+        model = start(server.url)
+        for number in range(2):
+            model.submit([request(number)])
+            (answer,) = collect(model, 1)
+            assert isinstance(answer, Finished)
+        (change, *_) = model.changes()
+    assert change == (0, 1, 2, "HTTP 429: one at a time (Retry-After: 0.01 s)", 120.0)
+
+
 def test_a_server_that_answers_nothing_in_time_is_given_up_with_all_that_waits(start: Start) -> None:
     """Ten requests fail after five timeouts, not after five each; the message names what to change."""
     answering = threading.Event()
