@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 
 class Gate:
-    """A semaphore whose bound may change; tasks go through in order of arrival.
+    """A semaphore whose bound may change; tasks go through in order of arrival, but for those that go on.
 
     Args:
         limit: Returns how many may be through now. A higher one counts from the next time that a task leaves.
@@ -19,12 +20,28 @@ class Gate:
         self._through = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def __aenter__(self) -> None:
+    @asynccontextmanager
+    async def through(self, *, goes_on: bool) -> AsyncIterator[None]:
+        """Wait until the limit lets the task through, and hold its place.
+
+        Args:
+            goes_on: The task has been through before, and goes before those that only begin.
+        """
+        await self._enter(goes_on)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, goes_on: bool) -> None:
         if self._through < self._limit():
             self._through += 1
             return
         place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        if goes_on:
+            self._waiting.appendleft(place)
+        else:
+            self._waiting.append(place)
         try:
             await place
         except asyncio.CancelledError:
@@ -32,9 +49,6 @@ class Gate:
                 # It was let through in the moment in which its task was cancelled.
                 self._leave()
             raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._leave()
 
     def _leave(self) -> None:
         self._through -= 1

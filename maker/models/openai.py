@@ -291,7 +291,8 @@ class OpenAIModel(Model):
 
     async def _once(self, part: Request, progress: _Progress) -> Reply:
         came_s, cost = self._loop.time(), super().worst_tokens(part)
-        async with self._gate:
+        # Else no request that is sent in parts would be complete before all have had all parts but the last.
+        async with self._gate.through(goes_on=bool(progress.samples)):
             if self._is_silent or (part.n > 1 and self._concurrency.single):
                 # Either it is not sent at all, or in parts for which more must be reserved.
                 raise Lost(f"{self._http.url} is too slow for it", fix="")

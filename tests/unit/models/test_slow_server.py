@@ -19,13 +19,11 @@ class OneAtATime:
 
     def __init__(self, sample_s: float, timeout_s: float) -> None:
         self.sample_s = sample_s
-        self.asked_for: list[int] = []
         self._timeout_s = timeout_s
         self._drawing = threading.Lock()
 
     def __call__(self, body: Any) -> FakeReply:
         came_s = time.monotonic()
-        self.asked_for.append(body["n"])
         with self._drawing:
             for _ in range(body["n"]):
                 if time.monotonic() > came_s + self._timeout_s:
@@ -46,17 +44,22 @@ def test_no_call_is_lost(start: Start) -> None:
 
 
 def test_a_request_that_takes_longer_than_the_timeout_is_split(start: Start) -> None:
-    """Three samples take 0.6 s, of which one alone is in time: after two tries each is asked for by itself."""
-    script = OneAtATime(0.2, 0.45)
+    """Three samples never come in time, and one alone does: after two tries each is asked for by itself."""
+    asked_for: list[int] = []
+
+    def script(body: Any) -> FakeReply:
+        asked_for.append(body["n"])
+        return FakeReply(200, chat_completion(["A"] * body["n"]), delay_s=30.0 if body["n"] > 1 else 0.0)
+
     with FakeServer(script) as server:
-        model = start(server.url, timeout_s=0.45)
+        model = start(server.url, timeout_s=1.0)
         tries = 0
         answer: Finished | Failed | None = None
         while not isinstance(answer, Finished):
             model.submit([request()])
             (answer,) = collect(model, 1)
             tries += 1
-        assert (tries, script.asked_for) == (3, [3, 3, 1, 1, 1])
+        assert (tries, asked_for) == (3, [3, 3, 1, 1, 1])
     seeds = [one.body["seed"] for one in server.requests]
     assert seeds == [100, 100, 100, 101, 102]
     assert len(answer.samples) == 3
@@ -214,11 +217,28 @@ def test_who_waits_behind_failing_tries_is_being_tried(start: Start) -> None:
     assert tries < 30
 
 
+def test_a_request_in_parts_goes_on_before_others_begin(start: Start) -> None:
+    """A server that ignores n, asked one at a time: two of five requests for three replies are open at most."""
+    begun: list[int] = []
+
+    def script(body: Any) -> FakeReply:
+        begun.append(body["seed"] // 1000)
+        return FakeReply(200, chat_completion(["A"]))
+
+    with FakeServer(script) as server:
+        model = start(server.url, concurrency=1)
+        model.submit(request(i, seed=1000 * i) for i in range(5))
+        answers = collect(model, 5)
+    assert [answer.id for answer in answers] == list(range(5))
+    assert sorted(begun) == [number for number in range(5) for _ in range(3)]
+    assert begun.index(4) > max(at for at, number in enumerate(begun) if number == 2)
+
+
 def test_a_gate_lets_through_in_order_what_the_limit_allows() -> None:
     """A task that is cancelled while it waits takes no place, and a higher limit lets several through at once."""
 
     async def visit(gate: Gate, number: int, leave: asyncio.Event) -> None:
-        async with gate:
+        async with gate.through(goes_on=False):
             through.append(number)
             await leave.wait()
 
@@ -241,7 +261,7 @@ def test_a_gate_lets_through_in_order_what_the_limit_allows() -> None:
         tasks[4].cancel()
         leave[3].set()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with gate:
+        async with gate.through(goes_on=False):
             through.append(5)
 
     through: list[int] = []
