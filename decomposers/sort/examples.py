@@ -20,7 +20,7 @@ SIZE = 1_000_000_000
 """Of each set: far more than anybody draws."""
 SHORT, FAR = 99, 10_000
 """How far from 0 all pairs are examined, and how far all equal ones and all neighbours."""
-SIGNED = {Signs.PLAIN: 3.0, Signs.MIXED: 1.0, Signs.NEGATIVE: 2.0}
+SIGNED = {Signs.PLAIN: 3.0, Signs.MIXED: 1.0, Signs.NEGATIVE: 3.0}
 """How often numbers are shown with these signs. Those of mixed signs are the easiest: the signs decide."""
 
 Pair: TypeAlias = Callable[[Random], tuple[str, str]]
@@ -61,7 +61,7 @@ def _number_pairs() -> list[tuple[Pair, float]]:
     """Return pairs of every shape with all signs: a model that knows a shape from 0 on may still err below 0."""
     shapes: list[tuple[Pair, float]] = [
         (partial(_apart, _number), 1.0), (partial(_long_prefix, _number), 2.0), (partial(_same, _number), 1.0),
-        (_uniform, 1.0), (_neighbours, 1.0), (_about_zero, 0.5),
+        (_uniform, 2.0), (_neighbours, 1.0), (_about_zero, 0.5),
     ]  # fmt: skip
     return [
         (partial(_signed, signs, shape), often * weight) for signs, often in SIGNED.items() for shape, weight in shapes
@@ -89,8 +89,8 @@ def _word(rng: Random, length: int = 0) -> str:
 
 
 def _uniform(rng: Random) -> tuple[str, str]:
-    """Two numbers of a list as most are: drawn evenly up to 999,999, or only up to 999."""
-    most = 10 ** rng.choice((3, DIGITS))
+    """Two numbers of a list as most are: drawn evenly, up to 999,999 or a lower power of ten."""
+    most = 10 ** rng.randint(1, DIGITS)
     return str(rng.randrange(most)), str(rng.randrange(most))
 
 

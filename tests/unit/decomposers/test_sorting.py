@@ -410,6 +410,25 @@ def test_items_in_a_file(tmp_path: Path, store: str) -> None:
         api.load_job(job(store, str(file)))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("+5", "'+5' is not an integer"), ("", "is empty: leave it out"), ("1 000", "'1 000'"), ("\u22125", "write -5")],
+)
+def test_a_line_that_cannot_be_read_stops_a_run_before_it_begins(tmp_path: Path, line: str, said: str) -> None:
+    """It is named by its number, and nothing is stored, so nothing was asked."""
+    (tmp_path / "items.txt").write_text(f"3\n{line}\n2\n", encoding="utf-8")
+    with pytest.raises(JobError) as refused:
+        api.run(job(f"sqlite:///{tmp_path}/maker.db", str(tmp_path / "items.txt")))
+    assert said in str(refused.value) and "line 2 of a file" in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["items.txt"]
+
+
+def test_a_minus_before_0_means_nothing() -> None:
+    """-0 is 0: it stays among other zeros where it was, as it is written, and asks what 0 asks."""
+    assert walked(task(["0", "-0", "-1", "00", "1"])).end.result == ["-1", "0", "-0", "00", "1"]
+    assert walked(task(["-0", "1"])).prompts == walked(task(["0", "1"])).prompts
+
+
 # --- runs ---
 
 
