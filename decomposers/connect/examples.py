@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import permutations
 from random import Random
 from string import ascii_letters
 
@@ -15,6 +16,8 @@ from maker.plugin import ExampleSet
 DEPTHS = (2, 6, 12)
 SIZE = 1_000_000_000
 """Of each set: far more than anybody draws."""
+PAIRS = tuple(map("".join, permutations(ascii_letters, 2)))
+"""All targets that a walk may have."""
 
 
 def _graph(depth: int, number: int) -> Graph:
@@ -49,8 +52,15 @@ def _anywhere(number: int) -> str:
     return show_look(Look(targets, rng.random() < 0.5, node))
 
 
+def _at_a_target(number: int) -> str:
+    """Return one of all looks at a target."""
+    pair, look = divmod(number, 4)
+    return show_look(Look(PAIRS[pair], look < 2, PAIRS[pair][look % 2]))
+
+
 WALKS = (
     *(ExampleSet(WALK, SIZE, partial(_on_the_way, depth)) for depth in DEPTHS),
     ExampleSet(WALK, SIZE, _anywhere, 2.0),
+    ExampleSet(WALK, 4 * len(PAIRS), _at_a_target, exam="all looks at a target"),
 )
 GUESSES = tuple(ExampleSet(GUESS, SIZE, partial(_whole, depth)) for depth in DEPTHS)

@@ -210,6 +210,14 @@ def test_examples_hold_all_that_walks_ask() -> None:
     assert not taught & {walked(task(depth=2, seed=seed, form="guess")).prompts[0] for seed in range(1000)}
 
 
+def test_all_looks_at_a_target_are_examined() -> None:
+    """Each of two targets in any order, whether the walk has been there or not: a wrong claim ends a walk."""
+    (exam,) = [one for one in task(depth=2).examples() if one.exam]
+    looks = {read_look(exam.prompt(number)) for number in range(exam.size)}
+    assert len(looks) == exam.size == 52 * 51 * 2 * 2
+    assert all(look.node in look.targets for look in looks)
+
+
 def test_both_forms_are_taught_the_same_graphs() -> None:
     """Set by set, number by number: the node that a step shows is one of the graph that a guess sees."""
     steps, guesses = task(depth=2).examples(), task(depth=2, form="guess").examples()
