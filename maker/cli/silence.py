@@ -39,6 +39,8 @@ class Silence:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._over.set()
+        # A line that is being written comes before what the command says last.
+        self._thread.join()
 
     def end(self) -> None:
         """Take note that something has come."""

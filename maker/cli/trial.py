@@ -68,8 +68,9 @@ class _Counts:
     def awaited(self, quiet_s: float) -> str:
         """Return in words that nothing has come for a while, and what is waited for."""
         waits = "" if self._began else "; the model is being opened"
-        if self.open is not None:
-            waits = f"; step {self.open.idx} waits for {_replies(self.open.awaited)}"
+        # Read once: another thread asks this, and meanwhile the step may be over.
+        if (step := self.open) is not None:
+            waits = f"; step {step.idx} waits for {_replies(step.awaited)}"
         return f"nothing has come for {lasting(quiet_s)}{waits}"
 
     def interrupted(self) -> str:
@@ -83,12 +84,16 @@ class _Counts:
 
 
 class _TextPrinter:
-    """Prints for people. ``_idx`` is the step that is begun on the terminal, ``_shown`` its replies that are there."""
+    """Prints for people. ``_idx`` is the step that is begun on the terminal.
+
+    ``_early`` are its replies that were printed before they counted, with the numbers of their votes. They count under
+    lower ones where votes before them are lost, so it is the reply itself that is looked for.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._idx: int | None = None
-        self._shown: set[int] = set()
+        self._early: list[tuple[int, Sample]] = []
         self._counted = 0
 
     def show(self, trial: Trial | Ended | OpenStep) -> None:
@@ -109,24 +114,23 @@ class _TextPrinter:
     def _begin(self, idx: int, kind: str, heard: KeptVotes) -> None:
         if self._idx != idx:
             self._idx, self._counted = idx, 0
-            self._shown.clear()
+            self._early.clear()
             print(f"── step {idx} · {kind} " + "─" * 40)
             print(_indent("prompt", heard.system + heard.prompt), flush=True)
 
     def _print_replies(self, heard: KeptVotes, early: Mapping[int, Sample]) -> None:
         """Print the replies that are not on the terminal yet, and what became of those that were not counted before."""
         for one in heard.samples[self._counted :]:
-            self._print_reply(one.vote, one.sample)
+            above = next((vote for vote, sample in self._early if sample is one.sample), None)
+            text = one.sample.text if above is None else "(above)" if above == one.vote else f"(above, as {above})"
+            print(_indent(f"sample {one.vote}", text))
             print(_fate(one), flush=True)
         self._counted = len(heard.samples)
         for vote, sample in early.items():
-            if vote not in self._shown:
-                self._print_reply(vote, sample)
+            if not any(sample is known for _, known in self._early):
+                self._early.append((vote, sample))
+                print(_indent(f"sample {vote}", sample.text))
                 print(f"{'':11}counts once the replies before it are in", flush=True)
-
-    def _print_reply(self, vote: int, sample: Sample) -> None:
-        print(_indent(f"sample {vote}", "(above)" if vote in self._shown else sample.text))
-        self._shown.add(vote)
 
     def _finish(self, trial: Trial) -> None:
         outcome = trial.outcome

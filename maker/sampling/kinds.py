@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_for_text, call_user_code
+from maker.core.user_code import call_for_text, call_user_code, shown
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.sampling.draw import LONGEST_WALK, Drawn, Passed, Places, StepLocation, locate, right_answers, right_way
@@ -56,7 +56,9 @@ def names_kinds(task: Decomposer[Any, Any]) -> bool:
 def kind_of(task: Decomposer[Any, Any], step: Step[Any, Any]) -> Kind:
     """Return the kind of a step. Raises `TaskFailed`."""
     name, of = step.kind.name, step.kind.kind_of
-    return Kind(name, None if of is None else call_for_text(f"{task.name}: kind of {step.prompt!r}", of, step.prompt))
+    if of is None:
+        return Kind(name, None)
+    return Kind(name, call_for_text(f"{task.name}: kind_of of the prompt {shown(step.prompt)}", of, step.prompt))
 
 
 def fewest_of(steps: int) -> int:
@@ -70,10 +72,13 @@ def kinds_of(task: Decomposer[Any, Any], keep: int, seed: int, thinking: Thinkin
     Nothing where it is not known which steps there are. Raises `TaskFailed`.
     """
     rng = random.Random(f"{seed} kinds")
-    counts, kept, met = Counter[Kind](), dict[Kind, list[StepLocation]](), 0
+    counts, kept, looked_at = Counter[Kind](), dict[Kind, list[StepLocation]](), 0
     steps, most = _steps(task, seed, thinking)
-    for step, spot in islice(steps, most):
-        met += 1
+    for passed in islice(steps, most):
+        looked_at += 1
+        if passed is None:
+            continue
+        step, spot = passed
         kind = kind_of(task, step)
         counts[kind] += 1
         here = kept.setdefault(kind, [])
@@ -83,28 +88,32 @@ def kinds_of(task: Decomposer[Any, Any], keep: int, seed: int, thinking: Thinkin
         elif (place := rng.randrange(counts[kind])) < keep:
             here[place] = spot()
     asked: dict[Kind, int | None] = dict(counts)
-    if met == most:
+    if looked_at == most:
         length = call_user_code(f"{task.name}: expected_steps", task.expected_steps)
-        asked = {kind: None if length is None else -(-length * n // met) for kind, n in counts.items()}
+        asked = {kind: None if length is None else -(-length * n // most) for kind, n in counts.items()}
     return Kinds(asked, {kind: tuple(spots) for kind, spots in kept.items()})
 
 
 def with_every_kind(task: Decomposer[Any, Any], drawn: Drawn, steps: int, seed: int, kinds: Kinds) -> Drawn:
     """Return drawn steps with `fewest_of` each kind among them, as far as the task has them.
 
-    They take the places of steps of frequent kinds where there would be more than ``steps`` of a class.
+    They take the places of steps of frequent kinds where there would be more than ``steps`` of a class. Of a class with
+    more kinds than there is room for there are fewer of each, and of its rarest kinds none.
     """
-    places, fewest, rng = Places(task), fewest_of(steps), random.Random(f"{seed} kinds")
+    places, rng = Places(task), random.Random(f"{seed} kinds")
     asked = {spot: places.step(spot) for spot in drawn.spots}
     told = {(step.kind.name, step.prompt) for step in asked.values()}
     of = {spot: kind_of(task, step) for spot, step in asked.items()}
+    # Kinds beyond the steps that were looked at are the rarest.
+    known = (*kinds.asked, *of.values())
+    fewest = _fewest(sorted(dict.fromkeys(known), key=lambda kind: -(kinds.asked.get(kind) or 0)), steps)
     by_kind, by_class = Counter(of.values()), Counter(kind.step_class for kind in of.values())
     most = {name: max(steps, n) for name, n in by_class.items()}
     more = list[StepLocation]()
     for kind, spots in kinds.kept.items():
         for spot in spots:
             question = kind.step_class, places.step(spot).prompt
-            if by_kind[kind] < fewest and question not in told:
+            if by_kind[kind] < fewest[kind] and question not in told:
                 told.add(question)
                 by_kind[kind] += 1
                 by_class[kind.step_class] += 1
@@ -112,17 +121,31 @@ def with_every_kind(task: Decomposer[Any, Any], drawn: Drawn, steps: int, seed: 
     left_out = set[StepLocation]()
     for spot in rng.sample(list(of), len(of)):
         kind = of[spot]
-        if by_class[kind.step_class] > most.get(kind.step_class, steps) and by_kind[kind] > fewest:
+        if by_class[kind.step_class] > most.get(kind.step_class, steps) and by_kind[kind] > fewest[kind]:
             by_kind[kind] -= 1
             by_class[kind.step_class] -= 1
             left_out.add(spot)
     return drawn._replace(spots=(*(spot for spot in drawn.spots if spot not in left_out), *more))
 
 
-class _Frame(NamedTuple):
-    """Steps to look at, and how many of them at most: where there are fewer, they are all that there are."""
+def _fewest(kinds: Iterable[Kind], steps: int) -> Counter[Kind]:
+    """Return how many steps of each kind a pilot asks at least, of a class no more than ``steps`` together.
 
-    steps: Iterator[Passed]
+    ``kinds`` begin with the most frequent one.
+    """
+    by_class: dict[str, list[Kind]] = {}
+    for kind in kinds:
+        by_class.setdefault(kind.step_class, []).append(kind)
+    fewest = Counter[Kind]()
+    for of_class in by_class.values():
+        fewest.update(dict.fromkeys(of_class[:steps], min(fewest_of(steps), max(1, steps // len(of_class)))))
+    return fewest
+
+
+class _Frame(NamedTuple):
+    """Steps to look at, None for one that cannot be read, and how many at most: if there are fewer, they are all."""
+
+    steps: Iterator[Passed | None]
     most: int
 
 
@@ -147,7 +170,7 @@ def _in_states(task: Decomposer[Any, Any], states: Any) -> Iterator[Passed]:
             yield Passed(move, partial(locate, task, state))
 
 
-def _of_children(task: Decomposer[Any, Any], root: StepLocation, count: int, seed: int) -> Iterator[Passed]:
+def _of_children(task: Decomposer[Any, Any], root: StepLocation, count: int, seed: int) -> Iterator[Passed | None]:
     places = Places(task)
     for child in sorted(random.Random(f"{seed} kinds").sample(range(count), min(FRAME, count))):
         spot = root._replace(child=child)
@@ -155,5 +178,6 @@ def _of_children(task: Decomposer[Any, Any], root: StepLocation, count: int, see
             step = call_user_code(f"{task.name}: next", places.step, spot)
         except TaskFailed:
             # A row that cannot be read is left out of a pilot too.
+            yield None
             continue
         yield Passed(step, lambda spot=spot: spot)  # type: ignore[misc]

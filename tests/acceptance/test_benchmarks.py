@@ -6,6 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 
 from benchmarks.shared.yardsticks.database import Commits
 from benchmarks.structure import figures
+from benchmarks.tasks import prompts
+from maker.types import Sample
 
 ROOT = Path(__file__).parents[2]
 HELPERS = ROOT / "benchmarks" / "shared"
@@ -66,6 +70,17 @@ def test_counting_commits_gives_up_no_lock(tmp_path: Path) -> None:
         )
         assert "BlockingIOError" in other.stderr
     assert not Path(f"{database}-shm").exists()
+
+
+def test_samples_of_a_prompt_are_counted() -> None:
+    """Of seven replies three are right, two more legal, one is no move and one is empty."""
+    case = next(one for one in prompts.hanoi(Namespace()) if one[:2] == ("3 disks after 0 moves", "plain"))
+    step = case.task.next(case.at)
+    samples = [Sample(text, 3) for text in ("1AC", "1AC", "1AC", "1AB", "1AB", "no move", "")]
+    flags = Counter({"format": 1, "empty": 1})
+    assert prompts.counted(case, step, samples) == prompts.Counted(3, 5, flags)
+    # Where no reply is named as right, every legal one is.
+    assert prompts.counted(case._replace(right=()), step, samples) == prompts.Counted(5, 5, flags)
 
 
 def test_structure_of_a_made_up_checkout(tmp_path: Path) -> None:

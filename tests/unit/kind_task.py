@@ -8,13 +8,18 @@ from maker.plugin import Decomposer, Done, Fork, Oracle, Params, PydanticCodec, 
 
 
 class CountedParams(Params):
-    """Parameters of `Counted`: how many steps, and rare ones; how they are found; what is named, and known."""
+    """Parameters of `Counted`: how many steps, and rare ones; how they are found; what is named, and known.
+
+    With ``own`` each step is of a kind of its own; every step from ``unreadable`` on cannot be made.
+    """
 
     steps: int = 300
     rare: int = 3
     form: str = "walk"
     named: bool = True
     known: bool = True
+    own: bool = False
+    unreadable: int = 1_000_000
 
 
 class Counted(Decomposer[int, int]):
@@ -41,6 +46,8 @@ class Counted(Decomposer[int, int]):
             return Fork(self.params.steps, lambda root, number: number, single=True, then=lambda root: -2)
         if self.params.form == "fork" and (state < -1 or state >= self.params.steps):
             return Done(state)
+        if state >= self.params.unreadable:
+            raise ValueError(f"row {state} is damaged")
         return Step(self.kind, f"{state}+1=") if state < self.params.steps else Done(state)
 
     def apply(self, state: int, action: int) -> int:
@@ -60,4 +67,6 @@ class Counted(Decomposer[int, int]):
         return lambda prompt: Truth([str(int(prompt[:-3]) + 1)], ["0"])
 
     def _kind(self, prompt: str) -> str:
+        if self.params.own:
+            return prompt
         return "rare" if int(prompt[:-3]) >= self.params.steps - self.params.rare else "usual"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -76,6 +77,16 @@ def test_a_reply_before_its_turn_is_printed_at_once(job: Job, capsys: pytest.Cap
     ]
 
 
+def test_an_early_reply_may_count_under_a_lower_number(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    """A vote before it is lost: the reply is named by the number that it was printed under, and no other is hidden."""
+    first, early, last = (Sample(text, 3) for text in ("1AC", "2AB", "1CB"))
+    heard = tuple(HeardSample(vote, sample, sample.text) for vote, sample in enumerate((first, early, last)))
+    step = opened(0, early={2: early})
+    print_trial(iter([step, step._replace(heard=step.heard._replace(samples=heard), early={})]), job, as_json=False)
+    said = [line for line in capsys.readouterr().out.splitlines() if "sample" in line]
+    assert said == ["  sample 2 2AB", "  sample 0 1AC", "  sample 1 (above, as 2)", "  sample 2 1CB"]
+
+
 def test_an_interrupt_keeps_what_had_come(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     """What was printed stays, a total follows, and the interrupt goes on to the command's exit code."""
     with pytest.raises(KeyboardInterrupt):
@@ -114,6 +125,20 @@ def test_silence_is_told_in_ever_longer_intervals() -> None:
     assert all(quiet_s >= 0.02 * 2**number for number, quiet_s in enumerate(said))
     time.sleep(0.05)
     assert stream.getvalue() == "silent\n" * count
+
+
+def test_no_silence_is_told_after_the_end() -> None:
+    """A line that is on its way when the command goes on is written before, and not between what comes then."""
+    stream, began = io.StringIO(), threading.Event()
+
+    def told(_quiet_s: float) -> str:
+        began.set()
+        time.sleep(0.1)
+        return "silent"
+
+    with Silence(stream, first_s=0.01, told=told):
+        assert began.wait(10)
+    assert stream.getvalue() == "silent\n"
 
 
 def test_lengths_of_time() -> None:
