@@ -361,7 +361,7 @@ def test_undecided_children_of_a_killed_run(kill_after: int, tmp_path: Path) -> 
 def test_a_fork_that_breaks_its_contract_is_told(task: dict[str, Any], told: str, store: str) -> None:
     """What is no fork, no single step, no pure task, or would fork for ever pauses the run, and is told as such."""
     stop = threading.Event()
-    timer = threading.Timer(1.5, stop.set)
+    timer = threading.Timer(30.0, stop.set)
     timer.start()
     try:
         report = api.run(job(store, task), stop=stop)

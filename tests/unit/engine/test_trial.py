@@ -71,7 +71,8 @@ def test_replies_are_told_before_those_of_the_votes_before_them(hanoi: Callable[
     with FakeServer(script) as server:
         model = {"kind": "openai", "url": server.url, "name": "m", "chat": False, "max_n": 1}
         first = -1
-        open_steps(job | {"model": model}, lambda _one: len(seeds) == 3)
+        list(api.try_steps(job | {"model": model}, count=1))
+        assert len(seeds) == 3
         first = min(seeds)
         step = open_steps(job | {"model": model}, lambda one: len(one.early) == 2)
     assert (step.heard.samples, step.awaited) == ((), 1)

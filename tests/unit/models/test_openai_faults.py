@@ -131,7 +131,7 @@ class TestLost:
     def test_a_fault_that_nobody_thought_of_is_the_failure_of_its_request(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def read(*_: object) -> None:
+        def read(*_: object, **__: object) -> None:
             raise KeyError("unheard of")
 
         monkeypatch.setattr("maker.models.openai_http.read", read)
