@@ -210,7 +210,7 @@ class Pooler:
         settings = {
             "listen_addr": HOST, "listen_port": self.port, "unix_socket_dir": "", "auth_type": "scram-sha-256",
             "auth_file": users, "pool_mode": "transaction", "default_pool_size": 10, "max_client_conn": 200,
-            "server_login_retry": 0.1, "query_wait_timeout": 1, "server_round_robin": 1,
+            "server_login_retry": 0.1, "query_wait_timeout": 5, "server_round_robin": 1,
             "logfile": self._folder / "log",
         }  # fmt: skip
         lines = [f"{name} = {value}" for name, value in settings.items()]
