@@ -145,7 +145,7 @@ def rescore(
             raise BadInput(
                 f"run {row.run_id} took {row.reused:,} rows from the memo, which have no votes of their own: labels"
                 " cannot say which rule is right on more of its rows",
-                fix=f"rescore it without --labels; give them to `maker report {row.run_id}`, which says how the run did",
+                fix=f"rescore it without --labels; `maker report {row.run_id}` takes them, and says how it did",
             )
         given = None if labels is None else read_row_labels(database, row, labels)
     steps = _rescored(row.run_id, job, store, given)
