@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
-from benchmarks.shared.checkout import environment
+from benchmarks.shared.checkout import environment, program
 from benchmarks.shared.yardsticks.database import Commits
 
 DONE = (0, 3)
@@ -76,6 +76,17 @@ def maker(*words: str, folder: Path, output: IO[str] | int = subprocess.DEVNULL)
     ) as process:  # fmt: skip
         try:
             yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(module: str, *words: str) -> Iterator[str]:
+    """Start a server that is a module of the benchmarks; gives its address, the first line that it prints."""
+    with subprocess.Popen(program(module, *words), env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            yield process.stdout.readline().strip()
         finally:
             process.kill()
 

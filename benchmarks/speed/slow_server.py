@@ -20,20 +20,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.shared.checkout import environment, program
 from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.options import add_parts, make_parser, read_options
-from benchmarks.shared.watching import DONE, Refused, exit_with, maker, said
+from benchmarks.shared.watching import DONE, Refused, exit_with, maker, said, serving
 from maker.models.concurrency import Concurrency
 from maker.models.openai import OpenAIModel
 from maker.models.settings import OpenAISettings
@@ -239,16 +237,9 @@ def read_report(folder: Path, code: int) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def server(*words: str) -> Iterator[str]:
+def server(*words: str) -> AbstractContextManager[str]:
     """Start a server; gives its address."""
-    command = program("shared.slow_http", *words)
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    return serving("shared.slow_http", *words)
 
 
 def counted(url: str) -> dict[str, int]:

@@ -12,15 +12,14 @@ import urllib.request
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shared.checkout import environment, program
 from benchmarks.shared.comparing import Goal, number, table
 from benchmarks.shared.maps.jobs import SIGMAS, Judged, files, judge, simulated, write_job, write_rows
 from benchmarks.shared.tasks.parity import MIXED
-from benchmarks.shared.watching import DONE, Looks, Refused, failure, maker, watch
+from benchmarks.shared.watching import DONE, Looks, Refused, failure, maker, serving, watch
 
 USAGE = ("requests", "calls", "prompt_tokens", "completion_tokens")
 
@@ -122,16 +121,9 @@ def said_by(folder: Path, *words: str) -> Iterator[str]:
             raise Refused(failure(folder, process))
 
 
-@contextmanager
-def server(*words: str) -> Iterator[str]:
+def server(*words: str) -> AbstractContextManager[str]:
     """Start the server; gives its address."""
-    command = program("shared.maps.server", *words)
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    return serving("shared.maps.server", *words)
 
 
 def behind(url: str, concurrency: int = 16) -> str:
