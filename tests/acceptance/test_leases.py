@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 from processes import Commands
@@ -84,6 +85,27 @@ main()
 """
 
 
+def taken_over(maker: Commands, within_s: float) -> dict[str, Any]:
+    """Take a sleeping process's run over as soon as that is allowed, for 50 steps; returns how the run stands then."""
+    began = time.monotonic()
+    while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
+        assert "is working on run" in taken.stderr
+        assert time.monotonic() - began < within_s
+        time.sleep(0.2)
+    assert taken.returncode == 5, taken.stderr
+    shown: dict[str, Any] = maker.json("show", "last")
+    return shown
+
+
+def assert_silent_since(before: dict[str, Any], process: subprocess.Popen[str], maker: Commands) -> None:
+    """See that a process that has woken up wrote nothing and said why, and that the run can be finished."""
+    assert process.wait(30) == 1
+    assert "another process has taken over this run; this process has written nothing since" in maker.output()
+    assert maker.json("show", "last") == before
+    assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
+    maker.good("verify", "last")
+
+
 @pytest.mark.slow
 @EITHER
 def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
@@ -93,19 +115,10 @@ def test_a_holder_that_slept_writes_nothing(maker: Commands) -> None:
     maker.wait_for(20, process)
     stop_between_commits(process, maker)
     began = time.monotonic()
-    while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
-        assert "is working on run" in taken.stderr
-        assert time.monotonic() - began < 2 * SHORT_LEASE_S
-        time.sleep(0.2)
-    assert taken.returncode == 5, taken.stderr
-    before = maker.json("show", "last")
+    before = taken_over(maker, 2 * SHORT_LEASE_S)
     time.sleep(max(0.0, 3 * SHORT_LEASE_S - (time.monotonic() - began)))
     process.send_signal(signal.SIGCONT)
-    assert process.wait(30) == 1
-    assert "another process has taken over this run; this process has written nothing since" in maker.output()
-    assert maker.json("show", "last") == before
-    assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
-    maker.good("verify", "last")
+    assert_silent_since(before, process, maker)
 
 
 @pytest.mark.slow
@@ -116,19 +129,9 @@ def test_a_holder_that_sleeps_within_a_commit_keeps_nobody_out(maker: Commands) 
     process = maker.start("run", "job.toml", "store.durability=strict", program=("-c", SHORT))
     maker.wait_for(20, process)
     stop_within_a_commit(process, maker)
-    began = time.monotonic()
-    while (taken := maker.run("resume", "last", "--limit-steps", "50")).returncode == 2:
-        assert "is working on run" in taken.stderr
-        assert time.monotonic() - began < IDLE_S + 2 * SHORT_LEASE_S
-        time.sleep(0.2)
-    assert taken.returncode == 5, taken.stderr
-    before = maker.json("show", "last")
+    before = taken_over(maker, IDLE_S + 2 * SHORT_LEASE_S)
     process.send_signal(signal.SIGCONT)
-    assert process.wait(30) == 1
-    assert "another process has taken over this run; this process has written nothing since" in maker.output()
-    assert maker.json("show", "last") == before
-    assert maker.run("resume", "last", "model.latency_s=0").returncode == 0
-    maker.good("verify", "last")
+    assert_silent_since(before, process, maker)
 
 
 @EITHER
