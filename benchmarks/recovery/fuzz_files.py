@@ -415,8 +415,8 @@ def _expected_csv(case: Case, content: bytes, encoding: str, source: Input | Non
     known = source._scanned.format if source is not None and source._scanned is not None else None
     found = known.delimiter if isinstance(known, delimited.Delimited) else case.options.get("delimiter", "")
     # Which delimiter is found, where none is set, is not what is examined: a refusal must have cause by any of them.
-    if not found and (said := re.match('[\r\n]*"?sep=(.)"?[\r\n]', text)):
-        found = said[1]
+    if not found and (said := re.match('[\r\n]*("?)sep=(.)\\1[\r\n]', text)):
+        found = said[2]
     candidates = [found] if found else ["\t"] if case.name.startswith("t.tsv") else [",", ";", "\t", "|"]
     reasons: list[Refused] = []
     rows: list[Any] = []

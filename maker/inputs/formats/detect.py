@@ -136,8 +136,9 @@ def make_format(word: str, dialect: Dialect) -> Format:
 def find_delimiter(site: Site, name: str, dialect: Dialect, size: int | None) -> str:
     """Return what separates the columns of a CSV file: a comma, unless the file leaves no doubt that it is another.
 
-    Its first line may say so (``sep=;``). Otherwise its header must hold no comma, and all rows at its beginning must
-    have as many fields as its header, at least two, by one delimiter and by no other.
+    Its first line may say so (``sep=;``). Otherwise its header must be one field by a comma, or none that can be read
+    (``"a";"b"``), and all rows at its beginning must have as many fields as its header, at least two, by one delimiter
+    and by no other.
 
     Args:
         site: Where the file is.
@@ -160,7 +161,7 @@ def find_delimiter(site: Site, name: str, dialect: Dialect, size: int | None) ->
     first = by_comma[0] if by_comma else None
     if is_separator(first) and isinstance(first, list):
         return str(first[0][4:]) or ","
-    if not isinstance(first, list) or len(first) > 1:
+    if isinstance(first, list) and len(first) > 1:
         return ","
     fits = [delimiter for delimiter in _DELIMITERS if _is_table(rows(delimiter))]
     return fits[0] if len(fits) == 1 else ","

@@ -49,6 +49,9 @@ def refusal(where: object, **options: Any) -> str:
         ("sep=;\r\nid;text\r\n1;a\r\n2;b;c\r\n", None),
         ("\ufeffsep=,\nid,text\n1,a\n", [{"id": "1", "text": "a"}]),
         ('"sep=;"\nid;text\n1;a\n', [{"id": "1", "text": "a"}]),
+        ('"id";"text"\r\n"1";"a;b"\r\n', [{"id": "1", "text": "a;b"}]),
+        ('"id, or\nname";"text"\n"1";"a"\n', [{"id, or\nname": "1", "text": "a"}]),
+        ('"sep=;\n0";"b"\n1;2\n', [{"sep=;\n0": "1", "b": "2"}]),
         ("sep=;\r\nsep=0\r\n1\r\n", [{"sep=0": "1"}]),
         # Where it is not certain it is a comma, as it always was.
         ("id;text\n1;apple\n2;a;b\n", [{"id;text": "1;apple"}, {"id;text": "2;a;b"}]),
