@@ -30,6 +30,8 @@ TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
 """Steps a sample could decide at a time."""
+NAMED = 12
+"""A plan names so many kinds of steps that the pilot has not heard, those that the run asks most."""
 UNSEEN = "calibrate with more steps, or with --labels that have steps of the class; or set vote.k by class"
 DISTINCT = "steps are distinct decisions, as the task counts them: a wrong decision is wrong wherever it is reused"
 ALL_STEPS = "every step counts: task.memo reuses decisions, but the task does not say how many are distinct"
@@ -279,11 +281,14 @@ def _unheard_words(kinds: Sequence[Unheard]) -> str:
     """Return what a plan takes for granted of kinds that the pilot has not heard; "" where there are none."""
     if not kinds:
         return ""
+    most = sorted(kinds, key=lambda one: -(one.steps or 0))[:NAMED]
+    shown = [one for one in kinds if one in most]
     named = "; ".join(
         f"{name}: {'; '.join(f'{one.kind} ({_about(one.steps)})' for one in of_class)}"
-        for name, of_class in groupby(kinds, attrgetter("name"))
+        for name, of_class in groupby(shown, attrgetter("name"))
     )
-    return f", and that the kinds of steps that the pilot has not heard are no harder than the others: {named}"
+    more = f"; and {len(kinds) - NAMED:,} more" if len(kinds) > NAMED else ""
+    return f", and that the kinds of steps that the pilot has not heard are no harder than the others: {named}{more}"
 
 
 def _about(steps: int | None) -> str:

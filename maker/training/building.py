@@ -49,8 +49,11 @@ def new_model(recipe: Recipe, alphabet: Alphabet, positions: int) -> LlamaForCau
     return LlamaForCausalLM(config)
 
 
-def trained_model(folder: Path, recipe: Recipe, alphabet: Alphabet) -> LlamaForCausalLM:
-    """Return a model to train on, in float32. Raises `BadInput` where it has another size, or other characters."""
+def trained_model(folder: Path, recipe: Recipe, alphabet: Alphabet, positions: int) -> LlamaForCausalLM:
+    """Return a model to train on, in float32, with room for so many tokens at least.
+
+    Raises `BadInput` where it has another size, or other characters.
+    """
     model, tokenizer = read_model(folder)
     if tokenizer.get_vocab() != alphabet.vocabulary:
         raise BadInput(f"the model in {folder} writes other characters than the examples have", fix="leave --from out")
@@ -61,6 +64,8 @@ def trained_model(folder: Path, recipe: Recipe, alphabet: Alphabet) -> LlamaForC
     if size != {name: getattr(recipe, name) for name in size}:
         flags = " ".join(f"--{name} {n}" for name, n in size.items())
         raise BadInput(f"the model in {folder} has another size", fix=f"give {flags}")
+    # No weight depends on it, and a server refuses longer prompts.
+    config.max_position_embeddings = max(positions, config.max_position_embeddings)
     found: LlamaForCausalLM = model.float().train()
     return found
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_for_text, call_user_code
+from maker.core.user_code import call_for_text, call_user_code, shown
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.types import ExampleSet, Oracle, StepClass, Truth
@@ -150,12 +150,12 @@ def dataset_of(decomposer: Decomposer[Any, Any], origin: Mapping[str, Any], *, e
 
 def _refuse_shown(task: str, topics: Sequence[Topic]) -> None:
     """Raise `BadInput` where one class is examined on a prompt that another one, taught whole, shows."""
-    shown = {prompt: topic.name for topic in topics if topic.basis is Basis.LOOKUP for prompt in topic.exam}
+    taught = {prompt: topic.name for topic in topics if topic.basis is Basis.LOOKUP for prompt in topic.exam}
     for topic in topics:
-        for prompt in topic.exam if topic.basis is Basis.HELD_OUT and shown else ():
-            if prompt in shown:
+        for prompt in topic.exam if topic.basis is Basis.HELD_OUT and taught else ():
+            if prompt in taught:
                 raise BadInput(
-                    f"class {topic.name} of {task} is tested on {prompt!r}, but class {shown[prompt]} trains on it",
+                    f"class {topic.name} of {task} is tested on {prompt!r}, but class {taught[prompt]} trains on it",
                     fix="give the classes different prompts; one model cannot tell which class asks",
                 )
 
@@ -201,7 +201,12 @@ class _Teacher:
         named = kind.kind_of
         if named is None:
             return None
-        return lambda prompt: call_for_text(f"{self._name}: kind of {prompt!r}", named, prompt[len(kind.system) :])
+
+        def kind_of(prompt: str) -> str:
+            own = prompt[len(kind.system) :]
+            return call_for_text(f"{self._name}: kind_of of the prompt {shown(own)}", named, own)
+
+        return kind_of
 
     def _prompt(self, one: ExampleSet, i: int) -> str:
         prompt: str = call_user_code(f"{self._name}: example {i} of class {one.kind}", one.prompt, i)

@@ -28,13 +28,17 @@ def examine(
         TaskFailed: The task's examples or its oracle raised.
     """
     check_temperatures(temperatures)
-    if not (folder / "config.json").is_file():
-        # Before torch is imported: a mistyped name costs no time.
-        raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
+    refuse_empty(folder)
     if card := read_card(folder):
         refuse_shown(folder, card, dataset)
     with at_work(threads):
         return read_errors(folder, dataset, temperatures)
+
+
+def refuse_empty(folder: Path) -> None:
+    """Raise `BadInput` where there is no model: before torch is imported, so that a mistyped name costs no time."""
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"there is no model in {folder}", fix="name a folder that `maker train` made")
 
 
 def refuse_shown(folder: Path, card: Mapping[str, Any], dataset: Dataset) -> None:
@@ -111,6 +115,8 @@ def read_card(folder: Path) -> dict[str, Any] | None:
             raise ValueError(f"it is {card['format']} {card['version']}")
         if not all({"class", "basis"} <= one.keys() for one in card["classes"]):
             raise ValueError("a class has no name or no basis")
+        if not {"recipe", "versions", "seconds"} <= card.keys():
+            raise ValueError("it does not say how the microagent was trained")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{folder / CARD} is not a microagent's card: {error}", fix="train the microagent again"

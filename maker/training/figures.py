@@ -125,9 +125,11 @@ def by_kind(
     exam: str, kinds: Sequence[str], prompts: Sequence[str], chances: Mapping[float, Chances]
 ) -> list[KindFigures]:
     """Return the figures of each kind of an exam's prompts, by its name; ``kinds`` has that of each prompt."""
+    numbers: dict[str, list[int]] = {}
+    for number, kind in enumerate(kinds):
+        numbers.setdefault(kind, []).append(number)
     found = []
-    for kind in sorted(set(kinds)):
-        chosen = [number for number, name in enumerate(kinds) if name == kind]
+    for kind, chosen in sorted(numbers.items()):
         asked = [prompts[number] for number in chosen]
         heats = [_heat(temperature, one.of(chosen), asked) for temperature, one in chances.items()]
         right = int(next(iter(chances.values())).of(chosen).greedy.sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,15 @@ from maker.errors import BadInput, TaskFailed
 from maker.training.alphabet import Alphabet, alphabet_of
 from maker.training.card import CARD, FORMAT, PAGE, VERSION, page
 from maker.training.dataset import Basis, Dataset, Topic, draw
-from maker.training.examine import at_work, check_temperatures, has_card, read_card, read_errors, refuse_shown
+from maker.training.examine import (
+    at_work,
+    check_temperatures,
+    has_card,
+    read_card,
+    read_errors,
+    refuse_empty,
+    refuse_shown,
+)
 from maker.training.figures import ClassFigures, to_json
 from maker.training.recipe import TEMPERATURES, Recipe
 
@@ -90,7 +98,7 @@ def make(
         if begun is None:
             model = new_model(recipe, survey.alphabet, survey.positions)
         else:
-            model = trained_model(begun, recipe, survey.alphabet)
+            model = trained_model(begun, recipe, survey.alphabet, survey.positions)
         taught = train(model, dataset, survey.alphabet, recipe, on_batch)
         told = _header(dataset, recipe) | {
             "parameters": model.num_parameters(),
@@ -113,6 +121,7 @@ def _trainings(folder: Path, dataset: Dataset) -> list[dict[str, Any]]:
 
     Raises `BadInput` where nobody knows what it was shown, or it was shown what the dataset holds out.
     """
+    refuse_empty(folder)
     card = read_card(folder)
     if card is None:
         raise BadInput(
@@ -158,22 +167,19 @@ def _write_card(folder: Path, dataset: Dataset, made: Made) -> None:
 
 
 def _survey(dataset: Dataset) -> _Survey:
-    """Look through prompts of every class for the alphabet, and for how long they are."""
+    """Look through prompts of every class for the alphabet, and for how long they are.
+
+    The truth and the kind of all that is examined are looked up too, so that a task's fault there ends no training
+    after an hour.
+    """
     longest = 0
     endless = any(topic.basis is Basis.HELD_OUT for topic in dataset.topics)
 
     def texts() -> Iterator[str]:
         nonlocal longest
         for topic in dataset.topics:
-            known = set(topic.exam) if topic.basis is Basis.LOOKUP else None
-            drawn = (prompt for _, prompt in islice(draw(Random(0), topic.sources), SCANNED))
-            for prompt in chain(topic.exam, drawn):
-                if known is not None and prompt not in known:
-                    raise TaskFailed(
-                        f"class {topic.name} has a set of examples with whole=True, but another set has the prompt "
-                        f"{prompt!r}, which it lacks",
-                        fix="leave whole=True out, or put every prompt into that set",
-                    )
+            for prompt in _looked_at(topic):
+                topic.kinds([prompt])
                 right, wrong = topic.truth(prompt)
                 replies = (*right, *wrong)
                 longest = max(longest, len(prompt) + max(topic.most_tokens, 1 + max(map(len, replies))))
@@ -184,6 +190,22 @@ def _survey(dataset: Dataset) -> _Survey:
     # Where not all prompts were seen, longer ones may come.
     need = 2 * longest if endless else longest
     return _Survey(alphabet, -(-need // ROUND) * ROUND)
+
+
+def _looked_at(topic: Topic) -> Iterator[str]:
+    """Yield all prompts that are examined, and many that are taught. Raises `TaskFailed` for one that an exam lacks."""
+    yield from topic.exam
+    for one in topic.extra:
+        yield from one.prompts
+    known = set(topic.exam) if topic.basis is Basis.LOOKUP else None
+    for _, prompt in islice(draw(Random(0), topic.sources), SCANNED):
+        if known is not None and prompt not in known:
+            raise TaskFailed(
+                f"class {topic.name} has a set of examples with whole=True, but another set has the prompt "
+                f"{prompt!r}, which it lacks",
+                fix="leave whole=True out, or put every prompt into that set",
+            )
+        yield prompt
 
 
 def _example(topic: Topic, prompt: str) -> tuple[str, str]:

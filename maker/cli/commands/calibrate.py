@@ -27,6 +27,8 @@ BY = {
     By.LABELS: "right answers come from your labels",
     By.VOTES: "no right answers are known: the figures are agreement with the answer that most votes give",
 }
+KINDS = 100
+"""Lines of the table of kinds of steps."""
 SweepOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -146,7 +148,9 @@ def _print_kinds(found: Calibration) -> None:
     ]
     if rows:
         print("  by kind of step, beside about how many the run asks:")
-        print_table(("class", "kind", "steps", "of", "p" if found.labelled else "agreement"), rows, indent=2)
+        print_table(("class", "kind", "steps", "of", "p" if found.labelled else "agreement"), rows[:KINDS], indent=2)
+        if len(rows) > KINDS:
+            print(f"  and {len(rows) - KINDS:,} kinds more: --json tells of all")
 
 
 def _right_share(one: KindFound) -> str:

@@ -56,6 +56,14 @@ def test_a_plan_names_what_it_has_not_heard(job: Callable[..., Job]) -> None:
     assert found.found().rests_on == found.rests_on
 
 
+def test_a_plan_names_the_most_frequent_of_very_many_kinds(job: Callable[..., Job]) -> None:
+    """A line with hundreds of kinds helps nobody: it names twelve, and how many more there are."""
+    calibrate(job(own=True), votes=10, labels=labels(range(100)))
+    found = plan(api.load_job(job(own=True)))
+    assert len(found.unheard) == 200
+    assert found.rests_on.count("about 1 step") == 12 and found.rests_on.endswith("; and 188 more")
+
+
 def test_a_kind_without_a_number_is_some_steps(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the task does not say how long it is, nobody knows how many of them there are."""
     monkeypatch.setattr("maker.sampling.kinds.FRAME", 300)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from foundry_task import Sums, SumsParams
 
-from maker.errors import BadInput
-from maker.training.dataset import Basis, Dataset, GroupedReplies, dataset_of, held_out
+from maker.errors import BadInput, TaskFailed
+from maker.training.dataset import Basis, Dataset, ExtraExam, GroupedReplies, dataset_of, held_out
 from maker.training.examine import examine
 from maker.training.make import Made, make, renew_card
 from maker.training.recipe import Recipe
@@ -87,6 +87,44 @@ def test_a_model_without_a_card_is_not_trained_on(sums: tuple[Path, Made], tmp_p
     (tmp_path / "model" / "card.json").unlink()
     with pytest.raises(BadInput, match="nobody knows what it was shown"):
         make(course(), TINY, tmp_path / "other", begun=tmp_path / "model")
+
+
+def test_a_folder_without_a_model_is_not_trained_on(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """A mistyped name, and a card that does not say how the microagent was trained."""
+    with pytest.raises(BadInput, match=f"there is no model in {tmp_path / 'typo'}"):
+        make(course(), TINY, tmp_path / "other", begun=tmp_path / "typo")
+    shutil.copytree(sums[0], tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    del card["recipe"]
+    (tmp_path / "model" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(BadInput, match="it does not say how the microagent was trained"):
+        make(course(), TINY, tmp_path / "other", begun=tmp_path / "model")
+
+
+def test_longer_prompts_have_room_in_a_model_that_is_trained_on(sums: tuple[Path, Made], tmp_path: Path) -> None:
+    """The examples of now need more tokens than those before: a server must take them."""
+    longer = Dataset([replace(topic, most_tokens=200) for topic in course().topics], {"task": "sums"})
+    made = make(longer, replace(TINY, steps=1), tmp_path / "model", begun=sums[0])
+    assert sums[1].card["positions"] < 200 < made.card["positions"]
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["max_position_embeddings"] >= 200
+
+
+def test_all_that_is_examined_is_looked_at_before_the_training(tmp_path: Path) -> None:
+    """A kind that cannot be named ends no training after an hour, nor do characters that only an extra exam has."""
+
+    def kind_of(prompt: str) -> str:
+        raise TaskFailed(f"no kind of {prompt}")
+
+    (topic,) = course().topics
+    with pytest.raises(TaskFailed, match="no kind of"):
+        make(
+            Dataset([replace(topic, kind_of=kind_of)], {}),
+            TINY,
+            tmp_path / "model",
+            on_batch=lambda *_: pytest.fail("it was trained"),
+        )
+    odd = Dataset([replace(topic, extra=[ExtraExam("odd", ["Add. 1+\u0661="])])], {})
+    assert "\u0661" in make(odd, replace(TINY, steps=1), tmp_path / "model").card["characters"]
 
 
 def test_an_exam_by_kind_goes_into_the_card(sums: tuple[Path, Made], tmp_path: Path) -> None:
