@@ -37,9 +37,15 @@ def plan(job: Job) -> Plan:
     """
     try:
         with closing(open_database(job.store.url, create=False)) as database:
-            key, calibration = calibration_of(database, job)
+            kept = calibration_of(database, job)
     except StoreMissing as missing:
         raise BadInput(f"{NONE}: {missing.message}", fix=CALIBRATE) from missing
+    return plan_from(job, kept)
+
+
+def plan_from(job: Job, kept: Kept) -> Plan:
+    """Return the cheapest plan that reaches the job's target, by a calibration, without a store. Raises as `plan`."""
+    key, calibration = kept
     target = TARGET if job.vote.target is None else job.vote.target
     if job.vote.row_error is not None and job.vote.target is None:
         target = 1 - job.vote.row_error
