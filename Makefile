@@ -5,7 +5,7 @@ DISKS ?= 10
 BENCHMARKS := speed.chain_latency speed.engine recovery.resume speed.swarms speed.saturation \
     speed.slow_server speed.postgres recovery.maps recovery.damage recovery.trees recovery.faults \
     recovery.fuzz_model recovery.fuzz_files stats.monitor stats.reports speed.monitor_cost tasks.plans \
-    stats.theory stats.coverage
+    stats.theory stats.coverage stats.processes
 
 .PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 
@@ -58,6 +58,7 @@ bench-recovery.trees: WORDS = --seconds 120
 bench-recovery.fuzz_model: WORDS = --minutes 3
 bench-tasks.plans: WORDS = --products 50
 bench-stats.coverage: WORDS = --pairs 200 --runs 200
+bench-stats.processes: WORDS = --runs 100
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model

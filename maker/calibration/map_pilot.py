@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import NamedTuple
 
 from maker.errors import JobError, OutOfReach
@@ -115,22 +116,31 @@ def pilot_words(job: Job, rows: int, k: int, seed: int) -> list[str]:
 def evaluate(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
     """Return what the two finished runs of a pilot show of the least margin that keeps the job's row error.
 
-    It is about the runs' own margin, the largest, where not even that one does. Margins are tried from there down to
-    the first that does not: a bound that fails by chance, as each may with 1 - `CONFIDENCE`, is not looked for.
+    It is about the runs' own margin, the largest, where not even that one does; see `least_level`.
     """
     assert job.vote.row_error is not None  # noqa: S101 - it is what the pilot was for
     largest = find_run(database, runs[0]).settings["vote"]["k"]
     pairs = list(heard_twice(database, runs))
-    found = level(pairs, voter_at(job, largest), largest)
-    while found.at_most <= job.vote.row_error and found.k > 1:
-        lower = level(pairs, voter_at(job, found.k - 1), found.k - 1)
-        if lower.at_most > job.vote.row_error:
-            break
-        found = lower
+    found = least_level(pairs, partial(voter_at, job), largest, job.vote.row_error)
     return PilotFound(
         **found._asdict(), rows=len(pairs), of=expected_steps(job) or 0, confidence=CONFIDENCE,
         agreement=agreement(pairs), runs=runs,
     )  # fmt: skip
+
+
+def least_level(pairs: Sequence[Pair], voter_of: Callable[[int], Voter], largest: int, row_error: float) -> Level:
+    """Return what a pilot at a margin shows of the least one that keeps a row error; of its own where that does not.
+
+    Margins are tried from there down to the first that does not: a bound that fails by chance, as each may with 1 -
+    `CONFIDENCE`, is not looked for.
+    """
+    found = level(pairs, voter_of(largest), largest)
+    while found.at_most <= row_error and found.k > 1:
+        lower = level(pairs, voter_of(found.k - 1), found.k - 1)
+        if lower.at_most > row_error:
+            break
+        found = lower
+    return found
 
 
 def level(pairs: Sequence[Pair], voter: Voter, k: int) -> Level:

@@ -1,0 +1,127 @@
+"""Races to a lead of k on the rows of an error process: how likely they go wrong, exactly, and whole simulated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import repeat
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from scipy.special import expit, logit
+from scipy.stats import binom
+
+from benchmarks.shared.error_processes import FLAGGED, IN_WORK, Mask, Process, Reals, Rows, Whole, replies, shifted
+
+SETTLED = 1e-12
+"""A race is over where less than this is left undecided."""
+SIMULATED, THIN = 400_000, 1e-7
+"""With several rivals so many races are simulated, unless the sum over the rivals bounds what is lost by less."""
+REQUESTS = 100
+"""Moments are drawn for so many requests of the last row."""
+
+
+class Ended(NamedTuple):
+    """How a run ended: by row the votes for the winner, for its strongest rival, whether the winner is right.
+
+    ``undecided`` rows have none. ``order`` is that in which rows end; ``votes`` are valid ones.
+    """
+
+    winner: Whole
+    rival: Whole
+    right: Mask
+    undecided: Mask
+    order: Whole
+    votes: int
+
+
+def moments_of(process: Process, rng: Generator) -> Reals:
+    """Draw what time adds to log-odds in a run, by moment: the rows of the run, and the requests after the last row."""
+    late = np.zeros(IN_WORK * REQUESTS)
+    shifts = process.course.draw(rng, process.rows)
+    late[:] = shifts[-1]
+    return np.concatenate([shifts, late])
+
+
+def at_request(rows: Rows, shifts: Reals, number: int) -> Reals:
+    """Return the p of each row at its request of that number: all rows in work are asked before one is asked again."""
+    moment = np.minimum(np.arange(len(rows.p)) + IN_WORK * number, len(shifts) - 1)
+    return shifted(rows.p, shifts[moment])
+
+
+def failures(process: Process, rows: Rows, k: Whole, shifts: Reals) -> Reals:
+    """Return the chance that each row, by its own margin, is decided wrongly, however many votes it may take."""
+    if process.rivals > 1:
+        lost = np.array([_against_several(*one) for one in zip(rows.p, repeat(process.rivals), k.tolist())])
+    elif process.together or shifts.any():
+        lost = np.empty(len(rows.p))
+        for margin in np.unique(k):
+            of_margin = k == margin
+            lost[of_margin] = _in_requests(
+                lambda number, here=of_margin: at_request(rows, shifts, number)[here], int(margin), process.together
+            )
+    else:
+        lost = np.asarray(expit(-k * logit(rows.p)), dtype=np.float64)
+    return np.where(rows.repeats, 1 - rows.p, lost)
+
+
+def _in_requests(p_at: Callable[[int], Reals], k: int, together: float) -> Reals:
+    """Return the chance that a race is lost whose request j has p_at(j), by following the law of the lead."""
+    leads = np.zeros((len(p_at(0)), 2 * k + 1))
+    leads[:, k] = 1.0
+    lost = np.zeros(len(leads))
+    number = 0
+    while leads.sum(axis=1).max() > SETTLED:
+        p, after = p_at(number), np.zeros_like(leads)
+        for lead in range(1 - k, k):
+            size = k - abs(lead)
+            right = np.arange(size + 1)
+            chance = (1 - together) * binom.pmf(right, size, p[:, None])
+            chance[:, -1] += together * p
+            chance[:, 0] += together * (1 - p)
+            after[:, k + lead - size + 2 * right] += leads[:, k + lead, None] * chance
+        lost += after[:, 0]
+        after[:, [0, -1]] = 0.0
+        leads, number = after, number + 1
+    return lost
+
+
+@cache
+def _against_several(p: float, rivals: int, k: int) -> float:
+    """Return the chance that a race against several rivals alike is lost: simulated, or a bound if it is tiny."""
+    bound = rivals * float(expit(-k * np.log(p * rivals / (1 - p))))
+    if bound < THIN:
+        return bound
+    process = Process("", "", (), rivals=rivals)
+    rows = Rows(np.full(SIMULATED, p), np.zeros(SIMULATED), np.zeros(SIMULATED, int), np.zeros(SIMULATED, bool))
+    ended = hold(process, np.random.default_rng([rivals, k]), rows, np.full(SIMULATED, k), np.zeros(1), most=None)
+    return float(1 - ended.right.mean())
+
+
+def hold(process: Process, rng: Generator, rows: Rows, k: Whole, shifts: Reals, *, most: int | None) -> Ended:
+    """Simulate a run: every request asks a row for the fewest votes that could settle it, ``most`` replies in all."""
+    counts = np.zeros((len(rows.p), process.rivals + 1), dtype=np.int64)
+    asked, requests = np.zeros(len(rows.p), int), np.zeros(len(rows.p), int)
+    undecided = np.zeros(len(rows.p), bool)
+    fate = (rng.random(len(rows.p)) >= rows.p).astype(np.int64)
+    open_rows, sizes, number = np.arange(len(rows.p)), k.copy(), 0
+    while len(open_rows):
+        p = at_request(rows, shifts, number)[open_rows] if shifts.any() else rows.p[open_rows]
+        answers = replies(process, rng, p, rows.malformed[open_rows], int(sizes.max()))
+        answers = np.where(rows.repeats[open_rows, None] & (answers != FLAGGED), fate[open_rows, None], answers)
+        answers[np.arange(answers.shape[1]) >= sizes[:, None]] = FLAGGED
+        for answer in range(process.rivals + 1):
+            counts[open_rows, answer] += (answers == answer).sum(axis=1)
+        asked[open_rows] += sizes
+        requests[open_rows] += 1
+        first = np.partition(counts[open_rows], (-2, -1), axis=1)[:, -2:]
+        lacking = k[open_rows] - (first[:, 1] - first[:, 0])
+        lost = np.zeros(len(open_rows), bool) if most is None else (lacking > 0) & (asked[open_rows] + lacking > most)
+        undecided[open_rows[lost]] = True
+        going = (lacking > 0) & ~lost
+        open_rows, sizes, number = open_rows[going], lacking[going], number + 1
+    rival, winner = np.partition(counts, (-2, -1), axis=1)[:, -2:].T
+    right = ~undecided & (counts.argmax(axis=1) == 0)
+    order = np.argsort(np.arange(len(rows.p)) + IN_WORK * (requests - 1), kind="stable")
+    return Ended(winner, rival, right, undecided, order, int(counts.sum()))

@@ -1,0 +1,408 @@
+"""Whether plans and monitors keep their word on error processes that they were not made for.
+
+    python -m benchmarks.stats.processes [--runs 200] [--seed 20261130] [--only NAME] [--workers 2]
+
+A run's rows are drawn from a process (`PROCESSES`); a pilot asks some of them, and its replies go through the code of
+`maker calibrate` and `maker plan`. Where a plan is made for the target of .95, P(run right) at its margins is computed
+for exactly these rows, or simulated where there are several rivals; and one run is simulated, shown to the monitor in
+the order in which rows end, `IN_WORK` of them in work at once, with a last look at its end.
+
+- claimed, true: the mean of the plan's estimate of P(run right), and of the exact one. *kept*: the share of plans whose
+  exact one is the target or more; *right*: the simulated runs that are right.
+- shown, broken: the mean of what the plan shows at 95 %, and the share of plans whose exact P is below it.
+- alarms: runs with an alarm; *told*: those among the plans that are not kept.
+
+Of ``weighted`` and ``vote.row_error`` the claim is a share of rows (`SHARES`): of wrong ones, and of those that another
+vote decides otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.random import Generator
+
+from benchmarks.shared.comparing import Goal, number, print_goals, table
+from benchmarks.shared.error_processes import (
+    FLAGGED,
+    IN_WORK,
+    Process,
+    Reals,
+    Rows,
+    alike,
+    bad_minutes,
+    beta,
+    choose,
+    draw_rows,
+    drift,
+    hear,
+    log_normal_odds,
+    mixed,
+    replies,
+)
+from benchmarks.shared.options import make_parser, read_options
+from benchmarks.shared.races import Ended, failures, hold, moments_of
+from benchmarks.shared.tasks import known_steps
+from maker.calibration.forecast import Plan
+from maker.calibration.map_pilot import MARGINS, Level, Pair, least_level, sample_size
+from maker.calibration.observations import By, Calibration, ClassFound, Kept, Reply, Tallies
+from maker.calibration.plan import TARGET, plan_from
+from maker.errors import MakerError
+from maker.job.job import Job
+from maker.job.load import load_job
+from maker.plugin import Voter
+from maker.stats.monitor import Monitor, Rule
+from maker.types import Flag
+from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
+
+TOKENS = 10
+"""Of a reply."""
+MOST = 1000
+"""Replies to one row: ``vote.max_votes``, raised so that no row ends before its vote."""
+P = 0.97
+"""Of most rows, where nothing else is said."""
+ADVERSE = mixed(alike(P), alike(0.45), 1 / 200)
+HARD = mixed(alike(0.99), alike(0.45), 1 / 100)
+
+
+def malformed_where_hard(p: Reals) -> Reals:
+    """Return the share of malformed replies: 2 % of an easy row, 90 % of one whose likeliest answer is wrong."""
+    return np.where(p < 0.5, 0.9, 0.02)
+
+
+FINE = (
+    Process("p-.9", "rows alike, p = .9", (alike(0.9),)),
+    Process("p-.99", "rows alike, p = .99", (alike(0.99),)),
+    Process("p-.999", "rows alike, p = .999", (alike(0.999),)),
+    Process("p-1", "rows alike, p = 1", (alike(1.0),)),
+    Process("classes", "three classes, p = .99, .95 and .9", (alike(0.99), alike(0.95), alike(0.9))),
+    Process("rivals-4", "p = .3 against four rivals of .175", (alike(0.3),), rivals=4),
+    Process("rivals-6", "p = .4 against six rivals of .1", (alike(0.4),), rivals=6),
+    Process("beta", "p is Beta(19, 1)", (beta(19, 1),)),
+)
+"""Processes that votes can cope with: they are to be planned. Only the last has rows that are not alike."""
+EXCHANGEABLE = (
+    Process("adverse", "1 row in 200 has p = .45, others .97", (ADVERSE,)),
+    Process("adverse-seen", "the same, and the pilot asks one such row", (ADVERSE,), hard=1),
+    Process("adverse-5000", "the same with 2,000 steps of 5,000 piloted", (ADVERSE,), rows=5000, piloted=2000),
+    Process("malformed", "1 row in 100 has p = .45 and 90 % malformed replies", (HARD,),
+            malformed=malformed_where_hard),
+    Process("malformed-5000", "the same with 2,000 steps of 5,000 piloted", (HARD,), rows=5000, piloted=2000,
+            malformed=malformed_where_hard),
+    Process("one-fate", "with c = .3 all replies of a request are one; p = .95, unlabelled", (alike(0.95),),
+            labelled=False, together=0.3),
+    Process("300,000", "2 rows in 1,000 have p = .3, others .97; 200 of 300,000 are piloted",
+            (mixed(alike(P), alike(0.3), 0.002),), rows=300_000, piloted=200),
+    Process("far-apart", "own: 90 % of the rows have p = .999, 10 % .7", (mixed(alike(0.999), alike(0.7), 0.1),)),
+    Process("log-normal", "own: the odds are log-normal about those of .97, with a deviation of 1.5",
+            (log_normal_odds(P, 1.5),)),
+    Process("repeats", "own: on 1 row in 20 all votes repeat the first; p = .97", (alike(P),), repeats=0.05),
+    Process("late", "own: the last tenth of the rows has p = .7, others .99; rows are piloted at random",
+            (mixed(alike(0.99), alike(0.7), 0.1),), late=True),
+)  # fmt: skip
+"""Processes whose piloted rows are like the others."""
+CHANGING = (
+    Process("drift", "p falls from .97 to .8 over the run", (alike(P),), course=drift(P, 0.8)),
+    Process("bad-minutes", "in 5 % of the minutes p is .5, else .97; the pilot had none", (alike(P),),
+            course=bad_minutes(0.05, P, 0.5, seen=False)),
+    Process("bad-minutes-seen", "the same, and the pilot had its own", (alike(P),),
+            course=bad_minutes(0.05, P, 0.5, seen=True)),
+    Process("first-rows", "own: the last 2 % of the rows have p = .45, others .97; the first rows are piloted",
+            (mixed(alike(P), alike(0.45), 0.02),), late=True, first=True),
+)  # fmt: skip
+"""Processes under which a pilot cannot be like the run."""
+PROCESSES = {one.name: one for one in (*FINE, *EXCHANGEABLE, *CHANGING)}
+ROW_ERROR = 0.05
+SHARES = {
+    one.name: one
+    for one in (
+        Process("weighted", "`weighted` with error = .01: replies report .9, 10 % of the rows are always wrong",
+                (mixed(alike(1.0), alike(0.0), 0.1),)),
+        Process("row-error", "`vote.row_error` = .05, p = .95", (alike(0.95),)),
+        Process("row-error-drift", "the same, p falls to .7 over the run", (alike(0.95),), course=drift(0.95, 0.7)),
+        Process("row-error-bursts", "the same, in 10 % of the minutes p is .5", (alike(0.95),),
+                course=bad_minutes(0.1, 0.95, 0.5, seen=False)),
+    )
+}  # fmt: skip
+"""Processes whose claim is a share of rows."""
+WEIGHTED_K, WEIGHTED_ERROR = 3, 0.01
+"""What `weighted` comes to where all replies report .9: a race to a lead of three."""
+
+
+class Planned(NamedTuple):
+    """One plan, and what came of it; P is that of a right run."""
+
+    claimed: float
+    shown: float
+    true: float
+    right: bool
+    k: int
+    votes: float
+    alarms: tuple[str, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the target is reached in truth."""
+        return self.true >= TARGET
+
+    @property
+    def broken(self) -> bool:
+        """Whether what was shown is not so."""
+        return self.true < self.shown - 1e-9
+
+
+class Share(NamedTuple):
+    """One run whose claim is a share of rows, at most; and what is true."""
+
+    claimed: float
+    true: float
+    k: int
+    votes: float
+    alarms: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def job_of(process: Process) -> Job:
+    """Return the job whose steps a process's rows are."""
+    steps = np.bincount(np.arange(process.rows) % len(process.laws)).tolist()
+    return load_job(
+        {
+            "task": {"decomposer": f"{known_steps.__file__}:Known", "steps": steps},
+            "model": {"kind": "simulated"},
+            "vote": {"k": "auto", "target": TARGET, "max_votes": MOST},
+            "store": {"url": "sqlite://"},
+        }
+    )
+
+
+def calibrated(process: Process, rng: Generator, rows: Rows) -> Calibration:
+    """Hold the pilot."""
+    asked = choose(process, rng, rows)
+    heard = hear(process, rng, rows, asked)
+    tallies = [Tallies(1) for _ in process.laws]
+    for row, answers in zip(asked.tolist(), heard.tolist(), strict=True):
+        told = [Reply(None, Flag.FORMAT, TOKENS) if one == FLAGGED else Reply(str(one), None, TOKENS)
+                for one in answers]  # fmt: skip
+        tallies[rows.kind[row]].add(told, {"0"} if process.labelled else None)
+    return Calibration(
+        by=By.LABELS if process.labelled else By.VOTES, votes=process.votes, classes=dict(_found(process, tallies)),
+        requests=len(asked), prompt_tokens=TOKENS * len(asked), seconds=1.0, runs=(), fingerprint={},
+    )  # fmt: skip
+
+
+def _found(process: Process, tallies: Sequence[Tallies]) -> Iterator[tuple[str, ClassFound]]:
+    of = process.rows // len(tallies)
+    for kind, one in enumerate(tallies):
+        # Of how many steps labelled ones were drawn is not told.
+        yield f"c{kind}", one.found(None if process.labelled else of, None)
+
+
+def alarms_of(rules: Sequence[Rule | None], rows: Rows, ended: Ended) -> tuple[str, ...]:
+    """Show a run to the monitor; return the alarms until its end, a last look among them."""
+    monitor = Monitor(rules, IN_WORK)
+    for row in ended.order.tolist():
+        monitor.observe(int(rows.kind[row]), int(ended.winner[row]), int(ended.rival[row]))
+    return tuple(sorted({str(alarm.statistic) for alarm in monitor.look()}))
+
+
+def _drawn(name: str, seed: int, place: int) -> tuple[Process, Generator, Rows]:
+    rng = np.random.default_rng([seed, crc32(name.encode()), place])
+    process = (PROCESSES | SHARES)[name]
+    rows = draw_rows(process, rng)
+    while process.hard is not None and (rows.p < 0.5).sum() < process.hard:
+        rows = draw_rows(process, rng)
+    return process, rng, rows
+
+
+def judge(name: str, seed: int, place: int) -> Planned | str:
+    """Draw rows and a pilot; plan, and hold the plan against the truth. A refusal is its reason."""
+    process, rng, rows = _drawn(name, seed, place)
+    try:
+        plan = plan_from(job_of(process), Kept(1, calibrated(process, rng, rows)))
+    except MakerError as refused:
+        return re.sub(r"[-\d.,]*\d", "#", refused.message.removeprefix("calibration 1: "))
+    by_class = [plan.margins.k[f"c{kind}"] for kind in range(len(process.laws))]
+    k = np.array(by_class)[rows.kind]
+    shifts = moments_of(process, rng)
+    true = float(np.exp(np.log1p(-failures(process, rows, k, shifts)).sum()))
+    ended = hold(process, rng, rows, k, shifts, most=MOST)
+    rules = [Rule(one) if one > 1 else None for one in by_class]
+    return Planned(
+        plan.margins.right.estimate, _shown(plan), true, bool(ended.right.all()), max(by_class),
+        ended.votes / process.rows, alarms_of(rules, rows, ended),
+    )  # fmt: skip
+
+
+def _shown(plan: Plan) -> float:
+    return plan.margins.right.low
+
+
+def judge_share(name: str, seed: int, place: int) -> Share | str:
+    """Draw rows and, for a row error, a pilot; hold the claim against the truth."""
+    process, rng, rows = _drawn(name, seed, place)
+    if name == "weighted":
+        k, claimed = WEIGHTED_K, WEIGHTED_ERROR
+    else:
+        found = row_error_pilot(process, rng, rows)
+        if found.at_most > ROW_ERROR:
+            return "out of reach"
+        k, claimed = found.k, found.at_most
+    margins, shifts = np.full(process.rows, k), moments_of(process, rng)
+    wrong = failures(process, rows, margins, shifts)
+    ended = hold(process, rng, rows, margins, shifts, most=MOST)
+    if name == "weighted":
+        return Share(claimed, float(wrong.mean()), k, ended.votes / process.rows, ())
+    alarms = alarms_of([Rule(k) if k > 1 else None], rows, ended)
+    return Share(claimed, float(np.mean(2 * wrong * (1 - wrong))), k, ended.votes / process.rows, alarms)
+
+
+def row_error_pilot(process: Process, rng: Generator, rows: Rows) -> Level:
+    """Vote on a sample of the rows twice, as `maker.calibration.map_pilot.pilot` does."""
+    size = sample_size(process.rows, ROW_ERROR)
+    for k in MARGINS:
+        asked = np.sort(rng.choice(process.rows, size, replace=False))
+        twice = [replies(process, rng, rows.p[asked], rows.malformed[asked], MOST).astype(str).tolist() for _ in "12"]
+        found = least_level([Pair(*pair) for pair in zip(*twice, strict=True)], _voter, k, ROW_ERROR)
+        if found.at_most <= ROW_ERROR:
+            break
+    return found
+
+
+def _voter(k: int) -> Voter:
+    return FirstToAheadByK(FirstToAheadByKParams(k=k))
+
+
+def show_plans(found: Mapping[str, Sequence[Planned | str]]) -> None:
+    """Print a line for each process, and why plans were refused."""
+    heads = ("process", "planned", "claimed", "true", "kept", "right", "shown", "broken", "k", "votes a step", "alarms",
+             "told")  # fmt: skip
+    lines = []
+    for name, judged in found.items():
+        plans = [one for one in judged if isinstance(one, Planned)]
+        unkept = [one for one in plans if not one.kept]
+        lines.append(
+            (
+                name,
+                f"{len(plans)}/{len(judged)}",
+                _mean([one.claimed for one in plans]),
+                _mean([one.true for one in plans]),
+                _part(one.kept for one in plans),
+                _part(one.right for one in plans),
+                _mean([one.shown for one in plans]),
+                _part(one.broken for one in plans),
+                _middle([one.k for one in plans]),
+                _middle([one.votes for one in plans]),
+                _part(bool(one.alarms) for one in plans),
+                _part(bool(one.alarms) for one in unkept),
+            )
+        )
+    table("plans", heads, lines)
+    print("\nprocesses, refusals and alarms")
+    for name, judged in found.items():
+        print(f"  {name}: {PROCESSES[name].about}")
+        for reason, times in Counter(one for one in judged if isinstance(one, str)).most_common(3):
+            print(f"    refused {times} times: {reason[:200]}")
+        raised = Counter(alarm for one in judged if isinstance(one, Planned) for alarm in one.alarms)
+        if raised:
+            print(f"    alarms: {', '.join(f'{alarm} {times}' for alarm, times in raised.most_common())}")
+
+
+def show_shares(found: Mapping[str, Sequence[Share | str]]) -> None:
+    """Print a line for each process whose claim is a share of rows."""
+    lines = []
+    for name, judged in found.items():
+        kept = [one for one in judged if isinstance(one, Share)]
+        lines.append(
+            (
+                name,
+                f"{len(kept)}/{len(judged)}",
+                _mean([one.claimed for one in kept]),
+                _mean([one.true for one in kept]),
+                _part(one.true > one.claimed for one in kept),
+                _middle([one.k for one in kept]),
+                _middle([one.votes for one in kept]),
+                _part(bool(one.alarms) for one in kept),
+            )
+        )
+    heads = ("share of rows", "planned", "at most", "true", "broken", "k", "votes a step", "alarms")
+    table("shares", heads, lines)
+    for name in found:
+        print(f"  {name}: {SHARES[name].about}")
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.4f}" if values else "-"
+
+
+def _middle(values: Sequence[float]) -> str:
+    return number(statistics.median(values)) if values else "-"
+
+
+def _part(said: Iterable[bool]) -> str:
+    each = list(said)
+    return f"{sum(each)}/{len(each)}" if each else "-"
+
+
+def goals(found: Mapping[str, Sequence[Planned | str]]) -> Iterator[Goal]:
+    """Yield what is to hold for each process, beside what was measured."""
+    for process in (*FINE, *EXCHANGEABLE):
+        judged = found.get(process.name, ())
+        if plans := [one for one in judged if isinstance(one, Planned)]:
+            broken = statistics.fmean(one.broken for one in plans)
+            yield Goal(f"{process.name}: shown at 95 %, and broken", 8, 100 * broken, " %", least=False)
+    for process in FINE:
+        if judged := found.get(process.name, ()):
+            refused = statistics.fmean(isinstance(one, str) for one in judged)
+            yield Goal(f"{process.name}: refused", 5, 100 * refused, " %", least=False)
+    quiet = [one for process in FINE[:-1] for one in found.get(process.name, ()) if isinstance(one, Planned)]
+    if quiet:
+        alarmed = statistics.fmean(bool(one.alarms) for one in quiet)
+        yield Goal("false alarms where rows are alike", 1, 100 * alarmed, " %", least=False)
+    for process in CHANGING:
+        judged = found.get(process.name, ())
+        if misled := [one for one in judged if isinstance(one, str) or not one.kept]:
+            told = statistics.fmean(isinstance(one, str) or bool(one.alarms) for one in misled)
+            yield Goal(f"{process.name}: refused or alarmed where it breaks", 90, 100 * told, " %")
+
+
+def main() -> int:
+    """Judge the processes; print plans, shares and goals."""
+    parser = make_parser(__doc__)
+    names = [*PROCESSES, *SHARES]
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=20261130)
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--workers", type=int, default=2)
+    options = read_options(parser, runs=1)
+    print(f"{options.runs} runs each, seed {options.seed}; target {TARGET}")
+    wanted = options.only or names
+    with ProcessPoolExecutor(options.workers) as pool:
+        plans = {name: _all(pool, judge, name, options) for name in PROCESSES if name in wanted}
+        shares = {name: _all(pool, judge_share, name, options) for name in SHARES if name in wanted}
+    if plans:
+        show_plans(plans)
+    if shares:
+        show_shares(shares)
+    return print_goals(list(goals(plans)), options)
+
+
+def _all(pool: Executor, judged: Callable[[str, int, int], Any], name: str, options: Namespace) -> list[Any]:
+    began = time.perf_counter()
+    found = list(pool.map(partial(judged, name, options.seed), range(options.runs), chunksize=5))
+    print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
