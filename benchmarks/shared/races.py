@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import expit, logit
-from scipy.stats import binom
+from scipy.special import comb, expit, logit
 
 from benchmarks.shared.error_processes import FLAGGED, IN_WORK, Mask, Process, Reals, Rows, Whole, replies, shifted
 
@@ -70,17 +69,16 @@ def _in_requests(p_at: Callable[[int], Reals], k: int, together: float) -> Reals
     """Return the chance that a race is lost whose request j has p_at(j), by following the law of the lead."""
     leads = np.zeros((len(p_at(0)), 2 * k + 1))
     leads[:, k] = 1.0
-    lost = np.zeros(len(leads))
-    number = 0
+    lost, number = np.zeros(len(leads)), 0
     while leads.sum(axis=1).max() > SETTLED:
-        p, after = p_at(number), np.zeros_like(leads)
-        for lead in range(1 - k, k):
-            size = k - abs(lead)
+        p, after = p_at(number)[:, None], np.zeros_like(leads)
+        for size in range(1, k + 1):
             right = np.arange(size + 1)
-            chance = (1 - together) * binom.pmf(right, size, p[:, None])
-            chance[:, -1] += together * p
-            chance[:, 0] += together * (1 - p)
-            after[:, k + lead - size + 2 * right] += leads[:, k + lead, None] * chance
+            chance = (1 - together) * comb(size, right) * p**right * (1 - p) ** (size - right)
+            chance[:, [-1]] += together * p
+            chance[:, [0]] += together * (1 - p)
+            for lead in {size - k, k - size}:
+                after[:, k + lead - size + 2 * right] += leads[:, k + lead, None] * chance
         lost += after[:, 0]
         after[:, [0, -1]] = 0.0
         leads, number = after, number + 1
