@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 from typing import NamedTuple
 
@@ -43,10 +43,11 @@ def moments_of(process: Process, rng: Generator) -> Reals:
     return np.concatenate([shifts, late])
 
 
-def at_request(rows: Rows, shifts: Reals, number: int) -> Reals:
-    """Return the p of each row at its request of that number: all rows in work are asked before one is asked again."""
-    moment = np.minimum(np.arange(len(rows.p)) + IN_WORK * number, len(shifts) - 1)
-    return shifted(rows.p, shifts[moment])
+def at_request(rows: Rows, shifts: Reals, which: Whole, number: int) -> Reals:
+    """Return the p of some rows at their request of that number: all in work are asked before one is asked again."""
+    if not shifts.any():
+        return rows.p[which]
+    return shifted(rows.p[which], shifts[np.minimum(which + IN_WORK * number, len(shifts) - 1)])
 
 
 def failures(process: Process, rows: Rows, k: Whole, shifts: Reals) -> Reals:
@@ -56,10 +57,8 @@ def failures(process: Process, rows: Rows, k: Whole, shifts: Reals) -> Reals:
     elif process.together or shifts.any():
         lost = np.empty(len(rows.p))
         for margin in np.unique(k):
-            of_margin = k == margin
-            lost[of_margin] = _in_requests(
-                lambda number, here=of_margin: at_request(rows, shifts, number)[here], int(margin), process.together
-            )
+            which = np.flatnonzero(k == margin)
+            lost[which] = _in_requests(partial(at_request, rows, shifts, which), int(margin), process.together)
     else:
         lost = np.asarray(expit(-k * logit(rows.p)), dtype=np.float64)
     return np.where(rows.repeats, 1 - rows.p, lost)
@@ -105,7 +104,7 @@ def hold(process: Process, rng: Generator, rows: Rows, k: Whole, shifts: Reals, 
     fate = (rng.random(len(rows.p)) >= rows.p).astype(np.int64)
     open_rows, sizes, number = np.arange(len(rows.p)), k.copy(), 0
     while len(open_rows):
-        p = at_request(rows, shifts, number)[open_rows] if shifts.any() else rows.p[open_rows]
+        p = at_request(rows, shifts, open_rows, number)
         answers = replies(process, rng, p, rows.malformed[open_rows], int(sizes.max()))
         answers = np.where(rows.repeats[open_rows, None] & (answers != FLAGGED), fate[open_rows, None], answers)
         answers[np.arange(answers.shape[1]) >= sizes[:, None]] = FLAGGED
