@@ -3,8 +3,9 @@
     python -m benchmarks.stats.monitor [--runs 500] [--seed 20261122]
 
 Each run has 10^4 steps of k = 3, e = 1 - p = .02 and no labels, if its name does not say otherwise. Races are drawn
-whole, from their law or vote by vote; every step goes through `Monitor.observe`, with a look after each 100. The last
-column counts the runs in which each test alarmed. At the end: what observing and looking cost.
+whole, from their law or vote by vote; every step goes through `Monitor.observe`, with a look after each 100 and one
+when the run ends. The last column counts the runs in which each test alarmed. At the end: what observing and looking
+cost.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import NamedTuple
 
 from benchmarks.shared.comparing import Goal, judged, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
-from maker.stats.monitor import Monitor, Rule, Statistic
+from maker.stats.monitor import Monitor
+from maker.stats.vote_tests import Rule, Statistic
 
 K = 3
 THIN = 1e-18
@@ -31,16 +33,29 @@ ENGINE_STEP_US = 40.0
 """Microseconds of a step of the engine with a simulated model, of which the monitor may take 3 %."""
 
 Stream = Iterable[tuple[int, int]]
-"""For each step its class and its losing votes."""
+"""For each step its class and its losing votes, in the order in which the steps stand."""
+Ended = Iterable[tuple[int, int, int]]
+"""The same with each step's place, in the order in which the steps end."""
 
 
 class Scenario(NamedTuple):
-    """A way in which runs vote: ``steps`` draws one; ``rules`` are those of its classes."""
+    """A way in which runs vote: ``steps`` draws one; ``rules`` are those of its classes.
+
+    ``ending`` says in which order steps end where that is not the order in which they stand.
+    """
 
     name: str
     steps: Callable[[random.Random], Stream]
     rules: Sequence[Rule] = (Rule(K),)
     in_work: int = 1
+    ending: Callable[[Stream, random.Random], Ended] | None = None
+
+    def draw(self, rng: random.Random) -> Ended:
+        """Draw a run."""
+        steps = self.steps(rng)
+        if self.ending is not None:
+            return self.ending(steps, rng)
+        return ((kind, votes, place) for place, (kind, votes) in enumerate(steps))
 
 
 def losing(rng: random.Random, p: float) -> int:
@@ -163,22 +178,21 @@ def each(p: Callable[[random.Random, int], float]) -> Callable[[random.Random], 
     return draw
 
 
-def side_by_side(e: float, chains: int, even: bool) -> Callable[[random.Random], Stream]:
+def side_by_side(chains: int, even: bool) -> Callable[[Stream, random.Random], Ended]:
     """So many steps are in work at once, and count when they end: a losing vote costs a round, each as long or not."""
 
-    def draw(rng: random.Random) -> Iterator[tuple[int, int]]:
-        ends: list[tuple[float, int]] = []
+    def end(steps: Stream, rng: random.Random) -> Ended:
+        ends: list[tuple[float, int, int, int]] = []
         now = 0.0
-        for step in range(STEPS + chains):
-            if step >= chains:
-                now, votes = heappop(ends)
-                yield 0, votes
-            if step < STEPS:
-                votes = losing(rng, 1 - e)
-                rounds = (1.0 if even else rng.expovariate(1) for _ in range(votes + 1))
-                heappush(ends, (now + sum(rounds), votes))
+        for place, (kind, votes) in enumerate(steps):
+            if place >= chains:
+                now, *ended = heappop(ends)
+                yield ended[0], ended[1], ended[2]
+            rounds = (1.0 if even else rng.expovariate(1) for _ in range(votes + 1))
+            heappush(ends, (now + sum(rounds), kind, votes, place))
+        yield from (ended[1:] for ended in sorted(ends))
 
-    return draw
+    return end
 
 
 FIVE = (Rule(K),) * 5
@@ -193,8 +207,10 @@ QUIET = (
     Scenario("10 % random flags", flagged(0.1)),
     Scenario("three-model pool, e = .01, .02 and .04", rotation(0.01, 0.02, 0.04), (Rule(K, 3),)),
     Scenario("six rivals, e = .1", rivals(6, 0.1)),
-    Scenario("1,000 steps in work at once", side_by_side(E, 1000, even=True), in_work=1000),
-    Scenario("1,000 at once, e = .1, rounds of any length", side_by_side(0.1, 1000, even=False), in_work=1000),
+    Scenario("1,000 steps in work at once", alike(), in_work=1000, ending=side_by_side(1000, even=True)),
+    Scenario(
+        "1,000 at once, e = .1, rounds of any length", alike(0.1), in_work=1000, ending=side_by_side(1000, even=False)
+    ),
     Scenario("10^5 steps looked at every 100", alike(steps=100_000)),
 )
 WRONG = (
@@ -213,11 +229,12 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
     alarmed, by = 0, Counter[Statistic]()
     for _ in range(runs):
         monitor, found = Monitor(scenario.rules, scenario.in_work), set[Statistic]()
-        stream = iter(scenario.steps(rng))
+        stream = iter(scenario.draw(rng))
         while batch := list(islice(stream, BATCH)):
-            for kind, votes in batch:
-                monitor.observe(kind, votes + K, votes)
+            for kind, votes, place in batch:
+                monitor.observe(kind, votes + K, votes, place)
             found.update(alarm.statistic for alarm in monitor.look())
+        found.update(alarm.statistic for alarm in monitor.rest((), ended=True))
         alarmed += bool(found)
         by.update(found)
     return alarmed, by
@@ -225,18 +242,19 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
 
 def cost_us(seed: int, steps: int) -> tuple[float, float]:
     """Return the microseconds a step of observing alone, and of the looks, over so many steps."""
-    drawn = list(alike(steps=steps)(random.Random(seed)))
+    drawn = [(place, votes) for place, (_, votes) in enumerate(alike(steps=steps)(random.Random(seed)))]
     monitor = Monitor((Rule(K),))
     began = time.perf_counter()
-    for _kind, _votes in drawn:
+    for _place, _votes in drawn:
         pass
     loop = time.perf_counter() - began
     began = time.perf_counter()
-    for kind, votes in drawn:
-        monitor.observe(kind, votes + K, votes)
+    for place, votes in drawn:
+        monitor.observe(0, votes + K, votes, place)
     observing = time.perf_counter() - began - loop
     began = time.perf_counter()
     monitor.look()
+    monitor.rest((), ended=True)
     looking = time.perf_counter() - began
     print(f"state after {steps:,} steps: {len(monitor.to_json())} bytes", file=sys.stderr)
     return observing / steps * 1e6, looking / steps * 1e6

@@ -14,7 +14,8 @@ from maker.errors import StoreFailed
 from maker.lifecycle.export import in_order
 from maker.reporting.decision_rules import DecisionRule, decision_rule, models_of
 from maker.stats.bounds import binomial
-from maker.stats.monitor import Alarm, Monitor, Rule
+from maker.stats.monitor import Alarm, Monitor
+from maker.stats.vote_tests import Rule
 from maker.store.backend.database import Database
 from maker.store.chains import CHAIN_BITS, ChainRow, root_chain
 from maker.store.log import read_step, spans
@@ -123,14 +124,15 @@ class _Author:
             self.groups[kind] = Group(decision_rule(self.run, kind), self.models)
         return self.groups[kind]
 
-    def observe(self, kind: int, winner: int, rival: int) -> None:
+    def observe(self, kind: int, winner: int, rival: int, place: int) -> None:
         """Show a step to the monitor."""
         if kind < len(self.monitor.rules):
-            self.monitor.observe(kind, winner, rival)
+            self.monitor.observe(kind, winner, rival, place)
 
     def alarms(self) -> Iterator[ClassAlarm]:
-        """Yield the monitor's alarms."""
-        return (ClassAlarm(self.run.run_id, self.run.classes[one.kind], one) for one in self.monitor.look())
+        """Yield the alarms of one look at all steps: nothing of the log is in work."""
+        found = self.monitor.rest((), ended=True)
+        return (ClassAlarm(self.run.run_id, self.run.classes[one.kind], one) for one in found)
 
     def add_undecided(self, database: Database) -> None:
         """Count the stored losing votes of undecided children.
@@ -138,10 +140,12 @@ class _Author:
         Only in a run with one class: the store does not say of which class an undecided child is.
         """
         if len(self.run.classes) == 1:
-            for votes in undecided_votes(database, self.run.key):
+            for child, votes in undecided_votes(database, self.run.key):
+                rival, winner = sorted((0, *votes))[-2:]
                 group = self.group(0)
                 group.unsettled += 1
-                group.losing[sorted(votes)[-2] if len(votes) > 1 else 0] += 1
+                group.losing[rival] += 1
+                self.observe(0, winner, rival, child)
 
 
 class _Pass:
@@ -170,7 +174,7 @@ class _Pass:
         author = self.authors[at]
         if len(blob) == CLEAN_BYTES and blob[2] == 1 and not blob[4] and not blob[5]:
             self._clean[at, blob] += 1
-            author.observe(blob[0], blob[3], 0)
+            author.observe(blob[0], blob[3], 0, number)
             return
         tally = _tally(self._run, placed)
         if tally.source is not None:
@@ -180,7 +184,7 @@ class _Pass:
             return
         winner, rival = standing(tally)
         author.group(tally.kind).add(tally)
-        author.observe(tally.kind, winner, rival)
+        author.observe(tally.kind, winner, rival, number)
         if tally.disputed:
             self._keep(number, DisputedStep(doubt(winner, rival), placed, author.models))
 

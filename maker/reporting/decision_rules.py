@@ -13,7 +13,8 @@ from maker.core.user_code import call_user_code
 from maker.errors import MakerError
 from maker.job.parameters import built, params_of
 from maker.plugin import Promise, Voter
-from maker.stats.monitor import Rule, rule_of
+from maker.stats.monitor import rule_of
+from maker.stats.vote_tests import Rule
 from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
 

@@ -12,7 +12,7 @@ from maker.reporting.counts import Group, counted
 from maker.reporting.decision_rules import DecisionRule
 from maker.reporting.fit import Fit, Range, all_right, fit, losing_law, tails, wrong
 from maker.stats.bounds import share_at_most
-from maker.stats.monitor import FIRST_LOOK, Rule
+from maker.stats.vote_tests import Rule
 
 CONFIDENCE = 0.95
 """Confidence of every interval of a report; for the whole run, the risk is divided evenly over the step classes."""
@@ -97,9 +97,10 @@ class Whole:
     """One number for the whole run, and its assumptions.
 
     ``right`` is the probability that all ``steps`` that votes decided are right, ``wrong`` how many of them are
-    expected to be wrong; both hold only under the assumptions ``given``. They are None where votes cannot show it, and
-    ``missing`` says why. ``outside`` names what the number does not cover. ``against`` names evidence against it; if
-    there is any, do not rely on the number. ``stated`` is what follows from the voters' promises.
+    expected to be wrong; both hold only under the assumptions ``given``. They are None where votes cannot show it, or
+    an alarm says that an assumption is broken, and ``missing`` says why. ``outside`` names what the number does not
+    cover. ``against`` names evidence against it; if there is any, do not rely on the number. ``stated`` is what follows
+    from the voters' promises.
     """
 
     steps: int
@@ -121,8 +122,7 @@ def class_figures(group: Group, confidence: float) -> ClassFigures:
     if not why and ruled.k is not None:
         found = fit(voted, counted(group.losing), ruled.k, confidence)
     law = losing_law(found.k, found.p.value) if found else []
-    watched = isinstance(ruled.rule, Rule)
-    looks = int(math.log2(group.steps / FIRST_LOOK)) + 1 if watched and group.steps >= FIRST_LOOK else 0
+    looks = int(isinstance(ruled.rule, Rule) and group.steps > 0)
     return ClassFigures(
         ruled=ruled, steps=group.steps, judged=group.judged, cut=cut, valid_votes=sum(group.valid.values()),
         disputed=share(group.disputed, group.steps), votes=_votes(group, law, voted + cut),
@@ -140,8 +140,11 @@ def share(found: int, of: int) -> Share:
     return Share(found, of, 1 - share_at_most(of - found, of, side), share_at_most(found, of, side))
 
 
-def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequence[str]) -> Whole:
-    """Return the number for the whole run; ``outside`` and ``against`` as there."""
+def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequence[str], alarmed: str = "") -> Whole:
+    """Return the number for the whole run; ``outside`` and ``against`` as there.
+
+    ``alarmed`` says which alarms speak against what the number assumes: then it is not shown. "" if there are none.
+    """
     fits = [one.fit for one in classes if one.fit is not None]
     voted = [one for one in classes if one.steps > one.judged]
     steps = sum(one.steps - one.judged for one in voted)
@@ -150,6 +153,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     missing = "; ".join(unfitted) if voted else "no step is decided by votes"
     if not missing and any(one.p.low <= 0.5 for one in fits):
         missing = "so many votes lost that p may be one half, and then votes settle nothing"
+    missing = alarmed or missing
     right, errors = (None, None) if missing else (all_right(fits), wrong(fits))
     judged = sum(one.judged for one in classes)
     beside = [f"{judged:,} step{'s' * (judged > 1)} that a judge decided"] if judged else []

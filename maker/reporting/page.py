@@ -13,12 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from maker.lifecycle.queries import children_called
+from maker.reporting.chances import chance, span
 from maker.reporting.disputes import ShownSample
 from maker.reporting.figures import Bar, ClassFigures, Tail
-from maker.reporting.fit import Range
 from maker.reporting.report import Report
 from maker.reporting.svg import MOST, Column, plot
-from maker.stats.monitor import FIRST_LOOK
 from maker.types import money
 
 SHOWN = 50
@@ -27,8 +26,6 @@ SHOWN_SAMPLES = 12
 SHOWN_CHARACTERS = 400
 SHOWN_LINES = 30
 """How many workers and events are on the page: the last ones."""
-SURE = 1e-15
-"""A probability this close to 1 is shown as a bound: doubles do not resolve it."""
 
 
 def page(report: Report) -> str:
@@ -46,7 +43,7 @@ def page(report: Report) -> str:
     return template.render(
         report=report, run=report.run, votes_plot=votes_plot, tails_plot=tails_plot, version=report.version,
         group_samples=group_samples, where=where, command=f"maker report {report.run.run_id}{where}", most=SHOWN,
-        most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES, first_look=FIRST_LOOK,
+        most_samples=SHOWN_SAMPLES, lines=SHOWN_LINES,
         children=children_called(report.run),
     )  # fmt: skip
 
@@ -87,20 +84,6 @@ def group_samples(samples: Sequence[ShownSample]) -> list[SampleGroup]:
         found[key] = found.get(key, 0) + 1
         first.setdefault(key, one)
     return [SampleGroup(count, first[key]) for key, count in found.items()]
-
-
-def chance(value: float) -> str:
-    """Return a probability as text with its significant digits: 0.87, 1 − 2.3e-07."""
-    if value >= 1:
-        return "1"
-    if 1 - value < SURE:
-        return f"1 − less than {SURE:g}"
-    return f"1 − {1 - value:.2g}" if value > 0.999 else f"{value:.4g}"
-
-
-def span(value: Range) -> str:
-    """Return an interval of probabilities."""
-    return f"{chance(value.low)} to {chance(value.high)}"
 
 
 def figure(value: float) -> str:

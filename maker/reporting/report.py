@@ -151,8 +151,8 @@ def report(
     rules = tuple(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
-    against = _against(shown_run, alarms, found.alarms, outcomes, audit, labelled)
-    number = whole(classes, _outside(shown_run, outcomes, resting), against)
+    against = _against(shown_run, outcomes, audit, labelled)
+    number = whole(classes, _outside(shown_run, outcomes, resting), against, _alarmed(alarms, found.alarms))
     lead = _lead(number, audit, labelled)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
@@ -204,26 +204,23 @@ def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[Stop
     return found
 
 
+def _alarmed(told: Sequence[Mapping[str, Any]], found: Sequence[ClassAlarm]) -> str:
+    """Say which alarms of the vote monitor contradict what the number for the run assumes; "" if there are none."""
+    kinds = {str(one.get("statistic", "?")) for one in told} | {str(one.alarm.statistic) for one in found}
+    if not kinds:
+        return ""
+    where = [f"{len(told):,} during the run"] * bool(told) + [f"{len(found):,} over its log"] * bool(found)
+    return (
+        f"the vote monitor raised alarms ({', '.join(sorted(kinds))}; {' and '.join(where)}): votes of a step are not"
+        " independent, or steps are not alike, and the number rests on both"
+    )
+
+
 def _against(
-    run: RunReport,
-    alarms: Sequence[Mapping[str, Any]],
-    found: Sequence[ClassAlarm],
-    outcomes: Mapping[str, int],
-    audit: Audit | None,
-    labelled: LabelCheck | None,
+    run: RunReport, outcomes: Mapping[str, int], audit: Audit | None, labelled: LabelCheck | None
 ) -> list[str]:
     """Return the evidence against the number for the whole run."""
     against = []
-    if alarms:
-        against.append(
-            f"the vote monitor raised alarms during the run ({len(alarms):,}): the votes do not fit the assumptions"
-        )
-    if found:
-        kinds = sorted({str(one.alarm.statistic) for one in found})
-        against.append(
-            f"the vote monitor raises alarms over the log ({', '.join(kinds)}): votes of a step are not independent, or"
-            " some steps are harder than others"
-        )
     if run.status == "failed":
         against.append("the task reports that it missed its goal: a step was wrong, or the goal cannot be reached")
     if ended := sum(outcomes.get(name, 0) for name in BAD_ENDS):

@@ -75,8 +75,7 @@ def few_contested(steps: int, losing: int, found: int, m: int) -> float:
     ratio = found / ((steps - found + 1) * rise)
     if ratio >= 1:
         return 1.0
-    choose = math.lgamma(steps + 1) - math.lgamma(found + 1) - math.lgamma(steps - found + 1)
-    log = choose + found * math.log(rise) + losing * (2 * math.log(y) - math.log(y - 1))
+    log = _log_choose(steps, found) + found * math.log(rise) + losing * (2 * math.log(y) - math.log(y - 1))
     return min(1.0, math.exp(min(0.0, log - log_courses(steps * m, losing))) / (1 - ratio))
 
 
@@ -97,29 +96,22 @@ def longest(steps: int, losing: int, least: int, m: int) -> float:
     return steps * total
 
 
-def halves(older: tuple[int, int], newer: tuple[int, int], m: int) -> float:
-    """Return the two-sided p-value of how losing votes are divided between older and newer steps.
+def heaped(inside: tuple[int, int], outside: tuple[int, int]) -> float:
+    """Return P(so many contested steps inside, or more), given how many there are in all.
 
-    Each is (steps, losing votes). Given both sums, t of the newer steps has the weight
-    N(n_new m, t) N(n_old m, t_all - t), out of N((n_new + n_old) m, t_all). Twice the smaller tail.
-
-    (1, 0), (1, 2), m = 3 gives 2 * 9/27.
+    Each is (steps, contested ones). Where steps are alike, or differ in no order, the contested ones are drawn at
+    random from all of them, by whatever law steps are contested: Fisher's exact test (1935), one-sided. (2, 2) inside
+    and (2, 1) outside give 1/2.
     """
-    (before, few), (after, many) = older, newer
-    total = few + many
-    if many * before < few * after:
-        # Sum the tail of the half that has more than its share.
-        before, few, after, many = after, many, before, few
-    if not before or not after or not total:
-        return 1.0
-    whole = log_courses((before + after) * m, total)
+    (steps, found), (others, fewer) = inside, outside
+    whole = _log_choose(steps + others, found + fewer)
     tail = 0.0
-    for t in range(many, total + 1):
-        term = math.exp(log_courses(after * m, t) + log_courses(before * m, total - t) - whole)
+    for here in range(found, min(steps, found + fewer) + 1):
+        term = math.exp(_log_choose(steps, here) + _log_choose(others, found + fewer - here) - whole)
         tail += term
         if term < THIN * tail:
             break
-    return min(1.0, 2 * tail)
+    return min(1.0, tail)
 
 
 def hard(steps: int, losing: int, k: int, failure: float) -> float:
@@ -162,6 +154,12 @@ def _negative_binomial(trials: int, least: int, share: float) -> float:
         term *= (trials + j) / (j + 1) * share
         j += 1
     return math.exp(min(0.0, log + math.log(tail)))
+
+
+def _log_choose(n: int, k: int) -> float:
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _p(k: int, failure: float) -> float:

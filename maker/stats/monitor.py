@@ -2,69 +2,41 @@
 
 What is counted of a decided step is the votes for the loser: the lesser of the winner's votes and those of its
 strongest rival. In a race to a lead of k (`Voter.race_margin`) their law is known whatever p is
-(`maker.stats.dispersion`), the stopping rule with it. A class of steps is looked at when it has 64, 128, 256, … steps,
-at exactly these counts, whoever asks when; each look makes four tests, and the nominal rate of false alarms of all of
-them together, over a run of any length that may be stopped at any time, is at most `ALPHA`: it is divided evenly over
-the classes, a class's over its looks with 1/(j(j+1)), a look's evenly over its tests. Each test is exact or a bound,
-none is an approximation.
+(`maker.stats.dispersion`), the stopping rule with it. Steps that stay undecided count with the losing votes they have.
+
+A class of steps is looked at when it has 64, 128, 256, … steps, at exactly these counts, whoever asks when; and
+whenever the run rests, at a pause as at its end, so that the steps that end last are seen too. Each look makes four
+tests (`maker.stats.vote_tests`):
 
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
-- drift: since the last look, losing votes have become more or fewer than before.
+- drift: one stretch of the run has too many steps with losing votes. A model that becomes worse, or is for a while.
 - hard: there are too many of them for steps of which voting fails in `TOLERATED` or less. It is blind to which answer
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
 
-The first three take steps of a class to be alike, with independent votes, and leave room: they test by the law of a
-race to a smaller margin (`Rule.allowed`), of which losing votes are spread more unevenly. That covers a first vote at
-temperature 0, even one that never errs, and two or three models that take turns, however unlike they are. Red flags
-leave the law as it is, or shift whose turn it is; several rivals make it more even, as do elections that are cut off
-at ``max_votes``. A judge's votes are not counted. Steps are counted in the order in which they end, those with many
-votes late: without ``in_work`` that would be taken for drift where many are in work at once. Without a statistic are
-voters other than first-to-ahead-by-k and sprt, a margin of 1, and rotations longer than three or than k.
+The nominal rate of false alarms of all of them together, over a run of any length that may be stopped at any time, is
+at most `ALPHA`. It is divided evenly over the classes. Half of a class's part goes to its looks at fixed counts, half
+to those at rests; of either half look number j takes 1/(j(j+1)), and each of its tests the same part of that.
+
+A judge's votes are not counted. Without a statistic are voters other than first-to-ahead-by-k and sprt, a margin of 1,
+and rotations longer than three or than k.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.plugin import Voter
-from maker.stats import dispersion
+from maker.stats.losing_votes import MOST_LOSING, Histogram, Stretches
+from maker.stats.vote_tests import WIDEST, Rule, Seen, Statistic, findings
 
 ALPHA = 0.002
 """How often, at most, a run in which nothing is the matter raises an alarm."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
-TOLERATED = 0.05
-"""The share of wrong steps of a class that is no alarm yet."""
-MOST_LOSING = 63
-"""Losing votes of one step are counted up to here: fewer are no evidence of anything."""
-WIDEST = {2: 2, 3: 1}
-"""By the length of a pool's rotation, the greatest margin whose law is wide enough for it."""
-
-
-class Statistic(StrEnum):
-    """What an alarm rests on."""
-
-    DISPERSION = "dispersion"
-    LONGEST = "longest"
-    DRIFT = "drift"
-    HARD = "hard"
-
-
-class Rule(NamedTuple):
-    """How steps of a class are decided: by a lead of k votes, asked of models in a rotation of ``turns``."""
-
-    k: int
-    turns: int = 1
-
-    @property
-    def allowed(self) -> int:
-        """The margin whose law is at least as uneven as that of any steps that are alike and vote independently."""
-        return min(self.k - 1, WIDEST.get(self.turns, self.k))
 
 
 def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | str:
@@ -85,37 +57,6 @@ def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | s
     return Rule(k, turns)
 
 
-class Histogram(NamedTuple):
-    """How many steps have 0, 1, 2, … losing votes."""
-
-    counts: tuple[int, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        """All steps."""
-        return sum(self.counts)
-
-    @property
-    def losing(self) -> int:
-        """All losing votes."""
-        return sum(votes * steps for votes, steps in enumerate(self.counts))
-
-    @property
-    def contested(self) -> int:
-        """Steps with losing votes."""
-        return sum(self.counts[1:])
-
-    @property
-    def longest(self) -> int:
-        """The losing votes of the step that has most."""
-        return max((votes for votes, steps in enumerate(self.counts) if steps), default=0)
-
-    def merged(self, other: Histogram) -> Histogram:
-        """Return the histogram of both."""
-        short, long = sorted((self.counts, other.counts), key=len)
-        return Histogram(tuple(map(sum, zip(short, long, strict=False))) + long[len(short) :])
-
-
 class Alarm(NamedTuple):
     """Steps of a class that do not vote as they should.
 
@@ -123,8 +64,8 @@ class Alarm(NamedTuple):
         kind: The number of the step class.
         statistic: Which test found it.
         steps: Steps of the class so far.
-        found: Steps with losing votes (dispersion), the most of one step (longest), of all steps (hard) or of those
-            since the last look (drift).
+        found: Steps with losing votes, of all (dispersion) or in one stretch (drift); losing votes of one step, the
+            most (longest), or of all (hard).
         expected: How many of these there should be; of ``longest``, how many such steps.
         p: How likely it is, at most, that steps which are alike and vote independently show this or worse.
         level: The p below which this test alarms.
@@ -141,87 +82,137 @@ class Alarm(NamedTuple):
     text: str
 
 
+class Undecided(NamedTuple):
+    """A step that stays undecided for now: its class, the votes of its two foremost candidates, where it stands."""
+
+    kind: int
+    winner_votes: int
+    rival_votes: int
+    place: int
+
+
 class _Due(NamedTuple):
-    """A look at a class: its number from 1 on, the steps before the last look and those since."""
+    """A look at a class at a fixed count: its number from 1 on, and what was seen by then."""
 
     kind: int
     look: int
-    before: Histogram
-    since: Histogram
+    seen: Seen
 
 
 class _Class:
-    __slots__ = ("before", "head", "left", "look", "since", "top")
+    """Counts of one class: ``look`` is its next look's number, ``rests`` how many of the run's rests looked at it."""
 
-    def __init__(self, look: int, before: Histogram, since: Histogram) -> None:
+    __slots__ = ("counts", "left", "look", "rested", "rests", "stretches", "top")
+
+    def __init__(self, look: int = 1, rests: int = 0, rested: int = 0, counts: Sequence[int] = (),
+                 stretches: Stretches | None = None) -> None:  # fmt: skip
         self.look = look
-        self.before = before
-        self.since = list(since.counts) + [0] * (MOST_LOSING + 1 - len(since.counts))
-        self.left = (FIRST_LOOK << (look - 1)) - before.steps - since.steps
-        # The state is written with each commit, in a strict run with each step: what stays as it is, is kept as text.
-        self.head = f"[{look},{list(before.counts)},"
-        self.top = max(len(since.counts) - 1, 0)
+        self.rests = rests
+        self.rested = rested
+        self.counts = list(counts) + [0] * (MOST_LOSING + 1 - len(counts))
+        self.top = max(len(counts) - 1, 0)
+        self.stretches = stretches or Stretches()
+        self.left = (FIRST_LOOK << (look - 1)) - sum(counts)
+
+    def add(self, winner_votes: int, rival_votes: int, place: int) -> None:
+        losing = rival_votes if rival_votes < winner_votes else winner_votes
+        if losing > self.top:
+            losing = losing if losing < MOST_LOSING else MOST_LOSING
+            self.top = losing
+        self.counts[losing] += 1
+        self.left -= 1
+        self.stretches.add(place, losing)
+
+    def copied(self) -> _Class:
+        return _Class(self.look, self.rests, self.rested, self.counts, self.stretches.copied())
+
+    def seen(self, missing: int) -> Seen:
+        return Seen(Histogram.of(self.counts), self.stretches.copied(), missing)
+
+    def to_json(self) -> str:
+        # Written with each commit, in a strict run with each step: a list's own text is JSON, and is made fast.
+        counts = self.counts[: self.top + 1]
+        return f"[{self.look},{self.rests},{self.rested},{counts},{self.stretches.to_json()}]"
+
+    @classmethod
+    def of(cls, held: Sequence[Any]) -> _Class:
+        """Return the counts of a state. Earlier versions kept three parts: the look, and what came before and since."""
+        if len(held) > 3:
+            look, rests, rested, counts, stretches = held
+            return cls(look, rests, rested, counts, Stretches(stretches))
+        look, before, since = held
+        return cls(look, counts=Histogram.of(Histogram(tuple(before)).merged(Histogram(tuple(since))).counts).counts)
 
 
 class Monitor:
-    """Counts losing votes by step class, and tests them at fixed counts of steps.
+    """Counts losing votes by step class, and tests them at fixed counts of steps and when the run rests.
 
     Args:
         rules: How each step class is decided, in the order of the classes' numbers; None for one without a statistic.
-        in_work: The most steps that are in work at once. Those that were at the last look had more losing votes than
-            others, and are counted after it: that is no drift.
+        in_work: The most steps that are in work at once. They have more losing votes than others, and are not counted
+            yet where they stand: that is no drift.
     """
 
     def __init__(self, rules: Sequence[Rule | None], in_work: int = 1) -> None:
         self.rules = tuple(rules)
         self._in_work = in_work
-        self._classes = [rule and _Class(1, Histogram(), Histogram()) for rule in self.rules]
+        self._classes = [rule and _Class() for rule in self.rules]
         self._due: list[_Due] = []
-        self._head = self._rules_told()
 
-    def observe(self, kind: int, winner_votes: int, rival_votes: int) -> None:
-        """Count a step: its winner's votes and its strongest rival's, a judge's not among them.
+    def observe(self, kind: int, winner_votes: int, rival_votes: int, place: int) -> None:
+        """Count a step: its winner's votes and its strongest rival's, a judge's not among them, and where it stands.
 
         One that is left undecided counts with the votes of the two foremost candidates.
         """
         one = self._classes[kind]
         if one is None:
             return
-        losing = rival_votes if rival_votes < winner_votes else winner_votes
-        if losing > one.top:
-            losing = losing if losing < MOST_LOSING else MOST_LOSING
-            one.top = losing
-        one.since[losing] += 1
-        one.left -= 1
+        one.add(winner_votes, rival_votes, place)
         if not one.left:
-            self._turn(kind, one)
+            self._due.append(_Due(kind, one.look, one.seen(self._in_work)))
+            one.left = FIRST_LOOK << (one.look - 1)
+            one.look += 1
 
     def look(self) -> list[Alarm]:
         """Return what the looks that have come due since the last call found. At other times it costs nothing."""
         due, self._due = self._due, []
-        return [alarm for one in due for alarm in self._test(one)]
+        return [alarm for one in due for alarm in self._test(one.kind, one.look, one.seen)]
+
+    def rest(self, undecided: Sequence[Undecided], *, ended: bool) -> list[Alarm]:
+        """Return what a look at all that was counted finds, now that the run rests.
+
+        ``undecided`` steps are looked at and not counted: they will be once they are decided. ``ended`` says that no
+        step is in work any more. Classes without a step since the last rest are not looked at.
+        """
+        alarms = []
+        for kind, one in enumerate(self._classes):
+            open_steps = [step for step in undecided if step.kind == kind]
+            if one is None or ((steps := sum(one.counts)) <= one.rested and not open_steps):
+                continue
+            one.rests += 1
+            one.rested = steps
+            whole = one.copied()
+            for step in open_steps:
+                whole.add(step.winner_votes, step.rival_votes, step.place)
+            alarms += self._test(kind, one.rests, whole.seen(0 if ended else self._in_work))
+        return alarms
 
     def restart(self, kind: int, rule: Rule | None) -> None:
         """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
         self.rules = (*self.rules[:kind], rule, *self.rules[kind + 1 :])
-        self._classes[kind] = rule and _Class(1, Histogram(), Histogram())
+        self._classes[kind] = rule and _Class()
         self._due = [due for due in self._due if due.kind != kind]
-        self._head = self._rules_told()
 
     def histogram(self, kind: int) -> Histogram:
         """Return the losing votes of all steps of a class so far; empty for a class without a statistic."""
         one = self._classes[kind]
-        return Histogram() if one is None else one.before.merged(_trimmed(one.since))
+        return Histogram() if one is None else Histogram.of(one.counts)
 
     def to_json(self) -> str:
-        """Return the state: some hundred bytes a class, whatever the number of steps."""
-        classes = ",".join(
-            f'"{kind}":{one.head}{one.since[: one.top + 1]}]'
-            for kind, one in enumerate(self._classes)
-            if one is not None and (one.look > 1 or one.top or one.since[0])
-        )
-        due = [(kind, look, before.counts, since.counts) for kind, look, before, since in self._due]
-        return f'{self._head}"classes":{{{classes}}},"due":{json.dumps(due) if due else "[]"}}}'
+        """Return the state: some hundred bytes a class, whatever the number of steps. Call `look` before."""
+        seen = ((kind, one) for kind, one in enumerate(self._classes) if one is not None and any(one.counts))
+        classes = ",".join(f'"{kind}":{one.to_json()}' for kind, one in seen)
+        return f'{{"rules":{json.dumps(self.rules)},"classes":{{{classes}}}}}'
 
     @classmethod
     def from_json(cls, text: str, rules: Sequence[Rule | None], in_work: int = 1) -> Monitor:
@@ -237,98 +228,22 @@ class Monitor:
             raise ValueError(
                 f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
             )
-        for kind, (look, before, since) in state["classes"].items():
-            monitor._classes[int(kind)] = _Class(look, Histogram(tuple(before)), Histogram(tuple(since)))
-        for kind, look, before, since in state["due"]:
-            monitor._due.append(_Due(kind, look, Histogram(tuple(before)), Histogram(tuple(since))))
+        for kind, held in state["classes"].items():
+            monitor._classes[int(kind)] = _Class.of(held)
         return monitor
 
-    def _rules_told(self) -> str:
-        return f'{{"rules":{json.dumps(self.rules)},'
-
-    def _turn(self, kind: int, one: _Class) -> None:
-        since = _trimmed(one.since)
-        self._due.append(_Due(kind, one.look, one.before, since))
-        self._classes[kind] = _Class(one.look + 1, one.before.merged(since), Histogram())
-
-    def _test(self, due: _Due) -> list[Alarm]:
-        rule = self.rules[due.kind]
+    def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
+        rule = self.rules[kind]
         assert rule is not None  # noqa: S101 - nothing comes due of a class without a rule
         watched_classes = sum(one is not None for one in self.rules)
-        level = ALPHA / watched_classes / (due.look * (due.look + 1)) / len(Statistic)
-        found = (_dispersion(due, rule), _longest(due, rule), _drift(due, rule, self._in_work), _hard(due, rule))
-        steps = due.before.steps + due.since.steps
+        level = ALPHA / watched_classes / 2 / (number * (number + 1)) / len(Statistic)
         return [
-            Alarm(due.kind, one.statistic, steps, one.found, one.expected, one.p, level, one.text)
-            for one in found
+            Alarm(kind, one.statistic, seen.votes.steps, one.found, one.expected, one.p, level, one.text)
+            for one in findings(seen, rule)
             if one.p <= level
         ]
 
 
-class _Finding(NamedTuple):
-    statistic: Statistic
-    found: int
-    expected: float
-    p: float
-    text: str
-
-
-def _dispersion(due: _Due, rule: Rule) -> _Finding:
-    seen = due.before.merged(due.since)
-    steps, losing, found = seen.steps, seen.losing, seen.contested
-    expected = dispersion.contested(steps, losing, rule.allowed)
-    text = (
-        f"the {losing:,} losing votes of {steps:,} steps fall on only {found:,} of them; {expected:,.0f} or more were"
-        " expected. Votes of a step are not independent, or some steps are much harder than others"
-    )
-    p = dispersion.few_contested(steps, losing, found, rule.allowed)
-    return _Finding(Statistic.DISPERSION, found, expected, p, text)
-
-
-def _longest(due: _Due, rule: Rule) -> _Finding:
-    seen = due.before.merged(due.since)
-    found = seen.longest
-    expected = dispersion.longest(seen.steps, seen.losing, found, rule.allowed)
-    text = (
-        f"a step has {found} losing votes; with {seen.losing:,} losing votes on {seen.steps:,} steps, {expected:.2g}"
-        " steps with so many were expected. It is much harder than others, or its votes are not independent"
-    )
-    return _Finding(Statistic.LONGEST, found, expected, min(1.0, expected), text)
-
-
-def _drift(due: _Due, rule: Rule, in_work: int) -> _Finding:
-    before, since = due.before, due.since
-    older, newer = before.losing, since.losing
-    # A step is in work at a given time in proportion to its rounds: one, and one for each losing vote at the most.
-    counts = before.merged(since).counts
-    rounds = sum((votes + 1) * steps for votes, steps in enumerate(counts))
-    votes_in_work = -(-in_work * sum(votes * (votes + 1) * steps for votes, steps in enumerate(counts)) // rounds)
-    more = newer * before.steps > older * since.steps
-    late = votes_in_work if in_work > 1 else 0
-    older, newer = (older + late, newer - late) if more else (older - late, newer + late)
-    p = 1.0
-    if (newer * before.steps > older * since.steps) == more:
-        p = dispersion.halves((before.steps, older), (since.steps, newer), rule.allowed)
-    expected = (older + newer) * since.steps / (before.steps + since.steps)
-    text = (
-        f"the newest {since.steps:,} steps have {since.losing:,} losing votes, the {before.steps:,} before them"
-        f" {before.losing:,}; {expected:,.0f} were expected in the newest"
-        f"{f', and {late:,} may have come late' if late else ''}. The steps or the model have changed"
-    )
-    return _Finding(Statistic.DRIFT, since.losing, expected, p, text)
-
-
-def _hard(due: _Due, rule: Rule) -> _Finding:
-    seen = due.before.merged(due.since)
-    expected = dispersion.losing_votes(seen.steps, rule.k, TOLERATED)
-    text = (
-        f"{seen.steps:,} steps have {seen.losing:,} losing votes; {expected:,.0f} are expected if voting fails on"
-        f" {TOLERATED:.0%} of them. It fails on more, and a larger k may make it worse"
-    )
-    p = dispersion.hard(seen.steps, seen.losing, rule.k, TOLERATED)
-    return _Finding(Statistic.HARD, seen.losing, expected, p, text)
-
-
-def _trimmed(counts: Sequence[int]) -> Histogram:
-    used = max((votes + 1 for votes, steps in enumerate(counts) if steps), default=0)
-    return Histogram(tuple(counts[:used]))
+def counted(state: Mapping[str, Any]) -> dict[int, Histogram]:
+    """Return the losing votes that a monitor's state holds, by class."""
+    return {int(kind): Histogram.of(_Class.of(held).counts) for kind, held in state["classes"].items()}

@@ -33,8 +33,8 @@ def count_outcomes(database: Database, run: int) -> dict[str, int]:
     return dict(found)
 
 
-def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
-    """Yield the valid votes by candidate of each undecided child of a run's forks of single steps.
+def undecided_votes(database: Database, run: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield each undecided child of a run's forks of single steps: its number, and its valid votes by candidate.
 
     Leaves out children whose samples were not kept. Uses constant memory.
     """
@@ -58,7 +58,7 @@ def undecided_votes(database: Database, run: int) -> Iterator[list[int]]:
             for idx, epoch, votes in database.fetch(query.order_by(_sample.idx, _sample.epoch)):
                 if (idx, epoch) in live:
                     found.setdefault((idx, epoch), []).append(votes)
-            yield from found.values()
+            yield from ((idx, votes) for (idx, _), votes in found.items())
 
 
 def unresolved_flags(database: Database, run: int) -> dict[str, int]:

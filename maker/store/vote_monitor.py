@@ -11,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from maker.errors import StoreFailed
-from maker.stats.monitor import Alarm, Histogram, Monitor, Rule
+from maker.stats.losing_votes import Histogram
+from maker.stats.monitor import Alarm, Monitor, Undecided, counted
+from maker.stats.vote_tests import Rule
+from maker.store.chains import CHAIN_BITS
 from maker.store.entry import Entry, StoredEvent
+from maker.store.runs import OVER
 from maker.voting.messages import Decided, Stuck
 from maker.voting.tally import unpack
 
@@ -20,6 +24,7 @@ Policy: TypeAlias = Literal["warn", "decorrelate", "pause", "off"]
 ALARM = "alarm"
 DECORRELATED = "decorrelated"
 _ONE_BYTE = 128
+_CHAIN_OF_RUN = (1 << CHAIN_BITS) - 1
 
 
 class MonitoredClass(NamedTuple):
@@ -54,9 +59,11 @@ class VoteMonitor:
     """Counts the votes of steps, raises alarms and carries out the policy. The writer's thread drives it.
 
     A step counts once, with its votes before a judge's: when it is decided, or when its fork goes on without it. A step
-    that a chain is stuck at counts when a resume has decided it; if a retry votes again, only the new votes count.
-    Steps that a cut supersedes stay counted: their votes were real. Of a decorrelated class only votes asked for after
-    the change count.
+    that a chain is stuck at is looked at when the run rests, and counts when a resume has decided it; if a retry votes
+    again, only the new votes count. Steps that a cut supersedes stay counted: their votes were real. Of a decorrelated
+    class only votes asked for after the change count.
+
+    An alarm that is found because the run rests does not pause it again; votes are decorrelated by the next resume.
 
     ``decorrelated`` are the numbers of the decorrelated classes. ``halt`` is why the run must pause, "" if it need not.
     ``begun_anew`` says why the earlier counts could not be continued, "" if they could. ``due`` says that there is
@@ -83,6 +90,8 @@ class VoteMonitor:
         self._to_vary = [kind for kind, ways in self._ways.items() if ways != plan.classes[kind].ways]
         rules = [rule if isinstance(rule, Rule) else None for rule in map(self._rule, range(len(plan.classes)))]
         self._monitor = Monitor(rules, plan.in_work)
+        # Where chains are stuck in this session: a resume votes on these steps again.
+        self._stuck: list[Undecided] = []
         if "counts" in held:
             try:
                 self._monitor = Monitor.from_json(json.dumps(held["counts"]), rules, plan.in_work)
@@ -103,13 +112,19 @@ class VoteMonitor:
         """
         if self._seeing:
             for entry in entries:
-                self._count(entry.decided)
-                self._count(entry.rows)
+                self._count_chains(entry.decided)
+                self._count_rows(entry.rows)
                 for stuck in entry.unresolved:
-                    self._count_undecided(stuck)
+                    if seen := self._undecided(stuck, stuck.idx):
+                        self._monitor.observe(*seen)
+                self._keep_stuck(entry)
         events = [event for alarm in self._monitor.look() for event in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]
         self._to_vary.clear()
+        ending = next((entry.ending for entry in entries if entry.ending), None)
+        if ending is not None and self._seeing:
+            found = self._monitor.rest(self._stuck, ended=ending.status in OVER)
+            events += [told for alarm in found if (told := self._new(alarm))]
         if self._heed(entries) or events:
             self._head = self._but_counts()
         state = f"{self._head}{self._monitor.to_json()}}}"
@@ -129,42 +144,52 @@ class VoteMonitor:
             self.halt = ""
         return paused
 
-    def _count(self, steps: Sequence[Decided]) -> None:
-        observe, varied = self._monitor.observe, self.decorrelated
+    def _count_chains(self, steps: Sequence[Decided]) -> None:
         for step in steps:
-            if not step.votes:
-                # A join.
-                continue
-            tally = step.tally
-            if not step.disputed and (kind := tally[0]) < _ONE_BYTE:
-                # Most steps are undisputed: then only the class byte of the tally must be read.
-                winner = rival = 0
-            else:
-                count = unpack(tally)
-                kind = count.kind
-                rival, winner = sorted((0, sum(count.votes), *map(sum, count.rivals.values())))[-2:]
-            if not varied or (kind in varied) == step.decorrelated:
-                observe(kind, winner, rival)
+            # A join has no votes.
+            if step.votes:
+                self._count(step, (step.chain & _CHAIN_OF_RUN) + step.idx)
 
-    def _count_undecided(self, stuck: Stuck) -> None:
+    def _count_rows(self, steps: Sequence[Decided]) -> None:
+        for step in steps:
+            if step.votes:
+                self._count(step, step.idx)
+
+    def _count(self, step: Decided, place: int) -> None:
+        tally, varied = step.tally, self.decorrelated
+        if not step.disputed and (kind := tally[0]) < _ONE_BYTE:
+            # Most steps are undisputed: then only the class byte of the tally must be read.
+            winner = rival = 0
+        else:
+            count = unpack(tally)
+            kind = count.kind
+            rival, winner = sorted((0, sum(count.votes), *map(sum, count.rivals.values())))[-2:]
+        if not varied or (kind in varied) == step.decorrelated:
+            self._monitor.observe(kind, winner, rival, place)
+
+    def _undecided(self, stuck: Stuck, place: int) -> Undecided | None:
+        """Return the votes of an undecided step, None where there are none that count."""
         kind = self._numbers[stuck.kind]
         counts: dict[str, int] = {}
         for sample in stuck.heard.samples[: len(stuck.heard.samples) - stuck.judged]:
             if isinstance(sample.outcome, str):
                 counts[sample.outcome] = counts.get(sample.outcome, 0) + 1
-        if counts and (kind in self.decorrelated) == stuck.decorrelated:
-            rival, winner = sorted((0, *counts.values()))[-2:]
-            self._monitor.observe(kind, winner, rival)
+        if not counts or (kind in self.decorrelated) != stuck.decorrelated:
+            return None
+        rival, winner = sorted((0, *counts.values()))[-2:]
+        return Undecided(kind, winner, rival, place)
+
+    def _keep_stuck(self, entry: Entry) -> None:
+        for chain, stuck in entry.undecided:
+            if seen := self._undecided(stuck, (chain & _CHAIN_OF_RUN) + stuck.idx):
+                self._stuck.append(seen)
 
     def _raised(self, alarm: Alarm) -> list[StoredEvent]:
         """Return an alarm as an event and apply the policy; [] if the class has had this alarm before."""
-        key = (alarm.kind, str(alarm.statistic))
-        if key in self._alarmed:
+        told = self._new(alarm)
+        if told is None:
             return []
-        self._alarmed.add(key)
         name, policy = self._plan.classes[alarm.kind].name, self._plan.policy
-        facts = {"step_class": name} | alarm._asdict() | {"statistic": str(alarm.statistic)}
-        del facts["kind"]
         if policy == "pause" and not self.halt:
             self.halt = (
                 f"alarm of the vote monitor on steps of class {name} ({alarm.statistic}): {alarm.text}."
@@ -173,7 +198,18 @@ class VoteMonitor:
             )
         if policy == "decorrelate" and alarm.kind not in (*self.decorrelated, *self._to_vary):
             self._to_vary.append(alarm.kind)
-        return [StoredEvent(ALARM, facts)]
+        return [told]
+
+    def _new(self, alarm: Alarm) -> StoredEvent | None:
+        """Return an alarm as an event, None if the class has had it before."""
+        key = (alarm.kind, str(alarm.statistic))
+        if key in self._alarmed:
+            return None
+        self._alarmed.add(key)
+        facts = {"step_class": self._plan.classes[alarm.kind].name} | alarm._asdict()
+        facts["statistic"] = str(alarm.statistic)
+        del facts["kind"]
+        return StoredEvent(ALARM, facts)
 
     def _vary(self, kind: int) -> StoredEvent:
         """Decorrelate the votes of a class, and restart its counts: such votes follow another distribution."""
@@ -206,12 +242,11 @@ def monitored_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
     held = _read(state)
     if not held:
         return []
-    counts: dict[str, Any] = held["counts"]["classes"]
+    counts = counted(held["counts"])
     varied = [kind for kind, _ in held["decorrelated"]]
     found = []
     for kind, name in enumerate(names):
-        _, before, since = counts.get(str(kind), (1, (), ()))
-        seen = Histogram(tuple(before)).merged(Histogram(tuple(since)))
+        seen = counts.get(kind, Histogram())
         facts = {"steps": seen.steps, "contested": seen.contested, "losing_votes": seen.losing}
         watched = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
         found.append({"class": name, **facts, **watched})

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from store_rows import made_up
 
 from maker.errors import StoreFailed
-from maker.stats.monitor import Rule
+from maker.stats.vote_tests import Rule
 from maker.store.backend import database as databases
 from maker.store.backend import schema
 from maker.store.backend.database import open_database, retried, upgrade_database

@@ -15,7 +15,9 @@ from maker.cli.output import binary_output, print, writing
 from maker.core.atomic import refuse_taken
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.queries import show
+from maker.reporting.chances import chance, span
 from maker.reporting.counts import KEPT
+from maker.reporting.figures import Whole
 from maker.reporting.report import report as make_report
 from maker.reporting.report import write
 
@@ -56,4 +58,14 @@ def report(
     if file is not None:
         for line in found.lead:
             print(line)
+        print(_number(found.whole))
         print(f"run {found.run.run_id}: report on {found.steps:,} steps, {found.disputed_steps:,} disputed, in {file}")
+
+
+def _number(whole: Whole) -> str:
+    """Return the number for the whole run in a line, or why it is not shown."""
+    if whole.right is None:
+        return f"P(all right): not shown; {whole.missing}"
+    struck = f"; do not rely on it: {'; '.join(whole.against)}" if whole.against else ""
+    found = f"{chance(whole.right.value)} ({span(whole.right)})"
+    return f"P(all right): {found} by the votes alone, if what the page assumes holds{struck}"

@@ -18,7 +18,7 @@ from maker.errors import JobError, RunNotResumable
 from maker.job.fingerprint import task_fingerprint
 from maker.lifecycle import queries
 from maker.lifecycle.session import monitor_plan, worker_spec
-from maker.stats.monitor import Rule
+from maker.stats.vote_tests import Rule
 from maker.store.chains import root_chain
 from maker.store.entry import Entry
 from maker.store.log import SampleRow, read_samples

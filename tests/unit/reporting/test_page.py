@@ -16,9 +16,10 @@ from row_tasks import write_rows
 
 from maker import api
 from maker.plugin import Decomposer, Oracle, Params, Step, Truth
+from maker.reporting.chances import chance, span
 from maker.reporting.disputes import ShownSample
 from maker.reporting.fit import Range
-from maker.reporting.page import MOST, SHOWN, chance, figure, group_samples, page, shown, span, votes_plot
+from maker.reporting.page import MOST, SHOWN, figure, group_samples, page, shown, votes_plot
 from maker.reporting.report import report
 from maker.reporting.svg import Column, plot
 
@@ -141,11 +142,11 @@ def test_the_page_of_any_run(hanoi: Job, store: str, vote: dict[str, Any]) -> No
 
 
 def test_a_run_without_a_step(hanoi: Job, store: str) -> None:
-    """There is a page of it: no number, and no plot."""
+    """There is a page of it: the number is not shown, and there is no plot."""
     api.run(hanoi(5, model={"p": 0.5}, vote={"k": 5, "max_votes": 6}))
     text = page(report("last", store=store))
     Page(text)
-    assert "no number" in text
+    assert "not shown" in text
     assert "no step is decided by votes" in text
     assert not plots(text)
 
@@ -166,13 +167,17 @@ def test_rows_of_which_none_is_decided(tmp_path: Path, store: str) -> None:
 
 
 def test_a_number_that_is_not_to_be_believed(hanoi: Job, store: str) -> None:
-    """It is struck through where the monitor alarms or the task says that it went wrong, and stands where not."""
+    """It is not shown where the monitor alarms, struck where the task says that it went wrong, and stands where not."""
     api.run(hanoi(6))
     assert "<del>" not in page(report("last", store=store))
-    api.run(hanoi(9, model={"p": 0.62}, vote={"k": 3, "max_votes": 1000}))
+    api.run(hanoi(6, model={"p": 0.75}, vote={"k": 2, "max_votes": 1000}))
     text = page(report("last", store=store))
     assert "<del>" in text
     assert "Do not rely on this number" in text
+    api.run(hanoi(9, model={"p": 0.62}, vote={"k": 3, "max_votes": 1000}))
+    text = page(report("last", store=store))
+    assert "<del>" not in text
+    assert "not shown" in text
 
 
 def test_it_does_not_grow_with_the_run(hanoi: Job, store: str) -> None:

@@ -29,7 +29,7 @@ from maker.reporting.report import Report, report
 from maker.reporting.rescore import rescore
 from maker.reporting.row_labels import LabelFile
 from maker.stats.bounds import binomial
-from maker.stats.monitor import Rule
+from maker.stats.vote_tests import Rule
 from maker.voting.paths import read_name
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -114,8 +114,7 @@ def test_a_chain(hanoi: Job, store: str) -> None:
     assert found.whole.right.value == pytest.approx((1 - one.fit.failure.value) ** run.steps)
     assert found.whole.steps == run.steps
     assert found.claim.text == ("nothing was claimed: first-to-ahead-by-k with k = 4 promises nothing",)
-    # After 64, 128 and 256 of 511 steps.
-    assert one.looks == 3
+    assert (one.looks, one.unwatched) == (1, "")
     assert [(one.model, one.votes) for one in found.models] == [("simulated", run.votes)]
 
 
@@ -309,19 +308,23 @@ def test_other_voters(
 
 
 def test_what_speaks_against_the_number(hanoi: Job, store: str) -> None:
-    """Alarms, of the log and of the run's own monitor, and a goal that was missed, speak against the number."""
+    """With an alarm, of the log or of the run's own, it is not shown; a goal that was missed speaks against it."""
     api.run(hanoi(9, model={"p": 0.62}, vote={"k": 3, "max_votes": 1000}, monitor={"policy": "off"}))
     found = made(store)
     assert found.run.status == "failed"
     assert {str(one.alarm.statistic) for one in found.alarms} == {"hard"}
-    assert len(found.whole.against) == 2
-    facts = {"class": "move", "statistic": "drift", "steps": 64, "found": 1, "expected": 2.0, "p": 1e-9, "level": 1e-4,
-             "text": "steps have changed"}  # fmt: skip
+    assert len(found.whole.against) == 1
+    assert found.whole.missing.startswith("the vote monitor raised alarms (hard; 1 over its log): votes of a step are")
+    assert found.to_json()["whole"]["right"] is None
+    facts = {"step_class": "move", "statistic": "drift", "steps": 64, "found": 1, "expected": 2.0, "p": 1e-9,
+             "level": 1e-4, "text": "steps have changed"}  # fmt: skip
     with sqlite3.connect(store.removeprefix("sqlite:///")) as base:
         base.execute("insert into maker_event (run, at, kind, facts) values (1, 0.0, 'alarm', ?)", [json.dumps(facts)])
     again = made(store)
     assert [one["text"] for one in again.told] == ["steps have changed"]
-    assert len(again.whole.against) == 3
+    assert again.whole.missing.startswith(
+        "the vote monitor raised alarms (drift, hard; 1 during the run and 1 over its"
+    )
 
 
 def test_a_voter_that_is_gone(hanoi: Job, store: str, working_directory: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from maker.plugin import Ballots, Decision
 from maker.stats import dispersion
-from maker.stats.monitor import Rule
+from maker.stats.vote_tests import Rule
 from voters.first_to_ahead_by_k import FirstToAheadByK
 
 MOST = 24
@@ -86,20 +86,14 @@ def test_conditional_laws_are_exact(steps: int, m: int) -> None:
             assert dispersion.longest(steps, losing, least, m) == pytest.approx(mean)
 
 
-def test_halves_are_exact() -> None:
-    """The newer steps' part of the losing votes, by enumeration; the two sides are alike."""
-    for before, after, m in ((1, 1, 3), (2, 1, 2), (2, 2, 1), (1, 3, 4)):
-        for losing in (1, 2, 4):
-            ways = spreads(before + after, losing, m)
-            whole = sum(weight for _, weight in ways)
-            for many in range(losing + 1):
-                if many * before < (losing - many) * after:
-                    continue
-                tail = sum(weight for one, weight in ways if sum(one[before:]) >= many) / whole
-                found = dispersion.halves((before, losing - many), (after, many), m)
-                assert found == pytest.approx(min(1.0, 2 * tail))
-                assert found == dispersion.halves((after, many), (before, losing - many), m)
-    assert dispersion.halves((0, 0), (64, 5), 2) == dispersion.halves((64, 0), (64, 0), 2) == 1.0
+def test_a_heap_is_exact() -> None:
+    """How many of the contested steps stand inside, by enumeration of where they may."""
+    for steps, inside, contested in ((4, 2, 3), (6, 2, 2), (7, 3, 5)):
+        places = list(itertools.combinations(range(steps), contested))
+        for found in range(max(0, contested - steps + inside), min(inside, contested) + 1):
+            tail = sum(sum(place < inside for place in one) >= found for one in places) / len(places)
+            assert dispersion.heaped((inside, found), (steps - inside, contested - found)) == pytest.approx(tail)
+    assert dispersion.heaped((64, 5), (0, 0)) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -167,7 +161,7 @@ def test_steps_that_are_alike_stay_within_the_wider_law(rule: Rule, one: Law) ->
     """
     steps, most, m = 6, 9, rule.allowed
     free = [0.0, *one[1:]]
-    sums, others, less = together(one, steps, most), together(one, steps - 1, most), together(one, 3, most)
+    sums, others = together(one, steps, most), together(one, steps - 1, most)
     by_contested = [
         [math.comb(steps, d) * one[0] ** (steps - d) * p for p in together(free, d, most)] for d in range(7)
     ]
@@ -181,23 +175,21 @@ def test_steps_that_are_alike_stay_within_the_wider_law(rule: Rule, one: Law) ->
             mean = steps * sum(one[j] * others[losing - j] for j in range(least, losing + 1)) / whole
             if (test := dispersion.longest(steps, losing, least, m)) < 0.1:
                 assert mean <= test * (1 + 1e-6)
-        for many in range(losing // 2 + 1, losing + 1):
-            tail = 2 * sum(less[j] * less[losing - j] for j in range(many, losing + 1)) / whole
-            assert min(1.0, tail) <= dispersion.halves((3, losing - many), (3, many), m) * (1 + 1e-6)
 
 
 def test_tails_hold_in_simulation() -> None:
     """Of 4,000 runs of 300 steps at e = .1 (seed 7) no more have p <= .1 and .01 than that, within 4 sigma."""
     runs, rng = 4_000, random.Random(7)
     one = law(3, _turns(0.1))
-    found: dict[str, list[float]] = {"dispersion": [], "longest": [], "halves": []}
+    found: dict[str, list[float]] = {"dispersion": [], "longest": [], "heaped": []}
     for _ in range(runs):
         drawn = rng.choices(range(len(one)), one, k=300)
         losing = sum(drawn)
         # The law itself, not the wider one: for k = 3 its weights are 3^l, of which 3, 9, 28 is just above.
         found["dispersion"].append(dispersion.few_contested(300, losing, sum(votes > 0 for votes in drawn), 3))
         found["longest"].append(dispersion.longest(300, losing, max(drawn), 3))
-        found["halves"].append(dispersion.halves((150, sum(drawn[:150])), (150, sum(drawn[150:])), 3))
+        older, newer = (sum(votes > 0 for votes in half) for half in (drawn[:150], drawn[150:]))
+        found["heaped"].append(dispersion.heaped((150, newer), (150, older)))
     for p in found.values():
         for level in (0.1, 0.01):
             share = sum(one <= level for one in p) / runs

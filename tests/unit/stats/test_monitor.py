@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from maker.stats.monitor import ALPHA, FIRST_LOOK, MOST_LOSING, Alarm, Histogram, Monitor, Rule, Statistic, rule_of
+from maker.stats.losing_votes import MOST_LOSING, PARTS, Histogram, Stretches
+from maker.stats.monitor import ALPHA, FIRST_LOOK, Alarm, Monitor, Undecided, rule_of
+from maker.stats.vote_tests import Rule, Statistic
 from voters.bayes import Bayes
 from voters.first_to_ahead_by_k import FirstToAheadByK
 from voters.sprt import SPRT
@@ -38,9 +40,10 @@ def copied(rng: random.Random, c: float, e: float) -> int:
 
 
 def feed(monitor: Monitor, votes: Iterable[int], kind: int = 0) -> list[Alarm]:
-    found = []
-    for one in votes:
-        monitor.observe(kind, one + K, one)
+    """Show steps to a monitor, in the order in which they stand; return what its looks at fixed counts find."""
+    found, before = [], monitor.histogram(kind).steps
+    for place, one in enumerate(votes, before):
+        monitor.observe(kind, one + K, one, place)
         found += monitor.look()
     return found
 
@@ -65,7 +68,7 @@ def test_what_alarms(name: str, draw: Draw, expected: set[Statistic]) -> None:
         monitor = Monitor([Rule(K)])
         for step in range(10_000):
             votes = draw(rng, step)
-            monitor.observe(0, votes + K, votes)
+            monitor.observe(0, votes + K, votes, step)
         found = {alarm.statistic for alarm in monitor.look()}
         alarmed += bool(found & expected) if expected else bool(found)
     assert alarmed == 20 if expected else alarmed <= 1
@@ -89,7 +92,7 @@ def test_an_alarm_says_what_it_rests_on() -> None:
     (alarm,) = (one for one in found if one.statistic is Statistic.HARD)
     assert (alarm.steps, alarm.found) == (64, 292)
     assert alarm.expected == pytest.approx(94.0, abs=0.1)
-    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 4)
+    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 2 / 4)
     assert alarm.text.startswith("64 steps have 292 losing votes; 94 are expected if voting fails on 5% of them")
 
 
@@ -101,8 +104,8 @@ def test_looks_are_at_fixed_counts_whoever_asks() -> None:
     expected = feed(often, votes)
     found = []
     for step, one in enumerate(votes, 1):
-        seldom.observe(0, one + K, one)
-        last.observe(0, one + K, one)
+        seldom.observe(0, one + K, one, step)
+        last.observe(0, one + K, one, step)
         if step % 1_000 == 0:
             found += seldom.look()
     assert expected
@@ -112,22 +115,22 @@ def test_looks_are_at_fixed_counts_whoever_asks() -> None:
 
 
 def test_a_state_goes_on_as_if_nothing_had_been() -> None:
-    """Written and read after any step, looks due or not: the same alarms, the same state."""
+    """Written and read after any step: the same alarms, the same state."""
     rng = random.Random(4)
     rules = (Rule(K), None, Rule(4, 2))
     votes = [(rng.choice((0, 1, 2)), losing(rng, 0.9)) for _ in range(2_000)]
     whole, parts = Monitor(rules), Monitor(rules)
     found = []
     for number, (kind, one) in enumerate(votes):
-        whole.observe(kind, one + K, one)
-        parts.observe(kind, one + K, one)
+        whole.observe(kind, one + K, one, number)
+        parts.observe(kind, one + K, one, number)
         if number % 97 == 0:
-            parts = Monitor.from_json(parts.to_json(), rules)
-        if number % 500 == 0:
             found += parts.look()
+            parts = Monitor.from_json(parts.to_json(), rules)
     assert whole.look() == found + parts.look()
+    assert whole.rest((), ended=True) == parts.rest((), ended=True)
     assert whole.to_json() == parts.to_json()
-    assert len(whole.to_json()) < 300
+    assert len(whole.to_json()) < 700
     assert whole.histogram(0).steps + whole.histogram(2).steps == sum(kind != 1 for kind, _ in votes)
     assert whole.histogram(1) == Histogram()
 
@@ -151,29 +154,129 @@ def test_what_is_counted() -> None:
     """The lesser of the two foremost candidates' votes, whoever was elected, up to 63."""
     monitor = Monitor([Rule(K)])
     for winner, rival in ((3, 0), (5, 2), (1, 4), (2_000, 1_997)):
-        monitor.observe(0, winner, rival)
+        monitor.observe(0, winner, rival, 0)
     counts = monitor.histogram(0).counts
     assert [votes for votes, steps in enumerate(counts) for _ in range(steps)] == [0, 1, 2, MOST_LOSING]
 
 
 def test_steps_that_end_late_are_no_drift() -> None:
-    """1,000 steps begun at once, dissent ending last: 900 without, then 100 with it. No drift if that is known."""
-    votes = ([0] * 900 + [1] * 100) * 3
-    assert Statistic.DRIFT in {one.statistic for one in feed(Monitor([Rule(K)]), votes)}
-    assert not feed(Monitor([Rule(K)], in_work=1_000), votes)
-    # Fewer in work do not explain as much.
-    assert Statistic.DRIFT in {one.statistic for one in feed(Monitor([Rule(K)], in_work=10), votes)}
+    """Of 1,000 in work those with dissent end last: the first steps seen lack none, the last ones all of theirs."""
+    steps = [(place, int(place % 10 == 0)) for place in range(3_000)]
+    ended = sorted(steps, key=lambda step: step[0] + 1_000 * step[1])
+    for in_work, expected in ((1, {Statistic.DRIFT}), (10, {Statistic.DRIFT}), (1_000, set())):
+        monitor = Monitor([Rule(K)], in_work)
+        for place, votes in ended:
+            monitor.observe(0, votes + K, votes, place)
+        assert {one.statistic for one in monitor.look()} == expected
+        assert not monitor.rest((), ended=True)
 
 
 def test_alpha_is_spent_once() -> None:
-    """The levels of all tests that a run can ever make sum to .002: 1/(j(j+1)) over looks, evenly over the rest."""
+    """The levels of all tests that a run can ever make sum to .002: 1/(j(j+1)) over looks, evenly over the rest.
+
+    Half of it is for looks at fixed counts, half for those at rests.
+    """
     rules = [Rule(K), None, Rule(K)]
     monitor = Monitor(rules)
     found = feed(monitor, [30] * (FIRST_LOOK << 6)) + feed(monitor, [30] * (FIRST_LOOK << 3), kind=2)
     levels = {(one.kind, one.steps): one.level for one in found}
     assert len(levels) == 7 + 4
-    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 4 * 7 / 8)
+    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 2 / 4 * 7 / 8)
     assert levels[2, FIRST_LOOK] == levels[0, FIRST_LOOK]
+    rests = []
+    for _ in range(5):
+        monitor.observe(0, 33, 30, 0)
+        rests.append(next(one.level for one in monitor.rest((), ended=False) if one.kind == 0))
+    assert sum(rests) == pytest.approx(ALPHA / 2 / 2 / 4 * 5 / 6)
+
+
+def test_steps_that_end_after_the_last_look_are_seen_at_the_end() -> None:
+    """1,000 rows, 1 in 50 at p = .5; those end last. No look at a fixed count sees them, the last one does."""
+    rng, alarmed = random.Random(11), 0
+    for _ in range(30):
+        steps = [(place, losing(rng, 0.5 if place % 50 == 7 else 0.98)) for place in range(1_000)]
+        monitor = Monitor([Rule(K)], in_work=1_000)
+        for place, votes in sorted(steps, key=lambda step: step[1]):
+            monitor.observe(0, votes + K, votes, place)
+        assert not monitor.look()
+        alarmed += bool(monitor.rest((), ended=True))
+    assert alarmed == 30
+
+
+def test_a_rest_looks_at_steps_without_a_decision() -> None:
+    """They are seen with the losing votes they have, and not counted; without a new step there is no other look."""
+    monitor = Monitor([Rule(K), Rule(K)])
+    feed(monitor, [0] * 40)
+    assert not monitor.rest((), ended=False)
+    found = monitor.rest([Undecided(0, 21, 20, 40)], ended=False)
+    assert [(one.statistic, one.steps) for one in found] == [(Statistic.DISPERSION, 41), (Statistic.LONGEST, 41)]
+    assert monitor.histogram(0).steps == 40
+    assert monitor.rest((), ended=True) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "p"),
+    [
+        ("drift .97 to .80", lambda place: 0.97 - 0.17 * place / 1_000),
+        ("better after its first third", lambda place: 0.8 if place < 333 else 0.97),
+        ("50 rows at one half", lambda place: 0.5 if 600 <= place < 650 else 0.97),
+    ],
+)
+def test_a_stretch_that_is_worse_is_found(name: str, p: Callable[[int], float]) -> None:
+    """1,000 rows at k = 3: 28 of 30 runs alarm at the latest at their end, in whatever order the rows end."""
+    rng, alarmed = random.Random(name), 0
+    for _ in range(30):
+        steps = [(place, losing(rng, p(place))) for place in range(1_000)]
+        rng.shuffle(steps)
+        monitor = Monitor([Rule(K)])
+        for place, votes in steps:
+            monitor.observe(0, votes + K, votes, place)
+        found = monitor.look() + monitor.rest((), ended=True)
+        alarmed += Statistic.DRIFT in {one.statistic for one in found}
+    assert alarmed >= 28
+
+
+def test_hard_steps_here_and_there_are_no_drift() -> None:
+    """Half of the steps at p = .6, in no order: dispersion says so, and where it stands says nothing."""
+    rng = random.Random(12)
+    monitor = Monitor([Rule(K)])
+    found = feed(monitor, [losing(rng, rng.choice((0.6, 0.99))) for _ in range(5_000)])
+    assert {one.statistic for one in found + monitor.rest((), ended=True)} >= {Statistic.DISPERSION}
+    assert Statistic.DRIFT not in {one.statistic for one in found}
+
+
+def test_a_drift_names_its_stretch() -> None:
+    """The text says where: 3 of 5 contested steps are in one part of 31."""
+    votes = [3 * int(place % 50 == 0 or 512 <= place < 544) for place in range(1_000)]
+    monitor = Monitor([Rule(K)])
+    feed(monitor, votes)
+    found = next(one for one in monitor.rest((), ended=True) if one.statistic is Statistic.DRIFT)
+    assert found.text.startswith(
+        "of the 32 steps from 512 to 543 32 have losing votes; 2 were expected, as 52 of 1,000 have"
+    )
+
+
+def test_parts_double_as_the_run_grows() -> None:
+    """Whatever the places, and their order, no more than 32 parts are kept, and nothing is lost."""
+    stretches = Stretches()
+    for place in (5_000, 4_000, *range(5_000, 9_000), 70_000, 3):
+        stretches.add(place, 1)
+    whole, every = stretches.whole(), stretches.every()
+    assert (whole.first <= 3, whole.end > 70_000, whole.steps, whole.contested) == (True, True, 4_004, 4_004)
+    assert len(every) < 2 * PARTS
+    parts = [one for one in every if one.end - one.first == 4_096]
+    assert (sum(one.steps for one in parts), len(parts)) == (4_004, 18)
+    assert Stretches(json.loads(stretches.to_json())).every() == every
+
+
+def test_the_state_of_an_earlier_version_goes_on() -> None:
+    """It has what came before the last look and since, and no places."""
+    old = '{"rules":[[3,1]],"classes":{"0":[2,[60,4],[6,1,0]]},"due":[]}'
+    monitor = Monitor.from_json(old, [Rule(K)])
+    assert monitor.histogram(0) == Histogram((66, 5))
+    assert not feed(monitor, [0] * 57)
+    state = json.loads(monitor.to_json())["classes"]["0"]
+    assert (state[0], state[3]) == (3, [123, 5])
 
 
 def test_a_state_of_other_rules_is_refused() -> None:

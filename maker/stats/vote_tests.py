@@ -1,0 +1,135 @@
+"""Tests of losing votes: whether the steps of a class are alike and their votes independent. Pure.
+
+Each test is exact or a bound, none is an approximation. All but `hard` are conditional on the number of losing votes,
+or of contested steps, so that none has to know p. Dispersion and longest take steps of a class to be alike, with
+independent votes, and leave room: they test by the law of a race to a smaller margin (`Rule.allowed`), of which losing
+votes are spread more unevenly. That covers a first vote at temperature 0, even one that never errs, and two or three
+models that take turns, however unlike they are. Red flags leave the law as it is, or shift whose turn it is; several
+rivals make it more even, as do elections that are cut off at ``max_votes``. Drift takes no more for granted than that
+steps differ in no order: hard steps here and there do not raise it.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from maker.stats import dispersion
+from maker.stats.losing_votes import Histogram, Stretches
+
+TOLERATED = 0.05
+"""The share of wrong steps of a class that is no alarm yet."""
+WIDEST = {2: 2, 3: 1}
+"""By the length of a pool's rotation, the greatest margin whose law is wide enough for it."""
+WORTH = 2.0
+"""A stretch with fewer contested steps than so many standard deviations above its share is not worth its tail."""
+
+
+class Statistic(StrEnum):
+    """What an alarm rests on."""
+
+    DISPERSION = "dispersion"
+    LONGEST = "longest"
+    DRIFT = "drift"
+    HARD = "hard"
+
+
+class Rule(NamedTuple):
+    """How steps of a class are decided: by a lead of k votes, asked of models in a rotation of ``turns``."""
+
+    k: int
+    turns: int = 1
+
+    @property
+    def allowed(self) -> int:
+        """The margin whose law is at least as uneven as that of any steps that are alike and vote independently."""
+        return min(self.k - 1, WIDEST.get(self.turns, self.k))
+
+
+class Seen(NamedTuple):
+    """The steps of a class: how many losing votes they have, and where contested ones stand.
+
+    ``missing`` steps may be in work still: those that take longest.
+    """
+
+    votes: Histogram
+    stretches: Stretches
+    missing: int = 0
+
+
+class Finding(NamedTuple):
+    """What a test found: the fields of an `Alarm` that are the test's own."""
+
+    statistic: Statistic
+    found: int
+    expected: float
+    p: float
+    text: str
+
+
+def findings(seen: Seen, rule: Rule) -> tuple[Finding, ...]:
+    """Return what each test says of the steps of a class."""
+    return _dispersion(seen.votes, rule), _longest(seen.votes, rule), _drift(seen), _hard(seen.votes, rule)
+
+
+def _dispersion(seen: Histogram, rule: Rule) -> Finding:
+    steps, losing, found = seen.steps, seen.losing, seen.contested
+    expected = dispersion.contested(steps, losing, rule.allowed)
+    text = (
+        f"the {losing:,} losing votes of {steps:,} steps fall on only {found:,} of them; {expected:,.0f} or more were"
+        " expected. Votes of a step are not independent, or some steps are much harder than others"
+    )
+    p = dispersion.few_contested(steps, losing, found, rule.allowed)
+    return Finding(Statistic.DISPERSION, found, expected, p, text)
+
+
+def _longest(seen: Histogram, rule: Rule) -> Finding:
+    found = seen.longest
+    expected = dispersion.longest(seen.steps, seen.losing, found, rule.allowed)
+    text = (
+        f"a step has {found} losing votes; with {seen.losing:,} losing votes on {seen.steps:,} steps, {expected:.2g}"
+        " steps with so many were expected. It is much harder than others, or its votes are not independent"
+    )
+    return Finding(Statistic.LONGEST, found, expected, min(1.0, expected), text)
+
+
+def _drift(seen: Seen) -> Finding:
+    """Look for the stretch of the run with far too many contested steps; p is that of all stretches together."""
+    whole, every, late = seen.stretches.whole(), seen.stretches.every(), _late(seen)
+    worst, best = whole, 1.0
+    for one in every:
+        share = whole.contested * one.steps / whole.steps
+        if one.contested <= share + WORTH * math.sqrt(share):
+            continue
+        elsewhere = (whole.steps - one.steps + late, whole.contested - one.contested + late)
+        p = dispersion.heaped((one.steps, one.contested), elsewhere)
+        if p < best:
+            worst, best = one, p
+    expected = whole.contested * worst.steps / max(1, whole.steps)
+    text = (
+        f"of the {worst.steps:,} steps from {worst.first:,} to {worst.end - 1:,} {worst.contested:,} have losing votes;"
+        f" {expected:,.0f} were expected, as {whole.contested:,} of {whole.steps:,} have"
+        f"{f', and {late:,} may be missing elsewhere' if late else ''}. The steps or the model have changed, or the"
+        " model was worse for a while"
+    )
+    return Finding(Statistic.DRIFT, worst.contested, expected, min(1.0, best * max(1, len(every))), text)
+
+
+def _late(seen: Seen) -> int:
+    """Return how many contested steps may be in work: they are missing where they stand."""
+    if seen.missing < 2:
+        return 0
+    # A step is in work at a given time in proportion to its rounds: one, and one for each losing vote at the most.
+    rounds = [(votes + 1) * steps for votes, steps in enumerate(seen.votes.counts)]
+    return -(-seen.missing * sum(rounds[1:]) // max(1, sum(rounds)))
+
+
+def _hard(seen: Histogram, rule: Rule) -> Finding:
+    expected = dispersion.losing_votes(seen.steps, rule.k, TOLERATED)
+    text = (
+        f"{seen.steps:,} steps have {seen.losing:,} losing votes; {expected:,.0f} are expected if voting fails on"
+        f" {TOLERATED:.0%} of them. It fails on more, and a larger k may make it worse"
+    )
+    p = dispersion.hard(seen.steps, seen.losing, rule.k, TOLERATED)
+    return Finding(Statistic.HARD, seen.losing, expected, p, text)
