@@ -190,7 +190,7 @@ def side_by_side(chains: int, even: bool) -> Callable[[Stream, random.Random], E
                 yield ended[0], ended[1], ended[2]
             rounds = (1.0 if even else rng.expovariate(1) for _ in range(votes + 1))
             heappush(ends, (now + sum(rounds), kind, votes, place))
-        yield from (ended[1:] for ended in sorted(ends))
+        yield from ((kind, votes, place) for _, kind, votes, place in sorted(ends))
 
     return end
 

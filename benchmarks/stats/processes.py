@@ -62,7 +62,8 @@ from maker.errors import MakerError
 from maker.job.job import Job
 from maker.job.load import load_job
 from maker.plugin import Voter
-from maker.stats.monitor import Monitor, Rule
+from maker.stats.monitor import Monitor
+from maker.stats.vote_tests import Rule
 from maker.types import Flag
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
@@ -212,8 +213,9 @@ def alarms_of(rules: Sequence[Rule | None], rows: Rows, ended: Ended) -> tuple[s
     """Show a run to the monitor; return the alarms until its end, a last look among them."""
     monitor = Monitor(rules, IN_WORK)
     for row in ended.order.tolist():
-        monitor.observe(int(rows.kind[row]), int(ended.winner[row]), int(ended.rival[row]))
-    return tuple(sorted({str(alarm.statistic) for alarm in monitor.look()}))
+        monitor.observe(int(rows.kind[row]), int(ended.winner[row]), int(ended.rival[row]), row)
+    found = monitor.look() + monitor.rest((), ended=True)
+    return tuple(sorted({str(alarm.statistic) for alarm in found}))
 
 
 def _drawn(name: str, seed: int, place: int) -> tuple[Process, Generator, Rows]:
