@@ -90,6 +90,7 @@ FINE = (
     Process("classes", "three classes, p = .99, .95 and .9", (alike(0.99), alike(0.95), alike(0.9))),
     Process("rivals-4", "p = .3 against four rivals of .175", (alike(0.3),), rivals=4),
     Process("rivals-6", "p = .4 against six rivals of .1", (alike(0.4),), rivals=6),
+    Process("whole", "own: 100 rows, p = .999; all of them are piloted", (alike(0.999),), rows=100, piloted=100),
     Process("beta", "p is Beta(19, 1)", (beta(19, 1),)),
 )
 """Processes that votes can cope with: they are to be planned. Only the last has rows that are not alike."""
@@ -103,6 +104,8 @@ EXCHANGEABLE = (
             malformed=malformed_where_hard),
     Process("one-fate", "with c = .3 all replies of a request are one; p = .95, unlabelled", (alike(0.95),),
             labelled=False, together=0.3),
+    Process("whole-adverse", "own: 300 rows, 1 in 200 has p = .45, others .97; all of them are piloted", (ADVERSE,),
+            rows=300),
     Process("300,000", "2 rows in 1,000 have p = .3, others .97; 200 of 300,000 are piloted",
             (mixed(alike(P), alike(0.3), 0.002),), rows=300_000, piloted=200),
     Process("far-apart", "own: 90 % of the rows have p = .999, 10 % .7", (mixed(alike(0.999), alike(0.7), 0.1),)),
@@ -142,12 +145,16 @@ WEIGHTED_K, WEIGHTED_ERROR = 3, 0.01
 
 
 class Planned(NamedTuple):
-    """One plan, and what came of it; P is that of a right run."""
+    """One plan, and what came of it: P(run right) and the expected wrong rows, both exact.
+
+    ``shown`` is the least P(run right) that the pilot shows.
+    """
 
     claimed: float
-    shown: float
     true: float
+    wrong: float
     right: bool
+    shown: float
     k: int
     votes: float
     alarms: tuple[str, ...]
@@ -237,12 +244,12 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
     by_class = [plan.margins.k[f"c{kind}"] for kind in range(len(process.laws))]
     k = np.array(by_class)[rows.kind]
     shifts = moments_of(process, rng)
-    true = float(np.exp(np.log1p(-failures(process, rows, k, shifts)).sum()))
+    wrong = failures(process, rows, k, shifts)
     ended = hold(process, rng, rows, k, shifts, most=MOST)
     rules = [Rule(one) if one > 1 else None for one in by_class]
     return Planned(
-        plan.margins.right.estimate, _shown(plan), true, bool(ended.right.all()), max(by_class),
-        ended.votes / process.rows, alarms_of(rules, rows, ended),
+        plan.margins.right.estimate, float(np.exp(np.log1p(-wrong).sum())), float(wrong.sum()),
+        bool(ended.right.all()), _shown(plan), max(by_class), ended.votes / process.rows, alarms_of(rules, rows, ended),
     )  # fmt: skip
 
 
