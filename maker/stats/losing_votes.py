@@ -1,4 +1,4 @@
-"""Counts of losing votes: by how many a step has, and by where in the run it stands. Pure; both stay small."""
+"""Counts of losing votes: by how many a step has, by where in the run it stands, by its neighbours. Pure, and small."""
 
 from __future__ import annotations
 
@@ -123,3 +123,67 @@ class Stretches:
         for counts in (self._steps, self._contested):
             counts[:] = [0] * before + counts + [0] * behind
         return part + before
+
+
+class Neighbours:
+    """Runs of contested steps, in the order in which steps stand.
+
+    Steps end out of order: those of the newest ``window`` places wait until none of theirs can come any more, or so it
+    is taken. A step that comes later still is left out, which says nothing of the others.
+
+    ``steps`` are in order so far, ``contested`` of them; these make so many ``runs``.
+    """
+
+    __slots__ = ("_hot", "_marked", "_start", "_waiting", "_window", "contested", "runs", "steps")
+
+    def __init__(self, window: int, held: Sequence[Any] = (None, 0, 0, 0, 0, 0, 0)) -> None:
+        self._window = window
+        # Bit i is the place i behind the start: a step is there, and it is contested. Hot: the last one in order was.
+        start, self._waiting, self._marked, self.steps, self.contested, self.runs, self._hot = held
+        self._start: int | None = start
+
+    def add(self, place: int, losing: int) -> None:
+        """Count a step; it is contested if it has losing votes."""
+        if self._start is None:
+            self._start = place - self._window + 1
+        at = place - self._start
+        if at >= self._window:
+            self._pass_by(at - self._window + 1)
+            at = self._window - 1
+        elif at < 0:
+            return
+        bit = 1 << at
+        self._waiting |= bit
+        if losing:
+            self._marked |= bit
+
+    def all_in_order(self) -> Neighbours:
+        """Return what it comes to if no step comes any more."""
+        whole = Neighbours(self._window, self._held())
+        whole._pass_by(self._waiting.bit_length())
+        return whole
+
+    def to_json(self) -> str:
+        """Return the state: read, it is what `Neighbours` takes behind the window."""
+        start, *counts = self._held()
+        return f"[{'null' if start is None else start},{','.join(map(str, counts))}]"
+
+    def _held(self) -> tuple[int | None, int, int, int, int, int, int]:
+        counts = self.steps, self.contested, self.runs
+        return self._start, self._waiting, self._marked, *counts, self._hot
+
+    def _pass_by(self, places: int) -> None:
+        due = self._waiting
+        if places < due.bit_length():
+            due &= (1 << places) - 1
+        while due:
+            bit = due & -due
+            due ^= bit
+            hot = int(self._marked & bit > 0)
+            self.steps += 1
+            self.contested += hot
+            self.runs += hot > self._hot
+            self._hot = hot
+        self._waiting >>= places
+        self._marked >>= places
+        self._start = (self._start or 0) + places

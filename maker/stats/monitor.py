@@ -5,12 +5,13 @@ strongest rival. In a race to a lead of k (`Voter.race_margin`) their law is kno
 (`maker.stats.dispersion`), the stopping rule with it. Steps that stay undecided count with the losing votes they have.
 
 A class of steps is looked at when it has 64, 128, 256, … steps, at exactly these counts, whoever asks when; and
-whenever the run rests, at a pause as at its end, so that the steps that end last are seen too. Each look makes four
+whenever the run rests, at a pause as at its end, so that the steps that end last are seen too. Each look makes five
 tests (`maker.stats.vote_tests`):
 
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
 - drift: one stretch of the run has too many steps with losing votes. A model that becomes worse, or is for a while.
+- bursts: steps with losing votes stand side by side too often. A model that is worse for short times.
 - hard: there are too many of them for steps of which voting fails in `TOLERATED` or less. It is blind to which answer
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
@@ -30,13 +31,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.plugin import Voter
-from maker.stats.losing_votes import MOST_LOSING, Histogram, Stretches
+from maker.stats.losing_votes import MOST_LOSING, Histogram, Neighbours, Stretches
 from maker.stats.vote_tests import WIDEST, Rule, Seen, Statistic, findings
 
 ALPHA = 0.002
 """How often, at most, a run in which nothing is the matter raises an alarm."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
+ROUNDS, MOST_WAITING = 4, 1024
+"""To see which steps stand side by side, those that end late are waited for: so many times as many places as steps are
+in work at once, and not more than `MOST_WAITING`."""
 
 
 def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | str:
@@ -64,8 +68,8 @@ class Alarm(NamedTuple):
         kind: The number of the step class.
         statistic: Which test found it.
         steps: Steps of the class so far.
-        found: Steps with losing votes, of all (dispersion) or in one stretch (drift); losing votes of one step, the
-            most (longest), or of all (hard).
+        found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how often some stand side by
+            side (bursts); losing votes of one step, the most (longest), or of all (hard).
         expected: How many of these there should be; of ``longest``, how many such steps.
         p: How likely it is, at most, that steps which are alike and vote independently show this or worse.
         level: The p below which this test alarms.
@@ -102,16 +106,24 @@ class _Due(NamedTuple):
 class _Class:
     """Counts of one class: ``look`` is its next look's number, ``rests`` how many of the run's rests looked at it."""
 
-    __slots__ = ("counts", "left", "look", "rested", "rests", "stretches", "top")
+    __slots__ = ("counts", "left", "look", "neighbours", "rested", "rests", "stretches", "top")
 
-    def __init__(self, look: int = 1, rests: int = 0, rested: int = 0, counts: Sequence[int] = (),
-                 stretches: Stretches | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        stretches: Stretches,
+        look: int = 1,
+        rests: int = 0,
+        rested: int = 0,
+        counts: Sequence[int] = (),
+    ) -> None:
+        self.neighbours = neighbours
+        self.stretches = stretches
         self.look = look
         self.rests = rests
         self.rested = rested
         self.counts = list(counts) + [0] * (MOST_LOSING + 1 - len(counts))
         self.top = max(len(counts) - 1, 0)
-        self.stretches = stretches or Stretches()
         self.left = (FIRST_LOOK << (look - 1)) - sum(counts)
 
     def add(self, winner_votes: int, rival_votes: int, place: int) -> None:
@@ -122,26 +134,25 @@ class _Class:
         self.counts[losing] += 1
         self.left -= 1
         self.stretches.add(place, losing)
-
-    def copied(self) -> _Class:
-        return _Class(self.look, self.rests, self.rested, self.counts, self.stretches.copied())
+        self.neighbours.add(place, losing)
 
     def seen(self, missing: int) -> Seen:
-        return Seen(Histogram.of(self.counts), self.stretches.copied(), missing)
+        return Seen(Histogram.of(self.counts), self.stretches.copied(), self.neighbours.all_in_order(), missing)
 
     def to_json(self) -> str:
         # Written with each commit, in a strict run with each step: a list's own text is JSON, and is made fast.
-        counts = self.counts[: self.top + 1]
-        return f"[{self.look},{self.rests},{self.rested},{counts},{self.stretches.to_json()}]"
+        counts, places = self.counts[: self.top + 1], f"{self.stretches.to_json()},{self.neighbours.to_json()}"
+        return f"[{self.look},{self.rests},{self.rested},{counts},{places}]"
 
     @classmethod
-    def of(cls, held: Sequence[Any]) -> _Class:
+    def of(cls, held: Sequence[Any], window: int) -> _Class:
         """Return the counts of a state. Earlier versions kept three parts: the look, and what came before and since."""
         if len(held) > 3:
-            look, rests, rested, counts, stretches = held
-            return cls(look, rests, rested, counts, Stretches(stretches))
+            look, rests, rested, counts, stretches, neighbours = held
+            return cls(Neighbours(window, neighbours), Stretches(stretches), look, rests, rested, counts)
         look, before, since = held
-        return cls(look, counts=Histogram.of(Histogram(tuple(before)).merged(Histogram(tuple(since))).counts).counts)
+        counts = Histogram.of(Histogram(tuple(before)).merged(Histogram(tuple(since))).counts).counts
+        return cls(Neighbours(window), Stretches(), look, counts=counts)
 
 
 class Monitor:
@@ -156,7 +167,8 @@ class Monitor:
     def __init__(self, rules: Sequence[Rule | None], in_work: int = 1) -> None:
         self.rules = tuple(rules)
         self._in_work = in_work
-        self._classes = [rule and _Class() for rule in self.rules]
+        self._window = 1 if in_work == 1 else min(MOST_WAITING, ROUNDS * in_work)
+        self._classes = [rule and self._new() for rule in self.rules]
         self._due: list[_Due] = []
 
     def observe(self, kind: int, winner_votes: int, rival_votes: int, place: int) -> None:
@@ -191,7 +203,7 @@ class Monitor:
                 continue
             one.rests += 1
             one.rested = steps
-            whole = one.copied()
+            whole = _Class.of(json.loads(one.to_json()), self._window)
             for step in open_steps:
                 whole.add(step.winner_votes, step.rival_votes, step.place)
             alarms += self._test(kind, one.rests, whole.seen(0 if ended else self._in_work))
@@ -200,7 +212,7 @@ class Monitor:
     def restart(self, kind: int, rule: Rule | None) -> None:
         """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
         self.rules = (*self.rules[:kind], rule, *self.rules[kind + 1 :])
-        self._classes[kind] = rule and _Class()
+        self._classes[kind] = rule and self._new()
         self._due = [due for due in self._due if due.kind != kind]
 
     def histogram(self, kind: int) -> Histogram:
@@ -209,7 +221,7 @@ class Monitor:
         return Histogram() if one is None else Histogram.of(one.counts)
 
     def to_json(self) -> str:
-        """Return the state: some hundred bytes a class, whatever the number of steps. Call `look` before."""
+        """Return the state: up to a kilobyte a class, whatever the number of steps. Call `look` before."""
         seen = ((kind, one) for kind, one in enumerate(self._classes) if one is not None and any(one.counts))
         classes = ",".join(f'"{kind}":{one.to_json()}' for kind, one in seen)
         return f'{{"rules":{json.dumps(self.rules)},"classes":{{{classes}}}}}'
@@ -229,8 +241,11 @@ class Monitor:
                 f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
             )
         for kind, held in state["classes"].items():
-            monitor._classes[int(kind)] = _Class.of(held)
+            monitor._classes[int(kind)] = _Class.of(held, monitor._window)
         return monitor
+
+    def _new(self) -> _Class:
+        return _Class(Neighbours(self._window), Stretches())
 
     def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
         rule = self.rules[kind]
@@ -246,4 +261,4 @@ class Monitor:
 
 def counted(state: Mapping[str, Any]) -> dict[int, Histogram]:
     """Return the losing votes that a monitor's state holds, by class."""
-    return {int(kind): Histogram.of(_Class.of(held).counts) for kind, held in state["classes"].items()}
+    return {int(kind): Histogram.of(_Class.of(held, 1).counts) for kind, held in state["classes"].items()}

@@ -5,8 +5,8 @@ or of contested steps, so that none has to know p. Dispersion and longest take s
 independent votes, and leave room: they test by the law of a race to a smaller margin (`Rule.allowed`), of which losing
 votes are spread more unevenly. That covers a first vote at temperature 0, even one that never errs, and two or three
 models that take turns, however unlike they are. Red flags leave the law as it is, or shift whose turn it is; several
-rivals make it more even, as do elections that are cut off at ``max_votes``. Drift takes no more for granted than that
-steps differ in no order: hard steps here and there do not raise it.
+rivals make it more even, as do elections that are cut off at ``max_votes``. Drift and bursts take no more for granted
+than that steps differ in no order: hard steps here and there do not raise them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from maker.stats import dispersion
-from maker.stats.losing_votes import Histogram, Stretches
+from maker.stats.losing_votes import Histogram, Neighbours, Stretches
 
 TOLERATED = 0.05
 """The share of wrong steps of a class that is no alarm yet."""
@@ -32,6 +32,7 @@ class Statistic(StrEnum):
     DISPERSION = "dispersion"
     LONGEST = "longest"
     DRIFT = "drift"
+    BURSTS = "bursts"
     HARD = "hard"
 
 
@@ -48,13 +49,14 @@ class Rule(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The steps of a class: how many losing votes they have, and where contested ones stand.
+    """The steps of a class: how many losing votes they have, where contested ones stand, how many side by side.
 
     ``missing`` steps may be in work still: those that take longest.
     """
 
     votes: Histogram
     stretches: Stretches
+    neighbours: Neighbours
     missing: int = 0
 
 
@@ -70,7 +72,8 @@ class Finding(NamedTuple):
 
 def findings(seen: Seen, rule: Rule) -> tuple[Finding, ...]:
     """Return what each test says of the steps of a class."""
-    return _dispersion(seen.votes, rule), _longest(seen.votes, rule), _drift(seen), _hard(seen.votes, rule)
+    votes = seen.votes
+    return _dispersion(votes, rule), _longest(votes, rule), _drift(seen), _bursts(seen.neighbours), _hard(votes, rule)
 
 
 def _dispersion(seen: Histogram, rule: Rule) -> Finding:
@@ -114,6 +117,16 @@ def _drift(seen: Seen) -> Finding:
         " model was worse for a while"
     )
     return Finding(Statistic.DRIFT, worst.contested, expected, min(1.0, best * max(1, len(every))), text)
+
+
+def _bursts(seen: Neighbours) -> Finding:
+    steps, contested, runs = seen.steps, seen.contested, seen.runs
+    expected = contested * (steps - contested + 1) / max(1, steps)
+    text = (
+        f"the {contested:,} of {steps:,} steps that have losing votes stand in only {runs:,} places, many side by side;"
+        f" {expected:,.0f} were expected. The model was worse for short times, or steps that are alike stand together"
+    )
+    return Finding(Statistic.BURSTS, runs, expected, dispersion.few_runs(steps, contested, runs), text)
 
 
 def _late(seen: Seen) -> int:

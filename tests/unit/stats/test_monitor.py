@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from maker.stats.losing_votes import MOST_LOSING, PARTS, Histogram, Stretches
+from maker.stats.losing_votes import MOST_LOSING, PARTS, Histogram, Neighbours, Stretches
 from maker.stats.monitor import ALPHA, FIRST_LOOK, Alarm, Monitor, Undecided, rule_of
 from maker.stats.vote_tests import Rule, Statistic
 from voters.bayes import Bayes
@@ -92,7 +92,7 @@ def test_an_alarm_says_what_it_rests_on() -> None:
     (alarm,) = (one for one in found if one.statistic is Statistic.HARD)
     assert (alarm.steps, alarm.found) == (64, 292)
     assert alarm.expected == pytest.approx(94.0, abs=0.1)
-    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 2 / 4)
+    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 2 / 5)
     assert alarm.text.startswith("64 steps have 292 losing votes; 94 are expected if voting fails on 5% of them")
 
 
@@ -130,7 +130,7 @@ def test_a_state_goes_on_as_if_nothing_had_been() -> None:
     assert whole.look() == found + parts.look()
     assert whole.rest((), ended=True) == parts.rest((), ended=True)
     assert whole.to_json() == parts.to_json()
-    assert len(whole.to_json()) < 700
+    assert len(whole.to_json()) < 800
     assert whole.histogram(0).steps + whole.histogram(2).steps == sum(kind != 1 for kind, _ in votes)
     assert whole.histogram(1) == Histogram()
 
@@ -181,13 +181,13 @@ def test_alpha_is_spent_once() -> None:
     found = feed(monitor, [30] * (FIRST_LOOK << 6)) + feed(monitor, [30] * (FIRST_LOOK << 3), kind=2)
     levels = {(one.kind, one.steps): one.level for one in found}
     assert len(levels) == 7 + 4
-    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 2 / 4 * 7 / 8)
+    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 2 / 5 * 7 / 8)
     assert levels[2, FIRST_LOOK] == levels[0, FIRST_LOOK]
     rests = []
     for _ in range(5):
         monitor.observe(0, 33, 30, 0)
         rests.append(next(one.level for one in monitor.rest((), ended=False) if one.kind == 0))
-    assert sum(rests) == pytest.approx(ALPHA / 2 / 2 / 4 * 5 / 6)
+    assert sum(rests) == pytest.approx(ALPHA / 2 / 2 / 5 * 5 / 6)
 
 
 def test_steps_that_end_after_the_last_look_are_seen_at_the_end() -> None:
@@ -243,6 +243,38 @@ def test_hard_steps_here_and_there_are_no_drift() -> None:
     found = feed(monitor, [losing(rng, rng.choice((0.6, 0.99))) for _ in range(5_000)])
     assert {one.statistic for one in found + monitor.rest((), ended=True)} >= {Statistic.DISPERSION}
     assert Statistic.DRIFT not in {one.statistic for one in found}
+
+
+def test_short_times_at_which_the_model_is_worse_are_found() -> None:
+    """1,000 rows at k = 3, 256 in work, and 5 minutes of 10 rows at p = .5 each: 18 of 20 runs alarm at their end."""
+    rng, alarmed = random.Random(13), 0
+    for _ in range(20):
+        bad = {minute * 10 + row for minute in rng.sample(range(100), 5) for row in range(10)}
+        steps = [(place, losing(rng, 0.5 if place in bad else 0.97)) for place in range(1_000)]
+        monitor = Monitor([Rule(K)], in_work=256)
+        for place, votes in sorted(steps, key=lambda step: step[0] + 256 * min(2, step[1])):
+            monitor.observe(0, votes + K, votes, place)
+        found = monitor.look() + monitor.rest((), ended=True)
+        alarmed += bool({Statistic.BURSTS, Statistic.DRIFT} & {one.statistic for one in found})
+    assert alarmed >= 18
+
+
+def test_neighbours_are_seen_in_whatever_order_they_end() -> None:
+    """Within the window the order does not matter, nor where a state is read anew; what comes later is left out."""
+    rng = random.Random(14)
+    hot = [int(place % 7 in (1, 2, 5)) for place in range(400)]
+    late = sorted(range(400), key=lambda place: place + rng.randrange(50))
+    inline, mixed = Neighbours(1), Neighbours(64)
+    for place in range(400):
+        inline.add(100 + place, hot[place])
+    for place in late:
+        mixed.add(100 + place, hot[place])
+        mixed = Neighbours(64, json.loads(mixed.to_json()))
+    one, other = inline.all_in_order(), mixed.all_in_order()
+    assert (one.steps, one.contested, one.runs) == (400, sum(hot), 114)
+    assert (other.steps, other.contested, other.runs) == (400, sum(hot), 114)
+    inline.add(100, 1)
+    assert inline.all_in_order().steps == 400
 
 
 def test_a_drift_names_its_stretch() -> None:
