@@ -24,7 +24,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -392,17 +391,23 @@ def _round(settings: OpenAISettings, numbered: Iterator[Request], draw: random.R
             if draw.random() < 0.2:
                 asking.cancel(draw.sample(sorted(asking.open), min(3, len(asking.open))))
         # On a busy machine even a good reply may come too late, now and then.
-        heard = next((one for one in map(partial(_probed, model), range(10)) if isinstance(one, Finished)), None)
-        must(heard is not None, "a good reply is not heard after bad ones")
+        _hear_good(model)
         must(model.poll(0.01) == [], "something is answered that nobody asked")
     finally:
         model.close()
     return asking
 
 
-def _probed(model: OpenAIModel, number: int) -> Finished | Failed:
-    model.submit([PROBE._replace(id=PROBE.id + number)])
-    return collect(model, 1, within_s=60)[0]
+def _hear_good(model: OpenAIModel) -> None:
+    """Ask until a good reply is heard. Raises ``AssertionError`` where none of ten is."""
+    failed = Counter[str]()
+    while failed.total() < 10:
+        model.submit([PROBE._replace(id=PROBE.id + failed.total())])
+        (answer,) = collect(model, 1, within_s=60)
+        if isinstance(answer, Finished):
+            return
+        failed[answer.reason] += 1
+    must(False, f"good replies are not heard after bad ones: {dict(failed)}")
 
 
 def main() -> int:
