@@ -67,7 +67,8 @@ class Concurrency:
         proven: The limit without what is only tried: it is known to bring more than a lower one.
         single: Whether a request is to ask for one choice only: one for more was given up that was alone.
         latency_s: How long a choice took, on average, in the last round; None before its end.
-        silent: How many times in a row the server left all that it had without an answer, or cut it off.
+        silent: How many times in a row the server left all that it had without a reply, or cut it off.
+        silent_s: When the first of these was.
     """
 
     def __init__(self, most: int, timeout_s: float) -> None:
@@ -77,6 +78,7 @@ class Concurrency:
         self.single = False
         self.latency_s: float | None = None
         self.silent = 0
+        self.silent_s = -math.inf
         self._lost_choices = 1
         self._known = FIRST
         self._cuts = 0
@@ -110,6 +112,11 @@ class Concurrency:
         self._least_s = min(self._least_s, latency_s)
         self._round.choices += flight.choices
         self._end(flight, now_s)
+
+    def reply_in_vain(self, flight: Flight, now_s: float) -> None:
+        """Take note of a reply that is of no use: the server is not silent, and nothing is known of how fast it is."""
+        self._change(-1, -flight.choices, now_s)
+        self.silent = self._cuts = 0
 
     def time_out(self, flight: Flight, now_s: float) -> None:
         """Take note of a request that was given up.
@@ -152,6 +159,7 @@ class Concurrency:
         if not self.silent and self._newest_s > -math.inf:
             # As TCP's slow start does, it comes back to half of what was, whatever the latency.
             self._known = max(self._known, self.proven) // 2
+        self.silent_s = self.silent_s if self.silent else now_s
         self.silent += 1
         self._least_s, self._length = math.inf, 1
         self._fall(1, now_s)

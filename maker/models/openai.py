@@ -332,7 +332,9 @@ class OpenAIModel(Model):
         except Lost as lost:
             if lost.cut:
                 end = self._concurrency.cut
-            elif lost.late and self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
+            elif not lost.late:
+                end = self._concurrency.reply_in_vain
+            elif self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
                 end = self._concurrency.time_out
             self._last_lost, why = lost, str(lost)
             raise
@@ -371,7 +373,7 @@ class OpenAIModel(Model):
         """Whether the server does not even answer one request at a time, for as long as that is waited for."""
         if not self._answered or self._last_lost.late:
             return self._concurrency.silent >= (_SILENT_TRIES if self._answered else _FIRST_TRIES)
-        return self._concurrency.silent > 0 and self._loop.time() - self._replied_s > self._settings.retry_s
+        return self._concurrency.silent > 0 and self._loop.time() - self._concurrency.silent_s > self._settings.retry_s
 
     async def _turn(self, tokens: int) -> Taken:
         """Wait until the rate limits admit a request, in order of arrival."""

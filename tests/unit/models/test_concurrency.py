@@ -266,7 +266,17 @@ class TestByHand:
         load.cut(load.send(1, 2.0), 2.0)
         assert (load.limit, load.silent) == (1, 1)
         load.cut(load.send(1, 3.0), 3.0)
-        assert (load.limit, load.silent) == (1, 2)
+        assert (load.limit, load.silent, load.silent_s) == (1, 2, 2.0)
+
+    def test_a_server_that_replies_in_vain_is_not_silent(self) -> None:
+        load = Concurrency(64, 120)
+        for _ in range(4):
+            load.cut(load.send(1, 0.0), 0.0)
+        load.reply_in_vain(load.send(1, 1.0), 2.0)
+        assert (load.limit, load.silent, load.latency_s) == (1, 0, None)
+        for second in (3.0, 4.0, 5.0):
+            load.cut(load.send(1, second), second)
+        assert load.silent == 0
 
     def test_what_the_server_refuses_is_not_tried_again_at_once(self) -> None:
         """Of four that are tried it refuses two: two it is again. One refused of those leaves one, and never none."""

@@ -113,6 +113,18 @@ class TestLost:
         assert words in failed.reason
         assert failed.reason.encode()
 
+    def test_a_server_that_is_up_again_is_asked_however_long_nobody_asked_it(self, start: Start) -> None:
+        """It cut off four in a row, long after its last answer; what it sends then is of no use, or good."""
+        good, cut = FakeReply(200, completion(["A"])), FakeReply(200, completion(["A"]), cut=0)
+        replies = iter([good, cut, cut, cut, cut, FakeReply(200, "{"), good])
+        with FakeServer(lambda _: next(replies)) as server:
+            model = start(server.url, chat=False, retry_s=0.2)
+            answers = []
+            for i in range(7):
+                answers.append(isinstance(ask(model, request(i, n=1)), Finished))
+                time.sleep(0.25 if i in (0, 5) else 0.0)
+        assert answers == [True, False, False, False, False, False, True]
+
     @pytest.mark.parametrize("charset", ["rot13", "idna", "hex", "utf-16", "foo"])
     def test_json_is_utf_8_whatever_the_server_says(self, start: Start, charset: str) -> None:
         headers = {"Content-Type": f"application/json; charset={charset}"}
