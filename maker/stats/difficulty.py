@@ -13,21 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
 
-from maker.stats.mixture import (
-    ALIKE,
-    Array,
-    Region,
-    VoteTable,
-    beta_region,
-    correlations,
-    counts_of,
-    free_region,
-    within,
-)
+from maker.stats.hard_steps import HardSteps, hard_steps
+from maker.stats.mixture import ALIKE, Array, VoteTable, counts_of
 from maker.stats.race import step_right, votes_per_step
+from maker.stats.region import Region, beta_region, correlations, free_region, within
 
 MISFIT = 0.002
-"""If the test of the Beta's fit has a smaller p-value than this, the free form is used too."""
+"""If the test of the Beta's fit has a smaller p-value than this, the free form is used."""
 EXPECTED = 5.0
 """Expected steps that a cell of the test of fit needs; smaller cells are merged."""
 TINY = 1e-9
@@ -75,10 +67,12 @@ class Difficulty:
             different steps. From 0 to 1 if no step has two votes.
         paired: Whether some step has two votes; else the pilot does not show how steps differ.
         fits: The p-value of the Beta-binomial, by Pearson's chi-square; 1 if there are too few cells to test.
+        hard: Steps whose right answer is not the most frequent one, beside those that a Beta fits.
         mode: Whether the right answer is shown to be the most frequent one.
         hard_share: Exact upper bound on the share of any kind of steps that the pilot never met, 1 -
             (1 - confidence)^(1/n): 3/n at .95. No fit rules out that this many steps differ from all others.
-        region: The distributions that are not ruled out.
+        region: The distributions that are not ruled out: Betas, or free ones where a Beta does not fit or ``hard``
+            steps are shown.
         closer: The votes that ``region`` is fitted to: ``table``, with the extra votes on some steps if there are any.
         tested: The votes that ``fits`` tests.
     """
@@ -99,19 +93,18 @@ class Difficulty:
         self.hard_share: float = -float(np.expm1(np.log1p(-confidence) / self.steps))
         self._allowed = within(float(chdtri(1, 1 - confidence)))
         widest = max(self._allowed, WIDEST_DEVIANCE)
-        counts = counts_of(self.closer)
-        region = beta = beta_region(counts, widest)
+        beta = beta_region(self.closer, widest)
         self.tested = tested or self.table
-        shape = beta if tested is None else beta_region(counts_of(tested), widest)
+        shape = beta if tested is None else beta_region(tested, widest)
         self.fits = _fit(self.tested, float(shape.p[0]), float(shape.rho[0])) if self.paired else 1.0
-        if self.fits < MISFIT:
-            region = region.with_free(*free_region(self.closer, widest))
-        self.region: Region = region
+        self.hard = hard_steps(self.closer) if self.paired else HardSteps(0.0, 0.0)
+        bends = self.fits < MISFIT or self.hard.shown
+        self.region: Region = free_region(self.closer, widest) if bends else beta
         self.p = self._share()
         self.correlation = Interval(0.0, 0.0, 1.0)
         if self.paired:
-            low, high = correlations(counts, beta, float(chdtri(1, 1 - confidence)))
-            estimate = float(region.rho[0])
+            low, high = correlations(counts_of(self.closer), beta, float(chdtri(1, 1 - confidence)))
+            estimate = float(self.region.rho[0])
             self.correlation = Interval(min(low, estimate), estimate, max(high, estimate))
         low, _, high = self.p
         self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 else Mode.OPEN
@@ -119,7 +112,8 @@ class Difficulty:
     def failure(self, k: int) -> Interval:
         """Return the share of steps that a race to k decides wrongly, E[q^k / (p^k + q^k)].
 
-        If `fits` is small, the interval includes what the free form allows. Raises ``ValueError`` for k below 1.
+        Steps with p < 1/2 count as often as the pilot has met them: how often they may be without having been met is
+        `hard_share`. Raises ``ValueError`` for k below 1.
         """
         return self._over(self.region.failure(_margin(k)))
 
@@ -177,7 +171,7 @@ def fit(
         confidence: Of the two-sided intervals. For intervals that hold for c classes at once, use 1 - .05 / c.
         closer: The same, with extra votes on some steps that were chosen by their votes. p and the test of fit use
             ``table`` alone, because such a choice would bias them. It does not bias the likelihood (Rubin 1976,
-            Biometrika 63, 581-592).
+            Biometrika 63, 581-592), by which hard steps are looked for.
         tested: The votes for the test of fit, if ``table`` counts only the strongest of several rivals: the largest of
             several counts follows no Beta-binomial.
 

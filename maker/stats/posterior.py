@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from maker.stats.mixture import Array, Region, VoteTable
+from maker.stats.mixture import Array, VoteTable
+from maker.stats.region import Region
 
 GRID = np.concatenate([np.arange(-6.0, 6.0, 0.05), np.arange(6.0, 16.1, 0.5)])
 """Log-odds at which distributions are evaluated."""

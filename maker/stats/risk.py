@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maker.stats.difficulty import MISFIT, Difficulty
-from maker.stats.mixture import Array, within
+from maker.stats.difficulty import Difficulty
+from maker.stats.mixture import Array
 from maker.stats.posterior import Posterior
+from maker.stats.region import within
 
 ENOUGH = 1e-3
 """A class that takes less than this share of the allowed risk gets no larger margin."""
@@ -60,9 +61,9 @@ class RiskProfile:
     def __init__(self, load: RiskBudget, widest: float, *, weighed: bool = True) -> None:
         self.load = load
         self._region = load.difficulty.region
-        self._kept = self._region.deviance <= within(widest)
+        self._kept = self._region.penalised <= within(widest)
         self._kept[0] = True
-        self.deviance: Array = self._region.deviance[self._kept]
+        self.deviance: Array = self._region.penalised[self._kept]
         self._weight = load.consequence if weighed else 1.0
         self._asked = Posterior(load.difficulty.region, load.difficulty.closer) if load.asked else None
         self._loads: dict[int, Array] = {}
@@ -77,10 +78,8 @@ class RiskProfile:
         return self._all(k)[self._kept]
 
     def mean(self, k: int) -> float:
-        """Return -ln of the posterior mean of exp(-L), or the estimate's L if no Beta fits and it is larger."""
-        loads = self._all(k)
-        mean = -float(np.log(max(1e-300, float(self._region.weight @ np.exp(-loads)))))
-        return max(mean, float(loads[0])) if self.load.difficulty.fits < MISFIT else mean
+        """Return -ln of the posterior mean of exp(-L)."""
+        return -float(np.log(max(1e-300, float(self._region.weight @ np.exp(-self._all(k))))))
 
     def _all(self, k: int) -> Array:
         """Return the load under each distribution; steps that the pilot asked count with their own votes."""

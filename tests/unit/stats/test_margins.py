@@ -14,6 +14,9 @@ from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest
 from maker.stats.race import least_k, run_right, votes_per_step
 from maker.stats.risk import RiskBudget
 
+EASY = {(10, 0): 271, (9, 1): 27, (8, 2): 1}
+"""299 steps of p = .99, as they are to be expected."""
+
 
 def known(p: float, votes: int = 8, steps: int = 4_000_000) -> Difficulty:
     """Return a class whose steps are all alike, known from a pilot that heard exactly what was to be expected."""
@@ -110,15 +113,30 @@ class TestCheapest:
         assert sure.right.low >= 0.95
         assert found.right.low >= 0.9
 
-    def test_a_clean_pilot_proves_few_steps_alone(self) -> None:
-        """Of 2,000 steps without a wrong vote 1,500 of 10^6 may be of another kind: ten steps can be planned."""
-        load = RiskBudget("a", 10**6, fit({(8, 0): 2000}))
-        found = cheapest([load], 0.95)
-        assert isinstance(found, Refusal)
-        assert (found.kind, found.shown) == (Reason.PILOT, False)
-        few = cheapest([load._replace(steps=10)], 0.95)
-        assert isinstance(few, Margins)
-        assert 10 * load.difficulty.hard_share == pytest.approx(10 * 3 / 2000, rel=0.01)
+    @pytest.mark.parametrize(("pilot", "steps"), [(100, 100), (100, 1000), (300, 1000)])
+    def test_a_clean_pilot_is_planned(self, pilot: int, steps: int) -> None:
+        """Ten votes on each step, all right: k = 2. That a few steps of the run may be of another kind is not P's."""
+        found = cheapest([RiskBudget("a", steps, fit({(10, 0): pilot}))], 0.95)
+        assert isinstance(found, Margins)
+        assert found.k == {"a": 2}
+        assert found.right.low >= 0.9
+
+    def test_a_clean_pilot_of_a_long_run_takes_a_larger_k(self) -> None:
+        """What 2,000 steps leave open of steps between easy and even is asked of 10^6 steps by a k of 13."""
+        found = cheapest([RiskBudget("a", 10**6, fit({(8, 0): 2000}))], 0.95)
+        assert isinstance(found, Margins)
+        assert found.k == {"a": 13}
+        assert not found.sharp
+
+    @pytest.mark.parametrize("more", [{(4, 6): 1}, {(77, 133): 1, (83, 127): 1}])
+    def test_a_step_that_votes_cannot_decide_is_not_planned_away(self, more: dict[tuple[int, int], int]) -> None:
+        """One such step of 300 is three of a run of 1,000: no k helps. A run of five steps carries their share."""
+        pilot = fit(EASY, closer=EASY | more)
+        long, short = (cheapest([RiskBudget("a", steps, pilot)], 0.95) for steps in (1000, 5))
+        assert isinstance(long, Refusal)
+        assert long.right.estimate < 0.2
+        assert isinstance(short, Margins)
+        assert short.right.estimate < 1 - 5 * 0.6 * sum(more.values()) / 301
 
 
 class TestRefusals:
