@@ -135,7 +135,8 @@ class BetaRegion(Region):
         return found
 
     def _failing(self, ks: Sequence[int]) -> Iterable[Array]:
-        return np.minimum(beta_losses(self._x, self.rho, np.array(ks)[:, None]) + self._hard, 1.0)
+        found: Array = np.minimum(beta_losses(self._x, self.rho, np.array(ks)[:, None]) + self._hard, 1.0)
+        return found
 
     def _voting(self, k: int) -> Array:
         return beta_votes(self._x, self.rho, k)
