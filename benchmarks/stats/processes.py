@@ -254,7 +254,7 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
 
 
 def _shown(plan: Plan) -> float:
-    return plan.margins.right.low
+    return 0.0 if plan.shown is None else plan.shown.right
 
 
 def judge_share(name: str, seed: int, place: int) -> Share | str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
+from maker.calibration.contradicted import Contradicted, carried, contradicted
+from maker.calibration.greedy import Greedy, greedy_of
 from maker.calibration.observations import By, Calibration, Cell, ClassFound
+from maker.calibration.shown import Shown, shown_of
+from maker.calibration.unheard import Unheard, unheard_kinds, unheard_words
 from maker.errors import BadInput
 from maker.job.estimate import requests_for
 from maker.job.job import Job
 from maker.job.probe import distinct_questions
 from maker.job.rules import rules_of, vote_prices
 from maker.job.settings import AUTO, PlanFound
-from maker.stats.difficulty import Difficulty, Interval, clopper_pearson, fit
+from maker.stats.difficulty import Difficulty, Interval, fit
 from maker.stats.expected_requests import requests_per_step
 from maker.stats.margins import Margins, Refusal, cheapest, given
 from maker.stats.race import Block, blocks
@@ -30,25 +32,16 @@ TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
 """Steps a sample could decide at a time."""
-NAMED = 12
-"""A plan names so many kinds of steps that the pilot has not heard, those that the run asks most."""
 UNSEEN = "calibrate with more steps, or with --labels that have steps of the class; or set vote.k by class"
 DISTINCT = "steps are distinct decisions, as the task counts them: a wrong decision is wrong wherever it is reused"
 ALL_STEPS = "every step counts: task.memo reuses decisions, but the task does not say how many are distinct"
 RESTS_ON = {
     By.ORACLE: "the run's steps are like the pilot's, and that the task's oracle is right",
-    By.LABELS: "the run's steps are like the pilot's, and that the labels are right",
+    By.LABELS: "the run's steps are like those that you labelled, as a random sample of them is, and that your labels"
+    " are right",
     By.VOTES: "the run's steps are like the pilot's; this is agreement with the model's most frequent answer, and no"
     " one has checked that this answer is right",
 }
-
-
-class Unheard(NamedTuple):
-    """A kind of steps that the run asks and the pilot has not heard: about ``steps`` of them, None: not known."""
-
-    name: str
-    kind: str
-    steps: int | None
 
 
 class FlagWorth(NamedTuple):
@@ -65,39 +58,6 @@ class FlagWorth(NamedTuple):
     wrong: int
     k: Mapping[str, int]
     calls: float | None
-
-
-class GreedyClass(NamedTuple):
-    """One greedy sample for each step of a class, beside what votes are expected to bring.
-
-    Args:
-        name: The class's.
-        right: Of the pilot's ``asked`` greedy samples, those that were right.
-        asked: All of them, flagged ones too.
-        share: The share of steps that one is right on, with its interval.
-        voted: The share that votes are expected to be right on, by the same pilot.
-        calls: Samples a step that the votes take.
-    """
-
-    name: str
-    right: int
-    asked: int
-    share: Interval
-    voted: Interval
-    calls: float
-
-    @property
-    def as_good(self) -> bool:
-        """Whether the pilot leaves it open that one sample does as well as the votes."""
-        return self.share.high >= self.voted.estimate
-
-
-class Greedy(NamedTuple):
-    """One greedy sample a step in place of votes: the probability that the whole run is right, and the samples."""
-
-    right: Interval
-    calls: float
-    classes: tuple[GreedyClass, ...] = ()
 
 
 class ClassPlan(NamedTuple):
@@ -127,6 +87,7 @@ class Plan(NamedTuple):
         cost: In the currency of the job's prices, None without them.
         seconds: At the speed of the pilot, which asks many steps side by side.
         unproven: How many steps of the run may be of a kind that the pilot saw none of.
+        shown: What the pilot shows whatever kinds of steps it has not met; None where no one has checked an answer.
         undecided: How many steps would have taken ``vote.max_votes`` samples before anybody has won; the run pauses at
             the first.
         own: What is to be expected with the margins that the job has itself, None where it leaves them to the plan.
@@ -137,6 +98,9 @@ class Plan(NamedTuple):
         rests_on: What the numbers are conditional on, in words.
         reuse: What is counted as a step where decisions are taken again, in words; "" where they are not.
         unheard: Kinds of steps that the run asks and the pilot has not heard, as far as the task names kinds.
+        of_rows: Whether it is for single rows, with a target that holds with `CONFIDENCE`, and not for a whole run.
+        contradicted: Classes with pilot steps on which the likeliest answer is wrong; their share is carried into
+            ``margins.right``.
     """
 
     key: int
@@ -157,12 +121,16 @@ class Plan(NamedTuple):
     rests_on: str
     reuse: str = ""
     unheard: tuple[Unheard, ...] = ()
+    shown: Shown | None = None
+    contradicted: tuple[Contradicted, ...] = ()
+    of_rows: bool = False
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""
         return PlanFound(
             k=dict(self.margins.k), target=self.target, rests_on=self.rests_on, calibration=self.key,
             right=(self.margins.right.low, self.margins.right.estimate, self.margins.right.high),
+            by=self.calibration.by.value, shown=None if self.shown is None else self.shown.found(),
         )  # fmt: skip
 
 
@@ -244,14 +212,16 @@ def described(
     bills = [_bill(job, calibration, load, margins.k[load.name]) for load in loads]
     calls, prompts, completions = (_sum(parts) for parts in zip(*bills, strict=True))
     prices, largest = vote_prices(job), max(margins.k.values())
-    unheard = _unheard(calibration)
+    unheard, against = unheard_kinds(calibration), contradicted(calibration, loads)
+    right = carried(margins.right, against)
+    classes = tuple(_class_plan(load, margins.k[load.name], calibration) for load in loads)
     return Plan(
         key=key,
         calibration=calibration,
         target=target,
         # A class that the task has no step of gets the largest margin: nobody knows what it would be for.
-        margins=margins._replace(k={name: margins.k.get(name, largest) for name in calibration.classes}),
-        classes=tuple(_class_plan(load, margins.k[load.name], calibration) for load in loads),
+        margins=margins._replace(k={name: margins.k.get(name, largest) for name in calibration.classes}, right=right),
+        classes=classes,
         calls=calls,
         tokens=_sum((prompts, completions)),
         cost=None if prices is None else Interval(*map(prices.of, prompts, completions)),
@@ -260,41 +230,21 @@ def described(
         undecided=sum(_undecided(job, load, margins.k[load.name]) for load in loads),
         own=_own(job, loads),
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
-        greedy=_greedy(calibration, loads, margins.k),
+        greedy=greedy_of(calibration, loads, margins.k, {one.name: one.failures for one in classes}),
         blocks=() if target is None else _blocks(calibration, target, loads),
-        rests_on=RESTS_ON[calibration.by] + _unheard_words(unheard),
+        rests_on=RESTS_ON[calibration.by] + _proportions(calibration) + unheard_words(unheard),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
         unheard=unheard,
+        shown=shown_of(calibration, loads, margins.k, target, right.low),
+        contradicted=against,
     )
 
 
-def _unheard(calibration: Calibration) -> tuple[Unheard, ...]:
-    return tuple(
-        Unheard(name, kind, heard.of)
-        for name, one in calibration.classes.items()
-        for kind, heard in one.kinds.items()
-        if not heard.steps
-    )
-
-
-def _unheard_words(kinds: Sequence[Unheard]) -> str:
-    """Return what a plan takes for granted of kinds that the pilot has not heard; "" where there are none."""
-    if not kinds:
+def _proportions(calibration: Calibration) -> str:
+    """Return what is taken for granted of how often a run asks its classes, "" where that is known."""
+    if len(calibration.classes) == 1 or all(one.of is not None for one in calibration.classes.values()):
         return ""
-    most = sorted(kinds, key=lambda one: -(one.steps or 0))[:NAMED]
-    shown = [one for one in kinds if one in most]
-    named = "; ".join(
-        f"{name}: {'; '.join(f'{one.kind} ({_about(one.steps)})' for one in of_class)}"
-        for name, of_class in groupby(shown, attrgetter("name"))
-    )
-    more = f"; and {len(kinds) - NAMED:,} more" if len(kinds) > NAMED else ""
-    return f", and that the kinds of steps that the pilot has not heard are no harder than the others: {named}{more}"
-
-
-def _about(steps: int | None) -> str:
-    if steps is None:
-        return "some steps"
-    return "about 1 step" if steps == 1 else f"about {steps:,} steps"
+    return ", and that the run asks steps of each class in the pilot's proportions"
 
 
 def _own(job: Job, loads: Sequence[RiskBudget]) -> Margins | None:
@@ -347,24 +297,6 @@ def _flags(job: Job, calibration: Calibration, target: float, loads: Sequence[Ri
             k, calls = ({}, None) if isinstance(found, Refusal) else (dict(found.k), found.calls.estimate)
             raised = one.flags[flag]
             yield FlagWorth(load.name, flag, raised.samples, raised.right, raised.wrong, k, calls)
-
-
-def _greedy(calibration: Calibration, loads: Sequence[RiskBudget], k: Mapping[str, int]) -> Greedy | None:
-    """Return what one greedy sample a step would come to; a flagged one leaves its step undecided."""
-    right, classes = Interval(1.0, 1.0, 1.0), []
-    for load in loads:
-        asked = calibration.classes[load.name].greedy
-        if asked is None:
-            return None
-        share = asked.right / sum(asked)
-        low, high = clopper_pearson(share, sum(asked), 1 - (1 - CONFIDENCE) / len(loads))
-        failures, margin = _failures(load, k[load.name]), k[load.name]
-        voted = Interval(*(1 - wrong / load.steps for wrong in reversed(failures)))
-        calls = load.difficulty.votes_per_step(margin).estimate * load.calls_per_vote
-        classes.append(GreedyClass(load.name, asked.right, sum(asked), Interval(low, share, high), voted, calls))
-        steps = (end**load.steps for end in (low, share, high))
-        right = Interval(*(before * step for before, step in zip(right, steps, strict=True)))
-    return Greedy(right, sum(load.steps for load in loads), tuple(classes))
 
 
 def _blocks(calibration: Calibration, target: float, loads: Sequence[RiskBudget]) -> tuple[Block, ...]:

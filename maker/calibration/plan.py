@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from operator import attrgetter
 
+from maker.calibration.contradicted import (
+    BOUND,
+    MEND,
+    behind_line,
+    contradicted,
+    refuse_contradicted,
+    refuse_strange_labels,
+)
 from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of
+from maker.calibration.greedy import greedy_would_do
 from maker.calibration.observations import VERSION, Calibration, Kept
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of
-from maker.stats.margins import Margins, Refusal, budget, cheapest, given
+from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest, given
 from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import read_calibrations
@@ -32,8 +42,8 @@ def plan(job: Job) -> Plan:
     Raises:
         BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known
             how many steps of a class there are.
-        OutOfReach: The right answer is not the likeliest one, no margin reaches the target, or the pilot cannot show
-            that one does.
+        OutOfReach: The right answer is not the likeliest one, on all steps or on too many; no margin reaches the
+            target, or the pilot cannot show that one does; or labels look like those of other steps.
     """
     try:
         with closing(open_database(job.store.url, create=False)) as database:
@@ -46,26 +56,56 @@ def plan(job: Job) -> Plan:
 def plan_from(job: Job, kept: Kept) -> Plan:
     """Return the cheapest plan that reaches the job's target, by a calibration, without a store. Raises as `plan`."""
     key, calibration = kept
-    target = TARGET if job.vote.target is None else job.vote.target
-    if job.vote.row_error is not None and job.vote.target is None:
-        target = 1 - job.vote.row_error
+    row_error = None if job.vote.target is not None else job.vote.row_error
+    target = 1 - row_error if row_error is not None else TARGET if job.vote.target is None else job.vote.target
+    refuse_strange_labels(calibration, key)
     counted = _decisions(job, _steps(job, calibration))
     loads = [risk_budget_of(job, calibration, name, steps) for name, steps in counted.items() if steps]
+    if not loads:
+        raise BadInput(f"the run asks no step of the classes that calibration {key} has heard", fix=CALIBRATE)
     if job.vote.budget is not None:
         bought = _within(loads, job.vote.budget)
         _refuse_cap(job, bought)
         return described(job, key, calibration, None, loads, bought)
-    found = cheapest(loads, target, CONFIDENCE)
+    refuse_contradicted(contradicted(calibration, loads), target, key)
+    # A row error holds with the confidence, as that of a pilot of a map does; a target holds on average.
+    found = cheapest(loads, target, CONFIDENCE, sure=row_error is not None)
     if isinstance(found, Refusal):
-        needed, fix = dict(found.needed), found.fix
-        if needed and all(calibration.classes[name].whole for name in needed):
-            needed, fix = (
-                {},
-                "the pilot has asked every step of the task; calibrate with more --votes, and with --closer",
-            )
-        raise OutOfReach(f"calibration {key}: {found.reason}", fix=fix, needed=needed)
+        raise _refused(found, kept, loads)
     _refuse_cap(job, found)
-    return described(job, key, calibration, target, loads, found)
+    made = described(job, key, calibration, target, loads, found)
+    if row_error is None:
+        return made
+    _refuse_unshown(made, row_error)
+    return made._replace(of_rows=True)
+
+
+def _refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget]) -> OutOfReach:
+    """Return a refusal, with what would lift it."""
+    needed, fix, reason = dict(found.needed), found.fix, found.reason
+    if kept.calibration.labelled and found.kind is not Reason.RIVAL and not needed and (line := behind_line(loads)):
+        reason, fix = f"{reason}; {line}", f"{fix}; {MEND}{BOUND}"
+    if needed and all(kept.calibration.classes[name].whole for name in needed):
+        needed, fix = {}, "the pilot has asked every step of the task; calibrate with more --votes, and with --closer"
+    if greedy := greedy_would_do(kept.calibration):
+        fix = f"{fix}; or: {greedy}"
+    return OutOfReach(f"calibration {kept.key}: {reason}", fix=fix, needed=needed)
+
+
+def _refuse_unshown(made: Plan, row_error: float) -> None:
+    """Refuse a row error that checked answers do not show: it is a bound, whatever the rows are like."""
+    if made.shown is None:
+        return
+    worst = max(made.shown.classes, key=attrgetter("failure"))
+    if worst.failure <= row_error:
+        return
+    labels = "" if worst.needed is None else f"a pilot of about {worst.needed:,} rows would show it, or "
+    raise OutOfReach(
+        f"calibration {made.key} shows at {CONFIDENCE:.0%} that at most {worst.failure:.2%} of the rows are decided"
+        f" wrongly ({worst.doubtful:,} of {worst.heard:,} pilot rows are doubtful), and vote.row_error = {row_error:g}"
+        " asks for less",
+        fix=f"{labels}more --votes where rows are doubtful; or raise vote.row_error",
+    )
 
 
 def _refuse_cap(job: Job, margins: Margins) -> None:

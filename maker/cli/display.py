@@ -18,8 +18,9 @@ from maker.errors import PluginError
 from maker.job.estimate import CHARACTERS_PER_TOKEN, Estimate, Survey
 from maker.job.file import shortened
 from maker.job.job import Job
+from maker.job.plan_words import like_seen, second_number
 from maker.job.probe import expected_steps
-from maker.job.settings import PilotFound
+from maker.job.settings import PilotFound, PlanFound
 from maker.lifecycle.events import AlarmRaised, StepRecord
 from maker.lifecycle.queries import RunReport, StepView, children_called
 from maker.stats.race import one_rival, votes_per_step
@@ -64,8 +65,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         print(f"  forked from {report.forked_from} before step {report.forked_at}")
     if report.reason:
         print(f"  {completed(report.reason, run_id=report.run_id)}")
-    pilot = vote.get("pilot")
-    tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None}}
+    pilot, plan = vote.get("pilot"), vote.get("plan")
+    tables: dict[str, dict[str, Any]] = {"task": task, "model": model, "vote": vote | {"pilot": None, "plan": None}}
     if poll := report.settings.get("poll"):
         # A pilot draws the number of votes that it was given, whatever [vote] says. Its labels are counted, not
         # printed: there may be one for every step.
@@ -78,6 +79,8 @@ def print_report(report: RunReport, disputed: Iterable[StepRecord], *, as_json: 
         print(f"  {name:6} {_pairs(table)}")
     if pilot:
         print("  pilot ", "\n         ".join(pilot_lines(PilotFound.model_validate(pilot))))
+    if plan:
+        print("  plan  ", "\n         ".join(plan_lines(PlanFound.model_validate(plan))))
     print(f"  {_counts(report)}")
     cost = "" if report.cost is None else f", cost {money(report.cost)}"
     print(f"  {report.prompt_tokens:,} prompt and {report.completion_tokens:,} completion tokens in the ledger{cost}")
@@ -181,6 +184,12 @@ def print_survey(survey: Survey, prices: Prices | None, *, as_json: bool) -> Non
         f"this assumes {survey.votes} votes for each of the {survey.what} in {asked}, no disagreement, "
         f"{CHARACTERS_PER_TOKEN} characters a token; disagreement and red flags add to it"
     )
+
+
+def plan_lines(found: PlanFound) -> list[str]:
+    """Return a plan's two numbers and what they rest on, each a line."""
+    first = f"from calibration {found.calibration}: {like_seen(found)}"
+    return [line for line in (first, second_number(found), f"assuming that {found.rests_on}") if line]
 
 
 def pilot_plan(job: Job) -> str:

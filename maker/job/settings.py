@@ -70,12 +70,26 @@ class PilotFound(_Table):
     runs: tuple[str, ...]
 
 
+class ShownFound(_Table):
+    """What a plan's pilot shows with ``confidence``, whatever the steps are like that it has not heard.
+
+    All steps are right with a probability of at least ``right``; at most ``wrong`` of ``steps`` are decided wrongly, on
+    average.
+    """
+
+    right: float
+    wrong: float
+    steps: int
+    confidence: float
+
+
 class PlanFound(_Table):
     """What a plan found, see `maker.plan`: k by step class, and what it says of the whole run.
 
     ``right`` is the interval (least, estimate, most) of the probability that all steps are right, and ``rests_on`` says
     in words what that is conditional on. ``calibration`` is the key of what it was made from. ``target`` is None where
-    a budget was planned for.
+    a budget was planned for. ``by`` is who said what is right: ``oracle``, ``labels``, or ``votes``, of which agreement
+    is all that is known; "" in plans of older versions. ``shown`` is None where no one has checked an answer.
     """
 
     k: dict[str, int]
@@ -83,6 +97,13 @@ class PlanFound(_Table):
     right: tuple[float, float, float]
     rests_on: str
     calibration: int
+    by: Literal["oracle", "labels", "votes", ""] = ""
+    shown: ShownFound | None = None
+
+    @property
+    def of_agreement(self) -> bool:
+        """Whether it tells of the model's most frequent answers, which no one has checked."""
+        return self.by == "votes" or (not self.by and "this is agreement" in self.rests_on)
 
 
 class VoteSettings(_Table):

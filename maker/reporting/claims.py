@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from maker.job.settings import PilotFound
+from maker.job.plan_words import like_seen, second_number
+from maker.job.settings import PilotFound, PlanFound
 from maker.reporting.decision_rules import DecisionRule
 
 
@@ -25,25 +26,23 @@ class Claim:
 def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
     """Return what a run's ``[vote]`` table and the rules of its step classes claim.
 
-    A plan (``vote.plan``) has a ``target``; ``right``, a lower bound, an estimate and an upper bound of the probability
-    that all steps are right; and ``rests_on``, its assumptions in words.
+    A plan (``vote.plan``) has two numbers: what holds if steps are like the pilot's, and what the pilot shows.
     """
     by_parts = tuple(dict.fromkeys(_of_parts(one) for one in rules if one.by_parts))
     if plan := vote.get("plan"):
-        low, value, high = plan["right"]
-        claim = f"all steps are right with a probability of {value:.4g} ({low:.4g} to {high:.4g})"
-        aim = (
-            "; its votes were fixed by vote.budget"
-            if plan["target"] is None
-            else f"; the target was {plan['target']:g}"
-        )
-        return Claim(True, (claim + aim, f"This assumes that {plan['rests_on']}", *by_parts), plan)
+        return Claim(True, (*_planned(PlanFound.model_validate(plan)), *by_parts), plan)
     if pilot := vote.get("pilot"):
         return Claim(True, _piloted(PilotFound.model_validate(pilot)), pilot)
     if promises := {text for one in rules if (text := promised(one))}:
         return Claim(True, (*sorted(promises), *by_parts))
     reasons = sorted({one.lost or f"{one.voter} with {one.said or 'no parameter'} promises nothing" for one in rules})
     return Claim(False, (f"nothing was claimed: {'; '.join(reasons) or 'no step is decided'}", *by_parts))
+
+
+def _planned(found: PlanFound) -> tuple[str, ...]:
+    aim = "its votes were fixed by vote.budget" if found.target is None else f"the target was {found.target:g}"
+    told = (f"{like_seen(found)}; {aim}", second_number(found), f"This assumes that {found.rests_on}")
+    return tuple(text for text in told if text)
 
 
 def _of_parts(one: DecisionRule) -> str:

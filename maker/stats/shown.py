@@ -124,13 +124,14 @@ def _kappa(table: VoteTable, chance: Array, confidence: float, first: int | None
     weakest = min(_at_least(right, right + wrong, confidence) for right, wrong in table)
     totals = {right + wrong for right, wrong in table}
     looked = {votes for votes in totals if first is not None and votes > first}
+    doubted = {right + wrong for right, wrong in table if wrong}
     passing = np.zeros(len(chance))
     for group in (looked, totals - looked):
         chances = [np.zeros(len(chance))]
         for votes in group:
             least = next(right for right in range(votes + 1) if _at_least(right, votes, confidence) >= weakest)
             # Where others were looked at again, a step that was not had right votes alone.
-            least = votes if looked and group is not looked else least
+            least = votes if looked and group is not looked and votes not in doubted else least
             chances.append(bdtrc(least - 1, votes, chance) if least else np.ones(len(chance)))
         passing += np.max(chances, axis=0)
     found: Array = -np.log(np.clip(passing, 1e-300, 1.0))

@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maker.api import load_job
+from maker.calibration.observations import By
 from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
+from maker.job.plan_words import UNCHECKED, event_of, shown_line
 from maker.types import money
 
 if TYPE_CHECKING:
-    from maker.calibration.forecast import GreedyClass, Plan
+    from maker.calibration.forecast import Plan
+    from maker.calibration.greedy import GreedyClass
+    from maker.calibration.shown import Shown
     from maker.stats.difficulty import Interval
 
 SELDOM = 0.01
@@ -50,6 +54,8 @@ def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, 
 
 def print_plan(plan: Plan) -> None:
     """Print a plan with its evidence and assumptions."""
+    from maker.calibration.contradicted import contradicted_line
+
     found, margins = plan.calibration, plan.margins
     asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
     print(f"plan from calibration {plan.key}: {asked}, {found.votes} samples each")
@@ -63,13 +69,16 @@ def print_plan(plan: Plan) -> None:
     print_parts(found)
     if plan.reuse:
         print(f"  {plan.reuse}")
-    what = "P(all steps are right)" if found.labelled else "P(all steps get the model's most frequent answer)"
-    print(f"  {what} = {_range(margins.right, '.4f')}")
-    print(f"    {_shown(plan.target)}")
+    what = f"P({event_of(agreement=not found.labelled, of_rows=plan.of_rows)})"
+    whole = all(found.classes[one.name].whole for one in plan.classes)
+    like = "" if whole else ", if steps that the pilot has not heard are like those it has"
+    print(f"  {what} = {_range(margins.right, '.4f')}{like}")
+    print(f"    {_guaranteed(plan)}")
     print(f"    if all steps of a class were equally hard: {_range(margins.alike, '.4f')}")
     print(f"    assuming that {plan.rests_on}")
-    if plan.unproven:
-        print(f"    up to {plan.unproven:,.0f} steps of the run may be of a kind that the pilot never met")
+    if plan.contradicted:
+        print(f"    {contradicted_line(plan.contradicted)}; their share is counted in")
+    _print_shown(plan)
     if warning := undecided_line(plan):
         print(f"  {warning}")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
@@ -126,15 +135,46 @@ def undecided_line(plan: Plan) -> str:
     )
 
 
-def _shown(target: float | None) -> str:
+def _guaranteed(plan: Plan) -> str:
     """Say what a plan guarantees; a plan for a budget guarantees nothing, and is the best that the budget allows."""
+    target = plan.target
     if target is None:
         return "the best that vote.budget allows"
+    if plan.of_rows:
+        return f"at least {target:g} with {CONFIDENCE:.0%} confidence"
     least = max(target / 2, 2 * target - 1)
     return (
         f"at least {target:g} on average over the pilot's uncertainty, at least {least:g} with {CONFIDENCE:.0%}"
         " confidence"
     )
+
+
+def _print_shown(plan: Plan) -> None:
+    """Print what the pilot shows, and what would show more."""
+    if plan.shown is None:
+        print(f"  {UNCHECKED}; give --labels to `maker calibrate`")
+        return
+    heard = ", ".join(
+        f"{one.doubtful:,} of {one.heard:,} pilot steps of {one.name} doubtful" for one in plan.shown.classes
+    )
+    print(f"  {shown_line(plan.shown.found())} ({heard})")
+    if plan.target is not None and plan.shown.right < plan.target:
+        print(f"    to show {plan.target:g}: {_showing(plan, plan.shown)}")
+        print("    or have the task check its answers; `maker audit` bounds the wrong rows of a map after the run")
+
+
+def _showing(plan: Plan, shown: Shown) -> str:
+    """Say what pilot would show the target."""
+    heard = "right answers" if plan.calibration.by == By.ORACLE else "labels"
+    ways = []
+    for one in shown.classes:
+        if one.needed is None:
+            ways.append(f"more votes on the same steps of {one.name} (--closer 400)")
+        elif (of := plan.calibration.classes[one.name].of) is not None and of <= one.needed:
+            ways.append(f"{heard} for all {of:,} steps of {one.name}, the hard ones looked at closer (--closer 400)")
+        else:
+            ways.append(f"a pilot of about {one.needed:,} steps of {one.name} with {heard}, none of them doubtful")
+    return "; ".join(ways)
 
 
 def _print_sharpness(plan: Plan) -> None:
@@ -208,5 +248,8 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     if plan.greedy is not None:
         classes = [one._asdict() | {"as_good": one.as_good} for one in plan.greedy.classes]
         facts["greedy"] = plan.greedy._asdict() | {"classes": classes}
+    if plan.shown is not None:
+        facts["shown"] = plan.shown._asdict() | {"classes": {one.name: one._asdict() for one in plan.shown.classes}}
+    facts["contradicted"] = [one._asdict() | {"right": one.right} for one in plan.contradicted]
     facts["unheard"] = [one._asdict() for one in plan.unheard]
     return facts

@@ -30,6 +30,7 @@ from maker.errors import BadInput
 from maker.job.estimate import estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
+from maker.job.plan_words import like_seen, second_number
 from maker.job.probe import input_parts, least_steps
 from maker.job.rules import vote_prices
 from maker.lifecycle.control import try_steps
@@ -177,11 +178,10 @@ def _with_margins(job: Job) -> Job:
 
 def _print_plan(planned: Plan) -> None:
     found = planned.found()
-    low, _, high = found.right
     margins = ", ".join(f"{name} = {k}" for name, k in found.k.items())
     print(
-        f"plan: k of {margins} from calibration {found.calibration}; the run is right with a probability of {low:.4f}"
-        f" to {high:.4f}, assuming that {found.rests_on}",
+        f"plan: k of {margins} from calibration {found.calibration}; {like_seen(found)}, assuming that"
+        f" {found.rests_on}\n  {second_number(found)}",
         file=sys.stderr,
     )
     if warning := plan.undecided_line(planned):
