@@ -9,7 +9,8 @@ the order in which rows end, `IN_WORK` of them in work at once, with a last look
 
 - claimed, true: the mean of the plan's estimate of P(run right), and of the exact one. *kept*: the share of plans whose
   exact one is the target or more; *right*: the simulated runs that are right.
-- shown, broken: the mean of what the plan shows at 95 %, and the share of plans whose exact P is below it.
+- shown, wrong <=: the mean of what the plan shows at 95 %, P(run right) and wrong rows; wrong: the exact expectation of
+  these. broken: the plans of which either does not hold.
 - alarms: runs with an alarm; *told*: those among the plans that are not kept.
 
 Of ``weighted`` and ``vote.row_error`` the claim is a share of rows (`SHARES`): of wrong ones, and of those that another
@@ -54,10 +55,10 @@ from benchmarks.shared.error_processes import (
 from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.races import Ended, failures, hold, moments_of
 from benchmarks.shared.tasks import known_steps
-from maker.calibration.forecast import Plan
 from maker.calibration.map_pilot import MARGINS, Level, Pair, least_level, sample_size
 from maker.calibration.observations import By, Calibration, ClassFound, Kept, Reply, Tallies
 from maker.calibration.plan import TARGET, plan_from
+from maker.calibration.shown import Shown
 from maker.errors import MakerError
 from maker.job.job import Job
 from maker.job.load import load_job
@@ -67,6 +68,8 @@ from maker.stats.vote_tests import Rule
 from maker.types import Flag
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
+ROUNDING = 1e-9
+"""Of sums of chances."""
 TOKENS = 10
 """Of a reply."""
 MOST = 1000
@@ -91,6 +94,7 @@ FINE = (
     Process("rivals-4", "p = .3 against four rivals of .175", (alike(0.3),), rivals=4),
     Process("rivals-6", "p = .4 against six rivals of .1", (alike(0.4),), rivals=6),
     Process("whole", "own: 100 rows, p = .999; all of them are piloted", (alike(0.999),), rows=100, piloted=100),
+    Process("unlabelled", "own: rows alike, p = .95, unlabelled", (alike(0.95),), labelled=False),
     Process("beta", "p is Beta(19, 1)", (beta(19, 1),)),
 )
 """Processes that votes can cope with: they are to be planned. Only the last has rows that are not alike."""
@@ -147,14 +151,14 @@ WEIGHTED_K, WEIGHTED_ERROR = 3, 0.01
 class Planned(NamedTuple):
     """One plan, and what came of it: P(run right) and the expected wrong rows, both exact.
 
-    ``shown`` is the least P(run right) that the pilot shows.
+    ``shown`` is what the pilot shows of either, None where no one has checked an answer.
     """
 
     claimed: float
     true: float
     wrong: float
     right: bool
-    shown: float
+    shown: Shown | None
     k: int
     votes: float
     alarms: tuple[str, ...]
@@ -167,7 +171,7 @@ class Planned(NamedTuple):
     @property
     def broken(self) -> bool:
         """Whether what was shown is not so."""
-        return self.true < self.shown - 1e-9
+        return self.shown is not None and (self.true < self.shown.right - ROUNDING or self.wrong > self.shown.wrong)
 
 
 class Share(NamedTuple):
@@ -247,14 +251,12 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
     wrong = failures(process, rows, k, shifts)
     ended = hold(process, rng, rows, k, shifts, most=MOST)
     rules = [Rule(one) if one > 1 else None for one in by_class]
+    with np.errstate(divide="ignore"):
+        true = float(np.exp(np.log1p(-wrong).sum()))
     return Planned(
-        plan.margins.right.estimate, float(np.exp(np.log1p(-wrong).sum())), float(wrong.sum()),
-        bool(ended.right.all()), _shown(plan), max(by_class), ended.votes / process.rows, alarms_of(rules, rows, ended),
+        plan.margins.right.estimate, true, float(wrong.sum()),
+        bool(ended.right.all()), plan.shown, max(by_class), ended.votes / process.rows, alarms_of(rules, rows, ended),
     )  # fmt: skip
-
-
-def _shown(plan: Plan) -> float:
-    return 0.0 if plan.shown is None else plan.shown.right
 
 
 def judge_share(name: str, seed: int, place: int) -> Share | str:
@@ -294,8 +296,8 @@ def _voter(k: int) -> Voter:
 
 def show_plans(found: Mapping[str, Sequence[Planned | str]]) -> None:
     """Print a line for each process, and why plans were refused."""
-    heads = ("process", "planned", "claimed", "true", "kept", "right", "shown", "broken", "k", "votes a step", "alarms",
-             "told")  # fmt: skip
+    heads = ("process", "planned", "claimed", "true", "kept", "right", "shown", "wrong <=", "wrong", "broken", "k",
+             "votes a step", "alarms", "told")  # fmt: skip
     lines = []
     for name, judged in found.items():
         plans = [one for one in judged if isinstance(one, Planned)]
@@ -308,7 +310,9 @@ def show_plans(found: Mapping[str, Sequence[Planned | str]]) -> None:
                 _mean([one.true for one in plans]),
                 _part(one.kept for one in plans),
                 _part(one.right for one in plans),
-                _mean([one.shown for one in plans]),
+                _mean([one.shown.right for one in plans if one.shown]),
+                _rows([one.shown.wrong for one in plans if one.shown]),
+                _rows([one.wrong for one in plans]),
                 _part(one.broken for one in plans),
                 _middle([one.k for one in plans]),
                 _middle([one.votes for one in plans]),
@@ -352,6 +356,10 @@ def show_shares(found: Mapping[str, Sequence[Share | str]]) -> None:
 
 def _mean(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4f}" if values else "-"
+
+
+def _rows(values: Sequence[float]) -> str:
+    return number(statistics.fmean(values)) if values else "-"
 
 
 def _middle(values: Sequence[float]) -> str:
