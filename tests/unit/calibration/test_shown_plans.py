@@ -207,7 +207,7 @@ def test_labels_of_another_file_are_suspected() -> None:
 
 
 def test_a_greedy_call_that_would_do_is_named_where_votes_are_refused() -> None:
-    cells = (Cell(2, 0, 18), Cell(1, 1, 2))
+    cells = (Cell(2, 8, 20),)
     with pytest.raises(OutOfReach, match=r"was right on all 20 pilot steps of move \(at least 8\d\.\d+% of such steps"):
         planned(heard(cells, 1000, greedy=SampleCounts(20, 0, 0)))
     with pytest.raises(OutOfReach) as refused:

@@ -415,12 +415,18 @@ def test_what_was_claimed() -> None:
     assert not claimed({"k": 3}, (rule,)).made
     gone = rule._replace(rule="it is gone", lost="it is gone")
     assert claimed({}, (gone,)).text == ("nothing was claimed: it is gone",)
-    plan = {"target": 0.95, "right": [0.93, 0.97, 0.99], "rests_on": "300 steps voted on at k = 8"}
+    plan = {
+        "k": {"move": 3},
+        "target": 0.95,
+        "right": [0.93, 0.97, 0.99],
+        "rests_on": "300 steps at k = 8",
+        "calibration": 1,
+    }
     found = claimed({"k": 3, "plan": plan}, (rule,))
     assert found.made
     assert found.plan == plan
     assert "0.97 (0.93 to 0.99); the target was 0.95" in found.text[0]
-    assert "300 steps voted on at k = 8" in found.text[1]
+    assert "300 steps at k = 8" in found.text[1]
     pilot = PilotFound(
         k=3, rows=600, of=10_000, both=600, differ=2, at_most=0.0093, confidence=0.975, votes=3.7, agreement=0.82,
         runs=("a", "b"),
