@@ -26,8 +26,9 @@ from maker.stats.risk import RiskBudget, RiskProfile
 from maker.stats.truncation import share_unsettled
 
 CONFIDENCE = 0.95
-SEVERAL = 1.05
-"""There is more than one rival where all wrong votes are by this more than the strongest rival's."""
+SEVERAL = 1.2
+"""There is more than one rival where all wrong votes are by this more than the strongest rival's. What is known of that
+one rests on half of the votes: with few votes for others, all votes against one rival tell more."""
 TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
@@ -146,7 +147,7 @@ def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, th
     difficulty, rivals = _difficulty(one, through, together)
     more = one.flags[through].right + one.flags[through].wrong if through else 0
     # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
-    beside = (one.right + one.wrong + more) / difficulty.votes
+    beside = 1 + (rivals - 1) * (1 - difficulty.p.estimate)
     # A prompt is read for a few votes together; for how many is counted when k is known.
     prompt = calibration.prompt / TOGETHER
     return RiskBudget(
@@ -167,13 +168,16 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
 
     With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
     of them no more often than a race with the strongest alone, which is won more easily; they are as many as would have
-    all wrong votes if each had the strongest one's.
+    all wrong votes if each had the strongest one's. Calibrations of older versions have no `Halves`: their strongest
+    rival looks too strong, and is of no Beta-binomial count.
     """
-    table = one.through[through] if through else one.heard
-    rivals = one.wrong / one.rival if one.rival and not through else 1.0
-    if rivals > SEVERAL:
-        return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), rivals
-    return fit(_cells(table), confidence, None if through else _cells(one.closer)), 1.0
+    if through:
+        return fit(_cells(one.through[through]), confidence), 1.0
+    if one.halves is not None and one.halves.rivals > SEVERAL:
+        return fit(_cells(one.halves.duel), confidence), one.halves.rivals
+    if one.halves is None and one.wrong > SEVERAL * one.rival > 0:
+        return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), one.wrong / one.rival
+    return fit(_cells(one.heard), confidence, _cells(one.closer)), 1.0
 
 
 def _cells(table: Iterable[Cell]) -> dict[tuple[int, int], int]:

@@ -75,6 +75,27 @@ class SampleCounts(NamedTuple):
     flagged: int = 0
 
 
+class Halves(_Stored):
+    """What the second halves of the steps' votes say, where the first halves name each step's strongest rival.
+
+    Of several rivals the one with most votes is in part the luckiest: counted in the votes that name it, it looks
+    stronger than it is. Where the first half names none, all wrong votes of the second count as the rival's.
+
+    Args:
+        heard: Steps by their votes for the right answer and for all others, in the second half.
+        duel: Steps by their votes for the right answer and for the rival that the first half names.
+    """
+
+    heard: tuple[Cell, ...] = ()
+    duel: tuple[Cell, ...] = ()
+
+    @property
+    def rivals(self) -> float:
+        """How many rivals as strong as the strongest all wrong votes would come from."""
+        wrong, rival = (sum(cell.against * cell.steps for cell in cells) for cells in (self.heard, self.duel))
+        return wrong / rival if rival else 1.0
+
+
 class KindFound(_Stored):
     """What was heard of one kind of a class's steps.
 
@@ -99,6 +120,7 @@ class ClassFound(_Stored):
         of: Steps of the class in the whole task, as far as that is known.
         heard: Steps by their votes for the right answer and for all others.
         duel: Steps by their votes for the right answer and for its strongest rival.
+        halves: The same without favour for the rival; None in calibrations that older versions made.
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
@@ -113,6 +135,7 @@ class ClassFound(_Stored):
     of: int | None
     heard: tuple[Cell, ...]
     duel: tuple[Cell, ...]
+    halves: Halves | None = None
     closer: tuple[Cell, ...] = ()
     samples: int
     tokens: int
@@ -229,6 +252,8 @@ class Tallies:
         self.steps = self.samples = self.tokens = 0
         self.heard: Counter[Votes] = Counter()
         self.duel: Counter[Votes] = Counter()
+        # By the fields of `Halves`.
+        self.halves: dict[str, Counter[Votes]] = {"heard": Counter(), "duel": Counter()}
         # By the fields of `FlagFound`.
         self.flags: dict[str, Counter[str]] = {}
         # How steps move in ``heard`` if samples with a flag vote.
@@ -256,7 +281,7 @@ class Tallies:
         settled = 0
         if right is None:
             settled, right = settled_on(replies)
-        votes: Counter[str] = Counter()
+        valid: list[str] = []
         true = frozenset(right)
         silenced: dict[str, Counter[str]] = {}
         for number, reply in enumerate(replies):
@@ -269,18 +294,28 @@ class Tallies:
                     silenced.setdefault(reply.flag, Counter())[said] += 1
                 self.models[reply.model]["flagged"] += 1
             elif reply.key is not None and counts:
-                votes[reply.key] += 1
+                valid.append(reply.key)
                 self.models[reply.model][said] += 1
-        others = [n for key, n in votes.items() if key not in true]
-        heard = Votes(votes.total() - sum(others), sum(others))
+        wrong = Counter(key for key in valid if key not in true)
+        heard = Votes(len(valid) - wrong.total(), wrong.total())
         self.heard[heard] += 1
-        self.duel[heard._replace(against=max(others, default=0))] += 1
+        self.duel[heard._replace(against=max(wrong.values(), default=0))] += 1
+        self._halve(valid, true)
         for flag, more in silenced.items():
             _move(self.moves.setdefault(flag, Counter()), heard, Votes(more["right"], more["wrong"]))
         if kind is not None and heard.right + heard.against:
             of_kind = self.kinds.setdefault(kind, Counter())
             of_kind.update(steps=1, right=heard.right, wrong=heard.against)
         return heard
+
+    def _halve(self, valid: Sequence[str], right: frozenset[str]) -> None:
+        """Count the votes of the second half of a step by the rival that those of the first half name."""
+        # Every other vote: the halves are asked at the same time.
+        first, second = (Counter(key for key in valid[start::2] if key not in right) for start in (0, 1))
+        heard = Votes(len(valid[1::2]) - second.total(), second.total())
+        self.halves["heard"][heard] += 1
+        against = second[first.most_common(1)[0][0]] if first else second.total()
+        self.halves["duel"][heard._replace(against=against)] += 1
 
     def look_closer(self, before: Votes, more: Votes) -> None:
         """Count what a second look at a step brought: ``more`` votes than there were ``before``."""
@@ -294,6 +329,7 @@ class Tallies:
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
+            halves=Halves(**{name: _table(steps) for name, steps in self.halves.items()}),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},

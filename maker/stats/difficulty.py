@@ -107,7 +107,8 @@ class Difficulty:
             estimate = float(self.region.rho[0])
             self.correlation = Interval(min(low, estimate), estimate, max(high, estimate))
         low, _, high = self.p
-        self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 else Mode.OPEN
+        # The strongest of several rivals, counted in the votes that name it, looks stronger than it is.
+        self.mode = Mode.RIGHT if low > 0.5 else Mode.RIVAL if high < 0.5 and tested is None else Mode.OPEN
 
     def failure(self, k: int) -> Interval:
         """Return the share of steps that a race to k decides wrongly, E[q^k / (p^k + q^k)].
