@@ -173,7 +173,8 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
     """
     if through:
         return fit(_cells(one.through[through]), confidence), 1.0
-    if one.halves is not None and one.halves.rivals > SEVERAL:
+    # Where less than half of the votes are right, it is the strongest rival that says whether votes help.
+    if one.halves is not None and (one.halves.rivals > SEVERAL or one.right < one.wrong):
         return fit(_cells(one.halves.duel), confidence), one.halves.rivals
     if one.halves is None and one.wrong > SEVERAL * one.rival > 0:
         return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), one.wrong / one.rival

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     """Shown: in a class the right answer is not the most frequent one, and more votes make it worse."""
     FLOOR = "floor"
     """Shown: on so many steps a vote is right less than half the time that no margin reaches the target."""
+    HARD = "hard"
+    """The pilot has met steps whose right answer is not the most frequent one: no margin and no larger pilot helps."""
     PILOT = "pilot"
     """Not shown: the pilot leaves open whether any margin reaches the target."""
 
@@ -177,11 +179,10 @@ def _described(
     kind = _favourable(classes, choices, ks, allowed, widest)
     gaps = [k - other for k, other in zip(ks, kind, strict=True)]
     sharp = max(gaps) <= 1
-    # A pilot's uncertainty shrinks with the square root of its steps.
-    needed = {
-        load.name: load.difficulty.steps * (1 if sharp else max(1, gap) ** 2)
-        for load, gap in zip(loads, gaps, strict=True)
-    }
+    near = [[k for k in margins if k <= other + 1] for margins, other in zip(choices, kind, strict=True)]
+    needed = {load.name: load.difficulty.steps for load in loads}
+    if not sharp:
+        needed = _settling(classes, near, allowed, widest) or needed
     favourable = {load.name: k for load, k in zip(loads, kind, strict=True)}
     return _expected(classes, ks, widest)._replace(favourable=favourable, sharp=sharp, needed=needed)
 
@@ -245,10 +246,12 @@ def _refused(
     target = math.exp(-allowed.load)
     if rivals := tuple(load.name for load in loads if load.difficulty.mode is Mode.RIVAL):
         shares = ", ".join(
-            f"{load.name}: p is at most {load.difficulty.p.high:.3g}" for load in loads if load.name in rivals
+            f"p is at most {load.difficulty.p.high:.3g} in {load.name}" for load in loads if load.name in rivals
         )
         return Refusal(
-            Reason.RIVAL, f"the right answer is not the most frequent one ({shares}), so more votes make it worse",
+            Reason.RIVAL,
+            f"the right answer is not the most frequent one: against its strongest rival {shares}, so more votes make it"
+            " worse",
             "change the prompt or the model, or treat the answers that it confuses as one",
             rivals, k, right, {},
         )  # fmt: skip
@@ -270,10 +273,20 @@ def _refused(
             "make these steps easier: ask less at a time, use a better model, or check the answers",
             blamed, k, right, {},
         )  # fmt: skip
-    needed = _settling(classes, choices, allowed, widest)
     blamed = tuple(
         one.load.name for one, k in zip(classes, ks, strict=True) if one.most(k, 0.0) > allowed.load / len(classes)
     )
+    met = tuple(load.name for load in loads if load.difficulty.hard.shown)
+    if met and right.estimate < target:
+        return Refusal(
+            Reason.HARD,
+            f"no margin k reaches {target:g}: at best a run is right with probability {right.estimate:.3g}; the pilot"
+            f" has met steps of {', '.join(met)} whose right answer is not the most frequent one, and votes decide"
+            " these wrongly whatever k is",
+            "make these steps easier: ask less at a time, use a better model, or check the answers",
+            met, k, right, {},
+        )  # fmt: skip
+    needed = _settling(classes, choices, allowed, widest)
     unpaired = [load.name for load in loads if not load.difficulty.paired]
     if unpaired:
         fix = (
