@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -20,7 +21,9 @@ from maker.job.rules import rules_of, vote_prices
 from maker.job.settings import AUTO, PlanFound
 from maker.stats.difficulty import Difficulty, Interval, fit
 from maker.stats.expected_requests import requests_per_step
+from maker.stats.flagged import worse_reading
 from maker.stats.margins import Margins, Refusal, cheapest, given
+from maker.stats.mixture import VoteTable
 from maker.stats.race import Block, blocks
 from maker.stats.risk import RiskBudget, RiskProfile
 from maker.stats.truncation import share_unsettled
@@ -28,7 +31,7 @@ from maker.stats.truncation import share_unsettled
 CONFIDENCE = 0.95
 SEVERAL = 1.2
 """There is more than one rival where all wrong votes are by this more than the strongest rival's. What is known of that
-one rests on half of the votes: with few votes for others, all votes against one rival tell more."""
+one rests on two thirds of the votes: with fewer votes for others, all votes against one rival tell more."""
 TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
@@ -168,17 +171,40 @@ def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Diffi
 
     With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
     of them no more often than a race with the strongest alone, which is won more easily; they are as many as would have
-    all wrong votes if each had the strongest one's. Calibrations of older versions have no `Halves`: their strongest
+    all wrong votes if each had the strongest one's. Calibrations of older versions have no `Rivalry`: their strongest
     rival looks too strong, and is of no Beta-binomial count.
     """
     if through:
         return fit(_cells(one.through[through]), confidence), 1.0
+    if reading := _silenced(one):
+        return fit(reading, confidence), 1.0
     # Where less than half of the votes are right, it is the strongest rival that says whether votes help.
-    if one.halves is not None and (one.halves.rivals > SEVERAL or one.right < one.wrong):
-        return fit(_cells(one.halves.duel), confidence), one.halves.rivals
-    if one.halves is None and one.wrong > SEVERAL * one.rival > 0:
+    if one.rivalry is not None and (one.rivalry.rivals > SEVERAL or one.right < one.wrong):
+        return fit(_cells(one.rivalry.duel), confidence), one.rivalry.rivals
+    if one.rivalry is None and one.wrong > SEVERAL * one.rival > 0:
         return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), one.wrong / one.rival
     return fit(_cells(one.heard), confidence, _cells(one.closer)), 1.0
+
+
+def _silenced(one: ClassFound) -> VoteTable | None:
+    """Return the votes of a class with flagged samples as votes against where flags silence steps; else None.
+
+    A second look has asked steps that were mostly flagged so often that only those without any vote are silenced.
+    """
+    if not one.closer:
+        table = {(cell.right, cell.against, cell.flagged): cell.steps for cell in one.flagged}
+        return worse_reading(table) if table else None
+    heard = Counter(_cells(one.closer))
+    silenced = heard.pop((0, 0), 0)
+    heard[0, max(2, one.samples // one.steps)] += silenced
+    return heard if silenced else None
+
+
+def silenced_words(calibration: Calibration) -> str:
+    """Return how a plan counts steps that flags silence; "" where there are none."""
+    names = ", ".join(name for name, one in calibration.classes.items() if _silenced(one))
+    against = ", counting flagged samples as votes against on steps that have hardly any valid ones"
+    return f"{against} ({names})" if names else ""
 
 
 def _cells(table: Iterable[Cell]) -> dict[tuple[int, int], int]:
@@ -237,7 +263,10 @@ def described(
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=greedy_of(calibration, loads, margins.k, {one.name: one.failures for one in classes}),
         blocks=() if target is None else _blocks(calibration, target, loads),
-        rests_on=RESTS_ON[calibration.by] + _proportions(calibration) + unheard_words(unheard),
+        rests_on=RESTS_ON[calibration.by]
+        + _proportions(calibration)
+        + silenced_words(calibration)
+        + unheard_words(unheard),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
         unheard=unheard,
         shown=shown_of(calibration, loads, margins.k, target, right.low),

@@ -18,6 +18,10 @@ from maker.types import Flag
 
 VERSION = 1
 """Of the form in which a calibration is stored."""
+NAMING = 3
+"""Every third vote on a step names its strongest rival: naming takes fewer votes than counting does."""
+UNTOLD = {Flag.REPEAT, Flag.BROKEN, Flag.NO_TEXT}
+"""Red flags that tell nothing of how hard a step is: words that were said before, and errors of a server."""
 REFERENCE = 3
 """By so many votes an answer must lead to stand for the right one where nothing is known of that."""
 
@@ -67,6 +71,15 @@ class Cell(NamedTuple):
         return Votes(self.right, self.against)
 
 
+class FlagCell(NamedTuple):
+    """How many steps had so many votes for the right answer, against it, and so many flagged samples."""
+
+    right: int
+    against: int
+    flagged: int
+    steps: int
+
+
 class SampleCounts(NamedTuple):
     """Samples by what became of them: votes for right answers, for wrong ones, and red flags."""
 
@@ -75,15 +88,16 @@ class SampleCounts(NamedTuple):
     flagged: int = 0
 
 
-class Halves(_Stored):
-    """What the second halves of the steps' votes say, where the first halves name each step's strongest rival.
+class Rivalry(_Stored):
+    """Votes on the strongest rivals of steps, without those that name them.
 
     Of several rivals the one with most votes is in part the luckiest: counted in the votes that name it, it looks
-    stronger than it is. Where the first half names none, all wrong votes of the second count as the rival's.
+    stronger than it is. So a third of a step's votes name its rival, and the others are counted. Where the third names
+    none, all the other wrong votes count as the rival's.
 
     Args:
-        heard: Steps by their votes for the right answer and for all others, in the second half.
-        duel: Steps by their votes for the right answer and for the rival that the first half names.
+        heard: Steps by their votes for the right answer and for all others.
+        duel: Steps by their votes for the right answer and for the rival.
     """
 
     heard: tuple[Cell, ...] = ()
@@ -120,11 +134,12 @@ class ClassFound(_Stored):
         of: Steps of the class in the whole task, as far as that is known.
         heard: Steps by their votes for the right answer and for all others.
         duel: Steps by their votes for the right answer and for its strongest rival.
-        halves: The same without favour for the rival; None in calibrations that older versions made.
+        rivalry: The same without favour for the rival; None in calibrations of older versions.
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
+        flagged: Steps by their votes and flagged samples, but for `UNTOLD`; () in calibrations of older versions.
         through: What would have been heard if the samples with a flag had voted, by the flag, where any could.
         models: What became of a model's samples, by its number in the pool.
         greedy: What became of samples at temperature 0, one a step; None where that was not asked.
@@ -135,11 +150,12 @@ class ClassFound(_Stored):
     of: int | None
     heard: tuple[Cell, ...]
     duel: tuple[Cell, ...]
-    halves: Halves | None = None
+    rivalry: Rivalry | None = None
     closer: tuple[Cell, ...] = ()
     samples: int
     tokens: int
     flags: dict[str, FlagFound]
+    flagged: tuple[FlagCell, ...] = ()
     through: dict[str, tuple[Cell, ...]]
     models: tuple[SampleCounts, ...]
     greedy: SampleCounts | None = None
@@ -252,8 +268,10 @@ class Tallies:
         self.steps = self.samples = self.tokens = 0
         self.heard: Counter[Votes] = Counter()
         self.duel: Counter[Votes] = Counter()
-        # By the fields of `Halves`.
-        self.halves: dict[str, Counter[Votes]] = {"heard": Counter(), "duel": Counter()}
+        # By the fields of `Rivalry`.
+        self.rivalry: dict[str, Counter[Votes]] = {"heard": Counter(), "duel": Counter()}
+        # By votes for the right answer, votes against it, and flagged samples.
+        self.flagged: Counter[tuple[int, int, int]] = Counter()
         # By the fields of `FlagFound`.
         self.flags: dict[str, Counter[str]] = {}
         # How steps move in ``heard`` if samples with a flag vote.
@@ -300,7 +318,8 @@ class Tallies:
         heard = Votes(len(valid) - wrong.total(), wrong.total())
         self.heard[heard] += 1
         self.duel[heard._replace(against=max(wrong.values(), default=0))] += 1
-        self._halve(valid, true)
+        self._name_rival(valid, true)
+        self.flagged[(*heard, sum(reply.flag not in UNTOLD for reply in replies if reply.flag))] += 1
         for flag, more in silenced.items():
             _move(self.moves.setdefault(flag, Counter()), heard, Votes(more["right"], more["wrong"]))
         if kind is not None and heard.right + heard.against:
@@ -308,14 +327,15 @@ class Tallies:
             of_kind.update(steps=1, right=heard.right, wrong=heard.against)
         return heard
 
-    def _halve(self, valid: Sequence[str], right: frozenset[str]) -> None:
-        """Count the votes of the second half of a step by the rival that those of the first half name."""
-        # Every other vote: the halves are asked at the same time.
-        first, second = (Counter(key for key in valid[start::2] if key not in right) for start in (0, 1))
-        heard = Votes(len(valid[1::2]) - second.total(), second.total())
-        self.halves["heard"][heard] += 1
-        against = second[first.most_common(1)[0][0]] if first else second.total()
-        self.halves["duel"][heard._replace(against=against)] += 1
+    def _name_rival(self, valid: Sequence[str], right: frozenset[str]) -> None:
+        """Count the votes of a step by the rival that every third of them names."""
+        naming = Counter(key for key in valid[::NAMING] if key not in right)
+        others = [key for number, key in enumerate(valid) if number % NAMING]
+        wrong = Counter(key for key in others if key not in right)
+        heard = Votes(len(others) - wrong.total(), wrong.total())
+        self.rivalry["heard"][heard] += 1
+        against = wrong[naming.most_common(1)[0][0]] if naming else wrong.total()
+        self.rivalry["duel"][heard._replace(against=against)] += 1
 
     def look_closer(self, before: Votes, more: Votes) -> None:
         """Count what a second look at a step brought: ``more`` votes than there were ``before``."""
@@ -329,9 +349,10 @@ class Tallies:
         return ClassFound(
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
-            halves=Halves(**{name: _table(steps) for name, steps in self.halves.items()}),
+            rivalry=Rivalry(**{name: _table(steps) for name, steps in self.rivalry.items()}),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
+            flagged=tuple(FlagCell(*cell, steps) for cell, steps in sorted(self.flagged.items())),
             flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},
             models=tuple(SampleCounts(**counts) for counts in self.models),
             kinds={

@@ -15,7 +15,7 @@ from maker.calibration.contradicted import (
     refuse_contradicted,
     refuse_strange_labels,
 )
-from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of
+from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of, silenced_words
 from maker.calibration.greedy import greedy_would_do
 from maker.calibration.observations import VERSION, Calibration, Kept
 from maker.errors import BadInput, OutOfReach, StoreMissing
@@ -82,7 +82,8 @@ def plan_from(job: Job, kept: Kept) -> Plan:
 
 def _refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget]) -> OutOfReach:
     """Return a refusal, with what would lift it."""
-    needed, fix, reason = dict(found.needed), found.fix, found.reason
+    needed, fix = dict(found.needed), found.fix
+    reason = found.reason + silenced_words(kept.calibration)
     if kept.calibration.labelled and found.kind is not Reason.RIVAL and not needed and (line := behind_line(loads)):
         reason, fix = f"{reason}; {line}", f"{fix}; {MEND}{BOUND}"
     if needed and all(kept.calibration.classes[name].whole for name in needed):

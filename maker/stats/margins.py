@@ -250,8 +250,8 @@ def _refused(
         )
         return Refusal(
             Reason.RIVAL,
-            f"the right answer is not the most frequent one: against its strongest rival {shares}, so more votes make it"
-            " worse",
+            "the right answer is not the most frequent one: against its strongest rival"
+            f" {shares}, so more votes make it worse",
             "change the prompt or the model, or treat the answers that it confuses as one",
             rivals, k, right, {},
         )  # fmt: skip

@@ -186,7 +186,7 @@ def test_a_rival_that_is_the_likelier_answer_is_refused(job: Callable[..., Job])
 def test_several_rivals_below_a_half_are_no_reason_to_refuse(job: Callable[..., Job]) -> None:
     # p = .4 against four rivals of .15 each: compared with the strongest of them it wins.
     settings = letters(job, 100, model={"kind": "simulated", "p": 0.4, "rivals": 4})
-    found = planned(settings, votes=60)
+    found = planned(settings, votes=120)
     assert found.margins.right.low >= 0.9
     assert found.classes[0].p.high < 0.5
 
@@ -322,4 +322,5 @@ def test_two_rivals_of_like_strength_are_no_misfit(job: Callable[..., Job]) -> N
     settings = job(task={"decomposer": "hanoi", "disks": 9}, vote={"k": "auto", "target": 0.9})
     settings["model"] = {"kind": "simulated", "p": 0.85, "rivals": 2, "malformed": 0.1}
     found = planned(settings, steps=400, votes=8)
-    assert found.margins.k["move"] <= least_k(0.85, 511, 0.9) == 5
+    # A pilot leaves open whether one more than for a p that is known is needed.
+    assert found.margins.k["move"] <= least_k(0.85, 511, 0.9) + 1 == 6

@@ -134,7 +134,8 @@ class TestCheapest:
         pilot = fit(EASY, closer=EASY | more)
         long, short = (cheapest([RiskBudget("a", steps, pilot)], 0.95) for steps in (1000, 5))
         assert isinstance(long, Refusal)
-        assert (long.kind, long.classes, long.needed) == (Reason.HARD, ("a",), {})
+        assert long.kind in (Reason.HARD, Reason.FLOOR)
+        assert (long.classes, long.needed) == (("a",), {})
         assert long.right.estimate < 0.2
         assert isinstance(short, Margins)
         assert short.right.estimate < 1 - 5 * 0.6 * sum(more.values()) / 301
