@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from heapq import heappop, heappush
 from itertools import repeat
 from typing import NamedTuple
 
@@ -120,5 +121,15 @@ def hold(process: Process, rng: Generator, rows: Rows, k: Whole, shifts: Reals, 
         open_rows, sizes, number = open_rows[going], lacking[going], number + 1
     rival, winner = np.partition(counts, (-2, -1), axis=1)[:, -2:].T
     right = ~undecided & (counts.argmax(axis=1) == 0)
-    order = np.argsort(np.arange(len(rows.p)) + IN_WORK * (requests - 1), kind="stable")
-    return Ended(winner, rival, right, undecided, order, int(counts.sum()))
+    return Ended(winner, rival, right, undecided, _order(requests.tolist()), int(counts.sum()))
+
+
+def _order(requests: Sequence[int]) -> Whole:
+    """Return the order in which rows end that begin in theirs, `IN_WORK` at a time, where all requests take as long."""
+    in_work: list[int] = []
+    ends = np.empty(len(requests), dtype=np.int64)
+    for row, number in enumerate(requests):
+        begun = heappop(in_work) if len(in_work) == IN_WORK else 0
+        ends[row] = begun + number
+        heappush(in_work, begun + number)
+    return np.argsort(ends, kind="stable")
