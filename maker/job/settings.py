@@ -89,7 +89,7 @@ class PlanFound(_Table):
     ``right`` is the interval (least, estimate, most) of the probability that all steps are right, and ``rests_on`` says
     in words what that is conditional on. ``calibration`` is the key of what it was made from. ``target`` is None where
     a budget was planned for. ``by`` is who said what is right: ``oracle``, ``labels``, or ``votes``, of which agreement
-    is all that is known; "" in plans of older versions. ``shown`` is None where no one has checked an answer.
+    is all that is known; None in plans of older versions. ``shown`` is None where no one has checked an answer.
     """
 
     k: dict[str, int]
@@ -97,7 +97,7 @@ class PlanFound(_Table):
     right: tuple[float, float, float]
     rests_on: str
     calibration: int
-    by: Literal["oracle", "labels", "votes", ""] = ""
+    by: Literal["oracle", "labels", "votes"] | None = None
     shown: ShownFound | None = None
 
     @property

@@ -18,7 +18,7 @@ from maker.voting.policy import JUDGE
 
 def with_plan(job: Job, found: PlanFound) -> Job:
     """Return the job with the margins that a plan found."""
-    return _with_vote(job, {"k": found.k, "plan": found.model_dump(mode="json")}, "plan")
+    return _with_vote(job, {"k": found.k, "plan": found.model_dump(mode="json", exclude_unset=True)}, "plan")
 
 
 def with_pilot(job: Job, found: PilotFound) -> Job:

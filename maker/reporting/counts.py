@@ -124,8 +124,8 @@ class _Author:
             self.groups[kind] = Group(decision_rule(self.run, kind), self.models)
         return self.groups[kind]
 
-    def observe(self, kind: int, winner: int, rival: int, place: int) -> None:
-        """Show a step to the monitor."""
+    def observe(self, kind: int, winner: int, rival: int, place: int | None) -> None:
+        """Show a step to the monitor; ``place`` is its position in the log, None of one that is not there."""
         if kind < len(self.monitor.rules):
             self.monitor.observe(kind, winner, rival, place)
 
@@ -140,12 +140,12 @@ class _Author:
         Only in a run with one class: the store does not say of which class an undecided child is.
         """
         if len(self.run.classes) == 1:
-            for child, votes in undecided_votes(database, self.run.key):
+            for _, votes in undecided_votes(database, self.run.key):
                 rival, winner = sorted((0, *votes))[-2:]
                 group = self.group(0)
                 group.unsettled += 1
                 group.losing[rival] += 1
-                self.observe(0, winner, rival, child)
+                self.observe(0, winner, rival, None)
 
 
 class _Pass:

@@ -157,9 +157,13 @@ class Neighbours:
         if losing:
             self._marked |= bit
 
+    def copied(self) -> Neighbours:
+        """Return the same counts, which others do not change."""
+        return Neighbours(self._window, self._held())
+
     def all_in_order(self) -> Neighbours:
         """Return what it comes to if no step comes any more."""
-        whole = Neighbours(self._window, self._held())
+        whole = self.copied()
         whole._pass_by(self._waiting.bit_length())
         return whole
 

@@ -126,18 +126,21 @@ class _Class:
         self.top = max(len(counts) - 1, 0)
         self.left = (FIRST_LOOK << (look - 1)) - sum(counts)
 
-    def add(self, winner_votes: int, rival_votes: int, place: int) -> None:
+    def add(self, winner_votes: int, rival_votes: int, place: int | None) -> None:
         losing = rival_votes if rival_votes < winner_votes else winner_votes
         if losing > self.top:
             losing = losing if losing < MOST_LOSING else MOST_LOSING
             self.top = losing
         self.counts[losing] += 1
         self.left -= 1
-        self.stretches.add(place, losing)
-        self.neighbours.add(place, losing)
+        if place is not None:
+            self.stretches.add(place, losing)
+            self.neighbours.add(place, losing)
 
     def seen(self, missing: int) -> Seen:
-        return Seen(Histogram.of(self.counts), self.stretches.copied(), self.neighbours.all_in_order(), missing)
+        # Where others are in work, those that wait are the ones with few votes: contested ones come later.
+        neighbours = self.neighbours.copied() if missing > 1 else self.neighbours.all_in_order()
+        return Seen(Histogram.of(self.counts), self.stretches.copied(), neighbours, missing)
 
     def to_json(self) -> str:
         # Written with each commit, in a strict run with each step: a list's own text is JSON, and is made fast.
@@ -171,8 +174,10 @@ class Monitor:
         self._classes = [rule and self._new() for rule in self.rules]
         self._due: list[_Due] = []
 
-    def observe(self, kind: int, winner_votes: int, rival_votes: int, place: int) -> None:
+    def observe(self, kind: int, winner_votes: int, rival_votes: int, place: int | None) -> None:
         """Count a step: its winner's votes and its strongest rival's, a judge's not among them, and where it stands.
+
+        ``place`` is None where that is not known among the other steps.
 
         One that is left undecided counts with the votes of the two foremost candidates.
         """

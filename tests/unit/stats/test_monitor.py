@@ -345,3 +345,27 @@ def test_which_voters_are_watched() -> None:
         (FirstToAheadByK(FirstToAheadByK.Params(k=9)), 4),
     ):
         assert "no statistic" in str(rule_of(voter, turns))
+
+
+def test_steps_that_end_late_are_no_burst() -> None:
+    """The first 32 steps are asked to their end, while of the others those have ended that three votes decide."""
+
+    def ended(draw: random.Random) -> tuple[int, int]:
+        votes = [0, 0]
+        while abs(votes[0] - votes[1]) < 3:
+            votes[draw.random() < 0.25] += 1
+        return max(votes), min(votes)
+
+    for seed in range(40):
+        draw, monitor = random.Random(seed), Monitor([Rule(3)], 400)
+        steps = [(*ended(draw), place) for place in range(400)]
+        early, late = (
+            [one for one in steps if not one[1] or one[2] < 32],
+            [one for one in steps if one[1] and one[2] >= 32],
+        )
+        alarms = []
+        for winner, rival, place in early + late:
+            monitor.observe(0, winner, rival, place)
+            alarms += monitor.look()
+        alarms += monitor.rest((), ended=True)
+        assert Statistic.BURSTS not in {alarm.statistic for alarm in alarms}, seed
