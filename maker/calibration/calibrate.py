@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from maker.calibration.observations import By, Calibration, Kept, Reply, SampleCounts, Tallies, Votes
-from maker.core.user_code import call_user_code, ends_the_program
+from maker.calibration.observations import By, Kept
+from maker.calibration.pilot_reader import PilotReader, oracle_of
+from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
-from maker.job.fingerprint import calibration_fingerprint
 from maker.job.job import Job
 from maker.job.load import JobLike, load_job
+from maker.job.probe import distinct_questions, expected_steps
 from maker.job.resolve import derived
-from maker.job.rules import thinking_of
 from maker.job.settings import PollSettings
-from maker.lifecycle.control import run_through
-from maker.lifecycle.queries import show
+from maker.lifecycle.control import is_begun, run_through
 from maker.lifecycle.session import OnEvent
 from maker.models.settings import PoolSettings, SimulatedSettings
-from maker.plugin import Decomposer, vote_key
-from maker.sampling.draw import Places, StepLocation, can_draw, right_answers
-from maker.sampling.kinds import kind_of, names_kinds
+from maker.plugin import vote_key
+from maker.sampling.draw import can_draw
+from maker.sampling.kinds import names_kinds
 from maker.sampling.labels import Label, format_labels
-from maker.sampling.pilot import Root, RootCodec
-from maker.store.backend.database import Database, open_database
+from maker.store.backend.database import open_database
 from maker.store.calibrations import keep_calibration
-from maker.store.chains import read_children, read_forks, root_chain
-from maker.store.log import SampleRow, read_samples, read_snapshots, read_steps
-from maker.store.runs import PILOT, WAY, RunRow, find_run
-from maker.types import Flag, Oracle, Step
-from maker.voting.thinking import Thinking
+from maker.store.chains import root_chain
+from maker.store.log import read_steps
+from maker.store.runs import PILOT, WAY, find_run
 
-STEPS, VOTES = 2000, 10
-"""Of each class so many steps are asked, each so often, unless told otherwise."""
+LEAST, STEPS, VOTES = 100, 2000, 10
+"""Of each class so many steps are asked at least and at most, each so often, unless told otherwise."""
+PART, MARGIN = 4, 3
+"""In between, a pilot asks one vote for so many that the run takes with this k."""
+LOOK, LOOKED_AT = 40, 50
+"""A step on which the right answer does not lead is asked so often more, up to so many of them, unless told otherwise.
+
+One such step in the run is decided wrongly whatever k is; ten votes of a step at p = .7 lose to one rival in 15 of 100.
+"""
+ROUNDS = 2
+"""The votes of a step are asked for at so many times: those of one request, or of one moment, may share a fate."""
 
 
 def calibrate(
     job: JobLike,
     overrides: Iterable[str] = (),
     *,
-    steps: int = STEPS,
+    steps: int | None = None,
     votes: int = VOTES,
     labels: str = "",
     closer: int = 0,
@@ -65,12 +68,14 @@ def calibrate(
     Args:
         job: As for `maker.run`.
         overrides: As for `maker.run`.
-        steps: Steps to ask of each class; a labelled pilot asks those that are labelled.
-        votes: Samples of each step. One alone says nothing of how unlike the steps of a class are.
+        steps: Steps to ask of each class, as `pilot_size` says by default; a labelled pilot asks those with a label.
+        votes: Samples of each step, half of them after all steps have had the other half: an odd number above one is
+            rounded up. One alone says nothing of how unlike the steps of a class are.
         labels: JSON lines, each a `maker.sampling.labels.Label`.
         closer: How many samples more are asked of each step on which votes differed, or less than half of the samples
             could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
-            oracle, or votes that led to the steps.
+            oracle, or votes that led to the steps. Where it is 0, the first `LOOKED_AT` of those steps are asked
+            `LOOK` times more on which the right answer does not lead.
         on_event: Told of the pilot's runs.
         stop: Set it from another thread to pause the pilot.
 
@@ -79,32 +84,62 @@ def calibrate(
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     job = load_job(job, overrides)
-    poll = _poll(votes, steps)
-    looks = _poll(closer, steps) if closer else None
-    by = By.LABELS if labels else By.VOTES if _oracle(job.decomposer) is None else By.ORACLE
+    poll = _poll(votes, STEPS if steps is None else steps)
+    if steps is None:
+        poll = poll.model_copy(update={"steps": pilot_size(job, votes).steps})
+    looks = _poll(closer or LOOK, poll.steps)
+    by = By.LABELS if labels else By.VOTES if oracle_of(job.decomposer) is None else By.ORACLE
     hold = partial(run_through, on_event=on_event, stop=stop)
     if by == By.VOTES and not can_draw(job.decomposer):
-        labels = format_labels(_voted(job, steps, hold))
-    elif by == By.VOTES and looks:
+        labels = format_labels(_voted(job, poll.steps, hold))
+    elif by == By.VOTES and closer:
         raise BadInput(
             "--closer needs right answers, and there are neither labels nor an oracle",
             fix="give --labels, or leave --closer out and raise --votes",
         )
     poll = poll.model_copy(update={"labels": labels, "by_kind": names_kinds(job.decomposer)})
-    asked = hold(_pilot(job, poll))
+    asked = hold(_in_rounds(job, poll))
     greedy = looked = None
     if (cold := _greedy(job)) and (labels or by != By.VOTES):
         greedy = hold(_pilot(job, poll.model_copy(update={"votes": 1}), cold))
     with closing(open_database(job.store.url, create=False)) as database:
-        heard = _PilotReader(database, job, by)
+        heard = PilotReader(database, job, by)
         heard.listen(find_run(database, asked))
-        if looks and heard.doubtful:
-            looked = hold(_pilot(job, looks.model_copy(update={"labels": format_labels(heard.doubtful)})))
-            heard.look_closer(find_run(database, looked))
+        again = heard.differing if closer else heard.doubtful[:LOOKED_AT]
+        if again:
+            looked = hold(_in_rounds(job, looks.model_copy(update={"labels": format_labels(again)})))
+            # A plan takes it that all differing steps were looked at, or none: other looks are told, and no more.
+            take_in = heard.look_closer if closer else heard.resolve
+            take_in(find_run(database, looked))
         if greedy:
             heard.listen_greedily(find_run(database, greedy))
-        calibration = heard.calibration(votes, [run for run in (asked, looked, greedy) if run])
+        calibration = heard.calibration([run for run in (asked, looked, greedy) if run])
         return Kept(keep_calibration(database, calibration.fingerprint, calibration.model_dump_json()), calibration)
+
+
+class PilotSize(NamedTuple):
+    """How many steps of each class a pilot asks, and why so many, in words."""
+
+    steps: int
+    why: str
+
+
+def pilot_size(job: Job, votes: int = VOTES) -> PilotSize:
+    """Return the size of a pilot whose votes are a quarter of those that the run takes, from `LEAST` to `STEPS` steps.
+
+    The run is taken to need `MARGIN` votes a step: a run of 20,000 steps of one class gives 1,500 steps of 10 votes.
+    Raises `TaskFailed`.
+    """
+    asked = distinct_questions(job)
+    steps = expected_steps(job) if asked is None else sum(asked.values())
+    if steps is None:
+        return PilotSize(STEPS, "the task does not say how many steps its run has")
+    calls = steps * MARGIN
+    pays_for = calls // PART // (votes_asked(votes) * len(job.decomposer.classes))
+    why = f"a quarter of the {calls:,} calls of the run at k = {MARGIN}"
+    if pays_for < LEAST:
+        return PilotSize(LEAST, f"the least; {why} pays for {pays_for:,}")
+    return PilotSize(min(pays_for, STEPS), why if pays_for <= STEPS else f"the most; {why} pays for {pays_for:,}")
 
 
 def _poll(votes: int, steps: int) -> PollSettings:
@@ -115,6 +150,19 @@ def _poll(votes: int, steps: int) -> PollSettings:
         first = error.errors()[0]
         said = f"{first['loc'][0]} = {first['input']!r}: {first['msg']}"
         raise BadInput(f"a pilot of {votes:,} votes on {steps:,} steps of each class: {said}") from error
+
+
+def votes_asked(votes: int) -> int:
+    """Return how many votes of a step a pilot asks where so many are wanted: as many in its second round as before."""
+    return votes if votes < ROUNDS else ROUNDS * -(-votes // ROUNDS)
+
+
+def _in_rounds(job: Job, poll: PollSettings) -> Job:
+    """Return the job's pilot with its votes asked in rounds; one that an older version began asks them all at once."""
+    at_once = _pilot(job, poll)
+    if poll.votes < ROUNDS or is_begun(at_once):
+        return at_once
+    return _pilot(job, poll.model_copy(update={"votes": votes_asked(poll.votes) // ROUNDS, "rounds": ROUNDS}))
 
 
 def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:
@@ -159,126 +207,3 @@ def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]
     if not labels:
         raise PilotPaused(f"run {run_id} has decided no step of its root chain, so there are no steps for a pilot")
     return labels
-
-
-class _PilotStep(NamedTuple):
-    """A step of a pilot's run: its class, its place, and its samples."""
-
-    step: Step[Any, Any]
-    state: Any
-    spot: StepLocation
-    replies: list[Reply]
-
-
-class _PilotReader:
-    """Makes a calibration of what the runs of a pilot heard.
-
-    ``doubtful`` names steps on which votes differed, or less than half of the samples could vote, as labels.
-    """
-
-    def __init__(self, database: Database, job: Job, by: By) -> None:
-        self._database = database
-        self._job = job
-        self._by = by
-        self._oracle = _oracle(job.decomposer) if by == By.ORACLE else None
-        self._tallies = {kind.name: Tallies(len(job.members)) for kind in job.decomposer.classes}
-        # By class, and then by the fields of `SampleCounts`.
-        self._greedy: dict[str, Counter[str]] = {}
-        self._doubted: dict[StepLocation, Votes] = {}
-        self._root = Root(0, (), {})
-        self.doubtful: list[Label] = []
-
-    def listen(self, row: RunRow) -> None:
-        """Take in what was heard."""
-        self._root = _root(self._database, row)
-        for asked, right in self._asked(row):
-            name, kind = kind_of(self._job.decomposer, asked.step)
-            votes = self._tallies[name].add(asked.replies, right, kind)
-            if right and (votes.against or 2 * votes.right < len(asked.replies)):
-                self._doubted[asked.spot._replace(right=None)] = votes
-                self.doubtful.append(Label(state=asked.spot.state, child=asked.spot.child, key=min(right)))
-
-    def look_closer(self, row: RunRow) -> None:
-        """Take in what was heard of doubtful steps when they were asked again."""
-        for asked, right in self._asked(row):
-            more = Tallies(len(self._job.members)).add(asked.replies, right)
-            before = self._doubted[asked.spot._replace(right=None)]
-            self._tallies[asked.step.kind.name].look_closer(before, more)
-
-    def listen_greedily(self, row: RunRow) -> None:
-        """Take in what was heard at temperature 0."""
-        self._greedy = {name: Counter() for name in self._tallies}
-        for asked, right in self._asked(row):
-            for reply in asked.replies:
-                truth = right is not None and reply.key in right
-                self._greedy[asked.step.kind.name]["flagged" if reply.flag else "right" if truth else "wrong"] += 1
-
-    def calibration(self, votes: int, runs: Sequence[str]) -> Calibration:
-        """Return what was heard."""
-        told = show(runs[0], store=self._job.store.url)
-        found = {
-            name: one.found(
-                self._root.of.get(name),
-                SampleCounts(**self._greedy[name]) if self._greedy else None,
-                self._root.kinds.get(name),
-            )
-            for name, one in self._tallies.items()
-        }
-        return Calibration(
-            by=self._by, votes=votes, requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
-            runs=tuple(runs), fingerprint=calibration_fingerprint(self._job), classes=found,
-        )  # fmt: skip
-
-    def _asked(self, row: RunRow) -> Iterator[tuple[_PilotStep, Collection[str] | None]]:
-        """Yield what a run asked, and the keys of what is right there."""
-        task, thinking = self._job.decomposer, thinking_of(self._job)
-        for asked in _read(self._database, row, task, thinking):
-            yield asked, _right(task, self._oracle, asked, thinking)
-
-
-def _read(database: Database, row: RunRow, task: Decomposer[Any, Any], thinking: Thinking) -> Iterator[_PilotStep]:
-    """Yield the steps of a pilot's run with their samples, in order; those without any are left out."""
-    root, places = _root(database, row), Places(task)
-    top = root_chain(database, row.key)
-    fork = read_forks(database, top.key, 0, None)[-1]
-    chain = next(read_children(database, fork, top.path))
-    for number, samples in groupby(read_samples(database, chain.key, 0), key=lambda sample: sample.idx):
-        spot = root.spots[number]
-        step, state = call_user_code(f"{task.name}: next", places.asked, spot)
-        heard = list(samples)
-        newest = max(sample.epoch for sample in heard)
-        replies = [_reply(task, step, sample, thinking) for sample in heard if sample.epoch == newest]
-        yield _PilotStep(step, state, spot, replies)
-
-
-def _root(database: Database, row: RunRow) -> Root:
-    chain = root_chain(database, row.key)
-    return RootCodec().read(next(read_snapshots(database, chain.key)).state)
-
-
-def _reply(task: Decomposer[Any, Any], step: Step[Any, Any], sample: SampleRow, thinking: Thinking) -> Reply:
-    """Return a kept sample; a flagged one with the vote that it would have been without its flag."""
-    if sample.flag is None:
-        return Reply(sample.candidate, None, sample.tokens, sample.model)
-    try:
-        key = vote_key(task.action, step.kind.parse(thinking.answer(sample.text or "")))
-    except BaseException as error:
-        if ends_the_program(error):
-            raise
-        # It has been flagged: that it cannot be read, whatever is raised, is what is asked.
-        key = None
-    return Reply(key, Flag(sample.flag), sample.tokens, sample.model)
-
-
-def _right(
-    task: Decomposer[Any, Any], oracle: Oracle | None, asked: _PilotStep, thinking: Thinking
-) -> Collection[str] | None:
-    """Return the keys of what is right in a step, None where nobody says."""
-    if oracle is not None:
-        return {one.key for one in right_answers(task, oracle, asked.step, asked.state, thinking=thinking)}
-    return None if asked.spot.right is None else {asked.spot.right}
-
-
-def _oracle(task: Decomposer[Any, Any]) -> Oracle | None:
-    oracle: Oracle | None = call_user_code(f"{task.name}: oracle", task.oracle)
-    return oracle

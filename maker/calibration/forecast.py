@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from maker.calibration.contradicted import Contradicted, carried, contradicted
 from maker.calibration.greedy import Greedy, greedy_of
+from maker.calibration.moment import moment_words
 from maker.calibration.observations import By, Calibration, Cell, ClassFound
 from maker.calibration.shown import Shown, shown_of
 from maker.calibration.unheard import Unheard, unheard_kinds, unheard_words
@@ -264,6 +265,7 @@ def described(
         greedy=greedy_of(calibration, loads, margins.k, {one.name: one.failures for one in classes}),
         blocks=() if target is None else _blocks(calibration, target, loads),
         rests_on=RESTS_ON[calibration.by]
+        + moment_words(calibration)
         + _proportions(calibration)
         + silenced_words(calibration)
         + unheard_words(unheard),

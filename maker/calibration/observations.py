@@ -8,12 +8,13 @@ agreement: how often a vote says the same. Whether that is right it cannot tell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from maker.stats.request_votes import RequestVotes, effective_votes
 from maker.types import Flag
 
 VERSION = 1
@@ -24,6 +25,8 @@ UNTOLD = {Flag.REPEAT, Flag.BROKEN, Flag.NO_TEXT}
 """Red flags that tell nothing of how hard a step is: words that were said before, and errors of a server."""
 REFERENCE = 3
 """By so many votes an answer must lead to stand for the right one where nothing is known of that."""
+CHANCE = 0.001
+"""Where there is nothing to find, a shared fate is found with this chance, and so is each kind of change."""
 
 
 class By(StrEnum):
@@ -136,6 +139,8 @@ class ClassFound(_Stored):
         duel: Steps by their votes for the right answer and for its strongest rival.
         rivalry: The same without favour for the rival; None in calibrations of older versions.
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
+        doubted: Steps on which the right answer does not lead its votes, as a pilot first heard them.
+        behind: Those on which it does not either with the votes of a second look. These are no part of ``heard``.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
@@ -152,6 +157,8 @@ class ClassFound(_Stored):
     duel: tuple[Cell, ...]
     rivalry: Rivalry | None = None
     closer: tuple[Cell, ...] = ()
+    doubted: int = 0
+    behind: int = 0
     samples: int
     tokens: int
     flags: dict[str, FlagFound]
@@ -198,6 +205,52 @@ class ClassFound(_Stored):
         return self.voted / self.samples if self.samples else 1.0
 
 
+class FateFound(_Stored):
+    """How votes of one request hang together, see `maker.stats.dependence.SharedFate`.
+
+    Args:
+        steps: Steps whose votes differ: it is measured on these.
+        correlation: The intra-class correlation within a request, given the step: least, estimate and most, at 95 %.
+        chance: The p-value of independent votes.
+    """
+
+    steps: int
+    correlation: tuple[float, float, float]
+    chance: float
+
+    @property
+    def shared(self) -> bool:
+        """Whether votes of one request share a fate."""
+        return self.chance < CHANCE
+
+    def counts_as(self, votes: int) -> float:
+        """Return how many independent votes so many votes of one request are worth."""
+        return effective_votes(votes, self.correlation[1])
+
+
+class ChangeFound(_Stored):
+    """How votes changed between the halves of a pilot, see `maker.stats.dependence.Change`.
+
+    Args:
+        start: The first step that it is about, in the order in which they were asked, 0-based.
+        stop: The step after the last.
+        before: The share of votes against the steps' answers in the first half.
+        after: The same in the second half.
+        chance: The p-value of no change.
+    """
+
+    start: int
+    stop: int
+    before: float
+    after: float
+    chance: float
+
+    @property
+    def found(self) -> bool:
+        """Whether there was a change."""
+        return self.chance < CHANCE
+
+
 class Calibration(_Stored):
     """What a pilot heard.
 
@@ -210,6 +263,9 @@ class Calibration(_Stored):
         seconds: How long the pilot took.
         runs: The runs whose samples it is made of.
         fingerprint: What of the job it depends on.
+        drift: How votes changed from the first half of the pilot to the second; None where nothing differs.
+        stretch: The same of the stretch of steps on which they changed most; None where there are too few steps.
+        fate: How votes of one request hang together; None where no request asked for two, or no step was asked in two.
     """
 
     version: int = VERSION
@@ -221,6 +277,9 @@ class Calibration(_Stored):
     seconds: float
     runs: tuple[str, ...]
     fingerprint: dict[str, Any]
+    fate: FateFound | None = None
+    drift: ChangeFound | None = None
+    stretch: ChangeFound | None = None
 
     @property
     def labelled(self) -> bool:
@@ -248,13 +307,16 @@ class Kept(NamedTuple):
 class Reply(NamedTuple):
     """One sample: the key that it votes for, or its red flag and the key that it would have voted for without it.
 
-    ``key`` is None for a flagged one that cannot be read.
+    ``key`` is None for a flagged one that cannot be read. ``round`` is the time at which it was asked, ``request`` the
+    number of its request among those of the step at that time.
     """
 
     key: str | None
     flag: Flag | None
     tokens: int
     model: int = 0
+    round: int = 0
+    request: int = 0
 
 
 class Tallies:
@@ -278,6 +340,8 @@ class Tallies:
         self.moves: dict[str, Counter[Votes]] = {}
         # The same for what a second look at them adds.
         self.looked: Counter[Votes] = Counter()
+        # Steps on which the right answer did not lead, and on how many of them it does since.
+        self.doubted = self.resolved = 0
         # By kind, and then by the fields of `KindFound`.
         self.kinds: dict[str, Counter[str]] = {}
         # By the fields of `SampleCounts`.
@@ -351,6 +415,7 @@ class Tallies:
             heard=_table(self.heard), duel=_table(self.duel),
             rivalry=Rivalry(**{name: _table(steps) for name, steps in self.rivalry.items()}),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
+            doubted=self.doubted, behind=self.doubted - self.resolved,
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flagged=tuple(FlagCell(*cell, steps) for cell, steps in sorted(self.flagged.items())),
             flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},
@@ -375,6 +440,46 @@ def _moved(steps: Counter[Votes], moves: Counter[Votes]) -> Counter[Votes]:
     moved = Counter(steps)
     moved.update(moves)
     return moved
+
+
+class Standing(NamedTuple):
+    """The valid votes on a step whose right answers are known: those for them, and those for each other answer."""
+
+    right: int
+    others: Counter[str]
+
+    @classmethod
+    def of(cls, replies: Iterable[Reply], right: Collection[str]) -> Standing:
+        """Return how a step's votes stand."""
+        votes = Counter(reply.key for reply in replies if reply.flag is None and reply.key is not None)
+        others = Counter({key: n for key, n in votes.items() if key not in right})
+        return cls(votes.total() - others.total(), others)
+
+    @property
+    def leads(self) -> bool:
+        """Whether the right answer has more votes than any other."""
+        return self.right > max(self.others.values(), default=0)
+
+    def plus(self, more: Standing) -> Standing:
+        """Return how they stand with the votes of a second look."""
+        return Standing(self.right + more.right, self.others + more.others)
+
+
+def by_request(replies: Sequence[Reply], right: Collection[str] | None) -> tuple[RequestVotes, ...]:
+    """Return the votes on a step by request, those against the right answers, or against its most frequent one.
+
+    The most frequent answer is that of all votes, whenever they were cast: what is tested is whether it matters when.
+    """
+    votes = [reply for reply in replies if reply.flag is None]
+    if right is None:
+        counts = Counter(reply.key or "" for reply in votes)
+        right = {min(counts, key=lambda key: (-counts[key], key))} if counts else ()
+    found: dict[tuple[int, int], RequestVotes] = {}
+    for reply in votes:
+        place = reply.round, reply.request
+        so_far = found.get(place, RequestVotes(reply.round, 0, 0, reply.model))
+        found[place] = so_far._replace(votes=so_far.votes + 1, against=so_far.against + (reply.key not in right))
+    return tuple(request for _, request in sorted(found.items()))
 
 
 class Settled(NamedTuple):

@@ -15,6 +15,7 @@ from maker.calibration.contradicted import (
     refuse_contradicted,
     refuse_strange_labels,
 )
+from maker.calibration.fate import refuse_shared_fate, usable
 from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of, silenced_words
 from maker.calibration.greedy import greedy_would_do
 from maker.calibration.observations import VERSION, Calibration, Kept
@@ -43,7 +44,8 @@ def plan(job: Job) -> Plan:
         BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known
             how many steps of a class there are.
         OutOfReach: The right answer is not the likeliest one, on all steps or on too many; no margin reaches the
-            target, or the pilot cannot show that one does; or labels look like those of other steps.
+            target, or the pilot cannot show that one does; labels look like those of other steps; or votes of one
+            request share a fate.
     """
     try:
         with closing(open_database(job.store.url, create=False)) as database:
@@ -56,6 +58,7 @@ def plan(job: Job) -> Plan:
 def plan_from(job: Job, kept: Kept) -> Plan:
     """Return the cheapest plan that reaches the job's target, by a calibration, without a store. Raises as `plan`."""
     key, calibration = kept
+    refuse_shared_fate(job, kept)
     row_error = None if job.vote.target is not None else job.vote.row_error
     target = 1 - row_error if row_error is not None else TARGET if job.vote.target is None else job.vote.target
     refuse_strange_labels(calibration, key)
@@ -122,9 +125,12 @@ def _refuse_cap(job: Job, margins: Margins) -> None:
 
 
 def calibration_of(database: Database, job: Job) -> Kept:
-    """Return the newest of the calibrations with most samples that are the job's. Raises `BadInput`."""
+    """Return the newest of the calibrations with most samples that the job may be planned by.
+
+    Raises `BadInput` where none is the job's, and as `maker.calibration.fate.usable`.
+    """
     wanted = calibration_fingerprint(job)
-    best: Kept | None = None
+    fitting: list[Kept] = []
     others = ""
     for row in read_calibrations(database):
         if differs := difference(row.fingerprint, wanted):
@@ -135,12 +141,10 @@ def calibration_of(database: Database, job: Job) -> Kept:
         if json.loads(row.content)["version"] != VERSION:
             others = others or f"calibration {row.key} was written by another version of maker"
             continue
-        found = Calibration.model_validate_json(row.content)
-        if best is None or found.samples > best.calibration.samples:
-            best = Kept(row.key, found)
-    if best is None:
+        fitting.append(Kept(row.key, Calibration.model_validate_json(row.content)))
+    if not fitting:
         raise BadInput(f"{NONE}{f'; {others}' if others else ''}", fix=CALIBRATE)
-    return best
+    return max(usable(job, fitting), key=lambda one: one.calibration.samples)
 
 
 def _steps(job: Job, calibration: Calibration) -> dict[str, int]:

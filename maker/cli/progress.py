@@ -128,8 +128,13 @@ class Progress:
             self._print(f"votes on steps of class {event.step_class} are now decorrelated over {', '.join(variants)}")
 
     def begin(self, run_id: str, status: str, *, expected: int | None, start: int = 0) -> None:
-        """Show a run; ``status`` completes "run ID …". `update` does not count the ``start`` steps decided before."""
+        """Show a run; ``status`` completes "run ID …". `update` does not count the ``start`` steps decided before.
+
+        A run that was shown before is done with: a pilot may be several, one after another, and each counts its own.
+        """
         self.run_id, self._start, self._expected = run_id, start, expected
+        self._steps = self._votes = self._flags = self._disputed = self._requests = 0
+        self._recent.clear()
         if not self._console.is_terminal:
             print(f"run {run_id} {status}", file=self._console.file, flush=True)
 

@@ -13,6 +13,7 @@ from maker.job.probe import first_step, input_parts, least_steps
 from maker.job.rules import rules_of
 from maker.plugin import RowDecomposer
 from maker.types import Fork
+from maker.voting.in_flight import MANY
 from maker.voting.policy import SOLVER
 
 CHARACTERS_PER_TOKEN = 4
@@ -149,9 +150,13 @@ def survey_rows(job: Job) -> Survey:
 
 def requests_for(job: Job, rotation: Sequence[int], samples: int) -> int:
     """Return in how many requests so many samples of a step are asked for, of the models of a rotation in turn."""
-    members = list(job.members.values())
-    votes = Counter(rotation[vote % len(rotation)] for vote in range(samples))
-    return sum(-(-n // getattr(members[number], "max_n", n)) for number, n in votes.items())
+    most, votes = votes_per_request(job), Counter(rotation[vote % len(rotation)] for vote in range(samples))
+    return sum(-(-n // most[number]) for number, n in votes.items())
+
+
+def votes_per_request(job: Job) -> list[int]:
+    """Return how many votes one request may ask for, by the number of the model."""
+    return [getattr(member, "max_n", None) or MANY for member in job.members.values()]
 
 
 def _requests(job: Job) -> int:

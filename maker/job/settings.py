@@ -10,9 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
 )
 
 from maker.engine.budget import FIRST_REPLIES, Limits
@@ -154,6 +152,7 @@ class VoteSettings(_Table):
 class PollSettings(_Table):
     """The ``[poll]`` table of a pilot: ``votes`` votes are asked of each step. `maker.calibration.calibrate` writes it.
 
+    They are asked in each of ``rounds`` rounds, of which each begins when all steps have had the one before.
     ``steps`` are drawn of each class, with the run's seed, if no ``labels`` name them: JSON lines, as
     `maker.sampling.labels.parse_labels` reads them. With ``by_kind`` some are of every kind that the task names.
     """
@@ -161,13 +160,9 @@ class PollSettings(_Table):
     votes: int = Field(ge=1, le=1000)
     steps: int = Field(ge=1, le=10_000_000)
     labels: str = ""
-    by_kind: bool = False
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Name ``by_kind`` where it holds alone: settings and fingerprints of older pilots stay what they are."""
-        told: dict[str, Any] = write(self)
-        return told if self.by_kind else {name: value for name, value in told.items() if name != "by_kind"}
+    # Settings and fingerprints of older pilots, which know neither of these, stay what they are.
+    by_kind: bool = Field(default=False, exclude_if=lambda value: not value)
+    rounds: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
 
 
 class ForesightSettings(_Table):

@@ -53,6 +53,7 @@ def pilot_variant(job: Job, poll: PollSettings) -> Job:
             parse_labels(poll.labels),
             thinking_of(job),
             by_kind=poll.by_kind,
+            rounds=poll.rounds,
         ),
         voter=PilotVoter(poll.votes),
         margins={},

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
-from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable
+from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.probe import first_state, input_parts
@@ -104,10 +104,8 @@ def run_through(
     """
     # A first step that cannot be made must fail before anything is stored.
     first_state(job)
-    fingerprint = run_fingerprint(job)
     with closing(open_database(job.store.url, create=True)) as database:
-        found = next((row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name
-                      and row.fingerprint == fingerprint), None)  # fmt: skip
+        found = _begun(database, job)
     decided = found.steps if found else 0
     if found is not None and (found.status == "done" or (steps is not None and decided >= steps)):
         return found.run_id
@@ -127,6 +125,22 @@ def run_through(
             reason=ended.reason,
         )
     return ended.run_id
+
+
+def is_begun(job: Job) -> bool:
+    """Say whether the store has a run that `run_through` would take or continue."""
+    try:
+        with closing(open_database(job.store.url, create=False)) as database:
+            return _begun(database, job) is not None
+    except StoreMissing:
+        return False
+
+
+def _begun(database: Database, job: Job) -> RunRow | None:
+    """Return the resting run of the job's name and fingerprint, None if there is none."""
+    fingerprint = run_fingerprint(job)
+    runs = (row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name)
+    return next((row for row in runs if row.fingerprint == fingerprint), None)
 
 
 def resume(

@@ -60,12 +60,14 @@ class SimulatedSettings(_Settings):
         common: Share of samples that give the same answer to a prompt, whoever asks: correlated votes.
         logprobs: Give a log-probability with each sample. Half of them report the probability p + d, the others p - d,
             with d = .8 min(p, 1-p), and are right as often as they report. The replies do not change.
+        fate: Share of requests whose replies are all the same: votes of one request share a fate.
+        max_n: Most replies that one request asks for; without it all that are wanted. E.g. ``1``.
         latency_s (seconds): How long a request takes.
     """
 
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"p", "rivals", "malformed", "common"})
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"p_by_class", "rho", "rho_by_class", "shares", "flag_right", "flag_wrong"}
+        {"p_by_class", "rho", "rho_by_class", "shares", "flag_right", "flag_wrong", "fate"}
     )
     kind: Literal["simulated"] = "simulated"
     p: float = Field(default=0.99, ge=0, le=1)
@@ -80,6 +82,8 @@ class SimulatedSettings(_Settings):
     shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
     flag_right: float = Field(default=0.0, ge=0, le=1)
     flag_wrong: float = Field(default=0.0, ge=0, le=1)
+    fate: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda value: not value)
+    max_n: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _shared(self) -> SimulatedSettings:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, repeat
 from struct import Struct
 
 from maker.core.user_code import ContractBroken, call_user_code, shown
@@ -73,6 +73,10 @@ class SimulatedModel(Model):
         self._waiting = deque(item for item in self._waiting if item[1].id not in dropped)
         return ()
 
+    def most_n(self, model: int) -> int:
+        """Return how many replies a request may ask for."""
+        return self._settings.max_n or super().most_n(model)
+
     def close(self) -> None:
         """Forget what is waiting."""
         self._waiting.clear()
@@ -95,7 +99,10 @@ class SimulatedModel(Model):
         p = self._chances.of(request.kind, prompt)
         samples = []
         spoken = 0
-        for place in range(seed, seed + request.n):
+        places: Iterable[int] = range(seed, seed + request.n)
+        if self._settings.fate and _draws(_SEED.pack(seed) + prompt, b"maker-fate")[0] * _SCALE < self._settings.fate:
+            places = repeat(seed, request.n)
+        for place in places:
             text = self._text(truth, prompt, whole, place, p)
             if text.__class__ is not str:
                 raise _no_truth(truth)

@@ -1,4 +1,8 @@
-"""A pilot's task: steps of another task, each voted on so many times, and none of them decided. Pure."""
+"""A pilot's task: steps of another task, each voted on so many times, and none of them decided. Pure.
+
+The votes of a step may be asked in several rounds, each a fork of its own: the next one begins when all steps have had
+the one before. So the votes of a step come from several requests, and from several times.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ class PilotVoter(Voter):
 
 
 class Root(NamedTuple):
-    """Where a pilot stands: how many of its steps were asked; ``of`` how many steps of each class the task has.
+    """Where a pilot stands: how many steps were asked, in all rounds; ``of`` how many steps of each class the task has.
 
     ``kinds`` says the same by kind, as `Drawn` has it.
     """
@@ -77,6 +81,7 @@ class PilotTask(Decomposer[Any, Any]):
         labels: They name all the steps where there are any.
         thinking: Takes off replies what is no answer.
         by_kind: Look which kinds of steps the task asks, and ask steps of each, where no labels name them.
+        rounds: How often all steps are asked.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class PilotTask(Decomposer[Any, Any]):
         thinking: Thinking = KNOWN,
         *,
         by_kind: bool = False,
+        rounds: int = 1,
     ) -> None:
         self.name = task.name  # type: ignore[misc]
         self.version = task.version  # type: ignore[misc]
@@ -97,6 +103,7 @@ class PilotTask(Decomposer[Any, Any]):
         self.task = task
         self._steps, self._seed, self._labels, self._thinking = steps, seed, labels, thinking
         self._by_kind = by_kind
+        self._rounds = rounds
         self._drawn: Drawn | None = None
         self._places = Places(task)
 
@@ -107,12 +114,12 @@ class PilotTask(Decomposer[Any, Any]):
         return Root(0, *self._drawn)
 
     def next(self, state: Any) -> Any:
-        """Fork into the drawn steps, ask what the task asks there, and end."""
+        """Fork into the drawn steps in each round, ask what the task asks there, and end."""
         if not isinstance(state, Root):
             return self.task.next(state)
-        if state.asked < len(state.spots):
+        if state.asked < self._rounds * len(state.spots):
             return Fork(len(state.spots), self._child, single=True, missed=self._missed)
-        return Done({"steps": state.asked})
+        return Done({"steps": len(state.spots)})
 
     def apply(self, state: Any, action: Any) -> Any:
         """Refuse: nothing is decided here."""
@@ -125,15 +132,17 @@ class PilotTask(Decomposer[Any, Any]):
     def with_parts(self, parts: Sequence[InputPart]) -> Self:
         """Return the same pilot of the task with these parts."""
         task = self.task.with_parts(parts)
-        return type(self)(task, self._steps, self._seed, self._labels, self._thinking, by_kind=self._by_kind)
+        return type(self)(
+            task, self._steps, self._seed, self._labels, self._thinking, by_kind=self._by_kind, rounds=self._rounds
+        )
 
     def prompts(self) -> str | None:
         """Return those of the task."""
         return self.task.prompts()
 
     def expected_steps(self) -> int:
-        """Return how many steps are asked."""
-        return len(self.start().spots)
+        """Return how many steps are asked, in all rounds."""
+        return self._rounds * len(self.start().spots)
 
     def oracle(self) -> Oracle | None:
         """Return that of the task."""
@@ -152,7 +161,7 @@ class PilotTask(Decomposer[Any, Any]):
         return self._places.state(root.spots[number])
 
     def _missed(self, root: Root, number: int, outcome: str) -> Root:
-        return root._replace(asked=number + 1)
+        return root._replace(asked=root.asked + 1)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_drawn": None}

@@ -58,10 +58,10 @@ def test_from_a_pilot_to_a_run_that_says_what_was_claimed(maker: Commands, job: 
 
 
 def test_a_pilot_is_shown_as_one(maker: Commands, job: Path) -> None:
-    assert maker.run("calibrate", "job.toml", "--steps", "20", "--votes", "3").returncode == 0
+    assert maker.run("calibrate", "job.toml", "--steps", "20", "--votes", "4").returncode == 0
     pilot = json.loads(maker.run("ls", "--json").stdout)["run_id"]
     shown = maker.run("show", pilot).stdout
-    assert "poll   votes = 3, steps = 20" in shown
+    assert "poll   votes = 2, steps = 20, rounds = 2" in shown
     assert "first-to-ahead-by-k" not in shown.split("monitor")[0]
 
 

@@ -12,13 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from maker.api import load_job
-from maker.calibration.calibrate import STEPS, VOTES, calibrate
+from maker.calibration.calibrate import LOOKED_AT, VOTES, PilotSize, calibrate, pilot_size, votes_asked
+from maker.calibration.fate import fate_words
+from maker.calibration.moment import WHEN_STEADY, change_words
 from maker.calibration.observations import By, Calibration, ClassFound, Kept, KindFound
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.pauses import SAME_COMMAND, progress_of
 from maker.cli.tables import print_table
 from maker.errors import BadInput, JobError
+from maker.job.job import Job
 
 CONFIDENCE = 0.95
 """Confidence that all intervals of a calibration hold together."""
@@ -40,8 +43,16 @@ SweepOption = Annotated[
 def calibrate_(
     job: JobFile,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Steps to sample of each class.")] = STEPS,
-    votes: Annotated[int, typer.Option(min=1, max=1000, help="Samples to draw for each step.")] = VOTES,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000_000,
+            show_default="a quarter of the run's calls, from 100 to 2,000",
+            help="Steps to sample of each class.",
+        ),
+    ] = None,
+    votes: Annotated[int, typer.Option(min=1, max=1000, help="Samples to draw for each step, in two halves.")] = VOTES,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Steps with their right answers, as JSON lines; see docs/planning.md."),
@@ -57,9 +68,7 @@ def calibrate_(
     for words in variants(sweep or []):
         loaded = load_job(job, [*(overrides or []), *words])
         if not label_lines:
-            most = len(loaded.decomposer.classes) * steps * votes
-            more = f", plus {closer:,} for each step whose votes differ" if closer else ""
-            print(f"pilot: up to {most:,} calls{more}", file=sys.stderr)
+            print(f"pilot: {size_line(loaded, steps, votes, closer)}", file=sys.stderr)
         with progress_of(SAME_COMMAND) as progress:
             kept = calibrate(
                 loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, on_event=progress.handle
@@ -68,6 +77,19 @@ def calibrate_(
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:
             print_calibration(kept, words, list(loaded.members))
+            if line := fate_words(loaded, kept.calibration):
+                print(f"  {line}")
+            if line := change_words(kept.calibration):
+                print(f"  {line}; {WHEN_STEADY}")
+
+
+def size_line(job: Job, steps: int | None, votes: int, closer: int) -> str:
+    """Say how many calls a pilot without labels takes at most, and where its size comes from if nobody has set it."""
+    size = pilot_size(job, votes) if steps is None else PilotSize(steps, "")
+    most = len(job.decomposer.classes) * size.steps * votes_asked(votes)
+    more = f", plus {closer:,} for each step whose votes differ" if closer else ""
+    why = f"; {size.steps:,} steps of each class: {size.why} (--steps sets another number)" if size.why else ""
+    return f"up to {most:,} calls{more}{why}"
 
 
 def variants(sweep: Iterable[str]) -> list[tuple[str, ...]]:
@@ -172,9 +194,23 @@ def _print_flags(found: Calibration) -> None:
             print(f"  {name}: {flag.samples:,} flagged as {reason}: {shares}")
         if one.closer:
             print(f"  {name}: {one.looked_at:,} steps whose votes differed got more samples")
+        if one.doubted:
+            print(f"  {name}: {doubted_line(one)}")
         if one.greedy is not None:
             right, wrong, flagged = one.greedy
             print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")
+
+
+def doubted_line(one: ClassFound) -> str:
+    """Say on how many steps the right answer did not lead, and what a closer look at them brought."""
+    first = f"on {_steps(one.doubted)} the right answer did not lead the votes"
+    some = "all of them" if one.closer or one.doubted <= LOOKED_AT else f"the first {LOOKED_AT} of them"
+    then = "none" if not one.behind else f"{one.behind:,}; votes make such a step wrong, whatever k is"
+    return f"{first}; {some} were asked again, and steps on which it does not lead yet: {then}"
+
+
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number:,} steps"
 
 
 def _share(value: float) -> str:

@@ -16,8 +16,9 @@ from row_tasks import job as rows_job
 from row_tasks import write_rows
 
 from maker import api
-from maker.calibration.calibrate import calibrate
-from maker.calibration.observations import By, Calibration, Reply, Tallies
+from maker.calibration.calibrate import calibrate, pilot_size
+from maker.calibration.observations import By, Calibration, Reply, Standing, Tallies
+from maker.cli.commands.calibrate import doubted_line
 from maker.errors import BadInput, JobError, PilotPaused
 from maker.lifecycle import queries
 from maker.store.backend.database import open_database
@@ -59,18 +60,19 @@ def test_a_pilot_hears_what_the_model_is(job: Callable[..., Job]) -> None:
     assert 0.5 * one.wrong < one.rival < one.wrong
     assert {flag: (n.right, n.wrong, n.lost) for flag, n in one.flags.items()} == {"length": (0, 0, 8000 - valid)}
     assert one.models == ((one.right, one.wrong, 8000 - valid),)
-    assert found.requests == 1000
+    # Each step was asked in two requests.
+    assert found.requests == 2000
     assert one.greedy is None
 
 
 def test_it_is_kept_and_made_of_a_run_that_anybody_can_look_at(job: Callable[..., Job], tmp_path: Path) -> None:
-    settings = job()
-    kept = calibrate(settings, steps=50, votes=3)
+    settings = job(model={"kind": "simulated", "p": 0.999})
+    kept = calibrate(settings, steps=50, votes=4)
     store = settings["store"]["url"]
     run = queries.show(kept.calibration.runs[0], store=store)
-    assert (run.status, run.name, run.calls, run.result) == ("done", "pilot of hanoi", 150, {"steps": 50})
+    assert (run.status, run.name, run.calls, run.result) == ("done", "pilot of hanoi", 200, {"steps": 50})
     assert queries.verify(run.run_id, store=store).right
-    again = calibrate(settings, steps=50, votes=3)
+    again = calibrate(settings, steps=50, votes=4)
     assert again.calibration == kept.calibration
     assert len(queries.runs(store=store)) == 1
     with closing(open_database(store, create=False)) as database:
@@ -89,19 +91,20 @@ def test_a_pool_is_heard_by_model(job: Callable[..., Job]) -> None:
 
 
 def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
-    settings = job(swarm={"chains": 16}, limits={"max_calls": 900})
+    settings = job(model={"kind": "simulated", "p": 0.999}, swarm={"chains": 16}, limits={"max_calls": 900})
     with pytest.raises(PilotPaused, match=r"max_calls.*\ngive the same command again"):
-        calibrate(settings, steps=400, votes=3)
+        calibrate(settings, steps=400, votes=4)
     store = settings["store"]["url"]
     paused = queries.runs(store=store)[0]
     assert paused.status == "paused"
     reading_calls = paused.calls
     assert 0 < reading_calls <= 900
-    whole = calibrate(settings | {"limits": {"max_calls": 2000}}, steps=400, votes=3).calibration
+    whole = calibrate(settings | {"limits": {"max_calls": 2000}}, steps=400, votes=4).calibration
     assert whole.runs == (paused.run_id,)
     other = {"limits": {}, "store": {"url": store.replace("maker.db", "other.db")}}
-    undisturbed = calibrate(settings | other, steps=400, votes=3)
+    undisturbed = calibrate(settings | other, steps=400, votes=4)
     assert whole.classes == undisturbed.calibration.classes
+    assert whole.fate == undisturbed.calibration.fate
 
 
 def test_a_pilot_goes_on_as_its_job_says_it_now(tmp_path: Path) -> None:
@@ -139,7 +142,8 @@ def test_a_map_is_polled_over_drawn_rows(tmp_path: Path) -> None:
     settings["store"] = {"url": f"sqlite:///{tmp_path}/maker.db"}
     found = calibrate(settings, steps=60, votes=5).calibration
     (one,) = found.classes.values()
-    assert (one.steps, one.of, one.samples) == (60, 200, 300)
+    # Two halves of three votes.
+    assert (found.votes, one.steps, one.of, one.samples) == (6, 60, 200, 360)
     assert within(one.right, one.right + one.wrong, 0.8)
 
 
@@ -156,10 +160,10 @@ def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_pa
             "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
             "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
         }
-        found = calibrate(settings, steps=20, votes=5).calibration
+        found = calibrate(settings, steps=20, votes=10).calibration
         assert (found.by, found.labelled) == (By.VOTES, False)
         # The steps were reached by votes, whose winners stand for what is right: all votes of the pilot count.
-        assert found.classes["next"].heard == ((4, 1, 20),)
+        assert found.classes["next"].heard == ((8, 2, 20),)
         assert found.classes["next"].of is None
         # At temperature 0 one reply was asked of each step.
         assert found.classes["next"].greedy == (20, 0, 0)
@@ -210,8 +214,37 @@ def test_a_closer_look_takes_all_right_answers_for_right(tmp_path: Path) -> None
             "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
             "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
         }
-        one = calibrate(settings, steps=20, votes=4, closer=8).calibration.classes["next"]
-    assert (one.heard, one.closer) == (((3, 1, 20),), ((9, 3, 20),))
+        one = calibrate(settings, steps=20, votes=8, closer=8).calibration.classes["next"]
+    assert (one.heard, one.closer) == (((6, 2, 20),), ((12, 4, 20),))
+
+
+def test_steps_on_which_the_right_answer_does_not_lead_are_looked_at(job: Callable[..., Job]) -> None:
+    """They are asked 40 times more, unless steps whose votes differ are looked at closer anyway."""
+    found = calibrate(job(model={"kind": "simulated", "p": 0.8}), steps=100, votes=4)
+    one = found.calibration.classes["move"]
+    # Of four votes two at least are wrong on 18 of 100 steps.
+    assert 6 <= one.doubted <= 32
+    assert one.behind == 0
+    assert queries.show(found.calibration.runs[1], store=job()["store"]["url"]).calls == 40 * one.doubted
+    # A plan counts the votes of all differing steps that were asked again, or of none.
+    assert one.closer == ()
+    assert doubted_line(one).endswith("all of them were asked again, and steps on which it does not lead yet: none")
+    wrong = calibrate(job(model={"kind": "simulated", "p": 0.3}), steps=80, votes=4).calibration.classes["move"]
+    assert wrong.behind > 40
+    assert "the first 50 of them were asked again" in doubted_line(wrong)
+    assert f"does not lead yet: {wrong.behind}; votes make such a step wrong" in doubted_line(wrong)
+    closer = calibrate(job(model={"kind": "simulated", "p": 0.8}), steps=100, votes=4, closer=8).calibration
+    assert closer.classes["move"].looked_at > one.doubted == closer.classes["move"].doubted
+    assert len(closer.runs) == 2
+
+
+def test_the_right_answer_leads_each_rival_by_itself() -> None:
+    """Two right answers stand together; a rival that a second look brings up counts with what it had before."""
+    first = Standing.of([Reply(key, None, 1) for key in "abxxyyz"], {"a", "b"})
+    assert (first.right, first.others["x"], first.leads) == (2, 2, False)
+    assert first.plus(Standing.of([Reply("a", None, 1)], {"a", "b"})).leads
+    assert not first.plus(Standing.of([Reply(key, None, 1) for key in "ax"], {"a", "b"})).leads
+    assert not Standing.of([Reply(None, Flag.FORMAT, 1)], {"a"}).leads
 
 
 @pytest.mark.parametrize(
@@ -223,6 +256,32 @@ def test_a_pilot_that_is_too_large_is_refused_before_anything_is_asked(
 ) -> None:
     with pytest.raises(BadInput, match=told):
         calibrate(job(), **how)
+
+
+@pytest.mark.parametrize(
+    ("disks", "steps", "why"),
+    [
+        (8, 100, "the least; a quarter of the 765 calls of the run at k = 3 pays for 19"),
+        (14, 1228, "a quarter of the 49,149 calls of the run at k = 3"),
+        (16, 2000, "the most; a quarter of the 196,605 calls of the run at k = 3 pays for 4,915"),
+    ],
+)
+def test_a_pilot_is_a_quarter_of_its_run(disks: int, steps: int, why: str, job: Callable[..., Job]) -> None:
+    """From 100 steps to 2,000; more votes a step leave fewer steps."""
+    made = api.load_job(job(task={"decomposer": "hanoi", "disks": disks}))
+    assert pilot_size(made) == (steps, why)
+    assert pilot_size(made, 20).steps == max(100, min(2000, (2**disks - 1) * 3 // 4 // 20))
+
+
+def test_a_pilot_of_a_run_of_unknown_length_is_the_largest(job: Callable[..., Job]) -> None:
+    task, model = {"decomposer": f"{__file__}:Either"}, {"kind": "openai", "url": "http://127.0.0.1:1", "name": "m"}
+    made = api.load_job(job(task=task, model=model))
+    assert pilot_size(made) == (2000, "the task does not say how many steps its run has")
+
+
+def test_without_a_number_of_steps_it_is_that_many(job: Callable[..., Job]) -> None:
+    settings = job(task={"decomposer": "hanoi", "disks": 8})
+    assert calibrate(settings, votes=2).calibration.classes["move"].steps == pilot_size(api.load_job(settings), 2).steps
 
 
 def test_nobody_can_look_closer_at_what_nobody_knows(tmp_path: Path) -> None:

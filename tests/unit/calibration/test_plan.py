@@ -43,6 +43,12 @@ def job(tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask all votes of a step at once: the numbers of some tests are of pilots that did, and other draws are others."""
+    monkeypatch.setattr("maker.calibration.calibrate.ROUNDS", 1000)
+
+
 def letters(job: Callable[..., Job], steps: int, first: int = 0, **tables: Any) -> Job:
     return job(task={"decomposer": f"{TASK}:Letters", "steps": steps, "first": first}, **tables)
 
@@ -66,6 +72,7 @@ def test_a_plan_of_steps_that_are_alike_is_the_formulas(job: Callable[..., Job])
     assert planned(job(), steps=1023).unproven == 0
 
 
+@pytest.mark.usefixtures("at_once")
 def test_steps_that_max_votes_cuts_short_are_counted(job: Callable[..., Job]) -> None:
     """Of p = .65 k takes more than 50 votes a step: with 100 of them at most one step in five stays undecided."""
     settings = job(model={"kind": "simulated", "p": 0.65})
@@ -191,6 +198,7 @@ def test_several_rivals_below_a_half_are_no_reason_to_refuse(job: Callable[..., 
     assert found.classes[0].p.high < 0.5
 
 
+@pytest.mark.usefixtures("at_once")
 def test_too_few_samples_are_told_with_the_size_that_is_needed(job: Callable[..., Job]) -> None:
     settings = job(model={"kind": "simulated", "p": 0.7})
     with pytest.raises(
@@ -217,6 +225,7 @@ def test_tokens_are_what_runs_take(model: dict[str, Any], job: Callable[..., Job
     assert found.tokens.estimate == pytest.approx(tokens, rel=0.06)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_where_all_steps_were_asked_more_votes_are_needed(job: Callable[..., Job]) -> None:
     settings = job(task={"decomposer": "hanoi", "disks": 5}, model={"kind": "simulated", "p": 0.7})
     with pytest.raises(OutOfReach, match=r"has asked every step of the task; calibrate with more --votes") as refusal:

@@ -201,3 +201,19 @@ class TestTruths:
         """Fingerprints of runs that do without stay what they were."""
         assert set(SimulatedSettings().identity()) == {"kind", "p", "rivals", "malformed", "common"}
         assert SimulatedSettings(rho=0.1).identity()["rho"] == 0.1
+
+
+class TestSharedFate:
+    def test_all_replies_of_a_request_are_one(self) -> None:
+        said = Counter(len(set(texts(request(seed=seed, n=10), p=0.5, fate=0.4))) for seed in range(500))
+        # Of ten independent replies all are alike once in 512 requests.
+        assert abs(said[1] - 500 * 0.4) <= 4 * math.sqrt(500 * 0.4 * 0.6)
+
+    def test_the_first_reply_is_what_it_was(self) -> None:
+        for seed in range(50):
+            assert texts(request(seed=seed), p=0.5, fate=0.5)[0] == texts(request(seed=seed), p=0.5)[0]
+
+    def test_older_settings_say_nothing_of_it(self) -> None:
+        assert not {"fate", "max_n"} & (SimulatedSettings().model_dump().keys() | SimulatedSettings().identity().keys())
+        assert SimulatedSettings(fate=0.5, max_n=1).identity()["fate"] == 0.5
+        assert model(max_n=3).most_n(0) == 3
