@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maker.calibration.observations import By, Calibration
-from maker.calibration.shown import heard_again
+from maker.calibration.shown import first_votes
 from maker.errors import OutOfReach
 from maker.stats.difficulty import Interval, clopper_pearson
 from maker.stats.risk import RiskBudget
@@ -51,7 +51,7 @@ def contradicted(calibration: Calibration, loads: Sequence[RiskBudget]) -> tuple
     found = []
     for load in loads:
         # The table of a race with the strongest of several rivals has no second look.
-        first = None if load.rivals > 1 else heard_again(calibration, calibration.classes[load.name])
+        first = None if load.rivals > 1 else first_votes(calibration, calibration.classes[load.name])
         if steps := unexplained(load.difficulty, first=first):
             found.append(Contradicted(load.name, steps, load.difficulty.steps, load.steps))
     return tuple(found)

@@ -78,7 +78,7 @@ def shown_of(
     )
 
 
-def heard_again(calibration: Calibration, one: ClassFound) -> int | None:
+def first_votes(calibration: Calibration, one: ClassFound) -> int | None:
     """Return the votes that steps were asked at first, where some were looked at again; else None."""
     return calibration.votes if one.closer else None
 
@@ -86,7 +86,7 @@ def heard_again(calibration: Calibration, one: ClassFound) -> int | None:
 def _class_shown(calibration: Calibration, load: RiskBudget, k: int, target: float | None, classes: int) -> ClassShown:
     one = calibration.classes[load.name]
     # With several rivals the right answer is to lead the strongest one, as a plan's own fit takes it.
-    cells, first = (one.duel, None) if load.rivals > 1 else (one.closer or one.heard, heard_again(calibration, one))
+    cells, first = (one.duel, None) if load.rivals > 1 else (one.closer or one.heard, first_votes(calibration, one))
     table = {(cell.right, cell.against): cell.steps for cell in cells}
     risk = (1 - CONFIDENCE) / classes
     whole = one.whole and load.steps <= one.steps
