@@ -55,15 +55,18 @@ from benchmarks.shared.error_processes import (
 from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.races import Ended, failures, hold, moments_of
 from benchmarks.shared.tasks import known_steps
+from maker.calibration.calibrate import ROUNDS
 from maker.calibration.map_pilot import MARGINS, Level, Pair, least_level, sample_size
-from maker.calibration.observations import By, Calibration, ClassFound, Kept, Reply, Tallies
+from maker.calibration.observations import By, Calibration, ClassFound, FateFound, Kept, Reply, Tallies, by_request
 from maker.calibration.plan import TARGET, plan_from
 from maker.calibration.shown import Shown
 from maker.errors import MakerError
 from maker.job.job import Job
 from maker.job.load import load_job
 from maker.plugin import Voter
+from maker.stats.dependence import shared_fate
 from maker.stats.monitor import Monitor
+from maker.stats.request_votes import RequestVotes
 from maker.stats.vote_tests import Rule
 from maker.types import Flag
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
@@ -199,18 +202,33 @@ def job_of(process: Process) -> Job:
 
 
 def calibrated(process: Process, rng: Generator, rows: Rows) -> Calibration:
-    """Hold the pilot."""
+    """Hold the pilot: in each of its rounds one request for every step."""
     asked = choose(process, rng, rows)
-    heard = hear(process, rng, rows, asked)
-    tallies = [Tallies(1) for _ in process.laws]
+    heard = hear(process, rng, rows, asked, ROUNDS)
+    right = {"0"} if process.labelled else None
+    tallies, requests = [Tallies(1) for _ in process.laws], []
     for row, answers in zip(asked.tolist(), heard.tolist(), strict=True):
-        told = [Reply(None, Flag.FORMAT, TOKENS) if one == FLAGGED else Reply(str(one), None, TOKENS)
-                for one in answers]  # fmt: skip
-        tallies[rows.kind[row]].add(told, {"0"} if process.labelled else None)
+        told = [_reply(answer, ROUNDS * place // process.votes) for place, answer in enumerate(answers)]
+        tallies[rows.kind[row]].add(told, right)
+        requests.append(by_request(told, right))
     return Calibration(
         by=By.LABELS if process.labelled else By.VOTES, votes=process.votes, classes=dict(_found(process, tallies)),
-        requests=len(asked), prompt_tokens=TOKENS * len(asked), seconds=1.0, runs=(), fingerprint={},
+        fate=_fate(requests), requests=ROUNDS * len(asked), prompt_tokens=TOKENS * ROUNDS * len(asked), seconds=1.0,
+        runs=(), fingerprint={},
     )  # fmt: skip
+
+
+def _fate(requests: Sequence[Sequence[RequestVotes]]) -> FateFound | None:
+    found = shared_fate(requests)
+    if found is None:
+        return None
+    low, estimate, high = found.correlation
+    return FateFound(steps=found.steps, correlation=(low, estimate, high), chance=found.chance)
+
+
+def _reply(answer: int, round_: int) -> Reply:
+    return Reply(None if answer == FLAGGED else str(answer), Flag.FORMAT if answer == FLAGGED else None, TOKENS,
+                 round=round_)  # fmt: skip
 
 
 def _found(process: Process, tallies: Sequence[Tallies]) -> Iterator[tuple[str, ClassFound]]:
