@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -43,10 +43,10 @@ class Group:
     """Counts over the steps of one class that one run decided.
 
     ``models`` are the run's, by number. ``votes``, ``losing``, ``margins`` and ``rounds`` map a number to how many
-    steps have it; ``losing`` are the votes for the weaker of the winner and its strongest rival. ``judged`` steps were
-    decided by a judge. ``unsettled`` steps stayed undecided; of these only the losing votes are counted, because their
-    voting was cut off. ``flags`` counts samples by reason and model, ``valid`` and ``won`` count valid votes and votes
-    for the winner by model. None of them includes a judge's votes.
+    steps have it; ``losing`` are the votes for the weaker of the winner and its strongest rival, ``cut_losing`` the
+    same of steps whose voting was cut off. Of these ``judged`` steps were decided by a judge; ``unsettled`` steps
+    stayed undecided, and nothing else is counted of them. ``flags`` counts samples by reason and model, ``valid`` and
+    ``won`` count valid votes and votes for the winner by model. None of them includes a judge's votes.
     """
 
     ruled: DecisionRule
@@ -57,6 +57,7 @@ class Group:
     disputed: int = 0
     votes: Counter[int] = field(default_factory=Counter)
     losing: Counter[int] = field(default_factory=Counter)
+    cut_losing: Counter[int] = field(default_factory=Counter)
     margins: Counter[int] = field(default_factory=Counter)
     rounds: Counter[int] = field(default_factory=Counter)
     flags: Counter[tuple[Flag, int]] = field(default_factory=Counter)
@@ -75,10 +76,11 @@ class Group:
             self.valid[model] += valid * steps
             self.won[model] += won * steps
         winner, rival = standing(tally)
-        self.losing[min(winner, rival)] += steps
         if tally.judge is not None:
             self.judged += steps
+            self.cut_losing[min(winner, rival)] += steps
             return
+        self.losing[min(winner, rival)] += steps
         self.votes[sum(tally.valid)] += steps
         self.margins[winner - rival] += steps
 
@@ -144,7 +146,7 @@ class _Author:
                 rival, winner = sorted((0, *votes))[-2:]
                 group = self.group(0)
                 group.unsettled += 1
-                group.losing[rival] += 1
+                group.cut_losing[rival] += 1
                 self.observe(0, winner, rival, None)
 
 
@@ -251,11 +253,6 @@ def standing(tally: Tally) -> tuple[int, int]:
     """Return the votes of the winner and of its strongest rival, without a judge's."""
     winner = sum(tally.votes)
     return winner, winner - tally.margin
-
-
-def counted(counts: Mapping[int, int]) -> int:
-    """Return the total that a histogram counts: from votes a step, the number of all votes."""
-    return sum(number * steps for number, steps in counts.items())
 
 
 def _tally(run: RunRow, placed: PlacedStep) -> Tally:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maker.reporting.counts import Group, counted
+from maker.reporting.counts import Group
 from maker.reporting.decision_rules import DecisionRule
-from maker.reporting.fit import Fit, Range, all_right, fit, losing_law, tails, wrong
+from maker.reporting.fit import Fit, Range, all_right, expected_law, fit, tails, wrong
 from maker.stats.bounds import share_at_most
 from maker.stats.vote_tests import Rule
 
@@ -19,13 +19,15 @@ CONFIDENCE = 0.95
 LEAST_EXPECTED = 0.02
 """A table ends at the row where no steps were found and fewer than this are expected."""
 INDEPENDENT = "the votes of a step are independent"
-ALIKE = "all steps of a class are equally hard: a vote is right equally often on each"
+VARIED = (
+    "how often a vote is right varies over the steps of a class as a Beta distribution, fitted to their losing votes"
+)
 LIKELIEST = "the most frequent answer of a step is the right one, which votes cannot show"
 TURNS = "the models that take turns are right equally often"
 
 
 class Tail(NamedTuple):
-    """Steps with at least ``losing`` losing votes: found, and expected at the class's fitted p (None without one)."""
+    """Steps with at least ``losing`` losing votes: found, and expected by the class's fit (None without one)."""
 
     losing: int
     found: int
@@ -33,7 +35,7 @@ class Tail(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """Steps whose count is ``number``: found, and expected at the class's fitted p (None without one)."""
+    """Steps whose count is ``number``: found, and expected by the class's fit (None without one)."""
 
     number: int
     steps: int
@@ -120,8 +122,8 @@ def class_figures(group: Group, confidence: float) -> ClassFigures:
     cut = group.judged + group.unsettled
     found, why = None, _unfitted(ruled, voted)
     if not why and ruled.k is not None:
-        found = fit(voted, counted(group.losing), ruled.k, confidence)
-    law = losing_law(found.k, found.p.value) if found else []
+        found = fit(group.losing, group.cut_losing, ruled.k, confidence)
+    law = expected_law(found) if found else []
     looks = int(isinstance(ruled.rule, Rule) and group.steps > 0)
     return ClassFigures(
         ruled=ruled, steps=group.steps, judged=group.judged, cut=cut, valid_votes=sum(group.valid.values()),
@@ -149,7 +151,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     voted = [one for one in classes if one.steps > one.judged]
     steps = sum(one.steps - one.judged for one in voted)
     unfitted = sorted({one.unfitted for one in voted if one.unfitted})
-    given = (INDEPENDENT, ALIKE, LIKELIEST, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
+    given = (INDEPENDENT, VARIED, LIKELIEST, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
     missing = "; ".join(unfitted) if voted else "no step is decided by votes"
     if not missing and any(one.p.low <= 0.5 for one in fits):
         missing = "so many votes lost that p may be one half, and then votes settle nothing"
@@ -207,15 +209,15 @@ def _votes(group: Group, law: Sequence[float], races: int) -> tuple[Bar, ...]:
 
 
 def _tails(group: Group, law: Sequence[float], races: int) -> tuple[Tail, ...]:
-    expected = [races * chance for chance in tails(law)]
+    expected, losing_votes = [races * chance for chance in tails(law)], group.losing + group.cut_losing
     found: list[Tail] = []
     steps = races
-    for losing in range(max(group.losing, default=0) + 2 + len(expected)):
+    for losing in range(max(losing_votes, default=0) + 2 + len(expected)):
         here = expected[losing] if losing < len(expected) else 0.0
         if not steps and here < LEAST_EXPECTED:
             break
         found.append(Tail(losing, steps, here if law else None))
-        steps -= group.losing[losing]
+        steps -= losing_votes[losing]
     return tuple(found)
 
 

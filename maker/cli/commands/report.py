@@ -68,4 +68,4 @@ def _number(whole: Whole) -> str:
         return f"P(all right): not shown; {whole.missing}"
     struck = f"; do not rely on it: {'; '.join(whole.against)}" if whole.against else ""
     found = f"{chance(whole.right.value)} ({span(whole.right)})"
-    return f"P(all right): {found} by the votes alone, if what the page assumes holds{struck}"
+    return f"P(all right): {found} by the votes alone, p varying over steps, if what the page assumes holds{struck}"

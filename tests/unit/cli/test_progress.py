@@ -8,7 +8,7 @@ import pytest
 
 from maker.cli import progress as module
 from maker.cli.progress import Progress
-from maker.lifecycle.events import ConcurrencyChanged, RepliesAwaited, RunStarted
+from maker.lifecycle.events import ConcurrencyChanged, RepliesAwaited, RunStarted, StepsAsked
 
 
 @pytest.fixture
@@ -77,6 +77,19 @@ def test_what_is_waited_for_is_told(clock: list[float]) -> None:
     progress.update(steps=1, votes=3, red_flags=0, disputed=0)
     clock[0] += 12
     assert progress._line().endswith("no new step for 12 s")
+
+
+def test_a_second_run_begins_at_its_own_steps(clock: list[float]) -> None:
+    """A pilot's two runs are shown one after the other: the steps of the first are no steps of the second."""
+    progress = Progress(io.StringIO())
+    for run in ("first", "second"):
+        progress.handle(RunStarted(run, False, 0, 300))
+        clock[0] += 1
+        progress.update(steps=207, votes=0, red_flags=0, disputed=0)
+        progress.handle(StepsAsked(run, 1, 4, 0))
+        assert progress._line().startswith("208 of 300 steps")
+    progress.handle(RunStarted("third", False, 0, 300))
+    assert progress._line().startswith("0 of 300 steps")
 
 
 def test_a_watched_run_keeps_its_speed_between_steps(clock: list[float]) -> None:
