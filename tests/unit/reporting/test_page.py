@@ -170,7 +170,7 @@ def test_a_number_that_is_not_to_be_believed(hanoi: Job, store: str) -> None:
     """It is not shown where the monitor alarms, struck where the task says that it went wrong, and stands where not."""
     api.run(hanoi(6))
     assert "<del>" not in page(report("last", store=store))
-    api.run(hanoi(6, model={"p": 0.75}, vote={"k": 2, "max_votes": 1000}))
+    api.run(hanoi(7, model={"p": 0.85}, vote={"k": 2, "max_votes": 1000}))
     text = page(report("last", store=store))
     assert "<del>" in text
     assert "Do not rely on this number" in text
