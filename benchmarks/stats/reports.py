@@ -61,12 +61,12 @@ def calibration(store: str, kind: Kind, seeds: range) -> tuple[str, ...]:
             continue
         held += number.low <= expected <= number.high
         estimates.append(number.value)
-    share = right / runs
+    share, shown = right / runs, max(1, len(estimates))
     error = 1.96 * math.sqrt(share * (1 - share) / runs)
     rivals = f"{kind.rivals} rival{'s' * (kind.rivals > 1)}"
     return (
-        f"p = {kind.p}, k = {kind.k}, {rivals}", f"{share:.1%} ± {error:.1%}", f"{sum(estimates) / max(1, len(estimates)):.1%}",
-        f"{expected:.1%}", f"{held / max(1, len(estimates)):.1%}" if kind.rivals == 1 else "–",
+        f"p = {kind.p}, k = {kind.k}, {rivals}", f"{share:.1%} ± {error:.1%}", f"{sum(estimates) / shown:.1%}",
+        f"{expected:.1%}", f"{held / shown:.1%}" if kind.rivals == 1 else "–",
     )  # fmt: skip
 
 
