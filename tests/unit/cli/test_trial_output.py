@@ -119,9 +119,9 @@ def test_silence_is_told_in_ever_longer_intervals() -> None:
         return "silent"
 
     with Silence(stream, first_s=0.02, told=told):
-        time.sleep(0.3)
+        while len(said) < 3:
+            time.sleep(0.01)
     count = len(said)
-    assert 2 <= count <= 4
     assert all(quiet_s >= 0.02 * 2**number for number, quiet_s in enumerate(said))
     time.sleep(0.05)
     assert stream.getvalue() == "silent\n" * count

@@ -82,7 +82,8 @@ def test_a_voter_with_a_race_margin_is_watched(own: Callable[..., Any], hanoi: J
     assert (one.ruled.voter, one.ruled.k, one.unwatched) == ("racing", 3, "")
     assert one.looks > 0
     assert one.fit is not None
-    assert {str(alarm.alarm.statistic) for alarm in told.alarms} == {"dispersion", "longest"}
+    # One look at all 1,023 steps: what was heaped on the first 256 of them is not heaped on all.
+    assert {str(alarm.alarm.statistic) for alarm in told.alarms} == {"longest"}
     assert told.claim.text == ("of steps move, racing decides at most 0.01 wrongly",)
     assert told.whole.stated == "on average at most 10.2 of 1,023 steps are wrong"
     ours = api.run(own("Racing") | {"vote": {"k": 3, "max_votes": 1000}})
