@@ -19,6 +19,7 @@ from maker.job.job import Job
 from maker.job.load import JobLike, load_job
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.resolve import derived
+from maker.job.rules import rules_of
 from maker.job.settings import PollSettings
 from maker.lifecycle.control import is_begun, run_through
 from maker.lifecycle.session import OnEvent
@@ -135,7 +136,7 @@ def pilot_size(job: Job, votes: int = VOTES) -> PilotSize:
     if steps is None:
         return PilotSize(STEPS, "the task does not say how many steps its run has")
     calls = steps * MARGIN
-    pays_for = calls // PART // (votes_asked(votes) * len(job.decomposer.classes))
+    pays_for = calls // PART // (votes_asked(job, votes) * len(job.decomposer.classes))
     why = f"a quarter of the {calls:,} calls of the run at k = {MARGIN}"
     if pays_for < LEAST:
         return PilotSize(LEAST, f"the least; {why} pays for {pays_for:,}")
@@ -152,17 +153,28 @@ def _poll(votes: int, steps: int) -> PollSettings:
         raise BadInput(f"a pilot of {votes:,} votes on {steps:,} steps of each class: {said}") from error
 
 
-def votes_asked(votes: int) -> int:
+def votes_asked(job: Job, votes: int) -> int:
     """Return how many votes of a step a pilot asks where so many are wanted: as many in its second round as before."""
-    return votes if votes < ROUNDS else ROUNDS * -(-votes // ROUNDS)
+    return ROUNDS * _a_round(job, votes) or votes
+
+
+def _a_round(job: Job, votes: int) -> int:
+    """Return how many votes of a step each round of a pilot asks; 0 where all are asked at once.
+
+    Models that take turns do so anew in each round: it gives all of them as many.
+    """
+    rules = rules_of(job)
+    turns = max(len(rules.of(kind).rotation) for kind in job.decomposer.classes)
+    return 0 if votes < ROUNDS * turns else turns * -(-votes // (ROUNDS * turns))
 
 
 def _in_rounds(job: Job, poll: PollSettings) -> Job:
     """Return the job's pilot with its votes asked in rounds; one that an older version began asks them all at once."""
     at_once = _pilot(job, poll)
-    if poll.votes < ROUNDS or is_begun(at_once):
+    a_round = _a_round(job, poll.votes)
+    if not a_round or is_begun(at_once):
         return at_once
-    return _pilot(job, poll.model_copy(update={"votes": votes_asked(poll.votes) // ROUNDS, "rounds": ROUNDS}))
+    return _pilot(job, poll.model_copy(update={"votes": a_round, "rounds": ROUNDS}))
 
 
 def _pilot(job: Job, poll: PollSettings, words: Iterable[str] = ()) -> Job:

@@ -139,8 +139,13 @@ class Plan(NamedTuple):
         )  # fmt: skip
 
 
-def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, through: str = "") -> RiskBudget:
+def risk_budget_of(
+    job: Job, calibration: Calibration, name: str, steps: int, through: str = "", *, split: bool = True
+) -> RiskBudget:
     """Return a class's steps as they were heard; with ``through``, as if samples with that flag had voted.
+
+    Without ``split`` the strongest of several rivals is counted by the votes that found it: it looks too strong, and
+    all of a step's votes tell of it.
 
     Raises `BadInput` where nothing was heard.
     """
@@ -148,6 +153,8 @@ def risk_budget_of(job: Job, calibration: Calibration, name: str, steps: int, th
     if not one.right + one.wrong:
         raise BadInput(f"the pilot has no valid vote on any step of class {name!r}", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
+    if not split:
+        one = one.model_copy(update={"rivalry": None})
     difficulty, rivals = _difficulty(one, through, together)
     more = one.flags[through].right + one.flags[through].wrong if through else 0
     # A race with the strongest rival counts the votes for two answers alone: there are others beside them.

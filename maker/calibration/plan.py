@@ -72,7 +72,13 @@ def plan_from(job: Job, kept: Kept) -> Plan:
         return described(job, key, calibration, None, loads, bought)
     refuse_contradicted(contradicted(calibration, loads), target, key)
     # A row error holds with the confidence, as that of a pilot of a map does; a target holds on average.
-    found = cheapest(loads, target, CONFIDENCE, sure=row_error is not None)
+    sure = row_error is not None
+    found = cheapest(loads, target, CONFIDENCE, sure=sure)
+    if any(load.rivals > 1 for load in loads):
+        careful = [risk_budget_of(job, calibration, load.name, load.steps, split=False) for load in loads]
+        other = cheapest(careful, target, CONFIDENCE, sure=sure)
+        if isinstance(other, Margins) and (isinstance(found, Refusal) or other.tokens.estimate < found.tokens.estimate):
+            loads, found = careful, other
     if isinstance(found, Refusal):
         raise _refused(found, kept, loads)
     _refuse_cap(job, found)

@@ -105,7 +105,8 @@ def test_what_cannot_be_planned_ends_with_one(maker: Commands, job: Path) -> Non
     assert "the right answer is not the most frequent one" in plan.stderr
     assert maker.run("run", "job.toml", "model.p=0.45").returncode == 1
     shown = maker.run("ls", "--json").stdout.splitlines()
-    assert [json.loads(line)["name"] for line in shown] == ["pilot of hanoi"]
+    # The second one has looked closer at steps whose right answer did not lead.
+    assert [json.loads(line)["name"] for line in shown] == ["pilot of hanoi"] * 2
 
 
 @pytest.mark.parametrize(
@@ -147,4 +148,5 @@ def test_a_pilot_that_is_interrupted_goes_on(maker: Commands, job: Path) -> None
     again = maker.run(*words)
     assert again.returncode == 0, again.stderr
     runs = [json.loads(line) for line in maker.run("ls", "--json").stdout.splitlines()]
-    assert [(run["status"], run["resumes"]) for run in runs] == [("done", 1)]
+    # The newest one has looked closer at steps whose right answer did not lead.
+    assert [(run["status"], run["resumes"]) for run in runs] == [("done", 0), ("done", 1)]

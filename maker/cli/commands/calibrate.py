@@ -86,7 +86,7 @@ def calibrate_(
 def size_line(job: Job, steps: int | None, votes: int, closer: int) -> str:
     """Say how many calls a pilot without labels takes at most, and where its size comes from if nobody has set it."""
     size = pilot_size(job, votes) if steps is None else PilotSize(steps, "")
-    most = len(job.decomposer.classes) * size.steps * votes_asked(votes)
+    most = len(job.decomposer.classes) * size.steps * votes_asked(job, votes)
     more = f", plus {closer:,} for each step whose votes differ" if closer else ""
     why = f"; {size.steps:,} steps of each class: {size.why} (--steps sets another number)" if size.why else ""
     return f"up to {most:,} calls{more}{why}"

@@ -277,7 +277,7 @@ def test_margins_by_step_class_are_held_again(hanoi: Job, store: str) -> None:
 
 def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) -> None:
     """A pilot asks for so many votes and decides nothing; another rule says what it would have made of them."""
-    (run,) = calibrate(hanoi(9), steps=400, votes=12).calibration.runs
+    run, *_ = calibrate(hanoi(9), steps=400, votes=12).calibration.runs
     steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
     # Each step was asked twice.
     assert len(steps) == 800
@@ -290,7 +290,7 @@ def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) ->
 def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
     write_rows(tmp_path / "rows.csv", range(30))
     settings = map_job(tmp_path, model={"kind": "simulated", "p": 0.9}) | {"store": {"url": store}}
-    (run,) = calibrate(settings, steps=20, votes=12).calibration.runs
+    run, *_ = calibrate(settings, steps=20, votes=12).calibration.runs
     steps, totals = all_of(rescore(run, ["vote.k=2"], store=store))
     assert (len(steps), totals.outcomes.total()) == (40, 40)
     assert totals.outcomes[RescoredOutcome.DECIDED] > 36
