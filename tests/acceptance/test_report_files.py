@@ -41,8 +41,9 @@ def test_a_page_and_its_json(solved: Commands) -> None:
     """The page has a name of its own unless one is given; the JSON holds the same, on standard output or in a file."""
     run_id = solved.json("show", "last")["run_id"]
     disputed = solved.json("show", "last")["disputed"]
-    said = solved.good("report", "last")
-    assert said == f"run {run_id}: report on {MOVES} steps, {disputed} disputed, in report-{run_id}.html\n"
+    number, said = solved.good("report", "last").splitlines()
+    assert number.startswith("P(all right): 0.")
+    assert said == f"run {run_id}: report on {MOVES} steps, {disputed} disputed, in report-{run_id}.html"
     assert (solved.folder / f"report-{run_id}.html").read_text().startswith("<!DOCTYPE html>")
     told = solved.json("report", "last")
     assert (told["format"], told["version"]) == ("maker-report", 1)
@@ -64,7 +65,7 @@ def test_what_is_refused(solved: Commands) -> None:
         (("last", "--out", "nowhere/a.html"), "the folder nowhere for a.html does not exist"),
         (("last", "--out", "folder"), "folder is not a file"),
         (("last", "--out", "mine.html"), "mine.html exists already"),
-        (("last", "--out", "a.html", "--labels", "nothing.csv"), "nothing.csv"),
+        (("last", "--out", "a.html", "--labels", "nothing.csv"), "is not a map over rows"),
         (("last", "--store", "sqlite:///nowhere.db"), "nowhere.db"),
     ):
         done = solved.run("report", *words)
