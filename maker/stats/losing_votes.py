@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ MOST_LOSING = 63
 """Losing votes of one step are counted up to here: fewer are no evidence of anything."""
 PARTS = 32
 """In at most so many parts of equal length contested steps are counted by place."""
+AT_ONCE = 1024
+"""Steps of so many places are put in order at once."""
 
 
 class Histogram(NamedTuple):
@@ -72,16 +75,19 @@ class Stretches:
         self._steps = list(steps)
         self._contested = list(contested)
 
-    def add(self, place: int, losing: int) -> None:
-        """Count a step; it is contested if it has losing votes, however many: one hard step is no hard stretch."""
+    def add(self, places: Sequence[int], contested: Sequence[int]) -> None:
+        """Count steps by their places, in order, and those that are contested: that have losing votes, however many."""
+        if not places:
+            return
         if self._origin is None:
-            self._origin = place
-        part = place - self._origin >> self._shift
-        if not 0 <= part < len(self._steps):
-            part = self._part(place)
-        self._steps[part] += 1
-        if losing:
-            self._contested[part] += 1
+            self._origin = places[0]
+        self._make_room(places[0])
+        last = self._make_room(places[-1])
+        for part in range(places[0] - self._origin >> self._shift, last + 1):
+            start = self._origin + (part << self._shift)
+            end = start + (1 << self._shift)
+            self._steps[part] += bisect_left(places, end) - bisect_left(places, start)
+            self._contested[part] += bisect_left(contested, end) - bisect_left(contested, start)
 
     def copied(self) -> Stretches:
         """Return the same counts, which others do not change."""
@@ -108,8 +114,8 @@ class Stretches:
         steps, contested = sum(self._steps[start:end]), sum(self._contested[start:end])
         return Stretch(first + start * width, first + end * width, steps, contested)
 
-    def _part(self, place: int) -> int:
-        """Return the part of a step that stands before or behind all parts so far, for which room is made."""
+    def _make_room(self, place: int) -> int:
+        """Return the part of a step, for which room is made if it stands before or behind all parts so far."""
         origin = self._origin or 0
         while True:
             part = place - origin >> self._shift
@@ -142,20 +148,22 @@ class Neighbours:
         start, self._waiting, self._marked, self.steps, self.contested, self.runs, self._hot = held
         self._start: int | None = start
 
-    def add(self, place: int, losing: int) -> None:
-        """Count a step; it is contested if it has losing votes."""
-        if self._start is None:
-            self._start = place - self._window + 1
-        at = place - self._start
-        if at >= self._window:
-            self._pass_by(at - self._window + 1)
-            at = self._window - 1
-        elif at < 0:
+    def add(self, places: Sequence[int], contested: Sequence[int]) -> None:
+        """Count steps by their places, in order, and those of them that are contested."""
+        if not places:
             return
-        bit = 1 << at
-        self._waiting |= bit
-        if losing:
-            self._marked |= bit
+        if self._start is None:
+            self._start = places[0] - self._window + 1
+        done = hot_done = 0
+        while done < len(places):
+            # The numbers stay small, however far apart the places are.
+            self._pass_by(places[done] - self._start - self._window + 1)
+            end = self._start + self._window + AT_ONCE
+            upto, hot_upto = bisect_left(places, end), bisect_left(contested, end)
+            self._waiting |= self._bits(places[done:upto])
+            self._marked |= self._bits(contested[hot_done:hot_upto])
+            self._pass_by(places[upto - 1] - self._start - self._window + 1)
+            done, hot_done = upto, hot_upto
 
     def copied(self) -> Neighbours:
         """Return the same counts, which others do not change."""
@@ -176,18 +184,31 @@ class Neighbours:
         counts = self.steps, self.contested, self.runs
         return self._start, self._waiting, self._marked, *counts, self._hot
 
+    def _bits(self, places: Sequence[int]) -> int:
+        start, bits = self._start or 0, 0
+        for place in places:
+            if place >= start:
+                bits |= 1 << place - start
+        return bits
+
     def _pass_by(self, places: int) -> None:
-        due = self._waiting
+        """Take the steps of so many places as being in order, and wait for none of these any more."""
+        if places <= 0:
+            return
+        due, marked = self._waiting, self._marked
         if places < due.bit_length():
             due &= (1 << places) - 1
-        while due:
-            bit = due & -due
-            due ^= bit
-            hot = int(self._marked & bit > 0)
-            self.steps += 1
-            self.contested += hot
-            self.runs += hot > self._hot
-            self._hot = hot
+            marked &= due
         self._waiting >>= places
         self._marked >>= places
         self._start = (self._start or 0) + places
+        if not marked:
+            self.steps += due.bit_count()
+            self._hot = 0 if due else self._hot
+            return
+        # In hexadecimal a digit for each place: 1 is a step, 2 is a contested one.
+        digits = f"{int(f'{due:b}', 16) + int(f'{marked:b}', 16):x}"[::-1].replace("0", "")
+        self.steps += len(digits)
+        self.contested += digits.count("2")
+        self.runs += f"{self._hot + 1}{digits}".count("12")
+        self._hot = int(digits[-1]) - 1

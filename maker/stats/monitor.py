@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.plugin import Voter
-from maker.stats.losing_votes import MOST_LOSING, Histogram, Neighbours, Stretches
+from maker.stats.losing_votes import AT_ONCE, MOST_LOSING, Histogram, Neighbours, Stretches
 from maker.stats.vote_tests import WIDEST, Rule, Seen, Statistic, findings
 
 ALPHA = 0.002
@@ -106,7 +106,7 @@ class _Due(NamedTuple):
 class _Class:
     """Counts of one class: ``look`` is its next look's number, ``rests`` how many of the run's rests looked at it."""
 
-    __slots__ = ("counts", "left", "look", "neighbours", "rested", "rests", "stretches", "top")
+    __slots__ = ("contested", "counts", "left", "look", "neighbours", "places", "rested", "rests", "stretches", "top")
 
     def __init__(
         self,
@@ -124,6 +124,9 @@ class _Class:
         self.rested = rested
         self.counts = list(counts) + [0] * (MOST_LOSING + 1 - len(counts))
         self.top = max(len(counts) - 1, 0)
+        # Where steps stand that are not counted by place yet.
+        self.places: list[int] = []
+        self.contested: list[int] = []
         self.left = (FIRST_LOOK << (look - 1)) - sum(counts)
 
     def add(self, winner_votes: int, rival_votes: int, place: int | None) -> None:
@@ -133,16 +136,31 @@ class _Class:
             self.top = losing
         self.counts[losing] += 1
         self.left -= 1
-        if place is not None:
-            self.stretches.add(place, losing)
-            self.neighbours.add(place, losing)
+        if place is None:
+            return
+        self.places.append(place)
+        if losing:
+            self.contested.append(place)
+        if len(self.places) >= AT_ONCE:
+            self.put_in_place()
+
+    def put_in_place(self) -> None:
+        """Count the steps that came since the last call by their places: many at once cost a tenth of one by one."""
+        self.places.sort()
+        self.contested.sort()
+        self.stretches.add(self.places, self.contested)
+        self.neighbours.add(self.places, self.contested)
+        self.places.clear()
+        self.contested.clear()
 
     def seen(self, missing: int) -> Seen:
+        self.put_in_place()
         # Where others are in work, those that wait are the ones with few votes: contested ones come later.
         neighbours = self.neighbours.copied() if missing > 1 else self.neighbours.all_in_order()
         return Seen(Histogram.of(self.counts), self.stretches.copied(), neighbours, missing)
 
     def to_json(self) -> str:
+        self.put_in_place()
         # Written with each commit, in a strict run with each step: a list's own text is JSON, and is made fast.
         counts, places = self.counts[: self.top + 1], f"{self.stretches.to_json()},{self.neighbours.to_json()}"
         return f"[{self.look},{self.rests},{self.rested},{counts},{places}]"

@@ -266,14 +266,14 @@ def test_neighbours_are_seen_in_whatever_order_they_end() -> None:
     late = sorted(range(400), key=lambda place: place + rng.randrange(50))
     inline, mixed = Neighbours(1), Neighbours(64)
     for place in range(400):
-        inline.add(100 + place, hot[place])
+        inline.add([100 + place], [100 + place][: hot[place]])
     for place in late:
-        mixed.add(100 + place, hot[place])
+        mixed.add([100 + place], [100 + place][: hot[place]])
         mixed = Neighbours(64, json.loads(mixed.to_json()))
     one, other = inline.all_in_order(), mixed.all_in_order()
     assert (one.steps, one.contested, one.runs) == (400, sum(hot), 114)
     assert (other.steps, other.contested, other.runs) == (400, sum(hot), 114)
-    inline.add(100, 1)
+    inline.add([100], [100])
     assert inline.all_in_order().steps == 400
 
 
@@ -292,7 +292,7 @@ def test_parts_double_as_the_run_grows() -> None:
     """Whatever the places, and their order, no more than 32 parts are kept, and nothing is lost."""
     stretches = Stretches()
     for place in (5_000, 4_000, *range(5_000, 9_000), 70_000, 3):
-        stretches.add(place, 1)
+        stretches.add([place], [place])
     whole, every = stretches.whole(), stretches.every()
     assert (whole.first <= 3, whole.end > 70_000, whole.steps, whole.contested) == (True, True, 4_004, 4_004)
     assert len(every) < 2 * PARTS
