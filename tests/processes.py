@@ -24,7 +24,7 @@ END_S = 90.0
 minute to give the rest of it up; all else is gone within seconds."""
 
 
-NEWEST = "SELECT status, steps FROM maker_run ORDER BY id DESC LIMIT 1"
+NEWEST = "SELECT status, steps, resumes FROM maker_run ORDER BY id DESC LIMIT 1"
 
 
 class Standing(NamedTuple):
@@ -32,6 +32,7 @@ class Standing(NamedTuple):
 
     status: str
     steps: int
+    resumes: int
 
 
 class Server:
@@ -160,9 +161,9 @@ class Commands:
             connection.close()
         return Standing(*row) if row else None
 
-    def wait_for(self, steps: int, process: subprocess.Popen[str]) -> None:
-        """Wait until a run that is being worked on has so many steps."""
-        while (at := self.standing()) is None or at.steps < steps:
+    def wait_for(self, steps: int, process: subprocess.Popen[str], resumes: int = 0) -> None:
+        """Wait until a run that is being worked on has so many steps, and has been resumed so often."""
+        while (at := self.standing()) is None or at.steps < steps or at.resumes < resumes:
             assert process.poll() is None, self.output()
             time.sleep(0.02)
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from maker.calibration.observations import By, Calibration
+from maker.calibration.observations import CONFIDENCE, By, Calibration
 from maker.calibration.shown import first_votes
 from maker.errors import OutOfReach
 from maker.stats.difficulty import Interval, clopper_pearson
+from maker.stats.mixture import not_led
 from maker.stats.risk import RiskBudget
 from maker.stats.unexplained import unexplained
 
-CONFIDENCE = 0.95
 STRANGE, UNITED = 0.1, 0.5
 """Labels may be of other steps where less than the one share of the votes says what they say, while at least the other
 share of the wrong votes on a step is for one answer."""
@@ -85,7 +85,7 @@ def behind_line(loads: Sequence[RiskBudget]) -> str:
     found = []
     for load in loads:
         cells = load.difficulty.closer
-        if behind := sum(steps for (right, against), steps in cells.items() if right <= against):
+        if behind := sum(not_led(cells).values()):
             found.append(_line(Contradicted(load.name, behind, sum(cells.values()), load.steps)))
     return "; ".join(found)
 

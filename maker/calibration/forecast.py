@@ -11,7 +11,7 @@ from typing import NamedTuple
 from maker.calibration.contradicted import Contradicted, carried, contradicted
 from maker.calibration.greedy import Greedy, greedy_of
 from maker.calibration.moment import moment_words
-from maker.calibration.observations import By, Calibration, Cell, ClassFound
+from maker.calibration.observations import CONFIDENCE, By, Calibration, Cell, ClassFound
 from maker.calibration.shown import Shown, shown_of
 from maker.calibration.unheard import Unheard, unheard_kinds, unheard_words
 from maker.errors import BadInput
@@ -29,7 +29,6 @@ from maker.stats.race import Block, blocks
 from maker.stats.risk import RiskBudget, RiskProfile
 from maker.stats.truncation import share_unsettled
 
-CONFIDENCE = 0.95
 SEVERAL = 1.2
 """There is more than one rival where all wrong votes are by this more than the strongest rival's. What is known of that
 one rests on two thirds of the votes: with fewer votes for others, all votes against one rival tell more."""

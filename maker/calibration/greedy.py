@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from maker.calibration.observations import Calibration
+from maker.calibration.observations import CONFIDENCE, Calibration
 from maker.stats.difficulty import Interval, clopper_pearson
 from maker.stats.risk import RiskBudget
-
-CONFIDENCE = 0.95
 
 
 class GreedyClass(NamedTuple):

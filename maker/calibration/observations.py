@@ -19,6 +19,8 @@ from maker.types import Flag
 
 VERSION = 1
 """Of the form in which a calibration is stored."""
+CONFIDENCE = 0.95
+"""Of intervals and bounds by a calibration; where classes are named together, of all of them together."""
 NAMING = 3
 """Every third vote on a step names its strongest rival: naming takes fewer votes than counting does."""
 UNTOLD = {Flag.REPEAT, Flag.BROKEN, Flag.NO_TEXT}

@@ -16,9 +16,9 @@ from maker.calibration.contradicted import (
     refuse_strange_labels,
 )
 from maker.calibration.fate import refuse_shared_fate, usable
-from maker.calibration.forecast import CONFIDENCE, UNSEEN, Plan, described, risk_budget_of, silenced_words
+from maker.calibration.forecast import UNSEEN, Plan, described, risk_budget_of, silenced_words
 from maker.calibration.greedy import greedy_would_do
-from maker.calibration.observations import VERSION, Calibration, Kept
+from maker.calibration.observations import CONFIDENCE, VERSION, Calibration, Kept
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
@@ -72,13 +72,7 @@ def plan_from(job: Job, kept: Kept) -> Plan:
         return described(job, key, calibration, None, loads, bought)
     refuse_contradicted(contradicted(calibration, loads), target, key)
     # A row error holds with the confidence, as that of a pilot of a map does; a target holds on average.
-    sure = row_error is not None
-    found = cheapest(loads, target, CONFIDENCE, sure=sure)
-    if any(load.rivals > 1 for load in loads):
-        careful = [risk_budget_of(job, calibration, load.name, load.steps, split=False) for load in loads]
-        other = cheapest(careful, target, CONFIDENCE, sure=sure)
-        if isinstance(other, Margins) and (isinstance(found, Refusal) or other.tokens.estimate < found.tokens.estimate):
-            loads, found = careful, other
+    loads, found = _cheapest(job, calibration, loads, target, sure=row_error is not None)
     if isinstance(found, Refusal):
         raise _refused(found, kept, loads)
     _refuse_cap(job, found)
@@ -87,6 +81,27 @@ def plan_from(job: Job, kept: Kept) -> Plan:
         return made
     _refuse_unshown(made, row_error)
     return made._replace(of_rows=True)
+
+
+def _cheapest(
+    job: Job, calibration: Calibration, loads: list[RiskBudget], target: float, *, sure: bool
+) -> tuple[list[RiskBudget], Margins | Refusal]:
+    """Return the cheapest margins, or why there are none, with the reading of the pilot that they rest on.
+
+    The strongest of several rivals is found by a part of the votes and counted by the others, or found and counted by
+    all: then it looks stronger than it is, and more votes tell of it. Either reading is on the safe side, so that the
+    cheaper margins are taken.
+    """
+    found = cheapest(loads, target, CONFIDENCE, sure=sure)
+    if not any(load.rivals > 1 for load in loads):
+        return loads, found
+    whole = [risk_budget_of(job, calibration, load.name, load.steps, split=False) for load in loads]
+    other = cheapest(whole, target, CONFIDENCE, sure=sure)
+    if isinstance(other, Refusal):
+        return loads, found
+    if isinstance(found, Margins) and found.tokens.estimate <= other.tokens.estimate:
+        return loads, found
+    return whole, other
 
 
 def _refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget]) -> OutOfReach:

@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from maker.calibration.observations import Calibration, Cell, ClassFound
+from maker.calibration.observations import CONFIDENCE, Calibration, ClassFound
 from maker.job.settings import ShownFound
+from maker.stats.mixture import not_led
 from maker.stats.risk import RiskBudget
 from maker.stats.shown import doubt, own_loss
-
-CONFIDENCE = 0.95
-"""Of what is shown of all classes together."""
 
 
 class ClassShown(NamedTuple):
@@ -99,8 +97,5 @@ def _class_shown(calibration: Calibration, load: RiskBudget, k: int, target: flo
     needed = None
     if target is not None and not whole:
         needed = math.ceil(load.steps * found.factor * -math.log(risk) * classes / (1 - target))
-    return ClassShown(load.name, load.steps, found.heard, _doubtful(cells), wrong, min(1.0, failure), needed)
-
-
-def _doubtful(cells: Sequence[Cell]) -> int:
-    return sum(cell.steps for cell in cells if cell.right <= cell.against)
+    doubtful = sum(not_led(table).values())
+    return ClassShown(load.name, load.steps, found.heard, doubtful, wrong, min(1.0, failure), needed)

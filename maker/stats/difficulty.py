@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, betaln, chdtrc, chdtri, gammaln, xlogy
+from scipy.special import betaincinv, chdtrc, chdtri, gammaln
 
 from maker.stats.hard_steps import HardSteps, hard_steps
-from maker.stats.mixture import ALIKE, Array, VoteTable, counts_of
+from maker.stats.mixture import Array, VoteTable, counts_of, log_chances
 from maker.stats.race import step_right, votes_per_step
 from maker.stats.region import Region, beta_region, correlations, free_region, within
 
@@ -229,13 +229,9 @@ def _fit(table: VoteTable, p: float, rho: float) -> float:
 
 def _chances(votes: int, p: float, rho: float) -> Array:
     """Return the chances of 0, 1, … right votes among ``votes``, on a step of Beta-binomial difficulty."""
-    right = np.arange(votes + 1)
+    right = np.arange(votes + 1, dtype=float)
     orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
-    if rho > ALIKE and 0 < p < 1:
-        a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
-        chances: Array = np.exp(orders + betaln(a + right, b + votes - right) - betaln(a, b))
-    else:
-        chances = np.exp(orders + xlogy(right, p) + xlogy(votes - right, 1 - p))
+    chances: Array = np.exp(orders + log_chances(right, votes - right, p, rho))
     return chances
 
 

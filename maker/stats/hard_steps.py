@@ -8,12 +8,13 @@ found with a share h of hard ones, their p uniform below 1/2, and compared with 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betainc, betaln, expit, xlogy
+from scipy.special import betainc, betaln, expit
 
-from maker.stats.mixture import ALIKE, Array, VoteTable
+from maker.stats.mixture import Array, VoteTable, log_chances
 from maker.stats.region import likeliest_beta
 
 SURPRISE = 9.0
@@ -51,7 +52,7 @@ def hard_steps(table: VoteTable) -> HardSteps:
     if not (suspect := wrong >= right).any():
         return HardSteps(0.0, 0.0)
     of_hard = np.log(2) + betaln(right + 1, wrong + 1) + np.log(betainc(right + 1, wrong + 1, 0.5))
-    of_beta = _log_chances(cells, *likeliest_beta(table))
+    of_beta = _of_beta(right, wrong, table)
     none = float(of_beta @ steps)
     chance, found, share, whole = np.where(suspect, 0.9, 0.0), -np.inf, 0.0, float(steps.sum())
     for _ in range(CLIMBS):
@@ -60,7 +61,7 @@ def hard_steps(table: VoteTable) -> HardSteps:
             return HardSteps(0.0, 0.0)
         share = met / whole
         rest = {(int(r), int(w)): n for (r, w), n in zip(cells, (1 - chance) * steps, strict=True) if n > 0}
-        other = np.log1p(-share) + _log_chances(cells, *likeliest_beta(rest))
+        other = np.log1p(-share) + _of_beta(right, wrong, rest)
         both = np.logaddexp(other, np.log(share) + of_hard)
         chance, found = np.exp(np.log(share) + of_hard - both), float(both @ steps)
         if found - before < GAIN:
@@ -68,12 +69,7 @@ def hard_steps(table: VoteTable) -> HardSteps:
     return HardSteps(share, max(0.0, 2 * (found - none)))
 
 
-def _log_chances(cells: Array, x: float, rho: float) -> Array:
-    """Return the log-chance of each cell's votes, in one order, under a Beta of log-odds ``x`` and correlation."""
-    (right, wrong), p = cells.T, float(expit(x))
-    if rho > ALIKE and 0 < p < 1:
-        a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
-        found: Array = betaln(a + right, b + wrong) - betaln(a, b)
-    else:
-        found = xlogy(right, p) + xlogy(wrong, 1 - p)
-    return found
+def _of_beta(right: Array, wrong: Array, table: Mapping[tuple[int, int], float]) -> Array:
+    """Return the log-chances of votes under the likeliest Beta of a table."""
+    x, rho = likeliest_beta(table)
+    return log_chances(right, wrong, float(expit(x)), rho)

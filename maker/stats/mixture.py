@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, expit
+from scipy.special import betaln, expit, xlogy
 
 Array: TypeAlias = NDArray[np.float64]
 VoteTable: TypeAlias = Mapping[tuple[int, int], int]
@@ -34,6 +34,21 @@ GAUSS = np.polynomial.legendre.leggauss(NODES)
 DROP = 30.0
 ALIKE = 1e-9
 """Below this correlation all steps count as equally hard."""
+
+
+def not_led(table: VoteTable) -> VoteTable:
+    """Return the part of a pilot in which the right answer does not lead: it has no more votes than the others."""
+    return {cell: steps for cell, steps in table.items() if cell[0] <= cell[1]}
+
+
+def log_chances(right: Array, wrong: Array, p: float, rho: float) -> Array:
+    """Return the log-chances of votes in a given order, on a step of a Beta of mean ``p`` and correlation ``rho``."""
+    if rho > ALIKE and 0 < p < 1:
+        a, b = p * (1 / rho - 1), (1 - p) * (1 / rho - 1)
+        found: Array = betaln(a + right, b + wrong) - betaln(a, b)
+    else:
+        found = xlogy(right, p) + xlogy(wrong, 1 - p)
+    return found
 
 
 class Counts(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from scipy.special import bdtr, bdtrc, expit
 
 from maker.stats.difficulty import Difficulty
-from maker.stats.mixture import Array
+from maker.stats.mixture import Array, not_led
 from maker.stats.posterior import GRID
 
 RISK = 0.05
@@ -28,7 +28,7 @@ def unexplained(difficulty: Difficulty, *, first: int | None = None) -> int:
     """
     table = difficulty.closer
     steps = sum(table.values())
-    behind = {cell: n for cell, n in table.items() if cell[0] <= cell[1]}
+    behind = not_led(table)
     found = sum(behind.values())
     if not found:
         return 0

@@ -74,8 +74,8 @@ def test_a_killed_map_loses_no_row_and_repeats_none(
     undisturbed = whole.start("run", "job.toml")
     draw = random.Random(SEED)
     process = killed.start("run", "job.toml")
-    for steps in sorted(draw.sample(range(rows // 20, rows * 9 // 10), KILLS)):
-        killed.wait_for(steps, process)
+    for kill, steps in enumerate(sorted(draw.sample(range(rows // 20, rows * 9 // 10), KILLS))):
+        killed.wait_for(steps, process, resumes=kill)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process = killed.start("resume", "last")

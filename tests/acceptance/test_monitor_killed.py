@@ -65,8 +65,8 @@ def test_a_killed_run_raises_the_same_alarms_at_the_same_counts(tmp_path: Path) 
         for one in (whole, killed):
             one.write("job.toml", JOB)
         undisturbed, process = whole.start("run", "job.toml"), killed.start("run", "job.toml")
-        for steps in sorted(random.Random(SEED).sample(range(STEPS // 20, STEPS * 9 // 10), KILLS)):
-            killed.wait_for(steps, process)
+        for kill, steps in enumerate(sorted(random.Random(SEED).sample(range(STEPS // 20, STEPS * 9 // 10), KILLS))):
+            killed.wait_for(steps, process, resumes=kill)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process = killed.start("resume", "last")

@@ -15,7 +15,7 @@ from maker.api import load_job
 from maker.calibration.calibrate import LOOKED_AT, VOTES, PilotSize, calibrate, pilot_size, votes_asked
 from maker.calibration.fate import fate_words
 from maker.calibration.moment import WHEN_STEADY, change_words
-from maker.calibration.observations import By, Calibration, ClassFound, Kept, KindFound
+from maker.calibration.observations import CONFIDENCE, By, Calibration, ClassFound, Kept, KindFound
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.pauses import SAME_COMMAND, progress_of
@@ -23,8 +23,6 @@ from maker.cli.tables import print_table
 from maker.errors import BadInput, JobError
 from maker.job.job import Job
 
-CONFIDENCE = 0.95
-"""Confidence that all intervals of a calibration hold together."""
 BY = {
     By.ORACLE: "right answers come from the task's oracle",
     By.LABELS: "right answers come from your labels",

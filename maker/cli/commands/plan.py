@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maker.api import load_job
-from maker.calibration.observations import By
-from maker.cli.commands.calibrate import CONFIDENCE, SweepOption, print_parts, variants
+from maker.calibration.observations import CONFIDENCE, By
+from maker.cli.commands.calibrate import SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
