@@ -58,7 +58,7 @@ bench-recovery.trees: WORDS = --seconds 120
 bench-recovery.fuzz_model: WORDS = --minutes 3
 bench-tasks.plans: WORDS = --products 50
 bench-stats.coverage: WORDS = --pairs 200 --runs 200
-bench-stats.processes: WORDS = --runs 100
+bench-stats.processes: WORDS = --runs 20
 
 microagent: .venv/.run
 	$(BIN)/python examples/hanoi_microagent/train.py --out examples/hanoi_microagent/model
