@@ -86,13 +86,14 @@ def near(name: str, known: list[str]) -> str:
 
 
 def _points(group: str) -> EntryPoints:
-    return _scanned(group, tuple(sys.path))
+    return _scanned(tuple(sys.path))[group]
 
 
 @lru_cache(maxsize=8)
-def _scanned(group: str, path: tuple[str, ...]) -> EntryPoints:
-    """Return a group's entry points, cached: finding them among two hundred distributions takes a tenth of a second."""
-    return entry_points(group=group)
+def _scanned(path: tuple[str, ...]) -> dict[str, EntryPoints]:
+    """Return entry points by group, cached: reading them in two hundred distributions takes a tenth of a second."""
+    points = entry_points()
+    return {group: points.select(group=group) for group in (DECOMPOSERS, VOTERS)}
 
 
 def _from_point(point: EntryPoint) -> Plugin:

@@ -19,7 +19,7 @@ from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
 )
-from maker.lifecycle.queries import RunReport, limit_override, show, store_url, timeout_override, whole_report
+from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
 from maker.models.keys import require_keys
@@ -104,16 +104,17 @@ def run_through(
     """
     # A first step that cannot be made must fail before anything is stored.
     first_state(job)
-    with closing(open_database(job.store.url, create=True)) as database:
+    with ExitStack() as resources:
+        database = resources.enter_context(closing(open_database(job.store.url, create=True)))
         found = _begun(database, job)
-    decided = found.steps if found else 0
-    if found is not None and (found.status == "done" or (steps is not None and decided >= steps)):
-        return found.run_id
+        decided = found.steps if found else 0
+        if found is not None and (found.status == "done" or (steps is not None and decided >= steps)):
+            return found.run_id
+        held = None if found is None else _taken_over(database, found, resources, job=job)
     remaining = None if steps is None else steps - decided
-    if found is None:
+    if held is None:
         ended = start(job, limit_steps=remaining, on_event=on_event, stop=stop)
     else:
-        held = _taken_over(found.run_id, (), job.store.url, job=job)
         ended = work(held, remaining, on_event, stop)
     if ended.status != "done" and (steps is None or ended.steps < steps):
         with_limit = f" with {override}" if (override := limit_override(ended) or timeout_override(ended)) else ""
@@ -163,28 +164,29 @@ def resume(
         RunDamaged: What would be re-applied is not as it was committed. Nothing is written.
         RunHeld: Another process works on it.
     """
-    found = show(run_id, store=store)
-    if found.status == "done" and (written := _write_output(found.run_id, overrides, store, on_event)):
-        return written
-    return work(_taken_over(found.run_id, overrides, store), limit_steps, on_event, stop)
+    with ExitStack() as resources:
+        database = resources.enter_context(opened(store))
+        row = find_run(database, run_id)
+        if row.status == "done" and (written := _write_output(database, row, overrides, on_event)):
+            return written
+        held = _taken_over(database, row, resources, overrides)
+    return work(held, limit_steps, on_event, stop)
 
 
 def _write_output(
-    run_id: str, overrides: Iterable[str], store: str | None, on_event: OnEvent | None
+    database: Database, row: RunRow, overrides: Iterable[str], on_event: OnEvent | None
 ) -> RunReport | None:
     """Write the files of a finished map, whose process may have died before it wrote them; None if it writes none."""
-    with closing(open_database(store_url(store), create=False)) as database:
-        row = find_run(database, run_id)
-        job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
-        if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
-            return None
-        _refuse_change(row, job)
-        notify = on_event or ignore
-        notify(RunStarted(row.run_id, True, row.steps, row.steps))
-        with claimed(job.decomposer, row, database):
-            Output(database, row, job.decomposer).close()
-        notify(RunEnded(row.run_id, row.status, row.reason, row.result))
-        return whole_report(database, row.run_id)
+    job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+    if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
+        return None
+    _refuse_change(row, job)
+    notify = on_event or ignore
+    notify(RunStarted(row.run_id, True, row.steps, row.steps))
+    with claimed(job.decomposer, row, database):
+        Output(database, row, job.decomposer).close()
+    notify(RunEnded(row.run_id, row.status, row.reason, row.result))
+    return whole_report(database, row.run_id)
 
 
 def retry(
@@ -211,14 +213,19 @@ def retry(
     """
     overrides = list(overrides)
     again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
-    found = show(run_id, store=store)
-    if found.status == "done":
-        _refuse_others(found.run_id, overrides, store)
-        following = another_round(found.run_id, tuple(map(str, again)), overrides, store=store)
-        # What was stored of a URL lacks its secrets.
-        places = [word for word in overrides if word.startswith("task.") and "://" in word]
-        return resume(following.run_id, places, store=store, on_event=on_event, stop=stop)
-    return work(_taken_over(found.run_id, overrides, store, again), None, on_event, stop)
+    with ExitStack() as resources:
+        database = resources.enter_context(opened(store))
+        row = find_run(database, run_id)
+        if row.status == "done":
+            _refuse_others(database, row, overrides)
+            following = another_round(row.run_id, tuple(map(str, again)), overrides, store=store)
+        else:
+            held = _taken_over(database, row, resources, overrides, again)
+    if row.status != "done":
+        return work(held, None, on_event, stop)
+    # What was stored of a URL lacks its secrets.
+    places = [word for word in overrides if word.startswith("task.") and "://" in word]
+    return resume(following.run_id, places, store=store, on_event=on_event, stop=stop)
 
 
 def refuse_used_output(job: Job) -> None:
@@ -227,40 +234,44 @@ def refuse_used_output(job: Job) -> None:
         refuse_used(job.decomposer.output)
 
 
-def _refuse_others(run_id: str, overrides: Iterable[str], store: str | None) -> None:
+def _refuse_others(database: Database, row: RunRow, overrides: Iterable[str]) -> None:
     """Raise `BadInput` if the files of a map's next round could not be written."""
-    with closing(open_database(store_url(store), create=False)) as database:
-        row = find_run(database, run_id)
-        folder = stored_job(row.settings, row.run_id, overrides).settings["task"].get("output")
-        if folder:
-            refuse_others(folder, row, database)
+    folder = stored_job(row.settings, row.run_id, overrides).settings["task"].get("output")
+    if folder:
+        refuse_others(folder, row, database)
 
 
 def _taken_over(
-    run_id: str, overrides: Iterable[str], store: str | None, again: Collection[str] = (), job: Job | None = None
+    database: Database,
+    row: RunRow,
+    resources: ExitStack,
+    overrides: Iterable[str] = (),
+    again: Collection[str] = (),
+    job: Job | None = None,
 ) -> HeldRun:
-    """Take a run over, after all that can fail: a lease that is taken stops a holder that is only slow."""
-    with ExitStack() as stack:
-        database = stack.enter_context(closing(open_database(store_url(store), create=False)))
-        row = find_run(database, run_id)
-        fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
-        refuse_over(row.run_id, row.status, fork if again else "start a new run")
-        refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
-        _check(database, row)
-        job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
-        _refuse_change(row, job)
-        _require_keys(job)
-        known = known_decisions(database, job, row)
-        _claim_output(job, row, database, stack)
-        cuts = _cuts(database, row, again) if again else []
-        lease = take_over(database, row, job.settings)
-        with _released_on_error(database, lease, row.reason):
-            stack.enter_context(closing(LeaseKeeper(database, lease)))
-            cut(database, lease, cuts)
-            row = find_run(database, row.run_id)
-            # A cut forgets decisions.
-            known = known_decisions(database, job, row) if cuts else known
-        return HeldRun(job, database, row, lease, resumed=True, known=known, resources=stack.pop_all())
+    """Take a run over, after all that can fail: a lease that is taken stops a holder that is only slow.
+
+    What ``resources`` closes, the database among it, goes over to the held run. A run is looked for and taken over by
+    one database: the last one to close a SQLite file writes its log back, which takes longer than all the rest.
+    """
+    fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
+    refuse_over(row.run_id, row.status, fork if again else "start a new run")
+    refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
+    _check(database, row)
+    job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+    _refuse_change(row, job)
+    _require_keys(job)
+    known = known_decisions(database, job, row)
+    _claim_output(job, row, database, resources)
+    cuts = _cuts(database, row, again) if again else []
+    lease = take_over(database, row, job.settings)
+    with _released_on_error(database, lease, row.reason):
+        resources.enter_context(closing(LeaseKeeper(database, lease)))
+        cut(database, lease, cuts)
+        row = find_run(database, row.run_id)
+        # A cut forgets decisions.
+        known = known_decisions(database, job, row) if cuts else known
+    return HeldRun(job, database, row, lease, resumed=True, known=known, resources=resources.pop_all())
 
 
 def _check(database: Database, row: RunRow) -> None:

@@ -46,6 +46,8 @@ _MARKED = (
     )
     .returning(_run.asked)
 )
+FOLD_S = 2.0
+"""The database's log is folded so often, in seconds: after a commit has been told, not in it."""
 QUEUE_ENTRIES = 64
 """How many entries may wait for the writer before `put` blocks, so that memory stays bounded."""
 
@@ -94,7 +96,7 @@ class Journal:
         self._on_commit = on_commit
         self._queue: queue.Queue[Entry | None] = queue.Queue(QUEUE_ENTRIES)
         self._failure: BaseException | None = None
-        self._clock = time.monotonic()
+        self._clock = self._folded_s = time.monotonic()
         memo = None if space is None else MemoWriter(database, lease.run, space)
         self._log = LogWriter(database, lease.run, memo)
         self._accounts = Accounts(database, lease.run, resumes, models)
@@ -150,11 +152,17 @@ class Journal:
         if self._failure is None and (waited.entries or not waited.last):
             try:
                 self._on_commit(self._commit(waited.entries))
+                self._fold_log()
             except BaseException as error:  # noqa: BLE001 - the driver raises it
                 self._failure = error
         for _ in range(len(waited.entries) + waited.last):
             self._queue.task_done()
         return waited
+
+    def _fold_log(self) -> None:
+        if (now := time.monotonic()) - self._folded_s >= FOLD_S:
+            self._database.fold_log()
+            self._folded_s = now
 
     def _take(self) -> Waited:
         """Return all waiting entries; none when only the lease is due."""

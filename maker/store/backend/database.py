@@ -123,6 +123,9 @@ class Kind(Protocol):
     def hold(self, connection: Connection) -> None:
         """Lock out other upgrades; the first statement in an upgrade's transaction."""
 
+    def fold_log(self) -> None:
+        """Write what was committed into the database's own file, where that is work that a commit leaves."""
+
     def insert(self, connection: Connection, table: Table, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows to a table; ``sql`` inserts one."""
 
@@ -181,6 +184,10 @@ class Database:
         self._since_s.clear()
         # After the commit: a file that was removed takes it like any other.
         self._kind.check()
+
+    def fold_log(self) -> None:
+        """Do the work that commits leave behind. It may take as long as many commits, and raises nothing."""
+        self._kind.fold_log()
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows, each with a value for every column in the table's order, in the database's fastest way.

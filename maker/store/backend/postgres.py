@@ -95,6 +95,9 @@ class Postgres:
     def check(self) -> None:
         """Do nothing: a server keeps its files."""
 
+    def fold_log(self) -> None:
+        """Do nothing: a server sees to its log."""
+
     def hold(self, connection: Connection) -> None:
         """Wait until no other upgrade is under way, and make our schema."""
         # A migration of long tables may take minutes: wait for it without a limit.

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain as chained
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,9 @@ from maker.store.lease import describe, this_process
 MOST_HOLDERS = 3
 _CHUNKS = (256, 64, 16, 4, 1)
 """How many rows a statement adds: few sizes, so that the driver's cache holds the statements."""
+LOG_PAGES = 16_384
+"""A commit folds the log only when it has grown to so many pages: 64 MB. As a rule a journal does it before, when
+nobody waits: so a resume does not begin with writing what a killed process has left."""
 _CONFLICTS = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
 
 
@@ -80,6 +83,16 @@ class Sqlite:
             raw = connection.connection.dbapi_connection
             assert raw is not None  # noqa: S101 - for the type checker
             raw.execute("PRAGMA journal_mode = WAL")
+
+    def fold_log(self) -> None:
+        """Write the log into the file: SQLite's checkpoint, which waits for nobody.
+
+        If it fails, as on a full disk, nothing is lost: what is in the log counts, and the next commit fails too.
+        """
+        with suppress(DBAPIError, sqlite3.Error, StoreFailed), self.engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None  # noqa: S101 - for the type checker
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def hold(self, connection: Connection) -> None:
         """Do nothing: a write transaction has the whole file to itself."""
@@ -206,6 +219,7 @@ def _engine(url: URL, busy_s: float, files: _Files) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         files.opened()
 
     @event.listens_for(engine, "begin")

@@ -22,10 +22,13 @@ from sqlalchemy import text
 from maker import api
 from maker.errors import MakerError, StoreFailed, StoreUnusable
 from maker.lifecycle import queries
+from maker.store import journal as journals
 from maker.store.backend import database as databases
 from maker.store.backend import schema
 from maker.store.backend.database import open_database
+from maker.store.entry import Entry, StoredEvent
 from maker.store.journal import Journal
+from maker.store.ledger import Models
 from maker.store.runs import NewRun, create_run, list_runs, release
 
 NEW = NewRun("", {}, {}, (), b"g" * 16, "state")
@@ -423,6 +426,25 @@ def test_a_commit_reaches_the_disk_and_readers_are_not_blocked(store: str) -> No
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_log_is_folded_after_a_commit_is_told(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a commit, be it the first of a resume, does not wait until a long log is folded too."""
+    monkeypatch.setattr(journals, "FOLD_S", 0.0)
+    file, told = tmp_path / "maker.db", []
+    with closing(open_database(store, create=True)) as database:
+        _, lease = create_run(database, NEW)
+        before = file.read_bytes()
+        journal = Journal(
+            database, lease, root=1, resumes=0, models=Models(("model",), (), judged=False),
+            on_commit=lambda entries: told.append(file.read_bytes()),
+        )  # fmt: skip
+        journal.put(Entry(events=[StoredEvent("long", {"text": "a" * 5_000_000})]))
+        journal.flush()
+        folded = file.read_bytes()
+        journal.close()
+    assert told == [before]
+    assert len(folded) > 5_000_000
 
 
 FULL_DISK = """
