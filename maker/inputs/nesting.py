@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import accumulate, takewhile
 from typing import Any
 
 DEEPEST = 200
@@ -10,6 +12,22 @@ DEEPEST = 200
 What is nested deeper may be written where little stands on the stack, and not be read where more does: Python's JSON
 ends somewhere below 1,000, pydantic writes 255 and reads 201.
 """
+
+_BESIDE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^][{}"]++', re.DOTALL)
+"""What does not nest: texts, and all else that is no bracket."""
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def written_too_deep(text: str, start: int = 0) -> bool:
+    """Say whether the JSON value that starts at an index is nested more than `DEEPEST` deep, without decoding it.
+
+    A decoder would go down to the end of the stack. Where Python collects garbage at that moment, what is to be closed
+    then fails, and says so on stderr.
+    """
+    if text.count("[", start) + text.count("{", start) <= DEEPEST:
+        return False
+    depths = accumulate(map(_STEPS.__getitem__, _BESIDE.sub("", text[start:])))
+    return any(map(DEEPEST.__lt__, takewhile(bool, depths)))
 
 
 def too_deep(value: Any) -> str:

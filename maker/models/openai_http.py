@@ -12,6 +12,7 @@ import httpx
 
 from maker.core.logs import logger
 from maker.errors import ModelUnusable
+from maker.inputs.nesting import written_too_deep
 from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
 from maker.models.concurrency import TOO_LATE
 from maker.models.keys import read_key
@@ -235,7 +236,7 @@ class Http:
 
 def _decoded(text: str) -> object:
     try:
-        return json.loads(text)
+        return None if written_too_deep(text) else json.loads(text)
     except (ValueError, RecursionError):
         return None
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+from maker.inputs.nesting import written_too_deep
+
 Marks: TypeAlias = tuple[str, str]
 """The text that opens thinking, and the one that closes it."""
 
@@ -143,7 +145,7 @@ def _ink(text: str, place: int) -> int:
 
 def _is_json(text: str, place: int) -> bool:
     """Say whether a text is one JSON object or list from an index on: marks in it stand in its texts."""
-    if text[place : place + 1] not in ("{", "["):
+    if text[place : place + 1] not in ("{", "[") or written_too_deep(text, place):
         return False
     try:
         _, end = _DECODER.raw_decode(text, place)

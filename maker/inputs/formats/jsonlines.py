@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from maker.inputs.formats.lines import split_lines
 from maker.inputs.formats.records import Cut, Records
+from maker.inputs.nesting import DEEPEST, written_too_deep
 from maker.inputs.parts import Broken, BrokenRow, Undecodable
 
 _BLANK = " \t\r\n"
@@ -42,6 +43,8 @@ class JsonLines(Records):
 
 def object_of(text: str) -> dict[str, Any]:
     """Return the object that a text is, no value of which is changed. Raises `BrokenRow` where that is not possible."""
+    if written_too_deep(text):
+        raise BrokenRow(f"is nested more than {DEEPEST} deep")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import maker
 from decomposers.function import Ask, Done, Question, ask, questions, task
-from maker.inputs.nesting import DEEPEST, too_deep
+from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
 from maker.lifecycle.rows import results
 from maker.plugin import PydanticCodec, TooDeep, Truth
 
@@ -76,6 +77,33 @@ def test_what_is_within_the_bound_is_fine(depth: int) -> None:
     assert not too_deep(json.loads(nested(depth)))
     assert not too_deep([[n] for n in range(1000)])
     assert too_deep((json.loads(nested(DEEPEST)),)) == f"nested more than {DEEPEST} deep"
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "deep"),
+    [
+        ("[" * DEEPEST + "]" * DEEPEST, 0, False),
+        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), 0, True),
+        ('{"a":' * (DEEPEST + 1) + "1" + "}" * (DEEPEST + 1), 0, True),
+        ("[" * 100_000, 0, True),
+        (json.dumps(["[" * 1000, "\\", "{" * 1000, '"' + "[" * 1000]), 0, False),
+        ("[" * 1000 + "[1]", 1000, False),
+        ("[1]" + "[" * 1000, 0, False),
+        (json.dumps([[n] for n in range(1000)]), 0, False),
+        ('["' + "[" * 1000 + "\\", 0, False),
+    ],
+    ids=["deepest", "lists", "objects", "open", "texts", "before", "behind", "wide", "broken off"],
+)
+def test_depth_is_seen_before_a_text_is_decoded(text: str, start: int, deep: bool) -> None:
+    """Brackets in texts do not nest, nor do those behind the value; a text that breaks off is no exception."""
+    assert written_too_deep(text, start) == deep
+
+
+def test_depth_is_seen_in_linear_time() -> None:
+    """A text whose quotes are all escaped, and which never closes, is looked through once."""
+    began = time.perf_counter()
+    assert not written_too_deep("[" + '"' + '\\"' * 1_000_000 + "[" * 1000)
+    assert time.perf_counter() - began < 5
 
 
 def test_rows_that_are_nested_too_deep_fail_alone_and_the_run_verifies(tmp_path: Path) -> None:
