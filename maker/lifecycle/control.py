@@ -216,13 +216,12 @@ def retry(
     with ExitStack() as resources:
         database = resources.enter_context(opened(store))
         row = find_run(database, run_id)
-        if row.status == "done":
+        held = None if row.status == "done" else _taken_over(database, row, resources, overrides, again)
+        if held is None:
             _refuse_others(database, row, overrides)
-            following = another_round(row.run_id, tuple(map(str, again)), overrides, store=store)
-        else:
-            held = _taken_over(database, row, resources, overrides, again)
-    if row.status != "done":
+    if held is not None:
         return work(held, None, on_event, stop)
+    following = another_round(row.run_id, tuple(map(str, again)), overrides, store=store)
     # What was stored of a URL lacks its secrets.
     places = [word for word in overrides if word.startswith("task.") and "://" in word]
     return resume(following.run_id, places, store=store, on_event=on_event, stop=stop)
