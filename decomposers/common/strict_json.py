@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from maker.plugin import written_too_deep
-
 DIGITS = 300
 """Most digits of a number before its point, and after it: any double but the tiniest has fewer before it."""
 
@@ -254,9 +252,10 @@ def _started(text: str, start: int) -> _Place:
 
 def _decoded(text: str, start: int) -> _Place:
     """Return the JSON value that starts at an index. Raises ``JSONDecodeError``, or another ``ValueError``."""
-    if written_too_deep(text, start):
-        raise ValueError(f"nested more than {DEPTH} deep")
-    value, end = _DECODER.raw_decode(text, start)
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise ValueError(f"nested more than {DEPTH} deep") from None
     # Nearly every answer has too few brackets to be too deep, and need not be walked.
     if text.count("{", start, end) + text.count("[", start, end) > DEPTH and deeper(value):
         raise ValueError(f"nested more than {DEPTH} deep")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate, takewhile
+from operator import itemgetter
 from typing import Any
 
 DEEPEST = 200
@@ -13,20 +14,21 @@ What is nested deeper may be written where little stands on the stack, and not b
 ends somewhere below 1,000, pydantic writes 255 and reads 201.
 """
 
-_BESIDE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[^][{}"]++', re.DOTALL)
-"""What does not nest: texts, and all else that is no bracket."""
-_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_UP_TO_BRACKET = re.compile(r'(?:"(?:[^"\\]++|\\.)*+"?|[^][{}"]++)*+([][{}]|\Z)', re.DOTALL)
+"""What does not nest, texts and all else that is no bracket, and then a bracket, or the end."""
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1, "": 0}
 
 
 def written_too_deep(text: str, start: int = 0) -> bool:
     """Say whether the JSON value that starts at an index is nested more than `DEEPEST` deep, without decoding it.
 
     A decoder would go down to the end of the stack. Where Python collects garbage at that moment, what is to be closed
-    then fails, and says so on stderr.
+    then fails, and says so on stderr. Nothing is looked at behind the value.
     """
-    if text.count("[", start) + text.count("{", start) <= DEEPEST:
+    if len(text) - start <= DEEPEST:
         return False
-    depths = accumulate(map(_STEPS.__getitem__, _BESIDE.sub("", text[start:])))
+    brackets = map(itemgetter(1), _UP_TO_BRACKET.finditer(text, start))
+    depths = accumulate(map(_STEPS.__getitem__, brackets))
     return any(map(DEEPEST.__lt__, takewhile(bool, depths)))
 
 

@@ -145,7 +145,7 @@ class _Class:
             self.put_in_place()
 
     def put_in_place(self) -> None:
-        """Count the steps that came since the last call by their places: many at once cost a tenth of one by one."""
+        """Count the steps that came since the last call by their places: many at once cost less than one by one."""
         self.places.sort()
         self.contested.sort()
         self.stretches.add(self.places, self.contested)

@@ -103,6 +103,8 @@ def test_depth_is_seen_in_linear_time() -> None:
     """A text whose quotes are all escaped, and which never closes, is looked through once."""
     began = time.perf_counter()
     assert not written_too_deep("[" + '"' + '\\"' * 1_000_000 + "[" * 1000)
+    many = '{"a": [1]}' * 20_000
+    assert not any(written_too_deep(many, start) for start in range(0, len(many), 10))
     assert time.perf_counter() - began < 5
 
 
