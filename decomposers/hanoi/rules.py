@@ -72,10 +72,20 @@ def moved(pegs: str, move: Move) -> str:
     return pegs[: move.disk - 1] + move.target + pegs[move.disk :]
 
 
+def tops(pegs: str) -> tuple[int, int, int]:
+    """Return the top disk of each peg, `EMPTY` where there is none."""
+    return pegs.find("A") + 1 or EMPTY, pegs.find("B") + 1 or EMPTY, pegs.find("C") + 1 or EMPTY
+
+
 def legal_moves(pegs: str) -> list[Move]:
     """Return every move that the rules allow: two of disk 1, and at most one more."""
-    tops = [(pegs.find(peg) + 1 or EMPTY, peg) for peg in PEGS]
-    return [Move(disk, source, target) for disk, source in tops for other, target in tops if disk < other]
+    return moves_of(tops(pegs))
+
+
+def moves_of(tops: tuple[int, int, int]) -> list[Move]:
+    """Return every move that the rules allow where these disks lie on top."""
+    pegs = list(zip(tops, PEGS, strict=True))
+    return [Move(disk, source, target) for disk, source in pegs for other, target in pegs if disk < other]
 
 
 class MoveCodec:

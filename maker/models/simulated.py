@@ -20,6 +20,10 @@ from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
 _SEED = Struct("<Q")
 _DRAWS = Struct("<IIII")
 _SCALE = 2**-32
+_SAMPLES = blake2b(digest_size=16, person=b"maker-simulated")
+_FATES = blake2b(digest_size=16, person=b"maker-fate")
+_CONFIDENCES = blake2b(digest_size=16, person=b"maker-confident")
+"""What is drawn, as hashes to copy: that is quicker than to begin one."""
 MALFORMED = "I am not sure."
 SPREAD = 0.8
 """How far the reported probabilities are from p, as a share of the largest possible distance."""
@@ -41,7 +45,11 @@ class SimulatedModel(Model):
                 fix="return one from Decomposer.oracle(), or name a function in task.truth if the task takes one; or"
                 ' set model.kind = "vllm" or "openai"',
             )
-        self._settings = settings
+        # Taken out once: a field of settings is slow to read, and each sample reads six.
+        self._latency_s, self._most_n = settings.latency_s, settings.max_n or super().most_n(0)
+        self._malformed, self._common, self._logprobs = settings.malformed, settings.common, settings.logprobs
+        self._flag_right, self._flag_wrong, self._rivals = settings.flag_right, settings.flag_wrong, settings.rivals
+        self._fate = settings.fate
         self._oracle = oracle
         self._chances = _Chances(settings)
         self._shares = list(accumulate(settings.shares)) if settings.shares else None
@@ -49,14 +57,14 @@ class SimulatedModel(Model):
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Accept requests; each is answered ``latency_s`` seconds later."""
-        due = time.monotonic() + self._settings.latency_s if self._settings.latency_s else 0.0
-        self._waiting.extend((due, request) for request in requests)
+        due = time.monotonic() + self._latency_s if self._latency_s else 0.0
+        self._waiting += [(due, request) for request in requests]
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
         """Answer all that is due."""
         if not self._waiting:
             return []
-        if not self._settings.latency_s:
+        if not self._latency_s:
             ready: list[Finished | Failed] = [self._answer(request) for _, request in self._waiting]
             self._waiting.clear()
             return ready
@@ -75,7 +83,7 @@ class SimulatedModel(Model):
 
     def most_n(self, model: int) -> int:
         """Return how many replies a request may ask for."""
-        return self._settings.max_n or super().most_n(model)
+        return self._most_n
 
     def close(self) -> None:
         """Forget what is waiting."""
@@ -95,19 +103,19 @@ class SimulatedModel(Model):
             raise _no_truth(truth)
         prompt, seed, most = request.prompt.encode(), request.seed, request.max_tokens
         # With another system prompt the common answer is another one, so decorrelated votes do help.
-        whole = request.system.encode() + prompt if self._settings.common else prompt
+        whole = request.system.encode() + prompt if self._common else prompt
         p = self._chances.of(request.kind, prompt)
         samples = []
         spoken = 0
         places: Iterable[int] = range(seed, seed + request.n)
-        if self._settings.fate and _draws(_SEED.pack(seed) + prompt, b"maker-fate")[0] * _SCALE < self._settings.fate:
+        if self._fate and _draws(_SEED.pack(seed) + prompt, _FATES)[0] * _SCALE < self._fate:
             places = repeat(seed, request.n)
         for place in places:
             text = self._text(truth, prompt, whole, place, p)
             if text.__class__ is not str:
                 raise _no_truth(truth)
             tokens = len(text) + 1
-            logprob = self._logprob(truth, prompt, place, text, p) if self._settings.logprobs else None
+            logprob = self._logprob(truth, prompt, place, text, p) if self._logprobs else None
             cut = tokens > most
             sample = Sample(text[:most], most, True, logprob) if cut else Sample(text, tokens, False, logprob)
             spoken += sample.tokens
@@ -115,18 +123,17 @@ class SimulatedModel(Model):
         return Finished(request.id, tuple(samples), len(request.system) + len(request.prompt), spoken)
 
     def _text(self, truth: Truth, prompt: bytes, whole: bytes, seed: int, p: float) -> str:
-        settings = self._settings
         shape, source, luck, pick = _draws(_SEED.pack(seed) + prompt)
         drawn = shape * _SCALE
-        if drawn < settings.malformed:
+        if drawn < self._malformed:
             return MALFORMED
-        if source * _SCALE < settings.common:
+        if source * _SCALE < self._common:
             _, _, luck, pick = _draws(whole)
-        answers, flagged = truth.right, settings.flag_right
+        answers, flagged = truth.right, self._flag_right
         if luck * _SCALE >= p:
-            answers, flagged = truth.wrong[: settings.rivals] or truth.right, settings.flag_wrong
+            answers, flagged = truth.wrong[: self._rivals] or truth.right, self._flag_wrong
         # Given that the first draw did not flag the sample, the rest of its range is uniform again.
-        if flagged and drawn < settings.malformed + (1 - settings.malformed) * flagged:
+        if flagged and drawn < self._malformed + (1 - self._malformed) * flagged:
             return MALFORMED
         if self._shares is not None and answers is not truth.right:
             ends = self._shares[: len(answers)]
@@ -141,7 +148,7 @@ class SimulatedModel(Model):
         sure = p + (d := SPREAD * min(p, 1 - p))
         # By Bayes: half of all samples are sure ones, of the right ones as many as make `sure` of these right.
         share = sure / (2 * p) if right else (1 - sure) / (2 * (1 - p))
-        luck, *_ = _draws(_SEED.pack(seed) + prompt, b"maker-confident")
+        luck, *_ = _draws(_SEED.pack(seed) + prompt, _CONFIDENCES)
         return math.log(sure if luck * _SCALE < share else p - d)
 
 
@@ -150,6 +157,7 @@ class _Chances:
 
     def __init__(self, settings: SimulatedSettings) -> None:
         self._settings = settings
+        self._p, self._p_of = settings.p, settings.p_by_class
         self._quantile: Callable[[float, float, float], float] | None = None
         if settings.rho or any(settings.rho_by_class.values()):
             # Half a second to import, and few runs need it.
@@ -158,10 +166,12 @@ class _Chances:
             self._quantile = betaincinv
 
     def of(self, kind: str, prompt: bytes) -> float:
+        p = self._p_of.get(kind, self._p)
+        if self._quantile is None:
+            return p
         settings = self._settings
-        p = settings.p_by_class.get(kind, settings.p)
         rho = settings.rho_by_class.get(kind, settings.rho)
-        if self._quantile is None or not rho or not 0 < p < 1:
+        if not rho or not 0 < p < 1:
             return p
         total = 1 / rho - 1
         # The middle of one of 2^64 parts, so that it is neither 0 nor 1.
@@ -175,5 +185,7 @@ def _no_truth(truth: object) -> ContractBroken:
     )
 
 
-def _draws(key: bytes, person: bytes = b"maker-simulated") -> tuple[int, int, int, int]:
-    return _DRAWS.unpack(blake2b(key, digest_size=16, person=person).digest())
+def _draws(key: bytes, kind: blake2b = _SAMPLES) -> tuple[int, int, int, int]:
+    drawn = kind.copy()
+    drawn.update(key)
+    return _DRAWS.unpack(drawn.digest())

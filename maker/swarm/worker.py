@@ -149,19 +149,21 @@ class Worker:
 
     def _work(self, report: Report, until: float) -> None:
         """Hear replies and go on with what they decide, until time is up or nothing is left to do."""
+        left_s = until - time.monotonic()
         while (self._asked or self._going) and len(report.decided) < SLICE_STEPS:
             if self._going:
                 self._go_on_without(until)
-            wait_s = 0.0 if self._going else max(0.0, until - time.monotonic())
-            for reply in self._model.poll(wait_s) if self._asked else ():
-                self._hear(reply)
+                left_s = until - time.monotonic()
+            if self._asked:
+                for reply in self._model.poll(0.0 if self._going else max(0.0, left_s)):
+                    self._hear(reply)
             if self._doubtful:
                 self._judge_doubtful()
             if self._waiting:
                 self._retry_waiting()
             if self._backlog:
                 self._begin_more()
-            if time.monotonic() >= until:
+            if (left_s := until - time.monotonic()) <= 0.0:
                 break
 
     def _take(self, orders: Orders) -> None:
