@@ -83,7 +83,11 @@ class Stretches:
             self._origin = places[0]
         self._make_room(places[0])
         last = self._make_room(places[-1])
-        for part in range(places[0] - self._origin >> self._shift, last + 1):
+        if (first := places[0] - self._origin >> self._shift) == last:
+            self._steps[last] += len(places)
+            self._contested[last] += len(contested)
+            return
+        for part in range(first, last + 1):
             start = self._origin + (part << self._shift)
             end = start + (1 << self._shift)
             self._steps[part] += bisect_left(places, end) - bisect_left(places, start)
@@ -117,6 +121,8 @@ class Stretches:
     def _make_room(self, place: int) -> int:
         """Return the part of a step, for which room is made if it stands before or behind all parts so far."""
         origin = self._origin or 0
+        if 0 <= (part := place - origin >> self._shift) < len(self._steps):
+            return part
         while True:
             part = place - origin >> self._shift
             before, behind = max(0, -part), max(0, part + 1 - len(self._steps))
@@ -161,7 +167,8 @@ class Neighbours:
             end = self._start + self._window + AT_ONCE
             upto, hot_upto = bisect_left(places, end), bisect_left(contested, end)
             self._waiting |= self._bits(places[done:upto])
-            self._marked |= self._bits(contested[hot_done:hot_upto])
+            if hot_upto > hot_done:
+                self._marked |= self._bits(contested[hot_done:hot_upto])
             self._pass_by(places[upto - 1] - self._start - self._window + 1)
             done, hot_done = upto, hot_upto
 

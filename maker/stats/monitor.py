@@ -186,11 +186,15 @@ class Monitor:
     """
 
     def __init__(self, rules: Sequence[Rule | None], in_work: int = 1) -> None:
-        self.rules = tuple(rules)
+        self._set_rules(rules)
         self._in_work = in_work
         self._window = 1 if in_work == 1 else min(MOST_WAITING, ROUNDS * in_work)
         self._classes = [rule and self._new() for rule in self.rules]
         self._due: list[_Due] = []
+
+    def _set_rules(self, rules: Sequence[Rule | None]) -> None:
+        self.rules = tuple(rules)
+        self._rules_json = json.dumps(self.rules)
 
     def observe(self, kind: int, winner_votes: int, rival_votes: int, place: int | None) -> None:
         """Count a step: its winner's votes and its strongest rival's, a judge's not among them, and where it stands.
@@ -234,7 +238,7 @@ class Monitor:
 
     def restart(self, kind: int, rule: Rule | None) -> None:
         """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
-        self.rules = (*self.rules[:kind], rule, *self.rules[kind + 1 :])
+        self._set_rules((*self.rules[:kind], rule, *self.rules[kind + 1 :]))
         self._classes[kind] = rule and self._new()
         self._due = [due for due in self._due if due.kind != kind]
 
@@ -245,9 +249,9 @@ class Monitor:
 
     def to_json(self) -> str:
         """Return the state: up to a kilobyte a class, whatever the number of steps. Call `look` before."""
-        seen = ((kind, one) for kind, one in enumerate(self._classes) if one is not None and any(one.counts))
-        classes = ",".join(f'"{kind}":{one.to_json()}' for kind, one in seen)
-        return f'{{"rules":{json.dumps(self.rules)},"classes":{{{classes}}}}}'
+        seen = [(kind, one) for kind, one in enumerate(self._classes) if one is not None and any(one.counts)]
+        classes = ",".join([f'"{kind}":{one.to_json()}' for kind, one in seen])
+        return f'{{"rules":{self._rules_json},"classes":{{{classes}}}}}'
 
     @classmethod
     def from_json(cls, text: str, rules: Sequence[Rule | None], in_work: int = 1) -> Monitor:
