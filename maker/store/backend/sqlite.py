@@ -79,20 +79,22 @@ class Sqlite:
 
     def prepare(self) -> None:
         """Turn on write-ahead logging, which the file keeps. Fails as locked if another process has the file open."""
-        with self.engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            assert raw is not None  # noqa: S101 - for the type checker
-            raw.execute("PRAGMA journal_mode = WAL")
+        self._pragma("journal_mode = WAL")
 
     def fold_log(self) -> None:
         """Write the log into the file: SQLite's checkpoint, which waits for nobody.
 
         If it fails, as on a full disk, nothing is lost: what is in the log counts, and the next commit fails too.
         """
-        with suppress(DBAPIError, sqlite3.Error, StoreFailed), self.engine.connect() as connection:
+        with suppress(DBAPIError, sqlite3.Error, StoreFailed):
+            self._pragma("wal_checkpoint(PASSIVE)")
+
+    def _pragma(self, words: str) -> None:
+        """Run a pragma outside of any transaction."""
+        with self.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None  # noqa: S101 - for the type checker
-            raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            raw.execute(f"PRAGMA {words}")
 
     def hold(self, connection: Connection) -> None:
         """Do nothing: a write transaction has the whole file to itself."""
