@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput
 from maker.inputs.handle import Input
-from maker.inputs.nesting import DEEPEST, too_deep
+from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
 from maker.types import (
     Ballots,
     Decision,
@@ -75,6 +75,7 @@ __all__ = [
     "Verdict",
     "Voter",
     "Wait",
+    "written_too_deep",
 ]
 
 S = TypeVar("S")

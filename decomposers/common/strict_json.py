@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from maker.plugin import written_too_deep
+
 DIGITS = 300
 """Most digits of a number before its point, and after it: any double but the tiniest has fewer before it."""
 
@@ -21,6 +23,8 @@ _FENCE_END = re.compile(r"\s*(```|\Z)")
 _OPENING = re.compile(r"(\[\s*)?\{")
 _BRACE = re.compile(r"[{}]")
 _JSON_OBJECT = re.compile(r'\{\s*["}]')
+_NESTS = re.compile(rf'{_JSON_OBJECT.pattern}|\[(?!\s*\{{\s*[^"}}\s])')
+"""How an object or a list of JSON begins."""
 _KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
@@ -252,6 +256,8 @@ def _started(text: str, start: int) -> _Place:
 
 def _decoded(text: str, start: int) -> _Place:
     """Return the JSON value that starts at an index. Raises ``JSONDecodeError``, or another ``ValueError``."""
+    if _NESTS.match(text, start) and written_too_deep(text, start):
+        raise ValueError(f"nested more than {DEPTH} deep")
     try:
         value, end = _DECODER.raw_decode(text, start)
     except RecursionError:

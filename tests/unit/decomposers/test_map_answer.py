@@ -17,6 +17,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from decomposers.common import strict_json
 from decomposers.common.strict_json import DEPTH, DIGITS, Number, exact, number, object_in, read_object, written
 from decomposers.map.answer import Answer, AnswerFormat, FieldRule
 from decomposers.map.fields import as_set, folded, numeric, stepped
@@ -143,6 +144,14 @@ def test_nothing_is_guessed(reply: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         object_in(reply)
     assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("reply", ['{"label":' * 100_000, "[" * 100_000, 'So {"x":{}, "y": ' + "[1, " * 100_000])
+def test_what_is_nested_too_deep_is_not_decoded(monkeypatch: pytest.MonkeyPatch, reply: str) -> None:
+    """A decoder would go down to the end of the stack."""
+    monkeypatch.setattr(strict_json, "_DECODER", None)
+    with pytest.raises(ValueError, match="nested more than 32 deep"):
+        object_in(reply)
 
 
 @pytest.mark.parametrize(
