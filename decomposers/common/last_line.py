@@ -26,8 +26,10 @@ class LastLine(Generic[A]):
         """
         before, _, line = text.strip().rpartition("\n")
         answer = self.read(line.strip())
-        # The replies of a trained microagent are one line.
-        for other in map(str.strip, before.split("\n") if before else ()):
+        if not before:
+            # The replies of a trained microagent are one line.
+            return answer
+        for other in map(str.strip, before.split("\n")):
             try:
                 found = self.read(other)
             except ValueError:

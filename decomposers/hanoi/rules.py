@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 PEGS = "ABC"
@@ -44,6 +45,8 @@ class Board(NamedTuple):
     segment: int | None = None
 
 
+# 64 disks have 384 moves.
+@lru_cache(maxsize=1000)
 def read_move(text: str) -> Move:
     """Read ``12AC``. Raises ``ValueError``."""
     match = _MOVE.fullmatch(text)

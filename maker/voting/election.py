@@ -178,9 +178,9 @@ class Election(Generic[S, A]):
 
     def _judged(self, sample: Sample) -> Candidate[A] | RedFlag:
         """Return what becomes of a sample. Equal texts are read once."""
-        if sample.cut or sample.flag is not None:
+        text, _, cut, _, flag = sample
+        if cut or flag is not None:
             return screen(self.step.kind, self.state, sample, self.codec, self.thinking)
-        text = sample.text
         outcome = self._outcomes.get(text)
         if outcome is None:
             outcome = self._outcomes[text] = screen(self.step.kind, self.state, sample, self.codec, self.thinking)
