@@ -114,25 +114,6 @@ def heaped(inside: tuple[int, int], outside: tuple[int, int]) -> float:
     return min(1.0, tail)
 
 
-def few_runs(steps: int, contested: int, runs: int) -> float:
-    """Return P(at most ``runs`` runs of contested steps, side by side in the order of steps), given how many there are.
-
-    As in `heaped`, contested steps are drawn at random from all of them. C contested ones of n make r runs in
-    C(C-1, r-1) C(n-C+1, r) of C(n, C) ways (Wald and Wolfowitz 1940, Annals of Mathematical Statistics 11, 147-162).
-    2 contested ones of 4 make one run in 3 of 6 ways.
-    """
-    if runs * steps >= contested * (steps - contested + 1):
-        # No fewer than the mean.
-        return 1.0
-    whole, tail = _log_choose(steps, contested), 0.0
-    for r in range(runs, 0, -1):
-        term = math.exp(_log_choose(contested - 1, r - 1) + _log_choose(steps - contested + 1, r) - whole)
-        tail += term
-        if term < THIN * tail:
-            break
-    return min(1.0, tail)
-
-
 def hard(steps: int, losing: int, k: int, failure: float) -> float:
     """Return P(at least ``losing`` losing votes) if each step is wrong with ``failure`` < 1/2, or an upper bound on it.
 

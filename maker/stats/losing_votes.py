@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from maker.stats.close_pairs import REACH, pairs_of
+
 MOST_LOSING = 63
 """Losing votes of one step are counted up to here: fewer are no evidence of anything."""
 PARTS = 32
@@ -137,21 +139,29 @@ class Stretches:
         return part + before
 
 
+_REACHED = (1 << REACH) - 1
+_NONE_IN_ORDER = (None, 0, 0, 0, 0, 0, 0, REACH)
+
+
 class Neighbours:
-    """Runs of contested steps, in the order in which steps stand.
+    """Close pairs of contested steps, in the order in which steps stand.
 
     Steps end out of order: those of the newest ``window`` places wait until none of theirs can come any more, or so it
     is taken. A step that comes later still is left out, which says nothing of the others.
 
-    ``steps`` are in order so far, ``contested`` of them; these make so many ``runs``.
+    ``steps`` are in order so far, ``contested`` of them; so many ``pairs`` of these are close (`close_pairs`).
     """
 
-    __slots__ = ("_hot", "_marked", "_start", "_waiting", "_window", "contested", "runs", "steps")
+    __slots__ = ("_last", "_marked", "_start", "_waiting", "_window", "contested", "pairs", "steps")
 
-    def __init__(self, window: int, held: Sequence[Any] = (None, 0, 0, 0, 0, 0, 0)) -> None:
+    def __init__(self, window: int, held: Sequence[Any] = ()) -> None:
+        if len(held) != len(_NONE_IN_ORDER):
+            # Earlier versions counted other things of neighbours: these begin anew.
+            held = _NONE_IN_ORDER
         self._window = window
-        # Bit i is the place i behind the start: a step is there, and it is contested. Hot: the last one in order was.
-        start, self._waiting, self._marked, self.steps, self.contested, self.runs, self._hot = held
+        # Bit i is the place i behind the start: a step is there, and it is contested. Last: of the steps in order those
+        # that later ones may be close to, a bit for each, the newest lowest.
+        start, self._waiting, self._marked, self.steps, self.contested, self.pairs, self._last, _ = held
         self._start: int | None = start
 
     def add(self, places: Sequence[int], contested: Sequence[int]) -> None:
@@ -187,9 +197,9 @@ class Neighbours:
         start, *counts = self._held()
         return f"[{'null' if start is None else start},{','.join(map(str, counts))}]"
 
-    def _held(self) -> tuple[int | None, int, int, int, int, int, int]:
-        counts = self.steps, self.contested, self.runs
-        return self._start, self._waiting, self._marked, *counts, self._hot
+    def _held(self) -> tuple[int | None, int, int, int, int, int, int, int]:
+        counts = self.steps, self.contested, self.pairs
+        return self._start, self._waiting, self._marked, *counts, self._last, REACH
 
     def _bits(self, places: Sequence[int]) -> int:
         start, bits = self._start or 0, 0
@@ -210,12 +220,14 @@ class Neighbours:
         self._marked >>= places
         self._start = (self._start or 0) + places
         if not marked:
-            self.steps += due.bit_count()
-            self._hot = 0 if due else self._hot
+            self.steps += (passed := due.bit_count())
+            self._last = self._last << min(passed, REACH) & _REACHED
             return
         # In hexadecimal a digit for each place: 1 is a step, 2 is a contested one.
         digits = f"{int(f'{due:b}', 16) + int(f'{marked:b}', 16):x}"[::-1].replace("0", "")
+        passed_hot = int(digits.replace("1", "0").replace("2", "1"), 2)
+        line = self._last << len(digits) | passed_hot
         self.steps += len(digits)
-        self.contested += digits.count("2")
-        self.runs += f"{self._hot + 1}{digits}".count("12")
-        self._hot = int(digits[-1]) - 1
+        self.contested += passed_hot.bit_count()
+        self.pairs += pairs_of(line) - pairs_of(self._last)
+        self._last = line & _REACHED

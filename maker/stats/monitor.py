@@ -11,7 +11,7 @@ tests (`maker.stats.vote_tests`):
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
 - drift: one stretch of the run has too many steps with losing votes. A model that becomes worse, or is for a while.
-- bursts: steps with losing votes stand side by side too often. A model that is worse for short times.
+- bursts: steps with losing votes stand close together too often. A model that is worse for short times.
 - hard: there are too many of them for steps of which voting fails in `TOLERATED` or less. It is blind to which answer
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
@@ -39,8 +39,8 @@ ALPHA = 0.002
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
 ROUNDS, MOST_WAITING = 4, 1024
-"""To see which steps stand side by side, those that end late are waited for: so many times as many places as steps are
-in work at once, and not more than `MOST_WAITING`."""
+"""To see which steps stand close together, those that end late are waited for: so many times as many places as steps
+are in work at once, and not more than `MOST_WAITING`."""
 
 
 def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | str:
@@ -68,8 +68,8 @@ class Alarm(NamedTuple):
         kind: The number of the step class.
         statistic: Which test found it.
         steps: Steps of the class so far.
-        found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how often some stand side by
-            side (bursts); losing votes of one step, the most (longest), or of all (hard).
+        found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how many pairs of them stand
+            close together (bursts); losing votes of one step, the most (longest), or of all (hard).
         expected: How many of these there should be; of ``longest``, how many such steps.
         p: How likely it is, at most, that steps which are alike and vote independently show this or worse.
         level: The p below which this test alarms.

@@ -15,7 +15,7 @@ import math
 from enum import StrEnum
 from typing import NamedTuple
 
-from maker.stats import dispersion
+from maker.stats import close_pairs, dispersion
 from maker.stats.losing_votes import Histogram, Neighbours, Stretches
 
 TOLERATED = 0.05
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The steps of a class: how many losing votes they have, where contested ones stand, how many side by side.
+    """The steps of a class: how many losing votes they have, where contested ones stand, how many close together.
 
     ``missing`` steps may be in work still: those that take longest.
     """
@@ -120,13 +120,14 @@ def _drift(seen: Seen) -> Finding:
 
 
 def _bursts(seen: Neighbours) -> Finding:
-    steps, contested, runs = seen.steps, seen.contested, seen.runs
-    expected = contested * (steps - contested + 1) / max(1, steps)
+    steps, contested, pairs = seen.steps, seen.contested, seen.pairs
+    expected = close_pairs.expected(steps, contested)
     text = (
-        f"the {contested:,} of {steps:,} steps that have losing votes stand in only {runs:,} places, many side by side;"
-        f" {expected:,.0f} were expected. The model was worse for short times, or steps that are alike stand together"
+        f"the {contested:,} of {steps:,} steps that have losing votes make {pairs:,} pairs within {close_pairs.REACH}"
+        f" steps of one another; {expected:,.0f} were expected. The model was worse for short times, or steps that are"
+        " alike stand together"
     )
-    return Finding(Statistic.BURSTS, runs, expected, dispersion.few_runs(steps, contested, runs), text)
+    return Finding(Statistic.BURSTS, pairs, expected, close_pairs.many(steps, contested, pairs), text)
 
 
 def _late(seen: Seen) -> int:

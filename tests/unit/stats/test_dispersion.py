@@ -96,19 +96,6 @@ def test_a_heap_is_exact() -> None:
     assert dispersion.heaped((64, 5), (0, 0)) == 1.0
 
 
-def test_runs_are_exact() -> None:
-    """How often contested steps stand side by side, by enumeration of where they may; 1 from the mean on."""
-    for steps, contested in ((4, 2), (7, 3), (8, 5), (5, 0)):
-        counts = []
-        for places in itertools.combinations(range(steps), contested):
-            counts.append(sum(place - 1 not in places for place in places))
-        for runs in range(1, contested + 1):
-            below = runs < sum(counts) / len(counts)
-            tail = sum(one <= runs for one in counts) / len(counts)
-            assert dispersion.few_runs(steps, contested, runs) == pytest.approx(tail if below else 1.0)
-        assert dispersion.few_runs(steps, contested, max(counts)) == 1.0
-
-
 @pytest.mark.parametrize(
     ("steps", "losing", "found", "m"),
     [(8192, 512, 440, 2), (2000, 510, 330, 2), (4000, 200, 160, 5)],
@@ -194,7 +181,7 @@ def test_tails_hold_in_simulation() -> None:
     """Of 4,000 runs of 300 steps at e = .1 (seed 7) no more have p <= .1 and .01 than that, within 4 sigma."""
     runs, rng = 4_000, random.Random(7)
     one = law(3, _turns(0.1))
-    found: dict[str, list[float]] = {"dispersion": [], "longest": [], "heaped": [], "runs": []}
+    found: dict[str, list[float]] = {"dispersion": [], "longest": [], "heaped": []}
     for _ in range(runs):
         drawn = rng.choices(range(len(one)), one, k=300)
         losing = sum(drawn)
@@ -203,8 +190,6 @@ def test_tails_hold_in_simulation() -> None:
         found["longest"].append(dispersion.longest(300, losing, max(drawn), 3))
         older, newer = (sum(votes > 0 for votes in half) for half in (drawn[:150], drawn[150:]))
         found["heaped"].append(dispersion.heaped((150, newer), (150, older)))
-        runs_found = sum(votes > 0 and not before for before, votes in itertools.pairwise((0, *drawn)))
-        found["runs"].append(dispersion.few_runs(300, older + newer, runs_found))
     for p in found.values():
         for level in (0.1, 0.01):
             share = sum(one <= level for one in p) / runs

@@ -271,10 +271,20 @@ def test_neighbours_are_seen_in_whatever_order_they_end() -> None:
         mixed.add([100 + place], [100 + place][: hot[place]])
         mixed = Neighbours(64, json.loads(mixed.to_json()))
     one, other = inline.all_in_order(), mixed.all_in_order()
-    assert (one.steps, one.contested, one.runs) == (400, sum(hot), 114)
-    assert (other.steps, other.contested, other.runs) == (400, sum(hot), 114)
+    pairs = sum(hot[place] * sum(hot[place + 1 : place + 5]) for place in range(400))
+    assert (one.steps, one.contested, one.pairs) == (400, sum(hot), pairs)
+    assert (other.steps, other.contested, other.pairs) == (400, sum(hot), pairs)
     inline.add([100], [100])
     assert inline.all_in_order().steps == 400
+
+
+def test_neighbours_of_an_earlier_version_are_counted_anew() -> None:
+    """Its state tells of runs, not of pairs; what it counted besides is kept."""
+    kept = '{"rules":[[3,1]],"classes":{"0":[1,0,0,[3,1],[0,0,[4],[1]],[0,0,0,4,1,1,0]]}}'
+    monitor = Monitor.from_json(kept, [Rule(K)])
+    feed(monitor, [1, 1])
+    seen = monitor._classes[0].seen(0)
+    assert (seen.votes.counts, seen.neighbours.steps, seen.neighbours.pairs) == ((3, 3), 2, 1)
 
 
 def test_a_drift_names_its_stretch() -> None:
