@@ -11,7 +11,7 @@ the order in which rows end, `IN_WORK` of them in work at once, with a last look
   exact one is the target or more; *right*: the simulated runs that are right.
 - shown, wrong <=: the mean of what the plan shows at 95 %, P(run right) and wrong rows; wrong: the exact expectation of
   these. broken: the plans of which either does not hold.
-- alarms: runs with an alarm; *told*: those among the plans that are not kept.
+- alarms: runs with an alarm; *told*: those among the plans that are not kept, and the shares that are broken.
 
 Of ``weighted`` and ``vote.row_error`` the claim is a share of rows (`SHARES`): of wrong ones, and of those that another
 vote decides otherwise.
@@ -185,6 +185,11 @@ class Share(NamedTuple):
     k: int
     votes: float
     alarms: tuple[str, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether more than what was claimed is so."""
+        return self.true > self.claimed
 
 
 @lru_cache(maxsize=1)
@@ -360,13 +365,14 @@ def show_shares(found: Mapping[str, Sequence[Share | str]]) -> None:
                 f"{len(kept)}/{len(judged)}",
                 _mean([one.claimed for one in kept]),
                 _mean([one.true for one in kept]),
-                _part(one.true > one.claimed for one in kept),
+                _part(one.broken for one in kept),
                 _middle([one.k for one in kept]),
                 _middle([one.votes for one in kept]),
                 _part(bool(one.alarms) for one in kept),
+                _part(bool(one.alarms) for one in kept if one.broken),
             )
         )
-    heads = ("share of rows", "planned", "at most", "true", "broken", "k", "votes a step", "alarms")
+    heads = ("share of rows", "planned", "at most", "true", "broken", "k", "votes a step", "alarms", "told")
     table("shares", heads, lines)
     for name in found:
         print(f"  {name}: {SHARES[name].about}")
@@ -389,7 +395,7 @@ def _part(said: Iterable[bool]) -> str:
     return f"{sum(each)}/{len(each)}" if each else "-"
 
 
-def goals(found: Mapping[str, Sequence[Planned | str]]) -> Iterator[Goal]:
+def goals(found: Mapping[str, Sequence[Planned | str]], shares: Mapping[str, Sequence[Share | str]]) -> Iterator[Goal]:
     """Yield what is to hold for each process, beside what was measured."""
     for process in (*FINE, *EXCHANGEABLE):
         judged = found.get(process.name, ())
@@ -409,6 +415,10 @@ def goals(found: Mapping[str, Sequence[Planned | str]]) -> Iterator[Goal]:
         if misled := [one for one in judged if isinstance(one, str) or not one.kept]:
             told = statistics.fmean(isinstance(one, str) or bool(one.alarms) for one in misled)
             yield Goal(f"{process.name}: refused or alarmed where it breaks", 90, 100 * told, " %")
+    for name, judged_shares in shares.items():
+        if broken_shares := [one for one in judged_shares if isinstance(one, Share) and one.broken]:
+            told = statistics.fmean(bool(one.alarms) for one in broken_shares)
+            yield Goal(f"{name}: alarmed where it breaks", 90, 100 * told, " %")
 
 
 def main() -> int:
@@ -429,7 +439,7 @@ def main() -> int:
         show_plans(plans)
     if shares:
         show_shares(shares)
-    return print_goals(list(goals(plans)), options)
+    return print_goals(list(goals(plans, shares)), options)
 
 
 def _all(pool: Executor, judged: Callable[[str, int, int], Any], name: str, options: Namespace) -> list[Any]:

@@ -15,7 +15,7 @@ such a mean takes in besides is not either.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ CERTAIN = 1e-12
 """A bound below this, which one point gives, is not made narrower."""
 
 Floats: TypeAlias = NDArray[np.float64]
-Points: TypeAlias = NDArray[np.float64] | NDArray[np.complex128]
+Points: TypeAlias = NDArray[np.inexact[Any]]
+"""Real, or complex."""
 _STATES = 1 << REACH
 _STATE = np.arange(_STATES)
 _AFTER = (_STATE << 1) % _STATES
@@ -68,12 +69,12 @@ def many(steps: int, contested: int, found: int) -> float:
     odds = math.log(contested / max(1, steps - contested))
     choices = math.lgamma(steps + 1) - math.lgamma(contested + 1) - math.lgamma(steps - contested + 1)
 
-    def bound(at: Floats) -> float:
-        """Return the logarithm of what one point gives, the real one."""
-        return _log_mean(steps, np.exp(at[:1]), np.exp(at[1:])) - found * at[0] - contested * at[1] - choices
+    def log_bound(at: Floats, y: Points, z: Points, weights: Points | float = 1.0) -> float:
+        """Return the logarithm of what the points give, which lie on circles through exp(at)."""
+        return _log_mean(steps, y, z, weights) - float(at @ (found, contested)) - choices
 
     best = minimize(
-        bound,
+        lambda at: log_bound(at, np.exp(at[:1]), np.exp(at[1:])),
         (0.5, odds),
         method="Nelder-Mead",
         bounds=((0.0, STEEPEST), (odds - STEEPEST, odds + STEEPEST)),
@@ -84,28 +85,27 @@ def many(steps: int, contested: int, found: int) -> float:
     turn = np.exp(2j * np.pi * np.arange(POINTS) / POINTS)
     y, z = (one.ravel() for one in np.meshgrid(np.exp(best.x[0]) * turn, np.exp(best.x[1]) * turn))
     phases = np.outer(turn ** (-contested % POINTS), turn ** (-found % POINTS)).ravel()
-    narrow = _log_mean(steps, y, z, phases / (1 - 1 / y)) - found * best.x[0] - contested * best.x[1] - choices
-    return math.exp(min(best.fun, narrow))
+    return math.exp(min(best.fun, log_bound(best.x, y, z, phases / (1 - 1 / y))))
 
 
 def _log_mean(steps: int, y: Points, z: Points, weights: Points | float = 1.0) -> float:
     """Return the logarithm of the weighted mean of F over points (y, z), the first of which is real."""
-    power = np.zeros((len(z), _STATES, _STATES), dtype=z.dtype)
+    power: Points = np.zeros((len(z), _STATES, _STATES), dtype=z.dtype)
     power[:, _STATE, _AFTER] = 1.0
-    power[:, _STATE, _AFTER + 1] += z[:, None] * y[:, None] ** _CLOSE
-    row = np.zeros((len(z), 1, _STATES), dtype=z.dtype)
+    power[:, _STATE, _AFTER + 1] = z[:, None] * y[:, None] ** _CLOSE
+    row: Points = np.zeros((len(z), 1, _STATES), dtype=z.dtype)
     row[:, 0, 0] = 1.0
     scale = power_scale = 0.0
     while True:
         if steps & 1:
             row = row @ power
-            row /= (most := abs(row[0]).max())
+            row = row / (most := abs(row[0]).max())
             scale += power_scale + math.log(most)
         steps >>= 1
         if not steps:
             break
         power = power @ power
-        power /= (most := abs(power[0]).max())
+        power = power / (most := abs(power[0]).max())
         power_scale = 2 * power_scale + math.log(most)
     mean = float((row.sum(axis=(1, 2)) * weights).real.mean())
     return scale + math.log(mean) if mean > 0 else -math.inf

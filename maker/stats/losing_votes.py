@@ -107,11 +107,11 @@ class Stretches:
         """Return all that was counted as one stretch."""
         return self._between(0, len(self._steps))
 
-    def every(self) -> list[Stretch]:
+    def by_length(self) -> list[list[Stretch]]:
         """Return all parts, their pairs, the pairs of these, and so on, but not the whole: 63 stretches at most."""
         used, found, length = len(self._steps), [], 1
         while length < used:
-            found += [self._between(start, min(used, start + length)) for start in range(0, used, length)]
+            found.append([self._between(start, min(used, start + length)) for start in range(0, used, length)])
             length *= 2
         return found
 

@@ -98,17 +98,21 @@ def _longest(seen: Histogram, rule: Rule) -> Finding:
 
 
 def _drift(seen: Seen) -> Finding:
-    """Look for the stretch of the run with far too many contested steps; p is that of all stretches together."""
-    whole, every, late = seen.stretches.whole(), seen.stretches.every(), _late(seen)
+    """Look for the stretch of the run with far too many contested steps; p is that of all stretches together.
+
+    Each length counts alike, however many stretches have it: a change for good shows in few long ones.
+    """
+    whole, lengths, late = seen.stretches.whole(), seen.stretches.by_length(), _late(seen)
     worst, best = whole, 1.0
-    for one in every:
-        share = whole.contested * one.steps / whole.steps
-        if one.contested <= share + WORTH * math.sqrt(share):
-            continue
-        elsewhere = (whole.steps - one.steps + late, whole.contested - one.contested + late)
-        p = dispersion.heaped((one.steps, one.contested), elsewhere)
-        if p < best:
-            worst, best = one, p
+    for stretches in lengths:
+        for one in stretches:
+            share = whole.contested * one.steps / whole.steps
+            if one.contested <= share + WORTH * math.sqrt(share):
+                continue
+            elsewhere = (whole.steps - one.steps + late, whole.contested - one.contested + late)
+            p = dispersion.heaped((one.steps, one.contested), elsewhere) * len(stretches) * len(lengths)
+            if p < best:
+                worst, best = one, p
     expected = whole.contested * worst.steps / max(1, whole.steps)
     text = (
         f"of the {worst.steps:,} steps from {worst.first:,} to {worst.end - 1:,} {worst.contested:,} have losing votes;"
@@ -116,7 +120,7 @@ def _drift(seen: Seen) -> Finding:
         f"{f', and {late:,} may be missing elsewhere' if late else ''}. The steps or the model have changed, or the"
         " model was worse for a while"
     )
-    return Finding(Statistic.DRIFT, worst.contested, expected, min(1.0, best * max(1, len(every))), text)
+    return Finding(Statistic.DRIFT, worst.contested, expected, best, text)
 
 
 def _bursts(seen: Neighbours) -> Finding:

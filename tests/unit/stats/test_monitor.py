@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -303,12 +304,12 @@ def test_parts_double_as_the_run_grows() -> None:
     stretches = Stretches()
     for place in (5_000, 4_000, *range(5_000, 9_000), 70_000, 3):
         stretches.add([place], [place])
-    whole, every = stretches.whole(), stretches.every()
+    whole, every = stretches.whole(), list(itertools.chain(*stretches.by_length()))
     assert (whole.first <= 3, whole.end > 70_000, whole.steps, whole.contested) == (True, True, 4_004, 4_004)
     assert len(every) < 2 * PARTS
     parts = [one for one in every if one.end - one.first == 4_096]
     assert (sum(one.steps for one in parts), len(parts)) == (4_004, 18)
-    assert Stretches(json.loads(stretches.to_json())).every() == every
+    assert Stretches(json.loads(stretches.to_json())).by_length() == stretches.by_length()
 
 
 def test_the_state_of_an_earlier_version_goes_on() -> None:
