@@ -482,7 +482,9 @@ def test_rows_that_are_always_wrong_raise_an_alarm(
     print_watched(found.monitor, "warn")
     assert f"votes that weigh differ on {seen['contested']} of 300 steps" in capsys.readouterr().out
     if alarms:
-        wrong = sum(one.answer["label"] != label(int(one.id.removeprefix("row-"))) for one in results("last", store=store))
+        wrong = sum(
+            one.answer["label"] != label(int(one.id.removeprefix("row-"))) for one in results("last", store=store)
+        )
         assert wrong > 10
         assert told[0]["text"].startswith("votes that weigh differ on 0 of 300 steps; by the probabilities")
     page = page_of("last", store=store)
