@@ -446,6 +446,12 @@ class Voter(ABC):
     name: ClassVar[str]
     Params: ClassVar[type[BaseModel]] = Params
     weighs: ClassVar[bool] = False
+    weighs_odds: ClassVar[bool] = False
+    """Whether a vote's weight comes from the log-odds ln(c/(1-c)) of the probability c that its sample reports.
+
+    It weighs that much at most, and nothing where c is one half or less. Such a rule takes a vote to be right with
+    probability c on each step, and the run's monitor tests the votes against that (`maker.stats.reported`).
+    """
 
     @abstractmethod
     def decide(self, ballots: Ballots) -> Verdict:

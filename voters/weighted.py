@@ -30,7 +30,8 @@ class WeightedParams(Params):
     """Parameters of `Weighted`.
 
     Args:
-        error: How often, at most, a step may be decided wrongly.
+        error: How often, at most, a step may be decided wrongly, if on every step replies are right as often as they
+            report. Right as often on average over steps is not enough.
         most: A reply that reports a higher probability than this counts as one that reports this.
         missing: What a reply counts as whose probability is not told; .5 counts it for nothing.
     """
@@ -61,18 +62,25 @@ class Weighted(Voter):
     Grofman, Owen & Feld 1983); the stop is Wald's test (1945) with a p for each vote. That the probabilities which a
     model gives its replies can weigh its votes is found in arXiv 2502.06233.
 
-    Guarantee: if the votes of a step are independent, and each one that weighs anything is right with the confidence
-    that it counts for or more, at most ``error`` of the steps are decided wrongly. For a rival m of the right answer,
-    the factors (e^w for a vote for m, e^-w for the right answer, 1 for others) have a mean of at most 1, as
-    P(m) <= 1-c and P(right) >= c: e to its lead is a supermartingale, which ever reaches 1/error with a chance of at
+    Guarantee: if on every step the votes are independent, and each one that weighs anything is right with the
+    confidence that it counts for or more, at most ``error`` of the steps are decided wrongly. For a rival m of the
+    right answer, the factors (e^w for a vote for m, e^-w for the right answer, 1 for others) have a mean of at most 1,
+    as P(m) <= 1-c and P(right) >= c: e to its lead is a supermartingale, which ever reaches 1/error with a chance of at
     most ``error`` (Ville 1939). It holds for all rivals together, however many, where their shares of the wrong votes
     do not hang on the confidence: one with the share s reaches it with s times that, because ``most`` lets no vote
     decide alone. Where they do hang on it, it is ``error`` times the number of rivals.
 
-    It rests on what the model says of itself, and models tend to say too much. Nothing in the votes shows it; labels
-    can (docs/voters.md). Where all report ``most`` or more, and are right with p, it is first-to-ahead-by-k with
-    k = ceil(ln(1/error) / ln(most/(1-most))): at the defaults k = 3, which goes wrong in .0154 of the steps at p = .8,
-    not in .01, and in .229 at p = .6. A lower ``most`` trusts less: .8 makes it k = 4, .7 k = 6.
+    To be right as often on average over steps is not enough. Where all replies report .9, and on one row in ten all of
+    them are wrong, .1 of the rows are decided wrongly, whatever ``error`` says. Such votes agree more often than .9
+    allows, and the run's monitor tests that (`maker.stats.reported`). So do votes that are right more often than they
+    report on every step, which do no harm: labels tell one from the other (docs/voters.md). Expect the first where one
+    language model is asked one prompt. Two different replies to it cannot both have a probability over one half, so all
+    votes that weigh anything are for one reply, right or wrong.
+
+    Models also tend to report too much. Where all report ``most`` or more, and are right with p, it is
+    first-to-ahead-by-k with k = ceil(ln(1/error) / ln(most/(1-most))): at the defaults k = 3, which goes wrong in .0154
+    of the steps at p = .8, not in .01, and in .229 at p = .6. A lower ``most`` trusts less: .8 makes it k = 4, .7
+    k = 6.
 
     The probability is that of the whole reply: it says something of an answer where the reply is little more than the
     answer. That of a reply which reasons first is small whatever it answers, and weighs nothing.
@@ -81,6 +89,7 @@ class Weighted(Voter):
     name: ClassVar[str] = "weighted"
     Params = WeightedParams
     weighs: ClassVar[bool] = True
+    weighs_odds: ClassVar[bool] = True
 
     def __init__(self, params: WeightedParams) -> None:
         self._bound = bound(params.error)

@@ -14,11 +14,12 @@ the order in which rows end, `IN_WORK` of them in work at once, with a last look
 - alarms: runs with an alarm; *told*: those among the plans that are not kept, and the shares that are broken.
 
 Of ``weighted`` and ``vote.row_error`` the claim is a share of rows (`SHARES`): of wrong ones, and of those that another
-vote decides otherwise.
+vote decides otherwise. Votes of ``weighted`` are shown to the monitor with what their replies report.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import sys
@@ -65,7 +66,8 @@ from maker.job.job import Job
 from maker.job.load import load_job
 from maker.plugin import Voter
 from maker.stats.dependence import shared_fate
-from maker.stats.monitor import Monitor
+from maker.stats.monitor import Alarm, Monitor
+from maker.stats.reported import Odds, surprise
 from maker.stats.request_votes import RequestVotes
 from maker.stats.vote_tests import Rule
 from maker.types import Flag
@@ -140,6 +142,8 @@ SHARES = {
     for one in (
         Process("weighted", "`weighted` with error = .01: replies report .9, 10 % of the rows are always wrong",
                 (mixed(alike(1.0), alike(0.0), 0.1),)),
+        Process("weighted-calibrated", "own: `weighted` with error = .01: replies report .9, and each is right with .9",
+                (alike(0.9),)),
         Process("row-error", "`vote.row_error` = .05, p = .95", (alike(0.95),)),
         Process("row-error-drift", "the same, p falls to .7 over the run", (alike(0.95),), course=drift(0.95, 0.7)),
         Process("row-error-bursts", "the same, in 10 % of the minutes p is .5", (alike(0.95),),
@@ -147,7 +151,7 @@ SHARES = {
     )
 }  # fmt: skip
 """Processes whose claim is a share of rows."""
-WEIGHTED_K, WEIGHTED_ERROR = 3, 0.01
+WEIGHTED_K, WEIGHTED_ERROR, REPORTED = 3, 0.01, 0.9
 """What `weighted` comes to where all replies report .9: a race to a lead of three."""
 
 
@@ -249,6 +253,19 @@ def alarms_of(rules: Sequence[Rule | None], rows: Rows, ended: Ended) -> tuple[s
     for row in ended.order.tolist():
         monitor.observe(int(rows.kind[row]), int(ended.winner[row]), int(ended.rival[row]), row)
     found = monitor.look() + monitor.rest((), ended=True)
+    return _statistics(found)
+
+
+def alarms_by_odds(ended: Ended) -> tuple[str, ...]:
+    """Do the same with votes that weigh by what their replies report, `REPORTED` each."""
+    monitor, logprob = Monitor([Odds()], IN_WORK), math.log(REPORTED)
+    for row in ended.order.tolist():
+        votes = [("winner", logprob)] * int(ended.winner[row]) + [("rival", logprob)] * int(ended.rival[row])
+        monitor.observe_reported(0, surprise(votes))
+    return _statistics(monitor.look() + monitor.rest((), ended=True))
+
+
+def _statistics(found: Sequence[Alarm]) -> tuple[str, ...]:
     return tuple(sorted({str(alarm.statistic) for alarm in found}))
 
 
@@ -285,7 +302,8 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
 def judge_share(name: str, seed: int, place: int) -> Share | str:
     """Draw rows and, for a row error, a pilot; hold the claim against the truth."""
     process, rng, rows = _drawn(name, seed, place)
-    if name == "weighted":
+    weighted = name.startswith("weighted")
+    if weighted:
         k, claimed = WEIGHTED_K, WEIGHTED_ERROR
     else:
         found = row_error_pilot(process, rng, rows)
@@ -295,8 +313,8 @@ def judge_share(name: str, seed: int, place: int) -> Share | str:
     margins, shifts = np.full(process.rows, k), moments_of(process, rng)
     wrong = failures(process, rows, margins, shifts)
     ended = hold(process, rng, rows, margins, shifts, most=MOST)
-    if name == "weighted":
-        return Share(claimed, float(wrong.mean()), k, ended.votes / process.rows, ())
+    if weighted:
+        return Share(claimed, float(wrong.mean()), k, ended.votes / process.rows, alarms_by_odds(ended))
     alarms = alarms_of([Rule(k) if k > 1 else None], rows, ended)
     return Share(claimed, float(np.mean(2 * wrong * (1 - wrong))), k, ended.votes / process.rows, alarms)
 
@@ -395,7 +413,7 @@ def _part(said: Iterable[bool]) -> str:
     return f"{sum(each)}/{len(each)}" if each else "-"
 
 
-def goals(found: Mapping[str, Sequence[Planned | str]], shares: Mapping[str, Sequence[Share | str]]) -> Iterator[Goal]:
+def goals(found: Mapping[str, Sequence[Planned | str]]) -> Iterator[Goal]:
     """Yield what is to hold for each process, beside what was measured."""
     for process in (*FINE, *EXCHANGEABLE):
         judged = found.get(process.name, ())
@@ -415,10 +433,18 @@ def goals(found: Mapping[str, Sequence[Planned | str]], shares: Mapping[str, Seq
         if misled := [one for one in judged if isinstance(one, str) or not one.kept]:
             told = statistics.fmean(isinstance(one, str) or bool(one.alarms) for one in misled)
             yield Goal(f"{process.name}: refused or alarmed where it breaks", 90, 100 * told, " %")
-    for name, judged_shares in shares.items():
-        if broken_shares := [one for one in judged_shares if isinstance(one, Share) and one.broken]:
-            told = statistics.fmean(bool(one.alarms) for one in broken_shares)
+
+
+def share_goals(found: Mapping[str, Sequence[Share | str]]) -> Iterator[Goal]:
+    """Yield what is to hold of the processes whose claim is a share of rows."""
+    for name, judged in found.items():
+        shares = [one for one in judged if isinstance(one, Share)]
+        if broken := [one for one in shares if one.broken]:
+            told = statistics.fmean(bool(one.alarms) for one in broken)
             yield Goal(f"{name}: alarmed where it breaks", 90, 100 * told, " %")
+        elif shares:
+            alarmed = statistics.fmean(bool(one.alarms) for one in shares)
+            yield Goal(f"{name}: alarmed, with nothing broken", 1, 100 * alarmed, " %", least=False)
 
 
 def main() -> int:
@@ -439,7 +465,7 @@ def main() -> int:
         show_plans(plans)
     if shares:
         show_shares(shares)
-    return print_goals(list(goals(plans, shares)), options)
+    return print_goals([*goals(plans), *share_goals(shares)], options)
 
 
 def _all(pool: Executor, judged: Callable[[str, int, int], Any], name: str, options: Namespace) -> list[Any]:

@@ -85,6 +85,8 @@ def print_watched(classes: Sequence[Mapping[str, Any]], policy: str) -> None:
     for one in classes:
         if one["unwatched"]:
             state = f"not watched: {one['unwatched']}"
+        elif one["losing_votes"] is None:
+            state = f"votes that weigh differ on {one['contested']:,} of {one['steps']:,} steps"
         else:
             state = f"{one['losing_votes']:,} losing votes on {one['contested']:,} of {one['steps']:,} steps"
         print(f"  monitor {one['class']}: {state}{'; its votes are decorrelated' if one['decorrelated'] else ''}")

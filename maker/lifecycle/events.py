@@ -200,8 +200,9 @@ class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
     ``statistic`` is the test, ``steps`` how many steps of the class it used. It ``found`` a number where ``expected``
-    was due. Equally hard steps with independent votes give this or worse with a probability of at most ``p``; the alarm
-    is raised below ``level``. ``text`` says it in words.
+    was due. Equally hard steps with independent votes give this or worse with a probability of at most ``p`` (with
+    ``confidence``: steps whose replies are right as often as they report); the alarm is raised below ``level``.
+    ``text`` says it in words.
     """
 
     kind: ClassVar[str] = ALARM

@@ -14,9 +14,15 @@ from maker.errors import MakerError
 from maker.job.parameters import built, params_of
 from maker.plugin import Promise, Voter
 from maker.stats.monitor import rule_of
+from maker.stats.reported import Odds
 from maker.stats.vote_tests import Rule
 from maker.store.runs import RunRow
 from maker.voting.policy import JUDGE
+
+ONLY_LIVE = (
+    "a report cannot watch it, because the log does not hold the probabilities that replies report; the monitor does so"
+    " during the run"
+)
 
 
 class DecisionRule(NamedTuple):
@@ -30,7 +36,7 @@ class DecisionRule(NamedTuple):
         k: The margin of the race that decides them, None for a voter that decides by something else.
         error: The error that the voter was given or promises, None if there is none.
         turns: How many votes until it is the same model's turn again.
-        rule: How the monitor watches such steps, or why it has no statistic for them.
+        rule: How the monitor watches such steps in a stored log, or why it has no statistic for them.
         lost: Why the voter's code is unavailable, "" if it is at hand.
         promise: What the voter promises for each step, None if it promises nothing.
         by_parts: Whether answers are voted on part by part: then ``k`` and ``promise`` are about each part.
@@ -75,9 +81,11 @@ def decision_rule(run: RunRow, kind: int) -> DecisionRule:
         words += f" (a margin of {voter.race_margin})"
     by_parts = name in run.fingerprint.get("parts", ())
     rule = rule_of(voter, turns, by_parts=by_parts)
+    checked = ONLY_LIVE if isinstance(rule, Odds) else rule
     return DecisionRule(
-        run.run_id, name, voter.name, words, voter.race_margin, error, turns, rule, promise=promise, by_parts=by_parts
-    )
+        run.run_id, name, voter.name, words, voter.race_margin, error, turns, checked, promise=promise,
+        by_parts=by_parts,
+    )  # fmt: skip
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

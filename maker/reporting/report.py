@@ -30,6 +30,7 @@ from maker.reporting.figures import (
 from maker.reporting.label_statements import error_share, statements
 from maker.reporting.labels import holds_sample, judge_labels
 from maker.reporting.row_labels import LabelCheck, LabelFile, check_labels, read_row_labels
+from maker.stats.vote_tests import Statistic
 from maker.store.backend.database import shown_url
 from maker.store.log import count_cuts
 from maker.store.runs import find_run
@@ -206,6 +207,8 @@ def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[Stop
 
 def _alarmed(told: Sequence[Mapping[str, Any]], found: Sequence[ClassAlarm]) -> str:
     """Say which alarms of the vote monitor contradict what the number for the run assumes; "" if there are none."""
+    # Of votes that weigh log-odds no number is estimated.
+    told = [one for one in told if one.get("statistic") != Statistic.CONFIDENCE]
     kinds = {str(one.get("statistic", "?")) for one in told} | {str(one.alarm.statistic) for one in found}
     if not kinds:
         return ""

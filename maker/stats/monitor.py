@@ -16,12 +16,15 @@ tests (`maker.stats.vote_tests`):
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
 
+Votes that weigh the log-odds of what their replies report (`Voter.weighs_odds`) have a test of their own, confidence
+(`maker.stats.reported`). It looks at every 64th step and when the run rests.
+
 The nominal rate of false alarms of all of them together, over a run of any length that may be stopped at any time, is
 at most `ALPHA`. It is divided evenly over the classes. Half of a class's part goes to its looks at fixed counts, half
 to those at rests; of either half look number j takes 1/(j(j+1)), and each of its tests the same part of that.
 
-A judge's votes are not counted. Without a statistic are voters other than first-to-ahead-by-k and sprt, a margin of 1,
-and rotations longer than three or than k.
+A judge's votes are not counted. Without a statistic are voters that neither race to a lead of k nor weigh log-odds, a
+margin of 1, and rotations longer than three or than k.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from typing import Any, NamedTuple
 
 from maker.plugin import Voter
 from maker.stats.losing_votes import AT_ONCE, MOST_LOSING, Histogram, Neighbours, Stretches
-from maker.stats.vote_tests import WIDEST, Rule, Seen, Statistic, findings
+from maker.stats.reported import Agreement, Odds
+from maker.stats.vote_tests import WIDEST, Finding, Rule, Seen, Statistic, findings
 
 ALPHA = 0.002
 """How often, at most, a run in which nothing is the matter raises an alarm."""
@@ -43,7 +47,7 @@ ROUNDS, MOST_WAITING = 4, 1024
 are in work at once, and not more than `MOST_WAITING`."""
 
 
-def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | str:
+def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | Odds | str:
     """Return the rule to watch a voter's steps by, or why there is no statistic for them.
 
     ``turns`` is the length of the rotation in which models are asked. ``by_parts`` says that each part of an answer is
@@ -52,6 +56,8 @@ def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | s
     if by_parts:
         return "the monitor has no statistic for votes on parts of answers: those of one reply are not independent"
     k = voter.race_margin
+    if k is None and voter.weighs_odds:
+        return Odds()
     if k is None:
         return f"the monitor has no statistic for the voter {voter.name}, only for races to a lead of k"
     if k == 1:
@@ -69,9 +75,11 @@ class Alarm(NamedTuple):
         statistic: Which test found it.
         steps: Steps of the class so far.
         found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how many pairs of them stand
-            close together (bursts); losing votes of one step, the most (longest), or of all (hard).
+            close together (bursts); losing votes of one step, the most (longest), or of all (hard); steps on which
+            votes that weigh differ (confidence).
         expected: How many of these there should be; of ``longest``, how many such steps.
-        p: How likely it is, at most, that steps which are alike and vote independently show this or worse.
+        p: How likely it is, at most, that steps which are alike and vote independently show this or worse; of
+            ``confidence``, that steps do whose replies are right as often as they report.
         level: The p below which this test alarms.
         text: One sentence.
     """
@@ -185,14 +193,17 @@ class Monitor:
             yet where they stand: that is no drift.
     """
 
-    def __init__(self, rules: Sequence[Rule | None], in_work: int = 1) -> None:
+    def __init__(self, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> None:
         self._set_rules(rules)
         self._in_work = in_work
         self._window = 1 if in_work == 1 else min(MOST_WAITING, ROUNDS * in_work)
-        self._classes = [rule and self._new() for rule in self.rules]
+        self._classes = [self._new(rule) for rule in self.rules]
         self._due: list[_Due] = []
+        # By class, what was seen of those that weigh log-odds: they are counted apart, at no cost to the others.
+        self._agreements = {kind: Agreement() for kind, rule in enumerate(self.rules) if isinstance(rule, Odds)}
+        self._found: list[Alarm] = []
 
-    def _set_rules(self, rules: Sequence[Rule | None]) -> None:
+    def _set_rules(self, rules: Sequence[Rule | Odds | None]) -> None:
         self.rules = tuple(rules)
         self._rules_json = json.dumps(self.rules)
 
@@ -212,10 +223,21 @@ class Monitor:
             one.left = FIRST_LOOK << (one.look - 1)
             one.look += 1
 
+    def observe_reported(self, kind: int, surprise: float) -> None:
+        """Count a step of a class that weighs log-odds, by the `maker.stats.reported.surprise` at its votes."""
+        one = self._agreements.get(kind)
+        if one is None:
+            return
+        one.add(surprise)
+        if one.steps % FIRST_LOOK == 0:
+            # The step that has ended now is in work no more.
+            self._found += self._judge(kind, one, self._in_work - 1)
+
     def look(self) -> list[Alarm]:
         """Return what the looks that have come due since the last call found. At other times it costs nothing."""
         due, self._due = self._due, []
-        return [alarm for one in due for alarm in self._test(one.kind, one.look, one.seen)]
+        found, self._found = self._found, []
+        return [alarm for one in due for alarm in self._test(one.kind, one.look, one.seen)] + found
 
     def rest(self, undecided: Sequence[Undecided], *, ended: bool) -> list[Alarm]:
         """Return what a look at all that was counted finds, now that the run rests.
@@ -234,13 +256,19 @@ class Monitor:
             for step in open_steps:
                 whole.add(step.winner_votes, step.rival_votes, step.place)
             alarms += self._test(kind, one.rests, whole.seen(0 if ended else self._in_work))
+        for kind, agreement in self._agreements.items():
+            alarms += self._judge(kind, agreement, 0 if ended else self._in_work)
         return alarms
 
-    def restart(self, kind: int, rule: Rule | None) -> None:
+    def restart(self, kind: int, rule: Rule | Odds | None) -> None:
         """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
         self._set_rules((*self.rules[:kind], rule, *self.rules[kind + 1 :]))
-        self._classes[kind] = rule and self._new()
+        self._classes[kind] = self._new(rule)
         self._due = [due for due in self._due if due.kind != kind]
+        self._agreements.pop(kind, None)
+        if isinstance(rule, Odds):
+            self._agreements[kind] = Agreement()
+        self._found = [alarm for alarm in self._found if alarm.kind != kind]
 
     def histogram(self, kind: int) -> Histogram:
         """Return the losing votes of all steps of a class so far; empty for a class without a statistic."""
@@ -251,41 +279,78 @@ class Monitor:
         """Return the state: up to a kilobyte a class, whatever the number of steps. Call `look` before."""
         seen = [(kind, one) for kind, one in enumerate(self._classes) if one is not None and any(one.counts)]
         classes = ",".join([f'"{kind}":{one.to_json()}' for kind, one in seen])
-        return f'{{"rules":{self._rules_json},"classes":{{{classes}}}}}'
+        return f'{{"rules":{self._rules_json},"classes":{{{classes}}}{self._agreements_json()}}}'
 
     @classmethod
-    def from_json(cls, text: str, rules: Sequence[Rule | None], in_work: int = 1) -> Monitor:
-        """Return the monitor that wrote a state.
+    def from_json(cls, text: str, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> Monitor:
+        """Return the monitor that wrote a state. A class that it had no statistic for is begun, if it weighs log-odds.
 
         Raises:
             ValueError: The state is of other rules: what they left cannot be tested by these.
         """
         state: dict[str, Any] = json.loads(text)
-        of = tuple(rule and Rule(*rule) for rule in state["rules"])
+        of = tuple(_rule(one) for one in state["rules"])
         monitor = cls(rules, in_work)
-        if of != monitor.rules:
+        if not _continues(of, monitor.rules):
             raise ValueError(
                 f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
             )
         for kind, held in state["classes"].items():
             monitor._classes[int(kind)] = _Class.of(held, monitor._window)
+        for kind, held in state.get("agreements", {}).items():
+            monitor._agreements[int(kind)] = Agreement(held)
         return monitor
 
-    def _new(self) -> _Class:
-        return _Class(Neighbours(self._window), Stretches())
+    def _new(self, rule: Rule | Odds | None) -> _Class | None:
+        return _Class(Neighbours(self._window), Stretches()) if isinstance(rule, Rule) else None
+
+    def _agreements_json(self) -> str:
+        """Return the last part of the state, "" where no class weighs log-odds."""
+        if not self._agreements:
+            return ""
+        seen = [f'"{kind}":{one.to_json()}' for kind, one in self._agreements.items() if one.steps]
+        return f',"agreements":{{{",".join(seen)}}}'
+
+    def _part(self) -> float:
+        """Return the part of `ALPHA` that each class has."""
+        return ALPHA / sum(one is not None for one in self.rules)
+
+    def _judge(self, kind: int, one: Agreement, in_work: int) -> list[Alarm]:
+        found, level = one.finding(in_work), self._part()
+        return [_alarm(kind, one.steps, found, level)] if found.p <= level else []
 
     def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
         rule = self.rules[kind]
-        assert rule is not None  # noqa: S101 - nothing comes due of a class without a rule
-        watched_classes = sum(one is not None for one in self.rules)
-        level = ALPHA / watched_classes / 2 / (number * (number + 1)) / len(Statistic)
-        return [
-            Alarm(kind, one.statistic, seen.votes.steps, one.found, one.expected, one.p, level, one.text)
-            for one in findings(seen, rule)
-            if one.p <= level
-        ]
+        assert isinstance(rule, Rule)  # noqa: S101 - nothing comes due of a class that is decided by no race
+        found = findings(seen, rule)
+        level = self._part() / 2 / (number * (number + 1)) / len(found)
+        return [_alarm(kind, seen.votes.steps, one, level) for one in found if one.p <= level]
+
+
+def _alarm(kind: int, steps: int, found: Finding, level: float) -> Alarm:
+    return Alarm(kind, found.statistic, steps, found.found, found.expected, found.p, level, found.text)
+
+
+def _rule(held: Sequence[Any] | None) -> Rule | Odds | None:
+    """Return the rule that a state holds."""
+    if held is None:
+        return None
+    return Odds(tuple(held[0])) if isinstance(held[0], list) else Rule(*held)
+
+
+def _continues(of: Sequence[Rule | Odds | None], rules: Sequence[Rule | Odds | None]) -> bool:
+    """Say whether what was counted by some rules can be tested by others."""
+    if len(of) != len(rules):
+        return False
+    # Earlier versions had no statistic for log-odds, and so counted nothing of such a class.
+    return all(one == now or (one is None and isinstance(now, Odds)) for one, now in zip(of, rules, strict=True))
 
 
 def counted(state: Mapping[str, Any]) -> dict[int, Histogram]:
     """Return the losing votes that a monitor's state holds, by class."""
     return {int(kind): Histogram.of(_Class.of(held, 1).counts) for kind, held in state["classes"].items()}
+
+
+def agreements(state: Mapping[str, Any]) -> dict[int, Agreement]:
+    """Return what a monitor's state holds of classes that weigh log-odds."""
+    return {int(kind): Agreement(held) for kind, held in state.get("agreements", {}).items()}

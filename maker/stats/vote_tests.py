@@ -34,6 +34,7 @@ class Statistic(StrEnum):
     DRIFT = "drift"
     BURSTS = "bursts"
     HARD = "hard"
+    CONFIDENCE = "confidence"
 
 
 class Rule(NamedTuple):

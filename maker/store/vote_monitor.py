@@ -12,11 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from maker.errors import StoreFailed
 from maker.stats.losing_votes import Histogram
-from maker.stats.monitor import Alarm, Monitor, Undecided, counted
+from maker.stats.monitor import Alarm, Monitor, Undecided, agreements, counted
+from maker.stats.reported import Odds, surprise
 from maker.stats.vote_tests import Rule
 from maker.store.chains import CHAIN_BITS
 from maker.store.entry import Entry, StoredEvent
-from maker.store.runs import OVER
+from maker.store.runs import CANCELLED, OVER
+from maker.voting.election import HeardSample, reported
 from maker.voting.messages import Decided, Stuck
 from maker.voting.tally import unpack
 
@@ -35,8 +37,8 @@ class MonitoredClass(NamedTuple):
     """
 
     name: str
-    rule: Rule | str
-    varied: Rule | str
+    rule: Rule | Odds | str
+    varied: Rule | Odds | str
     ways: Mapping[str, Any] = {}
 
 
@@ -88,7 +90,7 @@ class VoteMonitor:
         self.begun_anew = ""
         # A resume may have changed how decorrelated votes are asked.
         self._to_vary = [kind for kind, ways in self._ways.items() if ways != plan.classes[kind].ways]
-        rules = [rule if isinstance(rule, Rule) else None for rule in map(self._rule, range(len(plan.classes)))]
+        rules = [None if isinstance(rule, str) else rule for rule in map(self._rule, range(len(plan.classes)))]
         self._monitor = Monitor(rules, plan.in_work)
         # Where chains are stuck in this session: a resume votes on these steps again.
         self._stuck: list[Undecided] = []
@@ -102,6 +104,7 @@ class VoteMonitor:
             self._to_vary += sorted({kind for kind, _ in self._alarmed} - set(self.decorrelated))
         self.due = bool(self._to_vary)
         self._seeing = plan.policy != "off" and any(rules)
+        self._hearing = self._seeing and any(isinstance(rule, Odds) for rule in rules)
         self._head = self._but_counts()
         self._written = state
 
@@ -118,12 +121,16 @@ class VoteMonitor:
                     if seen := self._undecided(stuck, stuck.idx):
                         self._monitor.observe(*seen)
                 self._keep_stuck(entry)
+                if self._hearing:
+                    self._count_reported(entry)
         events = [event for alarm in self._monitor.look() for event in self._raised(alarm)]
         events += [self._vary(kind) for kind in self._to_vary]
         self._to_vary.clear()
         ending = next((entry.ending for entry in entries if entry.ending), None)
         if ending is not None and self._seeing:
-            found = self._monitor.rest(self._stuck, ended=ending.status in OVER)
+            # A run that is cancelled lets go of its steps in work, those that take longest among them.
+            ended = ending.status in OVER and ending.status != CANCELLED
+            found = self._monitor.rest(self._stuck, ended=ended)
             events += [told for alarm in found if (told := self._new(alarm))]
         if self._heed(entries) or events:
             self._head = self._but_counts()
@@ -133,7 +140,7 @@ class VoteMonitor:
         self._written = state
         return Noted(state, events)
 
-    def _rule(self, kind: int) -> Rule | str:
+    def _rule(self, kind: int) -> Rule | Odds | str:
         one = self._plan.classes[kind]
         return one.varied if kind in self.decorrelated else one.rule
 
@@ -167,11 +174,22 @@ class VoteMonitor:
         if not varied or (kind in varied) == step.decorrelated:
             self._monitor.observe(kind, winner, rival, place)
 
+    def _count_reported(self, entry: Entry) -> None:
+        """Count steps by what their replies report, where these weigh log-odds."""
+        for step in entry.steps:
+            if step.reported is not None:
+                kind = unpack(step.tally).kind
+                if (kind in self.decorrelated) == step.decorrelated:
+                    self._monitor.observe_reported(kind, surprise(step.reported))
+        for stuck in entry.unresolved:
+            if seen := self._undecided(stuck, stuck.idx):
+                self._monitor.observe_reported(seen.kind, surprise(reported(_voted(stuck))))
+
     def _undecided(self, stuck: Stuck, place: int) -> Undecided | None:
         """Return the votes of an undecided step, None where there are none that count."""
         kind = self._numbers[stuck.kind]
         counts: dict[str, int] = {}
-        for sample in stuck.heard.samples[: len(stuck.heard.samples) - stuck.judged]:
+        for sample in _voted(stuck):
             if isinstance(sample.outcome, str):
                 counts[sample.outcome] = counts.get(sample.outcome, 0) + 1
         if not counts or (kind in self.decorrelated) != stuck.decorrelated:
@@ -216,7 +234,7 @@ class VoteMonitor:
         one = self._plan.classes[kind]
         self._ways[kind] = one.ways
         self.decorrelated = tuple(self._ways)
-        self._monitor.restart(kind, one.varied if isinstance(one.varied, Rule) else None)
+        self._monitor.restart(kind, None if isinstance(one.varied, str) else one.varied)
         self._alarmed = {(of, statistic) for of, statistic in self._alarmed if of != kind}
         return StoredEvent(DECORRELATED, {"step_class": one.name, **one.ways})
 
@@ -236,21 +254,30 @@ class VoteMonitor:
 def monitored_classes(state: str, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the monitor's counts of each step class, or why it does not watch the class; [] if it has no state yet.
 
-    ``steps`` were counted, ``contested`` of them have losing votes, ``losing_votes`` is their total. Raises
-    `StoreFailed`.
+    ``steps`` were counted, ``contested`` of them have losing votes, ``losing_votes`` is their total. Where votes weigh
+    log-odds, those count that weigh, and ``losing_votes`` is None: they are not added up. Raises `StoreFailed`.
     """
     held = _read(state)
     if not held:
         return []
-    counts = counted(held["counts"])
+    counts, agreed = counted(held["counts"]), agreements(held["counts"])
     varied = [kind for kind, _ in held["decorrelated"]]
-    found = []
+    found: list[dict[str, Any]] = []
     for kind, name in enumerate(names):
-        seen = counts.get(kind, Histogram())
-        facts = {"steps": seen.steps, "contested": seen.contested, "losing_votes": seen.losing}
+        facts: dict[str, Any]
+        if kind in agreed:
+            facts = {"steps": agreed[kind].steps, "contested": agreed[kind].differ, "losing_votes": None}
+        else:
+            seen = counts.get(kind, Histogram())
+            facts = {"steps": seen.steps, "contested": seen.contested, "losing_votes": seen.losing}
         watched = {"decorrelated": kind in varied, "unwatched": held["blind"].get(name, "")}
         found.append({"class": name, **facts, **watched})
     return found
+
+
+def _voted(stuck: Stuck) -> Sequence[HeardSample]:
+    """Return what an undecided step has heard, but for a judge."""
+    return stuck.heard.samples[: len(stuck.heard.samples) - stuck.judged]
 
 
 def _read(state: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ LONGEST = 60
 """Votes after which a race is left as it is: two equal answers may never part."""
 MODELS = ((1.0,), (0.9, 0.1), (0.6, 0.4), (0.5, 0.5), (0.4, 0.2, 0.2, 0.2))
 RACES = 4
+ROUNDING = 1e-6
 UNVOTED = "a candidate that nobody has voted for"
 REPORTED = (0.0, math.log(0.75), -30.0)
 """Log-probabilities that a voter that weighs is tried with."""
@@ -57,6 +58,8 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
       those of the most weight.
     - ``least`` is the first request, and as many equal votes decide: so a model that never errs is done with it.
     - A weight is a whole number from 0, and no less for a sample that reports a higher log-probability.
+    - Where ``weighs_odds`` is set, no vote weighs more than the log-odds of what its sample reports, or anything where
+      that is one half or less: the monitor rests on that.
     - Where ``race_margin`` is a k, a lead of k and nothing else decides: the monitor rests on that.
     - What a voter promises has an error between 0 and 1, and is said in words.
 
@@ -71,6 +74,8 @@ def check_voter(voter: Voter, *, seed: int = 0) -> Checked:
     """
     if voter.weighs:
         check_weights(voter)
+    if voter.weighs_odds:
+        check_odds(voter)
     check_least(voter)
     check_promise(voter)
     sent: Voter = pickle.loads(pickle.dumps(voter))  # noqa: S301 - the voter's own
@@ -99,6 +104,17 @@ def check_weights(voter: Voter) -> None:
         raise AssertionError(f"weights fall as the log-probability rises, or are all 0: {weights[1:]}")
     if weights != [voter.weigh(logprob) for logprob in reported] or weights != [*map(sent.weigh, reported)]:
         raise AssertionError("asked again, or pickled, the voter weighs otherwise")
+
+
+def check_odds(voter: Voter) -> None:
+    """Check that no vote weighs more than the log-odds of what its sample reports."""
+    if not voter.weighs:
+        raise AssertionError("weighs_odds is set, but weighs is not: no vote has a weight")
+    for percent in range(1, 100):
+        reported, weight = percent / 100, voter.weigh(math.log(percent / 100))
+        most = max(0.0, 1000 * math.log(reported / (1 - reported)))
+        if weight > most + ROUNDING:
+            raise AssertionError(f"a vote that reports {reported:g} weighs {weight}, more than its log-odds {most:.3f}")
 
 
 def check_least(voter: Voter) -> None:

@@ -12,7 +12,7 @@ from maker.inputs.nesting import too_deep
 from maker.plugin import Decomposer
 from maker.types import Done, Finished, Fork, RedFlag, Request, Step, StepClass
 from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
-from maker.voting.election import Election
+from maker.voting.election import Election, reported
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
 from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, OpenStep, Stuck
@@ -271,6 +271,7 @@ class ChainRunner(Generic[S, A]):
         self.leftover = collector.let_go()
         index, epoch, kind, voted = self.index, self._epoch, collector.kind, self._voted or collector
         tokens, votes, flags, disputed = collector.tokens, sum(voted.election.counts.values()), 0, False
+        told: Sequence[tuple[str, float]] | None = None
         if voted is collector and collector.election.clean:
             # As nearly always. A `Tally` would only be made to be packed.
             packed, samples = pack_clean(kind.number, collector.election.rounds, votes), votes
@@ -283,6 +284,8 @@ class ChainRunner(Generic[S, A]):
                 tally = voted.election.tally(kind.number, elected.key)._replace(judge=tally)
             packed, samples, disputed = pack(tally), tally.samples, tally.disputed
             flags = sum(tally.flagged)
+            if voted.kind.role.voter.weighs_odds:
+                told = reported(voted.election.heard)
         text, heard = elected.text, None
         if self._samples == "all" or (self._samples == "disputed" and (disputed or flags)):
             heard = _heard(voted, None if voted is collector else collector)
@@ -292,7 +295,7 @@ class ChainRunner(Generic[S, A]):
         state, memo = None if (index + 1) % SNAPSHOT_STEPS else self._due(), self.question
         decided = Decided(
             self.ref.chain, index, epoch, text, packed, tokens, digest, votes, flags, disputed, heard, state,
-            self.path, kind.decorrelated, memo, samples if memo else 0,
+            self.path, kind.decorrelated, memo, samples if memo else 0, told,
         )  # fmt: skip
         self._digest = digest
         self.index = index + 1

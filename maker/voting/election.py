@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Generic, NamedTuple, TypeVar
 
@@ -210,6 +210,20 @@ class Election(Generic[S, A]):
 
     def _weighing(self, key: str) -> str:
         return "" if self._weights is None else f" (weight {self._weights[key] / 1000:.2f})"
+
+
+def reported(heard: Iterable[HeardSample]) -> tuple[tuple[str, float], ...]:
+    """Return what each valid vote is for and the log-probability that it reports, up to the first that reports none.
+
+    That one may weigh something too, which may decide how long the step goes on: what was heard before it stands.
+    """
+    votes = []
+    for one in heard:
+        if isinstance(one.outcome, str):
+            if one.sample.logprob is None:
+                break
+            votes.append((one.outcome, one.sample.logprob))
+    return tuple(votes)
 
 
 def _in_words(details: Counter[str]) -> str:

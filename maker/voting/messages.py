@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from maker.types import Sample
@@ -73,7 +73,8 @@ class Decided(NamedTuple):
     else empty. A join is written as a step too: it has no votes, and its tally is empty. ``decorrelated`` says that its
     votes were asked for as of a class whose votes are to be less alike. Where decisions are taken again, ``memo`` is
     the question of a step that was voted on, and ``calls`` is how many samples it took; one that was taken from the
-    memo has no votes, and ``calls`` is what its source took.
+    memo has no votes, and ``calls`` is what its source took. ``reported`` says of valid votes, but for a judge's, what
+    each is for and what log-probability it reports; it is None where weights are not log-odds (`Voter.weighs_odds`).
     """
 
     chain: int
@@ -92,6 +93,7 @@ class Decided(NamedTuple):
     decorrelated: bool = False
     memo: bytes = b""
     calls: int = 0
+    reported: Sequence[tuple[str, float]] | None = None
 
     @property
     def taken(self) -> bool:

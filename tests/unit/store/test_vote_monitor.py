@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -14,14 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from row_tasks import job as rows_job
-from row_tasks import write_rows
+from row_tasks import label, write_rows
 
 from maker import api
+from maker.cli.tables import print_watched
 from maker.errors import JobError, StoreFailed
 from maker.lifecycle import queries
 from maker.lifecycle.events import AlarmRaised, Event, VotesDecorrelated
 from maker.lifecycle.rows import results
+from maker.reporting.report import report as page_of
 from maker.stats.losing_votes import MOST_LOSING
+from maker.stats.reported import Odds
 from maker.stats.vote_tests import Rule
 from maker.store.entry import Ending, Entry, UndecidedStep
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, Policy, VoteMonitor, monitored_classes
@@ -383,3 +387,107 @@ def test_the_state_is_small(hanoi: Job, store: str) -> None:
         state = queries.find_run(database, report.run_id).monitor
     assert len(state) < 1200
     assert json.loads(state)["decorrelated"] == []
+
+
+# --- votes that weigh what their replies report ---
+
+
+def weighing(policy: Policy = "warn", in_work: int = 1) -> MonitorPlan:
+    """Return how a class is watched whose votes weigh log-odds, beside one that races."""
+    odds = MonitoredClass("move", Odds(), Odds(), WAYS)
+    return MonitorPlan(policy, (odds, MonitoredClass("other", RULE, OTHER, WAYS)), in_work)
+
+
+def sure(*answers: str, told: float = 0.9, decorrelated: bool = False) -> Decided:
+    """Return a step whose votes report a probability each."""
+    rivals = {answer: (answers.count(answer),) for answer in answers if answer != "a"}
+    one = step(Tally(0, 1, (answers.count("a"),), rivals, {}, None, (2197,) * (1 + len(rivals))))
+    return one._replace(reported=[(answer, math.log(told)) for answer in answers], decorrelated=decorrelated)
+
+
+AGREED = ["confidence"]
+
+
+def test_votes_that_agree_more_than_they_report_raise_an_alarm() -> None:
+    """64 steps at once or one by one, across processes; the class that races is counted as ever."""
+    steps = [sure("a", "a", "a")] * 60 + [sure("a", "b", "a", "a")] * 4
+    for parts in ([64], [10, 1, 40, 13]):
+        state, found, start = "", [], 0
+        for size in parts:
+            watch = VoteMonitor(weighing(), state)
+            racing = [race(0)._replace(tally=pack(Tally(1, 1, (3,), {}, {})))] * size
+            state, events = watch.note([Entry(decided=steps[start : start + size], rows=racing)])
+            state, found, start = state or "", found + events, start + size
+        assert [event.facts["statistic"] for event in found] == AGREED
+        (alarm,) = (event.facts for event in found)
+        assert (alarm["step_class"], alarm["steps"], alarm["found"]) == ("move", 64, 4)
+        move, other = monitored_classes(state, NAMES)
+        assert move == {
+            "class": "move", "steps": 64, "contested": 4, "losing_votes": None, "decorrelated": False, "unwatched": ""
+        }  # fmt: skip
+        assert (other["steps"], other["losing_votes"]) == (64, 0)
+
+
+def test_an_undecided_row_counts_what_its_replies_report() -> None:
+    """Its votes before a judge's; those after a reply that reports nothing are left out."""
+
+    def stuck(*votes: tuple[str, float | None], judged: int = 0) -> Stuck:
+        samples = [Sample("", 1, logprob=told and math.log(told)) for _, told in votes]
+        heard = [HeardSample(n, one, votes[n][0]) for n, one in enumerate(samples)]
+        return Stuck(0, 0, "move", "", KeptVotes("", "", tuple(heard)), judged=judged)
+
+    unresolved = [
+        stuck(("a", 0.9), ("b", 0.9)),
+        stuck(("a", 0.9), ("a", 0.9), ("b", 0.9), judged=1),
+        stuck(("a", 0.9), ("a", None), ("b", 0.9)),
+    ]
+    state, _ = VoteMonitor(weighing()).note([Entry(unresolved=unresolved)])
+    move = monitored_classes(state or "", NAMES)[0]
+    assert (move["steps"], move["contested"]) == (3, 1)
+
+
+def test_weighing_votes_are_decorrelated_too() -> None:
+    """From then on only steps that were asked so count."""
+    watch = VoteMonitor(weighing("decorrelate"))
+    _, events = noted(watch, [sure("a", "a", "a")] * 64)
+    assert events == [("alarm", "confidence"), ("decorrelated", "move")]
+    state, events = noted(watch, [sure("a", "a", "a", decorrelated=True)] * 20 + [sure("a", "a", "a")] * 90)
+    assert events == []
+    assert monitored_classes(state, NAMES)[0]["steps"] == 20
+
+
+def test_a_cancelled_run_may_lack_its_hard_steps() -> None:
+    """Those in work are let go: 60 steps of 256 show nothing, unless the run is done."""
+    for status, found in (("done", 1), ("cancelled", 0)):
+        entry = Entry(decided=[sure("a", "a", "a")] * 60, ending=Ending(status, "", None))
+        assert len(VoteMonitor(weighing(in_work=256)).note([entry]).events) == found
+
+
+@pytest.mark.parametrize(("common", "alarms"), [(1.0, AGREED), (0.0, [])])
+def test_rows_that_are_always_wrong_raise_an_alarm(
+    common: float, alarms: list[str], tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 rows whose replies report .98 or .82: all of a row are right or all wrong, or each by itself."""
+    write_rows(tmp_path / "rows.csv", range(300))
+    model = {"p": 0.9, "malformed": 0.0, "logprobs": True, "common": common}
+    job = rows_job(tmp_path, model=model, run={"seed": SEED}) | {"store": {"url": store}}
+    found = api.run(job | {"vote": {"voter": "voters.weighted:Weighted", "max_votes": 50}})
+    print("seed", SEED)
+    assert (found.status, found.steps) == ("done", 300)
+    told = [event for event in found.events if event["kind"] == "alarm"]
+    assert [event["statistic"] for event in told] == alarms
+    (seen,) = found.monitor
+    assert (seen["steps"], seen["unwatched"]) == (300, "")
+    assert (seen["contested"] == 0) == bool(alarms)
+    print_watched(found.monitor, "warn")
+    assert f"votes that weigh differ on {seen['contested']} of 300 steps" in capsys.readouterr().out
+    if alarms:
+        wrong = sum(
+            one.answer["label"] != label(int(one.id.removeprefix("row-"))) for one in results("last", store=store)
+        )
+        assert wrong > 10
+        assert told[0]["text"].startswith("votes that weigh differ on 0 of 300 steps; by the probabilities")
+    page = page_of("last", store=store)
+    assert [event["statistic"] for event in page.told] == alarms
+    assert page.classes[0].unwatched.startswith("a report cannot watch it")
+    assert page.whole.missing.startswith("maker estimates p only for voters that need a lead of k")

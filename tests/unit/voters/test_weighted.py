@@ -420,6 +420,15 @@ class Counting(Scales):
         return Decision(standing.leader, standing.votes - standing.rival)
 
 
+class Overweight(Scales):
+    weighs_odds: ClassVar[bool] = True
+
+
+class Weightless(Scales):
+    weighs: ClassVar[bool] = False
+    weighs_odds: ClassVar[bool] = True
+
+
 class Light(Scales):
     def decide(self, ballots: Ballots) -> Verdict:
         """Takes votes for lighter than they can be."""
@@ -435,6 +444,8 @@ class Light(Scales):
         (Negative(), "weighs -1: no whole number"),
         (Counting(), r"of the weights \{.*\}: '.' wins and does not lead"),
         (Light(), r"More\(n=\d\), but .* more would settle it"),
+        (Overweight(), "a vote that reports 0.01 weighs 10, more than its log-odds 0.000"),
+        (Weightless(), "weighs_odds is set, but weighs is not"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Voter) else "",
 )
