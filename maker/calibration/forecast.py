@@ -46,6 +46,7 @@ RESTS_ON = {
     By.VOTES: "the run's steps are like the pilot's; this is agreement with the model's most frequent answer, and no"
     " one has checked that this answer is right",
 }
+ALL_LABELLED = "your labels, of all the run's steps, are right"
 
 
 class FlagWorth(NamedTuple):
@@ -270,7 +271,7 @@ def described(
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=greedy_of(calibration, loads, margins.k, {one.name: one.failures for one in classes}),
         blocks=() if target is None else _blocks(calibration, target, loads),
-        rests_on=RESTS_ON[calibration.by]
+        rests_on=_like_pilot(calibration)
         + moment_words(calibration)
         + _proportions(calibration)
         + silenced_words(calibration)
@@ -280,6 +281,12 @@ def described(
         shown=shown_of(calibration, loads, margins.k, target, right.low),
         contradicted=against,
     )
+
+
+def _like_pilot(calibration: Calibration) -> str:
+    """Return what is taken for granted of the run's steps beside the pilot's, and of who says what is right."""
+    every = all(one.whole for one in calibration.classes.values())
+    return ALL_LABELLED if calibration.by == By.LABELS and every else RESTS_ON[calibration.by]
 
 
 def _proportions(calibration: Calibration) -> str:
