@@ -28,9 +28,10 @@ of all steps with a sum of kappa above ln(1 / risk) are ruled out together, so `
 either: they are steps that the sample left out. If a share s of the run's steps is drawn without replacement, a step
 whose votes would pass with a chance of x, had it been drawn, lets the pilot pass with 1 - s + s x. Draws without
 replacement are negatively associated (Joag-Dev and Proschan 1983, Ann. Statist. 11, 286-295), so the pilot passes with
-no more than the product of these over all steps of the run: kappa is -ln(1 - s + s x) in place of -ln x, and the rest is
-the same. At s = 1 it is what is said above. For steps that are wrong for sure, x = 0, it comes to the hypergeometric
-bound, rounded up: with 500 of 1,000 steps drawn and nothing found, ln(1 / risk) / ln 2 may be left, 4.3 at .95.
+no more than the product of these over all steps of the run: kappa is -ln(1 - s + s x) in place of -ln x, and the rest
+is the same. At s = 1 it is what is said above. For steps that are wrong for sure, x = 0, it comes to the hypergeometric
+bound and less than one step more, but for a few steps in all: with 500 of 1,000 drawn and nothing found,
+ln(1 / risk) / ln 2 may be left, 4.3 at .95, where 4 may.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def own_loss(table: VoteTable, k: int, confidence: float, *, first: int | None =
 def sample_loss(table: VoteTable, k: int, confidence: float, *, of: int, first: int | None = None) -> float:
     """Return how many of ``of`` steps a run decides wrongly, at most, where the pilot asked a random sample of them.
 
-    500 of 1,000 steps with 10 votes each, all right, give 4.3 + .4 at k = 5 and .95, where `doubt` has 6.4: so many may
-    be left out that are wrong for sure. 999 of them give .06. Infinite where a step has no vote.
+    500 of 1,000 steps with 10 votes each, all right, give 4.3 at k = 5 and .95, where `doubt` has 6.4: so many may be
+    left out that are wrong for sure. 999 of them give .005. Infinite where a step has no vote.
 
     Args:
         table: As for `doubt`, of steps that were drawn without replacement.

@@ -185,18 +185,20 @@ def _right_share(one: KindFound) -> str:
 
 
 def _print_members(found: Calibration, members: Sequence[str]) -> None:
-    right_, wrong_ = ("right", "wrong") if found.labelled else ("agree", "differ")
+    agreed, differed = ("right", "wrong") if found.labelled else ("agree", "differ")
     for name, one in found.classes.items():
         for member, (right, wrong, flagged) in zip(members, one.models, strict=True):
-            share = f" ({_share(right / (right + wrong))} {right_})" if right + wrong else ""
-            print(f"  {name}: {member}: {right:,} {right_}, {wrong:,} {wrong_}{share}, {flagged:,} flagged")
+            share = f" ({_share(right / (right + wrong))} {agreed})" if right + wrong else ""
+            print(f"  {name}: {member}: {right:,} {agreed}, {wrong:,} {differed}{share}, {flagged:,} flagged")
 
 
 def _print_flags(found: Calibration) -> None:
     for name, one in found.classes.items():
         for reason, flag in one.flags.items():
-            right, wrong = ("been right", "wrong") if found.labelled else ("agreed", "differed")
-            shares = f"{flag.right:,} of them would have {right}, {flag.wrong:,} {wrong}, {flag.lost:,} cannot be read"
+            agreed, differed = ("been right", "wrong") if found.labelled else ("agreed", "differed")
+            shares = (
+                f"{flag.right:,} of them would have {agreed}, {flag.wrong:,} {differed}, {flag.lost:,} cannot be read"
+            )
             print(f"  {name}: {flag.samples:,} flagged as {reason}: {shares}")
         if one.closer:
             print(f"  {name}: {one.looked_at:,} steps whose votes differed got more samples")

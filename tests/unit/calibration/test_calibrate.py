@@ -118,7 +118,8 @@ def test_progress_of_a_pilot_counts_each_step_in_each_round_once(job: Callable[.
     begun = [(at, one) for at, one in enumerate(events) if isinstance(one, RunStarted)]
     assert [(one.steps > 0, one.expected_steps) for _, one in begun] == [(False, 800), (True, 800)]
     before, after = (
-        sum(one.steps for one in part if isinstance(one, StepsAsked)) for part in (events[: begun[1][0]], events[begun[1][0] :])
+        sum(one.steps for one in part if isinstance(one, StepsAsked))
+        for part in (events[: begun[1][0]], events[begun[1][0] :])
     )
     assert before == begun[1][1].steps
     assert before + after == 800

@@ -53,7 +53,11 @@ def test_the_chance_of_many_on_one_side_is_that_of_all_sets() -> None:
         (range(700, 1000), 1000, "your 300 labels are rows 701 to 1,000 of 1,000"),
         (range(0, 40, 2), 1000, "your 20 labels are all among rows 1 to 39 of 1,000"),
         ([*range(150), *range(850, 1000)], 1000, "your 300 labels stand in 2 blocks of neighbouring rows, of 1,000"),
-        ([*range(0, 400, 2), *range(401, 999, 6)], 1000, "188 of your 300 labels are among the first 375 of 1,000 rows"),
+        (
+            [*range(0, 400, 2), *range(401, 999, 6)],
+            1000,
+            "188 of your 300 labels are among the first 375 of 1,000 rows",
+        ),
         ([*range(299), 0, 1, 2, 2], 1000, "your 299 labels are rows 1 to 299 of 1,000"),
     ],
 )
