@@ -203,17 +203,21 @@ def _print_flags(found: Calibration) -> None:
         if one.closer:
             print(f"  {name}: {one.looked_at:,} steps whose votes differed got more samples")
         if one.doubted:
-            print(f"  {name}: {doubted_line(one)}")
+            print(f"  {name}: {doubted_line(one, labelled=found.labelled)}")
         if one.greedy is not None:
             right, wrong, flagged = one.greedy
             print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")
 
 
-def doubted_line(one: ClassFound) -> str:
-    """Say on how many steps the right answer did not lead, and what a closer look at them brought."""
-    first = f"on {_steps(one.doubted)} the right answer did not lead the votes"
+def doubted_line(one: ClassFound, *, labelled: bool = True) -> str:
+    """Say on how many steps the right answer did not lead, and what a closer look at them brought.
+
+    Where nobody knows what is right, it is about the answer that the run's own votes decided for.
+    """
+    answer, wrong = ("right answer", "make such a step wrong") if labelled else ("decided answer", "may go either way")
+    first = f"on {_steps(one.doubted)} the {answer} did not lead the votes"
     some = "all of them" if one.closer or one.doubted <= LOOKED_AT else f"the first {LOOKED_AT} of them"
-    then = "none" if not one.behind else f"{one.behind:,}; votes make such a step wrong, whatever k is"
+    then = "none" if not one.behind else f"{one.behind:,}; votes {wrong}, whatever k is"
     return f"{first}; {some} were asked again, and steps on which it does not lead yet: {then}"
 
 

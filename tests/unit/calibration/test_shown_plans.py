@@ -276,7 +276,7 @@ def test_a_refusal_without_labels_tells_of_agreement_alone() -> None:
         assert "all steps get the model's most frequent answer with probability" in told
         assert "does not show that any margin k reaches 0.95" in told
         assert not any(words in told for words in ("right answer", "make it worse", "run is right", "vote is right"))
-    with pytest.raises(OutOfReach, match="the right answer does not lead the votes.*more votes make such steps worse"):
+    with pytest.raises(OutOfReach, match=r"the right answer does not lead the votes.*more votes make such steps worse"):
         planned(heard((Cell(4, 6, 2000),), 1000), By.LABELS)
 
 
