@@ -57,6 +57,7 @@ from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.races import Ended, failures, hold, moments_of
 from benchmarks.shared.tasks import known_steps
 from maker.calibration.calibrate import ROUNDS
+from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.map_pilot import MARGINS, Level, Pair, least_level, sample_size
 from maker.calibration.observations import By, Calibration, ClassFound, FateFound, Kept, Reply, Tallies, by_request
 from maker.calibration.plan import TARGET, plan_from
@@ -213,6 +214,8 @@ def job_of(process: Process) -> Job:
 def calibrated(process: Process, rng: Generator, rows: Rows) -> Calibration:
     """Hold the pilot: in each of its rounds one request for every step."""
     asked = choose(process, rng, rows)
+    if process.labelled:
+        refuse_in_order(asked.tolist(), process.rows)
     heard = hear(process, rng, rows, asked, ROUNDS)
     right = {"0"} if process.labelled else None
     tallies, requests = [Tallies(1) for _ in process.laws], []
@@ -241,10 +244,9 @@ def _reply(answer: int, round_: int) -> Reply:
 
 
 def _found(process: Process, tallies: Sequence[Tallies]) -> Iterator[tuple[str, ClassFound]]:
-    of = process.rows // len(tallies)
+    of = np.bincount(np.arange(process.rows) % len(tallies)).tolist()
     for kind, one in enumerate(tallies):
-        # Of how many steps labelled ones were drawn is not told.
-        yield f"c{kind}", one.found(None if process.labelled else of, None)
+        yield f"c{kind}", one.found(of[kind], None, drawn=process.labelled)
 
 
 def alarms_of(rules: Sequence[Rule | None], rows: Rows, ended: Ended) -> tuple[str, ...]:

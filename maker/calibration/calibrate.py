@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.observations import By, Kept
 from maker.calibration.pilot_reader import PilotReader, oracle_of
 from maker.core.user_code import call_user_code
@@ -27,7 +28,8 @@ from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import vote_key
 from maker.sampling.draw import can_draw
 from maker.sampling.kinds import names_kinds
-from maker.sampling.labels import Label, format_labels
+from maker.sampling.labels import Label, format_labels, parse_labels
+from maker.sampling.own_rows import own_rows
 from maker.store.backend.database import open_database
 from maker.store.calibrations import keep_calibration
 from maker.store.chains import root_chain
@@ -55,6 +57,7 @@ def calibrate(
     votes: int = VOTES,
     labels: str = "",
     closer: int = 0,
+    shuffled: bool = False,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> Kept:
@@ -77,14 +80,18 @@ def calibrate(
             could vote: there are few of these where steps are unlike, and a plan hangs on them. It takes labels or an
             oracle, or votes that led to the steps. Where it is 0, the first `LOOKED_AT` of those steps are asked
             `LOOK` times more on which the right answer does not lead.
+        shuffled: The rows stand in random order, so that labels of the first ones, or of a block, are a random sample.
         on_event: Told of the pilot's runs.
         stop: Set it from another thread to pause the pilot.
 
     Raises:
-        BadInput: The job cannot be run as it is, or asks no step; labels that cannot be read or contradict each other.
+        BadInput: The job cannot be run as it is, or asks no step; labels that cannot be read or contradict each other,
+            or that stand together in a file whose rows are not ``shuffled``.
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     job = load_job(job, overrides)
+    if labels and not shuffled:
+        _refuse_labels_in_order(job, labels)
     poll = _poll(votes, STEPS if steps is None else steps)
     if steps is None:
         poll = poll.model_copy(update={"steps": pilot_size(job, votes).steps})
@@ -116,6 +123,13 @@ def calibrate(
             heard.listen_greedily(find_run(database, greedy))
         calibration = heard.calibration([run for run in (asked, looked, greedy) if run])
         return Kept(keep_calibration(database, calibration.fingerprint, calibration.model_dump_json()), calibration)
+
+
+def _refuse_labels_in_order(job: Job, labels: str) -> None:
+    """Refuse labels of rows that are no random sample of the run's, by their numbers. Raises `BadInput`."""
+    rows = own_rows(job.decomposer, parse_labels(labels))
+    if rows is not None:
+        refuse_in_order(rows.numbers, rows.of)
 
 
 class PilotSize(NamedTuple):

@@ -46,6 +46,7 @@ RESTS_ON = {
     By.VOTES: "the run's steps are like the pilot's; this is agreement with the model's most frequent answer, and no"
     " one has checked that this answer is right",
 }
+ALL_LABELLED = "your labels, of all the run's steps, are right"
 
 
 class FlagWorth(NamedTuple):
@@ -158,6 +159,7 @@ def risk_budget_of(
     more = one.flags[through].right + one.flags[through].wrong if through else 0
     # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
     beside = 1 + (rivals - 1) * (1 - difficulty.p.estimate)
+    own = one.of is not None and (one.whole or not one.drawn)
     # A prompt is read for a few votes together; for how many is counted when k is known.
     prompt = calibration.prompt / TOGETHER
     return RiskBudget(
@@ -168,8 +170,9 @@ def risk_budget_of(
         tokens_per_call=one.tokens / one.samples + prompt,
         consequence=job.vote.consequence.get(name, 1.0),
         rivals=rivals,
-        # Of steps with labels nobody says that the run has them.
-        asked=one.steps if one.of is not None and difficulty.steps == one.steps <= steps else 0,
+        # Labelled rows count by their own votes where all are labelled. Of a sample that costs more than it tells: of
+        # 100 pilots with 300 of 1,000 rows of Beta(19, 1) it had 11 refused in place of 1.
+        asked=one.steps if own and difficulty.steps == one.steps <= steps else 0,
     )
 
 
@@ -270,7 +273,7 @@ def described(
         flags=() if target is None else tuple(_flags(job, calibration, target, loads)),
         greedy=greedy_of(calibration, loads, margins.k, {one.name: one.failures for one in classes}),
         blocks=() if target is None else _blocks(calibration, target, loads),
-        rests_on=RESTS_ON[calibration.by]
+        rests_on=_like_pilot(calibration)
         + moment_words(calibration)
         + _proportions(calibration)
         + silenced_words(calibration)
@@ -280,6 +283,12 @@ def described(
         shown=shown_of(calibration, loads, margins.k, target, right.low),
         contradicted=against,
     )
+
+
+def _like_pilot(calibration: Calibration) -> str:
+    """Return what is taken for granted of the run's steps beside the pilot's, and of who says what is right."""
+    every = all(one.whole for one in calibration.classes.values())
+    return ALL_LABELLED if calibration.by == By.LABELS and every else RESTS_ON[calibration.by]
 
 
 def _proportions(calibration: Calibration) -> str:

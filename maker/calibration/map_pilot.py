@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from maker.errors import JobError, OutOfReach
 from maker.job.job import Job
+from maker.job.plan_words import OTHERWISE, row_error_line
 from maker.job.probe import expected_steps
 from maker.job.resolve import derived
 from maker.job.settings import PilotFound
@@ -34,8 +35,8 @@ from maker.store.runs import PILOT, find_run
 from maker.voting.tally import unpack
 from maker.voting.vote_replay import replay_votes
 
-CONFIDENCE = 0.975
-"""Of each of at most two pilots: that neither is wrong has .95."""
+CONFIDENCE, TOGETHER = 0.975, 0.95
+"""Of each of at most two pilots, and that neither is wrong: this is what a row error is said to hold with."""
 MARGINS = (4, 8)
 """The margins that pilots vote with: the second is held only where the first shows that no margin up to it will do."""
 LEAST, USUAL, PART = 6.0, 15.0, 20
@@ -85,7 +86,7 @@ def pilot(job: Job, *, on_event: OnEvent | None = None, stop: threading.Event | 
             return with_pilot(job, found)
     raise OutOfReach(
         f"vote.row_error = {row_error:g} is out of reach: at k = {k}, {found.differ:,} of {found.both:,} rows got "
-        f"another answer in a second vote, so the error may be {found.at_most:.2%}",
+        f"another answer in a second vote, which shows that {row_error_line(found.at_most, TOGETHER, OTHERWISE)}",
         fix=f"improve the prompt, use a better model, or set vote.k; `maker results {first}` shows the votes",
     )
 
@@ -123,7 +124,7 @@ def evaluate(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
     pairs = list(heard_twice(database, runs))
     found = least_level(pairs, partial(voter_at, job), largest, job.vote.row_error)
     return PilotFound(
-        **found._asdict(), rows=len(pairs), of=expected_steps(job) or 0, confidence=CONFIDENCE,
+        **found._asdict(), rows=len(pairs), of=expected_steps(job) or 0, confidence=TOGETHER,
         agreement=agreement(pairs), runs=runs,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from maker.stats.request_votes import RequestVotes, effective_votes
 from maker.types import Flag
@@ -151,6 +151,8 @@ class ClassFound(_Stored):
         models: What became of a model's samples, by its number in the pool.
         greedy: What became of samples at temperature 0, one a step; None where that was not asked.
         kinds: By kind, those among them that the task asks and the pilot has not heard; {} of a class that names none.
+        repeats: Steps of the task that were drawn too, and ask what one of ``steps`` asks: it is asked once.
+        drawn: Whether they are a random sample of the ``of`` steps, by somebody's word or choice.
     """
 
     steps: int
@@ -169,6 +171,9 @@ class ClassFound(_Stored):
     models: tuple[SampleCounts, ...]
     greedy: SampleCounts | None = None
     kinds: dict[str, KindFound] = {}
+    # What is written of other classes stays as older versions read it.
+    repeats: int = Field(default=0, exclude_if=lambda value: not value)
+    drawn: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @property
     def looked_at(self) -> int:
@@ -179,7 +184,7 @@ class ClassFound(_Stored):
     @property
     def whole(self) -> bool:
         """Whether all steps of the task were asked."""
-        return self.of is not None and self.steps >= self.of
+        return self.of is not None and self.steps + self.repeats >= self.of
 
     @property
     def right(self) -> int:
@@ -408,7 +413,13 @@ class Tallies:
         _move(self.looked, before, more)
 
     def found(
-        self, of: int | None, greedy: SampleCounts | None, kinds: Mapping[str, int | None] | None = None
+        self,
+        of: int | None,
+        greedy: SampleCounts | None,
+        kinds: Mapping[str, int | None] | None = None,
+        *,
+        repeats: int = 0,
+        drawn: bool = False,
     ) -> ClassFound:
         """Return what was heard. ``kinds`` is how many steps of each kind the task asks; others as in `ClassFound`."""
         asked = kinds or {}
@@ -426,6 +437,7 @@ class Tallies:
                 name: KindFound(of=asked.get(name), **self.kinds.get(name, Counter()))
                 for name in sorted({*asked, *self.kinds})
             },
+            repeats=repeats, drawn=drawn,
         )  # fmt: skip
 
 

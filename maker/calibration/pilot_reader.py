@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import merge
 from itertools import groupby
@@ -13,6 +13,7 @@ from maker.calibration.observations import (
     By,
     Calibration,
     ChangeFound,
+    ClassFound,
     FateFound,
     Reply,
     SampleCounts,
@@ -31,7 +32,8 @@ from maker.lifecycle.queries import RunReport, show
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.draw import Places, StepLocation, right_answers
 from maker.sampling.kinds import kind_of
-from maker.sampling.labels import Label
+from maker.sampling.labels import Label, parse_labels
+from maker.sampling.own_rows import OwnRows, RowShare, own_rows, row_shares
 from maker.sampling.pilot import Root, RootCodec
 from maker.stats.request_votes import RequestVotes
 from maker.store.backend.database import Database
@@ -78,6 +80,8 @@ class PilotReader:
         self._greedy: dict[str, Counter[str]] = {}
         self._before: dict[StepLocation, _Before] = {}
         self._root = Root(0, (), {})
+        # Where the labels are of rows of the run.
+        self._rows: OwnRows | None = None
         self._votes = 0
         # By step, in the order in which they were asked.
         self._requests: list[tuple[RequestVotes, ...]] = []
@@ -89,6 +93,8 @@ class PilotReader:
         self._root = _root(self._database, row)
         poll = PollSettings.model_validate(row.settings["poll"])
         self._votes = poll.votes * poll.rounds
+        if self._by == By.LABELS:
+            self._rows = own_rows(self._job.decomposer, parse_labels(poll.labels))
         for asked, right in self._asked(row):
             name, kind = kind_of(self._job.decomposer, asked.step)
             votes = self._tallies[name].add(asked.replies, right, kind)
@@ -131,20 +137,29 @@ class PilotReader:
         from maker.stats.dependence import change, worst_stretch
 
         told = show(runs[0], store=self._job.store.url)
-        found = {
-            name: one.found(
-                self._root.of.get(name),
-                SampleCounts(**self._greedy[name]) if self._greedy else None,
-                self._root.kinds.get(name),
-            )
-            for name, one in self._tallies.items()
-        }
+        shares = self._row_shares()
+        found = {name: self._found(name, one, shares.get(name)) for name, one in self._tallies.items()}
         return Calibration(
             by=self._by, votes=self._votes, classes=found, fate=self._fate(told),
             drift=_stored(change(self._requests)), stretch=_stored(worst_stretch(self._requests)),
             requests=told.requests, prompt_tokens=told.prompt_tokens, seconds=told.wall_s,
             runs=tuple(runs), fingerprint=calibration_fingerprint(self._job),
         )  # fmt: skip
+
+    def _row_shares(self) -> Mapping[str, RowShare]:
+        """Return of how many of the run's rows the labelled ones are, by class; {} where labels name other steps."""
+        if self._rows is None:
+            return {}
+        asked = {spot.child for spot in self._root.spots if spot.child is not None}
+        return row_shares(self._job.decomposer, self._rows, asked)
+
+    def _found(self, name: str, heard: Tallies, rows: RowShare | None) -> ClassFound:
+        """Return what was heard of a class; ``rows`` where its steps are labelled rows of the run."""
+        greedy = SampleCounts(**self._greedy[name]) if self._greedy else None
+        kinds = self._root.kinds.get(name)
+        if rows is None:
+            return heard.found(self._root.of.get(name), greedy, kinds)
+        return heard.found(rows.of, greedy, kinds, repeats=rows.repeats, drawn=True)
 
     def _fate(self, pilot: RunReport) -> FateFound | None:
         """Return how votes of one request hang together, None where that was not asked."""

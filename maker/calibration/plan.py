@@ -7,24 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from operator import attrgetter
 
-from maker.calibration.contradicted import (
-    BOUND,
-    MEND,
-    behind_line,
-    contradicted,
-    refuse_contradicted,
-    refuse_strange_labels,
-)
+from maker.calibration.contradicted import contradicted, refuse_contradicted, refuse_strange_labels
 from maker.calibration.fate import refuse_shared_fate, usable
-from maker.calibration.forecast import UNSEEN, Plan, described, risk_budget_of, silenced_words
-from maker.calibration.greedy import greedy_would_do
+from maker.calibration.forecast import UNSEEN, Plan, described, risk_budget_of
 from maker.calibration.observations import CONFIDENCE, VERSION, Calibration, Kept
+from maker.calibration.refusals import refused
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
+from maker.job.plan_words import WRONG, row_error_line
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of
-from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest, given
+from maker.stats.margins import Margins, Refusal, budget, cheapest, given
 from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import read_calibrations
@@ -74,7 +68,7 @@ def plan_from(job: Job, kept: Kept) -> Plan:
     # A row error holds with the confidence, as that of a pilot of a map does; a target holds on average.
     loads, found = _cheapest(job, calibration, loads, target, sure=row_error is not None)
     if isinstance(found, Refusal):
-        raise _refused(found, kept, loads)
+        raise refused(found, kept, loads, target)
     _refuse_cap(job, found)
     made = described(job, key, calibration, target, loads, found)
     if row_error is None:
@@ -104,19 +98,6 @@ def _cheapest(
     return whole, other
 
 
-def _refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget]) -> OutOfReach:
-    """Return a refusal, with what would lift it."""
-    needed, fix = dict(found.needed), found.fix
-    reason = found.reason + silenced_words(kept.calibration)
-    if kept.calibration.labelled and found.kind is not Reason.RIVAL and not needed and (line := behind_line(loads)):
-        reason, fix = f"{reason}; {line}", f"{fix}; {MEND}{BOUND}"
-    if needed and all(kept.calibration.classes[name].whole for name in needed):
-        needed, fix = {}, "the pilot has asked every step of the task; calibrate with more --votes, and with --closer"
-    if greedy := greedy_would_do(kept.calibration):
-        fix = f"{fix}; or: {greedy}"
-    return OutOfReach(f"calibration {kept.key}: {reason}", fix=fix, needed=needed)
-
-
 def _refuse_unshown(made: Plan, row_error: float) -> None:
     """Refuse a row error that checked answers do not show: it is a bound, whatever the rows are like."""
     if made.shown is None:
@@ -126,9 +107,8 @@ def _refuse_unshown(made: Plan, row_error: float) -> None:
         return
     labels = "" if worst.needed is None else f"a pilot of about {worst.needed:,} rows would show it, or "
     raise OutOfReach(
-        f"calibration {made.key} shows at {CONFIDENCE:.0%} that at most {worst.failure:.2%} of the rows are decided"
-        f" wrongly ({worst.doubtful:,} of {worst.heard:,} pilot rows are doubtful), and vote.row_error = {row_error:g}"
-        " asks for less",
+        f"calibration {made.key} shows that {row_error_line(worst.failure, CONFIDENCE, WRONG)} ({worst.doubtful:,} of"
+        f" {worst.heard:,} pilot rows are doubtful), and vote.row_error = {row_error:g} asks for less",
         fix=f"{labels}more --votes where rows are doubtful; or raise vote.row_error",
     )
 

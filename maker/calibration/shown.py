@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from maker.calibration.observations import CONFIDENCE, Calibration, ClassFound
 from maker.job.settings import ShownFound
-from maker.stats.mixture import not_led
+from maker.stats.mixture import VoteTable, not_led
 from maker.stats.risk import RiskBudget
-from maker.stats.shown import doubt, own_loss
+from maker.stats.shown import doubt, own_loss, sample_loss
+
+LARGE = 0.5
+"""From this share of the run's steps on, a bound for finite populations is taken too: below some .35 it tells less."""
 
 
 class ClassShown(NamedTuple):
@@ -87,15 +90,31 @@ def _class_shown(calibration: Calibration, load: RiskBudget, k: int, target: flo
     cells, first = (one.duel, None) if load.rivals > 1 else (one.closer or one.heard, first_votes(calibration, one))
     table = {(cell.right, cell.against): cell.steps for cell in cells}
     risk = (1 - CONFIDENCE) / classes
-    whole = one.whole and load.steps <= one.steps
-    # Where all steps were asked there are two bounds, each with half of the risk.
-    found = doubt(table, k, 1 - risk / (1 + whole), first=first)
+    whole = one.whole and load.steps <= max(one.of or 0, one.steps)
+    # Where steps are a large sample of the run's own, or all, there are two bounds, each with half of the risk. It must
+    # not hang on what was heard whether there are.
+    share = 0.0 if one.of is None else min(1.0, (one.steps + one.repeats) / one.of)
+    finite = whole or (one.drawn and share >= LARGE)
+    found = doubt(table, k, 1 - risk / (1 + finite), first=first)
     wrong = failure = min(float(load.steps), load.steps * found.share)
-    if whole:
-        own = own_loss(table, k, 1 - risk / 2, first=first) * load.steps / found.heard
-        wrong, failure = min(wrong, own), min(failure, -math.expm1(-own))
+    if finite and (hidden := _own_wrong(one, table, k, 1 - risk / 2, first)) is not None:
+        own = hidden * load.steps / max(one.of or 0, found.heard)
+        wrong, failure = min(wrong, own), min(failure, -math.expm1(-own) if whole else own)
     needed = None
     if target is not None and not whole:
         needed = math.ceil(load.steps * found.factor * -math.log(risk) * classes / (1 - target))
     doubtful = sum(not_led(table).values())
     return ClassShown(load.name, load.steps, found.heard, doubtful, wrong, min(1.0, failure), needed)
+
+
+def _own_wrong(one: ClassFound, table: VoteTable, k: int, confidence: float, first: int | None) -> float | None:
+    """Return how many of the run's own steps are decided wrongly, at most, by the votes on those that were drawn.
+
+    None where steps that repeat others were drawn, and not all of them: how often the others repeat is not known.
+    """
+    if one.whole:
+        # One step may be the one that all the others repeat.
+        return (1 + one.repeats) * own_loss(table, k, confidence, first=first)
+    if one.repeats or one.of is None:
+        return None
+    return sample_loss(table, k, confidence, of=one.of, first=first)

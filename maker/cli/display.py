@@ -18,7 +18,7 @@ from maker.errors import PluginError
 from maker.job.estimate import CHARACTERS_PER_TOKEN, Estimate, Survey
 from maker.job.file import shortened
 from maker.job.job import Job
-from maker.job.plan_words import like_seen, second_number
+from maker.job.plan_words import OTHERWISE, like_seen, row_error_line, second_number
 from maker.job.probe import expected_steps
 from maker.job.settings import PilotFound, PlanFound
 from maker.lifecycle.events import AlarmRaised, StepRecord
@@ -213,8 +213,7 @@ def pilot_lines(found: PilotFound) -> list[str]:
             f"agree on {found.agreement:.1%} of the rows)"
         )
     return [
-        f"k = {found.k}: if you vote again, at most {found.at_most:.2%} of the decided rows get another answer "
-        f"({found.confidence:.1%} confidence)",
+        f"k = {found.k}: {row_error_line(found.at_most, found.confidence, OTHERWISE)}",
         f"{found.differ:,} of {found.both:,} rows that were decided twice got two answers; {found.rows:,} of "
         f"{found.of:,} rows were drawn at random (runs {' and '.join(found.runs)})",
         votes,

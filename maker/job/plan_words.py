@@ -7,6 +7,10 @@ import math
 from maker.job.settings import PlanFound, ShownFound
 
 UNCHECKED = "not shown: no one has checked an answer, so nothing is known of right answers"
+WRONG = "are wrong"
+UNUSUAL = "get another than the model's most frequent answer"
+OTHERWISE = "get another answer if you vote again"
+"""What a row error is about: by right answers, by agreement, and by elections that were held twice."""
 
 
 def event_of(*, agreement: bool, of_rows: bool = False) -> str:
@@ -23,6 +27,11 @@ def like_seen(found: PlanFound) -> str:
         f"if steps that the pilot has not heard are like those it has, {event_of(agreement=found.of_agreement)} with a"
         f" probability of {value:.4g} ({low:.4g} to {high:.4g})"
     )
+
+
+def row_error_line(at_most: float, confidence: float, event: str) -> str:
+    """Say what a row error bounds, with what confidence; ``event`` is what happens to so many of the decided rows."""
+    return f"at most {at_most:.2%} of the decided rows {event}, with a confidence of {100 * confidence:g} %"
 
 
 def second_number(found: PlanFound) -> str:

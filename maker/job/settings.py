@@ -118,7 +118,8 @@ class VoteSettings(_Table):
         extra (votes): How many votes more than could settle a step are asked for at once: they are billed, counted
             where they are needed, and can save a round.
         row_error (share of rows): For a map, in place of ``k``: the share of its decided rows that another vote would
-            decide otherwise, at most. A pilot over some of the rows finds the margin. E.g. ``0.01``.
+            decide otherwise, at most, with a confidence of 95 %. A pilot over some of the rows finds the margin. E.g.
+            ``0.01``.
         pilot: What the pilot for ``row_error`` found. maker writes it; it cannot be set.
         target (probability): With ``k = "auto"``: the wanted probability that the whole run is right. E.g. ``0.99``.
         budget (votes): With ``k = "auto"``, in place of ``target``: so many valid votes, on average, for the margins

@@ -77,7 +77,10 @@ class JsonEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(JsonEvent):
-    """A run was started or resumed; ``steps`` are decided already, of ``expected_steps`` if that is known."""
+    """A run was started or resumed; ``steps`` are decided already, of ``expected_steps`` if that is known.
+
+    Of a pilot, which decides none, ``steps`` have been asked, in all its rounds.
+    """
 
     kind: ClassVar[str] = "run_started"
 

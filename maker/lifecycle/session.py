@@ -55,6 +55,7 @@ from maker.store.ledger import Models
 from maker.store.memo import load
 from maker.store.open_chain import OpenChain
 from maker.store.runs import ACTIVE, RunRow, find_run, release
+from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
@@ -205,7 +206,11 @@ def _look_at_files(held: HeldRun, journal: Journal, on_event: OnEvent | None) ->
 def _started(held: HeldRun) -> RunStarted:
     # Of a run that was forked off another, how many steps it shares is not counted.
     expected = None if held.row.forked_from else expected_steps(held.job)
-    return RunStarted(held.row.run_id, held.resumed, held.row.steps, expected)
+    steps = held.row.steps
+    if held.job.poll is not None and held.resumed:
+        # A pilot decides none of its steps: it has asked those that have an outcome.
+        steps = sum(count_outcomes(held.database, held.row.key).values())
+    return RunStarted(held.row.run_id, held.resumed, steps, expected)
 
 
 def _open_output(held: HeldRun) -> Output | None:

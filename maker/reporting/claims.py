@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from maker.job.plan_words import like_seen, second_number
+from maker.job.plan_words import OTHERWISE, like_seen, row_error_line, second_number
 from maker.job.settings import PilotFound, PlanFound
 from maker.reporting.decision_rules import DecisionRule
 
@@ -58,8 +58,7 @@ def _of_parts(one: DecisionRule) -> str:
 
 def _piloted(found: PilotFound) -> tuple[str, ...]:
     return (
-        f"if you vote again, at most {found.at_most:.2%} of the decided rows get another answer, with a confidence of"
-        f" {found.confidence:.1%}: a pilot found k = {found.k} for this",
+        f"{row_error_line(found.at_most, found.confidence, OTHERWISE)}: a pilot found k = {found.k} for this",
         f"In the pilot {found.both:,} rows, drawn at random from {found.of:,}, were decided twice, and"
         f" {found.differ:,} of them got two answers",
         "A pilot cannot see an error that all votes on a row share",

@@ -20,10 +20,10 @@ LEAST_EXPECTED = 0.02
 """A table ends at the row where no steps were found and fewer than this are expected."""
 INDEPENDENT = "the votes of a step are independent"
 VARIED = (
-    "how often a vote is right varies over the steps of a class as a Beta distribution, fitted to their losing votes"
+    "how often a vote is for the step's most frequent answer varies over the steps of a class as a Beta distribution,"
+    " fitted to their losing votes"
 )
-LIKELIEST = "the most frequent answer of a step is the right one, which votes cannot show"
-TURNS = "the models that take turns are right equally often"
+TURNS = "the models that take turns give that answer equally often"
 
 
 class Tail(NamedTuple):
@@ -98,11 +98,11 @@ class ModelShare(NamedTuple):
 class Whole:
     """One number for the whole run, and its assumptions.
 
-    ``right`` is the probability that all ``steps`` that votes decided are right, ``wrong`` how many of them are
-    expected to be wrong; both hold only under the assumptions ``given``. They are None where votes cannot show it, or
-    an alarm says that an assumption is broken, and ``missing`` says why. ``outside`` names what the number does not
-    cover. ``against`` names evidence against it; if there is any, do not rely on the number. ``stated`` is what follows
-    from the voters' promises.
+    ``right`` is the probability that all ``steps`` that votes decided got the model's most frequent answer, ``wrong``
+    how many of them are expected not to; whether that answer is right, votes cannot show. Both hold only under the
+    assumptions ``given``. They are None where votes cannot show it, or an alarm says that an assumption is broken, and
+    ``missing`` says why. ``outside`` names what the number does not cover. ``against`` names evidence against it; if
+    there is any, do not rely on the number. ``stated`` is what follows from the voters' promises.
     """
 
     steps: int
@@ -151,7 +151,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     voted = [one for one in classes if one.steps > one.judged]
     steps = sum(one.steps - one.judged for one in voted)
     unfitted = sorted({one.unfitted for one in voted if one.unfitted})
-    given = (INDEPENDENT, VARIED, LIKELIEST, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
+    given = (INDEPENDENT, VARIED, *([TURNS] if any(one.ruled.turns > 1 for one in voted) else []))
     missing = "; ".join(unfitted) if voted else "no step is decided by votes"
     if not missing and any(one.p.low <= 0.5 for one in fits):
         missing = "so many votes lost that p may be one half, and then votes settle nothing"

@@ -42,7 +42,7 @@ def test_a_page_and_its_json(solved: Commands) -> None:
     run_id = solved.json("show", "last")["run_id"]
     disputed = solved.json("show", "last")["disputed"]
     number, said = solved.good("report", "last").splitlines()
-    assert number.startswith("P(all right): 0.")
+    assert number.startswith("P(all steps got the most frequent answer): 0.")
     assert said == f"run {run_id}: report on {MOVES} steps, {disputed} disputed, in report-{run_id}.html"
     assert (solved.folder / f"report-{run_id}.html").read_text().startswith("<!DOCTYPE html>")
     told = solved.json("report", "last")

@@ -58,6 +58,10 @@ def calibrate_(
     closer: Annotated[
         int, typer.Option(min=0, max=1000, metavar="N", help="Extra samples for each step whose votes differed.")
     ] = 0,
+    shuffled: Annotated[
+        bool,
+        typer.Option("--shuffled", help="The rows are in random order: labels of the first ones are a random sample."),
+    ] = False,
     sweep: SweepOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,8 +73,9 @@ def calibrate_(
             print(f"pilot: {size_line(loaded, steps, votes, closer)}", file=sys.stderr)
         with progress_of(SAME_COMMAND) as progress:
             kept = calibrate(
-                loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, on_event=progress.handle
-            )
+                loaded, steps=steps, votes=votes, labels=label_lines, closer=closer, shuffled=shuffled,
+                on_event=progress.handle,
+            )  # fmt: skip
         if as_json:
             print(json.dumps({"calibration": kept.key, "sweep": words} | kept.calibration.model_dump(mode="json")))
         else:
@@ -134,11 +139,12 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
 
 def print_parts(found: Calibration) -> None:
     """Say of classes whose answers are voted on part by part what figures of whole answers mean for them."""
+    vote, part = ("a vote is right", "is wrong") if found.labelled else ("votes agree", "gets a less frequent answer")
     for name in found.fingerprint.get("parts", ()):
         print(
-            f"  {name} is voted on part by part, and these figures are of votes on whole answers: a vote is right on a"
-            " part at least as often. With a lead of k a part is wrong with a chance of at most ((1-p)/p)^k, where p is"
-            " that of votes on the part; add it up over the parts"
+            f"  {name} is voted on part by part, and these figures are of votes on whole answers: {vote} on a part at"
+            f" least as often. With a lead of k a part {part} with a chance of at most ((1-p)/p)^k, where p is that of"
+            " votes on the part; add it up over the parts"
         )
 
 
@@ -179,31 +185,39 @@ def _right_share(one: KindFound) -> str:
 
 
 def _print_members(found: Calibration, members: Sequence[str]) -> None:
+    agreed, differed = ("right", "wrong") if found.labelled else ("agree", "differ")
     for name, one in found.classes.items():
         for member, (right, wrong, flagged) in zip(members, one.models, strict=True):
-            share = f" ({_share(right / (right + wrong))} right)" if right + wrong else ""
-            print(f"  {name}: {member}: {right:,} right, {wrong:,} wrong{share}, {flagged:,} flagged")
+            share = f" ({_share(right / (right + wrong))} {agreed})" if right + wrong else ""
+            print(f"  {name}: {member}: {right:,} {agreed}, {wrong:,} {differed}{share}, {flagged:,} flagged")
 
 
 def _print_flags(found: Calibration) -> None:
     for name, one in found.classes.items():
         for reason, flag in one.flags.items():
-            shares = f"{flag.right:,} of them would have been right, {flag.wrong:,} wrong, {flag.lost:,} cannot be read"
+            agreed, differed = ("been right", "wrong") if found.labelled else ("agreed", "differed")
+            shares = (
+                f"{flag.right:,} of them would have {agreed}, {flag.wrong:,} {differed}, {flag.lost:,} cannot be read"
+            )
             print(f"  {name}: {flag.samples:,} flagged as {reason}: {shares}")
         if one.closer:
             print(f"  {name}: {one.looked_at:,} steps whose votes differed got more samples")
         if one.doubted:
-            print(f"  {name}: {doubted_line(one)}")
+            print(f"  {name}: {doubted_line(one, labelled=found.labelled)}")
         if one.greedy is not None:
             right, wrong, flagged = one.greedy
             print(f"  {name}: at temperature 0, once a step: {right:,} right, {wrong:,} wrong, {flagged:,} flagged")
 
 
-def doubted_line(one: ClassFound) -> str:
-    """Say on how many steps the right answer did not lead, and what a closer look at them brought."""
-    first = f"on {_steps(one.doubted)} the right answer did not lead the votes"
+def doubted_line(one: ClassFound, *, labelled: bool = True) -> str:
+    """Say on how many steps the right answer did not lead, and what a closer look at them brought.
+
+    Where nobody knows what is right, it is about the answer that the run's own votes decided for.
+    """
+    answer, wrong = ("right answer", "make such a step wrong") if labelled else ("decided answer", "may go either way")
+    first = f"on {_steps(one.doubted)} the {answer} did not lead the votes"
     some = "all of them" if one.closer or one.doubted <= LOOKED_AT else f"the first {LOOKED_AT} of them"
-    then = "none" if not one.behind else f"{one.behind:,}; votes make such a step wrong, whatever k is"
+    then = "none" if not one.behind else f"{one.behind:,}; votes {wrong}, whatever k is"
     return f"{first}; {some} were asked again, and steps on which it does not lead yet: {then}"
 
 

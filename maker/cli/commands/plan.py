@@ -13,7 +13,7 @@ from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
-from maker.job.plan_words import UNCHECKED, event_of, shown_line
+from maker.job.plan_words import UNCHECKED, UNUSUAL, WRONG, event_of, row_error_line, shown_line
 from maker.types import money
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def print_plan(plan: Plan) -> None:
     found, margins = plan.calibration, plan.margins
     asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
     print(f"plan from calibration {plan.key}: {asked}, {found.votes} samples each")
-    share = "p" if found.labelled else "agreement"
+    share, wrong = ("p", "wrong steps") if found.labelled else ("agreement", "decided otherwise")
     rows = [
         (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
          _range(one.failures, ".2g"))
         for one in plan.classes
     ]  # fmt: skip
-    print_table(("class", "steps", share, "k", "votes a step", "wrong steps"), rows, indent=2)
+    print_table(("class", "steps", share, "k", "votes a step", wrong), rows, indent=2)
     print_parts(found)
     if plan.reuse:
         print(f"  {plan.reuse}")
@@ -92,7 +92,8 @@ def print_plan(plan: Plan) -> None:
         then = "no k would reach the target"
         if flag.calls is not None:
             then = f"k would be {_margins(flag.k)} and the run would take {flag.calls:,.0f} calls"
-        raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them right"
+        agreed = "right" if found.labelled else "in agreement"
+        raised = f"raised on {flag.samples:,} samples of {flag.kind}, {flag.right:,} of them {agreed}"
         print(f"  red flag {flag.flag}, {raised}: if they voted, {then}")
     if plan.blocks:
         best, one = plan.blocks[0], next(block for block in plan.blocks if block.m == 1)
@@ -141,7 +142,7 @@ def _guaranteed(plan: Plan) -> str:
     if target is None:
         return "the best that vote.budget allows"
     if plan.of_rows:
-        return f"at least {target:g} with {CONFIDENCE:.0%} confidence"
+        return row_error_line(1 - target, CONFIDENCE, WRONG if plan.calibration.labelled else UNUSUAL)
     least = max(target / 2, 2 * target - 1)
     return (
         f"at least {target:g} on average over the pilot's uncertainty, at least {least:g} with {CONFIDENCE:.0%}"
@@ -169,7 +170,7 @@ def _showing(plan: Plan, shown: Shown) -> str:
     ways = []
     for one in shown.classes:
         if one.needed is None:
-            ways.append(f"more votes on the same steps of {one.name} (--closer 400)")
+            ways.append(f"more --votes on the same steps of {one.name}, and --closer 400 where votes differ")
         elif (of := plan.calibration.classes[one.name].of) is not None and of <= one.needed:
             ways.append(f"{heard} for all {of:,} steps of {one.name}, the hard ones looked at closer (--closer 400)")
         else:
@@ -202,8 +203,9 @@ def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> N
         rows.append(
             (" ".join(words), _margins(one.margins.k), _range(one.margins.right, ".4f"), tokens, _cost(one), "")
         )
-    print_table(("", "k", "P(right)", "tokens", "", ""), rows)
     found = [(words, one) for words, one in plans if not isinstance(one, OutOfReach)]
+    right = "P(right)" if all(one.calibration.labelled for _, one in found) else "P(agreement)"
+    print_table(("", "k", right, "tokens", "", ""), rows)
     if found:
         priced = all(one.cost is not None for _, one in found)
         words, best = min(

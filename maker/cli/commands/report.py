@@ -21,6 +21,8 @@ from maker.reporting.figures import Whole
 from maker.reporting.report import report as make_report
 from maker.reporting.report import write
 
+AGREED = "P(all steps got the most frequent answer)"
+
 
 def report(
     run_id: RunId,
@@ -65,7 +67,8 @@ def report(
 def _number(whole: Whole) -> str:
     """Return the number for the whole run in a line, or why it is not shown."""
     if whole.right is None:
-        return f"P(all right): not shown; {whole.missing}"
+        return f"{AGREED}: not shown; {whole.missing}"
     struck = f"; do not rely on it: {'; '.join(whole.against)}" if whole.against else ""
     found = f"{chance(whole.right.value)} ({span(whole.right)})"
-    return f"P(all right): {found} by the votes alone, p varying over steps, if what the page assumes holds{struck}"
+    given = "by the votes alone, p varying over steps, if what the page assumes holds"
+    return f"{AGREED}: {found} {given}; whether it is right they cannot show{struck}"

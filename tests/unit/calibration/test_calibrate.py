@@ -21,6 +21,7 @@ from maker.calibration.observations import By, Calibration, Reply, Standing, Tal
 from maker.cli.commands.calibrate import doubted_line
 from maker.errors import BadInput, JobError, PilotPaused
 from maker.lifecycle import queries
+from maker.lifecycle.events import Event, RunStarted, StepsAsked
 from maker.store.backend.database import open_database
 from maker.store.calibrations import read_calibrations
 from maker.testing import FakeServer, completion
@@ -105,6 +106,23 @@ def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
     undisturbed = calibrate(settings | other, steps=400, votes=4)
     assert whole.classes == undisturbed.calibration.classes
     assert whole.fate == undisturbed.calibration.fate
+
+
+def test_progress_of_a_pilot_counts_each_step_in_each_round_once(job: Callable[..., Job]) -> None:
+    """A pilot that goes on begins at what it has asked: in all it is what was expected, never "507 of 300"."""
+    settings = job(model={"kind": "simulated", "p": 0.999}, swarm={"chains": 16}, limits={"max_calls": 900})
+    events: list[Event] = []
+    with pytest.raises(PilotPaused):
+        calibrate(settings, steps=400, votes=4, on_event=events.append)
+    calibrate(settings | {"limits": {"max_calls": 2000}}, steps=400, votes=4, on_event=events.append)
+    begun = [(at, one) for at, one in enumerate(events) if isinstance(one, RunStarted)]
+    assert [(one.steps > 0, one.expected_steps) for _, one in begun] == [(False, 800), (True, 800)]
+    before, after = (
+        sum(one.steps for one in part if isinstance(one, StepsAsked))
+        for part in (events[: begun[1][0]], events[begun[1][0] :])
+    )
+    assert before == begun[1][1].steps
+    assert before + after == 800
 
 
 def test_a_pilot_goes_on_as_its_job_says_it_now(tmp_path: Path) -> None:

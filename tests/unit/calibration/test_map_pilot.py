@@ -186,7 +186,8 @@ def test_a_pilot_that_was_cut_off_goes_on(tmp_path: Path) -> None:
 def test_a_row_error_out_of_reach_is_refused_with_what_was_seen(tmp_path: Path) -> None:
     made = wanted(tmp_path, rows=400, model={"p": 0.55})
     with pytest.raises(
-        OutOfReach, match=r"is out of reach: at k = 8, \d+ of \d+ rows got another answer .* so the error may be"
+        OutOfReach,
+        match=r"is out of reach: at k = 8, \d+ of \d+ rows got another answer .* at most \d+\.\d\d% of the decided",
     ):
         api.run(made)
     assert len(queries.runs(store=made["store"]["url"])) == 2 * len(MARGINS)
@@ -250,7 +251,9 @@ def test_the_command_says_what_it_rests_on(tmp_path: Path) -> None:
     assert "takes two votes at k = 4 on each of 600 of 1,000 rows, at least 4,800 calls" in dry.stderr
     told = CliRunner().invoke(app, ["run", *words])
     assert told.exit_code == 0
-    said = r"k = \d: if you vote again, at most 0\.\d\d% of the decided rows get another answer \(97\.5% confidence\)"
+    said = (
+        r"k = \d: at most 0\.\d\d% of the decided rows get another answer if you vote again, with a confidence of 95 %"
+    )
     assert re.search(f"pilot: {said}", told.stderr)
     shown = CliRunner().invoke(app, ["show", "last", "--store", made["store"]["url"]]).stdout
     assert re.search(f"pilot  {said}", shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,21 @@ from maker import api
 from maker.calibration.contradicted import Contradicted, carried
 from maker.calibration.forecast import Plan
 from maker.calibration.greedy import greedy_would_do
-from maker.calibration.observations import By, Calibration, Cell, ClassFound, Kept, SampleCounts
+from maker.calibration.observations import By, Calibration, Cell, ClassFound, FlagFound, Kept, SampleCounts
 from maker.calibration.plan import plan_from
+from maker.calibration.refusals import refused
 from maker.calibration.shown import Shown
+from maker.cli.commands.calibrate import print_calibration
 from maker.cli.commands.plan import print_plan
+from maker.cli.display import pilot_lines
 from maker.errors import BadInput, OutOfReach
-from maker.job.plan_words import second_number, shown_line
-from maker.job.settings import PlanFound, ShownFound
+from maker.job.plan_words import OTHERWISE, row_error_line, second_number, shown_line
+from maker.job.settings import PilotFound, PlanFound, ShownFound
 from maker.reporting.claims import claimed
 from maker.stats.bounds import share_at_most
-from maker.stats.difficulty import Interval
+from maker.stats.difficulty import Interval, fit
+from maker.stats.margins import Reason, Refusal
+from maker.stats.risk import RiskBudget
 from maker.stats.shown import doubt
 
 Cells = tuple[Cell, ...]
@@ -233,7 +239,9 @@ def test_a_row_error_is_a_bound_that_the_pilot_shows(tmp_path: Path) -> None:
     found = rows(0.02)
     assert (found.of_rows, found.target, found.margins.right.low >= 0.98) == (True, 0.98, True)
     assert shown(found).wrong < 0.02
-    with pytest.raises(OutOfReach, match=r"at most (0\.9|1\.0)\d% of the rows are decided wrongly \(0 of 300"):
+    with pytest.raises(
+        OutOfReach, match=r"at most (0\.9|1\.0)\d% of the decided rows are wrong, with a confidence of 95 % \(0 of 300"
+    ):
         rows(0.005)
     assert rows(0.005, By.VOTES).shown is None
 
@@ -257,3 +265,84 @@ def test_classes_in_the_pilots_proportions_are_named() -> None:
     none = {name: one.model_copy(update={"of": 0}) for name, one in both.items()}
     with pytest.raises(BadInput, match="asks no step of the classes that calibration 1 has heard"):
         plan_from(job, Kept(1, calibration.model_copy(update={"classes": none})))
+
+
+def test_a_refusal_without_labels_tells_of_agreement_alone() -> None:
+    """That the right answer is behind, or that votes make it worse, is said where somebody knows what is right."""
+    for cells in ((Cell(2, 8, 20),), (Cell(4, 6, 2000),), (Cell(10, 0, 200), Cell(2, 8, 90))):
+        with pytest.raises(OutOfReach) as out:
+            planned(heard(cells, 1000), By.VOTES)
+        told = str(out.value)
+        assert "all steps get the model's most frequent answer with probability" in told
+        assert "does not show that any margin k reaches 0.95" in told
+        assert not any(words in told for words in ("right answer", "make it worse", "run is right", "vote is right"))
+    with pytest.raises(OutOfReach, match=r"the right answer does not lead the votes.*more votes make such steps worse"):
+        planned(heard((Cell(4, 6, 2000),), 1000), By.LABELS)
+
+
+def test_that_no_k_will_do_is_said_where_a_label_shows_it() -> None:
+    """Of steps on which the right answer leads it is not shown, and more votes would show it."""
+    found = Refusal(Reason.FLOOR, "no margin k reaches 0.95", "ask less at a time", ("move",), {"move": 9},
+                    Interval(0.1, 0.2, 0.3), {})  # fmt: skip
+    for cells, said in (((Cell(6, 4, 300),), False), ((Cell(6, 4, 299), Cell(4, 6, 1)), True)):
+        one = heard(cells, 1000)
+        load = RiskBudget("move", 1000, fit({cell.votes: cell.steps for cell in cells}))
+        told = refused(found, kept(one, By.LABELS, "move"), [load], 0.95)
+        assert ("no margin k reaches" in told.message) == said
+        assert ("on 1 of 300 pilot steps of move the right answer does not lead" in told.message) == said
+        assert ("calibrate with more --votes, which show whether it does" in str(told.fix)) != said
+
+
+def test_what_a_plan_prints_of_agreement_is_not_called_right(capsys: pytest.CaptureFixture[str]) -> None:
+    one = heard(EASY, 1000, flags={"length": FlagFound(right=4, wrong=2)}, through={"length": EASY})
+    for by, heading, agreed in ((By.VOTES, "decided otherwise", "in agreement"), (By.LABELS, "wrong steps", "right")):
+        print_plan(planned(one, by))
+        told = capsys.readouterr().out
+        assert heading in told.splitlines()[1]
+        assert f"raised on 6 samples of move, 4 of them {agreed}" in told
+
+
+def test_a_calibration_prints_agreement_where_nobody_knows_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    one = heard(EASY, 1000, flags={"length": FlagFound(right=4, wrong=2, lost=1)},
+                models=(SampleCounts(20, 1, 0), SampleCounts(10, 2, 0)))  # fmt: skip
+    for by in (By.VOTES, By.LABELS):
+        print_calibration(kept(one, by, "move"), (), ["a", "b"])
+        told = capsys.readouterr().out
+        right = by == By.LABELS
+        assert ("4 of them would have been right, 2 wrong, 1 cannot be read" in told) == right
+        assert ("4 of them would have agreed, 2 differed, 1 cannot be read" in told) != right
+        assert ("move: a: 20 right, 1 wrong" in told) == right
+        assert ("move: a: 20 agree, 1 differ" in told) != right
+
+
+def test_a_row_error_is_one_line_in_pilot_plan_and_report() -> None:
+    line = row_error_line(0.00931, 0.95, OTHERWISE)
+    assert line == ("at most 0.93% of the decided rows get another answer if you vote again, with a confidence of 95 %")
+    pilot = PilotFound(
+        k=3, rows=600, of=10_000, both=600, differ=2, at_most=0.00931, confidence=0.95, votes=3.7, agreement=0.82,
+        runs=("a", "b"),
+    )  # fmt: skip
+    assert pilot_lines(pilot)[0] == f"k = 3: {line}"
+    assert claimed({"pilot": pilot.model_dump()}, ()).text[0].startswith(line)
+
+
+def test_half_of_the_steps_or_more_are_a_finite_population() -> None:
+    """500 of 1,000 steps that are all right leave 5 that were not drawn, at .975; an endless run would leave 6."""
+    half, some = (planned(heard((Cell(10, 0, steps),), 1000, drawn=True)) for steps in (500, 499))
+    factor = doubt({(10, 0): 499}, some.margins.k["move"], 0.95).factor
+    assert shown(some).wrong == pytest.approx(1000 * factor * share_at_most(0, 499, 0.95), rel=1e-3)
+    assert shown(half).wrong == pytest.approx(math.log(40) / math.log(2), rel=0.01)
+    # Of steps that nobody says are the run's own there is no such bound; nor where some of them repeat others.
+    for more in ({}, {"drawn": True, "repeats": 1}):
+        assert shown(planned(heard((Cell(10, 0, 500),), 1000, **more))).wrong > 5.9
+
+
+def test_steps_that_ask_the_same_are_lost_together() -> None:
+    """Where all of 100 rows are labelled and 10 ask what others ask, the weakest question may be that of eleven."""
+    every, repeated = (
+        heard((Cell(10, 0, 100),), 100, drawn=True),
+        heard((Cell(10, 0, 90),), 100, drawn=True, repeats=10),
+    )
+    assert every.whole and repeated.whole
+    alone, together = (shown(planned(one, By.LABELS, budget=500)) for one in (every, repeated))
+    assert alone.wrong < together.wrong

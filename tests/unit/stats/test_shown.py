@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from maker.stats.bounds import Labelled, most_wrong_in
 from maker.stats.mixture import Array
-from maker.stats.shown import doubt, own_loss, race_marks
+from maker.stats.shown import doubt, own_loss, race_marks, sample_loss
 
 Table = dict[tuple[int, int], int]
 
@@ -157,3 +157,47 @@ def test_clean_steps_that_were_all_asked_are_shown() -> None:
 def test_a_pilot_without_steps_shows_nothing() -> None:
     with pytest.raises(ValueError, match="has asked no step"):
         doubt({}, 3, 0.95)
+
+
+def test_a_step_passes_a_sample_with_no_more_than_the_product() -> None:
+    """Of all samples of 5 of 8 steps: the mean of the product of chances is below that of single draws."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        chances = rng.random(8) ** 2
+        mean = np.mean([np.prod([chances[step] for step in drawn]) for drawn in combinations(range(8), 5)])
+        assert mean <= np.prod(1 - 5 / 8 + 5 / 8 * chances)
+
+
+@pytest.mark.parametrize(("drawn", "of"), [(500, 1000), (90, 100), (99, 100), (600, 1000), (30, 60)])
+def test_of_a_clean_sample_the_hypergeometric_bound_is_left(drawn: int, of: int) -> None:
+    """With votes that leave no doubt of a step that was drawn, only others can be wrong: one more at most."""
+    exact = most_wrong_in(Labelled(of, drawn, 0), 0.95)
+    assert exact <= sample_loss({(1000, 0): drawn}, 5, 0.95, of=of) < exact + 1.01
+
+
+def test_of_a_sample_that_is_all_steps_their_own_votes_are_left() -> None:
+    for table in ({(10, 0): 300}, {(10, 0): 290, (9, 1): 10}):
+        at_least_one = -math.expm1(-own_loss(table, 5, 0.95))
+        assert sample_loss(table, 5, 0.95, of=300) == pytest.approx(at_least_one, rel=0.01)
+    assert math.isinf(sample_loss({(10, 0): 299, (0, 0): 1}, 5, 0.95, of=400))
+
+
+def test_more_steps_leave_less() -> None:
+    found = [sample_loss({(10, 0): drawn}, 5, 0.95, of=1000) for drawn in (500, 700, 900, 999)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(math.log(20) / math.log(2), rel=0.01)
+    assert found[-1] < 0.1
+
+
+def test_what_a_sample_shows_is_so() -> None:
+    """Of 60 rows two have p = .3, and 40 are drawn: of 2,000 pilots no more than one in twenty shows too little."""
+    rng = np.random.default_rng(7)
+    p = np.array([0.3, 0.3, *[0.97] * 58])
+    wrong, broken, told = float(lost(p, 3).sum()), 0, 0
+    for _ in range(2000):
+        drawn = rng.choice(60, 40, replace=False)
+        most = sample_loss(heard(p[drawn], 10, rng), 3, 0.95, of=60)
+        broken += most < wrong
+        told += most < 60
+    assert broken <= 2000 * 0.05 + 4 * math.sqrt(2000 * 0.05 * 0.95)
+    assert told > 100
