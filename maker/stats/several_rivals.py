@@ -1,0 +1,278 @@
+"""The difficulty of steps whose wrong votes are split among several rivals. Pure.
+
+A race to a lead of k elects rival i only if that rival is ever k ahead of the right answer. Of the votes for these two
+alone this is the gambler's ruin, with a chance of at most (r_i / p)^k, where r_i < p is the chance of a vote for the
+rival. So a step is decided wrongly with a chance of at most the sum over its rivals, a union bound (`split_failure`):
+p = .4 against six rivals of .1 each gives 6 / 4^k, 2.3e-5 at k = 9. All wrong votes as one rival's would outvote the
+right answer.
+
+p varies over the steps by a law that is fitted to the right votes, the shares of the rivals by one that is fitted to
+how wrong votes agree (`maker.stats.shares`); what a step's p is tells nothing of its shares. The sum over the rivals is
+the mean, over the share S of the rival that any one wrong vote is for, of (q S / p)^k / S. Steps on which some rival is
+likelier than the right answer count if the law brings about one in the pilot: as a fit of p to one rival takes them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from scipy.special import bdtrc, expit, gammaln, log_ndtr, logit, ndtr, ndtri, xlog1py, xlogy
+
+from maker.stats.difficulty import WIDEST_DEVIANCE, Difficulty, Interval, Mode
+from maker.stats.hard_steps import HardSteps
+from maker.stats.mixture import Array
+from maker.stats.region import Region
+from maker.stats.shares import ShareLaws, Splits, agreeing, at_points, share_laws
+
+ODDS = np.concatenate([np.arange(-6.0, 6.0, 0.04), np.arange(6.0, 16.1, 0.25)])
+"""Log-odds of p at which laws are evaluated."""
+STEP = 0.04
+"""Laws that are narrower than this are taken for one point."""
+SHARES = np.linspace(-9.2, 0.0, 185)
+"""Logs of shares at which laws are evaluated."""
+LEAD = ODDS[:, None] - SHARES
+"""ln(p / r), by log-odds and share: r = q S."""
+AHEAD = LEAD > 1e-9
+"""Where the right answer is likelier than the rival."""
+RISK = 0.05
+"""A fitted law explains what it brings about at least so often."""
+
+
+def split_failure(p: float, rivals: Sequence[float], k: int) -> float:
+    """Return the chance, at most, that a race to k is lost by ``p`` to any of ``rivals``: the sum of (r / p)^k.
+
+    p = .4 against six rivals of .1: .094 at k = 3, where it is .038, and 2.3e-5 at k = 9.
+    """
+    return min(1.0, sum(min(1.0, rival / p) ** k for rival in rivals))
+
+
+def split_votes(p: Array, rivals: Array, k: int) -> Array:
+    """Return about how many valid votes a race to k takes, of ``p`` against so many equal rivals. Broadcasts.
+
+    After n votes the right answer is n (p - r) ahead of each, and the luckiest rival has the largest of so many normal
+    variables with a variance of n r more than its mean (Blom 1958: its mean is near a normal quantile). p = .4 against
+    six of .1 takes 38 votes at k = 9.
+    """
+    each = (1 - p) / rivals
+    gap, luck = np.maximum(p - each, 1e-9), _luck(rivals) * np.sqrt(each)
+    root = (luck + np.sqrt(luck**2 + 4 * k * gap)) / (2 * gap)
+    found: Array = np.clip(root**2, k, np.maximum(k, k * k / (p + each)))
+    return found
+
+
+def _luck(rivals: Array) -> Array:
+    found: Array = ndtri((rivals - 0.375) / (rivals + 0.25))
+    return found
+
+
+class SplitRegion(Region):
+    """Pairs of a law of p and one of shares, each with the sum of their deviances.
+
+    Args:
+        right: The laws of p.
+        shares: Those of shares.
+        steps: Of the pilot: steps lost for good count where a law brings about one among so many.
+        widest: Pairs with a larger deviance are left out.
+    """
+
+    def __init__(self, right: Region, shares: ShareLaws, steps: int, widest: float) -> None:
+        super().__init__()
+        self._shares, self._laws = shares, right
+        self._of_p, self._of_shares = _masses(right), shares.masses(SHARES).T
+        deviance = right.deviance[:, None] + shares.deviance
+        self._kept = deviance <= widest
+        self._kept[0, 0] = True
+        self.deviance = deviance[self._kept]
+        penalised = (right.penalised[:, None] + shares.deviance)[self._kept]
+        self.penalised = penalised - penalised.min()
+        weight = (right.weight[:, None] * shares.weight)[self._kept]
+        self.weight = weight / weight.sum()
+        self.p, self.rho = (np.broadcast_to(one[:, None], deviance.shape)[self._kept] for one in (right.p, right.rho))
+        lost = self._mean(np.where(AHEAD, 0.0, np.exp(-SHARES)))
+        self._lost = np.where(steps * lost >= 1, lost, 0.0)
+
+    def masses(self, points: Array) -> Array:
+        """Return the mass of each law of p that is nearest to each of ``points``, log-odds in ascending order."""
+        found: Array = self._laws.masses(points)[np.nonzero(self._kept)[0]]
+        return found
+
+    def _failing(self, ks: Sequence[int]) -> Iterable[Array]:
+        for k in ks:
+            won = self._mean(np.where(AHEAD, np.exp(-k * np.maximum(LEAD, 0.0) - SHARES), 0.0))
+            yield np.minimum(won + self._lost, 1.0)
+
+    def _voting(self, k: int) -> Array:
+        votes = split_votes(expit(ODDS)[:, None], 1 / self._shares.agreement, k)
+        found: Array = (self._of_p @ votes)[self._kept]
+        return found
+
+    def _mean(self, of_rival: Array) -> Array:
+        """Return the mean over steps of a sum over their rivals, which is a chance: at most 1 on a step."""
+        found: Array = (self._of_p @ np.minimum(of_rival @ self._of_shares, 1.0))[self._kept]
+        return found
+
+
+def _masses(region: Region) -> Array:
+    """Return the masses of laws of p at `ODDS`."""
+    found = region.masses(ODDS)
+    p = np.clip(region.p, 1e-12, 1 - 1e-16)
+    narrow = np.sqrt(region.rho / (p * (1 - p))) < STEP
+    found[narrow] = at_points(logit(p[narrow]), ODDS)
+    return found
+
+
+class SeveralRivals(Difficulty):
+    """The difficulty of a class's steps where a race is lost to each of several rivals.
+
+    ``p`` and what else concerns right votes is as of a `Difficulty`. That p is below one half says nothing here.
+
+    Attributes:
+        splits: The pilot's votes, without steps that have no valid vote.
+        likeliest: The masses of the likeliest law of p at `ODDS`.
+        shares: The laws of shares that are not ruled out.
+        agreement: The share of pairs of wrong votes on a step that are for one answer; 0 to 1 without such pairs.
+        pairs: How many such pairs there are.
+    """
+
+    def __init__(self, splits: Splits, confidence: float) -> None:
+        table = Counter[tuple[int, int]]()
+        for (right, parts), steps in splits.items():
+            table[right, sum(parts)] += steps
+        super().__init__(table, confidence)
+        self.splits = {cell: steps for cell, steps in splits.items() if steps and (cell[0] or cell[1])}
+        self.mode = Mode.RIGHT if self.mode is Mode.RIGHT else Mode.OPEN
+        self.hard = HardSteps(0.0, 0.0)
+        widest = max(self._allowed, WIDEST_DEVIANCE)
+        self.shares = share_laws(self.splits, widest)
+        self.likeliest = _masses(self.region)[0]
+        self.region = SplitRegion(self.region, self.shares, self.steps, widest)
+        self.pairs, same = agreeing(self.splits)
+        likely = self.shares.agreement[self.shares.deviance <= self._allowed]
+        self.agreement = Interval(0.0, same, 1.0)
+        if self.pairs:
+            self.agreement = Interval(min(same, float(likely.min())), same, max(same, float(likely.max())))
+
+    @property
+    def behind(self) -> Splits:
+        """The steps on which the right answer has no more votes than some rival."""
+        return {cell: steps for cell, steps in self.splits.items() if max(cell[1], default=0) >= cell[0]}
+
+    def independent(self, k: int) -> Interval:
+        """Return the share of steps that a race to k decides wrongly, at most, if all are alike, with equal rivals."""
+        ends = zip(self.p[::-1], self.agreement, strict=True)
+        return Interval(*(self._alike(p, max(agreement, 1e-9), k) for p, agreement in ends))
+
+    def independent_votes(self, k: int) -> Interval:
+        """Return the expected valid votes of a step if all are alike, with equal rivals."""
+        ends = zip(self.p[::-1], self.agreement, strict=True)
+        found = [float(split_votes(np.array(p), np.array(1 / max(of, 1e-9)), k)) for p, of in ends]
+        return Interval(min(found), found[1], max(found))
+
+    def _alike(self, p: float, agreement: float, k: int) -> float:
+        odds = (1 - p) * agreement / max(p, 1e-9)
+        return min(1.0, odds**k / agreement) if odds < 1 else 1.0
+
+    def unsettled(self, k: int, votes: int) -> float:
+        """Return about the share of steps whose race is not over after so many votes, under the likeliest laws.
+
+        The lead over the luckiest rival is taken for a Brownian motion with drift, which has not been at k before
+        (inverse Gaussian law: Chhikara and Folks 1989).
+        """
+        if votes < k:
+            return 1.0
+        p, rivals = expit(ODDS), 1 / self.shares.agreement[0]
+        each = (1 - p) / rivals
+        drift = np.maximum(np.abs(p - each), 1e-9)
+        variance, level = p + each - drift**2, k + _luck(rivals) * np.sqrt(votes * each)
+        scale = np.sqrt(np.maximum(variance, 1e-12) * votes)
+        turned = 2 * drift * level / np.maximum(variance, 1e-12)
+        back = np.minimum(0.0, turned + log_ndtr((-level - drift * votes) / scale))
+        open_ = ndtr((level - drift * votes) / scale) - np.exp(back)
+        return float(self.likeliest @ np.clip(open_, 0.0, 1.0))
+
+    def unexplained(self) -> int:
+        """Return how many steps have their right answer not ahead of some rival, if the laws do not explain it; else 0.
+
+        As `maker.stats.unexplained.unexplained`, with the likeliest laws of p and of shares: if they seldom make so
+        many such steps, all of them count; else those whose own votes are seldom among so many steps.
+        """
+        if not self.behind:
+            return 0
+        law = TallyLaw.of(self, max(right + sum(parts) for right, parts in self.splits))
+        totals = Counter[int]()
+        for (right, parts), steps in self.splits.items():
+            totals[right + sum(parts)] += steps
+        share = sum(steps * law.behind(votes) for votes, steps in totals.items()) / self.steps
+        found = sum(self.behind.values())
+        if bdtrc(found - 1, self.steps, min(1.0, share)) < RISK:
+            return found
+        seldom = RISK / self.steps
+        return sum(n for (right, parts), n in self.behind.items() if law.at_least(right, parts) < seldom)
+
+
+class TallyLaw:
+    """The law of a step's votes for the right answer and for the rival that has most, under one law of p and of shares.
+
+    Args:
+        mass: Of p at `ODDS`.
+        rivals: K of the shares.
+        spread: c of the shares.
+        most: Steps have so many votes at most.
+    """
+
+    def __init__(self, mass: Array, rivals: float, spread: float, most: int) -> None:
+        self._mass, self._most = mass, most
+        self._rivals, self._spread = rivals, spread
+        # Votes are counted in parts of this, so that the terms of a series of many stay near 1.
+        self._unit = (rivals + spread * most) / max(1, most)
+        self._found: dict[int, Array] = {}
+
+    @classmethod
+    def of(cls, difficulty: SeveralRivals, most: int) -> TallyLaw:
+        """Return that under the likeliest laws."""
+        shares = difficulty.shares
+        return cls(difficulty.likeliest, float(shares.rivals[0]), float(shares.spread[0]), most)
+
+    def behind(self, votes: int) -> float:
+        """Return the chance that the right answer has no more of so many votes than some rival."""
+        law = self._right(votes)
+        return float(sum(law[right] * (1 - self._below(right)[votes - right]) for right in range(votes + 1)))
+
+    def at_least(self, right: int, parts: Sequence[int]) -> float:
+        """Return the chance of no more right votes than these, and a rival with as many votes or more."""
+        votes, rival = right + sum(parts), max(parts)
+        law, below = self._right(votes), self._below(rival)
+        return float(sum(law[fewer] * (1 - below[votes - fewer]) for fewer in range(right + 1)))
+
+    def _right(self, votes: int) -> Array:
+        """Return the chances of 0, 1, … right votes."""
+        right, p = np.arange(votes + 1.0)[:, None], expit(ODDS)
+        orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
+        found: Array = np.exp(orders + xlogy(right, p) + xlog1py(votes - right, -p)) @ self._mass
+        return found
+
+    def _below(self, limit: int) -> Array:
+        """Return the chance that every rival has fewer votes than the limit, by the number of wrong votes.
+
+        It is a coefficient of the generating function of one rival's votes to the power of K.
+        """
+        if limit not in self._found:
+            place = np.arange(self._most)
+            steps = (1 + place * self._spread) / (place + 1) / self._unit
+            one = np.where(np.arange(self._most + 1) < limit, np.append(1.0, np.cumprod(steps)), 0.0)
+            all_votes = np.append(1.0, np.cumprod((self._rivals + place * self._spread) / (place + 1) / self._unit))
+            self._found[limit] = np.clip(_power(one, int(self._rivals)) / all_votes, 0.0, 1.0)
+        return self._found[limit]
+
+
+def _power(series: Array, exponent: int) -> Array:
+    """Return a power of a series, up to as many terms as it has."""
+    found = np.zeros_like(series)
+    found[0] = 1.0
+    while exponent:
+        if exponent & 1:
+            found = np.convolve(found, series)[: len(series)]
+        series, exponent = np.convolve(series, series)[: len(series)], exponent >> 1
+    return found
