@@ -93,9 +93,7 @@ class _Choice(NamedTuple):
     found: Margins | Refusal
 
 
-def _cheapest(
-    job: Job, calibration: Calibration, loads: list[RiskBudget], target: float, *, sure: bool
-) -> _Choice:
+def _cheapest(job: Job, calibration: Calibration, loads: list[RiskBudget], target: float, *, sure: bool) -> _Choice:
     """Return the cheapest margins, or why there are none, with the reading of the pilot that they rest on.
 
     All readings of several rivals (`maker.calibration.readings`) are on the safe side, so that the cheapest margins are

@@ -1,8 +1,9 @@
 """How the votes of a step class are read: who the wrong ones are for, and what flags hide. Pure.
 
-All wrong votes may be one rival's: that is the worst case. Where they are split among several, a race with the strongest
-alone is easier to win, and a race with each of them easier still to tell, as the shares of rivals are told by all pairs
-of wrong votes. All readings are on the safe side, so that a plan may take the one that asks for the fewest votes.
+All wrong votes may be one rival's: that is the worst case. Where they are split among several, a race with the
+strongest alone is won more easily. A race with each of them is told by all pairs of wrong votes, which say more than
+the few votes for the strongest. All readings are on the safe side, so that a plan may take the one that asks for the
+fewest votes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ one rests on two thirds of the votes: with fewer votes for others, all votes aga
 PAIRS = 100
 """With fewer pairs of wrong votes nothing is said of how they are split."""
 UNLIKE = 0.01
-"""Wrong votes that agree more on harder steps, with a smaller p-value than this, are no reason to take all for alike."""
+"""Wrong votes agree more on harder steps if the p-value of one law for all is smaller than this."""
 
 
 class Reading(StrEnum):
@@ -108,7 +109,7 @@ def _as_far_as_shown(difficulty: Difficulty, one: ClassFound) -> Difficulty:
         most = most_against_rivals(_splits(one), (1 + difficulty.confidence) / 2)
         difficulty.p = difficulty.p._replace(high=max(difficulty.p.high, most))
     several = one.rivalry is not None and one.rivalry.rivals > SEVERAL
-    if difficulty.mode is Mode.RIVAL and (difficulty.p.high >= 0.5 or several and not one.splits):
+    if difficulty.mode is Mode.RIVAL and (difficulty.p.high >= 0.5 or (several and not one.splits)):
         difficulty.mode = Mode.OPEN
     return difficulty
 

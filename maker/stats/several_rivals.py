@@ -7,7 +7,8 @@ p = .4 against six rivals of .1 each gives 6 / 4^k, 2.3e-5 at k = 9. All wrong v
 right answer.
 
 p varies over the steps by a law that is fitted to the right votes, the shares of the rivals by one that is fitted to
-how wrong votes agree (`maker.stats.shares`); what a step's p is tells nothing of its shares. The sum over the rivals is
+how wrong votes agree (`maker.stats.shares`); what a step's p is tells nothing of its shares. As long as the pilot does
+not contradict it, both are one Dirichlet law of the chances of a step's answers. The sum over the rivals is
 the mean, over the share S of the rival that any one wrong vote is for, of (q S / p)^k / S. Steps on which some rival is
 likelier than the right answer count if the law brings about one in the pilot: as a fit of p to one rival takes them.
 """
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtrc, expit, gammaln, log_ndtr, logit, ndtr, ndtri, xlog1py, xlogy
 
 from maker.stats.difficulty import WIDEST_DEVIANCE, Difficulty, Interval, Mode
 from maker.stats.hard_steps import HardSteps
-from maker.stats.mixture import Array
-from maker.stats.region import Region
+from maker.stats.mixture import ALIKE, Array
+from maker.stats.region import BetaRegion, Region
 from maker.stats.shares import ShareLaws, Splits, agreeing, at_points, share_laws
 
 ODDS = np.concatenate([np.arange(-6.0, 6.0, 0.04), np.arange(6.0, 16.1, 0.25)])
@@ -36,8 +39,12 @@ LEAD = ODDS[:, None] - SHARES
 """ln(p / r), by log-odds and share: r = q S."""
 AHEAD = LEAD > 1e-9
 """Where the right answer is likelier than the rival."""
+CONTRADICTED = 3.84
+"""With a deviance above this, p and the shares vary each for itself: .95 of chi-square with one degree of freedom."""
 RISK = 0.05
-"""A fitted law explains what it brings about at least so often."""
+"""A fitted law explains so many steps behind a rival as it brings about at least so often."""
+STRANGE = 0.01
+"""The same of the votes of one step, in two counts at once: among all steps less often than this is a surprise."""
 
 
 def split_failure(p: float, rivals: Sequence[float], k: int) -> float:
@@ -67,8 +74,21 @@ def _luck(rivals: Array) -> Array:
     return found
 
 
+class Likeliest(NamedTuple):
+    """The likeliest laws: the masses of p at `ODDS`; K and c of the shares."""
+
+    mass: Array
+    rivals: float
+    spread: float
+
+
 class SplitRegion(Region):
     """Pairs of a law of p and one of shares, each with the sum of their deviances.
+
+    The pairs of one concentration are taken, unless their likelihood is too low: see `_one_law`.
+
+    Attributes:
+        likeliest: The first pair.
 
     Args:
         right: The laws of p.
@@ -82,20 +102,25 @@ class SplitRegion(Region):
         self._shares, self._laws = shares, right
         self._of_p, self._of_shares = _masses(right), shares.masses(SHARES).T
         deviance = right.deviance[:, None] + shares.deviance
-        self._kept = deviance <= widest
-        self._kept[0, 0] = True
-        self.deviance = deviance[self._kept]
-        penalised = (right.penalised[:, None] + shares.deviance)[self._kept]
+        one_law = _one_law(right, shares)
+        if (least := float(np.min(deviance, where=one_law, initial=np.inf))) <= CONTRADICTED:
+            deviance = np.where(one_law, deviance - least, np.inf)
+        rows, columns = np.nonzero(deviance <= widest)
+        order = np.argsort(deviance[rows, columns], kind="stable")
+        self._at = rows, columns = rows[order], columns[order]
+        self.p, self.rho, self.deviance = right.p[rows], right.rho[rows], deviance[rows, columns]
+        penalised = right.penalised[rows] + shares.deviance[columns]
         self.penalised = penalised - penalised.min()
-        weight = (right.weight[:, None] * shares.weight)[self._kept]
+        weight = right.weight[rows] * shares.weight[columns]
         self.weight = weight / weight.sum()
-        self.p, self.rho = (np.broadcast_to(one[:, None], deviance.shape)[self._kept] for one in (right.p, right.rho))
+        first = columns[0]
+        self.likeliest = Likeliest(self._of_p[rows[0]], float(shares.rivals[first]), float(shares.spread[first]))
         lost = self._mean(np.where(AHEAD, 0.0, np.exp(-SHARES)))
         self._lost = np.where(steps * lost >= 1, lost, 0.0)
 
     def masses(self, points: Array) -> Array:
         """Return the mass of each law of p that is nearest to each of ``points``, log-odds in ascending order."""
-        found: Array = self._laws.masses(points)[np.nonzero(self._kept)[0]]
+        found: Array = self._laws.masses(points)[self._at[0]]
         return found
 
     def _failing(self, ks: Sequence[int]) -> Iterable[Array]:
@@ -105,13 +130,27 @@ class SplitRegion(Region):
 
     def _voting(self, k: int) -> Array:
         votes = split_votes(expit(ODDS)[:, None], 1 / self._shares.agreement, k)
-        found: Array = (self._of_p @ votes)[self._kept]
+        found: Array = (self._of_p @ votes)[self._at]
         return found
 
     def _mean(self, of_rival: Array) -> Array:
         """Return the mean over steps of a sum over their rivals, which is a chance: at most 1 on a step."""
-        found: Array = (self._of_p @ np.minimum(of_rival @ self._of_shares, 1.0))[self._kept]
+        found: Array = (self._of_p @ np.minimum(of_rival @ self._of_shares, 1.0))[self._at]
         return found
+
+
+def _one_law(right: Region, shares: ShareLaws) -> NDArray[np.bool_]:
+    """Return which pairs are one Dirichlet law of a step's chances: laws of p × laws of shares.
+
+    Its concentration t makes p Beta(t p, t q), and gives the rivals t q in all: the shares then have the correlation
+    1 / (2 + t q), and are independent of p. Right and wrong votes both tell of t.
+    """
+    if not isinstance(right, BetaRegion):
+        return np.zeros((len(right.p), len(shares.rivals)), dtype=bool)
+    whole = 1 / np.maximum(right.rho, ALIKE) - 1
+    root = np.sqrt(1 / (2 + whole * (1 - right.p)))
+    found: NDArray[np.bool_] = abs(root[:, None] - np.sqrt(shares.correlation)) <= shares.step / 2
+    return found
 
 
 def _masses(region: Region) -> Array:
@@ -130,7 +169,7 @@ class SeveralRivals(Difficulty):
 
     Attributes:
         splits: The pilot's votes, without steps that have no valid vote.
-        likeliest: The masses of the likeliest law of p at `ODDS`.
+        likeliest: The likeliest laws.
         shares: The laws of shares that are not ruled out.
         agreement: The share of pairs of wrong votes on a step that are for one answer; 0 to 1 without such pairs.
         pairs: How many such pairs there are.
@@ -146,8 +185,8 @@ class SeveralRivals(Difficulty):
         self.hard = HardSteps(0.0, 0.0)
         widest = max(self._allowed, WIDEST_DEVIANCE)
         self.shares = share_laws(self.splits, widest)
-        self.likeliest = _masses(self.region)[0]
-        self.region = SplitRegion(self.region, self.shares, self.steps, widest)
+        region = SplitRegion(self.region, self.shares, self.steps, widest)
+        self.region, self.likeliest = region, region.likeliest
         self.pairs, same = agreeing(self.splits)
         likely = self.shares.agreement[self.shares.deviance <= self._allowed]
         self.agreement = Interval(0.0, same, 1.0)
@@ -182,7 +221,8 @@ class SeveralRivals(Difficulty):
         """
         if votes < k:
             return 1.0
-        p, rivals = expit(ODDS), 1 / self.shares.agreement[0]
+        mass, number, spread = self.likeliest
+        p, rivals = expit(ODDS), (number + spread) / (1 + spread)
         each = (1 - p) / rivals
         drift = np.maximum(np.abs(p - each), 1e-9)
         variance, level = p + each - drift**2, k + _luck(rivals) * np.sqrt(votes * each)
@@ -190,7 +230,7 @@ class SeveralRivals(Difficulty):
         turned = 2 * drift * level / np.maximum(variance, 1e-12)
         back = np.minimum(0.0, turned + log_ndtr((-level - drift * votes) / scale))
         open_ = ndtr((level - drift * votes) / scale) - np.exp(back)
-        return float(self.likeliest @ np.clip(open_, 0.0, 1.0))
+        return float(mass @ np.clip(open_, 0.0, 1.0))
 
     def unexplained(self) -> int:
         """Return how many steps have their right answer not ahead of some rival, if the laws do not explain it; else 0.
@@ -200,7 +240,7 @@ class SeveralRivals(Difficulty):
         """
         if not self.behind:
             return 0
-        law = TallyLaw.of(self, max(right + sum(parts) for right, parts in self.splits))
+        law = TallyLaw(self.likeliest, max(right + sum(parts) for right, parts in self.splits))
         totals = Counter[int]()
         for (right, parts), steps in self.splits.items():
             totals[right + sum(parts)] += steps
@@ -208,7 +248,7 @@ class SeveralRivals(Difficulty):
         found = sum(self.behind.values())
         if bdtrc(found - 1, self.steps, min(1.0, share)) < RISK:
             return found
-        seldom = RISK / self.steps
+        seldom = STRANGE / self.steps
         return sum(n for (right, parts), n in self.behind.items() if law.at_least(right, parts) < seldom)
 
 
@@ -216,24 +256,16 @@ class TallyLaw:
     """The law of a step's votes for the right answer and for the rival that has most, under one law of p and of shares.
 
     Args:
-        mass: Of p at `ODDS`.
-        rivals: K of the shares.
-        spread: c of the shares.
+        laws: Of p and of the shares.
         most: Steps have so many votes at most.
     """
 
-    def __init__(self, mass: Array, rivals: float, spread: float, most: int) -> None:
-        self._mass, self._most = mass, most
-        self._rivals, self._spread = rivals, spread
+    def __init__(self, laws: Likeliest, most: int) -> None:
+        self._mass, self._rivals, self._spread = laws
+        self._most = most
         # Votes are counted in parts of this, so that the terms of a series of many stay near 1.
-        self._unit = (rivals + spread * most) / max(1, most)
+        self._unit = (self._rivals + self._spread * most) / max(1, most)
         self._found: dict[int, Array] = {}
-
-    @classmethod
-    def of(cls, difficulty: SeveralRivals, most: int) -> TallyLaw:
-        """Return that under the likeliest laws."""
-        shares = difficulty.shares
-        return cls(difficulty.likeliest, float(shares.rivals[0]), float(shares.spread[0]), most)
 
     def behind(self, votes: int) -> float:
         """Return the chance that the right answer has no more of so many votes than some rival."""

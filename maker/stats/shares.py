@@ -43,15 +43,23 @@ class ShareLaws:
         rivals: K of each.
         spread: c of each.
         deviance: Twice the difference in log-likelihood from the likeliest one.
+        step: Of the grid of roots of the correlation.
         weight: The posterior probability of each. The prior is even in ln K and in the root of the correlation.
     """
 
-    def __init__(self, rivals: Array, spread: Array, deviance: Array) -> None:
+    def __init__(self, rivals: Array, spread: Array, deviance: Array, step: float) -> None:
+        self.step = step
         order = np.argsort(deviance, kind="stable")
         self.rivals, self.spread, self.deviance = rivals[order], spread[order], deviance[order]
         gaps = np.diff(np.log(np.append(RIVALS, RIVALS[-1] ** 2 / RIVALS[-2])))
         weight = np.exp(-self.deviance / 2) * gaps[np.searchsorted(RIVALS, self.rivals)]
         self.weight: Array = weight / weight.sum()
+
+    @property
+    def correlation(self) -> Array:
+        """The correlation of whether two wrong votes are for the rival of a third, c / (K + 2c), of each."""
+        found: Array = self.spread / (self.rivals + 2 * self.spread)
+        return found
 
     @property
     def agreement(self) -> Array:
@@ -68,7 +76,7 @@ class ShareLaws:
         inverse = 1 / np.maximum(self.spread, 1e-6)[:, None]
         found: Array = np.diff(betainc(1 + inverse, np.maximum((self.rivals[:, None] - 1) * inverse, 1e-12), edges))
         mean = self.agreement
-        deviation = np.sqrt(self.spread / (self.rivals + 2 * self.spread) * mean * (1 - mean))
+        deviation = np.sqrt(self.correlation * mean * (1 - mean))
         narrow = deviation / mean < points[1] - points[0]
         found[narrow] = at_points(np.log(mean[narrow]), points)
         return found
@@ -122,13 +130,24 @@ def share_laws(splits: Splits, widest: float) -> ShareLaws:
     300 steps whose six wrong votes are for six equal rivals leave an agreement between .157 and .18 or so; without two
     wrong votes on any step all laws are left.
     """
-    rivals, root, top, lik = _searched(_counts(splits), widest)
-    kept = 2 * (top - lik) <= widest
-    return ShareLaws(rivals[kept], _spread(rivals, root)[kept], 2 * (top - lik)[kept])
+    grid = _searched(_counts(splits), widest)
+    deviance = 2 * (grid.top - grid.likelihood)
+    kept = deviance <= widest
+    return ShareLaws(grid.rivals[kept], _spread(grid.rivals, grid.root)[kept], deviance[kept], grid.step)
 
 
-def _searched(counts: _Counts, widest: float) -> tuple[Array, Array, float, Array]:
-    """Return a grid of laws, K and roots of the correlation, its largest log-likelihood, and that of each."""
+class _Grid(NamedTuple):
+    """Laws by K and the root of the correlation, with their log-likelihoods and the largest of these."""
+
+    rivals: Array
+    root: Array
+    likelihood: Array
+    top: float
+    step: float
+
+
+def _searched(counts: _Counts, widest: float) -> _Grid:
+    """Return a grid of laws that has those whose deviance is at most ``widest``."""
     rivals, root = RIVALS, np.linspace(0.0, MOST_SPREAD, ROOTS)
     for _ in range(ROUNDS):
         both = np.meshgrid(rivals, root, indexing="ij")
@@ -141,7 +160,7 @@ def _searched(counts: _Counts, widest: float) -> tuple[Array, Array, float, Arra
         if near.mean() >= ENOUGH or (low, high) == (root[0], root[-1]):
             break
         rivals, root = rivals[near.any(axis=1)], np.linspace(low, high, ROOTS)
-    return number, roots, top, lik
+    return _Grid(number, roots, lik, top, float(root[1] - root[0]))
 
 
 def _spread(rivals: Array, root: Array) -> Array:
@@ -153,23 +172,19 @@ def _spread(rivals: Array, root: Array) -> Array:
 def split_alike(splits: Splits) -> float:
     """Return the p-value of one law for all steps; 1 where wrong votes agree no more on harder steps.
 
-    Harder steps are those with fewer right votes, which have half of the pairs of wrong votes. By the likelihood ratio
-    of a law for them and one for the others.
+    Harder steps are those with fewer right votes. By the likelihood ratio of a law for them and one for the others,
+    wherever the two are parted; the smallest p-value counts, times the number of places (Bonferroni).
     """
-    pairs = {right: 0 for right, _ in splits}
-    for (right, parts), steps in splits.items():
-        pairs[right] += steps * sum(parts) * (sum(parts) - 1)
-    half, edge, so_far = sum(pairs.values()) / 2, 0, 0
-    for right in sorted(pairs):
-        if so_far + pairs[right] > half:
-            break
-        edge, so_far = right + 1, so_far + pairs[right]
-    hard = {cell: steps for cell, steps in splits.items() if cell[0] < edge}
-    easy = {cell: steps for cell, steps in splits.items() if cell[0] >= edge}
-    if agreeing(hard).share <= agreeing(easy).share:
-        return 1.0
-    one, *two = (_searched(_counts(part), NEAR)[2] for part in (splits, hard, easy))
-    return float(chdtrc(2, max(0.0, 2 * (sum(two) - one))))
+    levels = sorted({right for right, _ in splits})[1:]
+    whole = _searched(_counts(splits), NEAR).top
+    chance = 1.0
+    for edge in levels:
+        hard = {cell: steps for cell, steps in splits.items() if cell[0] < edge}
+        easy = {cell: steps for cell, steps in splits.items() if cell[0] >= edge}
+        if agreeing(hard).share > agreeing(easy).share:
+            two = sum(_searched(_counts(part), NEAR).top for part in (hard, easy))
+            chance = min(chance, len(levels) * float(chdtrc(2, max(0.0, 2 * (two - whole)))))
+    return chance
 
 
 class Agreeing(NamedTuple):
