@@ -93,13 +93,15 @@ def contradicted_line(found: Sequence[Contradicted]) -> str:
 
 
 def behind_line(loads: Sequence[RiskBudget]) -> str:
-    """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none."""
+    """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none.
+
+    Where there are several rivals, a few votes on a step do not tell which answer is ahead of all others.
+    """
     found = []
     for load in loads:
-        one = load.difficulty
-        cells = one.behind if isinstance(one, SeveralRivals) else not_led(one.closer)
-        if behind := sum(cells.values()):
-            found.append(_line(Contradicted(load.name, behind, sum(one.closer.values()), load.steps)))
+        cells = load.difficulty.closer
+        if not load.several and (behind := sum(not_led(cells).values())):
+            found.append(_line(Contradicted(load.name, behind, sum(cells.values()), load.steps)))
     return "; ".join(found)
 
 

@@ -108,8 +108,12 @@ def _cheapest(job: Job, calibration: Calibration, loads: list[RiskBudget], targe
     made = [(one.found.tokens.estimate, place) for place, one in enumerate(choices) if isinstance(one.found, Margins)]
     if made:
         return choices[min(made)[1]]
-    unshown = [one for one in choices if isinstance(one.found, Refusal) and not one.found.shown]
-    return (unshown or choices)[0]
+    unshown = [
+        (one.found.right.estimate, -place)
+        for place, one in enumerate(choices)
+        if isinstance(one.found, Refusal) and not one.found.shown
+    ]
+    return choices[-max(unshown)[1]] if unshown else choices[0]
 
 
 def _other_loads(job: Job, calibration: Calibration, loads: Sequence[RiskBudget]) -> Iterator[list[RiskBudget]]:

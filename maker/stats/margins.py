@@ -304,7 +304,7 @@ def _refused(
     return Refusal(
         Reason.PILOT,
         f"the pilot does not show that any margin k reaches {target:g}: at best the run is right with probability"
-        f" {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
+        f"{' at least' if several else ''} {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 

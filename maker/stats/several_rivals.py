@@ -225,7 +225,7 @@ class SeveralRivals(Difficulty):
         p, rivals = expit(ODDS), (number + spread) / (1 + spread)
         each = (1 - p) / rivals
         drift = np.maximum(np.abs(p - each), 1e-9)
-        variance, level = p + each - drift**2, k + _luck(rivals) * np.sqrt(votes * each)
+        variance, level = p + each - drift**2, k + float(_luck(np.array(rivals))) * np.sqrt(votes * each)
         scale = np.sqrt(np.maximum(variance, 1e-12) * votes)
         turned = 2 * drift * level / np.maximum(variance, 1e-12)
         back = np.minimum(0.0, turned + log_ndtr((-level - drift * votes) / scale))
@@ -301,10 +301,14 @@ class TallyLaw:
 
 def _power(series: Array, exponent: int) -> Array:
     """Return a power of a series, up to as many terms as it has."""
-    found = np.zeros_like(series)
-    found[0] = 1.0
+    found: Array = np.append(1.0, np.zeros(len(series) - 1))
     while exponent:
         if exponent & 1:
-            found = np.convolve(found, series)[: len(series)]
-        series, exponent = np.convolve(series, series)[: len(series)], exponent >> 1
+            found = _product(found, series)
+        series, exponent = _product(series, series), exponent >> 1
+    return found
+
+
+def _product(one: Array, other: Array) -> Array:
+    found: Array = np.convolve(one, other)[: len(one)]
     return found
