@@ -8,29 +8,27 @@ right answer.
 
 p varies over the steps by a law that is fitted to the right votes, the shares of the rivals by one that is fitted to
 how wrong votes agree (`maker.stats.shares`); what a step's p is tells nothing of its shares. As long as the pilot does
-not contradict it, both are one Dirichlet law of the chances of a step's answers. The sum over the rivals is
-the mean, over the share S of the rival that any one wrong vote is for, of (q S / p)^k / S. Steps on which some rival is
-likelier than the right answer count if the law brings about one in the pilot: as a fit of p to one rival takes them.
+not contradict it, both are one Dirichlet law of the chances of a step's answers. The sum over the rivals is the mean,
+over the share S of the rival that any one wrong vote is for, of (q S / p)^k / S. Steps on which some rival is likelier
+than the right answer count if the law brings about one in the pilot: as a fit of p to one rival takes them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrc, expit, gammaln, log_ndtr, logit, ndtr, ndtri, xlog1py, xlogy
+from scipy.special import bdtrc, expit, log_ndtr, logit, ndtr, ndtri
 
 from maker.stats.difficulty import WIDEST_DEVIANCE, Difficulty, Interval, Mode
 from maker.stats.hard_steps import HardSteps
 from maker.stats.mixture import ALIKE, Array
 from maker.stats.region import BetaRegion, Region
 from maker.stats.shares import ShareLaws, Splits, agreeing, at_points, share_laws
+from maker.stats.tally_law import ODDS, Likeliest, TallyLaw
 
-ODDS = np.concatenate([np.arange(-6.0, 6.0, 0.04), np.arange(6.0, 16.1, 0.25)])
-"""Log-odds of p at which laws are evaluated."""
 STEP = 0.04
 """Laws that are narrower than this are taken for one point."""
 SHARES = np.linspace(-9.2, 0.0, 185)
@@ -72,14 +70,6 @@ def split_votes(p: Array, rivals: Array, k: int) -> Array:
 def _luck(rivals: Array) -> Array:
     found: Array = ndtri((rivals - 0.375) / (rivals + 0.25))
     return found
-
-
-class Likeliest(NamedTuple):
-    """The likeliest laws: the masses of p at `ODDS`; K and c of the shares."""
-
-    mass: Array
-    rivals: float
-    spread: float
 
 
 class SplitRegion(Region):
@@ -210,8 +200,7 @@ class SeveralRivals(Difficulty):
         return Interval(min(found), found[1], max(found))
 
     def _alike(self, p: float, agreement: float, k: int) -> float:
-        odds = (1 - p) * agreement / max(p, 1e-9)
-        return min(1.0, odds**k / agreement) if odds < 1 else 1.0
+        return min(1.0, split_failure(max(p, 1e-9), [(1 - p) * agreement], k) / agreement)
 
     def unsettled(self, k: int, votes: int) -> float:
         """Return about the share of steps whose race is not over after so many votes, under the likeliest laws.
@@ -250,65 +239,3 @@ class SeveralRivals(Difficulty):
             return found
         seldom = STRANGE / self.steps
         return sum(n for (right, parts), n in self.behind.items() if law.at_least(right, parts) < seldom)
-
-
-class TallyLaw:
-    """The law of a step's votes for the right answer and for the rival that has most, under one law of p and of shares.
-
-    Args:
-        laws: Of p and of the shares.
-        most: Steps have so many votes at most.
-    """
-
-    def __init__(self, laws: Likeliest, most: int) -> None:
-        self._mass, self._rivals, self._spread = laws
-        self._most = most
-        # Votes are counted in parts of this, so that the terms of a series of many stay near 1.
-        self._unit = (self._rivals + self._spread * most) / max(1, most)
-        self._found: dict[int, Array] = {}
-
-    def behind(self, votes: int) -> float:
-        """Return the chance that the right answer has no more of so many votes than some rival."""
-        law = self._right(votes)
-        return float(sum(law[right] * (1 - self._below(right)[votes - right]) for right in range(votes + 1)))
-
-    def at_least(self, right: int, parts: Sequence[int]) -> float:
-        """Return the chance of no more right votes than these, and a rival with as many votes or more."""
-        votes, rival = right + sum(parts), max(parts)
-        law, below = self._right(votes), self._below(rival)
-        return float(sum(law[fewer] * (1 - below[votes - fewer]) for fewer in range(right + 1)))
-
-    def _right(self, votes: int) -> Array:
-        """Return the chances of 0, 1, … right votes."""
-        right, p = np.arange(votes + 1.0)[:, None], expit(ODDS)
-        orders = gammaln(votes + 1) - gammaln(right + 1) - gammaln(votes - right + 1)
-        found: Array = np.exp(orders + xlogy(right, p) + xlog1py(votes - right, -p)) @ self._mass
-        return found
-
-    def _below(self, limit: int) -> Array:
-        """Return the chance that every rival has fewer votes than the limit, by the number of wrong votes.
-
-        It is a coefficient of the generating function of one rival's votes to the power of K.
-        """
-        if limit not in self._found:
-            place = np.arange(self._most)
-            steps = (1 + place * self._spread) / (place + 1) / self._unit
-            one = np.where(np.arange(self._most + 1) < limit, np.append(1.0, np.cumprod(steps)), 0.0)
-            all_votes = np.append(1.0, np.cumprod((self._rivals + place * self._spread) / (place + 1) / self._unit))
-            self._found[limit] = np.clip(_power(one, int(self._rivals)) / all_votes, 0.0, 1.0)
-        return self._found[limit]
-
-
-def _power(series: Array, exponent: int) -> Array:
-    """Return a power of a series, up to as many terms as it has."""
-    found: Array = np.append(1.0, np.zeros(len(series) - 1))
-    while exponent:
-        if exponent & 1:
-            found = _product(found, series)
-        series, exponent = _product(series, series), exponent >> 1
-    return found
-
-
-def _product(one: Array, other: Array) -> Array:
-    found: Array = np.convolve(one, other)[: len(one)]
-    return found

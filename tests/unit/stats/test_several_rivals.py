@@ -16,7 +16,8 @@ from maker.stats.difficulty import Mode, fit
 from maker.stats.margins import Margins, Reason, Refusal, cheapest
 from maker.stats.mixture import beta_failure
 from maker.stats.risk import RiskBudget
-from maker.stats.several_rivals import ODDS, Likeliest, SeveralRivals, TallyLaw, split_failure, split_votes
+from maker.stats.several_rivals import SeveralRivals, split_failure, split_votes
+from maker.stats.tally_law import ODDS, Likeliest, TallyLaw
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
 Splits = dict[tuple[int, tuple[int, ...]], int]
