@@ -9,8 +9,8 @@ kills, resumes and the ledger are the engine's own. What was observed is read fr
 ``maker_calibration`` keeps the counts, under what of the job's fingerprint decides how samples come out.
 
 **Plans.** `plan` finds the calibration that fits a job and turns it into a `maker.stats.risk.RiskBudget` for each
-class. `maker.stats.margins.cheapest` picks the margins; `forecast` says what they come to: votes, tokens, money, and
-how sure the run is.
+class. `readings` says who its wrong votes may be for. `maker.stats.margins.cheapest` picks the margins; `forecast` says
+what they come to: votes, tokens, money, and how sure the run is.
 
 **Precompute.** `precompute` is a run of another task, `maker.sampling.precompute.PrecomputeTask`. It forks into drawn
 steps as single steps, which the job's own rules decide. Its fingerprint has the same cache namespace as the job's.

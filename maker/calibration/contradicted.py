@@ -12,6 +12,7 @@ from maker.errors import OutOfReach
 from maker.stats.difficulty import Interval, clopper_pearson
 from maker.stats.mixture import not_led
 from maker.stats.risk import RiskBudget
+from maker.stats.several_rivals import SeveralRivals
 from maker.stats.unexplained import unexplained
 
 STRANGE, UNITED = 0.1, 0.5
@@ -50,11 +51,17 @@ def contradicted(calibration: Calibration, loads: Sequence[RiskBudget]) -> tuple
         return ()
     found = []
     for load in loads:
-        # The table of a race with the strongest of several rivals has no second look.
-        first = None if load.rivals > 1 else first_votes(calibration, calibration.classes[load.name])
-        if steps := unexplained(load.difficulty, first=first):
+        if steps := _unexplained(calibration, load):
             found.append(Contradicted(load.name, steps, load.difficulty.steps, load.steps))
     return tuple(found)
+
+
+def _unexplained(calibration: Calibration, load: RiskBudget) -> int:
+    if isinstance(load.difficulty, SeveralRivals):
+        return load.difficulty.unexplained()
+    # The table of a race with the strongest of several rivals has no second look.
+    first = None if load.several else first_votes(calibration, calibration.classes[load.name])
+    return unexplained(load.difficulty, first=first)
 
 
 def carried(right: Interval, found: Sequence[Contradicted]) -> Interval:
@@ -64,9 +71,14 @@ def carried(right: Interval, found: Sequence[Contradicted]) -> Interval:
     return right
 
 
+def within_reach(found: Sequence[Contradicted], target: float) -> bool:
+    """Return whether the share of contradicted steps leaves a target within reach."""
+    return carried(Interval(1.0, 1.0, 1.0), found).estimate >= target
+
+
 def refuse_contradicted(found: Sequence[Contradicted], target: float, key: int) -> None:
     """Refuse a target that the share of contradicted steps alone puts out of reach. Raises `OutOfReach`."""
-    if carried(Interval(1.0, 1.0, 1.0), found).estimate >= target:
+    if within_reach(found, target):
         return
     raise OutOfReach(
         f"calibration {key}: {contradicted_line(found)}; more votes make such steps worse, so no margin k reaches"
@@ -81,11 +93,14 @@ def contradicted_line(found: Sequence[Contradicted]) -> str:
 
 
 def behind_line(loads: Sequence[RiskBudget]) -> str:
-    """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none."""
+    """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none.
+
+    Where there are several rivals, a few votes on a step do not tell which answer is ahead of all others.
+    """
     found = []
     for load in loads:
         cells = load.difficulty.closer
-        if behind := sum(not_led(cells).values()):
+        if not load.several and (behind := sum(not_led(cells).values())):
             found.append(_line(Contradicted(load.name, behind, sum(cells.values()), load.steps)))
     return "; ".join(found)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +10,8 @@ from typing import NamedTuple
 from maker.calibration.contradicted import Contradicted, carried, contradicted
 from maker.calibration.greedy import Greedy, greedy_of
 from maker.calibration.moment import moment_words
-from maker.calibration.observations import CONFIDENCE, By, Calibration, Cell, ClassFound
+from maker.calibration.observations import CONFIDENCE, By, Calibration
+from maker.calibration.readings import Reading, cells_of, read, read_through, reading_words, silenced_words
 from maker.calibration.shown import Shown, shown_of
 from maker.calibration.unheard import Unheard, unheard_kinds, unheard_words
 from maker.errors import BadInput
@@ -20,18 +20,14 @@ from maker.job.job import Job
 from maker.job.probe import distinct_questions
 from maker.job.rules import rules_of, vote_prices
 from maker.job.settings import AUTO, PlanFound
-from maker.stats.difficulty import Difficulty, Interval, fit
+from maker.stats.difficulty import Interval, fit
 from maker.stats.expected_requests import requests_per_step
-from maker.stats.flagged import worse_reading
 from maker.stats.margins import Margins, Refusal, cheapest, given
-from maker.stats.mixture import VoteTable
 from maker.stats.race import Block, blocks
 from maker.stats.risk import RiskBudget, RiskProfile
+from maker.stats.several_rivals import SeveralRivals
 from maker.stats.truncation import share_unsettled
 
-SEVERAL = 1.2
-"""There is more than one rival where all wrong votes are by this more than the strongest rival's. What is known of that
-one rests on two thirds of the votes: with fewer votes for others, all votes against one rival tell more."""
 TOGETHER = 3
 """So many votes a prompt is taken to be read for, before k is known."""
 BLOCKS = (1, 2, 3, 5, 10, 20)
@@ -140,12 +136,11 @@ class Plan(NamedTuple):
 
 
 def risk_budget_of(
-    job: Job, calibration: Calibration, name: str, steps: int, through: str = "", *, split: bool = True
+    job: Job, calibration: Calibration, name: str, steps: int, through: str = "", *, reading: Reading | None = None
 ) -> RiskBudget:
     """Return a class's steps as they were heard; with ``through``, as if samples with that flag had voted.
 
-    Without ``split`` the strongest of several rivals is counted by the votes that found it: it looks too strong, and
-    all of a step's votes tell of it.
+    ``reading`` says who the wrong votes are for; None leaves it to what was heard (`maker.calibration.readings.read`).
 
     Raises `BadInput` where nothing was heard.
     """
@@ -153,13 +148,12 @@ def risk_budget_of(
     if not one.right + one.wrong:
         raise BadInput(f"the pilot has no valid vote on any step of class {name!r}", fix=UNSEEN)
     together = 1 - (1 - CONFIDENCE) / len(calibration.classes)
-    if not split:
-        one = one.model_copy(update={"rivalry": None})
-    difficulty, rivals = _difficulty(one, through, together)
+    difficulty, rivals = read_through(one, through, together) if through else read(one, together, reading)
     more = one.flags[through].right + one.flags[through].wrong if through else 0
     # A race with the strongest rival counts the votes for two answers alone: there are others beside them.
     beside = 1 + (rivals - 1) * (1 - difficulty.p.estimate)
-    own = one.of is not None and (one.whole or not one.drawn)
+    # Where each rival counts, a step's own votes tell of p alone.
+    own = one.of is not None and (one.whole or not one.drawn) and not isinstance(difficulty, SeveralRivals)
     # A prompt is read for a few votes together; for how many is counted when k is known.
     prompt = calibration.prompt / TOGETHER
     return RiskBudget(
@@ -174,51 +168,6 @@ def risk_budget_of(
         # 100 pilots with 300 of 1,000 rows of Beta(19, 1) it had 11 refused in place of 1.
         asked=one.steps if own and difficulty.steps == one.steps <= steps else 0,
     )
-
-
-def _difficulty(one: ClassFound, through: str, confidence: float) -> tuple[Difficulty, float]:
-    """Return how hard the steps of a class are, and how many rivals a step may be lost to.
-
-    With one rival a race is between the right answer and all others. Where there are clearly more, it is lost to each
-    of them no more often than a race with the strongest alone, which is won more easily; they are as many as would have
-    all wrong votes if each had the strongest one's. Calibrations of older versions have no `Rivalry`: their strongest
-    rival looks too strong, and is of no Beta-binomial count.
-    """
-    if through:
-        return fit(_cells(one.through[through]), confidence), 1.0
-    if reading := _silenced(one):
-        return fit(reading, confidence), 1.0
-    # Where less than half of the votes are right, it is the strongest rival that says whether votes help.
-    if one.rivalry is not None and (one.rivalry.rivals > SEVERAL or one.right < one.wrong):
-        return fit(_cells(one.rivalry.duel), confidence), one.rivalry.rivals
-    if one.rivalry is None and one.wrong > SEVERAL * one.rival > 0:
-        return fit(_cells(one.duel), confidence, tested=_cells(one.heard)), one.wrong / one.rival
-    return fit(_cells(one.heard), confidence, _cells(one.closer)), 1.0
-
-
-def _silenced(one: ClassFound) -> VoteTable | None:
-    """Return the votes of a class with flagged samples as votes against where flags silence steps; else None.
-
-    A second look has asked steps that were mostly flagged so often that only those without any vote are silenced.
-    """
-    if not one.closer:
-        table = {(cell.right, cell.against, cell.flagged): cell.steps for cell in one.flagged}
-        return worse_reading(table) if table else None
-    heard = Counter(_cells(one.closer))
-    silenced = heard.pop((0, 0), 0)
-    heard[0, max(2, one.samples // one.steps)] += silenced
-    return heard if silenced else None
-
-
-def silenced_words(calibration: Calibration) -> str:
-    """Return how a plan counts steps that flags silence; "" where there are none."""
-    names = ", ".join(name for name, one in calibration.classes.items() if _silenced(one))
-    against = ", counting flagged samples as votes against on steps that have hardly any valid ones"
-    return f"{against} ({names})" if names else ""
-
-
-def _cells(table: Iterable[Cell]) -> dict[tuple[int, int], int]:
-    return {cell.votes: cell.steps for cell in table}
 
 
 class _Bill(NamedTuple):
@@ -277,6 +226,7 @@ def described(
         + moment_words(calibration)
         + _proportions(calibration)
         + silenced_words(calibration)
+        + reading_words(loads)
         + unheard_words(unheard),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
         unheard=unheard,
@@ -313,7 +263,7 @@ def _class_plan(load: RiskBudget, k: int, calibration: Calibration) -> ClassPlan
         steps=load.steps,
         asked=one.steps,
         k=k,
-        p=load.difficulty.p if load.rivals == 1 else fit(_cells(one.heard), load.difficulty.confidence).p,
+        p=load.difficulty.p if load.rivals == 1 else fit(cells_of(one.heard), load.difficulty.confidence).p,
         failures=_failures(load, k),
         votes=load.difficulty.votes_per_step(k),
         unproven=_unproven([load], calibration),
@@ -324,7 +274,10 @@ def _undecided(job: Job, load: RiskBudget, k: int) -> float:
     """Return how many steps of a class are not decided within their most votes."""
     rules = rules_of(job)
     most = next(rules.of(kind).max_votes for kind in job.decomposer.classes if kind.name == load.name)
-    return load.steps * share_unsettled(load.difficulty, k, int(most / load.calls_per_vote))
+    votes = int(most / load.calls_per_vote)
+    if isinstance(load.difficulty, SeveralRivals):
+        return load.steps * load.difficulty.unsettled(k, votes)
+    return load.steps * share_unsettled(load.difficulty, k, votes)
 
 
 def _failures(load: RiskBudget, k: int) -> Interval:

@@ -93,6 +93,14 @@ class SampleCounts(NamedTuple):
     flagged: int = 0
 
 
+class Split(NamedTuple):
+    """How many steps had so many votes for the right answer, and for each of the others, those with most first."""
+
+    right: int
+    others: tuple[int, ...]
+    steps: int
+
+
 class Rivalry(_Stored):
     """Votes on the strongest rivals of steps, without those that name them.
 
@@ -140,6 +148,8 @@ class ClassFound(_Stored):
         heard: Steps by their votes for the right answer and for all others.
         duel: Steps by their votes for the right answer and for its strongest rival.
         rivalry: The same without favour for the rival; None in calibrations of older versions.
+        splits: Steps by their votes for the right answer and for each of the others; () in calibrations of older
+            versions.
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         doubted: Steps on which the right answer does not lead its votes, as a pilot first heard them.
         behind: Those on which it does not either with the votes of a second look. These are no part of ``heard``.
@@ -160,6 +170,7 @@ class ClassFound(_Stored):
     heard: tuple[Cell, ...]
     duel: tuple[Cell, ...]
     rivalry: Rivalry | None = None
+    splits: tuple[Split, ...] = ()
     closer: tuple[Cell, ...] = ()
     doubted: int = 0
     behind: int = 0
@@ -339,6 +350,8 @@ class Tallies:
         self.duel: Counter[Votes] = Counter()
         # By the fields of `Rivalry`.
         self.rivalry: dict[str, Counter[Votes]] = {"heard": Counter(), "duel": Counter()}
+        # By votes for the right answer, and votes for each of the others.
+        self.splits: Counter[tuple[int, tuple[int, ...]]] = Counter()
         # By votes for the right answer, votes against it, and flagged samples.
         self.flagged: Counter[tuple[int, int, int]] = Counter()
         # By the fields of `FlagFound`.
@@ -390,6 +403,7 @@ class Tallies:
         self.heard[heard] += 1
         self.duel[heard._replace(against=max(wrong.values(), default=0))] += 1
         self._name_rival(valid, true)
+        self.splits[heard.right, tuple(sorted(wrong.values(), reverse=True))] += 1
         self.flagged[(*heard, sum(reply.flag not in UNTOLD for reply in replies if reply.flag))] += 1
         for flag, more in silenced.items():
             _move(self.moves.setdefault(flag, Counter()), heard, Votes(more["right"], more["wrong"]))
@@ -427,6 +441,7 @@ class Tallies:
             steps=self.steps, of=of, samples=self.samples, tokens=self.tokens, greedy=greedy,
             heard=_table(self.heard), duel=_table(self.duel),
             rivalry=Rivalry(**{name: _table(steps) for name, steps in self.rivalry.items()}),
+            splits=tuple(Split(*votes, steps) for votes, steps in sorted(self.splits.items())),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
             doubted=self.doubted, behind=self.doubted - self.resolved,
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from operator import attrgetter
+from typing import NamedTuple
 
-from maker.calibration.contradicted import contradicted, refuse_contradicted, refuse_strange_labels
+from maker.calibration.contradicted import (
+    contradicted,
+    refuse_contradicted,
+    refuse_strange_labels,
+    within_reach,
+)
 from maker.calibration.fate import refuse_shared_fate, usable
 from maker.calibration.forecast import UNSEEN, Plan, described, risk_budget_of
 from maker.calibration.observations import CONFIDENCE, VERSION, Calibration, Kept
+from maker.calibration.readings import Reading, other_readings
 from maker.calibration.refusals import refused
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
@@ -18,7 +25,7 @@ from maker.job.job import Job
 from maker.job.plan_words import WRONG, row_error_line
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of
-from maker.stats.margins import Margins, Refusal, budget, cheapest, given
+from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest, given
 from maker.stats.risk import RiskBudget
 from maker.store.backend.database import Database, open_database
 from maker.store.calibrations import read_calibrations
@@ -77,25 +84,47 @@ def plan_from(job: Job, kept: Kept) -> Plan:
     return made._replace(of_rows=True)
 
 
-def _cheapest(
-    job: Job, calibration: Calibration, loads: list[RiskBudget], target: float, *, sure: bool
-) -> tuple[list[RiskBudget], Margins | Refusal]:
+class _Choice(NamedTuple):
+    """Margins, or why there are none, and the loads that they are for."""
+
+    loads: list[RiskBudget]
+    found: Margins | Refusal
+
+
+def _cheapest(job: Job, calibration: Calibration, loads: list[RiskBudget], target: float, *, sure: bool) -> _Choice:
     """Return the cheapest margins, or why there are none, with the reading of the pilot that they rest on.
 
-    The strongest of several rivals is found by a part of the votes and counted by the others, or found and counted by
-    all: then it looks stronger than it is, and more votes tell of it. Either reading is on the safe side, so that the
-    cheaper margins are taken.
+    All readings of several rivals (`maker.calibration.readings`) are on the safe side, so that the cheapest margins are
+    taken. That the target is out of reach is shown only if all of them say so, or if a rival is shown to lead.
     """
-    found = cheapest(loads, target, CONFIDENCE, sure=sure)
-    if not any(load.rivals > 1 for load in loads):
-        return loads, found
-    whole = [risk_budget_of(job, calibration, load.name, load.steps, split=False) for load in loads]
-    other = cheapest(whole, target, CONFIDENCE, sure=sure)
-    if isinstance(other, Refusal):
-        return loads, found
-    if isinstance(found, Margins) and found.tokens.estimate <= other.tokens.estimate:
-        return loads, found
-    return whole, other
+    choices = [_Choice(loads, found := cheapest(loads, target, CONFIDENCE, sure=sure))]
+    if isinstance(found, Refusal) and found.kind is Reason.RIVAL:
+        return choices[0]
+    for other in _other_loads(job, calibration, loads):
+        if within_reach(contradicted(calibration, other), target):
+            choices.append(_Choice(other, cheapest(other, target, CONFIDENCE, sure=sure)))
+    made = [(one.found.tokens.estimate, place) for place, one in enumerate(choices) if isinstance(one.found, Margins)]
+    if made:
+        return choices[min(made)[1]]
+    unshown = [
+        (one.found.right.estimate, -place)
+        for place, one in enumerate(choices)
+        if isinstance(one.found, Refusal) and not one.found.shown
+    ]
+    return choices[-max(unshown)[1]] if unshown else choices[0]
+
+
+def _other_loads(job: Job, calibration: Calibration, loads: Sequence[RiskBudget]) -> Iterator[list[RiskBudget]]:
+    """Yield the loads by each other reading of the classes with several rivals, as far as the pilot supports it."""
+    others = {load.name: other_readings(calibration.classes[load.name]) for load in loads if load.several}
+    for reading in Reading:
+        if any(reading in supported for supported in others.values()):
+            yield [
+                risk_budget_of(job, calibration, load.name, load.steps, reading=reading)
+                if reading in others.get(load.name, ())
+                else load
+                for load in loads
+            ]
 
 
 def _refuse_unshown(made: Plan, row_error: float) -> None:

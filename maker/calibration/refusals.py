@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maker.calibration.contradicted import BOUND, MEND, behind_line
-from maker.calibration.forecast import silenced_words
 from maker.calibration.greedy import greedy_would_do
 from maker.calibration.observations import Kept
+from maker.calibration.readings import silenced_words
 from maker.errors import OutOfReach
 from maker.job.plan_words import event_of
 from maker.stats.margins import Reason, Refusal
@@ -22,7 +22,7 @@ def refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget], target: flo
     labelled = kept.calibration.labelled
     needed, (reason, fix) = dict(found.needed), _said(found, target, labelled=labelled)
     behind = behind_line(loads) if labelled else ""
-    if found.shown and labelled and not behind:
+    if found.shown and labelled and not behind and found.kind is not Reason.RIVAL:
         reason, fix = _unsettled(found, target)
     reason += silenced_words(kept.calibration)
     if behind and found.kind is not Reason.RIVAL and not needed:

@@ -87,7 +87,7 @@ def first_votes(calibration: Calibration, one: ClassFound) -> int | None:
 def _class_shown(calibration: Calibration, load: RiskBudget, k: int, target: float | None, classes: int) -> ClassShown:
     one = calibration.classes[load.name]
     # With several rivals the right answer is to lead the strongest one, as a plan's own fit takes it.
-    cells, first = (one.duel, None) if load.rivals > 1 else (one.closer or one.heard, first_votes(calibration, one))
+    cells, first = (one.duel, None) if load.several else (one.closer or one.heard, first_votes(calibration, one))
     table = {(cell.right, cell.against): cell.steps for cell in cells}
     risk = (1 - CONFIDENCE) / classes
     whole = one.whole and load.steps <= max(one.of or 0, one.steps)

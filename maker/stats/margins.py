@@ -260,7 +260,9 @@ def _refused(
     ]
     # A pilot that grows is looked at again and again: that no margin will do is said only with much confidence.
     farthest = [RiskProfile(load, SHOWN) for load in loads]
-    if least_possible(farthest, choices, SHOWN) > allowed.load:
+    # A race with several rivals is bounded, so that it may be won where the bound says nothing.
+    several = [load.name for load in loads if load.several]
+    if not several and least_possible(farthest, choices, SHOWN) > allowed.load:
         blamed = tuple(
             one.load.name
             for one, k in zip(classes, kindest, strict=True)
@@ -297,10 +299,12 @@ def _refused(
         fix = "calibrate with more steps: " + ", ".join(f"{name} about {steps:,}" for name, steps in needed.items())
     else:
         fix = "calibrate with more steps to be sure, or make the steps easier: the estimate reaches it at no margin"
+    if several and not unpaired:
+        fix += f"; or with more --votes, which tell of {', '.join(several)} how wrong votes are split among rivals"
     return Refusal(
         Reason.PILOT,
         f"the pilot does not show that any margin k reaches {target:g}: at best the run is right with probability"
-        f" {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
+        f"{' at least' if several else ''} {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from maker.stats.difficulty import Difficulty
 from maker.stats.mixture import Array
 from maker.stats.posterior import Posterior
 from maker.stats.region import within
+from maker.stats.several_rivals import SeveralRivals
 
 ENOUGH = 1e-3
 """A class that takes less than this share of the allowed risk gets no larger margin."""
@@ -53,6 +54,11 @@ class RiskBudget(NamedTuple):
     consequence: float = 1.0
     rivals: float = 1.0
     asked: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether steps have several rivals: the right answer is then to lead the strongest of them."""
+        return self.rivals > 1 or isinstance(self.difficulty, SeveralRivals)
 
 
 class RiskProfile:
