@@ -147,7 +147,7 @@ class Neighbours:
     """Close pairs of contested steps, in the order in which steps stand.
 
     Steps end out of order: those of the newest ``window`` places wait until none of theirs can come any more, or so it
-    is taken. A step that comes later still is left out, which says nothing of the others.
+    is taken. A step that comes later still is left out. With a window of 0 nothing is counted.
 
     ``steps`` are in order so far, ``contested`` of them; so many ``pairs`` of these are close (`close_pairs`).
     """
@@ -166,7 +166,7 @@ class Neighbours:
 
     def add(self, places: Sequence[int], contested: Sequence[int]) -> None:
         """Count steps by their places, in order, and those of them that are contested."""
-        if not places:
+        if not places or not self._window:
             return
         if self._start is None:
             self._start = places[0] - self._window + 1

@@ -42,9 +42,10 @@ ALPHA = 0.002
 """How often, at most, a run in which nothing is the matter raises an alarm."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
-ROUNDS, MOST_WAITING = 4, 1024
+ROUNDS, MOST_WAITING = 4, 4096
 """To see which steps stand close together, those that end late are waited for: so many times as many places as steps
-are in work at once, and not more than `MOST_WAITING`."""
+are in work at once. Contested ones end late: with a shorter wait they would be missing at some places and not at
+others. Where more than `MOST_WAITING` places would have to wait, nobody looks for bursts: the state is to stay small."""
 
 
 def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | Odds | str:
@@ -196,7 +197,7 @@ class Monitor:
     def __init__(self, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> None:
         self._set_rules(rules)
         self._in_work = in_work
-        self._window = 1 if in_work == 1 else min(MOST_WAITING, ROUNDS * in_work)
+        self._window = 1 if in_work == 1 else ROUNDS * in_work if ROUNDS * in_work <= MOST_WAITING else 0
         self._classes = [self._new(rule) for rule in self.rules]
         self._due: list[_Due] = []
         # By class, what was seen of those that weigh log-odds: they are counted apart, at no cost to the others.

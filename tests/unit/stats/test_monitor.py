@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterable
+from heapq import heapreplace
 
 import pytest
 
@@ -277,6 +278,20 @@ def test_neighbours_are_seen_in_whatever_order_they_end() -> None:
     assert (other.steps, other.contested, other.pairs) == (400, sum(hot), pairs)
     inline.add([100], [100])
     assert inline.all_in_order().steps == 400
+
+
+@pytest.mark.parametrize("in_work", [1000, 3000])
+def test_many_in_work_that_end_late_are_no_burst(in_work: int) -> None:
+    """A losing vote costs a round: of a thousand steps in work the contested ones end behind those begun after them."""
+    rng = random.Random(in_work)
+    for _ in range(6):
+        monitor, in_turn, ended = Monitor([Rule(K)], in_work), [0] * in_work, []
+        for place in range(8_000):
+            votes = losing(rng, 0.98)
+            ended.append((heapreplace(in_turn, in_turn[0] + votes + 1) + votes + 1, votes, place))
+        for _, votes, place in sorted(ended):
+            monitor.observe(0, votes + K, votes, place)
+        assert monitor.look() + monitor.rest((), ended=True) == []
 
 
 def test_neighbours_of_an_earlier_version_are_counted_anew() -> None:
