@@ -44,8 +44,8 @@ FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
 ROUNDS, MOST_WAITING = 4, 4096
 """To see which steps stand close together, those that end late are waited for: so many times as many places as steps
-are in work at once. Contested ones end late: with a shorter wait they would be missing at some places and not at
-others. Where more than `MOST_WAITING` places would have to wait, nobody looks for bursts: the state is to stay small."""
+are in work at once. Contested ones end late: with a shorter wait they would be missing at some places only. Where more
+than `MOST_WAITING` places would have to wait, nobody looks for bursts: the state is to stay small."""
 
 
 def rule_of(voter: Voter, turns: int = 1, *, by_parts: bool = False) -> Rule | Odds | str:
