@@ -118,6 +118,7 @@ class Looks:
         self._connection: sqlite3.Connection | None = None
         self._commits = Commits(database)
         self._count = -1
+        self._resumes = 0
         self._rss_mb = 0.0
         self._remember = 0.0
 
@@ -130,17 +131,21 @@ class Looks:
         count = self._commits.count()
         if count == self._count:
             return
-        if (steps := self._steps()) is not None:
+        if (found := self._standing()) is not None:
             self._count = count
+            steps, self._resumes = found
             self.seen.append(Seen(time.perf_counter(), steps, count, _cpu_s(process.pid), self._rss_mb))
 
-    def until(self, steps: int, process: subprocess.Popen[str]) -> int:
-        """Look until the run has so many steps; returns how many. Raises `Refused` if the process ends before."""
+    def until(self, steps: int, process: subprocess.Popen[str], resumes: int = 0) -> int:
+        """Look until the run has so many steps, and as many resumes; returns how many steps.
+
+        Raises `Refused` if the process ends before.
+        """
         while True:
             # Before the look: what a process has written that ended meanwhile is seen.
             ended = process.poll() is not None
             self.look(process)
-            if self.seen and self.seen[-1].steps >= steps:
+            if self.seen and self.seen[-1].steps >= steps and self._resumes >= resumes:
                 return self.seen[-1].steps
             if ended:
                 raise Refused(failure(self._database.parent, process))
@@ -152,16 +157,17 @@ class Looks:
             self._connection.close()
         self._commits.close()
 
-    def _steps(self) -> int | None:
+    def _standing(self) -> tuple[int, int] | None:
+        """Return the steps and the resumes of the newest run, None where there is none yet."""
         if self._connection is None:
             if not self._database.exists():
                 return None
             self._connection = sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10)
         try:
-            row = self._connection.execute("SELECT steps FROM maker_run ORDER BY id DESC LIMIT 1").fetchone()
+            row = self._connection.execute("SELECT steps, resumes FROM maker_run ORDER BY id DESC LIMIT 1").fetchone()
         except sqlite3.OperationalError:  # the tables are being made
             return None
-        return row[0] if row else None
+        return tuple(row) if row else None
 
     def _weigh(self, pid: int) -> None:
         """Read the process's memory now and at its peak; both stay 0 where there is no /proc."""

@@ -94,9 +94,9 @@ def with_kills(folder: Path, options: Namespace) -> dict[str, Any]:
     draw, words = random.Random(options.seed), ("run", "job.toml")
     moments = sorted(draw.sample(range(options.rows // 20, options.rows * 17 // 20), options.kills))
     with closing(Looks(folder / "maker.db")) as looks:
-        for steps in moments:
+        for resumes, steps in enumerate(moments):
             with maker(*words, folder=folder) as process:
-                looks.until(steps, process)
+                looks.until(steps, process, resumes)
                 time.sleep(draw.random() / 10)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
