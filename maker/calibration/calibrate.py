@@ -90,6 +90,8 @@ def calibrate(
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     job = load_job(job, overrides)
+    if shuffled and not labels:
+        raise BadInput("shuffled says how labelled rows stand: there are no labels", fix="add labels, or leave it out")
     if labels and not shuffled:
         _refuse_labels_in_order(job, labels)
     poll = _poll(votes, STEPS if steps is None else steps)

@@ -77,6 +77,11 @@ def test_the_first_rows_are_refused_before_anything_is_asked(tmp_path: Path) -> 
     assert not (tmp_path / "maker.db").exists()
 
 
+def test_without_labels_nothing_stands_shuffled(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there are no labels"):
+        calibrate(rows_of(tmp_path, range(20)), shuffled=True)
+
+
 def test_the_first_rows_of_a_shuffled_file_are_a_random_sample(tmp_path: Path) -> None:
     one = heard(rows_of(tmp_path, range(200)), range(60), votes=4, shuffled=True)
     assert (one.steps, one.of, one.drawn, one.whole) == (60, 200, True, False)
