@@ -417,6 +417,8 @@ def _expected_csv(case: Case, content: bytes, encoding: str, source: Input | Non
     # Which delimiter is found, where none is set, is not what is examined: a refusal must have cause by any of them.
     if not found and (said := re.match('[\r\n]*("?)sep=(.)\\1[\r\n]', text)):
         found = said[2]
+    if found == MARKED:
+        raise Refused("the line that names the delimiter is no text")
     candidates = [found] if found else ["\t"] if case.name.startswith("t.tsv") else [",", ";", "\t", "|"]
     reasons: list[Refused] = []
     rows: list[Any] = []
