@@ -412,13 +412,13 @@ def _prints(plain: float, exact: Decimal) -> tuple[Decimal, Decimal]:
 
 def _expected_csv(case: Case, content: bytes, encoding: str, source: Input | None) -> list[Any]:
     text = content.decode(encoding, "marked")
+    if re.match(f'[\r\n]*"?sep={MARKED}', text):
+        raise Refused("the line that names the delimiter is no text")
     known = source._scanned.format if source is not None and source._scanned is not None else None
     found = known.delimiter if isinstance(known, delimited.Delimited) else case.options.get("delimiter", "")
     # Which delimiter is found, where none is set, is not what is examined: a refusal must have cause by any of them.
     if not found and (said := re.match('[\r\n]*("?)sep=(.)\\1[\r\n]', text)):
         found = said[2]
-    if found == MARKED:
-        raise Refused("the line that names the delimiter is no text")
     candidates = [found] if found else ["\t"] if case.name.startswith("t.tsv") else [",", ";", "\t", "|"]
     reasons: list[Refused] = []
     rows: list[Any] = []
