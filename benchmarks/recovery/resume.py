@@ -53,6 +53,7 @@ OPEN_JOB = """\
 [task]
 decomposer = "{towers}"
 chains = {chains}
+moves = 10000
 [model]
 kind = "simulated"
 p = 0.99
@@ -63,7 +64,7 @@ kind = "local"
 chains = {chains}
 """
 OPEN_STEPS = 3
-"""Steps that an open chain has, on average; it ends after 100."""
+"""Steps that an open chain has, on average, or some more: it ends after 10,000, seconds later."""
 GOAL_S = 1.0
 OPEN_GOAL_MS = 1.0
 """Milliseconds to the first new step for each open chain: about two queries, and a resume needs none of each."""
