@@ -43,4 +43,4 @@ def many(steps: int, contested: int, found: int) -> float:
     # Its libraries take long to load, and few runs have so many.
     from maker.stats.pair_law import tail
 
-    return tail(steps, contested, found)
+    return tail(steps, contested, found, REACH)

@@ -1,9 +1,9 @@
 """The law of how many pairs of contested steps are close (`maker.stats.close_pairs`). Pure.
 
 F(y, z), the sum of y^pairs z^contested over all sequences, is a power of a transfer matrix whose states are the last
-`REACH` steps (Stanley 2011, Enumerative Combinatorics 1, 4.7). What is asked for, the number of sequences with m
-contested steps and u close pairs or more, is the mean of F(y, z) y^-u z^-m / (1 - 1/y) over the circles through any
-y > 1 and z > 0. Evenly spaced points of them give an upper bound, however few: no coefficient of F is negative, so what
+steps that a later one may be close to (Stanley 2011, Enumerative Combinatorics 1, 4.7). What is asked for, the number
+of sequences with m contested steps and u close pairs or more, is the mean of F(y, z) y^-u z^-m / (1 - 1/y) over the
+circles through any y > 1 and z > 0. Evenly spaced points of them give an upper bound, however few: no coefficient of F is negative, so what
 such a mean takes in besides is not either.
 """
 
@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from maker.stats.close_pairs import REACH
-
 POINTS = 32
 """Of each circle; with few the bound is wider, never wrong."""
 STEEPEST = 20.0
@@ -28,24 +26,21 @@ CERTAIN = 1e-12
 Floats: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.inexact[Any]]
 """Real, or complex."""
-_STATES = 1 << REACH
-_STATE = np.arange(_STATES)
-_AFTER = (_STATE << 1) % _STATES
-_CLOSE = np.array([state.bit_count() for state in range(_STATES)])
 
 
-def tail(steps: int, contested: int, found: int) -> float:
+def tail(steps: int, contested: int, found: int, reach: int) -> float:
     """Return a bound on P(at least ``found`` pairs are close, given how many steps are contested).
 
-    ``found`` is above the mean. For runs of some thousand steps it is the probability where that is between 1e-10 and
-    1e-3, to three digits; for a million steps ten times that.
+    Those are close that are among ``reach`` steps after one another. ``found`` is above the mean. For runs of some
+    thousand steps it is the probability where that is between 1e-10 and 1e-3, to three digits; for a million steps ten
+    times that.
     """
     odds = math.log(contested / max(1, steps - contested))
     choices = math.lgamma(steps + 1) - math.lgamma(contested + 1) - math.lgamma(steps - contested + 1)
 
     def log_bound(at: Floats, y: Points, z: Points, weights: Points | float = 1.0) -> float:
         """Return the logarithm of what the points give, which lie on circles through exp(at)."""
-        return _log_mean(steps, y, z, weights) - float(at @ (found, contested)) - choices
+        return _log_mean(steps, reach, y, z, weights) - float(at @ (found, contested)) - choices
 
     best = minimize(
         lambda at: log_bound(at, np.exp(at[:1]), np.exp(at[1:])),
@@ -62,12 +57,14 @@ def tail(steps: int, contested: int, found: int) -> float:
     return math.exp(min(best.fun, log_bound(best.x, y, z, phases / (1 - 1 / y))))
 
 
-def _log_mean(steps: int, y: Points, z: Points, weights: Points | float = 1.0) -> float:
+def _log_mean(steps: int, reach: int, y: Points, z: Points, weights: Points | float = 1.0) -> float:
     """Return the logarithm of the weighted mean of F over points (y, z), the first of which is real."""
-    power: Points = np.zeros((len(z), _STATES, _STATES), dtype=z.dtype)
-    power[:, _STATE, _AFTER] = 1.0
-    power[:, _STATE, _AFTER + 1] = z[:, None] * y[:, None] ** _CLOSE
-    row: Points = np.zeros((len(z), 1, _STATES), dtype=z.dtype)
+    states = np.arange(1 << reach)
+    after, close = (states << 1) % len(states), np.array([state.bit_count() for state in range(len(states))])
+    power: Points = np.zeros((len(z), len(states), len(states)), dtype=z.dtype)
+    power[:, states, after] = 1.0
+    power[:, states, after + 1] = z[:, None] * y[:, None] ** close
+    row: Points = np.zeros((len(z), 1, len(states)), dtype=z.dtype)
     row[:, 0, 0] = 1.0
     scale = power_scale = 0.0
     while True:
