@@ -3,8 +3,8 @@
 F(y, z), the sum of y^pairs z^contested over all sequences, is a power of a transfer matrix whose states are the last
 steps that a later one may be close to (Stanley 2011, Enumerative Combinatorics 1, 4.7). What is asked for, the number
 of sequences with m contested steps and u close pairs or more, is the mean of F(y, z) y^-u z^-m / (1 - 1/y) over the
-circles through any y > 1 and z > 0. Evenly spaced points of them give an upper bound, however few: no coefficient of F is negative, so what
-such a mean takes in besides is not either.
+circles through any y > 1 and z > 0. Evenly spaced points of them give an upper bound, however few: no coefficient of
+F is negative, so what such a mean takes in besides is not either.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ POINTS = 32
 """Of each circle; with few the bound is wider, never wrong."""
 STEEPEST = 20.0
 """The largest log y that is tried: where nearly all pairs are close the best one has no end."""
-CERTAIN = 1e-12
-"""A bound below this, which one point gives, is not made narrower."""
+CERTAIN = 1e-8
+"""A bound below this, which one point gives, is not made narrower: it is below every level that is looked for."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.inexact[Any]]
@@ -32,8 +32,8 @@ def tail(steps: int, contested: int, found: int, reach: int) -> float:
     """Return a bound on P(at least ``found`` pairs are close, given how many steps are contested).
 
     Those are close that are among ``reach`` steps after one another. ``found`` is above the mean. For runs of some
-    thousand steps it is the probability where that is between 1e-10 and 1e-3, to three digits; for a million steps ten
-    times that.
+    thousand steps it is the probability where that is between 1e-8 and 1e-3, to three digits; for a million steps ten
+    times that. Below `CERTAIN` it is a wider bound.
     """
     odds = math.log(contested / max(1, steps - contested))
     choices = math.lgamma(steps + 1) - math.lgamma(contested + 1) - math.lgamma(steps - contested + 1)
