@@ -10,7 +10,7 @@ from maker.calibration.observations import Kept
 from maker.calibration.readings import silenced_words
 from maker.errors import OutOfReach
 from maker.job.plan_words import event_of
-from maker.stats.margins import Reason, Refusal
+from maker.stats.margins import Reason, Refusal, not_shown, with_ends
 from maker.stats.risk import RiskBudget
 
 
@@ -38,7 +38,7 @@ def _said(found: Refusal, target: float, *, labelled: bool) -> tuple[str, str]:
     """Return why there are no margins, and what to do: without labels in words of agreement, which is all it tells."""
     if labelled:
         return found.reason, found.fix
-    reason = f"{_open(found, target)}, {event_of(agreement=True)} with probability {_right(found)}"
+    reason = f"{not_shown(target)}, {event_of(agreement=True)} with probability {with_ends(found.right)}"
     if not found.shown:
         return reason, found.fix
     unchecked = f"votes on steps of {', '.join(found.classes)} agree too little, and no one has checked which is right"
@@ -47,16 +47,8 @@ def _said(found: Refusal, target: float, *, labelled: bool) -> tuple[str, str]:
 
 def _unsettled(found: Refusal, target: float) -> tuple[str, str]:
     """Return why there are no margins, and what to do, where the right answer leads on all of the pilot's steps."""
-    reason = f"{_open(found, target)}, the run is right with probability {_right(found)}"
+    reason = f"{not_shown(target)}, the run is right with probability {with_ends(found.right)}"
     return (
         f"{reason}; the right answer leads on every pilot step, on too many of them by little",
         f"calibrate with more --votes, which show whether it does; or {found.fix}",
     )
-
-
-def _open(found: Refusal, target: float) -> str:
-    return f"the pilot does not show that any margin k reaches {target:g}: at best"
-
-
-def _right(found: Refusal) -> str:
-    return f"{found.right.estimate:.3g} ({found.right.low:.3g} to {found.right.high:.3g})"

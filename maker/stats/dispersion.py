@@ -75,7 +75,7 @@ def few_contested(steps: int, losing: int, found: int, m: int) -> float:
     ratio = found / ((steps - found + 1) * rise)
     if ratio >= 1:
         return 1.0
-    log = _log_choose(steps, found) + found * math.log(rise) + losing * (2 * math.log(y) - math.log(y - 1))
+    log = log_choose(steps, found) + found * math.log(rise) + losing * (2 * math.log(y) - math.log(y - 1))
     return min(1.0, math.exp(min(0.0, log - log_courses(steps * m, losing))) / (1 - ratio))
 
 
@@ -104,10 +104,10 @@ def heaped(inside: tuple[int, int], outside: tuple[int, int]) -> float:
     and (2, 1) outside give 1/2.
     """
     (steps, found), (others, fewer) = inside, outside
-    whole = _log_choose(steps + others, found + fewer)
+    whole = log_choose(steps + others, found + fewer)
     tail = 0.0
     for here in range(found, min(steps, found + fewer) + 1):
-        term = math.exp(_log_choose(steps, here) + _log_choose(others, found + fewer - here) - whole)
+        term = math.exp(log_choose(steps, here) + log_choose(others, found + fewer - here) - whole)
         tail += term
         if term < THIN * tail:
             break
@@ -156,7 +156,8 @@ def _negative_binomial(trials: int, least: int, share: float) -> float:
     return math.exp(min(0.0, log + math.log(tail)))
 
 
-def _log_choose(n: int, k: int) -> float:
+def log_choose(n: int, k: int) -> float:
+    """Return ln C(n, k), -inf where there is no way. ln C(4, 2) = ln 6."""
     if not 0 <= k <= n:
         return -math.inf
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -303,10 +303,19 @@ def _refused(
         fix += f"; or with more --votes, which tell of {', '.join(several)} how wrong votes are split among rivals"
     return Refusal(
         Reason.PILOT,
-        f"the pilot does not show that any margin k reaches {target:g}: at best the run is right with probability"
-        f"{' at least' if several else ''} {right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})",
+        f"{not_shown(target)} the run is right with probability{' at least' if several else ''} {with_ends(right)}",
         fix, blamed, k, right, needed,
     )  # fmt: skip
+
+
+def not_shown(target: float) -> str:
+    """Return how a refusal begins that leaves open whether any margin reaches the target."""
+    return f"the pilot does not show that any margin k reaches {target:g}: at best"
+
+
+def with_ends(right: Interval) -> str:
+    """Return a probability with its interval, in words."""
+    return f"{right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})"
 
 
 def _best(margins: Sequence[int], loads: Sequence[float]) -> int:

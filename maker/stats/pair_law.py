@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from maker.stats.dispersion import log_choose
+
 POINTS = 32
 """Of each circle; with few the bound is wider, never wrong."""
 STEEPEST = 20.0
@@ -36,7 +38,7 @@ def tail(steps: int, contested: int, found: int, reach: int) -> float:
     times that. Below `CERTAIN` it is a wider bound.
     """
     odds = math.log(contested / max(1, steps - contested))
-    choices = math.lgamma(steps + 1) - math.lgamma(contested + 1) - math.lgamma(steps - contested + 1)
+    choices = log_choose(steps, contested)
 
     def log_bound(at: Floats, y: Points, z: Points, weights: Points | float = 1.0) -> float:
         """Return the logarithm of what the points give, which lie on circles through exp(at)."""

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from maker.stats.dispersion import heaped, log_choose
+
 LEVEL = 1e-4
 """The chance that a random sample is taken for another, at most."""
 CUTS = 8
@@ -62,9 +64,9 @@ def span_chance(span: int, n: int, of: int) -> float:
     Either the first of them is one of the first N - s rows, and the others are among the s - 1 after it, or all are
     among the last s. Two rows of ten side by side: (8 + 1) / 45 = 1/5.
     """
-    whole = _ln_choose(of, n)
-    inside = (of - span) * math.exp(_ln_choose(span - 1, n - 1) - whole)
-    return min(1.0, inside + math.exp(_ln_choose(span, n) - whole))
+    whole = log_choose(of, n)
+    inside = (of - span) * math.exp(log_choose(span - 1, n - 1) - whole)
+    return min(1.0, inside + math.exp(log_choose(span, n) - whole))
 
 
 def _runs(numbers: Sequence[int], of: int) -> Mark:
@@ -83,8 +85,8 @@ def runs_chance(runs: int, n: int, of: int) -> float:
     if runs >= n * (of - n + 1) / of:
         # At the mean or above it.
         return 1.0
-    whole = _ln_choose(of, n)
-    ways = (_ln_choose(n - 1, r - 1) + _ln_choose(of - n + 1, r) - whole for r in range(1, runs + 1))
+    whole = log_choose(of, n)
+    ways = (log_choose(n - 1, r - 1) + log_choose(of - n + 1, r) - whole for r in range(1, runs + 1))
     return min(1.0, math.fsum(map(math.exp, ways)))
 
 
@@ -107,14 +109,4 @@ def most_chance(found: int, part: int, n: int, of: int) -> float:
     if found <= n * part / of:
         # At the mean or below it.
         return 1.0
-    whole = _ln_choose(of, n)
-    least, most = max(found, n - of + part), min(part, n)
-    ways = (_ln_choose(part, x) + _ln_choose(of - part, n - x) - whole for x in range(least, most + 1))
-    return min(1.0, math.fsum(map(math.exp, ways)))
-
-
-def _ln_choose(of: int, n: int) -> float:
-    """Return ln C(of, n), -inf where there is no way."""
-    if not 0 <= n <= of:
-        return -math.inf
-    return math.lgamma(of + 1) - math.lgamma(n + 1) - math.lgamma(of - n + 1)
+    return heaped((part, found), (of - part, n - found))

@@ -28,6 +28,7 @@ from maker.stats.mixture import ALIKE, Array
 from maker.stats.region import BetaRegion, Region
 from maker.stats.shares import ShareLaws, Splits, agreeing, at_points, share_laws
 from maker.stats.tally_law import ODDS, Likeliest, TallyLaw
+from maker.stats.unexplained import RISK
 
 STEP = 0.04
 """Laws that are narrower than this are taken for one point."""
@@ -39,10 +40,8 @@ AHEAD = LEAD > 1e-9
 """Where the right answer is likelier than the rival."""
 CONTRADICTED = 3.84
 """With a deviance above this, p and the shares vary each for itself: .95 of chi-square with one degree of freedom."""
-RISK = 0.05
-"""A fitted law explains so many steps behind a rival as it brings about at least so often."""
 STRANGE = 0.01
-"""The same of the votes of one step, in two counts at once: among all steps less often than this is a surprise."""
+"""As `RISK`, of the votes of one step in two counts at once: among all steps less often than this is a surprise."""
 
 
 def split_failure(p: float, rivals: Sequence[float], k: int) -> float:
