@@ -23,13 +23,11 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, create_model
 
+from decomposers.common.reading import reading_of
 from decomposers.common.strict_json import TwiceNamed, once
 from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, PydanticCodec, Step, StepClass, Truth
 
@@ -194,7 +192,7 @@ class _Function(Decomposer[Any, Any]):
         if not isinstance(asked, Ask):
             return asked
         check = asked.check
-        reading = asked.reading if asked.reading or asked.parse is None else _named(asked.parse)
+        reading = asked.reading if asked.reading or asked.parse is None else reading_of(asked.parse)
         kind: StepClass[Any, Any] = StepClass(
             ANSWER,
             asked.parse or self._read,
@@ -213,32 +211,6 @@ class _Function(Decomposer[Any, Any]):
 
     def oracle(self) -> Oracle | None:
         return self._truth
-
-
-def _named(parse: Callable[[str], Any]) -> str | None:
-    """Return what tells a parser from every other one, on any machine; None where no name does."""
-    if isinstance(parse, partial):
-        inner, bound = _named(parse.func), _plain([list(parse.args), sorted(parse.keywords.items())])
-        return None if inner is None or bound is None else f"{inner} {bound}"
-    name: str = getattr(parse, "__qualname__", "<lambda>")
-    # A lambda's name is every lambda's, and what a method reads depends on its object too.
-    if name.endswith("<lambda>") or not isinstance(getattr(parse, "__self__", None), ModuleType | type | None):
-        return None
-    code = getattr(parse, "__code__", None)
-    if code is None:
-        # A type, or what is written in C.
-        return f"{getattr(parse, '__module__', '')} {name}"
-    cells = [cell.cell_contents for cell in getattr(parse, "__closure__", None) or ()]
-    held = _plain([cells, getattr(parse, "__defaults__", None), getattr(parse, "__kwdefaults__", None)])
-    return None if held is None else f"{Path(code.co_filename).name} {name} {held}"
-
-
-def _plain(value: Any) -> str | None:
-    """Return values that are the same on every machine as text, None for any others."""
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return None
 
 
 class _Reader:

@@ -1,6 +1,7 @@
 """maker executes tasks of many dependent language-model steps by voting on every one of them.
 
-``maker.run("job.toml")`` is the whole of it for a script; `Service` is for services. Importing this package loads
+``maker.run("job.toml")`` is the whole of it for a script; `Service` is for services; `workflow` makes a task of an
+async function. Importing this package loads
 neither ray nor vllm nor torch; a run that needs them does.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from maker.core.moved import install, warn_of
 
 if TYPE_CHECKING:
+    from decomposers.workflow import Run, Workflow, workflow
     from maker.api import cancel, fork, load_job, pilot, prune, results, resume, retry, run, try_steps
     from maker.api.aio import RunHandle, Service
     from maker.calibration.calibrate import calibrate
@@ -27,9 +29,11 @@ __version__ = "0.1.0"
 __all__ = [
     "MakerError",
     "Report",
+    "Run",
     "RunHandle",
     "RunReport",
     "Service",
+    "Workflow",
     "__version__",
     "calibrate",
     "cancel",
@@ -51,10 +55,12 @@ __all__ = [
     "steps",
     "try_steps",
     "verify",
+    "workflow",
 ]
 _HOMES = {
-    "api.aio": ("RunHandle", "Service"),
-    "api.sync": (
+    "decomposers.workflow": ("Run", "Workflow", "workflow"),
+    "maker.api.aio": ("RunHandle", "Service"),
+    "maker.api.sync": (
         "cancel",
         "fork",
         "load_job",
@@ -66,13 +72,13 @@ _HOMES = {
         "run",
         "try_steps",
     ),
-    "calibration.calibrate": ("calibrate",),
-    "calibration.plan": ("plan",),
-    "calibration.precompute": ("precompute",),
-    "lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
-    "reporting.rescore": ("rescore",),
-    "reporting.report": ("Report", "report"),
-    "errors": ("MakerError",),
+    "maker.calibration.calibrate": ("calibrate",),
+    "maker.calibration.plan": ("plan",),
+    "maker.calibration.precompute": ("precompute",),
+    "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "maker.reporting.rescore": ("rescore",),
+    "maker.reporting.report": ("Report", "report"),
+    "maker.errors": ("MakerError",),
 }
 
 
@@ -85,7 +91,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     home = next(home for home, names in _HOMES.items() if name in names)
-    return getattr(importlib.import_module(f"maker.{home}"), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

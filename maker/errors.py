@@ -30,6 +30,14 @@ from __future__ import annotations
 from typing import Any
 
 
+class ContractBroken(Exception):
+    """The task's code returned what its interface does not allow; ``fix`` says what is allowed."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 class MakerError(Exception):
     """Base of all deliberate errors.
 

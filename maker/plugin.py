@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
-from maker.errors import BadInput
+from maker.errors import BadInput, ContractBroken
 from maker.inputs.handle import Input
 from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
 from maker.types import (
@@ -44,6 +44,7 @@ __all__ = [
     "Before",
     "Called",
     "Codec",
+    "ContractBroken",
     "Decision",
     "Decomposer",
     "Done",
@@ -179,6 +180,10 @@ class TooDeep(ValueError):
     """A value is nested deeper than what is stored may be. An action that is gets no vote."""
 
 
+_canonical: Callable[[Any], str] = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""``json.dumps`` would make an encoder at each call."""
+
+
 class PydanticCodec(Generic[T]):
     """The codec of any type that pydantic knows: canonical JSON, keys sorted, no blanks."""
 
@@ -194,7 +199,7 @@ class PydanticCodec(Generic[T]):
             if "depth exceeded" in str(error):
                 raise TooDeep(f"nested more than {DEEPEST} deep") from error
             raise
-        text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = _canonical(shown)
         # Nearly every value has too few brackets to be too deep, and need not be walked.
         if text.count("{") + text.count("[") > DEEPEST and (deep := too_deep(shown)):
             raise TooDeep(deep)

@@ -105,6 +105,7 @@ class StepClass(Generic[S, A]):
         kind_of: Names the kind of a step, by the part of its prompt that varies, where a model may be right on one kind
             and wrong on another: a pilot draws steps of every kind, and an exam has figures of each. None: all are of
             one kind.
+        k: The margin of such steps where the job names none for the class; None: that of their role.
     """
 
     name: str
@@ -123,6 +124,7 @@ class StepClass(Generic[S, A]):
     read_before: Callable[[str], A] | None = None
     parts: Parts[A] | None = None
     kind_of: Callable[[str], str] | None = None
+    k: int | None = None
 
 
 class Step(NamedTuple, Generic[S, A]):

@@ -14,7 +14,7 @@ from traceback import walk_tb
 from types import CodeType
 from typing import Any
 
-from maker.errors import MakerError, TaskFailed
+from maker.errors import ContractBroken, MakerError, TaskFailed
 
 FILE_MODULE = "maker_file_"
 """Prefix of the names of modules that were loaded from a ``path/file.py``."""
@@ -25,14 +25,6 @@ SHOWN = 80
 """Characters of a value that a message shows."""
 _ADDRESS = " at 0x"
 """Stands in what Python shows of objects that say nothing of themselves: another one in every run."""
-
-
-class ContractBroken(Exception):
-    """The task's code returned what its interface does not allow; ``fix`` says what is allowed."""
-
-    def __init__(self, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.fix = fix
 
 
 def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:

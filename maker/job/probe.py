@@ -7,8 +7,8 @@ from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
-from maker.core.user_code import ContractBroken, call_for_text, call_user_code, not_text, shown
-from maker.errors import TaskFailed
+from maker.core.user_code import call_for_text, call_user_code, not_text, shown
+from maker.errors import ContractBroken, TaskFailed
 from maker.job.job import Job
 from maker.plugin import Decomposer
 from maker.types import Fork, InputPart, Step

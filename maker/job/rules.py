@@ -31,10 +31,15 @@ def rules_of(job: Job) -> Rules:
         models=len(numbers),
         pass_on=pool is not None and pool.away == "pass",
         judge=None if judging is None else Judge(judging, job.roles[JUDGE].prompt or PROMPT),
-        voters={name: voter_at(job, k) for name, k in job.margins.items()},
+        voters={name: voter_at(job, k) for name, k in margins_by_class(job).items()},
         others=Fallbacks(tuple(numbers[name] for name in job.monitor.members), job.monitor.temperature),
         thinking=thinking_of(job),
     )
+
+
+def margins_by_class(job: Job) -> dict[str, int]:
+    """Return the margins of step classes that have one of their own: by the job, else by the class itself."""
+    return {kind.name: kind.k for kind in job.decomposer.classes if kind.k is not None} | job.margins
 
 
 def thinking_of(job: Job) -> Thinking:

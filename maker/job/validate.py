@@ -206,7 +206,7 @@ def check_votes(job: Job, raw: Raw) -> None:
     rules, members = rules_of(job), list(job.members.items())
     roles = dict(rules.roles) if rules.judge is None else {**rules.roles, JUDGE: rules.judge.role}
     decided = list(roles.items())
-    decided += [(kind.role, rules.of(kind)) for kind in job.decomposer.classes if kind.name in job.margins]
+    decided += [(kind.role, rules.of(kind)) for kind in job.decomposer.classes if kind.name in rules.voters]
     for role, (voter, most, rotation, _) in decided:
         table, key = ("roles", f"{role}.max_votes") if role in job.roles else ("vote", "max_votes")
         if voter.least > most:

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from itertools import accumulate, repeat
 from struct import Struct
 
-from maker.core.user_code import ContractBroken, call_user_code, shown
-from maker.errors import ModelUnusable, TaskFailed
+from maker.core.user_code import call_user_code, shown
+from maker.errors import ContractBroken, ModelUnusable, TaskFailed
 from maker.models.interface import Model
 from maker.models.settings import SimulatedSettings
 from maker.types import Failed, Finished, Oracle, Request, Sample, Truth

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from maker.core.user_code import MOST_SAID, ContractBroken, not_text, shown, unfit, words_of
+from maker.core.user_code import MOST_SAID, not_text, shown, unfit, words_of
+from maker.errors import ContractBroken
 from maker.plugin import Codec, TooDeep
 from maker.types import Flag, RedFlag, Sample, StepClass
 from maker.voting.thinking import KNOWN, OnlyThinking, Thinking

@@ -1,0 +1,144 @@
+"""Answer types: how a reply is read as one, how an answer is stored, and what a rehearsal needs of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+
+from pydantic import TypeAdapter
+
+from decomposers.common.last_line import LastLine
+from decomposers.common.strict_json import object_in, shown
+from maker.plugin import Truth
+
+T = TypeVar("T")
+_YES_NO = {"true": True, "yes": True, "false": False, "no": False}
+
+
+class AnswerType(Generic[T]):
+    """A type that a step is answered with. Picklable, and equal to that of the same type.
+
+    Args:
+        of: ``str``, ``int``, ``bool``, an ``Enum``, a ``Literal``, a pydantic model, or any other type that pydantic
+            reads from a JSON object.
+    """
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+        self.name: str = getattr(of, "__name__", None) or str(of)
+        self._adapter: TypeAdapter[T] = TypeAdapter(of)
+        self._choices = _choices(of)
+        self.read: Callable[[str], Any] = self._reader()
+        """Returns the answer of a reply, as JSON; raises ``ValueError`` where it gives none, or several."""
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema of its replies, None where a reply is no JSON object."""
+        if self.of in (str, int, bool) or self._choices:
+            return None
+        return self._adapter.json_schema()
+
+    def typed(self, answer: Any) -> T:
+        """Return the Python value of an answer. Raises pydantic's ``ValidationError`` for one that does not fit."""
+        return answer if self.of is str else self._adapter.validate_python(answer)
+
+    def stored(self, value: T) -> Any:
+        """Return a Python value as JSON. Raises ``ValueError`` for one of another type."""
+        return self._adapter.dump_python(value, mode="json", warnings="error")
+
+    def truth(self, value: T) -> Truth:
+        """Return what a simulated model replies where ``value`` is right; wrong ones are of the same type."""
+        right = self.stored(value)
+        return Truth([self._reply(right)], [self._reply(one) for one in self._others(right)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnswerType) and self.of == other.of
+
+    def __hash__(self) -> int:
+        return hash((AnswerType, self.name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AnswerType, (self.of,)
+
+    def _reader(self) -> Callable[[str], Any]:
+        if self.of is str:
+            return str.strip
+        if self.of is int:
+            return LastLine(_whole)
+        if self.of is bool:
+            return LastLine(_yes_or_no)
+        if self._choices:
+            return LastLine(self._choice)
+        return self._object
+
+    def _choice(self, line: str) -> Any:
+        """Return the choice that a line names; case counts only where two choices differ in nothing else."""
+        if line in self._choices:
+            return self._choices[line]
+        alike = [value for text, value in self._choices.items() if text.casefold() == line.casefold()]
+        if len(alike) != 1:
+            raise ValueError(f"{line[:40]!r} is none of {', '.join(self._choices)}"[:200])
+        return alike[0]
+
+    def _object(self, text: str) -> Any:
+        return self.stored(self._adapter.validate_python(shown(object_in(text))))
+
+    def _reply(self, answer: Any) -> str:
+        return str(answer) if answer.__class__ in (str, int) else json.dumps(answer, ensure_ascii=False)
+
+    def _others(self, right: Any) -> Sequence[Any]:
+        """Return wrong answers of the type: other choices, or one with a value changed."""
+        if self._choices:
+            return [one for one in self._choices.values() if one != right]
+        if not isinstance(right, dict):
+            return _changed(right)
+        found = []
+        for name, member in right.items():
+            for other in _changed(member):
+                changed = {**right, name: other}
+                try:
+                    self._adapter.validate_python(changed)
+                except ValueError:
+                    continue
+                found.append(changed)
+        return found
+
+
+@lru_cache(maxsize=1024)
+def answer_type(of: Any) -> AnswerType[Any]:
+    """Return the answer type of a Python type: one for each. Raises pydantic's errors for what is no type."""
+    return AnswerType(of)
+
+
+def _choices(of: Any) -> dict[str, Any]:
+    """Return the values of an ``Enum`` or a ``Literal`` as JSON, by how a reply names each; {} for other types."""
+    if isinstance(of, type) and issubclass(of, Enum):
+        return {str(one.value): one.value for one in of}
+    if get_origin(of) is Literal:
+        return {str(one): one for one in get_args(of)}
+    return {}
+
+
+def _whole(line: str) -> int:
+    digits = line.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()):
+        raise ValueError(f"{line[:40]!r} is no whole number")
+    return int(line)
+
+
+def _yes_or_no(line: str) -> bool:
+    try:
+        return _YES_NO[line.rstrip(".").casefold()]
+    except KeyError:
+        raise ValueError(f"{line[:40]!r} is neither yes nor no, true nor false") from None
+
+
+def _changed(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value - 1]
+    return [f"not {value}", f"{value}?"] if isinstance(value, str) else []

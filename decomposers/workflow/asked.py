@@ -1,0 +1,112 @@
+"""What a workflow waits for: values that its coroutine hands out, one after another. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from decomposers.workflow.answers import AnswerType
+
+if TYPE_CHECKING:
+    from decomposers.workflow.decorator import Workflow
+
+T = TypeVar("T")
+SHOWN = 200
+"""Characters of a question that the log keeps with its answer; a longer one is kept with a digest of all of it."""
+
+
+class Awaited(Generic[T]):
+    """What can be awaited in a workflow, or put side by side by `Run.gather`."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Awaited[T], T, T]:
+        return (yield self)
+
+    @property
+    def question(self) -> str:
+        """What is asked, in up to some 200 characters: it tells one question from another."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Awaited[T]):
+    """One voted step; the fields are the arguments of `Run.ask`."""
+
+    prompt: str
+    answer: AnswerType[T]
+    name: str
+    system: str
+    max_tokens: int
+    parse: Callable[[str], T] | None
+    check: Callable[[T], str | None] | None
+    truth: T | None
+
+    @property
+    def question(self) -> str:
+        """The prompt."""
+        return shortened(self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Child(Awaited[T]):
+    """Another workflow, or an async function of the same kind, with its arguments."""
+
+    workflow: Workflow[Any, T]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def question(self) -> str:
+        """The workflow's name."""
+        return f"workflow {self.workflow.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Awaited[list[T]]):
+    """Several of these, side by side."""
+
+    each: Sequence[Awaited[T]]
+
+    @property
+    def question(self) -> str:
+        """How many there are, and the first of them."""
+        return f"{len(self.each)} side by side" + (f": {self.each[0].question}" if self.each else "")
+
+    @property
+    def single(self) -> bool:
+        """Whether all of them are single steps."""
+        if isinstance(self.each, Mapped):
+            return self.each.single
+        return all(isinstance(one, Asked) for one in self.each)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(Sequence[Awaited[T]]):
+    """One of these for each of some items, made when it is looked at: a million items are no million objects."""
+
+    make: Callable[[Any], Awaited[T]]
+    items: Sequence[Any]
+    single: bool
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, at: int) -> Awaited[T]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Awaited[T]]: ...
+    def __getitem__(self, at: int | slice) -> Awaited[T] | Sequence[Awaited[T]]:
+        if isinstance(at, slice):
+            return Mapped(self.make, self.items[at], self.single)
+        return self.make(self.items[at])
+
+
+def shortened(text: str) -> str:
+    """Return a text of up to `SHOWN` characters as it is; a longer one's beginning, and a digest of all of it."""
+    if len(text) <= SHOWN:
+        return text
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"maker-question").hexdigest()
+    return f"{text[: SHOWN - 20]}… {digest}"

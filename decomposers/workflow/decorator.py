@@ -1,0 +1,97 @@
+"""The decorator that makes a task of an async function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from pydantic import BaseModel, create_model
+
+from decomposers.workflow.answers import AnswerType, answer_type
+from decomposers.workflow.run import Run
+from maker.plugin import Decomposer, Params
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = Callable[Concatenate[Run, P], Coroutine[Any, Any, R]]
+
+
+class Workflow(Generic[P, R]):
+    """An async function as a task; a job names it where it would name a decomposer class. Made by `workflow`.
+
+    Args:
+        function: Its first parameter is the `Run`; the others are the task's parameters. Their types, and the type of
+            the result, are what pydantic can write as JSON.
+        name: Of the task; the function's by default.
+        version: Raise it when a change makes older runs impossible to go on with.
+
+    Raises:
+        TypeError: It is no async function, or has no first parameter.
+    """
+
+    def __init__(self, function: Function[P, R], *, name: str = "", version: int = 1) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function!r} is no `async def`: a workflow awaits its steps")
+        self.function = function
+        self.name = name or function.__name__
+        self.version = version
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+        self.__qualname__ = function.__qualname__
+        signature = inspect.signature(function, eval_str=True)
+        of = signature.return_annotation
+        self.result: AnswerType[R] = answer_type(Any if of is inspect.Signature.empty else of)
+        self.Params = _params(self.name, list(signature.parameters.values()))
+
+    def __call__(self, params: BaseModel) -> Decomposer[Any, Any]:
+        """Return the decomposer for checked parameters."""
+        from decomposers.workflow.task import WorkflowTask
+
+        return WorkflowTask(self, params)
+
+    def __repr__(self) -> str:
+        return f"workflow {self.name}"
+
+
+@overload
+def workflow(function: Function[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(*, name: str = "", version: int = 1) -> Callable[[Function[P, R]], Workflow[P, R]]: ...
+def workflow(function: Any = None, /, *, name: str = "", version: int = 1) -> Any:
+    """Make a task of an async function, whose first argument is the `Run`.
+
+        @maker.workflow
+        async def greeting(run: maker.Run, name: str) -> str:
+            return await run.ask(f"Write one line that greets {name}.")
+
+    A job names it ``path/file.py:greeting``; ``name`` is then a task parameter.
+    """
+    if function is None:
+        return lambda found: Workflow(found, name=name, version=version)
+    return Workflow(function)
+
+
+def called(function: Any) -> Workflow[Any, Any]:
+    """Return what `Run.child` and `Run.map` are given as a workflow: one, or an async function."""
+    return function if isinstance(function, Workflow) else _made(function)
+
+
+@lru_cache(maxsize=1024)
+def _made(function: Any) -> Workflow[Any, Any]:
+    return Workflow(function)
+
+
+def _params(name: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):  # fmt: skip
+        raise TypeError(f"{name} takes no run: give it a first parameter, `run: maker.Run`")
+    fields: dict[str, Any] = {}
+    for one in parameters[1:]:
+        if one.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise TypeError(f"{name}: *{one.name} has no type to store it by: name each parameter")
+        kind = Any if one.annotation is one.empty else one.annotation
+        fields[one.name] = (kind, ... if one.default is one.empty else one.default)
+    return create_model(f"{name}_params", __base__=Params, **fields)
