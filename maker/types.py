@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
 from operator import add
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -174,24 +174,61 @@ class Fork(Generic[S]):
     missed: Callable[[S, int, str], S] | None = None
 
 
+class Record(NamedTuple):
+    """What came of an effect or a wait, as the log has it.
+
+    ``value`` is a JSON value, ``at`` when it was recorded (seconds since 1970), ``by`` who has said so, "" for a
+    function. ``expired`` says that a wait's deadline has passed without an answer.
+    """
+
+    value: Any
+    at: float
+    by: str = ""
+    expired: bool = False
+
+
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """Do something in the world, once: recorded, never voted, never crossed by roll-back."""
+class Effect(Generic[S]):
+    """Do something in the world, and go on with what came of it. Its result is recorded, never voted on.
+
+    That it is about to be done is committed before ``call`` is called; recorded, it is never called again. A process
+    that dies between leaves the effect in doubt.
+
+    Args:
+        name: What it does, for people.
+        call: ``call(key)`` does it, in a thread, and returns a JSON value. The key is the same whenever the same effect
+            is tried again, and no other has it: hand it on to a server that knows idempotency keys.
+        then: ``then(state, record)`` returns the state to go on with; as with a fork, another one than before.
+        retry: What becomes of an effect in doubt: ``ask`` pauses the run until a person has said what came of it,
+            ``same-key`` calls again with the same key.
+    """
 
     name: str
-    args: Mapping[str, Any] = field(default_factory=dict)
+    call: Callable[[str], Any]
+    then: Callable[[S, Record], S]
+    retry: Literal["ask", "same-key"] = "ask"
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait for a person or another system to answer."""
+class Wait(Generic[S]):
+    """Wait for a person or another system to answer, or for a time. Where nothing else is to be done, the run rests.
+
+    Args:
+        name: What is waited for; ``maker answer`` names it. "" waits for the deadline alone.
+        then: ``then(state, record)`` returns the state to go on with; another one than before.
+        prompt: What a person is to read.
+        schema: The JSON schema of the answer; any JSON value where it is empty.
+        deadline_s: So many seconds after it begins it is over; None: never.
+    """
 
     name: str
+    then: Callable[[S, Record], S]
+    prompt: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict)
     deadline_s: float | None = None
 
 
-Next: TypeAlias = Step[S, A] | Fork[S] | Effect | Wait | Done
+Next: TypeAlias = Step[S, A] | Fork[S] | Effect[S] | Wait[S] | Done
 """What ``Decomposer.next`` may return."""
 
 

@@ -37,8 +37,11 @@ class AnswerType(Generic[T]):
     @property
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema of its replies, None where a reply is no JSON object."""
-        if self.of in (str, int, bool) or self._choices:
-            return None
+        return None if self.of in (str, int, bool) or self._choices else self.whole_schema
+
+    @property
+    def whole_schema(self) -> Mapping[str, Any]:
+        """The JSON schema of its answers."""
         return self._adapter.json_schema()
 
     def typed(self, answer: Any) -> T:

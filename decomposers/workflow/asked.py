@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from decomposers.workflow.answers import AnswerType
 
@@ -65,6 +67,57 @@ class Child(Awaited[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Effected(Awaited[T]):
+    """Something that is done in the world, once; the fields are the arguments of `Run.effect`."""
+
+    function: Callable[..., T | Awaitable[T]]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str
+    retry: Literal["ask", "same-key"]
+    result: AnswerType[T]
+
+    @property
+    def question(self) -> str:
+        """The effect's name."""
+        return f"effect {self.name}"
+
+    def call(self, key: str) -> Any:
+        """Do it; returns its result as JSON, or what can be awaited for it."""
+        named = {"idempotency_key": key} if _takes_key(self.function) else {}
+        result = self.function(*self.args, **self.kwargs, **named)
+        return self._later(result) if inspect.isawaitable(result) else self.result.stored(result)
+
+    async def _later(self, result: Awaitable[T]) -> Any:
+        return self.result.stored(await result)
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Awaited[datetime]):
+    """The time, as the log has it."""
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+        return "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Waited(Awaited[T]):
+    """An answer from outside, or a time; the fields are the arguments of `Run.wait`."""
+
+    name: str
+    answer: AnswerType[T]
+    prompt: str
+    deadline_s: float | None
+
+    @property
+    def question(self) -> str:
+        """What is waited for."""
+        return f"wait {self.name}" if self.name else f"sleep {self.deadline_s:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class Together(Awaited[list[T]]):
     """Several of these, side by side."""
 
@@ -102,6 +155,14 @@ class Mapped(Sequence[Awaited[T]]):
         if isinstance(at, slice):
             return Mapped(self.make, self.items[at], self.single)
         return self.make(self.items[at])
+
+
+def _takes_key(function: Callable[..., Any]) -> bool:
+    try:
+        return "idempotency_key" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        # Some that are written in C do not say what they take.
+        return False
 
 
 def shortened(text: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from decomposers.workflow.answers import AnswerType
-from decomposers.workflow.asked import Asked, Awaited, Child, Together, shortened
+from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Now, Together, Waited, shortened
 from decomposers.workflow.run import Run
-from maker.plugin import ContractBroken, Done, PydanticCodec
+from maker.plugin import ContractBroken, Done, PydanticCodec, Record
 
 _JSON: PydanticCodec[Any] = PydanticCodec(Any)
 FIX = (
@@ -43,11 +44,15 @@ class Answer(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a chain begins with: a name for messages, what makes the coroutine, the type of its result."""
+    """What a chain begins with: a name for messages, what makes the coroutine, the type of its result.
+
+    ``plain`` says that the coroutine takes answers as JSON, and hands them on.
+    """
 
     name: str
     begin: Callable[[Run], Coroutine[Any, Any, Any]]
     result: AnswerType[Any]
+    plain: bool = False
 
 
 class Play:
@@ -60,7 +65,18 @@ class Play:
         joined: What children have come to that it is waiting for, as far as they are joined.
     """
 
-    __slots__ = ("_answers", "_coroutine", "_failure", "_place", "_result", "_start", "_text", "joined", "pending")
+    __slots__ = (
+        "_answers",
+        "_coroutine",
+        "_failure",
+        "_place",
+        "_plain",
+        "_result",
+        "_start",
+        "_text",
+        "joined",
+        "pending",
+    )
 
     def __init__(
         self, start: Callable[[], Start], place: str, answers: Sequence[str] = (), joined: list[Any] | None = None
@@ -70,6 +86,7 @@ class Play:
         self._answers = list(answers)
         self.joined = joined
         self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._plain = False
         self._text = ""
         self.pending: Awaited[Any] | None = None
         self._result: Done | None = None
@@ -113,7 +130,7 @@ class Play:
         if self._coroutine is not None:
             return
         start = self._start()
-        self._coroutine = start.begin(Run(self._place))
+        self._coroutine, self._plain = start.begin(Run(self._place)), start.plain
         self._send(None)
         answers, self._answers = self._answers, []
         for text in answers:
@@ -131,7 +148,7 @@ class Play:
             raise ContractBroken(f"at step {step} it asked {answer.question!r} before, and {now}", FIX)
         assert self.pending is not None  # noqa: S101 - it has a question
         try:
-            value = typed(self.pending, answer.value)
+            value = answer.value if self._plain else typed(self.pending, answer.value)
         except ValueError as error:
             raise ContractBroken(f"the answer to step {step} does not fit its type any more: {error}", FIX) from error
         self._send(value)
@@ -140,7 +157,8 @@ class Play:
         assert self._coroutine is not None  # noqa: S101 - the callers have made it
         self.pending = None
         try:
-            waits_for = self._coroutine.send(value)
+            tell = self._coroutine.throw if isinstance(value, TimeoutError) else self._coroutine.send
+            waits_for = tell(value)
         except StopIteration as end:
             self._end(end.value)
         except Exception as error:  # noqa: BLE001 - the user's own code; told when the next step is asked for
@@ -168,10 +186,25 @@ class Play:
 
 
 def typed(awaited: Awaited[Any], answer: Any) -> Any:
-    """Return the Python value of an answer as JSON. Raises ``ValueError`` where it does not fit."""
+    """Return the Python value of an answer as JSON; of a wait whose deadline has passed, the error to be raised.
+
+    Raises ``ValueError`` where it does not fit.
+    """
     if isinstance(awaited, Asked):
         return awaited.answer.typed(answer)
     if isinstance(awaited, Child):
         return awaited.workflow.result.typed(answer)
+    if isinstance(awaited, Effected | Waited | Now):
+        return _of_record(awaited, Record(**answer))
     assert isinstance(awaited, Together)  # noqa: S101 - there is no other kind
     return [typed(one, value) for one, value in zip(awaited.each, answer, strict=True)]
+
+
+def _of_record(awaited: Effected[Any] | Waited[Any] | Now, record: Record) -> Any:
+    if isinstance(awaited, Now):
+        return datetime.fromtimestamp(record.at, UTC)
+    if isinstance(awaited, Effected):
+        return awaited.result.typed(record.value)
+    if not awaited.name:
+        return None
+    return TimeoutError(f"nobody has answered {awaited.name}") if record.expired else awaited.answer.typed(record.value)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from decomposers.workflow.answers import answer_type
-from decomposers.workflow.asked import Asked, Awaited, Child, Mapped, Together
+from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Mapped, Now, Together, Waited
 from decomposers.workflow.scan import SOLVER, class_name
 
 if TYPE_CHECKING:
@@ -90,6 +92,73 @@ class Run:
         return Together(each)
 
     @overload
+    def effect(
+        self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, name: str = "",
+        retry: Literal["ask", "same-key"] = "ask", **kwargs: Any,
+    ) -> Awaited[T]: ...  # fmt: skip
+    @overload
+    def effect(
+        self, function: Callable[..., T], *args: Any, name: str = "", retry: Literal["ask", "same-key"] = "ask",
+        **kwargs: Any,
+    ) -> Awaited[T]: ...  # fmt: skip
+    def effect(
+        self, function: Callable[..., Any], *args: Any, name: str = "", retry: Literal["ask", "same-key"] = "ask",
+        **kwargs: Any,
+    ) -> Awaited[Any]:  # fmt: skip
+        """Do something in the world, once: call a function, in a thread, and record what it returns.
+
+        That it is about to be called is committed before it is. Its result is recorded and never voted on, and what is
+        recorded is never called again. A process that dies between leaves the effect in doubt: ``retry`` says what
+        then becomes of it.
+
+        Args:
+            function: Plain or async; its result is what pydantic can write as JSON, by the type it says it returns. If
+                it has a parameter ``idempotency_key``, it is given the effect's key: the same whenever this effect is
+                tried again, and no other's.
+            *args: What it is called with.
+            **kwargs: The same, by name.
+            name: What it does, for people; the function's name by default.
+            retry: ``ask``: the run pauses until a person has said what came of it. ``same-key``: it is called again
+                with the same key, for a function that hands the key on, or does no harm twice.
+        """
+        called = name or getattr(function, "__name__", "effect")
+        return Effected(function, args, kwargs, called, retry, answer_type(_returned(function)))
+
+    @overload
+    def wait(self, name: str, *, prompt: str = "", deadline: timedelta | None = None) -> Awaited[str]: ...
+    @overload
+    def wait(
+        self, name: str, answer: type[T], *, prompt: str = "", deadline: timedelta | None = None
+    ) -> Awaited[T]: ...
+    @overload
+    def wait(
+        self, name: str, answer: object, *, prompt: str = "", deadline: timedelta | None = None
+    ) -> Awaited[Any]: ...
+    def wait(
+        self, name: str, answer: Any = str, *, prompt: str = "", deadline: timedelta | None = None
+    ) -> Awaited[Any]:
+        """Wait for a person or another system: the run rests until `maker answer` or `maker.answer` names it.
+
+        Args:
+            name: What is waited for.
+            answer: The type of the answer.
+            prompt: What a person is to read.
+            deadline: After so long nobody is waited for any more: ``TimeoutError`` is raised here.
+        """
+        if not name:
+            raise ValueError("give run.wait a name: `maker answer` needs it")
+        return Waited(name, answer_type(answer), prompt, None if deadline is None else deadline.total_seconds())
+
+    def sleep(self, duration: timedelta | float) -> Awaited[None]:
+        """Wait for so long, in seconds if it is a number. A run with nothing else to do rests meanwhile."""
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+        return Waited("", answer_type(None), "", max(0.0, seconds))
+
+    def now(self) -> Awaited[datetime]:
+        """Return the time (UTC), as the log has it: a run that goes on is given the same again."""
+        return Now()
+
+    @overload
     def map(
         self, each: str | Callable[[I], str], items: Iterable[I], answer: type[T], *, name: str = "",
         k: int | None = None, role: str = SOLVER, system: str = "", max_tokens: int = MAX_TOKENS,
@@ -117,6 +186,16 @@ class Run:
             "name": name, "k": k, "role": role, "system": system, "max_tokens": max_tokens, "check": check,
         }  # fmt: skip
         return Together(Mapped(partial(_ask_of, self, each, answer, settings, truth), kept, single=True))
+
+
+def _returned(function: Callable[..., Any]) -> Any:
+    """Return the type that a function says it returns, any where it does not say."""
+    try:
+        of = inspect.signature(function, eval_str=True).return_annotation
+    except (NameError, TypeError, ValueError):
+        # A name that only a type checker knows, or a function written in C.
+        return Any
+    return Any if of is inspect.Signature.empty else of
 
 
 def _ask_of(run: Run, each: Any, answer: Any, settings: dict[str, Any], truth: Any, item: Any) -> Awaited[Any]:

@@ -11,12 +11,25 @@ from pydantic import BaseModel
 
 from decomposers.common.reading import reading_of
 from decomposers.workflow.answers import AnswerType, answer_type
-from decomposers.workflow.asked import Asked, Awaited, Child, Together, shortened
+from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Now, Together, Waited, shortened
 from decomposers.workflow.decorator import Workflow
 from decomposers.workflow.play import Answer, Play, Start, written
 from decomposers.workflow.run import Run
 from decomposers.workflow.scan import ASK, ask_sites, class_name
-from maker.plugin import ContractBroken, Decomposer, Done, Fork, Oracle, Step, StepClass, Truth
+from maker.plugin import (
+    ContractBroken,
+    Decomposer,
+    Done,
+    Effect,
+    Fork,
+    Next,
+    Oracle,
+    Record,
+    Step,
+    StepClass,
+    Truth,
+    Wait,
+)
 
 MOST_TRUTHS = 10_000
 """Prompts whose truth is kept at hand for the simulated model: more than are ever in work at once."""
@@ -100,17 +113,21 @@ class WorkflowTask(Decomposer[Play, Answer]):
         arguments = {name: getattr(checked, name) for name in type(checked).model_fields}
         return Start(self.name, partial(_call, self.workflow, (), arguments), self.workflow.result)
 
-    def next(self, state: Play) -> Step[Play, Answer] | Fork[Play] | Done:
+    def next(self, state: Play) -> Next[Play, Answer]:
         """Return what the coroutine waits for."""
         move = state.move()
         if isinstance(move, Done):
             return move
         if isinstance(move, Asked):
             return self._step(move)
-        together = _side_by_side(state)
-        return Fork(
-            len(together), _child, _join, partial(_then, move), single=isinstance(move, Together) and move.single
-        )
+        if isinstance(move, Effected):
+            return Effect(move.name, move.call, partial(_recorded, move), move.retry)
+        if isinstance(move, Now):
+            return Effect("now", _nothing, partial(_recorded, move), "same-key")
+        if isinstance(move, Waited):
+            return Wait(move.name, partial(_recorded, move), move.prompt, move.answer.whole_schema, move.deadline_s)
+        single = isinstance(move, Together) and move.single
+        return Fork(len(_side_by_side(state)), _child, _join, partial(_then, move), single=single)
 
     def apply(self, state: Play, action: Answer) -> Play:
         """Give the coroutine its answer."""
@@ -169,7 +186,7 @@ def start_of(awaited: Awaited[Any]) -> Start:
     if isinstance(awaited, Child):
         called = awaited.workflow
         return Start(called.name, partial(_call, called, awaited.args, awaited.kwargs), called.result)
-    return Start("", partial(_only, awaited), ANY)
+    return Start("", partial(_only, awaited), ANY, plain=True)
 
 
 async def _only(awaited: Awaited[Any], run: Run) -> Any:
@@ -203,6 +220,15 @@ def _then(move: Awaited[Any], state: Play) -> Play:
     results = state.joined or []
     state.take(Answer(results if isinstance(move, Together) else results[0], move.question))
     return state
+
+
+def _recorded(move: Awaited[Any], state: Play, record: Record) -> Play:
+    state.take(Answer(record._asdict(), move.question))
+    return state
+
+
+def _nothing(_key: str) -> None:
+    """Do nothing: the record of it has the time."""
 
 
 def _parsed(asked: Asked[Any], text: str) -> Answer:

@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     REQUEST = 5
     UNDECIDED = 6
     FAULT = 7
+    WAITS = 8
     INTERRUPTED = signals.INTERRUPTED
     BROKEN_PIPE = output.BROKEN_PIPE
 
@@ -35,6 +36,7 @@ MEANINGS = {
     ExitCode.REQUEST: "paused or cancelled as somebody asked: `--limit-steps`, `maker cancel`",
     ExitCode.UNDECIDED: "paused at a step that no vote could settle",
     ExitCode.FAULT: "paused by a fault: the model, the database, a worker, the task's code",
+    ExitCode.WAITS: "paused until somebody answers, or a time has come: `maker waits`",
     ExitCode.INTERRUPTED: "interrupted; what was decided is committed and the run is paused",
     ExitCode.BROKEN_PIPE: "whoever read the output has gone, as `head` goes",
 }
@@ -43,6 +45,7 @@ _PAUSED = {
     Cause.REQUEST: ExitCode.REQUEST,
     Cause.UNDECIDED: ExitCode.UNDECIDED,
     Cause.FAULT: ExitCode.FAULT,
+    Cause.WAITS: ExitCode.WAITS,
 }
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from maker.engine.budget import Exhausted
-from maker.engine.causes import INTERRUPTED, LIMIT, STEPS, STOPPED, undecided
+from maker.engine.causes import INTERRUPTED, LIMIT, STEPS, STOPPED, undecided, waiting
 from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
+from maker.engine.outside import Outside
 from maker.engine.quiet import Quiet
 from maker.engine.scheduler import LogChanges, Scheduler
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
@@ -44,7 +45,8 @@ class Session(NamedTuple):
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
     its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again. They return
-    what is to be kept of it. ``on_report`` is told of reports. ``remembered`` is there where decisions are taken again.
+    what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers.
+    ``remembered`` is there where decisions are taken again.
     """
 
     scheduler: Scheduler
@@ -62,6 +64,7 @@ class Session(NamedTuple):
     on_unavailable: Callable[[int, int, str], StoredEvent]
     on_change: Callable[[int, ConcurrencyChange], StoredEvent]
     on_report: OnReport
+    outside: Outside
     remembered: MemoFeed | None = None
 
 
@@ -110,7 +113,7 @@ class Driver:
                 return self._finish(Entry(ending=Ending("paused", reason, None)))
             if session.grants is not None:
                 session.grants.check()
-            with contextlib.closing(open_swarm()) as swarm:
+            with contextlib.closing(session.outside), contextlib.closing(open_swarm()) as swarm:
                 ending = self._work_until_stopped(swarm, session)
         except Exhausted as error:
             return self._finish(Entry(ending=Ending("paused", f"{LIMIT}{error}", None)))
@@ -157,9 +160,30 @@ class Driver:
                 return self._wind_up(swarm, session, str(scheduler.fatal))
             if waiting := self._quiet.due(time.monotonic()):
                 self._journal.put(Entry(waiting=waiting))
+            self._look_outside(session)
             self._join(session)
-            if scheduler.idle and not any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
+            if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
+                continue
+            if not session.outside.busy:
                 return self._over(session, Ending("paused", _standstill(session), None))
+            self._look_outside(session, WAIT_S)
+
+    def _look_outside(self, session: Session, wait_s: float = 0.0) -> None:
+        """Begin effects and waits that chains have come to, once that is committed; journal what is over."""
+        scheduler, outside = session.scheduler, session.outside
+        for call in scheduler.take_outside():
+            try:
+                begun = outside.begin(call)
+            except TaskFailed as error:
+                scheduler.settle(call, error.message)
+                continue
+            if begun is not None:
+                self._journal.put(begun)
+            self._journal.flush()
+            outside.go(call, fresh=begun is not None)
+        for settled in outside.take(wait_s):
+            self._journal.put(settled.entry)
+            scheduler.settle(settled.call, settled.trouble)
 
     def _hand_out(self, swarm: Swarm, session: Session) -> None:
         """Keep the workers supplied: each holds as many chains as it may, and as many again to begin with at once."""
@@ -224,6 +248,8 @@ class Driver:
         for worker in out:
             swarm.give(worker, Orders(recall=True))
         deadline = time.monotonic() + WIND_UP_S
+        while session.outside.calling and time.monotonic() < deadline:
+            self._look_outside(session, WAIT_S)
         while out and time.monotonic() < deadline:
             for news in swarm.collect(WAIT_S):
                 if (ending := self._take(swarm, news, session)) is not None:
@@ -395,5 +421,7 @@ def _standstill(session: Session) -> str:
     scheduler = session.scheduler
     if scheduler.held:
         return f"{STEPS}{session.steps:,} steps"
+    if not scheduler.troubles and (waits := session.outside.waits):
+        return waiting(waits)
     others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
     return f"{scheduler.first_trouble}{others}"

@@ -27,14 +27,18 @@ class OpenFork:
         single: Whether each is a single step, all of them in one chain.
         lenient: Whether one without a good decision holds nothing up.
         rows: The key of that chain.
+        outside: Whether its only child is what is recorded of an effect or a wait: no worker's.
     """
 
-    def __init__(self, at: ChainAt, count: int, *, single: bool, lenient: bool = False, rows: int = 0) -> None:
+    def __init__(
+        self, at: ChainAt, count: int, *, single: bool, lenient: bool = False, rows: int = 0, outside: bool = False
+    ) -> None:
         self.at = at
         self.count = count
         self.single = single
         self.lenient = lenient
         self.rows = rows
+        self.outside = outside
         self.next = 0
         self.finished = 0
         self.again: Iterator[RecoveryPoint] | None = None

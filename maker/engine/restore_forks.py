@@ -10,7 +10,7 @@ from maker.engine.recovery import RecoveryPoint, rows, unfinished
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import count_children
-from maker.voting.forks import opened
+from maker.voting.forks import is_outside, opened
 
 
 def reopen(database: Database, decomposer: Decomposer[Any, Any], point: RecoveryPoint) -> OpenFork:
@@ -18,7 +18,9 @@ def reopen(database: Database, decomposer: Decomposer[Any, Any], point: Recovery
     row = point.fork
     assert row is not None  # noqa: S101 - the caller has looked
     broken, _ = opened(decomposer, point.at)
-    fork = OpenFork(point.at, row.children, single=row.single, lenient=broken.missed is not None)
+    fork = OpenFork(
+        point.at, row.children, single=row.single, lenient=broken.missed is not None, outside=is_outside(broken)
+    )
     fork.joined, fork.folded, fork.digest = row.joined, row.state, row.digest
     if not row.single:
         fork.next, fork.finished = count_children(database, row)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from maker.engine.causes import undecided
 from maker.engine.open_fork import OpenFork
+from maker.engine.outside import OutsideCall
 from maker.engine.recovery import RecoveryPoint
 from maker.engine.row_faults import RowFaults, Unanswered
 from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
@@ -111,6 +112,7 @@ class Scheduler:
         self._reopen = reopen
         self._ready: deque[ChainAt] = deque()
         self.forks: list[OpenFork] = []
+        self._outside: list[OutsideCall] = []
         self._rows: dict[int, OpenFork] = {}
         self._parents: dict[int, _Parent] = {}
         self._voted: set[ChainRef] = set()
@@ -132,6 +134,9 @@ class Scheduler:
         at = point.at
         if parent is not None:
             self._parents[at.chain] = _Parent(parent, point.number)
+            if parent.outside:
+                self._outside.append(OutsideCall(parent, at.chain))
+                return
         if point.failed:
             self._trouble(at.path, point.failed)
             return
@@ -146,6 +151,22 @@ class Scheduler:
         for number, reason in fork.wrong.items():
             self._trouble((*at.path, at.idx, at.epoch, number), reason)
         self._add(fork)
+
+    def take_outside(self) -> list[OutsideCall]:
+        """Return the effects and waits that chains have come to since the last call."""
+        for fork in self.forks:
+            while fork.outside and fork.again is not None:
+                self._take_up(fork)
+        calls, self._outside = self._outside, []
+        return calls
+
+    def settle(self, call: OutsideCall, trouble: str = "") -> None:
+        """Take note that an effect or a wait is over: its chain goes on, or rests, if there is trouble."""
+        if trouble:
+            self._trouble(ROOT, trouble)
+            return
+        self._parents.pop(call.chain)
+        call.fork.finished += 1
 
     @property
     def idle(self) -> bool:
@@ -329,16 +350,20 @@ class Scheduler:
         )
 
     def _open(self, forked: Forked, changes: LogChanges) -> None:
-        at, count, single, lenient = forked
+        at, count, single, lenient, outside = forked
         if not single and count > self._end - 1 - self._last:
             self._failed(ChainRef(at.chain), self._too_many(f" (it forks into {count:,} more)", step=at.idx), changes)
             return
-        fork = OpenFork(at, count, single=single, lenient=lenient, rows=self._key() if single else 0)
+        rows_key = self._key() if single else 0
+        fork = OpenFork(at, count, single=single, lenient=lenient, rows=rows_key, outside=outside)
         changes.forks.append(NewFork(at.chain, at.idx, at.epoch, count, single, at.state, at.digest))
         if single:
             rows = child_at(at, 0, fork.rows, 0, single=True)
             changes.chains.append(NewChain(fork.rows, at.chain, at.idx, at.epoch, 0, rows.digest))
         self._add(fork)
+        if outside:
+            (child,) = self._born(fork, 1, changes.chains)
+            self._outside.append(OutsideCall(fork, child.chain))
 
     def _ended(self, ref: ChainRef, ended: Ended, changes: LogChanges) -> None:
         if ref.chain == self._root:

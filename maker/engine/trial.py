@@ -65,6 +65,9 @@ def try_chain(
             left -= over if lenient else len(report.decided)
             if report.held or (left == 0 if lenient else report.stuck):
                 return
+            if any(fork.outside for fork in report.forked):
+                # What is not stored does nothing in the world, and waits for nobody.
+                return
             for fork in report.forked:
                 children, lenient = _one_by_one(fork, keys), fork.lenient
             if over or report.forked:

@@ -17,6 +17,7 @@ from maker.engine.driver import Driver, OnReport, Session, pause_reason
 from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
+from maker.engine.outside import Outside
 from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
@@ -295,6 +296,7 @@ def _session(
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_change=partial(_changed, row.run_id, tuple(job.members)),
         on_report=on_report,
+        outside=Outside(database, row.key, row.run_id, job.decomposer),
         remembered=memo,
     )
 

@@ -48,6 +48,8 @@ _FOLDED = (
     .values(joined=bindparam("joined"), state=bindparam("state"), digest=bindparam("digest"), seal=bindparam("seal"))
 )
 
+_STANDS = update(schema.outside).where(schema.outside.c.chain == bindparam("of")).values(state=bindparam("now"))
+
 
 _AS_THE_STEP = PromptVariant()
 
@@ -89,6 +91,8 @@ class LogRows(NamedTuple):
     folded: list[dict[str, Any]]
     closed: list[dict[str, Any]]
     missed: list[tuple[Any, ...]]
+    outside: list[tuple[Any, ...]]
+    stands: list[dict[str, Any]]
     endings: list[Ending]
 
 
@@ -143,6 +147,8 @@ class LogWriter:
             folded=[_fold_row(fold) for entry in entries for fold in entry.folded],
             closed=[_closed_row(closed) for entry in entries for closed in entry.closed],
             missed=[(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed],
+            outside=[_row(schema.outside, one.values(self._run)) for one in _all(entries, lambda entry: entry.outside)],
+            stands=[{"of": one.chain, "now": str(one.state)} for one in _all(entries, lambda entry: entry.stands)],
             endings=[entry.ending for entry in entries if entry.ending is not None],
         )
 
@@ -171,6 +177,8 @@ class LogWriter:
         self._many(connection, _FOLDED, rows.folded)
         self._many(connection, _CLOSED, rows.closed)
         self._insert(connection, schema.outcome, rows.missed)
+        self._insert(connection, schema.outside, rows.outside)
+        self._many(connection, _STANDS, rows.stands)
         for ending in rows.endings:
             self._end(connection, ending)
 

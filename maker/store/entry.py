@@ -9,6 +9,7 @@ from itertools import chain
 from operator import add
 from typing import Any, NamedTuple
 
+from maker.store.outside import OutsideRow, State
 from maker.store.seals import Place
 from maker.types import NOTHING, Account, Allowance, Usage
 from maker.voting.messages import Decided, Stuck
@@ -147,6 +148,13 @@ def sum_counts(counts: Iterable[StepCounts]) -> StepCounts:
     return reduce(StepCounts.plus, counts, StepCounts())
 
 
+class OutsideState(NamedTuple):
+    """How an effect or a wait stands now, by the key of the chain that holds its record."""
+
+    chain: int
+    state: State
+
+
 class StoredEvent(NamedTuple):
     """An event of a run: its kind, and its facts as JSON values."""
 
@@ -165,8 +173,9 @@ class Entry:
     ``dropped`` counts, by account, flagged samples of steps that were let go undecided. ``worker`` sent the report from
     ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation ``grant``, and so is
     ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back the rest of the
-    grant. ``events`` are committed with it. ``waiting`` is how many requests are open where nothing has come for a
-    while: it is passed on to who watches, and not stored.
+    grant. ``outside`` are effects and waits that begin, ``stands`` how others stand now. ``events`` are committed with
+    it. ``waiting`` is how many requests are open where nothing has come for a while: it is passed on to who watches,
+    and not stored.
     """
 
     decided: Sequence[Decided] = ()
@@ -189,6 +198,8 @@ class Entry:
     grant: int | None = None
     abandoned: Allowance = NOTHING
     freed: bool = False
+    outside: Sequence[OutsideRow] = ()
+    stands: Sequence[OutsideState] = ()
     events: Sequence[StoredEvent] = ()
     waiting: int = 0
     ending: Ending | None = None

@@ -132,6 +132,6 @@ def _drop_run(database: Database, run: RunRow) -> None:
             connection.execute(text(f"LOCK TABLE {SCHEMA}.{schema.text.name} IN EXCLUSIVE MODE"))
         used = union_all(select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt))
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
-        for table in (schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part):
+        for table in (schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside):
             connection.execute(delete(table).where(table.c.run == run.key))
         connection.execute(delete(schema.run).where(schema.run.c.id == run.key))

@@ -22,12 +22,12 @@ from maker.store.log import (
     snapshot_epochs,
 )
 from maker.store.together import Together, together
-from maker.types import Ballots, Decision, Done, Fork, Parts, Step, Verdict
+from maker.types import Ballots, Decision, Done, Effect, Fork, Parts, Record, Step, Verdict, Wait
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
 from maker.voting.chain import SNAPSHOT_STEPS, snapshot_due
-from maker.voting.forks import child_at
+from maker.voting.forks import RECORDED, child_at, is_outside, outside, record_text
 from maker.voting.memo import question, question_before
 from maker.voting.messages import ChainAt
 from maker.voting.parts import PartsDecision, decide_parts
@@ -311,14 +311,16 @@ class Replayer:
     def _children(self, where: str, chain: ChainRow, position: Position, fork: ForkRow) -> tuple[Fork[Any], Any]:
         """Replay a fork's children and fold them; returns the fork, and the state after those that are joined."""
         move = call_user_code(where, self.decomposer.next, position.state)
+        move = outside(move) if isinstance(move, Effect | Wait) else move
         if not isinstance(move, Fork) or (move.count, move.single) != (fork.children, bool(fork.single)):
             raise Bad(f"{where}: it forked into {fork.children} children, but the task does not ask for that fork")
         at = ChainAt(chain.key, chain.path, fork.idx, fork.epoch, position.digest, "")
-        ends = (
-            self._singles(where, move, position.state, fork, at)
-            if fork.single
-            else self._chains(move, position, fork, at)
-        )
+        if is_outside(move):
+            ends = self._recorded(where, fork, at)
+        elif fork.single:
+            ends = self._singles(where, move, position.state, fork, at)
+        else:
+            ends = self._chains(move, position, fork, at)
         # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
         text = call_user_code(where, self.decomposer.state.write, position.state)
         state, digest, number = call_user_code(where, self.decomposer.state.read, text), b"", 0
@@ -355,6 +357,26 @@ class Replayer:
                 raise Bad(f"chain {name}: the row of its chain does not match its seal")
             if child.status in DONE:
                 yield End(number, inner.digest, child.result)
+
+    def _recorded(self, where: str, fork: ForkRow, at: ChainAt) -> Iterator[End]:
+        """Check what was recorded of an effect or a wait; yields it, if it is over."""
+        child = next(read_children(self.database, fork, at.path), None)
+        if child is None or child.run != self.run or child.number != 0 or not child.sealed:
+            raise Bad(f"{where}: the row of the chain that holds its record is missing, or has changed")
+        rows = list(read_steps(self.database, child.key))
+        if child.status not in DONE:
+            if rows:
+                raise Bad(f"{where}: a record is there, but its chain is {child.status}")
+            return
+        genesis = child_at(at, 0, child.key, 0, single=False).digest
+        if [(row.idx, row.epoch, row.tally) for row in rows] != [(0, 0, b"")]:
+            raise Bad(f"{where}: its record is not one row without votes")
+        (row,) = rows
+        if row.digest != link(genesis, 0, 0, row.action, RECORDED) or row.digest != child.digest:
+            raise Bad(f"{where}: its record is not as it was written")
+        if row.action != record_text(Record(**child.result)):
+            raise Bad(f"{where}: its record is {row.action!r}, but its chain has {child.result!r}")
+        yield End(0, child.digest, child.result)
 
     def _singles(self, where: str, move: Fork[Any], state: Any, fork: ForkRow, at: ChainAt) -> Iterator[End]:
         """Check the single steps of a fork; yields those that are done, and those that the fork does not wait for."""

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, user_code_failure
-from maker.errors import MakerError, NotYet, TaskFailed
+from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, unfit, user_code_failure
+from maker.errors import MakerError, TaskFailed
 from maker.inputs.nesting import too_deep
 from maker.plugin import Decomposer
-from maker.types import Done, Finished, Fork, RedFlag, Request, Step, StepClass
+from maker.types import Done, Effect, Finished, Fork, RedFlag, Request, Step, StepClass, Wait
 from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
 from maker.voting.election import Election, reported
 from maker.voting.judge import appeal
@@ -341,14 +341,32 @@ class ChainRunner(Generic[S, A]):
             return Ended(move.result, move.ok, move.reason)
         if isinstance(move, Fork) and self.ref.child is None:
             return self._fork(move)
-        what = type(move).__name__
-        if what in ("Effect", "Wait"):
-            raise NotYet(f"{self.where}: {self._decomposer.name} returned {what}, which this version does not run")
+        if isinstance(move, Effect | Wait) and self.ref.child is None:
+            return self._outside(move)
         raise TaskFailed(
-            f"{self.where}: {self._decomposer.name}.next returned {what}",
-            fix="return Step, Done or Fork; a child of a fork of single steps Step, then Done",
+            f"{self.where}: {self._decomposer.name}.next returned {type(move).__name__}",
+            fix="return Step, Done, Fork, Effect or Wait; a child of a fork of single steps Step, then Done",
             step=self.index,
         )
+
+    def _outside(self, move: Effect[S] | Wait[S]) -> Forked:
+        self._refuse_deep()
+        if problem := not_text(move.name) or unfit(move.name):
+            raise TaskFailed(
+                f"{self.where}: {self._decomposer.name}: an effect or wait has the name {shown(move.name)}: {problem}",
+                fix="give it a short text",
+                step=self.index,
+            )
+        at = ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, self._state_text())
+        return Forked(at, 1, single=False, outside=True)
+
+    def _refuse_deep(self) -> None:
+        if len(self.path) >= 3 * DEEPEST:
+            raise TaskFailed(
+                f"{self._decomposer.name} nested more than {DEEPEST} forks",
+                fix="let a chain continue with steps, or fork into more children at a time",
+                step=self.index,
+            )
 
     def _fork(self, fork: Fork[S]) -> Forked:
         if not isinstance(fork.count, int) or isinstance(fork.count, bool) or fork.count < 0:
@@ -376,12 +394,7 @@ class ChainRunner(Generic[S, A]):
                 " state and fork forever",
                 fix="give the fork a join, or a then that returns the next state",
             )
-        if len(self.path) >= 3 * DEEPEST:
-            raise TaskFailed(
-                f"{self._decomposer.name} nested more than {DEEPEST} forks",
-                fix="let a chain continue with steps, or fork into more children at a time",
-                step=self.index,
-            )
+        self._refuse_deep()
         if fork.missed is not None and not fork.single:
             raise TaskFailed(
                 f"{self.where}: {self._decomposer.name} forked with missed, but without single=True",

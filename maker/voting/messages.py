@@ -128,13 +128,15 @@ class Stuck(NamedTuple):
 class Forked(NamedTuple):
     """The chain waits for children: where it stands, how many there are, and whether each is a single step.
 
-    ``lenient`` says that a child without a good decision holds nothing up.
+    ``lenient`` says that a child without a good decision holds nothing up. ``outside`` says that the chain waits for an
+    effect, or for an answer: its only child is what is recorded of that, and no worker's.
     """
 
     at: ChainAt
     children: int
     single: bool
     lenient: bool = False
+    outside: bool = False
 
 
 class Follows(NamedTuple):

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0010"
+HEAD = "0011"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -228,6 +228,32 @@ text = Table(
     sqlite_with_rowid=False,
 )
 """Prompts and replies, each stored once, by the digest of its text."""
+
+outside = Table(
+    "maker_outside",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("answers", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("deadline", Float),
+    Column("answer", Text),
+    Column("answered_by", Text, nullable=False),
+    Column("answered_at", Float),
+    Index("maker_outside_run", "run", "state"),
+    Index("maker_outside_state", "state", "deadline"),
+)
+"""Effects and waits: ``chain`` is the child that holds the record, at step ``step`` of the chain named ``place``.
+
+``kind`` is ``effect`` or ``wait``, ``answers`` the JSON schema of its answer, ``state`` one of
+`maker.store.outside.State`. ``answer`` is JSON that somebody has given, and that is still to be recorded or has been.
+"""
 
 ledger = Table(
     "maker_ledger",
