@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
+    from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
     from maker.reporting.report import Report, report
     from maker.reporting.rescore import rescore
 
@@ -28,6 +29,7 @@ install()
 __version__ = "0.1.0"
 __all__ = [
     "MakerError",
+    "OpenWait",
     "Report",
     "Run",
     "RunHandle",
@@ -35,6 +37,7 @@ __all__ = [
     "Service",
     "Workflow",
     "__version__",
+    "answer",
     "calibrate",
     "cancel",
     "fork",
@@ -51,10 +54,12 @@ __all__ = [
     "run",
     "runs",
     "samples",
+    "settle_effect",
     "show",
     "steps",
     "try_steps",
     "verify",
+    "waits",
     "workflow",
 ]
 _HOMES = {
@@ -76,6 +81,7 @@ _HOMES = {
     "maker.calibration.plan": ("plan",),
     "maker.calibration.precompute": ("precompute",),
     "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "maker.lifecycle.waits": ("OpenWait", "answer", "settle_effect", "waits"),
     "maker.reporting.rescore": ("rescore",),
     "maker.reporting.report": ("Report", "report"),
     "maker.errors": ("MakerError",),

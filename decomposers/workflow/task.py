@@ -96,7 +96,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
         self.workflow = workflow
         self._place = params.model_dump(mode="json")
         sites = ask_sites(workflow.function)
-        self._known = bool(sites) and all(site.known for site in sites)
+        self._known = all(site.known for site in sites)
         self.classes = _classes(workflow.name, sites)
         self._kinds = {kind.name: kind for kind in self.classes}
         self._truths: dict[str, Truth | None] = {}
@@ -123,7 +123,8 @@ class WorkflowTask(Decomposer[Play, Answer]):
         if isinstance(move, Effected):
             return Effect(move.name, move.call, partial(_recorded, move), move.retry)
         if isinstance(move, Now):
-            return Effect("now", _nothing, partial(_recorded, move), "same-key")
+            # What is over at once is recorded with its time.
+            return Wait("", partial(_recorded, move), deadline_s=0.0)
         if isinstance(move, Waited):
             return Wait(move.name, partial(_recorded, move), move.prompt, move.answer.whole_schema, move.deadline_s)
         single = isinstance(move, Together) and move.single
@@ -225,10 +226,6 @@ def _then(move: Awaited[Any], state: Play) -> Play:
 def _recorded(move: Awaited[Any], state: Play, record: Record) -> Play:
     state.take(Answer(record._asdict(), move.question))
     return state
-
-
-def _nothing(_key: str) -> None:
-    """Do nothing: the record of it has the time."""
 
 
 def _parsed(asked: Asked[Any], text: str) -> Answer:

@@ -22,6 +22,7 @@ from maker.lifecycle import admin
 from maker.lifecycle.events import Event, RunEnded, RunStarted
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.rows import LOOK_S, RowFeed, RowResult, results
+from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
 from maker.store.backend.database import open_database, shown_url
 from maker.store.runs import find_run
 
@@ -139,9 +140,12 @@ class Service:
             partial(api.retry, run_id, list(overrides), outcomes=tuple(outcomes), store=self._store)
         )
 
-    async def fork(self, run_id: str, at: int, overrides: Iterable[str] = ()) -> RunReport:
+    async def fork(
+        self, run_id: str, at: int, overrides: Iterable[str] = (), *, repeat_effects: bool = False
+    ) -> RunReport:
         """Create a run that shares another one's steps before ``at``; `resume` works on it. See `maker.fork`."""
-        return await self._call(partial(admin.fork, run_id, at, list(overrides), store=self._store))
+        forked = partial(admin.fork, run_id, at, list(overrides), store=self._store, repeat_effects=repeat_effects)
+        return await self._call(forked)
 
     async def cancel(self, run_id: str) -> RunReport:
         """End a run for good, whoever works on it. Takes a whole id or name. See `maker.cancel`."""
@@ -150,6 +154,20 @@ class Service:
     async def prune(self, run_id: str) -> RunReport:
         """Delete a run; returns its last report. Takes a whole id or name. See `maker.prune`."""
         return await self._call(partial(admin.prune, run_id, store=self._store))
+
+    async def answer(self, run_id: str, name: str, value: Any, *, by: str | None = None) -> OpenWait:
+        """Answer what a run waits for; one that nobody works on goes on with `resume`. See `maker.answer`."""
+        return await self._call(partial(answer, run_id, name, value, by=by, store=self._store))
+
+    async def settle_effect(
+        self, run_id: str, at: str, *, done: Any = None, again: bool = False, by: str | None = None
+    ) -> OpenWait:
+        """Say what came of an effect in doubt. See `maker.settle_effect`."""
+        return await self._call(partial(settle_effect, run_id, at, done=done, again=again, by=by, store=self._store))
+
+    async def waits(self, run_id: str = "") -> list[OpenWait]:
+        """Return what can be answered, oldest first: of one run, or of all. See `maker.waits`."""
+        return await self._call(lambda: list(waits(run_id, store=self._store)))
 
     async def results(self, run_id: str, *, start: int = 0) -> AsyncIterator[RowResult]:
         """Yield what is settled of a map's rows by now, in the order of the input. See `maker.results`.

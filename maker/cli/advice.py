@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from maker.engine.causes import Cause, cause_of
+from maker.engine.causes import DOUBTFUL, Cause, cause_of
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
 from maker.lifecycle.queries import RunReport, limit_override, timeout_override
 from maker.store.backend.database import shown_url
@@ -52,6 +52,11 @@ def next_step(report: RunReport) -> str:
     """Return in words how a paused run goes on; where a plain resume would pause again, with what changes that."""
     if override := limit_override(report) or timeout_override(report):
         return f"continue with `maker resume {report.run_id} {override}`"
+    if DOUBTFUL.match(report.reason):
+        return "see the effect with `maker waits`, say what came of it with `maker effect`, then resume"
+    if cause_of(report.reason) == Cause.WAITS:
+        see = f"see it with `maker waits {report.run_id}`, answer with `maker answer {report.run_id} NAME VALUE`"
+        return f"{see}, then go on with `maker resume {report.run_id}`"
     if cause_of(report.reason) == Cause.UNDECIDED:
         more = _more_votes(report.reason, report.settings)
         vote_on = f"vote on with `maker resume {report.run_id} {' '.join(more)}`, or " if more else ""

@@ -25,6 +25,7 @@ from maker.cli.commands import (
     results,
     run,
     train,
+    waits,
     watch,
 )
 from maker.cli.commands.db import db
@@ -42,12 +43,15 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "retry": run.retry,
         "fork": admin.fork,
         "cancel": admin.cancel,
+        "answer": waits.answer,
+        "effect": waits.effect,
         "precompute": precompute.precompute_,
     },
     "Look": {
         "ls": read.ls,
         "show": read.show,
         "watch": watch.watch,
+        "waits": waits.waits,
         "steps": read.steps,
         "results": results.results,
         "verify": read.verify,

@@ -53,3 +53,4 @@ RayAddress = Annotated[
     str | None,
     typer.Option("--ray-address", metavar="HOST:PORT", help="Ray cluster to run on; sets swarm.address."),
 ]
+RepeatEffects = Annotated[bool, typer.Option("--repeat-effects", help="Do effects again that the run has done.")]

@@ -14,7 +14,7 @@ from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
-from maker.engine.outside import Outside
+from maker.engine.outside import Outside, OutsideCall
 from maker.engine.quiet import Quiet
 from maker.engine.scheduler import LogChanges, Scheduler
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
@@ -171,16 +171,20 @@ class Driver:
     def _look_outside(self, session: Session, wait_s: float = 0.0) -> None:
         """Begin effects and waits that chains have come to, once that is committed; journal what is over."""
         scheduler, outside = session.scheduler, session.outside
+        begun: list[tuple[OutsideCall, bool]] = []
         for call in scheduler.take_outside():
             try:
-                begun = outside.begin(call)
+                intent = outside.begin(call)
             except TaskFailed as error:
                 scheduler.settle(call, error.message)
                 continue
-            if begun is not None:
-                self._journal.put(begun)
+            if intent is not None:
+                self._journal.put(intent)
+            begun.append((call, intent is not None))
+        if begun:
             self._journal.flush()
-            outside.go(call, fresh=begun is not None)
+        for call, fresh in begun:
+            outside.go(call, fresh=fresh)
         for settled in outside.take(wait_s):
             self._journal.put(settled.entry)
             scheduler.settle(settled.call, settled.trouble)

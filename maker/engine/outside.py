@@ -121,7 +121,9 @@ class Outside:
     def go(self, call: OutsideCall, *, fresh: bool) -> None:
         """Do it: what it needs is committed. ``fresh`` says that this process has begun with it."""
         row, move = self._held()[call.chain], self._moves[call.chain]
-        if isinstance(move, Wait):
+        if isinstance(move, Wait) and row.deadline is not None and row.deadline <= (now := time.time()):
+            self._record(call, Record(None, now, expired=True))
+        elif isinstance(move, Wait):
             self._waits[call.chain] = call
         elif fresh or (row.answer or {}).get("again") or (row.answer is None and move.retry == "same-key"):
             self._call(call, move)

@@ -154,9 +154,6 @@ class Scheduler:
 
     def take_outside(self) -> list[OutsideCall]:
         """Return the effects and waits that chains have come to since the last call."""
-        for fork in self.forks:
-            while fork.outside and fork.again is not None:
-                self._take_up(fork)
         calls, self._outside = self._outside, []
         return calls
 
@@ -303,6 +300,8 @@ class Scheduler:
 
     def _add(self, fork: OpenFork) -> None:
         self.forks.append(fork)
+        while fork.outside and fork.again is not None:
+            self._take_up(fork)
         if fork.single:
             self._rows[fork.rows] = fork
             self._epochs |= {

@@ -14,17 +14,20 @@ from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.lifecycle.queries import RunReport, opened, report
+from maker.lifecycle.waits import refuse_repeated
 from maker.plugin import NEW, RoundDecomposer, RowDecomposer
 from maker.store.backend.database import Database
-from maker.store.chains import root_chain
+from maker.store.chains import ChainRow, root_chain
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.open_chain import OpenChain
+from maker.store.outside import Kind, OutsideRow, read_outside
 from maker.store.remove import cancel_run, remove_run
 from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
 from maker.verification.intact import check_forkable
 from maker.verification.verifier import fingerprint_text
+from maker.voting.paths import read_name
 from maker.voting.tally import based, genesis
 
 TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
@@ -33,14 +36,22 @@ ROUND = ("round", "again")
 """Task parameters that a map's next round may change all the same."""
 
 
-def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | None = None) -> RunReport:
+def fork(
+    run_id: str,
+    at: int,
+    overrides: Iterable[str] = (),
+    *,
+    store: str | None = None,
+    repeat_effects: bool = False,
+) -> RunReport:
     """Create a run that shares another run's root chain before step ``at``; continue it with `resume`.
 
-    Copies nothing. Overrides may change everything but the task: the voter, the model, the seed.
+    Copies nothing. Overrides may change everything but the task: the voter, the model, the seed. Effects from step
+    ``at`` on are done again, with keys of their own, if ``repeat_effects`` says so; else such a fork is refused.
 
     Raises:
         RunNotFound: There is no such run.
-        BadInput: The run has fewer than ``at`` steps.
+        BadInput: The run has fewer than ``at`` steps, or has done effects from there on.
         RunNotResumable: The task's code or an override has changed the task.
     """
     with opened(store) as database:
@@ -51,8 +62,22 @@ def fork(run_id: str, at: int, overrides: Iterable[str] = (), *, store: str | No
                 f"run {row.run_id} has decided {root.cursor} steps of its root chain; it cannot be forked at step {at}",
                 fix=f"give --at a step from 0 to {root.cursor}",
             )
+        if not repeat_effects:
+            refuse_repeated(row.run_id, _effects_from(database, root, at), f"a fork at step {at}")
         parts = read_parts(database, row.key)
         return report(_forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts), parts))
+
+
+def _effects_from(database: Database, root: ChainRow, at: int) -> list[OutsideRow]:
+    """Return the effects of a root chain and the chains below it from step ``at`` on."""
+    found = []
+    for chain, _, stop in spans(database, root):
+        for one in read_outside(database, chain.run):
+            path = read_name(one.place)
+            first = path[0] if path else one.step
+            if one.kind == Kind.EFFECT and first >= at and (stop is None or first < stop):
+                found.append(one)
+    return found
 
 
 def another_round(

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import NamedTuple
 
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
@@ -22,12 +23,14 @@ from maker.lifecycle.events import (
 from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
+from maker.lifecycle.waits import refuse_repeated
 from maker.models.keys import require_keys
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.cuts import Cut, cut, to_retry
 from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease
+from maker.store.outside import effects_under
 from maker.store.runs import (
     NewRun,
     RunRow,
@@ -49,6 +52,13 @@ from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")
 """Statuses of a run that a pilot can use or continue."""
+
+
+class Again(NamedTuple):
+    """What a retry votes on again: children with these outcomes; and whether it may do effects again."""
+
+    outcomes: Collection[str]
+    repeat_effects: bool = False
 
 
 def start(
@@ -195,6 +205,7 @@ def retry(
     *,
     outcomes: Collection[str] = (),
     store: str | None = None,
+    repeat_effects: bool = False,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> RunReport:
@@ -202,13 +213,14 @@ def retry(
 
     Undecided steps get new votes with new seeds. Children that ended wrong, or that could not be joined, begin again;
     their old steps are superseded and stay in the log. ``outcomes`` restricts the children of forks of single steps to
-    those with these outcomes.
+    those with these outcomes. A child that has done effects begins again only with ``repeat_effects``.
 
     For a map or a document that is done, a new run continues it and asks such rows or slices again, with the model and
     the voter that the overrides name; ``new`` among the outcomes stands for rows added to a map's input.
 
     Raises:
         RunNotResumable: As `resume`; or there is nothing to retry.
+        BadInput: A child that would begin again has done effects.
         RunNotFound, RunHeld: As `resume`.
     """
     overrides = list(overrides)
@@ -216,7 +228,8 @@ def retry(
     with ExitStack() as resources:
         database = resources.enter_context(opened(store))
         row = find_run(database, run_id)
-        held = None if row.status == "done" else _taken_over(database, row, resources, overrides, again)
+        retried = Again(again, repeat_effects=repeat_effects)
+        held = None if row.status == "done" else _taken_over(database, row, resources, overrides, retried)
         if held is None:
             _refuse_others(database, row, overrides)
     if held is not None:
@@ -245,7 +258,7 @@ def _taken_over(
     row: RunRow,
     resources: ExitStack,
     overrides: Iterable[str] = (),
-    again: Collection[str] = (),
+    again: Again | None = None,
     job: Job | None = None,
 ) -> HeldRun:
     """Take a run over, after all that can fail: a lease that is taken stops a holder that is only slow.
@@ -323,18 +336,21 @@ def _refuse_change(row: RunRow, job: Job) -> None:
         )
 
 
-def _cuts(database: Database, row: RunRow, again: Collection[str]) -> list[Cut]:
+def _cuts(database: Database, row: RunRow, again: Again) -> list[Cut]:
     """Return where the unresolved steps are cut off, to be decided again. Raises `RunNotResumable` if there are none.
 
     That takes long in a run of many chains. It is done without the lease, which is taken only if nothing was decided
     meanwhile.
     """
-    cuts = to_retry(database, row.key, again)
+    cuts = to_retry(database, row.key, again.outcomes)
     if not cuts:
         raise RunNotResumable(
-            f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again)}",
+            f"run {row.run_id} has nothing to retry: no step and no child is {' or '.join(again.outcomes)}",
             fix=f"continue with `maker resume {row.run_id}`",
         )
+    if not again.repeat_effects:
+        chains = {one.chain for one in cuts if not one.single and not one.idx}
+        refuse_repeated(row.run_id, effects_under(database, row.key, chains), "a retry")
     return cuts
 
 

@@ -42,8 +42,8 @@ class SimulatedModel(Model):
         if oracle is None:
             raise ModelUnusable(
                 "the simulated model needs right answers, and this decomposer has no oracle",
-                fix="return one from Decomposer.oracle(), or name a function in task.truth if the task takes one; or"
-                ' set model.kind = "vllm" or "openai"',
+                fix="return one from Decomposer.oracle(), name a function in task.truth if the task takes one, or give"
+                ' each run.ask of a workflow its truth; or set model.kind = "vllm" or "openai"',
             )
         # Taken out once: a field of settings is slow to read, and each sample reads six.
         self._latency_s, self._most_n = settings.latency_s, settings.max_n or super().most_n(0)

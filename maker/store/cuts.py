@@ -13,6 +13,7 @@ from maker.store.chains import ChainRow, ForkRow, read_children, read_fork, root
 from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.memo import forget_cut
+from maker.store.outside import read_outside
 from maker.store.runs import fenced
 from maker.store.seals import Place, chain_seal, fork_seal, outcome_seal, weighed
 from maker.store.tree import walk_steps
@@ -51,10 +52,12 @@ class Cut(NamedTuple):
 def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cut]:
     """Return the cuts for a run's unresolved steps: undecided ones, and children that ended wrong or were rejected.
 
-    Among children of forks of single steps, only those with one of the ``outcomes`` are cut.
+    Among children of forks of single steps, only those with one of the ``outcomes`` are cut. What is recorded of an
+    effect or a wait is never cut off: it is joined again as it is.
     """
     root = root_chain(database, run)
-    return list(_stuck(database, root, root.digest, outcomes))
+    recorded = {one.chain for one in read_outside(database, run)}
+    return [one for one in _stuck(database, root, root.digest, outcomes) if one.chain not in recorded]
 
 
 @retried

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -121,6 +121,24 @@ def read_waiting(database: Database) -> Iterator[Waiting]:
         if len(rows) < PAGE:
             return
         last = (rows[-1].begun_at, rows[-1].chain)
+
+
+def effects_under(database: Database, run: int, chains: Collection[int]) -> list[OutsideRow]:
+    """Return the effects of a run that stand in one of these chains, or in a chain below one."""
+    effects = [row for row in read_outside(database, run) if row.kind == Kind.EFFECT]
+    found, level = [], {row.chain: [row] for row in effects}
+    while level and chains:
+        above: dict[int, list[OutsideRow]] = {}
+        keys = sorted(level)
+        for start in range(0, len(keys), PAGE):
+            chosen = select(schema.chain.c.id, schema.chain.c.parent).where(
+                schema.chain.c.id.in_(keys[start : start + PAGE]), schema.chain.c.parent.is_not(None)
+            )
+            for key, parent in database.fetch(chosen):
+                above.setdefault(parent, []).extend(level[key])
+        found += [row for parent, rows in above.items() if parent in chains for row in rows]
+        level = {parent: rows for parent, rows in above.items() if parent not in chains}
+    return found
 
 
 @retried

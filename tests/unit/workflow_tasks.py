@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import timedelta
 from enum import Enum
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from decomposers.function import task
 from decomposers.workflow import Run, workflow
+from maker.plugin import Done, Effect, Fork, Truth
 
 CALLS: list[str] = []
 """The names of workflows, each time that their function is called."""
@@ -108,3 +114,91 @@ async def late(run: Run, k: int) -> str:
 async def wrong_result(run: Run) -> int:
     """Return something else than it says."""
     return await run.ask("First?", truth="one")  # type: ignore[return-value]
+
+
+def send(folder: str, text: str, idempotency_key: str = "") -> int:
+    """Write down that something was sent, and by which key; fail or die as the text says."""
+    with (Path(folder) / "sent").open("a") as sent:
+        sent.write(f"{idempotency_key} {text}\n")
+    if (Path(folder) / "die").exists():
+        os._exit(9)
+    if (Path(folder) / "raise").exists():
+        raise OSError("the server is down")
+    return len(text)
+
+
+async def shout(text: str) -> str:
+    """Be an effect that is an async function."""
+    await asyncio.sleep(0)
+    return text.upper()
+
+
+def odd() -> object:
+    """Return what JSON cannot hold."""
+    return object()
+
+
+@workflow
+async def order(run: Run, folder: str, retry: Literal["ask", "same-key"] = "ask") -> list[object]:
+    """Ask, send, and ask a person."""
+    begun = await run.now()
+    kind = await run.ask("Kind?", Kind, truth=Kind.BILLING)
+    sent = await run.effect(send, folder, kind.value, retry=retry)
+    loud = await run.gather(run.effect(shout, "a"), run.effect(shout, "b"))
+    good = await run.wait("approve", bool, prompt=f"Is {kind.value} right?")
+    rested = await run.now()
+    return [sent, *loud, good, rested >= begun]
+
+
+@workflow
+async def patient(run: Run, seconds: float) -> str:
+    """Wait for somebody, but not for ever; then sleep."""
+    try:
+        return await run.wait("word", deadline=timedelta(seconds=seconds))
+    except TimeoutError as error:
+        await run.sleep(seconds)
+        return f"{await run.ask('First?', truth='one')}: {error}"
+
+
+@workflow
+async def two_waits(run: Run) -> list[str]:
+    """Wait for two people at once, and ask a model meanwhile."""
+    return await run.gather(run.wait("left"), run.wait("right"), run.ask("First?", truth="one"))
+
+
+@workflow
+async def oddly(run: Run) -> None:
+    """Do what cannot be recorded."""
+    await run.effect(odd)
+
+
+@task(state=dict[str, Any])
+def sends(state: dict[str, Any]) -> Done | Effect[dict[str, Any]] | Fork[dict[str, Any]]:
+    """Send within a child, which ends wrong as long as it is sunny: a task without a workflow."""
+    if "child" not in state:
+        return Done(state["sent"]) if "sent" in state else Fork(1, _child_that_sends, _sent)
+    if "sent" in state:
+        return Done(state["sent"], MOOD[0] == "rainy", "it is sunny")
+    return Effect("send", partial(_send_x, state["folder"]), lambda before, record: before | {"sent": record.value})
+
+
+@sends.start
+def _start(folder: str) -> dict[str, Any]:
+    return {"folder": folder}
+
+
+@sends.oracle
+def _truth(_prompt: str) -> Truth:
+    return Truth(["a"], ["b"])
+
+
+def _child_that_sends(state: dict[str, Any], number: int) -> dict[str, Any]:
+    return state | {"child": number}
+
+
+def _sent(state: dict[str, Any], _number: int, result: int) -> dict[str, Any]:
+    return state | {"sent": result}
+
+
+def _send_x(folder: str, key: str) -> int:
+    return send(folder, "x", key)

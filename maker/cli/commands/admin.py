@@ -9,7 +9,7 @@ import typer
 
 from maker.cli.advice import completed
 from maker.cli.confirm import run_to_change
-from maker.cli.options import AsJson, Overrides, RunId, Store, WholeRun, Yes
+from maker.cli.options import AsJson, Overrides, RepeatEffects, RunId, Store, WholeRun, Yes
 from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import admin
@@ -20,11 +20,12 @@ def fork(
     run_id: RunId,
     at: Annotated[int, typer.Option("--at", min=0, metavar="STEP", help="First step to decide again.")],
     overrides: Overrides = None,
+    repeat_effects: RepeatEffects = False,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
     """Create a run that shares another run's steps up to a step."""
-    report = admin.fork(run_id, at, overrides or [], store=store)
+    report = admin.fork(run_id, at, overrides or [], store=store, repeat_effects=repeat_effects)
     start = completed(f"start it with `maker resume {report.run_id}`")
     _print(report, f"shares all steps before step {at}; {start}", as_json=as_json)
 

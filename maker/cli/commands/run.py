@@ -20,7 +20,18 @@ from maker.cli.commands import (
 )
 from maker.cli.confirm import run_to_change
 from maker.cli.exit_codes import exit_code
-from maker.cli.options import AsJson, JobFile, LimitSteps, Overrides, RayAddress, RunId, Store, WholeRun, Yes
+from maker.cli.options import (
+    AsJson,
+    JobFile,
+    LimitSteps,
+    Overrides,
+    RayAddress,
+    RepeatEffects,
+    RunId,
+    Store,
+    WholeRun,
+    Yes,
+)
 from maker.cli.output import print
 from maker.cli.pauses import RESUME, SAME_COMMAND, progress_of
 from maker.cli.spans import send_spans
@@ -110,6 +121,7 @@ def retry(
         str,
         typer.Option(metavar="NAMES", help="Retry the rows or children with these outcomes, e.g. undecided,failed."),
     ] = "",
+    repeat_effects: RepeatEffects = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +130,9 @@ def retry(
     whole = run_to_change(run_id, "retry", store=store, yes=yes)
 
     def work(on_event: OnEvent) -> RunReport:
-        return api.retry(whole, overrides or [], outcomes=outcomes, store=store, on_event=on_event)
+        return api.retry(
+            whole, overrides or [], outcomes=outcomes, store=store, repeat_effects=repeat_effects, on_event=on_event
+        )
 
     _work(work, store, as_json=as_json)
 

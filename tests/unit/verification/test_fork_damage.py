@@ -118,6 +118,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
         source.execute("INSERT INTO maker_event (run, at, kind, facts) VALUES (1, 0.5, 'worker_lost', '{}')")
+        source.execute(
+            "INSERT INTO maker_outside VALUES (7, 1, 'root', 0, 'wait', 'word', '', '{}', 'closed', 0.5, NULL, NULL,"
+            " '', NULL)"
+        )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
         source.commit()
         source.backup(target)
@@ -198,10 +202,11 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
+    "maker_outside": tuple(schema.outside.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited
-steps were asked."""
+ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, what effects and waits stand at
+(what came of them is in the log), of the memo all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from decomposers.hanoi import Hanoi, HanoiParams
-from maker.errors import MakerError, NotYet, TaskFailed
+from maker.errors import MakerError, TaskFailed
 from maker.models.settings import SimulatedSettings
 from maker.models.simulated import SimulatedModel
 from maker.plugin import Ballots, Decision, Decomposer, Effect, Fork, Step, StepClass, Verdict, Voter, Wait
@@ -280,18 +280,33 @@ def test_a_fork_hands_the_chain_over_to_its_children(letters: Any, single: bool)
     assert runner.ask() == forked
 
 
-@pytest.mark.parametrize("move", [Effect("mail"), Wait("approval")])
-def test_what_this_version_does_not_run(letters: Any, move: Any) -> None:
-    """Effect and wait are told as not yet run, with the step."""
+@pytest.mark.parametrize("move", [Effect("mail", str, max), Wait("approval", max)])
+def test_a_chain_that_does_something_says_where_it_stands(letters: Any, move: Any) -> None:
+    """As a fork of one child, which is no worker's; in a child of a fork of single steps it has no place."""
 
     class Task(letters):  # type: ignore[misc]
         def next(self, state: int) -> Any:
             return move if state == 1 else super().next(state)
 
     runner = begin(Task(3), rules(k=1))
-    answer(runner, "x")
-    with pytest.raises(NotYet, match=f"step 1: letters returned {type(move).__name__}"):
-        runner.ask()
+    first = answer(runner, "x")
+    assert first is not None
+    assert runner.ask() == Forked(ChainAt(1, (), 1, 0, first.digest, "1"), 1, single=False, outside=True)
+    child = begin(Task(3), rules(k=1), at=ChainAt(1, (0, 0), 1, 0, b"", "1", single=True))
+    with pytest.raises(TaskFailed, match=f"next returned {type(move).__name__}"):
+        child.ask()
+
+
+@pytest.mark.parametrize("name", [7, "a\0b", "\ud800"])
+def test_the_name_of_an_effect_is_text(letters: Any, name: Any) -> None:
+    """It is stored, and people read it."""
+
+    class Task(letters):  # type: ignore[misc]
+        def next(self, state: int) -> Any:
+            return Effect(name, str, max)
+
+    with pytest.raises(TaskFailed, match="an effect or wait has the name"):
+        begin(Task(3), rules(k=1)).ask()
 
 
 def failing(letters: Any, **methods: Any) -> ChainRunner[Any, Any]:

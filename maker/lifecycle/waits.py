@@ -1,0 +1,209 @@
+"""What runs wait for: list it, and answer. No process need work on the run; one that does takes the answer up."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from maker.core.plugins import near
+from maker.errors import BadInput, RunNotResumable
+from maker.inputs.nesting import too_deep
+from maker.lifecycle.queries import opened
+from maker.store.backend.database import Database
+from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
+from maker.store.runs import OVER, RunRow, find_run
+
+ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWait:
+    """Something that a run waits for: a person's answer, a time, or word of an effect in doubt.
+
+    Args:
+        run_id: The run.
+        run_name: Its name, "" without one.
+        at: The step that waits, as ``3``, or ``0.17:3`` in another chain than the root.
+        kind: ``wait`` or ``effect``.
+        name: What is waited for; "" for a time.
+        prompt: What a person is to read.
+        answers: The JSON schema of the answer.
+        begun_at: Since when, in seconds since 1970.
+        deadline: Until when, None: for ever.
+    """
+
+    run_id: str
+    run_name: str
+    at: str
+    kind: str
+    name: str
+    prompt: str
+    answers: Mapping[str, Any]
+    begun_at: float
+    deadline: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def waits(run_id: str = "", *, store: str | None = None) -> Iterator[OpenWait]:
+    """Yield what can be answered, oldest first: of one run, times too, or of all runs that are not over.
+
+    Raises:
+        RunNotFound: There is no such run.
+    """
+    with opened(store) as database:
+        if not run_id:
+            for found in read_waiting(database):
+                yield _open_wait(found.run_id, found.run_name, found.row)
+            return
+        row = find_run(database, run_id)
+        for one in read_outside(database, row.key, State.OPEN, State.DOUBT):
+            if one.answer is None:
+                yield _open_wait(row.run_id, row.name, one)
+
+
+def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: str | None = None) -> OpenWait:
+    """Answer what a run waits for; returns it. Whoever works on the run takes the answer up, else the next `resume`.
+
+    Args:
+        run_id: The run.
+        name: What is waited for; or where, as ``0.17:3``, if several steps wait for one name.
+        value: A JSON value that fits the wait's schema.
+        by: Who answers: kept in the log. The user of this process by default.
+        store: The store.
+
+    Raises:
+        RunNotFound: There is no such run.
+        RunNotResumable: The run is over.
+        BadInput: It waits for no such thing, or no more; several steps do; the value does not fit.
+    """
+    with opened(store) as database:
+        row = _going(database, run_id)
+        one = _found(row, read_outside(database, row.key), name, Kind.WAIT)
+        if problem := _misfit(one.answers, value):
+            raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
+        _give(database, row, one, {"value": value}, by)
+        return _open_wait(row.run_id, row.name, one)
+
+
+def settle_effect(
+    run_id: str, at: str, *, done: Any = None, again: bool = False, by: str | None = None, store: str | None = None
+) -> OpenWait:
+    """Say what came of an effect in doubt: it is ``done``, with this result, or is to be called ``again``.
+
+    Args:
+        run_id: The run.
+        at: The step, as ``3`` or ``0.17:3``; or the effect's name, if one effect of that name is in doubt.
+        done: What its function would have returned: a JSON value.
+        again: Call it once more, with the same key, when the run goes on.
+        by: Who says so: kept in the log. The user of this process by default.
+        store: The store.
+
+    Raises:
+        RunNotFound: There is no such run.
+        RunNotResumable: The run is over.
+        BadInput: There is no such effect in doubt, or JSON cannot hold the value.
+    """
+    with opened(store) as database:
+        row = _going(database, run_id)
+        one = _found(row, read_outside(database, row.key), at, Kind.EFFECT)
+        if problem := "" if again else _misfit({}, done):
+            raise BadInput(f"effect {one.name} of run {row.run_id} cannot have that result: {problem}")
+        _give(database, row, one, {"again": True} if again else {"value": done}, by)
+        return _open_wait(row.run_id, row.name, one)
+
+
+def refuse_repeated(run_id: str, effects: Sequence[OutsideRow], what: str) -> None:
+    """Raise `BadInput` where something would do effects again that a run has begun."""
+    if effects:
+        names = ", ".join(f"{one.name} (step {_at(one)})" for one in effects[:5])
+        more = f" and {len(effects) - 5:,} more" if len(effects) > 5 else ""
+        raise BadInput(
+            f"{what} would do effects of run {run_id} again: {names}{more}",
+            fix="choose a later step; or say that they are to be done again with --repeat-effects",
+        )
+
+
+def answer_in(text: str, answers: Mapping[str, Any]) -> Any:
+    """Return the answer that a text on a command line stands for: itself, where texts fit the schema, else JSON."""
+    with suppress(ValueError):
+        value = json.loads(text)
+        if not (answers and isinstance(value, str)) and not (answers and _misfit(answers, value)):
+            return value
+    return text
+
+
+def _going(database: Database, run_id: str) -> RunRow:
+    row = find_run(database, run_id)
+    if row.status in OVER:
+        raise RunNotResumable(f"run {row.run_id} is {row.status}, and waits for nothing", fix="start a new run")
+    return row
+
+
+def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> OutsideRow:
+    """Return what is waited for by that name or at that place. Raises `BadInput`."""
+    of_kind = [one for one in rows if one.kind == kind and one.name]
+    named = [one for one in of_kind if name in (one.name, _at(one))]
+    asked = [one for one in named if one.state in (State.OPEN, State.DOUBT)]
+    what = "wait for" if kind == Kind.WAIT else "have an effect in doubt called"
+    if not asked:
+        over = [one for one in named if one.state == State.CLOSED]
+        if over:
+            by = f", by {over[-1].by}" if over[-1].by else ""
+            raise BadInput(f"{name} of run {row.run_id} is over: it has been answered{by}", fix="see `maker waits`")
+        known = [one.name for one in of_kind if one.state in (State.OPEN, State.DOUBT)]
+        raise BadInput(f"run {row.run_id} does not {what} {name!r}", fix=near(name, known))
+    if len(asked) > 1:
+        places = ", ".join(_at(one) for one in asked[:5])
+        raise BadInput(
+            f"{len(asked)} steps of run {row.run_id} wait for {name!r}", fix=f"name one by its place: {places}"
+        )
+    return asked[0]
+
+
+def _give(database: Database, row: RunRow, one: OutsideRow, given: Mapping[str, Any], by: str | None) -> None:
+    if not give_answer(database, one.chain, given, _user() if by is None else by):
+        raise BadInput(f"{one.name} of run {row.run_id} is answered already", fix="see `maker waits`")
+
+
+def _misfit(answers: Mapping[str, Any], value: Any) -> str:
+    """Say why a value is no answer by a schema, "" if it is one."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"JSON cannot hold it: {error}"
+    if deep := too_deep(value):
+        return deep
+    # It takes long to load.
+    from jsonschema import Draft202012Validator
+
+    errors = (error.message for error in Draft202012Validator(answers).iter_errors(value))
+    return next(errors, "")
+
+
+def _takes(answers: Mapping[str, Any]) -> str:
+    return f"give what this JSON schema allows: {json.dumps(answers)[:500]}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        # A container may have a user without a name.
+        return ""
+
+
+def _at(row: OutsideRow) -> str:
+    return str(row.step) if row.place == ROOT else f"{row.place}:{row.step}"
+
+
+def _open_wait(run_id: str, name: str, row: OutsideRow) -> OpenWait:
+    return OpenWait(
+        run_id, name, _at(row), str(row.kind), row.name, row.prompt, row.answers, row.begun_at, row.deadline
+    )  # fmt: skip
