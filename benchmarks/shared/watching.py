@@ -18,7 +18,7 @@ from benchmarks.shared.yardsticks.database import Commits
 
 DONE = (0, 3)
 """Exit codes of a run that is done, with or without all of its rows."""
-RESTS = (*DONE, 1, 4, 5, 6, 7)
+RESTS = (*DONE, 1, 4, 5, 6, 7, 8)
 """Exit codes of a run that came to rest somehow."""
 LOOK_S = 0.005
 """How often the commit counter is read, which takes no lock; steps are read only when it has changed."""

@@ -241,14 +241,14 @@ def _checked(asked: Asked[Any], _state: Play, action: Answer) -> str | None:
 
 
 def _classes(name: str, sites: Any) -> tuple[StepClass[Play, Answer], ...]:
-    """Return the step classes that a file's calls name; one for calls that name none. Raises ``ValueError``."""
-    found: dict[str, StepClass[Play, Answer]] = {ASK: StepClass(ASK, _no_reply)}
+    """Return the step classes that a file's calls name; where there is no call, one. Raises ``ValueError``."""
+    found: dict[str, StepClass[Play, Answer]] = {}
     for site in sites:
         called = class_name(site.name, site.role, site.k)
         made: StepClass[Play, Answer] = StepClass(called, _no_reply, role=site.role, k=site.k)
         if found.setdefault(called, made) != made:
             raise ValueError(f"{name}: two calls name the step class {called!r} with another role or k")
-    return tuple(found.values())
+    return tuple(found.values()) or (StepClass(ASK, _no_reply),)
 
 
 def _no_reply(_text: str) -> Answer:

@@ -18,6 +18,7 @@ from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outsi
 from maker.store.runs import OVER, RunRow, find_run
 
 ROOT = "root"
+YES_NO = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ def refuse_repeated(run_id: str, effects: Sequence[OutsideRow], what: str) -> No
 
 def answer_in(text: str, answers: Mapping[str, Any]) -> Any:
     """Return the answer that a text on a command line stands for: itself, where texts fit the schema, else JSON."""
+    if answers.get("type") == "boolean" and text.casefold() in YES_NO:
+        return YES_NO[text.casefold()]
     with suppress(ValueError):
         value = json.loads(text)
         if not (answers and isinstance(value, str)) and not (answers and _misfit(answers, value)):

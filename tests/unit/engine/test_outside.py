@@ -226,6 +226,7 @@ def test_what_is_over_is_closed(tmp_path: Path) -> None:
     ("text", "schema", "answer"),
     [
         ("true", {"type": "boolean"}, True),
+        ("No", {"type": "boolean"}, False),
         ("7", {"type": "integer"}, 7),
         ("7", {"type": "string"}, "7"),
         ("bug", {"enum": ["bug", "billing"], "type": "string"}, "bug"),
