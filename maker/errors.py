@@ -21,8 +21,7 @@ MakerError                  something the user can act on; exit code 1
 ├── LeaseLost               another process has taken over the run; this one has stopped writing
 ├── WorkerLost              a worker's process died
 ├── OutputFailed            standard output accepts no more
-├── TaskFailed              a decomposer's own code raised, or broke its contract
-└── NotYet                  a feature that this version does not support yet
+└── TaskFailed              a decomposer's own code raised, or broke its contract
 """
 
 from __future__ import annotations
@@ -153,10 +152,6 @@ class OutputFailed(MakerError):
 
 class TaskFailed(MakerError):
     """A decomposer's own code raised, or broke its contract."""
-
-
-class NotYet(MakerError):
-    """A feature that this version does not support yet."""
 
 
 OWN_FAULT = TaskFailed | PromptRefused

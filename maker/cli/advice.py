@@ -53,9 +53,9 @@ def next_step(report: RunReport) -> str:
     if override := limit_override(report) or timeout_override(report):
         return f"continue with `maker resume {report.run_id} {override}`"
     if DOUBTFUL.match(report.reason):
-        return "see the effect with `maker waits`, say what came of it with `maker effect`, then resume"
+        return f"then continue with `maker resume {report.run_id}`"
     if cause_of(report.reason) == Cause.WAITS:
-        see = f"see it with `maker waits {report.run_id}`, answer with `maker answer {report.run_id} NAME VALUE`"
+        see = f"see it with `maker waits {report.run_id}`, answer with `maker answer {report.run_id}`"
         return f"{see}, then go on with `maker resume {report.run_id}`"
     if cause_of(report.reason) == Cause.UNDECIDED:
         more = _more_votes(report.reason, report.settings)

@@ -215,9 +215,11 @@ class Outside:
 
     def _doubt(self, call: OutsideCall, why: str) -> None:
         name = self._moves[call.chain].name
+        at = call.fork.at
+        step = f"{chain_name(at.path)}:{at.idx}" if at.path else str(at.idx)
         trouble = (
-            f"{call.where}: effect {name} is in doubt: it {why}. Say what came of it with `maker effect RUN"
-            f" {chain_name(call.fork.at.path)}:{call.fork.at.idx} --done VALUE`, or let it be called again with --again"
+            f"{call.where}: effect {name} is in doubt: it {why}. Look whether it was done; `maker effect RUN {step}"
+            " --again` calls it again, and --done takes what it returned instead"
         )
         stands = OutsideState(call.chain, State.DOUBT)
         self._settled.append(Settled(call, Entry(stands=[stands]), trouble))
