@@ -24,7 +24,7 @@ class Awaited(Generic[T]):
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[Awaited[T], T, T]:
+    def __await__(self) -> Generator[Any, Any, T]:
         return (yield self)
 
     @property

@@ -40,7 +40,10 @@ class Workflow(Generic[P, R]):
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self.__qualname__ = function.__qualname__
-        signature = inspect.signature(function, eval_str=True)
+        try:
+            signature = inspect.signature(function, eval_str=True)
+        except NameError as error:
+            raise TypeError(f"the annotations of {function.__name__} cannot be read: {error}") from error
         of = signature.return_annotation
         self.result: AnswerType[R] = answer_type(Any if of is inspect.Signature.empty else of)
         self.Params = _params(self.name, list(signature.parameters.values()))

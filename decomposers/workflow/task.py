@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from pydantic import BaseModel
@@ -94,6 +97,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
         self.name = workflow.name  # type: ignore[misc]
         self.version = workflow.version  # type: ignore[misc]
         self.workflow = workflow
+        _evaluate_annotations(workflow.function)
         self._place = params.model_dump(mode="json")
         sites = ask_sites(workflow.function)
         self._known = all(site.known for site in sites)
@@ -180,6 +184,19 @@ class WorkflowTask(Decomposer[Play, Answer]):
             while len(self._truths) >= MOST_TRUTHS:
                 del self._truths[next(iter(self._truths))]
             self._truths[asked.prompt] = asked.answer.truth(asked.truth)
+
+
+def _evaluate_annotations(function: Callable[..., Any]) -> None:
+    """Make types of the annotations of all functions in a workflow's module.
+
+    Sent to another machine by value, a function takes along the names that its code uses. Those that stand in its
+    annotations alone, as text, are missing there.
+    """
+    for other in list(function.__globals__.values()):
+        if isinstance(other, FunctionType) and other.__module__ == function.__module__:
+            # A name that only a type checker knows stays text.
+            with suppress(Exception):
+                other.__annotations__ = inspect.get_annotations(other, eval_str=True)
 
 
 def start_of(awaited: Awaited[Any]) -> Start:
