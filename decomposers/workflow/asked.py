@@ -25,7 +25,8 @@ class Awaited(Generic[T]):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return (yield self)
+        answer: T = yield self
+        return answer
 
     @property
     def question(self) -> str:

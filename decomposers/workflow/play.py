@@ -99,6 +99,18 @@ class Play:
             self._text = f"[{self._place},[{','.join(self._answers)}],{joined}]"
         return self._text
 
+    def handed_over(self) -> Play:
+        """Return another one at the same place, which has the coroutine now; this one calls the function anew."""
+        other = Play(self._start, self._place, self._answers, None if self.joined is None else list(self.joined))
+        for name in ("_coroutine", "_failure", "_plain", "_result", "_text", "pending"):
+            setattr(other, name, getattr(self, name))
+        self._coroutine = self._failure = self._result = self.pending = None
+        return other
+
+    def is_at(self, text: str) -> bool:
+        """Say whether this is its state, as far as it has been written since it changed."""
+        return self._text == text
+
     def move(self) -> Awaited[Any] | Done:
         """Return what it waits for, or its end. Raises what its function raised."""
         self._go_on()

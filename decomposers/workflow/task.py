@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from hashlib import blake2b
 from types import FunctionType
 from typing import Any
 
@@ -36,6 +37,8 @@ from maker.plugin import (
 
 MOST_TRUTHS = 10_000
 """Prompts whose truth is kept at hand for the simulated model: more than are ever in work at once."""
+MOST_RESTING, RESTING_CHARACTERS = 64, 1_000_000
+"""So many workflows that wait are kept with their coroutines, of states that are no longer than this."""
 ANY: AnswerType[Any] = answer_type(Any)
 
 
@@ -44,14 +47,31 @@ class Plays:
 
     def __init__(self, task: WorkflowTask) -> None:
         self._task = task
+        self._resting: dict[bytes, Play] = {}
 
     def write(self, value: Play) -> str:
         """Return the state as text."""
-        return value.text()
+        text = value.text()
+        if len(text) <= RESTING_CHARACTERS:
+            self.rest(value)
+        return text
 
     def read(self, text: str) -> Play:
         """Return where it stands by its text; its function is called when that is needed."""
+        resting = self._resting.pop(_digest(text), None)
+        if resting is not None and resting.is_at(text):
+            return resting.handed_over()
         return self._read(json.loads(text))
+
+    def rest(self, value: Play) -> None:
+        """Keep one that waits, with its coroutine: who reads its state next need not call the function again."""
+        while len(self._resting) >= MOST_RESTING:
+            del self._resting[next(iter(self._resting))]
+        self._resting[_digest(value.text())] = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A coroutine cannot cross to another process.
+        return {"_task": self._task, "_resting": {}}
 
     def show(self, value: Play) -> Any:
         """Return the answers so far, each with its question."""
@@ -104,7 +124,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
         self.classes = _classes(workflow.name, sites)
         self._kinds = {kind.name: kind for kind in self.classes}
         self._truths: dict[str, Truth | None] = {}
-        self.state = Plays(self)
+        self.state: Plays = Plays(self)
         self.action = Answers()
 
     def start(self) -> Play:
@@ -124,6 +144,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
             return move
         if isinstance(move, Asked):
             return self._step(move)
+        self.state.rest(state)
         if isinstance(move, Effected):
             return Effect(move.name, move.call, partial(_recorded, move), move.retry)
         if isinstance(move, Now):
@@ -197,6 +218,10 @@ def _evaluate_annotations(function: Callable[..., Any]) -> None:
             # A name that only a type checker knows stays text.
             with suppress(Exception):
                 other.__annotations__ = inspect.get_annotations(other, eval_str=True)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"maker-resting").digest()
 
 
 def start_of(awaited: Awaited[Any]) -> Start:
