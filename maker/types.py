@@ -201,12 +201,19 @@ class Effect(Generic[S]):
         then: ``then(state, record)`` returns the state to go on with; as with a fork, another one than before.
         retry: What becomes of an effect in doubt: ``ask`` pauses the run until a person has said what came of it,
             ``same-key`` calls again with the same key.
+        truth: One JSON value, which stands for the result where nothing is to be done: a pilot goes on with it. Without
+            one it asks no steps after the effect.
     """
 
     name: str
     call: Callable[[str], Any]
     then: Callable[[S, Record], S]
     retry: Literal["ask", "same-key"] = "ask"
+    truth: tuple[Any, ...] = ()
+
+    def rehearsed(self) -> Record | None:
+        """Return the record that a pilot goes on with, None where it cannot."""
+        return Record(self.truth[0], 0.0) if self.truth else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,7 @@ class Wait(Generic[S]):
         prompt: What a person is to read.
         schema: The JSON schema of the answer; any JSON value where it is empty.
         deadline_s: So many seconds after it begins it is over; None: never.
+        truth: One JSON value, which stands for the answer in a pilot, as `Effect.truth` does.
     """
 
     name: str
@@ -226,6 +234,13 @@ class Wait(Generic[S]):
     prompt: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict)
     deadline_s: float | None = None
+    truth: tuple[Any, ...] = ()
+
+    def rehearsed(self) -> Record | None:
+        """Return the record that a pilot goes on with, None where it cannot."""
+        if not self.name:
+            return Record(None, 0.0, expired=True)
+        return Record(self.truth[0], 0.0) if self.truth else None
 
 
 Next: TypeAlias = Step[S, A] | Fork[S] | Effect[S] | Wait[S] | Done

@@ -77,6 +77,7 @@ class Effected(Awaited[T]):
     name: str
     retry: Literal["ask", "same-key"]
     result: AnswerType[T]
+    truth: tuple[Any, ...]
 
     @property
     def question(self) -> str:
@@ -111,6 +112,7 @@ class Waited(Awaited[T]):
     answer: AnswerType[T]
     prompt: str
     deadline_s: float | None
+    truth: tuple[Any, ...] = ()
 
     @property
     def question(self) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from decomposers.workflow.answers import answer_type
+from decomposers.workflow.answers import AnswerType, answer_type
 from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Mapped, Now, Together, Waited
 from decomposers.workflow.scan import SOLVER, class_name
 
@@ -94,16 +94,16 @@ class Run:
     @overload
     def effect(
         self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, name: str = "",
-        retry: Literal["ask", "same-key"] = "ask", **kwargs: Any,
+        retry: Literal["ask", "same-key"] = "ask", truth: T | None = None, **kwargs: Any,
     ) -> Awaited[T]: ...  # fmt: skip
     @overload
     def effect(
         self, function: Callable[..., T], *args: Any, name: str = "", retry: Literal["ask", "same-key"] = "ask",
-        **kwargs: Any,
+        truth: T | None = None, **kwargs: Any,
     ) -> Awaited[T]: ...  # fmt: skip
     def effect(
         self, function: Callable[..., Any], *args: Any, name: str = "", retry: Literal["ask", "same-key"] = "ask",
-        **kwargs: Any,
+        truth: Any = None, **kwargs: Any,
     ) -> Awaited[Any]:  # fmt: skip
         """Do something in the world, once: call a function, in a thread, and record what it returns.
 
@@ -120,22 +120,23 @@ class Run:
             name: What it does, for people; the function's name by default.
             retry: ``ask``: the run pauses until a person has said what came of it. ``same-key``: it is called again
                 with the same key, for a function that hands the key on, or does no harm twice.
+            truth: What stands for its result in a pilot, which does nothing in the world and else ends here.
         """
-        called = name or getattr(function, "__name__", "effect")
-        return Effected(function, args, kwargs, called, retry, answer_type(_returned(function)))
+        called, kind = name or getattr(function, "__name__", "effect"), answer_type(_returned(function))
+        return Effected(function, args, kwargs, called, retry, kind, _stands_for(kind, truth))
 
     @overload
     def wait(self, name: str, *, prompt: str = "", deadline: timedelta | None = None) -> Awaited[str]: ...
     @overload
     def wait(
-        self, name: str, answer: type[T], *, prompt: str = "", deadline: timedelta | None = None
+        self, name: str, answer: type[T], *, prompt: str = "", deadline: timedelta | None = None, truth: T | None = None
     ) -> Awaited[T]: ...
     @overload
     def wait(
-        self, name: str, answer: object, *, prompt: str = "", deadline: timedelta | None = None
+        self, name: str, answer: object, *, prompt: str = "", deadline: timedelta | None = None, truth: object = None
     ) -> Awaited[Any]: ...
     def wait(
-        self, name: str, answer: Any = str, *, prompt: str = "", deadline: timedelta | None = None
+        self, name: str, answer: Any = str, *, prompt: str = "", deadline: timedelta | None = None, truth: Any = None
     ) -> Awaited[Any]:
         """Wait for a person or another system: the run rests until `maker answer` or `maker.answer` names it.
 
@@ -144,10 +145,13 @@ class Run:
             answer: The type of the answer.
             prompt: What a person is to read.
             deadline: After so long nobody is waited for any more: ``TimeoutError`` is raised here.
+            truth: What stands for the answer in a pilot, which waits for nobody and else ends here.
         """
         if not name:
             raise ValueError("give run.wait a name: `maker answer` needs it")
-        return Waited(name, answer_type(answer), prompt, None if deadline is None else deadline.total_seconds())
+        kind = answer_type(answer)
+        seconds = None if deadline is None else deadline.total_seconds()
+        return Waited(name, kind, prompt, seconds, _stands_for(kind, truth))
 
     def sleep(self, duration: timedelta | float) -> Awaited[None]:
         """Wait for so long, in seconds if it is a number. A run with nothing else to do rests meanwhile."""
@@ -196,6 +200,11 @@ def _returned(function: Callable[..., Any]) -> Any:
         # A name that only a type checker knows, or a function written in C.
         return Any
     return Any if of is inspect.Signature.empty else of
+
+
+def _stands_for(kind: AnswerType[Any], truth: Any) -> tuple[Any, ...]:
+    """Return what stands for something in a pilot, as JSON: one value, or none."""
+    return () if truth is None and kind.of not in (None, type(None)) else (kind.stored(truth),)
 
 
 def _ask_of(run: Run, each: Any, answer: Any, settings: dict[str, Any], truth: Any, item: Any) -> Awaited[Any]:

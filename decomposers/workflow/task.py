@@ -146,12 +146,13 @@ class WorkflowTask(Decomposer[Play, Answer]):
             return self._step(move)
         self.state.rest(state)
         if isinstance(move, Effected):
-            return Effect(move.name, move.call, partial(_recorded, move), move.retry)
+            return Effect(move.name, move.call, partial(_recorded, move), move.retry, move.truth)
         if isinstance(move, Now):
             # What is over at once is recorded with its time.
             return Wait("", partial(_recorded, move), deadline_s=0.0)
         if isinstance(move, Waited):
-            return Wait(move.name, partial(_recorded, move), move.prompt, move.answer.whole_schema, move.deadline_s)
+            then, schema = partial(_recorded, move), move.answer.whole_schema
+            return Wait(move.name, then, move.prompt, schema, move.deadline_s, move.truth)
         single = isinstance(move, Together) and move.single
         return Fork(len(_side_by_side(state)), _child, _join, partial(_then, move), single=single)
 

@@ -52,7 +52,8 @@ async def ticket(run: maker.Run, text: str, outbox: str = "outbox", hours: float
     draft = await run.ask(f"Write one line to the customer about a {kind.value} of the {facts.product}.", name="draft",
                           k=1, truth=f"We look into the {facts.product} now.")  # fmt: skip
     try:
-        approved = await run.wait("approve", bool, prompt=f"Send this? {draft}", deadline=timedelta(hours=hours))
+        approved = await run.wait("approve", bool, prompt=f"Send this? {draft}", deadline=timedelta(hours=hours),
+                                  truth=True)  # fmt: skip
     except TimeoutError:
         approved = False
     sent = await run.effect(send, outbox, draft, retry="same-key") if approved else ""

@@ -63,13 +63,17 @@ class Outside:
         run: The run's key, and its public id, which stands in the keys of its effects.
         run_id: See ``run``.
         decomposer: The task.
+        rehearse: Whether nothing is to be done in the world, nor waited for: the run is a pilot's.
     """
 
-    def __init__(self, database: Database, run: int, run_id: str, decomposer: Decomposer[Any, Any]) -> None:
+    def __init__(
+        self, database: Database, run: int, run_id: str, decomposer: Decomposer[Any, Any], *, rehearse: bool = False
+    ) -> None:
         self._database = database
         self._run = run
         self._run_id = run_id
         self._decomposer = decomposer
+        self._rehearse = rehearse
         self._rows: dict[int, OutsideRow] | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._effects: dict[Future[Any], OutsideCall] = {}
@@ -121,7 +125,9 @@ class Outside:
     def go(self, call: OutsideCall, *, fresh: bool) -> None:
         """Do it: what it needs is committed. ``fresh`` says that this process has begun with it."""
         row, move = self._held()[call.chain], self._moves[call.chain]
-        if isinstance(move, Wait) and row.deadline is not None and row.deadline <= (now := time.time()):
+        if self._rehearse:
+            self._pretend(call, move)
+        elif isinstance(move, Wait) and row.deadline is not None and row.deadline <= (now := time.time()):
             self._record(call, Record(None, now, expired=True))
         elif isinstance(move, Wait):
             self._waits[call.chain] = call
@@ -212,6 +218,15 @@ class Outside:
         closed = Closed(call.chain, place, "done", "", record._asdict())
         stands = OutsideState(call.chain, State.CLOSED)
         self._settled.append(Settled(call, Entry(decided=[row], closed=[closed], stands=[stands])))
+
+    def _pretend(self, call: OutsideCall, move: Effect[Any] | Wait[Any]) -> None:
+        """Record what stands for an effect or a wait in a pilot."""
+        record = move.rehearsed()
+        if record is not None:
+            self._record(call, record)
+            return
+        trouble = f"{call.where}: a pilot does not do {move.name}: say by its `truth` what stands for it"
+        self._settled.append(Settled(call, Entry(), trouble))
 
     def _doubt(self, call: OutsideCall, why: str) -> None:
         name = self._moves[call.chain].name

@@ -39,6 +39,9 @@ def rules_of(job: Job) -> Rules:
 
 def margins_by_class(job: Job) -> dict[str, int]:
     """Return the margins of step classes that have one of their own: by the job, else by the class itself."""
+    if job.poll is not None:
+        # A pilot draws the same number of votes on every step.
+        return {}
     return {kind.name: kind.k for kind in job.decomposer.classes if kind.k is not None} | job.margins
 
 

@@ -55,7 +55,7 @@ from maker.store.lease import Lease
 from maker.store.ledger import Models
 from maker.store.memo import load
 from maker.store.open_chain import OpenChain
-from maker.store.runs import ACTIVE, RunRow, find_run, release
+from maker.store.runs import ACTIVE, WAY, RunRow, find_run, release
 from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
@@ -296,7 +296,7 @@ def _session(
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_change=partial(_changed, row.run_id, tuple(job.members)),
         on_report=on_report,
-        outside=Outside(database, row.key, row.run_id, job.decomposer),
+        outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
         remembered=memo,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
@@ -18,7 +18,7 @@ from maker.core.user_code import call_user_code, ends_the_program, words_of
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.sampling.labels import FORM, Label, NumberedLabel
-from maker.types import Done, Fork, Oracle, RedFlag, Sample, Step
+from maker.types import Done, Effect, Fork, Oracle, RedFlag, Sample, Step, Wait
 from maker.voting.red_flags import Candidate, screen
 from maker.voting.thinking import KNOWN, Thinking
 
@@ -141,7 +141,7 @@ def draw(
     kept: dict[str, list[StepLocation]] = {}
     passed: Counter[str] = Counter()
     right = partial(right_answers, task, oracle, thinking=thinking)
-    way = right_way(task, right, call_user_code(f"{task.name}: start", task.start))
+    way = RightWay(task, right, call_user_code(f"{task.name}: start", task.start))
     for step, spot in islice(way, LONGEST_WALK):
         # Reservoir sampling: each step of a class is kept with the same chance, however many there are.
         passed[step.kind.name] += 1
@@ -150,7 +150,7 @@ def draw(
             here.append(spot())
         elif (place := rng.randrange(passed[step.kind.name])) < steps:
             here[place] = spot()
-    all_passed = sum(passed.values()) < LONGEST_WALK
+    all_passed = sum(passed.values()) < LONGEST_WALK and not way.cut
     of = {kind.name: passed[kind.name] for kind in task.classes} if all_passed else {}
     return _distinct(task, (spot for spots in kept.values() for spot in spots), of)
 
@@ -269,8 +269,30 @@ class Passed(NamedTuple):
     locate: Callable[[], StepLocation]
 
 
-def right_way(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[Passed, None, Any]:
-    """Yield the steps of a chain on the right way, those of its forks' children too; returns what it ends with."""
+class _Outside(Exception):
+    """The task does something in the world, or waits, and nobody knows what would come of it."""
+
+
+class RightWay(Iterator[Passed]):
+    """Yields the steps of a chain on the right way, those of its forks' children too.
+
+    Nothing is done in the world: an effect or a wait comes to its `Effect.truth`. Without one the way is ``cut``.
+    """
+
+    def __init__(self, task: Decomposer[Any, Any], right: Right, state: Any) -> None:
+        self._steps = _walk(task, right, state)
+        self.cut = False
+
+    def __next__(self) -> Passed:
+        try:
+            return next(self._steps)
+        except _Outside:
+            self.cut = True
+            raise StopIteration from None
+
+
+def _walk(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator[Passed, None, Any]:
+    """Yield the steps of a chain; returns what it ends with."""
     while True:
         move = call_user_code(f"{task.name}: next", task.next, state)
         if isinstance(move, Done):
@@ -280,8 +302,12 @@ def right_way(task: Decomposer[Any, Any], right: Right, state: Any) -> Generator
         elif isinstance(move, Step):
             yield Passed(move, partial(locate, task, state))
             state = _stepped(task, right, move, state)
+        elif isinstance(move, Effect | Wait):
+            if (record := move.rehearsed()) is None:
+                raise _Outside
+            state = call_user_code(f"{task.name}: then", move.then, state, record)
         else:
-            raise TaskFailed(f"{task.name} returned {type(move).__name__}, which this version does not run")
+            raise TaskFailed(f"{task.name}.next returned {type(move).__name__}", fix="return a move of maker.plugin")
 
 
 def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state: Any) -> Generator[Passed, None, Any]:
@@ -295,7 +321,7 @@ def _walk_fork(task: Decomposer[Any, Any], right: Right, fork: Fork[Any], state:
             yield Passed(step, partial(StepLocation, text, number))
             result = call_user_code(f"{task.name}: next", task.next, _stepped(task, right, step, child)).result
         else:
-            result = yield from right_way(task, right, child)
+            result = yield from _walk(task, right, child)
         if fork.join is not None:
             folded = call_user_code(f"{task.name}: join", fork.join, folded, number, result)
     return folded if fork.then is None else call_user_code(f"{task.name}: then", fork.then, folded)

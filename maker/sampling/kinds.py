@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from maker.core.user_code import call_for_text, call_user_code, shown
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer
-from maker.sampling.draw import LONGEST_WALK, Drawn, Passed, Places, StepLocation, locate, right_answers, right_way
+from maker.sampling.draw import LONGEST_WALK, Drawn, Passed, Places, RightWay, StepLocation, locate, right_answers
 from maker.types import Fork, Step
 from maker.voting.thinking import KNOWN, Thinking
 
@@ -160,7 +160,7 @@ def _steps(task: Decomposer[Any, Any], seed: int, thinking: Thinking) -> _Frame:
     oracle = call_user_code(f"{task.name}: oracle", task.oracle)
     if oracle is None:
         return _Frame(iter(()), FRAME)
-    return _Frame(right_way(task, partial(right_answers, task, oracle, thinking=thinking), start), LONGEST_WALK)
+    return _Frame(RightWay(task, partial(right_answers, task, oracle, thinking=thinking), start), LONGEST_WALK)
 
 
 def _in_states(task: Decomposer[Any, Any], states: Any) -> Iterator[Passed]:

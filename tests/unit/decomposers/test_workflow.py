@@ -281,3 +281,15 @@ def test_calls_that_ask_are_found_in_the_file() -> None:
     assert workflow_tasks.__doc__
     with pytest.raises(ContractBroken, match="nobody says what is right"):
         ticket(ticket.Params(text="a")).oracle()("never asked")  # type: ignore[misc]
+
+
+def test_a_pilot_asks_every_class_and_does_nothing_in_the_world(tmp_path: Path) -> None:
+    """Margins of classes are not the pilot's; what stands for an effect lets it go on, else it ends there."""
+    asked = job(tmp_path, "order", folder=str(tmp_path))
+    found = maker.calibrate(asked).calibration.classes
+    assert found["ask"].steps == 1
+    assert not (tmp_path / "sent").exists()
+    asked = job(tmp_path, "ticket", text="the printer")
+    found = maker.calibrate(asked).calibration.classes
+    assert {name: one.steps for name, one in found.items()} == {"ask": 15, "facts": 1}
+    assert all(one.samples >= 10 for one in found.values())
