@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -42,11 +43,12 @@ class ErrorScript:
     def __init__(
         self, process: Process, rows: Rows, asked: Sequence[int], seed: int, *, logprob: float | None = None
     ) -> None:
-        self._process, self._rows, self._seed, self._logprob = process, rows, seed, logprob
+        self._process, self._rows, self._logprob = process, rows, logprob
+        self._seed = [seed, crc32(process.name.encode())]
         self._place = {row: place for place, row in enumerate(asked)}
         self._in_run = False
         self._requests: Counter[int] = Counter()
-        rng = np.random.default_rng([seed, 0])
+        rng = np.random.default_rng([*self._seed, 0])
         pilot = len(asked) * ROUNDS
         self._of_pilot = process.course.draw(rng, pilot) if process.course.seen and pilot else np.zeros(1)
         self._of_run = moments_of(process, rng)
@@ -71,11 +73,11 @@ class ErrorScript:
         return 200, {"choices": choices, "usage": {"prompt_tokens": 8, "completion_tokens": 6 * len(texts)}}
 
     def _drawn(self, row: int, number: int, size: int) -> list[int]:
-        rng = np.random.default_rng([self._seed, self._in_run + 1, row, number])
+        rng = np.random.default_rng([*self._seed, self._in_run + 1, row, number])
         p = shifted(self._rows.p[[row]], np.array([self._shift(row, number)]))
         [answers] = replies(self._process, rng, p, self._rows.malformed[[row]], size)
         if self._rows.repeats[row]:
-            fate = np.random.default_rng([self._seed, self._in_run + 1, row]).random() >= self._rows.p[row]
+            fate = np.random.default_rng([*self._seed, self._in_run + 1, row]).random() >= self._rows.p[row]
             answers[answers != FLAGGED] = int(fate)
         found: list[int] = answers.tolist()
         return found

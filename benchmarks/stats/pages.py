@@ -57,17 +57,40 @@ chat = false
 {vote}
 max_votes = {most}
 """
-SHOWN, REFUSED, AGREEMENT = "shown at 95 %: ", "", "not shown: no one has checked an answer"
 
 
 class Sentence(NamedTuple):
-    """What has to stand on a page: one of these, each a stable part of a line. A refusal is told by ``refused``."""
+    """What a line of a page has to hold, as regular expressions: of a run, and of a refusal.
 
-    planned: str
-    refused: str = "\0"
+    Of a process that is not to be refused, or not to be planned, the other is None: such a page is a miss.
+    """
+
+    run: str | None
+    refusal: str | None = None
 
 
-SENTENCES: dict[str, Sentence] = {}
+SHOWN = "shown at 95 %: at most"
+BEHIND = "the right answer does not lead the votes"
+OPEN = "the pilot does not show that any margin k reaches"
+SENTENCES = {
+    **dict.fromkeys(("p-.9", "p-.99", "p-.999", "p-1", "classes", "rivals-6", "whole"), Sentence(SHOWN)),
+    "rivals-4": Sentence(SHOWN, OPEN),
+    "unlabelled": Sentence("no one has checked an answer, so nothing is known of right answers"),
+    **dict.fromkeys(("beta", "far-apart", "log-normal", "late"), Sentence(SHOWN, f"{OPEN}|{BEHIND}")),
+    **dict.fromkeys(("adverse", "adverse-seen", "adverse-5000", "malformed", "malformed-5000", "whole-adverse",
+                     "300,000", "repeats"), Sentence(SHOWN, BEHIND)),
+    "one-fate": Sentence(None, "votes of one request share a fate"),
+    "drift": Sentence(r"alarm: .*\(drift\)"),
+    "bad-minutes": Sentence(r"alarm: .*\((drift|bursts)\)"),
+    "bad-minutes-seen": Sentence(r"alarm: .*\((drift|bursts)\)", "votes of one request share a fate"),
+    "first-rows": Sentence(None, "a sample by order shows nothing of the other rows"),
+    "weighted": Sentence(r"alarm: .*\(confidence\)"),
+    "weighted-calibrated": Sentence("if on every step replies are right as often as they report"),
+    "row-error": Sentence("cannot see an error that all votes on a row share"),
+    "row-error-drift": Sentence(r"alarm: .*\(drift\)"),
+    "row-error-bursts": Sentence(r"alarm: .*\((drift|bursts)\)"),
+}  # fmt: skip
+"""By process. A stable part of each: what is said of a run, or why there is none."""
 
 
 class Page(NamedTuple):
@@ -80,11 +103,11 @@ class Page(NamedTuple):
         """Return it as it stands on a terminal."""
         return "\n".join(f"$ {command}\n{printed}" for command, printed in self.parts)
 
-    def line(self, part: str) -> tuple[str, str] | None:
-        """Return the first line that holds these words, and the command that printed it."""
+    def line(self, sought: str) -> tuple[str, str] | None:
+        """Return the first line that a regular expression fits, and the command that printed it."""
         for command, printed in self.parts:
             for line in printed.splitlines():
-                if part in line:
+                if re.search(sought, line):
                     return command, line.strip()
         return None
 
@@ -172,8 +195,9 @@ def number_of(page: str) -> str:
 
 def judge(name: str, page: Page) -> tuple[str, str] | None:
     """Return the line that keeps a reader from being misled, and the command that prints it."""
-    sentence = SENTENCES.get(name, Sentence(""))
-    return page.line(sentence.refused if page.refused else sentence.planned)
+    sentence = SENTENCES[name]
+    sought = sentence.refusal if page.refused else sentence.run
+    return None if sought is None else page.line(sought)
 
 
 def main() -> int:
