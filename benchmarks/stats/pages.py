@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from benchmarks.shared.checkout import TASKS, environment
 from benchmarks.shared.comparing import Goal, print_goals
-from benchmarks.shared.error_processes import Process, Rows, choose
+from benchmarks.shared.error_processes import Process, Rows, choose, draw_rows
 from benchmarks.shared.error_server import DIGITS, RIGHT, TEMPLATE, ErrorScript, reply
 from benchmarks.shared.options import make_parser, read_options
 from benchmarks.stats.processes import MOST, PROCESSES, REPORTED, ROW_ERROR, SHARES, WEIGHTED_ERROR, drawn
@@ -148,7 +148,7 @@ def read_page(name: str, options: Namespace, folder: Path) -> Page:
     process, rng, rows = drawn(name, options.seed, options.run)
     if options.smoke:
         process = replace(process, rows=options.rows, piloted=options.rows // 2)
-        rows = Rows(*(each[: options.rows] for each in rows))
+        rows = draw_rows(process, rng)
     asked = choose(process, rng, rows).tolist() if name in PROCESSES else []
     script = ErrorScript(
         process, rows, asked, options.seed, logprob=math.log(REPORTED) if name.startswith("weighted") else None

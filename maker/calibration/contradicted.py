@@ -92,15 +92,17 @@ def contradicted_line(found: Sequence[Contradicted]) -> str:
     return f"{'; '.join(map(_line, found))}, and the other steps do not explain it"
 
 
-def behind_line(loads: Sequence[RiskBudget]) -> str:
+def behind_line(calibration: Calibration, loads: Sequence[RiskBudget]) -> str:
     """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none.
 
-    Where there are several rivals, a few votes on a step do not tell which answer is ahead of all others.
+    Steps that had a second look count by all their votes, as `maker calibrate` tells of them. Where there are several
+    rivals, a few votes on a step do not tell which answer is ahead of all others.
     """
     found = []
     for load in loads:
-        cells = load.difficulty.closer
-        if not load.several and (behind := sum(not_led(cells).values())):
+        cells, one = load.difficulty.closer, calibration.classes[load.name]
+        behind = one.behind if one.doubted else sum(not_led(cells).values())
+        if not load.several and behind:
             found.append(_line(Contradicted(load.name, behind, sum(cells.values()), load.steps)))
     return "; ".join(found)
 

@@ -57,5 +57,15 @@ def row_shares(task: Decomposer[Any, Any], rows: OwnRows, asked: Collection[int]
         name = call_user_code(f"{task.name}: next", places.step, spot).kind.name
         labelled[name] += 1
         repeating[name] += number not in asked
-    all_labelled = len(rows.numbers)
-    return {name: RowShare(-(-rows.of * n // all_labelled), repeating[name]) for name, n in labelled.items()}
+    of = _shared_out(rows.of, labelled)
+    return {name: RowShare(of[name], repeating[name]) for name in labelled}
+
+
+def _shared_out(total: int, parts: Mapping[str, int]) -> Mapping[str, int]:
+    """Return a number in proportion to some parts, as whole numbers that add up to it: by largest remainders."""
+    whole = sum(parts.values())
+    found = {name: total * n // whole for name, n in parts.items()}
+    largest = sorted(parts, key=lambda name: total * parts[name] % whole, reverse=True)
+    for name in largest[: total - sum(found.values())]:
+        found[name] += 1
+    return found

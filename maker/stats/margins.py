@@ -303,7 +303,7 @@ def _refused(
         fix += f"; or with more --votes, which tell of {', '.join(several)} how wrong votes are split among rivals"
     return Refusal(
         Reason.PILOT,
-        f"{not_shown(target)} the run is right with probability{' at least' if several else ''} {with_ends(right)}",
+        f"{not_shown(target)} the run is right with probability {with_ends(right)}",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 
@@ -315,7 +315,7 @@ def not_shown(target: float) -> str:
 
 def with_ends(right: Interval) -> str:
     """Return a probability with its interval, in words."""
-    return f"{right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})"
+    return f"{right.estimate:.3g} by the estimate, and anything from {right.low:.3g} to {right.high:.3g} is left open"
 
 
 def _best(margins: Sequence[int], loads: Sequence[float]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from decomposers.map import Map
+from decomposers.map.answer import Answer
 from decomposers.map.task import MapParams, RowAsked, State
 from maker.plugin import Done, Fork, InputPart, Step
 
@@ -31,7 +32,7 @@ class Kinds(Map):
         [row] = self.classes
         self.classes = tuple(replace(row, name=f"c{kind}") for kind in range(params.kinds))
 
-    def next(self, state: State) -> Step | Fork[State] | Done:
+    def next(self, state: State) -> Step[State, Answer] | Fork[State] | Done:
         """Ask a row by its class, or fork into the rows that are to be asked."""
         then = super().next(state)
         if isinstance(then, Step) and isinstance(state, RowAsked):

@@ -214,10 +214,12 @@ def doubted_line(one: ClassFound, *, labelled: bool = True) -> str:
 
     Where nobody knows what is right, it is about the answer that the run's own votes decided for.
     """
-    answer, wrong = ("right answer", "make such a step wrong") if labelled else ("decided answer", "may go either way")
+    answer, wrong = ("right answer", "make the step wrong") if labelled else ("decided answer", "may go either way")
     first = f"on {_steps(one.doubted)} the {answer} did not lead the votes"
-    some = "all of them" if one.closer or one.doubted <= LOOKED_AT else f"the first {LOOKED_AT} of them"
-    then = "none" if not one.behind else f"{one.behind:,}; votes {wrong}, whatever k is"
+    again = one.doubted if one.closer else min(one.doubted, LOOKED_AT)
+    some = "all of them" if again == one.doubted else f"the first {again} of them"
+    unasked = "" if again == one.doubted else f", {one.doubted - again:,} of them not asked again"
+    then = "none" if not one.behind else f"{one.behind:,}{unasked}. Where it never does, votes {wrong}, whatever k is"
     return f"{first}; {some} were asked again, and steps on which it does not lead yet: {then}"
 
 

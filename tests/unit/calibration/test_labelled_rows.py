@@ -23,7 +23,7 @@ from maker.calibration.plan import plan
 from maker.cli.app import app
 from maker.errors import BadInput
 from maker.sampling.labels import parse_labels
-from maker.sampling.own_rows import OwnRows, own_rows
+from maker.sampling.own_rows import OwnRows, _shared_out, own_rows
 
 ALWAYS = {"p": 1.0, "malformed": 0.0, "rivals": 1}
 AUTO = {"k": "auto", "max_votes": 100}
@@ -181,3 +181,9 @@ def test_the_commands_plan_a_map_by_its_labels(tmp_path: Path) -> None:
     whole = maker(tmp_path, "plan")
     assert "shown at 95 %: at most 0." in whole.stdout
     assert "your labels, of all the run's steps, are right" in whole.stdout
+
+
+def test_rows_of_several_classes_add_up_to_all_rows() -> None:
+    """Of 1,000 rows in proportion to 90, 104 and 106 labelled ones: 300, and by largest remainders 347 and 353."""
+    assert dict(_shared_out(1000, {"a": 90, "b": 104, "c": 106})) == {"a": 300, "b": 347, "c": 353}
+    assert dict(_shared_out(7, {"a": 1, "b": 1, "c": 1})) == {"a": 3, "b": 2, "c": 2}
