@@ -57,11 +57,14 @@ def contradicted(calibration: Calibration, loads: Sequence[RiskBudget]) -> tuple
 
 
 def _unexplained(calibration: Calibration, load: RiskBudget) -> int:
+    one = calibration.classes[load.name]
     if isinstance(load.difficulty, SeveralRivals):
-        return load.difficulty.unexplained()
-    # The table of a race with the strongest of several rivals has no second look.
-    first = None if load.several else first_votes(calibration, calibration.classes[load.name])
-    return unexplained(load.difficulty, first=first)
+        found = load.difficulty.unexplained()
+    else:
+        # The table of a race with the strongest of several rivals has no second look.
+        found = unexplained(load.difficulty, first=None if load.several else first_votes(calibration, one))
+    # Ten votes may go against a step of p = .9; where forty more say so, its right answer is the likeliest one.
+    return min(found, one.doubted - one.cleared) if one.cleared else found
 
 
 def carried(right: Interval, found: Sequence[Contradicted]) -> Interval:

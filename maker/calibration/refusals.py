@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from maker.calibration.contradicted import BOUND, MEND, behind_line
 from maker.calibration.greedy import greedy_would_do
-from maker.calibration.observations import Kept
+from maker.calibration.observations import By, Kept
 from maker.calibration.readings import silenced_words
 from maker.errors import OutOfReach
 from maker.job.plan_words import event_of
@@ -33,6 +33,8 @@ def refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget], target: flo
         needed, fix = {}, "the pilot has asked every step of the task; calibrate with more --votes, and with --closer"
     if greedy := greedy_would_do(kept.calibration):
         fix = f"{fix}; or: {greedy}"
+    elif found.kind is Reason.RIVAL and kept.calibration.by == By.LABELS:
+        fix = f"check that each label stands at its own step; if they do, {fix}"
     return OutOfReach(f"calibration {kept.key}: {reason}", fix=fix, needed=needed)
 
 

@@ -48,7 +48,8 @@ def own_rows(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> Own
 def row_shares(task: Decomposer[Any, Any], rows: OwnRows, asked: Collection[int]) -> Mapping[str, RowShare]:
     """Return of how many rows those with labels are, by class; ``asked`` are the numbers of rows asked differently.
 
-    Of several classes each has its part of all rows: nobody has looked at the others. Raises `TaskFailed`.
+    Of several classes each has its part of all rows: nobody has looked at the others. Where all are labelled, a class
+    that none of them is of has none. Raises `TaskFailed`.
     """
     places = Places(task)
     labelled, repeating = Counter[str](), Counter[str]()
@@ -58,7 +59,8 @@ def row_shares(task: Decomposer[Any, Any], rows: OwnRows, asked: Collection[int]
         labelled[name] += 1
         repeating[name] += number not in asked
     of = _shared_out(rows.of, labelled)
-    return {name: RowShare(of[name], repeating[name]) for name in labelled}
+    others = [kind.name for kind in task.classes if kind.name not in of] if len(rows.numbers) == rows.of else []
+    return {name: RowShare(of[name], repeating[name]) for name in labelled} | dict.fromkeys(others, RowShare(0, 0))
 
 
 def _shared_out(total: int, parts: Mapping[str, int]) -> Mapping[str, int]:

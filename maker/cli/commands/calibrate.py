@@ -121,7 +121,7 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
     each_ms = 1000 * found.seconds / max(1, found.samples)
     took = f"{found.seconds:,.1f} s, {each_ms:.2f} ms each with many at a time"
     print(f"calibration {kept.key}{of}: {found.samples:,} samples in {took}")
-    print(f"  {BY[found.by]}")
+    print(f"  {BY[found.by]}{_taken_for_random(found)}")
     share = "p" if found.labelled else "agreement"
     headings = ("class", "steps", "of", share, "95 %", "rival", "correlation", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
@@ -164,6 +164,16 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
         name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *correlation,
         _share(one.valid), tokens,
     )  # fmt: skip
+
+
+def _taken_for_random(found: Calibration) -> str:
+    """Return what is taken for granted of labels of some of a run's rows, which nothing can show; "" of others."""
+    if not any(one.drawn and not one.whole for one in found.classes.values()):
+        return ""
+    return (
+        ", which are taken for a random sample of the run's rows: labels of rows that you chose, by what they hold or"
+        " by how sure votes were, show nothing of the others"
+    )
 
 
 def _print_kinds(found: Calibration) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -266,6 +267,14 @@ def test_the_right_answer_leads_each_rival_by_itself() -> None:
     assert first.plus(Standing.of([Reply("a", None, 1)], {"a", "b"})).leads
     assert not first.plus(Standing.of([Reply(key, None, 1) for key in "ax"], {"a", "b"})).leads
     assert not Standing.of([Reply(None, Flag.FORMAT, 1)], {"a"}).leads
+
+
+def test_a_clear_lead_is_none_of_two_equal_answers() -> None:
+    """P(B(50, 1/2) <= 16) = .0077, and .0164 for 17; a third answer does not count."""
+    assert Standing(34, Counter(x=16, y=16)).leads_clearly
+    assert not Standing(33, Counter(x=17)).leads_clearly
+    assert not Standing(16, Counter(x=34)).leads_clearly
+    assert not Standing(0, Counter()).leads_clearly
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,21 @@ def test_a_refusal_counts_steps_as_the_calibration_told_of_them() -> None:
         assert said in refused(found, kept(one, By.LABELS, "move"), [load], 0.95).message
 
 
+def test_a_second_look_clears_a_step_that_ten_votes_went_against() -> None:
+    """Of 106 steps of p = .9 one with 3 of 10 right contradicts the fit; not where 40 votes more show its lead."""
+    cells = (Cell(10, 0, 37), Cell(9, 1, 41), Cell(8, 2, 20), Cell(7, 3, 7), Cell(3, 7, 1))
+    with pytest.raises(OutOfReach, match="on 1 of 106 pilot steps of move the right answer does not lead the votes"):
+        planned(heard(cells, 353, doubted=1, behind=0), By.LABELS)
+    assert planned(heard(cells, 353, doubted=1, behind=0, cleared=1), By.LABELS).contradicted == ()
+
+
+def test_labels_that_may_be_of_other_steps_are_to_be_checked() -> None:
+    """A fifth of the votes say what they say: too many for none, and still the likeliest answer is another one."""
+    with pytest.raises(OutOfReach, match="more votes make it worse") as out:
+        planned(heard((Cell(10, 0, 60), Cell(0, 10, 240)), 1000), By.LABELS)
+    assert str(out.value.fix).startswith("check that each label stands at its own step; if they do, change the prompt")
+
+
 def test_what_is_left_open_is_no_least_probability() -> None:
     """An estimate stands as one, whatever the interval."""
     assert with_ends(Interval(0.0, 1.0, 1.0)) == "1 by the estimate, and anything from 0 to 1 is left open"
