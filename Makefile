@@ -6,7 +6,7 @@ DISKS ?= 10
 BENCHMARKS := speed.chain_latency speed.engine speed.swarms speed.saturation speed.slow_server speed.postgres \
     speed.monitor_cost stats.monitor stats.reports recovery.resume recovery.maps \
     recovery.damage recovery.trees recovery.faults recovery.fuzz_model recovery.fuzz_files tasks.plans \
-    stats.theory stats.coverage stats.processes
+    stats.theory stats.coverage stats.processes stats.pages
 
 .PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 
