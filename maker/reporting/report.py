@@ -45,7 +45,10 @@ _APART = ("run", "version", "audit", "labelled")
 BAD_ENDS = (Outcome.WRONG, Outcome.REFUSED)
 ALARM = "alarm"
 """The kind of the event that the monitor writes during the run when it raises an alarm."""
-NOT_AS_ASSUMED = "votes of a step are not independent, or steps differ otherwise than the number for the run assumes"
+NOT_AS_ASSUMED = (
+    "votes of a step are not independent, or steps are not alike; these votes do not tell which, and the number needs"
+    " independent ones"
+)
 AGREE_TOO_MUCH = (
     "votes agree more than the probabilities that replies report allow, so do not rely on the voter's `error`"
 )
