@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
 
 UNIT = 1000
 """Weights are whole numbers of so many parts of a natural logarithm."""
@@ -92,6 +92,7 @@ class Weighted(Voter):
     weighs_odds: ClassVar[bool] = True
 
     def __init__(self, params: WeightedParams) -> None:
+        self._error = params.error
         self._bound = bound(params.error)
         self._most = evidence(params.most)
         self._missing = min(evidence(params.missing), self._most)
@@ -100,6 +101,15 @@ class Weighted(Voter):
     def least(self) -> int:
         """Votes of the most weight, all for one candidate."""
         return -(-self._bound // self._most)
+
+    def promise(self, steps: str) -> Promise:
+        """Return that at most ``error`` of the steps are decided wrongly, if replies report the truth on each."""
+        return Promise(
+            self._error,
+            f"weighted decides at most a share of {self._error:g} of steps {steps} wrongly, if on every step replies"
+            " are right as often as they report; right as often on average over steps is not enough",
+            "are wrong, if on every step replies are right as often as they report",
+        )
 
     def weigh(self, logprob: float | None) -> int:
         """Return ln(c/(1-c)) of the confidence c that a sample reports, within its bounds."""

@@ -35,6 +35,7 @@ class Way(NamedTuple):
     detokenize: bool = False
     together: bool = True
     in_process: bool = True
+    logprobs: bool = False
     arguments: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
@@ -46,6 +47,7 @@ WAYS = (
     Way("the same, eager", compile=False),
     Way("the same, blocks of 32 tokens", arguments={"block_size": 32}),
     Way("the same, no prefix cache", arguments={"enable_prefix_caching": False}),
+    Way("the same, each reply with its log-probability", logprobs=True),
 )
 EAGER = 4
 """Ready in seconds, for a smoke run."""
@@ -167,6 +169,7 @@ class Drive:
             sampling = self.vllm.sampling_params(
                 n=VOTES if self.way.together else 1, seed=self.asked * VOTES + first, temperature=1.0, max_tokens=8,
                 detokenize=self.way.detokenize, output_kind=self.vllm.final_only, skip_clone=True,
+                logprobs=0 if self.way.logprobs else None,
             )  # fmt: skip
             name = f"{chain}.{self.asked}.{first}"
             self.chain_of[name] = chain

@@ -271,7 +271,8 @@ def _statistics(found: Sequence[Alarm]) -> tuple[str, ...]:
     return tuple(sorted({str(alarm.statistic) for alarm in found}))
 
 
-def _drawn(name: str, seed: int, place: int) -> tuple[Process, Generator, Rows]:
+def drawn(name: str, seed: int, place: int) -> tuple[Process, Generator, Rows]:
+    """Return a process, what is drawn from next, and the rows of its run of that number."""
     rng = np.random.default_rng([seed, crc32(name.encode()), place])
     process = (PROCESSES | SHARES)[name]
     rows = draw_rows(process, rng)
@@ -282,7 +283,7 @@ def _drawn(name: str, seed: int, place: int) -> tuple[Process, Generator, Rows]:
 
 def judge(name: str, seed: int, place: int) -> Planned | str:
     """Draw rows and a pilot; plan, and hold the plan against the truth. A refusal is its reason."""
-    process, rng, rows = _drawn(name, seed, place)
+    process, rng, rows = drawn(name, seed, place)
     try:
         plan = plan_from(job_of(process), Kept(1, calibrated(process, rng, rows)))
     except MakerError as refused:
@@ -303,7 +304,7 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
 
 def judge_share(name: str, seed: int, place: int) -> Share | str:
     """Draw rows and, for a row error, a pilot; hold the claim against the truth."""
-    process, rng, rows = _drawn(name, seed, place)
+    process, rng, rows = drawn(name, seed, place)
     weighted = name.startswith("weighted")
     if weighted:
         k, claimed = WEIGHTED_K, WEIGHTED_ERROR

@@ -57,11 +57,14 @@ def contradicted(calibration: Calibration, loads: Sequence[RiskBudget]) -> tuple
 
 
 def _unexplained(calibration: Calibration, load: RiskBudget) -> int:
+    one = calibration.classes[load.name]
     if isinstance(load.difficulty, SeveralRivals):
-        return load.difficulty.unexplained()
-    # The table of a race with the strongest of several rivals has no second look.
-    first = None if load.several else first_votes(calibration, calibration.classes[load.name])
-    return unexplained(load.difficulty, first=first)
+        found = load.difficulty.unexplained()
+    else:
+        # The table of a race with the strongest of several rivals has no second look.
+        found = unexplained(load.difficulty, first=None if load.several else first_votes(calibration, one))
+    # Ten votes may go against a step of p = .9; where forty more say so, its right answer is the likeliest one.
+    return min(found, one.doubted - one.cleared) if one.cleared else found
 
 
 def carried(right: Interval, found: Sequence[Contradicted]) -> Interval:
@@ -92,15 +95,17 @@ def contradicted_line(found: Sequence[Contradicted]) -> str:
     return f"{'; '.join(map(_line, found))}, and the other steps do not explain it"
 
 
-def behind_line(loads: Sequence[RiskBudget]) -> str:
+def behind_line(calibration: Calibration, loads: Sequence[RiskBudget]) -> str:
     """Say on how many pilot steps the right answer is not ahead, explained or not; "" where there are none.
 
-    Where there are several rivals, a few votes on a step do not tell which answer is ahead of all others.
+    Steps that had a second look count by all their votes, as `maker calibrate` tells of them. Where there are several
+    rivals, a few votes on a step do not tell which answer is ahead of all others.
     """
     found = []
     for load in loads:
-        cells = load.difficulty.closer
-        if not load.several and (behind := sum(not_led(cells).values())):
+        cells, one = load.difficulty.closer, calibration.classes[load.name]
+        behind = one.behind if one.doubted else sum(not_led(cells).values())
+        if not load.several and behind:
             found.append(_line(Contradicted(load.name, behind, sum(cells.values()), load.steps)))
     return "; ".join(found)
 

@@ -25,6 +25,8 @@ def fate_words(job: Job, calibration: Calibration) -> str:
         return ""
     if fate.shared:
         return f"{_shared(fate, calibration.votes)}. To plan, {_advice(job, calibration)}"
+    if not fate.steps:
+        return "no votes on a step differ, so nothing shows whether votes of one request agree more than those of two"
     steps = "1 step whose votes differ shows" if fate.steps == 1 else f"{fate.steps:,} steps whose votes differ show"
     return f"votes of one request agree no more than those of two, as far as {steps} it {_span(fate)}"
 

@@ -39,9 +39,11 @@ RESTS_ON = {
     By.ORACLE: "the run's steps are like the pilot's, and that the task's oracle is right",
     By.LABELS: "the run's steps are like those that you labelled, as a random sample of them is, and that your labels"
     " are right",
-    By.VOTES: "the run's steps are like the pilot's; this is agreement with the model's most frequent answer, and no"
-    " one has checked that this answer is right",
+    By.VOTES: "the run's steps are like the pilot's",
 }
+AGREEMENT = (
+    "; this is agreement with the model's most frequent answer, and no one has checked that this answer is right"
+)
 ALL_LABELLED = "your labels, of all the run's steps, are right"
 
 
@@ -227,7 +229,8 @@ def described(
         + _proportions(calibration)
         + silenced_words(calibration)
         + reading_words(loads)
-        + unheard_words(unheard),
+        + unheard_words(unheard)
+        + ("" if calibration.labelled else AGREEMENT),
         reuse="" if job.memo == "off" else ALL_STEPS if distinct_questions(job) is None else DISTINCT,
         unheard=unheard,
         shown=shown_of(calibration, loads, margins.k, target, right.low),
@@ -243,7 +246,8 @@ def _like_pilot(calibration: Calibration) -> str:
 
 def _proportions(calibration: Calibration) -> str:
     """Return what is taken for granted of how often a run asks its classes, "" where that is known."""
-    if len(calibration.classes) == 1 or all(one.of is not None for one in calibration.classes.values()):
+    known = all(one.of is not None and (one.whole or not one.drawn) for one in calibration.classes.values())
+    if len(calibration.classes) == 1 or known:
         return ""
     return ", and that the run asks steps of each class in the pilot's proportions"
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maker.stats.bounds import binomial
 from maker.stats.request_votes import RequestVotes, effective_votes
 from maker.types import Flag
 
@@ -29,6 +30,8 @@ REFERENCE = 3
 """By so many votes an answer must lead to stand for the right one where nothing is known of that."""
 CHANCE = 0.001
 """Where there is nothing to find, a shared fate is found with this chance, and so is each kind of change."""
+CLEAR = 0.01
+"""A lead is clear that as many votes for two equal answers would bring with less than this chance."""
 
 
 class By(StrEnum):
@@ -153,6 +156,7 @@ class ClassFound(_Stored):
         closer: ``heard`` with the votes of a second look at some steps; () where none was taken.
         doubted: Steps on which the right answer does not lead its votes, as a pilot first heard them.
         behind: Those on which it does not either with the votes of a second look. These are no part of ``heard``.
+        cleared: Doubted steps on which a second look shows that it does, see `Standing.leads_clearly`.
         samples: Replies, flagged ones included.
         tokens: Completion tokens of all of them.
         flags: By reason.
@@ -185,6 +189,7 @@ class ClassFound(_Stored):
     # What is written of other classes stays as older versions read it.
     repeats: int = Field(default=0, exclude_if=lambda value: not value)
     drawn: bool = Field(default=False, exclude_if=lambda value: not value)
+    cleared: int = Field(default=0, exclude_if=lambda value: not value)
 
     @property
     def looked_at(self) -> int:
@@ -361,7 +366,7 @@ class Tallies:
         # The same for what a second look at them adds.
         self.looked: Counter[Votes] = Counter()
         # Steps on which the right answer did not lead, and on how many of them it does since.
-        self.doubted = self.resolved = 0
+        self.doubted = self.resolved = self.cleared = 0
         # By kind, and then by the fields of `KindFound`.
         self.kinds: dict[str, Counter[str]] = {}
         # By the fields of `SampleCounts`.
@@ -443,7 +448,7 @@ class Tallies:
             rivalry=Rivalry(**{name: _table(steps) for name, steps in self.rivalry.items()}),
             splits=tuple(Split(*votes, steps) for votes, steps in sorted(self.splits.items())),
             closer=_table(_moved(self.heard, self.looked)) if self.looked else (),
-            doubted=self.doubted, behind=self.doubted - self.resolved,
+            doubted=self.doubted, behind=self.doubted - self.resolved, cleared=self.cleared,
             through={flag: _table(_moved(self.heard, moves)) for flag, moves in self.moves.items()},
             flagged=tuple(FlagCell(*cell, steps) for cell, steps in sorted(self.flagged.items())),
             flags={flag: FlagFound(**counts) for flag, counts in self.flags.items()},
@@ -488,6 +493,12 @@ class Standing(NamedTuple):
     def leads(self) -> bool:
         """Whether the right answer has more votes than any other."""
         return self.right > max(self.others.values(), default=0)
+
+    @property
+    def leads_clearly(self) -> bool:
+        """Whether it leads its strongest rival by more than two equal answers would: 34 to 16 votes, not 33 to 17."""
+        rival = max(self.others.values(), default=0)
+        return self.leads and binomial(rival, self.right + rival, 0.5) < CLEAR
 
     def plus(self, more: Standing) -> Standing:
         """Return how they stand with the votes of a second look."""

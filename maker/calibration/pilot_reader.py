@@ -122,6 +122,7 @@ class PilotReader:
             if right and not before.leads:
                 after = before.plus(Standing.of(asked.replies, right))
                 self._tallies[asked.step.kind.name].resolved += after.leads
+                self._tallies[asked.step.kind.name].cleared += after.leads_clearly
 
     def listen_greedily(self, row: RunRow) -> None:
         """Take in what was heard at temperature 0."""

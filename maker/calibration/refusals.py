@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from maker.calibration.contradicted import BOUND, MEND, behind_line
 from maker.calibration.greedy import greedy_would_do
-from maker.calibration.observations import Kept
+from maker.calibration.observations import By, Kept
 from maker.calibration.readings import silenced_words
 from maker.errors import OutOfReach
 from maker.job.plan_words import event_of
@@ -21,16 +21,20 @@ def refused(found: Refusal, kept: Kept, loads: Sequence[RiskBudget], target: flo
     """
     labelled = kept.calibration.labelled
     needed, (reason, fix) = dict(found.needed), _said(found, target, labelled=labelled)
-    behind = behind_line(loads) if labelled else ""
+    behind = behind_line(kept.calibration, loads) if labelled else ""
     if found.shown and labelled and not behind and found.kind is not Reason.RIVAL:
         reason, fix = _unsettled(found, target)
     reason += silenced_words(kept.calibration)
     if behind and found.kind is not Reason.RIVAL and not needed:
-        reason, fix = f"{reason}; {behind}", f"{fix}; {MEND}{BOUND}"
+        reason = f"{reason}; {behind}"
+        # Where it is shown that no k will do, this is all that helps.
+        fix = f"{MEND}{BOUND}" if found.shown else f"{fix}; or {MEND}{BOUND}"
     if needed and all(kept.calibration.classes[name].whole for name in needed):
         needed, fix = {}, "the pilot has asked every step of the task; calibrate with more --votes, and with --closer"
     if greedy := greedy_would_do(kept.calibration):
         fix = f"{fix}; or: {greedy}"
+    elif found.kind is Reason.RIVAL and kept.calibration.by == By.LABELS:
+        fix = f"check that each label stands at its own step; if they do, {fix}"
     return OutOfReach(f"calibration {kept.key}: {reason}", fix=fix, needed=needed)
 
 

@@ -48,7 +48,8 @@ def shown_line(shown: ShownFound) -> str:
         return f"{at}: a step is decided wrongly with a chance of at most {_up(shown.wrong)}"
     # Rounded down, so that no more is said than is shown.
     least = math.floor(shown.right * 10_000) / 10_000
-    return f"{at}: at most {_up(shown.wrong)} of {shown.steps:,} steps are decided wrongly; P >= {least:.4g}"
+    right = f"all are right with P >= {least:.4g}" if least else "that all are right is not shown"
+    return f"{at}: at most {_up(shown.wrong)} of {shown.steps:,} steps are decided wrongly; {right}"
 
 
 def _up(number: float) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maker.job.plan_words import OTHERWISE, like_seen, row_error_line, second_number
 from maker.job.settings import PilotFound, PlanFound
 from maker.reporting.decision_rules import DecisionRule
+
+AGAINST = "The vote monitor's alarms speak against what this rests on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,17 @@ class Claim:
     plan: Mapping[str, Any] | None = None
 
 
-def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
+def claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...], *, alarmed: bool = False) -> Claim:
     """Return what a run's ``[vote]`` table and the rules of its step classes claim.
 
     A plan (``vote.plan``) has two numbers: what holds if steps are like the pilot's, and what the pilot shows.
+    ``alarmed`` says that the vote monitor raised alarms, which speak against a claim.
     """
+    found = _claimed(vote, rules)
+    return replace(found, text=(*found.text, AGAINST)) if alarmed and found.made else found
+
+
+def _claimed(vote: Mapping[str, Any], rules: tuple[DecisionRule, ...]) -> Claim:
     by_parts = tuple(dict.fromkeys(_of_parts(one) for one in rules if one.by_parts))
     if plan := vote.get("plan"):
         return Claim(True, (*_planned(PlanFound.model_validate(plan)), *by_parts), plan)

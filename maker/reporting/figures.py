@@ -155,7 +155,7 @@ def whole(classes: Sequence[ClassFigures], outside: Sequence[str], against: Sequ
     missing = "; ".join(unfitted) if voted else "no step is decided by votes"
     if not missing and any(one.p.low <= 0.5 for one in fits):
         missing = "so many votes lost that p may be one half, and then votes settle nothing"
-    missing = alarmed or missing
+    missing = "; ".join(why for why in (alarmed, missing) if why)
     right, errors = (None, None) if missing else (all_right(fits), wrong(fits))
     judged = sum(one.judged for one in classes)
     beside = [f"{judged:,} step{'s' * (judged > 1)} that a judge decided"] if judged else []

@@ -45,6 +45,14 @@ _APART = ("run", "version", "audit", "labelled")
 BAD_ENDS = (Outcome.WRONG, Outcome.REFUSED)
 ALARM = "alarm"
 """The kind of the event that the monitor writes during the run when it raises an alarm."""
+NOT_AS_ASSUMED = (
+    "votes of a step are not independent, or steps are not alike; these votes do not tell which, and the number needs"
+    " independent ones"
+)
+AGREE_TOO_MUCH = (
+    "votes agree more than the probabilities that replies report allow, so do not rely on the voter's `error`"
+)
+"""What alarms of the monitor mean for the number, and for what was claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +161,15 @@ def report(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
     against = _against(shown_run, outcomes, audit, labelled)
-    number = whole(classes, _outside(shown_run, outcomes, resting), against, _alarmed(alarms, found.alarms))
+    alarmed = _alarmed(alarms, found.alarms)
+    number = whole(classes, _outside(shown_run, outcomes, resting), against, alarmed)
     lead = _lead(number, audit, labelled)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
-        made_s=time.time(), store=shown_url(store_url(store)), claim=claimed(run.settings["vote"], rules),
-        whole=number, truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules,
-        classes=classes, flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
+        made_s=time.time(), store=shown_url(store_url(store)),
+        claim=claimed(run.settings["vote"], rules, alarmed=bool(alarmed)), whole=number,
+        truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
+        flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
         labelled=labelled, lead=lead,
@@ -207,16 +217,13 @@ def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[Stop
 
 def _alarmed(told: Sequence[Mapping[str, Any]], found: Sequence[ClassAlarm]) -> str:
     """Say which alarms of the vote monitor contradict what the number for the run assumes; "" if there are none."""
-    # Of votes that weigh log-odds no number is estimated.
-    told = [one for one in told if one.get("statistic") != Statistic.CONFIDENCE]
     kinds = {str(one.get("statistic", "?")) for one in told} | {str(one.alarm.statistic) for one in found}
     if not kinds:
         return ""
     where = [f"{len(told):,} during the run"] * bool(told) + [f"{len(found):,} over its log"] * bool(found)
-    return (
-        f"the vote monitor raised alarms ({', '.join(sorted(kinds))}; {' and '.join(where)}): votes of a step are not"
-        " independent, or steps are not alike, and the number rests on both"
-    )
+    meanings = [AGREE_TOO_MUCH] * (Statistic.CONFIDENCE in kinds)
+    meanings += [NOT_AS_ASSUMED] * bool(kinds - {Statistic.CONFIDENCE})
+    return f"the vote monitor raised alarms ({', '.join(sorted(kinds))}; {' and '.join(where)}): {'; '.join(meanings)}"
 
 
 def _against(
@@ -273,7 +280,7 @@ def _truth(run: RunReport, lead: Sequence[str]) -> tuple[str, ...]:
         found.append(f"The task reports failure: {run.reason or 'it gives no reason'}.")
     else:
         found.append(f"The run is {run.status}: the task has not reported success or failure.")
-    found.append(lead[0] if lead else "No labels were given, so no step was compared with a right answer.")
+    found.append(lead[0] if lead else "This report was given no labels, so it compares no step with a right answer.")
     found.append("Agreement among votes is not accuracy.")
     return tuple(found)
 

@@ -48,7 +48,8 @@ def own_rows(task: Decomposer[Any, Any], labels: Iterable[NumberedLabel]) -> Own
 def row_shares(task: Decomposer[Any, Any], rows: OwnRows, asked: Collection[int]) -> Mapping[str, RowShare]:
     """Return of how many rows those with labels are, by class; ``asked`` are the numbers of rows asked differently.
 
-    Of several classes each has its part of all rows: nobody has looked at the others. Raises `TaskFailed`.
+    Of several classes each has its part of all rows: nobody has looked at the others. Where all are labelled, a class
+    that none of them is of has none. Raises `TaskFailed`.
     """
     places = Places(task)
     labelled, repeating = Counter[str](), Counter[str]()
@@ -57,5 +58,16 @@ def row_shares(task: Decomposer[Any, Any], rows: OwnRows, asked: Collection[int]
         name = call_user_code(f"{task.name}: next", places.step, spot).kind.name
         labelled[name] += 1
         repeating[name] += number not in asked
-    all_labelled = len(rows.numbers)
-    return {name: RowShare(-(-rows.of * n // all_labelled), repeating[name]) for name, n in labelled.items()}
+    of = _shared_out(rows.of, labelled)
+    others = [kind.name for kind in task.classes if kind.name not in of] if len(rows.numbers) == rows.of else []
+    return {name: RowShare(of[name], repeating[name]) for name in labelled} | dict.fromkeys(others, RowShare(0, 0))
+
+
+def _shared_out(total: int, parts: Mapping[str, int]) -> Mapping[str, int]:
+    """Return a number in proportion to some parts, as whole numbers that add up to it: by largest remainders."""
+    whole = sum(parts.values())
+    found = {name: total * n // whole for name, n in parts.items()}
+    largest = sorted(parts, key=lambda name: total * parts[name] % whole, reverse=True)
+    for name in largest[: total - sum(found.values())]:
+        found[name] += 1
+    return found

@@ -270,8 +270,9 @@ def _refused(
         )
         return Refusal(
             Reason.FLOOR,
-            f"no margin k reaches {target:g}: at best a run is right with probability {right.estimate:.3g}, at most"
-            f" {right.high:.3g}; on too many steps of {', '.join(blamed)} a vote is right half the time or less",
+            f"no margin k reaches {target:g}: at best a run is right with probability {right.estimate:.3g} by the"
+            f" estimate, {right.high:.3g} at most; on too many steps of {', '.join(blamed)} a vote is right half the"
+            " time or less",
             "make these steps easier: ask less at a time, use a better model, or check the answers",
             blamed, k, right, {},
         )  # fmt: skip
@@ -303,7 +304,7 @@ def _refused(
         fix += f"; or with more --votes, which tell of {', '.join(several)} how wrong votes are split among rivals"
     return Refusal(
         Reason.PILOT,
-        f"{not_shown(target)} the run is right with probability{' at least' if several else ''} {with_ends(right)}",
+        f"{not_shown(target)} the run is right with probability {with_ends(right, bounded=bool(several))}",
         fix, blamed, k, right, needed,
     )  # fmt: skip
 
@@ -313,9 +314,10 @@ def not_shown(target: float) -> str:
     return f"the pilot does not show that any margin k reaches {target:g}: at best"
 
 
-def with_ends(right: Interval) -> str:
-    """Return a probability with its interval, in words."""
-    return f"{right.estimate:.3g} ({right.low:.3g} to {right.high:.3g})"
+def with_ends(right: Interval, *, bounded: bool = False) -> str:
+    """Return a probability with its interval, in words; a ``bounded`` one may be higher."""
+    by = "by the estimate, a lower bound," if bounded else "by the estimate,"
+    return f"{right.estimate:.3g} {by} and anything from {right.low:.3g} to {right.high:.3g} is left open"
 
 
 def _best(margins: Sequence[int], loads: Sequence[float]) -> int:

@@ -115,11 +115,13 @@ def _drift(seen: Seen) -> Finding:
             if p < best:
                 worst, best = one, p
     expected = whole.contested * worst.steps / max(1, whole.steps)
+    # The first part may begin before the run's first step, and the last one reach beyond its last.
+    where = f"from {max(0, worst.first):,} " + ("on" if worst.end >= whole.end else f"to {worst.end - 1:,}")
+    missing = f", and {late:,} may be missing elsewhere" if late else ""
     text = (
-        f"of the {worst.steps:,} steps from {worst.first:,} to {worst.end - 1:,} {worst.contested:,} have losing votes;"
-        f" {expected:,.0f} were expected, as {whole.contested:,} of {whole.steps:,} have"
-        f"{f', and {late:,} may be missing elsewhere' if late else ''}. The steps or the model have changed, or the"
-        " model was worse for a while"
+        f"{worst.contested:,} of the {worst.steps:,} steps {where} have losing votes; {expected:,.0f} were expected, as"
+        f" {whole.contested:,} of all {whole.steps:,} have{missing}. The steps or the model have changed, or the model"
+        " was worse for a while"
     )
     return Finding(Statistic.DRIFT, worst.contested, expected, best, text)
 

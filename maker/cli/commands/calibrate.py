@@ -121,7 +121,7 @@ def print_calibration(kept: Kept, words: Iterable[str], members: Sequence[str]) 
     each_ms = 1000 * found.seconds / max(1, found.samples)
     took = f"{found.seconds:,.1f} s, {each_ms:.2f} ms each with many at a time"
     print(f"calibration {kept.key}{of}: {found.samples:,} samples in {took}")
-    print(f"  {BY[found.by]}")
+    print(f"  {BY[found.by]}{_taken_for_random(found)}")
     share = "p" if found.labelled else "agreement"
     headings = ("class", "steps", "of", share, "95 %", "rival", "correlation", "95 %", "valid", "tokens")
     confidence = 1 - (1 - CONFIDENCE) / max(1, sum(one.steps > 0 for one in found.classes.values()))
@@ -164,6 +164,16 @@ def _row(name: str, one: ClassFound, confidence: float) -> tuple[str, ...]:
         name, f"{one.steps:,}", of, _share(shown.p.estimate), _span(shown.p), _share(rival), *correlation,
         _share(one.valid), tokens,
     )  # fmt: skip
+
+
+def _taken_for_random(found: Calibration) -> str:
+    """Return what is taken for granted of labels of some of a run's rows, which nothing can show; "" of others."""
+    if not any(one.drawn and not one.whole for one in found.classes.values()):
+        return ""
+    return (
+        ", which are taken for a random sample of the run's rows: labels of rows that you chose, by what they hold or"
+        " by how sure votes were, show nothing of the others"
+    )
 
 
 def _print_kinds(found: Calibration) -> None:
@@ -214,10 +224,12 @@ def doubted_line(one: ClassFound, *, labelled: bool = True) -> str:
 
     Where nobody knows what is right, it is about the answer that the run's own votes decided for.
     """
-    answer, wrong = ("right answer", "make such a step wrong") if labelled else ("decided answer", "may go either way")
+    answer, wrong = ("right answer", "make the step wrong") if labelled else ("decided answer", "may go either way")
     first = f"on {_steps(one.doubted)} the {answer} did not lead the votes"
-    some = "all of them" if one.closer or one.doubted <= LOOKED_AT else f"the first {LOOKED_AT} of them"
-    then = "none" if not one.behind else f"{one.behind:,}; votes {wrong}, whatever k is"
+    again = one.doubted if one.closer else min(one.doubted, LOOKED_AT)
+    some = "all of them" if again == one.doubted else f"the first {again} of them"
+    unasked = "" if again == one.doubted else f", {one.doubted - again:,} of them not asked again"
+    then = "none" if not one.behind else f"{one.behind:,}{unasked}. Where it never does, votes {wrong}, whatever k is"
     return f"{first}; {some} were asked again, and steps on which it does not lead yet: {then}"
 
 

@@ -59,19 +59,12 @@ def print_plan(plan: Plan) -> None:
     found, margins = plan.calibration, plan.margins
     asked = ", ".join(f"{one.steps:,} steps of {name}" for name, one in found.classes.items())
     print(f"plan from calibration {plan.key}: {asked}, {found.votes} samples each")
-    share, wrong = ("p", "wrong steps") if found.labelled else ("agreement", "decided otherwise")
-    rows = [
-        (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
-         _range(one.failures, ".2g"))
-        for one in plan.classes
-    ]  # fmt: skip
-    print_table(("class", "steps", share, "k", "votes a step", wrong), rows, indent=2)
+    _print_classes(plan)
     print_parts(found)
     if plan.reuse:
         print(f"  {plan.reuse}")
     what = f"P({event_of(agreement=not found.labelled, of_rows=plan.of_rows)})"
-    whole = all(found.classes[one.name].whole for one in plan.classes)
-    like = "" if whole else ", if steps that the pilot has not heard are like those it has"
+    like = "" if _is_whole(plan) else ", if steps that the pilot has not heard are like those it has"
     print(f"  {what} = {_range(margins.right, '.4f')}{like}")
     print(f"    {_guaranteed(plan)}")
     print(f"    if all steps of a class were equally hard: {_range(margins.alike, '.4f')}")
@@ -114,9 +107,27 @@ def print_plan(plan: Plan) -> None:
             print(f"    {greedy_line(each, labelled=found.labelled)}")
 
 
+def _is_whole(plan: Plan) -> bool:
+    """Say whether the pilot has asked all steps of the run."""
+    return all(plan.calibration.classes[one.name].whole for one in plan.classes)
+
+
+def _print_classes(plan: Plan) -> None:
+    share, wrong = ("p", "wrong steps") if plan.calibration.labelled else ("agreement", "decided otherwise")
+    # What is shown may be far more: the figures of this column are of the first number alone.
+    wrong += "" if _is_whole(plan) else ", if like the pilot's"
+    rows = [
+        (one.name, f"{one.steps:,}", _range(one.p, ".4f"), str(one.k), _range(one.votes, ".2f"),
+         _range(one.failures, ".2g"))
+        for one in plan.classes
+    ]  # fmt: skip
+    print_table(("class", "steps", share, "k", "votes a step", wrong), rows, indent=2)
+
+
 def greedy_line(one: GreedyClass, *, labelled: bool) -> str:
     """Say whether one greedy sample does as well as the votes on a class, and what that rests on."""
-    said = "a plain call does as well as voting, as far as this pilot shows" if one.as_good else "voting does better"
+    better = "voting is expected to do better"
+    said = "a plain call does as well as voting, as far as this pilot shows" if one.as_good else better
     right = "right" if labelled else "the model's most frequent answer"
     greedy = f"it was {right} on {one.right:,} of {one.asked:,} pilot steps of {one.name}, {_range(one.share, '.4f')}"
     voted = f"votes are expected to be on {_range(one.voted, '.4f')} of steps, with {one.calls:.1f} calls each"
@@ -131,8 +142,8 @@ def undecided_line(plan: Plan) -> str:
     if plan.undecided < SELDOM:
         return ""
     return (
-        f"about {plan.undecided:,.2g} steps will not be decided within vote.max_votes, and the run will pause at each;"
-        " raise vote.max_votes"
+        f"about {plan.undecided:,.2g} steps will not be decided within vote.max_votes: a map leaves such rows"
+        " undecided, any other run pauses at each; raise vote.max_votes"
     )
 
 

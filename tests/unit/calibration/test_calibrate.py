@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -250,7 +251,10 @@ def test_steps_on_which_the_right_answer_does_not_lead_are_looked_at(job: Callab
     wrong = calibrate(job(model={"kind": "simulated", "p": 0.3}), steps=80, votes=4).calibration.classes["move"]
     assert wrong.behind > 40
     assert "the first 50 of them were asked again" in doubted_line(wrong)
-    assert f"does not lead yet: {wrong.behind}; votes make such a step wrong" in doubted_line(wrong)
+    told = (
+        f"does not lead yet: {wrong.behind}, {wrong.doubted - 50} of them not asked again. Where it never does, votes"
+    )
+    assert told in doubted_line(wrong)
     closer = calibrate(job(model={"kind": "simulated", "p": 0.8}), steps=100, votes=4, closer=8).calibration
     assert closer.classes["move"].looked_at > one.doubted == closer.classes["move"].doubted
     assert len(closer.runs) == 2
@@ -263,6 +267,14 @@ def test_the_right_answer_leads_each_rival_by_itself() -> None:
     assert first.plus(Standing.of([Reply("a", None, 1)], {"a", "b"})).leads
     assert not first.plus(Standing.of([Reply(key, None, 1) for key in "ax"], {"a", "b"})).leads
     assert not Standing.of([Reply(None, Flag.FORMAT, 1)], {"a"}).leads
+
+
+def test_a_clear_lead_is_none_of_two_equal_answers() -> None:
+    """P(B(50, 1/2) <= 16) = .0077, and .0164 for 17; a third answer does not count."""
+    assert Standing(34, Counter(x=16, y=16)).leads_clearly
+    assert not Standing(33, Counter(x=17)).leads_clearly
+    assert not Standing(16, Counter(x=34)).leads_clearly
+    assert not Standing(0, Counter()).leads_clearly
 
 
 @pytest.mark.parametrize(

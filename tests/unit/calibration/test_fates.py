@@ -69,6 +69,8 @@ def test_independent_votes_are_planned_with(job: Callable[..., Job]) -> None:
     assert kept.fate is not None
     assert not kept.fate.shared
     assert fate_words(api.load_job(job()), kept).startswith("votes of one request agree no more than those of two, as")
+    silent = kept.model_copy(update={"fate": kept.fate.model_copy(update={"steps": 0})})
+    assert fate_words(api.load_job(job()), silent).startswith("no votes on a step differ, so nothing shows")
     assert plan(api.load_job(job())).calibration == kept
     stored = kept.model_dump(mode="json")
     del stored["fate"]

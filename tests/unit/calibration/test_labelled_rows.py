@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from row_tasks import SCHEMA, job, label, write_rows
 from row_tasks import __file__ as tasks
 from typer.testing import CliRunner, Result
 
+from decomposers.map import Map
+from decomposers.map.task import MapParams
 from maker import api
 from maker.calibration.calibrate import calibrate
 from maker.calibration.forecast import Plan
@@ -22,8 +25,9 @@ from maker.calibration.observations import ClassFound
 from maker.calibration.plan import plan
 from maker.cli.app import app
 from maker.errors import BadInput
+from maker.plugin import InputPart
 from maker.sampling.labels import parse_labels
-from maker.sampling.own_rows import OwnRows, own_rows
+from maker.sampling.own_rows import OwnRows, _shared_out, own_rows
 
 ALWAYS = {"p": 1.0, "malformed": 0.0, "rivals": 1}
 AUTO = {"k": "auto", "max_votes": 100}
@@ -181,3 +185,33 @@ def test_the_commands_plan_a_map_by_its_labels(tmp_path: Path) -> None:
     whole = maker(tmp_path, "plan")
     assert "shown at 95 %: at most 0." in whole.stdout
     assert "your labels, of all the run's steps, are right" in whole.stdout
+
+
+def test_rows_of_several_classes_add_up_to_all_rows() -> None:
+    """Of 1,000 rows in proportion to 90, 104 and 106 labelled ones: 300, and by largest remainders 347 and 353."""
+    assert dict(_shared_out(1000, {"a": 90, "b": 104, "c": 106})) == {"a": 300, "b": 347, "c": 353}
+    # No remainder is larger than another: the first ones get one more.
+    assert dict(_shared_out(7, {"a": 1, "b": 1, "c": 1})) == {"a": 3, "b": 2, "c": 2}
+
+
+class Halved(Map):
+    """Rows are of class ``row``; of class ``other`` there is none."""
+
+    def __init__(self, params: MapParams, known: Sequence[InputPart] = ()) -> None:
+        super().__init__(params, known)
+        (row,) = self.classes
+        self.classes = (row, replace(row, name="other"))
+
+
+@pytest.mark.parametrize(("labelled", "planned_for"), [(40, {"row": 40}), (30, None)])
+def test_where_all_rows_are_labelled_no_row_is_of_another_class(
+    labelled: int, planned_for: dict[str, int] | None, tmp_path: Path
+) -> None:
+    made = rows_of(tmp_path, range(40))
+    made["task"]["decomposer"] = f"{__file__}:Halved"
+    calibrate(made, labels=labels(random.Random(5).sample(range(40), labelled)), votes=10)
+    if planned_for is None:
+        with pytest.raises(BadInput, match="the pilot has asked no step of class 'other'"):
+            planned(made)
+    else:
+        assert {one.name: one.steps for one in planned(made).classes} == planned_for

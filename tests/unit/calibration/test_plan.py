@@ -295,7 +295,7 @@ def test_the_job_s_own_margin_is_told_beside_the_plan(job: Callable[..., Job]) -
 
 @pytest.mark.parametrize(
     ("right", "as_good", "said"),
-    [(880, False, "voting does better: it was right on 880 of 1,000 pilot steps of move, "),
+    [(880, False, "voting is expected to do better: it was right on 880 of 1,000 pilot steps of move, "),
      (1000, True, "a plain call does as well as voting, as far as this pilot shows: it was right on 1,000 of 1,000")],
 )  # fmt: skip
 def test_one_greedy_sample_is_compared_with_the_votes(

@@ -29,7 +29,7 @@ from maker.job.settings import PilotFound, PlanFound, ShownFound
 from maker.reporting.claims import claimed
 from maker.stats.bounds import share_at_most
 from maker.stats.difficulty import Interval, fit
-from maker.stats.margins import Reason, Refusal
+from maker.stats.margins import Reason, Refusal, with_ends
 from maker.stats.risk import RiskBudget
 from maker.stats.shown import doubt
 
@@ -88,7 +88,10 @@ def test_a_million_steps_are_not_shown_by_500(capsys: pytest.CaptureFixture[str]
     print_plan(found)
     told = capsys.readouterr().out
     assert "if steps that the pilot has not heard are like those it has" in told
-    assert "of 1,000,000 steps are decided wrongly; P >= 0 (1 of 500 pilot steps of move doubtful)" in told
+    assert (
+        "of 1,000,000 steps are decided wrongly; that all are right is not shown (1 of 500 pilot steps of move"
+        " doubtful)" in told
+    )
     assert "to show 0.95: right answers for all 1,000,000 steps of move" in told
     assert "never met" not in told
 
@@ -144,7 +147,8 @@ def test_both_numbers_are_kept_and_claimed() -> None:
     assert stored == found
     first, second, rests = claimed({"plan": json.loads(found.model_dump_json())}, ()).text
     assert first.startswith("if steps that the pilot has not heard are like those it has, all steps are right")
-    assert second == second_number(found) == "shown at 95 %: at most 10 of 1,000 steps are decided wrongly; P >= 0"
+    told = "shown at 95 %: at most 10 of 1,000 steps are decided wrongly; that all are right is not shown"
+    assert second == second_number(found) == told
     assert "oracle" in rests
 
 
@@ -159,9 +163,9 @@ def test_a_plan_of_an_older_version_claims_its_one_number() -> None:
 @pytest.mark.parametrize(
     ("wrong", "right", "told"),
     [
-        (10.2, 0.0, "at most 11 of 1,000 steps are decided wrongly; P >= 0"),
-        (0.0411, 0.95999, "at most 0.042 of 1,000 steps are decided wrongly; P >= 0.9599"),
-        (0.0, 1.0, "at most 0 of 1,000 steps are decided wrongly; P >= 1"),
+        (10.2, 0.0, "at most 11 of 1,000 steps are decided wrongly; that all are right is not shown"),
+        (0.0411, 0.95999, "at most 0.042 of 1,000 steps are decided wrongly; all are right with P >= 0.9599"),
+        (0.0, 1.0, "at most 0 of 1,000 steps are decided wrongly; all are right with P >= 1"),
     ],
 )
 def test_what_is_shown_is_rounded_to_say_no_more(wrong: float, right: float, told: str) -> None:
@@ -291,14 +295,46 @@ def test_that_no_k_will_do_is_said_where_a_label_shows_it() -> None:
         assert ("no margin k reaches" in told.message) == said
         assert ("on 1 of 300 pilot steps of move the right answer does not lead" in told.message) == said
         assert ("calibrate with more --votes, which show whether it does" in str(told.fix)) != said
+        assert ("ask less at a time" in str(told.fix)) != said
+
+
+def test_a_refusal_counts_steps_as_the_calibration_told_of_them() -> None:
+    """Of three steps on which the right answer did not lead, a second look resolved all, or two."""
+    found = Refusal(Reason.FLOOR, "no margin k reaches 0.95", "", ("move",), {"move": 9}, Interval(0.1, 0.2, 0.3), {})
+    cells = (Cell(10, 0, 297), Cell(4, 6, 3))
+    load = RiskBudget("move", 1000, fit({cell.votes: cell.steps for cell in cells}))
+    for behind, said in ((0, "the right answer leads on every pilot step"), (1, "on 1 of 300 pilot steps of move")):
+        one = heard(cells, 1000, doubted=3, behind=behind)
+        assert said in refused(found, kept(one, By.LABELS, "move"), [load], 0.95).message
+
+
+def test_a_second_look_clears_a_step_that_ten_votes_went_against() -> None:
+    """Of 106 steps of p = .9 one with 3 of 10 right contradicts the fit; not where 40 votes more show its lead."""
+    cells = (Cell(10, 0, 37), Cell(9, 1, 41), Cell(8, 2, 20), Cell(7, 3, 7), Cell(3, 7, 1))
+    with pytest.raises(OutOfReach, match="on 1 of 106 pilot steps of move the right answer does not lead the votes"):
+        planned(heard(cells, 353, doubted=1, behind=0), By.LABELS)
+    assert planned(heard(cells, 353, doubted=1, behind=0, cleared=1), By.LABELS).contradicted == ()
+
+
+def test_labels_that_may_be_of_other_steps_are_to_be_checked() -> None:
+    """A fifth of the votes say what they say: too many for none, and still the likeliest answer is another one."""
+    with pytest.raises(OutOfReach, match="more votes make it worse") as out:
+        planned(heard((Cell(10, 0, 60), Cell(0, 10, 240)), 1000), By.LABELS)
+    assert str(out.value.fix).startswith("check that each label stands at its own step; if they do, change the prompt")
+
+
+def test_what_is_left_open_is_no_least_probability() -> None:
+    """An estimate stands as one, whatever the interval."""
+    assert with_ends(Interval(0.0, 1.0, 1.0)) == "1 by the estimate, and anything from 0 to 1 is left open"
 
 
 def test_what_a_plan_prints_of_agreement_is_not_called_right(capsys: pytest.CaptureFixture[str]) -> None:
     one = heard(EASY, 1000, flags={"length": FlagFound(right=4, wrong=2)}, through={"length": EASY})
     for by, heading, agreed in ((By.VOTES, "decided otherwise", "in agreement"), (By.LABELS, "wrong steps", "right")):
+        # Beside it stands what is shown, which may be far more.
         print_plan(planned(one, by))
         told = capsys.readouterr().out
-        assert heading in told.splitlines()[1]
+        assert f"{heading}, if like the pilot's" in told.splitlines()[1]
         assert f"raised on 6 samples of move, 4 of them {agreed}" in told
 
 

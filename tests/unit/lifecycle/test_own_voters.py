@@ -13,6 +13,7 @@ from maker.calibration.calibrate import calibrate
 from maker.calibration.plan import plan
 from maker.errors import JobError
 from maker.lifecycle import queries
+from maker.reporting.claims import AGAINST
 from maker.reporting.report import report
 
 Job = Callable[..., dict[str, dict[str, Any]]]
@@ -84,7 +85,7 @@ def test_a_voter_with_a_race_margin_is_watched(own: Callable[..., Any], hanoi: J
     assert one.fit is not None
     # One look at all 1,023 steps: what was heaped on the first 256 of them is not heaped on all.
     assert {str(alarm.alarm.statistic) for alarm in told.alarms} == {"longest"}
-    assert told.claim.text == ("of steps move, racing decides at most 0.01 wrongly",)
+    assert told.claim.text == ("of steps move, racing decides at most 0.01 wrongly", AGAINST)
     assert told.whole.stated == "on average at most 10.2 of 1,023 steps are wrong"
     ours = api.run(own("Racing") | {"vote": {"k": 3, "max_votes": 1000}})
     assert (ours.events[0]["text"], ours.monitor) == (found.events[0]["text"], found.monitor)

@@ -7,6 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from scipy.integrate import quad
@@ -16,6 +17,7 @@ from maker.reporting.fit import FAR, Fit, all_right, expected_law, fit, losing_l
 from maker.stats.race import step_right, votes_per_step
 
 CONFIDENCE = 0.95
+DOCS = Path(__file__).parents[3] / "docs" / "report.md"
 
 
 class Course:
@@ -186,6 +188,20 @@ def test_several_rivals_are_judged_with_care(k: int, masses: tuple[float, ...]) 
     assert found.failure.value >= course.wrong
 
 
+@pytest.mark.parametrize(
+    ("masses", "k"),
+    [((0.9, 0.1), 3), ((0.8, 0.1, 0.1), 3), ((0.6, 0.1, 0.1, 0.1, 0.1), 3), ((0.5, 0.3, 0.2), 5)],
+)
+def test_the_documented_table_is_exact(masses: tuple[float, ...], k: int) -> None:
+    """Each row of docs/report.md: races followed vote by vote, and the estimate from a million of them."""
+    course = Course(masses, k)
+    found = (course.wrong, fitted(counts(course.decided, 10**6), k).failure.value)
+    cells = [", ".join(f"{share:g}" for share in masses), f"{k}", *(f"{chance:.3g}" for chance in found)]
+    row = f"| {' | '.join(cells)} |".replace("0.", ".")
+    print(row)
+    assert row in DOCS.read_text().splitlines()
+
+
 @pytest.mark.parametrize(("k", "most"), [(2, 4), (3, 7), (3, 12), (4, 10), (5, 20)])
 @pytest.mark.parametrize("p", [0.9, 0.7])
 def test_races_that_are_cut_off(k: int, most: int, p: float) -> None:
@@ -206,11 +222,14 @@ def test_steps_of_two_kinds() -> None:
     print(f"{true:.1f} wrong, {steps * found.failure.value:.1f} by the estimate")
     assert true == pytest.approx(17.9, abs=0.05)
     assert steps * found.failure.value == pytest.approx(35.8, abs=0.2)
+    told = " ".join(DOCS.read_text().split())
+    assert f"have {true:.1f} wrong ones; the estimate says {steps * found.failure.value:.1f}" in told
     there = [round(500 * (a + b)) for a, b in zip(*(tails(losing_law(k, p))[:8] for p in (0.99, 0.75)), strict=True)]
     assert there == [1000, 296, 159, 89, 50, 28, 16, 9]
-    assert [steps * chance for chance in tails(expected_law(found))[:5]] == pytest.approx(
-        [1000, 300, 145, 82, 50], abs=1
-    )
+    expected = [steps * chance for chance in tails(expected_law(found))[:5]]
+    assert expected == pytest.approx([1000, 300, 145, 82, 50], abs=1)
+    assert f"| steps expected by the fit | {' | '.join(f'{number:,.0f}' for number in expected)} |" in told
+    assert f"| steps observed | {' | '.join(f'{number:,}' for number in there[:5])} |" in told
 
 
 def test_the_whole_run() -> None:

@@ -21,7 +21,7 @@ from maker.errors import BadInput, RunNotFound
 from maker.job.settings import PilotFound
 from maker.lifecycle import admin, queries
 from maker.reporting import audit, labels
-from maker.reporting.claims import claimed
+from maker.reporting.claims import AGAINST, claimed
 from maker.reporting.counts import KEPT, doubt
 from maker.reporting.decision_rules import DecisionRule
 from maker.reporting.figures import TURNS
@@ -427,6 +427,9 @@ def test_what_was_claimed() -> None:
     assert found.plan == plan
     assert "0.97 (0.93 to 0.99); the target was 0.95" in found.text[0]
     assert "300 steps at k = 8" in found.text[1]
+    # Alarms speak against a claim, and where nothing was claimed against nothing.
+    assert claimed({"k": 3, "plan": plan}, (rule,), alarmed=True).text == (*found.text, AGAINST)
+    assert claimed({"k": 3}, (rule,), alarmed=True) == claimed({"k": 3}, (rule,))
     pilot = PilotFound(
         k=3, rows=600, of=10_000, both=600, differ=2, at_most=0.0093, confidence=0.975, votes=3.7, agreement=0.82,
         runs=("a", "b"),

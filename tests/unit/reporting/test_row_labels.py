@@ -29,6 +29,7 @@ from maker.stats.bounds import binomial
 from maker.stats.paired import mcnemar
 
 ROWS = 60
+DOCS = Path(__file__).parents[3] / "docs" / "report.md"
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +308,11 @@ def test_an_estimate_that_is_too_low_is_called_so() -> None:
         "Votes alone lead to expect 2.9 wrong ones of these (3.1 %), which is too few: it lies below that interval."
         " 11 of the 19 wrong rows have no vote for another answer: votes do not show an error on which replies agree."
     )
+    # docs/report.md shows both, cut short at "…".
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    for whole in (first, second):
+        shown = next(line.strip() for line in lines if line.strip().startswith(whole[:30]))
+        assert all(part.rstrip(").") in whole for part in shown.split("…"))
 
 
 @pytest.mark.parametrize(

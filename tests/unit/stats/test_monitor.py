@@ -310,7 +310,17 @@ def test_a_drift_names_its_stretch() -> None:
     feed(monitor, votes)
     found = next(one for one in monitor.rest((), ended=True) if one.statistic is Statistic.DRIFT)
     assert found.text.startswith(
-        "of the 32 steps from 512 to 543 32 have losing votes; 2 were expected, as 52 of 1,000 have"
+        "32 of the 32 steps from 512 to 543 have losing votes; 2 were expected, as 52 of all 1,000 have"
+    )
+
+
+def test_a_drift_at_the_end_names_no_step_that_is_not_there() -> None:
+    """Parts of 32 steps reach to 1,023; the run has 1,000."""
+    monitor = Monitor([Rule(K)])
+    feed(monitor, [3 * int(place % 50 == 0 or place >= 960) for place in range(1_000)])
+    found = next(one for one in monitor.rest((), ended=True) if one.statistic is Statistic.DRIFT)
+    assert found.text.startswith(
+        "40 of the 40 steps from 960 on have losing votes; 2 were expected, as 60 of all 1,000"
     )
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from races import by_mass, exact
+from split_pilots import Splits, drawn
 
 from maker.stats.difficulty import Mode, fit
 from maker.stats.margins import Margins, Reason, Refusal, cheapest
@@ -19,8 +20,6 @@ from maker.stats.risk import RiskBudget
 from maker.stats.several_rivals import SeveralRivals, split_failure, split_votes
 from maker.stats.tally_law import ODDS, Likeliest, TallyLaw
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
-
-Splits = dict[tuple[int, tuple[int, ...]], int]
 
 
 def expected(p: float, rivals: int, votes: int, steps: float) -> Splits:
@@ -48,16 +47,6 @@ def _partitions(votes: int, most: int, kinds: int) -> list[tuple[int, ...]]:
         for first in range(min(votes, most), 0, -1)
         for rest in _partitions(votes - first, first, kinds - 1)
     ]
-
-
-def drawn(p: float, rivals: int, *, steps: int = 300, votes: int = 10, seed: int = 1) -> Splits:
-    draw = random.Random(seed)
-    found = Counter[tuple[int, tuple[int, ...]]]()
-    for _ in range(steps):
-        heard = Counter(draw.choices(range(rivals + 1), [p, *[(1 - p) / rivals] * rivals], k=votes))
-        right = heard.pop(0, 0)
-        found[right, tuple(sorted(heard.values(), reverse=True))] += 1
-    return dict(found)
 
 
 def test_the_bound_is_the_sum_of_powers() -> None:

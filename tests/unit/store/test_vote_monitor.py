@@ -490,4 +490,8 @@ def test_rows_that_are_always_wrong_raise_an_alarm(
     page = page_of("last", store=store)
     assert [event["statistic"] for event in page.told] == alarms
     assert page.classes[0].unwatched.startswith("a report cannot watch it")
-    assert page.whole.missing.startswith("maker estimates p only for voters that need a lead of k")
+    assert page.whole.missing.endswith("maker estimates p only for voters that need a lead of k, and weighted does not")
+    assert ("do not rely on the voter's `error`" in page.whole.missing) == bool(alarms)
+    promise, *against = page.claim.text
+    assert promise.startswith("weighted decides at most a share of 0.01 of steps row wrongly, if on every step")
+    assert bool(against) == bool(alarms)

@@ -121,6 +121,7 @@ def test_bayes_has_the_docstrings_figures(text_codec: Any) -> None:
     found = [exact(bayes_of(0.01), (p, 1 - p), 1e-13, 500) for p in (0.9, 0.6, 0.55)]
     print(found)
     assert [f"{one.wrong:.2g}" for one in found] == ["1e-06", "0.0074", "0.023"]
+    assert "error = .01 leaves .023 at p = .55" in DOCS.read_text()
     # It is what it says that it is not: an error of .01 for each step by itself.
     n = 2_000
     simulated = run_race(bayes_of(0.01), by_mass(0.55, 0.45), n, 51, text_codec, 500)
@@ -210,6 +211,8 @@ def test_the_exact_chance_of_a_wrong_certificate() -> None:
     """Followed exactly for 400 votes, a coin is certified in .026 of the steps at .1, in .0022 at .01."""
     found = [exact(certificate_of(error), (0.5, 0.5), 1e-12, 400) for error in (0.1, 0.01)]
     assert [f"{one.right + one.wrong:.2g}" for one in found] == ["0.026", "0.0022"]
+    told = " ".join(DOCS.read_text().split())
+    assert "one in .026 of the steps within 400 votes at error = .1, and in .0022 at .01" in told
     assert exact(ahead_by(3), (0.5, 0.5)).wrong == pytest.approx(0.5)
 
 
