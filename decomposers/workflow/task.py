@@ -16,7 +16,7 @@ from decomposers.workflow.decorator import Workflow
 from decomposers.workflow.play import Answer, Play, Start, written
 from decomposers.workflow.run import Run
 from decomposers.workflow.scan import ASK, ask_sites, class_name
-from maker.plugin import ContractBroken, Decomposer, Done, Fork, Oracle, Step, StepClass, Truth
+from maker.plugin import ContractBroken, Decomposer, Done, Fork, Made, Oracle, Step, StepClass, Truth
 
 MOST_TRUTHS = 10_000
 """Prompts whose truth is kept at hand for the simulated model: more than are ever in work at once."""
@@ -78,6 +78,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
     """
 
     def __init__(self, workflow: Workflow[Any, Any], params: BaseModel) -> None:
+        self._made = Made(workflow, params)
         self.name = workflow.name  # type: ignore[misc]
         self.version = workflow.version  # type: ignore[misc]
         self.workflow = workflow
