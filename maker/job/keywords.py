@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from pydantic import BaseModel
+
 from maker.core.plugins import near
 from maker.errors import JobError
 from maker.job.objects import as_written
@@ -49,7 +51,12 @@ class JobKeywords(ServiceKeywords, total=False):
     store: str
 
 
-WHOLE = ("model", "roles", "limits", "monitor", "swarm")
+_GIVEN = {
+    "model": "maker.simulated(…), maker.vllm(…), maker.openai(…) or maker.pool(…)",
+    "roles": "{name: maker.Role(…)}", "limits": "maker.Limits(…)", "monitor": "maker.Monitor(…)",
+    "swarm": "maker.Swarm(…)",
+}  # fmt: skip
+WHOLE = tuple(_GIVEN)
 """Keywords that stand for a table."""
 _TABLE_OF = {"name": "run", "seed": "run", "durability": "store", "samples": "store", "memo": "task"}
 """The table of a keyword that is not one of ``[vote]``."""
@@ -69,6 +76,8 @@ def tables_of(keywords: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, value in keywords.items():
         if name in WHOLE:
+            if not isinstance(value, BaseModel | Mapping):
+                raise JobError(f"{name} = {value!r:.80} is no table", fix=f"give {_GIVEN[name]}", setting=name)
             found[name] = value
         elif name == "store":
             found.setdefault("store", {})["url"] = value

@@ -176,6 +176,8 @@ class OpenAISettings(_Sampling):
         completion_price (per million tokens): Price of completion tokens, in the same currency. E.g. ``0.6``.
     """
 
+    # A program sees pydantic's own errors: a password in a URL must not be in them.
+    model_config = ConfigDict(hide_input_in_errors=True)
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
     kind: Literal["openai"] = "openai"
     url: str
