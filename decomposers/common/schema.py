@@ -33,9 +33,7 @@ class GivenSchema:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         """Take each as the schema's JSON, and None."""
-        return core_schema.no_info_before_validator_function(
-            as_schema, handler.generate_schema(dict[str, Any] | None)
-        )
+        return core_schema.no_info_before_validator_function(as_schema, handler.generate_schema(dict[str, Any] | None))
 
 
 def as_schema(given: Any) -> dict[str, Any] | None:

@@ -84,7 +84,7 @@ class MapParams(RowParams):
     fields: dict[str, FieldRule] = Field(default_factory=dict)
     answer: FieldRule = _EXACT
     parse: Annotated[Function | Callable[[str], Any] | None, Called(("text",))] = None
-    check: Annotated[Function | Callable[[Mapping[str, Any], Any], str | None] | None, Called(("row", "answer"))] = None
+    check: Annotated[Function | Callable[[Any, Any], str | None] | None, Called(("row", "answer"))] = None
     truth: Annotated[Function | Oracle | None, Called(("prompt",))] = None
     id_column: str = ""
     encoding: str = "utf-8"
@@ -108,7 +108,9 @@ class MapParams(RowParams):
     def format(self) -> AnswerFormat:
         """Return how answers are read and counted. Raises ``ValueError`` for a schema or a rule that does not fit."""
         rules: Mapping[str, FieldRule] = self.fields
-        return AnswerFormat(as_schema(self.schema_), rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
+        return AnswerFormat(
+            as_schema(self.schema_), rules if self.schema_ is not None else {ANSWER: self.answer, **rules}
+        )
 
 
 class RowAsked(NamedTuple):

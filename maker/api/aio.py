@@ -205,7 +205,9 @@ class Service:
         if not isinstance(job, Job):
             return api.load_job(job, [*overrides, f"store.url={self._store}"], **keywords)
         if keywords:
-            raise JobError(f"{next(iter(keywords))!r} comes too late: the job is loaded already", fix="give it to load_job")
+            raise JobError(
+                f"{next(iter(keywords))!r} comes too late: the job is loaded already", fix="give it to load_job"
+            )
         if job.store.url != self._store:
             raise JobError(
                 f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",

@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -21,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from maker.core.user_code import FILE_MODULE, ends_the_program, words_of
-from maker.errors import PluginError
+from maker.errors import BadInput, PluginError
 
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
@@ -38,6 +39,8 @@ class Plugin(NamedTuple):
     source: str
 
 
+_LOADING: ContextVar[Path | None] = ContextVar("loading", default=None)
+"""The file whose code is executed because a job or a run names it."""
 LIVE: dict[str, Plugin] = {}
 """What this process holds of a file, by its name: found as it is, as long as the file is the same.
 
@@ -173,7 +176,9 @@ def _from_module(module: str, attribute: str) -> Plugin:
         ) from error
     file = getattr(loaded, "__file__", None)
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and file.endswith(".py") else ""
-    return Plugin(f"{module_name(loaded)}:{attribute}", _attribute(loaded, attribute, module), file or "built in", "", source)
+    return Plugin(
+        f"{module_name(loaded)}:{attribute}", _attribute(loaded, attribute, module), file or "built in", "", source
+    )
 
 
 def _from_file(path: Path, attribute: str) -> Plugin:
@@ -218,6 +223,7 @@ def _imported(path: Path, name: str, content: bytes) -> ModuleType:
     whose code fails leaves nothing behind, and modules that import one another do not wait for ever.
     """
     _FILES.offer(name, path, content)
+    loading = _LOADING.set(path)
     try:
         return importlib.import_module(name)
     except BaseException as error:
@@ -227,6 +233,17 @@ def _imported(path: Path, name: str, content: bytes) -> ModuleType:
             # Two threads execute files that load one another: as in any circle of imports, this one gets what there is.
             return sys.modules[name]
         raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {words_of(error)}") from error
+    finally:
+        _LOADING.reset(loading)
+
+
+def refuse_while_loading() -> None:
+    """Raise `BadInput` in a file that is loaded for what it defines: a resume would start the script's run anew."""
+    if (path := _LOADING.get()) is not None:
+        raise BadInput(
+            f"{path.name} works on a run while it is loaded for what it defines",
+            fix='put what the script does below `if __name__ == "__main__":`',
+        )
 
 
 class _Source(SourceFileLoader):

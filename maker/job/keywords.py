@@ -73,7 +73,7 @@ def tables_of(keywords: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name in keywords:
         if name not in known:
             raise JobError(f"there is no keyword {name!r}", fix=near(name, known), setting=name)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     for name, value in keywords.items():
         if name in WHOLE:
             if not isinstance(value, BaseModel | Mapping):

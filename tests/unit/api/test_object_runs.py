@@ -103,7 +103,7 @@ if sys.argv[1:] == ["whole"]:
 elif sys.argv[1:] == ["cut"]:
     report = maker.run(counted(6), model=maker.simulated(p=0.9), voter=Two, store=store, limit_steps=2)
 else:
-    report = maker.resume(sys.argv[1], store=store)
+    report = maker.resume(sys.argv[-1] if __name__ == "__main__" else "last", store=store)
     assert maker.verify(report.run_id, store=store).right
 print(report.run_id, report.status, report.result, report.digest)
 """
@@ -119,12 +119,16 @@ def ran(cwd: Path, *arguments: str, code: str | None = None) -> subprocess.Compl
     return done
 
 
-def test_a_script_is_resumed_by_itself_and_by_the_command_line(tmp_path: Path) -> None:
-    """What stands in the script is found in its file by another process; where the script itself resumes, it runs once."""
+def test_a_script_is_resumed_by_itself(tmp_path: Path) -> None:
+    """What stands in it is found in it, and it runs once; who else would load it is told what to do first."""
     (tmp_path / "mine.py").write_text(SCRIPT)
     whole = ran(tmp_path, "mine.py", "whole").stdout.split()
     assert whole[1:3] == ["done", "6"]
     cut = ran(tmp_path, "mine.py", "cut").stdout.split()[0]
+    refused = resumed(tmp_path, cut)
+    assert refused.returncode == 2
+    assert "mine.py works on a run while it is loaded for what it defines" in refused.stderr
+    assert 'below `if __name__ == "__main__":`' in refused.stderr
     by_itself = ran(tmp_path, "mine.py", cut)
     assert (by_itself.stdout.split()[1:], by_itself.stderr.count("once")) == (whole[1:], 1)
 
@@ -136,9 +140,18 @@ def test_a_guarded_script_is_resumed_by_the_command_line(tmp_path: Path) -> None
     (tmp_path / "mine.py").write_text(f'{head}if __name__ == "__main__":\n{body}')
     whole = ran(tmp_path, "mine.py", "whole").stdout.split()
     cut = ran(tmp_path, "mine.py", "cut").stdout.split()[0]
-    done = ran(tmp_path, "-m", "maker", "resume", cut, "--store", "sqlite:///objects.db", "--json")
+    done = resumed(tmp_path, cut)
+    assert done.returncode == 0, done.stderr
     assert whole[-1] in done.stdout
     assert "once" not in done.stderr
+
+
+def resumed(cwd: Path, run_id: str) -> subprocess.CompletedProcess[str]:
+    """Return what the command line does with a run."""
+    return subprocess.run(
+        [sys.executable, "-m", "maker", "resume", run_id, "--store", "sqlite:///objects.db", "--json"],
+        capture_output=True, text=True, check=False, cwd=cwd, env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
 
 
 NOTEBOOK = """\
