@@ -41,7 +41,8 @@ CALIBRATE = "make one with `maker calibrate JOB`"
 def plan(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeywords]) -> Plan:
     """Return the cheapest plan that reaches a job's target, by the calibration that fits it.
 
-    It takes what `maker.run` does. The target is ``vote.target``, `TARGET` where none is given; for a map with ``vote.row_error`` it is one row's.
+    It takes what `maker.run` does. The target is ``vote.target``, `TARGET` where none is given; for a map with
+    ``vote.row_error`` it is one row's.
 
     Raises:
         BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known

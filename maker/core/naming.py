@@ -16,7 +16,7 @@ from maker.core.plugins import MAIN, Plugin, find_named, find_plugin, live, modu
 from maker.core.user_code import OWN_MODULES, shown
 from maker.errors import PluginError
 
-_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def plugin_of(found: Any, group: str = "") -> Plugin:
@@ -74,8 +74,7 @@ def _file_of(module: ModuleType) -> Path | None:
     if not file.endswith(".py") or "." in module_name(module):
         return None
     path = Path(file).resolve()
-    libraries = [sysconfig.get_path(name) for name in _LIBRARIES]
-    return None if any(path.is_relative_to(folder) for folder in libraries) else path
+    return None if _INSTALLED & set(path.parts) or path.is_relative_to(sysconfig.get_path("stdlib")) else path
 
 
 def _shown(found: Any) -> str:

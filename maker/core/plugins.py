@@ -160,7 +160,7 @@ def _cells(found: Any) -> str:
 
 def _from_module(module: str, attribute: str) -> Plugin:
     main = sys.modules.get(MAIN)
-    if module == MAIN and main_file() is None:
+    if module == MAIN:
         return _from_main(attribute)
     if module == getattr(getattr(main, "__spec__", None), "name", None):
         # `python -m module` runs it: imported by its name, it would run a second time.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
 import tests.unit.workflow_tasks
 from decomposers.function import Question, questions
@@ -17,6 +18,7 @@ from decomposers.hanoi import Hanoi
 from maker.core.naming import plugin_of
 from maker.core.plugins import DECOMPOSERS, LIVE, VOTERS, find_named, find_plugin
 from maker.errors import PluginError
+from maker.swarm.cluster import ship_sources
 from voters.majority import Majority
 
 HERE = Path(__file__).resolve()
@@ -109,6 +111,18 @@ def test_another_object_of_the_name_is_another_plugin(tmp_path: Path, monkeypatc
         plugin_of(old)
 
 
+def test_workers_get_what_stands_in_a_file_by_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cannot import a module that stands beside a script."""
+    module = module_of(tmp_path / "mine_four.py", "mine_four", "def check(row, answer): return 'sent'\n", monkeypatch)
+    plugin_of(module.check)
+    ship_sources()
+    sent = cloudpickle.dumps(module.check)
+    cloudpickle.unregister_pickle_by_value(module)
+    monkeypatch.delitem(sys.modules, "mine_four")
+    monkeypatch.setattr(sys, "path", [])
+    assert cloudpickle.loads(sent)(0, 0) == "sent"
+
+
 def test_what_has_no_name_is_refused() -> None:
     """With what it is, why, and what to do."""
 
@@ -197,9 +211,14 @@ def test_a_notebook(tmp_path: Path) -> None:
     assert ran("-", cwd=tmp_path, code=CELL) == ["__main__:check True 64 True", "False", "__main__:Rules 64"]
 
 
-def test_a_notebook_is_not_found_elsewhere() -> None:
+@pytest.mark.parametrize("arguments", [("-",), ("mine.py",)])
+def test_a_notebook_is_not_found_elsewhere(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """It is said what it was, and what to do."""
     code = "from maker.core.plugins import find_named\nfrom pathlib import Path\nfind_named('__main__:check', Path())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    (tmp_path / "mine.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, *arguments], input=code, capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={"PYTHONPATH": str(HERE.parents[3]), "PATH": ""},
+    )  # fmt: skip
     assert "'check' was defined in a notebook or an interactive session" in done.stderr
     assert "put it into a file to resume anywhere" in done.stderr

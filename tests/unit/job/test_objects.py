@@ -13,9 +13,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import maker
+from decomposers.document import document
 from decomposers.function import Done, ask, task
 from decomposers.hanoi import Hanoi, HanoiParams, hanoi
 from decomposers.map import Map, MapParams, map_rows
+from decomposers.recursive import recursive
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, list_plugins
 from maker.errors import JobError, PluginError
 from maker.job.fingerprint import settings_fingerprint
@@ -98,6 +100,18 @@ TICKET = {"decomposer": "tests.unit.workflow_tasks:ticket", "text": "the printer
         (Map(MapParams(**GIVEN)), MAPPED),
         ({"decomposer": Map, **GIVEN}, MAPPED),
         ({"decomposer": "map", **GIVEN}, MAPPED),
+        (recursive(problem="2 + 3\n"), {"decomposer": "recursive", "problem": "2 + 3\n"}),
+        (
+            document(input="b.txt", question="Which?\n", want="extract", schema=Label, truth=truth),
+            {
+                "decomposer": "document",
+                "input": "b.txt",
+                "question": "Which?\n",
+                "want": "extract",
+                "schema": SCHEMA,
+                "truth": f"{HERE}:truth",
+            },
+        ),
         (countdown, {"decomposer": f"{HERE}:countdown"}),
         (countdown(number=3), {"decomposer": f"{HERE}:countdown", "number": 3}),
     ],
