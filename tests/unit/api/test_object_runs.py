@@ -15,6 +15,7 @@ from decomposers.hanoi import hanoi
 from decomposers.map import map_rows
 from maker.errors import BadInput, JobError
 from maker.plugin import Truth
+from maker.testing import FakeServer, chat_completion
 from tests.unit.workflow_tasks import Kind, count, ticket
 from voters.bayes import bayes
 
@@ -212,6 +213,20 @@ def test_a_run_is_awaited_while_the_loop_goes_on(store: str) -> None:
     assert awaited.status == "done"
     assert awaited.digest == blocked.digest
     assert looks > 3
+
+
+def test_a_server_is_asked_within_a_running_loop(tmp_path: Path, store: str) -> None:
+    """The model has a loop of its own."""
+    (tmp_path / "rows.csv").write_text("text\na\nb\n")
+    task = map_rows(input=str(tmp_path / "rows.csv"), template="Is {{text}} a letter?\n")
+
+    async def work(url: str) -> list[Any]:
+        model = maker.openai(url=url, name="m")
+        blocked = maker.run(task, model=model, k=2, store=store)
+        return [blocked.result, (await maker.arun(task, model=model, k=2, store=store)).result]
+
+    with FakeServer(lambda body: (200, chat_completion(["yes"] * body["n"]))) as server:
+        assert asyncio.run(work(server.url)) == [{"rows": 2, "decided": 2}] * 2
 
 
 def test_who_is_cancelled_pauses_the_run(store: str) -> None:
