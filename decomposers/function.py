@@ -22,6 +22,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,7 +30,7 @@ from pydantic import BaseModel, TypeAdapter, create_model
 
 from decomposers.common.reading import reading_of
 from decomposers.common.strict_json import TwiceNamed, once
-from maker.plugin import Codec, Decomposer, Done, Fork, Oracle, Params, PydanticCodec, Step, StepClass, Truth
+from maker.plugin import Codec, Decomposer, Done, Fork, Made, Oracle, Params, PydanticCodec, Step, StepClass, Truth
 
 __all__ = ["Ask", "Done", "Fork", "FunctionTask", "Question", "Truth", "ask", "questions", "task"]
 
@@ -112,11 +113,11 @@ class FunctionTask:
         self.truth = function
         return function
 
-    def __call__(self, params: BaseModel) -> Decomposer[Any, Any]:
-        """Return the decomposer for checked parameters."""
+    def __call__(self, params: BaseModel | None = None, /, **given: object) -> Decomposer[Any, Any]:
+        """Return the decomposer for parameters: checked ones, or keywords."""
         if self.begin is None:
             raise ValueError(f"{self.name} has no start: decorate a function with @{self.name}.start")
-        return _Function(self, self.begin, params)
+        return _Function(self, self.begin, self.Params(**given) if params is None else params)
 
 
 def task(*, state: Any, action: Any = str, version: int = 1) -> Callable[[Callable[[Any], Following]], FunctionTask]:
@@ -161,6 +162,8 @@ def questions(name: str, asked: list[Question], *, system: str = "", version: in
 
     following.__name__ = name
     made = FunctionTask(following, dict[str, Any], Any, version)
+    # Where it stands: there it is found by its name.
+    made.__module__ = sys._getframe(1).f_globals["__name__"]
     made.Params = create_model(f"{name}_params", __base__=Params, **dict.fromkeys(given, (str, ...)))  # type: ignore[call-overload]
     made.begin = lambda **params: params
     made.change = lambda state, answer: {**state, asked[len(state) - len(given)].name: answer}
@@ -171,6 +174,7 @@ class _Function(Decomposer[Any, Any]):
     """A `FunctionTask` with its parameters: the decomposer that runs. Holds what must reach the workers, no more."""
 
     def __init__(self, made: FunctionTask, begin: Callable[..., Any], params: BaseModel) -> None:
+        self._made = Made(made, params)
         self.name = made.name  # type: ignore[misc]
         self.version = made.version  # type: ignore[misc]
         self._begin = begin

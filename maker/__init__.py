@@ -1,8 +1,8 @@
 """maker executes tasks of many dependent language-model steps by voting on every one of them.
 
-``maker.run("job.toml")`` is the whole of it for a script; `Service` is for services; `workflow` makes a task of an
-async function. Importing this package loads
-neither ray nor vllm nor torch; a run that needs them does.
+``maker.run(task, model=…)`` or ``maker.run("job.toml")`` is the whole of it for a script; `Service` is for services;
+`workflow` makes a task of an async function. Importing this package loads neither ray nor vllm nor torch; a run that
+needs them does.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from maker.core.moved import install, warn_of
 if TYPE_CHECKING:
     from decomposers.workflow import Run, Workflow, workflow
     from maker.api import cancel, fork, load_job, pilot, prune, results, resume, retry, run, try_steps
-    from maker.api.aio import RunHandle, Service
+    from maker.api.aio import RunHandle, Service, arun
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
+    from maker.job.settings import LimitSettings as Limits
+    from maker.job.settings import MonitorSettings as Monitor
+    from maker.job.settings import RoleSettings as Role
+    from maker.job.settings import SwarmSettings as Swarm
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
+    from maker.models.settings import openai, pool, simulated, vllm
     from maker.reporting.report import Report, report
     from maker.reporting.rescore import rescore
 
@@ -28,22 +33,29 @@ install()
 
 __version__ = "0.1.0"
 __all__ = [
+    "Limits",
     "MakerError",
+    "Monitor",
     "OpenWait",
     "Report",
+    "Role",
     "Run",
     "RunHandle",
     "RunReport",
     "Service",
+    "Swarm",
     "Workflow",
     "__version__",
     "answer",
+    "arun",
     "calibrate",
     "cancel",
     "fork",
     "load_job",
+    "openai",
     "pilot",
     "plan",
+    "pool",
     "precompute",
     "prune",
     "report",
@@ -56,15 +68,17 @@ __all__ = [
     "samples",
     "settle_effect",
     "show",
+    "simulated",
     "steps",
     "try_steps",
     "verify",
+    "vllm",
     "waits",
     "workflow",
 ]
 _HOMES = {
     "decomposers.workflow": ("Run", "Workflow", "workflow"),
-    "maker.api.aio": ("RunHandle", "Service"),
+    "maker.api.aio": ("RunHandle", "Service", "arun"),
     "maker.api.sync": (
         "cancel",
         "fork",
@@ -85,19 +99,30 @@ _HOMES = {
     "maker.reporting.rescore": ("rescore",),
     "maker.reporting.report": ("Report", "report"),
     "maker.errors": ("MakerError",),
+    "maker.job.settings": ("LimitSettings", "MonitorSettings", "RoleSettings", "SwarmSettings"),
+    "maker.models.settings": ("openai", "pool", "simulated", "vllm"),
 }
 
+_OTHERWISE = {
+    "Limits": "LimitSettings", "Monitor": "MonitorSettings", "Role": "RoleSettings", "Swarm": "SwarmSettings",
+}  # fmt: skip
+"""What is called otherwise at home."""
 
-def __getattr__(name: str) -> Any:
-    if name == "Engine":
-        warn_of("maker.Engine", "maker.Service")
-        name = "Service"
-    if name not in __all__:
-        raise AttributeError(f"module 'maker' has no attribute {name!r}")
-    import importlib
 
-    home = next(home for home, names in _HOMES.items() if name in names)
-    return getattr(importlib.import_module(home), name)
+if not TYPE_CHECKING:
+    # A type checker would take any name for one of these.
+
+    def __getattr__(name: str) -> Any:
+        if name == "Engine":
+            warn_of("maker.Engine", "maker.Service")
+            name = "Service"
+        if name not in __all__:
+            raise AttributeError(f"module 'maker' has no attribute {name!r}")
+        import importlib
+
+        name = _OTHERWISE.get(name, name)
+        home = next(home for home, names in _HOMES.items() if name in names)
+        return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
@@ -56,6 +57,7 @@ __all__ = [
     "Input",
     "InputPart",
     "Lesson",
+    "Made",
     "More",
     "Next",
     "OpenPart",
@@ -78,12 +80,16 @@ __all__ = [
     "Verdict",
     "Voter",
     "Wait",
+    "by_keywords",
+    "made_of",
     "written_too_deep",
 ]
 
 S = TypeVar("S")
 A = TypeVar("A")
 T = TypeVar("T")
+P = TypeVar("P", bound=BaseModel)
+K = ParamSpec("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +117,11 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Marks a parameter, by ``Annotated``, that names a function; its type is `Function`.
+    """Marks a parameter, by ``Annotated``, that names a function; its value is a `Function`.
 
     A job names it as it does a decomposer: ``path/file.py:name`` or ``package.module:name``. The code of the file that
-    it stands in is part of what a run is; where that file lies is not.
+    it stands in is part of what a run is; where that file lies is not. A program gives the function itself: write
+    ``Function | Callable[[str], int] | None`` as the parameter's type, and editors know what it takes.
 
     Args:
         arguments: What the function is called with, in order, by names that a message can show.
@@ -122,13 +129,18 @@ class Called:
 
     arguments: tuple[str, ...]
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Take a function of either kind, and None where the parameter's type has it."""
+        function = handler.generate_schema(Function)
+        return core_schema.nullable_schema(function) if type(None) in get_args(source) else function
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that a job names, see `Called`.
+    """A function that a job names, see `Called`. It can be called as the function itself.
 
     Args:
-        name: As the job names it, a file by its whole path.
+        name: As the job names it, a file by its whole path; "" as long as no job has been made of it.
         source: SHA-256 of the file that it stands in, "" where that is no Python file.
         call: The function itself.
     """
@@ -139,10 +151,16 @@ class Function:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Take a function as it is, and write it as its name."""
-        return core_schema.is_instance_schema(
-            cls, serialization=core_schema.plain_serializer_function_ser_schema(attrgetter("name"))
+        """Take a function, and write it as its name."""
+        return core_schema.no_info_before_validator_function(
+            lambda given: cls("", "", given) if callable(given) and not isinstance(given, cls) else given,
+            core_schema.is_instance_schema(cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(attrgetter("name")),
         )
+
+    def __call__(self, *args: Any) -> Any:
+        """Return what the function returns."""
+        return self.call(*args)
 
 
 class Params(BaseModel):
@@ -219,7 +237,51 @@ class PydanticCodec(Generic[T]):
         return PydanticCodec, (self._of,)
 
 
-class Decomposer(ABC, Generic[S, A]):
+class Made(NamedTuple):
+    """What an instance of a plugin is made by, and of."""
+
+    by: Callable[[Any], Any]
+    params: BaseModel
+
+
+class _Made:
+    """Keeps what an instance is made of: it stands for its class and parameters where a job is given it."""
+
+    _made: Made | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        params = next((one for one in (*args, *kwargs.values()) if isinstance(one, BaseModel)), None)
+        if params is not None:
+            # Not by setattr, which a frozen class refuses.
+            vars(made)["_made"] = Made(cls, params)
+        return made
+
+    def __getstate__(self) -> Any:
+        # Workers need it not.
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_made"} if isinstance(state, dict) else state
+
+
+def made_of(instance: Decomposer[Any, Any] | Voter) -> Made | None:
+    """Return what an instance is made by and of; None where it is made of no parameters, or is a copy."""
+    return instance._made
+
+
+def by_keywords(kind: Callable[[P], T], params: Callable[K, P]) -> Callable[K, T]:
+    """Return a function that makes a plugin of its parameters as keywords, which editors complete.
+
+    With ``hanoi = by_keywords(Hanoi, HanoiParams)``, ``hanoi(disks=8)`` is ``Hanoi(HanoiParams(disks=8))``.
+    """
+
+    @functools.wraps(params, assigned=("__doc__",), updated=())
+    def make(*args: K.args, **kwargs: K.kwargs) -> T:
+        return kind(params(*args, **kwargs))
+
+    return make
+
+
+class Decomposer(_Made, ABC, Generic[S, A]):
     """Breaks a task into minimal steps: says what to ask in a state, and what state an answer leads to.
 
     An instance is built from its checked parameters, and pickled to the workers. What its methods return, and what the
@@ -443,7 +505,7 @@ class Promise(NamedTuple):
     all: str
 
 
-class Voter(ABC):
+class Voter(_Made, ABC):
     """Decides a step from its ballots. Pure; it calls nothing.
 
     A voter with ``weighs`` says by `weigh` what each vote counts, and finds the sums in `Ballots.weights`. Its model

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter, by_keywords
 from voters.doubt import leads
 
 
@@ -73,3 +73,6 @@ class Bayes(Voter):
         leader, votes, rival = standing
         needed = enough(rival, self.error)
         return Decision(leader, votes - rival) if votes >= needed else More(needed - votes)
+
+
+bayes = by_keywords(Bayes, BayesParams)

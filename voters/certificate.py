@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter, by_keywords
 from voters.doubt import leads
 
 
@@ -86,3 +86,6 @@ class Certificate(Voter):
         leader, votes, rival = standing
         needed = enough(rival, len(ballots.counts), self.error)
         return Decision(leader, votes - rival) if votes >= needed else More(needed - votes)
+
+
+certificate = by_keywords(Certificate, CertificateParams)

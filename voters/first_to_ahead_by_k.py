@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter, by_keywords
 
 
 class FirstToAheadByKParams(Params):
@@ -48,3 +48,6 @@ class FirstToAheadByK(Voter):
             return More(self.k)
         margin = standing.votes - standing.rival
         return Decision(standing.leader, margin) if margin >= self.k else More(self.k - margin)
+
+
+first_to_ahead_by_k = by_keywords(FirstToAheadByK, FirstToAheadByKParams)

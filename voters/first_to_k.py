@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Verdict, Voter, by_keywords
 
 
 class FirstToKParams(Params):
@@ -44,3 +44,6 @@ class FirstToK(Voter):
             return More(self.k)
         leader, votes, rival = standing
         return Decision(leader, votes - rival) if votes >= self.k else More(self.k - votes)
+
+
+first_to_k = by_keywords(FirstToK, FirstToKParams)

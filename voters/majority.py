@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from maker.plugin import Ballots, Decision, More, Params, Undecidable, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Undecidable, Verdict, Voter, by_keywords
 
 
 class MajorityParams(Params):
@@ -55,3 +55,6 @@ class Majority(Voter):
         if votes + self.n - sum(ballots.counts.values()) < self._enough:
             return Undecidable(f"no candidate can reach {self._enough} of {self.n} votes: {votes} at most so far")
         return More(self._enough - votes)
+
+
+majority = by_keywords(Majority, MajorityParams)

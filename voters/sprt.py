@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter, by_keywords
 
 LARGEST_MARGIN = 1000
 # An error that is just that of a margin is not to ask for one more vote because logarithms are rounded.
@@ -88,3 +88,6 @@ class SPRT(Voter):
             return More(self.k)
         lead = standing.votes - standing.rival
         return Decision(standing.leader, lead) if lead >= self.k else More(self.k - lead)
+
+
+sprt = by_keywords(SPRT, SPRTParams)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter
+from maker.plugin import Ballots, Decision, More, Params, Promise, Verdict, Voter, by_keywords
 
 UNIT = 1000
 """Weights are whole numbers of so many parts of a natural logarithm."""
@@ -125,3 +125,6 @@ class Weighted(Voter):
         if standing is not None and lead >= self._bound:
             return Decision(standing.leader, ballots.margin(standing.leader))
         return More(-(-(self._bound - lead) // self._most))
+
+
+weighted = by_keywords(Weighted, WeightedParams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from jsonschema import Draft3Validator, Draft202012Validator, validators
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
+from pydantic import BaseModel
+from pydantic_core import CoreSchema, core_schema
 from referencing import Registry, Specification
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
@@ -23,6 +26,25 @@ _SHOWN_CHARS = 80
 _TYPE_OF = {
     dict: "object", list: "array", str: "string", Number: "number", int: "integer", bool: "boolean", type(None): "null",
 }  # fmt: skip
+
+
+class GivenSchema:
+    """Marks a parameter, by ``Annotated``, that is a schema: as JSON, as the text of a file, or as a pydantic model."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Take each as the schema's JSON, and None."""
+        return core_schema.no_info_before_validator_function(as_schema, handler.generate_schema(dict[str, Any] | None))
+
+
+def as_schema(given: Any) -> dict[str, Any] | None:
+    """Return a schema as JSON values, None as it is. Raises ``ValueError`` for a text that is no JSON."""
+    if isinstance(given, type) and issubclass(given, BaseModel):
+        return given.model_json_schema()
+    try:
+        found: dict[str, Any] | None = json.loads(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise ValueError(f"it is neither a file nor a JSON schema: {error}") from error
+    return found
 
 
 class AnswerSchema:

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from decomposers.connect.task import Connect, ConnectParams
+from maker.plugin import by_keywords
 
-__all__ = ["Connect", "ConnectParams"]
+__all__ = ["Connect", "ConnectParams", "connect"]
+
+connect = by_keywords(Connect, ConnectParams)

@@ -9,5 +9,8 @@ fit into one prompt.
 from __future__ import annotations
 
 from decomposers.document.task import Document, DocumentParams
+from maker.plugin import by_keywords
 
-__all__ = ["Document", "DocumentParams"]
+__all__ = ["Document", "DocumentParams", "document"]
+
+document = by_keywords(Document, DocumentParams)

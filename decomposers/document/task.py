@@ -12,9 +12,9 @@ from functools import partial
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from decomposers.common.schema import AnswerSchema
+from decomposers.common.schema import AnswerSchema, GivenSchema, as_schema
 from decomposers.common.strict_json import object_in_before, read_object, shown, written
 from decomposers.document import prompts
 from decomposers.document.prompts import Reply
@@ -66,10 +66,6 @@ LINES: Parts[Reply] = Parts(lines_named, lines_elected)
 """How the lines of a slice are voted on one by one."""
 
 
-def _schema(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
 class DocumentParams(Params):
     """Parameters of `Document`.
 
@@ -103,7 +99,9 @@ class DocumentParams(Params):
     input: Annotated[str, Place()]
     question: Annotated[str, OrFile()]
     want: Literal["answer", "count", "extract"] = "answer"
-    schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
+    schema_: Annotated[dict[str, Any] | type[BaseModel] | None, OrFile(), GivenSchema()] = Field(
+        default=None, alias="schema"
+    )
     prompt: int = Field(default=6000, ge=1000, le=1_000_000)
     rounds: int = Field(default=3, ge=1, le=8)
     by_line: bool = Field(default=False, exclude_if=lambda value: not value)
@@ -111,7 +109,7 @@ class DocumentParams(Params):
     encoding: str = "utf-8"
     # The first edition is not stored: so settings and fingerprints of older runs are what they were.
     words: Annotated[Literal[1, 2], Before(1)] = Field(default=2, exclude_if=lambda value: value == 1)
-    truth: Annotated[Function | None, Called(("prompt",))] = None
+    truth: Annotated[Function | Oracle | None, Called(("prompt",))] = None
     round: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
     again: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
@@ -123,8 +121,8 @@ class DocumentParams(Params):
             raise ValueError('want = "extract" needs a schema, and no other want takes one')
         if self.by_line and self.want != "answer":
             raise ValueError('by_line = true needs want = "answer": of other wants no slice names lines')
-        if self.schema_ is not None:
-            AnswerSchema(self.schema_)
+        if (schema := as_schema(self.schema_)) is not None:
+            AnswerSchema(schema)
         # Two findings fit into a prompt: of two at least one is dropped, and narrowing ends.
         left = min(self.room, self.slice) if self.want == "answer" else self.slice
         if left < (least := 2 * (MOST + MARK)):
@@ -179,8 +177,8 @@ class Document(RoundDecomposer[State, Reply]):
         # How the findings that came last are grouped: the children of a fork all ask.
         self._grouped: tuple[Sequence[Finding], list[Sequence[Finding]]] = ((), [])
         tokens = params.max_tokens
-        if params.schema_ is not None:
-            read = partial(prompts.read_items, AnswerSchema(params.schema_).violation)
+        if (schema := as_schema(params.schema_)) is not None:
+            read = partial(prompts.read_items, AnswerSchema(schema).violation)
             self._read = _step_class("extract", read, tokens, params.system)
         elif params.want == "count":
             self._read = _step_class("count", prompts.read_count, tokens, params.system)
@@ -265,7 +263,7 @@ class Document(RoundDecomposer[State, Reply]):
 
     def oracle(self) -> Oracle | None:
         """Return the job's ``truth``."""
-        return None if self.params.truth is None else self.params.truth.call
+        return self.params.truth
 
     def _at_root(self, root: Root) -> Step[State, Reply] | Fork[State] | Done:
         if root.phase == READ:

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from decomposers.hanoi.task import Hanoi, HanoiParams
+from maker.plugin import by_keywords
 
-__all__ = ["Hanoi", "HanoiParams"]
+__all__ = ["Hanoi", "HanoiParams", "hanoi"]
+
+hanoi = by_keywords(Hanoi, HanoiParams)

@@ -12,5 +12,8 @@ carried from the first sample that voted for the winner.
 from __future__ import annotations
 
 from decomposers.map.task import Map, MapParams
+from maker.plugin import by_keywords
 
-__all__ = ["Map", "MapParams"]
+__all__ = ["Map", "MapParams", "map_rows"]
+
+map_rows = by_keywords(Map, MapParams)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from random import Random
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from decomposers.common.schema import GivenSchema, as_schema
 from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
 from decomposers.map.fields import FieldRule, near
@@ -38,16 +39,6 @@ _EXACT = FieldRule(vote="exact")
 SAMPLE_SEED = 0
 _WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
 """Files of an output folder, which the input must not take for its own."""
-
-
-def _schema(value: Any) -> Any:
-    """Read a schema that was given as text, from a file."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"it is neither a file nor a JSON schema: {error}") from error
 
 
 class MapParams(RowParams):
@@ -87,12 +78,14 @@ class MapParams(RowParams):
     template: Annotated[str, OrFile()]
     system: Annotated[str, OrFile()] = ""
     paraphrases: tuple[str, ...] = ()
-    schema_: Annotated[dict[str, Any] | None, OrFile(), BeforeValidator(_schema)] = Field(default=None, alias="schema")
+    schema_: Annotated[dict[str, Any] | type[BaseModel] | None, OrFile(), GivenSchema()] = Field(
+        default=None, alias="schema"
+    )
     fields: dict[str, FieldRule] = Field(default_factory=dict)
     answer: FieldRule = _EXACT
-    parse: Annotated[Function | None, Called(("text",))] = None
-    check: Annotated[Function | None, Called(("row", "answer"))] = None
-    truth: Annotated[Function | None, Called(("prompt",))] = None
+    parse: Annotated[Function | Callable[[str], Any] | None, Called(("text",))] = None
+    check: Annotated[Function | Callable[[Any, Any], str | None] | None, Called(("row", "answer"))] = None
+    truth: Annotated[Function | Oracle | None, Called(("prompt",))] = None
     id_column: str = ""
     encoding: str = "utf-8"
     delimiter: str = Field(default="", max_length=1, pattern=r'^[^"\r\n]?$', exclude_if=lambda value: value == "")
@@ -115,7 +108,9 @@ class MapParams(RowParams):
     def format(self) -> AnswerFormat:
         """Return how answers are read and counted. Raises ``ValueError`` for a schema or a rule that does not fit."""
         rules: Mapping[str, FieldRule] = self.fields
-        return AnswerFormat(self.schema_, rules if self.schema_ is not None else {ANSWER: self.answer, **rules})
+        return AnswerFormat(
+            as_schema(self.schema_), rules if self.schema_ is not None else {ANSWER: self.answer, **rules}
+        )
 
 
 class RowAsked(NamedTuple):
@@ -156,7 +151,8 @@ class Map(RowDecomposer[State, Answer]):
         self._input = self._opened(grow=False)
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
-            "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system, params.schema_,
+            "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system,
+            as_schema(params.schema_),
             verbatim=True, paraphrases=params.paraphrases, read_before=self._parsed_before,
         )  # fmt: skip
         self.classes = (self._kind,)
@@ -256,7 +252,7 @@ class Map(RowDecomposer[State, Answer]):
 
     def oracle(self) -> Oracle | None:
         """Return the job's ``truth``."""
-        return None if self.params.truth is None else self.params.truth.call
+        return self.params.truth
 
     def expected_steps(self) -> int | None:
         """Return the number of rows, None for a later round."""
@@ -300,18 +296,18 @@ class Map(RowDecomposer[State, Answer]):
 
     def _parsed(self, text: str) -> Answer:
         parse = self.params.parse
-        return self._format.parse(text) if parse is None else self._format.taken(parse.call(text))
+        return self._format.parse(text) if parse is None else self._format.taken(parse(text))
 
     def _parsed_before(self, text: str) -> Answer:
         parse = self.params.parse
-        return self._format.parse_before(text) if parse is None else self._format.taken_before(parse.call(text))
+        return self._format.parse_before(text) if parse is None else self._format.taken_before(parse(text))
 
     def _checked(self, state: State, answer: Answer) -> str | None:
         check = self.params.check
         if (broken := self._format.check(answer)) or check is None:
             return broken
         values = state.values if isinstance(state, RowAsked) else {}
-        forbidden: str | None = check.call(values, self._format.given(answer))
+        forbidden: str | None = check(values, self._format.given(answer))
         # True would be taken for a reason, of a check that means the opposite.
         if not isinstance(forbidden, str | None):
             raise TypeError(f"check must return a reason or None, but returned {forbidden!r:.80}")

@@ -18,5 +18,8 @@ from decomposers.recursive.plan import TaskPlan
 from decomposers.recursive.prompts import GENERIC, Prompts
 from decomposers.recursive.state import Node
 from decomposers.recursive.task import Recursive
+from maker.plugin import by_keywords
 
-__all__ = ["GENERIC", "Node", "Prompts", "Recursive", "RecursiveParams", "TaskPlan"]
+__all__ = ["GENERIC", "Node", "Prompts", "Recursive", "RecursiveParams", "TaskPlan", "recursive"]
+
+recursive = by_keywords(Recursive[str, str], RecursiveParams)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from decomposers.recursive.context import LEVEL_LEAST
 from decomposers.recursive.prompts import GENERIC, ROLES, Prompts, faults
-from maker.plugin import Before, Called, Function, OrFile, Params
+from maker.plugin import Before, Called, Function, Oracle, OrFile, Params
 
 PROPOSALS = 5
 
@@ -59,7 +59,7 @@ class RecursiveParams(Params):
     words: Annotated[Literal[1, 2], Before(1)] = Field(default=2, exclude_if=lambda value: value == 1)
     plan_tokens: int = Field(default=512, ge=1)
     answer_tokens: int = Field(default=64, ge=1)
-    truth: Annotated[Function | None, Called(("prompt",))] = None
+    truth: Annotated[Function | Oracle | None, Called(("prompt",))] = None
 
     @model_validator(mode="after")
     def _name_what_there_is(self) -> RecursiveParams:

@@ -121,7 +121,7 @@ class Recursive(Decomposer[Node, Action], Generic[G, R]):
 
     def oracle(self) -> Oracle | None:
         """Return the function that the job names for a simulated model, or None."""
-        return None if self.params.truth is None else self.params.truth.call
+        return self.params.truth
 
     # --- the interface ---
 

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from decomposers.sort.task import Sort, SortParams
+from maker.plugin import by_keywords
 
-__all__ = ["Sort", "SortParams"]
+__all__ = ["Sort", "SortParams", "sort"]
+
+sort = by_keywords(Sort, SortParams)

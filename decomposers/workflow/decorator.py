@@ -5,21 +5,42 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, create_model
 
 from decomposers.workflow.answers import AnswerType, answer_type
 from decomposers.workflow.run import Run
-from maker.plugin import Decomposer, Params
+from maker.plugin import BadInput, Decomposer, Params
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Function = Callable[Concatenate[Run, P], Coroutine[Any, Any, R]]
 
 
+class Report(Protocol):
+    """What is known of a run."""
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """How it stands."""
+        ...
+
+    @property
+    def result(self) -> Any:
+        """Its result, as JSON."""
+        ...
+
+
 class Workflow(Generic[P, R]):
     """An async function as a task; a job names it where it would name a decomposer class. Made by `workflow`.
+
+    ``ticket("the text", copies=2)``, with the function's arguments after the run, is the task that a program runs.
 
     Args:
         function: Its first parameter is the `Run`; the others are the task's parameters. Their types, and the type of
@@ -46,13 +67,32 @@ class Workflow(Generic[P, R]):
             raise TypeError(f"the annotations of {function.__name__} cannot be read: {error}") from error
         of = signature.return_annotation
         self.result: AnswerType[R] = answer_type(Any if of is inspect.Signature.empty else of)
+        self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         self.Params = _params(self.name, list(signature.parameters.values()))
 
-    def __call__(self, params: BaseModel) -> Decomposer[Any, Any]:
-        """Return the decomposer for checked parameters."""
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Decomposer[Any, Any]:
+        """Return the task of these arguments, or of checked parameters: one of ``Params``.
+
+        Raises:
+            TypeError: They are not those of the function.
+            ValueError: One is not of its type; pydantic's ``ValidationError``.
+        """
         from decomposers.workflow.task import WorkflowTask
 
-        return WorkflowTask(self, params)
+        if len(args) == 1 and isinstance(args[0], self.Params):
+            return WorkflowTask(self, args[0])
+        return WorkflowTask(self, self.Params(**self._signature.bind(*args, **kwargs).arguments))
+
+    def result_of(self, report: Report) -> R:
+        """Return a run's result as the type that the function returns.
+
+        Raises:
+            BadInput: The run is not done.
+            ValueError: The result is not of this type; pydantic's ``ValidationError``.
+        """
+        if report.status != "done":
+            raise BadInput(f"run {report.run_id} is {report.status}: it has no result", fix="resume it first")
+        return self.result.typed(report.result)
 
     def __repr__(self) -> str:
         return f"workflow {self.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterator
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 SOLVER = "solver"
@@ -26,15 +27,24 @@ def class_name(name: str, role: str, k: int | None) -> str:
 
 
 def ask_sites(function: Callable[..., Any]) -> list[AskSite]:
-    """Return the calls that ask, in all of the function's file; [] where its source cannot be read."""
+    """Return the calls that ask, in all of the function's file; [] where its source cannot be read.
+
+    Of a script they are the same whether it runs or is loaded by a resume. In a notebook there is the function alone.
+    """
     try:
-        module = inspect.getmodule(function)
-        source = inspect.getsource(function if module is None or module.__name__ == "__main__" else module)
-        tree = ast.parse(inspect.cleandoc(source))
+        tree = ast.parse(dedent(_source(function)))
     except (OSError, TypeError, SyntaxError):
         return []
     calls = sorted((node for node in ast.walk(tree) if isinstance(node, ast.Call)), key=lambda node: node.lineno)
     return list(_sites(calls))
+
+
+def _source(function: Callable[..., Any]) -> str:
+    module = inspect.getmodule(function)
+    try:
+        return inspect.getsource(module or function)
+    except (OSError, TypeError):
+        return inspect.getsource(function)
 
 
 def _sites(calls: list[ast.Call]) -> Iterator[AskSite]:

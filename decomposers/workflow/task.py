@@ -26,6 +26,7 @@ from maker.plugin import (
     Done,
     Effect,
     Fork,
+    Made,
     Next,
     Oracle,
     Record,
@@ -114,6 +115,7 @@ class WorkflowTask(Decomposer[Play, Answer]):
     """
 
     def __init__(self, workflow: Workflow[Any, Any], params: BaseModel) -> None:
+        self._made = Made(workflow, params)
         self.name = workflow.name  # type: ignore[misc]
         self.version = workflow.version  # type: ignore[misc]
         self.workflow = workflow

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from maker import api
 from maker.core.logs import logger
 from maker.errors import BadInput, JobError
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
+from maker.job.keywords import JobKeywords, ServiceKeywords
 from maker.lifecycle import admin
 from maker.lifecycle.events import Event, RunEnded, RunStarted
 from maker.lifecycle.queries import RunReport
@@ -124,10 +125,15 @@ class Service:
         return max(0, len(self._runs) - self._most)
 
     async def start(
-        self, job: api.JobLike, overrides: Iterable[str] = (), *, limit_steps: int | None = None
+        self,
+        job: api.JobLike,
+        overrides: Iterable[str] = (),
+        *,
+        limit_steps: int | None = None,
+        **keywords: Unpack[ServiceKeywords],
     ) -> RunHandle:
-        """Start a run; returns once it is in the store. Raises what `maker.run` raises before that."""
-        loaded = await self._call(self._load, job, tuple(overrides))
+        """Start a run; returns once it is in the store. Takes, and raises before that, what `maker.run` does."""
+        loaded = await self._call(partial(self._load, job, tuple(overrides), **keywords))
         return await self._begin(partial(api.run, loaded, limit_steps=limit_steps))
 
     async def resume(self, run_id: str, overrides: Iterable[str] = ()) -> RunHandle:
@@ -213,9 +219,13 @@ class Service:
     ) -> None:
         await self.close()
 
-    def _load(self, job: api.JobLike, overrides: Iterable[str]) -> Job:
+    def _load(self, job: api.JobLike, overrides: Iterable[str], **keywords: Unpack[ServiceKeywords]) -> Job:
         if not isinstance(job, Job):
-            return api.load_job(job, [*overrides, f"store.url={self._store}"])
+            return api.load_job(job, [*overrides, f"store.url={self._store}"], **keywords)
+        if keywords:
+            raise JobError(
+                f"{next(iter(keywords))!r} comes too late: the job is loaded already", fix="give it to load_job"
+            )
         if job.store.url != self._store:
             raise JobError(
                 f"the job uses the store {shown_url(job.store.url)}, but the service uses {shown_url(self._store)}",
@@ -281,6 +291,24 @@ def _heard(task: asyncio.Future[Any]) -> None:
     """Take what a task raised as heard: who awaits it is told, and nobody need await it."""
     if not task.cancelled():
         task.exception()
+
+
+async def arun(
+    job: api.JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    limit_steps: int | None = None,
+    **keywords: Unpack[JobKeywords],
+) -> RunReport:
+    """Start a run and wait until it is done, failed or paused: `maker.run` for an event loop, which goes on meanwhile.
+
+    Who is cancelled while waiting pauses the run. Takes, and raises, what `maker.run` does.
+    """
+    load = partial(api.load_job, job, tuple(overrides), **keywords)
+    loaded = await asyncio.to_thread(load)
+    async with Service(store=loaded.store.url, max_runs=1) as service:
+        run = await service.start(loaded, limit_steps=limit_steps)
+        return await run.result()
 
 
 Engine = Service

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from maker.core.user_code import call_user_code
 from maker.errors import BadInput, PilotPaused
 from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
+from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike, load_job
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.resolve import derived
@@ -60,6 +61,7 @@ def calibrate(
     shuffled: bool = False,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
+    **keywords: Unpack[JobKeywords],
 ) -> Kept:
     """Ask steps of every class of a task, and keep what was heard. Blocks.
 
@@ -83,13 +85,14 @@ def calibrate(
         shuffled: The rows stand in random order, so that labels of the first ones, or of a block, are a random sample.
         on_event: Told of the pilot's runs.
         stop: Set it from another thread to pause the pilot.
+        keywords: As for `maker.run`.
 
     Raises:
         BadInput: The job cannot be run as it is, or asks no step; labels that cannot be read or contradict each other,
             or that stand together in a file whose rows are not ``shuffled``.
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
-    job = load_job(job, overrides)
+    job = load_job(job, overrides, **keywords)
     if shuffled and not labels:
         raise BadInput("shuffled says how labelled rows stand: there are no labels", fix="add labels, or leave it out")
     if labels and not shuffled:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from maker.calibration.contradicted import (
     contradicted,
@@ -22,6 +22,8 @@ from maker.calibration.refusals import refused
 from maker.errors import BadInput, OutOfReach, StoreMissing
 from maker.job.fingerprint import calibration_fingerprint, difference
 from maker.job.job import Job
+from maker.job.keywords import JobKeywords
+from maker.job.load import JobLike, load_job
 from maker.job.plan_words import WRONG, row_error_line
 from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of
@@ -36,10 +38,11 @@ NONE = "there is no calibration of this task with this model"
 CALIBRATE = "make one with `maker calibrate JOB`"
 
 
-def plan(job: Job) -> Plan:
-    """Return the cheapest plan that reaches the job's target, by the calibration that fits it.
+def plan(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeywords]) -> Plan:
+    """Return the cheapest plan that reaches a job's target, by the calibration that fits it.
 
-    The target is ``vote.target``, `TARGET` where none is given; for a map with ``vote.row_error`` it is one row's.
+    It takes what `maker.run` does. The target is ``vote.target``, `TARGET` where none is given; for a map with
+    ``vote.row_error`` it is one row's.
 
     Raises:
         BadInput: There is no calibration, or it is one of another task or model; a class was not asked; it is not known
@@ -48,6 +51,7 @@ def plan(job: Job) -> Plan:
             target, or the pilot cannot show that one does; labels look like those of other steps; or votes of one
             request share a fate.
     """
+    job = load_job(job, overrides, **keywords)
     try:
         with closing(open_database(job.store.url, create=False)) as database:
             kept = calibration_of(database, job)

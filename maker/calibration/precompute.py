@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Unpack
 
 from maker.calibration.find_margins import find_margins
 from maker.errors import BadInput
 from maker.job.job import Job
+from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import derived
 from maker.job.settings import MEMO, ForesightSettings
@@ -29,6 +31,7 @@ def precompute(
     labels: str = "",
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
+    **keywords: Unpack[JobKeywords],
 ) -> RunReport:
     """Decide steps that a job's task can ask by the job's own vote, and leave the winners in its store's memo. Blocks.
 
@@ -44,12 +47,13 @@ def precompute(
         labels: JSON lines that name steps; each a `maker.sampling.labels.Label`.
         on_event: Told of the run.
         stop: Set it from another thread to pause it.
+        keywords: As for `maker.run`.
 
     Raises:
         BadInput: The job keeps nothing for other runs, cannot be run as it is, or nobody says what it asks.
         OutOfReach, PilotPaused: As `maker.api.run`; or ``stop`` was set, or a limit was reached.
     """
-    job = load_job(job, overrides)
+    job = load_job(job, overrides, **keywords)
     if job.memo != "store":
         raise BadInput(
             f'task.memo = "{job.memo}": runs of this job would not use precomputed decisions',

@@ -1,4 +1,7 @@
-"""Find decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``."""
+"""Find decomposers and voters: by entry point, by ``path/file.py:Name`` or by ``module:Name``.
+
+`maker.core.naming` is the inverse: it names an object that a program holds.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -17,10 +22,11 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from maker.core.user_code import FILE_MODULE, ends_the_program, words_of
-from maker.errors import PluginError
+from maker.errors import BadInput, PluginError
 
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
+MAIN = "__main__"
 
 
 class Plugin(NamedTuple):
@@ -31,6 +37,15 @@ class Plugin(NamedTuple):
     file: str
     distribution: str
     source: str
+
+
+_LOADING: ContextVar[Path | None] = ContextVar("loading", default=None)
+"""The file whose code is executed because a job or a run names it."""
+LIVE: dict[str, Plugin] = {}
+"""What this process holds of a file, by its name: found as it is, as long as the file is the same.
+
+A file that was imported is not loaded a second time: its classes would be other classes.
+"""
 
 
 def find_plugin(group: str, name: str, base: Path) -> Plugin:
@@ -47,9 +62,9 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
     if ":" in name:
         return find_named(name, base)
     what = group.removeprefix("maker.").removesuffix("s")
-    points = [point for point in _points(group) if point.name == name]
+    points = [point for point in points_of(group) if point.name == name]
     if not points:
-        raise _unknown(what, name, sorted({point.name for point in _points(group)}))
+        raise _unknown(what, name, sorted({point.name for point in points_of(group)}))
     if len(homes := {(point.value, _distribution(point)) for point in points}) > 1:
         offers = " and ".join(sorted(f"{home} ({value})" for value, home in homes))
         raise PluginError(f"{what} {name!r} is provided by two packages: {offers}", fix="uninstall one of them")
@@ -71,7 +86,7 @@ def find_named(name: str, base: Path) -> Plugin:
 def list_plugins(group: str) -> list[Plugin | PluginError]:
     """Return every installed plugin of a group, by name; a broken one as its error."""
     found: list[Plugin | PluginError] = []
-    for name in sorted({point.name for point in _points(group)}):
+    for name in sorted({point.name for point in points_of(group)}):
         try:
             found.append(find_plugin(group, name, Path()))
         except PluginError as error:
@@ -85,7 +100,8 @@ def near(name: str, known: list[str]) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
-def _points(group: str) -> EntryPoints:
+def points_of(group: str) -> EntryPoints:
+    """Return the installed entry points of a group."""
     return _scanned(tuple(sys.path))[group]
 
 
@@ -111,7 +127,44 @@ def _from_point(point: EntryPoint) -> Plugin:
     return Plugin(point.name, loaded, _file(loaded), _distribution(point), "")
 
 
+def main_file() -> Path | None:
+    """Return the Python file that this process runs, None where it runs another thing: a notebook, say."""
+    file = getattr(sys.modules.get(MAIN), "__file__", None) or ""
+    return Path(file).resolve() if file.endswith(".py") else None
+
+
+def _from_main(attribute: str) -> Plugin:
+    """Return what a notebook or an interactive session has defined: its source is that of the cells."""
+    main = sys.modules[MAIN]
+    if not hasattr(main, attribute):
+        raise PluginError(
+            f"{attribute!r} was defined in a notebook or an interactive session, and this process has no {attribute!r}",
+            fix="run the code that defines it here, then resume here; put it into a file to resume anywhere",
+        )
+    found = getattr(main, attribute)
+    source = _cells(found)
+    return Plugin(f"{MAIN}:{attribute}", found, "a session", "", source and hashlib.sha256(source.encode()).hexdigest())
+
+
+def _cells(found: Any) -> str:
+    """Return the source of an object that stands in no file, as far as the session keeps it."""
+    of_class = vars(found).values() if isinstance(found, type) else (getattr(found, "function", found),)
+    texts = []
+    for function in filter(inspect.isfunction, of_class):
+        try:
+            texts.append(inspect.getsource(function))
+        except OSError:
+            return ""
+    return "".join(texts)
+
+
 def _from_module(module: str, attribute: str) -> Plugin:
+    main = sys.modules.get(MAIN)
+    if module == MAIN:
+        return _from_main(attribute)
+    if module == getattr(getattr(main, "__spec__", None), "name", None):
+        # `python -m module` runs it: imported by its name, it would run a second time.
+        module = MAIN
     try:
         loaded = importlib.import_module(module)
     except BaseException as error:
@@ -123,7 +176,9 @@ def _from_module(module: str, attribute: str) -> Plugin:
         ) from error
     file = getattr(loaded, "__file__", None)
     source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and file.endswith(".py") else ""
-    return Plugin(f"{module}:{attribute}", _attribute(loaded, attribute, module), file or "built in", "", source)
+    return Plugin(
+        f"{module_name(loaded)}:{attribute}", _attribute(loaded, attribute, module), file or "built in", "", source
+    )
 
 
 def _from_file(path: Path, attribute: str) -> Plugin:
@@ -134,11 +189,31 @@ def _from_file(path: Path, attribute: str) -> Plugin:
         )
     content = path.read_bytes()
     source = hashlib.sha256(content).hexdigest()
+    if path == main_file():
+        # Loaded as a module, the script that runs would run a second time.
+        return live(f"{path}:{attribute}", _attribute(sys.modules[MAIN], attribute, str(path)), path, source)
+    known = LIVE.get(f"{path}:{attribute}")
+    if known is not None and known.source == source:
+        return known
     # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
     # A dot in it would stand for a package.
     name = f"{FILE_MODULE}{path.stem.replace('.', '_')}_{source[:12]}"
     module = _imported(path, name, content)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
+
+
+def live(name: str, found: Any, file: Path, source: str) -> Plugin:
+    """Keep an object of this process as a plugin; its source is what the file held when it was first named."""
+    known = LIVE.get(name)
+    if known is None or known.object is not found:
+        LIVE[name] = Plugin(name, found, str(file), "", source)
+    return LIVE[name]
+
+
+def module_name(module: ModuleType) -> str:
+    """Return the name that a module is imported by: that of `python -m` too."""
+    spec = getattr(module, "__spec__", None)
+    return spec.name if module.__name__ == MAIN and spec is not None else module.__name__
 
 
 def _imported(path: Path, name: str, content: bytes) -> ModuleType:
@@ -148,6 +223,7 @@ def _imported(path: Path, name: str, content: bytes) -> ModuleType:
     whose code fails leaves nothing behind, and modules that import one another do not wait for ever.
     """
     _FILES.offer(name, path, content)
+    loading = _LOADING.set(path)
     try:
         return importlib.import_module(name)
     except BaseException as error:
@@ -157,6 +233,17 @@ def _imported(path: Path, name: str, content: bytes) -> ModuleType:
             # Two threads execute files that load one another: as in any circle of imports, this one gets what there is.
             return sys.modules[name]
         raise PluginError(f"{path} cannot be loaded: {type(error).__name__}: {words_of(error)}") from error
+    finally:
+        _LOADING.reset(loading)
+
+
+def refuse_while_loading() -> None:
+    """Raise `BadInput` in a file that is loaded for what it defines: a resume would start the script's run anew."""
+    if (path := _LOADING.get()) is not None:
+        raise BadInput(
+            f"{path.name} works on a run while it is loaded for what it defines",
+            fix='put what the script does below `if __name__ == "__main__":`',
+        )
 
 
 class _Source(SourceFileLoader):

@@ -18,6 +18,8 @@ from maker.errors import ContractBroken, MakerError, TaskFailed
 
 FILE_MODULE = "maker_file_"
 """Prefix of the names of modules that were loaded from a ``path/file.py``."""
+OWN_MODULES = {"__main__"}
+"""Names of further modules of the user's own: those of files whose objects a job was given."""
 FIX = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 MOST_SAID = 2000
 """Characters of an error's text, or of a rule's reason, that are kept."""
@@ -131,4 +133,5 @@ def _line(error: BaseException) -> str:
 
 
 def _of_a_file(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).startswith(FILE_MODULE)
+    name = str(names.get("__name__"))
+    return name.startswith(FILE_MODULE) or name in OWN_MODULES

@@ -75,6 +75,18 @@ class Raw:
         for one in sorted(settings, key=lambda setting: SELECTORS.get(setting.table) != setting.key):
             self._set(one.table, one.key, one.value, "command line")
 
+    def take_tables(self, tables: Mapping[str, Mapping[str, Any]], whole: Iterable[str], origin: str) -> None:
+        """Take settings of a program in, over those of before; of the tables that are ``whole`` nothing is left."""
+        for table, content in tables.items():
+            if table in whole:
+                self._values[table] = dict(content)
+                kept = {name: place for name, place in self._origins.items() if not name.startswith(f"{table}.")}
+                self._origins = kept | {f"{table}.{key}": origin for key in content}
+                continue
+            # A selector first: it empties its table.
+            for key in sorted(content, key=lambda key: SELECTORS.get(table) != key):
+                self._set(table, key, content[key], origin)
+
     def table(self, name: str) -> dict[str, Any]:
         """Return a table, empty where nobody wrote it."""
         return dict(self._values.get(name, {}))

@@ -1,40 +1,46 @@
-"""Reads a job, wherever it is written: in a file, in a mapping, or loaded already."""
+"""Reads a job, wherever it is written: in a file, in a mapping, in Python objects, or loaded already."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, Unpack
 
 from maker.errors import JobError
 from maker.job.file import Raw, read_job_file
 from maker.job.job import Job
+from maker.job.keywords import WHOLE, JobKeywords, tables_of
+from maker.job.objects import Task, as_written
 from maker.job.resolve import resolve
 from maker.job.settings import TABLES
 
-JobLike = str | Path | Mapping[str, Any] | Job
+JobLike: TypeAlias = str | Path | Mapping[str, Any] | Task | Job
 
 
-def load_job(job: JobLike, overrides: Iterable[str] = ()) -> Job:
-    """Read and check a job: a TOML file's path, or its tables as a mapping.
+def load_job(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeywords]) -> Job:
+    """Read and check a job: a TOML file's path, its tables as a mapping, or its task.
 
-    Overrides are ``table.key=value`` words. MAKER_TABLE_KEY variables stand between a file and the overrides; a
-    mapping is a program's own word, and they do not touch it.
+    Keywords win over what the job says, and overrides, which are ``table.key=value`` words, over both. MAKER_TABLE_KEY
+    variables stand between a file and the keywords; a mapping is a program's own word, and they do not touch it. In a
+    mapping a class, an instance or a function may stand wherever a plugin or a function is named.
 
     Raises:
-        JobError: A setting is wrong, or a loaded job is given overrides.
-        PluginError: The decomposer or the voter cannot be found or made.
+        JobError: A setting is wrong, or a loaded job is given others.
+        PluginError: The decomposer or the voter cannot be found or made, or an object cannot be found again by a name.
     """
-    words = list(overrides)
+    words, said = list(overrides), tables_of(keywords)
     if isinstance(job, Job):
-        if words:
-            raise JobError(f"{words[0]!r} comes too late: the job is loaded already", fix="give overrides to load_job")
+        if words or said:
+            first = words[0] if words else next(iter(keywords))
+            raise JobError(f"{first!r} comes too late: the job is loaded already", fix="give it to load_job")
         return job
-    if isinstance(job, Mapping):
-        raw = Raw(job, base=Path.cwd(), shown="the job")
-    else:
+    if isinstance(job, str | Path):
         raw = read_job_file(Path(job))
         raw.take_environment(os.environ, TABLES)
+    else:
+        tables = job if isinstance(job, Mapping) else {"task": {"decomposer": job}}
+        raw = Raw(as_written(tables), base=Path.cwd(), shown="the job")
+    raw.take_tables(said, WHOLE, "the call")
     raw.take_overrides(words)
     return resolve(raw)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import NamedTuple
 
+from maker.core.plugins import refuse_while_loading
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
@@ -76,6 +77,7 @@ def start(
         BadInput: The job cannot be run as it is.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: The work stopped; committed steps are safe.
     """
+    refuse_while_loading()
     fingerprint = run_fingerprint(job)
     refuse_used_output(job)
     _require_keys(job)
@@ -266,6 +268,7 @@ def _taken_over(
     What ``resources`` closes, the database among it, goes over to the held run. A run is looked for and taken over by
     one database: the last one to close a SQLite file writes its log back, which takes longer than all the rest.
     """
+    refuse_while_loading()
     fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
     refuse_over(row.run_id, row.status, fork if again else "start a new run")
     refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -175,6 +176,8 @@ class OpenAISettings(_Sampling):
         completion_price (per million tokens): Price of completion tokens, in the same currency. E.g. ``0.6``.
     """
 
+    # A program sees pydantic's own errors: a password in a URL must not be in them.
+    model_config = ConfigDict(hide_input_in_errors=True)
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
     kind: Literal["openai"] = "openai"
     url: str
@@ -258,6 +261,33 @@ MODEL_KINDS: dict[str, type[BaseModel]] = {
     "openai": OpenAISettings,
     "pool": PoolSettings,
 }
+
+
+simulated = SimulatedSettings
+"""The model of `maker.run`, by keywords: ``maker.simulated(p=0.97)``."""
+openai = OpenAISettings
+"""The same of a server: ``maker.openai(url="http://127.0.0.1:8000/v1", name="qwen3-8b")``."""
+
+
+def vllm(
+    path: str | Path, *, temperature: float = 1.0, top_p: float = 1.0, structured: Literal["off", "schema"] = "off",
+    chat: bool = False, logprobs: bool = False, dtype: str = "auto", max_model_len: int | None = None,
+    memory_share: float = 0.9, kv_cache_gib: int = 1, compile: bool = True, tensor_parallel: int = 1,
+    engine_args: Mapping[str, object] | None = None,
+) -> VllmSettings:  # fmt: skip
+    """Return a model folder for vLLM as the model of `maker.run`. The arguments are those of `VllmSettings`."""
+    return VllmSettings(
+        path=str(path), temperature=temperature, top_p=top_p, structured=structured, chat=chat, logprobs=logprobs,
+        dtype=dtype, max_model_len=max_model_len, memory_share=memory_share, kv_cache_gib=kv_cache_gib,
+        compile=compile, tensor_parallel=tensor_parallel, engine_args=dict(engine_args or {}),
+    )  # fmt: skip
+
+
+def pool(
+    members: Mapping[str, MemberSettings], *, rotation: Iterable[str] = (), away: Literal["pause", "pass"] = "pause"
+) -> PoolSettings:
+    """Return several models, by name, as the model of `maker.run`. The arguments are those of `PoolSettings`."""
+    return PoolSettings(members=dict(members), rotation=tuple(rotation), away=away)
 
 
 def members_of(model: MemberSettings | PoolSettings) -> dict[str, MemberSettings]:

@@ -17,7 +17,7 @@ import ray
 from ray import cloudpickle
 
 from maker.core.logs import logger
-from maker.core.user_code import FILE_MODULE
+from maker.core.user_code import FILE_MODULE, OWN_MODULES
 from maker.errors import ModelUnusable, WorkerLost
 
 log = logger("maker.swarm")
@@ -83,7 +83,7 @@ RAY = SharedRay()
 def ship_sources() -> None:
     """Send plugins that were loaded from a file by value: no worker could import them by name."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(FILE_MODULE):
+        if name.startswith(FILE_MODULE) or name in OWN_MODULES:
             cloudpickle.register_pickle_by_value(module)
 
 
