@@ -6,7 +6,7 @@ strongest rival. In a race to a lead of k (`Voter.race_margin`) their law is kno
 
 A class of steps is looked at when it has 64, 128, 256, … steps, at exactly these counts, whoever asks when; and
 whenever the run rests, at a pause as at its end, so that the steps that end last are seen too. Each look makes five
-tests (`maker.stats.vote_tests`):
+tests (`maker.stats.vote_tests`), and six where the margin rests on a pilot:
 
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
@@ -15,6 +15,8 @@ tests (`maker.stats.vote_tests`):
 - hard: there are too many of them for steps of which voting fails in `TOLERATED` or less. It is blind to which answer
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
+- shift: more of the run's steps have losing votes than the pilot's would have. The model has become worse since, or
+  the pilot's steps were no fair sample.
 
 Votes that weigh the log-odds of what their replies report (`Voter.weighs_odds`) have a test of their own, confidence
 (`maker.stats.reported`). It looks at every 64th step and when the run rests.
@@ -36,9 +38,9 @@ from typing import Any, NamedTuple
 from maker.plugin import Voter
 from maker.stats.losing_votes import AT_ONCE, MOST_LOSING, Histogram, Neighbours, Stretches
 from maker.stats.reported import Agreement, Odds
-from maker.stats.vote_tests import WIDEST, Finding, Rule, Seen, Statistic, findings
+from maker.stats.vote_tests import WIDEST, Finding, PilotSteps, Rule, Seen, Statistic, findings
 
-ALPHA = 0.002
+ALPHA = 0.005
 """How often, at most, a run in which nothing is the matter raises an alarm."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
@@ -75,9 +77,9 @@ class Alarm(NamedTuple):
         kind: The number of the step class.
         statistic: Which test found it.
         steps: Steps of the class so far.
-        found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how many pairs of them stand
-            close together (bursts); losing votes of one step, the most (longest), or of all (hard); steps on which
-            votes that weigh differ (confidence).
+        found: Steps with losing votes, of all (dispersion, shift) or in one stretch (drift), or how many pairs of them
+            stand close together (bursts); losing votes of one step, the most (longest), or of all (hard); steps on
+            which votes that weigh differ (confidence).
         expected: How many of these there should be; of ``longest``, how many such steps.
         p: How likely it is, at most, that steps which are alike and vote independently show this or worse; of
             ``confidence``, that steps do whose replies are right as often as they report.
@@ -192,10 +194,14 @@ class Monitor:
         rules: How each step class is decided, in the order of the classes' numbers; None for one without a statistic.
         in_work: The most steps that are in work at once. They have more losing votes than others, and are not counted
             yet where they stand: that is no drift.
+        pilot: By class number, the steps of the pilot that the margin rests on, where there was one.
     """
 
-    def __init__(self, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> None:
+    def __init__(
+        self, rules: Sequence[Rule | Odds | None], in_work: int = 1, pilot: Mapping[int, PilotSteps] | None = None
+    ) -> None:
         self._set_rules(rules)
+        self._pilot = dict(pilot or {})
         self._in_work = in_work
         self._window = 1 if in_work == 1 else ROUNDS * in_work if ROUNDS * in_work <= MOST_WAITING else 0
         self._classes = [self._new(rule) for rule in self.rules]
@@ -262,8 +268,12 @@ class Monitor:
         return alarms
 
     def restart(self, kind: int, rule: Rule | Odds | None) -> None:
-        """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
+        """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped.
+
+        A pilot's votes were asked as those before: it says nothing of the class any more.
+        """
         self._set_rules((*self.rules[:kind], rule, *self.rules[kind + 1 :]))
+        self._pilot.pop(kind, None)
         self._classes[kind] = self._new(rule)
         self._due = [due for due in self._due if due.kind != kind]
         self._agreements.pop(kind, None)
@@ -283,7 +293,13 @@ class Monitor:
         return f'{{"rules":{self._rules_json},"classes":{{{classes}}}{self._agreements_json()}}}'
 
     @classmethod
-    def from_json(cls, text: str, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> Monitor:
+    def from_json(
+        cls,
+        text: str,
+        rules: Sequence[Rule | Odds | None],
+        in_work: int = 1,
+        pilot: Mapping[int, PilotSteps] | None = None,
+    ) -> Monitor:
         """Return the monitor that wrote a state. A class that it had no statistic for is begun, if it weighs log-odds.
 
         Raises:
@@ -291,7 +307,7 @@ class Monitor:
         """
         state: dict[str, Any] = json.loads(text)
         of = tuple(_rule(one) for one in state["rules"])
-        monitor = cls(rules, in_work)
+        monitor = cls(rules, in_work, pilot)
         if not _continues(of, monitor.rules):
             raise ValueError(
                 f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
@@ -323,7 +339,7 @@ class Monitor:
     def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
         rule = self.rules[kind]
         assert isinstance(rule, Rule)  # noqa: S101 - nothing comes due of a class that is decided by no race
-        found = findings(seen, rule)
+        found = findings(seen, rule, self._pilot.get(kind))
         level = self._part() / 2 / (number * (number + 1)) / len(found)
         return [_alarm(kind, seen.votes.steps, one, level) for one in found if one.p <= level]
 
