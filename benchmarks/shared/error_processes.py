@@ -151,7 +151,7 @@ def choose(process: Process, rng: Generator, rows: Rows) -> Whole:
     if process.first:
         return np.arange(process.piloted)
     if process.easiest:
-        return np.sort(np.argsort(-rows.p, kind="stable")[: process.piloted])
+        return np.sort(np.lexsort((rng.random(process.rows), -rows.p))[: process.piloted])
     if process.hard is None:
         return np.sort(rng.choice(process.rows, process.piloted, replace=False))
     hard, other = np.flatnonzero(rows.p < 0.5), np.flatnonzero(rows.p >= 0.5)

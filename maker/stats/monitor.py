@@ -22,8 +22,9 @@ Votes that weigh the log-odds of what their replies report (`Voter.weighs_odds`)
 (`maker.stats.reported`). It looks at every 64th step and when the run rests.
 
 The nominal rate of false alarms of all of them together, over a run of any length that may be stopped at any time, is
-at most `ALPHA`. It is divided evenly over the classes. Half of a class's part goes to its looks at fixed counts, half
-to those at rests; of either half look number j takes 1/(j(j+1)), and each of its tests the same part of that.
+at most `ALPHA`. It is divided evenly over the classes. Of a class's part `AT_END` goes to the look at the run's end;
+`EARLIER` goes to its looks at fixed counts, and as much to those at pauses: of either look number j takes 1/(j(j+1)).
+Each test of a look has the same part of that.
 
 A judge's votes are not counted. Without a statistic are voters that neither race to a lead of k nor weigh log-odds, a
 margin of 1, and rotations longer than three or than k.
@@ -42,6 +43,9 @@ from maker.stats.vote_tests import WIDEST, Finding, PilotSteps, Rule, Seen, Stat
 
 ALPHA = 0.005
 """How often, at most, a run in which nothing is the matter raises an alarm."""
+AT_END, EARLIER = 0.5, 0.25
+"""The part of this that the look at the end has, and that each kind of the earlier ones has. There is one end, and that
+look sees most: the steps that end last, and all of what changes slowly or comes and goes."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
 ROUNDS, MOST_WAITING = 4, 4096
@@ -244,25 +248,28 @@ class Monitor:
         """Return what the looks that have come due since the last call found. At other times it costs nothing."""
         due, self._due = self._due, []
         found, self._found = self._found, []
-        return [alarm for one in due for alarm in self._test(one.kind, one.look, one.seen)] + found
+        return [alarm for one in due for alarm in self._test(one.kind, one.seen, _level(EARLIER, one.look))] + found
 
     def rest(self, undecided: Sequence[Undecided], *, ended: bool) -> list[Alarm]:
         """Return what a look at all that was counted finds, now that the run rests.
 
         ``undecided`` steps are looked at and not counted: they will be once they are decided. ``ended`` says that no
-        step is in work any more. Classes without a step since the last rest are not looked at.
+        step is in work any more, and none will come: say so once. Classes without a step since the last pause are not
+        looked at at another.
         """
         alarms = []
         for kind, one in enumerate(self._classes):
             open_steps = [step for step in undecided if step.kind == kind]
-            if one is None or ((steps := sum(one.counts)) <= one.rested and not open_steps):
+            if one is None or ((steps := sum(one.counts)) <= (0 if ended else one.rested) and not open_steps):
                 continue
             one.rests += 1
             one.rested = steps
             whole = _Class.of(json.loads(one.to_json()), self._window)
             for step in open_steps:
                 whole.add(step.winner_votes, step.rival_votes, step.place)
-            alarms += self._test(kind, one.rests, whole.seen(0 if ended else self._in_work))
+            alarms += self._test(
+                kind, whole.seen(0 if ended else self._in_work), AT_END if ended else _level(EARLIER, one.rests)
+            )
         for kind, agreement in self._agreements.items():
             alarms += self._judge(kind, agreement, 0 if ended else self._in_work)
         return alarms
@@ -336,12 +343,18 @@ class Monitor:
         found, level = one.finding(in_work), self._part()
         return [_alarm(kind, one.steps, found, level)] if found.p <= level else []
 
-    def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
+    def _test(self, kind: int, seen: Seen, part: float) -> list[Alarm]:
+        """Return the alarms of a look that has so much of the class's part."""
         rule = self.rules[kind]
         assert isinstance(rule, Rule)  # noqa: S101 - nothing comes due of a class that is decided by no race
         found = findings(seen, rule, self._pilot.get(kind))
-        level = self._part() / 2 / (number * (number + 1)) / len(found)
+        level = self._part() * part / len(found)
         return [_alarm(kind, seen.votes.steps, one, level) for one in found if one.p <= level]
+
+
+def _level(part: float, number: int) -> float:
+    """Return what look number ``number`` has of a part that looks without end share."""
+    return part / (number * (number + 1))
 
 
 def _alarm(kind: int, steps: int, found: Finding, level: float) -> Alarm:
