@@ -18,6 +18,7 @@ from maker.job.settings import PlanFound
 from maker.job.variants import with_pilot, with_plan
 from maker.lifecycle import queries
 from maker.lifecycle.session import monitor_plan
+from maker.reporting.claims import AGAINST
 from maker.stats.vote_tests import PilotSteps
 
 SHIFT = ["shift"]
@@ -108,7 +109,7 @@ def test_a_pilot_of_rows_counts_them_at_its_margin(store: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["plan", "pilot"])
 def test_a_model_that_is_worse_than_in_the_pilot_is_told(kind: str, store: str, tmp_path: Path) -> None:
-    """It is told while the run goes on, the log shows it again, and the run's own number does not rest on the pilot."""
+    """It is told, the log shows it again, and it speaks against what was claimed; the run's own number stays."""
     run = api.run(changed(kind, store, tmp_path))
     assert (run.status, told(run)) == ("done", SHIFT)
     page = maker.report(run.run_id, store=store)
@@ -117,6 +118,7 @@ def test_a_model_that_is_worse_than_in_the_pilot_is_told(kind: str, store: str, 
     assert alarm.steps == run.steps
     assert alarm.found == run.monitor[0]["contested"]
     assert page.whole.right is not None
+    assert page.claim.text[-1] == AGAINST
     assert "the pilot's steps were easier" in page.told[0]["text"]
 
 
