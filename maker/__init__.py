@@ -13,7 +13,20 @@ from maker.core.moved import install, warn_of
 
 if TYPE_CHECKING:
     from decomposers.workflow import Run, Workflow, workflow
-    from maker.api import cancel, fork, load_job, pilot, prune, results, resume, retry, run, try_steps
+    from maker.api import (
+        cancel,
+        enqueue,
+        fork,
+        load_job,
+        pilot,
+        prune,
+        results,
+        resume,
+        retry,
+        run,
+        try_steps,
+        work_queue,
+    )
     from maker.api.aio import RunHandle, Service
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
@@ -37,6 +50,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "cancel",
+    "enqueue",
     "fork",
     "load_job",
     "pilot",
@@ -55,6 +69,7 @@ __all__ = [
     "steps",
     "try_steps",
     "verify",
+    "work_queue",
     "workflow",
 ]
 _HOMES = {
@@ -62,6 +77,7 @@ _HOMES = {
     "maker.api.aio": ("RunHandle", "Service"),
     "maker.api.sync": (
         "cancel",
+        "enqueue",
         "fork",
         "load_job",
         "pilot",
@@ -71,6 +87,7 @@ _HOMES = {
         "retry",
         "run",
         "try_steps",
+        "work_queue",
     ),
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.plan": ("plan",),

@@ -26,6 +26,7 @@ from maker.cli.commands import (
     run,
     train,
     watch,
+    worker,
 )
 from maker.cli.commands.db import db
 from maker.cli.errors import ErrorGroup, KnownCommand
@@ -42,6 +43,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "retry": run.retry,
         "fork": admin.fork,
         "cancel": admin.cancel,
+        "worker": worker.worker,
         "precompute": precompute.precompute_,
     },
     "Look": {

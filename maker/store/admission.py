@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection as HostConnection
+from sqlalchemy import select
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.guest import Guest
 from maker.store.queued import QueuePlace
 from maker.store.runs import PENDING, Executes, NewRun, Standing, write_run
+
+__all__ = ["Begun", "HostConnection", "admit", "admit_within", "find_begun"]
 
 
 class Begun(NamedTuple):
@@ -36,7 +39,7 @@ def admit(database: Database, run_id: str, new: NewRun, place: QueuePlace | None
         return _admit(connection, run_id, new, place)
 
 
-def admit_within(connection: Connection, run_id: str, new: NewRun, place: QueuePlace) -> Begun | None:
+def admit_within(connection: HostConnection, run_id: str, new: NewRun, place: QueuePlace) -> Begun | None:
     """Do as `admit` does, in the transaction of a program's own connection: the run is there once that commits.
 
     Raises `StoreUnusable`, or what SQLAlchemy raises.

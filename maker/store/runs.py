@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
 from maker.store.entry import StoredEvent
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.store.queued import WAITING, QueuePlace, Queued, leave, place_values, read_queued
+from maker.store.queued import WAITING, Queued, QueuePlace, leave, place_values, read_queued
 from maker.store.seals import COUNTED, asked_digest, run_seal, snapshot_seal, weighed
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
@@ -514,10 +515,11 @@ def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
     try:
         return _row(connection, row)
     except StoreFailed as error:
+        created = row["created_at"] if isinstance(row["created_at"], float) else 0.0
         return RunRow(
             key=row["id"], run_id=str(row["run_id"]), name=str(row["name"]), status=str(row["status"]),
-            reason=error.message, created_at=0.0, updated_at=0.0, settings={}, fingerprint={}, classes=(), result=None,
-            steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
+            reason=error.message, created_at=created, updated_at=0.0, settings={}, fingerprint={}, classes=(),
+            result=None, steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
             reserved=Allowance(0, 0, 0.0), forked_from=None, forked_at=None,
         )  # fmt: skip
 
@@ -578,13 +580,14 @@ def _why_pending(queued: Queued) -> str:
     """Return why nobody works on a run that waits in a queue."""
     if queued.state != WAITING:
         return f"claimed by a worker of queue {queued.queue!r}, which prepares it"
-    due = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(queued.due)) if queued.due > time.time() else ""
-    parts = [
-        f"waits in queue {queued.queue!r}",
-        f"due at {due} UTC" if due else "",
-        queued.note or ("" if queued.claims else "nobody has claimed it"),
-    ]
-    return "; ".join(filter(None, parts))
+    parts = [f"waits in queue {queued.queue!r}"]
+    if queued.due > time.time():
+        parts.append(f"due at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(queued.due))} UTC")
+    if queued.note:
+        parts.append(queued.note)
+    elif not queued.claims:
+        parts.append(f"nobody has claimed it; a worker does, `maker worker --queue {shlex.quote(queued.queue)}`")
+    return "; ".join(parts)
 
 
 def _seal(row: RowMapping) -> bytes:

@@ -90,11 +90,11 @@ queued = Table(
 )
 """Runs that workers of a queue see to: a row each, beside the run's own, which every commit writes anew.
 
-``state`` is "waiting", "claimed", or "left" once the queue has nothing more to do with it. ``rank`` is the priority with
-its sign turned, so that an index in rising order gives the oldest run of the highest priority. ``due`` is when the run
-may be claimed, in seconds since 1970. ``key`` is whom a limit counts it for, and ``code`` a digest of the plugins' code.
-``claims`` counts the claims: a worker settles its own alone. ``holder`` has claimed it, and until ``until`` need not
-have taken the run's lease. ``faults`` have stopped it in a row, and ``note`` says what kept it from going on.
+``state`` is "waiting", "claimed", or "left" once the queue has nothing more to do with it. ``rank`` is the priority
+with its sign turned, so that an index in rising order gives the oldest run of the highest priority. ``due`` is when the
+run may be claimed, in seconds since 1970. ``key`` is whom a limit counts it for, ``code`` a digest of the plugins'
+code. ``claims`` counts the claims: a worker settles its own alone. ``holder`` has claimed it, and until ``until`` need
+not have taken the run's lease. ``faults`` have stopped it in a row, and ``note`` says what kept it from going on.
 """
 
 input_part = Table(
