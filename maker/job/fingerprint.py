@@ -39,7 +39,7 @@ CODE = ("decomposer", "decomposer_version", "decomposer_source", "voter", "voter
 
 
 def code_digest(fingerprint: Mapping[str, Any]) -> bytes:
-    """Return a digest of the plugins' code that a fingerprint tells of. Who has other code cannot go on with the run."""
+    """Return a digest of the plugins' code that a fingerprint tells of: other code cannot go on with the run."""
     told = json.dumps({name: fingerprint.get(name) for name in CODE}, sort_keys=True)
     return hashlib.sha256(told.encode("utf-8", "backslashreplace")).digest()[:16]
 
