@@ -119,6 +119,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
         source.execute("INSERT INTO maker_event (run, at, kind, facts) VALUES (1, 0.5, 'worker_lost', '{}')")
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
+        source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
     return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id)
@@ -185,7 +186,8 @@ def test_what_was_built_verifies(damage: Damage) -> None:
 
 LEASE = ("fence", "holder", "lease_until", "asked", "batch")
 UNCHECKED: dict[str, tuple[str, ...]] = {
-    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", *LEASE),
+    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", "begun", *LEASE),
+    "maker_queue": tuple(schema.queued.columns.keys()),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
     "maker_outcome": ("reason",),
@@ -200,7 +202,7 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, of the memo all but what cited
+ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, of the memo all but what cited
 steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
