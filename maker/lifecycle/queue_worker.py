@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import queue as queues
 import threading
 import time
@@ -20,8 +21,8 @@ from maker.lifecycle.once import refuse_bad_queue
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent, work
 from maker.store.backend.database import Database, open_database
-from maker.store.lease import describe, this_process
-from maker.store.queue import NO_LIMITS, Claim, QueueLimits, claim, settle
+from maker.store.lease import LEASE_S, describe, this_process
+from maker.store.queue import NO_LIMITS, Claim, QueueLimits, claim, keep, settle
 from maker.store.queued import DEFAULT_QUEUE
 from maker.store.runs import find_run
 
@@ -107,9 +108,20 @@ def work_queue(
     refuse_bad_queue(queue)
     if wrong := [number for number in (concurrency, *limits) if number is not None and number < 1]:
         raise BadInput(f"a worker with {wrong[0]} runs at a time does nothing", fix="give 1 or more")
+    if not (math.isfinite(grace_s) and grace_s >= 0):
+        raise BadInput(f"runs cannot have {grace_s:g} s to end", fix="give a number of seconds, 0 or more")
     with closing(_Worker(store, queue, limits, on_event)) as worker:
-        worker.work(concurrency, stop or threading.Event())
-        worker.drain(grace_s)
+        try:
+            worker.work(concurrency, stop or threading.Event())
+        finally:
+            worker.drain(grace_s)
+
+
+class _InWork(NamedTuple):
+    """A claim that a thread works on, and what stops it."""
+
+    claim: Claim
+    stop: threading.Event
 
 
 class _Worker:
@@ -125,10 +137,11 @@ class _Worker:
         self._queue = queue
         self._limits = limits
         self._on_event = on_event
-        self._busy: dict[threading.Thread, threading.Event] = {}
+        self._busy: dict[threading.Thread, _InWork] = {}
         self._over: queues.SimpleQueue[threading.Thread] = queues.SimpleQueue()
         self._refused: dict[bytes, tuple[int, float]] = {}
         """How often runs of each code were refused, and until when none is claimed, by ``time.monotonic``."""
+        self._kept_s = time.monotonic()
 
     def work(self, concurrency: int, stop: threading.Event) -> None:
         """Keep so many runs in work until ``stop`` is set."""
@@ -140,8 +153,8 @@ class _Worker:
     def drain(self, grace_s: float) -> None:
         """Wait for the runs in work; pause those that take longer. Gives up one that does not pause in time."""
         self._wait_for_all(grace_s)
-        for stop in self._busy.values():
-            stop.set()
+        for one in self._busy.values():
+            one.stop.set()
         self._wait_for_all(WIND_UP_S + LOOK_S)
         if self._busy:
             log.warning("worker_gave_up", queue=self._queue, runs=[thread.name for thread in self._busy])
@@ -155,10 +168,14 @@ class _Worker:
     def _wait_for_all(self, most_s: float) -> None:
         until = time.monotonic() + most_s
         while self._busy and (left_s := until - time.monotonic()) > 0:
-            self._wait(left_s)
+            self._wait(min(left_s, LOOK_S))
 
     def _wait(self, most_s: float) -> None:
-        """Wait until a run's thread is over, for some time at most."""
+        """Wait until a run's thread is over, for some time at most; keep the claims of the others."""
+        if self._busy and time.monotonic() - self._kept_s > LEASE_S / 3:
+            with suppress(StoreFailed):
+                keep(self._database, [one.claim for one in self._busy.values()])
+            self._kept_s = time.monotonic()
         with suppress(queues.Empty):
             while self._busy or most_s:
                 self._busy.pop(self._over.get(timeout=most_s))
@@ -181,21 +198,29 @@ class _Worker:
         # A daemon: a run that does not stop in time must not keep the process from ending.
         work_on = partial(contextvars.copy_context().run, self._see_to, found, stop)
         thread = threading.Thread(target=work_on, name=f"maker-run {found.run_id}", daemon=True)
-        self._busy[thread] = stop
+        self._busy[thread] = _InWork(found, stop)
         log.info("run_claimed", run_id=found.run_id, queue=self._queue, claims=found.claims)
         thread.start()
 
     def _see_to(self, found: Claim, stop: threading.Event) -> None:
         try:
-            database = open_database(self._store, create=False) if self._spare.empty() else self._spare.get()
-            if (ends := self._worked(database, found, stop)) is not None:
-                settle(database, found, again=ends.again, wait_s=ends.wait_s, faults=ends.faults, note=ends.note)
-            self._spare.put(database)
+            database = self._free_database()
+            try:
+                if (ends := self._worked(database, found, stop)) is not None:
+                    settle(database, found, again=ends.again, wait_s=ends.wait_s, faults=ends.faults, note=ends.note)
+            finally:
+                self._spare.put(database)
         except MakerError as error:
             # The claim runs out by itself.
             log.warning("claim_not_settled", run_id=found.run_id, error=error.message)
         finally:
             self._over.put(threading.current_thread())
+
+    def _free_database(self) -> Database:
+        try:
+            return self._spare.get_nowait()
+        except queues.Empty:
+            return open_database(self._store, create=False)
 
     def _worked(self, database: Database, found: Claim, stop: threading.Event) -> Verdict | None:
         """Work on a run; return what becomes of its claim, None if another process has the run."""

@@ -75,6 +75,13 @@ def claim(
         return Claim(row.run, row.run_id, claims, row.faults, row.steps, row.code)
 
 
+def keep(database: Database, claims: Sequence[Claim]) -> None:
+    """Keep claims from running out while their runs are prepared, which may take longer than a lease. Not repeated."""
+    mine = (_queued.run.in_([one.run for one in claims]), _queued.holder == this_process(), _queued.state == CLAIMED)
+    with database.write() as connection:
+        connection.execute(update(schema.queued).where(*mine).values(until=time.time() + LEASE_S))
+
+
 @retried
 def settle(
     database: Database, claim: Claim, *, again: bool, wait_s: float = 0.0, faults: int = 0, note: str = ""
@@ -120,8 +127,7 @@ def _claimed(queue: str) -> Any:
 
 
 def _lives(row: Row[Any]) -> bool:
-    # Whoever works on the run renews its lease, and writes when: only until then the claim has a time of its own. A
-    # worker that lives has a lease's time, after the run's last commit, to settle it.
+    # Whoever works on the run writes when it did so last. A worker that lives has a lease's time to settle it then.
     return alive(row.holder, max(row.until, row.updated_at + LEASE_S))
 
 

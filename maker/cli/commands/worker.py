@@ -49,7 +49,7 @@ def worker(
     print_refusals()
     stop = threading.Event()
     on_signals(partial(_drain, stop, grace))
-    print(f"working on queue {queue!r}, {concurrency} at a time", file=sys.stderr)
+    print(f"working on queue {queue!r:.120}, {concurrency} at a time", file=sys.stderr)
     api.work_queue(
         queue, store=store, concurrency=concurrency, limit=limit, limit_per_key=limit_per_key, grace_s=grace,
         on_event=_tell, stop=stop,

@@ -249,6 +249,6 @@ def test_a_run_in_work_is_cancelled(hanoi: Job, store: str) -> None:
 
 def test_bad_numbers(store: str) -> None:
     """Told before the store is opened."""
-    for options in ({"concurrency": 0}, {"limit": 0}, {"limit_per_key": -1}, {"queue": ""}):
+    for options in ({"concurrency": 0}, {"limit": 0}, {"limit_per_key": -1}, {"queue": ""}, {"grace_s": float("nan")}):
         with pytest.raises(BadInput):
             maker.work_queue(store=store, **options)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from maker.store.admission import admit, admit_within, find_begun
 from maker.store.backend import schema
 from maker.store.backend.database import Database, open_database, upgrade_database
 from maker.store.lease import LEASE_S, this_process
-from maker.store.queue import Claim, QueueLimits, claim, settle
+from maker.store.queue import Claim, QueueLimits, claim, keep, settle
 from maker.store.queued import CLAIMED, LEFT, WAITING, Queued, QueuePlace
 from maker.store.remove import cancel_run, remove_run
 from maker.store.runs import PENDING, NewRun, create_run, find_run, release, take_over
@@ -189,6 +189,22 @@ def test_a_worker_of_another_machine_is_dead_after_its_lease(database: Database)
     found = claim(database, "q")
     assert found is not None
     assert found.claims == 2
+
+
+def test_a_claim_is_kept_while_its_run_is_prepared(database: Database) -> None:
+    """Preparing may take longer than a lease, for a map over long files, say: the claim does not run out meanwhile."""
+    put(database, "a")
+    found = claim(database, "q")
+    assert found is not None
+    with database.write() as connection:
+        connection.execute(update(schema.run).values(updated_at=time.time() - 100))
+        connection.execute(update(schema.queued).values(until=time.time() - 1))
+    keep(database, [found])
+    assert claim(database, "q") is None
+    with database.write() as connection:
+        connection.execute(update(schema.queued).values(until=time.time() - 1, holder="elsewhere - 1 1"))
+    keep(database, [found])
+    assert claim(database, "q") is not None
 
 
 def test_a_run_taken_by_hand_leaves_its_queue(database: Database) -> None:

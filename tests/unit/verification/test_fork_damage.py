@@ -202,8 +202,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_calibration": tuple(schema.calibration.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, of the memo all but what cited
-steps were asked."""
+ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, of the memo all but what
+cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",
