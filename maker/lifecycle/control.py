@@ -66,9 +66,9 @@ def start(
         BadInput: The job cannot be run as it is.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: The work stopped; committed steps are safe.
     """
+    new = new_run(job)
     refuse_used_output(job)
     _require_keys(job)
-    new = new_run(job)
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(job.store.url, create=True)))
         run_id, lease = create_run(database, new)

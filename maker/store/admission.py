@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection as HostConnection
 from sqlalchemy import select
 
+from maker.errors import StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.guest import Guest
 from maker.store.queued import QueuePlace
-from maker.store.runs import PENDING, Executes, NewRun, Standing, write_run
+from maker.store.runs import PENDING, RESTORE, Executes, NewRun, Standing, write_run
 
 __all__ = ["Begun", "HostConnection", "admit", "admit_within", "find_begun"]
 
@@ -66,4 +67,11 @@ def _begun(connection: Executes, run_id: str) -> Begun | None:
     run = schema.run.c
     query = select(run.settings, run.fingerprint, run.begun).where(run.run_id == run_id)
     row = connection.execute(query).first()
-    return None if row is None else Begun(json.loads(row[0]), json.loads(row[1]), row[2])
+    if row is None:
+        return None
+    try:
+        return Begun(json.loads(row[0]), json.loads(row[1]), row[2])
+    except (RecursionError, TypeError, ValueError) as error:
+        raise StoreFailed(
+            f"run {run_id} is damaged: its stored settings cannot be read: {error}", fix=RESTORE, run_id=run_id
+        ) from error

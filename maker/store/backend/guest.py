@@ -41,7 +41,7 @@ class Guest:
             has = f"has schema {found}" if found else "has no maker tables"
             raise StoreUnusable(
                 f"the database of the given connection {has}; this maker needs {HEAD}",
-                fix="run `maker db upgrade --store URL` with its URL",
+                fix="give one to the store's own database, upgraded by `maker db upgrade`",
             )
 
 
