@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
@@ -40,6 +42,20 @@ class Queued(NamedTuple):
     def open(self) -> bool:
         """Whether a worker still has to see to the run."""
         return self.state != LEFT
+
+
+def why_pending(queued: Queued) -> str:
+    """Return why nobody works on a run that waits in a queue."""
+    if queued.state != WAITING:
+        return f"claimed by a worker of queue {queued.queue!r}, which prepares it"
+    parts = [f"waits in queue {queued.queue!r}"]
+    if queued.due > time.time():
+        parts.append(f"due at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(queued.due))} UTC")
+    if queued.note:
+        parts.append(queued.note)
+    elif not queued.claims:
+        parts.append(f"nobody has claimed it; a worker does, `maker worker --queue {shlex.quote(queued.queue)}`")
+    return "; ".join(parts)
 
 
 def place_values(run: int, place: QueuePlace) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
 from maker.store.entry import StoredEvent
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.store.queued import WAITING, Queued, QueuePlace, leave, place_values, read_queued
+from maker.store.queued import Queued, QueuePlace, leave, place_values, read_queued, why_pending
 from maker.store.seals import COUNTED, asked_digest, run_seal, snapshot_seal, weighed
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
@@ -526,15 +525,8 @@ def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
     _check_types(row["run_id"], "maker_run", row)
-    status, reason = row["status"], row["reason"]
-    queued = None if status in OVER else read_queued(connection, row["id"])
-    if status == PENDING and queued is not None:
-        reason = _why_pending(queued)
-    if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
-        status = "paused"
-        reason = f"its process is gone; continue with `maker resume {row['run_id']}`"
-        if queued is not None and queued.open:
-            reason = f"its process is gone; the next free worker of queue {queued.queue!r} goes on with it"
+    queued = None if row["status"] in OVER else read_queued(connection, row["id"])
+    status, reason = _standing(row, queued)
     ledger = schema.ledger.c
     usage = [ledger[name].label(name) for name in Usage._fields]
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
@@ -576,18 +568,15 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     )  # fmt: skip
 
 
-def _why_pending(queued: Queued) -> str:
-    """Return why nobody works on a run that waits in a queue."""
-    if queued.state != WAITING:
-        return f"claimed by a worker of queue {queued.queue!r}, which prepares it"
-    parts = [f"waits in queue {queued.queue!r}"]
-    if queued.due > time.time():
-        parts.append(f"due at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(queued.due))} UTC")
-    if queued.note:
-        parts.append(queued.note)
-    elif not queued.claims:
-        parts.append(f"nobody has claimed it; a worker does, `maker worker --queue {shlex.quote(queued.queue)}`")
-    return "; ".join(parts)
+def _standing(row: RowMapping, queued: Queued | None) -> tuple[str, str]:
+    """Return a run's status and its reason: what is stored may be of a process that is gone."""
+    if row["status"] == PENDING and queued is not None:
+        return PENDING, why_pending(queued)
+    if row["status"] != ACTIVE or alive(row["holder"], row["lease_until"]):
+        return row["status"], row["reason"]
+    if queued is not None and queued.open:
+        return "paused", f"its process is gone; the next free worker of queue {queued.queue!r} goes on with it"
+    return "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
 
 
 def _seal(row: RowMapping) -> bytes:
