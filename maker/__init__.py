@@ -13,7 +13,20 @@ from maker.core.moved import install, warn_of
 
 if TYPE_CHECKING:
     from decomposers.workflow import Run, Workflow, workflow
-    from maker.api import cancel, fork, load_job, pilot, prune, results, resume, retry, run, try_steps
+    from maker.api import (
+        cancel,
+        enqueue,
+        fork,
+        load_job,
+        pilot,
+        prune,
+        results,
+        resume,
+        retry,
+        run,
+        try_steps,
+        work_queue,
+    )
     from maker.api.aio import RunHandle, Service, arun
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
@@ -50,6 +63,7 @@ __all__ = [
     "arun",
     "calibrate",
     "cancel",
+    "enqueue",
     "fork",
     "load_job",
     "openai",
@@ -74,6 +88,7 @@ __all__ = [
     "verify",
     "vllm",
     "waits",
+    "work_queue",
     "workflow",
 ]
 _HOMES = {
@@ -81,6 +96,7 @@ _HOMES = {
     "maker.api.aio": ("RunHandle", "Service", "arun"),
     "maker.api.sync": (
         "cancel",
+        "enqueue",
         "fork",
         "load_job",
         "pilot",
@@ -90,6 +106,7 @@ _HOMES = {
         "retry",
         "run",
         "try_steps",
+        "work_queue",
     ),
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.plan": ("plan",),

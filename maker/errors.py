@@ -10,6 +10,7 @@ MakerError                  something the user can act on; exit code 1
 │   ├── RunNotResumable     the run is over, or its task has changed since it was started
 │   │   └── RunDamaged      what a resume would re-apply is not as it was committed
 │   ├── RunHeld             another process works on the run
+│   ├── RunIdTaken          another job was started under the given run id
 │   ├── RunNeeded           another run shares the run's steps or reuses its decisions
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no permission
 ├── ModelFailed             a model that worked stopped answering
@@ -101,6 +102,10 @@ class RunDamaged(RunNotResumable):
 
 class RunHeld(BadInput):
     """Another process works on the run."""
+
+
+class RunIdTaken(BadInput):
+    """Another job was started under the given run id."""
 
 
 class RunNeeded(BadInput):

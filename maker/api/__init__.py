@@ -9,6 +9,7 @@ from __future__ import annotations
 from maker.api.sync import (
     JobLike,
     cancel,
+    enqueue,
     fork,
     load_job,
     pilot,
@@ -18,12 +19,15 @@ from maker.api.sync import (
     resume,
     retry,
     run,
+    run_unless_held,
     try_steps,
+    work_queue,
 )
 
 __all__ = [
     "JobLike",
     "cancel",
+    "enqueue",
     "fork",
     "load_job",
     "pilot",
@@ -33,5 +37,7 @@ __all__ = [
     "resume",
     "retry",
     "run",
+    "run_unless_held",
     "try_steps",
+    "work_queue",
 ]

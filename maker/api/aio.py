@@ -8,24 +8,31 @@ import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from maker import api
 from maker.core.logs import logger
-from maker.errors import BadInput, JobError
+from maker.errors import BadInput, JobError, RunHeld
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords, ServiceKeywords
 from maker.lifecycle import admin
 from maker.lifecycle.events import Event, RunEnded, RunStarted
-from maker.lifecycle.queries import RunReport
+from maker.lifecycle.following import LOOK_S as LOOK_AT_RUN_S
+from maker.lifecycle.following import Follower
+from maker.lifecycle.queries import RunReport, runs, show
 from maker.lifecycle.rows import LOOK_S, RowFeed, RowResult, results
 from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
-from maker.store.backend.database import open_database, shown_url
+from maker.store.backend.database import Database, open_database, shown_url
+from maker.store.queued import DEFAULT_QUEUE
 from maker.store.runs import find_run
+
+if TYPE_CHECKING:
+    from maker.store.admission import HostConnection
 
 log = logger("maker")
 T = TypeVar("T")
@@ -36,7 +43,7 @@ ROWS_AT_ONCE = 1000
 
 
 class RunHandle:
-    """One run that a `Service` works on. Made by `Service.start` and `Service.resume`."""
+    """One run that a `Service` works on, or follows through the store. Made by `Service.start`, `resume` and `get`."""
 
     def __init__(
         self, run_id: str, store: str, task: asyncio.Future[RunReport], stop: threading.Event, hub: _Hub
@@ -48,18 +55,29 @@ class RunHandle:
         self._hub = hub
 
     async def result(self) -> RunReport:
-        """Wait until this service's work on the run is over; raises what stopped it."""
+        """Wait until this service's work on the run is over; raises what stopped it.
+
+        Of a run that is followed, until it rests: it is over, or paused with no worker to go on with it.
+        """
         return await asyncio.shield(self._task)
 
+    async def report(self) -> RunReport:
+        """Return how the run stands now."""
+        return await asyncio.to_thread(show, self.run_id, store=self._store)
+
     async def stop(self) -> RunReport:
-        """Pause the run, and wait until that is committed. `Service.resume` goes on."""
+        """Pause the run, and wait until that is committed. `Service.resume` goes on.
+
+        A run that is followed goes on: only the following ends.
+        """
         self._stop.set()
         return await self.result()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what is committed from now on, and `RunEnded` at the end; raises what stopped the run.
 
-        Events wait in memory until they are read: read them, or do not ask for them.
+        Events wait in memory until they are read: read them, or do not ask for them. Of a run that is followed,
+        `StepsDecided` counts what was committed between two looks, and has no records.
         """
         with self._hub.subscribe() as queue:
             over = self._task.done()
@@ -117,6 +135,10 @@ class Service:
         self._short = ThreadPoolExecutor(SHORT_AT_ONCE, thread_name_prefix="maker-service")
         self._calls: set[asyncio.Future[Any]] = set()
         self._runs: dict[asyncio.Future[RunReport], threading.Event] = {}
+        self._followed: dict[asyncio.Future[RunReport], threading.Event] = {}
+        self._handles: dict[str, RunHandle] = {}
+        self._database: Database | None = None
+        self._opening = threading.Lock()
         self._closed = False
 
     @property
@@ -129,12 +151,55 @@ class Service:
         job: api.JobLike,
         overrides: Iterable[str] = (),
         *,
+        run_id: str | None = None,
         limit_steps: int | None = None,
         **keywords: Unpack[ServiceKeywords],
     ) -> RunHandle:
-        """Start a run; returns once it is in the store. Takes, and raises before that, what `maker.run` does."""
+        """Start a run; returns once it is in the store. Takes, and raises before that, what `maker.run` does.
+
+        With ``run_id`` the same call again returns the same run, whichever program started it: its end if it is over;
+        its handle if this service works on it; a handle that follows it if another process does. Else it goes on here.
+        """
         loaded = await self._call(partial(self._load, job, tuple(overrides), **keywords))
-        return await self._begin(partial(api.run, loaded, limit_steps=limit_steps))
+        try:
+            return await self._begin(partial(api.run_unless_held, loaded, run_id, limit_steps=limit_steps))
+        except RunHeld as error:
+            # A pilot may be held as well.
+            if run_id is None or error.facts.get("run_id") != run_id:
+                raise
+            return await self.get(run_id)
+
+    async def enqueue(
+        self,
+        job: api.JobLike,
+        overrides: Iterable[str] = (),
+        *,
+        run_id: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        key: str | None = None,
+        due: datetime | None = None,
+        connection: HostConnection | None = None,
+        **keywords: Unpack[ServiceKeywords],
+    ) -> str:
+        """Put a run into a queue, for a worker to claim; returns its id. See `maker.enqueue`.
+
+        ``connection`` is used in another thread, and by nobody else until this returns.
+        """
+        loaded = await self._call(partial(self._load, job, tuple(overrides), **keywords))
+        put = partial(api.enqueue, loaded, run_id=run_id, queue=queue, priority=priority, key=key, due=due)
+        return await self._call(partial(put, connection=connection))
+
+    async def get(self, run_id: str) -> RunHandle:
+        """Return the handle of a stored run: this service's own if it works on it, else one that follows the run."""
+        follower = await self._call(lambda: Follower(self._opened(), run_id))
+        return self._handles.get(follower.report.run_id) or self._following(follower)
+
+    async def runs(
+        self, *, status: str = "", name: str = "", since: datetime | None = None, limit: int = 50
+    ) -> list[RunReport]:
+        """Return the newest runs, newest first. See `maker.runs`."""
+        return await self._call(partial(runs, store=self._store, limit=limit, status=status, name=name, since=since))
 
     async def resume(self, run_id: str, overrides: Iterable[str] = ()) -> RunHandle:
         """Go on with a run; returns once it is held. Raises what `maker.resume` raises before that."""
@@ -204,12 +269,14 @@ class Service:
         What stopped a run is raised by its handle, not here.
         """
         self._closed = True
-        for stop in self._runs.values():
+        for stop in [*self._runs.values(), *self._followed.values()]:
             stop.set()
-        while working := [*self._runs, *self._calls]:
+        while working := [*self._runs, *self._followed, *self._calls]:
             await asyncio.wait(working)
         self._threads.shutdown()
         self._short.shutdown()
+        if self._database is not None:
+            self._database.close()
 
     async def __aenter__(self) -> Service:
         return self
@@ -269,7 +336,33 @@ class Service:
         if not isinstance(first, RunStarted):
             await task
             raise RuntimeError("a run ended without having started")
-        return RunHandle(first.run_id, self._store, task, stop, hub)
+        handle = self._handles[first.run_id] = RunHandle(first.run_id, self._store, task, stop, hub)
+        task.add_done_callback(lambda _: self._handles.pop(handle.run_id, None))
+        return handle
+
+    def _following(self, follower: Follower) -> RunHandle:
+        hub = _Hub(asyncio.get_running_loop(), stop := threading.Event())
+        task = asyncio.ensure_future(self._follow(follower, hub, stop))
+        self._followed[task] = stop
+        task.add_done_callback(self._followed.pop)
+        task.add_done_callback(_heard)
+        task.add_done_callback(hub.close)
+        return RunHandle(follower.report.run_id, self._store, task, stop, hub)
+
+    async def _follow(self, follower: Follower, hub: _Hub, stop: threading.Event) -> RunReport:
+        while not follower.over:
+            await asyncio.sleep(LOOK_AT_RUN_S)
+            if stop.is_set():
+                break
+            for event in await self._call(follower.look):
+                hub.publish(event)
+        return follower.report
+
+    def _opened(self) -> Database:
+        """Return the store, open, for all that follow runs."""
+        with self._opening:
+            self._database = self._database or open_database(self._store, create=False)
+            return self._database
 
     def _refuse_closed(self) -> None:
         if self._closed:

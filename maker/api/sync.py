@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Unpack
+from datetime import datetime
+from typing import TYPE_CHECKING, Unpack
 
 from maker.calibration import find_margins, map_pilot
 from maker.engine.trial import Trial
+from maker.errors import BadInput, RunHeld
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike, load_job
-from maker.lifecycle import control
+from maker.lifecycle import control, once, queue_worker
 from maker.lifecycle.admin import cancel, fork, prune
 from maker.lifecycle.control import resume, retry
-from maker.lifecycle.queries import RunReport
+from maker.lifecycle.following import follow
+from maker.lifecycle.queries import RunReport, store_url
 from maker.lifecycle.rows import results
 from maker.lifecycle.session import OnEvent
+from maker.store.queue import QueueLimits
+from maker.store.queued import DEFAULT_QUEUE
 from maker.voting.messages import Ended, OpenStep
+
+if TYPE_CHECKING:
+    from maker.store.admission import HostConnection
 
 __all__ = [
     "JobLike",
     "cancel",
+    "enqueue",
     "fork",
     "load_job",
     "pilot",
@@ -31,7 +40,9 @@ __all__ = [
     "resume",
     "retry",
     "run",
+    "run_unless_held",
     "try_steps",
+    "work_queue",
 ]
 
 
@@ -39,6 +50,7 @@ def run(
     job: JobLike,
     overrides: Iterable[str] = (),
     *,
+    run_id: str | None = None,
     limit_steps: int | None = None,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
@@ -52,6 +64,8 @@ def run(
         job: A task: a decomposer, its class, or a workflow. Or a job file's path, its tables as a mapping, or a loaded
             `Job`.
         overrides: ``table.key=value`` words that win over the job's own.
+        run_id: What the run is to be called. Then the same call again returns the same run: its report if it is over,
+            else it goes on. Where another process works on it, it is followed until it rests.
         limit_steps: Pause after so many steps; `resume` goes on.
         on_event: Called in the writer's thread with what is committed; what it raises stops the run. It hears nothing
             of the pilot that a job with ``vote.row_error`` begins with.
@@ -63,11 +77,112 @@ def run(
 
     Raises:
         BadInput: The job cannot be run as it is.
+        RunIdTaken: The run of that id is another job's, or was asked to do something else.
         OutOfReach, PilotPaused: As `find_margins` does, for a job that leaves its margins open.
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: What stopped the work; what was committed stays.
     """
-    found = find_margins.find_margins(load_job(job, overrides, **keywords), stop=stop)
-    return control.start(found.job, limit_steps=limit_steps, on_event=on_event, stop=stop)
+    loaded = load_job(job, overrides, **keywords)
+    try:
+        return run_unless_held(loaded, run_id, limit_steps=limit_steps, on_event=on_event, stop=stop)
+    except RunHeld as error:
+        # A pilot may be held as well.
+        if run_id is None or error.facts.get("run_id") != run_id:
+            raise
+        return follow(run_id, store=loaded.store.url, on_event=on_event, stop=stop)
+
+
+def run_unless_held(
+    job: Job,
+    run_id: str | None,
+    *,
+    limit_steps: int | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> RunReport:
+    """Do as `run` does, but raise `RunHeld` where another process works on the run."""
+    found = find_margins.find_margins(once.with_begun_margins(job, run_id), stop=stop)
+    if run_id is None:
+        return control.start(found.job, limit_steps=limit_steps, on_event=on_event, stop=stop)
+    return once.start_once(found.job, run_id, limit_steps=limit_steps, on_event=on_event, stop=stop)
+
+
+def enqueue(
+    job: JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    run_id: str | None = None,
+    queue: str = DEFAULT_QUEUE,
+    priority: int = 0,
+    key: str | None = None,
+    due: datetime | None = None,
+    connection: HostConnection | None = None,
+    **keywords: Unpack[JobKeywords],
+) -> str:
+    """Put a run into a queue, for a worker to claim; return its id. The model is not asked.
+
+    Args:
+        job: As `run` takes it.
+        overrides: ``table.key=value`` words that win over the job's own.
+        run_id: What the run is to be called. The same call again adds nothing.
+        queue: The queue; see `work_queue`, and ``maker worker``.
+        priority: Runs of a higher priority are claimed first; the oldest first among equals.
+        key: Whom the run counts for where workers limit runs by key: a tenant, say.
+        due: Not before this time, which has a time zone.
+        connection: A SQLAlchemy connection to the store, of your own. Then the run is written in its transaction: it
+            is there once you commit, and never if you roll back.
+
+    Raises:
+        RunIdTaken: The run of that id is another job's, or was asked to do something else.
+        BadInput: The job cannot be run as it is; or it needs a pilot first, which asks the model.
+        OutOfReach: No margins reach the target that a plan was to reach.
+    """
+    loaded = once.with_begun_margins(load_job(job, overrides, **keywords), run_id)
+    if loaded.needs_pilot:
+        raise BadInput(
+            "vote.row_error takes a pilot, which asks the model: a queue takes jobs with a known k",
+            fix="put the job into the queue that `maker.pilot(job)` returns",
+        )
+    known = find_margins.find_margins(loaded).job
+    return once.enqueue(
+        known, run_id=run_id, queue=queue, priority=priority, key=key, due=due, connection=connection
+    )  # fmt: skip
+
+
+def work_queue(
+    queue: str = DEFAULT_QUEUE,
+    *,
+    store: str | None = None,
+    concurrency: int = 1,
+    limit: int | None = None,
+    limit_per_key: int | None = None,
+    grace_s: float = queue_worker.GRACE_S,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Claim runs of a queue and work on them, until ``stop`` is set. Blocks. ``maker worker`` does this.
+
+    Args:
+        queue: The queue.
+        store: The store's URL.
+        concurrency: Most runs that this worker has in work at once.
+        limit: Most runs of the queue in work at once, over all workers that are given the same.
+        limit_per_key: Most runs with one key in work at once, likewise.
+        grace_s: How long runs may go on once ``stop`` is set, in seconds; then they are paused, and wait for a worker.
+        on_event: Told of what becomes of each run, from the threads of several.
+        stop: Set it from another thread, or from a signal's handler.
+
+    Raises:
+        BadInput: A number or the queue's name will not do, or the store cannot be opened.
+    """
+    queue_worker.work_queue(
+        queue,
+        store=store_url(store),
+        concurrency=concurrency,
+        limits=QueueLimits(limit, limit_per_key),
+        grace_s=grace_s,
+        on_event=on_event,
+        stop=stop,
+    )
 
 
 def planned(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeywords]) -> Job:

@@ -27,6 +27,7 @@ from maker.cli.commands import (
     train,
     waits,
     watch,
+    worker,
 )
 from maker.cli.commands.db import db
 from maker.cli.errors import ErrorGroup, KnownCommand
@@ -45,6 +46,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "cancel": admin.cancel,
         "answer": waits.answer,
         "effect": waits.effect,
+        "worker": worker.worker,
         "precompute": precompute.precompute_,
     },
     "Look": {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
+import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -25,6 +28,7 @@ from maker.lifecycle.events import AlarmRaised, StepRecord
 from maker.lifecycle.queries import RunReport, StepView, children_called
 from maker.stats.race import one_rival, votes_per_step
 from maker.store.backend.database import shown_url
+from maker.store.runs import PENDING
 from maker.types import Prices, money
 from maker.verification.verifier import Verified
 
@@ -230,7 +234,7 @@ def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
     named = any(report.name for report in reports)
     rows = []
     for report in reports:
-        started = datetime.strptime(report.run_id[:15], "%Y%m%d-%H%M%S").strftime("%Y-%m-%d %H:%M")
+        started = datetime.fromtimestamp(report.created_at, UTC).strftime("%Y-%m-%d %H:%M")
         # A damaged run has no settings; its reason says so.
         task = str(report.settings["task"]["decomposer"]).rpartition("/")[2] if report.settings else "(damaged)"
         counts = (f"{count:,}" for count in (report.steps, report.calls, report.red_flags))
@@ -238,6 +242,16 @@ def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
         rows.append((report.run_id, *names, task, report.status, *counts, started))
     headings = ("run", *(("name",) if named else ()), "task", "status", "steps", "calls", "flags", "started (UTC)")
     print_table(headings, rows)
+    _print_unclaimed(reports)
+
+
+def _print_unclaimed(reports: list[RunReport]) -> None:
+    """Say which queues hold runs that no worker has claimed: as a rule nobody works on such a queue."""
+    waiting = [report.queue for report in reports if report.status == PENDING and report.queue is not None]
+    unclaimed = Counter(place["queue"] for place in waiting if not place["claims"] and place["due"] <= time.time())
+    for queue, count in unclaimed.items():
+        start = completed(f"start a worker with `maker worker --queue {shlex.quote(queue)}`")
+        print(f"nobody has claimed {count:,} of these runs from queue {queue!r}; {start}")
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:

@@ -39,6 +39,27 @@ class _Waits(logging.Handler):
             print(f"maker: {facts['reason']}; waiting for it, {facts['waited_s']:.0f} s so far", file=sys.stderr)
 
 
+def print_refusals() -> None:
+    """Print to standard error which runs a worker of a queue could not go on with, and why."""
+    handler = _Refusals(logging.WARNING)
+    handler.set_name("maker-refusals")
+    working = logging.getLogger("maker")
+    if handler.name not in [one.name for one in working.handlers]:
+        working.addHandler(handler)
+
+
+class _Refusals(logging.Handler):
+    """Prints what keeps a queue's runs from going on, in words."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record of `maker.lifecycle.queue_worker`."""
+        facts = vars(record)
+        if record.msg in ("run_refused", "run_failed"):
+            print(f"maker: run {facts['run_id']} waits again: {facts['error']}", file=sys.stderr)
+        elif record.msg == "queue_unreachable":
+            print(f"maker: queue {facts['queue']!r} cannot be read: {facts['error']}", file=sys.stderr)
+
+
 def write_events(path: Path) -> None:
     """Append maker's events to a file, one JSON object a line. Raises `BadInput` if it cannot be written."""
     try:

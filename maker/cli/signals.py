@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
-Handler = Callable[[int, FrameType | None], NoReturn]
+Handler = Callable[[int, FrameType | None], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

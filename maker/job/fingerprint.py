@@ -34,6 +34,15 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 
+CODE = ("decomposer", "decomposer_version", "decomposer_source", "voter", "voter_source")
+"""Parts of a fingerprint that say which code a run was begun with."""
+
+
+def code_digest(fingerprint: Mapping[str, Any]) -> bytes:
+    """Return a digest of the plugins' code that a fingerprint tells of: other code cannot go on with the run."""
+    told = json.dumps({name: fingerprint.get(name) for name in CODE}, sort_keys=True)
+    return hashlib.sha256(told.encode("utf-8", "backslashreplace")).digest()[:16]
+
 
 def run_fingerprint(job: Job) -> dict[str, Any]:
     """Return what may not change while a run lives: the task's, the seed, and what decides how the model answers.

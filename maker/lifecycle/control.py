@@ -12,15 +12,16 @@ from maker.core.plugins import refuse_while_loading
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
-from maker.job.fingerprint import difference, run_fingerprint
+from maker.job.fingerprint import code_digest, difference, run_fingerprint
 from maker.job.job import Job
-from maker.job.probe import first_state, input_parts
+from maker.job.probe import first_state
 from maker.job.resolve import stored_job
 from maker.lifecycle.admin import another_round
 from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
 )
+from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
@@ -33,7 +34,8 @@ from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease
 from maker.store.outside import effects_under
 from maker.store.runs import (
-    NewRun,
+    NOT_STARTED,
+    PENDING,
     RunRow,
     create_run,
     find_run,
@@ -47,9 +49,7 @@ from maker.store.runs import (
 )
 from maker.types import Outcome
 from maker.verification.intact import check_resumable
-from maker.verification.verifier import fingerprint_text
 from maker.voting.messages import ChainAt, Ended, OpenStep
-from maker.voting.tally import genesis
 
 RESTING = ("done", "paused")
 """Statuses of a run that a pilot can use or continue."""
@@ -78,18 +78,9 @@ def start(
         StoreFailed, LeaseLost, WorkerLost, TaskFailed: The work stopped; committed steps are safe.
     """
     refuse_while_loading()
-    fingerprint = run_fingerprint(job)
+    new = new_run(job)
     refuse_used_output(job)
     _require_keys(job)
-    new = NewRun(
-        name=job.run.name,
-        settings=job.settings,
-        fingerprint=fingerprint,
-        classes=tuple(kind.name for kind in job.decomposer.classes),
-        digest=genesis(fingerprint_text(fingerprint)),
-        state=first_state(job),
-        parts=input_parts(job),
-    )
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(job.store.url, create=True)))
         run_id, lease = create_run(database, new)
@@ -122,7 +113,7 @@ def run_through(
         decided = found.steps if found else 0
         if found is not None and (found.status == "done" or (steps is not None and decided >= steps)):
             return found.run_id
-        held = None if found is None else _taken_over(database, found, resources, job=job)
+        held = None if found is None else take(database, found, resources, job=job)
     remaining = None if steps is None else steps - decided
     if held is None:
         ended = start(job, limit_steps=remaining, on_event=on_event, stop=stop)
@@ -181,7 +172,7 @@ def resume(
         row = find_run(database, run_id)
         if row.status == "done" and (written := _write_output(database, row, overrides, on_event)):
             return written
-        held = _taken_over(database, row, resources, overrides)
+        held = take(database, row, resources, overrides)
     return work(held, limit_steps, on_event, stop)
 
 
@@ -231,7 +222,7 @@ def retry(
         database = resources.enter_context(opened(store))
         row = find_run(database, run_id)
         retried = Again(again, repeat_effects=repeat_effects)
-        held = None if row.status == "done" else _taken_over(database, row, resources, overrides, retried)
+        held = None if row.status == "done" else take(database, row, resources, overrides, again=retried)
         if held is None:
             _refuse_others(database, row, overrides)
     if held is not None:
@@ -255,15 +246,19 @@ def _refuse_others(database: Database, row: RunRow, overrides: Iterable[str]) ->
         refuse_others(folder, row, database)
 
 
-def _taken_over(
+def take(
     database: Database,
     row: RunRow,
     resources: ExitStack,
     overrides: Iterable[str] = (),
+    *,
     again: Again | None = None,
     job: Job | None = None,
+    claims: int | None = None,
 ) -> HeldRun:
     """Take a run over, after all that can fail: a lease that is taken stops a holder that is only slow.
+
+    ``again`` are outcomes to cut off. ``job`` takes the place of the stored one. ``claims`` is a queue's claim of it.
 
     What ``resources`` closes, the database among it, goes over to the held run. A run is looked for and taken over by
     one database: the last one to close a SQLite file writes its log back, which takes longer than all the rest.
@@ -279,14 +274,15 @@ def _taken_over(
     known = known_decisions(database, job, row)
     _claim_output(job, row, database, resources)
     cuts = _cuts(database, row, again) if again else []
-    lease = take_over(database, row, job.settings)
-    with _released_on_error(database, lease, row.reason):
+    lease = take_over(database, row, job.settings, claims=claims)
+    reason, resumed = NOT_STARTED if row.status == PENDING else row.reason, row.fence > 0
+    with _released_on_error(database, lease, reason):
         resources.enter_context(closing(LeaseKeeper(database, lease)))
         cut(database, lease, cuts)
         row = find_run(database, row.run_id)
         # A cut forgets decisions.
         known = known_decisions(database, job, row) if cuts else known
-    return HeldRun(job, database, row, lease, resumed=True, known=known, resources=resources.pop_all())
+    return HeldRun(job, database, row, lease, resumed=resumed, known=known, resources=resources.pop_all())
 
 
 def _check(database: Database, row: RunRow) -> None:
@@ -327,10 +323,12 @@ def _require_keys(job: Job) -> None:
 
 
 def _refuse_change(row: RunRow, job: Job) -> None:
-    if changed := difference(row.fingerprint, run_fingerprint(job)):
+    now = run_fingerprint(job)
+    if changed := difference(row.fingerprint, now):
         raise RunNotResumable(
             f"run {row.run_id} was started with another task or voter: {changed}",
             fix="resume it with the code and settings that it was started with, or start a new run",
+            other_code=code_digest(row.fingerprint) != code_digest(now),
         )
     if (level := row.settings["store"]["samples"]) != job.store.samples:
         raise RunNotResumable(

@@ -95,7 +95,8 @@ class RunStarted(JsonEvent):
 class StepsDecided(JsonEvent):
     """Some steps were committed; ``steps``, ``votes``, ``red_flags`` and ``disputed`` count only these.
 
-    ``red_flags`` also counts the samples of steps that were left undecided with them; ``steps`` may be 0.
+    ``red_flags`` also counts the samples of steps that were left undecided with them; ``steps`` may be 0. There are no
+    records where another process works on the run, and it is followed through the store.
     """
 
     kind: ClassVar[str] = "steps_decided"
@@ -107,7 +108,7 @@ class StepsDecided(JsonEvent):
     disputed: int
     _decided: Sequence[Decided] = field(repr=False)
     _classes: tuple[str, ...] = field(repr=False)
-    _task: Decomposer[Any, Any] = field(repr=False)
+    _task: Decomposer[Any, Any] | None = field(repr=False)
 
     def records(self) -> Iterator[StepRecord]:
         """Yield each step. Records are built on demand: a fast run commits tens of thousands of steps a second."""

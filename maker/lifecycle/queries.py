@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -54,7 +55,8 @@ class RunReport:
     ``reserved_tokens`` were granted or in flight when a process stopped; they may have been spent. ``digest`` is the
     last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
     ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
-    samples when they were decided; all steps together use at most ``distinct`` decisions.
+    samples when they were decided; all steps together use at most ``distinct`` decisions. ``created_at`` is in seconds
+    since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
     """
 
     run_id: str
@@ -89,6 +91,8 @@ class RunReport:
     decided_votes: int = 0
     decided_flags: int = 0
     missing: int = 0
+    created_at: float = 0.0
+    queue: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -114,6 +118,7 @@ def runs(
     name: str = "",
     decomposer: str = "",
     job: JobLike | None = None,
+    since: datetime | None = None,
 ) -> list[RunReport]:
     """Return the newest runs, newest first.
 
@@ -124,8 +129,10 @@ def runs(
         name: Only runs with this in their name, in either case.
         decomposer: Only runs of this decomposer; of one in a file, ``file.py:Name`` is enough.
         job: Only runs of this job's task. Their models and votes may differ. Raises what `load_job` does.
+        since: Only runs that were made then or later.
     """
     task = None if job is None else _task(task_fingerprint(load_job(job)))
+    made = 0.0 if since is None else since.timestamp()
 
     def wanted(row: RunRow) -> bool:
         kind = str(row.settings.get("task", {}).get("decomposer"))
@@ -136,7 +143,7 @@ def runs(
         )
 
     with opened(store) as database:
-        return [listed(row) for row in list_runs(database, limit, name=name, wanted=wanted)]
+        return [listed(row) for row in list_runs(database, limit, name=name, since=made, wanted=wanted)]
 
 
 def _task(fingerprint: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -354,7 +361,8 @@ def _report(row: RunRow) -> RunReport:
         resumes=row.resumes, digest=row.digest.hex(), result=row.result,
         forked_from=row.forked_from, forked_at=row.forked_at, settings=shown_settings(row.settings), models=models,
         monitor=monitored_classes(row.monitor, row.classes), reused=row.reused, saved_calls=row.saved,
-        distinct=row.distinct, decided_votes=row.votes, decided_flags=row.red_flags,
+        distinct=row.distinct, decided_votes=row.votes, decided_flags=row.red_flags, created_at=row.created_at,
+        queue=None if row.queued is None else row.queued._asdict(),
     )  # fmt: skip
 
 

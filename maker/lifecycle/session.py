@@ -38,7 +38,7 @@ from maker.lifecycle.events import (
     WorkerGone,
     WorkerWaiting,
 )
-from maker.lifecycle.named_files import changed_files, files_read
+from maker.lifecycle.named_files import changed_files
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
 from maker.lifecycle.tracing import run_span
@@ -177,7 +177,7 @@ def _decide(
         started = _started(held)
         if on_event is not None:
             on_event(started)
-        _look_at_files(held, journal, on_event)
+        _look_at_files(held, on_event)
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
             said.warning("monitor_begun_anew", reason=monitor.begun_anew)
@@ -193,12 +193,8 @@ def _decide(
         journal.close()
 
 
-def _look_at_files(held: HeldRun, journal: Journal, on_event: OnEvent | None) -> None:
-    """Keep which files a new run's texts were read from; say which of a resumed one's have changed."""
-    if not held.resumed:
-        if events := files_read(held.job):
-            journal.put(Entry(events=events))
-        return
+def _look_at_files(held: HeldRun, on_event: OnEvent | None) -> None:
+    """Say which of the files have changed that the texts of a run were read from, which somebody began before."""
     for changed in changed_files(held.database, held.row):
         log.warning(changed.kind, run_id=changed.run_id, parameter=changed.parameter, file=changed.file)
         if on_event is not None:

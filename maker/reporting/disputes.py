@@ -127,7 +127,7 @@ def resting_chains(database: Database, run: RunRow) -> list[StoppedChain]:
     root = root_chain(database, run.key)
     models = models_of(run)
     found = []
-    if run.status in ("paused", "cancelled") and not _decided(database, root):
+    if run.status in ("pending", "paused", "cancelled") and not _decided(database, root):
         epoch = _newest(database, root)
         if epoch is not None:
             kept = kept_step(database, root.key, root.cursor, epoch, models)

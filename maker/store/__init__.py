@@ -23,6 +23,12 @@ reads as ``paused``. A holder that was only stopped, and wakes after another too
 first write, and says so. ``maker cancel`` asks a living holder through the run's row, which it reads with every
 transaction.
 
+**Queues.** A run that a queue's worker is to see to has a row in ``maker_queue`` (`queue`). A claim is a line there,
+made before the run's lease is taken: by ``SKIP LOCKED`` on PostgreSQL, by the one writer on SQLite. It lives as long as
+its process, and 15 s after the run was last written to. Where there are limits, claims take turns, so that two workers
+do not both find the last place. Who resumes a run by hand takes it out of its queue in the transaction that takes the
+lease. `admission` writes runs under given ids, by a connection of a host's own too.
+
 **Ledger.** What a run spent is kept by model and role with votes and flags (``maker_ledger``), what was done by worker
 (``maker_worker``), and what happened beside the steps, a lost worker for example, as rows (``maker_event``). ``maker
 show`` prints all three.

@@ -12,6 +12,7 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.lease import alive, describe
 from maker.store.memo import citing, forget_run
+from maker.store.queued import leave
 from maker.store.runs import CANCEL, CANCELLED, OVER, PRUNING, RunRow, locked_row
 
 CHUNK = 20_000
@@ -37,6 +38,8 @@ def cancel_run(database: Database, run: RunRow) -> bool:
         held = alive(row["holder"], row["lease_until"])
         gone = {"status": CANCELLED, "reason": CANCELLED, "holder": "", "lease_until": 0.0, "fence": row["fence"] + 1}
         changes = {"asked": CANCEL} if held else gone | {"updated_at": time.time()}
+        if not held:
+            leave(connection, run.key)
         connection.execute(update(table).where(table.c.id == run.key).values(changes))
         return not held
 
@@ -132,6 +135,8 @@ def _drop_run(database: Database, run: RunRow) -> None:
             connection.execute(text(f"LOCK TABLE {SCHEMA}.{schema.text.name} IN EXCLUSIVE MODE"))
         used = union_all(select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt))
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
-        for table in (schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside):
+        for table in (
+            schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside, schema.queued,
+        ):  # fmt: skip
             connection.execute(delete(table).where(table.c.run == run.key))
         connection.execute(delete(schema.run).where(schema.run.c.id == run.key))

@@ -7,27 +7,32 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Float, Insert, RowMapping, Select, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
+from maker.store.entry import StoredEvent
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.store.seals import COUNTED, run_seal, snapshot_seal, weighed
+from maker.store.queued import Queued, QueuePlace, leave, place_values, read_queued, why_pending
+from maker.store.seals import COUNTED, asked_digest, run_seal, snapshot_seal, weighed
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
 ACTIVE = "running"
+PENDING = "pending"
+"""The status of a run that nobody has begun, or that waits for a worker to go on with it."""
 LAST = "last"
 """Stands, wherever a run's id is expected, for the newest run that the user started."""
 PILOT, WAY, FORESIGHT = "pilot of ", "way of the pilot of ", "foresight of "
 """How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations."""
 MOST_NAMED = 5
 """So many runs are named at most where a word stands for several."""
-LONGER = 32
+LONGER = 128
 """Characters that no run's id has: a longer word begins none, and databases bound the patterns they compare with."""
 CANCELLED = "cancelled"
 NOT_STARTED = "not started yet"
@@ -58,7 +63,8 @@ class RunRow:
     that was forked from another has that run's id and the step. ``monitor`` is the state of `maker.store.vote_monitor`.
     ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
     distinct decisions of other runs are among them. ``fence`` and ``batch`` are those of the last lease: as long as a
-    run has both, nobody has decided anything in it.
+    run has both, nobody has decided anything in it. ``begun`` is a digest of what it was asked to do, None where that
+    is not known. ``queued`` is its place in a queue, as long as the run is not over.
 
     ``sealed`` is false where settings, fingerprint or classes are not as they were written, ``counted`` where a count
     is not.
@@ -96,6 +102,8 @@ class RunRow:
     lease_until: float = 0.0
     sealed: bool = True
     counted: bool = True
+    begun: bytes | None = None
+    queued: Queued | None = None
 
     @property
     def distinct(self) -> int:
@@ -113,7 +121,7 @@ class NewRun:
     """The values of a new run. ``state`` is the root chain's first state, ``digest`` what its first step links to.
 
     A run forked from another continues chain ``base`` from step ``base_idx``. ``parts`` are the input files that it
-    reads.
+    reads, ``events`` what is kept of its beginning.
     """
 
     name: str
@@ -125,6 +133,28 @@ class NewRun:
     base: int | None = None
     base_idx: int = 0
     parts: tuple[InputPart, ...] = ()
+    events: tuple[StoredEvent, ...] = ()
+
+
+class Standing(NamedTuple):
+    """How a new run stands: its status, and who holds it. Nobody has worked yet on one whose ``fence`` is 0."""
+
+    status: str
+    reason: str = ""
+    fence: int = 1
+    holder: str = ""
+    until: float = 0.0
+
+
+class Executes(Protocol):
+    """A connection, as far as a new run needs one."""
+
+    @property
+    def dialect(self) -> Any:
+        """The database's dialect."""
+
+    def execute(self, statement: Any, parameters: Any = None, /) -> Any:
+        """Execute a statement."""
 
 
 def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[str, Lease]:
@@ -133,45 +163,62 @@ def create_run(database: Database, new: NewRun, *, work: bool = True) -> tuple[s
     With ``work`` this process holds it; else it is paused, and waits for a resume. Raises `RunNotFound` if the run
     that it continues is being deleted.
     """
-    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
-    try:
-        return run_id, Lease(_created(database, run_id, new, work=work), 1)
-    except StoreFailed as error:
-        if not error.facts.get("conflict"):
-            raise
-        # The connection was lost at the commit, but the commit took place: the existing row is ours.
-        return run_id, Lease(find_run(database, run_id).key, 1)
+    run_id = new_id()
+    return run_id, Lease(_created(database, run_id, new, work=work), 1)
+
+
+def new_id() -> str:
+    """Return an id for a new run: the time in UTC, and six digits of chance."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
 
 
 @retried
 def _created(database: Database, run_id: str, new: NewRun, *, work: bool) -> int:
-    now = time.time()
-    status, reason = (ACTIVE, "") if work else ("paused", NOT_STARTED)
-    holder, until = (this_process(), now + LEASE_S) if work else ("", 0.0)
-    settings, fingerprint, classes = _ordered(new.settings), _json(new.fingerprint), _json(new.classes)
+    held = Standing(ACTIVE, holder=this_process(), until=time.time() + LEASE_S)
     with database.write() as connection:
         if new.base is not None:
             _needs(connection, new.base)
-        key = inserted(
-            connection,
-            insert(schema.run).values(
-                run_id=run_id, name=new.name, status=status, reason=reason, created_at=now, updated_at=now,
-                settings=settings, fingerprint=fingerprint, classes=classes,
-                steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
-                fence=1, holder=holder, lease_until=until, asked="", batch=0, counted=0,
-                seal=run_seal(run_id, settings, fingerprint, classes),
-            )
-        )  # fmt: skip
-        root = chain_values(
-            id=first_chain(key), run=key, cursor=new.base_idx, digest=new.digest, base=new.base, base_idx=new.base_idx
+        key = write_run(connection, run_id, new, held if work else Standing("paused", NOT_STARTED))
+        # Else the connection was lost at the commit, but the commit took place: the existing row is ours.
+        found = select(schema.run.c.id).where(schema.run.c.run_id == run_id)
+        return int(connection.execute(found).scalar_one()) if key is None else key
+
+
+def write_run(
+    connection: Executes, run_id: str, new: NewRun, standing: Standing, place: QueuePlace | None = None
+) -> int | None:
+    """Write a new run, and its place in a queue; returns its key, None if there is a run of that id already."""
+    now = time.time()
+    settings, fingerprint, classes = _ordered(new.settings), _json(new.fingerprint), _json(new.classes)
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    adding = dialect.insert(schema.run).on_conflict_do_nothing(index_elements=["run_id"]).returning(schema.run.c.id)
+    added = connection.execute(
+        adding.values(
+            run_id=run_id, name=new.name, status=standing.status, reason=standing.reason, created_at=now,
+            updated_at=now, settings=settings, fingerprint=fingerprint, classes=classes,
+            steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
+            fence=standing.fence, holder=standing.holder, lease_until=standing.until, asked="", batch=0, counted=0,
+            seal=run_seal(run_id, settings, fingerprint, classes), begun=asked_digest(new.settings),
         )
-        connection.execute(insert(schema.chain).values(root))
-        snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
-        snapshot |= {"seal": snapshot_seal(root["id"], new.base_idx, 0, new.digest, new.state)}
-        connection.execute(insert(schema.snapshot).values(snapshot))
-        if new.parts:
-            rows = [{"run": key, "number": number, **part._asdict()} for number, part in enumerate(new.parts)]
-            connection.execute(insert(schema.input_part), rows)
+    ).scalar()  # fmt: skip
+    if added is None:
+        return None
+    key = int(added)
+    root = chain_values(
+        id=first_chain(key), run=key, cursor=new.base_idx, digest=new.digest, base=new.base, base_idx=new.base_idx
+    )
+    connection.execute(insert(schema.chain).values(root))
+    snapshot = {"chain": root["id"], "idx": new.base_idx, "epoch": 0, "state": new.state}
+    snapshot |= {"seal": snapshot_seal(root["id"], new.base_idx, 0, new.digest, new.state)}
+    connection.execute(insert(schema.snapshot).values(snapshot))
+    if new.parts:
+        rows = [{"run": key, "number": number, **part._asdict()} for number, part in enumerate(new.parts)]
+        connection.execute(insert(schema.input_part), rows)
+    if new.events:
+        told = [{"run": key, "at": now, "kind": one.kind, "facts": json.dumps(one.facts)} for one in new.events]
+        connection.execute(insert(schema.event), told)
+    if place is not None:
+        connection.execute(insert(schema.queued).values(place_values(key, place)))
     return key
 
 
@@ -212,10 +259,11 @@ def _needs(connection: Connection, base: int) -> None:
         raise RunNotFound("the run to be forked is being deleted", fix="list the runs with `maker ls`")
 
 
-def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Lease:
+def take_over(database: Database, run: RunRow, settings: dict[str, Any], *, claims: int | None = None) -> Lease:
     """Take a run's lease for this process, count a resume, and store the settings in effect.
 
     Whoever held the run writes nothing more. So whatever can fail is tried before, with the run as ``run`` says.
+    ``claims`` is the number of the claim of a queue's worker. Without it the run leaves its queue.
 
     Raises:
         RunHeld: Another process works on it, or has since ``run`` was read.
@@ -231,10 +279,20 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any]) -> Leas
             if taken and (row["fence"], row["holder"]) == (taken[0].fence, this_process()):
                 # The connection was lost at the commit, but the commit took place.
                 return taken[0]
+            _take_from_queue(connection, run, claims)
             taken[:] = [_take(connection, run, row, settings)]
         return taken[0]
 
     return attempt()
+
+
+def _take_from_queue(connection: Connection, run: RunRow, claims: int | None) -> None:
+    if claims is None:
+        leave(connection, run.key)
+    elif (found := read_queued(connection, run.key)) is None or found.claims != claims:
+        raise RunHeld(
+            f"another worker has claimed run {run.run_id} since", fix="leave it to that one", run_id=run.run_id
+        )
 
 
 def locked_row(connection: Connection, run: RunRow) -> RowMapping:
@@ -281,7 +339,7 @@ def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[s
         .where(schema.run.c.id == run.key)
         .values(
             fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
-            resumes=row["resumes"] + 1, updated_at=now, settings=text, asked="",
+            resumes=row["resumes"] + (row["fence"] > 0), updated_at=now, settings=text, asked="",
             seal=run_seal(row["run_id"], text, row["fingerprint"], row["classes"]),
         )
     )  # fmt: skip
@@ -417,24 +475,34 @@ def run_at(database: Database, key: int) -> RunRow:
 
 
 def list_runs(
-    database: Database, limit: int = 50, *, name: str = "", wanted: Callable[[RunRow], bool] = lambda _: True
+    database: Database,
+    limit: int = 50,
+    *,
+    name: str = "",
+    since: float = 0.0,
+    wanted: Callable[[RunRow], bool] = lambda _: True,
 ) -> list[RunRow]:
-    """Return the newest runs, newest first: those ``wanted``, with ``name`` in their name, in either case."""
+    """Return the newest runs, newest first: those ``wanted``, with ``name`` in their name, in either case.
+
+    Only runs that were made at ``since`` or later, in seconds since 1970.
+    """
     found: list[RunRow] = []
     before: int | None = None
-    while len(found) < limit and (page := _page(database, name, before)):
+    while len(found) < limit and (page := _page(database, name, since, before)):
         found += [row for row in page if wanted(row)]
         before = page[-1].key
     return found[:limit]
 
 
 @retried
-def _page(database: Database, name: str, before: int | None) -> list[RunRow]:
+def _page(database: Database, name: str, since: float, before: int | None) -> list[RunRow]:
     """Return the newest `PAGE` runs that are older than the one with key ``before``."""
     run = schema.run
     query = select(run).order_by(run.c.id.desc()).limit(PAGE)
     if name:
         query = query.where(func.lower(run.c.name).contains(name.lower(), autoescape=True))
+    if since:
+        query = query.where(run.c.created_at >= since)
     if before is not None:
         query = query.where(run.c.id < before)
     with database.read() as connection:
@@ -446,19 +514,19 @@ def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
     try:
         return _row(connection, row)
     except StoreFailed as error:
+        created = row["created_at"] if isinstance(row["created_at"], float) else 0.0
         return RunRow(
             key=row["id"], run_id=str(row["run_id"]), name=str(row["name"]), status=str(row["status"]),
-            reason=error.message, created_at=0.0, updated_at=0.0, settings={}, fingerprint={}, classes=(), result=None,
-            steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
+            reason=error.message, created_at=created, updated_at=0.0, settings={}, fingerprint={}, classes=(),
+            result=None, steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
             reserved=Allowance(0, 0, 0.0), forked_from=None, forked_at=None,
         )  # fmt: skip
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
     _check_types(row["run_id"], "maker_run", row)
-    status, reason = row["status"], row["reason"]
-    if status == ACTIVE and not alive(row["holder"], row["lease_until"]):
-        status, reason = "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
+    queued = None if row["status"] in OVER else read_queued(connection, row["id"])
+    status, reason = _standing(row, queued)
     ledger = schema.ledger.c
     usage = [ledger[name].label(name) for name in Usage._fields]
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
@@ -496,8 +564,19 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
         cited=_cited(connection, row["id"]) if row["reused"] else 0,
         fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
-        sealed=row["seal"] in (None, _seal(row)), counted=_adds_up(row),
+        sealed=row["seal"] in (None, _seal(row)), counted=_adds_up(row), begun=row["begun"], queued=queued,
     )  # fmt: skip
+
+
+def _standing(row: RowMapping, queued: Queued | None) -> tuple[str, str]:
+    """Return a run's status and its reason: what is stored may be of a process that is gone."""
+    if row["status"] == PENDING and queued is not None:
+        return PENDING, why_pending(queued)
+    if row["status"] != ACTIVE or alive(row["holder"], row["lease_until"]):
+        return row["status"], row["reason"]
+    if queued is not None and queued.open:
+        return "paused", f"its process is gone; the next free worker of queue {queued.queue!r} goes on with it"
+    return "paused", f"its process is gone; continue with `maker resume {row['run_id']}`"
 
 
 def _seal(row: RowMapping) -> bytes:

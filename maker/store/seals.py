@@ -7,12 +7,27 @@ are taken as they are.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 SEAL_BYTES: Final = 16
 COUNTED: Final = {"steps": 1, "votes": 3, "red_flags": 7, "disputed": 31, "reused": 127, "saved": 8191}
 """What each count of a run weighs in its column ``counted``: a sum that is kept beside the counts, to check them."""
+
+HOW: Final = ("model", "swarm", "store")
+"""Tables of a run's settings that say how and where it is worked on. What of a model decides is in the fingerprint."""
+
+
+def asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a run's settings it was asked to do: who starts it again under its id must ask for the same."""
+    return {table: content for table, content in settings.items() if table not in HOW}
+
+
+def asked_digest(settings: Mapping[str, Any]) -> bytes:
+    """Return a digest of what a run was asked to do."""
+    return _seal(("begun",), json.dumps(asked(settings), sort_keys=True))
 
 
 def snapshot_seal(chain: int, idx: int, epoch: int, before: bytes, state: str) -> bytes:

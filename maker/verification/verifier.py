@@ -23,7 +23,7 @@ from maker.voting.policy import Rules
 from maker.voting.tally import based, genesis
 
 ENDED = ("done", "failed")
-STATUSES = ("running", "paused", "cancelled", *ENDED)
+STATUSES = ("pending", "running", "paused", "cancelled", *ENDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import queries
 
-Status: TypeAlias = Literal["running", "paused", "done", "failed", "cancelled", "pruning"]
+Status: TypeAlias = Literal["pending", "running", "paused", "done", "failed", "cancelled", "pruning"]
 
 
 def ls(

@@ -23,7 +23,7 @@ from maker.job.file import DEFAULT_STORE
 from maker.lifecycle.events import stored_event
 from maker.lifecycle.queries import RunReport, store_url, whole_report
 from maker.store.backend.database import Database, open_database
-from maker.store.runs import ACTIVE
+from maker.store.runs import ACTIVE, PENDING
 
 
 def watch(
@@ -49,10 +49,10 @@ def watch(
 
 
 def _looks(database: Database, run_id: str, every_s: float) -> Iterator[RunReport]:
-    """Yield the run's report every ``every_s`` seconds, until no process works on it any more."""
+    """Yield the run's report every ``every_s`` seconds, until no process works on it any more, nor will."""
     found = whole_report(database, run_id)
     yield found
-    while found.status == ACTIVE:
+    while found.status in (ACTIVE, PENDING):
         time.sleep(every_s)
         # By its id: `last` may be another one by now.
         found = whole_report(database, found.run_id)
@@ -72,12 +72,12 @@ def _print_json(first: RunReport, looks: Iterable[RunReport]) -> RunReport:
 
 def _show(database: Database, first: RunReport, looks: Iterable[RunReport]) -> RunReport:
     last = first
-    if first.status != ACTIVE:
+    if first.status not in (ACTIVE, PENDING):
         return last
     progress = Progress(sys.stdout, waiting="watching")
     with progress:
         expected = expected_steps(database, first)
-        progress.begin(first.run_id, f"is running, {first.steps:,} steps so far", expected=expected)
+        progress.begin(first.run_id, f"is {first.status}, {first.steps:,} steps so far", expected=expected)
         _update(progress, first)
         for look in looks:
             for stored in look.events[len(last.events) :]:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0011"
+HEAD = "0012"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -58,6 +58,7 @@ run = Table(
     Column("saved", BigInteger, nullable=False, server_default="0"),
     Column("seal", LargeBinary),
     Column("counted", BigInteger, nullable=False, server_default="0"),
+    Column("begun", LargeBinary),
 )
 """One durable execution of a task.
 
@@ -65,7 +66,35 @@ run = Table(
 ``batch`` counts the journal's transactions: it shows whether one took place whose connection was lost at the commit.
 ``monitor`` is the state of the vote monitor, see `maker.store.vote_monitor`. ``reused`` of its steps were taken from
 the memo, and ``saved`` is how many samples they took when they were decided. ``seal``, here and in other tables, is a
-digest of the row, see `maker.store.seals`; ``counted`` is a check sum of the counts.
+digest of the row, see `maker.store.seals`; ``counted`` is a check sum of the counts. ``begun`` is a digest of what the
+run was asked to do, see `maker.store.admission`; a ``fence`` of 0 says that nobody has ever worked on it.
+"""
+
+queued = Table(
+    "maker_queue",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("due", Float, nullable=False),
+    Column("code", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("faults", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("maker_queue_next", "queue", "state", "rank", "run"),
+    sqlite_with_rowid=False,
+)
+"""Runs that workers of a queue see to: a row each, beside the run's own, which every commit writes anew.
+
+``state`` is "waiting", "claimed", or "left" once the queue has nothing more to do with it. ``rank`` is the priority
+with its sign turned, so that an index in rising order gives the oldest run of the highest priority. ``due`` is when the
+run may be claimed, in seconds since 1970. ``key`` is whom a limit counts it for, ``code`` a digest of the plugins'
+code. ``claims`` counts the claims: a worker settles its own alone. ``holder`` has claimed it, and until ``until`` need
+not have taken the run's lease. ``faults`` have stopped it in a row, and ``note`` says what kept it from going on.
 """
 
 input_part = Table(

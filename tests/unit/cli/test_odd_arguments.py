@@ -62,6 +62,12 @@ def given() -> Iterator[Given]:
 GIVEN = list(given())
 
 
+@pytest.fixture(autouse=True)
+def _no_endless_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a queue's worker end as soon as it has looked at what it was given."""
+    monkeypatch.setattr("maker.lifecycle.queue_worker._Worker.work", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a job, and with a store that holds a run of it."""

@@ -123,6 +123,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             " '', NULL)"
         )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
+        source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
     return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id)
@@ -189,7 +190,8 @@ def test_what_was_built_verifies(damage: Damage) -> None:
 
 LEASE = ("fence", "holder", "lease_until", "asked", "batch")
 UNCHECKED: dict[str, tuple[str, ...]] = {
-    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", *LEASE),
+    "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", "begun", *LEASE),
+    "maker_queue": tuple(schema.queued.columns.keys()),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
     "maker_outcome": ("reason",),
@@ -205,8 +207,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_outside": tuple(schema.outside.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers and events, the monitor's counts, temperatures, calibrations, what effects and waits stand at
-(what came of them is in the log), of the memo all but what cited steps were asked."""
+ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
+stand (what came of them is in the log), of the memo all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",

@@ -1,0 +1,31 @@
+"""What the store is given of a new run: its job's settings, its fingerprint, its first state."""
+
+from __future__ import annotations
+
+from maker.job.fingerprint import run_fingerprint
+from maker.job.job import Job
+from maker.job.probe import first_state, input_parts
+from maker.lifecycle.named_files import files_read
+from maker.store.runs import NewRun
+from maker.verification.verifier import fingerprint_text
+from maker.voting.tally import genesis
+
+
+def new_run(job: Job) -> NewRun:
+    """Return the values of a new run of a job with known margins.
+
+    Raises:
+        BadInput: Its inputs cannot be read, or a model's folder is not there.
+        TaskFailed: The task cannot make its first state.
+    """
+    fingerprint = run_fingerprint(job)
+    return NewRun(
+        name=job.run.name,
+        settings=job.settings,
+        fingerprint=fingerprint,
+        classes=tuple(kind.name for kind in job.decomposer.classes),
+        digest=genesis(fingerprint_text(fingerprint)),
+        state=first_state(job),
+        parts=input_parts(job),
+        events=tuple(files_read(job)),
+    )

@@ -1,0 +1,80 @@
+"""A run's place in a queue: the row of ``maker_queue`` beside the run's own. `maker.store.queue` claims by it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, update
+
+from maker.store.backend import schema
+
+WAITING, CLAIMED, LEFT = "waiting", "claimed", "left"
+DEFAULT_QUEUE = "default"
+
+
+class QueuePlace(NamedTuple):
+    """Where a run is put: its queue, its priority (the highest goes first), and the key that limits count it for.
+
+    It is not claimed before ``due``, in seconds since 1970. ``code`` is a digest of its plugins' code.
+    """
+
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    key: str = ""
+    due: float = 0.0
+    code: bytes = b""
+
+
+class Queued(NamedTuple):
+    """A run's place, how it stands there, how often it was claimed, and what kept it from going on."""
+
+    queue: str
+    key: str
+    priority: int
+    due: float
+    state: str
+    claims: int
+    note: str
+
+    @property
+    def open(self) -> bool:
+        """Whether a worker still has to see to the run."""
+        return self.state != LEFT
+
+
+def why_pending(queued: Queued) -> str:
+    """Return why nobody works on a run that waits in a queue."""
+    if queued.state != WAITING:
+        return f"claimed by a worker of queue {queued.queue!r}, which prepares it"
+    parts = [f"waits in queue {queued.queue!r}"]
+    if queued.due > time.time():
+        parts.append(f"due at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(queued.due))} UTC")
+    if queued.note:
+        parts.append(queued.note)
+    elif not queued.claims:
+        parts.append(f"nobody has claimed it; a worker does, `maker worker --queue {shlex.quote(queued.queue)}`")
+    return "; ".join(parts)
+
+
+def place_values(run: int, place: QueuePlace) -> dict[str, object]:
+    """Return the row of a run that begins to wait."""
+    return {
+        "run": run, "queue": place.queue, "key": place.key, "rank": -place.priority, "due": place.due,
+        "code": place.code, "state": WAITING, "claims": 0, "holder": "", "until": 0.0, "faults": 0, "note": "",
+    }  # fmt: skip
+
+
+def read_queued(connection: Connection, run: int) -> Queued | None:
+    """Return a run's place, None if it never was in a queue."""
+    table = schema.queued.c
+    columns = (table.queue, table.key, -table.rank, table.due, table.state, table.claims, table.note)
+    row = connection.execute(select(*columns).where(table.run == run)).first()
+    return None if row is None else Queued(*row)
+
+
+def leave(connection: Connection, run: int) -> None:
+    """Take a run out of its queue: whoever works on it now, or has ended it, sees to it."""
+    table = schema.queued
+    connection.execute(update(table).where(table.c.run == run, table.c.state != LEFT).values(state=LEFT, holder=""))
