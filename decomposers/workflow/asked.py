@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from decomposers.workflow.answers import AnswerType
+from maker.plugin import ContractBroken
 
 if TYPE_CHECKING:
     from decomposers.workflow.decorator import Workflow
@@ -95,10 +96,18 @@ class Effected(Awaited[T]):
         """Do it; returns its result as JSON, or what can be awaited for it."""
         named = {"idempotency_key": key} if takes_key(self.function) else {}
         result = self.function(*self.args, **self.kwargs, **named)
-        return self._later(result) if inspect.isawaitable(result) else self.result.stored(result)
+        return self._later(result) if inspect.isawaitable(result) else self._stored(result)
 
     async def _later(self, result: Awaitable[T]) -> Any:
-        return self.result.stored(await result)
+        return self._stored(await result)
+
+    def _stored(self, result: T) -> Any:
+        try:
+            return self.result.stored(result)
+        except ValueError as error:
+            raise ContractBroken(
+                f"it was done, but what it returned cannot be stored: {error}", "return what the function says it returns"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
