@@ -106,7 +106,7 @@ class Effected(Awaited[T]):
             return self.result.stored(result)
         except ValueError as error:
             raise ContractBroken(
-                f"it was done, but what it returned cannot be stored: {error}", "return what the function says it returns"
+                f"it was done, but what it returned cannot be stored: {error}", "return what the function says"
             ) from error
 
 
