@@ -181,7 +181,7 @@ class Run:
     ) -> Awaited[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, each: Callable[[Run, I], Coroutine[Any, Any, T]] | Workflow[[I], T], items: Iterable[I]
+        self, each: Callable[[Run, I], Coroutine[Any, Any, T]] | Workflow[Concatenate[I, ...], T], items: Iterable[I]
     ) -> Awaited[list[T]]: ...
     def map(
         self, each: Any, items: Iterable[Any], answer: Any = None, *, name: str = "", k: int | None = None,

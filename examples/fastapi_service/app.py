@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
 import maker
-from maker.errors import BadInput, RunHeld, RunNotFound, StoreMissing
+from maker.errors import BadInput, RunHeld, RunNotFound
 
 sys.path.append(str(Path(__file__).parents[1] / "ticket"))
 from ticket import ticket
@@ -52,8 +52,8 @@ app = FastAPI(lifespan=lifespan)
 
 
 async def catch_up() -> None:
-    """Go on with what an earlier process has left."""
-    with suppress(StoreMissing):
+    """Go on with what an earlier process has left. What is wrong with the store, requests are told."""
+    with suppress(maker.MakerError):
         waiting = {wait.run_id for wait in await app.state.service.waits()}
         for left in await asyncio.to_thread(maker.runs, store=STORE, status="paused"):
             if left.run_id not in waiting:

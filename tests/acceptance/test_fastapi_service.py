@@ -153,3 +153,20 @@ def test_events_are_streamed_and_who_hangs_up_leaves_nothing(app: Any) -> None:
     assert set(kinds[:-1]) == {"event: steps_decided"}
     last = json.loads(heard[-1].removeprefix("event: run_ended\ndata: ").removesuffix("\n\n"))
     assert (last["status"], last["reason"]) == ("paused", "waits for approve")
+
+
+def test_a_service_that_begins_goes_on_with_what_it_finds(app: Any) -> None:
+    """The first one is closed in the middle of a run; what waits for a person is left to rest."""
+
+    async def work() -> None:
+        async with app.lifespan(app.app):
+            run_id = await app.start("The printer is on fire.")
+        assert app.runs == {}
+        assert app.report(run_id)["reason"] == "stopped"
+        for resumes in (1, 1):
+            async with app.lifespan(app.app):
+                while app.report(run_id)["reason"] != "waits for approve":
+                    await asyncio.sleep(0.05)
+            assert app.report(run_id)["resumes"] == resumes
+
+    asyncio.run(asyncio.wait_for(work(), 60))
