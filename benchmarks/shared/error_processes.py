@@ -69,6 +69,11 @@ def drift(start: float, end: float) -> Course:
     return Course(lambda _, moments: logit(np.linspace(start, end, moments)) - logit(start), seen=False)
 
 
+def changed(p: float, now: float) -> Course:
+    """A p of ``p`` is one of ``now`` from the end of the pilot on."""
+    return Course(lambda _, moments: np.full(moments, logit(now) - logit(p)), seen=False)
+
+
 def bad_minutes(share: float, p: float, worse: float, *, moments: int = 10, seen: bool) -> Course:
     """In a share of all minutes, each so many moments long, a p of ``p`` is one of ``worse``."""
 
@@ -98,6 +103,7 @@ class Process:
         repeats: The share of rows on which all votes of a session repeat the first.
         late: Rows with the smallest p come last.
         first: The pilot asks the first rows, not any.
+        easiest: It asks those with the largest p.
         hard: How many rows with a p below one half the pilot asks; None leaves it to chance.
     """
 
@@ -115,6 +121,7 @@ class Process:
     repeats: float = 0.0
     late: bool = False
     first: bool = False
+    easiest: bool = False
     hard: int | None = None
 
 
@@ -143,6 +150,8 @@ def choose(process: Process, rng: Generator, rows: Rows) -> Whole:
     """Return which rows the pilot asks, in their order. There must be ``hard`` hard ones."""
     if process.first:
         return np.arange(process.piloted)
+    if process.easiest:
+        return np.sort(np.lexsort((rng.random(process.rows), -rows.p))[: process.piloted])
     if process.hard is None:
         return np.sort(rng.choice(process.rows, process.piloted, replace=False))
     hard, other = np.flatnonzero(rows.p < 0.5), np.flatnonzero(rows.p >= 0.5)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.stats.monitor [--runs 500] [--seed 20261122]
 
-Each run has 10^4 steps of k = 3, e = 1 - p = .02 and no labels, if its name does not say otherwise. Races are drawn
-whole, from their law or vote by vote; every step goes through `Monitor.observe`, with a look after each 100 and one
-when the run ends. The last column counts the runs in which each test alarmed. At the end: what observing and looking
-cost.
+Each run has 10^4 steps of k = 3, e = 1 - p = .02, no labels and no pilot, if its name does not say otherwise. Races are
+drawn whole, from their law or vote by vote; every step goes through `Monitor.observe`, with a look after each 100 and
+one when the run ends. The last column counts the runs in which each test alarmed. At the end: what observing and
+looking cost.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import NamedTuple
 from benchmarks.shared.comparing import Goal, judged, print_goals, table
 from benchmarks.shared.options import make_parser, read_options
 from maker.stats.monitor import Monitor
-from maker.stats.vote_tests import Rule, Statistic
+from maker.stats.vote_tests import PilotSteps, Rule, Statistic
 
 K = 3
 THIN = 1e-18
-STEPS = 10_000
+STEPS, PILOTED = 10_000, 300
 BATCH = 100
 E = 0.02
 ENGINE_STEP_US = 40.0
@@ -41,7 +41,8 @@ Ended = Iterable[tuple[int, int, int]]
 class Scenario(NamedTuple):
     """A way in which runs vote: ``steps`` draws one; ``rules`` are those of its classes.
 
-    ``ending`` says in which order steps end where that is not the order in which they stand.
+    ``ending`` says in which order steps end where that is not the order in which they stand. ``pilot`` is e of
+    the `PILOTED` steps of a pilot, where there was one.
     """
 
     name: str
@@ -49,6 +50,14 @@ class Scenario(NamedTuple):
     rules: Sequence[Rule] = (Rule(K),)
     in_work: int = 1
     ending: Callable[[Stream, random.Random], Ended] | None = None
+    pilot: float | None = None
+
+    def asked(self, rng: random.Random) -> dict[int, PilotSteps]:
+        """Draw the pilot, by class: a race without a losing vote is one whose first k votes are alike."""
+        if self.pilot is None:
+            return {}
+        contested = sum(losing(rng, 1 - self.pilot) > 0 for _ in range(PILOTED))
+        return {0: PilotSteps(PILOTED, contested)}
 
     def draw(self, rng: random.Random) -> Ended:
         """Draw a run."""
@@ -212,6 +221,7 @@ QUIET = (
         "1,000 at once, e = .1, rounds of any length", alike(0.1), in_work=1000, ending=side_by_side(1000, even=False)
     ),
     Scenario("10^5 steps looked at every 100", alike(steps=100_000)),
+    Scenario("homogeneous, after a pilot of 300 steps", alike(), pilot=E),
 )
 WRONG = (
     Scenario("1 % of the steps at e = .5", each(lambda rng, _: 0.5 if rng.random() < 0.01 else 1 - E)),
@@ -220,6 +230,7 @@ WRONG = (
     Scenario("p drifts .99 to .9", each(lambda _, step: 0.99 - 0.09 * step / STEPS)),
     Scenario("one class of five at p = .45", classes((0.55, E, E, E, E), (1, 1, 1, 1, 1)), FIVE),
     Scenario("the same, with 2 % of the steps", classes((0.55, E, E, E, E), (2, 24, 24, 25, 25)), FIVE),
+    Scenario("e = .06 after a pilot at .02", alike(0.06), pilot=E),
 )
 
 
@@ -228,7 +239,7 @@ def alarms(scenario: Scenario, runs: int, seed: int) -> tuple[int, Counter[Stati
     rng = random.Random(f"{seed} {scenario.name}")
     alarmed, by = 0, Counter[Statistic]()
     for _ in range(runs):
-        monitor, found = Monitor(scenario.rules, scenario.in_work), set[Statistic]()
+        monitor, found = Monitor(scenario.rules, scenario.in_work, scenario.asked(rng)), set[Statistic]()
         stream = iter(scenario.draw(rng))
         while batch := list(islice(stream, BATCH)):
             for kind, votes, place in batch:

@@ -45,6 +45,7 @@ from benchmarks.shared.error_processes import (
     alike,
     bad_minutes,
     beta,
+    changed,
     choose,
     draw_rows,
     drift,
@@ -58,7 +59,7 @@ from benchmarks.shared.races import Ended, failures, hold, moments_of
 from benchmarks.shared.tasks import known_steps
 from maker.calibration.calibrate import ROUNDS
 from maker.calibration.label_sample import refuse_in_order
-from maker.calibration.map_pilot import MARGINS, Level, Pair, least_level, sample_size
+from maker.calibration.map_pilot import MARGINS, Level, Pair, contested, least_level, sample_size
 from maker.calibration.observations import By, Calibration, ClassFound, FateFound, Kept, Reply, Tallies, by_request
 from maker.calibration.plan import TARGET, plan_from
 from maker.calibration.shown import Shown
@@ -70,7 +71,7 @@ from maker.stats.dependence import shared_fate
 from maker.stats.monitor import Alarm, Monitor
 from maker.stats.reported import Odds, surprise
 from maker.stats.request_votes import RequestVotes
-from maker.stats.vote_tests import Rule
+from maker.stats.vote_tests import PilotSteps, Rule
 from maker.types import Flag
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
@@ -134,6 +135,10 @@ CHANGING = (
             course=bad_minutes(0.05, P, 0.5, seen=True)),
     Process("first-rows", "own: the last 2 % of the rows have p = .45, others .97; the first rows are piloted",
             (mixed(alike(P), alike(0.45), 0.02),), late=True, first=True),
+    Process("after-pilot", "own: p is .97 in the pilot, and .9 in the whole run", (alike(P),),
+            course=changed(P, 0.9)),
+    Process("by-margin", "own: 90 % of the rows have p = .999, 10 % .7, and the easiest rows are piloted",
+            (mixed(alike(0.999), alike(0.7), 0.1),), easiest=True),
 )  # fmt: skip
 """Processes under which a pilot cannot be like the run."""
 PROCESSES = {one.name: one for one in (*FINE, *EXCHANGEABLE, *CHANGING)}
@@ -249,9 +254,11 @@ def _found(process: Process, tallies: Sequence[Tallies]) -> Iterator[tuple[str, 
         yield f"c{kind}", one.found(of[kind], None, drawn=process.labelled)
 
 
-def alarms_of(rules: Sequence[Rule | None], rows: Rows, ended: Ended) -> tuple[str, ...]:
-    """Show a run to the monitor; return the alarms until its end, a last look among them."""
-    monitor = Monitor(rules, IN_WORK)
+def alarms_of(
+    rules: Sequence[Rule | None], pilot: Mapping[int, PilotSteps], rows: Rows, ended: Ended
+) -> tuple[str, ...]:
+    """Show a run to the monitor, beside its pilot; return the alarms until its end, a last look among them."""
+    monitor = Monitor(rules, IN_WORK, pilot)
     for row in ended.order.tolist():
         monitor.observe(int(rows.kind[row]), int(ended.winner[row]), int(ended.rival[row]), row)
     found = monitor.look() + monitor.rest((), ended=True)
@@ -294,11 +301,13 @@ def judge(name: str, seed: int, place: int) -> Planned | str:
     wrong = failures(process, rows, k, shifts)
     ended = hold(process, rng, rows, k, shifts, most=MOST)
     rules = [Rule(one) if one > 1 else None for one in by_class]
+    pilot = {int(name.removeprefix("c")): one for name, one in plan.found().contested.items()}
     with np.errstate(divide="ignore"):
         true = float(np.exp(np.log1p(-wrong).sum()))
     return Planned(
         plan.margins.right.estimate, true, float(wrong.sum()),
-        bool(ended.right.all()), plan.shown, max(by_class), ended.votes / process.rows, alarms_of(rules, rows, ended),
+        bool(ended.right.all()), plan.shown, max(by_class), ended.votes / process.rows,
+        alarms_of(rules, pilot, rows, ended),
     )  # fmt: skip
 
 
@@ -309,7 +318,7 @@ def judge_share(name: str, seed: int, place: int) -> Share | str:
     if weighted:
         k, claimed = WEIGHTED_K, WEIGHTED_ERROR
     else:
-        found = row_error_pilot(process, rng, rows)
+        found, pilot = row_error_pilot(process, rng, rows)
         if found.at_most > ROW_ERROR:
             return "out of reach"
         k, claimed = found.k, found.at_most
@@ -318,20 +327,28 @@ def judge_share(name: str, seed: int, place: int) -> Share | str:
     ended = hold(process, rng, rows, margins, shifts, most=MOST)
     if weighted:
         return Share(claimed, float(wrong.mean()), k, ended.votes / process.rows, alarms_by_odds(ended))
-    alarms = alarms_of([Rule(k) if k > 1 else None], rows, ended)
+    alarms = alarms_of([Rule(k) if k > 1 else None], {0: pilot} if pilot else {}, rows, ended)
     return Share(claimed, float(np.mean(2 * wrong * (1 - wrong))), k, ended.votes / process.rows, alarms)
 
 
-def row_error_pilot(process: Process, rng: Generator, rows: Rows) -> Level:
+class RowsPiloted(NamedTuple):
+    """What a pilot for a row error shows of its margin, and what the monitor compares the run with."""
+
+    level: Level
+    contested: PilotSteps | None
+
+
+def row_error_pilot(process: Process, rng: Generator, rows: Rows) -> RowsPiloted:
     """Vote on a sample of the rows twice, as `maker.calibration.map_pilot.pilot` does."""
     size = sample_size(process.rows, ROW_ERROR)
     for k in MARGINS:
         asked = np.sort(rng.choice(process.rows, size, replace=False))
         twice = [replies(process, rng, rows.p[asked], rows.malformed[asked], MOST).astype(str).tolist() for _ in "12"]
-        found = least_level([Pair(*pair) for pair in zip(*twice, strict=True)], _voter, k, ROW_ERROR)
+        pairs = [Pair(*pair) for pair in zip(*twice, strict=True)]
+        found = least_level(pairs, _voter, k, ROW_ERROR)
         if found.at_most <= ROW_ERROR:
             break
-    return found
+    return RowsPiloted(found, contested(pairs, found.k))
 
 
 def _voter(k: int) -> Voter:

@@ -130,10 +130,12 @@ class Plan(NamedTuple):
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""
+        contested = {name: self.calibration.classes[name].contested(k) for name, k in self.margins.k.items()}
         return PlanFound(
             k=dict(self.margins.k), target=self.target, rests_on=self.rests_on, calibration=self.key,
             right=(self.margins.right.low, self.margins.right.estimate, self.margins.right.high),
             by=self.calibration.by.value, shown=None if self.shown is None else self.shown.found(),
+            contested={name: one for name, one in contested.items() if one is not None},
         )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
+from maker.calibration.observations import first_alike
 from maker.errors import JobError, OutOfReach
 from maker.job.job import Job
 from maker.job.plan_words import OTHERWISE, row_error_line
@@ -29,6 +31,7 @@ from maker.lifecycle.rows import RowLog, Settled, settled_rows
 from maker.lifecycle.session import OnEvent
 from maker.plugin import Voter, vote_key
 from maker.stats.bounds import share_at_most
+from maker.stats.vote_tests import PilotSteps
 from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
 from maker.store.runs import PILOT, find_run
@@ -125,7 +128,7 @@ def evaluate(database: Database, job: Job, runs: tuple[str, str]) -> PilotFound:
     found = least_level(pairs, partial(voter_at, job), largest, job.vote.row_error)
     return PilotFound(
         **found._asdict(), rows=len(pairs), of=expected_steps(job) or 0, confidence=TOGETHER,
-        agreement=agreement(pairs), runs=runs,
+        agreement=agreement(pairs), runs=runs, contested=contested(pairs, found.k),
     )  # fmt: skip
 
 
@@ -161,6 +164,14 @@ def agreement(pairs: Sequence[Pair]) -> float:
     """Return the share of elections whose first two votes were alike."""
     begun = [heard for pair in pairs for heard in pair if len(heard) > 1]
     return sum(heard[0] == heard[1] for heard in begun) / len(begun) if begun else 0.0
+
+
+def contested(pairs: Sequence[Pair], k: int) -> PilotSteps | None:
+    """Return the rows by their first k votes, for the monitor of the run; None where these say nothing.
+
+    Of the first election alone: the two of a row are not independent. Rows without a vote do not count, as in the run.
+    """
+    return PilotSteps.of(Counter(first_alike(pair.first) for pair in pairs if pair.first), k)
 
 
 def heard_twice(database: Database, runs: tuple[str, str]) -> Iterator[Pair]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from maker.stats.bounds import binomial
 from maker.stats.request_votes import RequestVotes, effective_votes
+from maker.stats.vote_tests import PilotSteps
 from maker.types import Flag
 
 VERSION = 1
@@ -167,6 +169,8 @@ class ClassFound(_Stored):
         kinds: By kind, those among them that the task asks and the pilot has not heard; {} of a class that names none.
         repeats: Steps of the task that were drawn too, and ask what one of ``steps`` asks: it is asked once.
         drawn: Whether they are a random sample of the ``of`` steps, by somebody's word or choice.
+        alike: Steps by how many valid votes there are until one differs from the first, whatever is right; {} in
+            calibrations of older versions.
     """
 
     steps: int
@@ -190,6 +194,7 @@ class ClassFound(_Stored):
     repeats: int = Field(default=0, exclude_if=lambda value: not value)
     drawn: bool = Field(default=False, exclude_if=lambda value: not value)
     cleared: int = Field(default=0, exclude_if=lambda value: not value)
+    alike: dict[int, int] = Field(default={}, exclude_if=lambda value: not value)
 
     @property
     def looked_at(self) -> int:
@@ -216,6 +221,13 @@ class ClassFound(_Stored):
     def rival(self) -> int:
         """Votes for the strongest rival of each step."""
         return sum(cell.against * cell.steps for cell in self.duel)
+
+    def contested(self, k: int) -> PilotSteps | None:
+        """Return the steps by their first k votes, for the monitor of a run; None where these say nothing.
+
+        A second look has no part in it: it is taken at steps that were chosen.
+        """
+        return PilotSteps.of(self.alike, k)
 
     @property
     def voted(self) -> int:
@@ -359,6 +371,8 @@ class Tallies:
         self.splits: Counter[tuple[int, tuple[int, ...]]] = Counter()
         # By votes for the right answer, votes against it, and flagged samples.
         self.flagged: Counter[tuple[int, int, int]] = Counter()
+        # By how many of the first votes are alike.
+        self.alike: Counter[int] = Counter()
         # By the fields of `FlagFound`.
         self.flags: dict[str, Counter[str]] = {}
         # How steps move in ``heard`` if samples with a flag vote.
@@ -385,6 +399,7 @@ class Tallies:
         self.steps += 1
         self.samples += len(replies)
         self.tokens += sum(reply.tokens for reply in replies)
+        self.alike[first_alike([reply.key for reply in replies if reply.flag is None])] += 1
         settled = 0
         if right is None:
             settled, right = settled_on(replies)
@@ -457,8 +472,13 @@ class Tallies:
                 name: KindFound(of=asked.get(name), **self.kinds.get(name, Counter()))
                 for name in sorted({*asked, *self.kinds})
             },
-            repeats=repeats, drawn=drawn,
+            repeats=repeats, drawn=drawn, alike=dict(sorted(self.alike.items())),
         )  # fmt: skip
+
+
+def first_alike(votes: Sequence[str | None]) -> int:
+    """Return how many votes there are until one differs from the first. a, a, b, a gives 2."""
+    return sum(1 for _ in takewhile(lambda key: key == votes[0], votes))
 
 
 def _table(steps: Mapping[Votes, int]) -> tuple[Cell, ...]:

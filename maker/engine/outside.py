@@ -20,8 +20,8 @@ from maker.errors import TaskFailed
 from maker.inputs.nesting import too_deep
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
-from maker.store.entry import Closed, Entry, OutsideState
-from maker.store.outside import Kind, OutsideRow, State, read_outside
+from maker.store.entry import Closed, Entry, OutsideState, StoredEvent
+from maker.store.outside import IN_DOUBT, WAIT_BEGUN, WAIT_ENDED, Kind, OutsideRow, State, read_outside
 from maker.store.seals import Place
 from maker.types import Effect, Record, Wait
 from maker.voting.forks import child_at, record_text, recorded
@@ -119,8 +119,10 @@ class Outside:
                 call.chain, place, call.fork.at.idx, Kind.WAIT, move.name, move.prompt, move.schema, State.OPEN, now,
                 deadline,
             )  # fmt: skip
-        self._held()[call.chain] = row._replace(begun_at=now)
-        return Entry(outside=[row])
+        self._held()[call.chain] = row
+        facts = {"at": row.at, "name": row.name, "prompt": row.prompt, "deadline": row.deadline}
+        told = row.kind == Kind.WAIT and row.name
+        return Entry(outside=[row], events=[StoredEvent(WAIT_BEGUN, facts)] if told else [])
 
     def go(self, call: OutsideCall, *, fresh: bool) -> None:
         """Do it: what it needs is committed. ``fresh`` says that this process has begun with it."""
@@ -212,12 +214,14 @@ class Outside:
 
     def _record(self, call: OutsideCall, record: Record) -> None:
         self._waits.pop(call.chain, None)
-        at = call.fork.at
+        at, row_of = call.fork.at, self._held()[call.chain]
         row = recorded(child_at(at, 0, call.chain, 0, single=False), record)
         place = Place(at.chain, at.idx, at.epoch, 0)
         closed = Closed(call.chain, place, "done", "", record._asdict())
         stands = OutsideState(call.chain, State.CLOSED)
-        self._settled.append(Settled(call, Entry(decided=[row], closed=[closed], stands=[stands])))
+        facts = {"at": row_of.at, "name": row_of.name, "by": record.by, "expired": record.expired}
+        events = [StoredEvent(WAIT_ENDED, facts)] if row_of.kind == Kind.WAIT and row_of.name else []
+        self._settled.append(Settled(call, Entry(decided=[row], closed=[closed], stands=[stands], events=events)))
 
     def _pretend(self, call: OutsideCall, move: Effect[Any] | Wait[Any]) -> None:
         """Record what stands for an effect or a wait in a pilot."""
@@ -230,14 +234,14 @@ class Outside:
 
     def _doubt(self, call: OutsideCall, why: str) -> None:
         name = self._moves[call.chain].name
-        at = call.fork.at
-        step = f"{chain_name(at.path)}:{at.idx}" if at.path else str(at.idx)
+        step = self._held()[call.chain].at
         trouble = (
             f"{call.where}: effect {name} is in doubt: it {why}. Look whether it was done; `maker effect RUN {step}"
             " --again` calls it again, and --done takes what it returned instead"
         )
         stands = OutsideState(call.chain, State.DOUBT)
-        self._settled.append(Settled(call, Entry(stands=[stands]), trouble))
+        event = StoredEvent(IN_DOUBT, {"at": step, "name": name, "reason": why})
+        self._settled.append(Settled(call, Entry(stands=[stands], events=[event]), trouble))
 
 
 def _done(call: Callable[[str], Any], key: str) -> Any:

@@ -16,6 +16,7 @@ from pydantic import (
 from maker.engine.budget import FIRST_REPLIES, Limits
 from maker.job.file import DEFAULT_STORE, DEFAULT_VOTER
 from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSettings
+from maker.stats.vote_tests import PilotSteps
 
 AUTO = "auto"
 """Stands for k where a plan is to find it."""
@@ -54,6 +55,7 @@ class PilotFound(_Table):
     ``rows`` of ``of`` were voted on twice, ``both`` of them were decided both times, and ``differ`` of these not alike;
     in the whole map at most ``at_most`` of the decided rows would be, with ``confidence``. ``votes`` is the mean of
     valid votes a row that was decided; ``agreement`` the share of rows whose first two valid votes were alike.
+    ``contested`` are the rows by their first votes, for the run's monitor; None in pilots of older versions.
     """
 
     k: int
@@ -66,6 +68,7 @@ class PilotFound(_Table):
     votes: float
     agreement: float
     runs: tuple[str, ...]
+    contested: PilotSteps | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ShownFound(_Table):
@@ -88,6 +91,8 @@ class PlanFound(_Table):
     in words what that is conditional on. ``calibration`` is the key of what it was made from. ``target`` is None where
     a budget was planned for. ``by`` is who said what is right: ``oracle``, ``labels``, or ``votes``, of which agreement
     is all that is known; None in plans of older versions. ``shown`` is None where no one has checked an answer.
+    ``contested`` are the pilot's steps by their first votes, by step class, for the run's monitor; {} in plans of older
+    versions.
     """
 
     k: dict[str, int]
@@ -97,6 +102,7 @@ class PlanFound(_Table):
     calibration: int
     by: Literal["oracle", "labels", "votes"] | None = None
     shown: ShownFound | None = None
+    contested: dict[str, PilotSteps] = Field(default={}, exclude_if=lambda value: not value)
 
     @property
     def of_agreement(self) -> bool:

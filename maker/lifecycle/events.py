@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, get_args
 
 from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer, vote_key
+from maker.store.outside import IN_DOUBT, WAIT_BEGUN, WAIT_ENDED
 from maker.store.vote_monitor import ALARM, DECORRELATED
 from maker.voting.messages import Decided
 from maker.voting.parts import least_lead
@@ -239,6 +240,44 @@ class VotesDecorrelated(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitBegun(JsonEvent):
+    """A step waits for somebody: ``at`` is the step, ``deadline`` until when (seconds since 1970), None: for ever."""
+
+    kind: ClassVar[str] = WAIT_BEGUN
+
+    run_id: str
+    at: str
+    name: str
+    prompt: str
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEnded(JsonEvent):
+    """A wait is over: answered ``by`` somebody, or ``expired``."""
+
+    kind: ClassVar[str] = WAIT_ENDED
+
+    run_id: str
+    at: str
+    name: str
+    by: str
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EffectInDoubt(JsonEvent):
+    """Nobody knows whether an effect was done; ``reason`` says why. Its branch rests until a person has said it."""
+
+    kind: ClassVar[str] = IN_DOUBT
+
+    run_id: str
+    at: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileChanged(JsonEvent):
     """A file that a task parameter was read from has changed since the run began, which goes on with the old text."""
 
@@ -261,12 +300,19 @@ class RunEnded(JsonEvent):
     result: Any
 
 
-_Kept: TypeAlias = WorkerGone | WorkerWaiting | ModelAway | ConcurrencyChanged | AlarmRaised | VotesDecorrelated
+_Kept: TypeAlias = (
+    WorkerGone
+    | WorkerWaiting
+    | ModelAway
+    | ConcurrencyChanged
+    | AlarmRaised
+    | VotesDecorrelated
+    | WaitBegun
+    | WaitEnded
+    | EffectInDoubt
+)
 Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | RepliesAwaited | _Kept | FileChanged | RunEnded
-_STORED: dict[str, type[_Kept]] = {
-    kind.kind: kind
-    for kind in (WorkerGone, WorkerWaiting, ModelAway, ConcurrencyChanged, AlarmRaised, VotesDecorrelated)
-}
+_STORED: dict[str, type[_Kept]] = {kind.kind: kind for kind in get_args(_Kept)}
 
 
 def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | None:

@@ -24,6 +24,7 @@ from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
 from maker.errors import LeaseLost, MakerError, StoreFailed
 from maker.job.job import Job
+from maker.job.pilot_steps import pilot_steps
 from maker.job.probe import expected_steps
 from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
@@ -255,7 +256,8 @@ def monitor_plan(job: Job) -> MonitorPlan:
         }
         voter = kind.role.voter
         rule, later = (rule_of(voter, by.turns, by_parts=one.parts is not None) for by in (kind, varied))
-        classes.append(MonitoredClass(one.name, rule, later, ways))
+        pilot = pilot_steps(job.settings, one.name, voter.race_margin)
+        classes.append(MonitoredClass(one.name, rule, later, ways, pilot))
     replicas = job.swarm.replicas if isinstance(job.swarm.replicas, int) else MOST_WORKERS
     workers = 1 if job.swarm_kind == "local" else max(replicas, job.swarm.max_replicas or 0)
     return MonitorPlan(job.monitor.policy, classes, job.swarm.chains * workers)

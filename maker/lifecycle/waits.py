@@ -17,7 +17,6 @@ from maker.store.backend.database import Database
 from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
 from maker.store.runs import OVER, RunRow, find_run
 
-ROOT = "root"
 YES_NO = {"yes": True, "no": False}
 
 
@@ -123,7 +122,7 @@ def settle_effect(
 def refuse_repeated(run_id: str, effects: Sequence[OutsideRow], what: str) -> None:
     """Raise `BadInput` where something would do effects again that a run has begun."""
     if effects:
-        names = ", ".join(f"{one.name} (step {_at(one)})" for one in effects[:5])
+        names = ", ".join(f"{one.name} (step {one.at})" for one in effects[:5])
         more = f" and {len(effects) - 5:,} more" if len(effects) > 5 else ""
         raise BadInput(
             f"{what} would do effects of run {run_id} again: {names}{more}",
@@ -152,7 +151,7 @@ def _going(database: Database, run_id: str) -> RunRow:
 def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> OutsideRow:
     """Return what is waited for by that name or at that place. Raises `BadInput`."""
     of_kind = [one for one in rows if one.kind == kind and one.name]
-    named = [one for one in of_kind if name in (one.name, _at(one))]
+    named = [one for one in of_kind if name in (one.name, one.at)]
     asked = [one for one in named if one.state in (State.OPEN, State.DOUBT)]
     what = "wait for" if kind == Kind.WAIT else "have an effect in doubt called"
     if not asked:
@@ -163,7 +162,7 @@ def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> Ou
         known = [one.name for one in of_kind if one.state in (State.OPEN, State.DOUBT)]
         raise BadInput(f"run {row.run_id} does not {what} {name!r}", fix=near(name, known))
     if len(asked) > 1:
-        places = ", ".join(_at(one) for one in asked[:5])
+        places = ", ".join(one.at for one in asked[:5])
         raise BadInput(
             f"{len(asked)} steps of run {row.run_id} wait for {name!r}", fix=f"name one by its place: {places}"
         )
@@ -202,11 +201,7 @@ def _user() -> str:
         return ""
 
 
-def _at(row: OutsideRow) -> str:
-    return str(row.step) if row.place == ROOT else f"{row.place}:{row.step}"
-
-
 def _open_wait(run_id: str, name: str, row: OutsideRow) -> OpenWait:
     return OpenWait(
-        run_id, name, _at(row), str(row.kind), row.name, row.prompt, row.answers, row.begun_at, row.deadline
+        run_id, name, row.at, str(row.kind), row.name, row.prompt, row.answers, row.begun_at, row.deadline
     )  # fmt: skip

@@ -115,11 +115,9 @@ class _Author:
         self.run = run
         self.models = models_of(run)
         self.groups: dict[int, Group] = {}
-        rules: list[Rule | None] = []
-        for number in range(len(run.classes)):
-            rule = decision_rule(run, number).rule
-            rules.append(rule if isinstance(rule, Rule) else None)
-        self.monitor = Monitor(rules)
+        decided = [decision_rule(run, number) for number in range(len(run.classes))]
+        rules = [one.rule if isinstance(one.rule, Rule) else None for one in decided]
+        self.monitor = Monitor(rules, pilot={kind: one.pilot for kind, one in enumerate(decided) if one.pilot})
 
     def group(self, kind: int) -> Group:
         if kind not in self.groups:

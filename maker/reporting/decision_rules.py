@@ -12,11 +12,13 @@ from maker.core.plugins import VOTERS, find_plugin
 from maker.core.user_code import call_user_code
 from maker.errors import MakerError
 from maker.job.parameters import built, params_of
+from maker.job.pilot_steps import pilot_steps
 from maker.plugin import Promise, Voter
 from maker.stats.monitor import rule_of
 from maker.stats.reported import Odds
-from maker.stats.vote_tests import Rule
+from maker.stats.vote_tests import PilotSteps, Rule
 from maker.store.runs import RunRow
+from maker.store.vote_monitor import monitored_classes
 from maker.voting.policy import JUDGE
 
 ONLY_LIVE = (
@@ -40,6 +42,7 @@ class DecisionRule(NamedTuple):
         lost: Why the voter's code is unavailable, "" if it is at hand.
         promise: What the voter promises for each step, None if it promises nothing.
         by_parts: Whether answers are voted on part by part: then ``k`` and ``promise`` are about each part.
+        pilot: The steps of the pilot that k rests on, which the monitor compares the run's with; None without one.
     """
 
     run_id: str
@@ -53,6 +56,7 @@ class DecisionRule(NamedTuple):
     lost: str = ""
     promise: Promise | None = None
     by_parts: bool = False
+    pilot: PilotSteps | None = None
 
 
 def decision_rule(run: RunRow, kind: int) -> DecisionRule:
@@ -82,10 +86,16 @@ def decision_rule(run: RunRow, kind: int) -> DecisionRule:
     by_parts = name in run.fingerprint.get("parts", ())
     rule = rule_of(voter, turns, by_parts=by_parts)
     checked = ONLY_LIVE if isinstance(rule, Odds) else rule
+    pilot = None if _decorrelated(run, name) else pilot_steps(run.settings, name, voter.race_margin)
     return DecisionRule(
         run.run_id, name, voter.name, words, voter.race_margin, error, turns, checked, promise=promise,
-        by_parts=by_parts,
+        by_parts=by_parts, pilot=pilot,
     )  # fmt: skip
+
+
+def _decorrelated(run: RunRow, name: str) -> bool:
+    """Say whether the votes of a class are asked in other ways than they were: then those of a pilot were not."""
+    return any(one["decorrelated"] for one in monitored_classes(run.monitor, run.classes) if one["class"] == name)
 
 
 def _voter(vote: Mapping[str, Any]) -> tuple[Voter, dict[str, Any]]:

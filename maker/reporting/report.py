@@ -161,13 +161,12 @@ def report(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
     against = _against(shown_run, outcomes, audit, labelled)
-    alarmed = _alarmed(alarms, found.alarms)
-    number = whole(classes, _outside(shown_run, outcomes, resting), against, alarmed)
+    number = whole(classes, _outside(shown_run, outcomes, resting), against, _alarmed(alarms, found.alarms))
     lead = _lead(number, audit, labelled)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
         made_s=time.time(), store=shown_url(store_url(store)),
-        claim=claimed(run.settings["vote"], rules, alarmed=bool(alarmed)), whole=number,
+        claim=claimed(run.settings["vote"], rules, alarmed=bool(alarms or found.alarms)), whole=number,
         truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
         flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
@@ -217,6 +216,9 @@ def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[Stop
 
 def _alarmed(told: Sequence[Mapping[str, Any]], found: Sequence[ClassAlarm]) -> str:
     """Say which alarms of the vote monitor contradict what the number for the run assumes; "" if there are none."""
+    # The number rests on the run's own votes, and on no pilot.
+    told = [one for one in told if one.get("statistic") != Statistic.SHIFT]
+    found = [one for one in found if one.alarm.statistic != Statistic.SHIFT]
     kinds = {str(one.get("statistic", "?")) for one in told} | {str(one.alarm.statistic) for one in found}
     if not kinds:
         return ""

@@ -6,7 +6,7 @@ strongest rival. In a race to a lead of k (`Voter.race_margin`) their law is kno
 
 A class of steps is looked at when it has 64, 128, 256, … steps, at exactly these counts, whoever asks when; and
 whenever the run rests, at a pause as at its end, so that the steps that end last are seen too. Each look makes five
-tests (`maker.stats.vote_tests`):
+tests (`maker.stats.vote_tests`), and six where the margin rests on a pilot:
 
 - dispersion: given all losing votes, too few steps have them. Votes that copy one another, hard steps among easy ones.
 - longest: given all losing votes, one step has too many.
@@ -15,13 +15,16 @@ tests (`maker.stats.vote_tests`):
 - hard: there are too many of them for steps of which voting fails in `TOLERATED` or less. It is blind to which answer
   is right: where the likeliest one is wrong, it tells only that votes settle nothing, and nothing at all where the
   model is sure of it.
+- shift: more of the run's steps have losing votes than the pilot's would have. The model has become worse since, or
+  the pilot's steps were no fair sample.
 
 Votes that weigh the log-odds of what their replies report (`Voter.weighs_odds`) have a test of their own, confidence
 (`maker.stats.reported`). It looks at every 64th step and when the run rests.
 
 The nominal rate of false alarms of all of them together, over a run of any length that may be stopped at any time, is
-at most `ALPHA`. It is divided evenly over the classes. Half of a class's part goes to its looks at fixed counts, half
-to those at rests; of either half look number j takes 1/(j(j+1)), and each of its tests the same part of that.
+at most `ALPHA`. It is divided evenly over the classes. Of a class's part `AT_END` goes to the look at the run's end;
+`EARLIER` goes to its looks at fixed counts, and as much to those at pauses: of either look number j takes 1/(j(j+1)).
+Each test of a look has the same part of that.
 
 A judge's votes are not counted. Without a statistic are voters that neither race to a lead of k nor weigh log-odds, a
 margin of 1, and rotations longer than three or than k.
@@ -36,10 +39,13 @@ from typing import Any, NamedTuple
 from maker.plugin import Voter
 from maker.stats.losing_votes import AT_ONCE, MOST_LOSING, Histogram, Neighbours, Stretches
 from maker.stats.reported import Agreement, Odds
-from maker.stats.vote_tests import WIDEST, Finding, Rule, Seen, Statistic, findings
+from maker.stats.vote_tests import WIDEST, Finding, PilotSteps, Rule, Seen, Statistic, findings
 
-ALPHA = 0.002
+ALPHA = 0.005
 """How often, at most, a run in which nothing is the matter raises an alarm."""
+AT_END, EARLIER = 0.5, 0.25
+"""The part of this that the look at the end has, and that each kind of the earlier ones has. There is one end, and that
+look sees most: the steps that end last, and all of what changes slowly or comes and goes."""
 FIRST_LOOK = 64
 """Steps of a class at its first look; each look has twice those of the one before."""
 ROUNDS, MOST_WAITING = 4, 4096
@@ -75,9 +81,9 @@ class Alarm(NamedTuple):
         kind: The number of the step class.
         statistic: Which test found it.
         steps: Steps of the class so far.
-        found: Steps with losing votes, of all (dispersion) or in one stretch (drift), or how many pairs of them stand
-            close together (bursts); losing votes of one step, the most (longest), or of all (hard); steps on which
-            votes that weigh differ (confidence).
+        found: Steps with losing votes, of all (dispersion, shift) or in one stretch (drift), or how many pairs of them
+            stand close together (bursts); losing votes of one step, the most (longest), or of all (hard); steps on
+            which votes that weigh differ (confidence).
         expected: How many of these there should be; of ``longest``, how many such steps.
         p: How likely it is, at most, that steps which are alike and vote independently show this or worse; of
             ``confidence``, that steps do whose replies are right as often as they report.
@@ -192,10 +198,14 @@ class Monitor:
         rules: How each step class is decided, in the order of the classes' numbers; None for one without a statistic.
         in_work: The most steps that are in work at once. They have more losing votes than others, and are not counted
             yet where they stand: that is no drift.
+        pilot: By class number, the steps of the pilot that the margin rests on, where there was one.
     """
 
-    def __init__(self, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> None:
+    def __init__(
+        self, rules: Sequence[Rule | Odds | None], in_work: int = 1, pilot: Mapping[int, PilotSteps] | None = None
+    ) -> None:
         self._set_rules(rules)
+        self._pilot = dict(pilot or {})
         self._in_work = in_work
         self._window = 1 if in_work == 1 else ROUNDS * in_work if ROUNDS * in_work <= MOST_WAITING else 0
         self._classes = [self._new(rule) for rule in self.rules]
@@ -238,32 +248,39 @@ class Monitor:
         """Return what the looks that have come due since the last call found. At other times it costs nothing."""
         due, self._due = self._due, []
         found, self._found = self._found, []
-        return [alarm for one in due for alarm in self._test(one.kind, one.look, one.seen)] + found
+        return [alarm for one in due for alarm in self._test(one.kind, one.seen, _level(EARLIER, one.look))] + found
 
     def rest(self, undecided: Sequence[Undecided], *, ended: bool) -> list[Alarm]:
         """Return what a look at all that was counted finds, now that the run rests.
 
         ``undecided`` steps are looked at and not counted: they will be once they are decided. ``ended`` says that no
-        step is in work any more. Classes without a step since the last rest are not looked at.
+        step is in work any more, and none will come: say so once. Classes without a step since the last pause are not
+        looked at at another.
         """
         alarms = []
         for kind, one in enumerate(self._classes):
             open_steps = [step for step in undecided if step.kind == kind]
-            if one is None or ((steps := sum(one.counts)) <= one.rested and not open_steps):
+            if one is None or ((steps := sum(one.counts)) <= (0 if ended else one.rested) and not open_steps):
                 continue
             one.rests += 1
             one.rested = steps
             whole = _Class.of(json.loads(one.to_json()), self._window)
             for step in open_steps:
                 whole.add(step.winner_votes, step.rival_votes, step.place)
-            alarms += self._test(kind, one.rests, whole.seen(0 if ended else self._in_work))
+            alarms += self._test(
+                kind, whole.seen(0 if ended else self._in_work), AT_END if ended else _level(EARLIER, one.rests)
+            )
         for kind, agreement in self._agreements.items():
             alarms += self._judge(kind, agreement, 0 if ended else self._in_work)
         return alarms
 
     def restart(self, kind: int, rule: Rule | Odds | None) -> None:
-        """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped."""
+        """Begin with a class anew: its steps are decided by another rule now, and what was counted of it is dropped.
+
+        A pilot's votes were asked as those before: it says nothing of the class any more.
+        """
         self._set_rules((*self.rules[:kind], rule, *self.rules[kind + 1 :]))
+        self._pilot.pop(kind, None)
         self._classes[kind] = self._new(rule)
         self._due = [due for due in self._due if due.kind != kind]
         self._agreements.pop(kind, None)
@@ -283,7 +300,13 @@ class Monitor:
         return f'{{"rules":{self._rules_json},"classes":{{{classes}}}{self._agreements_json()}}}'
 
     @classmethod
-    def from_json(cls, text: str, rules: Sequence[Rule | Odds | None], in_work: int = 1) -> Monitor:
+    def from_json(
+        cls,
+        text: str,
+        rules: Sequence[Rule | Odds | None],
+        in_work: int = 1,
+        pilot: Mapping[int, PilotSteps] | None = None,
+    ) -> Monitor:
         """Return the monitor that wrote a state. A class that it had no statistic for is begun, if it weighs log-odds.
 
         Raises:
@@ -291,7 +314,7 @@ class Monitor:
         """
         state: dict[str, Any] = json.loads(text)
         of = tuple(_rule(one) for one in state["rules"])
-        monitor = cls(rules, in_work)
+        monitor = cls(rules, in_work, pilot)
         if not _continues(of, monitor.rules):
             raise ValueError(
                 f"the monitor's state is of steps decided by {of}, not by {monitor.rules}; start a new monitor"
@@ -320,12 +343,18 @@ class Monitor:
         found, level = one.finding(in_work), self._part()
         return [_alarm(kind, one.steps, found, level)] if found.p <= level else []
 
-    def _test(self, kind: int, number: int, seen: Seen) -> list[Alarm]:
+    def _test(self, kind: int, seen: Seen, part: float) -> list[Alarm]:
+        """Return the alarms of a look that has so much of the class's part."""
         rule = self.rules[kind]
         assert isinstance(rule, Rule)  # noqa: S101 - nothing comes due of a class that is decided by no race
-        found = findings(seen, rule)
-        level = self._part() / 2 / (number * (number + 1)) / len(found)
+        found = findings(seen, rule, self._pilot.get(kind))
+        level = self._part() * part / len(found)
         return [_alarm(kind, seen.votes.steps, one, level) for one in found if one.p <= level]
+
+
+def _level(part: float, number: int) -> float:
+    """Return what look number ``number`` has of a part that looks without end share."""
+    return part / (number * (number + 1))
 
 
 def _alarm(kind: int, steps: int, found: Finding, level: float) -> Alarm:

@@ -6,12 +6,14 @@ independent votes, and leave room: they test by the law of a race to a smaller m
 votes are spread more unevenly. That covers a first vote at temperature 0, even one that never errs, and two or three
 models that take turns, however unlike they are. Red flags leave the law as it is, or shift whose turn it is; several
 rivals make it more even, as do elections that are cut off at ``max_votes``. Drift and bursts take no more for granted
-than that steps differ in no order: hard steps here and there do not raise them.
+than that steps differ in no order: hard steps here and there do not raise them. Shift takes for granted that the
+pilot's steps are a fair sample of the run's: so that it is not, or is no longer, is what it tells.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -34,6 +36,7 @@ class Statistic(StrEnum):
     DRIFT = "drift"
     BURSTS = "bursts"
     HARD = "hard"
+    SHIFT = "shift"
     CONFIDENCE = "confidence"
 
 
@@ -47,6 +50,26 @@ class Rule(NamedTuple):
     def allowed(self) -> int:
         """The margin whose law is at least as uneven as that of any steps that are alike and vote independently."""
         return min(self.k - 1, WIDEST.get(self.turns, self.k))
+
+
+class PilotSteps(NamedTuple):
+    """The steps of a pilot at a margin of k: how many, and on how many of these the first k valid votes differ.
+
+    Such a step is contested: a race to a lead of k has losing votes there.
+    """
+
+    steps: int
+    contested: int
+
+    @classmethod
+    def of(cls, alike: Mapping[int, int], k: int) -> PilotSteps | None:
+        """Return them, from how many steps have so many valid votes until one differs from the first.
+
+        A step with fewer than k valid votes counts as contested: that the run's are so more often is not found too
+        soon. None where all count so, or there are none: nothing can be more.
+        """
+        steps, contested = sum(alike.values()), sum(n for votes, n in alike.items() if votes < k)
+        return cls(steps, contested) if contested < steps else None
 
 
 class Seen(NamedTuple):
@@ -71,10 +94,11 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(seen: Seen, rule: Rule) -> tuple[Finding, ...]:
-    """Return what each test says of the steps of a class."""
+def findings(seen: Seen, rule: Rule, pilot: PilotSteps | None = None) -> tuple[Finding, ...]:
+    """Return what each test says of the steps of a class; shift is made where there was a ``pilot``."""
     votes = seen.votes
-    return _dispersion(votes, rule), _longest(votes, rule), _drift(seen), _bursts(seen.neighbours), _hard(votes, rule)
+    alone = _dispersion(votes, rule), _longest(votes, rule), _drift(seen), _bursts(seen.neighbours), _hard(votes, rule)
+    return alone if pilot is None else (*alone, _shift(votes, pilot))
 
 
 def _dispersion(seen: Histogram, rule: Rule) -> Finding:
@@ -154,3 +178,24 @@ def _hard(seen: Histogram, rule: Rule) -> Finding:
     )
     p = dispersion.hard(seen.steps, seen.losing, rule.k, TOLERATED)
     return Finding(Statistic.HARD, seen.losing, expected, p, text)
+
+
+def _shift(seen: Histogram, pilot: PilotSteps) -> Finding:
+    """Ask whether the run's steps are contested more often than its pilot's: Fisher's exact test, one-sided.
+
+    If both are drawn from the same steps, and the model is the same, each of all steps is as likely contested as any
+    other: those of the run are a random part of all, whatever the steps are like. p is larger than it need be, and
+    never smaller, where the pilot's steps are steps of the run, which are the same ones twice; where contested steps
+    are still in work; where a step of the pilot had fewer than k valid votes; and where the pilot asked more of a rare
+    kind that is harder. A pilot that asked more of an easier kind is no fair sample: what rests on it does not hold.
+    That a run is easier than its pilot harms nobody: there is no test for it.
+    """
+    steps, found = seen.steps, seen.contested
+    expected = steps * pilot.contested / pilot.steps
+    text = (
+        f"{found:,} of {steps:,} steps have losing votes; {expected:,.0f} were expected, as {pilot.contested:,} of the"
+        f" pilot's {pilot.steps:,} steps would have. The model is worse than it was at the time of the pilot, or the"
+        " pilot's steps were easier than the run's: do not rely on what was found by the pilot"
+    )
+    p = dispersion.heaped((steps, found), (pilot.steps, pilot.contested))
+    return Finding(Statistic.SHIFT, found, expected, p, text)

@@ -12,9 +12,13 @@ from sqlalchemy import RowMapping, select, update
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
+from maker.voting.paths import chain_name
 
 _outside = schema.outside.c
 PAGE = 1000
+ROOT = chain_name(())
+WAIT_BEGUN, WAIT_ENDED, IN_DOUBT = "wait_begun", "wait_ended", "effect_in_doubt"
+"""Kinds of the events that tell of waits with a name, and of effects in doubt."""
 
 
 class Kind(StrEnum):
@@ -69,6 +73,11 @@ class OutsideRow(NamedTuple):
     answer: Mapping[str, Any] | None = None
     by: str = ""
     answered_at: float | None = None
+
+    @property
+    def at(self) -> str:
+        """The step that waits, as people name it: ``3``, or ``0.17:3`` in another chain than the root."""
+        return str(self.step) if self.place == ROOT else f"{self.place}:{self.step}"
 
     def values(self, run: int) -> dict[str, Any]:
         """Return it as values of the table's columns."""

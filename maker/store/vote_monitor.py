@@ -14,7 +14,7 @@ from maker.errors import StoreFailed
 from maker.stats.losing_votes import Histogram
 from maker.stats.monitor import Alarm, Monitor, Undecided, agreements, counted
 from maker.stats.reported import Odds, surprise
-from maker.stats.vote_tests import Rule
+from maker.stats.vote_tests import PilotSteps, Rule
 from maker.store.chains import CHAIN_BITS
 from maker.store.entry import Entry, StoredEvent
 from maker.store.runs import CANCELLED, OVER
@@ -33,13 +33,15 @@ class MonitoredClass(NamedTuple):
     """How a step class is watched.
 
     ``rule`` is its decision rule, or why there is no statistic for it; ``varied`` is the same once its votes are
-    decorrelated, and ``ways`` how they are asked then, as JSON values.
+    decorrelated, and ``ways`` how they are asked then, as JSON values. ``pilot`` are the steps of the pilot that its
+    margin rests on, None without one.
     """
 
     name: str
     rule: Rule | Odds | str
     varied: Rule | Odds | str
     ways: Mapping[str, Any] = {}
+    pilot: PilotSteps | None = None
 
 
 class MonitorPlan(NamedTuple):
@@ -91,12 +93,15 @@ class VoteMonitor:
         # A resume may have changed how decorrelated votes are asked.
         self._to_vary = [kind for kind, ways in self._ways.items() if ways != plan.classes[kind].ways]
         rules = [None if isinstance(rule, str) else rule for rule in map(self._rule, range(len(plan.classes)))]
-        self._monitor = Monitor(rules, plan.in_work)
+        pilot = {
+            kind: one.pilot for kind, one in enumerate(plan.classes) if one.pilot and kind not in self.decorrelated
+        }
+        self._monitor = Monitor(rules, plan.in_work, pilot)
         # Where chains are stuck in this session: a resume votes on these steps again.
         self._stuck: list[Undecided] = []
         if "counts" in held:
             try:
-                self._monitor = Monitor.from_json(json.dumps(held["counts"]), rules, plan.in_work)
+                self._monitor = Monitor.from_json(json.dumps(held["counts"]), rules, plan.in_work, pilot)
             except ValueError as error:
                 self.begun_anew = str(error)
                 self._alarmed.clear()

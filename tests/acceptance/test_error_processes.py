@@ -12,6 +12,7 @@ from benchmarks.shared.error_processes import (
     Process,
     alike,
     bad_minutes,
+    changed,
     choose,
     draw_rows,
     drift,
@@ -59,6 +60,7 @@ def test_what_is_computed_is_the_formula() -> None:
     for one, right in (
         (process(), step_right(0.8, 3)),
         (process(course=Course(lambda _, moments: np.full(moments, np.log(9 / 4)))), step_right(0.9, 3)),
+        (process(course=changed(0.8, 0.9)), step_right(0.9, 3)),
         (process(together=1.0), 0.8),
     ):
         chances = failures(one, draw_rows(one, rng), K, moments_of(one, rng))
@@ -113,4 +115,10 @@ def test_a_pilot_asks_the_rows_that_it_is_said_to() -> None:
     asked = choose(one, rng, rows)
     assert (rows.p[asked] < 0.5).sum() == 7
     assert len(set(asked.tolist())) == 300
+    one = Process("", "", (mixed(alike(0.9), alike(0.4), 0.1),), easiest=True)
+    rows = draw_rows(one, rng)
+    asked = choose(one, rng, rows)
+    assert rows.p[asked].min() == 0.9
+    # Of rows that are as easy as others any are asked: not the first ones.
+    assert asked[-1] > 900
     assert STEADY.draw(rng, 3).tolist() == [0.0, 0.0, 0.0]

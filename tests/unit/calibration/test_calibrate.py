@@ -18,7 +18,7 @@ from row_tasks import write_rows
 
 from maker import api
 from maker.calibration.calibrate import calibrate, pilot_size
-from maker.calibration.observations import By, Calibration, Reply, Standing, Tallies
+from maker.calibration.observations import By, Calibration, ClassFound, Reply, Standing, Tallies
 from maker.cli.commands.calibrate import doubted_line
 from maker.errors import BadInput, JobError, PilotPaused
 from maker.lifecycle import queries
@@ -338,6 +338,18 @@ def test_votes_that_make_the_reference_are_not_counted_for_it() -> None:
     # No answer leads by three: all votes count, for the most frequent one.
     assert heard("abab", None) == ((2, 2, 1),)
     assert heard("abac", ("a", "c")) == ((3, 1, 1),)
+
+
+def test_first_votes_are_counted_whatever_is_right() -> None:
+    """Until one differs from the first: flags are no votes, and those that make the reference are."""
+    one = Tallies(1)
+    for votes in ("aaaab", "abbbb", "bbbbb", ""):
+        one.add([Reply(None, Flag.FORMAT, 1), *(Reply(key, None, 1) for key in votes)], None)
+    one.add([Reply("a", None, 1), Reply("b", Flag.REPEAT, 1), Reply("a", None, 1)], ("b",))
+    found = one.found(None, None)
+    assert found.alike == {0: 1, 1: 1, 2: 1, 4: 1, 5: 1}
+    assert [found.contested(k) for k in (2, 5, 6)] == [(5, 2), (5, 4), None]
+    assert ClassFound.model_validate_json(found.model_dump_json()) == found
 
 
 def test_flags_count_before_an_answer_leads_too() -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import maker
 from maker import api
-from maker.calibration.map_pilot import CONFIDENCE, MARGINS, Pair, level, sample_size
+from maker.calibration.map_pilot import CONFIDENCE, MARGINS, Pair, contested, level, sample_size
 from maker.cli.app import app
 from maker.errors import JobError, OutOfReach, PilotPaused
 from maker.lifecycle import admin, queries
@@ -94,6 +94,15 @@ def test_a_level_counts_what_its_margin_would_have_decided() -> None:
     assert level(pairs, fta(2), 2) == (2, 2, 1, share_at_most(1, 2, CONFIDENCE), (2 + 2 + 4 + 2 + 2 + 2) / 6)
     assert level(pairs, fta(1), 1) == (1, 3, 0, share_at_most(0, 3, CONFIDENCE), 1.0)
     assert level([], fta(1), 1) == (1, 0, 0, 1.0, 0.0)
+
+
+def test_the_first_vote_counts_rows_for_the_monitor() -> None:
+    """The second one, of the same rows, does not, nor do rows without a vote; one with two votes is contested at 3."""
+    pairs = [Pair("aaa", "aba"), Pair("abaaa", "aaa"), Pair("aabaa", "aaa"), Pair("", "aaa"), Pair("aa", "aaa")]
+    assert contested(pairs, 3) == (4, 3)
+    assert contested(pairs, 2) == (4, 1)
+    assert contested(pairs, 4) is None
+    assert contested([Pair("", "aaa")], 2) is None
 
 
 class Rows(NamedTuple):

@@ -14,6 +14,7 @@ from sqlalchemy import func, update
 
 import maker
 from maker.errors import BadInput, RunNotResumable
+from maker.lifecycle.events import EffectInDoubt, WaitBegun, WaitEnded
 from maker.lifecycle.waits import answer_in
 from maker.store.backend import schema
 from maker.store.backend.database import open_database
@@ -67,6 +68,25 @@ def test_a_run_does_what_it_does_once_and_rests_until_it_is_answered(tmp_path: P
         (record,) = connection.exec_driver_sql("select action from maker_step where action like '%ann%'").scalars()
     assert json.loads(record)["by"] == "ann"
     assert abs(json.loads(record)["at"] - time.time()) < 100
+
+
+def test_who_watches_hears_of_waits_and_doubts(tmp_path: Path) -> None:
+    """As they are committed; the store keeps them."""
+    heard: list[Any] = []
+    (tmp_path / "raise").touch()
+    report = maker.run(job(tmp_path, "order", folder=str(tmp_path)), on_event=heard.append)
+    maker.settle_effect(report.run_id, "send", done=7, store=store(tmp_path))
+    maker.resume(report.run_id, store=store(tmp_path), on_event=heard.append)
+    maker.answer(report.run_id, "approve", True, by="ann", store=store(tmp_path))
+    maker.resume(report.run_id, store=store(tmp_path), on_event=heard.append)
+    told = [one for one in heard if isinstance(one, WaitBegun | WaitEnded | EffectInDoubt)]
+    assert [one.kind for one in told] == ["effect_in_doubt", "wait_begun", "wait_ended"]
+    assert [(one.at, one.name) for one in told] == [("2", "send"), ("4", "approve"), ("4", "approve")]
+    assert told[-1].to_json() | {"run_id": ""} == {
+        "event": "wait_ended", "run_id": "", "at": "4", "name": "approve", "by": "ann", "expired": False,
+    }  # fmt: skip
+    kept = [one["kind"] for one in maker.show(report.run_id, store=store(tmp_path)).events]
+    assert kept == ["effect_in_doubt", "wait_begun", "wait_ended"]
 
 
 def test_a_record_that_was_changed_is_found(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_an_alarm_says_what_it_rests_on() -> None:
     (alarm,) = (one for one in found if one.statistic is Statistic.HARD)
     assert (alarm.steps, alarm.found) == (64, 292)
     assert alarm.expected == pytest.approx(94.0, abs=0.1)
-    assert alarm.p < alarm.level == pytest.approx(ALPHA / 2 / 2 / 5)
+    assert alarm.p < alarm.level == pytest.approx(ALPHA / 4 / 2 / 5)
     assert alarm.text.startswith("64 steps have 292 losing votes; 94 are expected if voting fails on 5% of them")
 
 
@@ -174,22 +174,25 @@ def test_steps_that_end_late_are_no_drift() -> None:
 
 
 def test_alpha_is_spent_once() -> None:
-    """The levels of all tests that a run can ever make sum to .002: 1/(j(j+1)) over looks, evenly over the rest.
+    """The levels of all tests that a run can ever make sum to .005: 1/(j(j+1)) over looks, evenly over the rest.
 
-    Half of it is for looks at fixed counts, half for those at rests.
+    A quarter of it is for looks at fixed counts, a quarter for those at pauses, half for the one at the end.
     """
+    assert ALPHA == 0.005
     rules = [Rule(K), None, Rule(K)]
     monitor = Monitor(rules)
     found = feed(monitor, [30] * (FIRST_LOOK << 6)) + feed(monitor, [30] * (FIRST_LOOK << 3), kind=2)
     levels = {(one.kind, one.steps): one.level for one in found}
     assert len(levels) == 7 + 4
-    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 2 / 5 * 7 / 8)
+    assert sum(levels[0, FIRST_LOOK << look] for look in range(7)) == pytest.approx(ALPHA / 2 / 4 / 5 * 7 / 8)
     assert levels[2, FIRST_LOOK] == levels[0, FIRST_LOOK]
     rests = []
     for _ in range(5):
         monitor.observe(0, 33, 30, 0)
         rests.append(next(one.level for one in monitor.rest((), ended=False) if one.kind == 0))
-    assert sum(rests) == pytest.approx(ALPHA / 2 / 2 / 5 * 5 / 6)
+    assert sum(rests) == pytest.approx(ALPHA / 2 / 4 / 5 * 5 / 6)
+    ends = {one.level for one in monitor.rest((), ended=True)}
+    assert list(ends) == pytest.approx([ALPHA / 2 / 2 / 5])
 
 
 def test_steps_that_end_after_the_last_look_are_seen_at_the_end() -> None:

@@ -147,7 +147,7 @@ def feed(monitor: Monitor, surprises: Sequence[float], kind: int = 0) -> list[Al
     return found
 
 
-@pytest.mark.parametrize(("in_work", "steps"), [(1, 64), (16, 128), (IN_WORK, 960)])
+@pytest.mark.parametrize(("in_work", "steps"), [(1, 64), (16, 128), (IN_WORK, 896)])
 def test_votes_that_never_differ_are_found(in_work: int, steps: int) -> None:
     """Replies report .9: at the first look of a chain by itself, later where more steps are in work."""
     (first, *_) = feed(Monitor([Odds()], in_work), [UNANIMOUS] * 1000)
@@ -236,7 +236,7 @@ def test_each_class_has_its_part_of_alpha() -> None:
         monitor.observe_reported(1, UNANIMOUS)
     found = monitor.look()
     assert {alarm.kind for alarm in found} == {0}
-    assert [alarm.level for alarm in found] == pytest.approx([ALPHA / 2 / 2 / 2 / 5] * len(found))
+    assert [alarm.level for alarm in found] == pytest.approx([ALPHA / 2 / 4 / 2 / 5] * len(found))
 
 
 def test_a_state_goes_on_as_if_nothing_had_been() -> None:
