@@ -29,6 +29,9 @@ AWAIT = (
     " side by side, run.effect for I/O of your own"
 )
 
+NO_LOOP = ("no running event loop", "There is no current event loop")
+"""What asyncio says where no loop runs."""
+
 
 def written(value: Any) -> str:
     """Return the canonical text of a JSON value. Raises `TooDeep` for one that could not be read again."""
@@ -208,7 +211,7 @@ class Play:
 
 def _wants_loop(error: Exception) -> bool:
     """Say whether an error is that of asyncio where no loop runs: nothing else may be awaited here."""
-    return isinstance(error, RuntimeError) and str(error) == "no running event loop"
+    return isinstance(error, RuntimeError) and str(error).startswith(NO_LOOP)
 
 
 def typed(awaited: Awaited[Any], answer: Any) -> Any:

@@ -150,7 +150,8 @@ def test_events_are_streamed_and_who_hangs_up_leaves_nothing(app: Any) -> None:
     left, heard = asyncio.run(work())
     assert heard[: len(left)] == left
     kinds = [event.partition("\n")[0] for event in heard]
-    assert set(kinds[:-1]) == {"event: steps_decided"}
+    assert set(kinds[:-2]) == {"event: steps_decided"}
+    assert kinds[-2] == "event: wait_begun"
     last = json.loads(heard[-1].removeprefix("event: run_ended\ndata: ").removesuffix("\n\n"))
     assert (last["status"], last["reason"]) == ("paused", "waits for approve")
 
