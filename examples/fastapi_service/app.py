@@ -24,7 +24,7 @@ import maker
 from maker.errors import BadInput, RunHeld, RunNotFound
 
 sys.path.append(str(Path(__file__).parents[1] / "ticket"))
-from ticket import ticket
+import ticket
 
 STORE = "sqlite:///tickets.db"
 MODEL = maker.simulated(p=0.95)  # yours: maker.openai(url=…, name=…)
@@ -78,7 +78,7 @@ async def go_on(run_id: str) -> None:
 @app.post("/tickets", status_code=202)
 async def start(text: Annotated[str, Body(embed=True)]) -> str:
     """Start a run, and return its id."""
-    run: maker.RunHandle = await app.state.service.start(ticket(text), model=MODEL, k=3)
+    run: maker.RunHandle = await app.state.service.start(ticket.ticket(text), model=MODEL, k=3)
     app.state.tasks.create_task(keep(run))
     return run.run_id
 
