@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
 
-from decomposers.workflow.answers import AnswerType, answer_type
+from decomposers.workflow.answers import AnswerType
 from decomposers.workflow.run import Run
 from maker.plugin import BadInput, Decomposer, Params
 
@@ -131,7 +132,7 @@ def _made(function: Any) -> Workflow[Any, Any]:
 
 def _type_of(what: str, annotation: Any) -> AnswerType[Any]:
     try:
-        return answer_type(Any if annotation is inspect.Parameter.empty else annotation)
+        return AnswerType(Any if annotation is inspect.Parameter.empty else annotation)
     except TypeError as error:
         raise TypeError(f"{what}: {error}") from error
 
@@ -148,7 +149,7 @@ def _params(name: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:
         if one.name in TAKEN or one.name.startswith(("_", "model_")):
             raise TypeError(f"{name}: a parameter cannot be called {one.name}: rename it")
         kind = _type_of(f"{name}: parameter {one.name}", one.annotation)
-        if one.default is not one.empty:
+        if one.default is not one.empty and not isinstance(one.default, FieldInfo):
             try:
                 kind.stored(one.default)
             except ValueError as error:

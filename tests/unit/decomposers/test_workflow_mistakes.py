@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 import maker
 from maker.errors import JobError
@@ -164,6 +166,22 @@ def test_a_signature_is_refused_where_it_is_written(parameters: str, result: str
     with pytest.raises(TypeError) as refused:
         maker.workflow(names["wrong"])
     assert told in str(refused.value)
+
+
+@maker.workflow
+async def bounded(
+    run: maker.Run, count: int = Field(3, ge=1), note: Annotated[str, {"no": "hash"}] = "", when: date | None = None
+) -> int:
+    """Take parameters that are described further."""
+    return count
+
+
+def test_parameters_may_be_described_as_those_of_a_model(store: str) -> None:
+    """By pydantic's fields: their bounds hold."""
+    assert maker.run(bounded, model=SURE, k=3, store=store).result == 3
+    assert maker.run(bounded(2, when=date(2026, 1, 2)), model=SURE, k=3, store=store).result == 2
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        bounded(0)
 
 
 @pytest.mark.parametrize(
