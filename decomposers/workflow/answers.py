@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError
 
 from decomposers.common.last_line import LastLine
 from decomposers.common.strict_json import object_in, shown
 from maker.plugin import Truth
 
 T = TypeVar("T")
+TYPES = "give str, int, bool, an Enum, a Literal, a pydantic model, or another type that pydantic writes as JSON"
+_MISFIT = re.compile(r"Expected (.+?) - .*?input_value=(.*), input_type=(\w+)", re.DOTALL)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -24,12 +29,20 @@ class AnswerType(Generic[T]):
     Args:
         of: ``str``, ``int``, ``bool``, an ``Enum``, a ``Literal``, a pydantic model, or any other type that pydantic
             reads from a JSON object.
+
+    Raises:
+        TypeError: It is no type, no JSON can hold its values, or it has none.
     """
 
     def __init__(self, of: Any) -> None:
         self.of = of
         self.name: str = getattr(of, "__name__", None) or str(of)
-        self._adapter: TypeAdapter[T] = TypeAdapter(of)
+        if isinstance(of, str):
+            raise TypeError(f"{of!r} is a text, not a type: {TYPES}")
+        try:
+            self._adapter: TypeAdapter[T] = TypeAdapter(of)
+        except (PydanticUserError, NameError) as error:
+            raise TypeError(f"{self.name} is no type that JSON can hold: {TYPES}") from error
         self._choices = _choices(of)
         self.read: Callable[[str], Any] = self._reader()
         """Returns the answer of a reply, as JSON; raises ``ValueError`` where it gives none, or several."""
@@ -50,7 +63,16 @@ class AnswerType(Generic[T]):
 
     def stored(self, value: T) -> Any:
         """Return a Python value as JSON. Raises ``ValueError`` for one of another type."""
-        return self._adapter.dump_python(value, mode="json", warnings="error")
+        if value is None and self.of not in (None, Any):
+            # Pydantic writes it, whatever the type is.
+            try:
+                self._adapter.validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"None is NoneType, not {self.name}") from error
+        try:
+            return self._adapter.dump_python(value, mode="json", warnings="error")
+        except PydanticSerializationError as error:
+            raise ValueError(_misfit(str(error))) from error
 
     def truth(self, value: T) -> Truth:
         """Return what a simulated model replies where ``value`` is right; wrong ones are of the same type."""
@@ -112,17 +134,25 @@ class AnswerType(Generic[T]):
 
 @lru_cache(maxsize=1024)
 def answer_type(of: Any) -> AnswerType[Any]:
-    """Return the answer type of a Python type: one for each. Raises pydantic's errors for what is no type."""
+    """Return the answer type of a Python type: one for each. Raises ``TypeError`` for what is none."""
     return AnswerType(of)
 
 
 def _choices(of: Any) -> dict[str, Any]:
     """Return the values of an ``Enum`` or a ``Literal`` as JSON, by how a reply names each; {} for other types."""
     if isinstance(of, type) and issubclass(of, Enum):
+        if not len(of):
+            raise TypeError(f"{of.__name__} has no members: no reply could name one")
         return {str(one.value): one.value for one in of}
     if get_origin(of) is Literal:
         return {str(one): one for one in get_args(of)}
     return {}
+
+
+def _misfit(told: str) -> str:
+    """Return what pydantic tells of a value that is not of its type, in fewer words."""
+    found = _MISFIT.search(told)
+    return f"{found[2][:80]} is {found[3]}, not {found[1].strip('`')}" if found else told
 
 
 def _whole(line: str) -> int:

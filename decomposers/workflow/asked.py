@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from decomposers.workflow.answers import AnswerType
+from maker.plugin import ContractBroken
 
 if TYPE_CHECKING:
     from decomposers.workflow.decorator import Workflow
@@ -27,6 +28,13 @@ class Awaited(Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         answer: T = yield self
         return answer
+
+    # Without its `await` a wait would be as good as an approval, and a step's answer a text of ours in the next prompt.
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self.question!r} is not awaited: write `await` before it is used")
+
+    def __format__(self, _form: str) -> NoReturn:
+        raise TypeError(f"{self.question!r} is not awaited: write `await` before it is used")
 
     @property
     def question(self) -> str:
@@ -86,12 +94,20 @@ class Effected(Awaited[T]):
 
     def call(self, key: str) -> Any:
         """Do it; returns its result as JSON, or what can be awaited for it."""
-        named = {"idempotency_key": key} if _takes_key(self.function) else {}
+        named = {"idempotency_key": key} if takes_key(self.function) else {}
         result = self.function(*self.args, **self.kwargs, **named)
-        return self._later(result) if inspect.isawaitable(result) else self.result.stored(result)
+        return self._later(result) if inspect.isawaitable(result) else self._stored(result)
 
     async def _later(self, result: Awaitable[T]) -> Any:
-        return self.result.stored(await result)
+        return self._stored(await result)
+
+    def _stored(self, result: T) -> Any:
+        try:
+            return self.result.stored(result)
+        except ValueError as error:
+            raise ContractBroken(
+                f"it was done, but what it returned cannot be stored: {error}", "return what the function says"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +176,8 @@ class Mapped(Sequence[Awaited[T]]):
         return self.make(self.items[at])
 
 
-def _takes_key(function: Callable[..., Any]) -> bool:
+def takes_key(function: Callable[..., Any]) -> bool:
+    """Say whether a function has a parameter for an effect's key."""
     try:
         return "idempotency_key" in inspect.signature(function).parameters
     except (TypeError, ValueError):

@@ -8,13 +8,16 @@ from functools import lru_cache
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
 
-from decomposers.workflow.answers import AnswerType, answer_type
+from decomposers.workflow.answers import AnswerType
 from decomposers.workflow.run import Run
 from maker.plugin import BadInput, Decomposer, Params
 
 P = ParamSpec("P")
 R = TypeVar("R")
+TAKEN = ("decomposer", "memo")
+"""Settings of every task."""
 Function = Callable[Concatenate[Run, P], Coroutine[Any, Any, R]]
 
 
@@ -49,7 +52,8 @@ class Workflow(Generic[P, R]):
         version: Raise it when a change makes older runs impossible to go on with.
 
     Raises:
-        TypeError: It is no async function, or has no first parameter.
+        TypeError: It is no async function, or has no first parameter; a parameter or the result has a type that JSON
+            cannot hold, or a default of another type, or a name that is taken.
     """
 
     def __init__(self, function: Function[P, R], *, name: str = "", version: int = 1) -> None:
@@ -66,7 +70,7 @@ class Workflow(Generic[P, R]):
         except NameError as error:
             raise TypeError(f"the annotations of {function.__name__} cannot be read: {error}") from error
         of = signature.return_annotation
-        self.result: AnswerType[R] = answer_type(Any if of is inspect.Signature.empty else of)
+        self.result: AnswerType[R] = _type_of(f"{function.__name__}: the result", of)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
         self.Params = _params(self.name, list(signature.parameters.values()))
 
@@ -126,6 +130,13 @@ def _made(function: Any) -> Workflow[Any, Any]:
     return Workflow(function)
 
 
+def _type_of(what: str, annotation: Any) -> AnswerType[Any]:
+    try:
+        return AnswerType(Any if annotation is inspect.Parameter.empty else annotation)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from error
+
+
 def _params(name: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:
     if not parameters or parameters[0].kind not in (
         inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -135,6 +146,13 @@ def _params(name: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:
     for one in parameters[1:]:
         if one.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise TypeError(f"{name}: *{one.name} has no type to store it by: name each parameter")
-        kind = Any if one.annotation is one.empty else one.annotation
-        fields[one.name] = (kind, ... if one.default is one.empty else one.default)
+        if one.name in TAKEN or one.name.startswith(("_", "model_")):
+            raise TypeError(f"{name}: a parameter cannot be called {one.name}: rename it")
+        kind = _type_of(f"{name}: parameter {one.name}", one.annotation)
+        if one.default is not one.empty and not isinstance(one.default, FieldInfo):
+            try:
+                kind.stored(one.default)
+            except ValueError as error:
+                raise TypeError(f"{name}: parameter {one.name}: its default does not fit: {error}") from error
+        fields[one.name] = (kind.of, ... if one.default is one.empty else one.default)
     return create_model(f"{name}_params", __base__=Params, **fields)

@@ -6,6 +6,7 @@ a state that was read from its text calls the function anew and gives it the ans
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,14 @@ FIX = (
     "make the workflow depend on its arguments and answers alone (no clock, no order of a set; run.random for chance),"
     " or start a new run"
 )
+
+AWAIT = (
+    "await what the methods of its first argument return, and nothing else: run.sleep for a time, run.gather for things"
+    " side by side, run.effect for I/O of your own"
+)
+
+NO_LOOP = ("no running event loop", "There is no current event loop")
+"""What asyncio says where no loop runs."""
 
 
 def written(value: Any) -> str:
@@ -174,7 +183,7 @@ class Play:
         except StopIteration as end:
             self._end(end.value)
         except Exception as error:  # noqa: BLE001 - the user's own code; told when the next step is asked for
-            self._failure = error
+            self._failure = ContractBroken(f"it calls asyncio: {error}", AWAIT) if _wants_loop(error) else error
         else:
             self._wait(waits_for)
 
@@ -182,19 +191,27 @@ class Play:
         if isinstance(waits_for, Awaited):
             self.pending = waits_for
             return
-        self._failure = ContractBroken(
-            f"it awaits {shortened(repr(waits_for))}, which is no step of a run",
-            "await what the methods of its first argument return, and nothing else",
-        )
+        self._failure = ContractBroken(f"it awaits {shortened(repr(waits_for))}, which is no step of a run", AWAIT)
 
     def _end(self, result: Any) -> None:
         kind = self._start().result
+        if isinstance(result, Awaited) or inspect.iscoroutine(result):
+            if not isinstance(result, Awaited):
+                # Closed, for Python would warn of it as well.
+                result.close()
+            self._failure = ContractBroken("it returns what it has not awaited", "write `return await …`")
+            return
         try:
             self._result = Done(kind.stored(result))
         except ValueError as error:
             self._failure = ContractBroken(
                 f"its result cannot be stored as {kind.name}: {error}", "return what the function says that it returns"
             )
+
+
+def _wants_loop(error: Exception) -> bool:
+    """Say whether an error is that of asyncio where no loop runs: nothing else may be awaited here."""
+    return isinstance(error, RuntimeError) and str(error).startswith(NO_LOOP)
 
 
 def typed(awaited: Awaited[Any], answer: Any) -> Any:

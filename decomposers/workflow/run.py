@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from decomposers.workflow.answers import AnswerType, answer_type
-from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Mapped, Now, Together, Waited
+from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Mapped, Now, Together, Waited, takes_key
 from decomposers.workflow.scan import SOLVER, class_name
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
 MAX_TOKENS = 256
+LONGEST = timedelta(days=36525)
+"""A wait may last a hundred years."""
 
 
 class Run:
@@ -89,6 +91,12 @@ class Run:
 
     def gather(self, *each: Awaited[T]) -> Awaited[list[T]]:
         """Do several of these side by side; returns what each comes to, in their order."""
+        for one in each:
+            if not isinstance(one, Awaited):
+                raise TypeError(
+                    f"run.gather takes what the methods of a run return, not {type(one).__name__}: of an async"
+                    " function, give run.child(function, …)"
+                )
         return Together(each)
 
     @overload
@@ -122,6 +130,10 @@ class Run:
                 with the same key, for a function that hands the key on, or does no harm twice.
             truth: What stands for its result in a pilot, which does nothing in the world and else ends here.
         """
+        if not callable(function):
+            raise TypeError(f"run.effect calls a function, and {function!r:.80} is none: write run.effect(send, text)")
+        # A call that cannot succeed would else be an effect in doubt.
+        _check_arguments(function, args, kwargs)
         called, kind = name or getattr(function, "__name__", "effect"), answer_type(_returned(function))
         return Effected(function, args, kwargs, called, retry, kind, _stands_for(kind, truth))
 
@@ -150,13 +162,12 @@ class Run:
         if not name:
             raise ValueError("give run.wait a name: `maker answer` needs it")
         kind = answer_type(answer)
-        seconds = None if deadline is None else deadline.total_seconds()
+        seconds = None if deadline is None else _seconds(deadline)
         return Waited(name, kind, prompt, seconds, _stands_for(kind, truth))
 
     def sleep(self, duration: timedelta | float) -> Awaited[None]:
         """Wait for so long, in seconds if it is a number. A run with nothing else to do rests meanwhile."""
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-        return Waited("", answer_type(None), "", max(0.0, seconds))
+        return Waited("", answer_type(None), "", max(0.0, _seconds(duration)))
 
     def now(self) -> Awaited[datetime]:
         """Return the time (UTC), as the log has it: a run that goes on is given the same again."""
@@ -170,7 +181,7 @@ class Run:
     ) -> Awaited[list[T]]: ...  # fmt: skip
     @overload
     def map(
-        self, each: Callable[[Run, I], Coroutine[Any, Any, T]] | Workflow[[I], T], items: Iterable[I]
+        self, each: Callable[[Run, I], Coroutine[Any, Any, T]] | Workflow[Concatenate[I, ...], T], items: Iterable[I]
     ) -> Awaited[list[T]]: ...
     def map(
         self, each: Any, items: Iterable[Any], answer: Any = None, *, name: str = "", k: int | None = None,
@@ -192,6 +203,27 @@ class Run:
         return Together(Mapped(partial(_ask_of, self, each, answer, settings, truth), kept, single=True))
 
 
+def _seconds(duration: timedelta | float) -> float:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not seconds <= LONGEST.total_seconds():
+        raise ValueError(f"nobody waits for {seconds:g} seconds: give at most a hundred years, or no deadline")
+    return seconds
+
+
+def _check_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` where a function does not take these arguments, and the key that it is given."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Some that are written in C do not say what they take.
+        return
+    key = {"idempotency_key": ""} if takes_key(function) else {}
+    try:
+        signature.bind(*args, **{**kwargs, **key})
+    except TypeError as error:
+        raise TypeError(f"run.effect({getattr(function, '__name__', 'effect')}, …): {error}") from error
+
+
 def _returned(function: Callable[..., Any]) -> Any:
     """Return the type that a function says it returns, any where it does not say."""
     try:
@@ -207,6 +239,17 @@ def _stands_for(kind: AnswerType[Any], truth: Any) -> tuple[Any, ...]:
     return () if truth is None and kind.of not in (None, type(None)) else (kind.stored(truth),)
 
 
+def _filled(prompt: str, item: Any) -> str:
+    """Return a prompt with the item in place of ``{}``. Raises ``ValueError`` for other braces."""
+    try:
+        return prompt.format(item)
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"{prompt[:80]!r} has braces other than {{}}, which stands for the item: double them, or give a function"
+            " that makes the prompt"
+        ) from error
+
+
 def _ask_of(run: Run, each: Any, answer: Any, settings: dict[str, Any], truth: Any, item: Any) -> Awaited[Any]:
-    prompt = each.format(item) if isinstance(each, str) else each(item)
+    prompt = _filled(each, item) if isinstance(each, str) else each(item)
     return run.ask(prompt, answer, truth=None if truth is None else truth(item), **settings)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 SOLVER = "solver"
 ASK = "ask"
+AWAITED = (ASK, "child", "effect", "gather", "map", "now", "sleep", "wait")
+"""Methods of a run."""
 
 
 class AskSite(NamedTuple):
@@ -31,12 +33,46 @@ def ask_sites(function: Callable[..., Any]) -> list[AskSite]:
 
     Of a script they are the same whether it runs or is loaded by a resume. In a notebook there is the function alone.
     """
-    try:
-        tree = ast.parse(dedent(_source(function)))
-    except (OSError, TypeError, SyntaxError):
-        return []
+    tree = _tree(function)
     calls = sorted((node for node in ast.walk(tree) if isinstance(node, ast.Call)), key=lambda node: node.lineno)
     return list(_sites(calls))
+
+
+def not_awaited(function: Callable[..., Any]) -> str:
+    """Return a call of the run in a workflow's file that nobody awaits, and its line; "" where there is none.
+
+    Without its ``await`` an effect is never called, and nothing else would tell.
+    """
+    for made in ast.walk(_tree(function)):
+        if isinstance(made, ast.AsyncFunctionDef) and (run := _run_of(made)):
+            for node in ast.walk(made):
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _is_of(node.value.func, run):
+                    return f"{ast.unparse(node.value.func)} in line {node.lineno}"
+    return ""
+
+
+def _run_of(function: ast.AsyncFunctionDef) -> str:
+    """Return the name of a function's first parameter where it is annotated as a run."""
+    first = next(iter([*function.args.posonlyargs, *function.args.args]), None)
+    if first is None or first.annotation is None:
+        return ""
+    return first.arg if ast.unparse(first.annotation).strip("'").endswith("Run") else ""
+
+
+def _is_of(called: ast.expr, run: str) -> bool:
+    return (
+        isinstance(called, ast.Attribute)
+        and called.attr in AWAITED
+        and isinstance(called.value, ast.Name)
+        and called.value.id == run
+    )
+
+
+def _tree(function: Callable[..., Any]) -> ast.Module:
+    try:
+        return ast.parse(dedent(_source(function)))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
 
 
 def _source(function: Callable[..., Any]) -> str:

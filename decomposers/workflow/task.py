@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from decomposers.common.reading import reading_of
 from decomposers.workflow.answers import AnswerType, answer_type
@@ -19,7 +20,7 @@ from decomposers.workflow.asked import Asked, Awaited, Child, Effected, Now, Tog
 from decomposers.workflow.decorator import Workflow
 from decomposers.workflow.play import Answer, Play, Start, written
 from decomposers.workflow.run import Run
-from decomposers.workflow.scan import ASK, ask_sites, class_name
+from decomposers.workflow.scan import ASK, ask_sites, class_name, not_awaited
 from maker.plugin import (
     ContractBroken,
     Decomposer,
@@ -120,7 +121,12 @@ class WorkflowTask(Decomposer[Play, Answer]):
         self.version = workflow.version  # type: ignore[misc]
         self.workflow = workflow
         _evaluate_annotations(workflow.function)
-        self._place = params.model_dump(mode="json")
+        try:
+            self._place = params.model_dump(mode="json")
+        except PydanticSerializationError as error:
+            raise ValueError(f"{workflow.name}: an argument cannot be stored as JSON: {error}") from error
+        if forgotten := not_awaited(workflow.function):
+            raise TypeError(f"{workflow.name}: not awaited, it would do nothing: {forgotten}")
         sites = ask_sites(workflow.function)
         self._known = all(site.known for site in sites)
         self.classes = _classes(workflow.name, sites)
@@ -207,7 +213,12 @@ class WorkflowTask(Decomposer[Play, Answer]):
         if asked.truth is not None and asked.prompt not in self._truths:
             while len(self._truths) >= MOST_TRUTHS:
                 del self._truths[next(iter(self._truths))]
-            self._truths[asked.prompt] = asked.answer.truth(asked.truth)
+            try:
+                self._truths[asked.prompt] = asked.answer.truth(asked.truth)
+            except ValueError as error:
+                raise ContractBroken(
+                    f"the truth of {asked.question!r} is no answer: {error}", f"give one of type {asked.answer.name}"
+                ) from error
 
 
 def _evaluate_annotations(function: Callable[..., Any]) -> None:
@@ -290,6 +301,8 @@ def _classes(name: str, sites: Any) -> tuple[StepClass[Play, Answer], ...]:
     found: dict[str, StepClass[Play, Answer]] = {}
     for site in sites:
         called = class_name(site.name, site.role, site.k)
+        if site.k is not None and site.k < 1:
+            raise ValueError(f"{name}: step class {called!r} has k = {site.k}: the least margin is 1")
         made: StepClass[Play, Answer] = StepClass(called, _no_reply, role=site.role, k=site.k)
         if found.setdefault(called, made) != made:
             raise ValueError(f"{name}: two calls name the step class {called!r} with another role or k")

@@ -1,6 +1,6 @@
 """A support ticket as a workflow: classify, extract, draft, let a person approve, send.
 
-    maker run examples/ticket/ticket.toml
+    python examples/ticket/ticket.py        # or: maker run examples/ticket/ticket.toml
     maker waits
     maker answer RUN approve true
     maker resume RUN
@@ -58,3 +58,8 @@ async def ticket(run: maker.Run, text: str, outbox: str = "outbox", hours: float
         approved = False
     sent = await run.effect(send, outbox, draft, retry="same-key") if approved else ""
     return {"kind": kind.value, "urgent": facts.urgent, "answer": draft, "sent": sent}
+
+
+if __name__ == "__main__":
+    report = maker.run(ticket("The printer is on fire."), model=maker.simulated(p=0.95), k=3)
+    print(report.run_id, report.status, report.reason)

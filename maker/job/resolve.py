@@ -42,6 +42,7 @@ WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
 STORED = (("task", "decomposer"), ("model", "kind"), ("store", "samples"))
 """Settings that every run has, whichever version of maker has stored it."""
 SECRETIVE = ("url", "key_env")
+CHANGED = "the task's code has changed since the run began: put its parameters back as they were, or start a new run"
 
 
 def stored_job(
@@ -365,16 +366,19 @@ def _written(path: Iterable[str], values: Any) -> Iterator[str]:
 def _told(first: ErrorDetails, path: list[str], raw: Raw, known: list[str]) -> JobError:
     name, key, within = ".".join(path), path[-1], ".".join(path[:-1])
     place = raw.place(path[0], ".".join(path[1:]))
+    # What a run has stored was right when it began.
+    changed = CHANGED if raw.stored and path[0] == "task" and place.startswith("run ") else ""
     if first["type"] == "extra_forbidden":
-        return JobError(f"{place}: {name}: there is no such setting", fix=near(key, known), setting=name)
+        return JobError(f"{place}: {name}: there is no such setting", fix=changed or near(key, known), setting=name)
     if first["type"] == "missing":
-        return JobError(f"{place}: {name} is missing", fix=f"{within} takes: {', '.join(known)}", setting=name)
+        fix = changed or f"{within} takes: {', '.join(known)}"
+        return JobError(f"{place}: {name} is missing", fix=fix, setting=name)
     said = first["msg"].removeprefix("Value error, ")
     # A key or a password that was put in the wrong place must not be shown, nor a whole table that may hold one.
     whole = path[0] == "model" and isinstance(first["input"], Mapping)
     hidden = len(path) == 1 or key in SECRETIVE or whole
     shown = "" if hidden else f" = {shortened(repr(first['input']))}"
-    return JobError(f"{place}: {name}{shown}: {said}", setting=name)
+    return JobError(f"{place}: {name}{shown}: {said}", fix=changed, setting=name)
 
 
 def _fields(kind: Any, values: dict[str, Any], path: Sequence[str]) -> list[str]:

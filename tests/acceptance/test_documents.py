@@ -22,19 +22,23 @@ MARKS = ("test", "test: vllm")
 
 @pytest.mark.parametrize("block", marked("sh", "test"), ids=lambda block: block.where)
 def test_marked_commands_run(examples: Commands, block: Block) -> None:
-    """Each block of commands that a page marks as tested runs, line after line; --limit-steps ends in exit 5."""
+    """Each block of commands that a page marks as tested runs, line after line.
+
+    --limit-steps ends in exit 5, and ``|| test $? = 8`` says what another command ends in.
+    """
     folder = examples.folder
-    for command in block.text.splitlines():
-        first, *words = shlex.split(command, comments=True)
+    for line in block.text.splitlines():
+        command, *said = line.partition("#")[0].split("|| test $? = ")
+        first, *words = shlex.split(command)
         if first == "cd":
             folder = folder / words[0]
             continue
-        line = [sys.executable, *(["-m", "maker"] if first == "maker" else []), *words]
+        program = [sys.executable, *(["-m", "maker"] if first == "maker" else []), *words]
         assert first in ("maker", "python"), f"{block.where}: {command}"
         done = subprocess.run(
-            line, cwd=folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
+            program, cwd=folder, env=examples.env, capture_output=True, text=True, timeout=300, check=False
         )
-        expected = 5 if "--limit-steps" in words else 0
+        expected = int(said[0]) if said else 5 if "--limit-steps" in words else 0
         assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, assert_type
 
@@ -48,6 +49,67 @@ async def ticket(run: maker.Run, text: str, copies: int = 1) -> Summary:
     assert_type(facts, Facts)
     words = await run.map("Length of {}?", text.split() * copies, int, truth=len)
     return Summary(facts=facts, words=words)
+
+
+def charge(customer: str, cents: int, *, idempotency_key: str = "") -> Facts:
+    """Be an effect, which is given its key."""
+    return Facts(kind=Kind.BILLING, urgent=cents > 100)
+
+
+async def shout(text: str) -> str:
+    """Be an effect that is an async function."""
+    return text.upper()
+
+
+@maker.workflow(name="length", version=2)
+async def length(run: maker.Run, word: str, unit: Literal["letters", "bytes"] = "letters") -> int:
+    """Be a child."""
+    return await run.ask(f"How many {unit} has {word}?", int, name="length", k=2, truth=len(word))
+
+
+async def initial(run: maker.Run, word: str) -> str:
+    """Be a child that is an async function."""
+    return await run.ask(f"First letter of {word}?", name="initial", truth=word[0])
+
+
+def short(answer: int) -> str | None:
+    """Say why an answer is forbidden."""
+    return "too long" if answer > 99 else None
+
+
+@maker.workflow
+async def order(run: maker.Run, text: str, hours: float = 48) -> list[str]:
+    """Do all that a workflow can."""
+    begun = await run.now()
+    assert_type(begun, datetime)
+    kind = await run.ask("Kind?", Kind, system="Be brief.", max_tokens=9, role="solver", truth=Kind.BUG)
+    assert_type(kind, Kind)
+    mood: Literal["glad", "sad"] = await run.ask("Mood?", Literal["glad", "sad"], truth="glad")
+    many = await run.ask("How many?", int, name="many", parse=int, check=short, truth=3)
+    assert_type(many, int)
+    facts = await run.effect(charge, text, 120, retry="same-key")
+    assert_type(facts, Facts)
+    loud = await run.effect(shout, text, name="shout", truth="A")
+    assert_type(loud, str)
+    word = await run.child(length, text, unit="bytes")
+    assert_type(word, int)
+    first = await run.child(initial, word=text)
+    assert_type(first, str)
+    lengths = await run.map(length, text.split())
+    assert_type(lengths, list[int])
+    firsts = await run.map(initial, text.split())
+    assert_type(firsts, list[str])
+    sides = await run.gather(run.child(length, "a"), run.ask("Two?", int, name="many", truth=2))
+    assert_type(sides, list[int])
+    await run.sleep(timedelta(milliseconds=1))
+    await run.sleep(0.001)
+    try:
+        approved = await run.wait("approve", bool, prompt=loud, deadline=timedelta(hours=hours), truth=True)
+        assert_type(approved, bool)
+    except TimeoutError:
+        approved = False
+    assert_type(run.random.random(), float)
+    return [kind.value, mood, first, *firsts, str(sum([many, word, *lengths, *sides])), str(approved)]
 
 
 class FirstParams(Params):
@@ -109,6 +171,12 @@ def scripts(rows: str) -> None:
     assert_type(summary, Summary)
     print(summary.facts.kind, summary.words)
     maker.run(ticket(text="the printer"), ["vote.k=4"], model=SURE, store=STORE)
+    print(order.result_of(maker.run(order("a bc", hours=0), model=SURE, k=3, store=STORE)))
+    resting = maker.run(order("a bc"), model=SURE, k=3, store=STORE)
+    (wait,) = maker.waits(resting.run_id, store=STORE)
+    assert_type(wait, maker.OpenWait)
+    maker.answer(resting.run_id, wait.name, True, by="ann", store=STORE)
+    print(order.result_of(maker.resume(resting.run_id, store=STORE))[-1])
     maker.run(hanoi(disks=3, form="tree"), model=SURE, k={"move": 3}, store=STORE, limits=maker.Limits(max_calls=999))
     maker.run(Hanoi(HanoiParams(disks=3)), model=SURE, voter=bayes(error=0.02), store=STORE)
     maker.run(hanoi(disks=3), model=SURE, voter=first(votes=3), store=STORE, durability="strict", samples="all")
@@ -140,11 +208,22 @@ if TYPE_CHECKING:
         maker.run(hanoi(disks=3), model=maker.vllm("models/qwen", chat=True, max_model_len=8192), k=3)
         maker.run(hanoi(disks=3), model=maker.openai(url="http://127.0.0.1:8000/v1", name="qwen"), k="auto")
 
+    async def mistaken_calls(run: maker.Run) -> None:
+        """Make mistakes within a workflow that a type checker finds."""
+        await run.ask("How many?", int, kk=3, truth=3)  # type: ignore[call-overload]
+        await run.effect(charge, "ann", 3, retry="always")  # type: ignore[call-overload]
+        await run.child(length, 3)  # type: ignore[arg-type]
+        await run.wait("approve", bool, deadline=48)  # type: ignore[call-overload]
+        await run.sleep("soon")  # type: ignore[arg-type]
+        await run.map(length, [1, 2])  # type: ignore[arg-type]
+
     async def mistakes(running: maker.Service) -> None:
         """Make mistakes that a type checker finds."""
         ticket("the printer", copies="two")  # type: ignore[arg-type]
         ticket("the printer", 1, 2)  # type: ignore[call-arg]
         ticket()  # type: ignore[call-arg]
+        order("a bc", hours="two")  # type: ignore[arg-type]
+        length("a", "words")  # type: ignore[arg-type]
         hanoi(disk=3)  # type: ignore[call-arg]
         hanoi(disks=3, form="list")  # type: ignore[arg-type]
         first(votes="two")  # type: ignore[arg-type]

@@ -29,7 +29,9 @@ def test_it_runs(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text\na\nb\n")
     lines = ran([sys.executable, str(PROGRAM), "rows.csv"], tmp_path).splitlines()
     assert lines[0] == "Kind.BUG [3, 7, 3, 7]"
-    assert lines[1] == "{'rows': 2, 'decided': 2}"
+    assert lines[1] == "['bug', 'glad', 'a', 'a', 'b', '13', 'False']"
+    assert lines[2] == "True"
+    assert lines[3] == "{'rows': 2, 'decided': 2}"
     assert lines[-1] == "done"
 
 
