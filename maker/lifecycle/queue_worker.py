@@ -45,6 +45,7 @@ class Verdict(NamedTuple):
     wait_s: float = 0.0
     faults: int = 0
     note: str = ""
+    asleep: bool = False
 
 
 def verdict(report: RunReport, *, faults: int, steps: int) -> Verdict:
@@ -52,7 +53,8 @@ def verdict(report: RunReport, *, faults: int, steps: int) -> Verdict:
 
     A run that its worker has paused waits for another worker. One that a fault has stopped waits the longer, the more
     faults have stopped it in a row; one that has decided steps since begins to count anew. A run that is over, or
-    paused by a limit, an alarm or an undecided step, needs a person: it leaves the queue.
+    paused by a limit, an alarm or an undecided step, needs a person: it leaves the queue. One that waits for an answer
+    or a time sleeps there until then.
 
     Args:
         report: How the run stands now.
@@ -63,6 +65,8 @@ def verdict(report: RunReport, *, faults: int, steps: int) -> Verdict:
         return Verdict(again=False)
     if report.reason in (STOPPED, INTERRUPTED):
         return Verdict(again=True)
+    if cause_of(report.reason) == Cause.WAITS:
+        return Verdict(again=True, note=report.reason, asleep=True)
     if cause_of(report.reason) != Cause.FAULT:
         return Verdict(again=False, note=report.reason)
     return after_fault(0 if report.steps > steps else faults, report.reason)
@@ -207,7 +211,7 @@ class _Worker:
             database = self._free_database()
             try:
                 if (ends := self._worked(database, found, stop)) is not None:
-                    settle(database, found, again=ends.again, wait_s=ends.wait_s, faults=ends.faults, note=ends.note)
+                    settle(database, found, **ends._asdict())
             finally:
                 self._spare.put(database)
         except MakerError as error:

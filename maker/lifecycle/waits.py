@@ -170,7 +170,7 @@ def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> Ou
 
 
 def _give(database: Database, row: RunRow, one: OutsideRow, given: Mapping[str, Any], by: str | None) -> None:
-    if not give_answer(database, one.chain, given, _user() if by is None else by):
+    if not give_answer(database, row.key, one.chain, given, _user() if by is None else by):
         raise BadInput(f"{one.name} of run {row.run_id} is answered already", fix="see `maker waits`")
 
 

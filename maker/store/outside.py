@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
+from maker.store.queued import NEVER, due
 from maker.voting.paths import chain_name
 
 _outside = schema.outside.c
@@ -151,13 +152,34 @@ def effects_under(database: Database, run: int, chains: Collection[int]) -> list
 
 
 @retried
-def give_answer(database: Database, chain: int, answer: Mapping[str, Any], by: str) -> bool:
-    """Store an answer to a wait, or to an effect in doubt; returns False if it has one already, or is over."""
+def give_answer(database: Database, run: int, chain: int, answer: Mapping[str, Any], by: str) -> bool:
+    """Store an answer to a wait, or to an effect in doubt; returns False if it has one already, or is over.
+
+    A run that sleeps in a queue is due now.
+    """
     asked = [str(State.OPEN), str(State.DOUBT)]
     given = {"answer": json.dumps(answer), "answered_by": by, "answered_at": time.time()}
     query = update(schema.outside).where(_outside.chain == chain, _outside.state.in_(asked), _outside.answer.is_(None))
     with database.write() as connection:
-        return connection.execute(query.values(given)).rowcount == 1
+        # The run's row first, as in every transaction that changes its place in a queue: a worker that lays the run to
+        # sleep at this moment sees the answer, or is seen.
+        connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
+        if connection.execute(query.values(given)).rowcount != 1:
+            return False
+        due(connection, run)
+        return True
+
+
+def wakes_at(connection: Connection, run: int) -> float:
+    """Return when a run that waits has something to go on with: now, if it has been answered; at its next deadline."""
+    rows = connection.execute(
+        select(_outside.answer, _outside.deadline).where(
+            _outside.run == run, _outside.state.in_([str(State.OPEN), str(State.DOUBT)])
+        )
+    ).all()
+    if any(row.answer is not None for row in rows):
+        return time.time()
+    return min((row.deadline for row in rows if row.deadline is not None), default=NEVER)
 
 
 def _row(held: RowMapping) -> OutsideRow:

@@ -18,6 +18,7 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
 from maker.store.lease import LEASE_S, alive, this_process
+from maker.store.outside import wakes_at
 from maker.store.queued import CLAIMED, LEFT, WAITING
 from maker.store.runs import OVER, PENDING
 
@@ -84,11 +85,19 @@ def keep(database: Database, claims: Sequence[Claim]) -> None:
 
 @retried
 def settle(
-    database: Database, claim: Claim, *, again: bool, wait_s: float = 0.0, faults: int = 0, note: str = ""
+    database: Database,
+    claim: Claim,
+    *,
+    again: bool,
+    wait_s: float = 0.0,
+    faults: int = 0,
+    note: str = "",
+    asleep: bool = False,
 ) -> None:
     """End a claim: let the run wait ``again``, for ``wait_s`` seconds at least, or leave it to whoever looks at it.
 
-    A run that is over waits for nobody. Does nothing if the claim is not this one any more.
+    One that is ``asleep`` stays paused, and is due when somebody answers or a deadline has passed. A run that is over
+    waits for nobody. Does nothing if the claim is not this one any more.
     """
     with database.write() as connection:
         # The run's row first, as in every transaction that changes both.
@@ -99,9 +108,10 @@ def settle(
         again = again and row.status not in OVER
         changes: dict[str, Any] = {"state": WAITING if again else LEFT, "holder": "", "faults": faults}
         changes |= {"note": stored(note)} | ({"due": time.time() + wait_s} if wait_s else {})
+        changes |= {"due": wakes_at(connection, claim.run)} if asleep else {}
         mine = (_queued.run == claim.run, _queued.claims == claim.claims, _queued.state == CLAIMED)
         ended = connection.execute(update(schema.queued).where(*mine).values(changes)).rowcount
-        if ended and again and row.status == "paused" and not alive(row.holder, row.lease_until):
+        if ended and again and not asleep and row.status == "paused" and not alive(row.holder, row.lease_until):
             waits = {"status": PENDING, "updated_at": time.time()}
             connection.execute(update(schema.run).where(_run.id == claim.run).values(waits))
 

@@ -12,6 +12,8 @@ from maker.store.backend import schema
 
 WAITING, CLAIMED, LEFT = "waiting", "claimed", "left"
 DEFAULT_QUEUE = "default"
+NEVER = 253_402_300_799.0
+"""The end of the year 9999: when a run is due that nothing but an answer wakes."""
 
 
 class QueuePlace(NamedTuple):
@@ -72,6 +74,13 @@ def read_queued(connection: Connection, run: int) -> Queued | None:
     columns = (table.queue, table.key, -table.rank, table.due, table.state, table.claims, table.note)
     row = connection.execute(select(*columns).where(table.run == run)).first()
     return None if row is None else Queued(*row)
+
+
+def due(connection: Connection, run: int) -> None:
+    """Let a run that waits in a queue be claimed now."""
+    table = schema.queued
+    here = (table.c.run == run, table.c.state == WAITING)
+    connection.execute(update(table).where(*here).values(due=time.time()))
 
 
 def leave(connection: Connection, run: int) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 import maker
+from maker.engine import outside
 from maker.engine.causes import INTERRUPTED, LIMIT, STOPPED, undecided
 from maker.errors import BadInput
 from maker.lifecycle import queries, queue_worker
 from maker.lifecycle.events import Event, RunEnded, RunStarted
 from maker.lifecycle.queue_worker import LONGEST_WAIT_S, MOST_FAULTS, Verdict, verdict, wait_s
 from maker.store.backend.database import open_database
+from maker.store.outside import wakes_at
 from maker.store.queue import claim, settle
+from maker.store.queued import NEVER
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 TASK = """
@@ -252,3 +255,58 @@ def test_bad_numbers(store: str) -> None:
     for options in ({"concurrency": 0}, {"limit": 0}, {"limit_per_key": -1}, {"queue": ""}, {"grace_s": float("nan")}):
         with pytest.raises(BadInput):
             maker.work_queue(store=store, **options)  # type: ignore[arg-type]
+
+
+def waiting_job(store: str, name: str, **task: Any) -> dict[str, Any]:
+    """Return a job of a workflow that waits."""
+    return {
+        "task": {"decomposer": f"tests.unit.workflow_tasks:{name}", **task},
+        "model": {"kind": "simulated", "p": 0.95},
+        "vote": {"k": 3},
+        "store": {"url": store},
+    }
+
+
+def test_a_run_that_waits_sleeps_in_its_queue_until_it_is_answered(tmp_path: Path) -> None:
+    """No worker holds it meanwhile, and nobody need resume it."""
+    store = f"sqlite:///{tmp_path}/q.db"
+    run_id = maker.enqueue(waiting_job(store, "order", folder=str(tmp_path)))
+    with working(store) as heard:
+        wait_for(lambda: len(list(maker.waits(store=store))) == 1 and not claimed(store))
+        assert maker.show(run_id, store=store).status == "paused"
+        time.sleep(0.3)
+        assert sum(isinstance(event, RunStarted) for event in heard) == 1
+        maker.answer(run_id, "approve", True, by="ann", store=store)
+        wait_for(all_are(store, "done"))
+    assert maker.show(run_id, store=store).result == [7, "A", "B", True, True]
+    assert len((tmp_path / "sent").read_text().splitlines()) == 1
+
+
+def test_a_run_that_sleeps_goes_on_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker claims it then."""
+    monkeypatch.setattr(outside, "STAY_S", 0.0)
+    store = f"sqlite:///{tmp_path}/q.db"
+    run_id = maker.enqueue(waiting_job(store, "patient", seconds=0.5))
+    with working(store) as heard:
+        wait_for(all_are(store, "done"))
+    assert maker.show(run_id, store=store).result == "one: nobody has answered word"
+    assert sum(isinstance(event, RunStarted) for event in heard) == 3
+
+
+def test_when_a_run_that_waits_has_something_to_go_on_with(tmp_path: Path) -> None:
+    """When it is answered, also just before its claim is settled; else at its next deadline, or never."""
+    store = f"sqlite:///{tmp_path}/q.db"
+    first = maker.run(waiting_job(store, "two_waits"))
+    maker.run(waiting_job(store, "patient", seconds=1000.0))
+    with closing(open_database(store, create=False)) as database:
+        with database.read() as connection:
+            assert wakes_at(connection, 1) == NEVER
+            assert wakes_at(connection, 2) == pytest.approx(time.time() + 1000, abs=60)
+        maker.answer(first.run_id, "left", "l", store=store)
+        with database.read() as connection:
+            assert wakes_at(connection, 1) <= time.time()
+
+
+def claimed(store: str) -> bool:
+    """Say whether a worker holds a run's place."""
+    return any(report.queue and report.queue["state"] == "claimed" for report in maker.runs(store=store))
