@@ -52,6 +52,12 @@ class ErrorGroup(TyperGroup):
             raise
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if _interrupted(error):
+                raise typer.Exit(INTERRUPTED) from error
+            raise
         finally:
             begin()
 
@@ -78,6 +84,13 @@ def _require_text(name: str, value: Any) -> None:
         except UnicodeEncodeError as error:
             shown = _clipped(value.encode(errors="backslashreplace").decode())
             raise BadInput(f"{name}: {shown!r} is not UTF-8 text", fix="check how it was typed or copied") from error
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Say whether an error came of an interrupt: a library that one passes through may fail as it cleans up."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _clipped(line: str) -> str:
