@@ -194,7 +194,7 @@ class Outside:
         try:
             if deep := too_deep(value):
                 raise ValueError(deep)
-            record_text(record)
+            record_text(record).encode()
         except (TypeError, ValueError, RecursionError) as error:
             self._doubt(call, f"was done, but JSON cannot hold what it returned: {error}")
             return

@@ -177,7 +177,7 @@ def _give(database: Database, row: RunRow, one: OutsideRow, given: Mapping[str, 
 def _misfit(answers: Mapping[str, Any], value: Any) -> str:
     """Say why a value is no answer by a schema, "" if it is one."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return f"JSON cannot hold it: {error}"
     if deep := too_deep(value):

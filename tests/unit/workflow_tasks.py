@@ -166,6 +166,17 @@ async def two_waits(run: Run) -> list[str]:
     return await run.gather(run.wait("left"), run.wait("right"), run.ask("First?", truth="one"))
 
 
+def half_a_pair() -> str:
+    """Return what is no Unicode."""
+    return "\ud800"
+
+
+@workflow
+async def half(run: Run) -> str:
+    """Do what no store takes, and wait for it."""
+    return await run.effect(half_a_pair) + await run.wait("word")
+
+
 @workflow
 async def oddly(run: Run) -> None:
     """Do what cannot be recorded."""

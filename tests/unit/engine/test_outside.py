@@ -169,6 +169,21 @@ def test_a_result_that_json_cannot_hold_leaves_an_effect_in_doubt(tmp_path: Path
     assert maker.resume(report.run_id, store=store(tmp_path)).status == "done"
 
 
+def test_a_result_or_an_answer_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    """JSON can spell half a surrogate pair; no store and no digest takes it."""
+    url = store(tmp_path)
+    report = maker.run(job(tmp_path, "half"))
+    assert "effect half_a_pair is in doubt" in report.reason
+    assert "surrogates not allowed" in report.reason
+    maker.settle_effect(report.run_id, "half_a_pair", done="x", store=url)
+    assert maker.resume(report.run_id, store=url).reason == "waits for word"
+    with pytest.raises(BadInput, match="takes no such answer: JSON cannot hold it"):
+        maker.answer(report.run_id, "word", "\ud800", store=url)
+    maker.answer(report.run_id, "word", "a\0b", store=url)
+    assert maker.resume(report.run_id, store=url).result == "xa\0b"
+    assert maker.verify(report.run_id, store=url).right
+
+
 def test_nobody_is_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
     """The function is told, as Python tells of a time that is over; it may then sleep."""
     began = time.monotonic()
