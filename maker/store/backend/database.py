@@ -32,6 +32,7 @@ from sqlalchemy.sql import ClauseElement
 
 from maker.errors import StoreFailed, StoreUnusable
 from maker.store.backend.schema import HEAD, VERSION_TABLE
+from maker.store.backend.sharing import Holding, hold
 from maker.store.backend.sqlite import Sqlite
 from maker.store.backend.waits import tell_wait
 
@@ -143,12 +144,15 @@ class Database:
 
     Attributes:
         shown: The database's name in messages, without a password.
+        schema: The schema of its tables, None if it has no schemas.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, held: Holding[Kind]) -> None:
+        self._held: Holding[Kind] | None = held
+        self._kind = kind = held.kind
         self.engine = kind.engine
         self.shown = kind.shown
-        self._kind = kind
+        self.schema = kind.schema
         self._inserts: dict[str, str] = {}
         self._since_s: dict[str, float] = {}
 
@@ -205,17 +209,19 @@ class Database:
         Its parameters are taken from a tuple, in their order.
         """
         options: dict[str, Any] = {}
-        if self._kind.schema is not None:
-            options = {"schema_translate_map": {None: self._kind.schema}, "render_schema_translate": True}
+        if self.schema is not None:
+            options = {"schema_translate_map": {None: self.schema}, "render_schema_translate": True}
         return str(statement.compile(dialect=self.engine.dialect, **options))
 
     def close(self) -> None:
-        """Close every connection."""
-        self.engine.dispose()
+        """Close every connection, unless others of this process use them. Closing again does nothing."""
+        held, self._held = self._held, None
+        if held is not None and held.let_go():
+            self.engine.dispose()
 
     def version(self, connection: Connection) -> str | None:
         """Return the database's schema version, None if it has no maker tables."""
-        schema = self._kind.schema
+        schema = self.schema
         if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
             return None
         kept = table(VERSION_TABLE, column("version_num"), schema=schema)
@@ -232,6 +238,17 @@ class Database:
                 fix="upgrade maker to the version that wrote it",
             )
         return version
+
+    def refuse_old(self, version: str | None, url: str) -> None:
+        """Raise `StoreUnusable` for a schema that only `upgrade_database` brings up to date."""
+        if version != HEAD and not self._kind.upgrades_itself:
+            has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
+            fix = f"run `maker db upgrade --store {shlex.quote(shown_url(url))}`"
+            raise StoreUnusable(f"{self.shown} {has}", fix=fix)
+
+    def exists(self) -> bool:
+        """Say whether the database is there; raises `StoreUnusable` if it is not and cannot be made."""
+        return self._kind.exists()
 
     def upgrade(self) -> None:
         """Upgrade the schema in one transaction; waits while another process does the same."""
@@ -263,7 +280,7 @@ class Database:
         with self.write() as connection:
             self._kind.hold(connection)
             if self.version(connection) != HEAD:
-                _migrate(connection, self._kind.schema)
+                _migrate(connection, self.schema)
 
     @contextmanager
     def _translating(self, *, opening: bool = False) -> Iterator[None]:
@@ -296,22 +313,15 @@ def open_database(url: str, *, create: bool) -> Database:
         StoreUnusable: The URL cannot be read, or what it names is no database, read-only, missing, or of another
             schema.
     """
-    kind = _kind(url, create=create)
-    with _closed_unless_good(Database(kind)) as database:
+    with _closed_unless_good(Database(_held(url, create=create))) as database:
         version = database.checked()
         if version == HEAD:
             return database
-        _refuse_old(kind, version, url)
+        database.refuse_old(version, url)
         if version is None and not create:
-            raise StoreUnusable(f"{kind.shown} has no maker tables", fix="name another database with --store")
+            raise StoreUnusable(f"{database.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
         return database
-
-
-def _refuse_old(kind: Kind, version: str | None, url: str) -> None:
-    if version != HEAD and not kind.upgrades_itself:
-        has = f"has schema {version}; this maker needs {HEAD}" if version else "has no maker tables"
-        raise StoreUnusable(f"{kind.shown} {has}", fix=f"run `maker db upgrade --store {shlex.quote(shown_url(url))}`")
 
 
 def folder_of(url: str) -> Path:
@@ -329,15 +339,14 @@ def try_database(url: str) -> bool:
     Raises:
         StoreUnusable, StoreFailed: As opening it and writing to it would.
     """
-    kind = _kind(url, create=True)
-    if not kind.exists():
-        return False
-    with closing(Database(kind)) as database:
+    with closing(Database(_held(url, create=True))) as database:
+        if not database.exists():
+            return False
         version = database.checked()
-        _refuse_old(kind, version, url)
+        database.refuse_old(version, url)
         with database.write() as connection:
             if version is not None:
-                run = table("maker_run", column("id"), column("steps"), schema=kind.schema)
+                run = table("maker_run", column("id"), column("steps"), schema=database.schema)
                 connection.execute(update(run).where(run.c.id < 0).values(steps=0))
     return version is not None
 
@@ -348,11 +357,10 @@ def upgrade_database(url: str) -> Upgrade:
     Raises:
         StoreUnusable: As `open_database`; or the user may not create tables.
     """
-    with _closed_unless_good(Database(_kind(url, create=True))) as database:
+    with closing(Database(_held(url, create=True))) as database:
         version = database.checked()
         if version != HEAD:
             database.upgrade()
-        database.close()
         return Upgrade(database.shown, version, HEAD)
 
 
@@ -364,26 +372,34 @@ def _closed_unless_good(database: Database) -> Iterator[Database]:
         stack.pop_all()
 
 
-def _kind(url: str, *, create: bool) -> Kind:
+def _held(url: str, *, create: bool) -> Holding[Kind]:
+    parsed = _parsed(url)
+    return hold(parsed, lambda: _kind(parsed, shown_url(url), create=create))
+
+
+def _parsed(url: str) -> URL:
     try:
         url.encode()
-        parsed = make_url(url)
+        return make_url(url)
     except UnicodeEncodeError:
         raise StoreUnusable(f"store.url {shown_url(url)!r} is not UTF-8", fix="name another file") from None
     except (ArgumentError, ValueError):
         # Without its cause, which shows a part of the text.
         raise StoreUnusable(f"store.url {shown_url(url)!r} is not a database URL", fix=_EXAMPLES) from None
+
+
+def _kind(parsed: URL, shown: str, *, create: bool) -> Kind:
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return Sqlite(parsed, create=create, busy_s=BUSY_S)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         if "@" in (parsed.host or "") or set("@:=") & set(parsed.database or ""):
             # The driver's errors would show a part of the password as the host.
             raise StoreUnusable(
-                f"store.url {shown_url(url)!r} cannot be read: a part of the user or the password reads as the host",
+                f"store.url {shown!r} cannot be read: a part of the user or the password reads as the host",
                 fix='write "@", ":", "/", "?" and "%" in them as %40, %3A, %2F, %3F and %25; '
                 "or give the password in PGPASSWORD or ~/.pgpass",
             )
-        return _postgres(parsed, shown_url(url))
+        return _postgres(parsed, shown)
     raise StoreUnusable(f"store.url: {parsed.drivername} is not supported", fix=_EXAMPLES)
 
 

@@ -158,6 +158,9 @@ def _engine(url: URL, busy_s: float, shown: str) -> Engine:
         # Rows are tuples: their places in the statement have no names.
         paramstyle="format",
         use_native_hstore=False,
+        # A process shares the engine: it has as many connections as threads were in transactions at once.
+        pool_size=0,
+        pool_use_lifo=True,
     )
 
     @event.listens_for(engine, "connect")

@@ -204,7 +204,10 @@ def _replaced(path: Path, what: str) -> StoreFailed:
 def _engine(url: URL, busy_s: float, files: _Files) -> Engine:
     # The pool keeps the writer's connection open: closing the last one makes SQLite fold its log into the file and
     # delete the log, which made a commit take 16 ms instead of 2.
-    engine = create_engine(url, connect_args={"timeout": busy_s, "check_same_thread": False})
+    # A process shares the engine: it has as many connections as threads were in transactions at once (pool_size=0).
+    engine = create_engine(
+        url, connect_args={"timeout": busy_s, "check_same_thread": False}, pool_size=0, pool_use_lifo=True
+    )
 
     @event.listens_for(engine, "do_connect")
     def _on_opening(*_: Any) -> None:
