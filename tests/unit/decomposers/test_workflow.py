@@ -85,9 +85,9 @@ def test_a_reply_that_is_no_answer_gets_no_vote(of: Any, reply: str) -> None:
 
 def test_what_a_rehearsal_replies() -> None:
     """Wrong replies are of the answer's type; of an object each has one member changed that the type allows."""
-    assert AnswerType(Kind).truth(Kind.BUG) == (["bug"], ["billing"])
-    assert AnswerType(int).truth(3) == (["3"], ["4", "2"])
-    assert AnswerType(bool).truth(True) == (["true"], ["false"])
+    assert AnswerType(Kind).truth(Kind.BUG) == (("bug",), ("billing",))
+    assert AnswerType(int).truth(3) == (("3",), ("4", "2"))
+    assert AnswerType(bool).truth(True) == (("true",), ("false",))
     right, wrong = AnswerType(Facts).truth(Facts(product="x", urgent=True))
     assert json.loads(right[0]) == {"product": "x", "urgent": True}
     assert [json.loads(one) for one in wrong] == [
@@ -254,7 +254,7 @@ def test_a_task_crosses_to_a_worker() -> None:
     assert [kind.name for kind in task.classes] == ["ask", "facts"]
     step = task.next(task.start())
     assert step.prompt == "Kind of a b?"
-    assert task.oracle()(step.prompt).right == ["bug"]
+    assert task.oracle()(step.prompt).right == ("bug",)
 
 
 def test_decisions_are_taken_again_from_the_memo(tmp_path: Path) -> None:
