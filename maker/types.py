@@ -277,11 +277,18 @@ class Outcome(StrEnum):
     """It is decided, and ended wrong."""
     REFUSED = "refused"
     """It is decided, and its parent's join has refused the result."""
+    ASKED = "asked"
+    """Votes were cast, none could win, and a person is asked."""
 
     @property
     def decided(self) -> bool:
         """Whether the child has a step all the same."""
         return self in (Outcome.WRONG, Outcome.REFUSED)
+
+    @property
+    def open(self) -> bool:
+        """Whether the child is still to be decided."""
+        return self in (Outcome.AGAIN, Outcome.ASKED)
 
 
 class Truth(NamedTuple):

@@ -45,10 +45,14 @@ def undecided(idx: int, kind: str, why: str) -> str:
     return f"step {idx} ({kind}) is undecided: {why}"
 
 
-def waiting(waits: Sequence[OutsideRow]) -> str:
-    """Return the reason of a run that waits, for these and for nothing else."""
-    names = [one.name or _until(one) for one in waits[:MOST_NAMED]]
-    more = f" and {len(waits) - len(names):,} more" if len(waits) > len(names) else ""
+def waiting(waits: Sequence[OutsideRow], steps: Sequence[str] = (), count: int = 0) -> str:
+    """Return the reason of a run that waits, for these and for nothing else.
+
+    ``steps`` are the first of ``count`` undecided steps that people are asked about.
+    """
+    names = [*(one.name or _until(one) for one in waits[:MOST_NAMED]), *steps][:MOST_NAMED]
+    left = len(waits) + count - len(names)
+    more = f" and {left:,} more" if left else ""
     return f"{WAITS}{', '.join(names)}{more}"
 
 

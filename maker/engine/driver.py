@@ -16,6 +16,7 @@ from maker.engine.join import join
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.outside import Outside, OutsideCall
 from maker.engine.quiet import Quiet
+from maker.engine.referrals import Referrals, ReferredStep
 from maker.engine.scheduler import LogChanges, Scheduler
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
 from maker.plugin import Decomposer
@@ -23,11 +24,14 @@ from maker.store.backend.database import Database
 from maker.store.entry import Ending, Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.lease import Lease
+from maker.store.outside import WAIT_BEGUN, WAIT_ENDED
+from maker.store.referrals import ReferralRow
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
 from maker.types import Allowance, ConcurrencyChange, Prices, spent_in_all
 from maker.voting.messages import Ended, Stuck
+from maker.voting.paths import is_single
 
 WAIT_S = 0.5
 WIND_UP_S = 10.0
@@ -45,7 +49,8 @@ class Session(NamedTuple):
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
     its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again. They return
-    what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers.
+    what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers,
+    ``referrals`` has people asked about undecided steps.
     ``remembered`` is there where decisions are taken again.
     """
 
@@ -65,6 +70,7 @@ class Session(NamedTuple):
     on_change: Callable[[int, ConcurrencyChange], StoredEvent]
     on_report: OnReport
     outside: Outside
+    referrals: Referrals
     remembered: MemoFeed | None = None
 
 
@@ -161,10 +167,12 @@ class Driver:
             if waiting := self._quiet.due(time.monotonic()):
                 self._journal.put(Entry(waiting=waiting))
             self._look_outside(session)
+            self._take_answers(session, now=scheduler.idle)
             self._join(session)
             if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 continue
             if not session.outside.busy:
+                self._journal.flush()
                 return self._over(session, Ending("paused", _standstill(session), None))
             self._look_outside(session, WAIT_S)
 
@@ -188,6 +196,32 @@ class Driver:
         for settled in outside.take(wait_s):
             self._journal.put(settled.entry)
             scheduler.settle(settled.call, settled.trouble)
+
+    def _take_answers(self, session: Session, *, now: bool) -> None:
+        """Write the steps that people have decided, and let their chains go on."""
+        for row in session.referrals.news(now=now):
+            try:
+                made = session.referrals.decide(row)
+            except TaskFailed as error:
+                session.scheduler.unanswerable(error)
+                continue
+            self._ahead = True
+            changes = session.scheduler.answered(made)
+            facts = {"at": row.at, "name": row.name, "by": row.by, "expired": False}
+            told = [] if is_single(made.decided.path) else [StoredEvent(WAIT_ENDED, facts)]
+            self._journal.put(
+                Entry(
+                    decided=changes.decided,
+                    rows=changes.rows,
+                    settled=changes.settled,
+                    missed=changes.missed,
+                    answered=[row.key],
+                    events=told,
+                )
+            )
+            self._ahead = False
+            if session.strict:
+                self._journal.flush()
 
     def _hand_out(self, swarm: Swarm, session: Session) -> None:
         """Keep the workers supplied: each holds as many chains as it may, and as many again to begin with at once."""
@@ -395,6 +429,7 @@ def pause_reason(error: BaseException) -> str:
 def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: Session) -> Entry:
     """Return what the journal takes in of a report: what it adds to the log, and what that cost."""
     worker, report = message
+    referred = session.referrals.begin(changes.referred)
     return Entry(
         decided=changes.decided,
         rows=changes.rows,
@@ -406,6 +441,7 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         undecided=changes.undecided,
         forgotten=changes.forgotten,
         unresolved=changes.unresolved,
+        referred=referred,
         dropped=report.dropped,
         worker=worker,
         place=report.place,
@@ -416,8 +452,15 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         events=[
             *(session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable),
             *(session.on_change(worker, change) for change in report.changes),
+            # A map's rows may be many: they are listed, not told of one by one.
+            *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True) if one.fork is None),
         ],
     )
+
+
+def _wait_begun(row: ReferralRow, one: ReferredStep) -> StoredEvent:
+    facts = {"at": row.at, "name": row.name, "prompt": one.stuck.heard.prompt, "deadline": None}
+    return StoredEvent(WAIT_BEGUN, facts)
 
 
 def _standstill(session: Session) -> str:
@@ -425,7 +468,8 @@ def _standstill(session: Session) -> str:
     scheduler = session.scheduler
     if scheduler.held:
         return f"{STEPS}{session.steps:,} steps"
-    if not scheduler.troubles and (waits := session.outside.waits):
-        return waiting(waits)
+    waits, (steps, count) = session.outside.waits, session.referrals.names()
+    if not scheduler.troubles and (waits or count):
+        return waiting(waits, steps, count)
     others = f" (and {scheduler.troubles - 1:,} more)" if scheduler.troubles > 1 else ""
     return f"{scheduler.first_trouble}{others}"

@@ -147,7 +147,7 @@ def _singles(
         here = row if row is not None and row.idx == number else None
         one = missed.get(number)
         refused = one is not None and one.outcome == Outcome.REFUSED
-        if one is not None and not refused and one.outcome != Outcome.AGAIN:
+        if one is not None and not refused and not Outcome(one.outcome).open:
             yield _Child(fork.rows, one.epoch, missed_digest(one.outcome, here), None, one.outcome)
         elif here is not None and (one is None or refused):
             result = None if broken.join is None else _result(decomposer, broken, state, number, here.action)

@@ -6,7 +6,7 @@ Pure but for the chains of an earlier process, which it takes from the store one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -14,10 +14,12 @@ from maker.engine.causes import undecided
 from maker.engine.open_fork import OpenFork
 from maker.engine.outside import OutsideCall
 from maker.engine.recovery import RecoveryPoint
+from maker.engine.referrals import AnsweredStep, ReferredStep
 from maker.engine.row_faults import RowFaults, Unanswered
 from maker.errors import OWN_FAULT, MakerError, RowUnanswered, TaskFailed
 from maker.store.chains import CHAIN_BITS, first_chain
-from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, StepKey, UndecidedStep
+from maker.store.entry import Closed, Missed, NewChain, NewFork, Settled, UndecidedStep
+from maker.store.referrals import StepKey
 from maker.store.seals import Place
 from maker.swarm.messages import DOUBTS, Child, Children, Report
 from maker.types import Outcome
@@ -51,6 +53,7 @@ class LogChanges:
     undecided: list[UndecidedStep] = field(default_factory=list)
     forgotten: list[StepKey] = field(default_factory=list)
     unresolved: list[Stuck] = field(default_factory=list)
+    referred: list[ReferredStep] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
@@ -95,6 +98,7 @@ class Scheduler:
         find: Returns where a chain goes on as the store holds it: its key and path, and for a child its parent's place
             and its number.
         faults: Tells whose fault it is that rows get no reply.
+        referred: Steps that people are asked about: their chains wait.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Scheduler:
         reopen: Callable[[RecoveryPoint], OpenFork],
         find: Callable[[int, Path, ChainAt | None, int], RecoveryPoint],
         faults: RowFaults | None = None,
+        referred: Collection[StepKey] = (),
     ) -> None:
         self._root = root
         self._find = find
@@ -125,6 +130,7 @@ class Scheduler:
         self._decided = False
         self._failures = 0
         self._faults = faults or RowFaults()
+        self._referred = referred
         self._called_back = False
         self.troubles = 0
         self.first_trouble = ""
@@ -141,6 +147,8 @@ class Scheduler:
             self._trouble(at.path, point.failed)
             return
         if point.fork is None:
+            if StepKey(at.chain, at.idx, at.epoch) in self._referred:
+                return
             # Votes may have left it undecided here: what was kept of them must make room.
             self._voted.add(ChainRef(at.chain))
             self._ready.append(at)
@@ -397,10 +405,43 @@ class Scheduler:
             self._stopped(ref, error.message, changes, Outcome.FAILED)
 
     def _stuck(self, ref: ChainRef, stuck: Stuck, changes: LogChanges) -> None:
+        if stuck.referred is not None:
+            self._refer(ref, stuck, changes)
+            return
         valid = any(isinstance(sample.outcome, str) for sample in stuck.heard.samples)
         outcome = Outcome.UNDECIDED if valid else Outcome.REJECTED
         reason = undecided(stuck.idx, stuck.kind, stuck.reason)
         self._stopped(ref, reason, changes, outcome, stuck)
+
+    def _refer(self, ref: ChainRef, stuck: Stuck, changes: LogChanges) -> None:
+        """Let a person be asked about a step. Its chain waits; of a fork of single steps the others go on."""
+        changes.undecided.append(UndecidedStep(ref.chain, stuck))
+        # Nobody votes on it again, unless it is cut off.
+        changes.unresolved.append(stuck)
+        self._make_room(ref, stuck.idx, stuck.epoch, changes)
+        fork = None
+        if ref.child is not None:
+            rows = self._rows[ref.chain]
+            fork = rows.at
+            reason = undecided(stuck.idx, stuck.kind, stuck.reason)
+            changes.missed.append(Missed(ref.chain, ref.child, stuck.epoch, str(Outcome.ASKED), reason))
+            self._settle(rows, ref.child, changes)
+        changes.referred.append(ReferredStep(ref.chain, self.known(ref).name, fork, stuck))
+
+    def answered(self, answered: AnsweredStep) -> LogChanges:
+        """Let a chain go on that a person's answer takes further; returns what that adds to the log."""
+        changes, (decided, after) = LogChanges(), answered
+        if isinstance(after, Ended):
+            changes.rows.append(decided)
+            self._ended(ChainRef(decided.chain, decided.idx), after, changes)
+        else:
+            changes.decided.append(decided)
+            self._ready.append(after)
+        return changes
+
+    def unanswerable(self, error: TaskFailed) -> None:
+        """Let a chain rest whose answer the task's own code does not take."""
+        self._trouble(ROOT, error.message)
 
     def _stopped(
         self, ref: ChainRef, reason: str, changes: LogChanges, outcome: Outcome, stuck: Stuck | None = None

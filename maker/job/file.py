@@ -17,7 +17,7 @@ SELECTORS = {"task": "decomposer", "model": "kind", "vote": "voter"}
 """The key that says what the rest of its table is about: chosen anew, the table starts anew."""
 DEFAULT_STORE = "sqlite:///maker.db"
 DEFAULT_VOTER = "first-to-ahead-by-k"
-KEPT = {"max_votes", "thinking"}
+KEPT = {"max_votes", "on_undecided", "thinking"}
 MOST_SHOWN = 80
 MOST_WHOLE = 160
 """Characters of a value that is shown to people as it is, as most paths are; of a longer one, a schema, say, so many as

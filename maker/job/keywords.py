@@ -20,7 +20,7 @@ class ServiceKeywords(TypedDict, total=False):
     """Settings of a job in a store that is chosen already; docs/settings.md describes each.
 
     ``model``, ``roles``, ``limits``, ``monitor`` and ``swarm`` stand for their whole table, in place of what a job file
-    says there; the others for one setting: of ``[vote]`` from ``voter`` to ``thinking``, of ``[run]`` ``name`` and
+    says there; the others for one setting: of ``[vote]`` from ``voter`` to ``on_undecided``, of ``[run]`` ``name`` and
     ``seed``, of ``[store]`` ``durability`` and ``samples``, of ``[task]`` ``memo``.
     """
 
@@ -34,6 +34,7 @@ class ServiceKeywords(TypedDict, total=False):
     budget: int
     consequence: Mapping[str, float]
     thinking: Sequence[tuple[str, str]]
+    on_undecided: Literal["leave", "ask"]
     roles: Mapping[str, RoleSettings]
     name: str
     seed: int

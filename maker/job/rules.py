@@ -34,6 +34,8 @@ def rules_of(job: Job) -> Rules:
         voters={name: voter_at(job, k) for name, k in margins_by_class(job).items()},
         others=Fallbacks(tuple(numbers[name] for name in job.monitor.members), job.monitor.temperature),
         thinking=thinking_of(job),
+        # Pilots and precomputations leave open what votes leave open.
+        ask=job.vote.on_undecided == "ask" and job.poll is None and job.foresight is None,
     )
 
 

@@ -132,6 +132,8 @@ class VoteSettings(_Table):
             that make it as probable as may be that the run is right. E.g. ``100000``.
         consequence: How much a wrong step of a class counts, 1 unless said. E.g. ``{move = 2}``.
         plan: What the plan for ``k = "auto"`` found. maker writes it; it cannot be set.
+        on_undecided: What becomes of a step whose votes elect nobody within ``max_votes``: ``leave`` pauses the run
+            there, and leaves a row of a map undecided; ``ask`` has a person decide, see ``maker waits``.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -146,6 +148,7 @@ class VoteSettings(_Table):
     consequence: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda value: not value)
     plan: PlanFound | None = None
     thinking: tuple[tuple[str, str], ...] | None = None
+    on_undecided: Literal["leave", "ask"] = Field(default="leave", exclude_if=lambda value: value == "leave")
 
     @field_validator("thinking")
     @classmethod

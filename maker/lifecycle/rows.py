@@ -35,7 +35,7 @@ from maker.types import Outcome
 from maker.voting.parts import least_lead
 from maker.voting.tally import Tally, unpack
 
-DECIDED = "decided"
+DECIDED, ANSWERED = "decided", "answered"
 LOOK_S = 1.0
 """Seconds between two looks of `follow`."""
 
@@ -97,7 +97,7 @@ class Round(NamedTuple):
         for child in range(start, self.chain.cursor):
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
-            if (here is None and why is None) or (why is not None and why.outcome == Outcome.AGAIN):
+            if (here is None and why is None) or (why is not None and Outcome(why.outcome).open):
                 return
             yield Settled(self.rows[child], self, child, here, why)
             step = next(steps, None) if here is not None else step
@@ -112,7 +112,7 @@ class Round(NamedTuple):
         while step is not None or outcome is not None:
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
-            again = why is not None and why.outcome == Outcome.AGAIN
+            again = why is not None and Outcome(why.outcome).open
             yield None if again or (here is None and why is None) else Settled(self.rows[child], self, child, here, why)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
@@ -344,13 +344,13 @@ def result(settled: Settled, name: str) -> RowResult:
     return RowResult(
         row=row,
         id=name,
-        outcome=DECIDED if outcome is None else outcome.outcome,
+        outcome=outcome.outcome if outcome is not None else DECIDED if tally.person is None else ANSWERED,
         reason="" if outcome is None else outcome.reason,
         answer=task.action.show(action),
         votes=votes,
         flags=tally.reasons(),
-        margin=(tally.judge or tally).margin if parts is None or tally.judge else least_lead(parts, votes),
-        margins=call_user_code(f"row {row}: margins", task.margins, votes, winner),
+        margin=tally.won_by if parts is None or tally.judge or tally.person else least_lead(parts, votes),
+        margins={} if tally.person else call_user_code(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
     )
 

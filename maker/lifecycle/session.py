@@ -19,6 +19,7 @@ from maker.engine.grants import Grants
 from maker.engine.memo_feed import MemoFeed
 from maker.engine.outside import Outside
 from maker.engine.recovery import found, recovery_point
+from maker.engine.referrals import Referrals
 from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
@@ -270,12 +271,14 @@ def _session(
     job, database, row = held.job, held.database, held.row
     limits = job.limits.limits()
     budget = Budget(limits, _used(job, row), row.reserved)
+    referrals = Referrals(database, row.key, job.decomposer, rules_of(job))
     scheduler = Scheduler(
         root.key,
         last_chain(database, row.key),
         reopen=partial(reopen, database, job.decomposer),
         find=partial(found, database, job.decomposer),
         faults=RowFaults(_asked_at_once(job), worked=bool(_worked(held))),
+        referred=referrals.open,
     )
     scheduler.restore(recovery_point(OpenChain.alone(database, root), job.decomposer))
     return Session(
@@ -295,6 +298,7 @@ def _session(
         on_change=partial(_changed, row.run_id, tuple(job.members)),
         on_report=on_report,
         outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
+        referrals=referrals,
         remembered=memo,
     )
 

@@ -7,33 +7,45 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from maker.core.plugins import near
 from maker.errors import BadInput, RunNotResumable
 from maker.inputs.nesting import too_deep
+from maker.lifecycle.answers import answer_step
 from maker.lifecycle.queries import opened
 from maker.store.backend.database import Database
 from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
+from maker.store.referrals import OpenReferral, find_referrals, open_names, read_open
 from maker.store.runs import OVER, RunRow, find_run
 
+MOST_NEAR = 1000
+"""Among so many names of undecided steps one is looked for that is like a name that nothing waits by."""
 YES_NO = {"yes": True, "no": False}
+
+
+class VotedFor(NamedTuple):
+    """A candidate of an undecided step: the action as its task writes it, and its votes."""
+
+    text: str
+    votes: int
 
 
 @dataclass(frozen=True, slots=True)
 class OpenWait:
-    """Something that a run waits for: a person's answer, a time, or word of an effect in doubt.
+    """Something that a run waits for: a person's answer, a time, word of an effect in doubt, or an undecided step.
 
     Args:
         run_id: The run.
         run_name: Its name, "" without one.
         at: The step that waits, as ``3``, or ``0.17:3`` in another chain than the root.
-        kind: ``wait`` or ``effect``.
-        name: What is waited for; "" for a time.
-        prompt: What a person is to read.
-        answers: The JSON schema of the answer.
+        kind: ``wait``, ``effect``, or ``step`` for an undecided one.
+        name: What is waited for; "" for a time. Of an undecided step its name, for example ``step-3`` or a row's id.
+        prompt: What a person is to read; of a step the part of its prompt that varies.
+        answers: The JSON schema of the answer; of a step nothing: its task's parser and checks say what is one.
         begun_at: Since when, in seconds since 1970.
         deadline: Until when, None: for ever.
+        candidates: Of an undecided step what was voted for, those with most votes first.
     """
 
     run_id: str
@@ -45,14 +57,17 @@ class OpenWait:
     answers: Mapping[str, Any]
     begun_at: float
     deadline: float | None
+    candidates: Sequence[VotedFor] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return asdict(self)
+        return asdict(self) | {"candidates": [one._asdict() for one in self.candidates]}
 
 
 def waits(run_id: str = "", *, store: str | None = None) -> Iterator[OpenWait]:
-    """Yield what can be answered, oldest first: of one run, times too, or of all runs that are not over.
+    """Yield what can be answered: of one run, times too, or of all runs that are not over.
+
+    What tasks themselves wait for comes first, then undecided steps; each oldest first.
 
     Raises:
         RunNotFound: There is no such run.
@@ -61,11 +76,13 @@ def waits(run_id: str = "", *, store: str | None = None) -> Iterator[OpenWait]:
         if not run_id:
             for found in read_waiting(database):
                 yield _open_wait(found.run_id, found.run_name, found.row)
+            yield from map(_open_step, read_open(database))
             return
         row = find_run(database, run_id)
         for one in read_outside(database, row.key, State.OPEN, State.DOUBT):
             if one.answer is None:
                 yield _open_wait(row.run_id, row.name, one)
+        yield from map(_open_step, read_open(database, row.key))
 
 
 def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: str | None = None) -> OpenWait:
@@ -74,7 +91,8 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
     Args:
         run_id: The run.
         name: What is waited for; or where, as ``0.17:3``, if several steps wait for one name.
-        value: A JSON value that fits the wait's schema.
+        value: A JSON value that fits the wait's schema. To an undecided step, a candidate or its number, or a reply
+            that the task's parser and checks accept; ``@2`` is always candidate 2, and ``=2`` always the reply 2.
         by: Who answers: kept in the log. The user of this process by default.
         store: The store.
 
@@ -82,10 +100,13 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
         RunNotFound: There is no such run.
         RunNotResumable: The run is over.
         BadInput: It waits for no such thing, or no more; several steps do; the value does not fit.
+        JobError: The task of an undecided step cannot be loaded.
     """
     with opened(store) as database:
         row = _going(database, run_id)
-        one = _found(row, read_outside(database, row.key), name, Kind.WAIT)
+        if steps := find_referrals(database, row.key, name):
+            return _open_step(answer_step(database, row, name, steps, value, _user() if by is None else by))
+        one = _found(database, row, read_outside(database, row.key), name, Kind.WAIT)
         if problem := _misfit(one.answers, value):
             raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
         _give(database, row, one, {"value": value}, by)
@@ -112,7 +133,7 @@ def settle_effect(
     """
     with opened(store) as database:
         row = _going(database, run_id)
-        one = _found(row, read_outside(database, row.key), at, Kind.EFFECT)
+        one = _found(database, row, read_outside(database, row.key), at, Kind.EFFECT)
         if problem := "" if again else _misfit({}, done):
             raise BadInput(f"effect {one.name} of run {row.run_id} cannot have that result: {problem}")
         _give(database, row, one, {"again": True} if again else {"value": done}, by)
@@ -148,7 +169,7 @@ def _going(database: Database, run_id: str) -> RunRow:
     return row
 
 
-def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> OutsideRow:
+def _found(database: Database, row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> OutsideRow:
     """Return what is waited for by that name or at that place. Raises `BadInput`."""
     of_kind = [one for one in rows if one.kind == kind and one.name]
     named = [one for one in of_kind if name in (one.name, one.at)]
@@ -160,6 +181,7 @@ def _found(row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> Ou
             by = f", by {over[-1].by}" if over[-1].by else ""
             raise BadInput(f"{name} of run {row.run_id} is over: it has been answered{by}", fix="see `maker waits`")
         known = [one.name for one in of_kind if one.state in (State.OPEN, State.DOUBT)]
+        known += open_names(database, row.key, MOST_NEAR)[0] if kind == Kind.WAIT else []
         raise BadInput(f"run {row.run_id} does not {what} {name!r}", fix=near(name, known))
     if len(asked) > 1:
         places = ", ".join(one.at for one in asked[:5])
@@ -204,4 +226,12 @@ def _user() -> str:
 def _open_wait(run_id: str, name: str, row: OutsideRow) -> OpenWait:
     return OpenWait(
         run_id, name, row.at, str(row.kind), row.name, row.prompt, row.answers, row.begun_at, row.deadline
+    )  # fmt: skip
+
+
+def _open_step(one: OpenReferral) -> OpenWait:
+    row = one.row
+    candidates = [VotedFor(proposal.text, proposal.votes) for proposal in row.proposals]
+    return OpenWait(
+        one.run_id, one.run_name, row.at, "step", row.name, one.prompt, {}, row.begun_at, None, candidates
     )  # fmt: skip

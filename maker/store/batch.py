@@ -17,8 +17,9 @@ from maker.store.backend.database import Database
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
-from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork, StepKey
+from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
+from maker.store.referrals import StepKey
 from maker.store.seals import ROOT_PLACE, chain_seal, fork_seal, outcome_seal, snapshot_seal
 from maker.types import RedFlag
 from maker.voting.messages import Decided, KeptVotes
@@ -93,6 +94,8 @@ class LogRows(NamedTuple):
     missed: list[tuple[Any, ...]]
     outside: list[tuple[Any, ...]]
     stands: list[dict[str, Any]]
+    referred: list[tuple[Any, ...]]
+    answered: list[StepKey]
     endings: list[Ending]
 
 
@@ -149,6 +152,10 @@ class LogWriter:
             missed=[(*one[:4], stored(one.reason), outcome_seal(*one[:4])) for one in missed],
             outside=[_row(schema.outside, one.values(self._run)) for one in _all(entries, lambda entry: entry.outside)],
             stands=[{"of": one.chain, "now": str(one.state)} for one in _all(entries, lambda entry: entry.stands)],
+            referred=[
+                _row(schema.referral, one.values(self._run)) for one in _all(entries, lambda entry: entry.referred)
+            ],
+            answered=_all(entries, lambda entry: entry.answered),
             endings=[entry.ending for entry in entries if entry.ending is not None],
         )
 
@@ -179,6 +186,8 @@ class LogWriter:
         self._insert(connection, schema.outcome, rows.missed)
         self._insert(connection, schema.outside, rows.outside)
         self._many(connection, _STANDS, rows.stands)
+        self._insert(connection, schema.referral, rows.referred)
+        self._close_referrals(connection, rows.answered)
         for ending in rows.endings:
             self._end(connection, ending)
 
@@ -198,10 +207,15 @@ class LogWriter:
 
     def _forget(self, connection: Connection, steps: list[StepKey]) -> None:
         """Delete the samples of undecided steps that have been voted on again."""
-        for table in (schema.sample, schema.prompt, schema.outcome):
+        for table in (schema.sample, schema.prompt, schema.outcome, schema.referral):
             for step in steps:
-                here = (table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch)
-                connection.execute(delete(table).where(*here))
+                connection.execute(delete(table).where(*_at(table, step)))
+
+    def _close_referrals(self, connection: Connection, steps: list[StepKey]) -> None:
+        """Note that steps are decided that people were asked about. Their samples stay."""
+        for step in steps:
+            connection.execute(delete(schema.outcome).where(*_at(schema.outcome, step)))
+            connection.execute(update(schema.referral).where(*_at(schema.referral, step)).values(closed=True))
 
     def _end(self, connection: Connection, ending: Ending) -> None:
         key = first_chain(self._run)
@@ -251,6 +265,10 @@ class LogWriter:
     def _many(self, connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             connection.execute(statement, rows)
+
+
+def _at(table: Table, step: StepKey) -> tuple[Any, ...]:
+    return table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch
 
 
 def _all(entries: Sequence[Entry], part: Callable[[Entry], Sequence[Any]]) -> list[Any]:

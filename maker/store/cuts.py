@@ -14,6 +14,7 @@ from maker.store.lease import Lease
 from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.memo import forget_cut
 from maker.store.outside import read_outside
+from maker.store.referrals import answered_among, withdraw
 from maker.store.runs import fenced
 from maker.store.seals import Place, chain_seal, fork_seal, outcome_seal, weighed
 from maker.store.tree import walk_steps
@@ -62,13 +63,20 @@ def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cu
 
 @retried
 def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
-    """Store cuts, and subtract what they supersede from the run's counts. Raises `LeaseLost` or `StoreFailed`."""
-    cuts = list(cuts)
-    if not cuts:
-        return
-    superseded = Superseded(*(sum(amounts) for amounts in zip(*(one.superseded for one in cuts), strict=True)))
+    """Store cuts, and subtract what they supersede from the run's counts. Raises `LeaseLost` or `StoreFailed`.
+
+    A step that a person has answered meanwhile is not cut off: the answer is to be written to the log.
+    """
+    wanted = list(cuts)
     run = schema.run.c
     with database.write() as connection:
+        # Whoever answers locks the run's row first: from here on nobody does.
+        connection.execute(select(run.id).where(run.id == lease.run).with_for_update())
+        answered = answered_among(connection, {(one.chain, one.idx) for one in wanted})
+        cuts = [one for one in wanted if (one.chain, one.idx) not in answered]
+        if not cuts:
+            return
+        superseded = Superseded(*(sum(amounts) for amounts in zip(*(one.superseded for one in cuts), strict=True)))
         if _is_there(connection, cuts[0]):
             # The connection was lost at the commit, but the commit took place.
             return
@@ -78,6 +86,7 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
         connection.execute(insert(schema.cut), [_row(one) for one in cuts])
         for one in cuts:
             forget_cut(connection, one.chain, one.idx, one.epoch, single=one.single)
+            withdraw(connection, one.chain, one.idx, single=one.single)
             if not one.single:
                 _begin_again(connection, one)
         if singles := [one for one in cuts if one.single]:
@@ -164,6 +173,9 @@ def _superseded(tallies: Iterable[bytes]) -> Superseded:
     for packed in tallies:
         tally = unpack(packed)
         steps += 1
+        if tally.person is not None:
+            # Its votes are counted where they settled nothing.
+            continue
         votes += sum(tally.valid)
         red_flags += sum(tally.flagged)
         disputed += tally.disputed

@@ -10,6 +10,7 @@ from operator import add
 from typing import Any, NamedTuple
 
 from maker.store.outside import OutsideRow, State
+from maker.store.referrals import ReferralRow, StepKey
 from maker.store.seals import Place
 from maker.types import NOTHING, Account, Allowance, Usage
 from maker.voting.messages import Decided, Stuck
@@ -96,19 +97,12 @@ class UndecidedStep(NamedTuple):
     stuck: Stuck
 
 
-class StepKey(NamedTuple):
-    """A step as the store's tables name it."""
-
-    chain: int
-    idx: int
-    epoch: int
-
-
 class StepCounts(NamedTuple):
     """What steps come to together.
 
     ``voted`` of them were voted on, with so many ``votes`` and flagged samples; ``disputed`` of these had votes for
-    several candidates. ``reused`` were taken from the memo, which saved so many samples. Joins count nowhere.
+    several candidates. ``reused`` were taken from the memo, which saved so many samples. ``answered`` were decided by
+    people: their votes count where they settled nothing. Joins count nowhere.
     """
 
     voted: int = 0
@@ -117,11 +111,12 @@ class StepCounts(NamedTuple):
     disputed: int = 0
     reused: int = 0
     saved: int = 0
+    answered: int = 0
 
     @property
     def decided(self) -> int:
         """All steps but joins."""
-        return self.voted + self.reused
+        return self.voted + self.reused + self.answered
 
     def plus(self, other: StepCounts) -> StepCounts:
         """Return the sum of both."""
@@ -130,7 +125,7 @@ class StepCounts(NamedTuple):
 
 def count_steps(steps: Iterable[Decided]) -> StepCounts:
     """Return what steps come to, in one pass: each pass over a run's steps shows in what a step costs."""
-    voted = votes = flags = disputed = reused = saved = 0
+    voted = votes = flags = disputed = reused = saved = answered = 0
     for step in steps:
         if step.votes:
             voted += 1
@@ -140,7 +135,9 @@ def count_steps(steps: Iterable[Decided]) -> StepCounts:
         elif step.calls:
             reused += 1
             saved += step.calls
-    return StepCounts(voted, votes, flags, disputed, reused, saved)
+        elif step.answered:
+            answered += 1
+    return StepCounts(voted, votes, flags, disputed, reused, saved, answered)
 
 
 def sum_counts(counts: Iterable[StepCounts]) -> StepCounts:
@@ -173,9 +170,10 @@ class Entry:
     ``dropped`` counts, by account, flagged samples of steps that were let go undecided. ``worker`` sent the report from
     ``place``; ``gone`` says why it was lost. ``spent`` is drawn from the reservation ``grant``, and so is
     ``abandoned``: what requests cut off or cancelled in flight may have cost. ``freed`` gives back the rest of the
-    grant. ``outside`` are effects and waits that begin, ``stands`` how others stand now. ``events`` are committed with
-    it. ``waiting`` is how many requests are open where nothing has come for a while: it is passed on to who watches,
-    and not stored.
+    grant. ``outside`` are effects and waits that begin, ``stands`` how others stand now. ``referred`` are
+    undecided steps that people are asked about from now on, ``answered`` those that are decided now. ``events`` are
+    committed with it. ``waiting`` is how many requests are open where nothing has come for a while: it is passed on to
+    who watches, and not stored.
     """
 
     decided: Sequence[Decided] = ()
@@ -200,6 +198,8 @@ class Entry:
     freed: bool = False
     outside: Sequence[OutsideRow] = ()
     stands: Sequence[OutsideState] = ()
+    referred: Sequence[ReferralRow] = ()
+    answered: Sequence[StepKey] = ()
     events: Sequence[StoredEvent] = ()
     waiting: int = 0
     ending: Ending | None = None

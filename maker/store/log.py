@@ -274,6 +274,14 @@ def read_snapshots(database: Database, chain: int) -> Iterator[SnapshotRow]:
     return starmap(SnapshotRow, _paged(database, query, (table.idx, table.epoch), 0, None))
 
 
+def snapshot_at(database: Database, chain: int, idx: int, epoch: int) -> SnapshotRow | None:
+    """Return the state before one of a chain's own steps, as of an epoch, None where none was kept."""
+    table = schema.snapshot.c
+    query = _select(schema.snapshot, SnapshotRow)
+    rows = database.fetch(query.where(table.chain == chain, table.idx == idx, table.epoch == epoch))
+    return SnapshotRow(*rows[0]) if rows else None
+
+
 def newest_snapshot(database: Database, chain: ChainRow, upto: int) -> SnapshotRow | None:
     """Return a chain's own newest live snapshot at or before an index, or None."""
     table, cut = schema.snapshot.c, schema.cut.c

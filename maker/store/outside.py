@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, select, update
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.queued import NEVER, due
+from maker.store.referrals import answered_in
 from maker.voting.paths import chain_name
 
 _outside = schema.outside.c
@@ -177,7 +178,7 @@ def wakes_at(connection: Connection, run: int) -> float:
             _outside.run == run, _outside.state.in_([str(State.OPEN), str(State.DOUBT)])
         )
     ).all()
-    if any(row.answer is not None for row in rows):
+    if any(row.answer is not None for row in rows) or answered_in(connection, run):
         return time.time()
     return min((row.deadline for row in rows if row.deadline is not None), default=NEVER)
 

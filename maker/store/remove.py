@@ -137,6 +137,7 @@ def _drop_run(database: Database, run: RunRow) -> None:
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
         for table in (
             schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside, schema.queued,
+            schema.referral,
         ):  # fmt: skip
             connection.execute(delete(table).where(table.c.run == run.key))
         connection.execute(delete(schema.run).where(schema.run.c.id == run.key))

@@ -22,7 +22,7 @@ from maker.store.log import (
     snapshot_epochs,
 )
 from maker.store.together import Together, together
-from maker.types import Ballots, Decision, Done, Effect, Fork, Parts, Record, Step, Verdict, Wait
+from maker.types import Ballots, Decision, Done, Effect, Fork, Parts, Record, RedFlag, Step, Verdict, Wait
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
@@ -33,6 +33,7 @@ from maker.voting.messages import ChainAt
 from maker.voting.parts import PartsDecision, decide_parts
 from maker.voting.paths import Path, chain_name
 from maker.voting.policy import Rules
+from maker.voting.red_flags import proposed
 from maker.voting.tally import Source, Tally, folded, link, unpack
 from maker.voting.thinking import Thinking
 
@@ -224,12 +225,17 @@ class Replayer:
             return move, action
         key = vote_key(self.decomposer.action, action)
         voter, judge = self.rules.of(move.kind).voter, self.rules.judge
-        self._elected(where, key, tally, voter, move.kind.parts, row.action)
+        if tally.person is None:
+            self._elected(where, key, tally, voter, move.kind.parts, row.action)
+        else:
+            self._left_open(where, tally, key, move, state)
         voters = (voter, None if judge is None else judge.role.voter)
         if problem := evidence.problem(row, key, tally, move, state, voters):
             raise Bad(f"{where}: {problem}")
         self._link(where, position, row, row.tally)
         self.counts.steps += 1
+        if tally.person is not None:
+            return move, action
         self.counts.votes += sum(tally.valid)
         self.counts.red_flags += sum(tally.flagged)
         self.counts.disputed += tally.disputed
@@ -265,6 +271,31 @@ class Replayer:
             elected = verdict == Decision(winner, tally.margin)
         if not elected:
             raise Bad(f"{where}: its votes {counts} do not elect {winner!r} under {voter.name}")
+
+    def _left_open(self, where: str, tally: Tally, key: str, move: Step[Any, Any], state: Any) -> None:
+        """Check that neither its votes nor a judge decided a step that a person has decided."""
+        rules, parts = self.rules, move.kind.parts
+        if len(tally.votes) != rules.models or not any(tally.valid):
+            raise Bad(f"{where}: its votes are missing, or come from {len(tally.votes)} models, not {rules.models}")
+        counts = tally.counts(key)
+        cast = {one: votes for one, votes in counts.items() if votes}
+        weights = tally.weighed(key)
+        held = None if weights is None else {one: weights[one] for one in cast}
+        verdict = _verdict(where, rules.of(move.kind).voter, Ballots(cast, held), parts)
+        if isinstance(verdict, PartsDecision) and parts is not None:
+            made = parts.answer(verdict.won, verdict.undecided)
+            settled = not isinstance(proposed(move.kind, state, made, self.decomposer.action), RedFlag)
+        else:
+            settled = isinstance(verdict, Decision)
+        if tally.judge is not None and not settled:
+            if rules.judge is None:
+                raise Bad(f"{where}: a judge was asked about it, but the run has no judge")
+            cast = {one: votes for one, votes in tally.judge.counts(key).items() if votes}
+            weights = tally.judge.weighed(key)
+            held = None if weights is None else {one: weights[one] for one in cast}
+            settled = isinstance(_verdict(where, rules.judge.role.voter, Ballots(cast, held)), Decision)
+        if settled:
+            raise Bad(f"{where}: a person decided it, but its votes {counts} elect an answer")
 
     def _holds_parts(self, parts: Parts[Any], decided: PartsDecision, winner: str, tally: Tally, action: str) -> bool:
         """Say whether an action holds the parts that its votes elect, and names those that they leave undecided."""

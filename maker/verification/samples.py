@@ -61,6 +61,7 @@ class Evidence:
         """
         kept = self.kept = self._samples.at(row)
         needed = self._level == "all" or (self._level == "disputed" and bool(tally.rivals or tally.flags))
+        needed = needed or tally.person is not None
         if not kept:
             return "its samples are missing" if needed else ""
         if broken := _broken(kept, move):
@@ -73,23 +74,27 @@ class Evidence:
             return "its samples do not add up to its tally"
         if not (_weigh(kept[:votes], voters[0], tally, key) and _weigh(kept[votes:], voters[1], tally.judge, key)):
             return "the log-probabilities of its samples do not add up to the weights of its tally"
-        return self._proposed(row, key, kept, votes, move, state) or self._asked(row, move)
+        # A person answers in words of their own.
+        words = row.action if tally.person is None else None
+        return self._proposed(words, key, kept, votes, move, state) or self._asked(row, move)
 
     def stray(self, row: StepRow) -> bool:
         """Say whether samples or a prompt are stored for a step that asked no model."""
         return bool([*self._samples.at(row), *self._prompts.at(row)])
 
     def _proposed(
-        self, row: StepRow, key: str, kept: list[SampleRow], votes: int, move: Step[Any, Any], state: Any
+        self, action: str | None, key: str, kept: list[SampleRow], votes: int, move: Step[Any, Any], state: Any
     ) -> str:
         """Return which sample does not match its own text, or that another action should have won; "" if all fits.
+
+        ``action`` is the step's, which is to be in the words of a sample; None where it need not be.
 
         Samples after the first ``votes`` are a judge's, for whom every answer that was not proposed is illegal.
         """
         texts = [
             ""
             if place >= votes and sample.flag == Flag.ILLEGAL
-            else self._judged(sample, move, state, row.action if sample.candidate == key else None)
+            else self._judged(sample, move, state, action if sample.candidate == key else None)
             for place, sample in enumerate(kept)
         ]
         if None in texts:
@@ -97,7 +102,9 @@ class Evidence:
         # The action is the one proposed by the first sample that voted for the winner; "" if it cannot be read, or if
         # votes by part elect what no sample has proposed.
         proposed = next((text for text, sample in zip(texts, kept, strict=True) if sample.candidate == key), "")
-        return "" if proposed in ("", row.action) else "its action is not that of the first sample for the winner"
+        if action is None or proposed in ("", action):
+            return ""
+        return "its action is not that of the first sample for the winner"
 
     def _judged(self, sample: SampleRow, move: Step[Any, Any], state: Any, action: str | None) -> str | None:
         """Return the action that a sample proposes, as text; "" if that is unknown. Of two readings, ``action``.

@@ -90,7 +90,7 @@ class Singles:
                 raise Bad(f"{self._name(number)} has no step, but its outcome {str(outcome)!r} needs one")
             self._next = next(self._outcomes, None)
             self._settled += number == self._settled
-            if outcome != Outcome.AGAIN:
+            if not outcome.open:
                 yield number, str(outcome)
 
     @property

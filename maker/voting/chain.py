@@ -15,12 +15,23 @@ from maker.voting.collector import JUDGED, VOTES, Ask, VoteCollector
 from maker.voting.election import Election, reported
 from maker.voting.judge import appeal
 from maker.voting.memo import Known, Memo, question
-from maker.voting.messages import ChainAt, Decided, Ended, Follows, Forked, KeptVotes, OpenStep, Stuck
+from maker.voting.messages import (
+    ChainAt,
+    Decided,
+    Ended,
+    Follows,
+    Forked,
+    KeptVotes,
+    OpenStep,
+    Proposal,
+    Referred,
+    Stuck,
+)
 from maker.voting.paths import chain_name
 from maker.voting.policy import Shared
 from maker.voting.red_flags import Candidate
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
-from maker.voting.tally import link, pack, pack_clean, taken
+from maker.voting.tally import Tally, link, pack, pack_clean, taken
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -236,16 +247,49 @@ class ChainRunner(Generic[S, A]):
     def _take(self, step: Step[S, A], known: Known, action: A) -> Decided:
         """Take a decision that was made before; the chain then stands at the next step."""
         packed = pack(taken(self._shared.kinds[step.kind.name].number, known.source))
-        digest = link(self._digest, self.index, self._epoch, known.action, packed)
+        return self._append(known.action, action, packed, calls=known.source.calls)
+
+    def take_answer(self, text: str, tally: Tally, tokens: int) -> Decided:
+        """Decide the step by what a person has answered; the chain then stands at the next one.
+
+        Args:
+            text: The action, as its task writes it.
+            tally: The count, which says who that was.
+            tokens: What the votes took.
+
+        Raises:
+            TaskFailed: The rules forbid the action, or the task's code raises.
+        """
+        move = self._own("next", self._decomposer.next, self._state)
+        action = self._own("action.read", self._decomposer.action.read, text)
+        forbidden = self._own("check", move.kind.check, self._state, action)
+        if forbidden is not None:
+            raise TaskFailed(
+                f"{self.where}: the answer {shown(text)} is against the rules of {self._decomposer.name}: {forbidden}",
+                fix="give another answer",
+                step=self.index,
+            )
+        return self._append(text, action, pack(tally), tokens=tokens, answered=True)
+
+    def _append(
+        self, text: str, action: A, packed: bytes, *, tokens: int = 0, calls: int = 0, answered: bool = False
+    ) -> Decided:
+        """Decide the step by something else than its votes."""
+        digest = link(self._digest, self.index, self._epoch, text, packed)
         self._state = self._own("apply", self._decomposer.apply, self._state, action)
-        self._weight += len(known.action)
+        self._weight += len(text)
         decided = Decided(
-            self.ref.chain, self.index, self._epoch, known.action, packed, 0, digest,
-            state=self._due(), path=self.path, calls=known.source.calls,
+            self.ref.chain, self.index, self._epoch, text, packed, tokens, digest,
+            state=self._due(), path=self.path, calls=calls, answered=answered,
         )  # fmt: skip
         self._digest = digest
         self.index += 1
         return decided
+
+    def standing(self) -> ChainAt:
+        """Return where the chain stands, between two steps."""
+        text = self._state_text()
+        return ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, text, self._weight)
 
     def _appeal(self, collector: VoteCollector[S, A], reason: str) -> Ask | Stuck:
         """Ask the judge about what votes could not settle, or say that the chain is stuck."""
@@ -265,7 +309,8 @@ class ChainRunner(Generic[S, A]):
     def _stuck(self, reason: str, voted: VoteCollector[S, A], judge: VoteCollector[S, A] | None = None) -> Stuck:
         kind, judged = voted.election.step.kind, 0 if judge is None else len(judge.election.heard)
         heard, decorrelated = _heard(voted, judge), voted.kind.decorrelated
-        return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, decorrelated)
+        referred = _referred(voted, judge) if self._shared.rules.ask and voted.election.counts else None
+        return Stuck(self.index, self._epoch, kind.name, reason, heard, kind.role, judged, decorrelated, referred)
 
     def _decide(self, collector: VoteCollector[S, A], elected: Candidate[A]) -> Decided:
         self.leftover = collector.let_go()
@@ -432,3 +477,13 @@ def _heard(voted: VoteCollector[Any, Any], judge: VoteCollector[Any, Any] | None
     if judge is not None:
         samples += tuple(one._replace(vote=one.vote + len(samples)) for one in judge.election.heard)
     return KeptVotes(step.kind.system, step.prompt, samples, voted.kind.ways)
+
+
+def _referred(voted: VoteCollector[Any, Any], judge: VoteCollector[Any, Any] | None) -> Referred:
+    """Return what a person is to decide, of votes that elected nobody, and of their judge's where there was one."""
+    election, number, tokens = voted.election, voted.kind.number, voted.tokens
+    tally = election.tally(number, None)
+    if judge is not None:
+        tally, tokens = tally._replace(judge=judge.election.tally(number, None)), tokens + judge.tokens
+    leading = sorted(election.counts.items(), key=lambda item: -item[1])
+    return Referred(tuple(Proposal(key, election.candidate(key).text, n) for key, n in leading), pack(tally), tokens)

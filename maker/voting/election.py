@@ -158,15 +158,17 @@ class Election(Generic[S, A]):
                 self._of.setdefault(key, [0] * self._models)[model] += 1
         self.asked += asked
 
-    def tally(self, kind: int, winner: str) -> Tally:
-        """Return the count in the form that is stored."""
-        if self.clean:
+    def tally(self, kind: int, winner: str | None) -> Tally:
+        """Return the count in the form that is stored; without a winner all candidates are among the rivals."""
+        if self.clean and winner is not None:
             return Tally(kind, self.rounds, (self.counts[winner],), {}, {})
         of = {key: tuple(self._of[key]) if self._of else (n,) for key, n in self.counts.items()}
         flags = {flag: tuple(models) for flag, models in self._flags.items()}
         # Nobody need have said what votes by part elect.
-        votes, found = of.pop(winner, (0,) * self._models), self._weights
-        weights = () if found is None else (found.get(winner, 0), *(found[key] for key in of))
+        nobody = (0,) * self._models
+        votes, found = nobody if winner is None else of.pop(winner, nobody), self._weights
+        first = 0 if found is None or winner is None else found.get(winner, 0)
+        weights = () if found is None else (first, *(found[key] for key in of))
         return Tally(kind, self.rounds, votes, of, flags, None, weights)
 
     def _of_parts(self, parts: Parts[A], decided: PartsDecision) -> Candidate[A] | Undecidable:

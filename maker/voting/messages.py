@@ -75,6 +75,7 @@ class Decided(NamedTuple):
     the question of a step that was voted on, and ``calls`` is how many samples it took; one that was taken from the
     memo has no votes, and ``calls`` is what its source took. ``reported`` says of valid votes, but for a judge's, what
     each is for and what log-probability it reports; it is None where weights are not log-odds (`Voter.weighs_odds`).
+    ``answered`` says that a person has decided it: its votes were counted when they left it undecided.
     """
 
     chain: int
@@ -94,6 +95,7 @@ class Decided(NamedTuple):
     memo: bytes = b""
     calls: int = 0
     reported: Sequence[tuple[str, float]] | None = None
+    answered: bool = False
 
     @property
     def taken(self) -> bool:
@@ -109,10 +111,30 @@ class Ended(NamedTuple):
     reason: str
 
 
+class Proposal(NamedTuple):
+    """A candidate that a person may choose: its key, the action as its task writes it, and its votes."""
+
+    key: str
+    text: str
+    votes: int
+
+
+class Referred(NamedTuple):
+    """What a person is to decide: the candidates, those with most votes first; the packed count, without a winner.
+
+    ``tokens`` is what the votes took.
+    """
+
+    proposals: tuple[Proposal, ...]
+    tally: bytes
+    tokens: int
+
+
 class Stuck(NamedTuple):
     """The chain cannot go on by itself: which step, of which class and role, why, and what it has heard.
 
-    The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`.
+    The last ``judged`` of the samples are a judge's. ``decorrelated`` is as in `Decided`. ``referred`` is there where a
+    person is to decide.
     """
 
     idx: int
@@ -123,6 +145,7 @@ class Stuck(NamedTuple):
     role: str = SOLVER
     judged: int = 0
     decorrelated: bool = False
+    referred: Referred | None = None
 
 
 class Forked(NamedTuple):

@@ -59,7 +59,8 @@ class Rules(NamedTuple):
     ``roles`` holds that of ``solver`` at least, which stands for all that are not named. ``models`` is how many the
     pool has; with ``pass_on``, votes of one that stays away pass on to the next in the rotation. ``judge`` is there
     where a judge is asked about what votes cannot settle. ``voters`` are those of step classes that have one of their
-    own, by name. ``others`` says how else votes may be asked. ``thinking`` takes off replies what is no answer.
+    own, by name. ``others`` says how else votes may be asked. ``thinking`` takes off replies what is no answer. With
+    ``ask`` a person is asked what votes leave undecided.
     """
 
     seed: int
@@ -71,6 +72,7 @@ class Rules(NamedTuple):
     voters: Mapping[str, Voter] = {}
     others: Fallbacks = Fallbacks()
     thinking: Thinking = KNOWN
+    ask: bool = False
 
     def of(self, kind: StepClass[Any, Any]) -> Role:
         """Return how the steps of a class are decided."""

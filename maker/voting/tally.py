@@ -17,6 +17,8 @@ _CHILD = Struct("<QIQ")
 DIGEST_BYTES = 16
 _LINKS = blake2b(digest_size=DIGEST_BYTES, person=b"maker-step")
 """Copied for each digest: that is quicker than to begin one."""
+_BY_PERSON = 1
+"""Stands for the rounds where a person has decided: such a step has a count of its own after it."""
 CLEAN_BYTES = 6
 """A clean election of one model, in numbers below 128."""
 
@@ -30,6 +32,13 @@ class Source(NamedTuple):
     calls: int
 
 
+class Person(NamedTuple):
+    """Who has decided a step that votes could not settle, and when, in milliseconds since 1970."""
+
+    name: str
+    at_ms: int
+
+
 class Tally(NamedTuple):
     """The count of one decided step.
 
@@ -38,7 +47,8 @@ class Tally(NamedTuple):
     Where these votes settled nothing, ``judge`` is the count of the judge's, which elected the winner: its rivals are
     among the others. ``weights`` are what the winner's votes weigh together, and then those of each rival, in
     thousandths; () where the voter does not weigh them. A step that was not voted on, but taken from the memo, cites
-    its ``source``: it has no rounds and no votes of any model.
+    its ``source``: it has no rounds and no votes of any model. Where neither votes nor a judge settled the step, a
+    ``person`` has: the votes are those that were cast, for that person's answer and for others, and no margin was won.
     """
 
     kind: int
@@ -49,6 +59,12 @@ class Tally(NamedTuple):
     judge: Tally | None = None
     weights: tuple[int, ...] = ()
     source: Source | None = None
+    person: Person | None = None
+
+    @property
+    def won_by(self) -> int:
+        """The margin of the election that decided the step: a judge's where there was one, 0 where a person did."""
+        return 0 if self.person is not None else (self.judge or self).margin
 
     @property
     def margin(self) -> int:
@@ -99,11 +115,14 @@ def pack(tally: Tally) -> bytes:
     Layout: class, rounds, number of models M, M votes, number of rivals, per rival (key length, key in UTF-8,
     M votes), number of flags, per flag (reason number, M samples). A judge's count follows in the same form. Where
     votes were weighed, a 0 stands before M, and after each candidate's votes their weight. A step that was taken from
-    the memo is its class, three zeros, and its source: chain, index, epoch, samples.
+    the memo is its class, three zeros, and its source: chain, index, epoch, samples. Where a person decided, the class
+    stands first, a 1, two zeros, when that was, and who (length, name in UTF-8), and then the count as above.
     """
-    kind, rounds, votes, rivals, flags, judge, weights, source = tally
+    kind, rounds, votes, rivals, flags, judge, weights, source, person = tally
     if source is not None:
         return _pack_source(kind, source)
+    if person is not None:
+        return _pack_person(kind, person) + pack(tally._replace(person=None))
     out = bytearray()
     weighed = iter(weights)
     for number in (kind, rounds, *((0,) if weights else ()), len(votes), *votes, *islice(weighed, 1), len(rivals)):
@@ -152,11 +171,22 @@ def _pack_source(kind: int, source: Source) -> bytes:
     return bytes(out)
 
 
+def _pack_person(kind: int, person: Person) -> bytes:
+    out, name = bytearray(), person.name.encode()
+    for number in (kind, _BY_PERSON, 0, 0, person.at_ms, len(name)):
+        _put(out, number)
+    return bytes(out + name)
+
+
 def _read(numbers: _Reader) -> Tally:
     kind, rounds, models = next(numbers), next(numbers), next(numbers)
     weighed = models == 0
     if weighed:
         models = next(numbers)
+        if models == 0 and rounds == _BY_PERSON:
+            at_ms = next(numbers)
+            person = Person(numbers.text(next(numbers)), at_ms)
+            return _read(numbers)._replace(person=person)
         if models == 0:
             return taken(kind, Source(*(next(numbers) for _ in Source._fields)))
     votes = tuple(next(numbers) for _ in range(models))
@@ -177,6 +207,21 @@ def _read(numbers: _Reader) -> Tally:
 def taken(kind: int, source: Source) -> Tally:
     """Return the count of a step that was taken from the memo."""
     return Tally(kind, 0, (), {}, {}, source=source)
+
+
+def answered(undecided: Tally, winner: str, person: Person) -> Tally:
+    """Return the count of a step that a person has decided, from the count of its votes, which nobody won."""
+    judge = None if undecided.judge is None else _counted_for(undecided.judge, winner)
+    return _counted_for(undecided, winner)._replace(judge=judge, person=person)
+
+
+def _counted_for(tally: Tally, winner: str) -> Tally:
+    """Return a count without a winner as that of a winner, who need not have had a vote."""
+    rivals = {key: votes for key, votes in tally.rivals.items() if key != winner}
+    votes = tally.rivals.get(winner, tally.votes)
+    weighed = dict(zip(tally.rivals, tally.weights[1:], strict=True)) if tally.weights else {}
+    weights = (weighed.get(winner, 0), *(weighed[key] for key in rivals)) if weighed else tally.weights
+    return tally._replace(votes=votes, rivals=rivals, weights=weights)
 
 
 def cites(blob: bytes) -> bool:

@@ -14,7 +14,7 @@ from maker.cli.output import print
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
 from maker.lifecycle import waits as lifecycle
-from maker.lifecycle.waits import OpenWait
+from maker.lifecycle.waits import OpenWait, VotedFor
 
 By = Annotated[str | None, typer.Option("--by", help="Who says so; the user's name by default.", metavar="NAME")]
 
@@ -24,7 +24,7 @@ def waits(
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """List what runs wait for: people's answers, and effects in doubt."""
+    """List what runs wait for: people's answers, undecided steps with their candidates, and effects in doubt."""
     count = 0
     for one in lifecycle.waits(run_id, store=store):
         count += 1
@@ -35,14 +35,14 @@ def waits(
 
 def answer(
     run_id: RunId,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What is waited for, or where: 0.17:3.")],
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="The answer: text or JSON.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What is waited for, a row's id, or where: 0.17:3.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The answer: text or JSON; or a candidate's number.")],
     by: By = None,
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Answer what a run waits for."""
     asked = next((one for one in lifecycle.waits(run_id, store=store) if name in (one.name, one.at)), None)
-    given = value if asked is None else lifecycle.answer_in(value, asked.answers)
+    given = value if asked is None or asked.kind == "step" else lifecycle.answer_in(value, asked.answers)
     _print_done(lifecycle.answer(run_id, name, given, by=by, store=store), "is answered")
 
 
@@ -72,7 +72,12 @@ def _line(one: OpenWait) -> str:
     what = f"effect {one.name} is in doubt" if one.kind == "effect" else one.name or "a time"
     takes = "" if one.kind == "effect" or not one.answers else f" [{_kind(one)}]"
     prompt = f": {one.prompt}" if one.prompt else ""
-    return f"{run}  {one.at:>4}  {what}{takes}, {since}{until}{prompt}"
+    line = f"{run}  {one.at:>4}  {what}{takes}, {since}{until}{prompt}"
+    return "\n".join((line, *(f"    {number}: {_voted(one)}" for number, one in enumerate(one.candidates, 1))))
+
+
+def _voted(candidate: VotedFor) -> str:
+    return f"{candidate.text} ({candidate.votes} vote{'' if candidate.votes == 1 else 's'})"
 
 
 def _kind(one: OpenWait) -> str:

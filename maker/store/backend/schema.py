@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0012"
+HEAD = "0014"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -282,6 +282,35 @@ outside = Table(
 
 ``kind`` is ``effect`` or ``wait``, ``answers`` the JSON schema of its answer, ``state`` one of
 `maker.store.outside.State`. ``answer`` is JSON that somebody has given, and that is still to be recorded or has been.
+"""
+
+referral = Table(
+    "maker_referral",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("proposals", Text, nullable=False),
+    Column("tally", LargeBinary, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("answer", Text),
+    Column("answered_by", Text, nullable=False),
+    Column("answered_at", Float),
+    Index("maker_referral_run", "run", "closed", "begun_at"),
+    Index("maker_referral_name", "run", "name"),
+    sqlite_with_rowid=False,
+)
+"""Undecided steps that a person is asked about: ``name`` is what people call one, or step ``step`` of chain ``place``.
+
+``kind`` is the step's class, ``proposals`` the candidates as JSON, ``tally`` the packed count of the votes. ``answer``
+is the action that somebody has chosen; ``closed`` says that it is in the log.
 """
 
 ledger = Table(
