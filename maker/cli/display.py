@@ -118,6 +118,8 @@ def step_line(record: StepRecord) -> str:
     line += f"; flagged: {flags}" if flags else ""
     if record.judge:
         line += f"; judge: {', '.join(f'{n} for {key}' for key, n in record.judge.items())}"
+    if record.answered:
+        return f"{line}; decided by {record.answered['by'] or 'a person'}"
     return f"{line}; margin {record.margin}"
 
 
@@ -309,6 +311,12 @@ def _counts(report: RunReport) -> str:
         steps += f", {report.saved_calls:,} calls saved"
         asked = report.steps - report.reused
         voted = f"{report.decided_votes / asked:.2f} a step that was voted on" if asked else "no step was voted on"
+    if report.answered:
+        steps += f", of which people decided {report.answered:,}"
+        elected = report.steps - report.reused - report.answered
+        voted = (
+            f"{report.decided_votes / elected:.2f} a step that votes elected" if elected else "votes elected no step"
+        )
     return (
         f"{steps}, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
         f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"

@@ -16,7 +16,7 @@ from maker.voting.parts import least_lead
 from maker.voting.paths import Path, chain_name, is_single
 from maker.voting.tally import Source, unpack
 
-_SELDOM = ("judge", "weights", "source")
+_SELDOM = ("judge", "weights", "source", "answered")
 
 
 class StoredStep(Protocol):
@@ -39,6 +39,8 @@ class StepRecord(NamedTuple):
     candidate's weight, with a voter that weighs votes. A step taken from the memo has no votes of its own. Its
     ``source`` says where it was decided: by the keys of the store (``chain_key``, ``step``, ``epoch``) and, with a
     store at hand, by ``run`` and ``chain``; ``key`` is the winner's, and ``calls`` is how many samples it took.
+    ``answered`` says ``by`` whom and ``at`` what time (seconds since 1970) a step was decided that neither votes nor a
+    judge settled: its margin is 0.
     """
 
     chain: str
@@ -54,11 +56,13 @@ class StepRecord(NamedTuple):
     judge: dict[str, int]
     weights: dict[str, float]
     source: dict[str, Any]
+    answered: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON; the step class is called ``class``.
 
-        ``judge`` is there if one was asked, ``weights`` if votes were weighed, ``source`` if it came from the memo.
+        ``judge`` is there if one was asked, ``weights`` if votes were weighed, ``source`` if it came from the memo,
+        ``answered`` if a person decided it.
         """
         facts = {("class" if name == "kind" else name): value for name, value in self._asdict().items()}
         return {name: value for name, value in facts.items() if value or name not in _SELDOM}
@@ -343,8 +347,8 @@ def step_record(
     winner = step.action if codec is None else vote_key(codec, action)
     kind = None if task is None or tally.kind >= len(task.classes) else task.classes[tally.kind]
     votes = tally.counts(winner)
-    margin = (tally.judge or tally).margin
-    if kind is not None and kind.parts is not None and votes and tally.judge is None:
+    margin, person = tally.won_by, tally.person
+    if kind is not None and kind.parts is not None and votes and tally.judge is None and person is None:
         margin = least_lead(kind.parts, votes)
     single = is_single(path)
     return StepRecord(
@@ -361,6 +365,7 @@ def step_record(
         judge={} if tally.judge is None else tally.judge.counts(winner),
         weights={key: weight / 1000 for key, weight in (tally.weighed(winner) or {}).items()},
         source={} if tally.source is None else _source(tally.source, winner),
+        answered={} if person is None else {"by": person.name, "at": person.at_ms / 1000},
     )
 
 

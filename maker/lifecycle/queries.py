@@ -29,7 +29,7 @@ from maker.store.locations import path_of
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
-from maker.store.unresolved import count_outcomes
+from maker.store.unresolved import count_answered, count_outcomes
 from maker.store.vote_monitor import monitored_classes
 from maker.types import Outcome, Prices
 from maker.verification.replay import ReplayedStep
@@ -55,7 +55,8 @@ class RunReport:
     ``reserved_tokens`` were granted or in flight when a process stopped; they may have been spent. ``digest`` is the
     last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
     ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
-    samples when they were decided; all steps together use at most ``distinct`` decisions. ``created_at`` is in seconds
+    samples when they were decided; all steps together use at most ``distinct`` decisions. ``answered`` of the steps were
+    decided by people, after votes had settled nothing; it is filled where ``workers`` is. ``created_at`` is in seconds
     since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
     """
 
@@ -93,6 +94,7 @@ class RunReport:
     missing: int = 0
     created_at: float = 0.0
     queue: dict[str, Any] | None = None
+    answered: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -151,7 +153,7 @@ def _task(fingerprint: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bool = False) -> Iterator[StepRecord]:
-    """Yield a run's steps in order, in constant memory; with ``disputed``, only those whose votes disagreed.
+    """Yield a run's steps in order, in constant memory; with ``disputed``, only those elected by votes that disagreed.
 
     A fork's children come in child order, at the place where their parent forked; ``start`` is a step of the root
     chain. If the task's code cannot be found, actions are shown as they are stored.
@@ -160,8 +162,13 @@ def steps(run_id: str, *, store: str | None = None, start: int = 0, disputed: bo
         row = find_run(database, run_id)
         task, named = task_of(row), Sources(database).named
         for path, found in walk_steps(database, root_chain(database, row.key), start):
-            if not disputed or unpack(found.tally).disputed:
+            if not disputed or _disputed(found.tally):
                 yield named(shown_record(row.classes, task, path, found))
+
+
+def _disputed(blob: bytes) -> bool:
+    tally = unpack(blob)
+    return tally.disputed and tally.person is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +313,8 @@ def whole_report(database: Database, run_id: str) -> RunReport:
     whole = report(row)
     workers, events = read_workers(database, row.key), read_events(database, row.key)
     missing = _missing(database, row) if row.status == "done" else 0
-    return replace(whole, workers=workers, events=events, missing=missing)
+    answered = count_answered(database, row.key)
+    return replace(whole, workers=workers, events=events, missing=missing, answered=answered)
 
 
 def children_called(run: RunReport) -> str:
@@ -328,7 +336,7 @@ def _missing(database: Database, row: RunRow) -> int:
         return int(row.result["rows"] - row.result["decided"])
     if row.settings["task"]["decomposer"] == "document" and isinstance(row.result, dict):
         return len(row.result.get("missing", ()))
-    return sum(n for outcome, n in count_outcomes(database, row.key).items() if outcome != Outcome.AGAIN)
+    return sum(n for outcome, n in count_outcomes(database, row.key).items() if not Outcome(outcome).open)
 
 
 def listed(row: RunRow) -> RunReport:

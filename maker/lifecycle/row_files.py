@@ -63,7 +63,7 @@ class Output:
         # At the run's end, `close` raises it instead: the ending itself must still be handled.
         if self._failure is not None and not any(entry.ending for entry in entries):
             raise self._failure
-        if any(entry.settled for entry in entries):
+        if any(entry.settled or entry.answered for entry in entries):
             self._news.set()
 
     def close(self) -> None:

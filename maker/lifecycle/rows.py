@@ -33,7 +33,7 @@ from maker.store.log import (
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
 from maker.types import Outcome
 from maker.voting.parts import least_lead
-from maker.voting.tally import Tally, unpack
+from maker.voting.tally import Tally, by_person, unpack
 
 DECIDED, ANSWERED = "decided", "answered"
 LOOK_S = 1.0
@@ -44,11 +44,12 @@ LOOK_S = 1.0
 class RowResult:
     """The result of one row.
 
-    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided``, or says why
+    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided`` or ``answered``, or says why
     the row is not decided, and ``reason`` says more. ``answer`` is None without a decision. ``votes`` counts those of
     every candidate, the winner first. ``flags`` counts the samples that got no vote, by flag; ``flagged`` those of a
     row without a decision, by flag and reason in words ("format: no JSON object"). ``margin`` is 0 if nothing won;
-    ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row.
+    ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row. A row that is
+    ``answered`` was decided by a person, ``answered_by``: its votes elected nobody, and its margin is 0.
     """
 
     row: int
@@ -62,6 +63,7 @@ class RowResult:
     margins: Mapping[str, int]
     tokens: int
     flagged: Mapping[str, int] = field(default_factory=dict)
+    answered_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -79,6 +81,11 @@ class Settled(NamedTuple):
     child: int
     step: StepRow | None
     outcome: OutcomeRow | None
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person has decided it."""
+        return self.step is not None and by_person(self.step.tally)
 
 
 class Round(NamedTuple):
@@ -352,6 +359,7 @@ def result(settled: Settled, name: str) -> RowResult:
         margin=tally.won_by if parts is None or tally.judge or tally.person else least_lead(parts, votes),
         margins={} if tally.person else call_user_code(f"row {row}: margins", task.margins, votes, winner),
         tokens=step.tokens,
+        answered_by="" if tally.person is None else tally.person.name,
     )
 
 

@@ -133,6 +133,8 @@ class _ExampleWriter:
             "chain": record.chain,
             "step": record.step,
         }
+        if record.answered:
+            line["answered"] = record.answered
         # Half of a surrogate pair has no UTF-8, but a JSON escape.
         self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         self.steps += 1

@@ -98,7 +98,8 @@ class LogCounts:
     """Counts of one pass over the log. ``groups`` are in order of run and class, ``doubted`` in order of doubt.
 
     ``reused`` steps were taken from the memo: from the run's own decisions, and from ``outside`` distinct decisions of
-    other runs. Every decision is counted once.
+    other runs. Every decision is counted once. ``answered`` steps were decided by people: of the groups they are among
+    the unsettled ones.
     """
 
     groups: Sequence[Group]
@@ -106,6 +107,7 @@ class LogCounts:
     alarms: Sequence[ClassAlarm]
     reused: int = 0
     outside: int = 0
+    answered: int = 0
 
 
 class _Author:
@@ -141,11 +143,15 @@ class _Author:
         """
         if len(self.run.classes) == 1:
             for _, votes in undecided_votes(database, self.run.key):
-                rival, winner = sorted((0, *votes))[-2:]
-                group = self.group(0)
-                group.unsettled += 1
-                group.cut_losing[rival] += 1
-                self.observe(0, winner, rival, None)
+                self.add_open(0, votes)
+
+    def add_open(self, kind: int, votes: Sequence[int]) -> None:
+        """Count the votes, by candidate, of a step that they elected nobody for."""
+        rival, winner = sorted((0, *votes))[-2:]
+        group = self.group(kind)
+        group.unsettled += 1
+        group.cut_losing[rival] += 1
+        self.observe(kind, winner, rival, None)
 
 
 class _Pass:
@@ -163,6 +169,7 @@ class _Pass:
         self._clean: Counter[tuple[int, bytes]] = Counter()
         self._doubted: list[tuple[float, int, DisputedStep]] = []
         self.reused = 0
+        self.answered = 0
         # Distinct decisions of other runs, each with the part of the log that took it first.
         self.outside: dict[Source, int] = {}
 
@@ -181,6 +188,10 @@ class _Pass:
             self.reused += 1
             if tally.source.chain >> CHAIN_BITS != author.run.key:
                 self.outside.setdefault(tally.source, at)
+            return
+        if tally.person is not None:
+            self.answered += 1
+            author.add_open(tally.kind, [sum(votes) for votes in (tally.votes, *tally.rivals.values())])
             return
         winner, rival = standing(tally)
         author.group(tally.kind).add(tally)
@@ -232,6 +243,7 @@ def count_log(database: Database, run: RunRow) -> LogCounts:
         [alarmed for author in authors for alarmed in author.alarms()],
         counting.reused,
         len(counting.outside),
+        counting.answered,
     )
 
 

@@ -65,7 +65,8 @@ class Report:
     steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``unresolved_flags`` the flagged
     samples of steps without a decision, by reason; ``resting`` are chains that stopped before their end, ``cuts``
     counts parts of the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the
-    decisions were made by other runs, and are counted as this one's.
+    decisions were made by other runs, and are counted as this one's. ``answered`` steps were decided by people, after
+    votes had elected nobody: no other figure counts them as decided.
     """
 
     run: RunReport
@@ -91,6 +92,7 @@ class Report:
     cuts: int
     reused: int
     outside: int
+    answered: int
     audit: Audit | None
     labelled: LabelCheck | None
     lead: tuple[str, ...]
@@ -98,7 +100,7 @@ class Report:
     @property
     def steps(self) -> int:
         """All live steps, with those shared with the run that this one was forked from."""
-        return self.decisions - self.outside + self.reused
+        return self.decisions - self.outside + self.reused + self.answered
 
     @property
     def decisions(self) -> int:
@@ -150,7 +152,7 @@ def report(
             labelled = check_labels(database, run, read_row_labels(database, run, file))
         shown_run = whole_report(database, run.run_id)
         found = count_log(database, run)
-        outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if name != Outcome.AGAIN}
+        outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if not Outcome(name).open}
         classes = _classes(found)
         shown = tuple(disputes(database, run, task_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
@@ -170,7 +172,8 @@ def report(
         truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
         flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
-        unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, audit=audit,
+        unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, answered=found.answered,
+        audit=audit,
         labelled=labelled, lead=lead,
     )  # fmt: skip
 

@@ -122,8 +122,8 @@ def rescore(
     """Return what another voting rule would decide from a run's stored samples; uses constant memory.
 
     The votes of each step are counted again in their order. If the samples of a step were not kept and all its votes
-    agreed, the winner has as many votes as the tally says. A judge's samples do not count. Steps taken from the memo
-    are left out: they follow their sources.
+    agreed, the winner has as many votes as the tally says. A judge's samples do not count. Steps that people decided
+    are undecided here. Steps taken from the memo are left out: they follow their sources.
 
     Args:
         run_id: A run's id, its unique beginning, or ``last``.
@@ -253,7 +253,13 @@ class _Recounter:
                     f"{where} cannot be read: {error}", fix="restore the database from a backup"
                 ) from error
             clean = not voted.kept and not tally.disputed and not tally.flags
-            found = self._unsampled(where, voted.step, tally) if clean else self._decided(where, voted, tally)
+            if tally.person is not None:
+                # A person has decided what the votes left open.
+                found = self._undecided(where, voted.kept)
+            elif clean:
+                found = self._unsampled(where, voted.step, tally)
+            else:
+                found = self._decided(where, voted, tally)
         return found._replace(chain=chain, step=number, row=row)
 
     def _unsampled(self, where: str, step: StepRow, tally: Tally) -> Rescored:

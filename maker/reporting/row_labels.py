@@ -199,7 +199,8 @@ class _Checking:
         """Count a labelled row that is settled."""
         label = self._labels.rows[settled.row]
         found = result(settled, label.id)
-        winner = next(iter(found.votes)) if settled.step is not None else None
+        # What a person answered says nothing of the votes.
+        winner = next(iter(found.votes)) if settled.step is not None and not settled.by_person else None
         # A row that the task itself has found wrong is decided, and not right.
         right = found.outcome == DECIDED and self._labels.is_right(self._task, settled.row, winner)
         if winner is None:

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
-from maker.store.locations import is_live
 from maker.store.queued import due
 from maker.voting.messages import Proposal
 from maker.voting.paths import ROOT, chain_name
@@ -149,12 +148,6 @@ def _with_prompts() -> Select[Any]:
     joined = joined.outerjoin(schema.text, schema.text.c.digest == _prompt.prompt)
     told = (run.run_id, run.name.label("run_name"), schema.text.c.body.label("prompt"))
     return select(schema.referral, *told).select_from(joined)
-
-
-def count_answered(database: Database, run: int) -> int:
-    """Return how many live steps of a run people have decided."""
-    query = select(*_KEY).where(_referral.run == run, _referral.closed)
-    return sum(is_live(database, *row) for row in database.fetch(query))
 
 
 @retried

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Exists, func, select
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database
@@ -14,8 +15,17 @@ from maker.store.locations import is_live
 from maker.store.log import PAGE
 from maker.types import Outcome
 
-_chain, _cut, _fork, _outcome, _sample, _step = (
-    table.c for table in (schema.chain, schema.cut, schema.fork, schema.outcome, schema.sample, schema.step)
+_chain, _cut, _fork, _outcome, _referral, _sample, _step = (
+    table.c
+    for table in (
+        schema.chain,
+        schema.cut,
+        schema.fork,
+        schema.outcome,
+        schema.referral,
+        schema.sample,
+        schema.step,
+    )  # fmt: skip
 )
 _PLACE = (_chain.parent, _chain.at, _chain.fork_epoch)
 """The fork that a chain belongs to."""
@@ -66,21 +76,38 @@ def unresolved_flags(database: Database, run: int) -> dict[str, int]:
     decided = select(_step.idx).where(
         _step.chain == _sample.chain, _step.idx == _sample.idx, _step.epoch == _sample.epoch
     )
-    fork = (_fork.chain == _chain.parent, _fork.idx == _chain.at, _fork.epoch == _chain.fork_epoch)
-    single = select(_fork.chain).where(*fork, _fork.single).exists()
-    superseded = select(_cut.chain).where(
-        _cut.chain == _sample.chain,
-        _cut.epoch > _sample.epoch,
-        (_cut.idx == _sample.idx) | ((_cut.idx < _sample.idx) & ~single),
-    )
     query = select(*_PLACE, _sample.flag, func.count()).join(schema.chain, _chain.id == _sample.chain)
-    query = query.where(_chain.run == run, _sample.flag.is_not(None), ~decided.exists(), ~superseded.exists())
+    query = query.where(_chain.run == run, _sample.flag.is_not(None), ~decided.exists(), ~_superseded(_sample))
     live = _live_forks(database)
     found: Counter[str] = Counter()
     for parent, at, epoch, flag, count in database.fetch(query.group_by(*_PLACE, _sample.flag)):
         if live(parent, at, epoch):
             found[flag] += count
     return dict(sorted(found.items()))
+
+
+def count_answered(database: Database, run: int) -> int:
+    """Return how many steps of a run people have decided."""
+    query = select(*_PLACE, func.count()).join(schema.chain, _chain.id == _referral.chain)
+    query = query.where(_referral.run == run, _referral.closed, ~_superseded(_referral))
+    live = _live_forks(database)
+    rows = database.fetch(query.group_by(*_PLACE).select_from(schema.referral))
+    return sum(count for parent, at, epoch, count in rows if live(parent, at, epoch))
+
+
+def _superseded(table: Any) -> Exists:
+    """Return a condition that a cut in its own chain has superseded the step that a table's row is of."""
+    fork = (_fork.chain == _chain.parent, _fork.idx == _chain.at, _fork.epoch == _chain.fork_epoch)
+    single = select(_fork.chain).where(*fork, _fork.single).exists()
+    return (
+        select(_cut.chain)
+        .where(
+            _cut.chain == table.chain,
+            _cut.epoch > table.epoch,
+            (_cut.idx == table.idx) | ((_cut.idx < table.idx) & ~single),
+        )
+        .exists()
+    )
 
 
 def _live_forks(database: Database) -> Callable[[int | None, int, int], bool]:

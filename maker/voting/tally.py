@@ -232,6 +232,14 @@ def cites(blob: bytes) -> bool:
     return [next(numbers) for _ in range(4)][1:] == [0, 0, 0]
 
 
+def by_person(blob: bytes) -> bool:
+    """Say whether a packed tally is that of a step that a person decided; of a clean one reads its length."""
+    if len(blob) <= CLEAN_BYTES:
+        return False
+    numbers = _Reader(blob)
+    return [next(numbers) for _ in range(4)][1:] == [_BY_PERSON, 0, 0]
+
+
 def link(before: bytes, index: int, epoch: int, action: str, tally: bytes) -> bytes:
     """Return a step's digest, H(previous digest, index, epoch, action, tally): 16 bytes."""
     text = action.encode()
