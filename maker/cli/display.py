@@ -314,9 +314,7 @@ def _counts(report: RunReport) -> str:
     if report.answered:
         steps += f", of which people decided {report.answered:,}"
         elected = report.steps - report.reused - report.answered
-        voted = (
-            f"{report.decided_votes / elected:.2f} a step that votes elected" if elected else "votes elected no step"
-        )
+        voted = f"{report.decided_votes / elected:.2f} a step that votes decided" if elected else "votes decided none"
     return (
         f"{steps}, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
         f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"

@@ -172,7 +172,6 @@ class Driver:
             if not scheduler.idle or any(fork.to_join(time.monotonic()) for fork in scheduler.forks):
                 continue
             if not session.outside.busy:
-                self._journal.flush()
                 return self._over(session, Ending("paused", _standstill(session), None))
             self._look_outside(session, WAIT_S)
 
@@ -199,6 +198,9 @@ class Driver:
 
     def _take_answers(self, session: Session, *, now: bool) -> None:
         """Write the steps that people have decided, and let their chains go on."""
+        if now and session.referrals.waiting:
+            # The run may rest after this look: it must see what those answer who were asked last.
+            self._journal.flush()
         for row in session.referrals.news(now=now):
             try:
                 made = session.referrals.decide(row)

@@ -126,6 +126,11 @@ class Referrals:
         self._looked_s = 0.0
         self._rows_of = lru_cache(8)(self._read_rows)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody is asked."""
+        return self._count > 0
+
     def begin(self, referred: Sequence[ReferredStep]) -> list[ReferralRow]:
         """Return the rows that ask about steps from now on."""
         self._count += len(referred)

@@ -55,9 +55,9 @@ class RunReport:
     ``reserved_tokens`` were granted or in flight when a process stopped; they may have been spent. ``digest`` is the
     last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
     ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
-    samples when they were decided; all steps together use at most ``distinct`` decisions. ``answered`` of the steps were
-    decided by people, after votes had settled nothing; it is filled where ``workers`` is. ``created_at`` is in seconds
-    since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
+    samples when they were decided; all steps together use at most ``distinct`` decisions. ``answered`` of the steps
+    were decided by people, after votes had settled nothing; it is filled where ``workers`` is. ``created_at`` is in
+    seconds since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
     """
 
     run_id: str

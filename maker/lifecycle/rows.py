@@ -44,12 +44,12 @@ LOOK_S = 1.0
 class RowResult:
     """The result of one row.
 
-    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided`` or ``answered``, or says why
-    the row is not decided, and ``reason`` says more. ``answer`` is None without a decision. ``votes`` counts those of
-    every candidate, the winner first. ``flags`` counts the samples that got no vote, by flag; ``flagged`` those of a
-    row without a decision, by flag and reason in words ("format: no JSON object"). ``margin`` is 0 if nothing won;
-    ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row. A row that is
-    ``answered`` was decided by a person, ``answered_by``: its votes elected nobody, and its margin is 0.
+    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided`` or
+    ``answered``, or says why the row is not decided, and ``reason`` says more. ``answer`` is None without a decision.
+    ``votes`` counts those of every candidate, the winner first. ``flags`` counts the samples that got no vote, by flag;
+    ``flagged`` those of a row without a decision, by flag and reason in words ("format: no JSON object"). ``margin`` is
+    0 if nothing won; ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row. A row
+    that is ``answered`` was decided by a person, ``answered_by``: its votes elected nobody.
     """
 
     row: int

@@ -163,7 +163,9 @@ def report(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
     )
     against = _against(shown_run, outcomes, audit, labelled)
-    number = whole(classes, _outside(shown_run, outcomes, resting), against, _alarmed(alarms, found.alarms))
+    number = whole(
+        classes, _outside(shown_run, outcomes, resting, found.answered), against, _alarmed(alarms, found.alarms)
+    )
     lead = _lead(number, audit, labelled)
     return Report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
@@ -205,12 +207,14 @@ def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:
     return tuple(class_figures(one, confidence) for one in found.groups)
 
 
-def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain]) -> list[str]:
+def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain], answered: int) -> list[str]:
     what = children_called(run)
     found = [f"{name} {what} ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
     if run.settings["task"]["decomposer"] == "document" and run.status == "done":
         parted = sum("lines" in one for one in run.result.get("missing", ()))
         found += [f"undecided lines of slices ({parted:,} slices, which the result names)"] if parted else []
+    if answered:
+        found.append(f"steps that people decided ({answered:,})")
     if resting:
         more = " or more" if len(resting) >= MOST_STOPPED else ""
         found.append(f"unresolved steps ({len(resting):,}{more})")

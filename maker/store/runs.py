@@ -245,10 +245,17 @@ def read_workers(database: Database, run: int) -> list[dict[str, Any]]:
 
 
 def read_events(database: Database, run: int) -> list[dict[str, Any]]:
-    """Return the events of a run in order: ``at`` (seconds since 1970), ``kind``, and the facts."""
+    """Return the events of a run in order: ``at`` (seconds since 1970), ``kind``, and the facts.
+
+    The place of a wait or an effect, which its event calls ``at``, is ``step`` here.
+    """
     table = schema.event.c
     query = select(table.at, table.kind, table.facts).where(table.run == run).order_by(table.id)
-    return [{"at": at, "kind": kind, **json.loads(facts)} for at, kind, facts in database.fetch(query)]
+    found = ((at, kind, json.loads(facts)) for at, kind, facts in database.fetch(query))
+    return [
+        {"at": at, "kind": kind} | {("step" if name == "at" else name): fact for name, fact in facts.items()}
+        for at, kind, facts in found
+    ]
 
 
 def _needs(connection: Connection, base: int) -> None:

@@ -15,18 +15,8 @@ from maker.store.locations import is_live
 from maker.store.log import PAGE
 from maker.types import Outcome
 
-_chain, _cut, _fork, _outcome, _referral, _sample, _step = (
-    table.c
-    for table in (
-        schema.chain,
-        schema.cut,
-        schema.fork,
-        schema.outcome,
-        schema.referral,
-        schema.sample,
-        schema.step,
-    )  # fmt: skip
-)
+_chain, _cut, _fork, _outcome = schema.chain.c, schema.cut.c, schema.fork.c, schema.outcome.c
+_referral, _sample, _step = schema.referral.c, schema.sample.c, schema.step.c
 _PLACE = (_chain.parent, _chain.at, _chain.fork_epoch)
 """The fork that a chain belongs to."""
 
