@@ -122,6 +122,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             "INSERT INTO maker_outside VALUES (7, 1, 'root', 0, 'wait', 'word', '', '{}', 'closed', 0.5, NULL, NULL,"
             " '', NULL)"
         )
+        source.execute(
+            "INSERT INTO maker_referral VALUES (7, 3, 0, 1, 'root', 3, 'step-3', 'letter', '[]', x'00', 9, 1, 0.5, 'a',"
+            " '', 0.5)"
+        )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
         source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
@@ -205,10 +209,11 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
     "maker_outside": tuple(schema.outside.columns.keys()),
+    "maker_referral": tuple(schema.referral.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
 ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
-stand (what came of them is in the log), of the memo all but what cited steps were asked."""
+stand, and who is asked about undecided steps (what came of them is in the log), of the memo all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",

@@ -7,7 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maker.types import Flag
-from maker.voting.tally import DIGEST_BYTES, Tally, genesis, link, pack, pack_clean, unpack
+from maker.voting.tally import (
+    DIGEST_BYTES,
+    Person,
+    Source,
+    Tally,
+    answered,
+    by_person,
+    cites,
+    genesis,
+    link,
+    pack,
+    pack_clean,
+    taken,
+    unpack,
+)
 
 NUMBER = st.integers(0, 2**40)
 
@@ -168,3 +182,60 @@ def test_genesis_changes_with_fingerprint_and_path() -> None:
     """Every chain of every task starts from a digest of its own."""
     arguments = [("a", ()), ("b", ()), ("a", (0,)), ("a", (1,)), ("a", (0, 1)), ("a", (1, 0)), ("a", (10,))]
     assert len({genesis(*one) for one in arguments}) == len(arguments)
+
+
+PERSONS = st.builds(Person, st.text(st.characters(exclude_categories=["Cs"]), max_size=200), NUMBER)
+
+
+@given(tallies(), tallies() | st.none(), PERSONS)
+def test_who_decided_stands_before_the_count(tally: Tally, judge: Tally | None, person: Person) -> None:
+    """The count follows in its own form, a judge's after it; no margin was won."""
+    whole = tally._replace(judge=judge, person=person)
+    packed = pack(whole)
+    assert unpack(packed) == whole
+    assert by_person(packed)
+    assert not cites(packed)
+    assert whole.won_by == 0
+    assert packed.endswith(pack(tally._replace(judge=judge)))
+
+
+@given(tallies(), tallies() | st.none())
+def test_no_other_count_is_taken_for_a_persons(tally: Tally, judge: Tally | None) -> None:
+    """Neither an election's, a judge's nor one from the memo: logs of older versions read as they did."""
+    assert not by_person(pack(tally._replace(judge=judge)))
+    assert not by_person(pack(taken(tally.kind, Source(1, 2, 3, 4))))
+
+
+def test_a_persons_answer_moves_its_votes_to_the_front() -> None:
+    """Votes and their weights, a judge's too; an answer that nobody voted for has none."""
+    judge = Tally(2, 1, (0, 0), {"b": (1, 0), "a": (0, 1)}, {})
+    votes = Tally(2, 3, (0, 0), {"a": (2, 0), "b": (1, 1)}, {Flag.EMPTY: (0, 1)}, judge, (0, 40, 20))
+    person = Person("ann", 1_700_000_000_000)
+    chosen = answered(votes, "b", person)
+    assert chosen == Tally(
+        2, 3, (1, 1), {"a": (2, 0)}, {Flag.EMPTY: (0, 1)}, judge._replace(votes=(1, 0), rivals={"a": (0, 1)}),
+        (20, 40), person=person,
+    )  # fmt: skip
+    assert chosen.weighed("b") == {"b": 20, "a": 40}
+    own = answered(votes, "c", person)
+    assert (own.votes, own.rivals, own.weights) == ((0, 0), votes.rivals, (0, 40, 20))
+    assert own.samples == votes.samples == chosen.samples == 7
+    assert pack(Tally(1, 1, (5,), {}, {}, person=Person("é", 128))) == bytes(
+        [1, 1, 0, 0, 128, 1, 2, 0xC3, 0xA9, 1, 1, 1, 5, 0, 0]
+    )
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        bytes([1, 1, 0, 0, 5, 9, 97]),  # a name that ends early
+        bytes([1, 1, 0, 0, 5, 1, 97]),  # no count
+        bytes([1, 1, 0, 0, 5, 1, 97, 2, 1, 1, 5, 0, 0]),  # a count of another class
+        bytes([1, 1, 0, 0, 5, 1, 97, 1, 1, 0, 0, 5, 1, 97, 1, 1, 1, 5, 0, 0]),  # two persons
+        bytes([1, 2, 0, 0, 5, 1, 97, 1, 1, 1, 5, 0, 0]),  # a form that there is not
+    ],
+)
+def test_a_damaged_form_is_refused(damaged: bytes) -> None:
+    """Bytes that nobody packs are no count."""
+    with pytest.raises(ValueError, match="no packed tally"):
+        unpack(damaged)
