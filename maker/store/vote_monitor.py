@@ -62,7 +62,8 @@ class Noted(NamedTuple):
 class VoteMonitor:
     """Counts the votes of steps, raises alarms and carries out the policy. The writer's thread drives it.
 
-    A step counts once, with its votes before a judge's: when it is decided, or when its fork goes on without it. A step
+    A step counts once, with its votes before a judge's: when it is decided, when its fork goes on without it, or when a
+    person is asked about it. A step
     that a chain is stuck at is looked at when the run rests, and counts when a resume has decided it; if a retry votes
     again, only the new votes count. Steps that a cut supersedes stay counted: their votes were real. Of a decorrelated
     class only votes asked for after the change count.
@@ -203,8 +204,9 @@ class VoteMonitor:
         return Undecided(kind, winner, rival, place)
 
     def _keep_stuck(self, entry: Entry) -> None:
+        counted = {id(stuck) for stuck in entry.unresolved}
         for chain, stuck in entry.undecided:
-            if seen := self._undecided(stuck, (chain & _CHAIN_OF_RUN) + stuck.idx):
+            if id(stuck) not in counted and (seen := self._undecided(stuck, (chain & _CHAIN_OF_RUN) + stuck.idx)):
                 self._stuck.append(seen)
 
     def _raised(self, alarm: Alarm) -> list[StoredEvent]:

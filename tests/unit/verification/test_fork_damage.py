@@ -212,8 +212,9 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_referral": tuple(schema.referral.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
-stand, and who is asked about undecided steps (what came of them is in the log), of the memo all but what cited steps were asked."""
+ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects, waits
+and undecided steps stand that people are asked about (what came of them is in the log), of the memo all but what cited
+steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",
