@@ -198,32 +198,39 @@ class Driver:
 
     def _take_answers(self, session: Session, *, now: bool) -> None:
         """Write the steps that people have decided, and let their chains go on."""
-        if now and session.referrals.waiting:
-            # The run may rest after this look: it must see what those answer who were asked last.
-            self._journal.flush()
-        for row in session.referrals.news(now=now):
-            try:
-                made = session.referrals.decide(row)
-            except TaskFailed as error:
-                session.scheduler.unanswerable(error)
-                continue
-            self._ahead = True
-            changes = session.scheduler.answered(made)
-            facts = {"at": row.at, "name": row.name, "by": row.by, "expired": False}
-            told = [] if is_single(made.decided.path) else [StoredEvent(WAIT_ENDED, facts)]
-            self._journal.put(
-                Entry(
-                    decided=changes.decided,
-                    rows=changes.rows,
-                    settled=changes.settled,
-                    missed=changes.missed,
-                    answered=[row.key],
-                    events=told,
-                )
-            )
-            self._ahead = False
-            if session.strict:
+        while True:
+            if now and session.referrals.waiting:
+                # The run may rest after this look: it must see all that is answered by now.
                 self._journal.flush()
+            rows = session.referrals.news(now=now)
+            for row in rows:
+                self._take_answer(session, row)
+            if not (now and rows):
+                return
+
+    def _take_answer(self, session: Session, row: ReferralRow) -> None:
+        try:
+            made = session.referrals.decide(row)
+        except TaskFailed as error:
+            session.scheduler.unanswerable(error)
+            return
+        self._ahead = True
+        changes = session.scheduler.answered(made)
+        facts = {"at": row.at, "name": row.name, "by": row.by, "expired": False}
+        told = [] if is_single(made.decided.path) else [StoredEvent(WAIT_ENDED, facts)]
+        self._journal.put(
+            Entry(
+                decided=changes.decided,
+                rows=changes.rows,
+                settled=changes.settled,
+                missed=changes.missed,
+                answered=[row.key],
+                events=told,
+            )
+        )
+        self._ahead = False
+        if session.strict:
+            self._journal.flush()
 
     def _hand_out(self, swarm: Swarm, session: Session) -> None:
         """Keep the workers supplied: each holds as many chains as it may, and as many again to begin with at once."""

@@ -217,11 +217,11 @@ def retry(
         RunNotFound, RunHeld: As `resume`.
     """
     overrides = list(overrides)
-    again = outcomes or tuple(outcome for outcome in Outcome if outcome != Outcome.AGAIN)
+    again = outcomes or tuple(outcome for outcome in Outcome if not outcome.open)
     with ExitStack() as resources:
         database = resources.enter_context(opened(store))
         row = find_run(database, run_id)
-        retried = Again(again, repeat_effects=repeat_effects)
+        retried = Again(outcomes or (*again, Outcome.ASKED), repeat_effects=repeat_effects)
         held = None if row.status == "done" else take(database, row, resources, overrides, again=retried)
         if held is None:
             _refuse_others(database, row, overrides)

@@ -104,9 +104,10 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
     """
     with opened(store) as database:
         row = _going(database, run_id)
-        if steps := find_referrals(database, row.key, name):
+        rows = read_outside(database, row.key)
+        if steps := _steps(row, find_referrals(database, row.key, name), rows, name):
             return _open_step(answer_step(database, row, name, steps, value, _user() if by is None else by))
-        one = _found(database, row, read_outside(database, row.key), name, Kind.WAIT)
+        one = _found(database, row, rows, name, Kind.WAIT)
         if problem := _misfit(one.answers, value):
             raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
         _give(database, row, one, {"value": value}, by)
@@ -167,6 +168,18 @@ def _going(database: Database, run_id: str) -> RunRow:
     if row.status in OVER:
         raise RunNotResumable(f"run {row.run_id} is {row.status}, and waits for nothing", fix="start a new run")
     return row
+
+
+def _steps(row: RunRow, steps: Sequence[OpenReferral], rows: Sequence[OutsideRow], name: str) -> Sequence[OpenReferral]:
+    """Return the undecided steps of a name, () if a wait has it. Raises `BadInput` where both wait for an answer."""
+    waits = [one for one in rows if one.kind == Kind.WAIT and one.state == State.OPEN and name in (one.name, one.at)]
+    asked = [one.row for one in steps if one.row.answer is None]
+    if waits and asked:
+        places = ", ".join([*(one.at for one in waits), *(one.at for one in asked)])
+        raise BadInput(
+            f"a wait and a step of run {row.run_id} are called {name!r}", fix=f"name one by its place: {places}"
+        )
+    return () if waits else steps
 
 
 def _found(database: Database, row: RunRow, rows: Sequence[OutsideRow], name: str, kind: Kind) -> OutsideRow:

@@ -166,6 +166,8 @@ class LogWriter:
         self._advance(connection, rows.moves)
         self._many(connection, _SETTLED, [{"key": key, "cursor": before} for key, before in rows.settled.items()])
         self._forget(connection, rows.forgotten)
+        # Before outcomes are inserted: an answer may end wrong.
+        self._close_referrals(connection, rows.answered)
         self._insert(connection, schema.step, rows.steps)
         if self._memo is not None:
             self._memo.write(connection, rows.decided)
@@ -187,7 +189,6 @@ class LogWriter:
         self._insert(connection, schema.outside, rows.outside)
         self._many(connection, _STANDS, rows.stands)
         self._insert(connection, schema.referral, rows.referred)
-        self._close_referrals(connection, rows.answered)
         for ending in rows.endings:
             self._end(connection, ending)
 

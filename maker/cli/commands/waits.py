@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import takewhile
 from typing import Annotated
 
 import typer
@@ -41,8 +42,10 @@ def answer(
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Answer what a run waits for."""
-    asked = next((one for one in lifecycle.waits(run_id, store=store) if name in (one.name, one.at)), None)
-    given = value if asked is None or asked.kind == "step" else lifecycle.answer_in(value, asked.answers)
+    # Undecided steps, which come last and may be many, take a text as it is.
+    waiting = takewhile(lambda one: one.kind != "step", lifecycle.waits(run_id, store=store))
+    asked = next((one for one in waiting if name in (one.name, one.at)), None)
+    given = value if asked is None else lifecycle.answer_in(value, asked.answers)
     _print_done(lifecycle.answer(run_id, name, given, by=by, store=store), "is answered")
 
 

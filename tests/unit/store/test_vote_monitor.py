@@ -495,3 +495,14 @@ def test_rows_that_are_always_wrong_raise_an_alarm(
     promise, *against = page.claim.text
     assert promise.startswith("weighted decides at most a share of 0.01 of steps row wrongly, if on every step")
     assert bool(against) == bool(alarms)
+
+
+def test_an_undecided_row_counts_once_when_the_run_rests() -> None:
+    """It is among those that are undecided and those that nobody votes on again."""
+    samples = tuple(HeardSample(vote, Sample("a", 1), "ab"[vote % 2]) for vote in range(200))
+    stuck = [Stuck(row, 0, "move", "", KeptVotes("", "", samples)) for row in range(64)]
+    rows = Entry(undecided=[UndecidedStep(1, one) for one in stuck], unresolved=stuck)
+    rested = Entry(ending=Ending("paused", "", None))
+    both = VoteMonitor(plan()).note([rows, rested])
+    assert both == VoteMonitor(plan()).note([Entry(unresolved=stuck), rested])
+    assert both != VoteMonitor(plan()).note([Entry(undecided=rows.undecided), rested])
