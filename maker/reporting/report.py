@@ -33,6 +33,7 @@ from maker.reporting.row_labels import LabelCheck, LabelFile, check_labels, read
 from maker.stats.vote_tests import Statistic
 from maker.store.backend.database import shown_url
 from maker.store.log import count_cuts
+from maker.store.referrals import count_open
 from maker.store.runs import find_run
 from maker.store.unresolved import count_outcomes, unresolved_flags
 from maker.types import Outcome
@@ -157,6 +158,7 @@ def report(
         shown = tuple(disputes(database, run, task_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
         left_flags = unresolved_flags(database, run.key)
+        asked = count_open(database, run.key)
         cuts = count_cuts(database, run.key)
     alarms = tuple(event for event in shown_run.events if event["kind"] == ALARM)
     rules = tuple(
@@ -164,7 +166,10 @@ def report(
     )
     against = _against(shown_run, outcomes, audit, labelled)
     number = whole(
-        classes, _outside(shown_run, outcomes, resting, found.answered), against, _alarmed(alarms, found.alarms)
+        classes,
+        _outside(shown_run, outcomes, resting, (asked, found.answered)),
+        against,
+        _alarmed(alarms, found.alarms),
     )
     lead = _lead(number, audit, labelled)
     return Report(
@@ -207,12 +212,18 @@ def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:
     return tuple(class_figures(one, confidence) for one in found.groups)
 
 
-def _outside(run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain], answered: int) -> list[str]:
+def _outside(
+    run: RunReport, outcomes: Mapping[str, int], resting: Sequence[StoppedChain], referred: tuple[int, int]
+) -> list[str]:
+    """Return what the number for the run leaves out. ``referred`` steps people are asked about, and have decided."""
     what = children_called(run)
     found = [f"{name} {what} ({n:,})" for name, n in sorted(outcomes.items()) if name not in BAD_ENDS]
     if run.settings["task"]["decomposer"] == "document" and run.status == "done":
         parted = sum("lines" in one for one in run.result.get("missing", ()))
         found += [f"undecided lines of slices ({parted:,} slices, which the result names)"] if parted else []
+    asked, answered = referred
+    if asked:
+        found.append(f"steps that people are asked about ({asked:,})")
     if answered:
         found.append(f"steps that people decided ({answered:,})")
     if resting:

