@@ -37,7 +37,8 @@ def answer_step(
         row: The run.
         name: What the step is called, or where it is.
         steps: Those of that name or place, oldest first.
-        value: A candidate or its number, or a reply; what is no text is taken as the JSON of a reply.
+        value: A candidate, by what a vote for it says, its text or its number; or a reply. What is no text is taken as
+            the JSON of a reply.
         by: Who answers.
 
     Raises:
@@ -88,17 +89,17 @@ def _chosen(job: Job, asked: Asked, row: ReferralRow, value: Any) -> str:
     """Return the action that an answer stands for, as the task writes it. Raises `BadInput`."""
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     texts = [one.text for one in row.proposals]
+    by_key = {one.key: one.text for one in row.proposals}
     if said.startswith(CANDIDATE) and said[1:].isdecimal():
         return _numbered(row, texts, said[1:])
     if said.startswith(REPLY):
         return _accepted(job, asked, row, said[1:])
-    if said in texts:
-        return said
+    exact = by_key.get(said, said if said in texts else None)
     if not (said.isdecimal() and len(said) < 6 and 1 <= int(said) <= len(texts)):
-        return _accepted(job, asked, row, said)
+        return _accepted(job, asked, row, said) if exact is None else exact
     chosen = _numbered(row, texts, said)
     try:
-        reply = _accepted(job, asked, row, said)
+        reply = _accepted(job, asked, row, said) if exact is None else exact
     except BadInput:
         return chosen
     if reply == chosen:

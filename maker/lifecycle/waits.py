@@ -25,8 +25,9 @@ YES_NO = {"yes": True, "no": False}
 
 
 class VotedFor(NamedTuple):
-    """A candidate of an undecided step: the action as its task writes it, and its votes."""
+    """A candidate of an undecided step: what a vote for it says, the whole action as its task writes it, its votes."""
 
+    key: str
     text: str
     votes: int
 
@@ -244,7 +245,7 @@ def _open_wait(run_id: str, name: str, row: OutsideRow) -> OpenWait:
 
 def _open_step(one: OpenReferral) -> OpenWait:
     row = one.row
-    candidates = [VotedFor(proposal.text, proposal.votes) for proposal in row.proposals]
+    candidates = [VotedFor(*proposal) for proposal in row.proposals]
     return OpenWait(
         one.run_id, one.run_name, row.at, "step", row.name, one.prompt, {}, row.begun_at, None, candidates
     )  # fmt: skip

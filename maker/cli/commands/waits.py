@@ -80,7 +80,8 @@ def _line(one: OpenWait) -> str:
 
 
 def _voted(candidate: VotedFor) -> str:
-    return f"{candidate.text} ({candidate.votes} vote{'' if candidate.votes == 1 else 's'})"
+    key, text, votes = candidate
+    return f"{key} ({votes} vote{'' if votes == 1 else 's'}){'' if text == key else f': {text}'}"
 
 
 def _kind(one: OpenWait) -> str:

@@ -37,7 +37,7 @@ def test_what_is_asked_is_listed_with_its_candidates(run: RunReport, store: str)
     (told,) = map(json.loads, maker("waits", run.run_id, "--json", "--store", store).output.splitlines())
     assert (told["kind"], told["deadline"], len(told["candidates"])) == ("step", None, 2)
     assert told["prompt"] in head
-    assert [f"    {n}: {one['text']} ({one['votes']} vote" for n, one in enumerate(told["candidates"], 1)] == [
+    assert [f"    {n}: {one['key']} ({one['votes']} vote" for n, one in enumerate(told["candidates"], 1)] == [
         line.removesuffix("s)").removesuffix(")") for line in candidates
     ]
 

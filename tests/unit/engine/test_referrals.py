@@ -248,13 +248,15 @@ def test_a_number_that_may_be_an_answer_is_asked_about(store: str) -> None:
     )
     wait = next(maker.waits(report.run_id, store=store))
     assert len(wait.candidates) == 2
-    free = next(str(n) for n in (1, 2) if str(n) not in {one.text for one in wait.candidates})
-    with pytest.raises(BadInput, match=f"{free} may be candidate {free} of") as raised:
-        maker.answer(report.run_id, wait.name, free, store=store)
-    assert f"give @{free} for the candidate, or ={free} for the answer" in raised.value.fix
-    maker.answer(report.run_id, wait.name, f"={free}", store=store)
-    maker.resume(report.run_id, store=store)
-    assert str(next(iter(actions(report.run_id, store).values()))) == free
+    keys = [one.key for one in wait.candidates]
+    assert (keys[0] == "1", keys[1]) == (False, "2")
+    with pytest.raises(BadInput, match="1 may be candidate 1 of") as raised:
+        maker.answer(report.run_id, wait.name, 1, store=store)
+    assert "give @1 for the candidate, or =1 for the answer" in raised.value.fix
+    maker.answer(report.run_id, wait.name, 2, store=store)
+    assert maker.resume(report.run_id, store=store).answered == 1
+    answered = next(one for one in maker.steps(report.run_id, store=store) if one.answered)
+    assert answered.votes == {"2": 1, keys[0]: 1}
 
 
 def test_whoever_works_on_the_run_takes_an_answer_up(store: str) -> None:
@@ -421,3 +423,23 @@ def test_a_pilot_asks_nobody(store: str) -> None:
     """It draws its votes, whatever becomes of them."""
     maker.calibrate(tree(store), votes=5, steps=20)
     assert list(maker.waits(store=store)) == []
+
+
+def test_a_workflow_asks_in_every_form(store: str) -> None:
+    """Of `ask`, `gather` and `map` alike; a candidate goes by what a vote for it says."""
+    job = {
+        "task": {"decomposer": "tests.unit.workflow_tasks:ticket", "text": "no paper left"},
+        "model": {"kind": "simulated", "p": 0.5},
+        "vote": {"k": 3, "max_votes": 5, "on_undecided": "ask"},
+        "store": {"url": store},
+    }
+    report, asked = maker.run(job), set()
+    while waits := list(maker.waits(report.run_id, store=store)):
+        for wait in waits:
+            asked.add(wait.at.count(".") and wait.at.count("/") + 1)
+            maker.answer(report.run_id, wait.at, "@1", by="ann", store=store)
+        report = maker.resume(report.run_id, store=store)
+    assert report.status in ("done", "paused")
+    assert report.answered > 3
+    assert len(asked) > 1
+    assert maker.verify(report.run_id, store=store).problem == ""
