@@ -31,6 +31,12 @@ ever; it is refused.
   others go on; then the run pauses and names it. ``resume`` goes on with undecided ones, say with a higher
   ``max_votes``. ``retry`` cuts them: they are decided anew in the next epoch, from new seeds.
 
+**People.** With ``vote.on_undecided = "ask"`` an undecided step is referred to a person (`referrals`): it waits in the
+store, with its candidates, and its chain rests. A single step of a fork has the outcome ``asked`` meanwhile, which lets
+those after it go on and holds the join up. An answer is checked against the task's rules where it is given. The driver
+takes it from the store, writes the step with the votes that were cast and who decided, and lets the chain go on. It is
+closed in that transaction, so an answer is written once.
+
 **Recovery.** `recovery` reads the newest snapshot and fewer than 1,000 actions after it, or as much text of them as
 the state has. It never reads the history. `restore_forks` opens a fork again as the store holds it; its unfinished
 chains are restored one by one while the first ones work already.

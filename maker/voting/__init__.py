@@ -25,7 +25,8 @@ the margin. A resume with a higher ``max_votes`` votes on the step again with th
 phase 1 (`judge`). Its count stands in the tally after the first.
 
 **Several models.** `policy` says for each role who votes in which turn, by which margin, and how many votes are asked
-for in advance. A step class names its role. A tally (`tally`) counts votes and flags by model.
+for in advance. A step class names its role. A tally (`tally`) counts votes and flags by model; where a
+person decided what votes left open, it says who.
 
 **Weights.** A voter may weigh votes by each sample's log-probability. The election adds the weights up by candidate.
 
