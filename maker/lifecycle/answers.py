@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from maker.core.user_code import call_user_code
+from maker.core.user_code import call_user_code, unfit
 from maker.engine.referrals import Asked, asked_at, decide
 from maker.errors import BadInput, RunNotResumable, TaskFailed
 from maker.job.fingerprint import difference, settings_fingerprint
@@ -46,6 +46,8 @@ def answer_step(
         RunNotResumable: The code of the task has changed since the run began.
         JobError: The task cannot be loaded.
     """
+    if problem := unfit(by):
+        raise BadInput(f"nobody can be called {by!r:.80}: {problem}", fix="give a name in plain text")
     one = _asked(row, name, steps)
     job = _job(database, row)
     try:

@@ -204,6 +204,8 @@ def test_an_answer_that_is_none_changes_nothing(store: str, answer: Any, problem
     before = list(maker.waits(report.run_id, store=store))
     with pytest.raises(BadInput, match=re.escape(problem)):
         maker.answer(report.run_id, before[0].name, answer, store=store)
+    with pytest.raises(BadInput, match="nobody can be called"):
+        maker.answer(report.run_id, before[0].name, "@1", by="ann\ud800", store=store)
     assert list(maker.waits(report.run_id, store=store)) == before
 
 
