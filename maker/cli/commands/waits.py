@@ -25,7 +25,7 @@ def waits(
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """List what runs wait for: answers, undecided steps, effects in doubt."""
+    """List what runs wait for: people's answers, and effects in doubt."""
     count = 0
     for one in lifecycle.waits(run_id, store=store):
         count += 1
