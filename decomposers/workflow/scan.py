@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from textwrap import dedent
 from typing import Any, NamedTuple
 
@@ -77,10 +78,20 @@ def _tree(function: Callable[..., Any]) -> ast.Module:
 
 def _source(function: Callable[..., Any]) -> str:
     module = inspect.getmodule(function)
+    spec = getattr(module, "__spec__", None)
     try:
+        # What was loaded: the file may hold another text by now.
+        if spec is not None and (loaded := _loaded(spec)):
+            return loaded
         return inspect.getsource(module or function)
-    except (OSError, TypeError):
+    except (ImportError, OSError, TypeError):
         return inspect.getsource(function)
+
+
+def _loaded(spec: ModuleSpec) -> str:
+    """Return the source that a module was made of, "" where its loader does not know it."""
+    text = getattr(spec.loader, "get_source", lambda _name: None)(spec.name)
+    return text or ""
 
 
 def _sites(calls: list[ast.Call]) -> Iterator[AskSite]:

@@ -256,10 +256,13 @@ def _print_unclaimed(reports: list[RunReport]) -> None:
         print(f"nobody has claimed {count:,} of these runs from queue {queue!r}; {start}")
 
 
+VERIFIED = ("run_id", "steps", "digest", "whole", "problem", "right", "not_asked")
+
+
 def print_verified(verified: Verified, *, as_json: bool) -> None:
     """Print what verification found."""
     if as_json:
-        facts = {name: getattr(verified, name) for name in ("run_id", "steps", "digest", "whole", "problem", "right")}
+        facts = {name: getattr(verified, name) for name in VERIFIED}
         print(json.dumps(facts))
     elif verified.problem:
         print(f"run {verified.run_id} does NOT verify: {verified.problem}")
@@ -267,6 +270,11 @@ def print_verified(verified: Verified, *, as_json: bool) -> None:
         print(f"run {verified.run_id}: all {verified.steps:,} steps verify, but the run has not reached its goal")
     else:
         print(f"run {verified.run_id} verifies: {verified.steps:,} steps re-applied, digest {verified.digest}")
+    if verified.not_asked and not as_json:
+        print(
+            f"  {verified.not_asked:,} steps were decided by earlier code: their digests, links and tallies are right;"
+            " they were not asked again"
+        )
 
 
 def print_plugins(found: dict[str, list[Plugin | PluginError]], *, as_json: bool) -> None:

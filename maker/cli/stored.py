@@ -21,4 +21,4 @@ def stored_run(run_id: str, overrides: Iterable[str] = (), *, store: str) -> tup
 def job_of(database: Database, run_id: str, overrides: Iterable[str] = ()) -> Job:
     """Return a run's job, with the row counts of its input files as stored when it began: no file is read."""
     row = find_run(database, run_id)
-    return stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+    return stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)

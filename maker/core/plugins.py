@@ -11,7 +11,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
@@ -27,6 +28,7 @@ from maker.errors import BadInput, PluginError
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
 MAIN = "__main__"
+NOTHING_KEPT: Mapping[str, str] = {}
 
 
 class Plugin(NamedTuple):
@@ -48,19 +50,20 @@ A file that was imported is not loaded a second time: its classes would be other
 """
 
 
-def find_plugin(group: str, name: str, base: Path) -> Plugin:
+def find_plugin(group: str, name: str, base: Path, kept: Mapping[str, str] = NOTHING_KEPT) -> Plugin:
     """Return the plugin with a name.
 
     Args:
         group: `DECOMPOSERS` or `VOTERS`.
         name: An entry point's name, ``path/file.py:Name`` or ``module:Name``.
         base: The folder that a relative path starts from.
+        kept: Contents of files, by their whole paths, that stand in for what is on disk.
 
     Raises:
         PluginError: It is unknown (near matches are named), provided by two distributions, or broken.
     """
     if ":" in name:
-        return find_named(name, base)
+        return find_named(name, base, kept)
     what = group.removeprefix("maker.").removesuffix("s")
     points = [point for point in points_of(group) if point.name == name]
     if not points:
@@ -71,8 +74,10 @@ def find_plugin(group: str, name: str, base: Path) -> Plugin:
     return _from_point(points[0])
 
 
-def find_named(name: str, base: Path) -> Plugin:
+def find_named(name: str, base: Path, kept: Mapping[str, str] = NOTHING_KEPT) -> Plugin:
     """Return the object that ``path/file.py:Name`` or ``module:Name`` names; a relative path starts from ``base``.
+
+    What is ``kept`` of files, by their whole paths, stands in for what is on disk.
 
     Raises:
         PluginError: There is no such file, module or name (near ones are named), or its code cannot be loaded.
@@ -80,7 +85,11 @@ def find_named(name: str, base: Path) -> Plugin:
     place, colon, attribute = name.rpartition(":")
     if not colon:
         raise PluginError(f"{name!r} has no `:name` part", fix="write path/file.py:name, or package.module:name")
-    return _from_file(base / place, attribute) if place.endswith(".py") else _from_module(place, attribute)
+    if not place.endswith(".py"):
+        return _from_module(place, attribute)
+    if (body := kept.get(str(base / place))) is not None:
+        return _from_kept(base / place, attribute, body.encode())
+    return _from_file(base / place, attribute)
 
 
 def list_plugins(group: str) -> list[Plugin | PluginError]:
@@ -195,10 +204,24 @@ def _from_file(path: Path, attribute: str) -> Plugin:
     known = LIVE.get(f"{path}:{attribute}")
     if known is not None and known.source == source:
         return known
+    module = _imported(path, _module_of(path, source), content)
+    return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
+
+
+def _module_of(path: Path, source: str) -> str:
     # The name contains the source's hash, so that a changed file is loaded again and not taken from the cache.
     # A dot in it would stand for a package.
-    name = f"{FILE_MODULE}{path.stem.replace('.', '_')}_{source[:12]}"
-    module = _imported(path, name, content)
+    return f"{FILE_MODULE}{path.stem.replace('.', '_')}_{source[:12]}"
+
+
+def _from_kept(path: Path, attribute: str, content: bytes) -> Plugin:
+    """Return what a file's kept content defines: what is loaded already, if the file holds the same."""
+    source = hashlib.sha256(content).hexdigest()
+    with suppress(OSError):
+        if path.read_bytes() == content:
+            return _from_file(path, attribute)
+    # A path that no file has: what reads sources, as tracebacks do, must not find what stands there by now.
+    module = _imported(Path(f"{path}@{source[:12]}"), _module_of(path, source), content)
     return Plugin(f"{path}:{attribute}", _attribute(module, attribute, str(path)), str(path), "", source)
 
 
@@ -255,6 +278,9 @@ class _Source(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         return self.source_to_code(self._content, self.path)
+
+    def get_data(self, path: Any) -> bytes:
+        return self._content
 
 
 class _FileModules(MetaPathFinder):

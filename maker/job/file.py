@@ -34,12 +34,21 @@ class Raw:
         text: The file's text, in which lines are looked up.
         stored: The values are those of a run: a selector chosen anew (a task's file that has moved, say) leaves the
             rest of its table as it is.
+        kept: The files of code that the run keeps, by their paths.
     """
 
     def __init__(
-        self, values: Mapping[str, Any], *, base: Path, shown: str, text: str = "", stored: bool = False
+        self,
+        values: Mapping[str, Any],
+        *,
+        base: Path,
+        shown: str,
+        text: str = "",
+        stored: bool = False,
+        kept: Mapping[str, str] | None = None,
     ) -> None:
         self.stored = stored
+        self._kept = kept or {}
         self._base = base
         self._shown = shown
         self._lines = _lines(text)
@@ -115,6 +124,11 @@ class Raw:
         """Return what a relative path starts from: the job file's folder, or the working directory."""
         origin = self._origin(table, key)
         return self._base if origin == self._shown or origin.startswith(f"{self._shown}:") else Path.cwd()
+
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """The files of code that stand in for those on disk, by their paths; {} unless the settings say ``pin``."""
+        return self._kept if self._values.get("run", {}).get("on_change") == "pin" else {}
 
     def is_stored(self, table: str, key: str) -> bool:
         """Say whether a value is that of a stored run, which names no file any more."""

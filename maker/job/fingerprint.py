@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ UNWRITTEN: Mapping[str, dict[str, Any]] = {
 }  # fmt: skip
 """What held in runs whose fingerprints are older than the choice."""
 
+OF_CODE = ("decomposer_source", "voter_source", "prompts", "schemas", "parts", "instance")
+"""Parts of a fingerprint that follow from the code of files, and from nothing else that it does not name."""
 CODE = ("decomposer", "decomposer_version", "decomposer_source", "voter", "voter_source")
 """Parts of a fingerprint that say which code a run was begun with."""
 
@@ -42,6 +44,21 @@ def code_digest(fingerprint: Mapping[str, Any]) -> bytes:
     """Return a digest of the plugins' code that a fingerprint tells of: other code cannot go on with the run."""
     told = json.dumps({name: fingerprint.get(name) for name in CODE}, sort_keys=True)
     return hashlib.sha256(told.encode("utf-8", "backslashreplace")).digest()[:16]
+
+
+def without_code(fingerprint: Mapping[str, Any], functions: Collection[str]) -> dict[str, Any]:
+    """Return a fingerprint without what follows from the files of code alone; ``functions`` are the task's own.
+
+    The names of plugins stay, and a task's version: who raises it says that older runs cannot go on.
+    """
+    found = {name: value for name, value in fingerprint.items() if name not in OF_CODE}
+    named = {name: value for name, value in fingerprint["task"].items() if name not in functions}
+    named |= {name: fingerprint["task"][name] and fingerprint["task"][name]["function"] for name in functions}
+    roles = {
+        name: {key: value for key, value in role.items() if key != "classes"}
+        for name, role in fingerprint.get("roles", {}).items()
+    }
+    return found | {"task": named} | ({"roles": roles} if roles else {})
 
 
 def run_fingerprint(job: Job) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def placed(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Any]:
             found[name] = problems.of(_text_of, raw.base("task", name), value, place[name])
     for name, called in marked(plugin, Called).items():
         if name in found:
-            found[name] = problems.of(_function, raw.base("task", name), found[name], called, place[name])
+            found[name] = problems.of(_function, raw, name, found[name], called, place[name])
     problems.refuse()
     return found
 
@@ -73,11 +73,11 @@ def files_of(plugin: Plugin, values: dict[str, Any], raw: Raw) -> dict[str, Path
     return found
 
 
-def _function(base: Path, value: Any, called: Called, where: str) -> Function:
+def _function(raw: Raw, name: str, value: Any, called: Called, where: str) -> Function:
     """Return the function that a value names. Raises `JobError` where there is none, or it cannot be called so."""
     told = f"{where} = {shortened(repr(value))}"
     try:
-        named = find_named(str(value), base)
+        named = find_named(str(value), raw.base("task", name), raw.pinned)
     except PluginError as error:
         raise JobError(f"{told}: {error.message}", fix=error.fix) from error
     if not callable(named.object):

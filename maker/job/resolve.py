@@ -46,15 +46,21 @@ CHANGED = "the task's code has changed since the run began: put its parameters b
 
 
 def stored_job(
-    settings: Mapping[str, Any], run_id: str, overrides: Iterable[str] = (), parts: Sequence[InputPart] = ()
+    settings: Mapping[str, Any],
+    run_id: str,
+    overrides: Iterable[str] = (),
+    parts: Sequence[InputPart] = (),
+    *,
+    kept: Mapping[str, str] | None = None,
 ) -> Job:
     """Return the job that a run was started with, overridden. Raises `JobError` or `PluginError`.
 
-    ``parts`` are its input files as they were when it began; without them the job can be shown, not worked on.
+    ``parts`` are its input files as they were when it began; without them the job can be shown, not worked on. ``kept``
+    are the files of code that the run keeps, by their paths: one that is pinned is made of these.
     """
     check_stored(settings, run_id)
     values = {table: {k: v for k, v in content.items() if v is not None} for table, content in settings.items()}
-    raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True)
+    raw = Raw(values, base=Path.cwd(), shown=f"run {run_id}", stored=True, kept=kept)
     raw.take_environment(_given_again(values.get("task", {})), TABLES)
     raw.take_overrides(overrides)
     try:
@@ -233,7 +239,7 @@ def _task(table: dict[str, Any], raw: Raw) -> _Task:
 def _plugin(group: str, name: str, table: str, key: str, raw: Raw) -> Plugin:
     """Return the plugin that a setting names. Raises `PluginError` with the setting's place."""
     try:
-        return find_plugin(group, name, raw.base(table, key))
+        return find_plugin(group, name, raw.base(table, key), raw.pinned)
     except PluginError as error:
         raise PluginError(f"{raw.place(table, key)}: {error.message}", fix=error.fix, **error.facts) from error
 

@@ -41,12 +41,14 @@ class RunSettings(_Table):
     Args:
         seed: Every draw of the run comes from it: another seed draws other samples.
         name: What the run is called, in listings and wherever a run can be named. E.g. ``"march"``.
-        on_change: What a resume does when the task's code has changed: it refuses.
+        on_change: What a resume does when the task's or the voter's code has changed. ``refuse`` goes on with no other
+            code. ``pin`` goes on with the files of code that the run began with, which the store keeps. ``migrate``
+            goes on with the code that is there now.
     """
 
     seed: int = 0
     name: Annotated[str, AfterValidator(_storable)] = ""
-    on_change: Literal["refuse"] = "refuse"
+    on_change: Literal["refuse", "pin", "migrate"] = "refuse"
 
 
 class PilotFound(_Table):

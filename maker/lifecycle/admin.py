@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 from typing import Any
 
 from maker.core.user_code import call_user_code
@@ -13,11 +14,13 @@ from maker.errors import BadInput, RunNotResumable
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import stored_job
+from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
 from maker.lifecycle.waits import refuse_repeated
 from maker.plugin import NEW, RoundDecomposer, RowDecomposer
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, root_chain
+from maker.store.code import Source, fingerprint_text
 from maker.store.lease import LEASE_S
 from maker.store.log import read_steps, spans
 from maker.store.open_chain import OpenChain
@@ -26,7 +29,6 @@ from maker.store.remove import cancel_run, remove_run
 from maker.store.runs import NewRun, RunRow, create_run, find_run, read_parts, refuse_over
 from maker.types import InputPart
 from maker.verification.intact import check_forkable
-from maker.verification.verifier import fingerprint_text
 from maker.voting.paths import read_name
 from maker.voting.tally import based, genesis
 
@@ -65,7 +67,9 @@ def fork(
         if not repeat_effects:
             refuse_repeated(row.run_id, _effects_from(database, root, at), f"a fork at step {at}")
         parts = read_parts(database, row.key)
-        return report(_forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts), parts))
+        return report(
+            _forked(database, row, at, stored_job(row.settings, row.run_id, overrides, parts, kept=row.sources), parts)
+        )
 
 
 def _effects_from(database: Database, root: ChainRow, at: int) -> list[OutsideRow]:
@@ -98,7 +102,8 @@ def another_round(
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        job = stored_job(row.settings, row.run_id, overrides, parts := read_parts(database, row.key))
+        parts = read_parts(database, row.key)
+        job = stored_job(row.settings, row.run_id, overrides, parts, kept=row.sources)
         if not isinstance(job.decomposer, RoundDecomposer):
             fork = f"decide its steps again with `maker fork {row.run_id} --at 0`, or from a later step on"
             refuse_over(row.run_id, row.status, fork)
@@ -107,7 +112,7 @@ def another_round(
             grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown)
         number = row.settings["task"].get("round", 0) + 1
         words = [*overrides, f"task.round={number}", f"task.again={json.dumps(list(again))}"]
-        job = stored_job(row.settings, row.run_id, words, grown)
+        job = stored_job(row.settings, row.run_id, words, grown, kept=row.sources)
         root = root_chain(database, row.key)
         check_forkable(database, row, root, root.cursor)
         decomposer = job.decomposer
@@ -129,16 +134,19 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     fingerprint = run_fingerprint(job)
     was, now = (_task(found) for found in (row.fingerprint, fingerprint))
     if changed := difference(was, now):
-        raise RunNotResumable(
-            f"a fork of run {row.run_id} must keep its task, but {changed}",
-            fix="start a new run of the changed task with `maker run`",
-        )
+        alone = is_code_alone(was, now, job)
+        if job.run.on_change != "migrate" or not alone:
+            raise RunNotResumable(
+                f"a fork of run {row.run_id} must keep its task, but {changed}",
+                fix="start a new run of the changed task with `maker run`"
+                + ("; or give the fork run.on_change=migrate, to go on with the new code" if alone else ""),
+            )
     # The run that decided the step before ``at``. Forking a fork right where it begins shares the original's steps.
     span = next((span for span in spans(database, root) if span.stop is None or at <= span.stop), None)
     base = root if span is None else span.chain
     check_forkable(database, row, base, at)
     before = next(read_steps(database, base.key, at - 1, at), None) if at else None
-    text = fingerprint_text(fingerprint)
+    text = fingerprint_text(row.fingerprint if changed else fingerprint)
     digest = genesis(text) if before is None else based(before.digest, text)
     until = OpenChain.alone(database, base._replace(cursor=at, digest=digest))
     state = recovery_point(until, job.decomposer).at.state
@@ -151,12 +159,14 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
         name=job.run.name,
         settings=job.settings | {"vote": vote},
         fingerprint=fingerprint,
-        classes=tuple(kind.name for kind in job.decomposer.classes),
+        classes=merged(row.classes, job.decomposer),
         digest=digest,
         state=state,
         base=base.key if at else None,
         base_idx=at,
         parts=parts,
+        sources=tuple(starmap(Source, row.sources.items())) if job.run.on_change == "pin" else (),
+        before=row.fingerprint if changed else None,
     )
     created, _ = create_run(database, new, work=False)
     return find_run(database, created)

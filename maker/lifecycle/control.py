@@ -12,11 +12,13 @@ from maker.core.plugins import refuse_while_loading
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
-from maker.job.fingerprint import code_digest, difference, run_fingerprint
+from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
+from maker.job.pinning import pinned_sources
 from maker.job.probe import first_state
 from maker.job.resolve import stored_job
 from maker.lifecycle.admin import another_round
+from maker.lifecycle.code_change import code_change, job_in_order, refuse_change
 from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
@@ -159,7 +161,8 @@ def resume(
     """Continue a paused run, or one whose process is gone, after its last committed step. Blocks.
 
     Overrides may change where and how the work is done: limits, swarm, the model's address, vote.max_votes. They must
-    not change what is decided. They are kept for the next resume.
+    not change what is decided. They are kept for the next resume. Where code of the task or the voter has changed since
+    the run began, ``run.on_change=migrate`` goes on with the new code.
 
     Raises:
         RunNotFound: There is no such run.
@@ -180,10 +183,12 @@ def _write_output(
     database: Database, row: RunRow, overrides: Iterable[str], on_event: OnEvent | None
 ) -> RunReport | None:
     """Write the files of a finished map, whose process may have died before it wrote them; None if it writes none."""
-    job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
+    job = stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
     if not isinstance(job.decomposer, RowDecomposer) or not job.decomposer.output:
         return None
-    _refuse_change(row, job)
+    now = run_fingerprint(job)
+    if changed := difference(row.fingerprint, now):
+        refuse_change(row, job, changed, now)
     notify = on_event or ignore
     notify(RunStarted(row.run_id, True, row.steps, row.steps))
     with claimed(job.decomposer, row, database):
@@ -241,7 +246,7 @@ def refuse_used_output(job: Job) -> None:
 
 def _refuse_others(database: Database, row: RunRow, overrides: Iterable[str]) -> None:
     """Raise `BadInput` if the files of a map's next round could not be written."""
-    folder = stored_job(row.settings, row.run_id, overrides).settings["task"].get("output")
+    folder = stored_job(row.settings, row.run_id, overrides, kept=row.sources).settings["task"].get("output")
     if folder:
         refuse_others(folder, row, database)
 
@@ -268,13 +273,16 @@ def take(
     refuse_over(row.run_id, row.status, fork if again else "start a new run")
     refuse_held(row.run_id, row.holder, row.lease_until, row.updated_at)
     _check(database, row)
-    job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key))
-    _refuse_change(row, job)
+    job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
+    code = code_change(database, row, job, back=claims is None)
+    _refuse_level(row, job)
+    sources = () if row.sources and code is None else pinned_sources(job)
+    job = job_in_order(job, row.classes if code is None else code.classes)
     _require_keys(job)
     known = known_decisions(database, job, row)
     _claim_output(job, row, database, resources)
     cuts = _cuts(database, row, again) if again else []
-    lease = take_over(database, row, job.settings, claims=claims)
+    lease = take_over(database, row, job.settings, claims=claims, sources=sources, code=code)
     reason, resumed = NOT_STARTED if row.status == PENDING else row.reason, row.fence > 0
     with _released_on_error(database, lease, reason):
         resources.enter_context(closing(LeaseKeeper(database, lease)))
@@ -322,14 +330,7 @@ def _require_keys(job: Job) -> None:
         require_keys(job.members.values())
 
 
-def _refuse_change(row: RunRow, job: Job) -> None:
-    now = run_fingerprint(job)
-    if changed := difference(row.fingerprint, now):
-        raise RunNotResumable(
-            f"run {row.run_id} was started with another task or voter: {changed}",
-            fix="resume it with the code and settings that it was started with, or start a new run",
-            other_code=code_digest(row.fingerprint) != code_digest(now),
-        )
+def _refuse_level(row: RunRow, job: Job) -> None:
     if (level := row.settings["store"]["samples"]) != job.store.samples:
         raise RunNotResumable(
             f"run {row.run_id} has store.samples = {level!r}, which cannot change to {job.store.samples!r}",

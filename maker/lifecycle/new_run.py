@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from maker.job.fingerprint import run_fingerprint
 from maker.job.job import Job
+from maker.job.pinning import pinned_sources
 from maker.job.probe import first_state, input_parts
 from maker.lifecycle.named_files import files_read
+from maker.store.code import fingerprint_text
 from maker.store.runs import NewRun
-from maker.verification.verifier import fingerprint_text
 from maker.voting.tally import genesis
 
 
@@ -28,4 +29,5 @@ def new_run(job: Job) -> NewRun:
         state=first_state(job),
         parts=input_parts(job),
         events=tuple(files_read(job)),
+        sources=pinned_sources(job),
     )

@@ -7,14 +7,17 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from maker.errors import BadInput, RunIdTaken, StoreMissing
 from maker.job.fingerprint import code_digest, difference
 from maker.job.job import Job
+from maker.job.resolve import stored_job
 from maker.job.settings import PilotFound, PlanFound
 from maker.job.variants import with_pilot, with_plan
+from maker.lifecycle.code_change import is_code_alone
 from maker.lifecycle.control import refuse_used_output, take
 from maker.lifecycle.events import RunEnded, RunStarted
 from maker.lifecycle.new_run import new_run
@@ -23,7 +26,7 @@ from maker.lifecycle.session import OnEvent, ignore, work
 from maker.store.admission import Begun, admit, admit_within, find_begun
 from maker.store.backend.database import open_database
 from maker.store.queued import DEFAULT_QUEUE, QueuePlace
-from maker.store.runs import LAST, OVER, NewRun, find_run, new_id
+from maker.store.runs import LAST, OVER, NewRun, find_run, new_id, read_parts
 from maker.store.seals import asked, asked_digest
 
 if TYPE_CHECKING:
@@ -60,8 +63,13 @@ def start_once(
             refuse_used_output(job)
             begun = admit(database, run_id, new)
         if begun is not None:
-            refuse_another(run_id, begun, new)
+            refuse_another(run_id, begun, new, job)
         row = find_run(database, run_id, exact=True)
+        if row.sources and job.run.on_change == "pin":
+            # The same job, of the code that the run keeps.
+            parts = read_parts(database, row.key)
+            kept = stored_job(job.settings, run_id, parts=parts, kept=row.sources)
+            job = replace(kept, store=job.store)
         if row.status in OVER:
             notify = on_event or ignore
             notify(RunStarted(row.run_id, True, row.steps, row.steps))
@@ -102,7 +110,7 @@ def enqueue(
         with closing(open_database(job.store.url, create=True)) as database:
             begun = admit(database, known, new, place)
     if begun is not None:
-        refuse_another(known, begun, new)
+        refuse_another(known, begun, new, job)
     return known
 
 
@@ -162,17 +170,25 @@ def due_s(due: datetime | None) -> float:
     return due.timestamp()
 
 
-def refuse_another(run_id: str, begun: Begun, new: NewRun) -> None:
-    """Raise `RunIdTaken` unless a run was begun with the same fingerprint, and asked to do the same."""
+def refuse_another(run_id: str, begun: Begun, new: NewRun, job: Job) -> None:
+    """Raise `RunIdTaken` unless a run was begun with the same fingerprint, and asked to do the same.
+
+    Its code may be other code where the job says what then becomes of the run.
+    """
     was, now = _stored(asked(begun.settings)), _stored(asked(new.settings))
-    changed = difference(begun.fingerprint, _stored(new.fingerprint))
+    here = _stored(new.fingerprint)
+    changed = difference(begun.fingerprint, here)
+    alone = bool(changed) and is_code_alone(begun.fingerprint, here, job)
+    if alone and job.run.on_change != "refuse":
+        changed = ""
     same = begun.digest == asked_digest(new.settings) or was == now
     if changed or not same:
         # A setting says more than the digest of a prompt that follows from it.
         told = "; ".join(_differences(was, now)) or changed or "its settings were others when it began"
         raise RunIdTaken(
             f"run {run_id} is another job's: {told}",
-            fix=f"give this job another run id; `maker show {run_id}` shows the job that has it",
+            fix=f"give this job another run id; `maker show {run_id}` shows the job that has it"
+            + ('; or set run.on_change = "migrate", to go on with the new code' if alone and same else ""),
             run_id=run_id,
         )
 

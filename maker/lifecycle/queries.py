@@ -20,6 +20,7 @@ from maker.job.fingerprint import difference, inputs_digest, settings_fingerprin
 from maker.job.load import JobLike, load_job
 from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
+from maker.lifecycle.code_change import in_order, is_code_alone
 from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
 from maker.plugin import Decomposer
@@ -268,12 +269,16 @@ def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedSte
     def author(run: int) -> Author:
         made = row if run == row.key else run_at(database, run)
         parts = read_parts(database, run)
-        job = stored_job(made.settings, made.run_id, parts=parts)
+        job = stored_job(made.settings, made.run_id, parts=parts, kept=made.sources)
         if made.fingerprint.get("inputs") != (inputs_digest(parts) if parts else None):
             raise Bad(f"the input files of run {made.run_id} have changed since it began")
-        if changed := difference(made.fingerprint, settings_fingerprint(job)):
+        now = settings_fingerprint(job)
+        changed = difference(made.fingerprint, now)
+        # The run that another one was forked from may have other code than the fork, which has gone on with its own.
+        if changed and (run == row.key or not is_code_alone(made.fingerprint, now, job)):
             raise Bad(f"the task has changed since run {made.run_id} began: {changed}")
-        return Author(made, job.decomposer, rules_of(job))
+        decomposer = in_order(job.decomposer, made.classes)
+        return Author(made, decomposer, rules_of(replace(job, decomposer=decomposer)), earlier=bool(changed))
 
     return verify_log(database, row, author, on_step)
 
@@ -404,6 +409,7 @@ def opened(store: str | None) -> closing[Database]:
 def task_of(row: RunRow) -> Decomposer[Any, Any] | None:
     """Return a run's task, None if its code cannot be found or loaded."""
     try:
-        return stored_job(row.settings, row.run_id).decomposer
+        task = stored_job(row.settings, row.run_id, kept=row.sources).decomposer
+        return in_order(task, row.classes) if row.changes else task
     except (BadInput, TaskFailed):
         return None

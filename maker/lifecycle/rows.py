@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from maker.core.user_code import call_user_code
 from maker.errors import BadInput
 from maker.job.resolve import stored_job
+from maker.lifecycle.code_change import job_in_order
 from maker.lifecycle.queries import opened
 from maker.plugin import RowDecomposer, vote_key
 from maker.store.backend.database import Database
@@ -248,7 +249,8 @@ def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
 
 def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
     """Return the decomposer of a map's run, with the input that the run began with. Raises `BadInput`."""
-    job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key))
+    job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key), kept=run.sources)
+    job = job_in_order(job, run.classes) if run.changes else job
     if not isinstance(job.decomposer, RowDecomposer):
         raise BadInput(
             f"run {run.run_id} is not a map over rows; its task is {job.decomposer.name}",

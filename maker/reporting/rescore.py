@@ -15,6 +15,7 @@ from maker.job.file import KEPT
 from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.job.rules import rules_of
+from maker.lifecycle.code_change import job_in_order
 from maker.lifecycle.queries import opened
 from maker.lifecycle.rows import RowLog, RowNames
 from maker.plugin import Ballots, Decision, Decomposer, RowDecomposer, vote_key
@@ -174,13 +175,15 @@ def _job(database: Database, row: RunRow, words: Sequence[str], voter: str | Non
             for name, table in settings.get("roles", {}).items()
         }
         words = [f"vote.voter={voter}", *words]
-    return stored_job(settings, row.run_id, words, read_parts(database, row.key))
+    job = stored_job(settings, row.run_id, words, read_parts(database, row.key), kept=row.sources)
+    return job_in_order(job, row.classes) if row.changes else job
 
 
 def _rescored(run_id: str, job: Job, store: str | None, labels: RowLabels | None) -> Iterator[Rescored]:
     with opened(store) as database:
         row = find_run(database, run_id)
-        voted = rules_of(stored_job(row.settings, run_id)) if rules_of(job).judge is not None else None
+        judged = rules_of(job).judge is not None
+        voted = rules_of(stored_job(row.settings, run_id, kept=row.sources)) if judged else None
         counter = _Recounter(rules_of(job), job.decomposer, voted)
         # The steps of a map's pilot are not rows of the map.
         if isinstance(job.decomposer, RowDecomposer) and "poll" not in row.settings:

@@ -87,3 +87,8 @@ def leave(connection: Connection, run: int) -> None:
     """Take a run out of its queue: whoever works on it now, or has ended it, sees to it."""
     table = schema.queued
     connection.execute(update(table).where(table.c.run == run, table.c.state != LEFT).values(state=LEFT, holder=""))
+
+
+def recode(connection: Connection, run: int, code: bytes) -> None:
+    """Say that a run has other code now: workers that have left the older code's runs may take it."""
+    connection.execute(update(schema.queued).where(schema.queued.c.run == run).values(code=code))

@@ -133,11 +133,16 @@ def _drop_run(database: Database, run: RunRow) -> None:
 
             # Lock out writers: one that has just found its text stored must not lose it.
             connection.execute(text(f"LOCK TABLE {SCHEMA}.{schema.text.name} IN EXCLUSIVE MODE"))
-        used = union_all(select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt))
+        connection.execute(delete(schema.source).where(schema.source.c.run == run.key))
+        used = union_all(
+            select(schema.sample.c.text), select(schema.prompt.c.system), select(schema.prompt.c.prompt),
+            select(schema.source.c.text),
+        )  # fmt: skip
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
         for table in (
             schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside, schema.queued,
             schema.referral,
+            schema.change,
         ):  # fmt: skip
             connection.execute(delete(table).where(table.c.run == run.key))
         connection.execute(delete(schema.run).where(schema.run.c.id == run.key))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Float, Insert, RowMapping, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, Float, Insert, RowMapping, Select, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
@@ -17,9 +17,19 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
+from maker.store.code import (
+    CodeChange,
+    CodePlace,
+    NewCode,
+    Source,
+    read_changes,
+    read_sources,
+    write_change,
+    write_sources,
+)
 from maker.store.entry import StoredEvent
 from maker.store.lease import LEASE_S, Lease, alive, describe, this_process
-from maker.store.queued import Queued, QueuePlace, leave, place_values, read_queued, why_pending
+from maker.store.queued import Queued, QueuePlace, leave, place_values, read_queued, recode, why_pending
 from maker.store.seals import COUNTED, asked_digest, run_seal, snapshot_seal, weighed
 from maker.types import Allowance, InputPart, Usage, sum_usage
 
@@ -66,8 +76,11 @@ class RunRow:
     run has both, nobody has decided anything in it. ``begun`` is a digest of what it was asked to do, None where that
     is not known. ``queued`` is its place in a queue, as long as the run is not over.
 
-    ``sealed`` is false where settings, fingerprint or classes are not as they were written, ``counted`` where a count
-    is not.
+    ``sources`` are the files of code that it is pinned to, by their paths; ``changes`` say where it went on with other
+    code: its fingerprint is that of the code it has now.
+
+    ``sealed`` is false where settings, fingerprint, classes or changes are not as they were written, ``counted`` where
+    a count is not.
     """
 
     key: int
@@ -104,6 +117,13 @@ class RunRow:
     counted: bool = True
     begun: bytes | None = None
     queued: Queued | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[CodeChange, ...] = ()
+
+    @property
+    def first_fingerprint(self) -> dict[str, Any]:
+        """The fingerprint that it began with: its first step is linked to it."""
+        return self.changes[0].fingerprint if self.changes else self.fingerprint
 
     @property
     def distinct(self) -> int:
@@ -121,7 +141,8 @@ class NewRun:
     """The values of a new run. ``state`` is the root chain's first state, ``digest`` what its first step links to.
 
     A run forked from another continues chain ``base`` from step ``base_idx``. ``parts`` are the input files that it
-    reads, ``events`` what is kept of its beginning.
+    reads, ``events`` what is kept of its beginning. ``sources`` are the files of code that it is pinned to.
+    ``before`` is the fingerprint of a run that it continues with other code.
     """
 
     name: str
@@ -134,6 +155,8 @@ class NewRun:
     base_idx: int = 0
     parts: tuple[InputPart, ...] = ()
     events: tuple[StoredEvent, ...] = ()
+    sources: tuple[Source, ...] = ()
+    before: dict[str, Any] | None = None
 
 
 class Standing(NamedTuple):
@@ -217,6 +240,11 @@ def write_run(
     if new.events:
         told = [{"run": key, "at": now, "kind": one.kind, "facts": json.dumps(one.facts)} for one in new.events]
         connection.execute(insert(schema.event), told)
+    write_sources(connection, key, new.sources)
+    if new.before is not None:
+        change = CodeChange(key, 0, now, new.before, root["id"], {root["id"]: CodePlace(new.base_idx, 0)})
+        digest = write_change(connection, change, new.fingerprint)
+        connection.execute(update(schema.run).where(schema.run.c.id == key).values(digest=digest))
     if place is not None:
         connection.execute(insert(schema.queued).values(place_values(key, place)))
     return key
@@ -266,8 +294,18 @@ def _needs(connection: Connection, base: int) -> None:
         raise RunNotFound("the run to be forked is being deleted", fix="list the runs with `maker ls`")
 
 
-def take_over(database: Database, run: RunRow, settings: dict[str, Any], *, claims: int | None = None) -> Lease:
+def take_over(
+    database: Database,
+    run: RunRow,
+    settings: dict[str, Any],
+    *,
+    claims: int | None = None,
+    sources: Sequence[Source] = (),
+    code: NewCode | None = None,
+) -> Lease:
     """Take a run's lease for this process, count a resume, and store the settings in effect.
+
+    From now on the run is pinned to ``sources``, where there are any, and goes on with ``code``.
 
     Whoever held the run writes nothing more. So whatever can fail is tried before, with the run as ``run`` says.
     ``claims`` is the number of the claim of a queue's worker. Without it the run leaves its queue.
@@ -287,7 +325,9 @@ def take_over(database: Database, run: RunRow, settings: dict[str, Any], *, clai
                 # The connection was lost at the commit, but the commit took place.
                 return taken[0]
             _take_from_queue(connection, run, claims)
-            taken[:] = [_take(connection, run, row, settings)]
+            lease = _take(connection, run, row, settings, code)
+            write_sources(connection, run.key, sources)
+            taken[:] = [lease]
         return taken[0]
 
     return attempt()
@@ -335,19 +375,29 @@ def refuse_newer(run: RunRow, fence: int, batch: int) -> None:
         )
 
 
-def _take(connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any]) -> Lease:
+def _take(
+    connection: Connection, run: RunRow, row: RowMapping, settings: dict[str, Any], code: NewCode | None
+) -> Lease:
     now = time.time()
     refuse_held(run.run_id, row["holder"], row["lease_until"], row["updated_at"])
     refuse_over(run.run_id, row["status"])
     refuse_newer(run, row["fence"], row["batch"])
     fence, text = row["fence"] + 1, _ordered(settings)
+    changes: dict[str, Any] = {"fingerprint": row["fingerprint"], "classes": row["classes"]}
+    if code is not None:
+        changes = {"fingerprint": _json(code.fingerprint), "classes": _json(code.classes)}
+        if (digest := write_change(connection, code.change, code.fingerprint)) is not None:
+            changes["digest"] = digest
+        connection.execute(insert(schema.event).values(code.event()))
+        connection.execute(delete(schema.source).where(schema.source.c.run == run.key))
+        recode(connection, run.key, code.digest)
     connection.execute(
         update(schema.run)
         .where(schema.run.c.id == run.key)
         .values(
-            fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
+            **changes, fence=fence, holder=this_process(), lease_until=now + LEASE_S, status=ACTIVE, reason="",
             resumes=row["resumes"] + (row["fence"] > 0), updated_at=now, settings=text, asked="",
-            seal=run_seal(row["run_id"], text, row["fingerprint"], row["classes"]),
+            seal=run_seal(row["run_id"], text, changes["fingerprint"], changes["classes"]),
         )
     )  # fmt: skip
     return Lease(run.key, fence, row["batch"])
@@ -534,6 +584,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
     _check_types(row["run_id"], "maker_run", row)
     queued = None if row["status"] in OVER else read_queued(connection, row["id"])
     status, reason = _standing(row, queued)
+    changes = _changes(connection, row)
     ledger = schema.ledger.c
     usage = [ledger[name].label(name) for name in Usage._fields]
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
@@ -571,7 +622,8 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
         cited=_cited(connection, row["id"]) if row["reused"] else 0,
         fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
-        sealed=row["seal"] in (None, _seal(row)), counted=_adds_up(row), begun=row["begun"], queued=queued,
+        sealed=row["seal"] in (None, _seal(row)) and all(one.sealed for one in changes), counted=_adds_up(row),
+        begun=row["begun"], queued=queued, changes=changes, sources=read_sources(connection, row["id"]),
     )  # fmt: skip
 
 
@@ -641,6 +693,13 @@ def _fingerprint(row: RowMapping) -> dict[str, Any]:
     if not isinstance(fingerprint, dict):
         raise _unreadable(row, "fingerprint", f"no table, but {fingerprint!r:.60}")
     return fingerprint
+
+
+def _changes(connection: Connection, row: RowMapping) -> tuple[CodeChange, ...]:
+    try:
+        return read_changes(connection, row["id"])
+    except ValueError as error:
+        raise _unreadable(row, "changes", f"no places: {error}") from error
 
 
 def _classes(row: RowMapping) -> tuple[str, ...]:

@@ -21,8 +21,13 @@ HOW: Final = ("model", "swarm", "store")
 
 
 def asked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a run's settings it was asked to do: who starts it again under its id must ask for the same."""
-    return {table: content for table, content in settings.items() if table not in HOW}
+    """Return what of a run's settings it was asked to do: who starts it again under its id must ask for the same.
+
+    What becomes of it when its code changes may be said anew whenever it goes on.
+    """
+    found = {table: content for table, content in settings.items() if table not in HOW}
+    # As runs have it that began before there was a choice: their digests stay what they are.
+    return found | ({"run": found["run"] | {"on_change": "refuse"}} if "on_change" in found.get("run", {}) else {})
 
 
 def asked_digest(settings: Mapping[str, Any]) -> bytes:
@@ -75,6 +80,11 @@ def memo_seal(space: bytes, question: bytes, chain: int, idx: int, epoch: int, c
 def run_seal(run_id: str, settings: str, fingerprint: str, classes: str) -> bytes:
     """Return the seal of a run's row: what it was begun with, as stored JSON."""
     return _seal(("run", run_id, len(settings), len(fingerprint)), settings + fingerprint + classes)
+
+
+def change_seal(run: int, number: int, last: int, fingerprint: str, places: str) -> bytes:
+    """Return the seal of a change of a run's code: what held until then, and where the run stood."""
+    return _seal(("change", run, number, last, len(fingerprint)), fingerprint + places)
 
 
 def weighed(counts: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ from maker.store.chains import (
     read_children,
     root_chain,
 )
+from maker.store.code import fingerprint_text
 from maker.store.intact import damaged, last_digests, last_key, last_sample
 from maker.store.log import (
     CutRow,
@@ -37,7 +38,7 @@ from maker.store.log import (
 from maker.store.open_chain import OpenChain, open_chains
 from maker.store.runs import RunRow, run_at
 from maker.types import Outcome
-from maker.verification.verifier import fingerprint_text
+from maker.verification.earlier import Earlier
 from maker.voting.paths import chain_name, is_single
 from maker.voting.tally import based, forked, genesis, link
 
@@ -53,7 +54,7 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 def check_resumable(database: Database, run: RunRow) -> None:
     """Check all that a resume of a run reads. Raises `RunDamaged`, which names the first thing that is wrong."""
     root = root_chain(database, run.key)
-    checker = _Checker(database, run, root)
+    checker = _Checker(database, run, root, Earlier.of(run, whole=False))
     with checker:
         checker.check_run()
         checker.check_chain(OpenChain.alone(database, root), _begins(database, run, root))
@@ -62,7 +63,7 @@ def check_resumable(database: Database, run: RunRow) -> None:
 def check_forkable(database: Database, run: RunRow, chain: ChainRow, at: int) -> None:
     """Check what a fork of a run's root chain at step ``at`` reads. Raises `RunDamaged`."""
     author = run if chain.run == run.key else run_at(database, chain.run)
-    checker = _Checker(database, run, chain)
+    checker = _Checker(database, run, chain, Earlier.of(author, whole=False))
     with checker:
         until = OpenChain.alone(database, chain._replace(cursor=at, digest=UNKNOWN))
         checker.check_window(until, _begins(database, author, chain))
@@ -70,7 +71,7 @@ def check_forkable(database: Database, run: RunRow, chain: ChainRow, at: int) ->
 
 def _begins(database: Database, run: RunRow, root: ChainRow) -> bytes:
     """Return the digest that a root chain's first own step is linked to; b"" if the step before it is missing."""
-    text = fingerprint_text(run.fingerprint)
+    text = fingerprint_text(run.first_fingerprint)
     if root.base is None or root.base_idx == 0:
         return genesis(text)
     before = spans(database, root)[-2].chain
@@ -81,7 +82,7 @@ def _begins(database: Database, run: RunRow, root: ChainRow) -> bytes:
 class _Checker:
     """Checks one run; as a context it tells of values that cannot be read as of any other damage."""
 
-    def __init__(self, database: Database, run: RunRow, root: ChainRow) -> None:
+    def __init__(self, database: Database, run: RunRow, root: ChainRow, earlier: Earlier) -> None:
         self._database = database
         self._run = run
         self._root = root
@@ -89,6 +90,7 @@ class _Checker:
         self._step = root.cursor
         # The last step of the root chain before which all was found right: a fork may begin there.
         self._good = 0
+        self._earlier = earlier
 
     def __enter__(self) -> None:
         """Begin."""
@@ -103,7 +105,7 @@ class _Checker:
         """Check the run's row, and that no step is without a chain."""
         run, root = self._run, self._root
         if not run.sealed:
-            self._refuse("its settings, its fingerprint or its step classes are not as they were written")
+            self._refuse("its settings, fingerprint, step classes or changes of code are not as they were written")
         if not run.counted:
             self._refuse("its counts of steps, votes and flags are not as they were written")
         if run.digest != root.digest:
@@ -153,8 +155,9 @@ class _Checker:
             digest = self._next(chain, rows, cuts, start - 1).digest
         elif not first:
             self._bad(chain, start - 1, "it is missing in the run that this one was forked from")
+        before = {digest, self._earlier.linked(chain.key, start, digest)}
         if snapshot is not None and not (
-            snapshot.fits(chain.key, digest) and snapshot.epoch in snapshot_epochs(cuts, start)
+            any(snapshot.fits(chain.key, one) for one in before) and snapshot.epoch in snapshot_epochs(cuts, start)
         ):
             self._bad(chain, start, "the snapshot before it, or the step before that, is not as it was written")
         self._check_steps(chain, rows, cuts, start, digest)
@@ -169,12 +172,14 @@ class _Checker:
             row = self._next(chain, rows, cuts, at)
             if not row.tally:
                 self._bad(chain, at + 1, NO_SNAPSHOT)
+            digest = self._earlier.linked(chain.key, at, digest)
             if link(digest, row.idx, row.epoch, row.action, row.tally) != row.digest:
                 self._bad(chain, at, STEP_CHANGED)
             digest = row.digest
             if chain.key == self._root.key:
                 self._good = at + 1
-        if next(rows, None) is not None or chain.digest not in (digest, UNKNOWN):
+        linked = self._earlier.linked(chain.key, chain.cursor, digest)
+        if next(rows, None) is not None or chain.digest not in (linked, UNKNOWN):
             self._bad(chain, chain.cursor - 1, "it is not the last of its chain, or its digest is not the chain's")
 
     def _next(self, chain: ChainRow, rows: Iterator[StepRow], cuts: list[CutRow], at: int) -> StepRow:

@@ -12,17 +12,20 @@ from maker.engine.join import missed_digest
 from maker.plugin import Codec, Decomposer, Voter, vote_key
 from maker.store.backend.database import Database
 from maker.store.chains import DONE, ChainRow, ForkRow, first_chain, read_children, read_fork
+from maker.store.code import DONE_BEFORE, CodePlace
 from maker.store.log import (
     CutRow,
     SampleRow,
     StepRow,
     epoch_at,
     read_cuts,
+    read_outcomes,
     read_steps,
     snapshot_epochs,
 )
 from maker.store.together import Together, together
-from maker.types import Ballots, Decision, Done, Effect, Fork, Parts, Record, RedFlag, Step, Verdict, Wait
+from maker.types import Ballots, Decision, Done, Effect, Fork, Outcome, Parts, Record, RedFlag, Step, Verdict, Wait
+from maker.verification.earlier import UNKNOWN, WINNER, Behind, Earlier, is_before
 from maker.verification.provenance import Provenance
 from maker.verification.samples import Evidence
 from maker.verification.snapshots import Bad, Singles, Snapshots
@@ -37,6 +40,8 @@ from maker.voting.red_flags import proposed
 from maker.voting.tally import Source, Tally, folded, link, unpack
 from maker.voting.thinking import Thinking
 
+NOTHING_EARLIER = Earlier()
+
 
 @dataclass(slots=True)
 class Counts:
@@ -48,6 +53,20 @@ class Counts:
     disputed: int = 0
     reused: int = 0
     saved: int = 0
+    not_asked: int = 0
+
+    def add(self, tally: Tally) -> None:
+        """Count a step."""
+        self.steps += 1
+        if tally.source is not None:
+            self.reused += 1
+            self.saved += tally.source.calls
+            return
+        if tally.person is not None:
+            return
+        self.votes += sum(tally.valid)
+        self.red_flags += sum(tally.flagged)
+        self.disputed += tally.disputed
 
 
 @dataclass(slots=True)
@@ -110,7 +129,7 @@ class Replayer:
 
     Raises `Bad` for anything wrong, with its location, and `TaskFailed` for what the task's own code raises.
     ``on_step`` receives each step that is correct by itself; the steps after it are not checked yet. It does not
-    receive a step that ended wrong, or that its parent's join refused.
+    receive a step that ended wrong, that its parent's join refused, or that ``earlier`` code has decided.
     """
 
     database: Database
@@ -120,6 +139,7 @@ class Replayer:
     citations: Provenance
     counts: Counts = field(default_factory=Counts)
     on_step: Callable[[ReplayedStep], None] | None = None
+    earlier: Earlier = NOTHING_EARLIER
 
     def along(
         self,
@@ -136,6 +156,7 @@ class Replayer:
         is what reads the chain where it was looked at together with others.
         """
         kept = self._kept(chain, position.index, reader or Together(self.database))
+        behind = Behind.of(self.earlier.place(chain.key), kept.cuts)
         due = first_snapshot
         where = _where(chain, position.index)
         for row in kept.reader.steps(chain.key, position.index, stop, kept.cuts):
@@ -146,9 +167,19 @@ class Replayer:
             if row.epoch != kept.epoch(row.idx):
                 raise Bad(f"{where} has epoch {row.epoch}, but its chain has {kept.epoch(row.idx)} there")
             joined = not row.tally
-            self._snapshot(where, position, kept, due=due or joined)
+            if behind is not None:
+                due = self._pass(
+                    where, chain, position, kept, behind, due=due or (joined and not _is_record(chain, row))
+                )
+                if row.idx < behind.place.idx:
+                    due = self._earlier_row(where, chain, position, kept, behind, row)
+                    continue
+                self._catch_up(where, position, behind)
+            else:
+                self._snapshot(where, position, kept, due=due or joined)
+            standing, behind = behind, None
             if joined:
-                self._join(where, chain, position, row)
+                self._join(where, chain, position, row, None if standing is None else standing.place)
             else:
                 asked = call_user_code(where, self._step, where, position, row, kept.evidence)
                 self._report(chain, row, asked, kept.evidence)
@@ -158,7 +189,7 @@ class Replayer:
             if position.index != stop:
                 raise Bad(f"{where} is missing: the log of chain {chain_name(chain.path)} ends before {stop}")
             return
-        self._open_end(where, chain, position, kept, due=due)
+        self._open_end(where, chain, position, kept, behind, due=due)
 
     def _kept(self, chain: ChainRow, start: int, reader: Together) -> Kept:
         cuts = reader.cuts(chain.key)
@@ -170,7 +201,14 @@ class Replayer:
         rules = self.rules
         return Evidence(reader, chain, start, rules.samples, self.decomposer.action, rules.thinking)
 
-    def _open_end(self, where: str, chain: ChainRow, position: Position, kept: Kept, *, due: bool) -> None:
+    def _open_end(
+        self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind | None, *, due: bool
+    ) -> None:
+        fork = kept.reader.fork(chain.key, position.index, chain.epoch)
+        if behind is not None:
+            self._pass(where, chain, position, kept, behind, due=due or fork is not None)
+            if behind.place is not DONE_BEFORE:
+                self._catch_up(where, position, behind)
         if (chain.cursor, chain.digest) != (position.index, position.digest):
             raise Bad(
                 f"{where}: the log of chain {chain_name(chain.path)} ends here, but its cursor is at {chain.cursor}, or"
@@ -178,11 +216,104 @@ class Replayer:
             )
         if chain.epoch != max((cut.epoch for cut in kept.cuts), default=0):
             raise Bad(f"chain {chain_name(chain.path)} has epoch {chain.epoch}, but its cuts give another")
-        fork = kept.reader.fork(chain.key, position.index, chain.epoch)
-        self._snapshot(where, position, kept, due=due or fork is not None)
+        if behind is None:
+            self._snapshot(where, position, kept, due=due or fork is not None)
         kept.snapshots.must_end()
         if fork is not None:
-            self._children(where, chain, position, fork)
+            self._children(where, chain, position, fork, None if behind is None else behind.place)
+
+    # --- steps of earlier code ---
+
+    def _pass(self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind, *, due: bool) -> bool:
+        """Pass a snapshot that earlier code may have written, and what is linked there; returns False."""
+        linked = self.earlier.linked(chain.key, position.index, position.digest)
+        epochs = snapshot_epochs(kept.cuts, position.index)
+        text = kept.snapshots.passed(position.index, epochs, {position.digest, linked})
+        if text is None and due:
+            raise Bad(f"{where}: the snapshot before it is missing")
+        if text is not None:
+            behind.state, position.weight = text, 0
+            behind.actions.clear()
+        position.digest = linked
+        return False
+
+    def _catch_up(self, where: str, position: Position, behind: Behind) -> None:
+        position.state = behind.caught_up(where, self.decomposer, position.state)
+
+    def _earlier_row(
+        self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind, row: StepRow
+    ) -> bool:
+        """Check a step, a join or a record that earlier code has led to; returns whether a snapshot is due after it."""
+        if row.tally:
+            self._earlier_step(where, position, row)
+            behind.actions.append(row.action)
+            position.weight += len(row.action)
+        elif _is_record(chain, row):
+            self._link(where, position, row, RECORDED)
+        else:
+            fork = self._joined_fork(where, chain, row)
+            at = ChainAt(chain.key, chain.path, fork.idx, fork.epoch, position.digest, "")
+            digest = self._earlier_singles(where, fork, at) if fork.single else self._earlier_chains(fork, at)
+            if digest != fork.digest:
+                raise Bad(f"{where}: its children give another digest than its fork holds")
+            if not fork.sealed:
+                raise Bad(f"{where}: the row of its fork does not match its seal")
+            self._link(where, position, row, fork.digest)
+        position.index += 1
+        return not row.tally and not _is_record(chain, row)
+
+    def _earlier_step(self, where: str, position: Position, row: StepRow) -> None:
+        try:
+            tally = unpack(row.tally)
+        except ValueError as error:
+            raise Bad(f"{where} cannot be read: {error}") from error
+        if tally.kind >= len(self.decomposer.classes):
+            raise Bad(f"{where}: its class has number {tally.kind}, but the run has {len(self.decomposer.classes)}")
+        kind = self.decomposer.classes[tally.kind]
+        if tally.source is None and tally.person is None and self.earlier.same_voter and kind.parts is None:
+            self._elected(where, WINNER, tally, self.rules.of(kind).voter, None, row.action)
+        self._link(where, position, row, row.tally)
+        self.counts.add(tally)
+        self.counts.not_asked += 1
+
+    def _earlier_chains(self, fork: ForkRow, at: ChainAt) -> bytes:
+        """Check the children of a fork that was joined by earlier code; returns what they are folded to."""
+        digest, number = b"", 0
+        for child, reader in together(self.database, read_children(self.database, fork, at.path)):
+            name = chain_name(child.path)
+            if child.number != number or child.run != self.run or not child.sealed or child.status not in DONE:
+                raise Bad(f"chain {name}: its row, or that of a chain before it, is missing or not as it was written")
+            inner = Position(0, UNKNOWN, child_at(at, number, child.key, 0, single=False).digest)
+            self.along(child, inner, None, first_snapshot=False, reader=reader)
+            digest = folded(digest, inner.digest)
+            number += 1
+        if number != fork.children:
+            raise Bad(f"chain {chain_name((*at.path, fork.idx, fork.epoch, number))} is missing")
+        return digest
+
+    def _earlier_singles(self, where: str, fork: ForkRow, at: ChainAt) -> bytes:
+        """Check the single steps of a fork that was joined by earlier code; returns what they are folded to."""
+        chain = next(read_children(self.database, fork, at.path), None)
+        if chain is None or chain.run != self.run or not chain.sealed:
+            raise Bad(f"{where}: the chain of its children is missing, or its row has changed")
+        genesis = child_at(at, 0, chain.key, 0, single=True).digest
+        missed = {one.idx: one for one in read_outcomes(self.database, chain.key) if one.outcome != Outcome.AGAIN}
+        rows = read_steps(self.database, chain.key, single=True, cuts=read_cuts(self.database, chain.key))
+        digest, row = b"", next(rows, None)
+        for number in range(fork.children):
+            here = f"chain {chain_name(chain.path, number)}"
+            found = row if row is not None and row.idx == number else None
+            if found is not None:
+                _types(here, found)
+                self._earlier_step(here, Position(number, None, genesis), found)
+                row = next(rows, None)
+            one = missed.get(number)
+            if (one is not None and not one.fits(chain.key)) or (one is None and found is None):
+                raise Bad(f"{here} is missing, or its outcome is not as it was written")
+            digest = folded(digest, missed_digest(one.outcome if one else "", found))
+        return digest
+
+    # --- steps of the present code ---
 
     def _report(self, chain: ChainRow, row: StepRow, asked: Step[Any, Any], evidence: Evidence) -> None:
         # Outside of `call_user_code`: what the callback raises is not the task's failure.
@@ -221,6 +352,7 @@ class Replayer:
             raise Bad(f"{where}: its action {row.action!r} is forbidden: {broken}")
         if tally.source is not None:
             self._cited(where, tally.source, move, row, evidence)
+            self.counts.add(tally)
             self._link(where, position, row, row.tally)
             return move, action
         key = vote_key(self.decomposer.action, action)
@@ -233,12 +365,7 @@ class Replayer:
         if problem := evidence.problem(row, key, tally, move, state, voters):
             raise Bad(f"{where}: {problem}")
         self._link(where, position, row, row.tally)
-        self.counts.steps += 1
-        if tally.person is not None:
-            return move, action
-        self.counts.votes += sum(tally.valid)
-        self.counts.red_flags += sum(tally.flagged)
-        self.counts.disputed += tally.disputed
+        self.counts.add(tally)
         return move, action
 
     def _cited(self, where: str, source: Source, move: Step[Any, Any], row: StepRow, evidence: Evidence) -> None:
@@ -249,9 +376,6 @@ class Replayer:
             raise Bad(f"{where}: {problem}")
         if evidence.stray(row):
             raise Bad(f"{where}: it was taken from the memo, but has samples or a prompt of its own")
-        self.counts.steps += 1
-        self.counts.reused += 1
-        self.counts.saved += source.calls
 
     def _elected(
         self, where: str, winner: str, tally: Tally, voter: Voter, parts: Parts[Any] | None, action: str
@@ -324,7 +448,7 @@ class Replayer:
         if problem := kept.snapshots.problem(position.index, text, epochs, position.digest):
             raise Bad(f"{where}: {problem}")
 
-    def _join(self, where: str, chain: ChainRow, position: Position, row: StepRow) -> None:
+    def _joined_fork(self, where: str, chain: ChainRow, row: StepRow) -> ForkRow:
         fork = read_fork(self.database, chain.key, row.idx, row.epoch)
         if fork is None:
             raise Bad(f"{where}: the row of its fork is missing")
@@ -333,14 +457,23 @@ class Replayer:
                 f"{where}: it joins {row.action} children, but its fork has {fork.children}, {fork.joined} of them"
                 " joined"
             )
-        move, state = self._children(where, chain, position, fork)
+        return fork
+
+    def _join(self, where: str, chain: ChainRow, position: Position, row: StepRow, standing: CodePlace | None) -> None:
+        fork = self._joined_fork(where, chain, row)
+        move, state = self._children(where, chain, position, fork, standing)
         self._link(where, position, row, fork.digest)
         position.state = state if move.then is None else call_user_code(f"{where}: then", move.then, state)
         position.weight = 0
         position.index += 1
 
-    def _children(self, where: str, chain: ChainRow, position: Position, fork: ForkRow) -> tuple[Fork[Any], Any]:
-        """Replay a fork's children and fold them; returns the fork, and the state after those that are joined."""
+    def _children(
+        self, where: str, chain: ChainRow, position: Position, fork: ForkRow, standing: CodePlace | None
+    ) -> tuple[Fork[Any], Any]:
+        """Replay a fork's children and fold them; returns the fork, and the state after those that are joined.
+
+        ``standing`` says how far it was joined where the present code took over.
+        """
         move = call_user_code(where, self.decomposer.next, position.state)
         move = outside(move) if isinstance(move, Effect | Wait) else move
         if not isinstance(move, Fork) or (move.count, move.single) != (fork.children, bool(fork.single)):
@@ -355,12 +488,14 @@ class Replayer:
         # Read from its text, as the engine does: a join may consume its argument, and the children still need theirs.
         text = call_user_code(where, self.decomposer.state.write, position.state)
         state, digest, number = call_user_code(where, self.decomposer.state.read, text), b"", 0
+        joined = self._joined_before(fork, standing)
         for end in ends:
             if number < fork.joined and end.child == number:
-                if end.missed and move.missed is not None:
-                    state = call_user_code(f"{where}: missed of child {number}", move.missed, state, number, end.missed)
-                elif move.join is not None:
-                    state = call_user_code(f"{where}: join of child {number}", move.join, state, number, end.result)
+                if number >= joined:
+                    state = self._fold(where, move, state, end)
+                elif number == joined - 1 and standing is not None:
+                    # Earlier code has folded those before: what that came to was kept.
+                    state = call_user_code(where, self.decomposer.state.read, standing.state)
                 digest = folded(digest, end.digest)
                 number += 1
         if number != fork.joined:
@@ -371,6 +506,30 @@ class Replayer:
             raise Bad(f"{where}: the row of its fork does not match its seal")
         return move, state
 
+    def _fold(self, where: str, move: Fork[Any], state: Any, end: End) -> Any:
+        """Return a fork's state with one more child taken in."""
+        if end.missed and move.missed is not None:
+            return call_user_code(f"{where}: missed of child {end.child}", move.missed, state, end.child, end.missed)
+        if move.join is not None:
+            return call_user_code(f"{where}: join of child {end.child}", move.join, state, end.child, end.result)
+        return state
+
+    def _joined_before(self, fork: ForkRow, standing: CodePlace | None) -> int:
+        """Return how many children of a fork earlier code has folded, and nobody has since."""
+        if standing is None or standing.joined is None or fork.epoch > standing.epoch:
+            return 0
+        rows = self._place_of_singles(fork) if fork.single else None
+        if rows is None:
+            return standing.joined
+        place, cuts = rows
+        again = len(cuts) > place.epoch and any(cut.idx < standing.joined for cut in cuts)
+        return 0 if again else standing.joined
+
+    def _place_of_singles(self, fork: ForkRow) -> tuple[CodePlace, list[CutRow]] | None:
+        chain = next(read_children(self.database, fork, ()), None)
+        place = None if chain is None else self.earlier.place(chain.key)
+        return None if chain is None or place is None else (place, read_cuts(self.database, chain.key))
+
     def _chains(self, move: Fork[Any], position: Position, fork: ForkRow, at: ChainAt) -> Iterator[End]:
         """Replay the chains of a fork; yields those that are done."""
         children = together(self.database, read_children(self.database, fork, at.path))
@@ -379,9 +538,19 @@ class Replayer:
             if child.number != number or child.run != self.run or (child.base, child.base_idx) != (None, 0):
                 raise Bad(f"chain {chain_name((*child.path[:-1], number))} is missing, or belongs to another run")
             begin = child_at(at, number, child.key, 0, single=False)
-            state = call_user_code(f"chain {name}", move.child, position.state, number)
+            place = self.earlier.place(child.key)
+            over = place is DONE_BEFORE
+            state = UNKNOWN if over else call_user_code(f"chain {name}", move.child, position.state, number)
             inner = Position(0, state, begin.digest)
             self.along(child, inner, None, first_snapshot=False, reader=reader)
+            stopped = place is not None and (place.idx, place.epoch) == (child.cursor, child.epoch)
+            if over or (stopped and child.status in ("failed", "rejected")):
+                # Earlier code has led to this end.
+                if not child.sealed or child.status not in ("failed", *DONE):
+                    raise Bad(f"chain {name}: its row is not as it was written")
+                if child.status in DONE:
+                    yield End(number, inner.digest, child.result)
+                continue
             end = call_user_code(f"chain {name}", self.decomposer.next, inner.state)
             _closed(f"chain {name}", child, end)
             if not child.sealed:
@@ -422,12 +591,16 @@ class Replayer:
         singles = Singles(self.database, chain, fork.children, cuts)
         evidence = self._evidence(chain.key, 0, Together(self.database))
         lenient = move.missed is not None
+        place = self.earlier.place(chain.key)
         for row in read_steps(self.database, chain.key, single=True, cuts=cuts):
             here = f"chain {chain_name(chain.path, row.idx)}"
             if lenient:
                 yield from _missed(singles, row.idx)
             _types(here, row)
             singles.check_row(here, row)
+            if is_before(place, row):
+                yield self._earlier_single(here, move, state, row, genesis, singles.outcome)
+                continue
             child = call_user_code(here, move.child, state, row.idx)
             asked, end, digest = call_user_code(here, self._single, here, child, row, genesis, evidence)
             singles.check_end(here, ok=end.ok)
@@ -443,6 +616,22 @@ class Replayer:
             yield from _missed(singles, None)
         singles.must_end()
 
+    def _earlier_single(
+        self, where: str, move: Fork[Any], state: Any, row: StepRow, genesis: bytes, outcome: Outcome | None
+    ) -> End:
+        """Check a single step of earlier code; its result is what the present code makes of its action."""
+        position = Position(row.idx, None, genesis)
+        self._earlier_step(where, position, row)
+        if outcome is not None:
+            return End(row.idx, position.digest, None, str(outcome) if move.missed is not None else "")
+
+        def result() -> Any:
+            action = self.decomposer.action.read(row.action)
+            end = self.decomposer.next(self.decomposer.apply(move.child(state, row.idx), action))
+            return json.loads(json.dumps(getattr(end, "result", None)))
+
+        return End(row.idx, position.digest, call_user_code(where, result))
+
     def _single(
         self, where: str, state: Any, row: StepRow, genesis: bytes, evidence: Evidence
     ) -> tuple[Step[Any, Any], Done, bytes]:
@@ -452,6 +641,11 @@ class Replayer:
         if not isinstance(end, Done):
             raise Bad(f"{where}: the task returns {type(end).__name__} after its step, not Done")
         return asked, end, position.digest
+
+
+def _is_record(chain: ChainRow, row: StepRow) -> bool:
+    """Say whether a row is what came of an effect or a wait: such a chain has no other."""
+    return bool(chain.path) and not row.tally and row.idx == 0 and row.action.startswith("{")
 
 
 def _verdict(where: str, voter: Voter, ballots: Ballots, parts: Parts[Any] | None = None) -> Verdict | PartsDecision:

@@ -48,6 +48,21 @@ class Snapshots:
             self._next = next(self._found, None)
         return ""
 
+    def passed(self, index: int, epochs: set[int], before: set[bytes]) -> str | None:
+        """Return the state at an index that earlier code wrote, None if there is no snapshot.
+
+        ``before`` are the digests that it may be sealed with. Raises `Bad`.
+        """
+        text = None
+        while self._next is not None and self._next.idx == index:
+            if self._next.epoch not in epochs:
+                raise Bad(f"the snapshot before step {index} has epoch {self._next.epoch}, which is impossible there")
+            if not any(self._next.fits(self._chain, digest) for digest in before):
+                raise Bad(f"the snapshot before step {index} does not match its seal")
+            text = self._next.state
+            self._next = next(self._found, None)
+        return text
+
     def early(self, index: int) -> bool:
         """Say whether there is a snapshot at an index because schema 0001 took more of them."""
         return self._old and self._next is not None and self._next.idx == index

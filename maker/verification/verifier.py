@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,10 +11,12 @@ from maker.errors import TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, root_chain
+from maker.store.code import fingerprint_text
 from maker.store.log import spans
 from maker.store.runs import RunRow
 from maker.types import Done
 from maker.verification.depth import deeper
+from maker.verification.earlier import UNKNOWN, Earlier
 from maker.verification.provenance import Provenance
 from maker.verification.replay import Counts, Position, ReplayedStep, Replayer, as_stored
 from maker.verification.snapshots import Bad
@@ -31,7 +32,8 @@ class Verified:
     """The result of a verification.
 
     ``problem`` names the first thing that is wrong, "" if nothing is. ``whole`` says whether the run reached its goal.
-    ``steps`` counts the run's own steps, not those of the run that it was forked from.
+    ``steps`` counts the run's own steps, not those of the run that it was forked from. ``not_asked`` of all steps were
+    decided by earlier code: their digests, links and tallies are right, and they were not asked again.
     """
 
     run_id: str
@@ -39,6 +41,7 @@ class Verified:
     digest: str
     whole: bool
     problem: str
+    not_asked: int = 0
 
     @property
     def right(self) -> bool:
@@ -47,11 +50,15 @@ class Verified:
 
 
 class Author(NamedTuple):
-    """A run that decided steps: its row, its task and its voting rules."""
+    """A run that decided steps: its row, its task and its voting rules.
+
+    ``earlier`` says that all its steps are those of earlier code than the task's.
+    """
 
     run: RunRow
     decomposer: Decomposer[Any, Any]
     rules: Rules
+    earlier: bool = False
 
 
 def verify(
@@ -84,28 +91,26 @@ def _verified(
     on_step: Callable[[ReplayedStep], None] | None,
 ) -> Verified:
     chain = root_chain(database, run.key)
-    counts, position = Counts(), Position(0, None, b"")
+    counts, position = Counts(), Position(0, UNKNOWN, b"")
     try:
         for span in spans(database, chain):
             made = author(span.chain.run)
-            fingerprint = fingerprint_text(made.run.fingerprint)
-            if span.start == 0:
+            fingerprint = fingerprint_text(made.run.first_fingerprint)
+            earlier = Earlier.of(made.run, whole=made.earlier)
+            if span.start == 0 and earlier.place(span.chain.key) is None:
                 position.state = call_user_code("the task's start", made.decomposer.start)
             position.digest = based(position.digest, fingerprint) if span.start else genesis(fingerprint)
             # Counted anew for each run: the last span is this run's own, and only its counts are compared.
-            counts = Counts()
+            counts = Counts(not_asked=counts.not_asked)
             provenance = Provenance(database, made.run)
-            replayer = Replayer(database, span.chain.run, made.decomposer, made.rules, provenance, counts, on_step)
+            replayer = Replayer(
+                database, span.chain.run, made.decomposer, made.rules, provenance, counts, on_step, earlier
+            )
             replayer.along(span.chain, position, span.stop, first_snapshot=True)
         whole = _end(run, chain, position, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:
-        return Verified(run.run_id, counts.steps, position.digest.hex(), False, str(bad))
-    return Verified(run.run_id, counts.steps, position.digest.hex(), whole, "")
-
-
-def fingerprint_text(fingerprint: dict[str, Any]) -> str:
-    """Return a fingerprint as the canonical JSON text that digests are computed from."""
-    return json.dumps(fingerprint, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return Verified(run.run_id, counts.steps, position.digest.hex(), False, str(bad), counts.not_asked)
+    return Verified(run.run_id, counts.steps, position.digest.hex(), whole, "", counts.not_asked)
 
 
 def _end(run: RunRow, root: ChainRow, position: Position, counts: Counts, decomposer: Decomposer[Any, Any]) -> bool:
@@ -123,7 +128,7 @@ def _end(run: RunRow, root: ChainRow, position: Position, counts: Counts, decomp
             f" {counts.reused} and {counts.saved}"
         )
     if not run.sealed or not run.counted:
-        what = "counts" if run.sealed else "settings, fingerprint or step classes"
+        what = "counts" if run.sealed else "settings, fingerprint, step classes or changes of code"
         raise Bad(f"the run's row: its {what} do not match its seal")
     move = call_user_code("the task", decomposer.next, position.state)
     if run.classes != tuple(kind.name for kind in decomposer.classes):

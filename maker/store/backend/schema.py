@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0013"
+HEAD = "0015"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -312,6 +312,31 @@ referral = Table(
 ``kind`` is the step's class, ``proposals`` the candidates as JSON, ``tally`` the packed count of the votes. ``answer``
 is the action that somebody has chosen; ``closed`` says that it is in the log.
 """
+
+source = Table(
+    "maker_source",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("file", Text, primary_key=True),
+    Column("text", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The files of code that a run is pinned to: ``text`` is the digest of a file's content in ``maker_text``."""
+
+change = Table(
+    "maker_change",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("places", Text, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Where a run went on with other code: ``fingerprint`` held until then. Chains after ``last`` began later, and
+``places`` says how far each chain had come that was not done, see `maker.store.code`."""
 
 ledger = Table(
     "maker_ledger",

@@ -108,7 +108,7 @@ def test_a_wrong_setting_is_told(job_file: Callable[..., Path], old: str, new: s
     ("table", "values", "message"),
     [
         ("run", {"seed": "x"}, r"run\.seed = 'x'"),
-        ("run", {"on_change": "pin"}, r"run\.on_change = 'pin'"),
+        ("run", {"on_change": "wait"}, r"run\.on_change = 'wait'"),
         ("swarm", {"kind": "slurm"}, r"swarm\.kind = 'slurm'"),
         ("swarm", {"replicas": 2}, r"swarm\.replicas = 2"),
         ("swarm", {"resources": {"TPU": 1}}, r"swarm\.resources = {'TPU': 1.0} needs Ray"),

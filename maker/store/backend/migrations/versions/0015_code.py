@@ -1,0 +1,35 @@
+"""The code of runs: sources that a run is pinned to, and changes of code that a run has gone on with."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+_Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Add the two tables: runs that are there have neither."""
+    op.create_table(
+        "maker_source",
+        sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
+        sa.Column("file", sa.Text, primary_key=True),
+        sa.Column("text", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "maker_change",
+        sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("last", sa.BigInteger, nullable=False),
+        sa.Column("places", sa.Text, nullable=False),
+        sa.Column("seal", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )

@@ -1,0 +1,316 @@
+"""Runs whose code changes while they rest: refused, pinned to the code they began with, or going on with the new."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import maker
+from maker.errors import BadInput, JobError, RunIdTaken, RunNotResumable
+from maker.lifecycle import queries
+from maker.store.backend.database import open_database, upgrade_database
+
+COUNT = """
+from decomposers.function import Done, Truth, ask, task
+
+@task(state=list[int], action=int)
+def count(state):
+    return Done({"sum": sum(state), "by": "OLD"}) if len(state) == 6 else ask(f"After {len(state)}? ")
+
+@count.start
+def _(limit: int = 6):
+    return [1]
+
+@count.apply
+def _(state, action):
+    return [*state, action]
+
+@count.oracle
+def _(prompt):
+    return Truth(("7",), ("8",))
+"""
+NEWER = COUNT.replace("OLD", "NEW").replace("After {len(state)}?", "What follows {len(state)}?")
+FLOW = """
+import maker
+
+@maker.workflow
+async def ticket(run: maker.Run, copies: int = 1) -> list[int]:
+    first = await run.ask("How many?", int, truth=3)
+    many = await run.map("Twice {}?", [1, 2, 3], int, truth=lambda one: 2 * one)
+    parts = await run.gather(*(run.child(part, number) for number in many))
+    last = await run.ask("And OLD?", int, truth=9)
+    return [first, *many, *parts, last]
+
+async def part(run: maker.Run, number: int) -> int:
+    once = await run.ask(f"First of {number}?", int, name="part", truth=number)
+    return once + await run.ask(f"Second of {number}?", int, name="part", truth=1)
+"""
+
+
+def job_of(file: Path, url: str, name: str, **run: Any) -> dict[str, dict[str, Any]]:
+    return {
+        "run": run,
+        "task": {"decomposer": f"{file}:{name}"},
+        "model": {"kind": "simulated", "p": 0.9},
+        "vote": {"k": 2},
+        "store": {"url": url, "samples": "all"},
+    }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file with a task of six steps."""
+    path = tmp_path / "counting.py"
+    path.write_text(COUNT)
+    return path
+
+
+@pytest.fixture
+def database(database_url: str) -> str:
+    """Return the URL of an upgraded database, of each kind."""
+    upgrade_database(database_url)
+    return database_url
+
+
+def test_refuse_says_what_to_do(file: Path, store: str) -> None:
+    """By default other code is refused, with both ways to go on."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=2)
+    file.write_text(NEWER)
+    with pytest.raises(RunNotResumable, match="decomposer_source was") as caught:
+        maker.resume(begun.run_id, store=store)
+    assert f"`maker resume {begun.run_id} run.on_change=migrate`" in str(caught.value)
+    file.write_text(COUNT)
+    assert maker.resume(begun.run_id, store=store).status == "done"
+
+
+def test_migrate_goes_on_with_the_new_code(file: Path, database: str) -> None:
+    """Given at the resume, it keeps the steps so far; the log verifies, and tells where the code changed."""
+    begun = maker.run(job_of(file, database, "count"), limit_steps=2)
+    file.write_text(NEWER)
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=database)
+    assert (done.status, done.result) == ("done", {"sum": 36, "by": "NEW"})
+    changed = [one for one in done.events if one["kind"] == "code_changed"]
+    assert [one["step"] for one in changed] == [2]
+    verified = queries.verify(begun.run_id, store=database)
+    assert (verified.right, verified.not_asked, verified.steps) == (True, 2, 5), verified.problem
+    file.write_text(NEWER.replace("NEW", "NEWEST"))
+    assert "the task has changed" in queries.verify(begun.run_id, store=database).problem
+
+
+def test_the_digest_takes_in_the_change(file: Path, store: str) -> None:
+    """The same answers without the change have another digest, and another place of it is found."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=2)
+    file.write_text(COUNT + "\n# a remark\n")
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    plain = maker.run(job_of(file, store, "count"))
+    assert plain.result == done.result
+    assert plain.digest != done.digest
+    opened = open_database(store, create=False)
+    with opened.write() as connection:
+        connection.exec_driver_sql("UPDATE maker_change SET places = replace(places, '[2,', '[3,')")
+    opened.close()
+    assert (
+        "changes of code" in queries.verify(begun.run_id, store=store).problem
+        or "digest" in queries.verify(begun.run_id, store=store).problem
+    )
+
+
+@pytest.mark.parametrize("after", range(1, 11))
+def test_a_workflow_migrates_anywhere(tmp_path: Path, store: str, after: int) -> None:
+    """Between its own steps, within a map, and within children: each step is asked once, and the log verifies."""
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW)
+    begun = maker.run(job_of(file, store, "ticket"), limit_steps=after)
+    assert begun.status == "paused", begun.reason
+    file.write_text(FLOW.replace("And OLD?", "And NEW?").replace('name="part"', 'name="piece"'))
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    assert (done.status, done.result) == ("done", [3, 2, 4, 6, 3, 5, 7, 9])
+    verified = queries.verify(begun.run_id, store=store)
+    assert verified.right, verified.problem
+    assert verified.not_asked == begun.steps
+    assert [one.kind for one in queries.steps(begun.run_id, store=store)].count("ask") == 5
+
+
+def test_a_workflow_that_asks_something_else_is_refused(tmp_path: Path, store: str) -> None:
+    """What the log answers must be asked as it was; the refusal has both questions, and nothing has changed."""
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW)
+    begun = maker.run(job_of(file, store, "ticket"), limit_steps=3)
+    file.write_text(FLOW.replace("How many?", "How few?"))
+    with pytest.raises(RunNotResumable, match=r"asked 'How many\?' before, and now it asks 'How few\?'") as caught:
+        maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    assert begun.run_id in str(caught.value)
+    file.write_text(FLOW)
+    done = maker.resume(begun.run_id, store=store)
+    assert (done.status, queries.verify(begun.run_id, store=store).not_asked) == ("done", 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("state=list[int]", "state=dict[str, int]", "step 2: the state before it|the state before step 2"),
+        ("def count(state)", "def counts(state)", "has no 'count'"),
+        ("from decomposers", "raise RuntimeError('no network')\nfrom decomposers", "no network"),
+        ("limit: int = 6", "most: int = 6", r"task\.limit: there is no such setting"),
+    ],
+)
+def test_code_that_cannot_go_on(file: Path, store: str, old: str, new: str, told: str) -> None:
+    """The refusal says why, and the run goes on once its code is back."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=2)
+    changed = COUNT.replace(old, new)
+    file.write_text(changed.replace("@count", "@counts") if "counts" in changed else changed)
+    with pytest.raises(BadInput, match=told):
+        maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    file.write_text(COUNT)
+    assert maker.resume(begun.run_id, store=store).result == {"sum": 36, "by": "OLD"}
+
+
+def test_what_is_not_code_stays_refused(file: Path, store: str) -> None:
+    """Parameters, seeds and models are no code: migrate lets none of them change."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=2)
+    for word, told in (("task.limit=7", "task: limit was 6, is 7"), ("run.seed=4", "seed was 0, is 4")):
+        with pytest.raises(RunNotResumable, match=told):
+            maker.resume(begun.run_id, ["run.on_change=migrate", word], store=store)
+
+
+def test_migrate_twice_and_never_back_by_itself(file: Path, store: str) -> None:
+    """A second change is another one; a process with code that the run has left goes on only when told so by hand."""
+    begun = maker.run(job_of(file, store, "count", on_change="migrate"), limit_steps=1)
+    file.write_text(NEWER)
+    assert maker.resume(begun.run_id, store=store, limit_steps=1).status == "paused"
+    file.write_text(NEWER.replace("NEW", "NEWEST"))
+    assert maker.resume(begun.run_id, store=store, limit_steps=1).status == "paused"
+    file.write_text(COUNT)
+    done = maker.resume(begun.run_id, store=store)
+    assert (done.status, done.result["by"]) == ("done", "OLD")
+    verified = queries.verify(begun.run_id, store=store)
+    assert (verified.right, verified.not_asked) == (True, 3), verified.problem
+
+
+def test_pin_goes_on_with_the_code_it_began_with(file: Path, database: str) -> None:
+    """Changed or gone, the file is taken from the store: at a resume, by verify, and for the steps' listing."""
+    begun = maker.run(job_of(file, database, "count", on_change="pin"), limit_steps=2)
+    file.write_text(NEWER)
+    half = maker.resume(begun.run_id, store=database, limit_steps=1)
+    assert half.status == "paused"
+    file.unlink()
+    done = maker.resume(begun.run_id, store=database)
+    assert done.result == {"sum": 36, "by": "OLD"}
+    assert queries.verify(begun.run_id, store=database).right
+    assert [one.action for one in queries.steps(begun.run_id, store=database)] == [7] * 5
+
+
+def test_a_pinned_workflow_in_another_process(tmp_path: Path, store: str) -> None:
+    """Its step classes are read from the kept source, not from what the file holds by now."""
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW)
+    begun = maker.run(job_of(file, store, "ticket", on_change="pin"), limit_steps=6)
+    file.write_text(FLOW.replace("How many?", "How few?").replace('name="part"', 'name="other"'))
+    words = [sys.executable, "-m", "maker", "resume", begun.run_id, "--store", store]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ)
+    assert ended.returncode == 0, ended.stderr
+    assert "[3, 2, 4, 6, 3, 5, 7, 9]" in ended.stdout
+    assert queries.verify(begun.run_id, store=store).right
+
+
+def test_pin_from_a_resume_on(file: Path, store: str) -> None:
+    """A run that began without it keeps what it still has; what has changed by then cannot be kept."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=1)
+    file.write_text(NEWER)
+    with pytest.raises(RunNotResumable, match="decomposer_source was"):
+        maker.resume(begun.run_id, ["run.on_change=pin"], store=store)
+    file.write_text(COUNT)
+    maker.resume(begun.run_id, ["run.on_change=pin"], store=store, limit_steps=1)
+    file.write_text(NEWER)
+    assert maker.resume(begun.run_id, store=store, limit_steps=1).status == "paused"
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    assert done.result == {"sum": 36, "by": "NEW"}
+    assert queries.verify(begun.run_id, store=store).not_asked == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import beside\n", "it imports beside, a file"),
+        ("def _later():\n    from beside import x\n", "it imports beside, a file"),
+        ("from . import beside\n", r"it imports \., a file"),
+        ("# " + "x" * 1_000_000, "1,000,000 are kept at most"),
+    ],
+)
+def test_what_cannot_be_pinned_is_refused_at_the_start(file: Path, store: str, text: str, told: str) -> None:
+    """With the reason, before there is a run."""
+    (file.parent / "beside.py").write_text("x = 1\n")
+    file.write_text(COUNT + ("\n" + text if "from . " not in text else f"\ndef _never():\n    {text}"))
+    if text.startswith("import"):
+        file.write_text(COUNT + f"\ndef _never():\n    {text}")
+    with pytest.raises(JobError, match=told):
+        maker.run(job_of(file, store, "count", on_change="pin"))
+    with pytest.raises(BadInput):
+        maker.runs(store=store)
+
+
+def test_an_installed_module_cannot_be_pinned(store: str) -> None:
+    """What stands in a package of others has no file of its own."""
+    job = job_of(Path("x.py"), store, "x", on_change="pin") | {
+        "task": {"decomposer": "fork_tasks:Tree", "shape": {"steps": [1]}}
+    }
+    with pytest.raises(JobError, match="stands in an installed module"):
+        maker.run(job)
+
+
+def test_maker_s_own_code_needs_no_pin(store: str) -> None:
+    """A task and a voter of maker's are those of the installed version, pinned or not."""
+    job = job_of(Path("x.py"), store, "x", on_change="pin") | {"task": {"decomposer": "hanoi", "disks": 3}}
+    assert maker.run(job).status == "done"
+
+
+@pytest.mark.parametrize("mode", ["pin", "migrate"])
+def test_a_fork(file: Path, store: str, mode: str) -> None:
+    """A fork of a pinned run has its code; one that migrates goes on with the new, from where it begins."""
+    begun = maker.run(job_of(file, store, "count", on_change="pin" if mode == "pin" else "refuse"))
+    file.write_text(NEWER)
+    if mode == "migrate":
+        with pytest.raises(RunNotResumable, match=r"run\.on_change=migrate"):
+            maker.fork(begun.run_id, 3, store=store)
+    forked = maker.fork(begun.run_id, 3, [f"run.on_change={mode}"], store=store)
+    done = maker.resume(forked.run_id, store=store)
+    assert (done.status, done.result["by"]) == ("done", "OLD" if mode == "pin" else "NEW")
+    verified = queries.verify(done.run_id, store=store)
+    assert (verified.right, verified.not_asked) == (True, 0 if mode == "pin" else 3), verified.problem
+    if mode == "migrate":
+        again = maker.fork(done.run_id, 4, store=store)
+        assert maker.resume(again.run_id, store=store).status == "done"
+        assert queries.verify(again.run_id, store=store).right
+
+
+def test_the_same_id_after_a_deployment(file: Path, store: str) -> None:
+    """`maker.run` of the same id goes on as the job says: refused, with the kept code, or with the new code."""
+    maker.run(job_of(file, store, "count"), run_id="a", limit_steps=1)
+    maker.run(job_of(file, store, "count", on_change="pin"), run_id="b", limit_steps=1)
+    file.write_text(NEWER)
+    with pytest.raises(RunIdTaken, match="migrate"):
+        maker.run(job_of(file, store, "count"), run_id="a")
+    done = maker.run(job_of(file, store, "count", on_change="migrate"), run_id="a")
+    assert done.result == {"sum": 36, "by": "NEW"}
+    kept = maker.run(job_of(file, store, "count", on_change="pin"), run_id="b")
+    assert kept.result == {"sum": 36, "by": "OLD"}
+
+
+def test_pruning_removes_what_was_kept(file: Path, store: str) -> None:
+    """With the run its sources and changes go; those of another run stay."""
+    begun = maker.run(job_of(file, store, "count", on_change="pin"), limit_steps=1)
+    other = maker.run(job_of(file, store, "count", on_change="pin"), limit_steps=1)
+    maker.prune(begun.run_id, store=store)
+    file.unlink()
+    assert maker.resume(other.run_id, store=store).status == "done"
+    maker.prune(other.run_id, store=store)
+    opened = open_database(store, create=False)
+    with opened.read() as connection:
+        for table in ("maker_source", "maker_change", "maker_text"):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0, table  # noqa: S608
+    opened.close()
