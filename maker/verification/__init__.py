@@ -10,6 +10,9 @@ before anything is written. The children of a fork are read together: all of the
 those that go on for a resume (`maker.store.open_chain`). `depth` lets a replay reach as deep as the run that it
 replays.
 
+Steps that earlier code has decided (`earlier`) are not asked again: the run went on with other code since. Of these it
+checks digests, links, forks, counts and tallies.
+
 It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
 digest.
 

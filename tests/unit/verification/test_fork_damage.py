@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fork_tasks
 import pytest
 from fork_tasks import Shape, count, leaf
 from row_tasks import job as rows_job
@@ -77,8 +78,28 @@ def mapping(folder: Path, url: str) -> dict[str, dict[str, Any]]:
     return made | {"task": made["task"] | {"input": str(folder / "rows"), "output": ""}}
 
 
+def of_other_code(folder: Path, url: str) -> tuple[str, str]:
+    """Run a task of a file that changes, and one of a file that goes; return the runs' ids."""
+    source = Path(fork_tasks.__file__).read_text()
+    changing, going = folder / "changing.py", folder / "going.py"
+    made = []
+    for file, mode in ((changing, "migrate"), (going, "pin")):
+        file.write_text(source)
+        begun = job(url, SMALL, 1000) | {"run": {"on_change": mode}}
+        begun["task"] = begun["task"] | {"decomposer": f"{file}:Tree"}
+        made.append(api.run(begun, limit_steps=5).run_id)
+    changing.write_text(f"{source}\n# Changed.\n")
+    going.unlink()
+    assert [api.resume(run_id, store=url).status for run_id in made] == ["done", "done"]
+    return made[0], made[1]
+
+
 class Built(NamedTuple):
-    """The store, and the runs in it by their ids; the last one took decisions from the one before."""
+    """The store, and the runs in it by their ids.
+
+    ``taking`` took decisions from the one before. The code of ``migrated`` changed in a fork, that of ``pinned`` is
+    in the store alone.
+    """
 
     path: Path
     finished: str
@@ -87,11 +108,13 @@ class Built(NamedTuple):
     mapped: str
     deciding: str
     taking: str
+    migrated: str
+    pinned: str
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Return a store with six runs that verify."""
+    """Return a store with eight runs that verify."""
     path = tmp_path_factory.mktemp("built") / "maker.db"
     url = f"sqlite:///{path}"
     first = api.run(job(url, SHAPE, 1000), limit_steps=14)
@@ -114,6 +137,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     remembering["task"]["memo"] = "store"
     deciding, taking = api.run(remembering), api.run(remembering)
     assert (deciding.status, taking.status, taking.calls) == ("done", "done", 0)
+    migrated, pinned = of_other_code(path.parent, url)
     # Whole in one file: what is copied must not lie in a write-ahead log that an open connection keeps.
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
@@ -130,7 +154,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
-    return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id)
+    return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id,
+                 migrated, pinned)  # fmt: skip
 
 
 class Damage:
@@ -182,7 +207,7 @@ def damage(built: Built, tmp_path: Path) -> Damage:
 
 def test_what_was_built_verifies(damage: Damage) -> None:
     """As they were written, all runs are clean; there are cuts, outcomes and every kind of fork to damage."""
-    assert [damage.verify(run) for run in range(1, 7)] == [""] * 6
+    assert [damage.verify(run) for run in range(1, 9)] == [""] * 8
     for table in schema.metadata.sorted_tables:
         assert damage.rows(f"SELECT * FROM {table.name} LIMIT 1"), table.name  # noqa: S608
     assert {row["single"] for row in damage.rows("SELECT single FROM maker_fork")} == {0, 1}
@@ -198,6 +223,7 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_queue": tuple(schema.queued.columns.keys()),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
+    "maker_change": ("at",),
     "maker_outcome": ("reason",),
     "maker_step": ("tokens",),
     "maker_sample": ("tokens", "detail", "logprob", "temperature"),
