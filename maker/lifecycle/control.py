@@ -31,6 +31,7 @@ from maker.lifecycle.waits import refuse_repeated
 from maker.models.keys import require_keys
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
+from maker.store.chains import first_chain
 from maker.store.cuts import Cut, cut, to_retry
 from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease
@@ -286,7 +287,7 @@ def take(
     reason, resumed = NOT_STARTED if row.status == PENDING else row.reason, row.fence > 0
     with _released_on_error(database, lease, reason):
         resources.enter_context(closing(LeaseKeeper(database, lease)))
-        cut(database, lease, cuts)
+        cut(database, lease, cuts if code is None else _linked(cuts, find_run(database, row.run_id)))
         row = find_run(database, row.run_id)
         # A cut forgets decisions.
         known = known_decisions(database, job, row) if cuts else known
@@ -354,6 +355,12 @@ def _cuts(database: Database, row: RunRow, again: Again) -> list[Cut]:
         chains = {one.chain for one in cuts if not one.single and not one.idx}
         refuse_repeated(row.run_id, effects_under(database, row.key, chains), "a retry")
     return cuts
+
+
+def _linked(cuts: list[Cut], row: RunRow) -> list[Cut]:
+    """Return cuts, of which that of the root chain goes on from its digest: it has taken in the new code."""
+    root = first_chain(row.key)
+    return [one._replace(digest=row.digest) if one.chain == root else one for one in cuts]
 
 
 def try_steps(job: Job, *, count: int) -> Generator[Trial | Ended | OpenStep]:
