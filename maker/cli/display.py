@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -244,16 +243,19 @@ def print_runs(reports: list[RunReport], *, filtered: bool) -> None:
         rows.append((report.run_id, *names, task, report.status, *counts, started))
     headings = ("run", *(("name",) if named else ()), "task", "status", "steps", "calls", "flags", "started (UTC)")
     print_table(headings, rows)
-    _print_unclaimed(reports)
+    _print_unserved(reports)
 
 
-def _print_unclaimed(reports: list[RunReport]) -> None:
-    """Say which queues hold runs that no worker has claimed: as a rule nobody works on such a queue."""
+def _print_unserved(reports: list[RunReport]) -> None:
+    """Say which queues hold runs and are served by no worker."""
     waiting = [report.queue for report in reports if report.status == PENDING and report.queue is not None]
-    unclaimed = Counter(place["queue"] for place in waiting if not place["claims"] and place["due"] <= time.time())
-    for queue, count in unclaimed.items():
-        start = completed(f"start a worker with `maker worker --queue {shlex.quote(queue)}`")
-        print(f"nobody has claimed {count:,} of these runs from queue {queue!r}; {start}")
+    for queue, count in Counter(place["queue"] for place in waiting if not place["served"]).items():
+        print(f"no worker serves queue {queue!r}, where {count:,} of these runs wait; {start_worker(queue)}")
+
+
+def start_worker(queue: str) -> str:
+    """Return how to start a worker of a queue."""
+    return completed(f"start one with `maker worker --queue {shlex.quote(queue)}`")
 
 
 VERIFIED = ("run_id", "steps", "digest", "whole", "problem", "right", "not_asked")

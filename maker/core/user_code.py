@@ -20,7 +20,9 @@ FILE_MODULE = "maker_file_"
 """Prefix of the names of modules that were loaded from a ``path/file.py``."""
 OWN_MODULES = {"__main__"}
 """Names of further modules of the user's own: those of files whose objects a job was given."""
-FIX = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
+FIX = "fix the task's code; a run that has begun keeps its steps with `maker resume RUN run.on_change=migrate`"
+PARSE = "parse"
+FIX_PARSE = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 MOST_SAID = 2000
 """Characters of an error's text, or of a rule's reason, that are kept."""
 SHOWN = 80
@@ -57,7 +59,8 @@ def user_code_failure(what: str, error: BaseException, **facts: Any) -> TaskFail
     """Return a `TaskFailed` for an exception of a task's own code."""
     if isinstance(error, ContractBroken):
         return TaskFailed(f"{what}: {error}", fix=error.fix, **facts)
-    return TaskFailed(f"{what} raised {type(error).__name__}: {words_of(error)}{_line(error)}", fix=FIX, **facts)
+    fix = FIX_PARSE if PARSE in what.rpartition(": ")[2] else FIX
+    return TaskFailed(f"{what} raised {type(error).__name__}: {words_of(error)}{_line(error)}", fix=fix, **facts)
 
 
 def ends_the_program(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent, work
 from maker.store.backend.database import open_database
 from maker.store.lease import LEASE_S, describe, this_process
-from maker.store.queue import NO_LIMITS, Claim, QueueLimits, claim, keep, settle
+from maker.store.queue import NO_LIMITS, Claim, QueueLimits, claim, keep, serve, serve_no_more, settle
 from maker.store.queued import DEFAULT_QUEUE
 from maker.store.runs import find_run
 
@@ -141,16 +141,27 @@ class _Worker:
         self._refused: dict[bytes, tuple[int, float]] = {}
         """How often runs of each code were refused, and until when none is claimed, by ``time.monotonic``."""
         self._kept_s = time.monotonic()
+        self._served_s = -math.inf
 
     def work(self, concurrency: int, stop: threading.Event) -> None:
         """Keep so many runs in work until ``stop`` is set."""
         while not stop.is_set():
+            self._serve()
             while len(self._busy) < concurrency and not stop.is_set() and (found := self._claim()) is not None:
                 self._begin(found)
             self._wait(LOOK_S)
 
+    def _serve(self) -> None:
+        """Let others see that the queue is served."""
+        if time.monotonic() - self._served_s > LEASE_S / 3:
+            with suppress(StoreFailed):
+                serve(self._database, self._queue)
+            self._served_s = time.monotonic()
+
     def drain(self, grace_s: float) -> None:
         """Wait for the runs in work; pause those that take longer. Gives up one that does not pause in time."""
+        with suppress(StoreFailed):
+            serve_no_more(self._database, self._queue)
         self._wait_for_all(grace_s)
         for one in self._busy.values():
             one.stop.set()

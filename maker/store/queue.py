@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
@@ -74,6 +75,28 @@ def claim(
         changes = {"state": CLAIMED, "claims": claims, "holder": this_process(), "until": time.time() + LEASE_S}
         connection.execute(update(schema.queued).where(_queued.run == row.run).values(changes))
         return Claim(row.run, row.run_id, claims, row.faults, row.steps, row.code)
+
+
+@retried
+def serve(database: Database, queue: str) -> None:
+    """Say, for the time of a lease, that this process serves a queue; forget those who have not said so for longer."""
+    table, now = schema.queue_worker, time.time()
+    mine = {"queue": queue, "holder": this_process(), "until": now + LEASE_S}
+    with database.write() as connection:
+        connection.execute(delete(table).where(table.c.queue == queue, table.c.until < now))
+        dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+        adding = dialect.insert(table).values(mine)
+        connection.execute(
+            adding.on_conflict_do_update(index_elements=["queue", "holder"], set_={"until": mine["until"]})
+        )
+
+
+@retried
+def serve_no_more(database: Database, queue: str) -> None:
+    """Say that this process does not serve a queue any more."""
+    table = schema.queue_worker
+    with database.write() as connection:
+        connection.execute(delete(table).where(table.c.queue == queue, table.c.holder == this_process()))
 
 
 def keep(database: Database, claims: Sequence[Claim]) -> None:

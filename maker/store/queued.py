@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select, update
 
 from maker.store.backend import schema
+from maker.store.lease import alive
 
 WAITING, CLAIMED, LEFT = "waiting", "claimed", "left"
 DEFAULT_QUEUE = "default"
@@ -30,7 +31,10 @@ class QueuePlace(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """A run's place, how it stands there, how often it was claimed, and what kept it from going on."""
+    """A run's place, how it stands there, how often it was claimed, and what kept it from going on.
+
+    ``served`` says whether a worker serves the queue now.
+    """
 
     queue: str
     key: str
@@ -39,6 +43,7 @@ class Queued(NamedTuple):
     state: str
     claims: int
     note: str
+    served: bool
 
     @property
     def open(self) -> bool:
@@ -55,8 +60,8 @@ def why_pending(queued: Queued) -> str:
         parts.append(f"due at {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(queued.due))} UTC")
     if queued.note:
         parts.append(queued.note)
-    elif not queued.claims:
-        parts.append(f"nobody has claimed it; a worker does, `maker worker --queue {shlex.quote(queued.queue)}`")
+    if not queued.served:
+        parts.append(f"no worker serves it now; start one with `maker worker --queue {shlex.quote(queued.queue)}`")
     return "; ".join(parts)
 
 
@@ -73,7 +78,14 @@ def read_queued(connection: Connection, run: int) -> Queued | None:
     table = schema.queued.c
     columns = (table.queue, table.key, -table.rank, table.due, table.state, table.claims, table.note)
     row = connection.execute(select(*columns).where(table.run == run)).first()
-    return None if row is None else Queued(*row)
+    return None if row is None else Queued(*row, served=is_served(connection, row.queue))
+
+
+def is_served(connection: Connection, queue: str) -> bool:
+    """Say whether a living worker serves a queue."""
+    table = schema.queue_worker.c
+    rows = connection.execute(select(table.holder, table.until).where(table.queue == queue))
+    return any(alive(row.holder, row.until) for row in rows)
 
 
 def due(connection: Connection, run: int) -> None:

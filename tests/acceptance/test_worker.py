@@ -79,11 +79,11 @@ def test_a_worker_is_drained(maker: Commands, waiting: list[str], sign: signal.S
 def test_a_queue_that_nobody_serves(maker: Commands, waiting: list[str]) -> None:
     """Ls and show say so, with the command that would; watch waits for whoever comes, and cancel ends a run."""
     listed = maker.good("ls", "--status", "pending")
-    start = "start a worker with `maker worker --queue default`"
-    assert listed.splitlines()[-1] == f"nobody has claimed 6 of these runs from queue 'default'; {start}"
+    start = "start one with `maker worker --queue default`"
+    assert listed.splitlines()[-1] == f"no worker serves queue 'default', where 6 of these runs wait; {start}"
     shown = maker.good("show", "order-3")
     assert "run order-3: pending" in shown
-    assert "waits in queue 'default'; nobody has claimed it; a worker does, `maker worker --queue default`" in shown
+    assert "waits in queue 'default'; no worker serves it now; start one with `maker worker --queue default`" in shown
     assert maker.json("show", "order-3")["queue"]["claims"] == 0
     assert "is cancelled" in maker.good("cancel", "order-3")
     watcher = maker.start("watch", "order-0", "--every", "0.1")

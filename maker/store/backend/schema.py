@@ -97,6 +97,16 @@ code. ``claims`` counts the claims: a worker settles its own alone. ``holder`` h
 not have taken the run's lease. ``faults`` have stopped it in a row, and ``note`` says what kept it from going on.
 """
 
+queue_worker = Table(
+    "maker_queue_worker",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("holder", Text, primary_key=True),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The processes that serve a queue, whether they have a run of it or not; each renews ``until``."""
+
 input_part = Table(
     "maker_input_part",
     metadata,

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import maker
-from maker.errors import BadInput, JobError, RunIdTaken, RunNotResumable
+from maker.engine.causes import STOPPED
+from maker.errors import BadInput, JobError, RunHeld, RunIdTaken, RunNotResumable
 from maker.lifecycle import queries
+from maker.lifecycle.control import take
 from maker.store.backend.database import open_database, upgrade_database
+from maker.store.queue import claim
+from maker.store.runs import find_run, release
 
 COUNT = """
 from decomposers.function import Done, Truth, ask, task
@@ -314,3 +322,139 @@ def test_pruning_removes_what_was_kept(file: Path, store: str) -> None:
         for table in ("maker_source", "maker_change", "maker_text"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0, table  # noqa: S608
     opened.close()
+
+
+# --- workers of a queue, and services ---
+
+
+@contextmanager
+def working(store: str) -> Iterator[None]:
+    """Have a worker work in the block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: maker.work_queue(store=store, stop=stop, grace_s=0.0))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("mode", "by"), [("pin", "OLD"), ("migrate", "NEW")])
+def test_a_worker_with_newer_code(file: Path, database: str, mode: str, by: str) -> None:
+    """It goes on with a run as the run says: by the code that the store keeps, or by its own."""
+    job = job_of(file, database, "count", on_change=mode)
+    maker.run(job, run_id="begun", limit_steps=2)
+    maker.enqueue(job, run_id="fresh")
+    file.write_text(NEWER)
+    maker.enqueue(job_of(file, database, "count", on_change=mode), run_id="fresh")
+    with working(database):
+        wait_for(lambda: maker.show("fresh", store=database).status == "done")
+    assert maker.show("fresh", store=database).result == {"sum": 36, "by": by}
+    assert maker.run(job, run_id="begun").result == {"sum": 36, "by": by}
+    assert all(queries.verify(run_id, store=database).right for run_id in ("begun", "fresh"))
+
+
+def test_a_worker_never_takes_a_run_back_to_code_that_it_has_left(file: Path, store: str) -> None:
+    """It sets the run aside, says why, and one with the newer code goes on."""
+    job = job_of(file, store, "count", on_change="migrate")
+    maker.enqueue(job, run_id="a")
+    newer = job_of(file, store, "count", on_change="migrate")
+    file.write_text(NEWER)
+    opened = open_database(store, create=False)
+    with ExitStack() as resources:
+        held = take(opened, find_run(opened, "a"), resources, claims=claim(opened, "default").claims)
+        release(opened, held.lease, "paused", STOPPED)
+    with opened.write() as connection:
+        connection.exec_driver_sql("UPDATE maker_queue SET state = 'waiting'")
+        connection.exec_driver_sql("UPDATE maker_run SET status = 'pending'")
+    file.write_text(COUNT)
+    with working(store):
+        wait_for(lambda: "has left the code that this process has" in maker.show("a", store=store).reason)
+    file.write_text(NEWER)
+    with working(store):
+        wait_for(lambda: maker.show("a", store=store).status == "done")
+    opened.close()
+    assert maker.run(newer, run_id="a").result == {"sum": 36, "by": "NEW"}
+
+
+def test_an_argument_that_fits_its_type_no_more(tmp_path: Path, store: str) -> None:
+    """The refusal names the run, the argument, its value and the type."""
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW)
+    job = job_of(file, store, "ticket")
+    job["task"] |= {"copies": 2}
+    begun = maker.run(job, limit_steps=3)
+    file.write_text(FLOW.replace("copies: int = 1", "copies: bool = False"))
+    with pytest.raises(JobError, match=rf"run {begun.run_id}: task\.copies = 2: .*boolean"):
+        maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+
+
+def test_an_id_of_another_workflow(tmp_path: Path, store: str) -> None:
+    """The refusal names both tasks."""
+    file = tmp_path / "flow.py"
+    file.write_text(FLOW + "\n\n@maker.workflow\nasync def other(run: maker.Run) -> int:\n    return 1\n")
+    maker.run(job_of(file, store, "ticket"), run_id="a", limit_steps=1)
+    with pytest.raises(RunIdTaken, match=r"task\.decomposer was .*flow\.py:ticket', is .*flow\.py:other'"):
+        maker.run(job_of(file, store, "other", on_change="migrate"), run_id="a")
+
+
+def test_an_error_inside_a_workflow_is_mended_and_goes_on(tmp_path: Path, store: str) -> None:
+    """It names function, file and line, gives advice that fits, and the mended code keeps the steps."""
+    file = tmp_path / "flow.py"
+    broken = FLOW.replace("    last =", "    {}['x']\n    last =")
+    file.write_text(broken)
+    begun = maker.run(job_of(file, store, "ticket"))
+    assert begun.status == "paused"
+    line = broken.splitlines().index("    {}['x']") + 1
+    assert f"ticket: next raised KeyError: 'x' (flow.py, line {line})" in begun.reason
+    assert "parse" not in begun.reason
+    assert "run.on_change=migrate" in begun.reason
+    file.write_text(FLOW)
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+    assert (done.status, done.result[-1]) == ("done", 9)
+    assert queries.verify(begun.run_id, store=store).right
+
+
+def test_an_effect_that_takes_longer_than_a_lease(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is renewed meanwhile: nobody can take the run over, and the effect is done once."""
+    lease_s = 3.0
+    for place in ("keeper", "runs", "journal"):
+        monkeypatch.setattr(f"maker.store.{place}.LEASE_S", lease_s, raising=False)
+    file = tmp_path / "slow.py"
+    file.write_text(
+        "import pathlib\nimport time\nimport maker\n\n"
+        "def send(folder: str) -> bool:\n"
+        "    with open(folder + '/sent', 'a') as sent:\n"
+        "        sent.write('x')\n"
+        "    while not pathlib.Path(folder + '/go').exists():\n"
+        "        time.sleep(0.05)\n"
+        "    return True\n\n"
+        "@maker.workflow\nasync def order(run: maker.Run, folder: str) -> bool:\n"
+        "    return await run.effect(send, folder)\n"
+    )
+    job = job_of(file, store, "order")
+    job["task"] |= {"folder": str(tmp_path)}
+    ended: list[maker.RunReport] = []
+    thread = threading.Thread(target=lambda: ended.append(maker.run(job, run_id="a")))
+    thread.start()
+    wait_for((tmp_path / "sent").exists)
+    until = time.monotonic() + 2.5 * lease_s
+    try:
+        while time.monotonic() < until:
+            assert maker.show("a", store=store).status == "running"
+            with pytest.raises(RunHeld):
+                maker.resume("a", store=store)
+            time.sleep(0.2)
+    finally:
+        (tmp_path / "go").touch()
+        thread.join(30)
+    assert (ended[0].status, ended[0].result, (tmp_path / "sent").read_text()) == ("done", True, "x")

@@ -179,7 +179,7 @@ def test_a_place_that_no_queue_has(hanoi: Job, place: dict[str, Any], told: str)
 
 
 def test_what_waits_is_shown(hanoi: Job, store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole run is there; ls and show say that nobody has claimed it, and what would."""
+    """The whole run is there; ls and show say that nobody serves its queue, and what would."""
     from maker.cli.display import print_runs
 
     soon = datetime(2100, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -188,15 +188,16 @@ def test_what_waits_is_shown(hanoi: Job, store: str, capsys: pytest.CaptureFixtu
     told = queries.show("a", store=store)
     assert (told.status, told.steps, told.settings["task"]["disks"]) == ("pending", 0, 4)
     assert told.reason == (
-        "waits in queue 'my mail'; nobody has claimed it; a worker does, `maker worker --queue 'my mail'`"
+        "waits in queue 'my mail'; no worker serves it now; start one with `maker worker --queue 'my mail'`"
     )
     assert told.queue == {
         "queue": "my mail", "key": "acme", "priority": 2, "due": 0.0, "state": "waiting", "claims": 0, "note": "",
+        "served": False,
     }  # fmt: skip
     assert "due at 2100-01-02 03:04:05 UTC" in queries.show("b", store=store).reason
     print_runs(queries.runs(store=store), filtered=False)
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("nobody has claimed 1 of these runs from queue 'my mail'; start a worker with `maker worker")
+    assert said.startswith("no worker serves queue 'my mail', where 2 of these runs wait; start one with `maker worker")
     verified = queries.verify("a", store=store)
     assert (verified.problem, verified.whole, verified.steps) == ("", False, 0)
 

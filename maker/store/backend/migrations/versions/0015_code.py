@@ -1,4 +1,4 @@
-"""The code of runs: sources that a run is pinned to, and changes of code that a run has gone on with."""
+"""The code of runs (sources that a run is pinned to, changes that it has gone on with), and who serves queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Add the two tables: runs that are there have neither."""
+    """Add the tables: runs that are there have no rows in them."""
     op.create_table(
         "maker_source",
         sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
@@ -31,5 +31,12 @@ def upgrade() -> None:
         sa.Column("last", sa.BigInteger, nullable=False),
         sa.Column("places", sa.Text, nullable=False),
         sa.Column("seal", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "maker_queue_worker",
+        sa.Column("queue", sa.Text, primary_key=True),
+        sa.Column("holder", sa.Text, primary_key=True),
+        sa.Column("until", sa.Float, nullable=False),
         sqlite_with_rowid=False,
     )
