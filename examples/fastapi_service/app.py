@@ -28,7 +28,6 @@ import ticket
 
 STORE = "sqlite:///tickets.db"
 MODEL = maker.simulated(p=0.95)  # yours: maker.openai(url=…, name=…)
-runs: dict[str, maker.RunHandle] = {}
 
 
 class Answer(BaseModel):
@@ -43,7 +42,7 @@ class Answer(BaseModel):
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the service; at the end, pause what still runs."""
     async with asyncio.TaskGroup() as tasks, maker.Service(store=STORE) as service:
-        app.state.tasks, app.state.service = tasks, service
+        app.state.service = service
         tasks.create_task(catch_up())
         yield
 
@@ -61,25 +60,16 @@ async def catch_up() -> None:
                     await go_on(left.run_id)
 
 
-async def keep(run: maker.RunHandle) -> None:
-    """Keep a run's handle until the work on it is over; its report says what stopped it."""
-    runs[run.run_id] = run
-    with suppress(maker.MakerError):
-        await run.result()
-    del runs[run.run_id]
-
-
 async def go_on(run_id: str) -> None:
     """Work on a run that rests. One that is in work takes up answers by itself."""
     with suppress(RunHeld):
-        app.state.tasks.create_task(keep(await app.state.service.resume(run_id)))
+        await app.state.service.resume(run_id)
 
 
 @app.post("/tickets", status_code=202)
 async def start(text: Annotated[str, Body(embed=True)]) -> str:
     """Start a run, and return its id."""
     run: maker.RunHandle = await app.state.service.start(ticket.ticket(text), model=MODEL, k=3)
-    app.state.tasks.create_task(keep(run))
     return run.run_id
 
 
@@ -92,8 +82,10 @@ def report(run_id: str) -> dict[str, Any]:
 @app.get("/tickets/{run_id}/events")
 async def events(run_id: str) -> Response:
     """Stream what is committed from now on, until the run rests; 204 tells a browser not to ask again."""
-    run = runs.get(run_id)
-    return StreamingResponse(told(run), media_type="text/event-stream") if run else Response(status_code=204)
+    run: maker.RunHandle = await app.state.service.get(run_id)
+    if (await run.report()).status not in ("pending", "running"):
+        return Response(status_code=204)
+    return StreamingResponse(told(run), media_type="text/event-stream")
 
 
 async def told(run: maker.RunHandle) -> AsyncIterator[str]:

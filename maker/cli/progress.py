@@ -16,6 +16,7 @@ from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
     AlarmRaised,
+    CodeChanged,
     ConcurrencyChanged,
     Event,
     FileChanged,
@@ -114,12 +115,8 @@ class Progress:
             self._at_once[event.worker, event.model] = event.concurrency
             if event.concurrency < event.before:
                 self._print(_slowed(event))
-        elif isinstance(event, FileChanged):
-            self._print(
-                f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
-                f"(task.{event.parameter}). To use the new one, start a new run with `maker run`: it asks everything "
-                "again, for decisions on the old text answer another question"
-            )
+        elif isinstance(event, CodeChanged | FileChanged):
+            self._print(_changed(event))
         elif isinstance(event, AlarmRaised):
             self._print(f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}")
         elif isinstance(event, VotesDecorrelated):
@@ -223,6 +220,16 @@ def _rate(speed: float) -> str:
     if speed >= 1:
         return f"{speed:,.0f} steps/s"
     return f"{60 * speed:.1f} steps/min" if 60 * speed >= 1 else f"{3600 * speed:.1f} steps/h"
+
+
+def _changed(event: CodeChanged | FileChanged) -> str:
+    if isinstance(event, CodeChanged):
+        return f"the run goes on with other code from step {event.step} on: {event.changed}"
+    return (
+        f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
+        f"(task.{event.parameter}). To use the new one, start a new run with `maker run`: it asks everything "
+        "again, for decisions on the old text answer another question"
+    )
 
 
 def _slowed(event: ConcurrencyChanged) -> str:

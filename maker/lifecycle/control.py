@@ -291,7 +291,7 @@ def take(
         row = find_run(database, row.run_id)
         # A cut forgets decisions.
         known = known_decisions(database, job, row) if cuts else known
-    return HeldRun(job, database, row, lease, resumed=resumed, known=known, resources=resources.pop_all())
+    return HeldRun(job, database, row, lease, resumed=resumed, known=known, resources=resources.pop_all(), code=code)
 
 
 def _check(database: Database, row: RunRow) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, get_args
 from maker.core.user_code import call_user_code
 from maker.errors import TaskFailed
 from maker.plugin import Decomposer, vote_key
+from maker.store.code import CODE_CHANGED
 from maker.store.outside import IN_DOUBT, WAIT_BEGUN, WAIT_ENDED
 from maker.store.vote_monitor import ALARM, DECORRELATED
 from maker.voting.messages import Decided
@@ -283,6 +284,21 @@ class EffectInDoubt(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CodeChanged(JsonEvent):
+    """A run goes on with other code, from ``step`` of its root chain on; ``changed`` says what differs.
+
+    ``number`` counts such changes, from 0.
+    """
+
+    kind: ClassVar[str] = CODE_CHANGED
+
+    run_id: str
+    number: int
+    step: int
+    changed: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileChanged(JsonEvent):
     """A file that a task parameter was read from has changed since the run began, which goes on with the old text."""
 
@@ -315,6 +331,7 @@ _Kept: TypeAlias = (
     | WaitBegun
     | WaitEnded
     | EffectInDoubt
+    | CodeChanged
 )
 Event: TypeAlias = RunStarted | StepsDecided | StepsAsked | RepliesAwaited | _Kept | FileChanged | RunEnded
 _STORED: dict[str, type[_Kept]] = {kind.kind: kind for kind in get_args(_Kept)}

@@ -31,6 +31,7 @@ from maker.job.rules import prices, rules_of
 from maker.job.settings import worker_gpus
 from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import (
+    CodeChanged,
     ConcurrencyChanged,
     Event,
     ModelAway,
@@ -51,6 +52,7 @@ from maker.plugin import RowDecomposer
 from maker.stats.monitor import rule_of
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, last_chain, root_chain
+from maker.store.code import NewCode
 from maker.store.entry import Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.lease import Lease
@@ -77,7 +79,7 @@ class HeldRun(NamedTuple):
     """A run that this process holds: its job, its row, and the right to write to it.
 
     ``resources`` closes what the run holds: its database, the keeper of its lease, the lock on its output folder.
-    ``known`` are decisions that it may take again, None where none are.
+    ``known`` are decisions that it may take again, None where none are. ``code`` is other code that it goes on with.
     """
 
     job: Job
@@ -87,6 +89,7 @@ class HeldRun(NamedTuple):
     resumed: bool
     resources: ExitStack
     known: Memory | None
+    code: NewCode | None = None
 
 
 def worker_spec(job: Job) -> WorkerSpec:
@@ -178,6 +181,7 @@ def _decide(
         started = _started(held)
         if on_event is not None:
             on_event(started)
+        _tell_of_code(held, on_event)
         _look_at_files(held, on_event)
         said.info("run_started", steps=row.steps, resumes=row.resumes)
         if monitor.begun_anew:
@@ -192,6 +196,14 @@ def _decide(
         raise
     finally:
         journal.close()
+
+
+def _tell_of_code(held: HeldRun, on_event: OnEvent | None) -> None:
+    """Say that the run goes on with other code, where it does."""
+    if held.code is not None:
+        log.warning(CodeChanged.kind, run_id=held.row.run_id, **held.code.facts)
+        if on_event is not None:
+            on_event(CodeChanged(held.row.run_id, **held.code.facts))
 
 
 def _look_at_files(held: HeldRun, on_event: OnEvent | None) -> None:

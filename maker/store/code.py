@@ -98,10 +98,10 @@ class NewCode(NamedTuple):
     digest: bytes
     told: str
 
-    def event(self) -> dict[str, Any]:
-        """Return the row of the event that tells of it."""
-        facts = {"number": self.change.number, "step": self.change.root_idx, "changed": self.told}
-        return {"run": self.change.run, "at": self.change.at, "kind": CODE_CHANGED, "facts": json.dumps(facts)}
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the event says that tells of it."""
+        return {"number": self.change.number, "step": self.change.root_idx, "changed": self.told}
 
 
 class _Executes(Protocol):

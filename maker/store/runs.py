@@ -18,6 +18,7 @@ from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
 from maker.store.code import (
+    CODE_CHANGED,
     CodeChange,
     CodePlace,
     NewCode,
@@ -388,7 +389,8 @@ def _take(
         changes = {"fingerprint": _json(code.fingerprint), "classes": _json(code.classes)}
         if (digest := write_change(connection, code.change, code.fingerprint)) is not None:
             changes["digest"] = digest
-        connection.execute(insert(schema.event).values(code.event()))
+        told = {"run": run.key, "at": now, "kind": CODE_CHANGED, "facts": json.dumps(code.facts)}
+        connection.execute(insert(schema.event).values(told))
         connection.execute(delete(schema.source).where(schema.source.c.run == run.key))
         recode(connection, run.key, code.digest)
     connection.execute(

@@ -135,7 +135,8 @@ def test_events_are_streamed_and_who_hangs_up_leaves_nothing(app: Any) -> None:
             before = asyncio.all_tasks()
             run_id = await app.start("The printer is on fire.")
             await asyncio.sleep(0)
-            run = app.runs[run_id]
+            service = app.app.state.service
+            run = await service.get(run_id)
             stays = asyncio.create_task(streamed(app, run_id))
             left = await streamed(app, run_id, leave=True)
             assert not stays.done()
@@ -143,7 +144,7 @@ def test_events_are_streamed_and_who_hangs_up_leaves_nothing(app: Any) -> None:
             heard = await stays
             await asyncio.sleep(0)
             assert run._hub._queues == []
-            assert app.runs == {}
+            assert service._handles == {}
             assert asyncio.all_tasks() <= before
             return left, heard
 
@@ -162,7 +163,7 @@ def test_a_service_that_begins_goes_on_with_what_it_finds(app: Any) -> None:
     async def work() -> None:
         async with app.lifespan(app.app):
             run_id = await app.start("The printer is on fire.")
-        assert app.runs == {}
+        assert app.app.state.service._handles == {}
         assert app.report(run_id)["reason"] == "stopped"
         for resumes in (1, 1):
             async with app.lifespan(app.app):

@@ -19,6 +19,7 @@ from maker.engine.causes import STOPPED
 from maker.errors import BadInput, JobError, RunHeld, RunIdTaken, RunNotResumable
 from maker.lifecycle import queries
 from maker.lifecycle.control import take
+from maker.lifecycle.events import CodeChanged
 from maker.store.backend.database import open_database, upgrade_database
 from maker.store.queue import claim
 from maker.store.runs import find_run, release
@@ -100,8 +101,12 @@ def test_migrate_goes_on_with_the_new_code(file: Path, database: str) -> None:
     """Given at the resume, it keeps the steps so far; the log verifies, and tells where the code changed."""
     begun = maker.run(job_of(file, database, "count"), limit_steps=2)
     file.write_text(NEWER)
-    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=database)
+    heard: list[object] = []
+    done = maker.resume(begun.run_id, ["run.on_change=migrate"], store=database, on_event=heard.append)
     assert (done.status, done.result) == ("done", {"sum": 36, "by": "NEW"})
+    (told,) = (one for one in heard if isinstance(one, CodeChanged))
+    assert (told.run_id, told.number, told.step) == (begun.run_id, 0, 2)
+    assert "decomposer_source was" in told.changed
     changed = [one for one in done.events if one["kind"] == "code_changed"]
     assert [one["step"] for one in changed] == [2]
     verified = queries.verify(begun.run_id, store=database)
