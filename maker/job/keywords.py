@@ -20,8 +20,8 @@ class ServiceKeywords(TypedDict, total=False):
     """Settings of a job in a store that is chosen already; docs/settings.md describes each.
 
     ``model``, ``roles``, ``limits``, ``monitor`` and ``swarm`` stand for their whole table, in place of what a job file
-    says there; the others for one setting: of ``[vote]`` from ``voter`` to ``on_undecided``, of ``[run]`` ``name`` and
-    ``seed``, of ``[store]`` ``durability`` and ``samples``, of ``[task]`` ``memo``.
+    says there; the others for one setting: of ``[vote]`` from ``voter`` to ``on_undecided``, of ``[run]`` ``name``,
+    ``seed`` and ``on_change``, of ``[store]`` ``durability`` and ``samples``, of ``[task]`` ``memo``.
     """
 
     model: MemberSettings | PoolSettings
@@ -38,6 +38,7 @@ class ServiceKeywords(TypedDict, total=False):
     roles: Mapping[str, RoleSettings]
     name: str
     seed: int
+    on_change: Literal["refuse", "pin", "migrate"]
     durability: Literal["group", "strict"]
     samples: Literal["none", "disputed", "all"]
     memo: Mode
@@ -59,7 +60,14 @@ _GIVEN = {
 }  # fmt: skip
 WHOLE = tuple(_GIVEN)
 """Keywords that stand for a table."""
-_TABLE_OF = {"name": "run", "seed": "run", "durability": "store", "samples": "store", "memo": "task"}
+_TABLE_OF = {
+    "name": "run",
+    "seed": "run",
+    "on_change": "run",
+    "durability": "store",
+    "samples": "store",
+    "memo": "task",
+}
 """The table of a keyword that is not one of ``[vote]``."""
 
 

@@ -151,6 +151,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             " '', 0.5)"
         )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
+        source.execute("INSERT INTO maker_queue_worker VALUES ('q', '', 0.5)")
         source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
@@ -221,6 +222,7 @@ LEASE = ("fence", "holder", "lease_until", "asked", "batch")
 UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", "begun", *LEASE),
     "maker_queue": tuple(schema.queued.columns.keys()),
+    "maker_queue_worker": tuple(schema.queue_worker.columns.keys()),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
     "maker_change": ("at",),
@@ -293,7 +295,7 @@ def flipped(column: Column[Any], value: Any) -> list[Any]:
 
 
 def owner(table: Table, row: dict[str, Any]) -> int:
-    if table.name in ("maker_run", "maker_text", "maker_calibration"):
+    if table.name in ("maker_run", "maker_text", "maker_calibration", "maker_queue_worker"):
         return row.get("id", 1)
     chain = row["id"] if table.name == "maker_chain" else row.get("chain")
     return row["run"] if chain is None else chain >> CHAIN_BITS
