@@ -52,8 +52,9 @@ def without_code(fingerprint: Mapping[str, Any], functions: Collection[str]) -> 
     The names of plugins stay, and a task's version: who raises it says that older runs cannot go on.
     """
     found = {name: value for name, value in fingerprint.items() if name not in OF_CODE}
-    named = {name: value for name, value in fingerprint["task"].items() if name not in functions}
-    named |= {name: fingerprint["task"][name] and fingerprint["task"][name]["function"] for name in functions}
+    named = dict(fingerprint["task"])
+    # Of another job, whose fingerprint is compared all the same, it may be no function.
+    named |= {name: named[name].get("function") for name in functions if isinstance(named.get(name), dict)}
     roles = {
         name: {key: value for key, value in role.items() if key != "classes"}
         for name, role in fingerprint.get("roles", {}).items()

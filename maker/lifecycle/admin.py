@@ -13,6 +13,7 @@ from maker.engine.recovery import recovery_point
 from maker.errors import BadInput, RunNotResumable
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
+from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
@@ -155,6 +156,7 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
     changed_in = {name for name, value in fingerprint.items() if row.fingerprint.get(name) != value} - {"seed"}
     stale = ({"plan"} if changed_in else set()) | ({"pilot", "row_error"} if changed_in - {"task"} else set())
     vote = {name: value for name, value in job.settings["vote"].items() if name not in stale}
+    pinned = row.sources and job.run.on_change == "pin"
     new = NewRun(
         name=job.run.name,
         settings=job.settings | {"vote": vote},
@@ -165,7 +167,7 @@ def _forked(database: Database, row: RunRow, at: int, job: Job, parts: tuple[Inp
         base=base.key if at else None,
         base_idx=at,
         parts=parts,
-        sources=tuple(starmap(Source, row.sources.items())) if job.run.on_change == "pin" else (),
+        sources=tuple(starmap(Source, row.sources.items())) if pinned else pinned_sources(job),
         before=row.fingerprint if changed else None,
     )
     created, _ = create_run(database, new, work=False)

@@ -130,9 +130,7 @@ def _checked_places(database: Database, row: RunRow, decomposer: Decomposer[Any,
     try:
         return dict(walk.chain(root, None))
     except TaskFailed as error:
-        raise RunNotResumable(
-            f"run {row.run_id} cannot go on with the new code: {error.message}", fix=BACK, other_code=True
-        ) from error
+        raise RunNotResumable(f"run {row.run_id} cannot go on with the new code: {error.message}", fix=BACK) from error
 
 
 class _Walk:

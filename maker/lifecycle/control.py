@@ -277,7 +277,7 @@ def take(
     job = job or stored_job(row.settings, row.run_id, overrides, read_parts(database, row.key), kept=row.sources)
     code = code_change(database, row, job, back=claims is None)
     _refuse_level(row, job)
-    sources = () if row.sources and code is None else pinned_sources(job)
+    sources = () if row.sources else pinned_sources(job)
     job = job_in_order(job, row.classes if code is None else code.classes)
     _require_keys(job)
     known = known_decisions(database, job, row)

@@ -118,7 +118,7 @@ class RunRow:
     counted: bool = True
     begun: bytes | None = None
     queued: Queued | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     changes: tuple[CodeChange, ...] = ()
 
     @property

@@ -157,6 +157,9 @@ class Replayer:
         """
         kept = self._kept(chain, position.index, reader or Together(self.database))
         behind = Behind.of(self.earlier.place(chain.key), kept.cuts)
+        if behind is None and position.state is UNKNOWN:
+            # Earlier code has led a fork's original to where it begins.
+            behind = Behind(CodePlace(position.index, DONE_BEFORE.epoch))
         due = first_snapshot
         where = _where(chain, position.index)
         for row in kept.reader.steps(chain.key, position.index, stop, kept.cuts):

@@ -301,6 +301,41 @@ def test_a_fork(file: Path, store: str, mode: str) -> None:
         assert queries.verify(again.run_id, store=store).right
 
 
+def test_a_fork_whose_original_has_gone_on_with_other_code(file: Path, store: str) -> None:
+    """It verifies with its own code, and what it shares, which its original now says of other code, is not asked."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=3)
+    forked = maker.fork(begun.run_id, 2, store=store)
+    file.write_text(NEWER)
+    assert maker.resume(begun.run_id, ["run.on_change=migrate"], store=store).status == "done"
+    file.write_text(COUNT)
+    assert maker.resume(forked.run_id, store=store).result == {"sum": 36, "by": "OLD"}
+    verified = queries.verify(forked.run_id, store=store)
+    assert (verified.right, verified.not_asked) == (True, 2), verified.problem
+
+
+def test_an_id_of_a_job_of_another_kind(file: Path, store: str, tmp_path: Path) -> None:
+    """A task with functions of its own is compared with one that has none."""
+    maker.run(job_of(file, store, "count"), run_id="a", limit_steps=1)
+    (tmp_path / "rows.csv").write_text("id,text\n1,one\n")
+    (tmp_path / "rules.py").write_text("def read(text):\n    return text\n")
+    job = job_of(file, store, "count") | {
+        "task": {
+            "decomposer": "map", "input": str(tmp_path / "rows.csv"), "template": "{{text}}",
+            "parse": f"{tmp_path / 'rules.py'}:read",
+        }
+    }  # fmt: skip
+    with pytest.raises(RunIdTaken):
+        maker.run(job, run_id="a")
+
+
+def test_a_fork_that_pins_what_its_original_did_not(file: Path, store: str) -> None:
+    """It keeps the code that is there then."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=3)
+    forked = maker.fork(begun.run_id, 2, ["run.on_change=pin"], store=store)
+    file.unlink()
+    assert maker.resume(forked.run_id, store=store).result == {"sum": 36, "by": "OLD"}
+
+
 def test_the_same_id_after_a_deployment(file: Path, store: str) -> None:
     """`maker.run` of the same id goes on as the job says: refused, with the kept code, or with the new code."""
     maker.run(job_of(file, store, "count"), run_id="a", limit_steps=1)
