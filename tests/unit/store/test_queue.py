@@ -317,7 +317,7 @@ def test_a_run_in_a_hosts_transaction(database: Database, host: Any, commits: bo
     assert orders == ([17] if commits else [])
     assert claimed(database) == (["order-17"] if commits else [])
     if commits:
-        assert find_run(database, "order-17").queued == Queued("q", "", 0, 0.0, CLAIMED, 1, "")
+        assert find_run(database, "order-17").queued == Queued("q", "", 0, 0.0, CLAIMED, 1, "", served=False)
 
 
 def test_a_database_without_our_tables(tmp_path: Any) -> None:
