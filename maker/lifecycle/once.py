@@ -36,6 +36,8 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What a run may be called: safe in a shell, and in the names of the files that a map writes."""
 MOST_PRIORITY = 2**31 - 1
 LONGEST_KEY = 200
+MOST_SHOWN = 90
+"""Characters of a value in a message."""
 
 
 def start_once(
@@ -204,4 +206,10 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
         old, new = was.get(table, {}), now.get(table, {})
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
-                yield f"{table}.{name} was {old.get(name)!r:.80}, is {new.get(name)!r:.80}"
+                yield f"{table}.{name} was {_short(old.get(name))}, is {_short(new.get(name))}"
+
+
+def _short(value: object) -> str:
+    """Return a value as text with its beginning and its end: long paths part at their end."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 3]}…{text[-MOST_SHOWN // 2 :]}"
