@@ -17,6 +17,7 @@ from maker.cli.commands import (
     doctor,
     export,
     init,
+    limit,
     plan,
     precompute,
     read,
@@ -71,6 +72,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "exam": train.exam_,
     },
     "Administer": {
+        "limit": limit.limit,
         "prune": admin.prune,
         "plugins": doctor.plugins,
         "doctor": doctor.doctor_,

@@ -19,6 +19,7 @@ from maker.lifecycle.events import (
     ConcurrencyChanged,
     Event,
     FileChanged,
+    LimitAwaited,
     ModelAway,
     RepliesAwaited,
     RunStarted,
@@ -97,7 +98,12 @@ class Progress:
             )
         elif isinstance(event, RepliesAwaited):
             self._requests = event.requests
-        elif isinstance(event, WorkerGone):
+        else:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Print a line for what happens seldom."""
+        if isinstance(event, WorkerGone):
             then = "a new one is starting" if event.replaced else "it is not replaced"
             self._print(
                 f"worker {event.worker} was lost and {then}; {event.chains:,} chains continue from their last "
@@ -114,6 +120,8 @@ class Progress:
             self._at_once[event.worker, event.model] = event.concurrency
             if event.concurrency < event.before:
                 self._print(_slowed(event))
+        elif isinstance(event, LimitAwaited):
+            self._print(_awaited(event))
         elif isinstance(event, FileChanged):
             self._print(
                 f"{event.file} has changed since the run began; the run goes on with the text that it was started with "
@@ -228,6 +236,13 @@ def _rate(speed: float) -> str:
 def _slowed(event: ConcurrencyChanged) -> str:
     now = f"{_requests(event.concurrency)} on worker {event.worker} instead of {event.before:,}"
     return f"model {event.model} gets {now}, and more again when it answers faster: {event.reason}"
+
+
+def _awaited(event: LimitAwaited) -> str:
+    """Say what a worker waits for of a shared limit."""
+    if event.lacks == "pause":
+        return f"worker {event.worker} waits as long as the server of the shared limit {event.key} has asked all to"
+    return f"worker {event.worker} waits: of the shared limit {event.key}, {event.lacks} is used up for now"
 
 
 def _requests(number: int) -> str:

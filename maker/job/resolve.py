@@ -23,6 +23,7 @@ from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettin
 from maker.job.validate import (
     check_job,
     check_money,
+    check_shared,
     check_swarm,
     check_votes,
     check_ways,
@@ -127,6 +128,7 @@ def resolve(raw: Raw) -> Job:
     with problems.collecting():
         vote = with_margin(vote, said_k is not None, margins, raw)
     problems.of(check_money, model, limits, raw)
+    problems.of(check_shared, model, limits, raw)
     problems.of(check_swarm, model, swarm, raw)
     problems.refuse()
     settings = {

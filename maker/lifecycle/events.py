@@ -201,6 +201,22 @@ class ConcurrencyChanged(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class LimitAwaited(JsonEvent):
+    """A worker has got nothing of a shared limit for 5 s; told again after 10 minutes.
+
+    ``lacks`` says what holds it back: ``requests_per_minute``, ``tokens_per_minute``, ``concurrency``, or a ``pause``
+    that a server has asked for.
+    """
+
+    kind: ClassVar[str] = "limit_awaited"
+
+    run_id: str
+    worker: int
+    key: str
+    lacks: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
@@ -306,6 +322,7 @@ _Kept: TypeAlias = (
     | WorkerWaiting
     | ModelAway
     | ConcurrencyChanged
+    | LimitAwaited
     | AlarmRaised
     | VotesDecorrelated
     | WaitBegun

@@ -22,6 +22,7 @@ from maker.engine.recovery import found, recovery_point
 from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
+from maker.engine.sharing import HeldBack, Sharing
 from maker.errors import LeaseLost, MakerError, StoreFailed
 from maker.job.job import Job
 from maker.job.pilot_steps import pilot_steps
@@ -32,12 +33,14 @@ from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import (
     ConcurrencyChanged,
     Event,
+    LimitAwaited,
     ModelAway,
     RunEnded,
     RunStarted,
     WorkerGone,
     WorkerWaiting,
 )
+from maker.lifecycle.limits import required_limit
 from maker.lifecycle.named_files import changed_files
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
@@ -184,7 +187,8 @@ def _decide(
         if monitor.due:
             journal.put(Entry())
             journal.flush()
-        driver.drive(partial(open_swarm, job, worked=_worked(held)), session)
+        limited, shared = session.grants is not None, session.sharing is not None
+        driver.drive(partial(open_swarm, job, worked=_worked(held), limited=limited, shared=shared), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=words_of(error) or type(error).__name__)
@@ -268,7 +272,8 @@ def _session(
     memo: MemoFeed | None,
 ) -> Session:
     job, database, row = held.job, held.database, held.row
-    limits = job.limits.limits()
+    limits, shared = job.limits.limits(), required_limit(database, job)
+    money = "" if shared is None or shared.max_cost is None else shared.key
     budget = Budget(limits, _used(job, row), row.reserved)
     scheduler = Scheduler(
         root.key,
@@ -282,7 +287,7 @@ def _session(
         scheduler=scheduler,
         decomposer=job.decomposer,
         steps=limit_steps,
-        grants=Grants(budget, database, held.lease, journal) if limits.spending else None,
+        grants=Grants(budget, database, held.lease, journal, money) if limits.spending or money else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
         first=FirstReplies(limits.max_useless),
@@ -293,9 +298,11 @@ def _session(
         on_waiting=partial(_waits, row.run_id),
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_change=partial(_changed, row.run_id, tuple(job.members)),
+        on_held=partial(_held_back, row.run_id),
         on_report=on_report,
         outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
         remembered=memo,
+        sharing=None if shared is None else Sharing(database, shared.key, f"{row.run_id} {held.lease.fence}"),
     )
 
 
@@ -337,6 +344,11 @@ def _changed(run_id: str, names: tuple[str, ...], worker: int, change: Concurren
     return StoredEvent(ConcurrencyChanged.kind, facts)
 
 
+def _held_back(run_id: str, held: HeldBack) -> StoredEvent:
+    log.warning(LimitAwaited.kind, run_id=run_id, **held._asdict())
+    return StoredEvent(LimitAwaited.kind, held._asdict())
+
+
 def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
     one(message, entry, scheduler)
     other(message, entry, scheduler)
@@ -347,12 +359,14 @@ def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     return StoredEvent(WorkerWaiting.kind, waiting._asdict())
 
 
-def open_swarm(job: Job, *, worked: frozenset[int]) -> Swarm:
+def open_swarm(job: Job, *, worked: frozenset[int], limited: bool, shared: bool) -> Swarm:
     """Open the workers that a job asks for; the models ``worked`` have answered before.
+
+    ``limited`` and ``shared`` are those of a `WorkerSpec`.
 
     Raises `ModelUnusable` or `WorkerLost`.
     """
-    spec = worker_spec(job)._replace(worked=worked)
+    spec = worker_spec(job)._replace(worked=worked, limited=limited, shared=shared)
     if job.swarm_kind == "local":
         from maker.swarm.local import LocalSwarm
 

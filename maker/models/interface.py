@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 
+from maker.models.quota import Quota
 from maker.types import ConcurrencyChange, Failed, Finished, Request
 from maker.voting.in_flight import unbounded
 
@@ -53,6 +54,10 @@ class Model(ABC):
     def changes(self) -> Sequence[ConcurrencyChange]:
         """Return how many requests at once the servers get, where that fell or rose by half since the last call."""
         return ()
+
+    def share(self, quota: Quota) -> None:
+        """Send no request to a server that is not covered by this part of a shared limit."""
+        return
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for; ``model`` is the number in a pool."""

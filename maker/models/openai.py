@@ -22,6 +22,7 @@ from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
+from maker.models.quota import Quota, Ticket
 from maker.models.settings import OpenAISettings
 from maker.types import ConcurrencyChange, Failed, Finished, Request, Sample
 
@@ -29,6 +30,8 @@ _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
 _SILENT_TRIES = 5
 """Timeouts in a row, of one request at a time, after which nothing more is sent to a server that has answered."""
+_LOOK_S = 0.2
+"""A pause of a shared limit ends without a word: so often it is looked whether it has."""
 _GATEWAY_S = 5.0
 """A gateway that gives a server up sooner has not waited for it: it tells nothing of how slow the server is."""
 
@@ -140,10 +143,16 @@ class OpenAIModel(Model):
         self._told, self._fell = self._concurrency.proven, False
         self._changes: deque[ConcurrencyChange] = deque()
         self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
+        self._quota: Quota | None = None
         self._line = asyncio.Lock()
         self._eased = asyncio.Event()
         self._thread = Thread(target=self._loop.run_forever, name="maker-openai", daemon=True)
         self._thread.start()
+
+    def share(self, quota: Quota) -> None:
+        """Send nothing that this part of a shared limit does not cover."""
+        self._quota = quota
+        quota.listen(self._look_again)
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
@@ -205,6 +214,11 @@ class OpenAIModel(Model):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _look_again(self) -> None:
+        # Another member of a pool may have given something back when this one was closed.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._eased.set)
 
     # Everything below runs in the loop's thread.
 
@@ -299,7 +313,7 @@ class OpenAIModel(Model):
             if not self._fails_for_all(progress):
                 progress.waited_s += self._loop.time() - came_s
             came_s = self._loop.time()
-            taken = await self._turn(cost)
+            taken, ticket = await self._turn(cost)
             progress.waited_s += taken.at_s - came_s
             try:
                 reply = await self._posted(part, progress)
@@ -308,8 +322,8 @@ class OpenAIModel(Model):
             except Unbilled as fault:
                 cost = progress.unaccounted = 0
                 self._answered = self._answered or fault.alive
-                if fault.crowded and fault.wait_s and fault.wait_s <= self._settings.retry_s:
-                    self._pace.hold(self._loop.time() + fault.wait_s)
+                if fault.wait_s and fault.wait_s <= self._settings.retry_s:
+                    self._hold(fault.wait_s, crowded=fault.crowded)
                 raise
             except Refusal:
                 cost = progress.unaccounted = 0
@@ -320,6 +334,8 @@ class OpenAIModel(Model):
                 raise
             finally:
                 self._pace.correct(taken, cost)
+                if ticket is not None and self._quota is not None:
+                    self._quota.leave(ticket, cost)
                 self._eased.set()
         return reply
 
@@ -375,15 +391,40 @@ class OpenAIModel(Model):
             return self._concurrency.silent >= (_SILENT_TRIES if self._answered else _FIRST_TRIES)
         return self._concurrency.silent > 0 and self._loop.time() - self._concurrency.silent_s > self._settings.retry_s
 
-    async def _turn(self, tokens: int) -> Taken:
+    def _hold(self, wait_s: float, *, crowded: bool) -> None:
+        """Send nothing for as long as the server wants; nobody does who shares a limit with it."""
+        if crowded:
+            self._pace.hold(self._loop.time() + wait_s)
+        if self._quota is not None:
+            self._quota.pause(wait_s, time.monotonic())
+
+    async def _turn(self, tokens: int) -> tuple[Taken, Ticket | None]:
         """Wait until the rate limits admit a request, in order of arrival."""
-        async with self._line:
-            while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
-                self._eased.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._eased.wait()
-            return self._pace.take(tokens, self._loop.time())
+        if self._quota is None:
+            async with self._line:
+                await self._paced(tokens)
+                return self._pace.take(tokens, self._loop.time()), None
+        self._quota.wait(tokens)
+        try:
+            async with self._line:
+                await self._paced(tokens)
+                while (ticket := self._quota.take(tokens, time.monotonic())) is None:
+                    await self._ease(_LOOK_S)
+                    await self._paced(tokens)
+                return self._pace.take(tokens, self._loop.time()), ticket
+        finally:
+            self._quota.forgo(tokens)
+
+    async def _paced(self, tokens: int) -> None:
+        while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
+            await self._ease(wait_s)
+
+    async def _ease(self, wait_s: float) -> None:
+        """Wait until something may have changed for who waits."""
+        self._eased.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._eased.wait()
 
     def _failed_lost(self, request: Request, lost: Lost, progress: _Progress) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1

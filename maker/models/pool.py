@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from maker.models.interface import Model
+from maker.models.quota import Quota
 from maker.types import ConcurrencyChange, Failed, Finished, Request
 
 TURN_S = 0.005
@@ -84,6 +85,11 @@ class Pool(Model):
         """Return what has changed for any member; of a model that serves several, under the number of the last."""
         numbers = {id(member.model): number for number, member in enumerate(self._members)}
         return [change._replace(model=numbers[id(model)]) for model in self._models for change in model.changes()]
+
+    def share(self, quota: Quota) -> None:
+        """Let all members draw on one part of a shared limit."""
+        for model in self._models:
+            model.share(quota)
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request to a member may ask for."""
