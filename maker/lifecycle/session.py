@@ -188,7 +188,8 @@ def _decide(
             journal.put(Entry())
             journal.flush()
         limited, shared = session.grants is not None, session.sharing is not None
-        driver.drive(partial(open_swarm, job, worked=_worked(held), limited=limited, shared=shared), session)
+        spec = worker_spec(job)._replace(worked=_worked(held), limited=limited, shared=shared)
+        driver.drive(partial(open_swarm, job, spec), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=words_of(error) or type(error).__name__)
@@ -359,14 +360,8 @@ def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     return StoredEvent(WorkerWaiting.kind, waiting._asdict())
 
 
-def open_swarm(job: Job, *, worked: frozenset[int], limited: bool, shared: bool) -> Swarm:
-    """Open the workers that a job asks for; the models ``worked`` have answered before.
-
-    ``limited`` and ``shared`` are those of a `WorkerSpec`.
-
-    Raises `ModelUnusable` or `WorkerLost`.
-    """
-    spec = worker_spec(job)._replace(worked=worked, limited=limited, shared=shared)
+def open_swarm(job: Job, spec: WorkerSpec) -> Swarm:
+    """Open the workers that a job asks for, each built from ``spec``. Raises `ModelUnusable` or `WorkerLost`."""
     if job.swarm_kind == "local":
         from maker.swarm.local import LocalSwarm
 

@@ -85,7 +85,7 @@ def test_without_limits_nothing_is_counted() -> None:
 @pytest.mark.parametrize("text", ["", "{", "7", "[7]", "[[1, 2]]", '[["a", 1, 2]]', "[[1, 2, null]]"])
 def test_a_damaged_window_is_told(text: str) -> None:
     """Whatever stands there in place of a window: one error."""
-    with pytest.raises(ValueError):  # noqa: PT011 - whichever words json has for it
+    with pytest.raises(ValueError):
         RateWindow.read(text)
 
 

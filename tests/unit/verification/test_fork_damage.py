@@ -123,6 +123,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             " '', NULL)"
         )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
+        source.execute("INSERT INTO maker_limit VALUES ('k', 5, 5, 5, 0.5, '[]', 0.5, 0.5)")
+        source.execute("INSERT INTO maker_limit_worker VALUES ('k', 'w', 1, 1, 1, 0.5, 0.5)")
         source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
@@ -201,13 +203,15 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_memo_use": tuple(schema.memo_use.columns.keys()),
     "maker_ledger": tuple(column.name for column in schema.ledger.columns),
     "maker_grant": tuple(schema.grant.columns.keys()),
+    "maker_limit": tuple(schema.shared_limit.columns.keys()),
+    "maker_limit_worker": tuple(schema.shared_worker.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
     "maker_outside": tuple(schema.outside.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
+ledger, grants, shared limits, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
 stand (what came of them is in the log), of the memo all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
