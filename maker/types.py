@@ -474,6 +474,21 @@ class ConcurrencyChange(NamedTuple):
     timeout_s: float
 
 
+class EndpointChange(NamedTuple):
+    """A model's replies come from another endpoint than before, for a ``reason``: empty where it is the first again.
+
+    ``model`` is its number in a pool; ``url`` and ``before`` are base URLs.
+    """
+
+    model: int
+    url: str
+    before: str
+    reason: str
+
+
+ServerChange: TypeAlias = ConcurrencyChange | EndpointChange
+
+
 class Usage(NamedTuple):
     """What was spent. A call is one sample by one microagent; a request asks for several at once.
 

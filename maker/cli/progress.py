@@ -17,6 +17,7 @@ from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
     AlarmRaised,
     ConcurrencyChanged,
+    EndpointChanged,
     Event,
     FileChanged,
     LimitAwaited,
@@ -120,6 +121,9 @@ class Progress:
             self._at_once[event.worker, event.model] = event.concurrency
             if event.concurrency < event.before:
                 self._print(_slowed(event))
+        elif isinstance(event, EndpointChanged):
+            why = f"; {event.before} is not asked for a while: {event.reason}" if event.reason else " again"
+            self._print(f"model {event.model} is answered by {event.url} on worker {event.worker}{why}")
         elif isinstance(event, LimitAwaited):
             self._print(_awaited(event))
         elif isinstance(event, FileChanged):

@@ -27,7 +27,7 @@ from maker.store.lease import Lease
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
-from maker.types import Allowance, ConcurrencyChange, Prices, spent_in_all
+from maker.types import Allowance, Prices, ServerChange, spent_in_all
 from maker.voting.messages import Ended, Stuck
 
 WAIT_S = 0.5
@@ -45,10 +45,10 @@ class Session(NamedTuple):
     are of any use. ``chains`` is how many a worker may have in work, ``strict`` whether each step is committed before
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
-    its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again; ``on_held``
-    of one that has waited for a shared limit. They return what is to be kept of it. ``on_report`` is told of reports.
-    ``outside`` does effects and takes in answers. ``remembered`` is there where decisions are taken again, ``sharing``
-    where the job names a shared limit.
+    its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again, or asks
+    another; ``on_held`` of one that has waited for a shared limit. They return what is to be kept of it. ``on_report``
+    is told of reports. ``outside`` does effects and takes in answers. ``remembered`` is there where decisions are taken
+    again, ``sharing`` where the job names a shared limit.
     """
 
     scheduler: Scheduler
@@ -64,7 +64,7 @@ class Session(NamedTuple):
     on_lost: Callable[[Gone, int], StoredEvent]
     on_waiting: Callable[[Waiting], StoredEvent]
     on_unavailable: Callable[[int, int, str], StoredEvent]
-    on_change: Callable[[int, ConcurrencyChange], StoredEvent]
+    on_change: Callable[[int, ServerChange], StoredEvent]
     on_held: Callable[[HeldBack], StoredEvent]
     on_report: OnReport
     outside: Outside

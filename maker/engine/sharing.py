@@ -11,7 +11,7 @@ from typing import NamedTuple
 from maker.errors import MakerError, StoreFailed
 from maker.store.backend.database import Database
 from maker.store.shared_limits import Share, exchange, gone, leave
-from maker.types import SharedClaim, SharedGrant
+from maker.types import Lot, SharedClaim, SharedGrant
 
 TRIP_S = 0.25
 """Seconds between two trips to the store, at least, while workers get what they want."""
@@ -34,10 +34,11 @@ class HeldBack(NamedTuple):
 
 @dataclass(slots=True)
 class _Sharer:
-    """What is known of a worker: its last claim, the number of its last grant, and what holds it back since when."""
+    """What is known of a worker: its last claim, its last grant with its number, and what holds it back since when."""
 
     claim: SharedClaim | None = None
     number: int = 0
+    lot: tuple[Lot, ...] = ()
     placed: bool = False
     lacks: str = ""
     lacks_since_s: float = 0.0
@@ -46,6 +47,14 @@ class _Sharer:
     def fresh(self) -> bool:
         """Whether it has told how it stands with its last grant."""
         return self.claim is not None and self.claim.received == self.number
+
+    @property
+    def unused(self) -> tuple[Lot, ...]:
+        """What goes back when the workers are closed: one with nothing in flight or to send has used no more."""
+        claim = self.claim
+        if claim is None or claim.busy or claim.least is not None:
+            return () if claim is None else claim.returned
+        return claim.returned + claim.held + (() if self.fresh else self.lot)
 
     @property
     def wants(self) -> bool:
@@ -196,7 +205,7 @@ class Sharing:
         sharer.placed = share is not None
         if share is None:
             return
-        sharer.number += 1
+        sharer.number, sharer.lot = sharer.number + 1, (share.lot,)
         self._grants[worker] = SharedGrant(sharer.number, share.lot, share.slots, share.pause_s)
         if not share.lacks or share.lot.requests or share.lacks != sharer.lacks:
             sharer.lacks, sharer.lacks_since_s = share.lacks, now_s
@@ -204,15 +213,12 @@ class Sharing:
             self._held.append(HeldBack(worker, self._key, share.lacks))
 
     def _end(self) -> None:
-        claims = {self._name(number): one.claim for number, one in self._sharers.items() if one.claim is not None}
-        # A worker that has nothing in flight and nothing to send uses nothing more: the workers are closed.
         returned = {
-            name: claim._replace(
-                returned=claim.returned + (() if claim.busy or claim.least is not None else claim.held)
-            )
-            for name, claim in claims.items()
+            self._name(number): one.claim._replace(returned=one.unused)
+            for number, one in self._sharers.items()
+            if one.claim is not None and one.unused
         }
-        if any(claim.returned for claim in returned.values()):
+        if returned:
             exchange(self._database, self._key, returned, frozenset(returned))
         leave(self._database, self._key, frozenset(map(self._name, (*self._sharers, *self._gone))))
 

@@ -32,7 +32,14 @@ from maker.job.validate import (
 )
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
-from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
+from maker.models.settings import (
+    MODEL_KINDS,
+    FallbackEndpoint,
+    MemberSettings,
+    ModelSettings,
+    PoolSettings,
+    VllmSettings,
+)
 from maker.plugin import Before, Called, Decomposer, Function, OrFile, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
@@ -390,6 +397,8 @@ def _fields(kind: Any, values: dict[str, Any], path: Sequence[str]) -> list[str]
         model = get_args(kind)[1]
     elif isinstance(kind, type):
         model = kind
+    elif len(path) > 2 and isinstance(values.get(path[0]), Sequence):
+        model = FallbackEndpoint
     else:
         inner = values.get(path[0], {}).get(path[1], {}) if len(path) > 2 else {}
         model = MODEL_KINDS.get(str(inner.get("kind")), MODEL_KINDS[values["kind"]])

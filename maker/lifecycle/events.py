@@ -201,6 +201,23 @@ class ConcurrencyChanged(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointChanged(JsonEvent):
+    """A worker's replies of a model come from the endpoint ``url`` from now on, no more from ``before``.
+
+    ``reason`` says why that one is not asked any more, and is empty where the first endpoint answers again.
+    """
+
+    kind: ClassVar[str] = "endpoint_changed"
+
+    run_id: str
+    worker: int
+    model: str
+    url: str
+    before: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LimitAwaited(JsonEvent):
     """A worker has got nothing of a shared limit for 5 s; told again after 10 minutes.
 
@@ -322,6 +339,7 @@ _Kept: TypeAlias = (
     | WorkerWaiting
     | ModelAway
     | ConcurrencyChanged
+    | EndpointChanged
     | LimitAwaited
     | AlarmRaised
     | VotesDecorrelated

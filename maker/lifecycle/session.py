@@ -32,6 +32,7 @@ from maker.job.settings import worker_gpus
 from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import (
     ConcurrencyChanged,
+    EndpointChanged,
     Event,
     LimitAwaited,
     ModelAway,
@@ -64,7 +65,7 @@ from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
-from maker.types import Account, Allowance, ConcurrencyChange, spent_in_all
+from maker.types import Account, Allowance, EndpointChange, ServerChange, spent_in_all
 from maker.voting.memo import MOST, Memory, own_space, shared_space
 from maker.voting.policy import Shared
 
@@ -338,11 +339,12 @@ def _unavailable(run_id: str, names: tuple[str, ...], worker: int, model: int, r
     return StoredEvent(ModelAway.kind, facts)
 
 
-def _changed(run_id: str, names: tuple[str, ...], worker: int, change: ConcurrencyChange) -> StoredEvent:
+def _changed(run_id: str, names: tuple[str, ...], worker: int, change: ServerChange) -> StoredEvent:
     facts = {"worker": worker, **change._asdict(), "model": names[change.model]}
-    level = logging.WARNING if change.concurrency < change.before else logging.INFO
-    log.log(level, ConcurrencyChanged.kind, run_id=run_id, **facts)
-    return StoredEvent(ConcurrencyChanged.kind, facts)
+    kind = EndpointChanged.kind if isinstance(change, EndpointChange) else ConcurrencyChanged.kind
+    # It gets less: the reason says why.
+    log.log(logging.WARNING if change.reason else logging.INFO, kind, run_id=run_id, **facts)
+    return StoredEvent(kind, facts)
 
 
 def _held_back(run_id: str, held: HeldBack) -> StoredEvent:

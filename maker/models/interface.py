@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 
 from maker.models.quota import Quota
-from maker.types import ConcurrencyChange, Failed, Finished, Request
+from maker.types import Failed, Finished, Request, ServerChange
 from maker.voting.in_flight import unbounded
 
 CHAT_OVERHEAD_TOKENS = 64
@@ -51,8 +51,11 @@ class Model(ABC):
         """Return the most tokens that a request can cost, for reservations."""
         return most_prompt_tokens(request) + request.n * request.max_tokens
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
-        """Return how many requests at once the servers get, where that fell or rose by half since the last call."""
+    def changes(self) -> Sequence[ServerChange]:
+        """Return what has changed of the servers since the last call.
+
+        That is how many requests at once they get, where it fell or rose by half, and which endpoint answers.
+        """
         return ()
 
     def share(self, quota: Quota) -> None:

@@ -17,6 +17,7 @@ from threading import Lock, Thread
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
+from maker.models.endpoints import Endpoints
 from maker.models.gate import Gate
 from maker.models.interface import Model
 from maker.models.openai_http import Http, Lost, Refusal, Unbilled
@@ -24,7 +25,7 @@ from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
 from maker.models.quota import Quota, Ticket
 from maker.models.settings import OpenAISettings
-from maker.types import ConcurrencyChange, Failed, Finished, Request, Sample
+from maker.types import ConcurrencyChange, EndpointChange, Failed, Finished, Request, Sample, ServerChange
 
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
@@ -122,7 +123,10 @@ class OpenAIModel(Model):
 
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
-        self._http = Http(settings)
+        self._servers = [Http(one) for one in settings.endpoints()]
+        self._endpoints = Endpoints(len(self._servers))
+        # Who is asked, who has answered last, and why the one before is not asked any more.
+        self._asked, self._serving, self._left_why = 0, 0, ""
         self._open: dict[int, _Progress] = {}
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
         # Written by the worker's thread alone, in `poll`: what is reserved for a request and how it is sent must agree.
@@ -141,7 +145,7 @@ class OpenAIModel(Model):
         self._concurrency = Concurrency(settings.concurrency, settings.timeout_s)
         self._gate = Gate(lambda: self._concurrency.limit)
         self._told, self._fell = self._concurrency.proven, False
-        self._changes: deque[ConcurrencyChange] = deque()
+        self._changes: deque[ServerChange] = deque()
         self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
         self._quota: Quota | None = None
         self._line = asyncio.Lock()
@@ -178,7 +182,7 @@ class OpenAIModel(Model):
         self._split = self._concurrency.single
         return answers
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
+    def changes(self) -> Sequence[ServerChange]:
         """Return what was noted since the last call."""
         return [self._changes.popleft() for _ in range(len(self._changes))]
 
@@ -246,7 +250,8 @@ class OpenAIModel(Model):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._http.close()
+        for server in self._servers:
+            await server.close()
 
     async def _answer(self, request: Request, progress: _Progress) -> Finished | Failed:
         if losses := self._losses.get(request.id, 0):
@@ -340,32 +345,69 @@ class OpenAIModel(Model):
         return reply
 
     async def _posted(self, part: Request, progress: _Progress) -> Reply:
-        """Post a part of a request; what becomes of it decides how many may be in flight."""
-        flight, end, why = self._concurrency.send(part.n, self._loop.time()), self._concurrency.leave, ""
+        """Post a part of a request; what becomes of it decides who is asked, and how many may be in flight."""
+        number = self._next_endpoint()
+        load = self._concurrency
+        flight, end, why = load.send(part.n, self._loop.time()), load.leave, ""
         try:
-            reply = await self._http.post(part, partial(progress.send, part.n))
-            end = self._concurrency.answer
+            reply = await self._servers[number].post(part, partial(progress.send, part.n))
+            end = load.answer
+            self._note_answer(number)
         except Lost as lost:
             if lost.cut:
-                end = self._concurrency.cut
+                end = load.cut
             elif not lost.late:
-                end = self._concurrency.reply_in_vain
+                end = load.reply_in_vain
             elif self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
-                end = self._concurrency.time_out
+                end = load.time_out
             self._last_lost, why = lost, str(lost)
+            if lost.cut or lost.late:
+                self._note_failure(number, lost)
             raise
         except Unbilled as fault:
             if fault.crowded:
-                end, why = self._concurrency.refuse, str(fault)
+                end, why = load.refuse, str(fault)
+            if self._note_failure(number, fault, fault.wait_s or 0.0):
+                # Nobody need wait for a server that is not asked any more.
+                fault.wait_s = None
             raise
         finally:
             now_s = self._loop.time()
             end(flight, now_s)
-            if self._concurrency.silent and end == self._concurrency.cut:
-                # A server that is down is asked now and then: each time may be billed.
-                self._pace.hold(now_s + pause_s(self._concurrency.silent, random.random()))
-            self._note_change(why)
+            if load is self._concurrency:
+                if load.silent and end == load.cut:
+                    # A server that is down is asked now and then: each time may be billed.
+                    self._pace.hold(now_s + pause_s(load.silent, random.random()))
+                self._note_change(why)
         return reply
+
+    @property
+    def _http(self) -> Http:
+        return self._servers[self._asked]
+
+    def _next_endpoint(self) -> int:
+        """Return the number of the server to ask; of another one than before it is not known how much it bears."""
+        number = self._endpoints.choose(self._loop.time())
+        if number != self._asked:
+            self._asked = number
+            self._concurrency = Concurrency(self._settings.concurrency, self._settings.timeout_s)
+            self._told, self._fell = self._concurrency.proven, False
+        return number
+
+    def _note_failure(self, number: int, fault: Exception, wait_s: float = 0.0) -> bool:
+        """Take note of a server's failure; returns whether it is left for another one."""
+        left = self._endpoints.fail(number, self._loop.time(), wait_s)
+        if left:
+            self._left_why = str(fault)
+        return left
+
+    def _note_answer(self, number: int) -> None:
+        self._endpoints.answer(number)
+        # What was under way when a server was left may still be answered: it serves no more.
+        if number != self._serving and number == self._asked:
+            url, before = (self._servers[one].base for one in (number, self._serving))
+            self._changes.append(EndpointChange(0, url, before, self._left_why if number else ""))
+            self._serving = number
 
     def _note_change(self, why: str) -> None:
         """Note by how much the server's load has changed, if by half; that it rises at the start is no news."""
@@ -439,7 +481,7 @@ class OpenAIModel(Model):
                 f"check that the server at {self._settings.url} works; if it is that slow, raise model.timeout_s, to "
                 f"{TIMEOUT_FACTOR * self._settings.timeout_s:g} say; model.concurrency fell to 1 and cannot help"
             )
-        hopeless = not self._answered and (silent or losses >= _FIRST_TRIES)
+        hopeless = not self._answered and (silent or losses >= self._first_tries)
         failed = progress.failed(request.id, reason, fix, unusable=hopeless)
         return failed._replace(lost=hopeless or not silent, alone=alone, reached=True)
 
@@ -450,6 +492,10 @@ class OpenAIModel(Model):
         """
         return failing_s is not None and self._replied_s > (failing_s + self._loop.time()) / 2
 
+    @property
+    def _first_tries(self) -> int:
+        return _FIRST_TRIES * len(self._servers)
+
     def _count_retry(self, state: RetryCallState) -> None:
         progress: _Progress = state.args[1]
         progress.retries += 1
@@ -457,7 +503,7 @@ class OpenAIModel(Model):
             progress.failing_s = self._loop.time()
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        if not self._answered and state.attempt_number >= _FIRST_TRIES:
+        if not self._answered and state.attempt_number >= self._first_tries:
             return True
         return _tried_for_s(state) + state.upcoming_sleep > self._settings.retry_s
 

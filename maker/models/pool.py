@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from maker.models.interface import Model
 from maker.models.quota import Quota
-from maker.types import ConcurrencyChange, Failed, Finished, Request
+from maker.types import Failed, Finished, Request, ServerChange
 
 TURN_S = 0.005
 
@@ -81,7 +81,7 @@ class Pool(Model):
         model, variant = self._members[request.model]
         return model.worst_tokens(request._replace(model=variant))
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
+    def changes(self) -> Sequence[ServerChange]:
         """Return what has changed for any member; of a model that serves several, under the number of the last."""
         numbers = {id(member.model): number for number, member in enumerate(self._members)}
         return [change._replace(model=numbers[id(model)]) for model in self._models for change in model.changes()]

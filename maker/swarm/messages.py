@@ -13,10 +13,10 @@ from maker.types import (
     NOTHING,
     Account,
     Allowance,
-    ConcurrencyChange,
     Grant,
     Prices,
     RedFlag,
+    ServerChange,
     SharedClaim,
     SharedGrant,
     Starved,
@@ -137,7 +137,7 @@ class Report:
     the worker has heard a valid vote, ``flagged`` holds what its replies were flagged for; ``voted`` says that the
     first one has come. ``dropped`` counts, by account, the flagged samples of steps that were called back before it.
     ``unavailable`` names models whose votes pass on to others from now on, ``changes`` tells of servers that get fewer
-    requests at once, or more again. ``starved`` says what a worker needs that
+    requests at once, or more again, or that answer in another's place. ``starved`` says what a worker needs that
     has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
     is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report. ``requests`` is how many
     the model has not answered yet. ``claim`` is how it stands to a shared limit, None without one.
@@ -157,7 +157,7 @@ class Report:
     voted: bool = False
     dropped: dict[Account, int] = field(default_factory=dict)
     unavailable: list[UnavailableModel] = field(default_factory=list)
-    changes: Sequence[ConcurrencyChange] = ()
+    changes: Sequence[ServerChange] = ()
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
     took_s: float = 0.0

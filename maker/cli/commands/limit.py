@@ -26,21 +26,21 @@ def limit(
         str, typer.Argument(metavar="[KEY]", help="What jobs name in limits.shared; without it, all are listed.")
     ] = "",
     requests_per_minute: Annotated[
-        str | None, typer.Option("--requests-per-minute", metavar="N", help="Most requests in any minute.")
+        str | None, typer.Option("--requests-per-minute", metavar="N", help="Most requests in any minute, or none.")
     ] = None,
     tokens_per_minute: Annotated[
-        str | None, typer.Option("--tokens-per-minute", metavar="N", help="Most tokens in any minute.")
+        str | None, typer.Option("--tokens-per-minute", metavar="N", help="Most tokens in any minute, or none.")
     ] = None,
     concurrency: Annotated[
-        str | None, typer.Option("--concurrency", metavar="N", help="Most requests in flight.")
+        str | None, typer.Option("--concurrency", metavar="N", help="Most requests in flight, or none.")
     ] = None,
     max_cost: Annotated[
-        str | None, typer.Option("--max-cost", metavar="AMOUNT", help="Most money, over all runs.")
+        str | None, typer.Option("--max-cost", metavar="AMOUNT", help="Most money, over all runs, or none.")
     ] = None,
     store: Store = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Say or show what all workers of a store may use together; `none` lifts a limit."""
+    """Say what all workers of a store may use, or list it."""
     given: dict[str, Any] = {
         "requests_per_minute": _number("--requests-per-minute", requests_per_minute, int),
         "tokens_per_minute": _number("--tokens-per-minute", tokens_per_minute, int),

@@ -211,8 +211,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_outside": tuple(schema.outside.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, shared limits, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects and waits
-stand (what came of them is in the log), of the memo all but what cited steps were asked."""
+ledger, grants, shared limits, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects
+and waits stand (what came of them is in the log), of the memo all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",
@@ -265,7 +265,7 @@ def flipped(column: Column[Any], value: Any) -> list[Any]:
 
 
 def owner(table: Table, row: dict[str, Any]) -> int:
-    if table.name in ("maker_run", "maker_text", "maker_calibration"):
+    if table.name in ("maker_run", "maker_text", "maker_calibration", "maker_limit", "maker_limit_worker"):
         return row.get("id", 1)
     chain = row["id"] if table.name == "maker_chain" else row.get("chain")
     return row["run"] if chain is None else chain >> CHAIN_BITS
