@@ -259,7 +259,7 @@ class Driver:
     def _give_shares(self, swarm: Swarm, session: Session) -> None:
         if session.sharing is not None:
             for worker, grant in session.sharing.grants().items():
-                swarm.give(worker, Orders(shared=grant))
+                swarm.give(worker, Orders(quota=grant))
 
     def _wind_up(self, swarm: Swarm, session: Session, reason: str) -> Ending:
         """Call every chain back, and journal what the workers still have to tell: last steps, and what they cost."""

@@ -188,8 +188,8 @@ def _decide(
         if monitor.due:
             journal.put(Entry())
             journal.flush()
-        limited, shared = session.grants is not None, session.sharing is not None
-        spec = worker_spec(job)._replace(worked=_worked(held), limited=limited, shared=shared)
+        limited, quota = session.grants is not None, session.sharing is not None
+        spec = worker_spec(job)._replace(worked=_worked(held), limited=limited, quota=quota)
         driver.drive(partial(open_swarm, job, spec), session)
     except BaseException as error:
         driver.pause(error)

@@ -37,7 +37,7 @@ class WorkerSpec(NamedTuple):
     ``limited`` says that the worker may spend only what its grants cover, ``strict`` that a chain's next step begins
     when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
     waits. ``memo`` says that decisions are taken again. ``worked`` are the numbers of the models that have answered in
-    this run before: their settings are right. ``shared`` says that servers get only the requests that its grants of a
+    this run before: their settings are right. ``quota`` says that servers get only the requests that its grants of a
     shared limit cover.
     """
 
@@ -50,7 +50,7 @@ class WorkerSpec(NamedTuple):
     chains: int = 256
     memo: bool = False
     worked: frozenset[int] = frozenset()
-    shared: bool = False
+    quota: bool = False
 
 
 class Child(NamedTuple):
@@ -81,7 +81,7 @@ class Orders(NamedTuple):
     report that is committed: where every step is to be durable before the next, it lets the chains go on.
     ``give_back`` is how many chains that are not begun with yet are wanted back, for another worker, at most.
     ``decorrelated`` numbers step classes whose votes are to be less alike, in steps that begin from now on. ``known``
-    are decisions that may be taken again: all of them are committed. ``shared`` is the worker's next part of a shared
+    are decisions that may be taken again: all of them are committed. ``quota`` is the worker's next part of a shared
     limit.
     """
 
@@ -94,7 +94,7 @@ class Orders(NamedTuple):
     give_back: int = 0
     decorrelated: tuple[int, ...] = ()
     known: Memory = ()
-    shared: SharedGrant | None = None
+    quota: SharedGrant | None = None
 
 
 class ChainEnded(NamedTuple):

@@ -88,7 +88,7 @@ class Worker:
         began = time.monotonic()
         self._spec = spec
         self._model = spec.open_model()
-        self._quota = Quota() if spec.shared else None
+        self._quota = Quota() if spec.quota else None
         if self._quota is not None:
             self._model.share(self._quota)
         self._questions = OpenQuestions() if spec.memo else None
@@ -177,8 +177,8 @@ class Worker:
             self._recall()
         if orders.grant is not None:
             self._spending.replace_grant(orders.grant)
-        if orders.shared is not None and self._quota is not None:
-            self._quota.receive(orders.shared, time.monotonic())
+        if orders.quota is not None and self._quota is not None:
+            self._quota.receive(orders.quota, time.monotonic())
         if orders.steps is not None:
             self._steps = orders.steps
         if self._questions is not None:
