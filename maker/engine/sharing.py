@@ -34,12 +34,16 @@ class HeldBack(NamedTuple):
 
 @dataclass(slots=True)
 class _Sharer:
-    """What is known of a worker: its last claim, its last grant with its number, and what holds it back since when."""
+    """What is known of a worker: its last claim and grant, and what holds it back since when.
+
+    It is ``placed`` while the store has places of it, and ``shrinks`` when it is told of fewer than before.
+    """
 
     claim: SharedClaim | None = None
     number: int = 0
     lot: tuple[Lot, ...] = ()
     placed: bool = False
+    shrinks: bool = False
     lacks: str = ""
     lacks_since_s: float = 0.0
 
@@ -62,7 +66,8 @@ class _Sharer:
         claim = self.claim
         if claim is None:
             return False
-        return bool(claim.pause_s) or (self.fresh and bool(claim.requests or claim.tokens or claim.slots > claim.may))
+        soon = self.shrinks or claim.requests or claim.tokens or claim.slots > claim.may
+        return bool(claim.pause_s) or (self.fresh and bool(soon))
 
 
 @dataclass(slots=True)
@@ -206,6 +211,8 @@ class Sharing:
         if share is None:
             return
         sharer.number, sharer.lot = sharer.number + 1, (share.lot,)
+        # Others get the places once it has told that it knows.
+        sharer.shrinks = share.slots < claim.may
         self._grants[worker] = SharedGrant(sharer.number, share.lot, share.slots, share.pause_s)
         if not share.lacks or share.lot.requests or share.lacks != sharer.lacks:
             sharer.lacks, sharer.lacks_since_s = share.lacks, now_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
@@ -16,7 +16,7 @@ VALID_S = 3.0
 SLOTS_S = 10.0
 """For so long a worker of which the store hears nothing keeps its places in flight, and may send into them."""
 RECENT_S = 1.0
-"""A worker wants as much as it has sent in so many seconds, beside what waits: one trip to the store covers many."""
+"""A worker wants twice as much as it has sent in so many seconds, beside what waits: one trip covers many requests."""
 
 
 @dataclass(slots=True)
@@ -129,13 +129,11 @@ class Quota:
             self._note_peak(now_s)
             # What is about to expire is replaced before it does.
             fresh = [lot for lot in self._lots if lot.until_s > now_s + VALID_S / 2]
-            # Twice what waits: who has little in flight would else be held back by its first trips to the store.
-            requests = 2 * len(self._waiting) + len(self._sent)
-            tokens = 2 * sum(self._waiting) + sum(tokens for _, tokens in self._sent)
+            requests, tokens = self._wanted(fresh)
             claim = SharedClaim(
                 self._received,
-                max(0, requests - sum(lot.requests for lot in fresh)),
-                max(0, tokens - sum(lot.tokens for lot in fresh)),
+                requests,
+                tokens,
                 tuple(Lot(lot.second, lot.requests, lot.tokens) for lot in self._lots),
                 self._waiting[0] if self._waiting else None,
                 max(self._peaks),
@@ -146,6 +144,18 @@ class Quota:
             )
             self._pause_s = 0.0
             return claim
+
+    def _wanted(self, fresh: Sequence[_HeldLot]) -> tuple[int, int]:
+        """Return the requests and tokens that are wanted beyond lots: none before half of what is of use is gone.
+
+        Several times what waits is of use, or who has little in flight would be held back by its first trips.
+        """
+        requests = 4 * len(self._waiting) + 2 * len(self._sent)
+        tokens = 4 * sum(self._waiting) + 2 * sum(tokens for _, tokens in self._sent)
+        held_requests, held_tokens = (sum(getattr(lot, name) for lot in fresh) for name in ("requests", "tokens"))
+        if 2 * held_requests >= requests and 2 * held_tokens >= tokens:
+            return 0, 0
+        return max(0, requests - held_requests), max(0, tokens - held_tokens)
 
     def _give_back(self) -> tuple[Lot, ...]:
         seconds = sorted({second for second, _ in self._returned})

@@ -219,7 +219,9 @@ class _Exchange:
         if self._concurrency is None:
             return UNLIMITED
         wants = {name: one.wanted for name, one in self.places.items()} | {worker: claim.slots}
-        target = fair_shares(self._concurrency, wants)[worker]
+        fair = fair_shares(self._concurrency, wants)
+        # What nobody wants is lent: a worker whose demand grows need not come back for every step of it.
+        target = fair[worker] + (self._concurrency - sum(fair.values())) // len(fair)
         free = self._concurrency - sum(one.slots for name, one in self.places.items() if name != worker)
         return max(min(target, free), min(claim.busy, mine.slots), 0)
 
