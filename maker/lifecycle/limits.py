@@ -53,7 +53,7 @@ def limit(
         "max_cost": _money(max_cost),
     }
     changes = {name: None if value == NO_LIMIT else value for name, value in given.items() if value is not None}
-    database = open_database(store_url(store), create=True)
+    database = open_database(store_url(store), create=bool(changes))
     try:
         if not changes and find_limit(database, key) is None:
             raise BadInput(

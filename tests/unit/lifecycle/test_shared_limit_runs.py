@@ -103,6 +103,9 @@ def test_what_is_no_limit(store: str, wrong: dict[str, Any]) -> None:
     """A number that limits nothing is refused, and nothing is written."""
     with pytest.raises(BadInput, match="is no limit"):
         maker.limit("acme", **wrong, store=store)
+    with pytest.raises(BadInput, match="there is no database"):
+        maker.limit("acme", store=store)
+    maker.limit("other", concurrency=1, store=store)
     with pytest.raises(BadInput, match="the store has no shared limit acme"):
         maker.limit("acme", store=store)
 

@@ -135,6 +135,24 @@ def test_places_in_flight_are_shared_fairly(database: Database) -> None:
     assert turn() == {"b": 10}
 
 
+def test_places_that_nobody_wants_are_lent(database: Database) -> None:
+    """A worker whose demand grows has them at once; another one that wants them gets them when it knows."""
+    state_limit(database, "k", {"concurrency": 10})
+    alone = exchange(database, "k", {"a": claim(slots=2)})
+    assert alone is not None
+    assert alone["a"].slots == 10
+    both = exchange(database, "k", {"b": claim(slots=9)})
+    assert both is not None
+    assert both["b"].slots == 0
+    told = exchange(database, "k", {"a": claim(slots=2, may=10, busy=2)})
+    assert told is not None
+    assert told["a"].slots == 2
+    exchange(database, "k", {"a": claim(slots=2, may=2, busy=2)})
+    after = exchange(database, "k", {"b": claim(slots=9)})
+    assert after is not None
+    assert after["b"].slots == 8
+
+
 def test_a_dead_workers_places_come_back(database: Database) -> None:
     """When its lease has run out; a stale one keeps its own, and so does one that says so."""
     state_limit(database, "k", {"concurrency": 4})
