@@ -13,7 +13,8 @@ def require_keys(members: Iterable[MemberSettings]) -> None:
     """Raise `ModelUnusable` if a key that one of the models needs cannot be read in this process."""
     for member in members:
         if isinstance(member, OpenAISettings):
-            read_key(member.key_env)
+            for endpoint in member.endpoints():
+                read_key(endpoint.key_env)
 
 
 def read_key(name: str) -> str:

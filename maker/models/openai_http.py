@@ -116,7 +116,7 @@ class Http:
     """
 
     def __init__(self, settings: OpenAISettings) -> None:
-        self.url = endpoint(settings)
+        self.url, self.base = endpoint(settings), settings.url
         self._settings = settings
         self._key = read_key(settings.key_env)
         # Some servers count the tokens of one reply of several, and one reply in a few shows it.

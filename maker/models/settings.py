@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from maker.types import Prices, Request
 
@@ -140,6 +140,30 @@ class VllmSettings(_Sampling):
         return self.model_dump(exclude={"temperature", "top_p", "structured", "chat", "logprobs"})
 
 
+def _base_url(url: str) -> str:
+    """Return a base URL as it is used. Raises ``ValueError``."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    if set("@?#") & set(url):
+        raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
+    return url.rstrip("/")
+
+
+def _variable(key_env: str) -> str:
+    """Return the name of an environment variable, "" for none. Raises ``ValueError``."""
+    if key_env and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key_env):
+        raise ValueError("must be the name of the variable that holds the key, not the key itself")
+    return key_env
+
+
+class FallbackEndpoint(BaseModel):
+    """Another server of the same model: its base URL, and the variable of its key where that is another one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    url: Annotated[str, AfterValidator(_base_url)]
+    key_env: Annotated[str, AfterValidator(_variable)] | None = None
+
+
 class OpenAISettings(_Sampling):
     """Any OpenAI-compatible server.
 
@@ -148,6 +172,8 @@ class OpenAISettings(_Sampling):
         name: The model's name on the server. E.g. ``"qwen3-8b"``.
         key_env: Name of the environment variable that holds the key; the key itself is never stored. E.g.
             ``"MY_KEY"``.
+        fallbacks: Other servers of the same model, asked in turn where the one before fails; each with the variable of
+            its key where that is another one. E.g. ``[{url = "https://b.example/v1", key_env = "B_KEY"}]``.
         temperature: Sampling temperature.
         top_p: Nucleus sampling; 1 keeps every token.
         structured: ``schema`` asks the server for replies that match the step class's JSON schema, with a strict
@@ -180,9 +206,10 @@ class OpenAISettings(_Sampling):
     model_config = ConfigDict(hide_input_in_errors=True)
     IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
     kind: Literal["openai"] = "openai"
-    url: str
+    url: Annotated[str, AfterValidator(_base_url)]
     name: str
-    key_env: str = ""
+    key_env: Annotated[str, AfterValidator(_variable)] = ""
+    fallbacks: tuple[FallbackEndpoint, ...] = Field(default=(), exclude_if=lambda value: not value)
     chat: bool = True
     logprobs: bool = False
     reply_name: str = ""
@@ -195,21 +222,13 @@ class OpenAISettings(_Sampling):
     prompt_price: float | None = Field(default=None, ge=0)
     completion_price: float | None = Field(default=None, ge=0)
 
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        if set("@?#") & set(url):
-            raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
-        return url.rstrip("/")
-
-    @field_validator("key_env")
-    @classmethod
-    def _is_variable(cls, key_env: str) -> str:
-        if key_env and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key_env):
-            raise ValueError("must be the name of the variable that holds the key, not the key itself")
-        return key_env
+    def endpoints(self) -> list[OpenAISettings]:
+        """Return the settings of each server, the first one first."""
+        alone = self.model_copy(update={"fallbacks": ()})
+        others = [
+            {"url": one.url, "key_env": self.key_env if one.key_env is None else one.key_env} for one in self.fallbacks
+        ]
+        return [alone, *(alone.model_copy(update=other) for other in others)]
 
 
 class PoolSettings(_Settings):
