@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LOADED = ("maker.cli.app", "alembic.command")
+LOADED = ("maker.cli.app", "maker.store.backend.migrate")
 READY_S = 60.0
 MESSAGE_BYTES = 200_000
 

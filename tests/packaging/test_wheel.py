@@ -90,7 +90,7 @@ def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
     """Three typed packages with their migrations, licence and entry points; no tests, examples or model weights."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    migrations = {f"maker/store/backend/migrations/{name}" for name in ("env.py", "versions/0001_first_schema.py")}
+    migrations = {f"maker/store/backend/migrations/{name}.py" for name in ("__init__", "0001_first_schema")}
     assert migrations <= names
     tops = {name.split("/", 1)[0] for name in names}
     (info,) = (top for top in tops if top.endswith(".dist-info"))

@@ -1231,7 +1231,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     told = refusal(tmp_path / "a.parquet")
-    assert told.startswith("parquet needs pyarrow: ")
+    assert told.startswith("parquet needs the package pyarrow, which is not installed")
     assert told.endswith("\npip install 'maker-executor[parquet]'")
     assert len(scanned(tmp_path / "a.csv")) == 1
 

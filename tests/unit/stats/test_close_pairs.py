@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
 from collections import Counter
 
 import pytest
 
+from maker.errors import ExtraMissing
 from maker.stats.close_pairs import REACH, expected, many, pairs_of
+from maker.stats.monitor import Monitor
+from maker.stats.vote_tests import Rule, Statistic
 
 
 def counted(steps: int, contested: int) -> Counter[int]:
@@ -59,3 +63,20 @@ def test_chances_hold_in_simulation() -> None:
         bits = sum(1 << place for place in rng.sample(range(400), 60))
         low += many(400, 60, pairs_of(bits)) <= 1e-3
     assert 0 < low <= runs * 1e-3 + 4 * math.sqrt(runs * 1e-3)
+
+
+def test_without_its_packages_a_test_that_is_due_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far too many pairs are no alarm then, but a test that was not made; few pairs need no package."""
+    monkeypatch.delitem(sys.modules, "maker.stats.pair_law", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert many(1_000, 130, 95) == 1.0
+    with pytest.raises(ExtraMissing, match="the monitor's test for bursts needs the package numpy"):
+        many(1_000, 130, 140)
+    monitor = Monitor([Rule(3)])
+    for place in range(512):
+        monitor.observe(0, 3, int(place % 64 < 10), place)
+    assert Statistic.BURSTS not in {alarm.statistic for alarm in monitor.look()}
+    assert monitor.unmade == {
+        (0, Statistic.BURSTS): "the monitor's test for bursts needs the package numpy, which is not installed; "
+        "pip install 'maker-executor[plan]'"
+    }
