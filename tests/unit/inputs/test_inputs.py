@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow
-import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import Late
 
 from maker.errors import BadInput
 from maker.inputs import blocks, handle
@@ -38,6 +37,8 @@ from maker.inputs.ids import Ids, id_text
 from maker.inputs.parts import InputRow
 from maker.inputs.sites import Site
 from maker.types import InputPart
+
+pyarrow = Late("pyarrow", "pyarrow.parquet")
 
 SPECIAL = ['"', ",", "\t", "\n", "\r", "\r\n", "\0", "é", "😀", "\u2028", "\x85", "\x0b", "\x1c", "\ufeff", "a", " "]
 CELLS = st.lists(st.sampled_from(SPECIAL), max_size=6).map("".join) | st.text(max_size=6)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+from needs import Late
 from sqlalchemy import text
 
 from maker import api
@@ -64,11 +63,12 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(old: str) -> None:
     kept = ("run", "chain", "step", "snapshot", "sample", "ledger", "grant")
     before = {name: rows(old, f"maker_{name}") for name in kept}
     assert all(before.values())
+    compare_metadata = Late("alembic.autogenerate").compare_metadata
     texts = rows(old, "maker_sample", "DISTINCT text")
     database = open_database(old, create=False)
     with database.read() as connection:
         options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
-        context = MigrationContext.configure(connection, opts=options)
+        context = Late("alembic.migration").MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
         assert context.get_current_revision() == schema.HEAD
     database.close()
