@@ -25,6 +25,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.mark.posix
 def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
     """One that is there, one that will be made, and a file that has no tables of ours yet; nothing is changed."""
     url = f"sqlite:///{folder}/maker.db"
@@ -42,6 +43,7 @@ def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -73,6 +75,7 @@ def test_a_store_that_a_run_refuses_is_broken(
     assert found.fix
 
 
+@pytest.mark.posix
 def test_the_disk_is_that_of_the_store(folder: Path) -> None:
     """Free space is looked for where the store is."""
     assert folder_of(f"sqlite:///{folder}/maker.db") == folder

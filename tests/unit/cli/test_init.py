@@ -89,6 +89,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -393,6 +393,7 @@ def test_the_memory_file_system(tmp_path: Path) -> None:
     assert values_of(scanned("memory://in")) == [{"x": "1"}, {"x": "2"}]
 
 
+@pytest.mark.posix
 def test_links_count_as_what_they_lead_to(tmp_path: Path) -> None:
     write(tmp_path, real__csv="x\n1\n")
     folder = tmp_path / "folder"
@@ -739,6 +740,7 @@ def test_a_file_name_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(tmp_path / os.fsdecode(b"caf\xe9.txt")).isascii()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("where", "file", "read"),
     [

@@ -180,6 +180,7 @@ def test_what_grows_large_is_decompressed_in_pieces(tmp_path: Path) -> None:
         assert max(pieces) <= 10_000
 
 
+@pytest.mark.posix
 def test_few_copies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed, "COPIES", 2)
     for at in range(5):

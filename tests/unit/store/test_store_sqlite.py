@@ -305,6 +305,7 @@ except MakerError as error:
 """
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("file_mode", "folder_mode", "said"),
     [(0o444, 0o555, "StoreUnusable"), (0o444, 0o777, "StoreUnusable"), (0o666, 0o777, "written")],
@@ -319,6 +320,7 @@ def test_a_read_only_database(open_folder: Path, tmp_path: Path, file_mode: int,
     assert done.stdout.startswith(said), (done.stdout, done.stderr[-2000:])
 
 
+@pytest.mark.posix
 def test_a_folder_that_cannot_be_written(open_folder: Path, tmp_path: Path) -> None:
     """A new database in a read-only folder is told as unusable."""
     open_folder.chmod(0o555)
@@ -461,6 +463,7 @@ except MakerError as error:
 """
 
 
+@pytest.mark.posix
 def test_a_full_disk_loses_nothing_that_was_committed(store: str, tmp_path: Path) -> None:
     """A disk that takes no more ends the run with StoreFailed; the log so far verifies, and the run can go on.
 
@@ -578,6 +581,7 @@ def test_a_database_that_is_taken_away_at_the_end_is_not_told_as_done(hanoi: Any
     assert "run_ended" not in told
 
 
+@pytest.mark.posix
 def test_a_database_behind_a_link_is_the_one_that_the_link_names(hanoi: Any, tmp_path: Path) -> None:
     """A link may lead to the file; a link that leads elsewhere is another database."""
     link = tmp_path / "link.db"
