@@ -22,6 +22,7 @@ def counted(steps: int, contested: int) -> Counter[int]:
     return Counter(sum(1 for a, b in itertools.combinations(way, 2) if b - a <= REACH) for way in ways)
 
 
+@pytest.mark.plan
 @pytest.mark.parametrize(("steps", "contested"), [(3, 2), (8, 3), (12, 4), (20, 6), (24, 5), (6, 6), (9, 0), (9, 1)])
 def test_the_mean_is_exact_and_the_tail_is_bounded(steps: int, contested: int) -> None:
     """By enumeration: the bound is the chance itself, where it is worth telling."""
@@ -39,6 +40,7 @@ def test_the_bits_of_a_line_are_its_pairs() -> None:
     assert [pairs_of(bits) for bits in (0, 1, 0b11, 0b1011, 0b1000001, (1 << 10) - 1)] == [0, 0, 1, 3, 0, 35]
 
 
+@pytest.mark.plan
 @pytest.mark.parametrize(
     ("steps", "contested", "found", "bound"),
     [
@@ -55,6 +57,7 @@ def test_long_runs(steps: int, contested: int, found: int, bound: float) -> None
     assert many(steps, contested, contested * REACH) < 1e-20
 
 
+@pytest.mark.plan
 def test_chances_hold_in_simulation() -> None:
     """Of 3,000 shuffled runs no more have a chance of at most .001 than that, within 4 sigma, and not none."""
     rng, runs = random.Random(11), 3_000
