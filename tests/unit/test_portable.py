@@ -75,9 +75,17 @@ NEED_EXTRAS = re.compile(
 """Modules that may import at their top what an extra brings: others import them when they are asked for it."""
 
 
-@pytest.mark.parametrize("missing", [ENGINES, EXTRAS], ids=["with_extras", "without_extras"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pytest.param(ENGINES, id="with_extras", marks=[pytest.mark.plan, pytest.mark.postgres, pytest.mark.ray]),
+        pytest.param(EXTRAS, id="without_extras"),
+    ],
+)
 def test_maker_starts_and_runs_without_posix(tmp_path: Path, missing: tuple[str, ...]) -> None:
     """Every module can be imported; the version, the help, a run and a map's files come without it."""
+    # What locks folders on Windows.
+    pytest.importorskip("filelock")
     (tmp_path / "rows.csv").write_text("id,text\na,good\nb,bad\n")
     (tmp_path / "job.toml").write_text(
         '[task]\ndecomposer = "map"\ninput = "rows.csv"\noutput = "out"\ntemplate = "Is it good? {{text}}"\n'

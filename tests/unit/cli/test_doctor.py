@@ -53,7 +53,7 @@ def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
         ("sqlite:///{folder}/held.db", "another program has locked the database"),
         ("sqlite:///{folder}/newer.db", "has schema 9999"),
         ("host=h password=secret", "is not a database URL"),
-        ("postgresql://u@127.0.0.1:1/name", "no connection to the server"),
+        pytest.param("postgresql://u@127.0.0.1:1/name", "no connection to the server", marks=pytest.mark.postgres),
     ],
 )
 def test_a_store_that_a_run_refuses_is_broken(
