@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         fork,
         load_job,
         pilot,
+        plan,
         prune,
         results,
         resume,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     )
     from maker.api.aio import RunHandle, Service, arun
     from maker.calibration.calibrate import calibrate
-    from maker.calibration.plan import plan
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
     from maker.job.settings import LimitSettings as Limits
@@ -103,6 +103,7 @@ _HOMES = {
         "fork",
         "load_job",
         "pilot",
+        "plan",
         "prune",
         "results",
         "resume",
@@ -112,7 +113,6 @@ _HOMES = {
         "work_queue",
     ),
     "maker.calibration.calibrate": ("calibrate",),
-    "maker.calibration.plan": ("plan",),
     "maker.calibration.precompute": ("precompute",),
     "maker.lifecycle.limits": ("limit", "limits"),
     "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),

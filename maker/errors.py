@@ -11,6 +11,7 @@ MakerError                  something the user can act on; exit code 1
 │   │   └── RunDamaged      what a resume would re-apply is not as it was committed
 │   ├── RunHeld             another process works on the run
 │   ├── RunIdTaken          another job was started under the given run id
+│   ├── ExtraMissing        a package is missing that an extra of the installation brings
 │   ├── RunNeeded           another run shares the run's steps or reuses its decisions
 │   └── ModelUnusable       the model cannot be used as configured: no folder, no server, no permission
 ├── ModelFailed             a model that worked stopped answering
@@ -27,7 +28,11 @@ MakerError                  something the user can act on; exit code 1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+DISTRIBUTION = "maker-executor"
 
 
 class ContractBroken(Exception):
@@ -112,6 +117,10 @@ class RunNeeded(BadInput):
     """Another run shares the run's steps, or reuses its decisions."""
 
 
+class ExtraMissing(BadInput):
+    """A package is missing, or cannot be imported, that an extra of the installation brings."""
+
+
 class ModelUnusable(BadInput):
     """The model cannot be used as configured."""
 
@@ -161,3 +170,21 @@ class TaskFailed(MakerError):
 
 OWN_FAULT = TaskFailed | PromptRefused
 """Errors of a single chain: the other chains continue. Any other error ends the run, for every chain would meet it."""
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Import in the block what an extra brings, for ``what``: "the store …", say.
+
+    Raises:
+        ExtraMissing: It cannot be imported; the message names the package, the fix the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and package
+        why = f"the package {package}, which is not installed" if missing else f"the extra {name}: {error}"
+        raise ExtraMissing(
+            f"{what} needs {why}".splitlines()[0], fix=f"pip install '{DISTRIBUTION}[{name}]'", extra=name
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-pytest_plugins = ["postgres_server"]
+pytest_plugins = ["needs", "postgres_server"]
 
 # A shell that runs the tests in the background ignores Ctrl-C for them, and every process that they start would
 # inherit that; a handler, whichever, is not inherited.

@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LOADED = ("maker.cli.app", "alembic.command")
+LOADED = ("maker.cli.app", "maker.cli.logs", "maker.store.backend.migrate")
 READY_S = 60.0
 MESSAGE_BYTES = 200_000
 
@@ -133,6 +133,8 @@ def main() -> None:
     del sys.path[0]
     for module in LOADED:  # No plugin: each command finds its own.
         importlib.import_module(module)
+    for command in sys.modules["maker.cli.app"].COMMANDS.values():
+        command.load()
     # What is frozen is not looked at by the collector, so that a fork shares it.
     gc.collect()
     gc.freeze()

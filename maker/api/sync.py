@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from maker.calibration import find_margins, map_pilot
 from maker.engine.trial import Trial
-from maker.errors import BadInput, RunHeld
+from maker.errors import BadInput, RunHeld, extra
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
 from maker.job.load import JobLike, load_job
@@ -25,6 +25,7 @@ from maker.store.queued import DEFAULT_QUEUE
 from maker.voting.messages import Ended, OpenStep
 
 if TYPE_CHECKING:
+    from maker.calibration.forecast import Plan
     from maker.store.admission import HostConnection
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "fork",
     "load_job",
     "pilot",
+    "plan",
     "planned",
     "prune",
     "results",
@@ -193,6 +195,19 @@ def planned(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobK
         OutOfReach: No margins reach the target, or the calibration cannot show that any do.
     """
     return find_margins.planned(load_job(job, overrides, **keywords)).job
+
+
+def plan(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeywords]) -> Plan:
+    """Return the cheapest plan that reaches a job's target, as `maker.calibration.plan.plan` does; takes what it does.
+
+    Raises:
+        ExtraMissing: The extra ``plan`` is not installed.
+        BadInput, OutOfReach: As there.
+    """
+    # Here, so that all else of this interface is there without its packages.
+    with extra("plan", "a plan"):
+        from maker.calibration import plan as planning
+    return planning.plan(job, overrides, **keywords)
 
 
 def pilot(

@@ -14,7 +14,7 @@ from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.observations import By, Kept
 from maker.calibration.pilot_reader import PilotReader, oracle_of
 from maker.core.user_code import call_user_code
-from maker.errors import BadInput, PilotPaused
+from maker.errors import BadInput, PilotPaused, extra
 from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
@@ -93,6 +93,9 @@ def calibrate(
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
     job = load_job(job, overrides, **keywords)
+    # Before the pilot, which costs calls: what was heard is read with it.
+    with extra("plan", "a calibration"):
+        from maker.stats import dependence  # noqa: F401
     if shuffled and not labels:
         raise BadInput("shuffled says how labelled rows stand: there are no labels", fix="add labels, or leave it out")
     if labels and not shuffled:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from maker.calibration.map_pilot import pilot
+from maker.errors import extra
 from maker.job.job import Job
 from maker.job.variants import with_plan
 from maker.lifecycle.session import OnEvent
@@ -45,7 +46,8 @@ def find_margins(job: Job, *, on_event: OnEvent | None = None, stop: threading.E
 def planned(job: Job) -> Found:
     """Return the job with the margins that its calibration plans. Raises as `find_margins` does."""
     # Only here are numpy and scipy needed: to import them takes half a second.
-    from maker.calibration.plan import plan
+    with extra("plan", 'vote.k = "auto"'):
+        from maker.calibration.plan import plan
 
     found = plan(job)
     return Found(with_plan(job, found.found()), found)

@@ -7,28 +7,16 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from typing import Any
 
+from maker.cli.known import known
 from maker.engine.causes import DOUBTFUL, Cause, cause_of
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
 from maker.lifecycle.queries import RunReport, limit_override, shared_limit_words, timeout_override
 from maker.store.backend.database import shown_url
 
-_KNOWN: ContextVar[dict[str, Any]] = ContextVar("known", default={})  # noqa: B039 - never changed in place
 _CAP = re.compile(r"\bmax_votes = (\d+): ")
 _SUGGESTED = re.compile(r"`maker ([a-z]+)( [^`]*)?`")
-
-
-def begin(**facts: Any) -> None:
-    """Forget the command before, and remember what this one is about, as `know` does."""
-    _KNOWN.set({})
-    know(**facts)
-
-
-def know(**facts: Any) -> None:
-    """Remember what suggested commands are about: ``run_id``, ``store`` (its URL) and ``job`` (its file)."""
-    _KNOWN.set(_KNOWN.get() | {name: fact for name, fact in facts.items() if fact})
 
 
 def completed(text: str, **facts: Any) -> str:
@@ -39,11 +27,11 @@ def completed(text: str, **facts: Any) -> str:
     """
     from maker.cli.app import COMMANDS
 
-    known = _KNOWN.get() | {name: fact for name, fact in facts.items() if fact}
+    about = known() | {name: fact for name, fact in facts.items() if fact}
 
     def complete(found: re.Match[str]) -> str:
         command = COMMANDS.get(found[1])
-        return found[0] if command is None else f"`maker {found[1]}{_words(found[2] or '', command, known)}`"
+        return found[0] if command is None else f"`maker {found[1]}{_words(found[2] or '', command.load(), about)}`"
 
     return _SUGGESTED.sub(complete, text)
 
@@ -81,9 +69,9 @@ def store_words(store: str) -> str:
     return f" --store {shlex.quote(shown_url(store))}"
 
 
-def _words(words: str, command: Callable[..., Any], known: Mapping[str, Any]) -> str:
+def _words(words: str, command: Callable[..., Any], about: Mapping[str, Any]) -> str:
     takes = inspect.signature(command).parameters
-    run, job, store = (known.get(name) if name in takes else None for name in ("run_id", "job", "store"))
+    run, job, store = (about.get(name) if name in takes else None for name in ("run_id", "job", "store"))
     if run is not None:
         words = re.sub(r"\bRUN\b", run, words)
         words = words if re.match(r" +[^-\s]", words) else f" {run}{words}"

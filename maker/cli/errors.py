@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from maker.cli.advice import begin, completed
 from maker.cli.exit_codes import error_code
+from maker.cli.known import begin
 from maker.cli.output import print, report
 from maker.cli.signals import INTERRUPTED, interrupting
 from maker.errors import BadInput, MakerError, OutputFailed
@@ -43,6 +43,9 @@ class ErrorGroup(TyperGroup):
         except OutputFailed as error:
             raise typer.Exit(report(error)) from error
         except MakerError as error:
+            # Here: what it looks commands up by is needed by no help.
+            from maker.cli.advice import completed
+
             told = completed(str(error), run_id=error.facts.get("run_id"))
             first, *rest = (_clipped(line) for line in told.splitlines())
             print(f"maker: {first}", *(f"  {line}" for line in rest), sep="\n", file=sys.stderr)
@@ -65,7 +68,7 @@ class ErrorGroup(TyperGroup):
         """Write the commands under the titles of their groups, each with the whole first line of its help."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
-            command: Any = self.get_command(ctx, name)
+            command: Any = self.commands[name]
             if not command.hidden:
                 title = getattr(command, "rich_help_panel", None) or "Commands"
                 line, *_ = (command.help or "").splitlines() or [""]

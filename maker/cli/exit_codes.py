@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from maker.cli import output, signals
-from maker.engine.causes import Cause, cause_of
 from maker.errors import MakerError, PilotPaused
-from maker.lifecycle.queries import RunReport
-from maker.store.runs import CANCELLED
+
+if TYPE_CHECKING:
+    from maker.lifecycle.queries import RunReport
 
 
 class ExitCode(IntEnum):
@@ -41,12 +42,13 @@ MEANINGS = {
     ExitCode.BROKEN_PIPE: "whoever read the output has gone, as `head` goes",
 }
 _PAUSED = {
-    Cause.LIMIT: ExitCode.LIMIT,
-    Cause.REQUEST: ExitCode.REQUEST,
-    Cause.UNDECIDED: ExitCode.UNDECIDED,
-    Cause.FAULT: ExitCode.FAULT,
-    Cause.WAITS: ExitCode.WAITS,
+    "limit": ExitCode.LIMIT,
+    "request": ExitCode.REQUEST,
+    "undecided": ExitCode.UNDECIDED,
+    "fault": ExitCode.FAULT,
+    "waits": ExitCode.WAITS,
 }
+"""By the value of a `maker.engine.causes.Cause`."""
 
 
 def exit_code(report: RunReport) -> ExitCode:
@@ -64,6 +66,10 @@ def error_code(error: MakerError) -> int:
 
 
 def _unfinished(status: str, reason: str) -> ExitCode:
+    # The help has the table, and is not to wait for what opens a store.
+    from maker.engine.causes import cause_of
+    from maker.store.runs import CANCELLED
+
     if status == CANCELLED:
         return ExitCode.REQUEST
     return _PAUSED[cause_of(reason)] if status == "paused" else ExitCode.FAILED

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from maker.cli.advice import completed, know
+from maker.cli.advice import completed
 from maker.cli.exit_codes import ExitCode
+from maker.cli.known import know
 from maker.cli.output import print
 from maker.cli.progress import Progress
 from maker.errors import MakerError, ModelFailed, StoreFailed, WorkerLost

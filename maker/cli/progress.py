@@ -27,6 +27,7 @@ from maker.lifecycle.events import (
     RunStarted,
     StepsAsked,
     StepsDecided,
+    UnmadeTest,
     VotesDecorrelated,
     WorkerGone,
     WorkerWaiting,
@@ -129,8 +130,9 @@ class Progress:
             self._print(_awaited(event))
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
-        elif isinstance(event, AlarmRaised):
-            self._print(f"alarm: steps of class {event.step_class} ({event.statistic}): {event.text}")
+        elif isinstance(event, AlarmRaised | UnmadeTest):
+            what = "alarm: steps" if isinstance(event, AlarmRaised) else "the vote monitor did not test steps"
+            self._print(f"{what} of class {event.step_class} ({event.statistic}): {event.text}")
         elif isinstance(event, VotesDecorrelated):
             variants = [f"models {', '.join(event.models)}", f"{event.wordings} prompt variants"]
             variants += [f"temperature {one:g} as well" for one in event.temperatures]

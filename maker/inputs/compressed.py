@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any
 
-from maker.errors import BadInput
+from maker.errors import BadInput, extra
 
 ENDINGS = (".gz", ".bz2", ".xz", ".zst")
 COPIES = 16
@@ -157,20 +157,15 @@ class _ZstdStream:
 
 
 def _decompressor(ending: str, name: str) -> Callable[[], Any]:
-    """Return what makes a stream. Raises `BadInput` where the package for it is missing."""
+    """Return what makes a stream. Raises `ExtraMissing` where the package for it is missing."""
     if ending == ".gz":
         return lambda: _Stream(zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), gzip=True)
     if ending == ".bz2":
         return lambda: _Stream(bz2.BZ2Decompressor(), gzip=False)
     if ending == ".xz":
         return lambda: _Stream(lzma.LZMADecompressor(), gzip=False)
-    try:
+    with extra("zstd", f"input part {name}"):
         import zstandard
-    except ImportError as error:
-        raise BadInput(
-            f"input part {name} is compressed with Zstandard, which needs the package zstandard",
-            fix="pip install 'maker-executor[zstd]'",
-        ) from error
     return lambda: _ZstdStream(zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError)
 
 

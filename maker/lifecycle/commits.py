@@ -11,7 +11,7 @@ from maker.lifecycle.events import Event, RepliesAwaited, StepsAsked, StepsDecid
 from maker.lifecycle.row_files import Output
 from maker.store.entry import Entry, StoredEvent
 from maker.store.runs import RunRow
-from maker.store.vote_monitor import ALARM, DECORRELATED
+from maker.store.vote_monitor import ALARM, DECORRELATED, UNMADE
 from maker.types import RedFlag
 
 log = logger("maker")
@@ -57,7 +57,7 @@ class CommitListener:
                 self._tell(entry, self._on_event)
 
     def _log(self, event: StoredEvent) -> None:
-        if event.kind in (ALARM, DECORRELATED):
+        if event.kind in (ALARM, DECORRELATED, UNMADE):
             # A record's own level is another thing.
             facts = {"alarm_level" if name == "level" else name: fact for name, fact in event.facts.items()}
             log.warning(event.kind, run_id=self._row.run_id, **facts)

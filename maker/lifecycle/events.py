@@ -11,7 +11,7 @@ from maker.errors import TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.store.code import CODE_CHANGED
 from maker.store.outside import IN_DOUBT, WAIT_BEGUN, WAIT_ENDED
-from maker.store.vote_monitor import ALARM, DECORRELATED
+from maker.store.vote_monitor import ALARM, DECORRELATED, UNMADE
 from maker.voting.messages import Decided
 from maker.voting.parts import least_lead
 from maker.voting.paths import Path, chain_name, is_single
@@ -262,6 +262,18 @@ class AlarmRaised(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class UnmadeTest(JsonEvent):
+    """The vote monitor could not make a test of a step class that was due; ``text`` says what it lacks."""
+
+    kind: ClassVar[str] = UNMADE
+
+    run_id: str
+    step_class: str
+    statistic: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class VotesDecorrelated(JsonEvent):
     """After an alarm, votes on a step class are decorrelated: they rotate over models, prompts and temperatures.
 
@@ -361,6 +373,7 @@ _Kept: TypeAlias = (
     | ConcurrencyChanged
     | EndpointChanged
     | LimitAwaited
+    | UnmadeTest
     | AlarmRaised
     | VotesDecorrelated
     | WaitBegun

@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
-from maker.errors import BadInput, MakerError, StoreFailed
+from maker.errors import BadInput, MakerError, StoreFailed, extra
 from maker.lifecycle.events import StepRecord, step_record
 from maker.lifecycle.queries import Sources, report, store_url, task_of
 from maker.plugin import Codec
@@ -190,12 +190,8 @@ def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
 
 
 def _parquet() -> Any:
-    try:
+    with extra("parquet", "parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise BadInput(
-            f"parquet needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
-        ) from error
     return pyarrow
 
 

@@ -24,7 +24,7 @@ from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
 from maker.engine.sharing import HeldBack, Sharing
-from maker.errors import LeaseLost, MakerError, StoreFailed
+from maker.errors import LeaseLost, MakerError, StoreFailed, extra
 from maker.job.job import Job
 from maker.job.pilot_steps import pilot_steps
 from maker.job.probe import expected_steps
@@ -384,8 +384,9 @@ def open_swarm(job: Job, spec: WorkerSpec) -> Swarm:
         from maker.swarm.local import LocalSwarm
 
         return LocalSwarm(spec)
-    from maker.swarm.ray import RaySwarm
-
+    # A vLLM job that says nothing of its swarm wants both.
+    with extra("ray" if job.swarm.kind == "ray" else "vllm", 'swarm.kind = "ray"'):
+        from maker.swarm.ray import RaySwarm
     swarm = job.swarm
     gpus = worker_gpus(job.members.values(), swarm)
     return RaySwarm(

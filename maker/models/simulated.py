@@ -12,7 +12,7 @@ from itertools import accumulate, repeat
 from struct import Struct
 
 from maker.core.user_code import call_user_code, shown
-from maker.errors import ContractBroken, ModelUnusable, TaskFailed
+from maker.errors import ContractBroken, ModelUnusable, TaskFailed, extra
 from maker.models.interface import Model
 from maker.models.settings import SimulatedSettings
 from maker.types import Failed, Finished, Oracle, Request, Sample, Truth
@@ -161,7 +161,8 @@ class _Chances:
         self._quantile: Callable[[float, float, float], float] | None = None
         if settings.rho or any(settings.rho_by_class.values()):
             # Half a second to import, and few runs need it.
-            from scipy.special import betaincinv
+            with extra("plan", "a simulated model with model.rho"):
+                from scipy.special import betaincinv
 
             self._quantile = betaincinv
 

@@ -15,6 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from maker.errors import extra
+
 FAR = 4096
 """Most losing votes of one step that are computed. At k = 100, p = .5 the mean is 4,950, but such votes are useless."""
 THIN = 1e-12
@@ -72,7 +74,8 @@ def fit(decided: Mapping[int, int], cut: Mapping[int, int], k: int, confidence: 
     if k == 1:
         return None
     # Here, as it loads numpy and scipy, which most commands do without.
-    from maker.stats.race_mixture import Races, fit_races
+    with extra("plan", "a report on votes"):
+        from maker.stats.race_mixture import Races, fit_races
 
     found = fit_races(Races(k, decided, cut), -2 * math.log(1 - confidence))
     failure, right = Range(*(one / steps for one in found.wrong)), Range(*map(math.exp, found.log_right))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
+from maker.errors import DISTRIBUTION
 from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
@@ -38,7 +39,6 @@ from maker.store.runs import find_run
 from maker.store.unresolved import count_outcomes, unresolved_flags
 from maker.types import Outcome
 
-DISTRIBUTION = "maker-executor"
 NAME = "maker-report"
 VERSION = 1
 _APART = ("run", "version", "audit", "labelled")

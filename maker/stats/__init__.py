@@ -8,5 +8,5 @@ asked itself. `bounds` has exact bounds for labelled rows. `dispersion` and `mon
 independent and steps alike.
 
 numpy is imported by this package and `maker.training`; scipy by this package, and by the simulated model for prompts of
-unlike difficulty. Both load only when something asks for them.
+unlike difficulty. Both are the extra ``plan``, and load only when something asks for them.
 """

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from maker.errors import extra
+
 REACH = 5
 """How many steps after a contested one another is close to it."""
 WORTH = 2.0
@@ -36,11 +38,15 @@ def many(steps: int, contested: int, found: int) -> float:
     """Return a bound on P(at least ``found`` pairs are close, given how many steps are contested).
 
     It is 1 up to `WORTH` above the mean, and `maker.stats.pair_law.tail` above.
+
+    Raises:
+        ExtraMissing: It is above, and the extra ``plan`` is not installed.
     """
     mean = expected(steps, contested)
     if found <= mean + WORTH * math.sqrt(mean):
         return 1.0
     # Its libraries take long to load, and few runs have so many.
-    from maker.stats.pair_law import tail
+    with extra("plan", "the monitor's test for bursts"):
+        from maker.stats.pair_law import tail
 
     return tail(steps, contested, found, REACH)

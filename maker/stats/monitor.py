@@ -213,6 +213,8 @@ class Monitor:
         # By class, what was seen of those that weigh log-odds: they are counted apart, at no cost to the others.
         self._agreements = {kind: Agreement() for kind, rule in enumerate(self.rules) if isinstance(rule, Odds)}
         self._found: list[Alarm] = []
+        self.unmade: dict[tuple[int, Statistic], str] = {}
+        """By class and test, why a test that was due could not be made."""
 
     def _set_rules(self, rules: Sequence[Rule | Odds | None]) -> None:
         self.rules = tuple(rules)
@@ -348,6 +350,7 @@ class Monitor:
         rule = self.rules[kind]
         assert isinstance(rule, Rule)  # noqa: S101 - nothing comes due of a class that is decided by no race
         found = findings(seen, rule, self._pilot.get(kind))
+        self.unmade |= {(kind, one.statistic): one.lacks for one in found if one.lacks}
         level = self._part() * part / len(found)
         return [_alarm(kind, seen.votes.steps, one, level) for one in found if one.p <= level]
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from maker.errors import ExtraMissing
 from maker.stats import close_pairs, dispersion
 from maker.stats.losing_votes import Histogram, Neighbours, Stretches
 
@@ -85,13 +86,14 @@ class Seen(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a test found: the fields of an `Alarm` that are the test's own."""
+    """What a test found: the fields of an `Alarm` that are the test's own. ``lacks`` is why it could not be made."""
 
     statistic: Statistic
     found: int
     expected: float
     p: float
     text: str
+    lacks: str = ""
 
 
 def findings(seen: Seen, rule: Rule, pilot: PilotSteps | None = None) -> tuple[Finding, ...]:
@@ -158,7 +160,12 @@ def _bursts(seen: Neighbours) -> Finding:
         f" steps of one another; {expected:,.0f} were expected. The model was worse for short times, or steps that are"
         " alike stand together"
     )
-    return Finding(Statistic.BURSTS, pairs, expected, close_pairs.many(steps, contested, pairs), text)
+    try:
+        p, lacks = close_pairs.many(steps, contested, pairs), ""
+    except ExtraMissing as missing:
+        # The run does not stop for one test of six.
+        p, lacks = 1.0, f"{missing.message}; {missing.fix}"
+    return Finding(Statistic.BURSTS, pairs, expected, p, text, lacks)
 
 
 def _late(seen: Seen) -> int:

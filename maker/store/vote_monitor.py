@@ -25,6 +25,7 @@ from maker.voting.tally import unpack
 Policy: TypeAlias = Literal["warn", "decorrelate", "pause", "off"]
 ALARM = "alarm"
 DECORRELATED = "decorrelated"
+UNMADE = "test_not_made"
 _ONE_BYTE = 128
 _CHAIN_OF_RUN = (1 << CHAIN_BITS) - 1
 
@@ -109,6 +110,7 @@ class VoteMonitor:
         if plan.policy == "decorrelate":
             self._to_vary += sorted({kind for kind, _ in self._alarmed} - set(self.decorrelated))
         self.due = bool(self._to_vary)
+        self._told_unmade: set[tuple[int, str]] = set()
         self._seeing = plan.policy != "off" and any(rules)
         self._hearing = self._seeing and any(isinstance(rule, Odds) for rule in rules)
         self._head = self._but_counts()
@@ -138,6 +140,7 @@ class VoteMonitor:
             ended = ending.status in OVER and ending.status != CANCELLED
             found = self._monitor.rest(self._stuck, ended=ended)
             events += [told for alarm in found if (told := self._new(alarm))]
+        events += self._unmade()
         if self._heed(entries) or events:
             self._head = self._but_counts()
         state = f"{self._head}{self._monitor.to_json()}}}"
@@ -235,6 +238,15 @@ class VoteMonitor:
         facts["statistic"] = str(alarm.statistic)
         del facts["kind"]
         return StoredEvent(ALARM, facts)
+
+    def _unmade(self) -> list[StoredEvent]:
+        """Return, once a session, an event for each test that was due and could not be made."""
+        new = {of: why for of, why in self._monitor.unmade.items() if of not in self._told_unmade}
+        self._told_unmade |= new.keys()
+        return [
+            StoredEvent(UNMADE, {"step_class": self._plan.classes[kind].name, "statistic": str(statistic), "text": why})
+            for (kind, statistic), why in new.items()
+        ]
 
     def _vary(self, kind: int) -> StoredEvent:
         """Decorrelate the votes of a class, and restart its counts: such votes follow another distribution."""

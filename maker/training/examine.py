@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maker.errors import BadInput
+from maker.errors import BadInput, extra
 from maker.training.card import CARD, FORMAT, VERSION
 from maker.training.dataset import Basis, Dataset
 from maker.training.figures import ClassFigures, by_kind, figures
 from maker.training.recipe import TEMPERATURES
-
-FIX = "pip install 'maker-executor[train]'"
 
 
 def examine(
@@ -86,12 +84,10 @@ def check_temperatures(temperatures: Sequence[float]) -> None:
 
 @contextmanager
 def at_work(threads: int) -> Iterator[None]:
-    """Import torch, and give back its threads and its random state as they were. Raises `BadInput` without it."""
-    try:
+    """Import torch, and give back its threads and its random state as they were. Raises `ExtraMissing` without it."""
+    with extra("train", "a microagent"):
         import torch
         import transformers
-    except ImportError as error:
-        raise BadInput(f"a microagent needs torch and transformers: {error}".splitlines()[0], fix=FIX) from error
     before, bar = torch.get_num_threads(), transformers.utils.logging.is_progress_bar_enabled()
     torch.set_num_threads(threads)
     # Bars of a model that is read in a tenth of a second.

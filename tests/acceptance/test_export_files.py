@@ -123,12 +123,12 @@ def test_what_cannot_be_done(solved: Commands, words: str, said: str) -> None:
 def test_without_pyarrow(solved: Commands) -> None:
     """Parquet without pyarrow names the extra, exit 2; JSON lines do without."""
     (solved.folder / "job.without").mkdir()
-    solved.write("job.without/pyarrow.py", "raise ModuleNotFoundError(\"No module named 'pyarrow'\")")
+    solved.write("job.without/pyarrow.py", "raise ModuleNotFoundError(name='pyarrow')")
     without = {"PYTHONPATH": str(solved.folder / "job.without")}
     done = solved.run("export", "last", "--out", "a.parquet", env=without)
     assert done.returncode == 2
     assert done.stderr == (
-        "maker: parquet needs pyarrow: No module named 'pyarrow'\n  pip install 'maker-executor[parquet]'\n"
+        "maker: parquet needs the package pyarrow, which is not installed\n  pip install 'maker-executor[parquet]'\n"
     )
     assert not files(solved)
     assert solved.run("export", "last", env=without).returncode == 0

@@ -10,14 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from postgres_server import HOST, PASSWORD, USER, PostgresServer
 from sqlalchemy import create_engine, insert, select
 
-import maker
 from maker.store.backend import schema
 from maker.store.backend.database import open_database, upgrade_database
+from maker.store.backend.migrate import migrate
 from maker.store.backend.postgres import UPGRADE_LOCK
 
 UPGRADE = (sys.executable, "-m", "maker", "db", "upgrade")
@@ -77,14 +75,10 @@ def test_a_database_of_the_first_schema_keeps_its_runs(postgres: PostgresServer,
 def old_schema(postgres: PostgresServer, name: str) -> None:
     """Make the first schema, as the maker that knew no other did."""
     postgres.sql("CREATE SCHEMA maker", database=name)
-    config = Config()
-    config.set_main_option("script_location", str(Path(maker.__file__).parent / "store" / "backend" / "migrations"))
-    config.attributes["schema"] = "maker"
     options = {"schema_translate_map": {None: "maker"}}
     engine = create_engine(postgres.url(name).replace("postgresql:", "postgresql+psycopg:"), execution_options=options)
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        migrate(connection, "maker", None, to="0001")
     engine.dispose()
 
 

@@ -64,33 +64,49 @@ class Installed:
         return self.run(str(self.python.parent / "maker"), *words, code=code)
 
 
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def environment_with(wheel: Path, folder: Path, extras: str = "") -> Path:
     """Install the wheel with its dependencies into a new environment; return the environment's Python."""
-    folder = tmp_path_factory.mktemp("venv")
     venv.create(folder)
     python = folder / "bin" / "python"
     # Our pip does it, and what is used compiles itself: most modules of what we depend on never are.
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-compile"]
     done = subprocess.run(
-        [*pip, "--quiet", "--disable-pip-version-check", str(wheel)],
+        [*pip, "--quiet", "--disable-pip-version-check", f"{wheel}{extras}"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return python
 
 
+@pytest.fixture(scope="module")
+def lean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment without any extra."""
+    return environment_with(wheel, tmp_path_factory.mktemp("lean"))
+
+
+@pytest.fixture(scope="module")
+def whole(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the extras of plans and of Ray."""
+    return environment_with(wheel, tmp_path_factory.mktemp("whole"), "[plan,ray]")
+
+
 @pytest.fixture
-def installed(environment: Path, tmp_path: Path) -> Installed:
-    """Return the environment with an empty folder to work in."""
-    return Installed(environment, tmp_path)
+def installed(lean: Path, tmp_path: Path) -> Installed:
+    """Return the environment without extras, with an empty folder to work in."""
+    return Installed(lean, tmp_path)
+
+
+@pytest.fixture
+def with_extras(whole: Path, tmp_path: Path) -> Installed:
+    """Return the environment with extras, with an empty folder to work in."""
+    return Installed(whole, tmp_path)
 
 
 def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
     """Three typed packages with their migrations, licence and entry points; no tests, examples or model weights."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    migrations = {f"maker/store/backend/migrations/{name}" for name in ("env.py", "versions/0001_first_schema.py")}
+    migrations = {f"maker/store/backend/migrations/{name}.py" for name in ("__init__", "0001_first_schema")}
     assert migrations <= names
     tops = {name.split("/", 1)[0] for name in names}
     (info,) = (top for top in tops if top.endswith(".dist-info"))
@@ -141,7 +157,7 @@ def test_plugins_are_found(installed: Installed) -> None:
 
 
 def test_a_run_from_anywhere(installed: Installed) -> None:
-    """A job is run, broken off, resumed, verified and reported on in a folder that knows nothing of the repository."""
+    """A job is run, broken off, resumed and verified in a folder that knows nothing of the repository."""
     installed.script("init", "map", "mine")
     assert "is done" in installed.script("run", "mine/job.toml")
     (installed.folder / "job.toml").write_text(JOB)
@@ -150,14 +166,102 @@ def test_a_run_from_anywhere(installed: Installed) -> None:
     assert "is paused" in installed.script("run", "job.toml", "--limit-steps", "9", code=5)
     installed.run("-m", "maker", "resume", "last")
     installed.script("verify", "last")
-    assert "page.html" in installed.script("report", "last", "--out", "page.html")
 
 
-def test_a_run_under_ray(installed: Installed) -> None:
-    """Ray's workers find all three packages."""
+# --- without extras ---
+
+
+def test_it_is_small(installed: Installed) -> None:
+    """No extra comes by itself, nor what only extras bring; all of it takes less than 70 MB, without pip."""
+    text = "import importlib.metadata as m; print(*sorted({d.name.lower() for d in m.distributions()}))"
+    names = installed.run("-c", text).split()
+    print(len(names), *names)
+    assert not {"alembic", "numpy", "pandas", "psycopg", "pyarrow", "ray", "scipy", "torch", "vllm"} & set(names)
+    files = [path.stat().st_size for path in installed.python.parents[1].rglob("*") if not path.is_symlink()]
+    assert sum(files) < 70 * 2**20
+
+
+SERVED = """
+import json, maker
+from maker.testing import FaultyServer
+with open("rows.jsonl", "w") as file:
+    file.writelines(json.dumps({"id": str(n), "text": f"a{n % 2}"}) + "\\n" for n in range(40))
+job = {
+    "task": {"decomposer": "map", "input": "rows.jsonl", "output": "out", "template": "Is {{text}} odd?"},
+    "vote": {"k": 2},
+}
+with FaultyServer(lambda prompt, seed: "yes" if "a1" in prompt else "no", rate=0.0) as server:
+    report = maker.run(job, model=maker.openai(url=server.url, name="m"))
+    assert server.served.calls == report.calls >= 80
+assert maker.verify(report.run_id).right
+print(report.status, json.dumps([row.answer for row in maker.results(report.run_id)]))
+"""
+
+
+def test_a_map_over_http(installed: Installed) -> None:
+    """Rows are asked of a server, voted on and written; the log verifies."""
+    (installed.folder / "served.py").write_text(SERVED)
+    status, _, answers = installed.run("served.py").partition(" ")
+    assert status == "done"
+    assert [next(iter(answer.values())) for answer in json.loads(answers)] == ["no", "yes"] * 20
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (("report", "last"), "numpy", "plan"),
+        (("calibrate", "job.toml"), "numpy", "plan"),
+        (("plan", "job.toml"), "numpy", "plan"),
+        (("run", "job.toml", "vote.k=auto"), "numpy", "plan"),
+        (("run", "job.toml", "model.rho=0.1"), "scipy", "plan"),
+        (("run", "job.toml", "swarm.kind=ray"), "ray", "ray"),
+        (("ls", "--store", "postgresql://u@127.0.0.1/x"), "psycopg", "postgres"),
+        (("export", "last", "--out", "a.parquet"), "pyarrow", "parquet"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_extra(
+    installed: Installed, words: tuple[str, ...], package: str, extra: str
+) -> None:
+    """Exit 2, the package, and the command that brings it; a run that needs it can be resumed then."""
     (installed.folder / "job.toml").write_text(JOB)
-    assert "is done" in installed.script("run", "job.toml", "swarm.kind=ray")
-    installed.script("verify", "last")
+    installed.script("run", "job.toml")
+    printed = installed.script(*words, code=2)
+    assert f"needs the package {package}, which is not installed" in printed
+    assert f"pip install 'maker-executor[{extra}]'" in printed
+
+
+def test_every_public_name_is_there(installed: Installed) -> None:
+    """`from maker import *` needs no extra."""
+    assert installed.run("-c", "from maker import *; print(plan.__name__)") == "plan\n"
+
+
+def test_doctor_is_content(installed: Installed) -> None:
+    """What an extra brings is missing, not broken, and the fix names it."""
+    found = {one["what"]: one for one in map(json.loads, installed.script("doctor", "--json").splitlines())}
+    assert {name for name, one in found.items() if one["state"] == "missing"} == {
+        "ray", "scipy", "psycopg", "pyarrow", "zstandard", "opentelemetry-sdk", "vllm",
+    }  # fmt: skip
+    assert found["scipy"]["fix"] == "pip install 'maker-executor[plan]'"
+    assert not [one for one in found.values() if one["state"] == "broken"]
+
+
+# --- with extras ---
+
+
+def test_a_report_with_its_extra(with_extras: Installed) -> None:
+    """The extra `plan` is all that a report and a plan need."""
+    (with_extras.folder / "job.toml").write_text(JOB)
+    with_extras.script("run", "job.toml")
+    assert "page.html" in with_extras.script("report", "last", "--out", "page.html")
+    with_extras.script("calibrate", "job.toml")
+    assert "plan from calibration" in with_extras.script("plan", "job.toml")
+
+
+def test_a_run_under_ray(with_extras: Installed) -> None:
+    """Ray's workers find all three packages."""
+    (with_extras.folder / "job.toml").write_text(JOB)
+    assert "is done" in with_extras.script("run", "job.toml", "swarm.kind=ray")
+    with_extras.script("verify", "last")
 
 
 @pytest.mark.parametrize("package", ["voters", "decomposers"])

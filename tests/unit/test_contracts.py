@@ -32,6 +32,7 @@ def forbidden(package: str) -> list[str]:
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check the contracts of a copy."""
+    pytest.importorskip("importlinter")
     program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {program}", "--no-cache"]
     return subprocess.run(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from maker import errors
-from maker.errors import BadInput, MakerError
+from maker.errors import BadInput, ExtraMissing, MakerError, extra
 
 
 def descendants(cls: type[MakerError]) -> Iterator[type[MakerError]]:
@@ -65,3 +67,35 @@ def test_every_error_says_what_it_means(cls: type[MakerError]) -> None:
     """Each class has a docstring of its own."""
     assert cls.__doc__
     assert cls.__doc__ != MakerError.__doc__ or cls is MakerError
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    """The message says what needs which package, the fix is the command that brings it."""
+    with pytest.raises(ExtraMissing) as caught, extra("plan", "a plan"):
+        import no_such_package.part  # noqa: F401
+    assert caught.value.message == "a plan needs the package no_such_package, which is not installed"
+    assert caught.value.fix == "pip install 'maker-executor[plan]'"
+    assert caught.value.facts == {"extra": "plan"}
+
+
+def test_a_broken_package_is_told_as_such() -> None:
+    """One that is there and cannot be imported says itself why, in one line."""
+    with pytest.raises(ExtraMissing) as caught, extra("plan", "a plan"):
+        raise ImportError("libm.so.6: version not found\nand much more", name="scipy")
+    assert caught.value.message == "a plan needs the extra plan: libm.so.6: version not found"
+
+
+def test_other_errors_pass_an_import_of_an_extra() -> None:
+    """What a package raises as it is imported is not told as missing."""
+    with pytest.raises(ValueError, match="broken"), extra("plan", "a plan"):
+        raise ValueError("broken")
+
+
+def test_the_extras_that_errors_name_are_those_of_the_distribution() -> None:
+    """Every name that the code gives `extra` stands in pyproject.toml."""
+    root = Path(errors.__file__).parents[1]
+    known = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = "".join(file.read_text() for file in (root / "maker").rglob("*.py"))
+    named = {name for first in re.findall(r"with extra\((.*?), ", code) for name in re.findall(r'"(\w+)"', first)}
+    assert named >= {"plan", "postgres", "ray", "vllm", "parquet", "zstd", "train"}
+    assert named <= known.keys()

@@ -38,6 +38,14 @@ def test_the_command_line_starts_with_nothing_heavy() -> None:
     assert loaded_by("import maker.cli.app") & (HEAVY | {"numpy", "scipy"}) == set()
 
 
+def test_the_help_loads_no_command() -> None:
+    """Nor what opens stores, asks models or logs: it is there at once."""
+    code = "import contextlib, sys, maker.cli\nsys.argv = ['maker', '--help']\n"
+    code += "with contextlib.suppress(SystemExit):\n    maker.cli.main()"
+    heavy = HEAVY | {"numpy", "sqlalchemy", "httpx", "pydantic", "structlog", "rich", "fsspec"}
+    assert loaded_by(code) & heavy == set()
+
+
 def test_a_plugin_loads_its_one_interface() -> None:
     """A plugin loads neither store nor model nor swarm; what opens files is loaded when one is read."""
     loaded = loaded_by("import decomposers.hanoi, decomposers.map, voters.majority")

@@ -11,7 +11,13 @@ from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
 from maker.store.backend.database import upgrade_database
 
-db = typer.Typer(no_args_is_help=True)
+db = typer.Typer(
+    name="db",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 @db.callback()

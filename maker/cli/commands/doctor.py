@@ -16,13 +16,24 @@ from maker.cli import display
 from maker.cli.options import AsJson, Store
 from maker.cli.output import print
 from maker.core.plugins import DECOMPOSERS, VOTERS, list_plugins
-from maker.errors import MakerError, PluginError
+from maker.errors import DISTRIBUTION, MakerError, PluginError
 from maker.job.file import DEFAULT_STORE
 from maker.store.backend.database import folder_of, shown_url, try_database
 
 LEAST_FREE_BYTES = 1 << 30
 IMPORT_S = 180
-NEEDED = ("ray", "sqlalchemy", "alembic", "pydantic", "tenacity", "structlog", "httpx", "jinja2", "typer", "rich")
+NEEDED = (
+    "sqlalchemy", "pydantic", "tenacity", "structlog", "httpx", "fsspec", "jinja2", "jsonschema", "typer", "rich",
+)  # fmt: skip
+EXTRAS = {
+    "ray": ("ray", 'only jobs with swarm.kind = "ray", the default of a vLLM job, need it'),
+    "scipy": ("plan", "only calibrations, plans, reports and some tests of the monitor need it"),
+    "psycopg": ("postgres", "only PostgreSQL stores need it"),
+    "pyarrow": ("parquet", "only Parquet files need it"),
+    "zstandard": ("zstd", "only inputs that end with .zst need it"),
+    "opentelemetry-sdk": ("otel", "only who sends spans needs it"),
+}
+"""By package, the extra that brings it, and who needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +48,8 @@ class Finding:
 
 def examine(store: str) -> list[Finding]:
     """Check Python, packages, vLLM, plugins, the store and the disk. Takes up to half a minute if vLLM is installed."""
-    findings = [_python(), *(_package(name) for name in NEEDED), _vllm(), *_leftovers(), *_plugins()]
-    return [*findings, _store(store), _disk(store)]
+    packages = [*map(_package, NEEDED), *map(_extra, EXTRAS), _vllm(), *_leftovers()]
+    return [_python(), *packages, *_plugins(), _store(store), _disk(store)]
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
@@ -62,6 +73,13 @@ def _package(name: str) -> Finding:
         return Finding(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "broken", "not installed", "pip install --force-reinstall maker-executor")
+
+
+def _extra(name: str) -> Finding:
+    if version := _version(name):
+        return Finding(name, "ok", version)
+    extra, who = EXTRAS[name]
+    return Finding(name, "missing", f"not installed; {who}", f"pip install '{DISTRIBUTION}[{extra}]'")
 
 
 def _vllm() -> Finding:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from maker import api
-from maker.cli.advice import know
 from maker.cli.display import start_worker
+from maker.cli.known import know
 from maker.cli.options import JobFile, Overrides
 from maker.cli.output import print
 from maker.errors import BadInput

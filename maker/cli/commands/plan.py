@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maker.api import load_job
+from maker.api import load_job, plan
 from maker.calibration.observations import CONFIDENCE, By
 from maker.cli.commands.calibrate import SweepOption, print_parts, variants
 from maker.cli.options import AsJson, JobFile, Overrides
@@ -28,8 +28,6 @@ SELDOM = 0.01
 
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
     """Find the k a run needs, its cost and its chance of success."""
-    from maker.calibration.plan import plan
-
     plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
     for words in variants(sweep or []):
         try:

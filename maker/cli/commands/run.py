@@ -14,12 +14,13 @@ import typer
 from maker import api
 from maker.calibration.find_margins import find_margins
 from maker.cli import display
-from maker.cli.advice import completed, know
+from maker.cli.advice import completed
 from maker.cli.commands import (
     plan,
 )
 from maker.cli.confirm import run_to_change
 from maker.cli.exit_codes import exit_code
+from maker.cli.known import know
 from maker.cli.options import (
     AsJson,
     JobFile,

@@ -14,7 +14,7 @@ from maker.api import load_job
 from maker.cli.options import AsJson, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
-from maker.errors import BadInput
+from maker.errors import BadInput, extra
 from maker.job.fingerprint import task_fingerprint
 from maker.training.dataset import EXAM, Dataset, dataset_of
 from maker.training.recipe import TEMPERATURES, Recipe
@@ -66,7 +66,8 @@ def train(
 ) -> None:
     """Train a tiny model on a task's steps; measure its error rate."""
     # Imported here: it needs numpy, and other commands start faster without it.
-    from maker.training.make import make
+    with extra("train", "a microagent"):
+        from maker.training.make import make
 
     recipe = Recipe(
         steps=steps, batch=batch, rate=rate, seed=seed, slip=slip, hidden=hidden, layers=layers, heads=heads,
@@ -102,9 +103,10 @@ def exam_(
     as_json: AsJson = False,
 ) -> None:
     """Compute a tiny model's exact error rate on a task's steps."""
-    from maker.training.examine import examine, has_card
-    from maker.training.figures import to_json
-    from maker.training.make import renew_card
+    with extra("train", "a microagent"):
+        from maker.training.examine import examine, has_card
+        from maker.training.figures import to_json
+        from maker.training.make import renew_card
 
     dataset = _dataset(job, overrides or [], exam)
     found = examine(folder, dataset, temperatures=_temperatures(temperatures), threads=threads)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, overload
 
-from maker.errors import BadInput
+from maker.errors import extra
 from maker.inputs.blocks import Block
 from maker.inputs.formats.interface import Format, LoadedBlock
 from maker.inputs.formats.records import CHUNK_BYTES
@@ -191,10 +191,6 @@ def _opened(site: Site, name: str, size: int | None = None) -> Iterator[Any]:
 
 
 def _parquet() -> Any:
-    try:
+    with extra("parquet", "parquet"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise BadInput(
-            f"parquet needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
-        ) from error
     return pyarrow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -30,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql import ClauseElement
 
-from maker.errors import StoreFailed, StoreUnusable
+from maker.errors import StoreFailed, StoreUnusable, extra
 from maker.store.backend.schema import HEAD, VERSION_TABLE
 from maker.store.backend.sharing import Holding, hold
 from maker.store.backend.sqlite import Sqlite
@@ -39,8 +38,6 @@ from maker.store.backend.waits import tell_wait
 BUSY_S = 5.0
 LOCKED_S = 30.0
 LOST_S = 60.0
-_alembic = threading.Lock()
-"""Alembic keeps its environment in a module's globals: one migration at a time in a process."""
 _EXAMPLES = 'write it like "sqlite:///maker.db" or "postgresql://user@host/name"'
 _SHOWN = ("host", "hostaddr", "port", "user", "dbname", "sslmode", "target_session_attrs", "application_name", "mode")
 """Parameters in a URL's query that are shown: whatever others hold may be secret."""
@@ -232,11 +229,7 @@ class Database:
         """Connect for the first time; returns the schema version. Raises `StoreUnusable`."""
         with self._translating(opening=True), self.engine.connect() as connection:
             version = self.version(connection)
-        if version is not None and version > HEAD:
-            raise StoreUnusable(
-                f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
-                fix="upgrade maker to the version that wrote it",
-            )
+        self._refuse_newer(version)
         return version
 
     def refuse_old(self, version: str | None, url: str) -> None:
@@ -279,8 +272,21 @@ class Database:
     def _migrate(self) -> None:
         with self.write() as connection:
             self._kind.hold(connection)
-            if self.version(connection) != HEAD:
-                _migrate(connection, self.schema)
+            found = self.version(connection)
+            # Another process may have upgraded it meanwhile: a newer maker even further.
+            self._refuse_newer(found)
+            if found != HEAD:
+                # Imported here: an up-to-date database never needs it.
+                from maker.store.backend.migrate import migrate
+
+                migrate(connection, self.schema, found)
+
+    def _refuse_newer(self, version: str | None) -> None:
+        if version is not None and version > HEAD:
+            raise StoreUnusable(
+                f"{self.shown} has schema {version}; this maker knows schemas up to {HEAD}",
+                fix="upgrade maker to the version that wrote it",
+            )
 
     @contextmanager
     def _translating(self, *, opening: bool = False) -> Iterator[None]:
@@ -404,28 +410,10 @@ def _kind(parsed: URL, shown: str, *, create: bool) -> Kind:
 
 
 def _postgres(url: URL, shown: str) -> Kind:
-    try:
-        import psycopg  # noqa: F401 - an extra
-    except ImportError as error:
-        raise StoreUnusable(
-            f"{shown} needs psycopg: {error}".splitlines()[0], fix="pip install 'maker-executor[postgres]'"
-        ) from error
-    from maker.store.backend.postgres import Postgres
+    with extra("postgres", shown):
+        from maker.store.backend.postgres import Postgres
 
     return Postgres(url, shown=shown, busy_s=BUSY_S)
-
-
-def _migrate(connection: Connection, schema: str | None) -> None:
-    # Imported here: an up-to-date database never needs it, and it takes a tenth of a second.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = schema
-    with _alembic:
-        command.upgrade(config, "head")
 
 
 def shown_url(url: str) -> str:

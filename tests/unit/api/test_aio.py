@@ -374,6 +374,7 @@ def test_a_run_works_anywhere(inside: str, hanoi: Job) -> None:
     assert asyncio.run(thread() if inside == "a thread" else notebook()).status == "done"
 
 
+@pytest.mark.posix
 def test_an_interrupt_in_a_running_loop_pauses_the_run(hanoi: Job, store: str) -> None:
     """As in a notebook, whose loop runs when a cell is interrupted: what is decided is kept, and the run says why."""
     heard: list[StepsDecided] = []

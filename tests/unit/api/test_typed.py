@@ -24,6 +24,7 @@ def ran(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.plan
 def test_it_runs(tmp_path: Path) -> None:
     """Types that are right of a program that does not run would say little."""
     (tmp_path / "rows.csv").write_text("text\na\nb\n")
@@ -38,6 +39,7 @@ def test_it_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mypy_finds_what_is_wrong_and_nothing_else() -> None:
     """In strict mode; an error that it does not find is an unused ``type: ignore``."""
+    pytest.importorskip("mypy")
     ran([sys.executable, "-m", "mypy", "--strict", str(PROGRAM)], ROOT)
 
 

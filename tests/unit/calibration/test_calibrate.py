@@ -48,6 +48,7 @@ def within(found: int, of: int, p: float) -> bool:
     return abs(found - of * p) <= 4 * math.sqrt(of * p * (1 - p))
 
 
+@pytest.mark.plan
 def test_a_pilot_hears_what_the_model_is(job: Callable[..., Job]) -> None:
     settings = job(model={"kind": "simulated", "p": 0.9, "rivals": 2, "malformed": 0.1})
     found = calibrate(settings, steps=1000, votes=8).calibration
@@ -67,6 +68,7 @@ def test_a_pilot_hears_what_the_model_is(job: Callable[..., Job]) -> None:
     assert one.greedy is None
 
 
+@pytest.mark.plan
 def test_it_is_kept_and_made_of_a_run_that_anybody_can_look_at(job: Callable[..., Job], tmp_path: Path) -> None:
     settings = job(model={"kind": "simulated", "p": 0.999})
     kept = calibrate(settings, steps=50, votes=4)
@@ -83,6 +85,7 @@ def test_it_is_kept_and_made_of_a_run_that_anybody_can_look_at(job: Callable[...
     assert Calibration.model_validate_json(rows[0].content) == kept.calibration
 
 
+@pytest.mark.plan
 def test_a_pool_is_heard_by_model(job: Callable[..., Job]) -> None:
     members = {"good": {"kind": "simulated", "p": 0.95}, "poor": {"kind": "simulated", "p": 0.7}}
     found = calibrate(job(model={"kind": "pool", "members": members}), steps=500, votes=4).calibration
@@ -92,6 +95,7 @@ def test_a_pool_is_heard_by_model(job: Callable[..., Job]) -> None:
     assert within(poor[0], 1000, 0.7)
 
 
+@pytest.mark.plan
 def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
     settings = job(model={"kind": "simulated", "p": 0.999}, swarm={"chains": 16}, limits={"max_calls": 900})
     with pytest.raises(PilotPaused, match=r"max_calls.*\ngive the same command again"):
@@ -109,6 +113,7 @@ def test_a_stopped_pilot_goes_on_where_it_was(job: Callable[..., Job]) -> None:
     assert whole.fate == undisturbed.calibration.fate
 
 
+@pytest.mark.plan
 def test_progress_of_a_pilot_counts_each_step_in_each_round_once(job: Callable[..., Job]) -> None:
     """A pilot that goes on begins at what it has asked: in all it is what was expected, never "507 of 300"."""
     settings = job(model={"kind": "simulated", "p": 0.999}, swarm={"chains": 16}, limits={"max_calls": 900})
@@ -126,6 +131,7 @@ def test_progress_of_a_pilot_counts_each_step_in_each_round_once(job: Callable[.
     assert before + after == 800
 
 
+@pytest.mark.plan
 def test_a_pilot_goes_on_as_its_job_says_it_now(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "task": {"decomposer": f"{__file__}:Either"},
@@ -143,6 +149,7 @@ def test_a_pilot_goes_on_as_its_job_says_it_now(tmp_path: Path) -> None:
     assert pilot.settings["model"]["url"] == second.url
 
 
+@pytest.mark.plan
 def test_stop_pauses_a_pilot(job: Callable[..., Job]) -> None:
     stop = threading.Event()
     stop.set()
@@ -155,6 +162,7 @@ def test_nobody_writes_a_poll_into_a_job(job: Callable[..., Job]) -> None:
         api.load_job(job(poll={"votes": 3, "steps": 5}))
 
 
+@pytest.mark.plan
 def test_a_map_is_polled_over_drawn_rows(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", range(200))
     settings = rows_job(tmp_path, model={"kind": "simulated", "p": 0.8, "rivals": 2})
@@ -172,6 +180,7 @@ def counting(body: Any) -> tuple[int, Any]:
     return 200, completion([str(number + 1 + (reply % 5 == 4)) for reply in range(body["n"])])
 
 
+@pytest.mark.plan
 def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_path: Path) -> None:
     with FakeServer(counting) as server:
         settings = {
@@ -192,6 +201,7 @@ def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_pa
         assert labelled.fingerprint == found.fingerprint
 
 
+@pytest.mark.plan
 def test_steps_that_votes_lead_to_are_asked_before_there_is_a_plan(tmp_path: Path) -> None:
     with FakeServer(counting) as server:
         settings = {
@@ -226,6 +236,7 @@ def alternating(body: Any) -> tuple[int, Any]:
     return 200, completion([str(number + (1, 2, 1, 9)[reply % 4]) for reply in range(body["n"])])
 
 
+@pytest.mark.plan
 def test_a_closer_look_takes_all_right_answers_for_right(tmp_path: Path) -> None:
     with FakeServer(alternating) as server:
         settings = {
@@ -237,6 +248,7 @@ def test_a_closer_look_takes_all_right_answers_for_right(tmp_path: Path) -> None
     assert (one.heard, one.closer) == (((6, 2, 20),), ((12, 4, 20),))
 
 
+@pytest.mark.plan
 def test_steps_on_which_the_right_answer_does_not_lead_are_looked_at(job: Callable[..., Job]) -> None:
     """They are asked 40 times more, unless steps whose votes differ are looked at closer anyway."""
     found = calibrate(job(model={"kind": "simulated", "p": 0.8}), steps=100, votes=4)
@@ -277,6 +289,7 @@ def test_a_clear_lead_is_none_of_two_equal_answers() -> None:
     assert not Standing(0, Counter()).leads_clearly
 
 
+@pytest.mark.plan
 @pytest.mark.parametrize(
     ("how", "told"),
     [({"closer": 1001}, "votes = 1001"), ({"votes": 0}, "votes = 0"), ({"steps": 20_000_000}, "steps = 20000000")],
@@ -309,11 +322,13 @@ def test_a_pilot_of_a_run_of_unknown_length_is_the_largest(job: Callable[..., Jo
     assert pilot_size(made) == (2000, "the task does not say how many steps its run has")
 
 
+@pytest.mark.plan
 def test_without_a_number_of_steps_it_is_that_many(job: Callable[..., Job]) -> None:
     settings = job(task={"decomposer": "hanoi", "disks": 8})
     assert calibrate(settings, votes=2).calibration.classes["move"].steps == pilot_size(api.load_job(settings), 2).steps
 
 
+@pytest.mark.plan
 def test_nobody_can_look_closer_at_what_nobody_knows(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", range(10))
     settings = rows_job(tmp_path) | {"model": {"kind": "openai", "url": "http://127.0.0.1:1", "name": "m"}}

@@ -20,6 +20,8 @@ from maker.errors import BadInput, OutOfReach
 from maker.lifecycle import queries
 from maker.types import Flag
 
+pytestmark = pytest.mark.plan
+
 Job = dict[str, dict[str, Any]]
 
 

@@ -14,6 +14,8 @@ from maker.calibration.calibrate import calibrate
 from maker.calibration.observations import Calibration, KindFound
 from maker.calibration.plan import plan
 
+pytestmark = pytest.mark.plan
+
 TASK = Path(__file__).parents[1] / "kind_task.py"
 Job = dict[str, dict[str, Any]]
 RARE = "next: rare (about 3 steps)"

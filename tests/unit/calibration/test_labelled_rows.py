@@ -29,6 +29,8 @@ from maker.plugin import InputPart
 from maker.sampling.labels import parse_labels
 from maker.sampling.own_rows import OwnRows, _shared_out, own_rows
 
+pytestmark = pytest.mark.plan
+
 ALWAYS = {"p": 1.0, "malformed": 0.0, "rivals": 1}
 AUTO = {"k": "auto", "max_votes": 100}
 Tables = dict[str, dict[str, Any]]

@@ -21,6 +21,8 @@ from maker.errors import OutOfReach
 from maker.testing import FakeServer, completion
 from maker.types import Done, Step, Truth
 
+pytestmark = pytest.mark.plan
+
 STEPS = 120
 
 

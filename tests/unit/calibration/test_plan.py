@@ -25,6 +25,8 @@ from maker.lifecycle.admin import fork
 from maker.stats.race import least_k, run_right, votes_per_step
 from maker.stats.truncation import unsettled
 
+pytestmark = pytest.mark.plan
+
 Job = dict[str, dict[str, Any]]
 TASK = Path(__file__).parents[1] / "letter_task.py"
 

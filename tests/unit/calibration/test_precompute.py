@@ -16,6 +16,8 @@ from maker.calibration.precompute import precompute
 from maker.errors import BadInput, JobError, PilotPaused
 from maker.lifecycle import queries
 
+pytestmark = pytest.mark.plan
+
 LETTERS = Path(__file__).parents[1] / "letter_task.py"
 VOTER = "voters.first_to_ahead_by_k:FirstToAheadByK"
 

@@ -16,6 +16,8 @@ from maker.calibration.readings import Reading, other_readings, read
 from maker.errors import OutOfReach
 from maker.stats.difficulty import Mode
 
+pytestmark = pytest.mark.plan
+
 SIX = (0.4, *[0.1] * 6)
 """p, and the chances of the rivals."""
 

@@ -33,6 +33,8 @@ from maker.stats.margins import Reason, Refusal, with_ends
 from maker.stats.risk import RiskBudget
 from maker.stats.shown import doubt
 
+pytestmark = pytest.mark.plan
+
 Cells = tuple[Cell, ...]
 EASY: Cells = (Cell(10, 0, 290), Cell(9, 1, 10))
 

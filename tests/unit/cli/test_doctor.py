@@ -25,6 +25,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.mark.posix
 def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
     """One that is there, one that will be made, and a file that has no tables of ours yet; nothing is changed."""
     url = f"sqlite:///{folder}/maker.db"
@@ -42,6 +43,7 @@ def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -51,7 +53,7 @@ def test_a_store_that_a_run_can_use_is_good(folder: Path) -> None:
         ("sqlite:///{folder}/held.db", "another program has locked the database"),
         ("sqlite:///{folder}/newer.db", "has schema 9999"),
         ("host=h password=secret", "is not a database URL"),
-        ("postgresql://u@127.0.0.1:1/name", "no connection to the server"),
+        pytest.param("postgresql://u@127.0.0.1:1/name", "no connection to the server", marks=pytest.mark.postgres),
     ],
 )
 def test_a_store_that_a_run_refuses_is_broken(
@@ -73,6 +75,7 @@ def test_a_store_that_a_run_refuses_is_broken(
     assert found.fix
 
 
+@pytest.mark.posix
 def test_the_disk_is_that_of_the_store(folder: Path) -> None:
     """Free space is looked for where the store is."""
     assert folder_of(f"sqlite:///{folder}/maker.db") == folder

@@ -65,6 +65,7 @@ def test_runs_end_and_rest_with_their_codes(hanoi: Job, store: str, tmp_path: Pa
     assert missing.missing == 30 - missing.result["decided"] > 0
 
 
+@pytest.mark.plan
 def test_a_paused_pilot_has_the_code_of_any_paused_run(hanoi: Job) -> None:
     """Other errors have their own."""
     with pytest.raises(PilotPaused) as paused:

@@ -23,9 +23,20 @@ def test_the_help_groups_whole_descriptions() -> None:
     for title, group in GROUPS.items():
         at = lines.index(f"{title}:")
         for number, (name, command) in enumerate(group.items(), at + 1):
-            line, *_ = str(command.__doc__).splitlines()
-            assert lines[number].split(maxsplit=1) == [name, line]
+            assert lines[number].split(maxsplit=1) == [name, command.line]
     assert all(len(line) <= 80 and "..." not in line.partition("ARGS")[0] for line in lines)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"db"}))
+def test_the_line_of_a_command_is_the_first_of_its_own_help(command: str) -> None:
+    """The help has a line for a command without importing it: the same as the command says itself."""
+    line, *_ = str(COMMANDS[command].load().__doc__).splitlines()
+    assert COMMANDS[command].line == line
+
+
+def test_the_line_of_a_group_is_that_of_its_own_help() -> None:
+    """`maker db` says of itself what the help says of it."""
+    assert COMMANDS["db"].line in maker("db", "--help").output
 
 
 @pytest.mark.parametrize("command", COMMANDS)

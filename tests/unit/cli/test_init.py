@@ -80,6 +80,7 @@ def test_a_kind_is_written_as_it_is_kept(kind: str, tmp_path: Path) -> None:
 
 def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
     """By ruff's own defaults and by ours."""
+    pytest.importorskip("ruff")
     for kind in KINDS:
         write_job(kind, tmp_path / kind)
     ours = f"--config={Path(__file__).parents[3] / 'pyproject.toml'}"
@@ -89,6 +90,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("words", "told"),
     [

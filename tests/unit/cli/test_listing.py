@@ -83,6 +83,7 @@ def test_ls_says_that_nothing_fits(several: list[str], store: str) -> None:
     assert "paused" in wrong.output
 
 
+@pytest.mark.plan
 def test_last_is_no_pilot(hanoi: Callable[..., Any], store: str) -> None:
     """After a calibration `last` is still the run that the user started; pilots alone are no last run."""
     calibrate(hanoi(), steps=2, votes=2)

@@ -53,7 +53,7 @@ class Given(NamedTuple):
 def given() -> Iterator[Given]:
     """Yield every parameter of every command that takes a value."""
     for command in (name for name in COMMANDS if name not in SLOW):
-        for param in MAIN.commands[command].params:
+        for param in MAIN.get_command(None, command).params:
             if not getattr(param, "is_flag", False) and param.name != "help":
                 option = param.opts[-1] if param.opts[0].startswith("-") else ""
                 yield Given(command, param.name, option, param.required)

@@ -125,6 +125,7 @@ def _run(command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.posix
 def test_a_full_disk_is_a_sentence_and_a_reader_that_has_gone_is_silent() -> None:
     """Written at once or at the end, the exit code says it; nothing is told of when the interpreter ends."""
     full = _run("maker --version >/dev/full")

@@ -19,6 +19,7 @@ LIGHT = {old: new for old, new in MOVED.items() if not new.startswith("maker.tra
 """Modules that need neither torch nor transformers."""
 
 
+@pytest.mark.plan
 def test_every_old_path_is_the_moved_module() -> None:
     """Each path of the table imports the very module that stands at its new path, and warns once."""
     program = (
@@ -73,6 +74,7 @@ def test_a_module_that_became_a_package_has_its_old_names(module: str, name: str
         _ = package.no_such_name
 
 
+@pytest.mark.plan
 def test_importing_a_package_that_was_a_module_is_quiet() -> None:
     """Nobody who imports what is there is warned."""
     program = "import maker.job.settings, maker.calibration.plan, decomposers.map, maker.api, maker.testing"

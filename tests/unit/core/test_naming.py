@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import cloudpickle
+from needs import Late
 
 import tests.unit.workflow_tasks
 from decomposers.function import Question, questions
@@ -18,8 +18,9 @@ from decomposers.hanoi import Hanoi
 from maker.core.naming import plugin_of
 from maker.core.plugins import DECOMPOSERS, LIVE, VOTERS, find_named, find_plugin
 from maker.errors import PluginError
-from maker.swarm.cluster import ship_sources
 from voters.majority import Majority
+
+cloudpickle = Late("ray.cloudpickle")
 
 HERE = Path(__file__).resolve()
 ASKED = questions("asked", [Question("first", "How many {things}?", int)])
@@ -115,7 +116,7 @@ def test_workers_get_what_stands_in_a_file_by_value(tmp_path: Path, monkeypatch:
     """They cannot import a module that stands beside a script."""
     module = module_of(tmp_path / "mine_four.py", "mine_four", "def check(row, answer): return 'sent'\n", monkeypatch)
     plugin_of(module.check)
-    ship_sources()
+    Late("maker.swarm.cluster").ship_sources()
     sent = cloudpickle.dumps(module.check)
     cloudpickle.unregister_pickle_by_value(module)
     monkeypatch.delitem(sys.modules, "mine_four")

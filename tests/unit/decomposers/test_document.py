@@ -344,6 +344,7 @@ def slips(folder: Path, **tables: Any) -> dict[str, Any]:
     return job(folder, **{name: base.get(name, {}) | tables.get(name, {}) for name in base | tables})
 
 
+@pytest.mark.plan
 def test_samples_that_differ_in_a_line_decide_a_slice_by_line(tmp_path: Path) -> None:
     """By whole sets of lines most slices stay undecided; by line nearly all lines are, from the same samples."""
     store = f"sqlite:///{tmp_path}/maker.db"
@@ -447,6 +448,7 @@ def test_lines_belong_to_an_answer_alone() -> None:
     assert [kind.parts for kind in Document(DocumentParams(input="x.txt", question="?")).classes] == [None] * 3
 
 
+@pytest.mark.plan
 def test_what_stays_undecided_is_told_as_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run and its retry say how many slices lack a decision, and how to ask again, and end with code 3."""
     monkeypatch.setenv("MAKER_STORE", f"sqlite:///{tmp_path}/maker.db")
@@ -460,6 +462,7 @@ def test_what_stays_undecided_is_told_as_slices(tmp_path: Path, monkeypatch: pyt
     assert report(run.run_id).whole.outside == (f"undecided slices ({run.missing})",)
 
 
+@pytest.mark.plan
 def test_a_pilot_says_what_its_figures_mean_for_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Votes on whole replies are right more seldom than those on a line: a calibration says so."""
     found = calibrate(slips(tmp_path), steps=5, votes=3)
@@ -524,6 +527,7 @@ def with_groups(folder: Path) -> dict[str, Any]:
     return base
 
 
+@pytest.mark.plan
 def test_a_group_that_cannot_be_narrowed_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its findings are left out and named; a retry narrows that group alone, and settles an answer anew."""
     monkeypatch.setenv("MAKER_STORE", f"sqlite:///{tmp_path}/maker.db")

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from needs import Late
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from ray import cloudpickle
 
 import maker
 from decomposers.function import ANSWER, Ask, Done, FunctionTask, Question, Truth, ask, questions, task
 from maker.core.plugins import DECOMPOSERS, find_plugin
 from maker.plugin import Decomposer, Step
 from maker.voting.memo import question_before
+
+cloudpickle = Late("ray.cloudpickle")
 
 
 class Point(BaseModel):

@@ -118,7 +118,7 @@ def test_one_object_is_found_wherever_it_stands(reply: str) -> None:
         ('```json\n{"label": "a"}\n```\nor [{"label": "a"}]', "a list, not an object"),
         ('```json\n{"label": "a"}\n```\nor {"label": ', "broken JSON"),
         ('```json\n{"label": "a"} {"label": "a"}\n```', "a code fence holds more than one object"),
-        ('```json\n{"label": "a",}\n```', "broken JSON: .* at character 23"),
+        ('```json\n{"label": "a",}\n```', "broken JSON: .* at character 2[23]"),
         ('{"label": "a", "more": {"label": "b"}', "broken JSON: .* at character 38"),
         ('So {"label": "a", more: {"label": "b"}}', "broken JSON"),
         ('So { "label": "a', "broken JSON: Unterminated string"),

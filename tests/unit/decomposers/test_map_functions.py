@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import cloudpickle
+from needs import Late
 
 from decomposers.map.answer import AnswerFormat
 from maker import api
@@ -21,6 +21,8 @@ from maker.errors import JobError, PluginError, RunNotResumable
 from maker.job.fingerprint import difference, task_fingerprint
 from maker.lifecycle import queries
 from maker.lifecycle.rows import RowResult, results
+
+cloudpickle = Late("ray.cloudpickle")
 
 RULES = """\
 import json

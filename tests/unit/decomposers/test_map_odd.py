@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import sqlite3
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import Late
 from row_tasks import job, truth, write_rows
 
 from maker import api
@@ -23,6 +23,8 @@ from maker.lifecycle.events import RunEnded, RunStarted
 from maker.lifecycle.rows import follow, results
 from maker.plugin import Truth
 from maker.testing import FakeReply, FakeServer, chat_completion
+
+fcntl = Late("fcntl")
 
 ROWS = 60
 

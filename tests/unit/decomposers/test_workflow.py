@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from ray import cloudpickle
+from needs import Late
 
 import maker
 from decomposers.workflow import Run, workflow
@@ -19,6 +19,8 @@ from maker.errors import TaskFailed
 from maker.plugin import ContractBroken, Done, Fork, Step
 from tests.unit import workflow_tasks
 from tests.unit.workflow_tasks import CALLS, MOOD, Facts, Kind, letters, ticket
+
+cloudpickle = Late("ray.cloudpickle")
 
 TICKET = {
     "kind": "bug", "urgent": True, "words": [3, 7], "letters": [3, 7], "third": 3, "mixed": [1, 2],

@@ -41,6 +41,8 @@ from maker.stats.risk import RiskBudget
 from maker.stats.several_rivals import SeveralRivals, split_failure
 from maker.stats.shown import doubt, sample_loss
 
+pytestmark = pytest.mark.plan
+
 DOCS = ROOT / "docs"
 
 

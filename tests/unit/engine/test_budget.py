@@ -237,6 +237,7 @@ def killed(store: str) -> queries.RunReport:
     return queries.show("last", store=store)
 
 
+@pytest.mark.posix
 def test_a_dead_processs_grant_counts_as_spent(killed: queries.RunReport, store: str) -> None:
     """What a killed process had been granted stays reserved, and its resumes get no more than the rest."""
     assert killed.status == "paused"
@@ -251,11 +252,13 @@ def test_a_dead_processs_grant_counts_as_spent(killed: queries.RunReport, store:
     assert queries.verify("last", store=store).problem == ""
 
 
+@pytest.mark.posix
 def test_what_is_not_limited_is_not_reserved(killed: queries.RunReport) -> None:
     """A run with a limit on calls alone has no tokens reserved by the dead."""
     assert killed.reserved_tokens == 0
 
 
+@pytest.mark.posix
 def test_a_limit_may_be_added_after_a_death(killed: queries.RunReport, store: str) -> None:
     """A run that was killed under one limit goes on under another."""
     resumed = api.resume(

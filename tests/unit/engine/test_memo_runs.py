@@ -572,6 +572,7 @@ def test_a_row_shows_the_votes_that_it_rests_on(store: str, tmp_path: Path) -> N
     assert all(sum(row.votes.values()) >= 4 for row in rows)
 
 
+@pytest.mark.plan
 def test_a_report_counts_each_decision_once(store: str) -> None:
     """Eight decisions carry 138 steps, whether the run made them itself or took them from another."""
     runs = [api.run(job(store, "store")) for _ in range(2)]

@@ -48,6 +48,7 @@ def folder() -> Iterator[str]:
             path.chmod(0o700)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("where", "named"),
     [
@@ -68,6 +69,7 @@ def test_what_may_not_be_read_is_named(folder: str, where: str, named: str) -> N
     assert f"{folder}/{named}" in str(caught.value)
 
 
+@pytest.mark.posix
 def test_what_is_open_is_read(folder: str) -> None:
     """A pattern that leaves the closed folder out is read."""
     with _without_rights():
@@ -75,6 +77,7 @@ def test_what_is_open_is_read(folder: str) -> None:
     assert part.name == "a.csv"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("where", ["closed/c.csv", "closed/*.csv"])
 def test_a_map_tells_it_too(folder: str, where: str) -> None:
     """To look whether the input would read the output fails no other way."""

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow
-import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import Late
 
 from decomposers.common.template import Template
 from maker.errors import BadInput
 from maker.inputs.formats import records
 from maker.inputs.formats.jsonlines import object_of
 from maker.inputs.handle import Input
+
+pyarrow = Late("pyarrow", "pyarrow.parquet")
 
 
 def scanned(path: Path, content: str | bytes, **options: Any) -> Input:

@@ -92,6 +92,7 @@ def test_a_text_is_no_file_however_long_it_is(length: int, tmp_path: Path) -> No
     assert loaded.settings["task"]["template"] == template
 
 
+@pytest.mark.posix
 def test_a_locked_file_is_told(tmp_path: Path) -> None:
     """A text's file that one may not read, or not even look for, is told in words."""
     (tmp_path / "locked").mkdir()

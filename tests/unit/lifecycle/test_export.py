@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 import pytest
 from fork_tasks import Shape, leaf
+from needs import Late
 
 from maker import api
 from maker.errors import BadInput, MakerError, TaskFailed
 from maker.lifecycle import admin, queries
 from maker.lifecycle.export import VERSION, Exported, export_steps
+
+pyarrow = Late("pyarrow", "pyarrow.parquet")
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 COLUMNS = ["chain", "step", "class", "action", "votes", "flags", "rounds", "margin", "epoch", "superseded", "tokens",

@@ -199,6 +199,7 @@ def test_a_file_that_is_moved_away_is_made_anew(tmp_path: Path, records: Read) -
     assert [json.loads(line)["event"] for line in (tmp_path / "log.1").read_text().splitlines()] == ["first"]
 
 
+@pytest.mark.posix
 def test_a_file_that_cannot_be_written(tmp_path: Path, records: Read, capsys: pytest.CaptureFixture[str]) -> None:
     """One that cannot be opened is refused; one that fills up under way is told once and stops nothing."""
     with pytest.raises(BadInput, match=r"--log .*: No such file"):

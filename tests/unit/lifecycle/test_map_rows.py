@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import Late
 from pydantic import ValidationError
 from row_tasks import SCHEMA, job, write_rows
 
@@ -23,6 +23,8 @@ from maker.errors import BadInput, JobError
 from maker.lifecycle import queries, row_files
 from maker.lifecycle.rows import results
 from maker.plugin import Fork, Truth
+
+fcntl = Late("fcntl")
 
 RIGHT = {"p": 1.0, "malformed": 0.0}
 

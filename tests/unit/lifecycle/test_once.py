@@ -139,6 +139,7 @@ def maker_has_steps(store: str) -> bool:
         return False
 
 
+@pytest.mark.plan
 def test_a_planned_job_keeps_its_margins(hanoi: Job, store: str) -> None:
     """A plan that a later calibration changes does not make it another job's."""
     easy = {"p": 0.97}

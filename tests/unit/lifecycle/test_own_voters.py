@@ -16,6 +16,8 @@ from maker.lifecycle import queries
 from maker.reporting.claims import AGAINST
 from maker.reporting.report import report
 
+pytestmark = pytest.mark.plan
+
 Job = Callable[..., dict[str, dict[str, Any]]]
 COPIED = {"p": 0.95, "common": 0.45}
 """A model whose votes copy one another: where they are watched, that is found."""

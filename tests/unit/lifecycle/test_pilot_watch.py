@@ -68,6 +68,7 @@ def changed(kind: str, store: str, folder: Path) -> Job:
     return with_pilot(api.load_job(rows(store, folder, 0.88)), pilot)
 
 
+@pytest.mark.plan
 def test_a_plan_keeps_what_its_pilot_heard_first(store: str) -> None:
     """As the samples of the pilot have it, and as nobody would see by counting: the calibration holds it by votes."""
     kept = calibrate(hanoi(store, 0.9), steps=300)
@@ -86,6 +87,7 @@ def test_a_plan_keeps_what_its_pilot_heard_first(store: str) -> None:
     assert watched.pilot == pilot
 
 
+@pytest.mark.plan
 def test_runs_like_their_pilot_raise_none(store: str, tmp_path: Path) -> None:
     calibrate(hanoi(store, 0.97), steps=300)
     for job in (hanoi(store, 0.97), rows(store, tmp_path, 0.97)):
@@ -107,6 +109,7 @@ def test_a_pilot_of_rows_counts_them_at_its_margin(store: str, tmp_path: Path) -
     assert found.contested.contested / found.rows == pytest.approx(1 - 0.95**found.k - 0.05**found.k, abs=0.06)
 
 
+@pytest.mark.plan
 @pytest.mark.parametrize("kind", ["plan", "pilot"])
 def test_a_model_that_is_worse_than_in_the_pilot_is_told(kind: str, store: str, tmp_path: Path) -> None:
     """It is told, the log shows it again, and it speaks against what was claimed; the run's own number stays."""
@@ -122,6 +125,7 @@ def test_a_model_that_is_worse_than_in_the_pilot_is_told(kind: str, store: str, 
     assert "the pilot's steps were easier" in page.told[0]["text"]
 
 
+@pytest.mark.plan
 def test_a_resume_has_the_pilot_too(store: str, tmp_path: Path) -> None:
     """The alarm comes at a count that only the resume reaches, as in a run that was never stopped."""
     job = changed("plan", store, tmp_path)
@@ -130,6 +134,7 @@ def test_a_resume_has_the_pilot_too(store: str, tmp_path: Path) -> None:
     assert told(api.resume(begun.run_id, store=store)) == told(api.run(job)) == SHIFT
 
 
+@pytest.mark.plan
 def test_a_run_that_was_decorrelated_is_compared_no_more(store: str, tmp_path: Path) -> None:
     """Its votes are asked in other ways than the pilot's: neither the monitor does it nor the report."""
     job = changed("plan", store, tmp_path)
@@ -143,6 +148,7 @@ def test_a_run_that_was_decorrelated_is_compared_no_more(store: str, tmp_path: P
     assert maker.report(ended.run_id, store=store).alarms == ()
 
 
+@pytest.mark.plan
 def test_a_plan_of_an_earlier_version_has_no_such_test(store: str, tmp_path: Path) -> None:
     """It says nothing of first votes; the run goes as it did."""
     job = changed("plan", store, tmp_path)

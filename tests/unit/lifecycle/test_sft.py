@@ -159,6 +159,7 @@ def test_a_run_that_is_not_done_is_refused(hanoi: Job, store: str) -> None:
         examples(store)
 
 
+@pytest.mark.plan
 def test_a_run_that_decided_nothing_is_refused(hanoi: Job, store: str) -> None:
     """A calibration's pilot asks and decides nothing."""
     calibrate(api.load_job(hanoi(5)), steps=5, votes=2)

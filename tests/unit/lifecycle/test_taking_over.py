@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import Late
 from row_tasks import job, write_rows
 from sqlalchemy import update
 
@@ -24,6 +24,8 @@ from maker.store.journal import Journal
 from maker.store.lease import Lease
 from maker.store.ledger import Models
 from maker.store.runs import RunRow, find_run, take_over
+
+fcntl = Late("fcntl")
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 

@@ -93,6 +93,7 @@ def test_training_examples_hold_answers_without_what_was_thought_in_marks_of_the
     assert {json.loads(line)["answer"] for line in out.getvalue().splitlines()} == {'{"label": "spam"}'}
 
 
+@pytest.mark.plan
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_pilot_knows_the_marks_of_the_job(tmp_path: Path, labelled: bool) -> None:
     """What its oracle or a label calls right may begin with what is thought."""

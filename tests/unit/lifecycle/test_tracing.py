@@ -20,6 +20,8 @@ from maker.cli.spans import send_spans
 from maker.errors import MakerError
 from maker.testing import FakeServer
 
+pytestmark = pytest.mark.otel
+
 Job = Callable[..., dict[str, dict[str, Any]]]
 SUMS = ("steps", "votes", "red_flags", "calls", "requests", "prompt_tokens", "completion_tokens")
 

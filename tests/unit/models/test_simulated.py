@@ -168,6 +168,7 @@ class TestTruths:
         assert within_4_sigma(texts(request(n=DRAWS, kind="hard"), **settings).count("right"), 0.6)
         assert within_4_sigma(texts(request(n=DRAWS), **settings).count("right"), 0.9)
 
+    @pytest.mark.plan
     def test_prompts_differ_as_the_correlation_says(self) -> None:
         """Two votes on one prompt are both wrong with q^2 + rho p q: .04 + .048 = .088 at p = .8, rho = .3."""
         simulated = model(p=0.8, rho=0.3)
@@ -177,6 +178,7 @@ class TestTruths:
         assert within_4_sigma(sum(count == 2 for count in wrong), 0.088)
         assert within_4_sigma(sum(count > 0 for count in wrong), 0.312)
 
+    @pytest.mark.plan
     def test_a_prompt_keeps_its_p(self) -> None:
         one = request(n=50)
         assert draw(one, p=0.5, rho=0.2) == draw(one._replace(id=9), p=0.5, rho=0.2)

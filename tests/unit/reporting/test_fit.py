@@ -16,6 +16,8 @@ from scipy.stats import beta
 from maker.reporting.fit import FAR, Fit, all_right, expected_law, fit, losing_law, tails, wrong
 from maker.stats.race import step_right, votes_per_step
 
+pytestmark = pytest.mark.plan
+
 CONFIDENCE = 0.95
 DOCS = Path(__file__).parents[3] / "docs" / "report.md"
 

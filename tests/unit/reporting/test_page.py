@@ -23,6 +23,8 @@ from maker.reporting.page import MOST, SHOWN, figure, group_samples, page, shown
 from maker.reporting.report import report
 from maker.reporting.svg import Column, plot
 
+pytestmark = pytest.mark.plan
+
 Job = Callable[..., dict[str, dict[str, Any]]]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"&\u202e\x1b[31m"
 VOID = {"meta", "link", "br", "img", "input"}

@@ -32,6 +32,8 @@ from maker.stats.bounds import binomial
 from maker.stats.vote_tests import Rule
 from maker.voting.paths import read_name
 
+pytestmark = pytest.mark.plan
+
 Job = Callable[..., dict[str, dict[str, Any]]]
 TREE = {
     "steps": [20, 10, 30],

@@ -275,6 +275,7 @@ def test_margins_by_step_class_are_held_again(hanoi: Job, store: str) -> None:
     assert (steps[-1].kind, steps[-1].outcome) == ("", RescoredOutcome.UNDECIDED)
 
 
+@pytest.mark.plan
 def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) -> None:
     """A pilot asks for so many votes and decides nothing; another rule says what it would have made of them."""
     run, *_ = calibrate(hanoi(9), steps=400, votes=12).calibration.runs
@@ -287,6 +288,7 @@ def test_the_votes_of_a_calibrations_pilot_are_judged(hanoi: Job, store: str) ->
     assert totals.votes / totals.sufficed == pytest.approx(expected, abs=4 * 1.1 / math.sqrt(800))
 
 
+@pytest.mark.plan
 def test_so_are_those_of_a_maps_pilot(tmp_path: Path, store: str) -> None:
     write_rows(tmp_path / "rows.csv", range(30))
     settings = map_job(tmp_path, model={"kind": "simulated", "p": 0.9}) | {"store": {"url": store}}

@@ -28,6 +28,8 @@ from maker.reporting.row_labels import FirstReplies, LabelCheck, LabelFile
 from maker.stats.bounds import binomial
 from maker.stats.paired import mcnemar
 
+pytestmark = pytest.mark.plan
+
 ROWS = 60
 DOCS = Path(__file__).parents[3] / "docs" / "report.md"
 

@@ -8,6 +8,8 @@ import pytest
 from maker.stats.dependence import change, shared_fate, worst_stretch
 from maker.stats.request_votes import RequestVotes, effective_votes
 
+pytestmark = pytest.mark.plan
+
 CHANCE = 0.001
 Steps = list[tuple[RequestVotes, ...]]
 

@@ -13,6 +13,8 @@ from maker.stats.hard_steps import hard_steps
 from maker.stats.mixture import beta_failure, beta_losses, beta_votes, counts_of, log_likelihood
 from maker.stats.race import step_right, votes_per_step
 
+pytestmark = pytest.mark.plan
+
 SEED = 20261122
 
 

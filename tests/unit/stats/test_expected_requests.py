@@ -9,6 +9,8 @@ import pytest
 from maker.stats.expected_requests import requests_per_step
 from maker.stats.race import votes_per_step
 
+pytestmark = pytest.mark.plan
+
 
 def once(samples: int) -> int:
     return 1

@@ -11,6 +11,8 @@ from maker.stats.difficulty import fit
 from maker.stats.flagged import worse_reading
 from maker.stats.mixture import Array
 
+pytestmark = pytest.mark.plan
+
 
 def heard(rng: np.random.Generator, p: Array, flagged: Array, votes: int = 10) -> Counter[tuple[int, int, int]]:
     """Draw a pilot of one step for each p, whose samples are flagged with the given chance."""

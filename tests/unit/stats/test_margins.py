@@ -14,6 +14,8 @@ from maker.stats.margins import Margins, Reason, Refusal, budget, cheapest
 from maker.stats.race import least_k, run_right, votes_per_step
 from maker.stats.risk import RiskBudget
 
+pytestmark = pytest.mark.plan
+
 EASY = {(10, 0): 271, (9, 1): 27, (8, 2): 1}
 """299 steps of p = .99, as they are to be expected."""
 

@@ -250,6 +250,7 @@ def test_hard_steps_here_and_there_are_no_drift() -> None:
     assert Statistic.DRIFT not in {one.statistic for one in found}
 
 
+@pytest.mark.plan
 def test_short_times_at_which_the_model_is_worse_are_found() -> None:
     """1,000 rows at k = 3, 256 in work, and 5 minutes of 10 rows at p = .5 each: 18 of 20 runs alarm at their end."""
     rng, alarmed = random.Random(13), 0

@@ -21,6 +21,8 @@ from maker.stats.several_rivals import SeveralRivals, split_failure, split_votes
 from maker.stats.tally_law import ODDS, Likeliest, TallyLaw
 from voters.first_to_ahead_by_k import FirstToAheadByK, FirstToAheadByKParams
 
+pytestmark = pytest.mark.plan
+
 
 def expected(p: float, rivals: int, votes: int, steps: float) -> Splits:
     """Return a pilot that heard just what was to be expected, of equal rivals."""

@@ -12,6 +12,8 @@ import pytest
 
 from maker.stats.shares import agreeing, at_points, most_against_rivals, share_laws, split_alike
 
+pytestmark = pytest.mark.plan
+
 POINTS = np.linspace(-9.2, 0.0, 185)
 
 

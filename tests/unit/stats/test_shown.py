@@ -14,6 +14,8 @@ from maker.stats.bounds import Labelled, most_wrong_in
 from maker.stats.mixture import Array
 from maker.stats.shown import doubt, own_loss, race_marks, sample_loss
 
+pytestmark = pytest.mark.plan
+
 Table = dict[tuple[int, int], int]
 
 

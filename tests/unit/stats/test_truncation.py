@@ -9,6 +9,8 @@ from maker.stats.difficulty import fit
 from maker.stats.mixture import Array
 from maker.stats.truncation import share_unsettled, unsettled
 
+pytestmark = pytest.mark.plan
+
 
 def walked(p: float, k: int, votes: int) -> float:
     """Return the same by going through all votes."""

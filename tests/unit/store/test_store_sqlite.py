@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+from needs import Late
 from sqlalchemy import text
 
 from maker import api
@@ -64,11 +63,12 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(old: str) -> None:
     kept = ("run", "chain", "step", "snapshot", "sample", "ledger", "grant")
     before = {name: rows(old, f"maker_{name}") for name in kept}
     assert all(before.values())
+    compare_metadata = Late("alembic.autogenerate").compare_metadata
     texts = rows(old, "maker_sample", "DISTINCT text")
     database = open_database(old, create=False)
     with database.read() as connection:
         options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
-        context = MigrationContext.configure(connection, opts=options)
+        context = Late("alembic.migration").MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
         assert context.get_current_revision() == schema.HEAD
     database.close()
@@ -305,6 +305,7 @@ except MakerError as error:
 """
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("file_mode", "folder_mode", "said"),
     [(0o444, 0o555, "StoreUnusable"), (0o444, 0o777, "StoreUnusable"), (0o666, 0o777, "written")],
@@ -319,6 +320,7 @@ def test_a_read_only_database(open_folder: Path, tmp_path: Path, file_mode: int,
     assert done.stdout.startswith(said), (done.stdout, done.stderr[-2000:])
 
 
+@pytest.mark.posix
 def test_a_folder_that_cannot_be_written(open_folder: Path, tmp_path: Path) -> None:
     """A new database in a read-only folder is told as unusable."""
     open_folder.chmod(0o555)
@@ -461,6 +463,7 @@ except MakerError as error:
 """
 
 
+@pytest.mark.posix
 def test_a_full_disk_loses_nothing_that_was_committed(store: str, tmp_path: Path) -> None:
     """A disk that takes no more ends the run with StoreFailed; the log so far verifies, and the run can go on.
 
@@ -578,6 +581,7 @@ def test_a_database_that_is_taken_away_at_the_end_is_not_told_as_done(hanoi: Any
     assert "run_ended" not in told
 
 
+@pytest.mark.posix
 def test_a_database_behind_a_link_is_the_one_that_the_link_names(hanoi: Any, tmp_path: Path) -> None:
     """A link may lead to the file; a link that leads elsewhere is another database."""
     link = tmp_path / "link.db"

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +22,13 @@ from maker import api
 from maker.cli.tables import print_watched
 from maker.errors import JobError, StoreFailed
 from maker.lifecycle import queries
-from maker.lifecycle.events import AlarmRaised, Event, VotesDecorrelated
+from maker.lifecycle.events import AlarmRaised, Event, UnmadeTest, VotesDecorrelated, stored_event
 from maker.lifecycle.rows import results
 from maker.reporting.report import report as page_of
 from maker.stats.losing_votes import MOST_LOSING
 from maker.stats.reported import Odds
 from maker.stats.vote_tests import Rule
-from maker.store.entry import Ending, Entry, UndecidedStep
+from maker.store.entry import Ending, Entry, StoredEvent, UndecidedStep
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, Policy, VoteMonitor, monitored_classes
 from maker.types import Flag, RedFlag, Sample
 from maker.voting.election import HeardSample
@@ -277,6 +278,26 @@ def test_votes_that_copy_one_another_raise_an_alarm(hanoi: Job, store: str) -> N
     losing = [sorted((0, *one.votes.values()))[-2] for one in records]
     assert (seen["steps"], seen["losing_votes"], seen["contested"]) == (LATE, sum(losing), sum(map(bool, losing)))
     assert queries.verify(report.run_id, store=store).problem == ""
+
+
+def test_a_test_that_lacks_its_packages_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps with losing votes stand close together, and what would test that is not installed: the run goes on."""
+    monkeypatch.delitem(sys.modules, "maker.stats.pair_law", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    close = [race(int(number % 64 < 10))._replace(idx=number) for number in range(1024)]
+    watch = VoteMonitor(plan())
+    told = [(event.kind, event.facts) for part in (close[:512], close[512:]) for event in told_of(watch, part)]
+    unmade = [facts for kind, facts in told if kind == "test_not_made"]
+    assert unmade == [{"step_class": "move", "statistic": "bursts", "text": unmade[0]["text"]}]
+    assert unmade[0]["text"].endswith("the package numpy, which is not installed; pip install 'maker-executor[plan]'")
+    event = stored_event("r", "test_not_made", unmade[0])
+    assert isinstance(event, UnmadeTest)
+    assert event.to_json() == {"event": "test_not_made", "run_id": "r", **unmade[0]}
+
+
+def told_of(watch: VoteMonitor, steps: Sequence[Decided]) -> list[StoredEvent]:
+    """Have steps counted; return the events."""
+    return watch.note([Entry(decided=steps)]).events
 
 
 def test_steps_that_are_alike_raise_none(hanoi: Job) -> None:

@@ -15,6 +15,8 @@ from maker.stats.race import step_right
 from maker.training.card import basis_words, bound_rows, kind_rows, rows
 from maker.training.figures import MARGINS, Chances, ClassFigures, by_kind, figures, step_wrong
 
+pytestmark = pytest.mark.plan
+
 
 def chances(right: list[float], *rivals: list[float]) -> Chances:
     array = np.array(right)

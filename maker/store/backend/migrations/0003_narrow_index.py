@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0003"
-down_revision = "0002"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 TABLES = ("step", "snapshot", "sample", "prompt", "fork", "cut", "outcome")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Narrow the column in every table of the log."""
-    context = op.get_context()
-    if context.dialect.name == "postgresql":
+    if op.dialect == "postgresql":
         for name in TABLES:
-            op.alter_column(f"maker_{name}", "idx", type_=sa.Integer, schema=context.version_table_schema)
+            op.change_type(f"maker_{name}", "idx", sa.Integer())

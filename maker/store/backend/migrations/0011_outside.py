@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0011"
-down_revision = "0010"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add the table."""
-    schema = op.get_context().version_table_schema
     op.create_table(
         "maker_outside",
         sa.Column("chain", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -33,5 +28,5 @@ def upgrade() -> None:
         sa.Column("answered_by", sa.Text, nullable=False),
         sa.Column("answered_at", sa.Float),
     )
-    op.create_index("maker_outside_run", "maker_outside", ["run", "state"], schema=schema)
-    op.create_index("maker_outside_state", "maker_outside", ["state", "deadline"], schema=schema)
+    op.create_index("maker_outside_run", "maker_outside", ["run", "state"])
+    op.create_index("maker_outside_state", "maker_outside", ["state", "deadline"])

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0012"
-down_revision = "0011"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add the queue, and a column to runs: of those that are there nobody knows what they were asked at first."""
-    schema = op.get_context().version_table_schema
-    op.add_column("maker_run", sa.Column("begun", sa.LargeBinary), schema=schema)
+    op.add_column("maker_run", sa.Column("begun", sa.LargeBinary))
     op.create_table(
         "maker_queue",
         sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
@@ -33,4 +28,4 @@ def upgrade() -> None:
         sa.Column("note", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("maker_queue_next", "maker_queue", ["queue", "state", "rank", "run"], schema=schema)
+    op.create_index("maker_queue_next", "maker_queue", ["queue", "state", "rank", "run"])

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0006"
-down_revision = "0005"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Count more in the ledger, name each sample's model, and add tables of workers and events."""
-    schema = op.get_context().version_table_schema
     for name in ("cached_tokens", "retries", "untold", "votes", "red_flags"):
-        op.add_column("maker_ledger", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"), schema=schema)
-    _name_the_solver(schema)
-    op.add_column("maker_sample", sa.Column("model", sa.Integer, nullable=False, server_default="0"), schema=schema)
-    op.add_column("maker_sample", sa.Column("logprob", sa.Float), schema=schema)
+        op.add_column("maker_ledger", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+    _name_the_solver(op)
+    op.add_column("maker_sample", sa.Column("model", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("maker_sample", sa.Column("logprob", sa.Float))
     op.create_table(
         "maker_worker",
         sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
@@ -41,16 +36,16 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("facts", sa.Text, nullable=False),
     )
-    op.create_index("maker_event_run", "maker_event", ["run"], schema=schema)
+    op.create_index("maker_event_run", "maker_event", ["run"])
 
 
-def _name_the_solver(schema: str | None) -> None:
+def _name_the_solver(op: Operations) -> None:
     """Give the one line that a run's ledger had the role of today, and the votes and flags of its decided steps.
 
     Those of steps that were undecided or superseded then were counted nowhere.
     """
     counts = ("votes", "red_flags")
-    ledger = sa.table("maker_ledger", *map(sa.column, ("run", "role", *counts)), schema=schema)
-    run = sa.table("maker_run", *map(sa.column, ("id", *counts)), schema=schema)
+    ledger = op.table("maker_ledger", "run", "role", *counts)
+    run = op.table("maker_run", "id", *counts)
     of_it = {name: sa.select(run.c[name]).where(run.c.id == ledger.c.run).scalar_subquery() for name in counts}
     op.execute(ledger.update().where(ledger.c.role == "vote").values(role="solver", **of_it))

@@ -7,40 +7,26 @@ from hashlib import blake2b
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0002"
-down_revision = "0001"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 PAGE = 10_000
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Widen chains and samples, and add what forks need."""
-    schema = _schema()
-    op.add_column("maker_run", sa.Column("asked", sa.Text, nullable=False, server_default=""), schema=schema)
-    op.add_column("maker_run", sa.Column("batch", sa.BigInteger, nullable=False, server_default="0"), schema=schema)
-    _chains()
-    _forks()
-    _texts()
-    _samples()
+    op.add_column("maker_run", sa.Column("asked", sa.Text, nullable=False, server_default=""))
+    op.add_column("maker_run", sa.Column("batch", sa.BigInteger, nullable=False, server_default="0"))
+    _chains(op)
+    _forks(op)
+    _texts(op)
+    _samples(op)
 
 
-def _schema() -> str | None:
-    # For what is not put into our schema by the connection: see env.py.
-    return op.get_context().version_table_schema
-
-
-def _table(name: str, *columns: str) -> sa.TableClause:
-    return sa.table(name, *map(sa.column, columns), schema=_schema())
-
-
-def _chains() -> None:
+def _chains(op: Operations) -> None:
     # Made anew: a chain's place among its siblings now names the fork, and SQLite cannot change a constraint.
-    op.rename_table("maker_chain", "maker_chain_old", schema=_schema())
+    op.rename_table("maker_chain", "maker_chain_old")
     op.create_table(
         "maker_chain",
         sa.Column("id", _Key, primary_key=True, autoincrement=False),
@@ -60,8 +46,8 @@ def _chains() -> None:
         sa.UniqueConstraint("parent", "at", "fork_epoch", "number"),
         postgresql_with={"fillfactor": 40},
     )
-    old = _table("maker_chain_old", "id", "run", "number", "cursor", "epoch", "digest", "status")
-    new = _table("maker_chain", *old.c.keys(), "at", "fork_epoch", "reason", "base_idx")
+    old = op.table("maker_chain_old", "id", "run", "number", "cursor", "epoch", "digest", "status")
+    new = op.table("maker_chain", *old.c.keys(), "at", "fork_epoch", "reason", "base_idx")
     zero: sa.ColumnElement[int] = sa.literal_column("0")
     rows = sa.select(*old.c, zero, zero, sa.literal_column("''"), zero)
     op.execute(new.insert().from_select(new.c.keys(), rows))
@@ -77,7 +63,7 @@ def _place() -> list[sa.Column[Any]]:
     ]
 
 
-def _forks() -> None:
+def _forks(op: Operations) -> None:
     op.create_table(
         "maker_fork",
         *_place(),
@@ -98,7 +84,7 @@ def _forks() -> None:
     )
 
 
-def _texts() -> None:
+def _texts(op: Operations) -> None:
     op.create_table(
         "maker_text",
         sa.Column("digest", sa.LargeBinary, primary_key=True),
@@ -114,8 +100,8 @@ def _texts() -> None:
     )
 
 
-def _samples() -> None:
-    op.rename_table("maker_sample", "maker_sample_old", schema=_schema())
+def _samples(op: Operations) -> None:
+    op.rename_table("maker_sample", "maker_sample_old")
     op.create_table(
         "maker_sample",
         *_place(),
@@ -128,27 +114,27 @@ def _samples() -> None:
         sqlite_with_rowid=False,
     )
     names = ("chain", "idx", "epoch", "vote", "text", "tokens", "candidate", "flag", "detail")
-    new = _table("maker_sample", *names)
-    texts = _table("maker_text", "digest", "body")
+    new = op.table("maker_sample", *names)
+    texts = op.table("maker_text", "digest", "body")
     seen: set[bytes] = set()
-    for rows in _old_samples(names):
+    for rows in _old_samples(op, names):
         bodies = {_digest(row["text"]): row["text"] for row in rows}
         if fresh := [{"digest": digest, "body": body} for digest, body in bodies.items() if digest not in seen]:
-            op.bulk_insert(texts, fresh)
+            op.insert(texts, fresh)
         seen |= bodies.keys()
-        op.bulk_insert(new, [{**row, "text": _digest(row["text"])} for row in rows])
+        op.insert(new, [{**row, "text": _digest(row["text"])} for row in rows])
     op.drop_table("maker_sample_old")
 
 
-def _old_samples(names: tuple[str, ...]) -> Iterator[list[dict[str, Any]]]:
-    old = _table("maker_sample_old", *names)
+def _old_samples(op: Operations, names: tuple[str, ...]) -> Iterator[list[dict[str, Any]]]:
+    old = op.table("maker_sample_old", *names)
     place = (old.c.chain, old.c.idx, old.c.epoch, old.c.vote)
     after: tuple[int, ...] | None = None
     while True:
         query = sa.select(*(old.c[name] for name in names)).order_by(*place).limit(PAGE)
         if after is not None:
             query = query.where(sa.tuple_(*place) > after)
-        rows = [dict(row) for row in op.get_bind().execute(query).mappings()]
+        rows = [dict(row) for row in op.connection.execute(query).mappings()]
         if not rows:
             return
         yield rows

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0013"
-down_revision = "0012"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Index = sa.BigInteger().with_variant(sa.Integer, "postgresql")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add the table."""
-    schema = op.get_context().version_table_schema
     op.create_table(
         "maker_referral",
         sa.Column("chain", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -37,5 +32,5 @@ def upgrade() -> None:
         sa.Column("answered_at", sa.Float),
         sqlite_with_rowid=False,
     )
-    op.create_index("maker_referral_run", "maker_referral", ["run", "closed", "begun_at"], schema=schema)
-    op.create_index("maker_referral_name", "maker_referral", ["run", "name"], schema=schema)
+    op.create_index("maker_referral_run", "maker_referral", ["run", "closed", "begun_at"])
+    op.create_index("maker_referral_name", "maker_referral", ["run", "name"])

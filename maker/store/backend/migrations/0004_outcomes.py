@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0004"
-down_revision = "0003"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 RENAMED = {"failed": "wrong", "rejected": "refused"}
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Give the outcomes that were there before their names of today."""
-    table = sa.table("maker_outcome", sa.column("outcome"), schema=op.get_context().version_table_schema)
+    table = op.table("maker_outcome", "outcome")
     for before, after in RENAMED.items():
         op.execute(table.update().where(table.c.outcome == before).values(outcome=after))

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0009"
-down_revision = "0008"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Index = sa.BigInteger().with_variant(sa.Integer, "postgresql")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add both tables, and two counts to runs: of what is there already nothing was remembered, nor taken again."""
-    schema = op.get_context().version_table_schema
     for name in ("reused", "saved"):
-        op.add_column("maker_run", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"), schema=schema)
+        op.add_column("maker_run", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
     op.create_table(
         "maker_memo",
         sa.Column("space", sa.LargeBinary, primary_key=True),
@@ -29,7 +24,7 @@ def upgrade() -> None:
         sa.Column("calls", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("maker_memo_chain", "maker_memo", ["chain", "idx"], schema=schema)
+    op.create_index("maker_memo_chain", "maker_memo", ["chain", "idx"])
     op.create_table(
         "maker_memo_use",
         sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
@@ -38,4 +33,4 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("maker_memo_use_chain", "maker_memo_use", ["chain"], schema=schema)
+    op.create_index("maker_memo_use_chain", "maker_memo_use", ["chain"])

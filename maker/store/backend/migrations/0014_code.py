@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0014"
-down_revision = "0013"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add the tables: runs that are there have no rows in them."""
     op.create_table(
         "maker_source",

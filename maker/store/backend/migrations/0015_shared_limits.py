@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0015"
-down_revision = "0014"
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Add shared limits with the workers that use them, and a column to grants: older ones share nothing."""
-    schema = op.get_context().version_table_schema
-    op.add_column("maker_grant", sa.Column("shared", sa.Text), schema=schema)
+    op.add_column("maker_grant", sa.Column("shared", sa.Text))
     op.create_table(
         "maker_limit",
         sa.Column("key", sa.Text, primary_key=True),

@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
 
-revision = "0001"
-down_revision = None
-branch_labels = None
-depends_on = None
+from maker.store.backend.operations import Operations
 
 _Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Create every table."""
-    _runs_and_chains()
-    _log()
-    _accounts()
+    _runs_and_chains(op)
+    _log(op)
+    _accounts(op)
 
 
-def _runs_and_chains() -> None:
+def _runs_and_chains(op: Operations) -> None:
     op.create_table(
         "maker_run",
         sa.Column("id", _Key, primary_key=True),
@@ -70,7 +66,7 @@ def _place() -> list[sa.Column[Any]]:
     ]
 
 
-def _log() -> None:
+def _log(op: Operations) -> None:
     op.create_table(
         "maker_step",
         *_place(),
@@ -99,7 +95,7 @@ def _log() -> None:
     )
 
 
-def _accounts() -> None:
+def _accounts(op: Operations) -> None:
     op.create_table(
         "maker_ledger",
         sa.Column("run", _Key, sa.ForeignKey("maker_run.id"), primary_key=True),
