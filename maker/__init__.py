@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         work_queue,
     )
     from maker.api.aio import RunHandle, Service, arun
+    from maker.api.map_result import MapResult
+    from maker.api.map_rows import amap, map
     from maker.calibration.calibrate import calibrate
     from maker.calibration.plan import plan
     from maker.calibration.precompute import precompute
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Limits",
     "MakerError",
+    "MapResult",
     "Monitor",
     "OpenWait",
     "Report",
@@ -59,6 +62,7 @@ __all__ = [
     "Swarm",
     "Workflow",
     "__version__",
+    "amap",
     "answer",
     "arun",
     "calibrate",
@@ -66,6 +70,7 @@ __all__ = [
     "enqueue",
     "fork",
     "load_job",
+    "map",
     "openai",
     "pilot",
     "plan",
@@ -94,6 +99,8 @@ __all__ = [
 _HOMES = {
     "decomposers.workflow": ("Run", "Workflow", "workflow"),
     "maker.api.aio": ("RunHandle", "Service", "arun"),
+    "maker.api.map_result": ("MapResult",),
+    "maker.api.map_rows": ("amap", "map"),
     "maker.api.sync": (
         "cancel",
         "enqueue",

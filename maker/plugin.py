@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from maker.errors import BadInput, ContractBroken
 from maker.inputs.handle import Input
 from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
+from maker.inputs.template import Template
 from maker.types import (
     Ballots,
     Decision,
@@ -74,6 +75,7 @@ __all__ = [
     "RowParams",
     "Step",
     "StepClass",
+    "Template",
     "TooDeep",
     "Truth",
     "Undecidable",

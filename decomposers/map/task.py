@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decomposers.common.schema import GivenSchema, as_schema
-from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
 from decomposers.map.fields import FieldRule, near
 from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
@@ -33,6 +32,7 @@ from maker.plugin import (
     RowParams,
     Step,
     StepClass,
+    Template,
 )
 
 _EXACT = FieldRule(vote="exact")
@@ -52,7 +52,8 @@ class MapParams(RowParams):
         system: The part of the prompt that all rows share, or the file that holds it. E.g. ``"Answer yes or no.\\n"``.
         paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``. E.g. ``["Say yes
             or no.\\n"]``.
-        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text. E.g.
+        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text. One of
+            ``enum``, ``integer`` or ``boolean`` is for a short answer, the reply's last line. E.g.
             ``{type = "object", properties = {label = {type = "string"}}}``.
         fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said. E.g.
             ``{label = "casefold"}``.
@@ -152,7 +153,7 @@ class Map(RowDecomposer[State, Answer]):
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
             "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system,
-            as_schema(params.schema_),
+            None if self._format.lone else as_schema(params.schema_),
             verbatim=True, paraphrases=params.paraphrases, read_before=self._parsed_before,
         )  # fmt: skip
         self.classes = (self._kind,)

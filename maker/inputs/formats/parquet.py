@@ -106,13 +106,13 @@ class _Rows(Sequence[Any]):
         if place in self._slices:
             self._slices.move_to_end(place)
         else:
-            self._slices[place] = _python(self._table.slice(place * self._step, self._step))
+            self._slices[place] = python_rows(self._table.slice(place * self._step, self._step))
             if len(self._slices) > _SLICES:
                 self._slices.popitem(last=False)
         return self._slices[place]
 
 
-def _python(table: Any) -> list[Any]:
+def python_rows(table: Any) -> list[Any]:
     """Return rows as Python values; a ``ValueError`` stands for a value that Python does not have."""
     try:
         rows = list(table.to_pylist())
@@ -143,7 +143,7 @@ def _cell(scalar: Any) -> Any:
 
 def _has_floats(kind: Any) -> bool:
     """Say whether values of an Arrow type may hold floats: they are some, or lists, objects or a dictionary of them."""
-    types = _parquet().types
+    types = pyarrow_module().types
     if types.is_dictionary(kind):
         return _has_floats(kind.value_type)
     return types.is_floating(kind) or any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
@@ -163,7 +163,7 @@ def _finite(value: Any) -> Any:
 def _take_ids(file: Any, name: str, found: Gathering) -> None:
     number = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[found.id_column], use_threads=False):
-        for row in _python(batch):
+        for row in python_rows(batch):
             if isinstance(row[found.id_column], ValueError):
                 found.take_broken(name, number)
             else:
@@ -183,14 +183,15 @@ def _digest(site: Site, name: str) -> tuple[int, str]:
 @contextmanager
 def _opened(site: Site, name: str, size: int | None = None) -> Iterator[Any]:
     """Give a `ParquetFile`; whatever reading it raises is told as a `BadInput`, as is any but the given size."""
-    arrow = _parquet()
+    arrow = pyarrow_module()
     with site.open(name) as file, site.telling(name, _FIX):
         if size is not None and size != (now := file.seek(0, io.SEEK_END)):
             raise changed(name, f"it had {size:,} bytes and has {now:,}", when=_SINCE)
         yield arrow.parquet.ParquetFile(file)
 
 
-def _parquet() -> Any:
+def pyarrow_module() -> Any:
+    """Return pyarrow, with its Parquet. Raises `BadInput` where it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomposers.common.template import Template
 from maker.errors import BadInput
 from maker.inputs.formats import records
 from maker.inputs.formats.jsonlines import object_of
 from maker.inputs.handle import Input
+from maker.inputs.template import Template
 
 
 def scanned(path: Path, content: str | bytes, **options: Any) -> Input:

@@ -1,0 +1,106 @@
+"""How far a map is: a bar in a terminal, a line that changes in a notebook, nothing elsewhere."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from maker.lifecycle.events import Event, RunStarted, StepsDecided
+from maker.lifecycle.session import OnEvent, ignore
+
+EVERY_S = 0.25
+CELLS = 40
+
+
+class _Shown(Protocol):
+    def update(self, done: int, rows: int) -> None:
+        """Show that so many rows of so many are decided."""
+
+
+@contextmanager
+def shown_progress(rows: int, *, wanted: bool | None) -> Iterator[OnEvent]:
+    """Give what is told of a run's events, and shows how far it is.
+
+    Args:
+        rows: How many there are.
+        wanted: False shows nothing, True a line in a file too; None what a terminal or a notebook can show.
+    """
+    with _display(wanted) as shown:
+        yield ignore if shown is None else _Progress(shown, rows).handle
+
+
+class _Progress:
+    """Counts the rows that are decided. Told of events in the thread that writes."""
+
+    def __init__(self, shown: _Shown, rows: int) -> None:
+        self._shown, self._rows, self._done, self._at = shown, rows, 0, 0.0
+
+    def handle(self, event: Event) -> None:
+        """Show what an event changes, four times a second at most, and the end."""
+        if isinstance(event, RunStarted):
+            self._done = event.steps
+        elif isinstance(event, StepsDecided):
+            self._done += event.steps
+        else:
+            return
+        now = time.monotonic()
+        if now - self._at >= EVERY_S or self._done >= self._rows:
+            self._at = now
+            self._shown.update(min(self._done, self._rows), self._rows)
+
+
+@contextmanager
+def _display(wanted: bool | None) -> Iterator[_Shown | None]:
+    if wanted is False:
+        yield None
+    elif _in_notebook():
+        yield _Notebook()
+    elif wanted or sys.stderr.isatty():
+        with _terminal() as shown:
+            yield shown
+    else:
+        yield None
+
+
+def _in_notebook() -> bool:
+    """Say whether this is a kernel of Jupyter's; loads nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class _Notebook:
+    """A line below the cell, which changes. It needs no widgets."""
+
+    def __init__(self) -> None:
+        from IPython.display import DisplayHandle
+
+        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._handle.display({"text/plain": "starting"}, raw=True)
+        # Messages go to the cell that the context names: the thread that writes has another one.
+        self._context = contextvars.copy_context()
+
+    def update(self, done: int, rows: int) -> None:
+        filled = CELLS * done // rows
+        line = f"{'━' * filled}{'╌' * (CELLS - filled)} {done:,} of {rows:,} rows"
+        self._context.run(self._handle.update, {"text/plain": line}, raw=True)
+
+
+@contextmanager
+def _terminal() -> Iterator[_Shown]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task: Any = bar.add_task("", total=None)
+
+        class Shown:
+            def update(self, done: int, rows: int) -> None:
+                bar.update(task, completed=done, total=rows)
+
+        yield Shown()
