@@ -21,36 +21,46 @@ class _Shown(Protocol):
         """Show that so many rows of so many are decided."""
 
 
+class Progress:
+    """Shows how many rows are decided. Told of events in the thread that writes."""
+
+    def __init__(self, shown: _Shown | None, rows: int) -> None:
+        self._shown, self._rows, self._before, self._done, self._at = shown, rows, 0, 0, 0.0
+
+    def after(self, rows: int) -> OnEvent:
+        """Return what is told of the events of a run that other runs have decided so many rows before."""
+        self._before = self._done = rows
+        return ignore if self._shown is None else self._handle
+
+    def show(self) -> None:
+        """Show how far it is."""
+        if self._shown is not None:
+            self._at = time.monotonic()
+            self._shown.update(min(self._done, self._rows), self._rows)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._done = self._before + event.steps
+        elif isinstance(event, StepsDecided):
+            self._done += event.steps
+        if time.monotonic() - self._at >= EVERY_S:
+            self.show()
+
+
 @contextmanager
-def shown_progress(rows: int, *, wanted: bool | None) -> Iterator[OnEvent]:
-    """Give what is told of a run's events, and shows how far it is.
+def shown_progress(rows: int, *, wanted: bool | None) -> Iterator[Progress]:
+    """Give what shows how far a map of so many rows is.
 
     Args:
         rows: How many there are.
         wanted: False shows nothing, True a line in a file too; None what a terminal or a notebook can show.
     """
     with _display(wanted) as shown:
-        yield ignore if shown is None else _Progress(shown, rows).handle
-
-
-class _Progress:
-    """Counts the rows that are decided. Told of events in the thread that writes."""
-
-    def __init__(self, shown: _Shown, rows: int) -> None:
-        self._shown, self._rows, self._done, self._at = shown, rows, 0, 0.0
-
-    def handle(self, event: Event) -> None:
-        """Show what an event changes, four times a second at most, and the end."""
-        if isinstance(event, RunStarted):
-            self._done = event.steps
-        elif isinstance(event, StepsDecided):
-            self._done += event.steps
-        else:
-            return
-        now = time.monotonic()
-        if now - self._at >= EVERY_S or self._done >= self._rows:
-            self._at = now
-            self._shown.update(min(self._done, self._rows), self._rows)
+        progress = Progress(shown, rows)
+        try:
+            yield progress
+        finally:
+            progress.show()
 
 
 @contextmanager
@@ -79,14 +89,14 @@ class _Notebook:
     def __init__(self) -> None:
         from IPython.display import DisplayHandle
 
-        self._handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+        self._handle = DisplayHandle()
         self._handle.display({"text/plain": "starting"}, raw=True)
         # Messages go to the cell that the context names: the thread that writes has another one.
         self._context = contextvars.copy_context()
 
     def update(self, done: int, rows: int) -> None:
         filled = CELLS * done // rows
-        line = f"{'━' * filled}{'╌' * (CELLS - filled)} {done:,} of {rows:,} rows"
+        line = f"{'━' * filled}{'╌' * (CELLS - filled)} {done:,} of {rows:,} rows decided"
         self._context.run(self._handle.update, {"text/plain": line}, raw=True)
 
 
@@ -95,7 +105,7 @@ def _terminal() -> Iterator[_Shown]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("rows decided"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task: Any = bar.add_task("", total=None)
 

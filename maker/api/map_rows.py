@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from pydantic import BaseModel
-
 from maker.api.answer_columns import ADDED, AnswerColumns, answer_columns
 from maker.api.asked_rows import PROMPT, AskedRows, ask_rows, rows_folder
 from maker.api.given_rows import GivenRows, Rows, given_rows
-from maker.api.map_progress import shown_progress
+from maker.api.map_progress import Progress, shown_progress
 from maker.api.map_result import MapResult
 from maker.api.questions import Prompt, Question
 from maker.api.sync import load_job, run_unless_held
@@ -27,10 +24,12 @@ from maker.core.user_code import call_user_code
 from maker.errors import BadInput, RunIdTaken, StoreMissing
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
+from maker.job.resolve import stored_job
 from maker.lifecycle import control, once
+from maker.lifecycle.admin import another_round
 from maker.lifecycle.new_run import new_run
-from maker.lifecycle.queries import store_url
-from maker.lifecycle.session import OnEvent
+from maker.lifecycle.queries import RunReport, store_url
+from maker.lifecycle.session import OnEvent, work
 from maker.plugin import NEW, InputPart, Oracle
 from maker.store.admission import Begun, find_begun
 from maker.store.backend.database import Database, folder_of, open_database, shown_url
@@ -54,10 +53,11 @@ class _Call(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """The run of a name: its rounds, the oldest first, and the files that the newest has read."""
+    """The run of a name: its rounds, the oldest first; the files that the newest reads; and the rows before its own."""
 
     rounds: tuple[RunRow, ...]
     parts: tuple[InputPart, ...]
+    before: int
 
 
 def map(
@@ -102,11 +102,11 @@ def map(
         Also as `maker.run` does.
     """
     call = _checked_call(rows, prompt, answer, _task(system, fields, truth, max_tokens), keywords)
-    with rows_folder(call.folder), shown_progress(len(call.given), wanted=progress) as told:
+    with rows_folder(call.folder), shown_progress(len(call.given), wanted=progress) as bar:
         begun = _begun(call)
         parts = begun.parts if begun else ()
         asked = ask_rows(call.given, call.question, call.folder, parts, call.run_id)
-        run_ids = _worked_on(call, begun, asked, on_event=told, stop=stop)
+        run_ids = _worked_on(call, begun, asked, bar, stop)
     return MapResult(run_ids, call.job.store.url, call.given, asked, call.columns.kinds)
 
 
@@ -193,7 +193,8 @@ def _begun(call: _Call) -> _Begun | None:
         first = find_run(database, call.run_id, exact=True)
         _refuse_another(call, begun, read_parts(database, first.key))
         rounds = tuple(_rounds(database, first))
-        return _Begun(rounds, read_parts(database, rounds[-1].key))
+        before = sum(part.rows for part in read_parts(database, rounds[-2].key)) if len(rounds) > 1 else 0
+        return _Begun(rounds, read_parts(database, rounds[-1].key), before)
 
 
 def _refuse_another(call: _Call, begun: Begun, parts: Sequence[InputPart]) -> None:
@@ -228,31 +229,27 @@ def _follows(before: RunRow, row: RunRow) -> bool:
 
 
 def _worked_on(
-    call: _Call, begun: _Begun | None, asked: AskedRows, *, on_event: OnEvent, stop: threading.Event | None
+    call: _Call, begun: _Begun | None, asked: AskedRows, bar: Progress, stop: threading.Event | None
 ) -> list[str]:
     """Ask what is open, and then what is new; return the ids of the rounds, the oldest first."""
-    url, words = call.job.store.url, list(_words(call.job))
     if begun is None:
-        return [run_unless_held(call.job, call.run_id, on_event=on_event, stop=stop).run_id]
+        return [run_unless_held(call.job, call.run_id, on_event=bar.after(0), stop=stop).run_id]
     newest, run_ids = begun.rounds[-1], [one.run_id for one in begun.rounds]
     status = newest.status
     if status not in OVER:
-        status = control.resume(newest.run_id, words, store=url, on_event=on_event, stop=stop).status
+        status = _gone_on_with(call, newest.run_id, on_event=bar.after(begun.before), stop=stop).status
     if asked.new and status != "paused":
-        news = control.retry(newest.run_id, words, outcomes=(NEW,), store=url, on_event=on_event, stop=stop)
-        run_ids.append(news.run_id)
+        run_ids.append(another_round(newest.run_id, (NEW,), store=call.job.store.url).run_id)
+        _gone_on_with(call, run_ids[-1], on_event=bar.after(len(call.given) - asked.new), stop=stop)
     return run_ids
 
 
-def _words(job: Job) -> Iterator[str]:
-    """Yield the job's model, limits and swarm as ``table.key=value`` words."""
-    for table in HOW:
-        yield from _of_table(table, job.settings.get(table, {}))
-
-
-def _of_table(name: str, content: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in content.items():
-        if isinstance(value, BaseModel | Mapping):
-            yield from _of_table(f"{name}.{key}", dict(value))
-        elif value is not None:
-            yield f"{name}.{key}={json.dumps(value)}"
+def _gone_on_with(call: _Call, run_id: str, *, on_event: OnEvent, stop: threading.Event | None) -> RunReport:
+    """Go on with a round, by the model's address, the limits and the swarm that are given now."""
+    with ExitStack() as resources:
+        database = resources.enter_context(closing(open_database(call.job.store.url, create=False)))
+        row = find_run(database, run_id, exact=True)
+        settings = row.settings | {table: call.job.settings.get(table, {}) for table in HOW}
+        job = stored_job(settings, run_id, parts=read_parts(database, row.key))
+        held = control.take(database, row, resources, job=job)
+    return work(held, None, on_event, stop)
