@@ -37,7 +37,7 @@ from maker.plugin import (
 
 _EXACT = FieldRule(vote="exact")
 SAMPLE_SEED = 0
-_WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
+_WRITTEN = ("rows-000000000-000009999.{}", "rows.{}", "review.jsonl")
 """Files of an output folder, which the input must not take for its own."""
 
 
@@ -103,6 +103,8 @@ class MapParams(RowParams):
         # Not whether it was given: a stored job names every parameter.
         if self.schema_ is not None and self.answer != _EXACT:
             raise ValueError("answer is for maps without a schema; set how the schema's fields count in fields")
+        if not self.output and (self.output_single or self.output_format != "jsonl"):
+            raise ValueError("output_format and output_single are for the files in output; set output too")
         self.format()
         return self
 
@@ -145,7 +147,8 @@ class Map(RowDecomposer[State, Answer]):
 
     def __init__(self, params: MapParams, known: Sequence[InputPart] = ()) -> None:
         self.params = params
-        self.output = params.output
+        self.output, self.output_format = params.output, params.output_format
+        self.output_single = params.output_single
         self._template = Template(params.template)
         self._format = params.format()
         self._known = tuple(known)
@@ -287,7 +290,8 @@ class Map(RowDecomposer[State, Answer]):
         folder = self.output
         if self._apart or not folder or "://" in folder:
             return
-        if any(self._input.would_read(f"{folder}/{name}") for name in _WRITTEN):
+        written = [f"{folder}/{name.format(self.output_format)}" for name in _WRITTEN]
+        if any(map(self._input.would_read, written)):
             raise BadInput(
                 f"the output folder {folder} lies within the input {self.params.input}, which would read the run's own"
                 " results",

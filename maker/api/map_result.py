@@ -13,11 +13,11 @@ from maker.api.answer_columns import ADDED, ADDED_KINDS, COST, MARGIN, OUTCOME, 
 from maker.api.asked_rows import NOT_ASKED, AskedRows
 from maker.api.given_rows import GivenRows
 from maker.core.atomic import replacing
-from maker.core.csv_cells import csv_line
 from maker.errors import BadInput
 from maker.inputs.formats.parquet import pyarrow_module
 from maker.inputs.parts import BrokenRow
 from maker.lifecycle.queries import RunReport, show
+from maker.lifecycle.row_tables import write_csv
 from maker.lifecycle.rows import DECIDED, RowResult, results
 from maker.types import Outcome
 
@@ -142,9 +142,7 @@ class MapResult:
         A text that begins with ``=``, ``+``, ``-`` or ``@`` and is no number gets an apostrophe before it.
         """
         with replacing(Path(path)) as file:
-            file.write(csv_line(self.columns))
-            for row in self:
-                file.write(csv_line(row.get(name) for name in self.columns))
+            write_csv(file, self.columns, self)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the rows as Parquet, with the types of the table that was given. Raises as `to_arrow` does."""

@@ -21,9 +21,10 @@ _NUMERAL = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?%?")
 def csv_line(values: Iterable[Any]) -> bytes:
     """Return values as a line of CSV in UTF-8, its line end with it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([csv_cell(value) for value in values])
+    # Cells are put in quotation marks for what a line may end with: a carriage return must be among that.
+    csv.writer(text, lineterminator="\r\n").writerow([csv_cell(value) for value in values])
     # Half a surrogate pair, which JSON can spell, has no UTF-8.
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return (text.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace")
 
 
 def csv_cell(value: Any) -> str:
