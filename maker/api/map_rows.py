@@ -37,8 +37,8 @@ from maker.store.runs import OVER, RunRow, find_run, list_runs, new_id, read_par
 
 FOLDER = "maker-rows"
 """The folder beside the store that holds what rows are asked."""
-HOW = ("model", "limits", "swarm")
-"""Tables of a job that a run may go on with as they are now."""
+HOW = ("limits", "swarm")
+"""Tables of a job that a run goes on with as they are now; so is the model's where it is the same model."""
 
 
 class _Call(NamedTuple):
@@ -245,11 +245,16 @@ def _worked_on(
 
 
 def _gone_on_with(call: _Call, run_id: str, *, on_event: OnEvent, stop: threading.Event | None) -> RunReport:
-    """Go on with a round, by the model's address, the limits and the swarm that are given now."""
+    """Go on with a round, by the model's address, the limits and the swarm that are given now.
+
+    One that ``maker retry`` has begun with another model goes on with that.
+    """
     with ExitStack() as resources:
         database = resources.enter_context(closing(open_database(call.job.store.url, create=False)))
         row = find_run(database, run_id, exact=True)
-        settings = row.settings | {table: call.job.settings.get(table, {}) for table in HOW}
+        same = call.job.model.identity() == stored_job(row.settings, run_id).model.identity()
+        tables = (*HOW, "model") if same else HOW
+        settings = row.settings | {table: call.job.settings.get(table, {}) for table in tables}
         job = stored_job(settings, run_id, parts=read_parts(database, row.key))
         held = control.take(database, row, resources, job=job)
     return work(held, None, on_event, stop)

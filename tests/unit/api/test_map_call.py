@@ -287,6 +287,19 @@ def test_another_answer_model_or_prompt_is_refused(store: str) -> None:
     assert [row["answer"] for row in maker.map(ROWS, "Is {{text}}?", bool, model=SURE, **asked)] == [True] * 8  # type: ignore[arg-type]
 
 
+def test_a_retry_with_another_model_is_gone_on_with(store: str) -> None:
+    """Its answers are the rows'; new rows are asked as it was."""
+    asked: dict[str, Any] = {"name": "rows", "store": store, "truth": truth}
+    weak = maker.simulated(p=0.0, malformed=0.9)
+    first = maker.map(ROWS, "Is {{text}}?", bool, model=weak, k=2, max_votes=8, **asked)
+    missing = [one.row for one in first.review]
+    assert missing
+    maker.retry("rows", ["model.p=1", "model.malformed=0"], outcomes=["undecided", "rejected"], store=store)
+    found = maker.map([*ROWS, {"text": "new"}], "Is {{text}}?", bool, model=weak, k=2, max_votes=8, **asked)
+    assert [found.to_dicts()[row]["answer"] for row in [*missing, 8]] == [True] * (len(missing) + 1)
+    assert found.review == []
+
+
 PROGRAM = """
 import sys
 import maker
