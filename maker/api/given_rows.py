@@ -50,7 +50,7 @@ class GivenRows(ABC):
 
     def arrow(self) -> Any:
         """Return the rows as an Arrow table. Raises `BadInput` where a column holds values of several types."""
-        arrow = pyarrow_module()
+        arrow = pyarrow_module("an Arrow table")
         rows = [{} if isinstance(row, BrokenRow) else row for row in self.read()]
         found = {}
         for name in self.columns:
@@ -91,7 +91,7 @@ class TableRows(GivenRows):
     uniform = True
 
     def __init__(self, given: ArrowTable) -> None:
-        arrow = pyarrow_module()
+        arrow = pyarrow_module("a table")
         self.given = given
         try:
             table = arrow.table(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -32,9 +32,11 @@ from maker.lifecycle.queries import RunReport, store_url
 from maker.lifecycle.session import OnEvent, work
 from maker.plugin import NEW, InputPart, Oracle
 from maker.store.admission import Begun, find_begun
-from maker.store.backend.database import Database, folder_of, open_database, shown_url
-from maker.store.runs import OVER, RunRow, find_run, list_runs, new_id, read_parts
+from maker.store.backend.database import Database, folder_of, open_database, shown_url, sqlite_file
+from maker.store.runs import OVER, RunRow, find_run, list_runs, new_id, read_parts, refuse_over
 
+TEMPLATE = f"{{{{{PROMPT}}}}}"
+"""What a map's job asks: each row has its whole prompt."""
 FOLDER = "maker-rows"
 """The folder beside the store that holds what rows are asked."""
 HOW = ("limits", "swarm")
@@ -66,7 +68,7 @@ def map(
     answer: object = str,
     *,
     system: str = "",
-    fields: Mapping[str, Any] | None = None,
+    fields: Mapping[str, str | Mapping[str, object]] | None = None,
     truth: Oracle | None = None,
     max_tokens: int = 256,
     progress: bool | None = None,
@@ -116,7 +118,7 @@ async def amap(
     answer: object = str,
     *,
     system: str = "",
-    fields: Mapping[str, Any] | None = None,
+    fields: Mapping[str, str | Mapping[str, object]] | None = None,
     truth: Oracle | None = None,
     max_tokens: int = 256,
     progress: bool | None = None,
@@ -137,7 +139,9 @@ async def amap(
         raise
 
 
-def _task(system: str, fields: Mapping[str, Any] | None, truth: Oracle | None, max_tokens: int) -> dict[str, Any]:
+def _task(
+    system: str, fields: Mapping[str, str | Mapping[str, object]] | None, truth: Oracle | None, max_tokens: int
+) -> dict[str, Any]:
     given = {"system": system, "fields": dict(fields or {}), "truth": truth}
     return {"max_tokens": max_tokens} | {name: value for name, value in given.items() if value}
 
@@ -153,7 +157,7 @@ def _checked_call(
     folder = _folder(url, run_id)
     tables = {
         "task": {
-            "decomposer": "map", "input": str(folder), "template": f"{{{{{PROMPT}}}}}", **task,
+            "decomposer": "map", "input": str(folder), "template": TEMPLATE, **task,
             **({} if columns.schema is None else {"schema": dict(columns.schema)}),
         }
     }  # fmt: skip
@@ -177,18 +181,39 @@ def _refuse_columns(question: Question, columns: AnswerColumns, given: GivenRows
 
 
 def _folder(url: str, run_id: str) -> Path:
-    """Return the folder of a map's rows: beside a SQLite file, else in the working directory; one for each store."""
-    return folder_of(url) / FOLDER / sha256(shown_url(url).encode()).hexdigest()[:8] / run_id
+    """Return the folder of a map's rows: that of the run, else one beside a SQLite file or in the working directory.
+
+    Raises `RunIdTaken` where the run is no map that `map` has begun.
+    """
+    with _opened(url) as database:
+        begun = None if database is None else find_begun(database, run_id)
+    if begun is None:
+        file = "" if (path := sqlite_file(url)) is None else path.name
+        return folder_of(url) / FOLDER / (file or sha256(shown_url(url).encode()).hexdigest()[:8]) / run_id
+    if begun.settings["task"].get("template") != TEMPLATE:
+        raise RunIdTaken(
+            f"run {run_id} is another job's: it was not begun by maker.map", fix="give another name", run_id=run_id
+        )
+    return Path(begun.settings["task"]["input"])
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[Database | None]:
+    """Give a store, None if there is none yet."""
+    try:
+        database = open_database(url, create=False)
+    except StoreMissing:
+        yield None
+        return
+    with closing(database):
+        yield database
 
 
 def _begun(call: _Call) -> _Begun | None:
     """Return the run of the call's name, None if there is none. Raises `RunIdTaken` where it is another job's."""
-    try:
-        database = open_database(call.job.store.url, create=False)
-    except StoreMissing:
-        return None
-    with closing(database):
-        if (begun := find_begun(database, call.run_id)) is None:
+    with _opened(call.job.store.url) as database:
+        begun = None if database is None else find_begun(database, call.run_id)
+        if database is None or begun is None:
             return None
         first = find_run(database, call.run_id, exact=True)
         _refuse_another(call, begun, read_parts(database, first.key))
@@ -224,8 +249,7 @@ def _rounds(database: Database, first: RunRow) -> Iterator[RunRow]:
 
 def _follows(before: RunRow, row: RunRow) -> bool:
     was, now = (one.settings.get("task", {}) for one in (before, row))
-    number = was.get("round", 0) + 1
-    return row.forked_from == before.run_id and now.get("round") == number and now.get("input") == was.get("input")
+    return row.forked_from == before.run_id and now.get("round") == was.get("round", 0) + 1
 
 
 def _worked_on(
@@ -238,9 +262,14 @@ def _worked_on(
     status = newest.status
     if status not in OVER:
         status = _gone_on_with(call, newest.run_id, on_event=bar.after(begun.before), stop=stop).status
-    if asked.new and status != "paused":
+    if status == "paused":
+        return run_ids
+    told = bar.after(len(call.given) - asked.new)
+    if asked.new:
+        if status != "done":
+            refuse_over(newest.run_id, status, "give another name to ask the new rows")
         run_ids.append(another_round(newest.run_id, (NEW,), store=call.job.store.url).run_id)
-        _gone_on_with(call, run_ids[-1], on_event=bar.after(len(call.given) - asked.new), stop=stop)
+        _gone_on_with(call, run_ids[-1], on_event=told, stop=stop)
     return run_ids
 
 

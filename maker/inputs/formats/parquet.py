@@ -190,12 +190,12 @@ def _opened(site: Site, name: str, size: int | None = None) -> Iterator[Any]:
         yield arrow.parquet.ParquetFile(file)
 
 
-def pyarrow_module() -> Any:
-    """Return pyarrow, with its Parquet. Raises `BadInput` where it is not installed."""
+def pyarrow_module(what: str = "parquet") -> Any:
+    """Return pyarrow, with its Parquet. Raises `BadInput` where it is not installed; ``what`` needs it."""
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise BadInput(
-            f"parquet needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
+            f"{what} needs pyarrow: {error}".splitlines()[0], fix="pip install 'maker-executor[parquet]'"
         ) from error
     return pyarrow

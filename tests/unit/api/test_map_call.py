@@ -287,6 +287,34 @@ def test_another_answer_model_or_prompt_is_refused(store: str) -> None:
     assert [row["answer"] for row in maker.map(ROWS, "Is {{text}}?", bool, model=SURE, **asked)] == [True] * 8  # type: ignore[arg-type]
 
 
+def test_the_store_may_be_named_otherwise(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a relative path, from another folder, or by MAKER_STORE."""
+    with answering() as (model, asked):
+        maker.map(ROWS, "Is {{text}}?", bool, model=model, name="rows", store=store)
+        asked.clear()
+        monkeypatch.chdir(tmp_path)
+        maker.map(ROWS, "Is {{text}}?", bool, model=model, name="rows", store="sqlite:///maker.db")
+        monkeypatch.setenv("MAKER_STORE", store)
+        monkeypatch.chdir("/")
+        found = maker.map(ROWS, "Is {{text}}?", bool, model=model, name="rows")
+        assert asked == []
+    assert len(found.to_dicts()) == 8
+
+
+def test_a_name_that_another_run_has(store: str) -> None:
+    """Of another task it is refused; of a run that was cancelled, for new rows."""
+    maker.run({"task": {"decomposer": "hanoi", "disks": 3}, "model": SURE, "store": {"url": store}}, run_id="towers")
+    with pytest.raises(RunIdTaken, match=r"run towers is another job's: it was not begun by maker.map"):
+        maker.map(ROWS, "Is {{text}}?", bool, model=SURE, truth=truth, name="towers", store=store)
+    few = maker.Limits(max_calls=6)
+    asked: dict[str, Any] = {"name": "rows", "store": store, "truth": truth, "model": SURE}
+    maker.map(ROWS, "Is {{text}}?", bool, limits=few, **asked)
+    maker.cancel("rows", store=store)
+    with pytest.raises(MakerError, match=r"(?s)run rows is cancelled already.*give another name"):
+        maker.map([*ROWS, {"text": "new"}], "Is {{text}}?", bool, **asked)
+    assert {row["_outcome"] for row in maker.map(ROWS, "Is {{text}}?", bool, **asked)} == {"decided", "open"}
+
+
 def test_a_retry_with_another_model_is_gone_on_with(store: str) -> None:
     """Its answers are the rows'; new rows are asked as it was."""
     asked: dict[str, Any] = {"name": "rows", "store": store, "truth": truth}
@@ -343,7 +371,7 @@ def test_killed_and_called_again_asks_nothing_twice(tmp_path: Path, sign: signal
 def test_a_call_that_died_before_its_rows_were_used_leaves_nothing(tmp_path: Path, store: str) -> None:
     """Neither rows of a first call nor of a later one."""
     maker.map(ROWS[:2], "Is {{text}}?", bool, model=SURE, truth=truth, name="rows", store=store)
-    (folder,) = (tmp_path / "maker-rows").glob("*/rows")
+    folder = tmp_path / "maker-rows" / "maker.db" / "rows"
     (folder / "rows-000000000002.jsonl").write_text('{"_prompt": "Is row 9?"}\n')
     (folder / "rows-000000000002.jsonl.abcd.part").write_text("half")
     found = maker.map(ROWS[:3], "Is {{text}}?", bool, model=SURE, truth=truth, name="rows", store=store)
