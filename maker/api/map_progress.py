@@ -97,7 +97,8 @@ class _Notebook:
     def update(self, done: int, rows: int) -> None:
         filled = CELLS * done // rows
         line = f"{'━' * filled}{'╌' * (CELLS - filled)} {done:,} of {rows:,} rows decided"
-        self._context.run(self._handle.update, {"text/plain": line}, raw=True)
+        # A copy: no two threads may be in one context.
+        self._context.copy().run(self._handle.update, {"text/plain": line}, raw=True)
 
 
 @contextmanager

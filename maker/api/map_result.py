@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -227,7 +228,7 @@ def _why(result: RowResult | None) -> tuple[str, str, Mapping[str, int], Mapping
 def _module(name: str) -> Any:
     """Return pandas or Polars. Raises `BadInput` where it is not installed."""
     try:
-        return __import__(name)
+        return import_module(name)
     except ImportError as error:
         raise BadInput(
             f"to_{name} needs {name}: {error}".splitlines()[0],
