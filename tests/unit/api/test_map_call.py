@@ -273,6 +273,21 @@ def test_a_paused_map_goes_on_with_other_limits(store: str) -> None:
     assert [row["answer"] for row in done] == [True] * 9
 
 
+def test_a_server_may_move_and_change_its_prices(store: str) -> None:
+    """Rows that are open, and rows that are new, are asked of the one that is named now."""
+    with answering() as (model, _):
+        few = maker.Limits(max_calls=6)
+        paused = maker.map(ROWS, "Is {{text}}?", bool, model=model, k=3, name="rows", store=store, limits=few)
+    assert paused.report.status == "paused"
+    with answering() as (model, asked):
+        dearer = model.model_copy(update={"prompt_price": 100.0})
+        more = [*ROWS, {"text": "new"}]
+        found = maker.map(more, "Is {{text}}?", bool, model=dearer, k=3, name="rows", store=store)
+    assert [row["answer"] for row in found] == [True] * 9
+    assert "Is new?" in asked
+    assert found.cost is not None and found.cost > 9 * 7 * 100 / 1e6
+
+
 def test_another_answer_model_or_prompt_is_refused(store: str) -> None:
     """With what to do."""
     asked = {"name": "rows", "store": store, "truth": truth}
