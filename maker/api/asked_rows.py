@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 from maker.api.given_rows import GivenRows
 from maker.api.questions import Question
 from maker.core.atomic import replacing
-from maker.core.locks import LOCK, locked_folder
+from maker.core.locks import locked_folder
 from maker.errors import BadInput
 from maker.inputs.handle import Input
 from maker.inputs.parts import BrokenRow
@@ -76,8 +76,8 @@ def ask_rows(given: GivenRows, question: Question, folder: Path, known: Sequence
     Raises:
         BadInput: No row can be asked, or none of those given is one of the run's.
     """
-    for left in folder.iterdir():
-        if left.name not in {LOCK, *(part.name for part in known)}:
+    for left in folder.glob("rows-*.jsonl*"):
+        if left.name not in {part.name for part in known}:
             left.unlink()
     asked = _known_places(folder, known) if known else {}
     first = sum(part.rows for part in known)
