@@ -229,7 +229,7 @@ def _refuse_another(call: _Call, begun: Begun, parts: Sequence[InputPart]) -> No
     new = new_run(job)
     limits = {"limits": begun.settings["limits"]} if "limits" in begun.settings else {}
     try:
-        once.refuse_another(call.run_id, begun, replace(new, settings=new.settings | limits))
+        once.refuse_another(call.run_id, begun, replace(new, settings=new.settings | limits), job)
     except RunIdTaken as error:
         raise RunIdTaken(
             error.message,
@@ -262,7 +262,7 @@ def _worked_on(
     status = newest.status
     if status not in OVER:
         status = _gone_on_with(call, newest.run_id, on_event=bar.after(begun.before), stop=stop).status
-    if status == "paused":
+    if status not in OVER:
         return run_ids
     told = bar.after(len(call.given) - asked.new)
     if asked.new:
@@ -281,9 +281,9 @@ def _gone_on_with(call: _Call, run_id: str, *, on_event: OnEvent, stop: threadin
     with ExitStack() as resources:
         database = resources.enter_context(closing(open_database(call.job.store.url, create=False)))
         row = find_run(database, run_id, exact=True)
-        same = call.job.model.identity() == stored_job(row.settings, run_id).model.identity()
+        same = call.job.model.identity() == stored_job(row.settings, run_id, kept=row.sources).model.identity()
         tables = (*HOW, "model") if same else HOW
         settings = row.settings | {table: call.job.settings.get(table, {}) for table in tables}
-        job = stored_job(settings, run_id, parts=read_parts(database, row.key))
+        job = stored_job(settings, run_id, parts=read_parts(database, row.key), kept=row.sources)
         held = control.take(database, row, resources, job=job)
     return work(held, None, on_event, stop)

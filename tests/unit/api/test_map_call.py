@@ -316,6 +316,27 @@ def test_the_store_may_be_named_otherwise(tmp_path: Path, store: str, monkeypatc
     assert len(found.to_dicts()) == 8
 
 
+def test_a_person_may_answer_what_votes_do_not(store: str) -> None:
+    """The row waits, and then has the answer as if it were decided."""
+    turns = Counter[str]()
+
+    def reply(prompt: str) -> str:
+        turns[prompt] += 1
+        return ("yes", "no")[turns[prompt] % 2] if "row 1" in prompt else "yes"
+
+    with answering(reply) as (model, _):
+        one_by_one = model.model_copy(update={"max_n": 1})
+        asked: dict[str, Any] = {"model": one_by_one, "max_votes": 10, "on_undecided": "ask", "name": "rows"}
+        waiting = maker.map(ROWS[:3], "Is {{text}}?", bool, store=store, **asked)
+        assert [row["_outcome"] for row in waiting] == ["decided", "open", "decided"]
+        (wait,) = maker.waits("rows", store=store)
+        maker.answer("rows", wait.name, "no", by="ann", store=store)
+        found = maker.map(ROWS[:3], "Is {{text}}?", bool, store=store, **asked)
+    assert [row["_outcome"] for row in found] == ["decided", "answered", "decided"]
+    assert [row["answer"] for row in found] == [True, False, True]
+    assert found.review == []
+
+
 def test_a_name_that_another_run_has(store: str) -> None:
     """Of another task it is refused; of a run that was cancelled, for new rows."""
     maker.run({"task": {"decomposer": "hanoi", "disks": 3}, "model": SURE, "store": {"url": store}}, run_id="towers")
