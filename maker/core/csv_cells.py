@@ -35,15 +35,16 @@ def csv_cell(value: Any) -> str:
     """
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_RUN) and not _NUMERAL.fullmatch(value) else value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None or isinstance(value, float | Decimal):
-        return ("" if value is None else plain_digits(value)) or ""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "true", False: "false"}[value]
+    if isinstance(value, float | Decimal):
+        return plain_digits(value) or ""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
-    return json.dumps(value, ensure_ascii=False, default=csv_cell)
+    whole = isinstance(value, list | tuple | dict)
+    return json.dumps(value, ensure_ascii=False, default=csv_cell) if whole else csv_cell(str(value))
 
 
 def plain_digits(value: float | Decimal) -> str | None:

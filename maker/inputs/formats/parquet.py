@@ -119,9 +119,9 @@ def python_rows(table: Any) -> list[Any]:
     except (ValueError, OverflowError):
         columns = {name: _cells(table.column(name)) for name in table.column_names}
         rows = [{name: cells[at] for name, cells in columns.items()} for at in range(table.num_rows)]
-    if names := [field.name for field in table.schema if _has_floats(field.type)]:
+    if names := [field.name for field in table.schema if _is_to_mend(field.type)]:
         for row in rows:
-            row.update([(name, _finite(row[name])) for name in names])
+            row.update([(name, _mended(row[name])) for name in names])
     return rows
 
 
@@ -141,23 +141,40 @@ def _cell(scalar: Any) -> Any:
         return ValueError(f"cannot be read: {error}".splitlines()[0])
 
 
-def _has_floats(kind: Any) -> bool:
-    """Say whether values of an Arrow type may hold floats: they are some, or lists, objects or a dictionary of them."""
+def _is_to_mend(kind: Any) -> bool:
+    """Say whether values of an Arrow type may hold floats or nanoseconds, in lists, objects or a dictionary too."""
     types = pyarrow_module().types
     if types.is_dictionary(kind):
-        return _has_floats(kind.value_type)
-    return types.is_floating(kind) or any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
+        return _is_to_mend(kind.value_type)
+    if types.is_floating(kind) or getattr(kind, "unit", "") == "ns":
+        return True
+    return any(_is_to_mend(kind.field(i).type) for i in range(kind.num_fields))
 
 
-def _finite(value: Any) -> Any:
-    """Return a value with None for every number in it that is not finite."""
+def _mended(value: Any) -> Any:
+    """Return a value with None for every number in it that is not finite, and with Python's own times.
+
+    A ``ValueError`` stands for one with nanoseconds: with pandas installed Arrow gives a time of pandas', without it
+    none, and a row must not depend on what is installed.
+    """
+    try:
+        return _plain(value)
+    except ValueError as error:
+        return error
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return type(value)(map(_finite, value))
+        return type(value)(map(_plain, value))
     if isinstance(value, dict):
-        return {name: _finite(member) for name, member in value.items()}
-    return value
+        return {name: _plain(member) for name, member in value.items()}
+    if (nanoseconds := getattr(value, "nanosecond", getattr(value, "nanoseconds", None))) is None:
+        return value
+    if nanoseconds:
+        raise ValueError(f"cannot be read: {value} has nanoseconds, which Python's times have not")
+    return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
 
 
 def _take_ids(file: Any, name: str, found: Gathering) -> None:

@@ -171,6 +171,21 @@ def test_a_text_is_read_again_and_begins_no_formula(text: str) -> None:
         float(line[0].strip("%").replace(",", ""))
 
 
+class Odd:
+    """A value of no known type, which would be a formula as text."""
+
+    def __str__(self) -> str:
+        return "=1+1"
+
+
+def test_a_value_of_another_type_is_its_text() -> None:
+    """Alone and within another; it is no formula either."""
+    hour = datetime.timedelta(hours=1)
+    assert [csv_cell(one) for one in (hour, -7, Odd(), [hour, Odd()])] == [
+        "1:00:00", "-7", "'=1+1", '["1:00:00", "\'=1+1"]'
+    ]  # fmt: skip
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_written_in_plain_digits(number: float) -> None:
     """And read again as the same."""
