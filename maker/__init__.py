@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         work_queue,
     )
     from maker.api.aio import RunHandle, Service, arun
+    from maker.api.map_result import MapResult
+    from maker.api.map_rows import amap, map
     from maker.calibration.calibrate import calibrate
     from maker.calibration.precompute import precompute
     from maker.errors import MakerError
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Limits",
     "MakerError",
+    "MapResult",
     "Monitor",
     "OpenWait",
     "Report",
@@ -60,6 +63,7 @@ __all__ = [
     "Swarm",
     "Workflow",
     "__version__",
+    "amap",
     "answer",
     "arun",
     "calibrate",
@@ -69,6 +73,7 @@ __all__ = [
     "limit",
     "limits",
     "load_job",
+    "map",
     "openai",
     "pilot",
     "plan",
@@ -97,6 +102,8 @@ __all__ = [
 _HOMES = {
     "decomposers.workflow": ("Run", "Workflow", "workflow"),
     "maker.api.aio": ("RunHandle", "Service", "arun"),
+    "maker.api.map_result": ("MapResult",),
+    "maker.api.map_rows": ("amap", "map"),
     "maker.api.sync": (
         "cancel",
         "enqueue",

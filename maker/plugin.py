@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from maker.errors import BadInput, ContractBroken
 from maker.inputs.handle import Input
 from maker.inputs.nesting import DEEPEST, too_deep, written_too_deep
+from maker.inputs.template import Template
 from maker.types import (
     Ballots,
     Decision,
@@ -74,6 +75,7 @@ __all__ = [
     "RowParams",
     "Step",
     "StepClass",
+    "Template",
     "TooDeep",
     "Truth",
     "Undecidable",
@@ -406,6 +408,8 @@ class RowParams(Params):
 
     Args:
         output: The folder that the rows' answers are written to while the run goes on; "" writes none. E.g. ``"out"``.
+        output_format: How: JSON lines, CSV that no spreadsheet runs, or Parquet. E.g. ``"parquet"``.
+        output_single: Write one file when the run rests, in place of parts while it goes on. E.g. ``true``.
         round: Which round of the map this run is: 0, or one more than that of the run that it goes on from.
         again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``. E.g.
             ``["undecided", "new"]``.
@@ -414,6 +418,8 @@ class RowParams(Params):
     """
 
     output: Annotated[str, Place()] = ""
+    output_format: Literal["jsonl", "csv", "parquet"] = Field(default="jsonl", exclude_if=lambda one: one == "jsonl")
+    output_single: bool = Field(default=False, exclude_if=lambda single: not single)
     round: int = Field(default=0, ge=0)
     again: tuple[str, ...] = ()
     sample: int = Field(default=0, ge=0)
@@ -438,6 +444,10 @@ class RowDecomposer(RoundDecomposer[S, A]):
 
     output: str = ""
     """The folder that answers are written to, "" for none."""
+    output_format: str = "jsonl"
+    """In what format: ``jsonl``, ``csv`` or ``parquet``."""
+    output_single: bool = False
+    """Whether they are written to one file when the run rests, and not to parts while it goes on."""
 
     @abstractmethod
     def grown(self) -> tuple[InputPart, ...]:

@@ -1,1 +1,1 @@
-"""What several decomposers use: strict JSON, schemas, templates, walks of a task by its oracle."""
+"""What several decomposers use: strict JSON, schemas, short answers, walks of a task by its oracle."""

@@ -67,7 +67,10 @@ class AnswerSchema:
         _check_schema(checker, copy, "")
         properties = copy.get("properties")
         if not isinstance(properties, dict) or not properties or "object" not in _allowed(copy.get("type")):
-            raise ValueError('a schema needs type = "object" and properties at its top level')
+            raise ValueError(
+                'a schema needs type = "object" and properties at its top level; that of a short answer needs enum, or '
+                'type = "integer" or "boolean"'
+            )
         draft = specification_with(checker.META_SCHEMA["$schema"])
         resolver: Any = Registry().resolver_with_root(draft.create_resource(copy))
         _check_references(copy, resolver, checker, draft)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from decomposers.common.schema import AnswerSchema
+from decomposers.common.short_answer import short_reader
 from decomposers.common.strict_json import (
     DEPTH,
     deeper,
@@ -29,7 +30,7 @@ Answer: TypeAlias = dict[str, Any]
 """Field → value. Its numbers are ints, or decimals where they are not whole; nothing is rounded."""
 
 ANSWER = "answer"
-"""The only field of an answer without a schema: the reply's text."""
+"""The only field of an answer that is no object: the reply's text, or a short answer."""
 
 
 class AnswerCodec:
@@ -91,8 +92,8 @@ class AnswerFormat:
     """What answers to a map's rows look like and how they count; built once for a run. Picklable.
 
     Args:
-        schema: A JSON schema for objects, see `AnswerSchema`. None: an answer is the reply's text, stripped, as the
-            one field `ANSWER`.
+        schema: A JSON schema for objects, see `AnswerSchema`, or for a short answer, see `short_reader`, which is the
+            one field `ANSWER`. None: an answer is the reply's text, stripped, as that field.
         rules: Field → `FieldRule`, or what one is made from. Fields that are not named count as ``exact``; what an
             answer holds beside the schema's ``properties`` is checked by the schema, and stays in the log.
 
@@ -102,7 +103,8 @@ class AnswerFormat:
 
     def __init__(self, schema: Mapping[str, Any] | None, rules: Mapping[str, Any] | None = None) -> None:
         self._given = copy.deepcopy((schema, rules))
-        self._schema = None if schema is None else AnswerSchema(schema)
+        self._short = None if schema is None else short_reader(schema)
+        self._schema = None if schema is None else AnswerSchema(schema if self._short is None else _as_field(schema))
         types = {ANSWER: frozenset({"string"})} if self._schema is None else self._schema.fields
         checked = _rules(types, rules or {})
         self.fields: tuple[str, ...] = tuple(checked)
@@ -147,16 +149,16 @@ class AnswerFormat:
         """Return the answer that earlier versions took such a value for, for `StepClass.read_before`; as `taken`."""
         if deeper(value):
             raise ValueError(f"nested more than {DEPTH} deep")
-        if self._schema is None and value is not None:
+        if self.lone and value is not None:
             return self._countable({ANSWER: exact(value if not isinstance(value, str) else _nonblank(value))})
         if not isinstance(value, dict):
-            what = "an answer" if self._schema is None else "a dict of the schema's fields"
+            what = "an answer" if self.lone else "a dict of the schema's fields"
             raise TypeError(f"parse must return {what}, but returned {value!r:.80}")
         return self._countable(exact(value))
 
     def given(self, answer: Answer) -> Any:
         """Return an answer as `taken` takes it."""
-        return answer if self._schema is not None else answer[ANSWER]
+        return answer[ANSWER] if self.lone else answer
 
     def check(self, answer: Answer) -> str | None:
         """Say in what an answer is against the schema, the first thing found, or None."""
@@ -223,6 +225,8 @@ class AnswerFormat:
         """Return a field's value by a label, in the form in which it counts. Raises ``ValueError``."""
         if isinstance(value, ValueError):
             raise value
+        if self._short is not None and isinstance(value, str):
+            value = self._short(value)
         read = exact(value)
         if isinstance(value, str) and name not in self._numbers and not self._may_be_text(name):
             try:
@@ -268,10 +272,22 @@ class AnswerFormat:
     def __reduce__(self) -> tuple[Any, ...]:
         return AnswerFormat, self._given
 
+    @property
+    def lone(self) -> bool:
+        """Whether a reply is one value, and no object."""
+        return self._schema is None or self._short is not None
+
     def _read(self, text: str, find: Callable[[str], Answer]) -> Answer:
-        if self._schema is not None:
+        if not self.lone:
             return find(text)
-        return {ANSWER: _nonblank(text)}
+        return {ANSWER: _nonblank(text) if self._short is None else self._short(text)}
+
+
+def _as_field(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object whose one field is a short answer."""
+    part = {name: value for name, value in schema.items() if name != "$schema"}
+    draft = {"$schema": schema["$schema"]} if "$schema" in schema else {}
+    return {**draft, "type": "object", "properties": {ANSWER: part}, "required": [ANSWER]}
 
 
 def _is_blank(value: Any) -> bool:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decomposers.common.schema import GivenSchema, as_schema
-from decomposers.common.template import Template
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
 from decomposers.map.fields import FieldRule, near
 from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
@@ -33,11 +32,12 @@ from maker.plugin import (
     RowParams,
     Step,
     StepClass,
+    Template,
 )
 
 _EXACT = FieldRule(vote="exact")
 SAMPLE_SEED = 0
-_WRITTEN = ("rows-000000000-000009999.jsonl", "review.jsonl")
+_WRITTEN = ("rows-000000000-000009999.{}", "rows.{}", "review.jsonl")
 """Files of an output folder, which the input must not take for its own."""
 
 
@@ -52,7 +52,8 @@ class MapParams(RowParams):
         system: The part of the prompt that all rows share, or the file that holds it. E.g. ``"Answer yes or no.\\n"``.
         paraphrases: Other wordings of it, which mean the same: see ``monitor.policy = "decorrelate"``. E.g. ``["Say yes
             or no.\\n"]``.
-        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text. E.g.
+        schema: The JSON schema of the answer, a table or a file; without one the answer is the reply's text. One of
+            ``enum``, ``integer`` or ``boolean`` is for a short answer, the reply's last line. E.g.
             ``{type = "object", properties = {label = {type = "string"}}}``.
         fields: How the schema's fields count in the vote, see `FieldRule`; ``exact`` where nothing is said. E.g.
             ``{label = "casefold"}``.
@@ -102,6 +103,8 @@ class MapParams(RowParams):
         # Not whether it was given: a stored job names every parameter.
         if self.schema_ is not None and self.answer != _EXACT:
             raise ValueError("answer is for maps without a schema; set how the schema's fields count in fields")
+        if not self.output and (self.output_single or self.output_format != "jsonl"):
+            raise ValueError("output_format and output_single are for the files in output; set output too")
         self.format()
         return self
 
@@ -144,7 +147,8 @@ class Map(RowDecomposer[State, Answer]):
 
     def __init__(self, params: MapParams, known: Sequence[InputPart] = ()) -> None:
         self.params = params
-        self.output = params.output
+        self.output, self.output_format = params.output, params.output_format
+        self.output_single = params.output_single
         self._template = Template(params.template)
         self._format = params.format()
         self._known = tuple(known)
@@ -152,7 +156,7 @@ class Map(RowDecomposer[State, Answer]):
         self._apart = False
         self._kind: StepClass[State, Answer] = StepClass(
             "row", self._parsed, self._checked, params.max_tokens, params.stop, params.system,
-            as_schema(params.schema_),
+            None if self._format.lone else as_schema(params.schema_),
             verbatim=True, paraphrases=params.paraphrases, read_before=self._parsed_before,
         )  # fmt: skip
         self.classes = (self._kind,)
@@ -286,7 +290,8 @@ class Map(RowDecomposer[State, Answer]):
         folder = self.output
         if self._apart or not folder or "://" in folder:
             return
-        if any(self._input.would_read(f"{folder}/{name}") for name in _WRITTEN):
+        written = [f"{folder}/{name.format(self.output_format)}" for name in _WRITTEN]
+        if any(map(self._input.would_read, written)):
             raise BadInput(
                 f"the output folder {folder} lies within the input {self.params.input}, which would read the run's own"
                 " results",

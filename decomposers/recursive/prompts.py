@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from decomposers.common.template import Template
 from decomposers.recursive.context import Budget, lines_of, told
 from decomposers.recursive.plan import TaskPlan, plan_value
 from decomposers.recursive.state import Node
+from maker.plugin import Template
 
 DECOMPOSER, SOLVER, COMPOSER, DISCRIMINATOR = "decomposer", "solver", "composer", "discriminator"
 ROLES = (DECOMPOSER, SOLVER, COMPOSER, DISCRIMINATOR)

@@ -14,13 +14,13 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
 
 from decomposers.common.last_line import LastLine
+from decomposers.common.short_answer import Choice, whole, yes_or_no
 from decomposers.common.strict_json import object_in, shown
 from maker.plugin import Truth
 
 T = TypeVar("T")
 TYPES = "give str, int, bool, an Enum, a Literal, a pydantic model, or another type that pydantic writes as JSON"
 _MISFIT = re.compile(r"Expected (.+?) - .*?input_value=(.*), input_type=(\w+)", re.DOTALL)
-_YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 
 PLAIN = (str, int, bool)
 """Types whose values are JSON as they are."""
@@ -98,21 +98,12 @@ class AnswerType(Generic[T]):
         if self.of is str:
             return str.strip
         if self.of is int:
-            return LastLine(_whole)
+            return LastLine(whole)
         if self.of is bool:
-            return LastLine(_yes_or_no)
+            return LastLine(yes_or_no)
         if self._choices:
-            return LastLine(self._choice)
+            return LastLine(Choice(tuple(self._choices.items())))
         return self._object
-
-    def _choice(self, line: str) -> Any:
-        """Return the choice that a line names; case counts only where two choices differ in nothing else."""
-        if line in self._choices:
-            return self._choices[line]
-        alike = [value for text, value in self._choices.items() if text.casefold() == line.casefold()]
-        if len(alike) != 1:
-            raise ValueError(f"{line[:40]!r} is none of {', '.join(self._choices)}"[:200])
-        return alike[0]
 
     def _object(self, text: str) -> Any:
         return self.stored(self._adapter.validate_python(shown(object_in(text))))
@@ -159,20 +150,6 @@ def _misfit(told: str) -> str:
     """Return what pydantic tells of a value that is not of its type, in fewer words."""
     found = _MISFIT.search(told)
     return f"{found[2][:80]} is {found[3]}, not {found[1].strip('`')}" if found else told
-
-
-def _whole(line: str) -> int:
-    digits = line.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal()):
-        raise ValueError(f"{line[:40]!r} is no whole number")
-    return int(line)
-
-
-def _yes_or_no(line: str) -> bool:
-    try:
-        return _YES_NO[line.rstrip(".").casefold()]
-    except KeyError:
-        raise ValueError(f"{line[:40]!r} is neither yes nor no, true nor false") from None
 
 
 def _changed(value: Any) -> list[Any]:

@@ -112,6 +112,9 @@ def _asks(call: ast.Call) -> bool:
     """Say whether a call is one of `Run.ask`, or of `Run.map` with a prompt, as far as its form tells."""
     if not isinstance(call.func, ast.Attribute):
         return False
+    if isinstance(call.func.value, ast.Name) and call.func.value.id == "maker":
+        # `maker.map` asks the rows of a table, in a run of its own.
+        return False
     answers = len(call.args) > 2 or any(word.arg == "answer" for word in call.keywords)
     return call.func.attr == ASK or (call.func.attr == "map" and answers)
 

@@ -1,7 +1,11 @@
 """The Python interface: what a program calls to run, resume and read runs.
 
 `sync` is for scripts: each call blocks. `aio` is for services: runs work in threads and are watched from an event
-loop. ``import maker`` is lazy: it loads neither ray, vllm nor torch.
+loop. `map_rows` goes from a table to a table, and stands on `sync`: `given_rows` reads what a program gives,
+`questions` makes prompts of it, `asked_rows` writes these down for the run, and `map_result` puts the answers beside
+the rows.
+
+``import maker`` is lazy: it loads neither ray, vllm nor torch.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ MOVED = {
     "decomposers.map_root": "decomposers.map.root",
     "decomposers.map_rules": "decomposers.map.fields",
     "decomposers.map_schema": "decomposers.common.schema",
-    "decomposers.map_template": "decomposers.common.template",
+    "decomposers.map_template": "maker.inputs.template",
     "decomposers.multiply_oracle": "decomposers.multiply.oracle",
     "decomposers.multiply_prompts": "decomposers.multiply.prompts",
     "decomposers.multiply_rules": "decomposers.multiply.rules",

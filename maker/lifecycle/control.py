@@ -12,6 +12,7 @@ from maker.core.plugins import refuse_while_loading
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
 from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
+from maker.inputs.formats.parquet import pyarrow_module
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
 from maker.job.pinning import pinned_sources
@@ -244,6 +245,8 @@ def retry(
 def refuse_used_output(job: Job) -> None:
     """Raise `BadInput` if the files of a new map could not be written."""
     if isinstance(job.decomposer, RowDecomposer) and job.decomposer.output:
+        if job.decomposer.output_format == "parquet":
+            pyarrow_module()
         refuse_used(job.decomposer.output)
 
 

@@ -10,7 +10,8 @@ from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.core.user_code import call_user_code
-from maker.errors import BadInput, MakerError, StoreFailed, extra
+from maker.errors import BadInput, MakerError, StoreFailed
+from maker.inputs.formats.parquet import pyarrow_module
 from maker.lifecycle.events import StepRecord, step_record
 from maker.lifecycle.queries import Sources, report, store_url, task_of
 from maker.plugin import Codec
@@ -90,7 +91,7 @@ def export_steps(
         BrokenPipeError: Nobody reads the stream any more.
     """
     if format == "parquet":
-        _parquet()
+        pyarrow_module()
         if not isinstance(out, Path):
             raise BadInput("Parquet cannot be written to a stream", fix="give a file")
     write = _write_jsonl if format == "jsonl" else _write_parquet
@@ -189,14 +190,8 @@ def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
     return steps
 
 
-def _parquet() -> Any:
-    with extra("parquet", "parquet"):
-        import pyarrow.parquet
-    return pyarrow
-
-
 def _schema(header: str) -> Any:
-    arrow = _parquet()
+    arrow = pyarrow_module()
     text, number, counts = arrow.string(), arrow.int64(), arrow.map_(arrow.string(), arrow.int64())
     columns = [
         ("chain", text), ("step", number), ("class", text), ("action", text), ("action_json", text), ("votes", counts),
@@ -207,7 +202,7 @@ def _schema(header: str) -> Any:
 
 
 def _write_parquet(source: _Source, file: IO[bytes]) -> int:
-    arrow, schema, steps = _parquet(), _schema(_header(source)), 0
+    arrow, schema, steps = pyarrow_module(), _schema(_header(source)), 0
     with arrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(source, arrow, schema):
             writer.write_table(group, row_group_size=GROUP_STEPS)

@@ -1,13 +1,14 @@
-"""Write a map's answers to files during the run: part files in input order, and a file of rows to review."""
+"""Write a map's answers to files: part files in input order during the run, or one at its end; and rows to review."""
 
 from __future__ import annotations
 
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import partial
 from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from maker.core.atomic import replacing
 from maker.core.locks import locked_folder
 from maker.errors import BadInput, StoreFailed
+from maker.lifecycle.row_tables import Row, json_line, write_rows
 from maker.lifecycle.rows import Round, RowLog, Settled, all_settled, ends, reach, result, settled_rows
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database
@@ -26,6 +28,10 @@ from maker.store.runs import RunRow, run_at
 PART_ROWS = 10_000
 """How many rows of the input a part file covers, decided or not."""
 REVIEW = "review.jsonl"
+SINGLE = "rows"
+"""The name of the one file of a task that asks for one, without its ending."""
+WRITTEN = (*(f"rows{name}.{format}" for format in ("jsonl", "csv", "parquet") for name in ("-*", "")), REVIEW)
+"""What a folder of maker's holds."""
 PARTLY = ".partly"
 MARK = "maker-run.json"
 """The file that names the run that a folder belongs to."""
@@ -39,6 +45,7 @@ class Output:
     when all rows of the range are settled, and appears when it is complete: a part file that exists is right, even if
     a process was killed. Rows without a decision go to `REVIEW`, with their candidates. Where the run is paused, what
     is settled of the other ranges is in files with `PARTLY` in their names, until a process works on the run again.
+    A task with ``output_single`` has one file, of all ranges, which is written when the run rests.
 
     Args:
         database: The store.
@@ -52,6 +59,7 @@ class Output:
         # A copy of our own: the input's reader is not safe for two threads.
         self._decomposer = deepcopy(decomposer)
         self._folder = Path(decomposer.output)
+        self._format, self._single = decomposer.output_format, decomposer.output_single
         self._rows = decomposer.count()
         self._news, self._over = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
@@ -80,11 +88,13 @@ class Output:
             while not self._over.is_set():
                 self._news.wait()
                 self._news.clear()
-                part = self._write_parts(part, final=False)
+                part = part if self._single else self._write_parts(part, final=False)
                 self._over.wait(LOOK_S)
-            self._write_partly(self._write_parts(0, final=True))
-            found = all_settled(self._log.rounds())
-            self._write(self._folder / REVIEW, (self._review(one) for one in found if one.outcome is not None))
+            if self._single:
+                self._write_single()
+            else:
+                self._write_partly(self._write_parts(0, final=True))
+            self._write(self._folder / REVIEW, self._to_review, "jsonl")
         except BaseException as error:  # noqa: BLE001 - raised again in the run's thread
             self._failure = error
 
@@ -107,7 +117,7 @@ class Output:
                 taken = list(islice(settled, rows))
                 if len(taken) < rows:
                     break
-                self._write(self._part(part), (self._line(one) for one in taken if one.outcome is None))
+                self._write(self._part(part), partial(self._lines, taken))
             part += 1
         return part
 
@@ -116,21 +126,33 @@ class Output:
         found = all_settled(self._log.rounds(), part * PART_ROWS)
         for number, its in groupby(found, key=lambda one: one.row // PART_ROWS):
             if not self._part(number).exists():
-                self._write(self._part(number, PARTLY), (self._line(one) for one in its if one.outcome is None))
+                self._write(self._part(number, PARTLY), partial(self._lines, list(its)))
+
+    def _write_single(self) -> None:
+        """Write the one file, under its name if all rows are settled."""
+        rounds = self._log.rounds()
+        mark = PARTLY if reach(rounds) < self._rows else ""
+        out = self._folder / f"{SINGLE}{mark}.{self._format}"
+        self._write(out, lambda: self._lines(all_settled(rounds)))
 
     def _part(self, part: int, mark: str = "") -> Path:
-        return self._folder / f"rows-{part * PART_ROWS:09}-{(part + 1) * PART_ROWS - 1:09}{mark}.jsonl"
+        return self._folder / f"rows-{part * PART_ROWS:09}-{(part + 1) * PART_ROWS - 1:09}{mark}.{self._format}"
 
-    def _write(self, out: Path, lines: Iterator[dict[str, Any]]) -> None:
+    def _write(self, out: Path, lines: Callable[[], Iterator[Row]], format: str = "") -> None:
         try:
             with replacing(out) as file:
-                for line in lines:
-                    file.write(_bytes(line))
+                write_rows(file, lines, format or self._format)
         except OSError as error:
             raise StoreFailed(
                 f"{out} cannot be written: {error.strerror}",
                 fix="fix that, then write it with `maker resume`; all decided rows are safe",
             ) from error
+
+    def _lines(self, settled: Iterable[Settled]) -> Iterator[Row]:
+        return (self._line(one) for one in settled if one.outcome is None)
+
+    def _to_review(self) -> Iterator[Row]:
+        return (self._review(one) for one in all_settled(self._log.rounds()) if one.outcome is not None)
 
     def _line(self, settled: Settled) -> dict[str, Any]:
         assert settled.step is not None  # noqa: S101 - a row without an outcome has a step
@@ -178,7 +200,7 @@ def _used(folder: Path) -> str:
         return f"the files of run {_marked(folder)}"
     if folder.exists() and not folder.is_dir():
         return "no rows: it is a file"
-    found = [*folder.glob("rows-*.jsonl"), *folder.glob(REVIEW)]
+    found = [one for name in WRITTEN for one in sorted(folder.glob(name))]
     return f"{found[0].name}, which no run has marked as its own" if found else ""
 
 
@@ -222,11 +244,11 @@ def claimed(decomposer: RowDecomposer[Any, Any], run: RunRow, database: Database
 
 def _mark(folder: Path, run: RunRow) -> None:
     # Left by a process that was killed, and by one that paused the run.
-    for name in (*(f"{name}.*.part" for name in ("rows-*.jsonl", REVIEW, MARK)), f"rows-*{PARTLY}.jsonl"):
+    for name in (*(f"{name}.*.part" for name in (*WRITTEN, MARK)), f"rows*{PARTLY}.*"):
         for left in folder.glob(name):
             left.unlink(missing_ok=True)
     with replacing(folder / MARK) as file:
-        file.write(_bytes({"run": run.run_id}))
+        file.write(json_line({"run": run.run_id}))
 
 
 @contextmanager
@@ -250,14 +272,3 @@ def _changed(found: Sequence[Round], database: Database) -> set[int]:
         # The last file of the round before, if it was not full.
         changed |= {end // PART_ROWS} if end % PART_ROWS else set()
     return changed
-
-
-def _bytes(value: dict[str, Any]) -> bytes:
-    try:
-        return (_WRITTEN.encode(value) + "\n").encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair: JSON can write it, as an escape, but UTF-8 cannot.
-        return (json.dumps(value, default=str) + "\n").encode()
-
-
-_WRITTEN = json.JSONEncoder(ensure_ascii=False, default=str)

@@ -159,6 +159,21 @@ def truth(prompt: str) -> Truth:
     return Truth(['{"label": "good"}'], ['{"label": "bad"}'])
 
 
+def kinds(prompt: str) -> Truth:
+    """Say which kind is right."""
+    return Truth(["bug"], ["billing"])
+
+
+def letter(prompt: str) -> Truth:
+    """Say which letter is right."""
+    return Truth(["a"], ["b"])
+
+
+def question(row: Mapping[str, str]) -> str:
+    """Make a prompt of a row."""
+    return f"Is {row['text']} good?"
+
+
 STORE = "sqlite:///typing.db"
 SURE = maker.simulated(p=0.95)
 
@@ -186,6 +201,12 @@ def scripts(rows: str) -> None:
     maker.run(hanoi(disks=3), model=both, k=3, store=STORE, roles={"judge": maker.Role(rotation=("large",), k=2)})
     labels = map_rows(input=rows, template="Is {{text}} good?\n", schema=Label, check=plausible, truth=truth)
     print(maker.run(labels, model=SURE, k=3, store=STORE).result)
+    found = maker.map(rows, question, Label, model=SURE, k=3, truth=truth, name="rows", store=STORE)
+    assert_type(found, maker.MapResult)
+    assert_type(found.cost, float | None)
+    assert_type(found.report, maker.RunReport)
+    print([row["label"] for row in found], len(found.review))
+    maker.map([{"text": "a"}], "Is {{text}} good?", Literal["a", "b"], model=SURE, truth=letter, store=STORE)
     maker.run({"task": {"decomposer": Hanoi, "disks": 3}, "model": SURE, "vote": {"voter": First}}, store=STORE)
     job = maker.load_job(hanoi(disks=3), model=SURE, target=0.9, k="auto", store=STORE)
     maker.calibrate(hanoi(disks=3), model=SURE, store=STORE, steps=7, votes=20)
@@ -196,6 +217,8 @@ async def service() -> None:
     """Run tasks in an event loop."""
     report = await maker.arun(ticket("the printer"), model=SURE, k=3, store=STORE)
     assert_type(ticket.result_of(report), Summary)
+    found = await maker.amap([{"text": "a"}], "{{text}}", Kind, model=SURE, truth=kinds, store=STORE, progress=False)
+    assert_type(found.run_id, str)
     async with maker.Service(store=STORE) as running:
         run = await running.start(ticket("the printer"), model=SURE, k=3, monitor=maker.Monitor(policy="off"))
         print((await run.result()).status)
@@ -233,6 +256,9 @@ if TYPE_CHECKING:
         maker.run(hanoi(disks=3), model=SURE, k="three")  # type: ignore[arg-type]
         maker.run(hanoi(disks=3), model="simulated")  # type: ignore[arg-type]
         maker.run(3)  # type: ignore[arg-type]
+        maker.map(3, "{{text}}", bool, model=SURE)  # type: ignore[arg-type]
+        maker.map([{"text": "a"}], 3, bool, model=SURE)  # type: ignore[arg-type]
+        maker.map([{"text": "a"}], "{{text}}", bool, model=SURE, kk=3)  # type: ignore[call-arg]
         maker.rnu(hanoi(disks=3))  # type: ignore[attr-defined]
         await running.start(hanoi(disks=3), store="sqlite:///other.db")  # type: ignore[call-arg]
 

@@ -106,22 +106,22 @@ class _Rows(Sequence[Any]):
         if place in self._slices:
             self._slices.move_to_end(place)
         else:
-            self._slices[place] = _python(self._table.slice(place * self._step, self._step))
+            self._slices[place] = python_rows(self._table.slice(place * self._step, self._step))
             if len(self._slices) > _SLICES:
                 self._slices.popitem(last=False)
         return self._slices[place]
 
 
-def _python(table: Any) -> list[Any]:
+def python_rows(table: Any) -> list[Any]:
     """Return rows as Python values; a ``ValueError`` stands for a value that Python does not have."""
     try:
         rows = list(table.to_pylist())
     except (ValueError, OverflowError):
         columns = {name: _cells(table.column(name)) for name in table.column_names}
         rows = [{name: cells[at] for name, cells in columns.items()} for at in range(table.num_rows)]
-    if names := [field.name for field in table.schema if _has_floats(field.type)]:
+    if names := [field.name for field in table.schema if _is_to_mend(field.type)]:
         for row in rows:
-            row.update([(name, _finite(row[name])) for name in names])
+            row.update([(name, _mended(row[name])) for name in names])
     return rows
 
 
@@ -141,29 +141,46 @@ def _cell(scalar: Any) -> Any:
         return ValueError(f"cannot be read: {error}".splitlines()[0])
 
 
-def _has_floats(kind: Any) -> bool:
-    """Say whether values of an Arrow type may hold floats: they are some, or lists, objects or a dictionary of them."""
-    types = _parquet().types
+def _is_to_mend(kind: Any) -> bool:
+    """Say whether values of an Arrow type may hold floats or nanoseconds, in lists, objects or a dictionary too."""
+    types = pyarrow_module().types
     if types.is_dictionary(kind):
-        return _has_floats(kind.value_type)
-    return types.is_floating(kind) or any(_has_floats(kind.field(i).type) for i in range(kind.num_fields))
+        return _is_to_mend(kind.value_type)
+    if types.is_floating(kind) or getattr(kind, "unit", "") == "ns":
+        return True
+    return any(_is_to_mend(kind.field(i).type) for i in range(kind.num_fields))
 
 
-def _finite(value: Any) -> Any:
-    """Return a value with None for every number in it that is not finite."""
+def _mended(value: Any) -> Any:
+    """Return a value with None for every number in it that is not finite, and with Python's own times.
+
+    A ``ValueError`` stands for one with nanoseconds: with pandas installed Arrow gives a time of pandas', without it
+    none, and a row must not depend on what is installed.
+    """
+    try:
+        return _plain(value)
+    except ValueError as error:
+        return error
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return type(value)(map(_finite, value))
+        return type(value)(map(_plain, value))
     if isinstance(value, dict):
-        return {name: _finite(member) for name, member in value.items()}
-    return value
+        return {name: _plain(member) for name, member in value.items()}
+    if (nanoseconds := getattr(value, "nanosecond", getattr(value, "nanoseconds", None))) is None:
+        return value
+    if nanoseconds:
+        raise ValueError(f"cannot be read: {value} has nanoseconds, which Python's times have not")
+    return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
 
 
 def _take_ids(file: Any, name: str, found: Gathering) -> None:
     number = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[found.id_column], use_threads=False):
-        for row in _python(batch):
+        for row in python_rows(batch):
             if isinstance(row[found.id_column], ValueError):
                 found.take_broken(name, number)
             else:
@@ -183,14 +200,15 @@ def _digest(site: Site, name: str) -> tuple[int, str]:
 @contextmanager
 def _opened(site: Site, name: str, size: int | None = None) -> Iterator[Any]:
     """Give a `ParquetFile`; whatever reading it raises is told as a `BadInput`, as is any but the given size."""
-    arrow = _parquet()
+    arrow = pyarrow_module()
     with site.open(name) as file, site.telling(name, _FIX):
         if size is not None and size != (now := file.seek(0, io.SEEK_END)):
             raise changed(name, f"it had {size:,} bytes and has {now:,}", when=_SINCE)
         yield arrow.parquet.ParquetFile(file)
 
 
-def _parquet() -> Any:
-    with extra("parquet", "parquet"):
+def pyarrow_module(what: str = "parquet") -> Any:
+    """Return pyarrow, with its Parquet. Raises `ExtraMissing` where it is not installed; ``what`` needs it."""
+    with extra("parquet", what):
         import pyarrow.parquet
     return pyarrow

@@ -332,11 +332,17 @@ def open_database(url: str, *, create: bool) -> Database:
 
 def folder_of(url: str) -> Path:
     """Return the folder that a store fills: a SQLite file's, else the working directory."""
+    file = sqlite_file(url)
+    return Path.cwd() if file is None else file.parent
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the path of a SQLite store's file, None for another store."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        return Path.cwd()
-    return Path(parsed.database or "").absolute().parent if parsed.drivername.startswith("sqlite") else Path.cwd()
+        return None
+    return Path(parsed.database or "").absolute() if parsed.drivername.startswith("sqlite") else None
 
 
 def try_database(url: str) -> bool:

@@ -33,6 +33,7 @@ def test_it_runs(tmp_path: Path) -> None:
     assert lines[1] == "['bug', 'glad', 'a', 'a', 'b', '13', 'False']"
     assert lines[2] == "True"
     assert lines[3] == "{'rows': 2, 'decided': 2}"
+    assert lines[4] == "['good', 'good'] 0"
     assert lines[-1] == "done"
 
 

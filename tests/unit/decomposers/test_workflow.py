@@ -285,6 +285,24 @@ def test_calls_that_ask_are_found_in_the_file() -> None:
         ticket(ticket.Params(text="a")).oracle()("never asked")  # type: ignore[misc]
 
 
+def test_a_map_of_a_table_in_the_same_file_is_no_question_of_the_workflow(tmp_path: Path) -> None:
+    """It says itself what is right, or has a real model."""
+    script = (
+        "import maker\n"
+        "@maker.workflow\n"
+        "async def one(run: maker.Run, text: str) -> bool:\n"
+        "    return await run.ask(text, bool, truth=True)\n"
+        "def other() -> None:\n"
+        '    maker.map([{"text": "a"}], "{{text}}?", bool)\n'
+    )
+    (tmp_path / "one.py").write_text(script)
+    report = maker.run({
+        "task": {"decomposer": f"{tmp_path}/one.py:one", "text": "a"}, "model": {"kind": "simulated", "p": 1.0},
+        "vote": {"k": 2}, "store": {"url": f"sqlite:///{tmp_path}/w.db"},
+    })  # fmt: skip
+    assert report.result is True
+
+
 def test_a_pilot_asks_every_class_and_does_nothing_in_the_world(tmp_path: Path) -> None:
     """Margins of classes are not the pilot's; what stands for an effect lets it go on, else it ends there."""
     asked = job(tmp_path, "order", folder=str(tmp_path))

@@ -1144,8 +1144,8 @@ def test_parquet_keeps_the_slices_that_are_in_use(tmp_path: Path, monkeypatch: p
     parquet(tmp_path / "a.parquet", 2000, 2000)
     source = scanned(tmp_path)
     sliced: list[int] = []
-    python = columnar._python
-    monkeypatch.setattr(columnar, "_python", lambda table: (sliced.append(table.num_rows), python(table))[1])
+    python = columnar.python_rows
+    monkeypatch.setattr(columnar, "python_rows", lambda table: (sliced.append(table.num_rows), python(table))[1])
     order = shuffled(800, 0)
     assert [source.row(i).values["number"] for i in order] == order
     assert sliced == [100] * 8
@@ -1268,9 +1268,9 @@ def test_threads_share_a_handle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         finally:
             inside.pop()
 
-    read, python = Site.read, columnar._python
+    read, python = Site.read, columnar.python_rows
     monkeypatch.setattr(Site, "read", lambda *args: one_at_a_time(read, *args))
-    monkeypatch.setattr(columnar, "_python", lambda table: one_at_a_time(python, table))
+    monkeypatch.setattr(columnar, "python_rows", lambda table: one_at_a_time(python, table))
 
     def work(seed: int) -> None:
         try:

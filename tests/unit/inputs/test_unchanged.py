@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from needs import Late
 
-from decomposers.common.template import Template
 from maker.errors import BadInput
 from maker.inputs.formats import records
 from maker.inputs.formats.jsonlines import object_of
 from maker.inputs.handle import Input
+from maker.inputs.template import Template
 
 pyarrow = Late("pyarrow", "pyarrow.parquet")
 

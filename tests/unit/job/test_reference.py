@@ -17,7 +17,9 @@ TABLES = dict(tables())
 ALL = [(title, one) for title, model in TABLES.items() for one in settings_of(model)]
 WRITTEN = {"pilot", "plan"}
 """Settings that maker writes into a stored run: nobody sets them."""
-BESIDE: dict[str, dict[str, Any]] = {"segment": {"form": "tree"}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "segment": {"form": "tree"}, "output_format": {"output": "out"}, "output_single": {"output": "out"},
+}  # fmt: skip
 """What an example needs beside it."""
 
 
