@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from maker.job.settings import SwarmSettings as Swarm
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
-    from maker.models.settings import openai, pool, simulated, vllm
+    from maker.models.settings import anthropic, openai, pool, simulated, vllm
     from maker.reporting.report import Report, report
     from maker.reporting.rescore import rescore
 
@@ -60,6 +60,7 @@ __all__ = [
     "Workflow",
     "__version__",
     "answer",
+    "anthropic",
     "arun",
     "calibrate",
     "cancel",
@@ -117,7 +118,7 @@ _HOMES = {
     "maker.reporting.report": ("Report", "report"),
     "maker.errors": ("MakerError",),
     "maker.job.settings": ("LimitSettings", "MonitorSettings", "RoleSettings", "SwarmSettings"),
-    "maker.models.settings": ("openai", "pool", "simulated", "vllm"),
+    "maker.models.settings": ("anthropic", "openai", "pool", "simulated", "vllm"),
 }
 
 _OTHERWISE = {

@@ -212,8 +212,9 @@ def _greedy(job: Job) -> list[str]:
         at = {f"model.members.{name}": member for name, member in job.members.items()}
     else:
         at = {"model": job.model}
-    if any(isinstance(member, SimulatedSettings) or member.greedy for member in at.values()):
-        return []
+    for member in at.values():
+        if isinstance(member, SimulatedSettings) or member.greedy or not member.takes_temperature:
+            return []
     return [f"{place}.temperature=0" for place in at]
 
 

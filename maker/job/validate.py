@@ -23,13 +23,13 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
+from maker.models.server_settings import prices_of
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
     SimulatedSettings,
     check_rotation,
     members_of,
-    prices_of,
 )
 from maker.plugin import Decomposer, RowDecomposer, Voter
 from maker.stats.monitor import rule_of

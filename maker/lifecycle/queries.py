@@ -23,6 +23,7 @@ from maker.job.rules import rules_of
 from maker.lifecycle.code_change import in_order, is_code_alone
 from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
+from maker.models.server_settings import prices_in
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -32,7 +33,7 @@ from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_event
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.unresolved import count_answered, count_outcomes
 from maker.store.vote_monitor import monitored_classes
-from maker.types import Outcome, Prices
+from maker.types import Outcome
 from maker.verification.replay import ReplayedStep
 from maker.verification.snapshots import Bad
 from maker.verification.verifier import Author, Verified
@@ -392,9 +393,9 @@ def _shown(value: Any) -> Any:
 def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line of the ledger as JSON; its cost is None if the model has no prices."""
     settings = model["members"].get(account.model, {}) if model.get("kind") == "pool" else model
-    prices = Prices.per_million(settings.get("prompt_price"), settings.get("completion_price"))
+    prices = prices_in(settings)
     usage = account.usage
-    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
+    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     counts = {"votes": account.votes, "red_flags": account.red_flags}
     # Programs that read the older name go on working.
     counts["untold"] = usage.unaccounted

@@ -48,7 +48,11 @@ class Model(ABC):
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost, for reservations."""
-        return most_prompt_tokens(request) + request.n * request.max_tokens
+        return most_prompt_tokens(request) + request.n * self.reply_tokens(request)
+
+    def reply_tokens(self, request: Request) -> int:
+        """Return the most tokens that one reply to a request can take, hidden reasoning included."""
+        return request.max_tokens
 
     def changes(self) -> Sequence[ConcurrencyChange]:
         """Return how many requests at once the servers get, where that fell or rose by half since the last call."""
