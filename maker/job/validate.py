@@ -23,7 +23,7 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
-from maker.models.server_settings import prices_of
+from maker.models.server_settings import AnthropicSettings, prices_of
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
@@ -214,6 +214,12 @@ def check_votes(job: Job, raw: Raw) -> None:
                 f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs at least {voter.least}"
             )
         for name, member in (members[number] for number in rotation):
+            if voter.weighs and isinstance(member, AnthropicSettings):
+                raise JobError(
+                    f"{raw.place('vote', 'voter')}: {voter.name} weighs votes by log-probabilities, which Anthropic's"
+                    f" interface has not (model {name})",
+                    fix="use a voter that only counts votes, or another model",
+                )
             if voter.weighs and not member.logprobs:
                 key = f"members.{name}.logprobs" if isinstance(job.model, PoolSettings) else "logprobs"
                 raise JobError(
@@ -259,6 +265,12 @@ def check_ways(job: Job, raw: Raw) -> None:
         varied = kind.varied(one, rules.others)
         asked = [members[number] for number in varied.role.rotation]
         warm = {member.temperature for _, member in asked if not isinstance(member, SimulatedSettings)}
+        other = monitor.temperature
+        if other is not None and (fixed := [one for one, member in asked if not _takes(member, other)]):
+            raise JobError(
+                f"{raw.place('monitor', 'temperature')}: monitor.temperature = {other:g}: {fixed[0]} does not take it",
+                fix="leave it out; other models (monitor.members) and paraphrases make votes differ as well",
+            )
         if monitor.temperature is not None and warm <= {monitor.temperature}:
             raise JobError(
                 f"{raw.place('monitor', 'temperature')}: monitor.temperature = {monitor.temperature:g}: "
@@ -276,6 +288,13 @@ def check_ways(job: Job, raw: Raw) -> None:
                 fix="set monitor.temperature or monitor.members, or give the class paraphrases of its `system`;"
                 ' or set monitor.policy = "pause"',
             )
+
+
+def _takes(member: MemberSettings, temperature: float) -> bool:
+    """Say whether a model can be told a temperature; a simulated one has none."""
+    if isinstance(member, AnthropicSettings) and (temperature > 1 or member.top_p != 1):
+        return False
+    return isinstance(member, SimulatedSettings) or member.takes_temperature
 
 
 def check_roles(

@@ -275,6 +275,11 @@ class AnthropicSettings(ServerSettings):
         return self
 
 
+def seeded_in(table: Mapping[str, Any]) -> bool:
+    """Say whether a model's votes can be drawn again, by its table as a run has stored it."""
+    return table.get("kind") != "anthropic" and "seed" not in table.get("omit", ())
+
+
 def prices_of(model: object, *, batch: bool = False) -> Prices | None:
     """Return the prices of a model's tokens, None if they are not set; with ``batch`` those of what is sent in one."""
     if not isinstance(model, ServerSettings):
