@@ -16,7 +16,7 @@ VERSION = "2023-06-01"
 def body(request: Request, settings: AnthropicSettings, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON body of one request, for one reply: the interface has no ``n`` and no ``seed``.
 
-    What is as the interface has it anyway is not sent, for newer models refuse the fields. It takes no blank stop
+    What is as the interface has it anyway is not sent, for some models refuse the fields. It takes no blank stop
     sequences: at those `anthropic_reply.read` cuts.
     """
     left_out = {*settings.omit, *without}

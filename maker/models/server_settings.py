@@ -249,7 +249,7 @@ class AnthropicSettings(ServerSettings):
         url: Base URL with the version.
         key_env: Name of the environment variable that holds the key; the key itself is never stored. Clear it for a
             server that needs none.
-        temperature: Sampling temperature, 1 at most. 1 is the API's own and is not sent: newer models refuse it.
+        temperature: Sampling temperature, 1 at most. 1 is the API's own and is not sent, as some models refuse the field.
         top_p: Nucleus sampling; 1 keeps every token and is not sent.
         structured: ``schema`` asks for replies that match the step class's JSON schema (``output_config``); ``off``,
             and a class without a schema, ask for none.
@@ -267,6 +267,13 @@ class AnthropicSettings(ServerSettings):
     key_env: str = "ANTHROPIC_API_KEY"
     temperature: float = Field(default=1.0, ge=0, le=1)
     omit: tuple[Literal["temperature"], ...] = Field(default=(), exclude_if=_unset)
+
+    @field_validator("extra_body")
+    @classmethod
+    def _writes_no_cache(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if "cache_control" in extra:
+            raise ValueError("must not hold cache_control: what it costs to write a cache has no price here")
+        return extra
 
     @model_validator(mode="after")
     def _one_of_both(self) -> AnthropicSettings:

@@ -42,6 +42,7 @@ ANTHROPIC = {"kind": "anthropic", "name": "m"}
         (ANTHROPIC | {"temperature": 0.5, "top_p": 0.5}, "leave one of them out"),
         (ANTHROPIC | {"extra_body": {"system": "x"}}, "must not hold system: maker fills it"),
         (ANTHROPIC | {"omit": ["seed"]}, "model.omit"),
+        (ANTHROPIC | {"extra_body": {"cache_control": {"type": "ephemeral"}}}, "must not hold cache_control"),
         (ANTHROPIC | {"max_n": 2}, "model.max_n: there is no such setting"),
         (ANTHROPIC | {"name": None}, "model.name"),
     ],
