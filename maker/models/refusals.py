@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import get_args
 
-from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
+from maker.models.server_settings import OpenAISettings, ServerSettings
 
 _NO_FIELDS = frozenset({"model", "messages", "prompt", "system", "response_format", "output_config"})
 """What is refused for what it holds: the name of the model, the prompt, the schema of a step class."""
@@ -72,13 +72,18 @@ def without_fields(names: Sequence[str], settings: ServerSettings) -> str:
     if "n" in names:
         ways.append("model.max_n = 1")
     found = [f"set {' and '.join(ways)}"] if ways else []
-    if "top_p" in names and isinstance(settings, AnthropicSettings):
-        found.append("leave model.top_p out")
+    found += [
+        f"leave model.{name} out" for name in ("temperature", "top_p") if name in names and _is_set(settings, name)
+    ]
     if extra := [name for name in names if name in settings.extra_body]:
         found.append(f"take {', '.join(extra)} out of model.extra_body")
     if "max_completion_tokens" in names:
         found.append("take max_tokens out of model.omit")
     return ", and ".join(found)
+
+
+def _is_set(settings: ServerSettings, name: str) -> bool:
+    return bool(getattr(settings, name) != 1)
 
 
 def _loss(omitted: Collection[str]) -> str:

@@ -249,7 +249,7 @@ class AnthropicSettings(ServerSettings):
         url: Base URL with the version.
         key_env: Name of the environment variable that holds the key; the key itself is never stored. Clear it for a
             server that needs none.
-        temperature: Sampling temperature, 1 at most. 1 is the API's own and is not sent, as some models refuse the field.
+        temperature: Sampling temperature, 1 at most. 1 is the API's own and is not sent: some models refuse it.
         top_p: Nucleus sampling; 1 keeps every token and is not sent.
         structured: ``schema`` asks for replies that match the step class's JSON schema (``output_config``); ``off``,
             and a class without a schema, ask for none.

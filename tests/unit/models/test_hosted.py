@@ -197,6 +197,7 @@ class TestRefusals:
         ("form", "changes", "fix"),
         [
             (Form.PLAIN, {"omit": ()}, 'model.omit = ["seed"]'),
+            (Form.ANTHROPIC, {"temperature": 0.5}, "and leave model.temperature out"),
             (Form.ANTHROPIC, {"temperature": 0.5}, 'model.omit = ["temperature"]'),
             (Form.ANTHROPIC, {"top_p": 0.5}, "leave model.top_p out"),
             (Form.ANTHROPIC, {"extra_body": {"effort": "low"}}, "take effort out of model.extra_body"),
