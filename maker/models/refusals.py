@@ -51,9 +51,12 @@ def _named(answer: object) -> Iterable[str]:
 
 
 def _mention(name: str) -> str:
-    """Return a pattern of a field's name in a sentence; a short one may be part of it."""
-    quoted = rf"['\"`]{re.escape(name)}['\"`]|(?<![\w.]){re.escape(name)}:"
-    return quoted if len(name) < 4 else rf"(?<!\w){re.escape(name)}(?!\w)"
+    """Return a pattern of a sentence that speaks of a field by its name: many are words that a prompt may hold."""
+    word = re.escape(name)
+    return (
+        rf"['\"`]{word}['\"`]|(?<![\w.]){word}:|(?:parameter|field|argument|property)s?:? {word}\b"
+        rf"|\b{word} (?:is|are|does|cannot|can't|isn't)\b"
+    )
 
 
 def can_be_omitted(name: str, settings: ServerSettings) -> bool:

@@ -228,6 +228,7 @@ class TestRefusals:
             {"error": {"message": "max_tokens is too large: 516. At most 100 tokens are left.", "param": "max_tokens"}},
             {"error": {"message": "This model's maximum context length is 8 tokens; lower max_tokens"}},
             {"error": {"message": "temperature must be between 0 and 2"}},
+            {"error": {"message": "content not allowed: it asks to raise the temperature and to sow a seed"}},
             {"error": {"message": "Unsupported value: 'messages[0].role' does not support 'system'"}},
         ],
     )
@@ -245,6 +246,7 @@ class TestRefusals:
             (400, {"error": {"message": "top_p: Extra inputs are not permitted"}}, "top_p"),
             (400, {"error": "`temperature` and `top_p` cannot both be specified for this model."}, "temperature"),
             (400, {"message": "property 'seed' is unsupported"}, "seed"),
+            (400, {"message": "temperature is not supported by this model"}, "temperature"),
         ],
     )
     def test_how_servers_say_that_they_take_no_field(self, status: int, said: Any, omit: str) -> None:
