@@ -7,7 +7,7 @@ to its contract.
 
 from __future__ import annotations
 
-from maker.testing.hosted import Bill, Form, HostedServer
+from maker.testing.hosted import Bill, HostedKind, HostedServer
 from maker.testing.servers import (
     LOST,
     FakeReply,
@@ -29,7 +29,7 @@ __all__ = [
     "FakeServer",
     "Fault",
     "FaultyServer",
-    "Form",
+    "HostedKind",
     "HostedServer",
     "Served",
     "chat_completion",

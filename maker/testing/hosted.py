@@ -15,7 +15,7 @@ from maker.testing.servers import FakeReply, FakeRequest, FakeServer
 _CHAT = "/v1/chat/completions"
 
 
-class Form(StrEnum):
+class HostedKind(StrEnum):
     """What kind of server a `HostedServer` is.
 
     ``REASONING`` takes ``max_completion_tokens`` in place of ``max_tokens``, neither ``temperature``, ``top_p``,
@@ -67,7 +67,7 @@ class HostedServer(FakeServer):
 
     A context manager, as `FakeServer`::
 
-        with HostedServer(Form.REASONING, lambda prompt: "yes") as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes") as server:
             ...
             assert server.bill.completion_tokens == report.completion_tokens
 
@@ -75,7 +75,7 @@ class HostedServer(FakeServer):
     once it was sent.
 
     Args:
-        form: What it refuses, and how it answers.
+        kind: What it refuses, and how it answers.
         answer: Makes a reply from a prompt, system part first. It may say another thing each time: there are no seeds.
         key: What it takes for its key; "" for any.
         reasons: The least and the most tokens that it reasons before a reply, where it does.
@@ -87,7 +87,7 @@ class HostedServer(FakeServer):
 
     def __init__(
         self,
-        form: Form,
+        kind: HostedKind,
         answer: Callable[[str], str],
         *,
         key: str = "",
@@ -95,7 +95,7 @@ class HostedServer(FakeServer):
         seed: int = 0,
     ) -> None:
         super().__init__(lambda _: FakeReply(500, None))
-        self.form = form
+        self.kind = kind
         self._draw_reply = answer
         self._key = key
         self._reasons = reasons
@@ -107,7 +107,7 @@ class HostedServer(FakeServer):
     @property
     def url(self) -> str:
         """What ``model.url`` is to be."""
-        return super().url.removesuffix("/v1") if self.form is Form.AZURE else super().url
+        return super().url.removesuffix("/v1") if self.kind is HostedKind.AZURE else super().url
 
     @property
     def bill(self) -> Bill:
@@ -120,7 +120,7 @@ class HostedServer(FakeServer):
         with self._count:
             self._bill = self._bill._replace(requests=self._bill.requests + 1)
             try:
-                _check(self.form, request, self._key)
+                _check(self.kind, request, self._key)
             except _Refused as refused:
                 self._bill = self._bill._replace(refused=self._bill.refused + 1)
                 return FakeReply(refused.status, {"type": "error", "error": refused.error})
@@ -129,9 +129,9 @@ class HostedServer(FakeServer):
     def _drawn(self, body: Mapping[str, Any]) -> dict[str, Any]:
         system, prompt = _prompt(body)
         limit = body.get("max_completion_tokens") or body["max_tokens"]
-        n = 1 if self.form in (Form.PLAIN, Form.ANTHROPIC) else body.get("n", 1)
+        n = 1 if self.kind in (HostedKind.PLAIN, HostedKind.ANTHROPIC) else body.get("n", 1)
         drawn = [self._reply(system + prompt, limit) for _ in range(n)]
-        cached = len(system) if system in self._seen and self.form is not Form.PLAIN else 0
+        cached = len(system) if system in self._seen and self.kind is not HostedKind.PLAIN else 0
         self._seen.add(system)
         spent = Bill(
             calls=n,
@@ -141,12 +141,12 @@ class HostedServer(FakeServer):
             reasoning_tokens=sum(one.reasoning for one in drawn),
         )
         self._bill = Bill(*(a + b for a, b in zip(self._bill, spent, strict=True)))
-        if self.form is Form.ANTHROPIC:
+        if self.kind is HostedKind.ANTHROPIC:
             return _message(body, drawn[0], spent)
-        return _chat(self.form, body, drawn, spent)
+        return _chat(self.kind, body, drawn, spent)
 
     def _reply(self, prompt: str, limit: int) -> _Reply:
-        thinks = self.form in (Form.REASONING, Form.ANTHROPIC)
+        thinks = self.kind in (HostedKind.REASONING, HostedKind.ANTHROPIC)
         reasoning = min(limit, self._random.randint(*self._reasons)) if thinks else 0
         text = self._draw_reply(prompt)
         room = limit - reasoning
@@ -168,19 +168,19 @@ def _prompt(body: Mapping[str, Any]) -> tuple[str, str]:
     return body.get("system") or messages.get("system", ""), messages["user"]
 
 
-def _check(form: Form, request: FakeRequest, key: str) -> None:
+def _check(kind: HostedKind, request: FakeRequest, key: str) -> None:
     """Raise `_Refused` for what such a server does not take."""
     place = urlsplit(request.path)
-    if form is Form.AZURE:
+    if kind is HostedKind.AZURE:
         deployment = f"/openai/deployments/{request.body.get('model')}/chat/completions"
         if place.path != deployment or "api-version" not in parse_qs(place.query):
             raise _Refused(404, "Resource not found")
-    elif place.path != ("/v1/messages" if form is Form.ANTHROPIC else _CHAT):
+    elif place.path != ("/v1/messages" if kind is HostedKind.ANTHROPIC else _CHAT):
         raise _Refused(404, f"Invalid URL (POST {request.path})")
-    header = {Form.AZURE: "api-key", Form.ANTHROPIC: "x-api-key"}.get(form, "authorization")
+    header = {HostedKind.AZURE: "api-key", HostedKind.ANTHROPIC: "x-api-key"}.get(kind, "authorization")
     if key and request.headers.get(header, "").removeprefix("Bearer ") != key:
         raise _Refused(401, f"invalid {header}")
-    for problem in _CHECKS[form](request):
+    for problem in _CHECKS[kind](request):
         raise problem
 
 
@@ -226,16 +226,16 @@ def _nothing(_: FakeRequest) -> Iterator[_Refused]:
     yield from ()
 
 
-_CHECKS: Mapping[Form, Callable[[FakeRequest], Iterator[_Refused]]] = {
-    Form.REASONING: _of_reasoning,
-    Form.AZURE: _nothing,
-    Form.GATEWAY: _of_a_gateway,
-    Form.PLAIN: _of_a_plain_server,
-    Form.ANTHROPIC: _of_anthropic,
+_CHECKS: Mapping[HostedKind, Callable[[FakeRequest], Iterator[_Refused]]] = {
+    HostedKind.REASONING: _of_reasoning,
+    HostedKind.AZURE: _nothing,
+    HostedKind.GATEWAY: _of_a_gateway,
+    HostedKind.PLAIN: _of_a_plain_server,
+    HostedKind.ANTHROPIC: _of_anthropic,
 }
 
 
-def _chat(form: Form, body: Mapping[str, Any], drawn: list[_Reply], spent: Bill) -> dict[str, Any]:
+def _chat(kind: HostedKind, body: Mapping[str, Any], drawn: list[_Reply], spent: Bill) -> dict[str, Any]:
     choices = [
         {
             "index": i,
@@ -244,9 +244,9 @@ def _chat(form: Form, body: Mapping[str, Any], drawn: list[_Reply], spent: Bill)
         }
         for i, one in enumerate(drawn)
     ]
-    model = "a-model-of-azure" if form is Form.AZURE else f"{body['model']}-2026-11-30"
+    model = "a-model-of-azure" if kind is HostedKind.AZURE else f"{body['model']}-2026-11-30"
     reply = {"object": "chat.completion", "model": model, "choices": choices}
-    if form is Form.PLAIN:
+    if kind is HostedKind.PLAIN:
         return reply
     return reply | {
         "usage": {

@@ -13,21 +13,21 @@ import pytest
 import maker
 from decomposers.map import map_rows
 from maker.errors import JobError, ModelUnusable
-from maker.testing import Form, HostedServer
+from maker.testing import HostedKind, HostedServer
 
 KEY = "sk-hosted-runs-0123456789"
 ORGANIZATION = HostedServer.organization
 PRICES = {"prompt_price": 1.25, "cached_price": 0.125, "completion_price": 10.0}
 """As decimal numbers these are exact, so that the bill is as well."""
 OMIT = ("max_tokens", "temperature", "top_p", "seed", "stop")
-OF_FORM: dict[Form, dict[str, Any]] = {
-    Form.REASONING: {"omit": OMIT, "reasoning_tokens": 500},
-    Form.AZURE: {"api_version": "2024-10-21"},
-    Form.GATEWAY: {"headers": {"X-Organization": "HOSTED_ORG"}, "extra_body": {"provider": {"sort": "price"}}},
-    Form.PLAIN: {"omit": ("seed",)},
-    Form.ANTHROPIC: {"reasoning_tokens": 500},
+OF_KIND: dict[HostedKind, dict[str, Any]] = {
+    HostedKind.REASONING: {"omit": OMIT, "reasoning_tokens": 500},
+    HostedKind.AZURE: {"api_version": "2024-10-21"},
+    HostedKind.GATEWAY: {"headers": {"X-Organization": "HOSTED_ORG"}, "extra_body": {"provider": {"sort": "price"}}},
+    HostedKind.PLAIN: {"omit": ("seed",)},
+    HostedKind.ANTHROPIC: {"reasoning_tokens": 500},
 }
-SEEDED = {Form.AZURE, Form.GATEWAY}
+SEEDED = {HostedKind.AZURE, HostedKind.GATEWAY}
 
 
 class Parity:
@@ -58,9 +58,9 @@ def rows(tmp_path: Path) -> Path:
 
 def model_of(server: HostedServer) -> dict[str, Any]:
     """Return the ``[model]`` table that a server needs."""
-    kind = "anthropic" if server.form is Form.ANTHROPIC else "openai"
+    kind = "anthropic" if server.kind is HostedKind.ANTHROPIC else "openai"
     common = {"kind": kind, "url": server.url, "name": "tiny", "key_env": "HOSTED_KEY"}
-    return common | OF_FORM[server.form] | PRICES
+    return common | OF_KIND[server.kind] | PRICES
 
 
 def task_of(rows: Path) -> dict[str, Any]:
@@ -86,31 +86,31 @@ def check(server: HostedServer, report: maker.RunReport, store: str) -> None:
     bill = server.bill
     (line,) = maker.show(report.run_id, store=store).models
     assert report.calls == bill.calls
-    if server.form is Form.PLAIN:
+    if server.kind is HostedKind.PLAIN:
         assert report.cost is not None
         assert report.cost >= bill.amount(prompt="1.25", completion="10", cached="1.25")
     else:
         assert (report.prompt_tokens, report.completion_tokens) == (bill.prompt_tokens, bill.completion_tokens)
         assert line["cached_tokens"] == bill.cached_tokens > 0
         assert report.cost == float(bill.amount(prompt="1.25", completion="10", cached="0.125"))
-    assert line["seeded"] is (server.form in SEEDED)
+    assert line["seeded"] is (server.kind in SEEDED)
     assert maker.verify(report.run_id, store=store).right
     assert KEY.encode() not in Path(store.removeprefix("sqlite:///")).read_bytes()
 
 
-@pytest.mark.parametrize("form", Form)
-def test_from_a_job_file(form: Form, rows: Path, store: str, tmp_path: Path) -> None:
-    with HostedServer(form, Parity(), key=KEY) as server:
+@pytest.mark.parametrize("kind", HostedKind)
+def test_from_a_job_file(kind: HostedKind, rows: Path, store: str, tmp_path: Path) -> None:
+    with HostedServer(kind, Parity(), key=KEY) as server:
         tables = {"task": task_of(rows), "model": model_of(server), "vote": {"k": 2}, "store": {"url": store}}
         job = tmp_path / "job.toml"
         job.write_text("".join(f"[{name}]\n{toml(table)}" for name, table in tables.items()))
         check(server, maker.run(str(job)), store)
 
 
-@pytest.mark.parametrize("form", Form)
-def test_from_python(form: Form, rows: Path, store: str) -> None:
+@pytest.mark.parametrize("kind", HostedKind)
+def test_from_python(kind: HostedKind, rows: Path, store: str) -> None:
     """Objects and a limit of money: nothing that was reserved is left over."""
-    with HostedServer(form, Parity(), key=KEY) as server:
+    with HostedServer(kind, Parity(), key=KEY) as server:
         table = model_of(server)
         make = {"openai": maker.openai, "anthropic": maker.anthropic}[table.pop("kind")]
         task = map_rows(**{name: value for name, value in task_of(rows).items() if name != "decomposer"})
@@ -119,13 +119,13 @@ def test_from_python(form: Form, rows: Path, store: str) -> None:
     assert report.reserved_calls == 0
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("kind", HostedKind)
 def test_from_the_environment(
-    form: Form, rows: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: HostedKind, rows: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = tmp_path / "job.toml"
     job.write_text(f"[task]\n{toml(task_of(rows))}[vote]\nk = 2\n")
-    with HostedServer(form, Parity(), key=KEY) as server:
+    with HostedServer(kind, Parity(), key=KEY) as server:
         for line in toml(model_of(server)).splitlines():
             name, _, value = line.partition(" = ")
             monkeypatch.setenv(f"MAKER_MODEL_{name.upper()}", value)
@@ -134,7 +134,10 @@ def test_from_the_environment(
 
 def test_a_pools_members_have_prices_of_their_own(rows: Path, store: str) -> None:
     """The cost is the sum of both bills; a batch's prices change nothing of what is sent by itself."""
-    with HostedServer(Form.ANTHROPIC, Parity(), key=KEY) as one, HostedServer(Form.AZURE, Parity(), key=KEY) as two:
+    with (
+        HostedServer(HostedKind.ANTHROPIC, Parity(), key=KEY) as one,
+        HostedServer(HostedKind.AZURE, Parity(), key=KEY) as two,
+    ):
         half = {"batch_prompt_price": 0.625, "batch_completion_price": 5.0}
         tables = [model_of(one) | half, model_of(two) | {"cached_price": 0.5}]
         model = {"kind": "pool", "members": {"one": tables[0], "two": tables[1]}}
@@ -148,7 +151,7 @@ def test_a_pools_members_have_prices_of_their_own(rows: Path, store: str) -> Non
 @pytest.mark.parametrize("price", ["prompt_price", "completion_price"])
 def test_money_is_not_capped_without_prices(rows: Path, store: str, price: str) -> None:
     """It is refused before anything is sent."""
-    with HostedServer(Form.ANTHROPIC, Parity(), key=KEY) as server:
+    with HostedServer(HostedKind.ANTHROPIC, Parity(), key=KEY) as server:
         model = model_of(server)
         del model[price]
         job = {"task": task_of(rows), "model": model, "store": {"url": store}, "limits": {"max_cost": 1.0}}
@@ -159,7 +162,7 @@ def test_money_is_not_capped_without_prices(rows: Path, store: str, price: str) 
 
 def test_a_server_that_refuses_fields_stops_the_run_with_the_settings_that_mend_it(rows: Path, store: str) -> None:
     """The reply that finding them took is in the ledger; a run with them is done."""
-    with HostedServer(Form.REASONING, Parity(), key=KEY) as server:
+    with HostedServer(HostedKind.REASONING, Parity(), key=KEY) as server:
         model = model_of(server)
         del model["omit"]
         job = {"task": task_of(rows), "model": model, "vote": {"k": 2}, "store": {"url": store}}
@@ -176,7 +179,7 @@ def test_a_server_that_refuses_fields_stops_the_run_with_the_settings_that_mend_
 
 def test_replies_that_all_end_within_their_reasoning_stop_the_run(rows: Path, store: str) -> None:
     """What is to be raised is told."""
-    with HostedServer(Form.REASONING, Parity(), key=KEY, reasons=(600, 600)) as server:
+    with HostedServer(HostedKind.REASONING, Parity(), key=KEY, reasons=(600, 600)) as server:
         model = model_of(server) | {"reasoning_tokens": 100}
         limits = {"max_useless": 5}
         report = maker.run({"task": task_of(rows), "model": model, "store": {"url": store}, "limits": limits})
@@ -187,7 +190,7 @@ def test_replies_that_all_end_within_their_reasoning_stop_the_run(rows: Path, st
 
 def test_a_resume_may_omit_a_seed_and_not_the_temperature(rows: Path, store: str) -> None:
     """Whether a seed is sent decides no reply; the temperature does."""
-    with HostedServer(Form.GATEWAY, Parity(), key=KEY) as server:
+    with HostedServer(HostedKind.GATEWAY, Parity(), key=KEY) as server:
         job = {"task": task_of(rows), "model": model_of(server), "vote": {"k": 2}, "store": {"url": store}}
         cut = maker.run(job, limit_steps=3)
         for given in ('model.omit=["temperature"]', 'model.extra_body={provider={sort="speed"}}'):

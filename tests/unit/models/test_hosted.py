@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai_calls import Start, request
 
 from maker.errors import ModelUnusable
+from maker.models import anthropic_reply
 from maker.models.openai import OpenAIModel
+from maker.models.openai_reply import Unreadable
 from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
-from maker.testing import FakeReply, FakeServer, Form, HostedServer, chat_completion, collect
+from maker.testing import FakeReply, FakeServer, HostedKind, HostedServer, chat_completion, collect
 from maker.types import Failed, Finished, Flag, Request
 
 KEY = "sk-hosted-0123456789"
@@ -19,17 +23,17 @@ ASKED = request(n=3, stop=("\n",), max_tokens=16)
 
 
 def settings_for(server: HostedServer, **changes: Any) -> ServerSettings:
-    """Return the settings that each form of server needs."""
+    """Return the settings that each kind of server needs."""
     common: dict[str, Any] = {"url": server.url, "name": "tiny", "key_env": "HOSTED_KEY"}
-    of_form: dict[Form, dict[str, Any]] = {
-        Form.REASONING: {"omit": REASONING, "reasoning_tokens": 500},
-        Form.AZURE: {"api_version": "2024-10-21"},
-        Form.GATEWAY: {"headers": {"X-Organization": "HOSTED_ORG"}, "extra_body": {"provider": {"order": ["a"]}}},
-        Form.PLAIN: {"omit": ("seed",)},
-        Form.ANTHROPIC: {"reasoning_tokens": 500},
+    of_kind: dict[HostedKind, dict[str, Any]] = {
+        HostedKind.REASONING: {"omit": REASONING, "reasoning_tokens": 500},
+        HostedKind.AZURE: {"api_version": "2024-10-21"},
+        HostedKind.GATEWAY: {"headers": {"X-Organization": "HOSTED_ORG"}, "extra_body": {"provider": {"order": ["a"]}}},
+        HostedKind.PLAIN: {"omit": ("seed",)},
+        HostedKind.ANTHROPIC: {"reasoning_tokens": 500},
     }
-    given = common | of_form[server.form] | changes
-    return AnthropicSettings(**given) if server.form is Form.ANTHROPIC else OpenAISettings(**given)
+    given = common | of_kind[server.kind] | changes
+    return AnthropicSettings(**given) if server.kind is HostedKind.ANTHROPIC else OpenAISettings(**given)
 
 
 def asked(settings: ServerSettings, *requests: Request) -> list[Finished | Failed]:
@@ -55,10 +59,10 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTED_ORG", HostedServer.organization)
 
 
-@pytest.mark.parametrize("form", Form)
-def test_every_form_is_asked_as_it_wants_and_its_bill_is_the_count(form: Form) -> None:
+@pytest.mark.parametrize("kind", HostedKind)
+def test_every_kind_is_asked_as_it_wants_and_its_bill_is_the_count(kind: HostedKind) -> None:
     """Two requests of the same shared part: the second one's is cached. Where there is no usage the count is above."""
-    with HostedServer(form, lambda prompt: "yes", key=KEY) as server:
+    with HostedServer(kind, lambda prompt: "yes", key=KEY) as server:
         settings = settings_for(server)
         one, two = asked(settings, ASKED)[0], asked(settings, ASKED._replace(id=2))[0]
         bill = server.bill
@@ -77,18 +81,18 @@ def test_every_form_is_asked_as_it_wants_and_its_bill_is_the_count(form: Form) -
         one.completion_tokens + two.completion_tokens,
         one.cached_tokens + two.cached_tokens,
     ]
-    if form is Form.PLAIN:
+    if kind is HostedKind.PLAIN:
         assert [a <= b for a, b in zip(counted, told, strict=True)] == [True] * 4
     else:
         assert told == counted
         assert bill.cached_tokens > 0
     # Nothing is refused but the n of a server that has none.
-    assert bill.refused == (2 if form is Form.REASONING else 0)
+    assert bill.refused == (2 if kind is HostedKind.REASONING else 0)
 
 
 class TestWhatIsSent:
     def test_a_reasoning_model_gets_room_to_reason(self) -> None:
-        with HostedServer(Form.REASONING, lambda prompt: "yes") as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes") as server:
             asked(settings_for(server, key_env=""), ASKED._replace(n=1))
             (sent,) = server.requests
         assert sent.body == {
@@ -99,7 +103,7 @@ class TestWhatIsSent:
 
     @pytest.mark.parametrize("ending", ["", "/openai", "/openai/deployments/tiny"])
     def test_azure_is_asked_at_its_deployment(self, ending: str) -> None:
-        with HostedServer(Form.AZURE, lambda prompt: "yes", key=KEY) as server:
+        with HostedServer(HostedKind.AZURE, lambda prompt: "yes", key=KEY) as server:
             (answer,) = asked(settings_for(server, url=server.url + ending), ASKED)
             (sent,) = server.requests
         assert isinstance(answer, Finished)
@@ -108,14 +112,14 @@ class TestWhatIsSent:
         assert "authorization" not in sent.headers
 
     def test_a_reply_name_is_held_against_azures_replies(self) -> None:
-        with HostedServer(Form.AZURE, lambda prompt: "yes", key=KEY) as server:
+        with HostedServer(HostedKind.AZURE, lambda prompt: "yes", key=KEY) as server:
             failed = refusal(settings_for(server, reply_name="another"))
         assert failed.lost
         assert "'a-model-of-azure'" in failed.reason
 
     def test_headers_and_fields_of_a_gateway(self) -> None:
         """A header of the user's stands in place of maker's own, whatever its capitals."""
-        with HostedServer(Form.GATEWAY, lambda prompt: "yes") as server:
+        with HostedServer(HostedKind.GATEWAY, lambda prompt: "yes") as server:
             headers = {"X-Organization": "HOSTED_ORG", "authorization": "HOSTED_KEY"}
             asked(settings_for(server, headers=headers), ASKED)
             (sent,) = server.requests
@@ -126,7 +130,7 @@ class TestWhatIsSent:
 
     def test_a_message(self) -> None:
         """What is as the interface has it anyway is not sent; a blank stop is not taken, and cuts all the same."""
-        with HostedServer(Form.ANTHROPIC, lambda prompt: "yes\nno", key=KEY) as server:
+        with HostedServer(HostedKind.ANTHROPIC, lambda prompt: "yes\nno", key=KEY) as server:
             (answer,) = asked(settings_for(server), ASKED._replace(n=1, stop=("\n", "END")))
             (sent,) = server.requests
         assert isinstance(answer, Finished)
@@ -169,7 +173,7 @@ class TestWhatIsSent:
 class TestRefusals:
     def test_all_that_a_reasoning_model_refuses_is_told_at_once(self) -> None:
         """It is asked without, until it answers: one reply is billed, and gets no vote. Then nothing is sent."""
-        with HostedServer(Form.REASONING, lambda prompt: "yes") as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes") as server:
             settings = settings_for(server, omit=(), key_env="")
             model = OpenAIModel(settings)
             model.submit([ASKED])
@@ -189,26 +193,30 @@ class TestRefusals:
         assert (again.fix, again.calls) == (failed.fix, 0)
 
     def test_what_is_omitted_already_stays_omitted(self) -> None:
-        with HostedServer(Form.REASONING, lambda prompt: "yes") as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes") as server:
             failed = refusal(settings_for(server, omit=("max_tokens", "top_p", "stop"), key_env=""))
         assert 'set model.omit = ["max_tokens", "temperature", "top_p", "seed", "stop"]' in failed.fix
 
     @pytest.mark.parametrize(
-        ("form", "changes", "fix"),
+        ("kind", "changes", "fix"),
         [
-            (Form.PLAIN, {"omit": ()}, 'model.omit = ["seed"]'),
-            (Form.ANTHROPIC, {"temperature": 0.5}, "and leave model.temperature out"),
-            (Form.ANTHROPIC, {"temperature": 0.5}, 'model.omit = ["temperature"]'),
-            (Form.ANTHROPIC, {"top_p": 0.5}, "leave model.top_p out"),
-            (Form.ANTHROPIC, {"extra_body": {"effort": "low"}}, "take effort out of model.extra_body"),
-            (Form.ANTHROPIC, {"key_env": ""}, "model.key_env"),
-            (Form.GATEWAY, {"headers": {}}, "name it in model.headers"),
-            (Form.AZURE, {"api_version": ""}, "for an Azure deployment set model.api_version"),
-            (Form.AZURE, {"name": "other", "url": "{url}/openai/deployments/tiny"}, "model.api_version = '2024-10-21'"),
+            (HostedKind.PLAIN, {"omit": ()}, 'model.omit = ["seed"]'),
+            (HostedKind.ANTHROPIC, {"temperature": 0.5}, "and leave model.temperature out"),
+            (HostedKind.ANTHROPIC, {"temperature": 0.5}, 'model.omit = ["temperature"]'),
+            (HostedKind.ANTHROPIC, {"top_p": 0.5}, "leave model.top_p out"),
+            (HostedKind.ANTHROPIC, {"extra_body": {"effort": "low"}}, "take effort out of model.extra_body"),
+            (HostedKind.ANTHROPIC, {"key_env": ""}, "model.key_env"),
+            (HostedKind.GATEWAY, {"headers": {}}, "name it in model.headers"),
+            (HostedKind.AZURE, {"api_version": ""}, "for an Azure deployment set model.api_version"),
+            (
+                HostedKind.AZURE,
+                {"name": "o", "url": "{url}/openai/deployments/tiny"},
+                "model.api_version = '2024-10-21'",
+            ),
         ],
     )
-    def test_each_names_its_setting(self, form: Form, changes: dict[str, Any], fix: str) -> None:
-        with HostedServer(form, lambda prompt: "yes", key=KEY) as server:
+    def test_each_names_its_setting(self, kind: HostedKind, changes: dict[str, Any], fix: str) -> None:
+        with HostedServer(kind, lambda prompt: "yes", key=KEY) as server:
             if "url" in changes:
                 changes = changes | {"url": changes["url"].format(url=server.url)}
             failed = refusal(settings_for(server, **changes))
@@ -282,10 +290,10 @@ class TestRefusals:
 
 
 class TestReasoning:
-    @pytest.mark.parametrize("form", [Form.REASONING, Form.ANTHROPIC])
-    def test_a_reply_that_is_cut_in_its_reasoning_is_told_apart(self, form: Form) -> None:
+    @pytest.mark.parametrize("kind", [HostedKind.REASONING, HostedKind.ANTHROPIC])
+    def test_a_reply_that_is_cut_in_its_reasoning_is_told_apart(self, kind: HostedKind) -> None:
         """It takes all its room and has no text: a red flag of its own, that says what to raise."""
-        with HostedServer(form, lambda prompt: "yes", reasons=(100, 120), key=KEY) as server:
+        with HostedServer(kind, lambda prompt: "yes", reasons=(100, 120), key=KEY) as server:
             (answer,) = asked(settings_for(server, reasoning_tokens=50), ASKED._replace(n=1))
             bill = server.bill
         assert isinstance(answer, Finished)
@@ -295,14 +303,14 @@ class TestReasoning:
         assert "model.reasoning_tokens" in sample.flag.detail
 
     def test_reasoning_that_the_server_reports_needs_no_setting_to_be_seen(self) -> None:
-        with HostedServer(Form.REASONING, lambda prompt: "yes", reasons=(100, 120)) as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes", reasons=(100, 120)) as server:
             (answer,) = asked(settings_for(server, reasoning_tokens=0, key_env=""), ASKED._replace(n=1))
         assert isinstance(answer, Finished)
         assert answer.samples[0].flag is not None
         assert answer.samples[0].flag.reason is Flag.REASONING
 
     def test_a_reply_that_is_cut_after_it_began_is_cut(self) -> None:
-        with HostedServer(Form.REASONING, lambda prompt: "yes" * 10, reasons=(50, 50)) as server:
+        with HostedServer(HostedKind.REASONING, lambda prompt: "yes" * 10, reasons=(50, 50)) as server:
             (answer,) = asked(settings_for(server, reasoning_tokens=40, key_env=""), ASKED._replace(n=1))
         assert isinstance(answer, Finished)
         (sample,) = answer.samples
@@ -334,8 +342,40 @@ class TestReasoning:
         assert counts == [45, 5]
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+PART = st.fixed_dictionaries({"type": st.sampled_from(["text", "thinking", "tool_use"]), "text": JSON}) | JSON
+MESSAGES = JSON | st.fixed_dictionaries(
+    {"content": st.lists(PART) | JSON},
+    optional={
+        "stop_reason": st.sampled_from(["end_turn", "max_tokens", "refusal"]) | JSON,
+        "stop_details": st.fixed_dictionaries({"explanation": JSON}) | JSON,
+        "usage": st.dictionaries(st.sampled_from(["input_tokens", "output_tokens", "cache_read_input_tokens"]), JSON)
+        | JSON,
+        "model": JSON,
+    },
+)
+
+
 class TestMessages:
     """Replies of Anthropic's interface that are not what they should be."""
+
+    @given(MESSAGES)
+    def test_whatever_is_sent_is_a_sample_or_unreadable(self, answer: Any) -> None:
+        """A sample that may vote has come to its own end; counts are never below nothing."""
+        try:
+            reply = anthropic_reply.read(answer, ASKED._replace(n=1))
+        except Unreadable:
+            return
+        assert reply.calls == 1
+        assert 0 <= reply.cached_tokens <= reply.prompt_tokens
+        assert reply.completion_tokens >= 0
+        (sample,) = reply.samples
+        ended = isinstance(answer, dict) and answer.get("stop_reason") in ("end_turn", None, "")
+        assert ended or sample.cut or sample.flag is not None or not sample.text.strip()
 
     @pytest.mark.parametrize(
         ("changes", "flag"),
