@@ -66,8 +66,9 @@ def can_be_omitted(name: str, settings: ServerSettings) -> bool:
 
 def without_fields(names: Sequence[str], settings: ServerSettings) -> str:
     """Return the settings with which a server is not sent what it refuses."""
-    ways = []
-    if omitted := [name for name in _omittable(settings) if name in names or name in settings.omit]:
+    known, ways = _omittable(settings), []
+    if not set(known).isdisjoint(names):
+        omitted = [name for name in known if name in names or name in settings.omit]
         listed = ", ".join(f'"{name}"' for name in omitted)
         ways.append(f"model.omit = [{listed}]" + _loss(omitted))
     if "logprobs" in names:
@@ -75,18 +76,14 @@ def without_fields(names: Sequence[str], settings: ServerSettings) -> str:
     if "n" in names:
         ways.append("model.max_n = 1")
     found = [f"set {' and '.join(ways)}"] if ways else []
-    found += [
-        f"leave model.{name} out" for name in ("temperature", "top_p") if name in names and _is_set(settings, name)
-    ]
+    for name in ("temperature", "top_p"):
+        if name in names and getattr(settings, name) != 1:
+            found.append(f"leave model.{name} out")
     if extra := [name for name in names if name in settings.extra_body]:
         found.append(f"take {', '.join(extra)} out of model.extra_body")
     if "max_completion_tokens" in names:
         found.append("take max_tokens out of model.omit")
     return ", and ".join(found)
-
-
-def _is_set(settings: ServerSettings, name: str) -> bool:
-    return bool(getattr(settings, name) != 1)
 
 
 def _loss(omitted: Collection[str]) -> str:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import maker
 from decomposers.map import map_rows
+from maker.cli.app import app
 from maker.errors import JobError, ModelUnusable
+from maker.reporting.page import page
 from maker.testing import HostedKind, HostedServer
 
 KEY = "sk-hosted-runs-0123456789"
@@ -146,6 +149,18 @@ def test_a_pools_members_have_prices_of_their_own(rows: Path, store: str) -> Non
         second = two.bill.amount(prompt="1.25", completion="10", cached="0.5")
     assert report.cost == pytest.approx(float(first + second), rel=1e-12)
     assert {line["model"]: line["seeded"] for line in report.models} == {"one": False, "two": True}
+
+
+@pytest.mark.parametrize("kind", [HostedKind.PLAIN, HostedKind.AZURE])
+def test_the_record_says_where_votes_were_drawn_without_seeds(kind: HostedKind, rows: Path, store: str) -> None:
+    """In a terminal and in the report; its JSON is looked at in every other test."""
+    with HostedServer(kind, Parity(), key=KEY) as server:
+        done = maker.run({"task": task_of(rows), "model": model_of(server), "vote": {"k": 2}, "store": {"url": store}})
+    shown = CliRunner().invoke(app, ["show", done.run_id, "--store", store]).output
+    told = page(maker.report(done.run_id, store=store))
+    unseeded = kind is HostedKind.PLAIN
+    assert ("the votes of tiny were drawn without seeds: they cannot be drawn again" in shown) is unseeded
+    assert ("The votes of tiny were drawn without seeds: they cannot be drawn again." in told) is unseeded
 
 
 @pytest.mark.parametrize("price", ["prompt_price", "completion_price"])

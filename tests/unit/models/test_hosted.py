@@ -262,6 +262,20 @@ class TestRefusals:
             failed = refusal(OpenAISettings(url=server.url, name="m"))
         assert f'model.omit = ["{omit}"]' in failed.fix
 
+    @pytest.mark.parametrize(
+        ("changes", "field", "fix"),
+        [
+            ({"logprobs": True, "omit": ("seed",)}, "logprobs", "set model.logprobs = false"),
+            ({"omit": ("max_tokens",)}, "max_completion_tokens", "take max_tokens out of model.omit"),
+        ],
+    )
+    def test_what_other_settings_ask_for(self, changes: dict[str, Any], field: str, fix: str) -> None:
+        """What was omitted before is not named again."""
+        said = {"error": {"message": f"Unsupported parameter: '{field}'", "param": field}}
+        with FakeServer(lambda body: (400, said) if field in body else (200, chat_completion(["A"]))) as server:
+            failed = refusal(OpenAISettings(url=server.url, name="m", **changes))
+        assert failed.fix == fix
+
     def test_a_prompt_that_is_refused_while_fields_are_looked_for(self) -> None:
         """What was found until then is told."""
 
