@@ -192,6 +192,25 @@ def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_pa
         assert labelled.fingerprint == found.fingerprint
 
 
+def test_a_model_that_refuses_temperature_0_is_calibrated_without(tmp_path: Path) -> None:
+    """It has answered all else: what it would say at temperature 0 stays unknown."""
+
+    def script(body: Any) -> Any:
+        if body["temperature"] != 1:
+            return 400, {"error": {"message": "Unsupported value: 'temperature' does not support 0 with this model."}}
+        return counting(body)
+
+    with FakeServer(script) as server:
+        settings = {
+            "task": {"decomposer": f"{Path(__file__).parents[1] / 'blind_task.py'}:Blind"},
+            "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
+            "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
+        }
+        found = calibrate(settings, steps=20, votes=10).calibration
+    assert found.classes["next"].steps == 20
+    assert found.classes["next"].greedy is None
+
+
 def test_steps_that_votes_lead_to_are_asked_before_there_is_a_plan(tmp_path: Path) -> None:
     with FakeServer(counting) as server:
         settings = {
