@@ -121,10 +121,12 @@ def advice(status: int, message: str, settings: ServerSettings, refused: Sequenc
         return _about_address(settings)
     if 300 <= status < 400:
         return "set model.url to the server's own address; redirects are not followed"
-    return _about_request(settings)
+    return _about_request(settings, message)
 
 
-def _about_request(settings: ServerSettings) -> str:
+def _about_request(settings: ServerSettings, message: str) -> str:
+    if "stream" in message.lower():
+        return "use a server that answers whole replies: maker does not take them in streams"
     change = "change the [model] table, or the prompt, as the server says"
     if settings.structured == "off":
         return change
@@ -136,9 +138,10 @@ def _about_request(settings: ServerSettings) -> str:
 
 
 def _about_access(settings: ServerSettings) -> str:
-    if not settings.key_env:
-        return "set model.key_env to the name of the environment variable that holds the key"
-    fix = f"use a key with access: the variable {settings.key_env} (model.key_env) holds the one that was sent"
+    if settings.key_env:
+        fix = f"use a key with access: the variable {settings.key_env} (model.key_env) holds the one that was sent"
+    else:
+        fix = "set model.key_env to the name of the environment variable that holds the key"
     return f"{fix}; if the server wants another header, name it in model.headers"
 
 

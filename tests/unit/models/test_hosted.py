@@ -207,6 +207,7 @@ class TestRefusals:
             (HostedKind.ANTHROPIC, {"extra_body": {"effort": "low"}}, "take effort out of model.extra_body"),
             (HostedKind.ANTHROPIC, {"key_env": ""}, "model.key_env"),
             (HostedKind.GATEWAY, {"headers": {}}, "name it in model.headers"),
+            (HostedKind.GATEWAY, {"headers": {}, "key_env": ""}, "name it in model.headers"),
             (HostedKind.AZURE, {"api_version": ""}, "for an Azure deployment set model.api_version"),
             (
                 HostedKind.AZURE,
@@ -223,6 +224,11 @@ class TestRefusals:
         assert fix in failed.fix
         assert failed.unusable
         assert KEY not in failed.reason + failed.fix
+
+    def test_a_server_that_only_streams(self) -> None:
+        with FakeServer(lambda _: (400, {"error": {"message": "Only streaming requests are supported."}})) as server:
+            failed = refusal(OpenAISettings(url=server.url, name="m"))
+        assert "does not take them in streams" in failed.fix
 
     def test_a_server_with_anthropics_interface_asked_as_openais(self) -> None:
         said = {"type": "error", "error": {"type": "authentication_error", "message": "x-api-key header is required"}}
