@@ -1,6 +1,7 @@
 """How a server is spoken to: the body of one request, and what its reply says. Pure: no network.
 
-A body and a reply are the same whether the request is sent by itself or as one of a batch.
+A body and a reply are the same whether the request is sent by itself or as one of a batch. A request has its room to
+reason already: see `ServerSettings.with_room`.
 """
 
 from __future__ import annotations

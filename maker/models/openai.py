@@ -96,9 +96,7 @@ class OpenAIModel(Model):
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
-        begun = [
-            (request._replace(max_tokens=self.reply_tokens(request)), Progress(self._split)) for request in requests
-        ]
+        begun = [(self._settings.with_room(request), Progress(self._split)) for request in requests]
         self._open.update((request.id, progress) for request, progress in begun)
         self._loop.call_soon_threadsafe(self._start, begun)
 
@@ -129,8 +127,8 @@ class OpenAIModel(Model):
         return 1 if self._one_each else self._max_n
 
     def reply_tokens(self, request: Request) -> int:
-        """Return the most tokens that one reply can take: what the model may reason is not in ``max_tokens``."""
-        return request.max_tokens + self._settings.reasoning_tokens
+        """Return the most tokens that one reply can take, hidden reasoning included."""
+        return self._settings.with_room(request).max_tokens
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost.

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from maker.models.base_settings import SamplingSettings
-from maker.types import Prices
+from maker.types import Prices, Request
 
 Price = Annotated[float | None, Field(ge=0)]
 
@@ -117,6 +117,10 @@ class ServerSettings(SamplingSettings):
     def most_n(self) -> int:
         """How many replies one HTTP request may ask for."""
         return 1
+
+    def with_room(self, request: Request) -> Request:
+        """Return a request whose ``max_tokens`` leaves room to reason: so it is sent, counted and read."""
+        return request._replace(max_tokens=request.max_tokens + self.reasoning_tokens)
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that decide how it answers; those that older runs lack, only if they are not default."""

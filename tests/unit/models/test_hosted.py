@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -11,10 +13,11 @@ from openai_calls import Start, request
 
 from maker.errors import ModelUnusable
 from maker.models import anthropic_reply
+from maker.models.dialect import dialect_of
 from maker.models.openai import OpenAIModel
 from maker.models.openai_reply import Unreadable
 from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
-from maker.testing import FakeReply, FakeServer, HostedKind, HostedServer, chat_completion, collect
+from maker.testing import FakeReply, FakeRequest, FakeServer, HostedKind, HostedServer, chat_completion, collect
 from maker.types import Failed, Finished, Flag, Request
 
 KEY = "sk-hosted-0123456789"
@@ -307,6 +310,23 @@ class TestRefusals:
         settings = OpenAISettings(url="http://127.0.0.1:9/v1", name="m", headers={"X-Organization": "NOT_SET_AT_ALL"})
         with pytest.raises(ModelUnusable, match="NOT_SET_AT_ALL, which model"):
             OpenAIModel(settings)
+
+
+@pytest.mark.parametrize("kind", HostedKind)
+def test_bodies_and_replies_need_no_connection(kind: HostedKind) -> None:
+    """As in a batch of requests: what a server made of a body is read by whoever has the body and the settings."""
+    with HostedServer(kind, lambda prompt: "yes") as server:
+        settings = settings_for(server)
+        dialect, one = dialect_of(settings), settings.with_room(ASKED._replace(n=1))
+        url = urlsplit(dialect.url)
+        headers = dialect.headers(KEY) | {"x-organization": server.organization}
+        body = json.loads(json.dumps(dialect.body(one)))
+        sent = FakeRequest(f"{url.path}?{url.query}".rstrip("?"), headers, body, 0.0)
+        answered = server.reply_to(sent)
+        assert answered.status == 200
+        reply = dialect.read(answered.json, one)
+        assert [sample.text for sample in reply.samples] == ["yes"]
+        assert reply.completion_tokens == server.bill.completion_tokens or kind is HostedKind.PLAIN
 
 
 class TestReasoning:
