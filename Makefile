@@ -3,10 +3,10 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DISKS ?= 10
 # Those whose figures are times come first: let nothing else run beside them.
-BENCHMARKS := speed.chain_latency speed.engine speed.swarms speed.saturation speed.slow_server speed.postgres speed.queue \
-    speed.workflows speed.service_loop speed.monitor_cost stats.monitor stats.reports recovery.resume recovery.maps \
-    recovery.damage recovery.trees recovery.faults recovery.effects recovery.fuzz_model recovery.fuzz_files \
-    tasks.plans stats.theory stats.coverage stats.processes stats.pages
+BENCHMARKS := speed.chain_latency speed.engine speed.swarms speed.saturation speed.slow_server speed.shared_limit \
+    speed.postgres speed.queue speed.workflows speed.service_loop speed.monitor_cost stats.monitor stats.reports \
+    recovery.resume recovery.maps recovery.damage recovery.trees recovery.faults recovery.effects recovery.fuzz_model \
+    recovery.fuzz_files tasks.plans stats.theory stats.coverage stats.processes stats.pages
 
 .PHONY: demo million-chained million test check bench microagent pair-microagent format clean
 

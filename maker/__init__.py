@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from maker.job.settings import MonitorSettings as Monitor
     from maker.job.settings import RoleSettings as Role
     from maker.job.settings import SwarmSettings as Swarm
+    from maker.lifecycle.limits import limit, limits
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
     from maker.models.settings import anthropic, openai, pool, simulated, vllm
@@ -66,6 +67,8 @@ __all__ = [
     "cancel",
     "enqueue",
     "fork",
+    "limit",
+    "limits",
     "load_job",
     "openai",
     "pilot",
@@ -112,6 +115,7 @@ _HOMES = {
     "maker.calibration.calibrate": ("calibrate",),
     "maker.calibration.plan": ("plan",),
     "maker.calibration.precompute": ("precompute",),
+    "maker.lifecycle.limits": ("limit", "limits"),
     "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "maker.lifecycle.waits": ("OpenWait", "answer", "settle_effect", "waits"),
     "maker.reporting.rescore": ("rescore",),

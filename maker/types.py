@@ -483,6 +483,21 @@ class ConcurrencyChange(NamedTuple):
     timeout_s: float
 
 
+class EndpointChange(NamedTuple):
+    """A model's replies come from another endpoint than before, for a ``reason``: empty where it is the first again.
+
+    ``model`` is its number in a pool; ``url`` and ``before`` are base URLs.
+    """
+
+    model: int
+    url: str
+    before: str
+    reason: str
+
+
+ServerChange: TypeAlias = ConcurrencyChange | EndpointChange
+
+
 class Usage(NamedTuple):
     """What was spent. A call is one sample by one microagent; a request asks for several at once.
 
@@ -612,3 +627,46 @@ class Starved(NamedTuple):
 
     grant: int
     need: Allowance
+
+
+class Lot(NamedTuple):
+    """Requests and tokens of a shared limit that were granted together, in one ``second`` of the store's clock."""
+
+    second: int
+    requests: int
+    tokens: int
+
+
+class SharedClaim(NamedTuple):
+    """How a worker stands to a shared limit, and what it wants of it.
+
+    ``received`` is the number of the last grant that it has. It wants ``requests`` and ``tokens`` beyond what is left
+    of the lots that it ``held`` then; ``least`` tokens are what the request takes that waits longest, None if none
+    waits. It wants ``slots`` requests in flight, may have ``may`` and has ``busy``. ``returned`` it gives back; for
+    ``pause_s`` its server wants no requests.
+    """
+
+    received: int
+    requests: int
+    tokens: int
+    held: tuple[Lot, ...]
+    least: int | None
+    slots: int
+    may: int
+    busy: int
+    returned: tuple[Lot, ...] = ()
+    pause_s: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the worker has nothing of the limit and wants nothing."""
+        return self == SharedClaim(self.received, 0, 0, (), None, 0, self.may, 0)
+
+
+class SharedGrant(NamedTuple):
+    """What a worker may use of a shared limit: one more lot, ``slots`` requests in flight, none for ``pause_s``."""
+
+    number: int
+    lot: Lot
+    slots: int
+    pause_s: float

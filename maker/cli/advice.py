@@ -12,7 +12,7 @@ from typing import Any
 
 from maker.engine.causes import DOUBTFUL, Cause, cause_of
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
-from maker.lifecycle.queries import RunReport, limit_override, timeout_override
+from maker.lifecycle.queries import RunReport, limit_override, shared_limit_words, timeout_override
 from maker.store.backend.database import shown_url
 
 _KNOWN: ContextVar[dict[str, Any]] = ContextVar("known", default={})  # noqa: B039 - never changed in place
@@ -52,6 +52,8 @@ def next_step(report: RunReport) -> str:
     """Return in words how a paused run goes on; where a plain resume would pause again, with what changes that."""
     if override := limit_override(report) or timeout_override(report):
         return f"continue with `maker resume {report.run_id} {override}`"
+    if words := shared_limit_words(report):
+        return f"allow more with `maker limit {words}`, then continue with `maker resume {report.run_id}`"
     if DOUBTFUL.match(report.reason):
         return f"then continue with `maker resume {report.run_id}`"
     if cause_of(report.reason) == Cause.WAITS:

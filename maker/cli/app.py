@@ -18,6 +18,7 @@ from maker.cli.commands import (
     enqueue,
     export,
     init,
+    limit,
     plan,
     precompute,
     read,
@@ -73,6 +74,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "exam": train.exam_,
     },
     "Administer": {
+        "limit": limit.limit,
         "prune": admin.prune,
         "plugins": doctor.plugins,
         "doctor": doctor.doctor_,

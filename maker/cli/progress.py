@@ -18,8 +18,10 @@ from maker.lifecycle.events import (
     AlarmRaised,
     CodeChanged,
     ConcurrencyChanged,
+    EndpointChanged,
     Event,
     FileChanged,
+    LimitAwaited,
     ModelAway,
     RepliesAwaited,
     RunStarted,
@@ -98,7 +100,12 @@ class Progress:
             )
         elif isinstance(event, RepliesAwaited):
             self._requests = event.requests
-        elif isinstance(event, WorkerGone):
+        else:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Print a line for what happens seldom."""
+        if isinstance(event, WorkerGone):
             then = "a new one is starting" if event.replaced else "it is not replaced"
             self._print(
                 f"worker {event.worker} was lost and {then}; {event.chains:,} chains continue from their last "
@@ -115,6 +122,11 @@ class Progress:
             self._at_once[event.worker, event.model] = event.concurrency
             if event.concurrency < event.before:
                 self._print(_slowed(event))
+        elif isinstance(event, EndpointChanged):
+            why = f"; {event.before} is not asked for a while: {event.reason}" if event.reason else " again"
+            self._print(f"model {event.model} is answered by {event.url} on worker {event.worker}{why}")
+        elif isinstance(event, LimitAwaited):
+            self._print(_awaited(event))
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
         elif isinstance(event, AlarmRaised):
@@ -235,6 +247,13 @@ def _changed(event: CodeChanged | FileChanged) -> str:
 def _slowed(event: ConcurrencyChanged) -> str:
     now = f"{_requests(event.concurrency)} on worker {event.worker} instead of {event.before:,}"
     return f"model {event.model} gets {now}, and more again when it answers faster: {event.reason}"
+
+
+def _awaited(event: LimitAwaited) -> str:
+    """Say what a worker waits for of a shared limit."""
+    if event.lacks == "pause":
+        return f"worker {event.worker} waits as long as the server of the shared limit {event.key} has asked all to"
+    return f"worker {event.worker} waits: of the shared limit {event.key}, {event.lacks} is used up for now"
 
 
 def _requests(number: int) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maker.store.shared_limits import SharedLimit
 from maker.types import NOTHING, Allowance, money
 
 UNLIMITED = 2**62
 FIRST_REPLIES = 100
 """So many replies without a valid vote, from the beginning of a run or of a resume, and something is set wrongly."""
+SHARED = "of the shared limit "
+"""What follows in the reason of a run that the money of a shared limit has paused."""
 SHARE = 20
 """A grant is a twentieth of a limit: what a process that dies with an open grant can cost the run at most."""
 
@@ -66,9 +69,13 @@ class Budget:
         if worker in self._open:
             self._open[worker] = self._open[worker].plus(used, -1)
 
-    def grant(self, worker: int, need: Allowance) -> Allowance:
-        """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
+    def grant(self, worker: int, need: Allowance, *, most_cost: float = UNLIMITED) -> Allowance:
+        """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`.
+
+        It has no more money than ``most_cost``.
+        """
         allowance = self.check(need)
+        allowance = allowance._replace(cost=min(allowance.cost, most_cost))
         self._open[worker] = allowance
         return allowance
 
@@ -99,6 +106,15 @@ class Budget:
             0 if limits.max_tokens is None else allowance.tokens,
             0.0 if limits.max_cost is None else allowance.cost,
         )
+
+
+def shared_money(limit: SharedLimit, need: float) -> str:
+    """Say that a shared limit has not so much money left."""
+    said, had, next_one = (_digits(amount) for amount in (limit.max_cost or 0.0, limit.spent, need))
+    return (
+        f"{SHARED}{limit.key}: max_cost = {said}: {had} spent or reserved by all its runs; "
+        f"the next request may take {next_one}"
+    )
 
 
 def _digits(amount: float) -> str:

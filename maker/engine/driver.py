@@ -18,6 +18,7 @@ from maker.engine.outside import Outside, OutsideCall
 from maker.engine.quiet import Quiet
 from maker.engine.referrals import Referrals, ReferredStep
 from maker.engine.scheduler import LogChanges, Scheduler
+from maker.engine.sharing import HeldBack, Sharing
 from maker.errors import BadInput, MakerError, StoreFailed, TaskFailed
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database
@@ -29,7 +30,7 @@ from maker.store.referrals import ReferralRow
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
-from maker.types import Allowance, ConcurrencyChange, Prices, spent_in_all
+from maker.types import Allowance, Prices, ServerChange, spent_in_all
 from maker.voting.messages import Ended, Stuck
 from maker.voting.paths import is_single
 
@@ -48,10 +49,10 @@ class Session(NamedTuple):
     are of any use. ``chains`` is how many a worker may have in work, ``strict`` whether each step is committed before
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
-    its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again. They return
-    what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers,
-    ``referrals`` has people asked about undecided steps.
-    ``remembered`` is there where decisions are taken again.
+    its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again, or asks
+    another; ``on_held`` of one that has waited for a shared limit. They return what is to be kept of it. ``on_report``
+    is told of reports. ``outside`` does effects and takes in answers, ``referrals`` has people asked about undecided
+    steps. ``remembered`` is there where decisions are taken again, ``sharing`` where the job names a shared limit.
     """
 
     scheduler: Scheduler
@@ -67,11 +68,13 @@ class Session(NamedTuple):
     on_lost: Callable[[Gone, int], StoredEvent]
     on_waiting: Callable[[Waiting], StoredEvent]
     on_unavailable: Callable[[int, int, str], StoredEvent]
-    on_change: Callable[[int, ConcurrencyChange], StoredEvent]
+    on_change: Callable[[int, ServerChange], StoredEvent]
+    on_held: Callable[[HeldBack], StoredEvent]
     on_report: OnReport
     outside: Outside
     referrals: Referrals
     remembered: MemoFeed | None = None
+    sharing: Sharing | None = None
 
 
 class Driver:
@@ -119,7 +122,11 @@ class Driver:
                 return self._finish(Entry(ending=Ending("paused", reason, None)))
             if session.grants is not None:
                 session.grants.check()
-            with contextlib.closing(session.outside), contextlib.closing(open_swarm()) as swarm:
+            with contextlib.ExitStack() as stack:
+                for one in (session.outside, session.sharing):
+                    if one is not None:
+                        stack.enter_context(contextlib.closing(one))
+                swarm = stack.enter_context(contextlib.closing(open_swarm()))
                 ending = self._work_until_stopped(swarm, session)
         except Exhausted as error:
             return self._finish(Entry(ending=Ending("paused", f"{LIMIT}{error}", None)))
@@ -166,6 +173,8 @@ class Driver:
                 return self._wind_up(swarm, session, str(scheduler.fatal))
             if waiting := self._quiet.due(time.monotonic()):
                 self._journal.put(Entry(waiting=waiting))
+            if session.sharing is not None and (held := session.sharing.held()):
+                self._journal.put(Entry(events=[session.on_held(one) for one in held]))
             self._look_outside(session)
             self._take_answers(session, now=scheduler.idle)
             self._join(session)
@@ -249,6 +258,7 @@ class Driver:
         for worker, known in session.remembered.news(ready) if session.remembered is not None else ():
             swarm.give(worker, Orders(known=known))
         self._give_grants(swarm, session)
+        self._give_shares(swarm, session)
         if scheduler.held or not ready:
             return
         most = min(2 * session.chains, scheduler.share(len(ready)))
@@ -288,6 +298,11 @@ class Driver:
         for worker, grant in session.grants.give(idle).items():
             swarm.give(worker, Orders(grant=grant))
 
+    def _give_shares(self, swarm: Swarm, session: Session) -> None:
+        if session.sharing is not None:
+            for worker, grant in session.sharing.grants().items():
+                swarm.give(worker, Orders(quota=grant))
+
     def _wind_up(self, swarm: Swarm, session: Session, reason: str) -> Ending:
         """Call every chain back, and journal what the workers still have to tell: last steps, and what they cost."""
         status = CANCELLED if self._journal.asked == CANCEL else "paused"
@@ -322,6 +337,8 @@ class Driver:
         worker, report = message
         self._recalled.discard(worker)
         self._quiet.note(worker, report, time.monotonic())
+        if session.sharing is not None and report.claim is not None:
+            session.sharing.note(worker, report.claim)
         self._decided += len(report.decided)
         session.first.note(report.flagged, voted=report.voted)
         if report.returned:
@@ -356,6 +373,8 @@ class Driver:
         self._quiet.lose(lost.worker)
         if session.grants:
             session.grants.lose(lost.worker)
+        if session.sharing is not None:
+            session.sharing.lose(lost.worker)
         event = session.on_lost(lost, session.scheduler.lose(lost.worker))
         self._journal.put(Entry(worker=lost.worker, gone=lost.reason, events=[event]))
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from maker.engine.budget import Budget, Exhausted
+import time
+
+from maker.engine.budget import Budget, Exhausted, shared_money
 from maker.store.backend.database import Database
 from maker.store.entry import Entry
 from maker.store.journal import Journal
 from maker.store.lease import Lease
-from maker.store.ledger import reserve
+from maker.store.ledger import reserve, reserve_shared
+from maker.store.shared_limits import SharedLimit
 from maker.types import NOTHING, Allowance, Grant, Starved
 
 LEAST = Allowance(1, 1, 0.0)
+AGAIN_S = 1.0
+"""After a shared limit had no money left, in seconds, it is asked again: not at every turn of the driver."""
 
 
 class Grants:
@@ -21,15 +26,18 @@ class Grants:
         database: The store.
         lease: The right to write to the run.
         journal: What is spent and settled goes there.
+        shared: The key of the shared limit whose money the run spends too, "" for none.
     """
 
-    def __init__(self, budget: Budget, database: Database, lease: Lease, journal: Journal) -> None:
+    def __init__(self, budget: Budget, database: Database, lease: Lease, journal: Journal, shared: str = "") -> None:
         self._budget = budget
         self._database = database
         self._lease = lease
         self._journal = journal
         self._keys: dict[int, int] = {}
         self._starving: dict[int, Allowance] = {}
+        self._shared = shared
+        self._again_s = 0.0
 
     def check(self) -> None:
         """Raise `Exhausted` where nothing may be spent any more."""
@@ -77,14 +85,15 @@ class Grants:
             Exhausted: Nobody has any left, and there is nothing to give.
         """
         given: dict[int, Grant] = {}
+        if self._starving and time.monotonic() < self._again_s:
+            return given
         for worker, need in list(self._starving.items()):
             try:
-                allowance = self._granted(worker, need, idle, given)
+                given[worker] = self._reserve(worker, self._granted(worker, need, idle, given), need)
             except Exhausted:
                 if self._keys:
                     continue
                 raise
-            given[worker] = Grant(self._reserve(allowance), allowance)
             self._keys[worker] = given[worker].key
             del self._starving[worker]
         return given
@@ -102,7 +111,19 @@ class Grants:
             given[other] = Grant(0, NOTHING)
         return self._budget.grant(worker, need)
 
-    def _reserve(self, allowance: Allowance) -> int:
+    def _reserve(self, worker: int, allowance: Allowance, need: Allowance) -> Grant:
         # What was settled is to be free in the store before it is given away again.
         self._journal.flush()
-        return reserve(self._database, self._lease, self._budget.reserved(allowance))
+        reserved = self._budget.reserved(allowance)
+        if not self._shared:
+            return Grant(reserve(self._database, self._lease, reserved), allowance)
+        found = reserve_shared(
+            self._database, self._lease, reserved, need=need.cost, most=allowance.cost, key=self._shared
+        )
+        self._budget.settle(worker)
+        if isinstance(found, SharedLimit):
+            # Another worker of the run may go on, and give back what it does not need.
+            self._again_s = time.monotonic() + AGAIN_S
+            raise Exhausted(shared_money(found, need.cost))
+        key, cost = found
+        return Grant(key, self._budget.grant(worker, allowance, most_cost=cost))

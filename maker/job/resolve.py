@@ -23,6 +23,7 @@ from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettin
 from maker.job.validate import (
     check_job,
     check_money,
+    check_shared,
     check_swarm,
     check_votes,
     check_ways,
@@ -31,7 +32,14 @@ from maker.job.validate import (
 )
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
-from maker.models.settings import MODEL_KINDS, MemberSettings, ModelSettings, PoolSettings, VllmSettings
+from maker.models.server_settings import FallbackEndpoint
+from maker.models.settings import (
+    MODEL_KINDS,
+    MemberSettings,
+    ModelSettings,
+    PoolSettings,
+    VllmSettings,
+)
 from maker.plugin import Before, Called, Decomposer, Function, OrFile, Place
 from maker.types import InputPart
 from maker.voting.memo import Mode
@@ -41,7 +49,7 @@ WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
 """Tables that no job has: maker writes them, for runs of its own. A setting of each."""
 STORED = (("task", "decomposer"), ("model", "kind"), ("store", "samples"))
 """Settings that every run has, whichever version of maker has stored it."""
-SECRETIVE = frozenset({"url", "key_env", "headers", "extra_body"})
+SECRETIVE = frozenset({"url", "key_env", "fallbacks", "headers", "extra_body"})
 CHANGED = "the task's code has changed since the run began: put its parameters back as they were, or start a new run"
 
 
@@ -133,6 +141,7 @@ def resolve(raw: Raw) -> Job:
     with problems.collecting():
         vote = with_margin(vote, said_k is not None, margins, raw)
     problems.of(check_money, model, limits, raw)
+    problems.of(check_shared, model, limits, raw)
     problems.of(check_swarm, model, swarm, raw)
     problems.refuse()
     settings = {
@@ -394,6 +403,8 @@ def _fields(kind: Any, values: dict[str, Any], path: Sequence[str]) -> list[str]
         model = get_args(kind)[1]
     elif isinstance(kind, type):
         model = kind
+    elif len(path) > 2 and isinstance(values.get(path[0]), Sequence):
+        model = FallbackEndpoint
     else:
         inner = values.get(path[0], {}).get(path[1], {}) if len(path) > 2 else {}
         model = MODEL_KINDS.get(str(inner.get("kind")), MODEL_KINDS[values["kind"]])

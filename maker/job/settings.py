@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ from maker.stats.vote_tests import PilotSteps
 
 AUTO = "auto"
 """Stands for k where a plan is to find it."""
+LIMIT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+"""The key of a shared limit: safe in a shell."""
 MEMO = "memo"
 """The key of the task's table, and of a fingerprint, that says whose decisions a run takes again."""
 
@@ -34,6 +37,13 @@ def _storable(name: str) -> str:
     if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
         raise ValueError("a name must be text that UTF-8 can write, without zero characters")
     return name
+
+
+def limit_key(key: str) -> str:
+    """Return the key of a shared limit. Raises ``ValueError`` for a text that cannot be one."""
+    if key and not LIMIT_KEY.fullmatch(key):
+        raise ValueError("use 1 to 100 letters, digits and . _ : / -, the first one a letter or a digit")
+    return key
 
 
 class RunSettings(_Table):
@@ -269,6 +279,8 @@ class LimitSettings(_Table):
         max_undecided (rows): How many rows of a map may stay without a good decision. E.g. ``100``.
         max_useless (replies): How many replies may come in without a single valid vote, from the beginning of the run
             and of each resume.
+        shared: The key of a limit that all workers of the store share: `maker limit` says what it allows. E.g.
+            ``"acme-gpt4o"``.
     """
 
     max_calls: int | None = Field(default=None, ge=1)
@@ -277,10 +289,11 @@ class LimitSettings(_Table):
     max_wall_s: float | None = Field(default=None, gt=0)
     max_undecided: int | None = Field(default=None, ge=0)
     max_useless: int = Field(default=FIRST_REPLIES, ge=1, exclude_if=lambda value: value == FIRST_REPLIES)
+    shared: Annotated[str, Field(exclude_if=lambda value: not value), AfterValidator(limit_key)] = ""
 
     def limits(self) -> Limits:
         """Return the limits as the engine takes them."""
-        return Limits(**self.model_dump())
+        return Limits(**self.model_dump(exclude={"shared"}))
 
 
 class MonitorSettings(_Table):

@@ -23,7 +23,7 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
-from maker.models.server_settings import AnthropicSettings, prices_of
+from maker.models.server_settings import AnthropicSettings, ServerSettings, prices_of
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
@@ -103,6 +103,15 @@ def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw
         raise JobError(
             f"{raw.place('limits', 'max_cost')}: limits.max_cost needs prices{of}",
             fix="set model.prompt_price and model.completion_price, per million tokens",
+        )
+
+
+def check_shared(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
+    """Refuse a shared limit where no model is on a server."""
+    if limits.shared and not any(isinstance(member, ServerSettings) for member in members_of(model).values()):
+        raise JobError(
+            f"{raw.place('limits', 'shared')}: limits.shared is for models on servers, and the job has none",
+            fix="leave it out, as limits.shared= on a command line, or set model.kind",
         )
 
 

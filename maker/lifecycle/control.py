@@ -23,6 +23,7 @@ from maker.lifecycle.events import (
     RunEnded,
     RunStarted,
 )
+from maker.lifecycle.limits import required_limit
 from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_override, whole_report
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
@@ -86,6 +87,7 @@ def start(
     _require_keys(job)
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(job.store.url, create=True)))
+        required_limit(database, job)
         run_id, lease = create_run(database, new)
         with _released_on_error(database, lease):
             stack.enter_context(closing(LeaseKeeper(database, lease)))
@@ -280,6 +282,7 @@ def take(
     sources = () if row.sources else pinned_sources(job)
     job = job_in_order(job, row.classes if code is None else code.classes)
     _require_keys(job)
+    required_limit(database, job)
     known = known_decisions(database, job, row)
     _claim_output(job, row, database, resources)
     cuts = _cuts(database, row, again) if again else []

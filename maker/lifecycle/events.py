@@ -206,6 +206,39 @@ class ConcurrencyChanged(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointChanged(JsonEvent):
+    """A worker's replies of a model come from the endpoint ``url`` from now on, no more from ``before``.
+
+    ``reason`` says why that one is not asked any more, and is empty where the first endpoint answers again.
+    """
+
+    kind: ClassVar[str] = "endpoint_changed"
+
+    run_id: str
+    worker: int
+    model: str
+    url: str
+    before: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitAwaited(JsonEvent):
+    """A worker has got nothing of a shared limit for 5 s; told again after 10 minutes.
+
+    ``lacks`` says what holds it back: ``requests_per_minute``, ``tokens_per_minute``, ``concurrency``, or a ``pause``
+    that a server has asked for.
+    """
+
+    kind: ClassVar[str] = "limit_awaited"
+
+    run_id: str
+    worker: int
+    key: str
+    lacks: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
@@ -326,6 +359,8 @@ _Kept: TypeAlias = (
     | WorkerWaiting
     | ModelAway
     | ConcurrencyChanged
+    | EndpointChanged
+    | LimitAwaited
     | AlarmRaised
     | VotesDecorrelated
     | WaitBegun

@@ -20,6 +20,7 @@ from maker.job.variants import with_pilot, with_plan
 from maker.lifecycle.code_change import is_code_alone
 from maker.lifecycle.control import refuse_used_output, take
 from maker.lifecycle.events import RunEnded, RunStarted
+from maker.lifecycle.limits import required_limit
 from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.session import OnEvent, ignore, work
@@ -63,6 +64,7 @@ def start_once(
         database = resources.enter_context(closing(open_database(job.store.url, create=True)))
         if (begun := find_begun(database, run_id)) is None:
             refuse_used_output(job)
+            required_limit(database, job)
             begun = admit(database, run_id, new)
         if begun is not None:
             refuse_another(run_id, begun, new, job)
@@ -110,6 +112,7 @@ def enqueue(
         begun = admit_within(connection, known, new, place)
     else:
         with closing(open_database(job.store.url, create=True)) as database:
+            required_limit(database, job)
             begun = admit(database, known, new, place)
     if begun is not None:
         refuse_another(known, begun, new, job)

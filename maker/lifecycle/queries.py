@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from maker.engine.budget import SHARED
 from maker.engine.causes import LIMIT
 from maker.errors import BadInput, JobError, RunNotFound, TaskFailed
 from maker.inputs.secrets import without_secrets
@@ -290,12 +291,12 @@ def limit_override(run: RunReport) -> str:
     """Return the override that lets a run go on that a limit has paused; "" if no limit has.
 
     It is twice the largest of the limit, what is spent, and what the next request needs. Replies of no use are counted
-    anew by a resume: there is nothing to raise.
+    anew by a resume: there is nothing to raise. A shared limit is raised in the store.
     """
     if run.status != "paused" or not run.reason.startswith(LIMIT):
         return ""
     name, _, told = run.reason.removeprefix(LIMIT).partition(" ")
-    if name == "max_useless":
+    if name == "max_useless" or run.reason.startswith(LIMIT + SHARED):
         return ""
     if name == "max_wall_s":
         figures = [run.wall_s, run.settings["limits"][name]]
@@ -303,6 +304,14 @@ def limit_override(run: RunReport) -> str:
         figures = [float(word) for word in NUMBER.findall(told)]
     most = 2 * max(figures)
     return f"limits.{name}={f'{most:.6g}' if name in ('max_cost', 'max_wall_s') else math.ceil(most)}"
+
+
+def shared_limit_words(run: RunReport) -> str:
+    """Return the words of `maker limit` that let a run go on whose shared limit has no money left; "" otherwise."""
+    if run.status != "paused" or not run.reason.startswith(LIMIT + SHARED):
+        return ""
+    key, _, told = run.reason.removeprefix(LIMIT + SHARED).partition(": ")
+    return f"{key} --max-cost {2 * max(float(word) for word in NUMBER.findall(told)):.6g}"
 
 
 def timeout_override(run: RunReport) -> str:

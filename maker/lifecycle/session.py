@@ -23,6 +23,7 @@ from maker.engine.referrals import Referrals
 from maker.engine.restore_forks import reopen
 from maker.engine.row_faults import MANY, RowFaults
 from maker.engine.scheduler import Scheduler
+from maker.engine.sharing import HeldBack, Sharing
 from maker.errors import LeaseLost, MakerError, StoreFailed
 from maker.job.job import Job
 from maker.job.pilot_steps import pilot_steps
@@ -33,13 +34,16 @@ from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import (
     CodeChanged,
     ConcurrencyChanged,
+    EndpointChanged,
     Event,
+    LimitAwaited,
     ModelAway,
     RunEnded,
     RunStarted,
     WorkerGone,
     WorkerWaiting,
 )
+from maker.lifecycle.limits import required_limit
 from maker.lifecycle.named_files import changed_files
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.row_files import Output
@@ -64,7 +68,7 @@ from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
-from maker.types import Account, Allowance, ConcurrencyChange, spent_in_all
+from maker.types import Account, Allowance, EndpointChange, ServerChange, spent_in_all
 from maker.voting.memo import MOST, Memory, own_space, shared_space
 from maker.voting.policy import Shared
 
@@ -189,7 +193,9 @@ def _decide(
         if monitor.due:
             journal.put(Entry())
             journal.flush()
-        driver.drive(partial(open_swarm, job, worked=_worked(held)), session)
+        limited, quota = session.grants is not None, session.sharing is not None
+        spec = worker_spec(job)._replace(worked=_worked(held), limited=limited, quota=quota)
+        driver.drive(partial(open_swarm, job, spec), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=words_of(error) or type(error).__name__)
@@ -281,7 +287,8 @@ def _session(
     memo: MemoFeed | None,
 ) -> Session:
     job, database, row = held.job, held.database, held.row
-    limits = job.limits.limits()
+    limits, shared = job.limits.limits(), required_limit(database, job)
+    money = "" if shared is None or shared.max_cost is None else shared.key
     budget = Budget(limits, _used(job, row), row.reserved)
     referrals = Referrals(database, row.key, job.decomposer, rules_of(job))
     scheduler = Scheduler(
@@ -297,7 +304,7 @@ def _session(
         scheduler=scheduler,
         decomposer=job.decomposer,
         steps=limit_steps,
-        grants=Grants(budget, database, held.lease, journal) if limits.spending else None,
+        grants=Grants(budget, database, held.lease, journal, money) if limits.spending or money else None,
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
         first=FirstReplies(limits.max_useless),
@@ -308,10 +315,12 @@ def _session(
         on_waiting=partial(_waits, row.run_id),
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_change=partial(_changed, row.run_id, tuple(job.members)),
+        on_held=partial(_held_back, row.run_id),
         on_report=on_report,
         outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
         referrals=referrals,
         remembered=memo,
+        sharing=None if shared is None else Sharing(database, shared.key, f"{row.run_id} {held.lease.fence}"),
     )
 
 
@@ -346,11 +355,17 @@ def _unavailable(run_id: str, names: tuple[str, ...], worker: int, model: int, r
     return StoredEvent(ModelAway.kind, facts)
 
 
-def _changed(run_id: str, names: tuple[str, ...], worker: int, change: ConcurrencyChange) -> StoredEvent:
+def _changed(run_id: str, names: tuple[str, ...], worker: int, change: ServerChange) -> StoredEvent:
     facts = {"worker": worker, **change._asdict(), "model": names[change.model]}
-    level = logging.WARNING if change.concurrency < change.before else logging.INFO
-    log.log(level, ConcurrencyChanged.kind, run_id=run_id, **facts)
-    return StoredEvent(ConcurrencyChanged.kind, facts)
+    kind = EndpointChanged.kind if isinstance(change, EndpointChange) else ConcurrencyChanged.kind
+    # It gets less: the reason says why.
+    log.log(logging.WARNING if change.reason else logging.INFO, kind, run_id=run_id, **facts)
+    return StoredEvent(kind, facts)
+
+
+def _held_back(run_id: str, held: HeldBack) -> StoredEvent:
+    log.warning(LimitAwaited.kind, run_id=run_id, **held._asdict())
+    return StoredEvent(LimitAwaited.kind, held._asdict())
 
 
 def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
@@ -363,12 +378,8 @@ def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     return StoredEvent(WorkerWaiting.kind, waiting._asdict())
 
 
-def open_swarm(job: Job, *, worked: frozenset[int]) -> Swarm:
-    """Open the workers that a job asks for; the models ``worked`` have answered before.
-
-    Raises `ModelUnusable` or `WorkerLost`.
-    """
-    spec = worker_spec(job)._replace(worked=worked)
+def open_swarm(job: Job, spec: WorkerSpec) -> Swarm:
+    """Open the workers that a job asks for, each built from ``spec``. Raises `ModelUnusable` or `WorkerLost`."""
     if job.swarm_kind == "local":
         from maker.swarm.local import LocalSwarm
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 
-from maker.types import ConcurrencyChange, Failed, Finished, Request
+from maker.models.quota import Quota
+from maker.types import Failed, Finished, Request, ServerChange
 from maker.voting.in_flight import unbounded
 
 CHAT_OVERHEAD_TOKENS = 64
@@ -54,9 +55,16 @@ class Model(ABC):
         """Return the most tokens that one reply to a request can take, hidden reasoning included."""
         return request.max_tokens
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
-        """Return how many requests at once the servers get, where that fell or rose by half since the last call."""
+    def changes(self) -> Sequence[ServerChange]:
+        """Return what has changed of the servers since the last call.
+
+        That is how many requests at once they get, where it fell or rose by half, and which endpoint answers.
+        """
         return ()
+
+    def share(self, quota: Quota) -> None:
+        """Send no request to a server that is not covered by this part of a shared limit."""
+        return
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for; ``model`` is the number in a pool."""

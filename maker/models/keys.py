@@ -14,7 +14,8 @@ def require_keys(members: Iterable[MemberSettings]) -> None:
     """Raise `ModelUnusable` if a key or a header that one of the models needs cannot be read in this process."""
     for member in members:
         if isinstance(member, ServerSettings):
-            read_key(member.key_env)
+            for endpoint in member.endpoints():
+                read_key(endpoint.key_env)
             read_headers(member.headers)
 
 

@@ -16,6 +16,7 @@ from threading import Thread
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
+from maker.models.endpoints import Endpoints
 from maker.models.faults import Lost, Refusal, Unbilled
 from maker.models.gate import Gate
 from maker.models.interface import Model, most_prompt_tokens
@@ -23,9 +24,10 @@ from maker.models.openai_http import Http
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
 from maker.models.progress import Progress
+from maker.models.quota import Quota, Ticket
 from maker.models.refusals import can_be_omitted, without_fields
 from maker.models.server_settings import ServerSettings
-from maker.types import ConcurrencyChange, Failed, Finished, Request
+from maker.types import ConcurrencyChange, EndpointChange, Failed, Finished, Request, ServerChange
 
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
@@ -33,6 +35,8 @@ _SILENT_TRIES = 5
 """Timeouts in a row, of one request at a time, after which nothing more is sent to a server that has answered."""
 _MOST_REFUSED = 8
 """So many fields of a request may be left out to find all that a server refuses."""
+_LOOK_S = 0.2
+"""A pause of a shared limit ends without a word: so often it is looked whether it has."""
 _GATEWAY_S = 5.0
 """A gateway that gives a server up sooner has not waited for it: it tells nothing of how slow the server is."""
 
@@ -65,7 +69,10 @@ class OpenAIModel(Model):
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._http = Http(settings)
+        self._servers = [Http(one) for one in settings.endpoints()]
+        self._endpoints = Endpoints(len(self._servers))
+        # Who is asked, who has answered last, and why the one before is not asked any more.
+        self._asked, self._serving, self._left_why = 0, 0, ""
         self._max_n = settings.most_n
         self._open: dict[int, Progress] = {}
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
@@ -87,12 +94,18 @@ class OpenAIModel(Model):
         self._concurrency = Concurrency(settings.concurrency, settings.timeout_s)
         self._gate = Gate(lambda: self._concurrency.limit)
         self._told, self._fell = self._concurrency.proven, False
-        self._changes: deque[ConcurrencyChange] = deque()
+        self._changes: deque[ServerChange] = deque()
         self._pace = Pace(settings.requests_per_minute, settings.tokens_per_minute)
+        self._quota: Quota | None = None
         self._line = asyncio.Lock()
         self._eased = asyncio.Event()
         self._thread = Thread(target=self._loop.run_forever, name="maker-openai", daemon=True)
         self._thread.start()
+
+    def share(self, quota: Quota) -> None:
+        """Send nothing that this part of a shared limit does not cover."""
+        self._quota = quota
+        quota.listen(self._look_again)
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
@@ -118,7 +131,7 @@ class OpenAIModel(Model):
         self._split = self._concurrency.single
         return answers
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
+    def changes(self) -> Sequence[ServerChange]:
         """Return what was noted since the last call."""
         return [self._changes.popleft() for _ in range(len(self._changes))]
 
@@ -158,6 +171,11 @@ class OpenAIModel(Model):
         self._thread.join()
         self._loop.close()
 
+    def _look_again(self) -> None:
+        # Another member of a pool may have given something back when this one was closed.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._eased.set)
+
     # Everything below runs in the loop's thread.
 
     def _start(self, begun: list[tuple[Request, Progress]]) -> None:
@@ -184,7 +202,8 @@ class OpenAIModel(Model):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._http.close()
+        for server in self._servers:
+            await server.close()
 
     async def _answer(self, request: Request, progress: Progress) -> Finished | Failed:
         if losses := self._losses.get(request.id, 0):
@@ -281,7 +300,7 @@ class OpenAIModel(Model):
             if not self._fails_for_all(progress):
                 progress.waited_s += self._loop.time() - came_s
             came_s = self._loop.time()
-            taken = await self._turn(cost)
+            taken, ticket = await self._turn(cost)
             progress.waited_s += taken.at_s - came_s
             try:
                 reply = await self._posted(part, progress, without)
@@ -290,8 +309,8 @@ class OpenAIModel(Model):
             except Unbilled as fault:
                 cost = progress.unaccounted = 0
                 self._answered = self._answered or fault.alive
-                if fault.crowded and fault.wait_s and fault.wait_s <= self._settings.retry_s:
-                    self._pace.hold(self._loop.time() + fault.wait_s)
+                if fault.wait_s and fault.wait_s <= self._settings.retry_s:
+                    self._hold(fault.wait_s, crowded=fault.crowded)
                 raise
             except Refusal:
                 cost = progress.unaccounted = 0
@@ -302,36 +321,75 @@ class OpenAIModel(Model):
                 raise
             finally:
                 self._pace.correct(taken, cost)
+                if ticket is not None and self._quota is not None:
+                    self._quota.leave(ticket, cost)
                 self._eased.set()
         return reply
 
     async def _posted(self, part: Request, progress: Progress, without: Collection[str]) -> Reply:
-        """Post a part of a request; what becomes of it decides how many may be in flight."""
-        flight, end, why = self._concurrency.send(part.n, self._loop.time()), self._concurrency.leave, ""
+        """Post a part of a request; what becomes of it decides who is asked, and how many may be in flight."""
+        number = self._next_endpoint()
+        load = self._concurrency
+        flight, end, why = load.send(part.n, self._loop.time()), load.leave, ""
         try:
-            reply = await self._http.post(part, partial(progress.send, part.n), without=without)
-            end = self._concurrency.answer
+            reply = await self._servers[number].post(part, partial(progress.send, part.n), without=without)
+            end = load.answer
+            self._note_answer(number)
         except Lost as lost:
             if lost.cut:
-                end = self._concurrency.cut
+                end = load.cut
             elif not lost.late:
-                end = self._concurrency.reply_in_vain
+                end = load.reply_in_vain
             elif self._loop.time() - flight.at_s >= min(self._settings.timeout_s, _GATEWAY_S):
-                end = self._concurrency.time_out
+                end = load.time_out
             self._last_lost, why = lost, str(lost)
+            if lost.cut or lost.late:
+                self._note_failure(number, lost)
             raise
         except Unbilled as fault:
             if fault.crowded:
-                end, why = self._concurrency.refuse, str(fault)
+                end, why = load.refuse, str(fault)
+            if self._note_failure(number, fault, fault.wait_s or 0.0):
+                # Nobody need wait for a server that is not asked any more.
+                fault.wait_s = None
             raise
         finally:
             now_s = self._loop.time()
             end(flight, now_s)
-            if self._concurrency.silent and end == self._concurrency.cut:
-                # A server that is down is asked now and then: each time may be billed.
-                self._pace.hold(now_s + pause_s(self._concurrency.silent, random.random()))
-            self._note_change(why)
+            if load is self._concurrency:
+                if load.silent and end == load.cut:
+                    # A server that is down is asked now and then: each time may be billed.
+                    self._pace.hold(now_s + pause_s(load.silent, random.random()))
+                self._note_change(why)
         return reply
+
+    @property
+    def _http(self) -> Http:
+        return self._servers[self._asked]
+
+    def _next_endpoint(self) -> int:
+        """Return the number of the server to ask; of another one than before it is not known how much it bears."""
+        number = self._endpoints.choose(self._loop.time())
+        if number != self._asked:
+            self._asked = number
+            self._concurrency = Concurrency(self._settings.concurrency, self._settings.timeout_s)
+            self._told, self._fell = self._concurrency.proven, False
+        return number
+
+    def _note_failure(self, number: int, fault: Exception, wait_s: float = 0.0) -> bool:
+        """Take note of a server's failure; returns whether it is left for another one."""
+        left = self._endpoints.fail(number, self._loop.time(), wait_s)
+        if left:
+            self._left_why = str(fault)
+        return left
+
+    def _note_answer(self, number: int) -> None:
+        self._endpoints.answer(number)
+        # What was under way when a server was left may still be answered: it serves no more.
+        if number != self._serving and number == self._asked:
+            url, before = (self._servers[one].base for one in (number, self._serving))
+            self._changes.append(EndpointChange(0, url, before, self._left_why if number else ""))
+            self._serving = number
 
     def _note_change(self, why: str) -> None:
         """Note by how much the server's load has changed, if by half; that it rises at the start is no news."""
@@ -357,15 +415,40 @@ class OpenAIModel(Model):
             return self._concurrency.silent >= (_SILENT_TRIES if self._answered else _FIRST_TRIES)
         return self._concurrency.silent > 0 and self._loop.time() - self._concurrency.silent_s > self._settings.retry_s
 
-    async def _turn(self, tokens: int) -> Taken:
+    def _hold(self, wait_s: float, *, crowded: bool) -> None:
+        """Send nothing for as long as the server wants; nobody does who shares a limit with it."""
+        if crowded:
+            self._pace.hold(self._loop.time() + wait_s)
+        if self._quota is not None:
+            self._quota.pause(wait_s, time.monotonic())
+
+    async def _turn(self, tokens: int) -> tuple[Taken, Ticket | None]:
         """Wait until the rate limits admit a request, in order of arrival."""
-        async with self._line:
-            while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
-                self._eased.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._eased.wait()
-            return self._pace.take(tokens, self._loop.time())
+        if self._quota is None:
+            async with self._line:
+                await self._paced(tokens)
+                return self._pace.take(tokens, self._loop.time()), None
+        self._quota.wait(tokens)
+        try:
+            async with self._line:
+                await self._paced(tokens)
+                while (ticket := self._quota.take(tokens, time.monotonic())) is None:
+                    await self._ease(_LOOK_S)
+                    await self._paced(tokens)
+                return self._pace.take(tokens, self._loop.time()), ticket
+        finally:
+            self._quota.forgo(tokens)
+
+    async def _paced(self, tokens: int) -> None:
+        while (wait_s := self._pace.wait_s(tokens, self._loop.time())) > 0:
+            await self._ease(wait_s)
+
+    async def _ease(self, wait_s: float) -> None:
+        """Wait until something may have changed for who waits."""
+        self._eased.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._eased.wait()
 
     def _failed_lost(self, request: Request, lost: Lost, progress: Progress) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
@@ -380,7 +463,7 @@ class OpenAIModel(Model):
                 f"check that the server at {self._settings.url} works; if it is that slow, raise model.timeout_s, to "
                 f"{TIMEOUT_FACTOR * self._settings.timeout_s:g} say; model.concurrency fell to 1 and cannot help"
             )
-        hopeless = not self._answered and (silent or losses >= _FIRST_TRIES)
+        hopeless = not self._answered and (silent or losses >= self._first_tries)
         failed = progress.failed(request.id, reason, fix, unusable=hopeless)
         return failed._replace(lost=hopeless or not silent, alone=alone, reached=True)
 
@@ -391,6 +474,10 @@ class OpenAIModel(Model):
         """
         return failing_s is not None and self._replied_s > (failing_s + self._loop.time()) / 2
 
+    @property
+    def _first_tries(self) -> int:
+        return _FIRST_TRIES * len(self._servers)
+
     def _count_retry(self, state: RetryCallState) -> None:
         progress: Progress = state.args[1]
         progress.retries += 1
@@ -398,7 +485,7 @@ class OpenAIModel(Model):
             progress.failing_s = self._loop.time()
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        if not self._answered and state.attempt_number >= _FIRST_TRIES:
+        if not self._answered and state.attempt_number >= self._first_tries:
             return True
         return _tried_for_s(state) + state.upcoming_sleep > self._settings.retry_s
 

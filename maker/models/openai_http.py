@@ -57,7 +57,7 @@ class Http:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._dialect = dialect_of(settings)
-        self.url = self._dialect.url
+        self.url, self.base = self._dialect.url, settings.url
         self._settings = settings
         key, further = read_key(settings.key_env), read_headers(settings.headers)
         self._secrets = ([key] if key else []) + [value for value in further.values() if len(value) >= _SECRET_CHARS]

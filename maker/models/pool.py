@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from maker.models.interface import Model
-from maker.types import ConcurrencyChange, Failed, Finished, Request
+from maker.models.quota import Quota
+from maker.types import Failed, Finished, Request, ServerChange
 
 TURN_S = 0.005
 
@@ -85,10 +86,15 @@ class Pool(Model):
         model, variant = self._members[request.model]
         return model.reply_tokens(request._replace(model=variant))
 
-    def changes(self) -> Sequence[ConcurrencyChange]:
+    def changes(self) -> Sequence[ServerChange]:
         """Return what has changed for any member; of a model that serves several, under the number of the last."""
         numbers = {id(member.model): number for number, member in enumerate(self._members)}
         return [change._replace(model=numbers[id(model)]) for model in self._models for change in model.changes()]
+
+    def share(self, quota: Quota) -> None:
+        """Let all members draw on one part of a shared limit."""
+        for model in self._models:
+            model.share(quota)
 
     def most_n(self, model: int) -> int:
         """Return how many replies one request to a member may ask for."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
+    BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -28,7 +30,8 @@ _OWN_HEADERS = frozenset(
 )
 """Headers that say how a request is carried: another value would break it."""
 _FIRST_STORED = (
-    "temperature", "top_p", "structured", "kind", "url", "name", "key_env", "chat", "logprobs", "reply_name", "max_n",
+    "temperature", "top_p", "structured", "kind", "url", "name", "key_env", "fallbacks", "chat", "logprobs",
+    "reply_name", "max_n",
 )  # fmt: skip
 """The order in which runs have these settings stored: other bytes would part them from their calibrations."""
 _ENDPOINTS = ("/chat/completions", "/completions", "/messages", "/responses")
@@ -39,6 +42,40 @@ def _unset(value: object) -> bool:
     return value is None or value in ("", (), {})
 
 
+def _base_url(url: str) -> str:
+    """Return a base URL as it is used. Raises ``ValueError``."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    if "api-version=" in url:
+        raise ValueError("must not contain a query; give its api-version as model.api_version")
+    if set("@?#") & set(url):
+        raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
+    url = url.rstrip("/")
+    for end in _ENDPOINTS:
+        if url.endswith(end):
+            raise ValueError(f"must be the base address: leave {end} out")
+    return url
+
+
+def _key_variable(key_env: str) -> str:
+    """Return the name of an environment variable, "" for none. Raises ``ValueError``."""
+    if key_env and not re.fullmatch(_VARIABLE, key_env):
+        raise ValueError("must be the name of the variable that holds the key, not the key itself")
+    return key_env
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+KeyVariable = Annotated[str, AfterValidator(_key_variable)]
+
+
+class FallbackEndpoint(BaseModel):
+    """Another server of the same model: its base URL, and the variable of its key where that is another one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    url: BaseUrl
+    key_env: KeyVariable | None = None
+
+
 class ServerSettings(SamplingSettings):
     """What the settings of all servers have in common.
 
@@ -46,6 +83,8 @@ class ServerSettings(SamplingSettings):
         name: The model's name on the server. E.g. ``"qwen3-8b"``.
         key_env: Name of the environment variable that holds the key; the key itself is never stored. E.g.
             ``"MY_KEY"``.
+        fallbacks: Other servers of the same model, asked in turn where the one before fails; each with the variable of
+            its key where that is another one. E.g. ``[{url = "https://b.example/v1", key_env = "B_KEY"}]``.
         headers: Further HTTP headers, each with the name of the environment variable that holds its value; the value is
             never stored. E.g. ``{X-Organization = "MY_ORGANIZATION"}``.
         extra_body: Further fields of each request, as the server documents them. They are stored: keep secrets out.
@@ -84,9 +123,10 @@ class ServerSettings(SamplingSettings):
     OWN_FIELDS: ClassVar[Mapping[str, str]] = {}
     """Fields of a request that maker fills, each with what says so in the ``[model]`` table, "" where nothing does."""
 
-    url: str
+    url: BaseUrl
     name: str
-    key_env: str = ""
+    key_env: KeyVariable = ""
+    fallbacks: tuple[FallbackEndpoint, ...] = Field(default=(), exclude_if=_unset)
     omit: tuple[str, ...] = Field(default=(), exclude_if=_unset)
     headers: dict[str, str] = Field(default={}, exclude_if=_unset)
     extra_body: dict[str, Any] = Field(default={}, exclude_if=_unset)
@@ -118,6 +158,14 @@ class ServerSettings(SamplingSettings):
         """How many replies one HTTP request may ask for."""
         return 1
 
+    def endpoints(self) -> list[Self]:
+        """Return the settings of each server, the first one first."""
+        alone = self.model_copy(update={"fallbacks": ()})
+        others = [
+            {"url": one.url, "key_env": self.key_env if one.key_env is None else one.key_env} for one in self.fallbacks
+        ]
+        return [alone, *(alone.model_copy(update=other) for other in others)]
+
     def with_room(self, request: Request) -> Request:
         """Return a request whose ``max_tokens`` leaves room to reason: so it is sent, counted and read."""
         return request._replace(max_tokens=request.max_tokens + self.reasoning_tokens)
@@ -133,28 +181,6 @@ class ServerSettings(SamplingSettings):
     def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = handler(self)
         return {name: told[name] for name in _FIRST_STORED if name in told} | told
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        if "api-version=" in url:
-            raise ValueError("must not contain a query; give its api-version as model.api_version")
-        if set("@?#") & set(url):
-            raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
-        url = url.rstrip("/")
-        for end in _ENDPOINTS:
-            if url.endswith(end):
-                raise ValueError(f"must be the base address: leave {end} out")
-        return url
-
-    @field_validator("key_env")
-    @classmethod
-    def _is_variable(cls, key_env: str) -> str:
-        if key_env and not re.fullmatch(_VARIABLE, key_env):
-            raise ValueError("must be the name of the variable that holds the key, not the key itself")
-        return key_env
 
     @field_validator("headers")
     @classmethod
@@ -267,8 +293,8 @@ class AnthropicSettings(ServerSettings):
     }  # fmt: skip
     logprobs: ClassVar[bool] = False
     kind: Literal["anthropic"] = "anthropic"
-    url: str = "https://api.anthropic.com/v1"
-    key_env: str = "ANTHROPIC_API_KEY"
+    url: BaseUrl = "https://api.anthropic.com/v1"
+    key_env: KeyVariable = "ANTHROPIC_API_KEY"
     temperature: float = Field(default=1.0, ge=0, le=1)
     omit: tuple[Literal["temperature"], ...] = Field(default=(), exclude_if=_unset)
 

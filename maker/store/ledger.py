@@ -16,6 +16,7 @@ from maker.store.backend.texts import stored
 from maker.store.entry import Entry
 from maker.store.lease import Lease
 from maker.store.runs import fenced, inserted
+from maker.store.shared_limits import SharedLimit, reserve_money, settle_money
 from maker.types import NO_USAGE, NOTHING, Account, Allowance, RedFlag, Usage, sum_usage
 from maker.voting.policy import JUDGE
 from maker.voting.tally import unpack
@@ -60,6 +61,24 @@ def reserve(database: Database, lease: Lease, allowance: Allowance) -> int:
         fenced(connection, lease)
         row = insert(schema.grant).values(run=lease.run, settled=False, **allowance._asdict())
         return inserted(connection, row)
+
+
+@retried
+def reserve_shared(
+    database: Database, lease: Lease, allowance: Allowance, *, need: float, most: float, key: str
+) -> tuple[int, float] | SharedLimit:
+    """Reserve an allowance whose money is taken of a shared limit too: at least ``need``, at most ``most`` of it.
+
+    Returns the grant's key and its money, or the limit that has not so much left. Raises as `reserve` does.
+    """
+    with database.write() as connection:
+        fenced(connection, lease)
+        taken = reserve_money(connection, key, allowance.cost, need=need, most=most)
+        if isinstance(taken, SharedLimit):
+            return taken
+        values = allowance._replace(cost=taken.reserved)._asdict()
+        row = insert(schema.grant).values(run=lease.run, settled=False, shared=key, **values)
+        return inserted(connection, row), taken.usable
 
 
 class Models(NamedTuple):
@@ -180,6 +199,11 @@ def _draw(connection: Connection, entry: Entry) -> None:
     table, usage, lost = schema.grant, sum_usage(entry.spent.values()), entry.abandoned
     used = {"calls": usage.calls + lost.calls, "tokens": usage.tokens + lost.tokens, "cost": entry.cost + lost.cost}
     changes: dict[str, Any] = {name: table.c[name] - amount for name, amount in used.items()}
-    if entry.freed:
-        changes["settled"] = True
-    connection.execute(update(table).where(table.c.id == entry.grant).values(changes))
+    drawn = update(table).where(table.c.id == entry.grant)
+    if not entry.freed:
+        connection.execute(drawn.values(changes))
+        return
+    freed = drawn.values(changes | {"settled": True}).returning(table.c.shared, table.c.cost)
+    row = connection.execute(freed).first()
+    if row is not None and row.shared is not None:
+        settle_money(connection, row.shared, row.cost)

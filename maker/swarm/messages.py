@@ -9,7 +9,19 @@ from typing import Any, NamedTuple
 from maker.errors import MakerError
 from maker.models.interface import Model
 from maker.plugin import Decomposer
-from maker.types import NOTHING, Account, Allowance, ConcurrencyChange, Grant, Prices, RedFlag, Starved, Usage
+from maker.types import (
+    NOTHING,
+    Account,
+    Allowance,
+    Grant,
+    Prices,
+    RedFlag,
+    ServerChange,
+    SharedClaim,
+    SharedGrant,
+    Starved,
+    Usage,
+)
 from maker.voting.memo import Memory
 from maker.voting.messages import ChainAt, ChainRef, Decided, Ended, Forked, KeptVotes, Stuck
 from maker.voting.policy import Rules
@@ -25,7 +37,8 @@ class WorkerSpec(NamedTuple):
     ``limited`` says that the worker may spend only what its grants cover, ``strict`` that a chain's next step begins
     when the last one is committed. ``chains`` is how many steps may be in work at a time; what else the worker is given
     waits. ``memo`` says that decisions are taken again. ``worked`` are the numbers of the models that have answered in
-    this run before: their settings are right.
+    this run before: their settings are right. ``quota`` says that servers get only the requests that its grants of a
+    shared limit cover.
     """
 
     decomposer: Decomposer[Any, Any]
@@ -37,6 +50,7 @@ class WorkerSpec(NamedTuple):
     chains: int = 256
     memo: bool = False
     worked: frozenset[int] = frozenset()
+    quota: bool = False
 
 
 class Child(NamedTuple):
@@ -67,7 +81,8 @@ class Orders(NamedTuple):
     report that is committed: where every step is to be durable before the next, it lets the chains go on.
     ``give_back`` is how many chains that are not begun with yet are wanted back, for another worker, at most.
     ``decorrelated`` numbers step classes whose votes are to be less alike, in steps that begin from now on. ``known``
-    are decisions that may be taken again: all of them are committed.
+    are decisions that may be taken again: all of them are committed. ``quota`` is the worker's next part of a shared
+    limit.
     """
 
     chains: tuple[ChainAt, ...] = ()
@@ -79,6 +94,7 @@ class Orders(NamedTuple):
     give_back: int = 0
     decorrelated: tuple[int, ...] = ()
     known: Memory = ()
+    quota: SharedGrant | None = None
 
 
 class ChainEnded(NamedTuple):
@@ -121,10 +137,10 @@ class Report:
     the worker has heard a valid vote, ``flagged`` holds what its replies were flagged for; ``voted`` says that the
     first one has come. ``dropped`` counts, by account, the flagged samples of steps that were called back before it.
     ``unavailable`` names models whose votes pass on to others from now on, ``changes`` tells of servers that get fewer
-    requests at once, or more again. ``starved`` says what a worker needs that
+    requests at once, or more again, or that answer in another's place. ``starved`` says what a worker needs that
     has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
     is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report. ``requests`` is how many
-    the model has not answered yet.
+    the model has not answered yet. ``claim`` is how it stands to a shared limit, None without one.
     """
 
     number: int
@@ -141,10 +157,11 @@ class Report:
     voted: bool = False
     dropped: dict[Account, int] = field(default_factory=dict)
     unavailable: list[UnavailableModel] = field(default_factory=list)
-    changes: Sequence[ConcurrencyChange] = ()
+    changes: Sequence[ServerChange] = ()
     abandoned: Allowance = NOTHING
     starved: Starved | None = None
     took_s: float = 0.0
     place: str = ""
     opened_s: float = 0.0
     requests: int = 0
+    claim: SharedClaim | None = None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from maker.core.user_code import call_user_code
 from maker.errors import OWN_FAULT, MakerError, ModelFailed, ModelUnusable, PromptRefused, RowUnanswered
+from maker.models.quota import Quota
 from maker.swarm.fork_cache import ForkCache
 from maker.swarm.messages import (
     DOUBTS,
@@ -87,6 +88,9 @@ class Worker:
         began = time.monotonic()
         self._spec = spec
         self._model = spec.open_model()
+        self._quota = Quota() if spec.quota else None
+        if self._quota is not None:
+            self._model.share(self._quota)
         self._questions = OpenQuestions() if spec.memo else None
         memo = None if self._questions is None else self._questions.memo
         self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, memo)
@@ -126,6 +130,8 @@ class Worker:
         report.spent, report.abandoned = spending.usage(), spending.abandoned
         report.requests = len(self._asked)
         report.changes = self._model.changes()
+        if self._quota is not None:
+            report.claim = self._quota.claim(time.monotonic())
         report.took_s = time.monotonic() - began
         following = Report(report.number + 1)
         # No interrupt comes between these two: what is in one report is counted in no other.
@@ -171,6 +177,8 @@ class Worker:
             self._recall()
         if orders.grant is not None:
             self._spending.replace_grant(orders.grant)
+        if orders.quota is not None and self._quota is not None:
+            self._quota.receive(orders.quota, time.monotonic())
         if orders.steps is not None:
             self._steps = orders.steps
         if self._questions is not None:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0014"
+HEAD = "0015"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -415,8 +415,49 @@ grant = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("cost", Float, nullable=False),
     Column("settled", Boolean, nullable=False),
+    Column("shared", Text),
 )
-"""Reservations against a run's limits, written before they are used. A grant that is never settled counts as spent."""
+"""Reservations against a run's limits, written before they are used. A grant that is never settled counts as spent.
+
+``shared`` is the key of the shared limit whose money its cost was taken of as well.
+"""
+
+shared_limit = Table(
+    "maker_limit",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", BigInteger),
+    Column("concurrency", Integer),
+    Column("max_cost", Float),
+    Column("window", Text, nullable=False),
+    Column("paused_until", Float, nullable=False),
+    Column("spent", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Limits that all workers share whose jobs name their key; what is not limited is null.
+
+``window`` is what was granted in the last minute, see `maker.store.rate_window`. ``paused_until`` is when a server
+wants the next request, by this database's clock. ``spent`` is money, with what is reserved and not settled yet.
+"""
+
+shared_worker = Table(
+    "maker_limit_worker",
+    metadata,
+    Column("key", ForeignKey("maker_limit.key"), primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("slots", BigInteger, nullable=False),
+    Column("wanted", BigInteger, nullable=False),
+    Column("least", BigInteger),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The workers that use a shared limit now: ``slots`` requests each may have in flight, of ``wanted``.
+
+A request of ``least`` tokens waits for its turn since ``since``, none where that is null. Until ``until`` the slots are
+the worker's; all times are those of the database's clock.
+"""
 
 memo = Table(
     "maker_memo",

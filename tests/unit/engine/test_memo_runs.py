@@ -236,8 +236,8 @@ def test_whoever_asks_first_does_not_matter(
     assert all(log == logs[0] for log in logs)
 
 
-def _several(made: Any, *, worked: frozenset[int], workers: int, rng: random.Random, deaths: int) -> Swarm:
-    return Several(session.worker_spec(made)._replace(worked=worked), workers, rng, deaths)
+def _several(_: Any, spec: WorkerSpec, *, workers: int, rng: random.Random, deaths: int) -> Swarm:
+    return Several(spec, workers, rng, deaths)
 
 
 def test_without_the_memo_the_same_question_is_decided_in_many_ways(store: str) -> None:

@@ -108,8 +108,8 @@ def several(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     def install(workers: int, dies: Callable[[], bool] = lambda: False, most: int = 0) -> list[Several]:
         opened: list[Several] = []
 
-        def open_swarm(job: Any, *, worked: frozenset[int]) -> Several:
-            opened.append(Several(session.worker_spec(job)._replace(worked=worked), workers, dies, most))
+        def open_swarm(_: Any, spec: WorkerSpec) -> Several:
+            opened.append(Several(spec, workers, dies, most))
             return opened[-1]
 
         monkeypatch.setattr(session, "open_swarm", open_swarm)

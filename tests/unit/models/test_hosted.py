@@ -14,6 +14,7 @@ from openai_calls import Start, request
 from maker.errors import ModelUnusable
 from maker.models import anthropic_reply
 from maker.models.dialect import dialect_of
+from maker.models.keys import require_keys
 from maker.models.openai import OpenAIModel
 from maker.models.openai_reply import Unreadable
 from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
@@ -465,3 +466,33 @@ class TestMessages:
         with FakeServer(lambda _: (200, body)) as server:
             failed = refusal(AnthropicSettings(url=server.url, name="m", key_env=""), ASKED._replace(n=1))
         assert (failed.calls, failed.prompt_tokens, failed.cached_tokens, failed.completion_tokens) == (1, 47, 40, 3)
+
+
+@pytest.mark.parametrize("kind", HostedKind)
+def test_a_fallback_is_asked_as_the_first_one_is(kind: HostedKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its own address with its own key; headers, fields and what is omitted are those of the model."""
+    monkeypatch.setenv("SECOND_KEY", "sk-second-0123456789")
+    with (
+        FakeServer(lambda _: FakeReply(503, {"error": "down"})) as down,
+        HostedServer(kind, lambda prompt: "yes", key="sk-second-0123456789") as second,
+    ):
+        fallbacks = [{"url": second.url, "key_env": "SECOND_KEY"}]
+        (answer,) = asked(settings_for(second, url=down.url, fallbacks=fallbacks), ASKED)
+    assert isinstance(answer, Finished)
+    assert [sample.text for sample in answer.samples] == ["yes"] * 3
+
+
+def test_keys_of_all_servers_and_headers_are_asked_for_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is told by its variable, whichever kind of server wants it."""
+    fallbacks = [{"url": "http://127.0.0.1:2/v1", "key_env": "SECOND_KEY"}]
+    member = AnthropicSettings(
+        name="m", key_env="HOSTED_KEY", fallbacks=fallbacks, headers={"X-Organization": "HOSTED_ORG"}
+    )
+    monkeypatch.delenv("SECOND_KEY", raising=False)
+    with pytest.raises(ModelUnusable, match="SECOND_KEY"):
+        require_keys([member])
+    monkeypatch.setenv("SECOND_KEY", "sk-second-0123456789")
+    require_keys([member])
+    monkeypatch.delenv("HOSTED_ORG")
+    with pytest.raises(ModelUnusable, match="HOSTED_ORG"):
+        require_keys([member])

@@ -152,6 +152,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         )
         source.execute("INSERT INTO maker_calibration (made_at, fingerprint, content) VALUES (0.5, '{}', '{}')")
         source.execute("INSERT INTO maker_queue_worker VALUES ('q', '', 0.5)")
+        source.execute("INSERT INTO maker_limit VALUES ('k', 5, 5, 5, 0.5, '[]', 0.5, 0.5)")
+        source.execute("INSERT INTO maker_limit_worker VALUES ('k', 'w', 1, 1, 1, 0.5, 0.5)")
         source.execute("INSERT INTO maker_queue VALUES (1, 'q', '', 0, 0.5, x'', 'left', 1, '', 0.5, 0, '')")
         source.commit()
         source.backup(target)
@@ -233,6 +235,8 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_memo_use": tuple(schema.memo_use.columns.keys()),
     "maker_ledger": tuple(column.name for column in schema.ledger.columns),
     "maker_grant": tuple(schema.grant.columns.keys()),
+    "maker_limit": tuple(schema.shared_limit.columns.keys()),
+    "maker_limit_worker": tuple(schema.shared_worker.columns.keys()),
     "maker_worker": tuple(schema.worker.columns.keys()),
     "maker_event": tuple(schema.event.columns.keys()),
     "maker_calibration": tuple(schema.calibration.columns.keys()),
@@ -240,9 +244,9 @@ UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_referral": tuple(schema.referral.columns.keys()),
 }
 """What decides nothing, as the docstring of maker.verification says: names, reasons, times, lease, tokens, details,
-ledger, grants, workers, events and queues, the monitor's counts, temperatures, calibrations, how effects, waits
-and undecided steps stand that people are asked about (what came of them is in the log), of the memo all but what cited
-steps were asked."""
+ledger, grants, shared limits, workers, events and queues, the monitor's counts, temperatures, calibrations, how
+effects, waits and undecided steps stand that people are asked about (what came of them is in the log), of the memo
+all but what cited steps were asked."""
 KINDS: dict[str, dict[str, str]] = {
     "maker_chain": {
         "root": "parent IS NULL AND run = 1",
@@ -295,7 +299,8 @@ def flipped(column: Column[Any], value: Any) -> list[Any]:
 
 
 def owner(table: Table, row: dict[str, Any]) -> int:
-    if table.name in ("maker_run", "maker_text", "maker_calibration", "maker_queue_worker"):
+    apart = ("maker_run", "maker_text", "maker_calibration", "maker_queue_worker", "maker_limit", "maker_limit_worker")
+    if table.name in apart:
         return row.get("id", 1)
     chain = row["id"] if table.name == "maker_chain" else row.get("chain")
     return row["run"] if chain is None else chain >> CHAIN_BITS
