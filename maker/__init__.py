@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from maker.lifecycle.limits import limit, limits
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
-    from maker.models.settings import openai, pool, simulated, vllm
+    from maker.models.settings import anthropic, openai, pool, simulated, vllm
     from maker.reporting.report import Report, report
     from maker.reporting.rescore import rescore
 
@@ -65,6 +65,7 @@ __all__ = [
     "__version__",
     "amap",
     "answer",
+    "anthropic",
     "arun",
     "calibrate",
     "cancel",
@@ -128,7 +129,7 @@ _HOMES = {
     "maker.reporting.report": ("Report", "report"),
     "maker.errors": ("MakerError",),
     "maker.job.settings": ("LimitSettings", "MonitorSettings", "RoleSettings", "SwarmSettings"),
-    "maker.models.settings": ("openai", "pool", "simulated", "vllm"),
+    "maker.models.settings": ("anthropic", "openai", "pool", "simulated", "vllm"),
 }
 
 _OTHERWISE = {

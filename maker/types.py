@@ -449,7 +449,8 @@ class Failed(NamedTuple):
     to nothing under way (cut off, or answered by another model), and unless it is ``unusable`` may be asked again.
     ``alone`` true says that the server answered others in the second half of this one's failed tries, ``reached`` that
     there is a server, which gave up itself or took too long. ``calls`` of its replies are billed as told, and cannot
-    vote. ``unaccounted`` more were sent for, and nobody says what they cost.
+    vote; ``cached_tokens`` are those of their prompts that came from a cache. ``unaccounted`` more were sent for, and
+    nobody says what they cost.
     """
 
     id: int
@@ -465,6 +466,7 @@ class Failed(NamedTuple):
     unaccounted: int = 0
     alone: bool = False
     reached: bool = False
+    cached_tokens: int = 0
 
 
 class ConcurrencyChange(NamedTuple):
@@ -571,21 +573,25 @@ NOTHING = Allowance(0, 0, 0.0)
 
 
 class Prices(NamedTuple):
-    """Money for one token, prompt and completion."""
+    """Money for one token: of a prompt, of a completion, and of a prompt's part that came from a cache."""
 
     prompt: float = 0.0
     completion: float = 0.0
+    cached: float = 0.0
 
     @classmethod
-    def per_million(cls, prompt: float | None, completion: float | None) -> Prices | None:
-        """Return the prices of a million tokens each as prices of one, None where either is not known."""
-        if prompt is None or completion is None:
-            return None
-        return cls(prompt / 1e6, completion / 1e6)
+    def per_million(cls, prompt: float, completion: float, cached: float | None = None) -> Prices:
+        """Return the prices of a million tokens each as prices of one; what is cached costs as the rest by default."""
+        return cls(prompt / 1e6, completion / 1e6, (prompt if cached is None else cached) / 1e6)
 
-    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """Return what these tokens cost."""
-        return prompt_tokens * self.prompt + completion_tokens * self.completion
+    def of(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
+        """Return what these tokens cost; ``cached_tokens`` are among those of the prompt."""
+        read = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * self.cached
+        return read + completion_tokens * self.completion
+
+    def most(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Return what these tokens cost at most, whatever of them is cached."""
+        return prompt_tokens * max(self.prompt, self.cached) + completion_tokens * self.completion
 
 
 def money(amount: float) -> str:
@@ -604,7 +610,7 @@ def spent_in_all(spent: Spent, prices: Sequence[Prices]) -> Allowance:
     """Return what accounts have spent together; ``prices`` are those of the models, by number."""
     total = NOTHING
     for account, usage in spent.items():
-        cost = prices[account.model].of(usage.prompt_tokens, usage.completion_tokens)
+        cost = prices[account.model].of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
         total = total.plus(Allowance(usage.calls, usage.tokens, cost))
     return total
 

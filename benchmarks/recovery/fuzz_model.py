@@ -32,7 +32,7 @@ from benchmarks.shared.options import make_parser, read_options
 from maker.models.bounded_body import FLOOR_BYTES
 from maker.models.openai import OpenAIModel
 from maker.models.openai_reply import MOST_TOKENS
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import OpenAISettings
 from maker.swarm.spending import Spending
 from maker.testing import FakeReply, FakeServer, collect
 from maker.types import NOTHING, Failed, Finished, Prices, Request

@@ -62,11 +62,11 @@ class ErrorScript:
         """Answer a request."""
         row = int(re.search(r"\d+", body["prompt"])[0])  # type: ignore[index]
         if body["temperature"] == 0:
-            answers = [self._greedy(row)] * body["n"]
+            answers = [self._greedy(row)] * body.get("n", 1)
         else:
             number = self._requests[row]
             self._requests[row] += 1
-            answers = self._drawn(row, number, body["n"])
+            answers = self._drawn(row, number, body.get("n", 1))
         texts = [MALFORMED if answer == FLAGGED else reply(DIGITS[answer]) for answer in answers]
         more = {} if self._logprob is None else {"logprobs": {"token_logprobs": [self._logprob]}}
         choices = [{"index": i, "text": text, "finish_reason": "stop"} | more for i, text in enumerate(texts)]

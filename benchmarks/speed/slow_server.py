@@ -34,7 +34,7 @@ from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.watching import DONE, Refused, exit_with, maker, said, serving
 from maker.models.concurrency import Concurrency
 from maker.models.openai import OpenAIModel
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import OpenAISettings
 from maker.testing import collect
 from maker.types import Request
 

@@ -29,7 +29,8 @@ from decomposers.hanoi.tree import board_after
 from maker import api
 from maker.models.interface import Model
 from maker.models.opening import open_model
-from maker.models.settings import MemberSettings, OpenAISettings, SimulatedSettings
+from maker.models.server_settings import OpenAISettings
+from maker.models.settings import MemberSettings, SimulatedSettings
 from maker.plugin import Decomposer, Step, Truth
 from maker.types import Failed, Finished, RedFlag, Request, Sample
 from maker.voting.red_flags import screen

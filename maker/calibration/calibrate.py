@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.observations import By, Kept
 from maker.calibration.pilot_reader import PilotReader, oracle_of
+from maker.core.logs import logger
 from maker.core.user_code import call_user_code
-from maker.errors import BadInput, PilotPaused, extra
+from maker.errors import BadInput, ModelUnusable, PilotPaused, extra
 from maker.job.file import DEFAULT_VOTER
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
@@ -36,6 +37,8 @@ from maker.store.calibrations import keep_calibration
 from maker.store.chains import root_chain
 from maker.store.log import read_steps
 from maker.store.runs import PILOT, WAY, find_run
+
+log = logger(__name__)
 
 LEAST, STEPS, VOTES = 100, 2000, 10
 """Of each class so many steps are asked at least and at most, each so often, unless told otherwise."""
@@ -117,7 +120,7 @@ def calibrate(
     asked = hold(_in_rounds(job, poll))
     greedy = looked = None
     if (cold := _greedy(job)) and (labels or by != By.VOTES):
-        greedy = hold(_pilot(job, poll.model_copy(update={"votes": 1}), cold))
+        greedy = _held_greedily(_pilot(job, poll.model_copy(update={"votes": 1}), cold), hold)
     with closing(open_database(job.store.url, create=False)) as database:
         heard = PilotReader(database, job, by)
         heard.listen(find_run(database, asked))
@@ -215,9 +218,19 @@ def _greedy(job: Job) -> list[str]:
         at = {f"model.members.{name}": member for name, member in job.members.items()}
     else:
         at = {"model": job.model}
-    if any(isinstance(member, SimulatedSettings) or member.greedy for member in at.values()):
-        return []
+    for member in at.values():
+        if isinstance(member, SimulatedSettings) or member.greedy or not member.takes_temperature:
+            return []
     return [f"{place}.temperature=0" for place in at]
+
+
+def _held_greedily(pilot: Job, hold: Callable[[Job], str]) -> str | None:
+    """Hold a pilot at temperature 0; returns its run, None where a model that has just answered refuses that."""
+    try:
+        return hold(pilot)
+    except ModelUnusable as error:
+        log.warning("temperature_refused", error=error.message, fix=error.fix)
+        return None
 
 
 def _voted(job: Job, steps: int, hold: Callable[[Job, int], str]) -> list[Label]:

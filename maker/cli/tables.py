@@ -46,6 +46,8 @@ def print_models(models: Sequence[Mapping[str, Any]]) -> None:
         cost = [] if not priced else ["" if one["cost"] is None else money(one["cost"])]
         rows.append((one["model"], one["role"], *counts, *cost))
     print_table(("model", "role", *counted, *(["cost"] if priced else [])), rows, indent=2)
+    for name in dict.fromkeys(one["model"] for one in models if not one["seeded"]):
+        print(f"  the votes of {name} were drawn without seeds: they cannot be drawn again")
 
 
 def print_workers(workers: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ ADVICE = {
     Flag.LENGTH: "raise the task's max_tokens",
     Flag.EMPTY: "look at the replies with `maker try`",
     Flag.FORMAT: 'say in the prompt how to answer, or set model.structured = "schema"',
-    Flag.REASONING: "raise the task's max_tokens, or have the model reason less",
+    Flag.REASONING: "raise model.reasoning_tokens or the task's max_tokens, or have the model reason less",
     Flag.ILLEGAL: "see with `maker try` whether the check forbids what is right",
 }
 

@@ -11,6 +11,8 @@ from maker.errors import JobError, TaskFailed
 from maker.job.job import Job
 from maker.job.probe import first_step, input_parts, least_steps
 from maker.job.rules import rules_of
+from maker.models.server_settings import ServerSettings
+from maker.models.settings import MemberSettings
 from maker.plugin import RowDecomposer
 from maker.types import Fork
 from maker.voting.in_flight import MANY
@@ -107,7 +109,7 @@ def estimate_run(job: Job, steps: int | None = None) -> Estimate | None:
         steps=least_steps(job) if steps is None else steps,
         votes=job.voter.least,
         prompt_characters=len(first.prompt) + len(first.kind.system) if first else 0,
-        reply_tokens=first.kind.max_tokens if first else 0,
+        reply_tokens=first.kind.max_tokens + most_reasoning(job) if first else 0,
         requests=_requests(job),
     )
 
@@ -142,7 +144,7 @@ def survey_rows(job: Job) -> Survey:
         prompt_characters=characters,
         longest_prompt=longest,
         votes=job.voter.least,
-        reply_tokens=task.classes[0].max_tokens,
+        reply_tokens=task.classes[0].max_tokens + most_reasoning(job),
         requests=_requests(job),
         what="rows" if isinstance(task, RowDecomposer) else "slices",
     )
@@ -156,7 +158,18 @@ def requests_for(job: Job, rotation: Sequence[int], samples: int) -> int:
 
 def votes_per_request(job: Job) -> list[int]:
     """Return how many votes one request may ask for, by the number of the model."""
-    return [getattr(member, "max_n", None) or MANY for member in job.members.values()]
+    return [_most_n(member) for member in job.members.values()]
+
+
+def _most_n(member: MemberSettings) -> int:
+    if isinstance(member, ServerSettings):
+        return member.most_n
+    return getattr(member, "max_n", None) or MANY
+
+
+def most_reasoning(job: Job) -> int:
+    """Return how many tokens a reply may take beside those of its step class, of whichever model."""
+    return max(getattr(member, "reasoning_tokens", 0) for member in job.members.values())
 
 
 def _requests(job: Job) -> int:

@@ -27,7 +27,7 @@ THINKING = "thinking"
 UNWRITTEN: Mapping[str, dict[str, Any]] = {
     "model": {
         "structured": "off", "engine_args": {}, "p_by_class": {}, "rho": 0.0, "rho_by_class": {}, "shares": [],
-        "flag_right": 0.0, "flag_wrong": 0.0,
+        "flag_right": 0.0, "flag_wrong": 0.0, "omit": [], "extra_body": {}, "reasoning_tokens": 0,
     },
     "task": {"parse": None, "check": None, "truth": None, "delimiter": "", "quotes": True,
              "by_line": False, "words": 1},

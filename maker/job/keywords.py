@@ -54,7 +54,7 @@ class JobKeywords(ServiceKeywords, total=False):
 
 
 _GIVEN = {
-    "model": "maker.simulated(…), maker.vllm(…), maker.openai(…) or maker.pool(…)",
+    "model": "maker.simulated(…), maker.vllm(…), maker.openai(…), maker.anthropic(…) or maker.pool(…)",
     "roles": "{name: maker.Role(…)}", "limits": "maker.Limits(…)", "monitor": "maker.Monitor(…)",
     "swarm": "maker.Swarm(…)",
 }  # fmt: skip

@@ -32,9 +32,9 @@ from maker.job.validate import (
 )
 from maker.job.variants import pilot_variant, precompute_variant
 from maker.job.vote import vote_of
+from maker.models.server_settings import FallbackEndpoint
 from maker.models.settings import (
     MODEL_KINDS,
-    FallbackEndpoint,
     MemberSettings,
     ModelSettings,
     PoolSettings,
@@ -49,7 +49,7 @@ WRITTEN = {POLL: "votes", FORESIGHT: "steps"}
 """Tables that no job has: maker writes them, for runs of its own. A setting of each."""
 STORED = (("task", "decomposer"), ("model", "kind"), ("store", "samples"))
 """Settings that every run has, whichever version of maker has stored it."""
-SECRETIVE = ("url", "key_env")
+SECRETIVE = frozenset({"url", "key_env", "fallbacks", "headers", "extra_body"})
 CHANGED = "the task's code has changed since the run began: put its parameters back as they were, or start a new run"
 
 
@@ -391,7 +391,7 @@ def _told(first: ErrorDetails, path: list[str], raw: Raw, known: list[str]) -> J
     said = first["msg"].removeprefix("Value error, ")
     # A key or a password that was put in the wrong place must not be shown, nor a whole table that may hold one.
     whole = path[0] == "model" and isinstance(first["input"], Mapping)
-    hidden = len(path) == 1 or key in SECRETIVE or whole
+    hidden = len(path) == 1 or not SECRETIVE.isdisjoint(path) or whole
     shown = "" if hidden else f" = {shortened(repr(first['input']))}"
     return JobError(f"{place}: {name}{shown}: {said}", fix=changed, setting=name)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from maker.job.job import Job
 from maker.job.vote import voter_at
-from maker.models.settings import PoolSettings, prices_of
+from maker.models.server_settings import prices_of
+from maker.models.settings import PoolSettings
 from maker.types import Prices
 from maker.voting.judge import PROMPT
 from maker.voting.policy import JUDGE, SOLVER, Fallbacks, Judge, Role, Rules

@@ -16,7 +16,8 @@ from pydantic import (
 
 from maker.engine.budget import FIRST_REPLIES, Limits
 from maker.job.file import DEFAULT_STORE, DEFAULT_VOTER
-from maker.models.settings import GREEDY, MemberSettings, ModelSettings, VllmSettings
+from maker.models.base_settings import GREEDY
+from maker.models.settings import MemberSettings, ModelSettings, VllmSettings
 from maker.stats.vote_tests import PilotSteps
 
 AUTO = "auto"

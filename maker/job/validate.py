@@ -23,14 +23,13 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
+from maker.models.server_settings import AnthropicSettings, ServerSettings, prices_of
 from maker.models.settings import (
     MemberSettings,
-    OpenAISettings,
     PoolSettings,
     SimulatedSettings,
     check_rotation,
     members_of,
-    prices_of,
 )
 from maker.plugin import Decomposer, RowDecomposer, Voter
 from maker.stats.monitor import rule_of
@@ -109,7 +108,7 @@ def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw
 
 def check_shared(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:
     """Refuse a shared limit where no model is on a server."""
-    if limits.shared and not any(isinstance(member, OpenAISettings) for member in members_of(model).values()):
+    if limits.shared and not any(isinstance(member, ServerSettings) for member in members_of(model).values()):
         raise JobError(
             f"{raw.place('limits', 'shared')}: limits.shared is for models on servers, and the job has none",
             fix="leave it out, as limits.shared= on a command line, or set model.kind",
@@ -224,6 +223,12 @@ def check_votes(job: Job, raw: Raw) -> None:
                 f"{raw.place(table, key)}: {table}.{key} = {most}: {voter.name} needs at least {voter.least}"
             )
         for name, member in (members[number] for number in rotation):
+            if voter.weighs and isinstance(member, AnthropicSettings):
+                raise JobError(
+                    f"{raw.place('vote', 'voter')}: {voter.name} weighs votes by log-probabilities, which Anthropic's"
+                    f" interface has not (model {name})",
+                    fix="use a voter that only counts votes, or another model",
+                )
             if voter.weighs and not member.logprobs:
                 key = f"members.{name}.logprobs" if isinstance(job.model, PoolSettings) else "logprobs"
                 raise JobError(
@@ -269,6 +274,12 @@ def check_ways(job: Job, raw: Raw) -> None:
         varied = kind.varied(one, rules.others)
         asked = [members[number] for number in varied.role.rotation]
         warm = {member.temperature for _, member in asked if not isinstance(member, SimulatedSettings)}
+        other = monitor.temperature
+        if other is not None and (fixed := [one for one, member in asked if not _takes(member, other)]):
+            raise JobError(
+                f"{raw.place('monitor', 'temperature')}: monitor.temperature = {other:g}: {fixed[0]} does not take it",
+                fix="leave it out; other models (monitor.members) and paraphrases make votes differ as well",
+            )
         if monitor.temperature is not None and warm <= {monitor.temperature}:
             raise JobError(
                 f"{raw.place('monitor', 'temperature')}: monitor.temperature = {monitor.temperature:g}: "
@@ -286,6 +297,13 @@ def check_ways(job: Job, raw: Raw) -> None:
                 fix="set monitor.temperature or monitor.members, or give the class paraphrases of its `system`;"
                 ' or set monitor.policy = "pause"',
             )
+
+
+def _takes(member: MemberSettings, temperature: float) -> bool:
+    """Say whether a model can be told a temperature; a simulated one has none."""
+    if isinstance(member, AnthropicSettings) and (temperature > 1 or member.top_p != 1):
+        return False
+    return isinstance(member, SimulatedSettings) or member.takes_temperature
 
 
 def check_roles(

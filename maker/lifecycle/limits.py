@@ -9,7 +9,7 @@ from maker.errors import BadInput, JobError
 from maker.job.job import Job
 from maker.job.settings import limit_key
 from maker.lifecycle.queries import opened, store_url
-from maker.models.settings import prices_of
+from maker.models.server_settings import prices_of
 from maker.store.backend.database import Database, open_database
 from maker.store.rate_window import UNLIMITED
 from maker.store.shared_limits import SharedLimit, find_limit, list_limits, state_limit

@@ -24,6 +24,7 @@ from maker.job.rules import rules_of
 from maker.lifecycle.code_change import in_order, is_code_alone
 from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
+from maker.models.server_settings import prices_in, seeded_in
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
@@ -33,7 +34,7 @@ from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_event
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.unresolved import count_answered, count_outcomes
 from maker.store.vote_monitor import monitored_classes
-from maker.types import Outcome, Prices
+from maker.types import Outcome
 from maker.verification.replay import ReplayedStep
 from maker.verification.snapshots import Bad
 from maker.verification.verifier import Author, Verified
@@ -41,6 +42,8 @@ from maker.verification.verifier import verify as verify_log
 from maker.voting.paths import Path, chain_name, is_single, read_name
 from maker.voting.tally import unpack
 
+COST_DIGITS = 12
+"""Digits after the point of an amount: no bill has more, at prices of up to six digits for a million tokens."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 """A figure in the reason of a run that a limit has paused."""
 
@@ -374,7 +377,7 @@ def _report(row: RunRow) -> RunReport:
     red_flags = max(row.red_flags, sum(account.red_flags for account in row.accounts))
     models = [_account(account, row.settings.get("model", {})) for account in row.accounts]
     costs = [model["cost"] for model in models]
-    cost = None if not costs or None in costs else sum(costs)
+    cost = None if not costs or None in costs else round(sum(costs), COST_DIGITS)
     return RunReport(
         run_id=row.run_id, name=row.name, status=row.status, reason=row.reason, steps=row.steps, votes=votes,
         red_flags=red_flags, disputed=row.disputed, calls=usage.calls, requests=usage.requests,
@@ -399,15 +402,21 @@ def _shown(value: Any) -> Any:
 
 
 def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line of the ledger as JSON; its cost is None if the model has no prices."""
+    """Return a line of the ledger as JSON; its cost is None if the model has no prices.
+
+    ``seeded`` is false where its votes were drawn without seeds, and cannot be drawn again.
+    """
     settings = model["members"].get(account.model, {}) if model.get("kind") == "pool" else model
-    prices = Prices.per_million(settings.get("prompt_price"), settings.get("completion_price"))
+    prices = prices_in(settings)
     usage = account.usage
-    cost = None if prices is None else prices.of(usage.prompt_tokens, usage.completion_tokens)
+    cost = None
+    if prices is not None:
+        cost = round(prices.of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), COST_DIGITS)
     counts = {"votes": account.votes, "red_flags": account.red_flags}
     # Programs that read the older name go on working.
     counts["untold"] = usage.unaccounted
-    return {"model": account.model, "role": account.role} | usage._asdict() | counts | {"cost": cost}
+    facts = {"cost": cost, "seeded": seeded_in(settings)}
+    return {"model": account.model, "role": account.role} | usage._asdict() | counts | facts
 
 
 def opened(store: str | None) -> closing[Database]:

@@ -51,7 +51,7 @@ from maker.lifecycle.tracing import run_span
 from maker.lifecycle.worker_log import WorkLog, logging_steps
 from maker.models.interface import Model
 from maker.models.opening import open_model
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import ServerSettings
 from maker.plugin import RowDecomposer
 from maker.stats.monitor import rule_of
 from maker.store.backend.database import Database
@@ -326,7 +326,7 @@ def _session(
 
 def _asked_at_once(job: Job) -> int:
     """Return how many requests a worker may have at a server at once: where one stops, so many fail together."""
-    servers = (member for member in job.members.values() if isinstance(member, OpenAISettings))
+    servers = (member for member in job.members.values() if isinstance(member, ServerSettings))
     return min((server.concurrency for server in servers), default=MANY)
 
 

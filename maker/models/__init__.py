@@ -1,4 +1,4 @@
-"""The models: one interface, with three real implementations, and a pool of them.
+"""The models: one interface, with real implementations, and a pool of them.
 
 The only package that imports vLLM and httpx.
 
@@ -12,6 +12,10 @@ gateway's 504. A request that was sent and brought nothing that can vote comes b
 five times in all, and each time the limits must cover it anew. Requests and tokens a minute are a sliding window
 (`pacing`) of each worker by itself. How many requests are in flight follows from how the server answers: `concurrency`
 decides, `gate` holds the others back.
+
+**Dialects.** `dialect` says how a server is spoken to: where, with which headers, what the body of one request is, and
+what the body of one reply says. It is pure, so that a batch of requests can be written and read with it. `openai` and
+`openai_http` send what it makes, for all servers. `refusals` reads from a refusal which setting mends it.
 
 **A pool** (`pool`) is one `Model` with members; a request names its member by number. The job's rules
 (`maker.voting.policy`) say who votes in which turn. docs/pools.md says what a user sees.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterable
 
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import ServerSettings
 from maker.types import Request
 
 ENCODING = "gzip"
@@ -27,9 +27,9 @@ class Unfit(ValueError):
     """The body is larger than what was asked for can take, or packed in another way than it says or than was asked."""
 
 
-def most_bytes(request: Request, settings: OpenAISettings) -> int:
+def most_bytes(request: Request, settings: ServerSettings) -> int:
     """Return how many bytes the reply to a request may take, packed and unpacked."""
-    of_token = LOGPROB_BYTES if settings.logprobs else TOKEN_BYTES
+    of_token = LOGPROB_BYTES if getattr(settings, "logprobs", False) else TOKEN_BYTES
     return FLOOR_BYTES + request.n * request.max_tokens * of_token
 
 

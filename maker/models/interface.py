@@ -49,7 +49,11 @@ class Model(ABC):
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost, for reservations."""
-        return most_prompt_tokens(request) + request.n * request.max_tokens
+        return most_prompt_tokens(request) + request.n * self.reply_tokens(request)
+
+    def reply_tokens(self, request: Request) -> int:
+        """Return the most tokens that one reply to a request can take, hidden reasoning included."""
+        return request.max_tokens
 
     def changes(self) -> Sequence[ServerChange]:
         """Return what has changed of the servers since the last call.

@@ -1,4 +1,4 @@
-"""Ask any OpenAI-compatible server: an event loop in the background sends and retries, the worker polls a queue."""
+"""Ask a server over HTTP: an event loop in the background sends and retries, the worker polls a queue."""
 
 from __future__ import annotations
 
@@ -9,94 +9,36 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
 from maker.models.endpoints import Endpoints
+from maker.models.faults import Lost, Refusal, Unbilled
 from maker.models.gate import Gate
-from maker.models.interface import Model
-from maker.models.openai_http import Http, Lost, Refusal, Unbilled
+from maker.models.interface import Model, most_prompt_tokens
+from maker.models.openai_http import Http
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
+from maker.models.progress import Progress
 from maker.models.quota import Quota, Ticket
-from maker.models.settings import OpenAISettings
-from maker.types import ConcurrencyChange, EndpointChange, Failed, Finished, Request, Sample, ServerChange
+from maker.models.refusals import can_be_omitted, without_fields
+from maker.models.server_settings import ServerSettings
+from maker.types import ConcurrencyChange, EndpointChange, Failed, Finished, Request, ServerChange
 
 _FIRST_TRIES = 3
 """Tries for a server that has never answered: a mistyped URL must fail in seconds, not after ``retry_s``."""
 _SILENT_TRIES = 5
 """Timeouts in a row, of one request at a time, after which nothing more is sent to a server that has answered."""
+_MOST_REFUSED = 8
+"""So many fields of a request may be left out to find all that a server refuses."""
 _LOOK_S = 0.2
 """A pause of a shared limit ends without a word: so often it is looked whether it has."""
 _GATEWAY_S = 5.0
 """A gateway that gives a server up sooner has not waited for it: it tells nothing of how slow the server is."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What a request has brought and cost so far. Both threads use it, the loop's and the one that cancels.
-
-    ``unaccounted`` replies were sent for in a try of which nobody has said what it costs: it is under way, or was lost.
-    ``waited_s`` is how long the present part waited to be sent, but for what the server itself let it wait by failing.
-    ``failing_s`` is when the first try of the present part failed, on the loop's clock, None before.
-    ``split`` says that what was reserved covers a request for each reply.
-    """
-
-    split: bool = False
-    samples: list[Sample] = field(default_factory=list)
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    unaccounted: int = 0
-    retries: int = 0
-    waited_s: float = 0.0
-    failing_s: float | None = None
-    sent: bool = False
-    dropped: bool = False
-    lock: Lock = field(default_factory=Lock)
-
-    def send(self, n: int) -> None:
-        """Note that n replies are sent for now; a request that was dropped meanwhile is not sent any more."""
-        with self.lock:
-            if self.dropped:
-                raise asyncio.CancelledError
-            self.sent, self.unaccounted = True, n
-
-    def take(self, reply: Reply, *, votes: bool) -> None:
-        """Count a reply, and keep its samples if they may vote."""
-        with self.lock:
-            self.unaccounted = 0
-            self.calls += reply.calls
-            self.prompt_tokens += reply.prompt_tokens
-            self.completion_tokens += reply.completion_tokens
-            self.cached_tokens += reply.cached_tokens
-            if votes:
-                self.samples += reply.samples
-
-    def failed(self, request_id: int, reason: str, fix: str = "", *, unusable: bool = False) -> Failed:
-        """Return a failure with what was spent."""
-        spent = (self.prompt_tokens, self.completion_tokens)
-        return Failed(
-            request_id, reason, fix, unusable, *spent,
-            retries=self.retries, calls=self.calls, unaccounted=self.unaccounted,
-        )  # fmt: skip
-
-    def drop(self, request_id: int) -> Failed | None:
-        """Let nothing more be sent; return what was spent, None if nothing was sent."""
-        with self.lock:
-            self.dropped = True
-            if not self.sent:
-                return None
-            if not (self.unaccounted or self.calls):
-                # It waits to be sent again: its last try counts as the request.
-                self.retries = max(0, self.retries - 1)
-            return self.failed(request_id, "cancelled")
 
 
 class OpenAIModel(Model):
@@ -114,20 +56,25 @@ class OpenAIModel(Model):
     How many HTTP requests are in flight adapts to how the server answers (see `maker.models.concurrency`). Where it
     does not answer even one at a time, for one reply each, all that is still to be sent fails.
 
+    Where a server refuses a field of the request, such as ``temperature``, it is asked for one reply without, to see
+    which others it refuses: all that are to be named in ``model.omit`` are told at once. That reply is billed, and gets
+    no vote. Then everything fails.
+
     Args:
-        settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
+        settings: The ``[model]`` table. Its key and headers are read from their environment variables now.
 
     Raises:
-        ModelUnusable: The variable is not set, or the URL cannot be read. A missing server shows in `poll`, not here.
+        ModelUnusable: A variable is not set, or the URL cannot be read. A missing server shows in `poll`, not here.
     """
 
-    def __init__(self, settings: OpenAISettings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._servers = [Http(one) for one in settings.endpoints()]
         self._endpoints = Endpoints(len(self._servers))
         # Who is asked, who has answered last, and why the one before is not asked any more.
         self._asked, self._serving, self._left_why = 0, 0, ""
-        self._open: dict[int, _Progress] = {}
+        self._max_n = settings.most_n
+        self._open: dict[int, Progress] = {}
         self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
         # Written by the worker's thread alone, in `poll`: what is reserved for a request and how it is sent must agree.
         self._split = False
@@ -137,8 +84,10 @@ class OpenAIModel(Model):
         self._one_each = False
         self._replied_s = -math.inf
         self._last_lost = Lost("", fix="")
+        self._refused: Refusal | None = None
+        self._probing = asyncio.Lock()
         self._losses: dict[int, int] = {}
-        # What `_Progress.failing_s` is for requests that are submitted again.
+        # What `Progress.failing_s` is for requests that are submitted again.
         self._losing_s: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[Finished | Failed]] = {}
         self._loop = asyncio.new_event_loop()
@@ -160,7 +109,7 @@ class OpenAIModel(Model):
 
     def submit(self, requests: Iterable[Request]) -> None:
         """Hand requests to the event loop; at most ``concurrency`` HTTP requests are in flight."""
-        begun = [(request, _Progress(self._split)) for request in requests]
+        begun = [(self._settings.with_room(request), Progress(self._split)) for request in requests]
         self._open.update((request.id, progress) for request, progress in begun)
         self._loop.call_soon_threadsafe(self._start, begun)
 
@@ -188,7 +137,11 @@ class OpenAIModel(Model):
 
     def most_n(self, model: int) -> int:
         """Return how many replies one HTTP request may ask for: one, if the server was seen to ignore or refuse n."""
-        return 1 if self._one_each else self._settings.max_n
+        return 1 if self._one_each else self._max_n
+
+    def reply_tokens(self, request: Request) -> int:
+        """Return the most tokens that one reply can take, hidden reasoning included."""
+        return self._settings.with_room(request).max_tokens
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost.
@@ -196,9 +149,8 @@ class OpenAIModel(Model):
         Until a request for that many replies has been answered in full, and where a slow server is asked for single
         replies, it may have to be split into requests for one reply each, and the prompt be billed with each.
         """
-        worst = super().worst_tokens(request)
         if request.n <= self._most_taken and not self._split:
-            return worst
+            return super().worst_tokens(request)
         return request.n * super().worst_tokens(request._replace(n=1))
 
     def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
@@ -226,7 +178,7 @@ class OpenAIModel(Model):
 
     # Everything below runs in the loop's thread.
 
-    def _start(self, begun: list[tuple[Request, _Progress]]) -> None:
+    def _start(self, begun: list[tuple[Request, Progress]]) -> None:
         for request, progress in begun:
             task = self._loop.create_task(self._answer(request, progress))
             self._tasks[request.id] = task
@@ -253,7 +205,7 @@ class OpenAIModel(Model):
         for server in self._servers:
             await server.close()
 
-    async def _answer(self, request: Request, progress: _Progress) -> Finished | Failed:
+    async def _answer(self, request: Request, progress: Progress) -> Finished | Failed:
         if losses := self._losses.get(request.id, 0):
             # Do not hammer a failing server with repeated requests.
             await asyncio.sleep(pause_s(losses, random.random()))
@@ -271,17 +223,21 @@ class OpenAIModel(Model):
         samples = tuple(progress.samples)
         return Finished(request.id, samples, *spent, surplus=progress.calls - len(samples))
 
-    async def _collect(self, request: Request, progress: _Progress) -> None:
+    async def _collect(self, request: Request, progress: Progress) -> None:
         """Fetch a request's samples: in one HTTP request, or in one each if the server needs it.
 
         It does if it does not support n, or is too slow for several replies within the timeout.
         """
+        if self._refused is not None:
+            raise self._refused
         one_each = self._one_each or progress.split
         while (got := len(progress.samples)) < request.n:
             part = request._replace(n=1, seed=request.seed + got) if one_each else request
             try:
                 reply = await self._tried(part, progress)
             except Refusal as refusal:
+                if can_be_omitted(refusal.field, self._settings):
+                    raise await self._all_refused(part._replace(n=1), progress, refusal) from refusal
                 if part.n == 1 or not refusal.of_n:
                     raise
                 one_each = True
@@ -294,7 +250,33 @@ class OpenAIModel(Model):
                 return
             one_each = True
 
-    async def _tried(self, part: Request, progress: _Progress) -> Reply:
+    async def _all_refused(self, part: Request, progress: Progress, first: Refusal) -> Refusal:
+        """Return a refusal that names all fields which the server does not take.
+
+        It is asked without them, until it answers or refuses something else.
+        """
+        async with self._probing:
+            if self._refused is None:
+                names = [first.field]
+                with suppress(Refusal):
+                    while len(names) < _MOST_REFUSED:
+                        try:
+                            await self._tried(part, progress, without=tuple(names))
+                        except Refusal as refusal:
+                            if refusal.field in names or not can_be_omitted(refusal.field, self._settings):
+                                raise
+                            names.append(refusal.field)
+                            continue
+                        break
+                self._refused = Refusal(
+                    f"{first.reason} (it does not take: {', '.join(names)})",
+                    fix=without_fields(names, self._settings),
+                    unusable=True,
+                )
+        return self._refused
+
+    async def _tried(self, part: Request, progress: Progress, *, without: Collection[str] = ()) -> Reply:
+        """Return the reply to a part of a request. Without some of its fields its samples cannot vote."""
         progress.waited_s, progress.failing_s = 0.0, None
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unbilled),
@@ -303,13 +285,13 @@ class OpenAIModel(Model):
             before_sleep=self._count_retry,
             retry_error_callback=self._give_up,
         )
-        reply: Reply = await retrying(self._once, part, progress)
+        reply: Reply = await retrying(self._once, part, progress, without)
         self._answered = True
         self._replied_s = self._loop.time()
         return reply
 
-    async def _once(self, part: Request, progress: _Progress) -> Reply:
-        came_s, cost = self._loop.time(), super().worst_tokens(part)
+    async def _once(self, part: Request, progress: Progress, without: Collection[str]) -> Reply:
+        came_s, cost = self._loop.time(), most_prompt_tokens(part) + part.n * part.max_tokens
         # Else no request that is sent in parts would be complete before all have had all parts but the last.
         async with self._gate.through(goes_on=bool(progress.samples)):
             if self._is_silent or (part.n > 1 and self._concurrency.single):
@@ -321,8 +303,8 @@ class OpenAIModel(Model):
             taken, ticket = await self._turn(cost)
             progress.waited_s += taken.at_s - came_s
             try:
-                reply = await self._posted(part, progress)
-                progress.take(reply, votes=True)
+                reply = await self._posted(part, progress, without)
+                progress.take(reply, votes=not without)
                 cost = reply.prompt_tokens + reply.completion_tokens
             except Unbilled as fault:
                 cost = progress.unaccounted = 0
@@ -344,13 +326,13 @@ class OpenAIModel(Model):
                 self._eased.set()
         return reply
 
-    async def _posted(self, part: Request, progress: _Progress) -> Reply:
+    async def _posted(self, part: Request, progress: Progress, without: Collection[str]) -> Reply:
         """Post a part of a request; what becomes of it decides who is asked, and how many may be in flight."""
         number = self._next_endpoint()
         load = self._concurrency
         flight, end, why = load.send(part.n, self._loop.time()), load.leave, ""
         try:
-            reply = await self._servers[number].post(part, partial(progress.send, part.n))
+            reply = await self._servers[number].post(part, partial(progress.send, part.n), without=without)
             end = load.answer
             self._note_answer(number)
         except Lost as lost:
@@ -422,7 +404,7 @@ class OpenAIModel(Model):
     def _why_slow(self) -> str:
         return f"replies take {self._concurrency.latency_s:.3g} s of {self._settings.timeout_s:g} s (timeout_s)"
 
-    def _fails_for_all(self, progress: _Progress) -> bool:
+    def _fails_for_all(self, progress: Progress) -> bool:
         """Say whether a request's tries fail, and nobody has been answered since the first of them."""
         return progress.failing_s is not None and self._replied_s < progress.failing_s
 
@@ -468,7 +450,7 @@ class OpenAIModel(Model):
             async with asyncio.timeout(wait_s):
                 await self._eased.wait()
 
-    def _failed_lost(self, request: Request, lost: Lost, progress: _Progress) -> Failed:
+    def _failed_lost(self, request: Request, lost: Lost, progress: Progress) -> Failed:
         losses = self._losses[request.id] = self._losses.get(request.id, 0) + 1
         alone = self._is_alone(self._losing_s.setdefault(request.id, self._loop.time()))
         silent = self._is_silent
@@ -497,7 +479,7 @@ class OpenAIModel(Model):
         return _FIRST_TRIES * len(self._servers)
 
     def _count_retry(self, state: RetryCallState) -> None:
-        progress: _Progress = state.args[1]
+        progress: Progress = state.args[1]
         progress.retries += 1
         if progress.failing_s is None:
             progress.failing_s = self._loop.time()
@@ -521,7 +503,7 @@ class OpenAIModel(Model):
 
 def _tried_for_s(state: RetryCallState) -> float:
     """Return how long a request was tried, without its waiting for the limits."""
-    progress: _Progress = state.args[1]
+    progress: Progress = state.args[1]
     return (state.seconds_since_start or 0.0) - progress.waited_s
 
 

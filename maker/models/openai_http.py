@@ -1,12 +1,13 @@
-"""Post one request to an OpenAI-compatible server and read its reply, or classify the failure."""
+"""Post one request to a server and read its reply, or classify the failure."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from traceback import format_tb
+from typing import Any
 
 import httpx
 
@@ -15,10 +16,13 @@ from maker.errors import ModelUnusable
 from maker.inputs.nesting import written_too_deep
 from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
 from maker.models.concurrency import TOO_LATE
-from maker.models.keys import read_key
-from maker.models.openai_reply import Reply, Unreadable, read
-from maker.models.openai_wire import advice, body, complaint, endpoint, is_another, retry_after_s, shown
-from maker.models.settings import OpenAISettings
+from maker.models.dialect import dialect_of
+from maker.models.faults import Lost, Refusal, Unbilled
+from maker.models.keys import read_headers, read_key
+from maker.models.openai_reply import Reply, Unreadable
+from maker.models.openai_wire import complaint, is_another, retry_after_s, shown
+from maker.models.refusals import advice, refused_field
+from maker.models.server_settings import ServerSettings
 from maker.types import Request
 
 _PASSING = frozenset({408, 409, 425, 429})
@@ -35,105 +39,48 @@ _OF_N = frozenset({400, 422})
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _CONNECT_S = 5.0
+_SECRET_CHARS = 6
+"""A shorter value of a header hides nothing, and may stand in any sentence."""
 
 _log = logger(__name__)
-
-
-class Unbilled(Exception):
-    """A failed try that was certainly not billed and may be repeated.
-
-    ``wait_s`` is how long the server asks to wait; ``alive`` says that the server is up, ``crowded`` that it had too
-    many requests, ``reached`` false that there was no connection to it.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        wait_s: float | None = None,
-        alive: bool = False,
-        crowded: bool = False,
-        reached: bool = True,
-    ) -> None:
-        super().__init__(what)
-        self.reached = reached
-        self.wait_s = wait_s
-        self.alive = alive
-        self.crowded = crowded
-
-
-class Lost(Exception):
-    """A try that was sent but gave no usable reply; it may be billed.
-
-    ``reply`` is another model's reply with its cost, if there was one. ``late`` says that the server took too long, or
-    a gateway found so, ``cut`` that the connection broke. ``fix`` is shown if the server has never answered.
-    """
-
-    def __init__(
-        self, what: str, *, fix: str, reply: Reply | None = None, late: bool = False, cut: bool = False
-    ) -> None:
-        super().__init__(what)
-        self.fix = fix
-        self.reply = reply
-        self.late = late
-        self.cut = cut
-
-
-class Refusal(Exception):
-    """A refusal that no later try will change.
-
-    ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may.
-    ``of_server`` says that the server refused nothing, and failed try after try.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        fix: str = "",
-        unusable: bool = False,
-        of_prompt: bool = False,
-        of_n: bool = False,
-        of_server: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
-        self.unusable = unusable
-        self.of_prompt = of_prompt
-        self.of_n = of_n
-        self.of_server = of_server
 
 
 class Http:
     """Posts requests to one server.
 
     Args:
-        settings: The ``[model]`` table. The key is read from the environment variable ``key_env`` now.
+        settings: The ``[model]`` table. Its key and headers are read from their environment variables now.
 
     Raises:
-        ModelUnusable: The variable is not set, or the URL cannot be read.
+        ModelUnusable: A variable is not set, or the URL cannot be read.
     """
 
-    def __init__(self, settings: OpenAISettings) -> None:
-        self.url, self.base = endpoint(settings), settings.url
+    def __init__(self, settings: ServerSettings) -> None:
+        self._dialect = dialect_of(settings)
+        self.url, self.base = self._dialect.url, settings.url
         self._settings = settings
-        self._key = read_key(settings.key_env)
+        key, further = read_key(settings.key_env), read_headers(settings.headers)
+        self._secrets = ([key] if key else []) + [value for value in further.values() if len(value) >= _SECRET_CHARS]
+        headers = httpx.Headers(self._dialect.headers(key))
+        # Whatever their capitals, further ones stand in place of maker's own.
+        headers.update(further)
         # Some servers count the tokens of one reply of several, and one reply in a few shows it.
         self._counts_all = True
-        self._client = _client(settings, self._key)
+        self._client = _client(settings, headers)
 
-    async def post(self, request: Request, sends: Callable[[], None]) -> Reply:
+    async def post(self, request: Request, sends: Callable[[], None], *, without: Collection[str] = ()) -> Reply:
         """Return the reply to a request, or raise `Unbilled`, `Lost` or `Refusal`: whatever the server sends.
 
-        Calls ``sends`` right before the first byte leaves. A request is not sent where it raises.
+        Calls ``sends`` right before the first byte leaves. A request is not sent where it raises. Fields of ``without``
+        are left out.
         """
 
         async def trace(event: str, _: object) -> None:
             if event.endswith("send_request_headers.started"):
                 sends()
 
-        content = self._content(request)
+        fields = self._dialect.body(request, without=without)
+        content = _content(fields)
         headers = {"Content-Type": "application/json"}
         try:
             # httpx's own timeouts restart with each read: a server that drips bytes would never trigger them.
@@ -143,7 +90,7 @@ class Http:
                     "POST", self.url, content=content, headers=headers, extensions={"trace": trace}
                 ) as response,
             ):
-                return await self._answer(response, request)
+                return await self._answer(response, request, fields)
         except (Unbilled, Lost, Refusal):
             raise
         except TimeoutError as error:
@@ -162,16 +109,7 @@ class Http:
         """Close all connections."""
         await self._client.aclose()
 
-    def _content(self, request: Request) -> bytes:
-        fields = body(request, self._settings)
-        try:
-            return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except ValueError as error:
-            raise Refusal(
-                f"this prompt cannot be sent: {error}", fix="take what is not valid Unicode out of it", of_prompt=True
-            ) from error
-
-    async def _answer(self, response: httpx.Response, request: Request) -> Reply:
+    async def _answer(self, response: httpx.Response, request: Request, fields: Mapping[str, Any]) -> Reply:
         most = most_bytes(request, self._settings)
         try:
             raw = await read_body(response.aiter_raw(), response.headers.get("content-encoding", ""), most)
@@ -179,20 +117,19 @@ class Http:
             if response.is_success:
                 fix = f"check what answers at {self._settings.url}: it does not do what was asked of it"
                 raise Lost(f"{self.url} answered {response.status_code}, but {error}", fix=fix) from error
-            raise self._failure(response, str(error)) from error
+            raise self._failure(response, str(error), fields) from error
         # JSON is UTF-8, whatever charset the server names.
         text = raw.decode("utf-8-sig", "replace")
         if not response.is_success:
-            raise self._failure(response, text)
+            raise self._failure(response, text, fields)
         return self._read(response, text, request)
 
     def _read(self, response: httpx.Response, text: str, request: Request) -> Reply:
         try:
-            reply = read(_decoded(text), request, counts_all=self._counts_all)
+            reply = self._dialect.read(_decoded(text), request, counts_all=self._counts_all)
         except Unreadable as error:
             what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(text)!r}"
-            fix = "model.url must be the base address of an OpenAI-compatible server; it often ends in /v1"
-            raise Lost(what, fix=fix) from error
+            raise Lost(what, fix=self._dialect.wrong_url) from error
         if reply.counts_all is not None:
             self._counts_all = reply.counts_all
         if is_another(reply.model, self._settings):
@@ -204,9 +141,9 @@ class Http:
             )
         return reply
 
-    def _failure(self, response: httpx.Response, text: str) -> Unbilled | Lost | Refusal:
-        status = response.status_code
-        message = self._shown(complaint(_decoded(text)) or text)
+    def _failure(self, response: httpx.Response, text: str, fields: Mapping[str, Any]) -> Unbilled | Lost | Refusal:
+        status, answer = response.status_code, _decoded(text)
+        message = self._shown(complaint(answer) or text)
         if status in _GATEWAY:
             return self._lost(f"HTTP {status}: {message}", late=True)
         if status in _PASSING or status >= 500:
@@ -215,12 +152,14 @@ class Http:
             alive = status == 429 or wait_s is not None
             what = f"HTTP {status}: {message}" + (f" (Retry-After: {wait_s:g} s)" if wait_s else "")
             return Unbilled(what, wait_s=wait_s, alive=alive, crowded=status == 429)
+        field = refused_field(answer, message, fields) if status in _OF_N else ""
         return Refusal(
             f"{self.url} refused the request: HTTP {status}: {message}",
-            fix=advice(status, self._settings),
+            fix=advice(status, message, self._settings, [field] if field else []),
             unusable=True,
-            of_prompt=status in _OF_THE_PROMPT,
-            of_n=status in _OF_N,
+            of_prompt=status in _OF_THE_PROMPT and not field,
+            of_n=status in _OF_N and field in ("", "n"),
+            field=field,
         )
 
     def _lost(self, what: str, *, late: bool = False, cut: bool = False) -> Lost:
@@ -229,9 +168,18 @@ class Http:
 
     def _shown(self, text: str) -> str:
         # Hide the key first: once the text is joined and cut, a part of the key could remain unrecognised.
-        if self._key:
-            text = text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]").replace(json.dumps(secret)[1:-1], "[key]")
         return shown(text)
+
+
+def _content(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise Refusal(
+            f"this prompt cannot be sent: {error}", fix="take what is not valid Unicode out of it", of_prompt=True
+        ) from error
 
 
 def _decoded(text: str) -> object:
@@ -241,13 +189,13 @@ def _decoded(text: str) -> object:
         return None
 
 
-def _client(settings: OpenAISettings, key: str) -> httpx.AsyncClient:
+def _client(settings: ServerSettings, headers: Mapping[str, str]) -> httpx.AsyncClient:
     try:
         host = httpx.URL(settings.url).host
     except httpx.InvalidURL as error:
         raise ModelUnusable(f"model.url = {settings.url!r} is not a URL: {error}") from error
     return httpx.AsyncClient(
-        headers={"Accept-Encoding": ENCODING} | ({"Authorization": f"Bearer {key}"} if key else {}),
+        headers={"Accept-Encoding": ENCODING, **headers},
         # Cookies of one reply would go out with all later requests, and no header can carry some of them.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         # A failing connection must time out before the whole request does: only then it is known not to be billed.

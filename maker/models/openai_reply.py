@@ -63,7 +63,9 @@ class Unreadable(ValueError):
     """The body does not follow the protocol, and does not tell what was billed."""
 
 
-def read(answer: object, request: Request, *, counts_all: bool = True) -> Reply:
+def read(
+    answer: object, request: Request, *, counts_all: bool = True, reasons: bool = False, stops: Sequence[str] = ()
+) -> Reply:
     """Return the samples of a decoded JSON body.
 
     A server counts the tokens of all choices together. With several choices, each gets as many as it has
@@ -74,9 +76,11 @@ def read(answer: object, request: Request, *, counts_all: bool = True) -> Reply:
     and numbers, no prompt has none. Some servers count one choice of several. Where a count may be either,
     ``counts_all`` says what earlier replies of the server have shown. Without such a count the upper bound counts: the
     bytes of the prompt; for each text its UTF-8 bytes and an end mark, at most ``max_tokens``, and ``max_tokens`` where
-    the choice holds more than a text. Reasoning that the server does not show can exceed this.
+    the choice holds more than a text, or the model ``reasons`` where nobody sees it. Where nobody says that it does,
+    such reasoning can exceed this.
 
-    A choice without a readable index has that of its place.
+    A choice without a readable index has that of its place. A text ends before the first of ``stops``: those that the
+    server was not told.
 
     Raises:
         Unreadable: Not an object, or no choices, and no count of the tokens that were billed.
@@ -87,17 +91,18 @@ def read(answer: object, request: Request, *, counts_all: bool = True) -> Reply:
     billed: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
     listed = answer.get("choices")
     first, repeated = _told_apart(listed if isinstance(listed, list) else [])
-    choices = [_choice(choice) for choice in first]
-    spoken = _count(billed, "completion_tokens")
+    reasons = reasons or bool(_reasoning_tokens(billed))
+    choices = [_choice(choice, reasons) for choice in first]
+    spoken = _completion_tokens(billed)
     if spoken is None and not any(choice.readable for choice in choices):
         raise Unreadable("the body holds no choices")
-    every = choices + [_choice(choice) for choice in repeated]
+    every = choices + [_choice(choice, reasons) for choice in repeated]
     told = _counts_all(every, spoken, request)
     tokens = _shares(every, spoken, request, counts_all=counts_all or told is True)
     prompt = _prompt_tokens(billed, request)
     details = billed.get("prompt_tokens_details")
-    cached = _count(details, "cached_tokens") if isinstance(details, Mapping) else 0
-    samples = tuple(choice.sample(n) for choice, n in zip(choices[: request.n], tokens, strict=False))
+    cached = count(details, "cached_tokens") if isinstance(details, Mapping) else 0
+    samples = tuple(choice.sample(n, stops) for choice, n in zip(choices[: request.n], tokens, strict=False))
     if not samples:
         why = shown(complaint(answer))
         nothing = RedFlag(Flag.NO_TEXT, "the server sent no choices" + (f": {why}" if why else ""))
@@ -119,9 +124,11 @@ class _Choice(NamedTuple):
     plain: bool = False
     readable: bool = False
 
-    def sample(self, tokens: int) -> Sample:
+    def sample(self, tokens: int, stops: Sequence[str]) -> Sample:
         logprob = None if self.logprobs is None else sum(self.logprobs)
-        return Sample(self.text, tokens, self.cut, logprob, self.flag)
+        text = self.text[: min((at for stop in stops if (at := self.text.find(stop)) >= 0), default=None)]
+        # What comes after a stop is no part of the reply, and neither is its being cut there.
+        return Sample(text, tokens, self.cut and text == self.text, logprob, self.flag)
 
     @property
     def least_tokens(self) -> int:
@@ -149,7 +156,7 @@ def _told_apart(listed: Sequence[object]) -> tuple[list[object], list[object]]:
     return [first[index] for index in sorted(first)], repeated
 
 
-def _choice(choice: object) -> _Choice:
+def _choice(choice: object, reasons: bool) -> _Choice:
     if not isinstance(choice, Mapping):
         return _Choice("", flag=RedFlag(Flag.NO_TEXT, f"a choice is {_kind(choice)}"))
     message = choice.get("message", {"content": choice.get("text")})
@@ -159,15 +166,16 @@ def _choice(choice: object) -> _Choice:
     more = {name for name, value in message.items() if value and name not in ("role", "content", "name")}
     reason = choice.get("finish_reason")
     ending = reason.lower() if isinstance(reason, str) else "" if reason is None else _kind(reason)
-    flag = _broken_off(ending) or _refusal(message) or unfit
+    cut = ending in _AT_LIMIT
+    flag = None if cut else _broken_off(ending) or _refusal(message) or unfit
     if flag is None and not text.strip():
-        flag = _without_answer(message, reasoned=reasoned)
+        flag = _cut_in_reasoning(message, reasoned or reasons) if cut else _without_answer(message, reasoned)
     return _Choice(
         text,
-        ending in _AT_LIMIT,
-        None if ending in _AT_LIMIT else flag,
+        cut,
+        flag,
         _logprobs(choice.get("logprobs")),
-        plain=not (more or reasoned or unfit),
+        plain=not (more or reasoned or unfit or reasons),
         readable="message" in choice or "text" in choice,
     )
 
@@ -216,14 +224,26 @@ def _refusal(message: Mapping[str, Any]) -> RedFlag | None:
     return RedFlag(Flag.REFUSAL, _shown(refusal)) if refusal else None
 
 
-def _without_answer(message: Mapping[str, Any], *, reasoned: bool) -> RedFlag | None:
+def _without_answer(message: Mapping[str, Any], reasoned: bool) -> RedFlag | None:
     """Return what a message without a text holds instead, None if it holds nothing."""
     calls = message.get("tool_calls") or message.get("function_call")
     if calls:
         return RedFlag(Flag.TOOL_CALL, _shown(", ".join(_called(calls))))
-    if reasoned or any(message.get(name) for name in ("reasoning_content", "reasoning", "thinking")):
+    if reasoned or _reasoning(message):
         return RedFlag(Flag.REASONING, "reasoning, and no answer after it")
     return None
+
+
+def _cut_in_reasoning(message: Mapping[str, Any], reasoned: bool) -> RedFlag | None:
+    """Return the flag of a message that was cut before its text began, None if nothing says that it was reasoning."""
+    if not (reasoned or _reasoning(message)):
+        return None
+    return RedFlag(Flag.REASONING, "cut off within its reasoning: raise model.reasoning_tokens")
+
+
+def _reasoning(message: Mapping[str, Any]) -> bool:
+    """Say whether there is reasoning beside a message's content."""
+    return any(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
 
 
 def _called(calls: object) -> Iterable[str]:
@@ -299,10 +319,27 @@ def _shares(choices: Sequence[_Choice], spoken: int | None, request: Request, *,
 
 
 def _prompt_tokens(billed: Mapping[str, Any], request: Request) -> int:
-    return _count(billed, "prompt_tokens") or most_prompt_tokens(request)
+    return count(billed, "prompt_tokens") or most_prompt_tokens(request)
 
 
-def _count(usage: Mapping[str, Any], name: str) -> int | None:
+def _completion_tokens(billed: Mapping[str, Any]) -> int | None:
+    """Return the server's count of all that was drawn.
+
+    Some servers count reasoning beside ``completion_tokens``, and their total says so.
+    """
+    spoken, prompt, total = (count(billed, name) for name in ("completion_tokens", "prompt_tokens", "total_tokens"))
+    reasoning = _reasoning_tokens(billed)
+    if reasoning and spoken is not None and prompt is not None and total == prompt + spoken + reasoning:
+        return spoken + reasoning
+    return spoken
+
+
+def _reasoning_tokens(billed: Mapping[str, Any]) -> int | None:
+    details = billed.get("completion_tokens_details")
+    return count(details, "reasoning_tokens") if isinstance(details, Mapping) else None
+
+
+def count(usage: Mapping[str, Any], name: str) -> int | None:
     """Return a server's count; None if it is none."""
     value = usage.get(name)
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None

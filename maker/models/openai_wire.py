@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import OpenAISettings, ServerSettings
 from maker.types import Request
 
 _SEEDS = 2**63
@@ -30,39 +31,63 @@ def shown(text: str) -> str:
 
 def endpoint(settings: OpenAISettings) -> str:
     """Return the address that requests are posted to."""
-    return f"{settings.url}/chat/completions" if settings.chat else f"{settings.url}/completions"
+    url, query = settings.url, ""
+    if settings.api_version:
+        query = f"?api-version={settings.api_version}"
+        if "/deployments/" not in url:
+            url = f"{url.removesuffix('/openai')}/openai/deployments/{quote(settings.name, safe='')}"
+    return f"{url}/chat/completions{query}" if settings.chat else f"{url}/completions{query}"
 
 
-def body(request: Request, settings: OpenAISettings) -> dict[str, Any]:
-    """Return the JSON body of one HTTP request."""
+def body(request: Request, settings: OpenAISettings, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the JSON body of one HTTP request; fields of ``without`` are left out beside those of ``model.omit``.
+
+    One reply is what every server sends that is not asked for more: ``n`` is left out for servers that do not know it.
+    """
+    left_out = {*settings.omit, *without}
+    limit = "max_completion_tokens" if "max_tokens" in left_out else "max_tokens"
     fields: dict[str, Any] = {
         "model": settings.name,
-        "n": request.n,
         "seed": request.seed % _SEEDS,
         "temperature": settings.temperature_of(request),
         "top_p": settings.top_p,
-        "max_tokens": request.max_tokens,
+        limit: request.max_tokens,
     }
+    if request.n > 1:
+        fields["n"] = request.n
     if settings.logprobs:
         fields["logprobs"] = True if settings.chat else 0
     if request.stop:
         fields["stop"] = list(request.stop)
     if (schema := settings.schema_of(request)) is not None:
         fields["response_format"] = _held_to(schema, request.kind)
-    if not settings.chat:
-        return {**fields, "prompt": request.system + request.prompt}
-    messages = [{"role": "user", "content": request.prompt}]
-    if request.system:
-        messages.insert(0, {"role": "system", "content": request.system})
-    return {**fields, "messages": messages}
+    fields = {name: value for name, value in fields.items() if name not in left_out}
+    if settings.chat:
+        system = [{"role": "system", "content": request.system}] if request.system else []
+        fields["messages"] = [*system, {"role": "user", "content": request.prompt}]
+    else:
+        fields["prompt"] = request.system + request.prompt
+    return with_extra(fields, settings.extra_body)
 
 
-def is_another(model: str, settings: OpenAISettings) -> bool:
+def with_extra(fields: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with the further fields of ``model.extra_body``; within a field of both, maker's own come last."""
+    joined = dict(extra)
+    for name, value in fields.items():
+        beside = extra.get(name)
+        joined[name] = {**beside, **value} if isinstance(beside, dict) and isinstance(value, dict) else value
+    return joined
+
+
+def is_another(model: str, settings: ServerSettings) -> bool:
     """Say whether a reply comes from another model than the one that was asked.
 
-    Two names are one model if one begins with the other ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), or if that holds for
-    the parts after their last slash ("meta/llama-3", "/models/llama-3"). A reply without a name counts as the model's.
+    An Azure deployment has a name of its own, so that only ``reply_name`` can tell. Otherwise two names are one model
+    if one begins with the other ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), or if that holds for the parts after their
+    last slash ("meta/llama-3", "/models/llama-3"). A reply without a name counts as the model's.
     """
+    if isinstance(settings, OpenAISettings) and settings.api_version and not settings.reply_name:
+        return False
     meant = (settings.reply_name or settings.name).lower()
     pairs = ((model.lower(), meant), (_last(model.lower()), _last(meant)))
     return bool(model) and not any(a.startswith(b) or b.startswith(a) for a, b in pairs)
@@ -76,29 +101,6 @@ def complaint(answer: object) -> str:
     message = error.get("message") if isinstance(error, Mapping) else error
     message = message or answer.get("message") or answer.get("detail")
     return message if isinstance(message, str) else ""
-
-
-def advice(status: int, settings: OpenAISettings) -> str:
-    """Return what a user can do about an HTTP status that no later try will change."""
-    if status in (401, 403):
-        if settings.key_env:
-            return f"use a key with access: the variable {settings.key_env} (model.key_env) holds the one that was sent"
-        return "set model.key_env to the name of the environment variable that holds the key"
-    if status == 404:
-        return (
-            f"check model.name = {settings.name!r}, and model.url = {settings.url!r}: it must be the base address with "
-            "the version, e.g. http://127.0.0.1:8000/v1"
-        )
-    if 300 <= status < 400:
-        return "set model.url to the server's own address; redirects are not followed"
-    change = "change the [model] table, or the prompt, as the server says"
-    if settings.structured == "off":
-        return change
-    return (
-        f'{change}. If it takes no response_format, start a new run with model.structured = "off"; if it refuses the '
-        "schema, note that OpenAI's API needs every object to require all of its properties and to have "
-        "additionalProperties = false"
-    )
 
 
 def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | None:

@@ -81,6 +81,11 @@ class Pool(Model):
         model, variant = self._members[request.model]
         return model.worst_tokens(request._replace(model=variant))
 
+    def reply_tokens(self, request: Request) -> int:
+        """Return the most tokens that one reply to a request can take."""
+        model, variant = self._members[request.model]
+        return model.reply_tokens(request._replace(model=variant))
+
     def changes(self) -> Sequence[ServerChange]:
         """Return what has changed for any member; of a model that serves several, under the number of the last."""
         numbers = {id(member.model): number for number, member in enumerate(self._members)}

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from maker.types import Prices, Request
-
-GREEDY = 1e-5
-"""Below this temperature decoding is greedy: every sample of a prompt is the same."""
+from maker.models.base_settings import SamplingSettings, Settings
+from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    IDENTITY: ClassVar[frozenset[str]] = frozenset()
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that decide how a model answers; others (address, prices) may change during a run."""
-        return self.model_dump(include={"kind", *self.IDENTITY})
-
-
-class _Sampling(_Settings):
-    temperature: float = Field(default=1.0, ge=0, le=10)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    structured: Literal["off", "schema"] = "off"
-
-    @property
-    def greedy(self) -> bool:
-        """Whether all replies to a prompt are the same."""
-        return self.temperature < GREEDY
-
-    def temperature_of(self, request: Request) -> float:
-        """Return the temperature of a request's replies: its own, if it has one."""
-        return self.temperature if request.temperature is None else request.temperature
-
-    def schema_of(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema that constrains the replies to a request, None if they are free."""
-        return request.schema if self.structured == "schema" else None
-
-
-class SimulatedSettings(_Settings):
+class SimulatedSettings(Settings):
     """A model that knows the task's oracle and errs at a known rate. For tests and trial runs.
 
     Args:
@@ -77,9 +46,9 @@ class SimulatedSettings(_Settings):
     common: float = Field(default=0.0, ge=0, le=1)
     logprobs: bool = False
     latency_s: float = Field(default=0.0, ge=0)
-    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    p_by_class: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={})
     rho: float = Field(default=0.0, ge=0, lt=1)
-    rho_by_class: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}
+    rho_by_class: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(default={})
     shares: tuple[Annotated[float, Field(gt=0)], ...] = ()
     flag_right: float = Field(default=0.0, ge=0, le=1)
     flag_wrong: float = Field(default=0.0, ge=0, le=1)
@@ -98,7 +67,7 @@ class SimulatedSettings(_Settings):
         return super().identity() | later
 
 
-class VllmSettings(_Sampling):
+class VllmSettings(SamplingSettings):
     """A model folder that vLLM runs in the worker's own process.
 
     Args:
@@ -133,105 +102,17 @@ class VllmSettings(_Sampling):
     kv_cache_gib: int = Field(default=1, ge=1)
     compile: bool = True
     tensor_parallel: int = Field(default=1, ge=1)
-    engine_args: dict[str, Any] = {}
+    engine_args: dict[str, Any] = Field(default={})
 
     def engine(self) -> dict[str, Any]:
         """Return the settings that an engine is started with; the rest goes with each request."""
         return self.model_dump(exclude={"temperature", "top_p", "structured", "chat", "logprobs"})
 
 
-def _base_url(url: str) -> str:
-    """Return a base URL as it is used. Raises ``ValueError``."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("must begin with http:// or https://")
-    if set("@?#") & set(url):
-        raise ValueError("must not contain a user, password or query, for it is stored; use key_env")
-    return url.rstrip("/")
+MemberSettings: TypeAlias = SimulatedSettings | VllmSettings | OpenAISettings | AnthropicSettings
 
 
-def _variable(key_env: str) -> str:
-    """Return the name of an environment variable, "" for none. Raises ``ValueError``."""
-    if key_env and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key_env):
-        raise ValueError("must be the name of the variable that holds the key, not the key itself")
-    return key_env
-
-
-class FallbackEndpoint(BaseModel):
-    """Another server of the same model: its base URL, and the variable of its key where that is another one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-    url: Annotated[str, AfterValidator(_base_url)]
-    key_env: Annotated[str, AfterValidator(_variable)] | None = None
-
-
-class OpenAISettings(_Sampling):
-    """Any OpenAI-compatible server.
-
-    Args:
-        url: Base URL with the version. E.g. ``"http://127.0.0.1:8000/v1"``.
-        name: The model's name on the server. E.g. ``"qwen3-8b"``.
-        key_env: Name of the environment variable that holds the key; the key itself is never stored. E.g.
-            ``"MY_KEY"``.
-        fallbacks: Other servers of the same model, asked in turn where the one before fails; each with the variable of
-            its key where that is another one. E.g. ``[{url = "https://b.example/v1", key_env = "B_KEY"}]``.
-        temperature: Sampling temperature.
-        top_p: Nucleus sampling; 1 keeps every token.
-        structured: ``schema`` asks the server for replies that match the step class's JSON schema, with a strict
-            ``response_format``; ``off``, and a class without a schema, ask for none. OpenAI's own API accepts only
-            schemas in which every object requires all of its properties and has ``additionalProperties = false``.
-            Without ``chat``, vLLM's server is known to support it; a server that does not know the field refuses it or
-            ignores it.
-        chat: Use ``/chat/completions``; else ``/completions`` with the raw text.
-        logprobs: Ask for the log-probabilities of the drawn tokens; a server without them sends none, or refuses.
-        reply_name: The model's name in replies, if the server uses another name there (an alias, a deployment). A reply
-            of another model is billed and gets no vote. E.g. ``"qwen3-8b-awq"``.
-        max_n: Most replies that one HTTP request may ask for. If a server ignores or refuses ``n``, maker notices, and
-            asks it for one reply at a time from then on.
-        concurrency: Most HTTP requests in flight. Each worker begins with two, and goes up to this number while more of
-            them bring more replies; it sends fewer where replies come near ``timeout_s`` or later.
-        requests_per_minute (requests a minute): Most HTTP requests in any minute; every try counts. Like
-            ``concurrency``, it holds for each worker on its own: with four workers on one key, give each a quarter of
-            what the key allows. E.g. ``500``.
-        tokens_per_minute (tokens a minute): Most tokens in any minute, prompt and reply together; a request counts with
-            the most that it may cost until its reply gives the real number. E.g. ``200000``.
-        timeout_s (seconds): When an HTTP request is given up; it may be billed all the same. Give a slow server more
-            than it needs for all replies of a request.
-        retry_s (seconds): How long a failing server is retried, if it has answered before; a longer Retry-After is not
-            waited for.
-        prompt_price (per million tokens): Price of prompt tokens, in any currency. E.g. ``0.15``.
-        completion_price (per million tokens): Price of completion tokens, in the same currency. E.g. ``0.6``.
-    """
-
-    # A program sees pydantic's own errors: a password in a URL must not be in them.
-    model_config = ConfigDict(hide_input_in_errors=True)
-    IDENTITY: ClassVar[frozenset[str]] = frozenset({"name", "temperature", "top_p", "structured", "chat"})
-    kind: Literal["openai"] = "openai"
-    url: Annotated[str, AfterValidator(_base_url)]
-    name: str
-    key_env: Annotated[str, AfterValidator(_variable)] = ""
-    fallbacks: tuple[FallbackEndpoint, ...] = Field(default=(), exclude_if=lambda value: not value)
-    chat: bool = True
-    logprobs: bool = False
-    reply_name: str = ""
-    max_n: int = Field(default=128, ge=1)
-    concurrency: int = Field(default=64, ge=1)
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
-    timeout_s: float = Field(default=120.0, gt=0)
-    retry_s: float = Field(default=120.0, ge=0)
-    prompt_price: float | None = Field(default=None, ge=0)
-    completion_price: float | None = Field(default=None, ge=0)
-
-    def endpoints(self) -> list[OpenAISettings]:
-        """Return the settings of each server, the first one first."""
-        alone = self.model_copy(update={"fallbacks": ()})
-        others = [
-            {"url": one.url, "key_env": self.key_env if one.key_env is None else one.key_env} for one in self.fallbacks
-        ]
-        return [alone, *(alone.model_copy(update=other) for other in others)]
-
-
-class PoolSettings(_Settings):
+class PoolSettings(Settings):
     """Several models that vote on the same steps.
 
     Args:
@@ -243,7 +124,7 @@ class PoolSettings(_Settings):
     """
 
     kind: Literal["pool"] = "pool"
-    members: dict[str, Annotated[SimulatedSettings | VllmSettings | OpenAISettings, Field(discriminator="kind")]]
+    members: dict[str, Annotated[MemberSettings, Field(discriminator="kind")]]
     rotation: tuple[str, ...] = ()
     away: Literal["pause", "pass"] = "pause"
 
@@ -272,12 +153,12 @@ def check_rotation(rotation: Iterable[str], members: Iterable[str]) -> None:
             raise ValueError(f"there is no member {name!r}; there are {', '.join(members)}")
 
 
-MemberSettings: TypeAlias = SimulatedSettings | VllmSettings | OpenAISettings
 ModelSettings = Annotated[MemberSettings | PoolSettings, Field(discriminator="kind")]
 MODEL_KINDS: dict[str, type[BaseModel]] = {
     "simulated": SimulatedSettings,
     "vllm": VllmSettings,
     "openai": OpenAISettings,
+    "anthropic": AnthropicSettings,
     "pool": PoolSettings,
 }
 
@@ -286,6 +167,8 @@ simulated = SimulatedSettings
 """The model of `maker.run`, by keywords: ``maker.simulated(p=0.97)``."""
 openai = OpenAISettings
 """The same of a server: ``maker.openai(url="http://127.0.0.1:8000/v1", name="qwen3-8b")``."""
+anthropic = AnthropicSettings
+"""The same of Anthropic's API: ``maker.anthropic(name="claude-sonnet-5")``."""
 
 
 def vllm(
@@ -313,11 +196,4 @@ def members_of(model: MemberSettings | PoolSettings) -> dict[str, MemberSettings
     """Return models by name, in the order of their numbers."""
     if isinstance(model, PoolSettings):
         return dict(model.members)
-    return {model.name if isinstance(model, OpenAISettings) else model.kind: model}
-
-
-def prices_of(model: MemberSettings) -> Prices | None:
-    """Return the prices of a model's tokens, None if they are not set."""
-    if not isinstance(model, OpenAISettings):
-        return None
-    return Prices.per_million(model.prompt_price, model.completion_price)
+    return {model.name if isinstance(model, ServerSettings) else model.kind: model}

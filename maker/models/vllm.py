@@ -14,9 +14,10 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 from maker.errors import ModelFailed, ModelUnusable
+from maker.models.base_settings import GREEDY
 from maker.models.folder import checked_folder
 from maker.models.interface import Model
-from maker.models.settings import GREEDY, VllmSettings
+from maker.models.settings import VllmSettings
 from maker.models.vllm_start import check_grammars, error_text, has_tiny_weights, import_vllm, pin_thread, start_engine
 from maker.types import Failed, Finished, Flag, RedFlag, Request, Sample
 

@@ -53,8 +53,8 @@ class Spending:
 
     def worst(self, request: Request) -> Allowance:
         """Return the most that a request may cost."""
-        tokens, written = self._model.worst_tokens(request), request.n * request.max_tokens
-        return Allowance(request.n, tokens, self._prices[request.model].of(tokens - written, written))
+        tokens, written = self._model.worst_tokens(request), request.n * self._model.reply_tokens(request)
+        return Allowance(request.n, tokens, self._prices[request.model].most(tokens - written, written))
 
     def reserve(self, worst: Allowance) -> bool:
         """Set aside what a request may cost; returns false, and does nothing, where the grant does not cover it."""
@@ -89,6 +89,7 @@ class Spending:
         counters.calls += calls
         counters.prompt_tokens += reply.prompt_tokens
         counters.completion_tokens += reply.completion_tokens
+        counters.cached_tokens += reply.cached_tokens
         counters.requests += not repeated
         counters.retries += reply.retries + repeated
         counters.unaccounted += unaccounted
@@ -125,7 +126,7 @@ class Spending:
 
     def _cost(self, request: Request, reply: Finished | Failed, calls: int) -> Allowance:
         read, written = reply.prompt_tokens, reply.completion_tokens
-        return Allowance(calls, read + written, self._prices[request.model].of(read, written))
+        return Allowance(calls, read + written, self._prices[request.model].of(read, written, reply.cached_tokens))
 
     def _reserved(self, request: Request, worst: Allowance) -> Allowance:
         """Return the most that a request that was sent may cost: worked out only now where nothing was reserved."""

@@ -1,11 +1,13 @@
 """Real stand-ins for tests, yours and ours. Nothing here is a mock of our own code.
 
-`servers` has a fake HTTP server, and one that fails now and then and keeps count. `voters.check_voter` holds a voter
+`servers` has a fake HTTP server, and one that fails now and then and keeps count; `hosted` has servers that refuse what
+hosted models refuse, and keep a bill. `voters.check_voter` holds a voter
 to its contract.
 """
 
 from __future__ import annotations
 
+from maker.testing.hosted import Bill, HostedKind, HostedServer
 from maker.testing.servers import (
     LOST,
     FakeReply,
@@ -21,11 +23,14 @@ from maker.testing.servers import (
 
 __all__ = [
     "LOST",
+    "Bill",
     "FakeReply",
     "FakeRequest",
     "FakeServer",
     "Fault",
     "FaultyServer",
+    "HostedKind",
+    "HostedServer",
     "Served",
     "chat_completion",
     "collect",

@@ -100,10 +100,14 @@ class FakeServer:
         self._server.server_close()
         self._thread.join()
 
+    def reply_to(self, request: FakeRequest) -> FakeReply:
+        """Return what is sent back: what the script says of the body."""
+        return FakeReply(*self._script(request.body))
+
     def _answer(self, request: FakeRequest) -> FakeReply:
         with self._lock:
             self._requests.append(request)
-        reply = FakeReply(*self._script(request.body))
+        reply = self.reply_to(request)
         self._closing.wait(reply.delay_s)
         return reply
 

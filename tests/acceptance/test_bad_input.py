@@ -160,7 +160,7 @@ SERVERS: dict[str, tuple[Script, tuple[str, ...]]] = {
     "no JSON": (lambda body: (200, "<html>hello</html>"), ("200", "hello")),
     "silent": (lambda body: (200, "", 0.0, {}, -1), ("3 tries", "disconnected")),
     "another model": (
-        lambda body: (200, chat_completion(["true"] * body["n"]) | {"model": "x"}),
+        lambda body: (200, chat_completion(["true"] * body.get("n", 1)) | {"model": "x"}),
         ("model 'x'", "reply_name = 'x'"),
     ),
     "prompt too long": (
@@ -183,7 +183,9 @@ def test_a_server_that_never_works_is_told(asks_yes: Commands, fault: str) -> No
     """A server that answers only errors: exit 2 with its address and words; the run goes on once it is mended."""
     script, says = SERVERS[fault]
     mended = False
-    with FakeServer(lambda body: (200, chat_completion(["true"] * body["n"])) if mended else script(body)) as server:
+    with FakeServer(
+        lambda body: (200, chat_completion(["true"] * body.get("n", 1))) if mended else script(body)
+    ) as server:
         done = asks_yes.run("run", "job.toml", f"model.url={server.url}")
         told(done, server.url, *says)
         assert asks_yes.json("show", "last")["status"] == "paused"

@@ -181,7 +181,7 @@ def test_a_prompt_beyond_the_context_names_its_row_and_its_length(
         prompt = body["messages"][-1]["content"]
         if "2" in prompt:
             return FakeReply(400, {"error": {"message": says, "code": "context_length_exceeded"}})
-        return FakeReply(200, chat_completion([parity(prompt, 0)] * body["n"]))
+        return FakeReply(200, chat_completion([parity(prompt, 0)] * body.get("n", 1)))
 
     with FakeServer(script) as server:
         maker = rows(4, server.url)
@@ -196,7 +196,7 @@ def test_an_interrupted_trial_keeps_what_had_come(maker: Commands) -> None:
     """`maker try` prints the first replies while the next request hangs; Ctrl-C then ends it with a total, exit 130."""
 
     def script(body: Any) -> FakeReply:
-        if body["n"] == 3:
+        if body.get("n", 1) == 3:
             return FakeReply(200, chat_completion(["1AC", "1AB", "1AC"]))
         return FakeReply(200, {}, delay_s=60)
 

@@ -107,7 +107,7 @@ def work(model: dict[str, Any], store: str, address: str) -> Any:
 def answer(body: Any) -> Any:
     """Count on, as often as is asked for."""
     number = int(body["prompt"].split()[0])
-    return 200, completion([str(number + 1)] * body["n"])
+    return 200, completion([str(number + 1)] * body.get("n", 1))
 
 
 if __name__ == "__main__":

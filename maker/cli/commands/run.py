@@ -48,7 +48,7 @@ from maker.job.rules import vote_prices
 from maker.lifecycle.control import try_steps
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
-from maker.models.settings import OpenAISettings
+from maker.models.server_settings import ServerSettings
 from maker.plugin import NEW
 from maker.swarm.worker import YOUNG_OBJECTS
 from maker.types import Outcome
@@ -169,7 +169,7 @@ def _outcomes(names: str) -> list[str]:
 
 def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     """Print how many calls and tokens a run on a server will take, before it starts; a local model costs nothing."""
-    if not any(isinstance(member, OpenAISettings) for member in job.members.values()):
+    if not any(isinstance(member, ServerSettings) for member in job.members.values()):
         return
     least = least_steps(job)
     estimate = estimate_run(job, limit if least is None else max(0, min(limit or least, least - done)))

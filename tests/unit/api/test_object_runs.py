@@ -225,7 +225,7 @@ def test_a_server_is_asked_within_a_running_loop(tmp_path: Path, store: str) -> 
         blocked = maker.run(task, model=model, k=2, store=store)
         return [blocked.result, (await maker.arun(task, model=model, k=2, store=store)).result]
 
-    with FakeServer(lambda body: (200, chat_completion(["yes"] * body["n"]))) as server:
+    with FakeServer(lambda body: (200, chat_completion(["yes"] * body.get("n", 1)))) as server:
         assert asyncio.run(work(server.url)) == [{"rows": 2, "decided": 2}] * 2
 
 

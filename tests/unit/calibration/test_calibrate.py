@@ -177,7 +177,7 @@ def test_a_map_is_polled_over_drawn_rows(tmp_path: Path) -> None:
 def counting(body: Any) -> tuple[int, Any]:
     """Add one; every fifth reply to a prompt is wrong."""
     number = int(body["prompt"].split()[0])
-    return 200, completion([str(number + 1 + (reply % 5 == 4)) for reply in range(body["n"])])
+    return 200, completion([str(number + 1 + (reply % 5 == 4)) for reply in range(body.get("n", 1))])
 
 
 @pytest.mark.plan
@@ -199,6 +199,26 @@ def test_where_nobody_knows_the_truth_agreement_is_measured_and_called_so(tmp_pa
         labelled = calibrate(settings, steps=20, votes=5, labels=labels).calibration
         assert (labelled.by, labelled.classes["next"].steps) == (By.LABELS, 15)
         assert labelled.fingerprint == found.fingerprint
+
+
+@pytest.mark.plan
+def test_a_model_that_refuses_temperature_0_is_calibrated_without(tmp_path: Path) -> None:
+    """It has answered all else: what it would say at temperature 0 stays unknown."""
+
+    def script(body: Any) -> Any:
+        if body["temperature"] != 1:
+            return 400, {"error": {"message": "Unsupported value: 'temperature' does not support 0 with this model."}}
+        return counting(body)
+
+    with FakeServer(script) as server:
+        settings = {
+            "task": {"decomposer": f"{Path(__file__).parents[1] / 'blind_task.py'}:Blind"},
+            "model": {"kind": "openai", "url": server.url, "name": "m", "max_n": 100, "chat": False},
+            "store": {"url": f"sqlite:///{tmp_path}/maker.db"},
+        }
+        found = calibrate(settings, steps=20, votes=10).calibration
+    assert found.classes["next"].steps == 20
+    assert found.classes["next"].greedy is None
 
 
 @pytest.mark.plan
@@ -233,7 +253,7 @@ def either(prompt: str) -> Truth:
 def alternating(body: Any) -> tuple[int, Any]:
     """Add one and two in turn; every fourth reply to a prompt is wrong."""
     number = int(body["prompt"].split()[0])
-    return 200, completion([str(number + (1, 2, 1, 9)[reply % 4]) for reply in range(body["n"])])
+    return 200, completion([str(number + (1, 2, 1, 9)[reply % 4]) for reply in range(body.get("n", 1))])
 
 
 @pytest.mark.plan

@@ -50,7 +50,7 @@ def asked(tmp_path: Path, wrong: Callable[[int], float]) -> tuple[dict[str, Any]
 
     def reply(body: Any) -> tuple[int, Any]:
         share, right = wrong(next(numbers)), int(body["prompt"].split()[0]) + 1
-        return 200, completion([str(right + (rng.random() < share)) for _ in range(body["n"])])
+        return 200, completion([str(right + (rng.random() < share)) for _ in range(body.get("n", 1))])
 
     with FakeServer(reply) as server:
         settings = {

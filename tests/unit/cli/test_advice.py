@@ -109,7 +109,7 @@ def test_a_server_that_is_too_slow_advises_more_time(tmp_path: Path, store: str)
 
     def script(body: Any) -> FakeReply:
         text = '{"label": "red", "why": "so"}'
-        return FakeReply(200, chat_completion([text] * body["n"]), delay_s=0.8 if next(asked) >= 20 else 0.0)
+        return FakeReply(200, chat_completion([text] * body.get("n", 1)), delay_s=0.8 if next(asked) >= 20 else 0.0)
 
     write_rows(tmp_path / "rows.csv", range(40))
     with FakeServer(script) as server:

@@ -315,7 +315,7 @@ def refusing(*numbers: int) -> Any:
         found = re.search(r"item (\d+)", prompt)
         if found and int(found[1]) in numbers:
             return 400, {"error": {"message": "the prompt is too long"}}
-        return 200, chat_completion([truth(prompt).right[0]] * body["n"])
+        return 200, chat_completion([truth(prompt).right[0]] * body.get("n", 1))
 
     return script
 

@@ -72,7 +72,7 @@ def refusing(status: int, words: str, *numbers: int) -> Any:
         prompt = body["messages"][-1]["content"]
         if any(f"item {number}?" in prompt for number in numbers):
             return status, json.dumps({"error": {"message": words}})
-        return 200, chat_completion([truth(prompt).right[0]] * body["n"])
+        return 200, chat_completion([truth(prompt).right[0]] * body.get("n", 1))
 
     return script
 

@@ -102,7 +102,7 @@ class Contesting:
     def __call__(self, body: dict[str, Any]) -> FakeReply:
         step = int(body["messages"][-1]["content"].split()[-1])
         texts: list[str | None] = []
-        for _ in range(body["n"]):
+        for _ in range(body.get("n", 1)):
             self.asked[step] += 1
             contested = step % HARD == 5 and self.asked[step] <= 2 * CONTESTED
             texts.append("a" if contested and self.asked[step] % 2 else "x")
@@ -311,7 +311,7 @@ def test_another_temperature_takes_turns(line: Any, store: str) -> None:
         job["monitor"] = {"policy": "decorrelate", "temperature": 0.25}
         report = api.run(job)
         asked = [
-            (int(one.body["messages"][-1]["content"].split()[-1]), one.body["n"], one.body["temperature"])
+            (int(one.body["messages"][-1]["content"].split()[-1]), one.body.get("n", 1), one.body["temperature"])
             for one in server.requests
         ]
     assert (report.status, [one["temperatures"] for one in told(report, "decorrelated")]) == ("done", [[0.25]])

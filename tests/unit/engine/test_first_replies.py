@@ -52,7 +52,7 @@ def test_counts_of_several_workers_come_together() -> None:
 )
 def test_a_map_without_a_valid_vote_pauses(tmp_path: Path, text: str, finish: str, flag: str, advice: str) -> None:
     """Of 1,600 calls about a hundred are spent; flags of rejected rows count; a resume counts anew."""
-    with FakeServer(lambda body: (200, chat_completion([text] * body["n"], finish=finish))) as server:
+    with FakeServer(lambda body: (200, chat_completion([text] * body.get("n", 1), finish=finish))) as server:
         report = api.run(behind(tmp_path, server.url))
         assert (report.status, report.steps) == ("paused", 0)
         assert report.reason.startswith("limit max_useless = 100 is reached: none of the first 1")
@@ -72,7 +72,7 @@ def test_a_resume_goes_on_where_replies_have_become_useful(tmp_path: Path) -> No
     useful = False
 
     def answer(body: Any) -> tuple[int, Any]:
-        return 200, chat_completion([RIGHT if useful else "no"] * body["n"])
+        return 200, chat_completion([RIGHT if useful else "no"] * body.get("n", 1))
 
     with FakeServer(answer) as server:
         report = api.run(behind(tmp_path, server.url, rows=100))
@@ -88,7 +88,7 @@ def test_a_resume_goes_on_where_replies_have_become_useful(tmp_path: Path) -> No
 
 def test_a_limit_of_its_own(tmp_path: Path) -> None:
     """The setting moves the bound."""
-    with FakeServer(lambda body: (200, chat_completion(["no"] * body["n"]))) as server:
+    with FakeServer(lambda body: (200, chat_completion(["no"] * body.get("n", 1)))) as server:
         report = api.run(behind(tmp_path, server.url, limits={"max_useless": 20}))
     assert report.reason.startswith("limit max_useless = 20 is reached")
     assert report.calls <= 120

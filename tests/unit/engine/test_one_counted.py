@@ -23,9 +23,9 @@ def test_no_more_is_spent_than_the_limit(hanoi: Callable[..., Any], n: int, limi
 
     def script(body: Any) -> FakeReply:
         nonlocal made
-        made += PROMPT_TOKENS + REPLY_TOKENS * body["n"]
+        made += PROMPT_TOKENS + REPLY_TOKENS * body.get("n", 1)
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": REPLY_TOKENS}
-        return FakeReply(200, completion(list(move_truth(body["prompt"]).right) * body["n"]) | {"usage": usage})
+        return FakeReply(200, completion(list(move_truth(body["prompt"]).right) * body.get("n", 1)) | {"usage": usage})
 
     prices = {"prompt_price": 1.0, "completion_price": 1.0}
     with FakeServer(script) as server:

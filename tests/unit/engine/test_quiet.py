@@ -57,7 +57,7 @@ def test_a_run_tells_who_watches_it(hanoi: Callable[..., Any], monkeypatch: pyte
     """A slow server's open request is an event of the run; the store keeps none of it."""
     monkeypatch.setattr(module, "FIRST_S", 0.1)
     told: list[Event] = []
-    with FakeServer(lambda body: FakeReply(200, completion(["1AC"] * body["n"]), delay_s=0.5)) as server:
+    with FakeServer(lambda body: FakeReply(200, completion(["1AC"] * body.get("n", 1)), delay_s=0.5)) as server:
         model = {"kind": "openai", "url": server.url, "name": "m", "chat": False}
         found = api.run(hanoi(1) | {"model": model}, on_event=told.append)
     awaited = [event for event in told if isinstance(event, RepliesAwaited)]

@@ -100,7 +100,7 @@ def number_of(body: Any) -> int:
 def right(number: int, body: Any) -> FakeReply:
     """Answer rightly."""
     text = f'{{"label": "{label(number)}", "why": "so"}}'
-    return FakeReply(200, chat_completion([text] * body["n"]))
+    return FakeReply(200, chat_completion([text] * body.get("n", 1)))
 
 
 def refusing(status: int, *bad: int) -> Script:

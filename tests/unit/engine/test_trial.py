@@ -50,7 +50,7 @@ def test_replies_are_told_while_others_are_under_way(hanoi: Callable[..., Any]) 
     """Three replies that differ are told while the next request hangs, with how many are to come."""
 
     def script(body: Any) -> FakeReply:
-        return FakeReply(200, completion(["1AC", "1AB", "1AC"]), delay_s=0 if body["n"] == 3 else 60)
+        return FakeReply(200, completion(["1AC", "1AB", "1AC"]), delay_s=0 if body.get("n", 1) == 3 else 60)
 
     with FakeServer(script) as server:
         model = {"kind": "openai", "url": server.url, "name": "m", "chat": False}
@@ -81,7 +81,7 @@ def test_replies_are_told_before_those_of_the_votes_before_them(hanoi: Callable[
 
 def test_try_steps_tells_of_whole_steps_alone(hanoi: Callable[..., Any]) -> None:
     """Programs that iterate over `maker.try_steps` get what they always got, one value a step."""
-    with FakeServer(lambda body: FakeReply(200, completion(["1AC"] * body["n"]), delay_s=0.2)) as server:
+    with FakeServer(lambda body: FakeReply(200, completion(["1AC"] * body.get("n", 1)), delay_s=0.2)) as server:
         model = {"kind": "openai", "url": server.url, "name": "m", "chat": False}
         tried = list(api.try_steps(hanoi(3) | {"model": model}, count=1))
     assert [type(one) for one in tried] == [Trial]

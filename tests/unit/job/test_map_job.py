@@ -158,7 +158,7 @@ def test_bad_rows_at_the_head_stop_no_run(tmp_path: Path) -> None:
 def test_an_estimate_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """Where the first rows are broken a run on a server begins all the same."""
     broken_rows(tmp_path, 120, 3)
-    with FakeServer(lambda body: (200, chat_completion(["red"] * body["n"]))) as server:
+    with FakeServer(lambda body: (200, chat_completion(["red"] * body.get("n", 1)))) as server:
         path = job_file(tmp_path, f'kind = "openai"\nurl = "{server.url}"\nname = "m"')
         done = maker("run", path, "limits.max_undecided=200", "swarm.kind=local", "vote.k=1")
     assert "estimate: unknown: no prompt can be made from the first rows" in done.output

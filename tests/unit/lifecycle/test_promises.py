@@ -78,7 +78,7 @@ def test_requests_cut_off_in_flight_count_as_spent(hanoi: Job, store: str) -> No
 
     def script(body: dict[str, Any]) -> FakeReply:
         slow.set()
-        return FakeReply(200, completion(["1AC"] * body["n"]), delay_s=20.0)
+        return FakeReply(200, completion(["1AC"] * body.get("n", 1)), delay_s=20.0)
 
     stop = threading.Event()
     threading.Thread(target=lambda: (slow.wait(), stop.set()), daemon=True).start()

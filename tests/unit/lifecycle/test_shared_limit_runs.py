@@ -14,7 +14,7 @@ from maker.cli.advice import next_step
 from maker.engine.causes import Cause, cause_of
 from maker.errors import BadInput, JobError
 from maker.lifecycle.limits import MOST_TOKENS
-from maker.testing import FakeServer, chat_completion
+from maker.testing import FakeServer, HostedKind, HostedServer, chat_completion
 
 PRICE = 1000.0
 CALL = 12 * PRICE / 1e6
@@ -65,6 +65,18 @@ def test_a_limit_of_money_needs_prices(server: FakeServer, store: str, tmp_path:
     maker.limit("acme", max_cost=1, store=store)
     with pytest.raises(JobError, match="that limit has max_cost, which needs prices of m"):
         maker.run(job(server, store, tmp_path, prompt_price=None))
+
+
+def test_anthropics_interface_shares_a_limit_too(store: str, tmp_path: Path) -> None:
+    """Its money comes of the limit: the run pauses before it is passed, and the bill is within it."""
+    maker.limit("acme", requests_per_minute=6000, max_cost=5.0, store=store)
+    with HostedServer(HostedKind.ANTHROPIC, lambda prompt: "even") as server:
+        model = {"kind": "anthropic", "key_env": "", "reasoning_tokens": 200}
+        report = maker.run(job(server, store, tmp_path, **model))
+        spent = server.bill.amount(prompt=str(PRICE), completion=str(PRICE), cached=str(PRICE))
+    assert (report.status, cause_of(report.reason)) == ("paused", Cause.LIMIT)
+    assert "of the shared limit acme: max_cost = 5" in report.reason
+    assert 0 < spent <= 5
 
 
 def test_a_job_without_a_server(store: str) -> None:

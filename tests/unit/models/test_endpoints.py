@@ -172,7 +172,8 @@ def test_all_of_them_away_is_told_soon() -> None:
         ([{"url": "https://me:secret@b.example"}], "user, password or query"),
         ([{"url": "https://b.example", "key_env": "sk-123"}], "name of the variable"),
         ([{"url": "https://b.example", "name": "other"}], "name"),
-        (["https://b.example"], "fallbacks"),
+        (["https://me:secret@b.example"], "fallbacks"),
+        ([{"url": "https://b.example/v1/messages"}], "leave /messages out"),
     ],
 )
 def test_what_cannot_be_a_fallback(fallbacks: list[Any], why: str) -> None:

@@ -128,7 +128,9 @@ class TestReplies:
         counts = iter([4, 4, 4, 9, 4])
 
         def script(body: Any) -> FakeReply:
-            return FakeReply(200, completion(["1AC"] * body["n"]) | {"usage": {"completion_tokens": next(counts)}})
+            return FakeReply(
+                200, completion(["1AC"] * body.get("n", 1)) | {"usage": {"completion_tokens": next(counts)}}
+            )
 
         with FakeServer(script) as server:
             model = start(server.url, chat=False)
@@ -207,7 +209,7 @@ class TestLife:
 
     def test_of_replies_asked_for_one_by_one_those_not_asked_for_cost_nothing(self, start: Start) -> None:
         """One choice for three; of the two others the first is under way."""
-        with FakeServer(lambda body: (200, completion(["A"]), 30.0 if body["n"] == 1 else 0.0)) as server:
+        with FakeServer(lambda body: (200, completion(["A"]), 30.0 if body.get("n", 1) == 1 else 0.0)) as server:
             model = start(server.url, chat=False)
             model.submit([request(1)])
             wait_for(lambda: len(server.requests) == 2)

@@ -146,7 +146,7 @@ class TestLost:
         def read(*_: object, **__: object) -> None:
             raise KeyError("unheard of")
 
-        monkeypatch.setattr("maker.models.openai_http.read", read)
+        monkeypatch.setattr("maker.models.openai_reply.read", read)
         with FakeServer(lambda _: (200, completion(["A"]))) as server:
             failed = failure(start(server.url, chat=False))
         assert (failed.lost, failed.unaccounted) == (True, 3)

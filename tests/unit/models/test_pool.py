@@ -382,7 +382,7 @@ class Ill:
         if self.good < 0:
             return (500, {"error": {"message": "out of order"}})
         right = move_truth(body["prompt"]).right[0]
-        return (200, completion([right] * body["n"]))
+        return (200, completion([right] * body.get("n", 1)))
 
 
 def served(url: str, **settings: Any) -> dict[str, Any]:

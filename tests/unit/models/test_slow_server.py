@@ -25,11 +25,11 @@ class OneAtATime:
     def __call__(self, body: Any) -> FakeReply:
         came_s = time.monotonic()
         with self._drawing:
-            for _ in range(body["n"]):
+            for _ in range(body.get("n", 1)):
                 if time.monotonic() > came_s + self._timeout_s:
                     return FakeReply(200, "", cut=-1)
                 time.sleep(self.sample_s)
-        return FakeReply(200, chat_completion(["A"] * body["n"]))
+        return FakeReply(200, chat_completion(["A"] * body.get("n", 1)))
 
 
 def test_no_call_is_lost(start: Start) -> None:
@@ -48,8 +48,8 @@ def test_a_request_that_takes_longer_than_the_timeout_is_split(start: Start) -> 
     asked_for: list[int] = []
 
     def script(body: Any) -> FakeReply:
-        asked_for.append(body["n"])
-        return FakeReply(200, chat_completion(["A"] * body["n"]), delay_s=30.0 if body["n"] > 1 else 0.0)
+        asked_for.append(body.get("n", 1))
+        return FakeReply(200, chat_completion(["A"] * body.get("n", 1)), delay_s=30.0 if body.get("n", 1) > 1 else 0.0)
 
     with FakeServer(script) as server:
         model = start(server.url, timeout_s=1.0)
@@ -71,8 +71,8 @@ def test_what_was_reserved_for_one_request_is_not_sent_as_three(start: Start) ->
     answering.set()
 
     def script(body: Any) -> FakeReply:
-        asked_for.append(body["n"])
-        return FakeReply(200, chat_completion(["A"] * body["n"]), delay_s=0.0 if answering.is_set() else 5.0)
+        asked_for.append(body.get("n", 1))
+        return FakeReply(200, chat_completion(["A"] * body.get("n", 1)), delay_s=0.0 if answering.is_set() else 5.0)
 
     with FakeServer(script) as server:
         model = start(server.url, timeout_s=1.0)
@@ -105,7 +105,7 @@ def test_a_server_that_refuses_two_at_once_gets_one(start: Start) -> None:
     def script(body: Any) -> FakeReply:
         if next(replies, 200) == 429:
             return FakeReply(429, {"error": {"message": "one at a time"}}, headers={"Retry-After": "0.01"})
-        return FakeReply(200, chat_completion(["A"] * body["n"]))
+        return FakeReply(200, chat_completion(["A"] * body.get("n", 1)))
 
     with FakeServer(script) as server:
         model = start(server.url)
@@ -123,7 +123,7 @@ def test_a_server_that_answers_nothing_in_time_is_given_up_with_all_that_waits(s
     answering.set()
 
     def script(body: Any) -> FakeReply:
-        return FakeReply(200, chat_completion(["A"] * body["n"]), delay_s=0.0 if answering.is_set() else 5.0)
+        return FakeReply(200, chat_completion(["A"] * body.get("n", 1)), delay_s=0.0 if answering.is_set() else 5.0)
 
     with FakeServer(script) as server:
         model = start(server.url, timeout_s=0.5, concurrency=8)
@@ -158,7 +158,7 @@ def test_a_server_that_is_down_for_a_while_is_asked_now_and_then(start: Start) -
 
     def script(body: Any) -> FakeReply:
         down = time.monotonic() < down_until[0]
-        return FakeReply(200, "", cut=-1) if down else FakeReply(200, chat_completion(["A"] * body["n"]))
+        return FakeReply(200, "", cut=-1) if down else FakeReply(200, chat_completion(["A"] * body.get("n", 1)))
 
     with FakeServer(script) as server:
         model = start(server.url)

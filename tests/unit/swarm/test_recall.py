@@ -25,7 +25,7 @@ UNDER_WAY = 2
 def test_only_what_was_sent_is_counted_and_set_aside(letters: Any, *, limited: bool) -> None:
     """Of five chains' requests for three votes two are under way, and three wait for them."""
     role = Role(FirstToAheadByK(FirstToAheadByKParams(k=3)), 30)
-    with FakeServer(lambda body: (200, chat_completion(["a"] * body["n"]), 30.0)) as server:
+    with FakeServer(lambda body: (200, chat_completion(["a"] * body.get("n", 1)), 30.0)) as server:
         settings = OpenAISettings(url=server.url, name="m", concurrency=UNDER_WAY)
         spec = WorkerSpec(
             letters(3), Rules(0, "all", {SOLVER: role}, 1), lambda: OpenAIModel(settings), (Prices(),), limited=limited

@@ -47,6 +47,25 @@ def test_what_is_spent_is_counted_by_name() -> None:
     }
 
 
+def test_what_comes_from_a_cache_has_its_own_price() -> None:
+    """Of ten tokens read four are cached, of a reply that votes as of one that does not; room is set aside for none."""
+    model = SimulatedModel(SimulatedSettings(), lambda prompt: Truth(["x"], []))
+    counting = Spending(model, (Prices(1.0, 10.0, 0.25),), limited=True)
+    worst = counting.worst(request())
+    assert worst.cost == (worst.tokens - 12) * 1.0 + 12 * 10.0
+    counting.replace_grant(Grant(1, worst.plus(worst)))
+    for _ in range(2):
+        assert counting.reserve(worst)
+    counting.count(request(), worst, answered(3)._replace(prompt_tokens=10, cached_tokens=4))
+    lost = Failed(1, "another model", lost=True, calls=3, prompt_tokens=10, completion_tokens=6, cached_tokens=4)
+    counting.count_failure(request(), worst, lost, repeated=False)
+    spent = 2 * (6 * 1.0 + 4 * 0.25 + 6 * 10.0)
+    assert counting.usage()[SOLVER].cached_tokens == 8
+    left = 2 * worst.cost - spent
+    assert counting.reserve(Allowance(0, 0, left))
+    assert not counting.reserve(Allowance(0, 0, 0.01))
+
+
 def test_a_slice_begins_with_nothing() -> None:
     """What one report has told is in no other."""
     counting = spending(limited=False)

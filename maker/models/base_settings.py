@@ -1,0 +1,50 @@
+"""What the settings of several kinds of models share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from maker.types import Request
+
+GREEDY = 1e-5
+"""Below this temperature decoding is greedy: every sample of a prompt is the same."""
+
+
+class Settings(BaseModel):
+    """A ``[model]`` table, or a member of a pool."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    IDENTITY: ClassVar[frozenset[str]] = frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that decide how a model answers; others (address, prices) may change during a run."""
+        return self.model_dump(include={"kind", *self.IDENTITY})
+
+
+class SamplingSettings(Settings):
+    """What a real model has: it samples."""
+
+    temperature: float = Field(default=1.0, ge=0, le=10)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    structured: Literal["off", "schema"] = "off"
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all replies to a prompt are the same."""
+        return self.temperature < GREEDY
+
+    @property
+    def takes_temperature(self) -> bool:
+        """Whether the model can be told a temperature."""
+        return True
+
+    def temperature_of(self, request: Request) -> float:
+        """Return the temperature of a request's replies: its own, if it has one."""
+        return self.temperature if request.temperature is None else request.temperature
+
+    def schema_of(self, request: Request) -> Mapping[str, Any] | None:
+        """Return the schema that constrains the replies to a request, None if they are free."""
+        return request.schema if self.structured == "schema" else None
