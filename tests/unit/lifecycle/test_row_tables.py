@@ -132,7 +132,7 @@ def test_parquet_without_pyarrow_is_refused_before_the_run(tmp_path: Path, monke
     (tmp_path / "rows.csv").write_text("text\na\n")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(BadInput, match="parquet needs pyarrow"):
+    with pytest.raises(BadInput, match="parquet needs the package pyarrow"):
         run(tmp_path, "rows.csv", output_format="parquet")
     assert not (tmp_path / "maker.db").exists()
 
