@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
     from maker.models.settings import anthropic, openai, pool, simulated, vllm
+    from maker.reporting.accept import Acceptance, accept
     from maker.reporting.report import Report, report
     from maker.reporting.rescore import rescore
 
@@ -49,6 +50,7 @@ install()
 
 __version__ = "0.1.0"
 __all__ = [
+    "Acceptance",
     "Limits",
     "MakerError",
     "MapResult",
@@ -63,6 +65,7 @@ __all__ = [
     "Swarm",
     "Workflow",
     "__version__",
+    "accept",
     "amap",
     "answer",
     "anthropic",
@@ -125,6 +128,7 @@ _HOMES = {
     "maker.lifecycle.limits": ("limit", "limits"),
     "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
     "maker.lifecycle.waits": ("OpenWait", "answer", "settle_effect", "waits"),
+    "maker.reporting.accept": ("Acceptance", "accept"),
     "maker.reporting.rescore": ("rescore",),
     "maker.reporting.report": ("Report", "report"),
     "maker.errors": ("MakerError",),

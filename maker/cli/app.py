@@ -59,6 +59,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "plan": Command("plan:plan_", "Find the k a run needs, its cost and its chance of success."),
         "rescore": Command("rescore:rescore", "Count a run's votes again by another rule, without a model."),
         "audit": Command("audit:audit", "Bound a map's error rate with a sample of rows that you label."),
+        "accept": Command("accept:accept", "Accept rows of a map with a stated error; the rest is for review."),
     },
     "Move steps to other tools and models": {
         "export": Command("export:export", "Export steps as JSON lines, Parquet or training examples."),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from maker.core.plugins import Plugin
 from maker.job.settings import (
     AUTO,
+    AcceptSettings,
     ForesightSettings,
     LimitSettings,
     MonitorSettings,
@@ -53,6 +54,7 @@ class Job:
         poll: There where the job is another one's pilot.
         memo: Whose decisions the run may take again.
         foresight: There where the job's steps are decided ahead of time.
+        accept: There where rows are to be accepted once the run is done.
         files: The files that task parameters were read from, by the parameter; {} of a job that a run was started with.
         given: Task parameters whose values hold secrets, as they were given; ``settings`` has them without.
     """
@@ -76,6 +78,7 @@ class Job:
     poll: PollSettings | None = None
     memo: Mode = "off"
     foresight: ForesightSettings | None = None
+    accept: AcceptSettings | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 

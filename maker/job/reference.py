@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 from maker.core.plugins import DECOMPOSERS, VOTERS, Plugin, list_plugins
 from maker.job.parameters import params_of
 from maker.job.settings import (
+    AcceptSettings,
     LimitSettings,
     MonitorSettings,
     RoleSettings,
@@ -75,6 +76,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[store]", StoreSettings
     yield "[limits]", LimitSettings
     yield "[monitor]", MonitorSettings
+    yield "[accept]", AcceptSettings
 
 
 def settings_of(model: type[BaseModel]) -> list[Setting]:

@@ -19,7 +19,7 @@ from maker.job.file import DEFAULT_VOTER, Raw, shortened
 from maker.job.job import Job
 from maker.job.parameters import built, files_of, marked, params_of, placed
 from maker.job.problems import Problems, together
-from maker.job.settings import AUTO, MEMO, TABLES, ForesightSettings, PollSettings, VoteSettings
+from maker.job.settings import AUTO, MEMO, TABLES, AcceptSettings, ForesightSettings, PollSettings, VoteSettings
 from maker.job.validate import (
     check_job,
     check_money,
@@ -136,6 +136,7 @@ def resolve(raw: Raw) -> Job:
     model = problems.of(_model, tables["model"], raw)
     task = problems.of(_task, tables["task"], raw)
     voted = problems.of(_vote, tables["vote"], raw)
+    accept = problems.of(_accept, tables["accept"], raw)
     problems.refuse()
     voter_plugin, vote, vote_params, margins = voted
     with problems.collecting():
@@ -160,6 +161,8 @@ def resolve(raw: Raw) -> Job:
     poll = _checked(PollSettings, tables[POLL], POLL, raw) if tables[POLL] else None
     ahead = _checked(ForesightSettings, tables[FORESIGHT], FORESIGHT, raw) if tables[FORESIGHT] else None
     settings |= {name: one.model_dump() for name, one in ((POLL, poll), (FORESIGHT, ahead)) if one is not None}
+    if accept is not None:
+        settings["accept"] = accept.model_dump(mode="json")
     decomposer = built(task.plugin, task.params, Decomposer)
     voting = vote_of(settings["vote"], voter_plugin)
     job = Job(
@@ -180,6 +183,7 @@ def resolve(raw: Raw) -> Job:
         origins=raw.origins(settings),
         functions=task.functions,
         memo=task.memo,
+        accept=accept,
         files=task.files,
         given=task.given(),
     )
@@ -190,6 +194,16 @@ def resolve(raw: Raw) -> Job:
     problems.of(check_ways, job, raw)
     problems.refuse()
     return job
+
+
+def _accept(table: dict[str, Any], raw: Raw) -> AcceptSettings | None:
+    """Return the ``[accept]`` table with the whole path of its labels, None where there is none."""
+    if not table:
+        return None
+    found: AcceptSettings = _checked(AcceptSettings, table, "accept", raw)
+    if not found.labels:
+        return found
+    return found.model_copy(update={"labels": str((raw.base("accept", "labels") / found.labels).resolve())})
 
 
 def _holds_secrets(value: Any) -> bool:

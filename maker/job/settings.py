@@ -312,6 +312,25 @@ class MonitorSettings(_Table):
     members: tuple[str, ...] = ()
 
 
+class AcceptSettings(_Table):
+    """The ``[accept]`` table of a map: which of its decided rows are accepted, once it is done.
+
+    Args:
+        error (share of rows): The share of the accepted rows that is wrong at most. E.g. ``0.01``.
+        confidence (probability): With which no more are wrong.
+        labels: A labelled sample of ``maker audit``, or right answers by the ids of rows drawn at random; a path. E.g.
+            ``"labels.csv"``.
+        by: What rules order rows by; several share the risk. E.g. ``["votes", "logprob"]``.
+        shuffled: The rows stand in random order, so that labels of the first ones are a random sample.
+    """
+
+    error: float = Field(gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    labels: str = ""
+    by: tuple[Literal["votes", "models", "logprob"], ...] = Field(default=("votes",), min_length=1)
+    shuffled: bool = False
+
+
 def swarm_kind(members: Iterable[MemberSettings], swarm: SwarmSettings) -> Literal["local", "ray"]:
     """Return where the workers of these models run: what vLLM runs in has a process of its own, unless told not to."""
     return swarm.kind or ("ray" if gpu_spread(members) else "local")
@@ -342,4 +361,5 @@ TABLES: dict[str, Any] = {
     "poll": PollSettings,
     "foresight": ForesightSettings,
     "monitor": MonitorSettings,
+    "accept": AcceptSettings,
 }

@@ -92,7 +92,16 @@ def check_job(job: Job, raw: Raw) -> None:
     if job.vote.row_error is not None:
         what = f"{raw.place('vote', 'row_error')}: vote.row_error"
         problems.of(check_row_error, job.decomposer, job.voter_plugin, job.roles, what)
+    if job.accept is not None and not isinstance(job.decomposer, RowDecomposer):
+        problems.of(_refuse_accept, job.decomposer, raw)
     problems.refuse()
+
+
+def _refuse_accept(decomposer: Decomposer[Any, Any], raw: Raw) -> None:
+    raise JobError(
+        f"{raw.place('accept')}: [accept] is about rows, and {decomposer.name} has none",
+        fix="leave the table out, or ask rows with the decomposer map",
+    )
 
 
 def check_money(model: MemberSettings | PoolSettings, limits: LimitSettings, raw: Raw) -> None:

@@ -149,23 +149,28 @@ class Output:
             ) from error
 
     def _lines(self, settled: Iterable[Settled]) -> Iterator[Row]:
-        return (self._line(one) for one in settled if one.outcome is None)
+        return (row_line(self._decomposer, one) for one in settled if one.outcome is None)
 
     def _to_review(self) -> Iterator[Row]:
-        return (self._review(one) for one in all_settled(self._log.rounds()) if one.outcome is not None)
+        missed = (one for one in all_settled(self._log.rounds()) if one.outcome is not None)
+        return (review_line(self._decomposer, one) for one in missed)
 
-    def _line(self, settled: Settled) -> dict[str, Any]:
-        assert settled.step is not None  # noqa: S101 - a row without an outcome has a step
-        action = settled.round.decomposer.action
-        return {**self._decomposer.row(settled.row)[1], **action.show(action.read(settled.step.action))}
 
-    def _review(self, settled: Settled) -> dict[str, Any]:
-        name, values = self._decomposer.row(settled.row)
-        row = result(settled, name)
-        return {
-            "id": row.id, "row": row.row, "outcome": row.outcome, "reason": row.reason, "candidates": row.votes,
-            "flags": row.flags, "flagged": row.flagged, "values": dict(values),
-        }  # fmt: skip
+def row_line(task: RowDecomposer[Any, Any], settled: Settled) -> Row:
+    """Return what is written of a decided row: its values and its answer."""
+    assert settled.step is not None  # noqa: S101 - a row without an outcome has a step
+    action = settled.round.decomposer.action
+    return {**task.row(settled.row)[1], **action.show(action.read(settled.step.action))}
+
+
+def review_line(task: RowDecomposer[Any, Any], settled: Settled) -> dict[str, Any]:
+    """Return what is written of a row that somebody is to look at: its candidates, and its values."""
+    name, values = task.row(settled.row)
+    row = result(settled, name)
+    return {
+        "id": row.id, "row": row.row, "outcome": row.outcome, "reason": row.reason, "candidates": row.votes,
+        "flags": row.flags, "flagged": row.flagged, "values": dict(values),
+    }  # fmt: skip
 
 
 def refuse_used(folder: str) -> None:

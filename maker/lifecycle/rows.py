@@ -346,7 +346,7 @@ def result(settled: Settled, name: str) -> RowResult:
             row, name, outcome.outcome, outcome.reason, None, dict(cast.most_common()), dict(flags), 0, {}, 0,
             dict(said.most_common()),
         )  # fmt: skip
-    task, tally = round_.decomposer, _decided_by(round_.database, unpack(step.tally))
+    task, tally = round_.decomposer, tally_of(round_.database, step)
     action = call_user_code(f"row {row}: its action", task.action.read, step.action)
     winner = vote_key(task.action, action)
     votes, parts = tally.counts(winner), task.classes[tally.kind].parts
@@ -365,8 +365,9 @@ def result(settled: Settled, name: str) -> RowResult:
     )
 
 
-def _decided_by(database: Database, tally: Tally) -> Tally:
+def tally_of(database: Database, step: StepRow) -> Tally:
     """Return the tally that decided a row: its source's, if the row was taken from the memo."""
+    tally = unpack(step.tally)
     source = tally.source
     row = None if source is None else read_step(database, source.chain, source.idx, source.epoch)
     return tally if row is None else unpack(row.tally)

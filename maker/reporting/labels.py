@@ -14,6 +14,7 @@ from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import BadInput
 from maker.lifecycle.queries import opened
 from maker.reporting.audit import Audit, Sample, Sampled, check_confidence, draw_from, judged, least_margin
+from maker.store.backend.database import Database
 from maker.store.runs import RunRow, find_run
 
 LONGEST_CELL = 32_000
@@ -74,12 +75,20 @@ def judge_labels(run_id: str, labels: Path, *, confidence: float = 0.95, store: 
             ``correct``, or has a label other than y and n, or no label; the confidence is not in (0, 1).
     """
     check_confidence(confidence)
-    lines = list(_lines(labels))
     with opened(store) as database:
-        run = find_run(database, run_id)
-        size, seed = _drawn_by(lines, labels, run)
-        sample = draw_from(database, run, size, seed)
-    return judged(sample, _labels(lines, sample, labels), confidence)
+        sample, found = read_sample(database, find_run(database, run_id), labels)
+    return judged(sample, found, confidence)
+
+
+def read_sample(database: Database, run: RunRow, file: Path) -> tuple[Sample, dict[int, bool]]:
+    """Return a sample, drawn again as its file says, and for each labelled row whether it is right.
+
+    Raises `BadInput` as `judge_labels` does.
+    """
+    lines = list(_lines(file))
+    size, seed = _drawn_by(lines, file, run)
+    sample = draw_from(database, run, size, seed)
+    return sample, _labels(lines, sample, file)
 
 
 def _mark(sample: Sample) -> str:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import DISTRIBUTION
 from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
+from maker.reporting.accept import accepted_lines
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
 from maker.reporting.counts import KEPT, ClassAlarm, LogCounts, count_log
@@ -302,7 +303,7 @@ def _truth(run: RunReport, lead: Sequence[str]) -> tuple[str, ...]:
         found.append(f"The run is {run.status}: the task has not reported success or failure.")
     found.append(lead[0] if lead else "This report was given no labels, so it compares no step with a right answer.")
     found.append("Agreement among votes is not accuracy.")
-    return tuple(found)
+    return (*found, *accepted_lines(run.events))
 
 
 def _plain(value: Any) -> Any:

@@ -98,16 +98,32 @@ def most_wrong(strata: Sequence[Labelled], confidence: float) -> int:
     found = [one for one in strata if one.rows]
     if len(found) == 1:
         return most_wrong_in(found[0], confidence)
-    labelled, seen = sum(one.labelled for one in found), sum(one.wrong for one in found)
+    seen = sum(one.wrong for one in found)
     most = sum(one.rows - one.labelled + one.wrong for one in found)
-    thinnest = sorted(found, key=lambda one: one.labelled / one.rows)
 
     def surprises(w: int) -> bool:
-        mean = _least_mean(thinnest, w)
-        trials = min(labelled, w)
-        return seen <= mean - 1 and binomial(seen, trials, min(1.0, mean / trials)) <= 1 - confidence - SAFE
+        return chance_of_few(seen, w, found) <= 1 - confidence - SAFE
 
     return seen + bisect_left(range(seen + 1, most + 1), True, key=surprises)
+
+
+def chance_of_few(seen: int, wrong: int, strata: Sequence[Labelled]) -> float:
+    """Return the chance, at most, that the labelled rows of all strata hold no more than ``seen`` of ``wrong`` ones.
+
+    That is whatever strata these are in, and whatever makes them wrong: the draw alone is random. Of one stratum the
+    chance is exact, of several it is the bound of `most_wrong`, 1 where that says nothing. How many rows were found
+    wrong in each stratum is not looked at.
+
+    None of 20 wrong rows among 300 drawn from 2,000: 3.81 %.
+    """
+    found = [one for one in strata if one.rows]
+    if len(found) == 1:
+        return hypergeometric(seen, found[0].rows, wrong, found[0].labelled)
+    mean = _least_mean(sorted(found, key=lambda one: one.labelled / one.rows), wrong)
+    if seen > mean - 1:
+        return 1.0
+    trials = min(sum(one.labelled for one in found), wrong)
+    return binomial(seen, trials, min(1.0, mean / trials))
 
 
 def share_at_most(x: int, trials: int, confidence: float) -> float:

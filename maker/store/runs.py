@@ -287,6 +287,26 @@ def read_events(database: Database, run: int) -> list[dict[str, Any]]:
     ]
 
 
+@retried
+def add_event(database: Database, run: int, event: StoredEvent) -> bool:
+    """Add an event to a run that nobody need work on; False if it has the very same one already.
+
+    Raises:
+        RunNotFound: It was deleted meanwhile.
+    """
+    table, facts = schema.event.c, json.dumps(event.facts)
+    with database.write() as connection:
+        state = select(schema.run.c.status).where(schema.run.c.id == run).with_for_update()
+        if connection.execute(state).scalar() in (None, PRUNING):
+            raise RunNotFound("the run is being deleted", fix="list the runs with `maker ls`")
+        same = select(table.id).where(table.run == run, table.kind == event.kind, table.facts == facts)
+        if connection.execute(same).first() is not None:
+            return False
+        values = {"run": run, "at": time.time(), "kind": event.kind, "facts": facts}
+        connection.execute(insert(schema.event).values(values))
+    return True
+
+
 def _needs(connection: Connection, base: int) -> None:
     """Lock a chain's run against deletion: a deleting process waits for this transaction, and then sees the fork."""
     run, chain = schema.run, schema.chain

@@ -213,4 +213,9 @@ def _work(work: Callable[[OnEvent], RunReport], store: str, *, as_json: bool) ->
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
         display.print_summary(report)
+    if "accept" in report.settings and report.status == "done":
+        # Imported here: a run without the table starts sooner.
+        from maker.cli.commands.accept import accept_at_end
+
+        accept_at_end(report, store)
     raise typer.Exit(exit_code(report))

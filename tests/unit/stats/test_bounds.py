@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maker.stats.bounds import Labelled, allocate, binomial, estimate, hypergeometric, most_wrong, most_wrong_in
+from maker.stats.bounds import (
+    Labelled,
+    allocate,
+    binomial,
+    chance_of_few,
+    estimate,
+    hypergeometric,
+    most_wrong,
+    most_wrong_in,
+)
 
 CONFIDENCES = (0.5, 0.8, 0.95, 0.99)
 
@@ -177,3 +186,19 @@ def test_parts_are_in_proportion_and_rounded_up() -> None:
     assert allocate([3, 0, 1], 300) == [3, 0, 1]
     with pytest.raises(ValueError, match="at least 1"):
         allocate([3], 0)
+
+
+def test_the_chance_of_few_wrong_labels_is_exact_or_more() -> None:
+    """Of one stratum it is the hypergeometric tail; of two never less than the truth, wherever the wrong rows are."""
+    assert chance_of_few(0, 20, [Labelled(2000, 300, 0)]) == hypergeometric(0, 2000, 20, 300)
+    assert chance_of_few(0, 20, [Labelled(2000, 300, 0), Labelled(0, 0, 0)]) == hypergeometric(0, 2000, 20, 300)
+    strata = [Labelled(12, 4, 0), Labelled(6, 3, 0)]
+    for wrong in range(1, 19):
+        for first in range(max(0, wrong - 6), min(12, wrong) + 1):
+            for seen in range(8):
+                parts = [
+                    (hypergeometric(x, 12, first, 4) - (hypergeometric(x - 1, 12, first, 4) if x else 0.0))
+                    * hypergeometric(seen - x, 6, wrong - first, 3)
+                    for x in range(seen + 1)
+                ]
+                assert sum(parts) <= chance_of_few(seen, wrong, strata) + 1e-9

@@ -18,14 +18,24 @@ from maker.errors import LeaseLost, MakerError, RunHeld, RunNotFound, StoreFaile
 from maker.store.backend import schema
 from maker.store.backend.database import Database, open_database, upgrade_database
 from maker.store.chains import CHAIN_BITS, root_chain
-from maker.store.entry import Ending, Entry
+from maker.store.entry import Ending, Entry, StoredEvent
 from maker.store.journal import Journal
 from maker.store.keeper import LeaseKeeper
 from maker.store.lease import Lease, this_process
 from maker.store.ledger import Models, reserve
 from maker.store.log import newest_snapshot, read_prompts, read_samples, read_snapshots, read_steps
 from maker.store.remove import cancel_run, remove_run
-from maker.store.runs import NewRun, create_run, find_run, list_runs, release, renew, take_over
+from maker.store.runs import (
+    NewRun,
+    add_event,
+    create_run,
+    find_run,
+    list_runs,
+    read_events,
+    release,
+    renew,
+    take_over,
+)
 from maker.types import Account, Allowance, Flag, RedFlag, Sample, Usage
 from maker.voting.election import HeardSample
 from maker.voting.messages import Decided, KeptVotes
@@ -644,6 +654,19 @@ def test_a_failed_block_changes_nothing(work: Work) -> None:
         connection.execute(update(schema.run).values(name="new"))
         raise ZeroDivisionError
     assert find_run(work.database, work.run_id).name == "a name"
+
+
+def test_an_event_is_added_once_to_a_run_that_nobody_works_on(work: Work) -> None:
+    """The very same one is there already; a deleted run takes none."""
+    run, event = work.lease.run, StoredEvent("told", {"number": 1, "of": ["a"]})
+    assert [add_event(work.database, run, one) for one in (event, event)] == [True, False]
+    assert add_event(work.database, run, event._replace(facts={"number": 2}))
+    told = read_events(work.database, run)
+    assert [(one["kind"], one["number"]) for one in told] == [("told", 1), ("told", 2)]
+    assert told[0]["of"] == ["a"]
+    work.run_columns(status="pruning")
+    with pytest.raises(RunNotFound, match="being deleted"):
+        add_event(work.database, run, event)
 
 
 def test_a_sample_that_is_no_unicode_does_not_stop_the_writer(work: Work) -> None:
