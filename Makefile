@@ -4,7 +4,7 @@ BIN := .venv/bin
 DISKS ?= 10
 # Those whose figures are times come first: let nothing else run beside them.
 BENCHMARKS := speed.install speed.chain_latency speed.engine speed.swarms speed.saturation speed.slow_server \
-    speed.shared_limit speed.postgres speed.queue speed.workflows speed.service_loop speed.monitor_cost \
+    speed.shared_limit speed.batches speed.postgres speed.queue speed.workflows speed.service_loop speed.monitor_cost \
     stats.monitor stats.reports recovery.resume recovery.maps recovery.damage recovery.trees recovery.faults \
     recovery.effects recovery.fuzz_model recovery.fuzz_files tasks.plans stats.theory stats.coverage stats.processes \
     stats.pages stats.accept

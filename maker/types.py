@@ -572,6 +572,52 @@ class Allowance(NamedTuple):
 NOTHING = Allowance(0, 0, 0.0)
 
 
+class BatchState(StrEnum):
+    """How a batch of requests that a provider works on stands."""
+
+    SENDING = "sending"
+    """It is about to be submitted: whether it was, its provider has to be asked."""
+    SENT = "sent"
+    """The provider has it, and has given its id."""
+    HEARD = "heard"
+    """It is over, and what it cost is in the ledger. Its replies are read from the provider when they are needed."""
+    VOID = "void"
+    """It was never submitted, or was refused as a whole: it cost nothing."""
+
+
+class SentBatch(NamedTuple):
+    """A batch of requests, as the store has it.
+
+    ``number`` counts the run's batches from 1; ``tag`` names it at the provider, and no other batch. ``file`` is the
+    provider's id of its requests, "" where they were sent with it; ``id`` its own, "" where that is not known.
+    ``names`` are those of its requests, in their order. ``worst`` is what it may cost, ``begun_at`` when it was
+    submitted, in seconds since 1970.
+    """
+
+    number: int
+    tag: str
+    role: str
+    names: tuple[str, ...]
+    worst: Allowance
+    begun_at: float
+    state: BatchState = BatchState.SENDING
+    file: str = ""
+    id: str = ""
+
+
+class BatchNews(NamedTuple):
+    """What became of a batch: its state now, what it has cost by now, and facts for people.
+
+    ``usage`` is what was spent, for the role that asked. It is there once, with the state `BatchState.HEARD`.
+    """
+
+    number: int
+    state: BatchState
+    role: str
+    facts: Mapping[str, Any]
+    usage: Usage = NO_USAGE
+
+
 class Prices(NamedTuple):
     """Money for one token: of a prompt, of a completion, and of a prompt's part that came from a cache."""
 

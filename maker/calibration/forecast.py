@@ -15,9 +15,10 @@ from maker.calibration.readings import Reading, cells_of, read, read_through, re
 from maker.calibration.shown import Shown, shown_of
 from maker.calibration.unheard import Unheard, unheard_kinds, unheard_words
 from maker.errors import BadInput
+from maker.job.batch_plan import BatchPlan, Race, plan_batches
 from maker.job.estimate import requests_for
 from maker.job.job import Job
-from maker.job.probe import distinct_questions
+from maker.job.probe import distinct_questions, expected_steps
 from maker.job.rules import rules_of, vote_prices
 from maker.job.settings import AUTO, PlanFound
 from maker.stats.difficulty import Interval, fit
@@ -104,6 +105,7 @@ class Plan(NamedTuple):
         of_rows: Whether it is for single rows, with a target that holds with `CONFIDENCE`, and not for a whole run.
         contradicted: Classes with pilot steps on which the likeliest answer is wrong; their share is carried into
             ``margins.right``.
+        batches: For a map that asks in batches, rounds and hours by ``vote.extra``, the job's own first.
     """
 
     key: int
@@ -127,6 +129,7 @@ class Plan(NamedTuple):
     shown: Shown | None = None
     contradicted: tuple[Contradicted, ...] = ()
     of_rows: bool = False
+    batches: tuple[BatchPlan, ...] = ()
 
     def found(self) -> PlanFound:
         """Return what is stored with a run."""
@@ -237,7 +240,14 @@ def described(
         unheard=unheard,
         shown=shown_of(calibration, loads, margins.k, target, right.low),
         contradicted=against,
+        batches=plan_batches(job, _races(job, classes)),
     )
+
+
+def _races(job: Job, classes: Sequence[ClassPlan]) -> list[Race]:
+    """Return how the steps of a whole run are decided; a plan for single rows has one of each class."""
+    known = expected_steps(job) if len(classes) == 1 else None
+    return [Race(known or one.steps, one.k, one.p.estimate) for one in classes if one.steps]
 
 
 def _like_pilot(calibration: Calibration) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from maker.cli.known import known
-from maker.engine.causes import DOUBTFUL, Cause, cause_of
+from maker.engine.causes import BATCHES, DOUBTFUL, Cause, cause_of
 from maker.job.file import DEFAULT_STORE, STORE_VARIABLE
 from maker.lifecycle.queries import RunReport, limit_override, shared_limit_words, timeout_override
 from maker.store.backend.database import shown_url
@@ -42,16 +42,23 @@ def next_step(report: RunReport) -> str:
         return f"continue with `maker resume {report.run_id} {override}`"
     if words := shared_limit_words(report):
         return f"allow more with `maker limit {words}`, then continue with `maker resume {report.run_id}`"
-    if DOUBTFUL.match(report.reason):
-        return f"then continue with `maker resume {report.run_id}`"
     if cause_of(report.reason) == Cause.WAITS:
-        see = f"see it with `maker waits {report.run_id}`, answer with `maker answer {report.run_id}`"
-        return f"{see}, then go on with `maker resume {report.run_id}`"
+        return _when_it_waits(report)
     if cause_of(report.reason) == Cause.UNDECIDED:
         more = _more_votes(report.reason, report.settings)
         vote_on = f"vote on with `maker resume {report.run_id} {' '.join(more)}`, or " if more else ""
         return f"{vote_on}draw new samples with `maker retry {report.run_id}`"
     return f"continue with `maker resume {report.run_id}`"
+
+
+def _when_it_waits(report: RunReport) -> str:
+    resume = f"`maker resume {report.run_id}`"
+    if DOUBTFUL.match(report.reason):
+        return f"then continue with {resume}"
+    if report.reason.startswith(BATCHES):
+        return f"look again with {resume}, in minutes or hours; a queue's worker does it by itself"
+    see = f"see it with `maker waits {report.run_id}`, answer with `maker answer {report.run_id}`"
+    return f"{see}, then go on with {resume}"
 
 
 def _more_votes(reason: str, settings: Mapping[str, Any]) -> list[str]:

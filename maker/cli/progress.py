@@ -16,6 +16,7 @@ from maker.cli.output import as_text, print, writing
 from maker.cli.silence import Silence, clock, lasting
 from maker.lifecycle.events import (
     AlarmRaised,
+    BatchChanged,
     CodeChanged,
     ConcurrencyChanged,
     EndpointChanged,
@@ -85,19 +86,12 @@ class Progress:
         if isinstance(event, RunStarted):
             status = f"continues after {event.steps:,} steps" if event.resumed else "started"
             self.begin(event.run_id, status, expected=event.expected_steps, start=event.steps)
-        elif isinstance(event, StepsDecided):
+        elif isinstance(event, StepsDecided | StepsAsked):
             self.update(
                 steps=self._steps + event.steps,
                 votes=self._votes + event.votes,
                 red_flags=self._flags + event.red_flags,
-                disputed=self._disputed + event.disputed,
-            )
-        elif isinstance(event, StepsAsked):
-            self.update(
-                steps=self._steps + event.steps,
-                votes=self._votes + event.votes,
-                red_flags=self._flags + event.red_flags,
-                disputed=0,
+                disputed=self._disputed + event.disputed if isinstance(event, StepsDecided) else 0,
             )
         elif isinstance(event, RepliesAwaited):
             self._requests = event.requests
@@ -128,6 +122,8 @@ class Progress:
             self._print(f"model {event.model} is answered by {event.url} on worker {event.worker}{why}")
         elif isinstance(event, LimitAwaited):
             self._print(_awaited(event))
+        elif isinstance(event, BatchChanged):
+            self._print(_batch(event))
         elif isinstance(event, CodeChanged | FileChanged):
             self._print(_changed(event))
         elif isinstance(event, AlarmRaised | UnmadeTest):
@@ -244,6 +240,15 @@ def _changed(event: CodeChanged | FileChanged) -> str:
         f"(task.{event.parameter}). To use the new one, start a new run with `maker run`: it asks everything "
         "again, for decisions on the old text answer another question"
     )
+
+
+def _batch(event: BatchChanged) -> str:
+    which = f"batch {event.batch} with {event.requests:,} requests"
+    if event.answered is not None:
+        return f"{which} is over ({event.status}): {event.answered:,} were answered"
+    if event.state == "void":
+        return f"{which} was refused as a whole"
+    return f"{which} is out ({event.status}). No process need wait for it: Ctrl-C, and `maker resume` looks again"
 
 
 def _slowed(event: ConcurrencyChanged) -> str:

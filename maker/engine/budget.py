@@ -90,6 +90,13 @@ class Budget:
             _share("max_cost", limits.max_cost, spent.cost, need.cost),
         )
 
+    def left(self) -> Allowance:
+        """Return all that is neither spent nor reserved."""
+        spent = self._spent
+        for allowance in self._open.values():
+            spent = spent.plus(allowance)
+        return self._limits.allowance().less(spent)
+
     def settle(self, worker: int) -> None:
         """Take a worker's grant back."""
         self._open.pop(worker, None)

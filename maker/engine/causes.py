@@ -20,6 +20,8 @@ MONITOR = "alarm of the vote monitor "
 """What the reason of a run begins with that its own `monitor.policy` pauses."""
 WAITS = "waits for "
 """What the reason of a run begins with that rests until somebody answers, or until a time."""
+BATCHES = f"{WAITS}its batches: "
+"""What the reason of a run begins with that rests while its batches are out: their provider's ids follow."""
 DOUBTFUL = re.compile(r"(chain \S+, )?step \d+: effect .* is in doubt: ")
 """What the reason of a run begins with that rests until a person has said what came of an effect."""
 _UNDECIDED = re.compile(r"(chain \S+: )?step \d+ \(.*?\) is undecided: ")
@@ -35,7 +37,7 @@ class Cause(StrEnum):
     UNDECIDED = "undecided"
     """A step that no vote could settle."""
     WAITS = "waits"
-    """An answer of a person or another system, or a time that has not come."""
+    """An answer of a person or another system, a batch of requests, or a time that has not come."""
     FAULT = "fault"
     """The model, the store, a worker or the task's own code."""
 

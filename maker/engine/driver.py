@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from maker.engine.budget import Exhausted
-from maker.engine.causes import INTERRUPTED, LIMIT, STEPS, STOPPED, undecided, waiting
+from maker.engine.causes import BATCHES, INTERRUPTED, LIMIT, STEPS, STOPPED, undecided, waiting
 from maker.engine.first_replies import FirstReplies
 from maker.engine.grants import Grants
 from maker.engine.join import join
@@ -30,7 +30,7 @@ from maker.store.referrals import ReferralRow
 from maker.store.runs import CANCEL, CANCELLED, release
 from maker.swarm.interface import FromWorker, Gone, News, Swarm, Waiting
 from maker.swarm.messages import Orders
-from maker.types import Allowance, Prices, ServerChange, spent_in_all
+from maker.types import Allowance, BatchNews, BatchState, Prices, ServerChange, spent_in_all
 from maker.voting.messages import Ended, Stuck
 from maker.voting.paths import is_single
 
@@ -50,9 +50,10 @@ class Session(NamedTuple):
     the next. ``prices`` are those of the models, by number. ``on_lost`` is told of a lost worker, and how many chains
     go on elsewhere; ``on_waiting`` of one that cannot be started; ``on_unavailable`` of a worker that finds a model of
     its pool away, and why; ``on_change`` of one that sends a server fewer requests at once, or more again, or asks
-    another; ``on_held`` of one that has waited for a shared limit. They return what is to be kept of it. ``on_report``
-    is told of reports. ``outside`` does effects and takes in answers, ``referrals`` has people asked about undecided
-    steps. ``remembered`` is there where decisions are taken again, ``sharing`` where the job names a shared limit.
+    another; ``on_held`` of one that has waited for a shared limit; ``on_batch`` of what becomes of batches. They return
+    what is to be kept of it. ``on_report`` is told of reports. ``outside`` does effects and takes in answers,
+    ``referrals`` has people asked about undecided steps. ``remembered`` is there where decisions are taken again,
+    ``sharing`` where the job names a shared limit.
     """
 
     scheduler: Scheduler
@@ -70,6 +71,7 @@ class Session(NamedTuple):
     on_unavailable: Callable[[int, int, str], StoredEvent]
     on_change: Callable[[int, ServerChange], StoredEvent]
     on_held: Callable[[HeldBack], StoredEvent]
+    on_batch: Callable[[BatchNews], StoredEvent]
     on_report: OnReport
     outside: Outside
     referrals: Referrals
@@ -104,6 +106,7 @@ class Driver:
         self._decided = 0
         self._ahead = False
         self._finished = False
+        self._rests = ""
 
     def drive(self, open_swarm: Callable[[], Swarm], session: Session) -> Ending:
         """Work on the run; returns how it stands. Whatever it raises, call `pause` with it.
@@ -171,6 +174,8 @@ class Driver:
                 return self._wind_up(swarm, session, reason)
             if scheduler.fatal is not None:
                 return self._wind_up(swarm, session, str(scheduler.fatal))
+            if self._rests and not session.outside.busy:
+                return self._wind_up(swarm, session, f"{BATCHES}{self._rests}")
             if waiting := self._quiet.due(time.monotonic()):
                 self._journal.put(Entry(waiting=waiting))
             if session.sharing is not None and (held := session.sharing.held()):
@@ -340,13 +345,17 @@ class Driver:
         if session.sharing is not None and report.claim is not None:
             session.sharing.note(worker, report.claim)
         self._decided += len(report.decided)
+        self._rests = report.rests
         session.first.note(report.flagged, voted=report.voted)
         if report.returned:
             # Where they go on is read from the store.
             self._journal.flush()
         changes, grants = session.scheduler.take(worker, report), session.grants
         ending = self._ending(session.scheduler)
-        facts = (report.spent, report.unavailable, report.changes, report.place, report.errors, report.dropped)
+        facts = (
+            report.spent, report.unavailable, report.changes, report.place, report.errors, report.dropped,
+            report.batches,
+        )  # fmt: skip
         if changes or any(facts):
             used = spent_in_all(report.spent, session.prices)
             entry = _entry(message, changes, used, session)
@@ -480,9 +489,11 @@ def _entry(message: FromWorker, changes: LogChanges, used: Allowance, session: S
         events=[
             *(session.on_unavailable(worker, one.model, one.reason) for one in report.unavailable),
             *(session.on_change(worker, change) for change in report.changes),
+            *(session.on_batch(one) for one in report.batches),
             # A map's rows may be many: they are listed, not told of one by one.
             *(_wait_begun(row, one) for row, one in zip(referred, changes.referred, strict=True) if one.fork is None),
         ],
+        heard=[one.number for one in report.batches if one.state is BatchState.HEARD],
     )
 
 

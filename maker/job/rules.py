@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maker.job.job import Job
 from maker.job.vote import voter_at
-from maker.models.server_settings import prices_of
+from maker.models.server_settings import ServerSettings, prices_of
 from maker.models.settings import PoolSettings
 from maker.types import Prices
 from maker.voting.judge import PROMPT
@@ -56,14 +56,20 @@ def thinking_of(job: Job) -> Thinking:
     return Thinking(further or None)
 
 
+def batches(job: Job) -> ServerSettings | None:
+    """Return the model of a job that asks in batches, None where it does not."""
+    return job.model if isinstance(job.model, ServerSettings) and job.model.batch else None
+
+
 def prices(job: Job) -> tuple[Prices, ...]:
     """Return what a token costs by model, 0 where no price is given."""
-    return tuple(prices_of(member) or Prices() for member in job.members.values())
+    in_batches = batches(job) is not None
+    return tuple(prices_of(member, batch=in_batches) or Prices() for member in job.members.values())
 
 
 def vote_prices(job: Job) -> Prices | None:
     """Return what a token of a vote costs, in the mean over whose turn it is; None where a model has no prices."""
-    found = [prices_of(member) for member in job.members.values()]
+    found = [prices_of(member, batch=batches(job) is not None) for member in job.members.values()]
     turns = [found[number] for number in rules_of(job).roles[SOLVER].rotation]
     priced = [one for one in turns if one is not None]
     if len(priced) < len(turns):

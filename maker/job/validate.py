@@ -23,7 +23,7 @@ from maker.job.settings import (
     swarm_kind,
     worker_gpus,
 )
-from maker.models.server_settings import AnthropicSettings, ServerSettings, prices_of
+from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings, prices_of
 from maker.models.settings import (
     MemberSettings,
     PoolSettings,
@@ -89,6 +89,7 @@ def check_job(job: Job, raw: Raw) -> None:
     if job.settings["vote"].get("k") == AUTO:
         problems.of(check_auto, job.voter, job.voter_plugin, job.vote, job.roles, raw)
     problems.of(check_members, job.model, job.monitor, raw)
+    problems.of(check_batches, job, raw)
     if job.vote.row_error is not None:
         what = f"{raw.place('vote', 'row_error')}: vote.row_error"
         problems.of(check_row_error, job.decomposer, job.voter_plugin, job.roles, what)
@@ -250,6 +251,29 @@ def check_votes(job: Job, raw: Raw) -> None:
             raise JobError(
                 f"{raw.place('model', key)}: model.{key} = {member.temperature:g}: all its votes would be identical",
                 fix="raise the temperature, or set vote.k = 1 to run without votes",
+            )
+
+
+def check_batches(job: Job, raw: Raw) -> None:
+    """Refuse batches where there are none."""
+    for name, member in members_of(job.model).items():
+        if not isinstance(member, ServerSettings) or not member.batch:
+            continue
+        pool = isinstance(job.model, PoolSettings)
+        place = f"{raw.place('model', f'members.{name}.batch' if pool else 'batch')}: model.batch"
+        if pool:
+            raise JobError(f"{place}: a member of a pool cannot ask in batches", fix=f"leave it out of member {name}")
+        if isinstance(member, OpenAISettings) and member.api_version:
+            raise JobError(f"{place}: there are no batches for Azure's API here", fix="leave it out")
+        if job.limits.shared:
+            raise JobError(
+                f"{place}: batches keep to no shared limit, and limits.shared names {job.limits.shared!r}",
+                fix="leave limits.shared out; limits.max_cost and the other limits of the run hold",
+            )
+        if job.swarm_kind != "local":
+            raise JobError(
+                f"{place}: batches are asked by one local worker, and swarm.kind is {job.swarm_kind!r}",
+                fix='leave swarm.kind out, or set it to "local": a batch needs no workers',
             )
 
 

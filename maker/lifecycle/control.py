@@ -297,7 +297,10 @@ def take(
         row = find_run(database, row.run_id)
         # A cut forgets decisions.
         known = known_decisions(database, job, row) if cuts else known
-    return HeldRun(job, database, row, lease, resumed=resumed, known=known, resources=resources.pop_all(), code=code)
+    return HeldRun(
+        job, database, row, lease, resumed=resumed, known=known, resources=resources.pop_all(), code=code,
+        queued=claims is not None,
+    )  # fmt: skip
 
 
 def _check(database: Database, row: RunRow) -> None:

@@ -239,6 +239,29 @@ class LimitAwaited(JsonEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchChanged(JsonEvent):
+    """A batch of requests was sent, or is over; ``number`` counts the run's batches, ``batch`` is the provider's id.
+
+    ``state`` is ``sent``; ``heard``, when its results are read and its cost is counted; or ``void``, when it was
+    refused as a whole, for ``problems``. ``status`` is the provider's own word. ``answered`` of its ``requests`` were,
+    with so many ``calls`` and ``tokens``; None as long as it is out.
+    """
+
+    kind: ClassVar[str] = "batch_changed"
+
+    run_id: str
+    number: int
+    state: str
+    batch: str
+    requests: int
+    status: str
+    answered: int | None
+    calls: int
+    tokens: int
+    problems: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised(JsonEvent):
     """The vote monitor finds that votes on a step class are not as voting needs them; see `maker.stats.monitor.Alarm`.
 
@@ -374,6 +397,7 @@ _Kept: TypeAlias = (
     | EndpointChanged
     | LimitAwaited
     | UnmadeTest
+    | BatchChanged
     | AlarmRaised
     | VotesDecorrelated
     | WaitBegun

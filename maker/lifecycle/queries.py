@@ -407,7 +407,7 @@ def _account(account: AccountRow, model: Mapping[str, Any]) -> dict[str, Any]:
     ``seeded`` is false where its votes were drawn without seeds, and cannot be drawn again.
     """
     settings = model["members"].get(account.model, {}) if model.get("kind") == "pool" else model
-    prices = prices_in(settings)
+    prices = prices_in(settings, batch=bool(settings.get("batch")))
     usage = account.usage
     cost = None
     if prices is not None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from maker.core.logs import logger
 from maker.core.user_code import call_user_code, words_of
+from maker.engine.batch_records import StoredBatches
 from maker.engine.budget import Budget
 from maker.engine.causes import LIMIT
 from maker.engine.driver import Driver, OnReport, Session, pause_reason
@@ -28,10 +29,11 @@ from maker.errors import LeaseLost, MakerError, StoreFailed, extra
 from maker.job.job import Job
 from maker.job.pilot_steps import pilot_steps
 from maker.job.probe import expected_steps
-from maker.job.rules import prices, rules_of
+from maker.job.rules import batches, prices, rules_of
 from maker.job.settings import worker_gpus
 from maker.lifecycle.commits import CommitListener
 from maker.lifecycle.events import (
+    BatchChanged,
     CodeChanged,
     ConcurrencyChanged,
     EndpointChanged,
@@ -50,7 +52,7 @@ from maker.lifecycle.row_files import Output
 from maker.lifecycle.tracing import run_span
 from maker.lifecycle.worker_log import WorkLog, logging_steps
 from maker.models.interface import Model
-from maker.models.opening import open_model
+from maker.models.opening import open_batch_model, open_model
 from maker.models.server_settings import ServerSettings
 from maker.plugin import RowDecomposer
 from maker.stats.monitor import rule_of
@@ -68,13 +70,15 @@ from maker.store.unresolved import count_outcomes
 from maker.store.vote_monitor import MonitoredClass, MonitorPlan, VoteMonitor
 from maker.swarm.interface import FromWorker, Gone, Swarm, Waiting
 from maker.swarm.messages import WorkerSpec
-from maker.types import Account, Allowance, EndpointChange, ServerChange, spent_in_all
+from maker.types import Account, Allowance, BatchNews, EndpointChange, ServerChange, spent_in_all
 from maker.voting.memo import MOST, Memory, own_space, shared_space
 from maker.voting.policy import Shared
 
 log = logger("maker")
 
 OnEvent = Callable[[Event], None]
+BATCHED_STEPS = 100_000
+"""So many steps are in work at once where they are asked in batches: two full ones of an OpenAI-compatible server."""
 MOST_WORKERS = 64
 """As many workers the monitor reckons with where there is one for every GPU: more would blunt its test for drift."""
 
@@ -84,6 +88,7 @@ class HeldRun(NamedTuple):
 
     ``resources`` closes what the run holds: its database, the keeper of its lease, the lock on its output folder.
     ``known`` are decisions that it may take again, None where none are. ``code`` is other code that it goes on with.
+    ``queued`` says that a queue's worker holds it, which has other runs to see to while this one waits.
     """
 
     job: Job
@@ -94,6 +99,7 @@ class HeldRun(NamedTuple):
     resources: ExitStack
     known: Memory | None
     code: NewCode | None = None
+    queued: bool = False
 
 
 def worker_spec(job: Job) -> WorkerSpec:
@@ -105,7 +111,7 @@ def worker_spec(job: Job) -> WorkerSpec:
         prices=prices(job),
         limited=job.limits.limits().spending,
         strict=job.store.durability == "strict",
-        chains=job.swarm.chains,
+        chains=_in_work(job),
         memo=job.memo != "off",
     )
 
@@ -195,7 +201,7 @@ def _decide(
             journal.flush()
         limited, quota = session.grants is not None, session.sharing is not None
         spec = worker_spec(job)._replace(worked=_worked(held), limited=limited, quota=quota)
-        driver.drive(partial(open_swarm, job, spec), session)
+        driver.drive(partial(_open_swarm, held, spec), session)
     except BaseException as error:
         driver.pause(error)
         said.error("run_stopped", error=words_of(error) or type(error).__name__)
@@ -304,11 +310,11 @@ def _session(
         scheduler=scheduler,
         decomposer=job.decomposer,
         steps=limit_steps,
-        grants=Grants(budget, database, held.lease, journal, money) if limits.spending or money else None,
+        grants=_grants(held, budget, journal, money),
         wall_left_s=None if limits.max_wall_s is None else limits.max_wall_s - row.wall_s,
         most_missed=limits.max_undecided,
         first=FirstReplies(limits.max_useless),
-        chains=job.swarm.chains,
+        chains=_in_work(job),
         strict=job.store.durability == "strict",
         prices=prices(job),
         on_lost=partial(_lost, row.run_id),
@@ -316,6 +322,7 @@ def _session(
         on_unavailable=partial(_unavailable, row.run_id, tuple(job.members)),
         on_change=partial(_changed, row.run_id, tuple(job.members)),
         on_held=partial(_held_back, row.run_id),
+        on_batch=partial(_batch, row.run_id),
         on_report=on_report,
         outside=Outside(database, row.key, row.run_id, job.decomposer, rehearse=row.name.startswith(WAY)),
         referrals=referrals,
@@ -368,6 +375,14 @@ def _held_back(run_id: str, held: HeldBack) -> StoredEvent:
     return StoredEvent(LimitAwaited.kind, held._asdict())
 
 
+def _batch(run_id: str, news: BatchNews) -> StoredEvent:
+    usage = {"calls": news.usage.calls, "tokens": news.usage.tokens}
+    told = {"number": news.number, "state": str(news.state), "answered": None, "problems": []}
+    facts = {**told, **news.facts, **usage}
+    log.info(BatchChanged.kind, run_id=run_id, **facts)
+    return StoredEvent(BatchChanged.kind, facts)
+
+
 def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry, scheduler: Scheduler) -> None:
     one(message, entry, scheduler)
     other(message, entry, scheduler)
@@ -376,6 +391,38 @@ def _tell_both(one: OnReport, other: OnReport, message: FromWorker, entry: Entry
 def _waits(run_id: str, waiting: Waiting) -> StoredEvent:
     log.warning("worker_waiting", run_id=run_id, **waiting._asdict())
     return StoredEvent(WorkerWaiting.kind, waiting._asdict())
+
+
+def _open_swarm(held: HeldRun, spec: WorkerSpec) -> Swarm:
+    """Open the workers of a run; where its model asks in batches, one that keeps them in the store."""
+    asked = batches(held.job)
+    if asked is None:
+        return open_swarm(held.job, spec)
+    from maker.swarm.local import LocalSwarm
+
+    stays_s = 0.0 if held.queued and asked.batch_wait_s is None else asked.batch_wait_s
+    records = StoredBatches(held.database, held.lease, partial(_budget, held))
+    opened = partial(open_batch_model, asked, records, run_id=held.row.run_id, stays_s=stays_s)
+    return LocalSwarm(spec._replace(open_model=opened))
+
+
+def _grants(held: HeldRun, budget: Budget, journal: Journal, money: str) -> Grants | None:
+    """Return what gives workers what they may spend; None where nothing is limited, or batches reserve it."""
+    limited = held.job.limits.limits().spending or money
+    if not limited or batches(held.job) is not None:
+        return None
+    return Grants(budget, held.database, held.lease, journal, money)
+
+
+def _budget(held: HeldRun) -> Budget:
+    """Return the limits of a run, with what the store says it has spent and reserved by now."""
+    row = find_run(held.database, held.row.run_id, exact=True)
+    return Budget(held.job.limits.limits(), _used(held.job, row), row.reserved)
+
+
+def _in_work(job: Job) -> int:
+    """Return how many steps a worker has in work: as many as make full batches, where it asks in batches."""
+    return job.swarm.chains if batches(job) is None else max(job.swarm.chains, BATCHED_STEPS)
 
 
 def open_swarm(job: Job, spec: WorkerSpec) -> Swarm:

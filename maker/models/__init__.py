@@ -17,6 +17,8 @@ decides, `gate` holds the others back.
 what the body of one reply says. It is pure, so that a batch of requests can be written and read with it. `openai` and
 `openai_http` send what it makes, for all servers. `refusals` reads from a refusal which setting mends it.
 
+**Batches** (`batch`) are another way to ask a server: what a worker submits is collected, and answered hours later.
+
 **A pool** (`pool`) is one `Model` with members; a request names its member by number. The job's rules
 (`maker.voting.policy`) say who votes in which turn. docs/pools.md says what a user sees.
 

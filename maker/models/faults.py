@@ -50,7 +50,7 @@ class Refusal(Exception):
 
     ``of_prompt`` says that another prompt may be answered, ``of_n`` that a request for a single reply may.
     ``of_server`` says that the server refused nothing, and failed try after try. ``field`` is the field of the request
-    that the server says it does not take, "" if it names none.
+    that the server says it does not take, "" if it names none. ``too_large`` says that a smaller one may be taken.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Refusal(Exception):
         of_n: bool = False,
         of_server: bool = False,
         field: str = "",
+        too_large: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -72,3 +73,4 @@ class Refusal(Exception):
         self.of_n = of_n
         self.of_server = of_server
         self.field = field
+        self.too_large = too_large

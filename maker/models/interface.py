@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
+from typing import ClassVar
 
 from maker.models.quota import Quota
-from maker.types import Failed, Finished, Request, ServerChange
+from maker.types import BatchNews, Failed, Finished, Request, ServerChange
 from maker.voting.in_flight import unbounded
 
 CHAT_OVERHEAD_TOKENS = 64
@@ -20,7 +21,14 @@ def most_prompt_tokens(request: Request) -> int:
 
 
 class Model(ABC):
-    """Draws replies. Not thread-safe: one worker drives it."""
+    """Draws replies. Not thread-safe: one worker drives it.
+
+    Attributes:
+        in_batches: Whether requests are sent in batches, for which nobody need wait: what they cost is told by
+            `batch_news`, and not by the replies.
+    """
+
+    in_batches: ClassVar[bool] = False
 
     @abstractmethod
     def submit(self, requests: Iterable[Request]) -> None:
@@ -69,3 +77,11 @@ class Model(ABC):
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for; ``model`` is the number in a pool."""
         return unbounded(model)
+
+    def batch_news(self) -> Sequence[BatchNews]:
+        """Return what became of batches since the last call; of one that is over, not after its first reply."""
+        return ()
+
+    def rests(self) -> str:
+        """Return what is waited for, in words, if nobody need wait for it; else ""."""
+        return ""

@@ -25,7 +25,7 @@ from maker.models.refusals import advice, refused_field
 from maker.models.server_settings import ServerSettings
 from maker.types import Request
 
-_PASSING = frozenset({408, 409, 425, 429})
+PASSING = frozenset({408, 409, 425, 429})
 """Statuses that a later try may not get, like all of 500 and above."""
 
 _GATEWAY = frozenset({504, 524})
@@ -37,7 +37,7 @@ _OF_THE_PROMPT = frozenset({400, 413, 422})
 _OF_N = frozenset({400, 422})
 """Statuses that a request for a single reply may not get."""
 
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 _CONNECT_S = 5.0
 _SECRET_CHARS = 6
 """A shorter value of a header hides nothing, and may stand in any sentence."""
@@ -80,7 +80,7 @@ class Http:
                 sends()
 
         fields = self._dialect.body(request, without=without)
-        content = _content(fields)
+        content = content_of(fields)
         headers = {"Content-Type": "application/json"}
         try:
             # httpx's own timeouts restart with each read: a server that drips bytes would never trigger them.
@@ -95,15 +95,15 @@ class Http:
             raise
         except TimeoutError as error:
             raise self._lost(f"{TOO_LATE}{self._settings.timeout_s:g} s", late=True) from error
-        except _UNSENT as error:
-            raise Unbilled(self._shown(f"{type(error).__name__}: {error}"), reached=False) from error
+        except UNSENT as error:
+            raise Unbilled(self.shown(f"{type(error).__name__}: {error}"), reached=False) from error
         except httpx.RequestError as error:
-            raise self._lost(self._shown(f"{type(error).__name__}: {error}"), cut=True) from error
+            raise self._lost(self.shown(f"{type(error).__name__}: {error}"), cut=True) from error
         except Exception as error:
             # A server may send what neither maker nor the libraries below it have thought of. That is a failure of one
             # request: raised on, it would end the run.
             _log.debug("a reply cannot be read", error=type(error).__name__, at=format_tb(error.__traceback__))
-            raise self._lost(self._shown(f"its reply cannot be read: {type(error).__name__}: {error}")) from error
+            raise self._lost(self.shown(f"its reply cannot be read: {type(error).__name__}: {error}")) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -126,14 +126,14 @@ class Http:
 
     def _read(self, response: httpx.Response, text: str, request: Request) -> Reply:
         try:
-            reply = self._dialect.read(_decoded(text), request, counts_all=self._counts_all)
+            reply = self._dialect.read(decoded(text), request, counts_all=self._counts_all)
         except Unreadable as error:
-            what = f"{self.url} answered {response.status_code}, but {error}: {self._shown(text)!r}"
+            what = f"{self.url} answered {response.status_code}, but {error}: {self.shown(text)!r}"
             raise Lost(what, fix=self._dialect.wrong_url) from error
         if reply.counts_all is not None:
             self._counts_all = reply.counts_all
         if is_another(reply.model, self._settings):
-            named, meant = self._shown(reply.model), self._settings.reply_name or self._settings.name
+            named, meant = self.shown(reply.model), self._settings.reply_name or self._settings.name
             raise Lost(
                 f"{self.url} answered as model {named!r}, but was asked for {meant!r}; such replies get no vote",
                 fix=f"set model.reply_name = {named!r} if that is the model you mean, else correct model.name",
@@ -142,11 +142,11 @@ class Http:
         return reply
 
     def _failure(self, response: httpx.Response, text: str, fields: Mapping[str, Any]) -> Unbilled | Lost | Refusal:
-        status, answer = response.status_code, _decoded(text)
-        message = self._shown(complaint(answer) or text)
+        status, answer = response.status_code, decoded(text)
+        message = self.shown(complaint(answer) or text)
         if status in _GATEWAY:
             return self._lost(f"HTTP {status}: {message}", late=True)
-        if status in _PASSING or status >= 500:
+        if status in PASSING or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after"))
             # A server that answers "too many" or "later" is up.
             alive = status == 429 or wait_s is not None
@@ -166,14 +166,16 @@ class Http:
         fix = f"check that a server runs at {self._settings.url}, or raise model.timeout_s"
         return Lost(what, fix=fix, late=late, cut=cut)
 
-    def _shown(self, text: str) -> str:
+    def shown(self, text: str) -> str:
+        """Return the beginning of a server's words, without what is secret."""
         # Hide the key first: once the text is joined and cut, a part of the key could remain unrecognised.
         for secret in self._secrets:
             text = text.replace(secret, "[key]").replace(json.dumps(secret)[1:-1], "[key]")
         return shown(text)
 
 
-def _content(fields: Mapping[str, Any]) -> bytes:
+def content_of(fields: Mapping[str, Any]) -> bytes:
+    """Return a body as it is sent. Raises `Refusal` where it holds what cannot be."""
     try:
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except ValueError as error:
@@ -182,7 +184,8 @@ def _content(fields: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def _decoded(text: str) -> object:
+def decoded(text: str) -> object:
+    """Return what a JSON text holds, None where it is none, or too deeply nested."""
     try:
         return None if written_too_deep(text) else json.loads(text)
     except (ValueError, RecursionError):

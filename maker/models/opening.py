@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from maker.models.batch.records import BatchRecords
 from maker.models.interface import Model
 from maker.models.pool import Member, Pool
+from maker.models.server_settings import ServerSettings
 from maker.models.settings import MemberSettings, PoolSettings, SimulatedSettings, VllmSettings
 from maker.types import Oracle
 
@@ -25,6 +27,14 @@ def open_model(settings: MemberSettings | PoolSettings, oracle: Oracle | None) -
     from maker.models.openai import OpenAIModel
 
     return OpenAIModel(settings)
+
+
+def open_batch_model(settings: ServerSettings, records: BatchRecords, *, run_id: str, stays_s: float | None) -> Model:
+    """Open the model of a run that asks in batches, see `BatchModel`. Raises `ModelUnusable`."""
+    from maker.models.batch.model import BatchModel
+    from maker.models.batch.providers import provider_of
+
+    return BatchModel(settings, provider_of(settings), records, run_id=run_id, stays_s=stays_s)
 
 
 def _open_pool(members: Mapping[str, MemberSettings], oracle: Oracle | None) -> Model:

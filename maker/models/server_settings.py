@@ -114,6 +114,15 @@ class ServerSettings(SamplingSettings):
             default. E.g. ``0.075``.
         batch_completion_price (per million tokens): Price of completion tokens of what is sent in a batch;
             ``completion_price`` by default. E.g. ``0.3``.
+        batch: Send requests in batches, which the provider answers within hours and at a lower price: docs/batches.md.
+        batch_requests (requests): Most requests of one batch; what the provider takes by default: 50,000 of an
+            OpenAI-compatible server, 100,000 of Anthropic's. E.g. ``10000``.
+        batch_bytes (bytes): Most bytes of one batch; what the provider takes by default, 200 MB and 256 MB. E.g.
+            ``100000000``.
+        batch_poll_s (seconds): How often a provider is asked how a batch stands.
+        batch_wait_s (seconds): For how long a process waits for batches with nothing else to do. Then the run rests,
+            and `maker resume` or a queue's worker looks again. By default `maker run` and `maker resume` wait as long
+            as it takes, and a queue's worker does not wait at all. E.g. ``0``.
     """
 
     # A program sees pydantic's own errors: a password in a URL must not be in them.
@@ -142,6 +151,11 @@ class ServerSettings(SamplingSettings):
     completion_price: Price = None
     batch_prompt_price: Price = Field(default=None, exclude_if=_unset)
     batch_completion_price: Price = Field(default=None, exclude_if=_unset)
+    batch: bool = Field(default=False, exclude_if=lambda batch: not batch)
+    batch_requests: int | None = Field(default=None, ge=1, exclude_if=_unset)
+    batch_bytes: int | None = Field(default=None, ge=1, exclude_if=_unset)
+    batch_poll_s: float = Field(default=60.0, gt=0, le=3600, exclude_if=lambda seconds: seconds == 60)
+    batch_wait_s: float | None = Field(default=None, ge=0, exclude_if=_unset)
 
     @property
     def takes_temperature(self) -> bool:

@@ -201,6 +201,7 @@ class Entry:
     referred: Sequence[ReferralRow] = ()
     answered: Sequence[StepKey] = ()
     events: Sequence[StoredEvent] = ()
+    heard: Sequence[int] = ()
     waiting: int = 0
     ending: Ending | None = None
 

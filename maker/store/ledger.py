@@ -16,6 +16,7 @@ from maker.store.backend.texts import stored
 from maker.store.entry import Entry
 from maker.store.lease import Lease
 from maker.store.runs import fenced, inserted
+from maker.store.sent_batches import hear_batches
 from maker.store.shared_limits import SharedLimit, reserve_money, settle_money
 from maker.types import NO_USAGE, NOTHING, Account, Allowance, RedFlag, Usage, sum_usage
 from maker.voting.policy import JUDGE
@@ -119,6 +120,7 @@ class Accounts:
             if entry.grant is not None:
                 _draw(connection, entry)
         self._abandon(connection, entries)
+        hear_batches(connection, self._run, (number for entry in entries for number in entry.heard))
         counted = self._counted(entries)
         for account in spent.keys() | counted.keys():
             self._add(connection, account, spent.get(account, NO_USAGE), counted.get(account, _NONE_COUNTED))

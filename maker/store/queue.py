@@ -22,6 +22,7 @@ from maker.store.lease import LEASE_S, alive, this_process
 from maker.store.outside import wakes_at
 from maker.store.queued import CLAIMED, LEFT, WAITING
 from maker.store.runs import OVER, PENDING
+from maker.store.sent_batches import next_look
 
 _queued, _run = schema.queued.c, schema.run.c
 
@@ -131,12 +132,19 @@ def settle(
         again = again and row.status not in OVER
         changes: dict[str, Any] = {"state": WAITING if again else LEFT, "holder": "", "faults": faults}
         changes |= {"note": stored(note)} | ({"due": time.time() + wait_s} if wait_s else {})
-        changes |= {"due": wakes_at(connection, claim.run)} if asleep else {}
+        changes |= {"due": _wakes_at(connection, claim.run)} if asleep else {}
         mine = (_queued.run == claim.run, _queued.claims == claim.claims, _queued.state == CLAIMED)
         ended = connection.execute(update(schema.queued).where(*mine).values(changes)).rowcount
         if ended and again and not asleep and row.status == "paused" and not alive(row.holder, row.lease_until):
             waits = {"status": PENDING, "updated_at": time.time()}
             connection.execute(update(schema.run).where(_run.id == claim.run).values(waits))
+
+
+def _wakes_at(connection: Connection, run: int) -> float:
+    """Return when a run that sleeps has something to go on with: an answer, a deadline, a batch to look at."""
+    look_at = next_look(connection, run)
+    wakes_s = wakes_at(connection, run)
+    return wakes_s if look_at is None else min(wakes_s, look_at)
 
 
 def _worth_a_try(database: Database, queue: str, aside: Collection[bytes]) -> bool:

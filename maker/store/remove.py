@@ -142,7 +142,7 @@ def _drop_run(database: Database, run: RunRow) -> None:
         for table in (
             schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside, schema.queued,
             schema.referral,
-            schema.change,
+            schema.change, schema.batch,
         ):  # fmt: skip
             connection.execute(delete(table).where(table.c.run == run.key))
         connection.execute(delete(schema.run).where(schema.run.c.id == run.key))

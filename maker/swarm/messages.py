@@ -13,6 +13,7 @@ from maker.types import (
     NOTHING,
     Account,
     Allowance,
+    BatchNews,
     Grant,
     Prices,
     RedFlag,
@@ -140,7 +141,8 @@ class Report:
     requests at once, or more again, or that answer in another's place. ``starved`` says what a worker needs that
     has nothing in flight and no allowance left. ``took_s`` is how long the slice took. ``place`` says where the worker
     is, as HOST:PID, and ``opened_s`` how long it took to open its model, in its first report. ``requests`` is how many
-    the model has not answered yet. ``claim`` is how it stands to a shared limit, None without one.
+    the model has not answered yet. ``claim`` is how it stands to a shared limit, None without one. ``batches`` tells
+    what became of batches, whose cost is in ``spent``; ``rests`` says what is waited for if nobody need wait for it.
     """
 
     number: int
@@ -165,3 +167,5 @@ class Report:
     opened_s: float = 0.0
     requests: int = 0
     claim: SharedClaim | None = None
+    batches: Sequence[BatchNews] = ()
+    rests: str = ""

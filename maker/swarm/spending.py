@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from maker.models.interface import Model
-from maker.types import NOTHING, Account, Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
+from maker.types import NO_USAGE, NOTHING, Account, Allowance, Failed, Finished, Grant, Prices, Request, Starved, Usage
 
 
 @dataclass(slots=True)
@@ -109,6 +109,13 @@ class Spending:
         if self.limited:
             self._left = self._left.plus(worst)
 
+    def add(self, account: Account, usage: Usage) -> None:
+        """Count what was spent by other means than single replies."""
+        if usage != NO_USAGE:
+            counters = self._counters.setdefault(account, _Counters())
+            for name, amount in usage._asdict().items():
+                setattr(counters, name, getattr(counters, name) + amount)
+
     def usage(self) -> dict[Account, Usage]:
         """Return what was spent in this slice, by whom."""
         return {Account(model, role): counters.usage() for (model, role), counters in self._counters.items()}
@@ -131,3 +138,16 @@ class Spending:
     def _reserved(self, request: Request, worst: Allowance) -> Allowance:
         """Return the most that a request that was sent may cost: worked out only now where nothing was reserved."""
         return worst if self.limited else self.worst(request)
+
+
+class BatchSpending(Spending):
+    """The same of a model that asks in batches: what these cost is counted as a whole, when each is over.
+
+    Its replies are read again by a resumed run, and cost nothing then.
+    """
+
+    def count(self, request: Request, worst: Allowance, reply: Finished) -> None:
+        """Count nothing: the reply's batch is counted."""
+
+    def count_failure(self, request: Request, worst: Allowance, reply: Failed, *, repeated: bool) -> None:
+        """Count nothing: what failed is part of its batch."""

@@ -26,7 +26,7 @@ from maker.swarm.messages import (
     WorkerSpec,
 )
 from maker.swarm.questions import OpenQuestions, Runner
-from maker.swarm.spending import Spending
+from maker.swarm.spending import BatchSpending, Spending
 from maker.types import NOTHING, Account, Allowance, Failed, Finished, RedFlag, Request
 from maker.voting.chain import UNREAD, ChainRunner
 from maker.voting.collector import Ask
@@ -94,7 +94,8 @@ class Worker:
         self._questions = OpenQuestions() if spec.memo else None
         memo = None if self._questions is None else self._questions.memo
         self._shared = Shared.of(spec.decomposer, spec.rules, self._model.most_n, memo)
-        self._spending = Spending(self._model, spec.prices, limited=spec.limited)
+        accounts = BatchSpending if self._model.in_batches else Spending
+        self._spending = accounts(self._model, spec.prices, limited=spec.limited)
         self._forks = ForkCache(spec.decomposer, spec.rules.seed)
         self._asked: dict[int, _OpenRequest] = {}
         self._waiting: deque[_OpenRequest] = deque()
@@ -127,6 +128,8 @@ class Worker:
             self._judge_doubtful()
         if self._waiting and not self._asked and not self._going:
             report.starved = spending.starve(self._waiting[0].worst)
+        if self._model.in_batches:
+            self._tell_batches(report)
         report.spent, report.abandoned = spending.usage(), spending.abandoned
         report.requests = len(self._asked)
         report.changes = self._model.changes()
@@ -138,6 +141,14 @@ class Worker:
         spending.begin_slice()
         self._report = following
         return report
+
+    def _tell_batches(self, report: Report) -> None:
+        """Report what became of batches, what they cost, and whether nobody need wait for those that are out."""
+        report.batches = self._model.batch_news()
+        for one in report.batches:
+            self._spending.add(Account(0, one.role), one.usage)
+        busy = self._going or self._waiting or self._parked
+        report.rests = "" if busy else self._model.rests()
 
     def open_steps(self) -> list[OpenStep]:
         """Return the steps that are being voted on, each with what it has heard so far."""
@@ -196,7 +207,8 @@ class Worker:
 
     def _begin_more(self) -> None:
         """Begin with what waits, as far as there is room: for little, until a reply shows that the model works."""
-        room = self._room if self._answered else min(self._room, DOUBTS - len(self._doubtful))
+        sure = self._answered or self._model.in_batches
+        room = self._room if sure else min(self._room, DOUBTS - len(self._doubtful))
         while self._backlog and not self._hopeless and len(self._asked) + len(self._waiting) < room:
             item = self._backlog.popleft()
             if isinstance(item, ChainAt):

@@ -1,12 +1,13 @@
 """Real stand-ins for tests, yours and ours. Nothing here is a mock of our own code.
 
 `servers` has a fake HTTP server, and one that fails now and then and keeps count; `hosted` has servers that refuse what
-hosted models refuse, and keep a bill. `voters.check_voter` holds a voter
-to its contract.
+hosted models refuse, and keep a bill; `batch_server` has providers of batches. `voters.check_voter` holds a voter to
+its contract.
 """
 
 from __future__ import annotations
 
+from maker.testing.batch_server import BatchBill, BatchServer, LineError, MessageBatchServer
 from maker.testing.hosted import Bill, HostedKind, HostedServer
 from maker.testing.servers import (
     LOST,
@@ -23,6 +24,8 @@ from maker.testing.servers import (
 
 __all__ = [
     "LOST",
+    "BatchBill",
+    "BatchServer",
     "Bill",
     "FakeReply",
     "FakeRequest",
@@ -31,6 +34,8 @@ __all__ = [
     "FaultyServer",
     "HostedKind",
     "HostedServer",
+    "LineError",
+    "MessageBatchServer",
     "Served",
     "chat_completion",
     "collect",

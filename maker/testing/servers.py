@@ -45,7 +45,9 @@ class FakeRequest(NamedTuple):
     at_s: float
 
 
-class _Listener(ThreadingHTTPServer):
+class Listener(ThreadingHTTPServer):
+    """Serves each connection in a thread of its own."""
+
     daemon_threads = True
     # With socketserver's own 5, connections are reset where many are made at once.
     request_queue_size = 1024
@@ -74,7 +76,7 @@ class FakeServer:
         self._lock = Lock()
         self._requests: list[FakeRequest] = []
         self._closing = Event()
-        self._server = _Listener(("127.0.0.1", 0), self._handler())
+        self._server = Listener(("127.0.0.1", 0), self._handler())
         self._thread = Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property

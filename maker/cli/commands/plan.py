@@ -13,6 +13,7 @@ from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
+from maker.job.batch_plan import BatchPlan, batch_lines
 from maker.job.plan_words import UNCHECKED, UNUSUAL, WRONG, event_of, row_error_line, shown_line
 from maker.types import money
 
@@ -73,7 +74,7 @@ def print_plan(plan: Plan) -> None:
     if warning := undecided_line(plan):
         print(f"  {warning}")
     print(f"  takes {_range(plan.calls, ',.0f')} calls, {_range(plan.tokens, ',.0f')} tokens{_cost(plan)}")
-    print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, with many steps in parallel")
+    _print_time(plan)
     if plan.target is not None:
         _print_sharpness(plan)
     if plan.own is not None:
@@ -224,6 +225,20 @@ def _print_choice(plans: Sequence[tuple[Sequence[str], Plan | OutOfReach]]) -> N
         print_plan(best)
 
 
+def _print_time(plan: Plan) -> None:
+    """Print how long a run takes: as the pilot did, or in rounds of batches."""
+
+    def cost(one: BatchPlan) -> str:
+        # Prompts are read once a request, whatever it asks for: with extra votes this is rather too much.
+        share = one.calls / next(other.calls for other in plan.batches if not other.extra)
+        return "" if plan.cost is None else f"cost {money(plan.cost.estimate * share)}"
+
+    if plan.batches:
+        print("    in batches:", "\n      ".join(batch_lines(plan.batches, cost)))
+    else:
+        print(f"    {_range(plan.seconds, ',.0f')} s at the pilot's speed, with many steps in parallel")
+
+
 def _margins(k: Mapping[str, int]) -> str:
     values = set(k.values())
     return str(values.pop()) if len(values) == 1 else ", ".join(f"{name} {n}" for name, n in k.items())
@@ -262,5 +277,6 @@ def _as_json(plan: Plan | OutOfReach) -> dict[str, Any]:
     if plan.shown is not None:
         facts["shown"] = plan.shown._asdict() | {"classes": {one.name: one._asdict() for one in plan.shown.classes}}
     facts["contradicted"] = [one._asdict() | {"right": one.right} for one in plan.contradicted]
+    facts["batches"] = [one._asdict() for one in plan.batches]
     facts["unheard"] = [one._asdict() for one in plan.unheard]
     return facts

@@ -39,19 +39,20 @@ from maker.cli.spans import send_spans
 from maker.cli.stored import stored_run
 from maker.cli.trial import print_trial
 from maker.errors import BadInput
-from maker.job.estimate import estimate_run, survey_rows
+from maker.job.batch_plan import LIKELY, WINDOW_HOURS, BatchPlan, Race, batch_lines, plan_batches
+from maker.job.estimate import Estimate, estimate_run, survey_rows
 from maker.job.file import DEFAULT_STORE
 from maker.job.job import Job
 from maker.job.plan_words import like_seen, second_number
 from maker.job.probe import input_parts, least_steps
-from maker.job.rules import vote_prices
+from maker.job.rules import batches, vote_prices
 from maker.lifecycle.control import try_steps
 from maker.lifecycle.queries import RunReport
 from maker.lifecycle.session import OnEvent
 from maker.models.server_settings import ServerSettings
 from maker.plugin import NEW
 from maker.swarm.worker import YOUNG_OBJECTS
-from maker.types import Outcome
+from maker.types import Outcome, money
 
 if TYPE_CHECKING:
     from maker.calibration.forecast import Plan
@@ -176,6 +177,25 @@ def _print_estimate(job: Job, limit: int | None, *, done: int = 0) -> None:
     unknown = "unknown: no prompt can be made from the first rows; `maker run JOB --dry-run` counts the rows that fail"
     words = display.estimate_line(estimate, vote_prices(job)) if estimate else completed(unknown)
     print(f"estimate: {words}", file=sys.stderr)
+    if estimate is not None and batches(job) is not None:
+        print(_in_batches(job, estimate), file=sys.stderr)
+
+
+def _in_batches(job: Job, estimate: Estimate) -> str:
+    """Return in words how many rounds of batches a run takes, if nearly all votes are right."""
+    plans = plan_batches(job, [Race(estimate.steps or 1, estimate.votes, LIKELY)])
+    if not plans:
+        return f"in batches: steps that wait for each other take a round each, of up to {WINDOW_HOURS} hours"
+    prices = vote_prices(job)
+
+    def cost(one: BatchPlan) -> str:
+        if prices is None:
+            return ""
+        # Extra votes are a request of their own, which is billed the prompt too.
+        read = estimate.prompt_tokens * (2 if one.extra else 1)
+        return f"{money(prices.of(read, one.calls))} to {money(prices.of(read, one.calls * estimate.reply_tokens))}"
+
+    return "\n  ".join([f"in batches, if {LIKELY:.0%} of the votes are right:", *batch_lines(plans, cost)])
 
 
 def _with_margins(job: Job) -> Job:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0015"
+HEAD = "0016"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -486,3 +486,24 @@ memo_use = Table(
     sqlite_with_rowid=False,
 )
 """The steps of other runs whose decisions a run reuses, each once."""
+
+batch = Table(
+    "maker_batch",
+    metadata,
+    Column("run", ForeignKey("maker_run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("tag", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("names", LargeBinary, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("batch", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("look_at", Float, nullable=False),
+    Column("grant_id", _Key, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Batches of requests at a provider, see `maker.types.SentBatch`: ``batch`` is its id there, ``names`` are those of its
+requests, a line each, compressed. ``grant_id`` reserves what it may cost, ``look_at`` is when to look at it next.
+"""

@@ -146,6 +146,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             "INSERT INTO maker_outside VALUES (7, 1, 'root', 0, 'wait', 'word', '', '{}', 'closed', 0.5, NULL, NULL,"
             " '', NULL)"
         )
+        source.execute("INSERT INTO maker_batch VALUES (1, 1, 't', 'solver', x'', 'f', 'b', 'heard', 0.5, 0.5, 1, 9)")
         source.execute(
             "INSERT INTO maker_referral VALUES (7, 3, 0, 1, 'root', 3, 'step-3', 'letter', '[]', x'00', 9, 1, 0.5, 'a',"
             " '', 0.5)"
@@ -224,6 +225,7 @@ LEASE = ("fence", "holder", "lease_until", "asked", "batch")
 UNCHECKED: dict[str, tuple[str, ...]] = {
     "maker_run": ("name", "reason", "created_at", "updated_at", "wall_s", "resumes", "monitor", "begun", *LEASE),
     "maker_queue": tuple(schema.queued.columns.keys()),
+    "maker_batch": tuple(schema.batch.columns.keys()),
     "maker_queue_worker": tuple(schema.queue_worker.columns.keys()),
     "maker_chain": ("reason",),
     "maker_cut": ("reason",),
