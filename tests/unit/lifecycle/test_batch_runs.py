@@ -17,6 +17,7 @@ import maker
 from maker.errors import MakerError
 from maker.lifecycle.events import BatchChanged, Event
 from maker.models.batch import desk, model, sending
+from maker.store.backend.database import upgrade_database
 from maker.testing import BatchServer, LineError
 from maker.testing.batch_server import BatchBill
 
@@ -360,3 +361,26 @@ def test_members_of_a_pool_cannot_ask_in_batches(tmp_path: Path) -> None:
     told["model"] = {"kind": "pool", "members": {"one": member}}
     with pytest.raises(MakerError, match="member of a pool cannot ask in batches"):
         maker.run(told)
+
+
+# --- votes in advance, other stores ---
+
+
+def test_votes_in_advance_save_rounds_and_are_billed(tmp_path: Path) -> None:
+    with BatchServer(reply) as server:
+        plain = maker.run(job(tmp_path, server.url, 200, k=3))
+        rounds, before = len(server.sizes), server.bill
+        assert_paid(plain, before)
+        more = maker.run(job(tmp_path, server.url, 200, k=3, vote={"k": 3, "extra": 3}))
+        assert more.status == "done"
+        assert len(server.sizes) - rounds < rounds
+        assert more.calls == server.bill.calls - before.calls > plain.calls
+
+
+def test_a_run_in_another_store_is_the_same(tmp_path: Path, database_url: str) -> None:
+    upgrade_database(database_url)
+    with BatchServer(reply, ends=lambda number: "expired" if number == 1 else "completed") as server:
+        report = maker.run(job(tmp_path, server.url, 60, store={"url": database_url}, limits={"max_calls": 1000}))
+        assert report.status == "done"
+        assert_paid(report, server.bill)
+        assert report.reserved_calls == 0
