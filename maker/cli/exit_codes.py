@@ -37,7 +37,7 @@ MEANINGS = {
     ExitCode.REQUEST: "paused or cancelled as somebody asked: `--limit-steps`, `maker cancel`",
     ExitCode.UNDECIDED: "paused at a step that no vote could settle",
     ExitCode.FAULT: "paused by a fault: the model, the database, a worker, the task's code",
-    ExitCode.WAITS: "paused until somebody answers, a time has come, or a batch is over: `maker waits`",
+    ExitCode.WAITS: "paused until an answer, a time or a batch has come: `maker waits`",
     ExitCode.INTERRUPTED: "interrupted; what was decided is committed and the run is paused",
     ExitCode.BROKEN_PIPE: "whoever read the output has gone, as `head` goes",
 }
