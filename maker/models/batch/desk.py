@@ -52,7 +52,7 @@ class OutBatch:
         """Whether it may cost something that is not counted yet."""
         return self.record.state in (BatchState.SENDING, BatchState.SENT)
 
-    def now(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Note how it stands."""
         self.record = self.record._replace(**changes)
 
@@ -251,12 +251,12 @@ class Desk:
 
     def _sent(self, out: OutBatch, status: BatchStatus) -> None:
         self._records.note(out.record.number, BatchState.SENT, batch_id=status.id, look_at=self._next_look())
-        out.now(state=BatchState.SENT, id=status.id)
+        out.update(state=BatchState.SENT, id=status.id)
         self._answers.tell(out.record, status.said)
 
     def _void(self, out: OutBatch) -> None:
         self._records.note(out.record.number, BatchState.VOID)
-        out.now(state=BatchState.VOID)
+        out.update(state=BatchState.VOID)
         self._batches.remove(out)
         for name in out.record.names:
             if self._places.get(name) is out:
@@ -341,7 +341,7 @@ class Desk:
 
     def _count(self, out: OutBatch, status: BatchStatus, heard: Heard) -> None:
         """Have what a batch has cost counted, before anything of it is heard."""
-        out.now(state=BatchState.HEARD)
+        out.update(state=BatchState.HEARD)
         self._empty = 0 if heard.answered else self._empty + 1
         self._answers.tell(out.record, status.said, heard.usage, answered=heard.answered)
 
