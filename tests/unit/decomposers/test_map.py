@@ -276,7 +276,7 @@ def test_a_file_that_cannot_be_written_pauses_the_run(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(row_files.Output, "_line", full)
+        patch.setattr(row_files, "row_line", full)
         with pytest.raises(MakerError, match="No space left"):
             api.run(job(tmp_path, store={"durability": "strict"}, swarm={"chains": 8}))
     assert not parts(tmp_path)

@@ -184,7 +184,7 @@ def test_a_file_that_fails_at_the_very_end_leaves_a_run_that_is_done(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(row_files.Output, "_review", full)
+        patch.setattr(row_files, "review_line", full)
         with pytest.raises(MakerError, match="No space left"):
             api.run(made(tmp_path))
     assert queries.show("last", store=store(tmp_path)).status == "done"
