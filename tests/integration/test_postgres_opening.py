@@ -169,9 +169,9 @@ def test_without_the_driver_its_extra_is_named() -> None:
     """Who has not installed the extra is told its name."""
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from maker.errors import StoreUnusable; from maker.store.backend.database import open_database\n"
+        "from maker.errors import ExtraMissing; from maker.store.backend.database import open_database\n"
         "try: open_database('postgresql://user:secret@host/name', create=False)\n"
-        "except StoreUnusable as error: print(error)"
+        "except ExtraMissing as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'maker-executor[postgres]'" in done.stdout, done.stderr
