@@ -219,7 +219,7 @@ def _greedy(job: Job) -> list[str]:
     else:
         at = {"model": job.model}
     for member in at.values():
-        if isinstance(member, SimulatedSettings) or member.greedy or not member.takes_temperature:
+        if isinstance(member, SimulatedSettings) or member.greedy or not member.takes(0):
             return []
     return [f"{place}.temperature=0" for place in at]
 

@@ -334,9 +334,7 @@ def check_ways(job: Job, raw: Raw) -> None:
 
 def _takes(member: MemberSettings, temperature: float) -> bool:
     """Say whether a model can be told a temperature; a simulated one has none."""
-    if isinstance(member, AnthropicSettings) and (temperature > 1 or member.top_p != 1):
-        return False
-    return isinstance(member, SimulatedSettings) or member.takes_temperature
+    return isinstance(member, SimulatedSettings) or member.takes(temperature)
 
 
 def check_roles(

@@ -41,6 +41,10 @@ class SamplingSettings(Settings):
         """Whether the model can be told a temperature."""
         return True
 
+    def takes(self, temperature: float) -> bool:
+        """Say whether the model can be told this temperature, beside its other settings."""
+        return self.takes_temperature
+
     def temperature_of(self, request: Request) -> float:
         """Return the temperature of a request's replies: its own, if it has one."""
         return self.temperature if request.temperature is None else request.temperature

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -19,7 +17,8 @@ from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
 from maker.models.endpoints import Endpoints
 from maker.models.faults import Lost, Refusal, Unbilled
 from maker.models.gate import Gate
-from maker.models.interface import Model, most_prompt_tokens
+from maker.models.interface import most_prompt_tokens
+from maker.models.loop_model import LoopModel
 from maker.models.openai_http import Http
 from maker.models.openai_reply import Reply
 from maker.models.pacing import Pace, Taken, pause_s
@@ -41,7 +40,7 @@ _GATEWAY_S = 5.0
 """A gateway that gives a server up sooner has not waited for it: it tells nothing of how slow the server is."""
 
 
-class OpenAIModel(Model):
+class OpenAIModel(LoopModel[Progress]):
     """Asks a server over HTTP.
 
     A request is one HTTP request, except for a server that ignores or refuses ``n``: then it is split into HTTP
@@ -68,14 +67,11 @@ class OpenAIModel(Model):
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._servers = [Http(one) for one in settings.endpoints()]
         self._endpoints = Endpoints(len(self._servers))
         # Who is asked, who has answered last, and why the one before is not asked any more.
         self._asked, self._serving, self._left_why = 0, 0, ""
-        self._max_n = settings.most_n
-        self._open: dict[int, Progress] = {}
-        self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
         # Written by the worker's thread alone, in `poll`: what is reserved for a request and how it is sent must agree.
         self._split = False
         # Written by the loop's thread alone, from here on.
@@ -90,7 +86,6 @@ class OpenAIModel(Model):
         # What `Progress.failing_s` is for requests that are submitted again.
         self._losing_s: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[Finished | Failed]] = {}
-        self._loop = asyncio.new_event_loop()
         self._concurrency = Concurrency(settings.concurrency, settings.timeout_s)
         self._gate = Gate(lambda: self._concurrency.limit)
         self._told, self._fell = self._concurrency.proven, False
@@ -99,8 +94,7 @@ class OpenAIModel(Model):
         self._quota: Quota | None = None
         self._line = asyncio.Lock()
         self._eased = asyncio.Event()
-        self._thread = Thread(target=self._loop.run_forever, name="maker-openai", daemon=True)
-        self._thread.start()
+        self._begin_loop("maker-openai")
 
     def share(self, quota: Quota) -> None:
         """Send nothing that this part of a shared limit does not cover."""
@@ -114,20 +108,8 @@ class OpenAIModel(Model):
         self._loop.call_soon_threadsafe(self._start, begun)
 
     def poll(self, wait_s: float) -> list[Finished | Failed]:
-        """Return all that has come in; wait up to ``wait_s`` for the first. Returns at once if nothing is open."""
-        deadline = time.monotonic() + wait_s
-        answers: list[Finished | Failed] = []
-        while self._open:
-            try:
-                left = 0.0 if answers else deadline - time.monotonic()
-                result = self._results.get(timeout=left) if left > 0 else self._results.get_nowait()
-            except Empty:
-                break
-            if isinstance(result, BaseException):
-                raise result
-            # A cancelled request may have been answered before the loop knew of the cancellation.
-            if self._open.pop(result.id, None) is not None:
-                answers.append(result)
+        """Return all that has come in, as `LoopModel` does, and heed how the server is to be asked from now on."""
+        answers = super().poll(wait_s)
         self._split = self._concurrency.single
         return answers
 
@@ -137,11 +119,7 @@ class OpenAIModel(Model):
 
     def most_n(self, model: int) -> int:
         """Return how many replies one HTTP request may ask for: one, if the server was seen to ignore or refuse n."""
-        return 1 if self._one_each else self._max_n
-
-    def reply_tokens(self, request: Request) -> int:
-        """Return the most tokens that one reply can take, hidden reasoning included."""
-        return self._settings.with_room(request).max_tokens
+        return 1 if self._one_each else self._settings.most_n
 
     def worst_tokens(self, request: Request) -> int:
         """Return the most tokens that a request can cost.
@@ -160,16 +138,6 @@ class OpenAIModel(Model):
         if dropped:
             self._loop.call_soon_threadsafe(self._drop, dropped)
         return [cost for cost in costs if cost is not None]
-
-    def close(self) -> None:
-        """Drop all requests, close the connections and end the thread. May be called again."""
-        self._open.clear()
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     def _look_again(self) -> None:
         # Another member of a pool may have given something back when this one was closed.

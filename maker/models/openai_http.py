@@ -141,7 +141,9 @@ class Http:
             )
         return reply
 
-    def _failure(self, response: httpx.Response, text: str, fields: Mapping[str, Any]) -> Unbilled | Lost | Refusal:
+    def _failure(
+        self, response: httpx.Response, text: str, fields: Mapping[str, Any], url: str = ""
+    ) -> Unbilled | Lost | Refusal:
         status, answer = response.status_code, decoded(text)
         message = self.shown(complaint(answer) or text)
         if status in _GATEWAY:
@@ -154,12 +156,13 @@ class Http:
             return Unbilled(what, wait_s=wait_s, alive=alive, crowded=status == 429)
         field = refused_field(answer, message, fields) if status in _OF_N else ""
         return Refusal(
-            f"{self.url} refused the request: HTTP {status}: {message}",
+            f"{url or self.url} refused the request: HTTP {status}: {message}",
             fix=advice(status, message, self._settings, [field] if field else []),
             unusable=True,
             of_prompt=status in _OF_THE_PROMPT and not field,
             of_n=status in _OF_N and field in ("", "n"),
             field=field,
+            too_large=status == 413,
         )
 
     def _lost(self, what: str, *, late: bool = False, cut: bool = False) -> Lost:

@@ -312,6 +312,10 @@ class AnthropicSettings(ServerSettings):
     temperature: float = Field(default=1.0, ge=0, le=1)
     omit: tuple[Literal["temperature"], ...] = Field(default=(), exclude_if=_unset)
 
+    def takes(self, temperature: float) -> bool:
+        """Say whether the model can be told this temperature: none above 1, and none beside a ``top_p``."""
+        return super().takes(temperature) and temperature <= 1 and self.top_p == 1
+
     @field_validator("extra_body")
     @classmethod
     def _writes_no_cache(cls, extra: dict[str, Any]) -> dict[str, Any]:

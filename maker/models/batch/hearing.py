@@ -36,14 +36,18 @@ class Heard:
     """What a batch has brought.
 
     ``replies`` are those of parts that wait, ``again`` those to be asked again, and ``refused`` those that are not.
-    ``usage`` is what all of its requests cost, ``answered`` how many were.
+    ``usage`` is what all of its requests cost.
     """
 
     replies: list[tuple[Part, Reply]] = field(default_factory=list)
     again: list[Unheard] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     usage: Usage = NO_USAGE
-    answered: int = 0
+
+    @property
+    def answered(self) -> int:
+        """How many of its requests were answered, and are billed."""
+        return self.usage.requests
 
 
 class Hearing:
@@ -66,7 +70,6 @@ class Hearing:
     async def hear(self, results: AsyncIterable[Result], waiting: Mapping[str, Part]) -> Heard:
         """Return what came of the parts that wait, and what the whole batch has cost."""
         heard, left = Heard(), set(self._batch.names)
-        usage: list[Reply] = []
         async for result in results:
             name = name_in(self._batch.tag, result.custom_id)
             if name not in left:
@@ -75,19 +78,10 @@ class Hearing:
             left.discard(name)
             reply = self._take(heard, result, name, waiting.get(name))
             if reply is not None:
-                usage.append(reply)
+                heard.usage = heard.usage.plus(_cost(reply))
         for name in left:
             if (part := waiting.get(name)) is not None:
                 heard.again.append(Unheard(part, "it was not answered"))
-        heard.answered = len(usage)
-        heard.usage = Usage(
-            calls=sum(reply.calls for reply in usage),
-            prompt_tokens=sum(reply.prompt_tokens for reply in usage),
-            completion_tokens=sum(reply.completion_tokens for reply in usage),
-            requests=len(usage),
-            cached_tokens=sum(reply.cached_tokens for reply in usage),
-            unaccounted=heard.usage.unaccounted,
-        )
         return heard
 
     def _take(self, heard: Heard, result: Result, name: str, part: Part | None) -> Reply | None:
@@ -119,3 +113,9 @@ class Hearing:
         if reply.counts_all is not None:
             self._counts_all = reply.counts_all
         return reply
+
+
+def _cost(reply: Reply) -> Usage:
+    return Usage(
+        reply.calls, reply.prompt_tokens, reply.completion_tokens, requests=1, cached_tokens=reply.cached_tokens
+    )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO
 
 import httpx
 
-from maker.inputs.nesting import written_too_deep
 from maker.models.faults import Lost, Refusal, Unbilled
 from maker.models.openai_http import UNSENT, Http, decoded
-from maker.models.openai_wire import complaint
-from maker.models.refusals import advice
 
 _MOST_BYTES = 4 << 20
 """A reply of JSON may take so many bytes: a page of a hundred batches is far below."""
@@ -72,14 +68,10 @@ class BatchHttp(Http):
             raise Lost(self.shown(f"{url}: {type(error).__name__}: {error}"), fix="", cut=True) from error
 
     def _refused(self, response: httpx.Response, text: str, url: str) -> Unbilled | Lost | Refusal:
-        found = self._failure(response, text, {})
-        if not isinstance(found, Refusal):
-            return found
-        status, message = response.status_code, self.shown(complaint(decoded(text)) or text)
-        fix = advice(status, message, self._settings)
-        if status in (401, 403, 404):
-            fix += "; batches need rights of their own: without them set model.batch = false"
-        return Refusal(f"{url} refused: HTTP {status}: {message}", fix=fix, unusable=True, too_large=status == 413)
+        found = self._failure(response, text, {}, url)
+        if isinstance(found, Refusal) and response.status_code in (401, 403, 404):
+            found.fix += "; batches need rights of their own: without them set model.batch = false"
+        return found
 
 
 async def _read(response: httpx.Response) -> str:
@@ -93,9 +85,5 @@ async def _read(response: httpx.Response) -> str:
 
 def decoded_line(line: bytes) -> Mapping[str, Any] | None:
     """Return a line of results as a JSON object, None where it is none."""
-    text = line.decode("utf-8-sig", "replace").strip()
-    try:
-        found = None if not text or written_too_deep(text) else json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = decoded(line.decode("utf-8-sig", "replace"))
     return found if isinstance(found, Mapping) else None

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import ClassVar
 
 from maker.models.batch.desk import Desk
 from maker.models.batch.parts import Asked
 from maker.models.batch.provider import Provider
 from maker.models.batch.records import BatchRecords
-from maker.models.interface import Model
+from maker.models.loop_model import LoopModel
 from maker.models.server_settings import ServerSettings
-from maker.types import BatchNews, Failed, Finished, Request
+from maker.types import BatchNews, Failed, Request
 
 QUIET_S = 1.0
 """When nothing more has been asked for so long, in seconds, all that was asked is one round."""
-AT_ONCE = 500
-"""So many replies a poll returns at most: a worker hears them before it looks up again."""
 
 
-class BatchModel(Model):
+class BatchModel(LoopModel[Asked]):
     """Asks a provider of batches.
 
     What is submitted is collected, and sent once nothing more comes, or a batch is full. A request that a batch of the
-    run holds already waits for that batch.
+    run holds already waits for that batch. `poll` raises what stopped the work: a limit that does not cover the next
+    request, a store that takes no writes. `close` waits until a batch that is being submitted has its id committed.
 
     Args:
         settings: The ``[model]`` table.
@@ -40,6 +36,8 @@ class BatchModel(Model):
     """
 
     in_batches: ClassVar[bool] = True
+    # A worker hears them before it looks up again.
+    AT_ONCE: ClassVar[float] = 500
 
     def __init__(
         self,
@@ -50,17 +48,13 @@ class BatchModel(Model):
         run_id: str,
         stays_s: float | None = None,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._stays_s = stays_s
-        self._open: dict[int, Asked] = {}
         self._inbox: deque[Asked] = deque()
-        self._results: SimpleQueue[Finished | Failed | BaseException] = SimpleQueue()
         self._news: deque[BatchNews] = deque()
-        self._loop = asyncio.new_event_loop()
         self._desk = Desk(settings, provider, records, run_id, self._results.put, self._news.append)
         self._serving: asyncio.Task[None] | None = None
-        self._thread = Thread(target=self._loop.run_forever, name="maker-batches", daemon=True)
-        self._thread.start()
+        self._begin_loop("maker-batches")
         self._loop.call_soon_threadsafe(self._begin)
 
     def submit(self, requests: Iterable[Request]) -> None:
@@ -69,26 +63,6 @@ class BatchModel(Model):
             asked = self._open[request.id] = Asked(self._settings.with_room(request), [None] * request.n)
             self._inbox.append(asked)
 
-    def poll(self, wait_s: float) -> list[Finished | Failed]:
-        """Return replies that have come in, not too many at a time; wait up to ``wait_s`` for the first.
-
-        Raises what stopped the work: a limit that does not cover the next request, a store that takes no writes.
-        """
-        deadline = time.monotonic() + wait_s
-        answers: list[Finished | Failed] = []
-        while self._open and len(answers) < AT_ONCE:
-            try:
-                left = 0.0 if answers else deadline - time.monotonic()
-                result = self._results.get(timeout=left) if left > 0 else self._results.get_nowait()
-            except Empty:
-                break
-            if isinstance(result, BaseException):
-                raise result
-            # Nobody may wait for it any more.
-            if self._open.pop(result.id, None) is not None:
-                answers.append(result)
-        return answers
-
     def cancel(self, ids: Iterable[int]) -> Collection[Failed]:
         """Wait for requests no more. Those of a batch that is out are billed with it, and not by themselves."""
         for i in ids:
@@ -96,23 +70,9 @@ class BatchModel(Model):
                 asked.dropped = True
         return ()
 
-    def close(self) -> None:
-        """End the work, once a batch that is being submitted has its id committed. May be called again."""
-        self._open.clear()
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
     def most_n(self, model: int) -> int:
         """Return how many replies one request may ask for."""
         return self._settings.most_n
-
-    def reply_tokens(self, request: Request) -> int:
-        """Return the most tokens that one reply can take, hidden reasoning included."""
-        return self._settings.with_room(request).max_tokens
 
     def batch_news(self) -> Sequence[BatchNews]:
         """Return what became of batches since the last call."""

@@ -10,7 +10,7 @@ from maker.models.batch.provider import BatchStatus, End, Phase, Problem, Provid
 from maker.models.dialect import OpenAIDialect
 from maker.models.faults import Lost
 from maker.models.openai_http import PASSING, content_of
-from maker.models.openai_wire import complaint, shown
+from maker.models.openai_wire import complaint
 from maker.models.server_settings import OpenAISettings
 from maker.types import Request, SentBatch
 
@@ -138,4 +138,4 @@ def _listed(found: object) -> Sequence[Mapping[str, Any]]:
 def _words(error: object) -> str:
     if not isinstance(error, Mapping):
         return error if isinstance(error, str) else ""
-    return shown(text_of(error, "message") or text_of(error, "code"))
+    return text_of(error, "message") or text_of(error, "code")

@@ -116,6 +116,15 @@ def test_statuses_of_lines_are_those_of_single_requests(status: int, end: End) -
     assert OpenAIBatches(SETTINGS)._result(line).end is end
 
 
+def test_no_part_of_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that are cut where a key stands do not show its beginning."""
+    monkeypatch.setenv("TEST_KEY", "sk-SECRETSECRETSECRET")
+    provider = OpenAIBatches(SETTINGS.model_copy(update={"key_env": "TEST_KEY"}))
+    for shown_chars in range(150, 210):
+        line = {"custom_id": "a", "error": {"message": "x" * shown_chars + " sk-SECRETSECRETSECRET"}}
+        assert "sk-" not in provider._result(line).reason
+
+
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("kind", ["succeeded", "errored", "canceled", "expired", "other"])
 def test_odd_results_of_messages_end_nothing(kind: str, odd: Any) -> None:

@@ -124,3 +124,11 @@ def test_an_estimate_has_the_room_to_reason_and_a_request_for_each_vote(hanoi: J
 def test_anthropics_key_has_its_usual_name() -> None:
     settings = maker.anthropic(name="m")
     assert (settings.key_env, settings.url) == ("ANTHROPIC_API_KEY", "https://api.anthropic.com/v1")
+
+
+def test_which_temperatures_a_model_takes() -> None:
+    """Anthropic's take none above 1, and none beside a top_p."""
+    plain, beside = AnthropicSettings(name="m"), AnthropicSettings(name="m", top_p=0.9)
+    assert [plain.takes(0), plain.takes(1), plain.takes(1.5), beside.takes(0)] == [True, True, False, False]
+    assert OpenAISettings(url="http://h/v1", name="m", top_p=0.9).takes(1.5)
+    assert not OpenAISettings(url="http://h/v1", name="m", omit=("temperature",)).takes(0)
