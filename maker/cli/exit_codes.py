@@ -41,14 +41,6 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted; what was decided is committed and the run is paused",
     ExitCode.BROKEN_PIPE: "whoever read the output has gone, as `head` goes",
 }
-_PAUSED = {
-    "limit": ExitCode.LIMIT,
-    "request": ExitCode.REQUEST,
-    "undecided": ExitCode.UNDECIDED,
-    "fault": ExitCode.FAULT,
-    "waits": ExitCode.WAITS,
-}
-"""By the value of a `maker.engine.causes.Cause`."""
 
 
 def exit_code(report: RunReport) -> ExitCode:
@@ -72,7 +64,7 @@ def _unfinished(status: str, reason: str) -> ExitCode:
 
     if status == CANCELLED:
         return ExitCode.REQUEST
-    return _PAUSED[cause_of(reason)] if status == "paused" else ExitCode.FAILED
+    return ExitCode[cause_of(reason).name] if status == "paused" else ExitCode.FAILED
 
 
 def help_text() -> str:

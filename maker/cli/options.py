@@ -33,6 +33,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="TABLE.KEY=VALUE", help="Settings that override the job file, e.g. vote.k=3."),
 ]
+JobStore = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
+]
 RunId = Annotated[
     str,
     typer.Argument(metavar="RUN", help="Run id, the first characters of one, or `last`.", autocompletion=complete_run),
@@ -54,3 +57,8 @@ RayAddress = Annotated[
     typer.Option("--ray-address", metavar="HOST:PORT", help="Ray cluster to run on; sets swarm.address."),
 ]
 RepeatEffects = Annotated[bool, typer.Option("--repeat-effects", help="Do effects again that the run has done.")]
+
+
+def with_store(overrides: list[str] | None, store: str | None) -> list[str]:
+    """Return overrides of a job with that of its store, where one was named."""
+    return [*(overrides or []), *([f"store.url={store}"] if store else [])]

@@ -23,7 +23,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from maker.core.user_code import FILE_MODULE, ends_the_program, words_of
-from maker.errors import BadInput, PluginError
+from maker.errors import DISTRIBUTION, BadInput, PluginError
 
 DECOMPOSERS = "maker.decomposers"
 VOTERS = "maker.voters"
@@ -39,6 +39,11 @@ class Plugin(NamedTuple):
     file: str
     distribution: str
     source: str
+
+    @property
+    def ours(self) -> bool:
+        """Whether it comes with maker."""
+        return self.distribution.partition(" ")[0] == DISTRIBUTION
 
 
 _LOADING: ContextVar[Path | None] = ContextVar("loading", default=None)

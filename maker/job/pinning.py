@@ -54,7 +54,7 @@ def _file_of(setting: str, code: Plugin | Function) -> Path | None:
     place = code.name.rpartition(":")[0]
     if place.endswith(".py"):
         return Path(place)
-    if isinstance(code, Plugin) and code.distribution.startswith("maker-executor"):
+    if isinstance(code, Plugin) and code.ours:
         return None
     if place.partition(".")[0] in OURS:
         return None

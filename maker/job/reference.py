@@ -143,11 +143,7 @@ def page() -> str:
 
 def _plugins(group: str) -> list[Plugin]:
     """Return the plugins of a group that come with maker."""
-    return [
-        plugin
-        for plugin in list_plugins(group)
-        if isinstance(plugin, Plugin) and plugin.distribution.startswith("maker-executor")
-    ]
+    return [plugin for plugin in list_plugins(group) if isinstance(plugin, Plugin) and plugin.ours]
 
 
 def _words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:

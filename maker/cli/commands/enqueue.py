@@ -11,7 +11,7 @@ import typer
 from maker import api
 from maker.cli.display import start_worker
 from maker.cli.known import know
-from maker.cli.options import JobFile, Overrides
+from maker.cli.options import JobFile, JobStore, Overrides, with_store
 from maker.cli.output import print
 from maker.errors import BadInput
 from maker.lifecycle import queries
@@ -21,9 +21,7 @@ from maker.store.queued import DEFAULT_QUEUE
 def enqueue(
     job: JobFile,
     overrides: Overrides = None,
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
-    ] = None,
+    store: JobStore = None,
     queue: Annotated[str, typer.Option("--queue", metavar="NAME", help="Queue to put the run into.")] = DEFAULT_QUEUE,
     priority: Annotated[int, typer.Option("--priority", metavar="N", help="The highest is claimed first.")] = 0,
     key: Annotated[
@@ -37,7 +35,7 @@ def enqueue(
     ] = "",
 ) -> None:
     """Put a run into a queue, and print its id."""
-    loaded = api.load_job(job, [*(overrides or []), *([f"store.url={store}"] if store else [])])
+    loaded = api.load_job(job, with_store(overrides, store))
     know(store=loaded.store.url)
     made = api.enqueue(loaded, run_id=run_id, queue=queue, priority=priority, key=key, due=_time(at))
     print(made)

@@ -24,6 +24,7 @@ from maker.cli.known import know
 from maker.cli.options import (
     AsJson,
     JobFile,
+    JobStore,
     LimitSteps,
     Overrides,
     RayAddress,
@@ -32,6 +33,7 @@ from maker.cli.options import (
     Store,
     WholeRun,
     Yes,
+    with_store,
 )
 from maker.cli.output import print
 from maker.cli.pauses import RESUME, SAME_COMMAND, progress_of
@@ -61,9 +63,7 @@ if TYPE_CHECKING:
 def run(
     job: JobFile,
     overrides: Overrides = None,
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="Database of runs; overrides [store] and MAKER_STORE.")
-    ] = None,
+    store: JobStore = None,
     limit_steps: LimitSteps = None,
     ray_address: RayAddress = None,
     print_config: Annotated[
@@ -76,7 +76,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Start a run and work on it until it ends."""
-    given = [*(overrides or []), *([f"store.url={store}"] if store else []), *_address(ray_address)]
+    given = [*with_store(overrides, store), *_address(ray_address)]
     loaded = api.load_job(job, given)
     if print_config:
         display.print_config(loaded, as_json=as_json)
