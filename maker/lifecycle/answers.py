@@ -77,8 +77,7 @@ def _asked(row: RunRow, name: str, steps: Sequence[OpenReferral]) -> OpenReferra
 
 def _job(database: Database, row: RunRow) -> Job:
     """Return the run's job, whose code says what is an answer. Raises `RunNotResumable` if it has changed."""
-    parts = read_parts(database, row.key)
-    job = stored_job(row.settings, row.run_id, parts=parts)
+    job = stored_job(row.settings, row.run_id, parts=read_parts(database, row.key), kept=row.sources)
     if changed := difference(row.fingerprint, settings_fingerprint(job)):
         raise RunNotResumable(
             f"run {row.run_id} was started with another task or voter: {changed}",

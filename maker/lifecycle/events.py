@@ -410,9 +410,15 @@ _STORED: dict[str, type[_Kept]] = {kind.kind: kind for kind in get_args(_Kept)}
 
 
 def stored_event(run_id: str, kind: str, facts: Mapping[str, Any]) -> Event | None:
-    """Return a stored event; None if this version does not know its kind."""
+    """Return a stored event; None if this version does not know its kind.
+
+    Facts may be those of `maker.store.runs.read_events`, where the place of a wait or an effect is called ``step``.
+    """
     made = _STORED.get(kind)
-    return None if made is None else made(run_id, **facts)
+    if made is None:
+        return None
+    of_place = "step" if "step" in {field.name for field in fields(made)} else "at"
+    return made(run_id, **{(of_place if name == "step" else name): fact for name, fact in facts.items()})
 
 
 def step_record(

@@ -46,8 +46,7 @@ class Follower:
         self.report = now
         events: list[Event] = []
         for stored in now.events[len(before.events) :]:
-            told = {name: fact for name, fact in stored.items() if name not in ("at", "kind")}
-            facts = {("at" if name == "step" else name): fact for name, fact in told.items()}
+            facts = {name: fact for name, fact in stored.items() if name not in ("at", "kind")}
             if (event := stored_event(now.run_id, stored["kind"], facts)) is not None:
                 events.append(event)
         steps, votes, flags, disputed = (

@@ -68,6 +68,8 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
     A step that a person has answered meanwhile is not cut off: the answer is to be written to the log.
     """
     wanted = list(cuts)
+    if not wanted:
+        return
     run = schema.run.c
     with database.write() as connection:
         # Whoever answers locks the run's row first: from here on nobody does.

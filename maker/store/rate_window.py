@@ -114,10 +114,6 @@ class RateWindow:
         self._add(granted, rates)
         return granted
 
-    def free_in_s(self, now_s: float) -> float:
-        """Return when the oldest lot leaves the window."""
-        return min((second + 1 + WINDOW_S - now_s for second in self._lots), default=0.0)
-
     def _requests(self, limit: int, wanted: Wanted, ahead: int) -> int:
         most = max(1, int(limit * GRANT_S / WINDOW_S)) - wanted.held_requests
         return max(0, min(wanted.requests, most, limit - self.requests - ahead))

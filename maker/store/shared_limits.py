@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, true, update
 
 from maker.errors import StoreFailed
 from maker.store.backend import schema
@@ -87,15 +87,19 @@ def state_limit(database: Database, key: str, changes: Mapping[str, float | None
 
 def find_limit(database: Database, key: str) -> SharedLimit | None:
     """Return a shared limit, None if the store has none of that key."""
-    return next((one for one in list_limits(database) if one.key == key), None)
+    return next(iter(_read(database, _limit.key == key)), None)
+
+
+def list_limits(database: Database) -> list[SharedLimit]:
+    """Return all shared limits, by key."""
+    return _read(database, true())
 
 
 @retried
-def list_limits(database: Database) -> list[SharedLimit]:
-    """Return all shared limits, by key."""
+def _read(database: Database, wanted: ColumnElement[bool]) -> list[SharedLimit]:
     with database.read() as connection:
         now = _now(connection)
-        rows = connection.execute(select(schema.shared_limit).order_by(_limit.key)).mappings().all()
+        rows = connection.execute(select(schema.shared_limit).where(wanted).order_by(_limit.key)).mappings().all()
         alive = select(_worker.key, func.count(), func.sum(_worker.slots)).where(_worker.until > now)
         places = {key: (count, slots) for key, count, slots in connection.execute(alive.group_by(_worker.key))}
         return [_as_limit(row, *places.get(row["key"], (0, 0)), now) for row in rows]

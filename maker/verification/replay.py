@@ -171,9 +171,8 @@ class Replayer:
                 raise Bad(f"{where} has epoch {row.epoch}, but its chain has {kept.epoch(row.idx)} there")
             joined = not row.tally
             if behind is not None:
-                due = self._pass(
-                    where, chain, position, kept, behind, due=due or (joined and not _is_record(chain, row))
-                )
+                needed = due or (joined and not _is_record(chain, row))
+                self._pass(where, chain, position, kept, behind, due=needed)
                 if row.idx < behind.place.idx:
                     due = self._earlier_row(where, chain, position, kept, behind, row)
                     continue
@@ -227,8 +226,8 @@ class Replayer:
 
     # --- steps of earlier code ---
 
-    def _pass(self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind, *, due: bool) -> bool:
-        """Pass a snapshot that earlier code may have written, and what is linked there; returns False."""
+    def _pass(self, where: str, chain: ChainRow, position: Position, kept: Kept, behind: Behind, *, due: bool) -> None:
+        """Pass a snapshot that earlier code may have written, and what is linked there."""
         linked = self.earlier.linked(chain.key, position.index, position.digest)
         epochs = snapshot_epochs(kept.cuts, position.index)
         text = kept.snapshots.passed(position.index, epochs, {position.digest, linked})
@@ -238,7 +237,6 @@ class Replayer:
             behind.state, position.weight = text, 0
             behind.actions.clear()
         position.digest = linked
-        return False
 
     def _catch_up(self, where: str, position: Position, behind: Behind) -> None:
         position.state = behind.caught_up(where, self.decomposer, position.state)
@@ -404,11 +402,7 @@ class Replayer:
         rules, parts = self.rules, move.kind.parts
         if len(tally.votes) != rules.models or not any(tally.valid):
             raise Bad(f"{where}: its votes are missing, or come from {len(tally.votes)} models, not {rules.models}")
-        counts = tally.counts(key)
-        cast = {one: votes for one, votes in counts.items() if votes}
-        weights = tally.weighed(key)
-        held = None if weights is None else {one: weights[one] for one in cast}
-        verdict = _verdict(where, rules.of(move.kind).voter, Ballots(cast, held), parts)
+        verdict = _verdict(where, rules.of(move.kind).voter, _cast(tally, key), parts)
         if isinstance(verdict, PartsDecision) and parts is not None:
             made = parts.answer(verdict.won, verdict.undecided)
             settled = not isinstance(proposed(move.kind, state, made, self.decomposer.action), RedFlag)
@@ -417,12 +411,9 @@ class Replayer:
         if tally.judge is not None and not settled:
             if rules.judge is None:
                 raise Bad(f"{where}: a judge was asked about it, but the run has no judge")
-            cast = {one: votes for one, votes in tally.judge.counts(key).items() if votes}
-            weights = tally.judge.weighed(key)
-            held = None if weights is None else {one: weights[one] for one in cast}
-            settled = isinstance(_verdict(where, rules.judge.role.voter, Ballots(cast, held)), Decision)
+            settled = isinstance(_verdict(where, rules.judge.role.voter, _cast(tally.judge, key)), Decision)
         if settled:
-            raise Bad(f"{where}: a person decided it, but its votes {counts} elect an answer")
+            raise Bad(f"{where}: a person decided it, but its votes {tally.counts(key)} elect an answer")
 
     def _holds_parts(self, parts: Parts[Any], decided: PartsDecision, winner: str, tally: Tally, action: str) -> bool:
         """Say whether an action holds the parts that its votes elect, and names those that they leave undecided."""
@@ -649,6 +640,13 @@ class Replayer:
 def _is_record(chain: ChainRow, row: StepRow) -> bool:
     """Say whether a row is what came of an effect or a wait: such a chain has no other."""
     return bool(chain.path) and not row.tally and row.idx == 0 and row.action.startswith("{")
+
+
+def _cast(tally: Tally, key: str) -> Ballots:
+    """Return the votes of a count in which ``key`` need not have any."""
+    cast = {one: votes for one, votes in tally.counts(key).items() if votes}
+    weights = tally.weighed(key)
+    return Ballots(cast, None if weights is None else {one: weights[one] for one in cast})
 
 
 def _verdict(where: str, voter: Voter, ballots: Ballots, parts: Parts[Any] | None = None) -> Verdict | PartsDecision:

@@ -29,7 +29,7 @@ from maker.voting.messages import (
 )
 from maker.voting.paths import chain_name
 from maker.voting.policy import Shared
-from maker.voting.red_flags import Candidate
+from maker.voting.red_flags import Candidate, proposed
 from maker.voting.seeds import ChainSeeds, QuestionSeeds, Seeds
 from maker.voting.tally import Tally, link, pack, pack_clean, taken
 
@@ -262,10 +262,11 @@ class ChainRunner(Generic[S, A]):
         """
         move = self._own("next", self._decomposer.next, self._state)
         action = self._own("action.read", self._decomposer.action.read, text)
-        forbidden = self._own("check", move.kind.check, self._state, action)
-        if forbidden is not None:
+        found = self._own("check", proposed, move.kind, self._state, action, self._decomposer.action)
+        if isinstance(found, RedFlag):
             raise TaskFailed(
-                f"{self.where}: the answer {shown(text)} is against the rules of {self._decomposer.name}: {forbidden}",
+                f"{self.where}: the answer {shown(text)} is against the rules of {self._decomposer.name}:"
+                f" {found.detail}",
                 fix="give another answer",
                 step=self.index,
             )

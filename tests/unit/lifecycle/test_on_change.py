@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from maker.errors import BadInput, JobError, RunHeld, RunIdTaken, RunNotResumabl
 from maker.lifecycle import queries
 from maker.lifecycle.control import take
 from maker.lifecycle.events import CodeChanged
+from maker.lifecycle.following import Follower
 from maker.store.backend.database import open_database, upgrade_database
 from maker.store.queue import claim
 from maker.store.runs import find_run, release
@@ -218,6 +219,30 @@ def test_pin_goes_on_with_the_code_it_began_with(file: Path, database: str) -> N
     assert [one.action for one in queries.steps(begun.run_id, store=database)] == [7] * 5
 
 
+def test_an_answer_is_checked_with_the_code_that_is_kept(file: Path, store: str) -> None:
+    """A person decides a step of a pinned run whose file has changed, as the run itself goes on."""
+    job = job_of(file, store, "count", on_change="pin")
+    job["model"] = {"kind": "simulated", "p": 0.5}
+    job["vote"] = {"k": 2, "max_votes": 2, "on_undecided": "ask"}
+    begun = maker.run(job)
+    file.write_text(NEWER)
+    (wait,) = maker.waits(begun.run_id, store=store)
+    maker.answer(begun.run_id, wait.at, "@1", store=store)
+    assert maker.resume(begun.run_id, store=store).steps > begun.steps
+    assert queries.verify(begun.run_id, store=store).problem == ""
+
+
+def test_who_follows_a_run_hears_of_its_new_code(file: Path, store: str) -> None:
+    """The event's step is its own, and no place of a wait."""
+    begun = maker.run(job_of(file, store, "count"), limit_steps=2)
+    with closing(open_database(store, create=False)) as opened:
+        follower = Follower(opened, begun.run_id)
+        file.write_text(NEWER)
+        maker.resume(begun.run_id, ["run.on_change=migrate"], store=store)
+        (told,) = (one for one in follower.look() if isinstance(one, CodeChanged))
+    assert (told.number, told.step) == (0, 2)
+
+
 def test_a_pinned_workflow_in_another_process(tmp_path: Path, store: str) -> None:
     """Its step classes are read from the kept source, not from what the file holds by now."""
     file = tmp_path / "flow.py"
@@ -410,8 +435,8 @@ def test_a_worker_never_takes_a_run_back_to_code_that_it_has_left(file: Path, st
     newer = job_of(file, store, "count", on_change="migrate")
     file.write_text(NEWER)
     opened = open_database(store, create=False)
-    with ExitStack() as resources:
-        held = take(opened, find_run(opened, "a"), resources, claims=claim(opened, "default").claims)
+    held = take(opened, find_run(opened, "a"), ExitStack(), claims=claim(opened, "default").claims)
+    with held.resources:
         release(opened, held.lease, "paused", STOPPED)
     with opened.write() as connection:
         connection.exec_driver_sql("UPDATE maker_queue SET state = 'waiting'")
