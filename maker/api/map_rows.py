@@ -33,7 +33,10 @@ from maker.lifecycle.session import OnEvent, work
 from maker.plugin import NEW, InputPart, Oracle
 from maker.store.admission import Begun, find_begun
 from maker.store.backend.database import Database, folder_of, open_database, shown_url, sqlite_file
+from maker.store.remove import remove_run
 from maker.store.runs import OVER, RunRow, find_run, list_runs, new_id, read_parts, refuse_over
+from maker.store.sent_batches import read_batches
+from maker.store.unresolved import count_outcomes
 
 TEMPLATE = f"{{{{{PROMPT}}}}}"
 """What a map's job asks: each row has its whole prompt."""
@@ -100,7 +103,8 @@ def map(
     Raises:
         BadInput: The rows, the prompt, the answer type or a setting will not do; or none of the rows is one of the
             run's of that name.
-        RunIdTaken: The run of that name is asked for another answer, or of another model or vote.
+        RunIdTaken: The run of that name is asked for another answer, or of another model or vote. One that came to no
+            row's outcome is begun anew instead.
         Also as `maker.run` does.
     """
     call = _checked_call(rows, prompt, answer, _task(system, fields, truth, max_tokens), keywords)
@@ -216,10 +220,24 @@ def _begun(call: _Call) -> _Begun | None:
         if database is None or begun is None:
             return None
         first = find_run(database, call.run_id, exact=True)
-        _refuse_another(call, begun, read_parts(database, first.key))
+        try:
+            _refuse_another(call, begun, read_parts(database, first.key))
+        except RunIdTaken:
+            if not _came_to_nothing(database, first):
+                raise
+            remove_run(database, first)
+            return None
         rounds = tuple(_rounds(database, first))
         before = sum(part.rows for part in read_parts(database, rounds[-2].key)) if len(rounds) > 1 else 0
         return _Begun(rounds, read_parts(database, rounds[-1].key), before)
+
+
+def _came_to_nothing(database: Database, run: RunRow) -> bool:
+    """Say whether a run has no row's outcome: its model refused what the first call had set, say.
+
+    A provider may still answer what it was sent in batches.
+    """
+    return not (run.steps or count_outcomes(database, run.key) or read_batches(database, run.key))
 
 
 def _refuse_another(call: _Call, begun: Begun, parts: Sequence[InputPart]) -> None:

@@ -302,6 +302,20 @@ def test_another_answer_model_or_prompt_is_refused(store: str) -> None:
     assert [row["answer"] for row in maker.map(ROWS, "Is {{text}}?", bool, model=SURE, **asked)] == [True] * 8  # type: ignore[arg-type]
 
 
+def test_a_run_that_came_to_nothing_is_begun_anew_with_other_settings(store: str) -> None:
+    """The first server refuses what the call sets; the corrected call needs no other name."""
+    asked = {"name": "rows", "store": store}
+    with (
+        FakeServer(lambda body: (400, {"error": {"message": "no such model"}})) as refusing,
+        pytest.raises(MakerError, match="no such model"),
+    ):
+        maker.map(ROWS, "Is {{text}}?", bool, model=maker.openai(url=refusing.url, name="typo"), **asked)  # type: ignore[arg-type]
+    with answering(lambda prompt: "4") as (model, _):
+        found = maker.map(ROWS[:4], "Is {{text}}?", int, model=model, **asked)  # type: ignore[arg-type]
+        assert [row["_outcome"] for row in found] == ["decided"] * 4
+    assert [run.run_id for run in maker.runs(store=store)] == ["rows"]
+
+
 def test_the_store_may_be_named_otherwise(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a relative path, from another folder, or by MAKER_STORE."""
     with answering() as (model, asked):
