@@ -29,9 +29,9 @@ from threading import Lock
 from typing import Any
 
 from benchmarks.shared.options import make_parser, read_options
-from maker.models.bounded_body import FLOOR_BYTES
-from maker.models.openai import OpenAIModel
-from maker.models.openai_reply import MOST_TOKENS
+from maker.models.dialects.openai_reply import MOST_TOKENS
+from maker.models.server.bounded_body import FLOOR_BYTES
+from maker.models.server.openai import OpenAIModel
 from maker.models.server_settings import OpenAISettings
 from maker.swarm.spending import Spending
 from maker.testing import FakeReply, FakeServer, collect

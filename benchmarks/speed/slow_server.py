@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 from benchmarks.shared.comparing import Goal, print_goals, table
 from benchmarks.shared.options import add_parts, make_parser, read_options
 from benchmarks.shared.watching import DONE, Refused, exit_with, maker, said, serving
-from maker.models.concurrency import Concurrency
-from maker.models.openai import OpenAIModel
+from maker.models.server.concurrency import Concurrency
+from maker.models.server.openai import OpenAIModel
 from maker.models.server_settings import OpenAISettings
 from maker.testing import collect
 from maker.types import Request

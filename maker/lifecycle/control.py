@@ -30,7 +30,7 @@ from maker.lifecycle.queries import RunReport, limit_override, opened, timeout_o
 from maker.lifecycle.row_files import Output, claimed, refuse_others, refuse_used
 from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, work, worker_spec
 from maker.lifecycle.waits import refuse_repeated
-from maker.models.keys import require_keys
+from maker.models.server.keys import require_keys
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import first_chain

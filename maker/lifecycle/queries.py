@@ -23,7 +23,7 @@ from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.code_change import in_order, is_code_alone
 from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
-from maker.models.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
+from maker.models.server.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
 from maker.models.server_settings import prices_in, seeded_in
 from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database

@@ -24,7 +24,7 @@ def open_model(settings: MemberSettings | PoolSettings, oracle: Oracle | None) -
         from maker.models.vllm import VllmModel
 
         return VllmModel([settings])
-    from maker.models.openai import OpenAIModel
+    from maker.models.server.openai import OpenAIModel
 
     return OpenAIModel(settings)
 

@@ -7,8 +7,8 @@ from importlib import import_module
 
 import pytest
 
-from maker.models.openai import OpenAIModel
-from maker.models.openai_wire import body
+from maker.models.dialects.openai_wire import body
+from maker.models.server.openai import OpenAIModel
 from maker.models.settings import OpenAISettings
 from maker.models.vllm_start import import_vllm
 from maker.testing import collect

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from openai_calls import Start
 
-from maker.models.openai import OpenAIModel
+from maker.models.server.openai import OpenAIModel
 from maker.models.settings import OpenAISettings
 from maker.plugin import Codec, Decomposer, Done, Oracle, Params, Step, StepClass, Truth
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from maker.models.openai import OpenAIModel
+from maker.models.server.openai import OpenAIModel
 from maker.testing import collect
 from maker.types import Failed, Finished, Request
 

@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-LAYERS = [layer.split(" | ") for contract in SETTINGS["contracts"] for layer in contract.get("layers", [])]
+LAYERS = [
+    layer.split(" | ")
+    for contract in SETTINGS["contracts"]
+    if contract.get("containers") == ["maker"]
+    for layer in contract["layers"]
+]
 PACKAGES = [package for layer in LAYERS for package in layer if (ROOT / "maker" / package).is_dir()]
 PROTECTED = {
     module: contract["allowed_importers"]
@@ -65,6 +70,8 @@ def test_what_is_planted_is_caught(copy: Path) -> None:
     hidden = ("maker.store.log", "maker.core.plugins", "maker.types")
     for plugins in ("decomposers", "voters"):
         (copy / plugins / "planted.py").write_text("".join(f"import {name}\n" for name in hidden))
+    (copy / "maker" / "models" / "dialects" / "planted.py").write_text("import httpx\nimport maker.models.server\n")
+    (copy / "maker" / "models" / "server" / "planted.py").write_text("import maker.models.batch\n")
     (copy / "maker" / "nowhere.py").write_text("")
     (copy / "maker" / "attic").mkdir()
     (copy / "maker" / "attic" / "__init__.py").write_text("")
@@ -81,6 +88,9 @@ def test_what_is_planted_is_caught(copy: Path) -> None:
     for plugins in ("decomposers", "voters"):
         for name in hidden:
             assert f"{plugins}.planted -> {name}" in found.stdout
+    for pair in ("dialects.planted -> httpx", "dialects.planted -> maker.models.server"):
+        assert f"maker.models.{pair}" in found.stdout
+    assert "maker.models.server.planted -> maker.models.batch" in found.stdout
     assert "maker.nowhere" in found.stdout
     assert "maker.attic" in found.stdout
 

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, ClassVar
 from maker.models.batch.http import BatchHttp, decoded_line
 from maker.models.batch.parts import name_in
 from maker.models.batch.provider import BatchStatus, End, Phase, Provider, Result, Unsure, number_of, text_of
-from maker.models.dialect import AnthropicDialect
-from maker.models.faults import Lost
-from maker.models.openai_http import content_of
-from maker.models.openai_wire import complaint
+from maker.models.dialects.dialect import AnthropicDialect
+from maker.models.dialects.openai_wire import complaint
+from maker.models.server.faults import Lost
+from maker.models.server.openai_http import content_of
 from maker.models.server_settings import AnthropicSettings
 from maker.types import Request, SentBatch
 

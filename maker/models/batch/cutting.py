@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from maker.models.batch.parts import Part, custom_id
 from maker.models.batch.provider import Provider
-from maker.models.faults import Refusal
+from maker.models.server.faults import Refusal
 from maker.types import NOTHING, Allowance
 
 

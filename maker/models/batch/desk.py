@@ -17,9 +17,9 @@ from maker.models.batch.parts import Asked, Part
 from maker.models.batch.provider import BatchStatus, Phase, Provider
 from maker.models.batch.records import BatchRecords
 from maker.models.batch.sending import Sender
-from maker.models.dialect import dialect_of
-from maker.models.faults import Lost, Refusal, Unbilled
+from maker.models.dialects.dialect import dialect_of
 from maker.models.interface import most_prompt_tokens
+from maker.models.server.faults import Lost, Refusal, Unbilled
 from maker.models.server_settings import ServerSettings, prices_of
 from maker.types import Allowance, BatchNews, BatchState, Prices, SentBatch
 

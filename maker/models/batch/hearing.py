@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from maker.models.batch.parts import Part, name_in, stand_in
 from maker.models.batch.provider import End, Result
-from maker.models.dialect import Dialect
-from maker.models.openai_reply import Reply, Unreadable
-from maker.models.openai_wire import is_another
+from maker.models.dialects.dialect import Dialect
+from maker.models.dialects.openai_reply import Reply, Unreadable
+from maker.models.dialects.openai_wire import is_another
 from maker.models.server_settings import ServerSettings
 from maker.types import NO_USAGE, Request, SentBatch, Usage
 

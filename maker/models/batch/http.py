@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from maker.models.faults import Lost, Refusal, Unbilled
-from maker.models.openai_http import UNSENT, Http, decoded
+from maker.models.server.faults import Lost, Refusal, Unbilled
+from maker.models.server.openai_http import UNSENT, Http, decoded
 
 _MOST_BYTES = 4 << 20
 """A reply of JSON may take so many bytes: a page of a hundred batches is far below."""

@@ -12,7 +12,7 @@ from maker.models.batch.desk import Desk
 from maker.models.batch.parts import Asked
 from maker.models.batch.provider import Provider
 from maker.models.batch.records import BatchRecords
-from maker.models.loop_model import LoopModel
+from maker.models.server.loop_model import LoopModel
 from maker.models.server_settings import ServerSettings
 from maker.types import BatchNews, Failed, Request
 

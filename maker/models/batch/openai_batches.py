@@ -7,10 +7,10 @@ from typing import Any, BinaryIO, ClassVar
 
 from maker.models.batch.http import BatchHttp, decoded_line
 from maker.models.batch.provider import BatchStatus, End, Phase, Problem, Provider, Result, number_of, text_of
-from maker.models.dialect import OpenAIDialect
-from maker.models.faults import Lost
-from maker.models.openai_http import PASSING, content_of
-from maker.models.openai_wire import complaint
+from maker.models.dialects.dialect import OpenAIDialect
+from maker.models.dialects.openai_wire import complaint
+from maker.models.server.faults import Lost
+from maker.models.server.openai_http import PASSING, content_of
 from maker.models.server_settings import OpenAISettings
 from maker.types import Request, SentBatch
 

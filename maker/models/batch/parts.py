@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from maker.models.openai_reply import Reply
+from maker.models.dialects.openai_reply import Reply
 from maker.types import Finished, Request, Sample
 
 

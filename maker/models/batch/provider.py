@@ -74,7 +74,7 @@ class Unsure(Exception):
 class Provider(ABC):
     """How a kind of server takes batches.
 
-    What it raises is `maker.models.faults`': `Unbilled` and `Lost` may be tried again, a `Refusal` not.
+    What it raises is `maker.models.server.faults`': `Unbilled` and `Lost` may be tried again, a `Refusal` not.
 
     Attributes:
         most_requests: Most requests of a batch.

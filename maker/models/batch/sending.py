@@ -12,8 +12,8 @@ from maker.core.logs import logger
 from maker.models.batch.hearing import Heard, Hearing
 from maker.models.batch.parts import Part
 from maker.models.batch.provider import BatchStatus, Provider, Unsure
-from maker.models.faults import Lost, Refusal, Unbilled
-from maker.models.pacing import pause_s
+from maker.models.server.faults import Lost, Refusal, Unbilled
+from maker.models.server.pacing import pause_s
 from maker.models.server_settings import ServerSettings
 from maker.types import SentBatch
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maker.models.openai import OpenAIModel
+from maker.models.server.openai import OpenAIModel
 from maker.models.settings import OpenAISettings
 from maker.swarm.messages import Orders, WorkerSpec
 from maker.swarm.worker import Worker

@@ -19,7 +19,7 @@ from maker.errors import JobError, ModelUnusable, RunNotResumable, TaskFailed
 from maker.job.fingerprint import difference, run_fingerprint, settings_fingerprint
 from maker.job.job import Job
 from maker.lifecycle import control, queries
-from maker.models.openai_wire import body
+from maker.models.dialects.openai_wire import body
 from maker.models.settings import OpenAISettings, SimulatedSettings, VllmSettings
 from maker.models.vllm_start import check_grammars
 from maker.testing import FakeReply, FakeServer, chat_completion, completion

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from maker.models import openai_reply
-from maker.models.openai_reply import Reply, count
+from maker.models.dialects import openai_reply
+from maker.models.dialects.openai_reply import Reply, count
 from maker.types import Request
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maker.models.pacing import WINDOW_S, Pace, pause_s
+from maker.models.server.pacing import WINDOW_S, Pace, pause_s
 
 
 def test_without_limits_nothing_waits() -> None:

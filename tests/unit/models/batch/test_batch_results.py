@@ -15,8 +15,8 @@ from maker.models.batch.http import decoded_line
 from maker.models.batch.openai_batches import OpenAIBatches
 from maker.models.batch.parts import Asked, Part, custom_id
 from maker.models.batch.provider import End, Phase, Result
-from maker.models.dialect import OpenAIDialect
-from maker.models.faults import Lost
+from maker.models.dialects.dialect import OpenAIDialect
+from maker.models.server.faults import Lost
 from maker.models.server_settings import AnthropicSettings, OpenAISettings
 from maker.testing import chat_completion
 from maker.types import Allowance, Request, SentBatch

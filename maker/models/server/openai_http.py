@@ -14,14 +14,14 @@ import httpx
 from maker.core.logs import logger
 from maker.errors import ModelUnusable
 from maker.inputs.nesting import written_too_deep
-from maker.models.bounded_body import ENCODING, Unfit, most_bytes, read_body
-from maker.models.concurrency import TOO_LATE
-from maker.models.dialect import dialect_of
-from maker.models.faults import Lost, Refusal, Unbilled
-from maker.models.keys import read_headers, read_key
-from maker.models.openai_reply import Reply, Unreadable
-from maker.models.openai_wire import complaint, is_another, retry_after_s, shown
-from maker.models.refusals import advice, refused_field
+from maker.models.dialects.dialect import dialect_of
+from maker.models.dialects.openai_reply import Reply, Unreadable
+from maker.models.dialects.openai_wire import complaint, is_another, retry_after_s, shown
+from maker.models.dialects.refusals import advice, refused_field
+from maker.models.server.bounded_body import ENCODING, Unfit, most_bytes, read_body
+from maker.models.server.concurrency import TOO_LATE
+from maker.models.server.faults import Lost, Refusal, Unbilled
+from maker.models.server.keys import read_headers, read_key
 from maker.models.server_settings import ServerSettings
 from maker.types import Request
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from openai_calls import Start, request
 
-from maker.models.gate import Gate
+from maker.models.server.gate import Gate
 from maker.testing import FakeReply, FakeServer, chat_completion, collect
 from maker.types import Failed, Finished
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from openai_calls import Start, request
 
 from maker.errors import ModelUnusable
-from maker.models import anthropic_reply
-from maker.models.dialect import dialect_of
-from maker.models.keys import require_keys
-from maker.models.openai import OpenAIModel
-from maker.models.openai_reply import Unreadable
+from maker.models.dialects import anthropic_reply
+from maker.models.dialects.dialect import dialect_of
+from maker.models.dialects.openai_reply import Unreadable
+from maker.models.server.keys import require_keys
+from maker.models.server.openai import OpenAIModel
 from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
 from maker.testing import FakeReply, FakeRequest, FakeServer, HostedKind, HostedServer, chat_completion, collect
 from maker.types import Failed, Finished, Flag, Request

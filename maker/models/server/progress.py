@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from threading import Lock
 
-from maker.models.openai_reply import Reply
+from maker.models.dialects.openai_reply import Reply
 from maker.types import Failed, Sample
 
 

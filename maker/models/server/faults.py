@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maker.models.openai_reply import Reply
+from maker.models.dialects.openai_reply import Reply
 
 
 class Unbilled(Exception):

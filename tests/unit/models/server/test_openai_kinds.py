@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai_calls import Start, ask, request
 
-from maker.models.openai_wire import is_another
+from maker.models.dialects.openai_wire import is_another
 from maker.models.settings import OpenAISettings
 from maker.testing import FakeReply, FakeServer, chat_completion, collect, completion
 from maker.types import Failed, Finished, Sample

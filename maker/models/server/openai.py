@@ -13,18 +13,18 @@ from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from maker.models.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
-from maker.models.endpoints import Endpoints
-from maker.models.faults import Lost, Refusal, Unbilled
-from maker.models.gate import Gate
+from maker.models.dialects.openai_reply import Reply
+from maker.models.dialects.refusals import can_be_omitted, without_fields
 from maker.models.interface import most_prompt_tokens
-from maker.models.loop_model import LoopModel
-from maker.models.openai_http import Http
-from maker.models.openai_reply import Reply
-from maker.models.pacing import Pace, Taken, pause_s
-from maker.models.progress import Progress
 from maker.models.quota import Quota, Ticket
-from maker.models.refusals import can_be_omitted, without_fields
+from maker.models.server.concurrency import TIMEOUT_FACTOR, TOO_SLOW, Concurrency
+from maker.models.server.endpoints import Endpoints
+from maker.models.server.faults import Lost, Refusal, Unbilled
+from maker.models.server.gate import Gate
+from maker.models.server.loop_model import LoopModel
+from maker.models.server.openai_http import Http
+from maker.models.server.pacing import Pace, Taken, pause_s
+from maker.models.server.progress import Progress
 from maker.models.server_settings import ServerSettings
 from maker.types import ConcurrencyChange, EndpointChange, Failed, Finished, Request, ServerChange
 
@@ -45,15 +45,15 @@ class OpenAIModel(LoopModel[Progress]):
 
     A request is one HTTP request, except for a server that ignores or refuses ``n``: then it is split into HTTP
     requests for one reply each, with shifted seeds, and later requests ask for one reply. Tokens are the server's own
-    count if it reports one that can be right (see `maker.models.openai_reply.read`).
+    count if it reports one that can be right (see `maker.models.dialects.openai_reply.read`).
 
     A try that was certainly not billed (no connection; HTTP 408, 409, 425, 429, and 500 and above except a gateway's
     504) is repeated here, after the server's Retry-After if it sends one. A try that was sent but gave no usable reply
     (cut off, too late, half a body, the reply of another model) is returned as lost; when it is submitted again, it
     waits a while.
 
-    How many HTTP requests are in flight adapts to how the server answers (see `maker.models.concurrency`). Where it
-    does not answer even one at a time, for one reply each, all that is still to be sent fails.
+    How many HTTP requests are in flight adapts to how the server answers (see `maker.models.server.concurrency`). Where
+    it does not answer even one at a time, for one reply each, all that is still to be sent fails.
 
     Where a server refuses a field of the request, such as ``temperature``, it is asked for one reply without, to see
     which others it refuses: all that are to be named in ``model.omit`` are told at once. That reply is billed, and gets

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from maker.models.concurrency import FIRST, Concurrency, Flight
+from maker.models.server.concurrency import FIRST, Concurrency, Flight
 
 CHOICES = 3
 GONE_S = 1e9

@@ -12,8 +12,8 @@ import pytest
 import maker
 from maker.errors import JobError, ModelUnusable
 from maker.lifecycle import queries
-from maker.models.endpoints import FIRST_AWAY_S, LONGEST_AWAY_S, PATIENCE_S, TRIES, Endpoints
-from maker.models.openai import OpenAIModel
+from maker.models.server.endpoints import FIRST_AWAY_S, LONGEST_AWAY_S, PATIENCE_S, TRIES, Endpoints
+from maker.models.server.openai import OpenAIModel
 from maker.models.settings import OpenAISettings
 from maker.testing import FakeReply, FakeServer, chat_completion, collect
 from maker.types import EndpointChange, Finished, Request

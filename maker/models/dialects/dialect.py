@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, ClassVar, Generic, TypeVar
 
-from maker.models import anthropic_reply, anthropic_wire, openai_reply, openai_wire
-from maker.models.openai_reply import Reply
+from maker.models.dialects import anthropic_reply, anthropic_wire, openai_reply, openai_wire
+from maker.models.dialects.openai_reply import Reply
 from maker.models.server_settings import AnthropicSettings, OpenAISettings, ServerSettings
 from maker.types import Request
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from maker.models.dialects.openai_wire import complaint, shown
 from maker.models.interface import most_prompt_tokens
-from maker.models.openai_wire import complaint, shown
 from maker.types import Flag, RedFlag, Request, Sample
 
 MOST_TOKENS = 10**9

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai_calls import request
 
-from maker.models.openai_reply import MOST_TOKENS, Unreadable, read
+from maker.models.dialects.openai_reply import MOST_TOKENS, Unreadable, read
 from maker.testing import chat_completion, completion
 from maker.types import Flag, RedFlag, Sample
 

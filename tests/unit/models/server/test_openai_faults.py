@@ -13,8 +13,8 @@ import pytest
 from openai_calls import KEY, Start, ask, request
 
 from maker.errors import ModelUnusable
-from maker.models.openai import OpenAIModel
-from maker.models.openai_wire import retry_after_s
+from maker.models.dialects.openai_wire import retry_after_s
+from maker.models.server.openai import OpenAIModel
 from maker.testing import FakeReply, FakeServer, collect, completion
 from maker.types import Failed, Finished, Request
 
@@ -147,7 +147,7 @@ class TestLost:
         def read(*_: object, **__: object) -> None:
             raise KeyError("unheard of")
 
-        monkeypatch.setattr("maker.models.openai_reply.read", read)
+        monkeypatch.setattr("maker.models.dialects.openai_reply.read", read)
         with FakeServer(lambda _: (200, completion(["A"]))) as server:
             failed = failure(start(server.url, chat=False))
         assert (failed.lost, failed.unaccounted) == (True, 3)

@@ -13,7 +13,7 @@ from itertools import repeat
 import pytest
 from openai_calls import request
 
-from maker.models.bounded_body import FLOOR_BYTES, LOGPROB_BYTES, TOKEN_BYTES, Unfit, most_bytes, read_body
+from maker.models.server.bounded_body import FLOOR_BYTES, LOGPROB_BYTES, TOKEN_BYTES, Unfit, most_bytes, read_body
 from maker.models.settings import OpenAISettings
 
 MOST = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from maker.models.openai_wire import with_extra
+from maker.models.dialects.openai_wire import with_extra
 from maker.models.server_settings import AnthropicSettings
 from maker.types import Request
 
