@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from maker.testing.batch_server import BatchBill, BatchServer, LineError, MessageBatchServer
 from maker.testing.hosted import Bill, HostedKind, HostedServer
+from maker.testing.local_server import FakeReply
 from maker.testing.servers import (
     LOST,
-    FakeReply,
     FakeRequest,
     FakeServer,
     Fault,

@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
-from threading import Lock, Thread
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from threading import Lock
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from maker.testing.servers import Listener, chat_completion
+from maker.testing.local_server import FakeReply, LocalServer
+from maker.testing.servers import chat_completion
 
 SHARE_DONE = 0.5
 """How many of its requests a batch answers that does not come to its end."""
@@ -78,7 +77,7 @@ class _Cut(Exception):
     """The connection ends without a word."""
 
 
-class BatchServer:
+class BatchServer(LocalServer):
     """A provider of batches on 127.0.0.1, with OpenAI's interface; it answers single requests too.
 
     A context manager::
@@ -124,6 +123,7 @@ class BatchServer:
         counts_n: bool = True,
         seed: int = 0,
     ) -> None:
+        super().__init__()
         self._answer = answer
         self._key = key
         self._rights = rights
@@ -147,13 +147,6 @@ class BatchServer:
         self._live = BatchBill()
         self.calls: Counter[str] = Counter()
         """How often each kind of call has come, by its method and path without ids."""
-        self._server = Listener(("127.0.0.1", 0), self._handler())
-        self._thread = Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Base URL, up to and including ``/v1``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def bill(self) -> BatchBill:
@@ -181,16 +174,19 @@ class BatchServer:
             for name in ("output", "error"):
                 self._files.pop(f"{batch.id}-{name}", None)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _received(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> FakeReply:
+        kind = f"{method} {urlsplit(path).path.removeprefix('/v1/').partition('/')[0]}"
+        try:
+            with self._lock:
+                self.calls[kind] += 1
+                number = self.calls[kind]
+                content = self._call(method, path, headers, raw)
+            self._seen(kind, number)
+        except _Refused as refused:
+            return FakeReply(refused.status, {"error": {"message": refused.message}})
+        except _Cut:
+            return FakeReply(200, b"", cut=-1)
+        return FakeReply(200, content)
 
     def _call(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> bytes:
         """Return the body of the reply to a call."""
@@ -315,53 +311,6 @@ class BatchServer:
         texts = [self._answer(prompt, body["seed"] + i) for i in range(n)]
         usage = {"prompt_tokens": len(prompt), "completion_tokens": sum(map(len, texts)) + len(texts)}
         return chat_completion(list(texts)) | {"model": body["model"], "usage": usage}, usage
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        call, lock, seen, calls = self._call, self._lock, self._seen, self.calls
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:
-                self._answer("GET")
-
-            def do_POST(self) -> None:
-                self._answer("POST")
-
-            def _answer(self, method: str) -> None:
-                length = int(self.headers.get("content-length", 0))
-                raw = self.rfile.read(length)
-                if len(raw) < length:
-                    self.close_connection = True
-                    return
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status, kind = 200, f"{method} {urlsplit(self.path).path.removeprefix('/v1/').partition('/')[0]}"
-                try:
-                    with lock:
-                        calls[kind] += 1
-                        number = calls[kind]
-                        content = call(method, self.path, headers, raw)
-                    seen(kind, number)
-                except _Refused as refused:
-                    status = refused.status
-                    content = json.dumps({"error": {"message": refused.message}}).encode()
-                except _Cut:
-                    self.close_connection = True
-                    return
-                try:
-                    self.send_response(status)
-                    self.send_header("Content-Type", "application/json")
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Keep quiet."""
-
-        return Handler
 
 
 class MessageBatchServer(BatchServer):

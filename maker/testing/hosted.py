@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from fractions import Fraction
 from threading import Lock
@@ -180,58 +180,53 @@ def _check(kind: HostedKind, request: FakeRequest, key: str) -> None:
     header = {HostedKind.AZURE: "api-key", HostedKind.ANTHROPIC: "x-api-key"}.get(kind, "authorization")
     if key and request.headers.get(header, "").removeprefix("Bearer ") != key:
         raise _Refused(401, f"invalid {header}")
-    for problem in _CHECKS[kind](request):
-        raise problem
+    if kind in _CHECKS:
+        _CHECKS[kind](request)
 
 
-def _of_reasoning(request: FakeRequest) -> Iterator[_Refused]:
+def _check_reasoning(request: FakeRequest) -> None:
     body = request.body
     if "max_tokens" in body:
         words = "is not supported with this model. Use 'max_completion_tokens' instead."
-        yield _Refused(400, f"Unsupported parameter: 'max_tokens' {words}", "max_tokens")
+        raise _Refused(400, f"Unsupported parameter: 'max_tokens' {words}", "max_tokens")
     for name in ("temperature", "top_p", "stop", "seed"):
         if name in body:
-            yield _Refused(400, f"Unsupported parameter: '{name}' is not supported with this model.", name)
+            raise _Refused(400, f"Unsupported parameter: '{name}' is not supported with this model.", name)
     if body.get("n", 1) != 1:
         words = f"does not support {body['n']} with this model. Only the default (1) value is supported."
-        yield _Refused(400, f"Unsupported value: 'n' {words}", "n")
+        raise _Refused(400, f"Unsupported value: 'n' {words}", "n")
 
 
-def _of_a_gateway(request: FakeRequest) -> Iterator[_Refused]:
+def _check_gateway(request: FakeRequest) -> None:
     if request.headers.get("x-organization") != HostedServer.organization:
-        yield _Refused(401, "missing header X-Organization")
+        raise _Refused(401, "missing header X-Organization")
     if "provider" not in request.body:
-        yield _Refused(400, "provider is required")
+        raise _Refused(400, "provider is required")
 
 
-def _of_a_plain_server(request: FakeRequest) -> Iterator[_Refused]:
+def _check_plain(request: FakeRequest) -> None:
     if "seed" in request.body:
-        yield _Refused(400, "seed: Extra inputs are not permitted")
+        raise _Refused(400, "seed: Extra inputs are not permitted")
 
 
-def _of_anthropic(request: FakeRequest) -> Iterator[_Refused]:
+def _check_anthropic(request: FakeRequest) -> None:
     body = request.body
     if "anthropic-version" not in request.headers:
-        yield _Refused(400, "anthropic-version: header is required")
+        raise _Refused(400, "anthropic-version: header is required")
     taken = {"model", "max_tokens", "messages", "system", "stop_sequences", "output_config", "thinking", "metadata"}
     for name in body.keys() - taken:
         if name in ("temperature", "top_p"):
-            yield _Refused(400, f"`{name}` is deprecated for this model.")
-        yield _Refused(400, f"{name}: Extra inputs are not permitted")
+            raise _Refused(400, f"`{name}` is deprecated for this model.")
+        raise _Refused(400, f"{name}: Extra inputs are not permitted")
     if not all(stop.strip() for stop in body.get("stop_sequences", ())):
-        yield _Refused(400, "stop_sequences: each stop sequence must contain non-whitespace")
+        raise _Refused(400, "stop_sequences: each stop sequence must contain non-whitespace")
 
 
-def _nothing(_: FakeRequest) -> Iterator[_Refused]:
-    yield from ()
-
-
-_CHECKS: Mapping[HostedKind, Callable[[FakeRequest], Iterator[_Refused]]] = {
-    HostedKind.REASONING: _of_reasoning,
-    HostedKind.AZURE: _nothing,
-    HostedKind.GATEWAY: _of_a_gateway,
-    HostedKind.PLAIN: _of_a_plain_server,
-    HostedKind.ANTHROPIC: _of_anthropic,
+_CHECKS: Mapping[HostedKind, Callable[[FakeRequest], None]] = {
+    HostedKind.REASONING: _check_reasoning,
+    HostedKind.GATEWAY: _check_gateway,
+    HostedKind.PLAIN: _check_plain,
+    HostedKind.ANTHROPIC: _check_anthropic,
 }
 
 

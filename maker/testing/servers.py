@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Lock, Thread
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from threading import Lock
+from typing import Any, NamedTuple
 
 from maker.models.interface import Model
+from maker.testing.local_server import FakeReply, LocalServer
 from maker.types import Failed, Finished
-
-
-class FakeReply(NamedTuple):
-    """What a `FakeServer` sends back.
-
-    Args:
-        status: HTTP status.
-        json: A JSON value; a string, and bytes, are sent as they are, whatever they hold.
-        delay_s: Seconds before the reply.
-        headers: Further headers.
-        cut: How many bytes of the body are sent before the connection is closed; -1 closes it without a word. By
-            default all of it is sent, and the connection is kept.
-    """
-
-    status: int
-    json: Any
-    delay_s: float = 0.0
-    headers: Mapping[str, str] = {}
-    cut: int | None = None
 
 
 class FakeRequest(NamedTuple):
@@ -45,20 +24,7 @@ class FakeRequest(NamedTuple):
     at_s: float
 
 
-class Listener(ThreadingHTTPServer):
-    """Serves each connection in a thread of its own."""
-
-    daemon_threads = True
-    # With socketserver's own 5, connections are reset where many are made at once.
-    request_queue_size = 1024
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that is gone: such are what it is for."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class FakeServer:
+class FakeServer(LocalServer):
     """A scripted HTTP server on 127.0.0.1, for tests of what talks to an OpenAI-compatible server.
 
     A context manager::
@@ -72,17 +38,10 @@ class FakeServer:
     """
 
     def __init__(self, script: Callable[[Any], FakeReply | tuple[Any, ...]]) -> None:
+        super().__init__()
         self._script = script
         self._lock = Lock()
         self._requests: list[FakeRequest] = []
-        self._closing = Event()
-        self._server = Listener(("127.0.0.1", 0), self._handler())
-        self._thread = Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Base URL, up to and including ``/v1``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def requests(self) -> list[FakeRequest]:
@@ -90,70 +49,17 @@ class FakeServer:
         with self._lock:
             return list(self._requests)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
     def reply_to(self, request: FakeRequest) -> FakeReply:
         """Return what is sent back: what the script says of the body."""
         return FakeReply(*self._script(request.body))
 
-    def _answer(self, request: FakeRequest) -> FakeReply:
+    def _received(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> FakeReply:
+        if method != "POST":
+            return FakeReply(501, {"error": {"message": f"a FakeServer answers POST, not {method}"}})
+        request = FakeRequest(path, headers, json.loads(raw), time.monotonic())
         with self._lock:
             self._requests.append(request)
-        reply = self.reply_to(request)
-        self._closing.wait(reply.delay_s)
-        return reply
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        answer = self._answer
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            # Head and body leave in two writes: without this the second waits 40 ms for the first one's receipt.
-            disable_nagle_algorithm = True
-
-            def do_POST(self) -> None:
-                length = int(self.headers.get("content-length", 0))
-                raw = self.rfile.read(length)
-                if len(raw) < length:  # the client has given up while it sent
-                    self.close_connection = True
-                    return
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                reply = answer(FakeRequest(self.path, headers, json.loads(raw), time.monotonic()))
-                content = _content(reply.json)
-                if reply.cut is not None:
-                    self.close_connection = True
-                    if reply.cut < 0:
-                        return
-                try:
-                    self.send_response(reply.status)
-                    for name, value in {"Content-Type": "application/json", **reply.headers}.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content[: reply.cut])
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Keep quiet."""
-
-        return Handler
-
-
-def _content(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    return (value if isinstance(value, str) else json.dumps(value)).encode()
+        return self.reply_to(request)
 
 
 def collect(model: Model, n: int, *, within_s: float = 10.0) -> list[Finished | Failed]:
