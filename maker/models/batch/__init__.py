@@ -1,7 +1,7 @@
 """Ask a server in batches: requests are collected, sent together, and answered within hours, at a lower price.
 
-`model` collects what a worker asks for. When nothing more has come for a while, all of it is one round: `outbox` cuts
-it into batches, by requests and bytes, and the model sends them. A provider (`provider`; `openai_batches`,
+`model` collects what a worker asks for. When nothing more has come for a while, all of it is one round: `cutting` cuts
+it into batches, by requests and bytes, and `sending` sends them. A provider (`provider`; `openai_batches`,
 `anthropic_batches`) knows how its own kind of server takes batches, and gives their results. `http` carries both.
 
 **Never twice.** A request's name follows from its seed, and its seed from its place in the run, so a resumed run asks

@@ -17,8 +17,6 @@ from maker.models.server.openai_http import content_of
 from maker.models.server_settings import AnthropicSettings
 from maker.types import Request, SentBatch
 
-PAGE = 100
-MOST_PAGES = 20
 EARLY_S = 300.0
 """So much may the provider's clock be behind ours, in seconds."""
 
@@ -88,18 +86,12 @@ class AnthropicBatches(Provider):
 
     async def _newest(self, since_s: float) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the batches that were created since then, the newest first."""
-        after = ""
-        for _ in range(MOST_PAGES):
-            url = f"{self._url}?limit={PAGE}" + (f"&after_id={after}" if after else "")
-            page = await self._http.call("GET", url)
-            data = page.get("data")
-            listed = [one for one in data if isinstance(one, Mapping)] if isinstance(data, list) else []
-            for one in listed:
+        async for page in self._http.newest(self._url, "after_id"):
+            for one in page:
                 if _created_s(one) >= since_s:
                     yield one
-            if not listed or page.get("has_more") is not True or _created_s(listed[-1]) < since_s:
+            if page and _created_s(page[-1]) < since_s:
                 return
-            after = text_of(listed[-1], "id")
 
     def _status(self, found: Mapping[str, Any]) -> BatchStatus:
         batch_id, said = text_of(found, "id"), text_of(found, "processing_status")

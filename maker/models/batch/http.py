@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
+from maker.models.batch.provider import listed, text_of
 from maker.models.server.faults import Lost, Refusal, Unbilled
 from maker.models.server.openai_http import UNSENT, Http, decoded
 
@@ -15,6 +16,9 @@ _MOST_BYTES = 4 << 20
 """A reply of JSON may take so many bytes: a page of a hundred batches is far below."""
 _LINE_BYTES = 64 << 20
 """So may one line of results: no reply is longer."""
+_PAGE = 100
+_MOST_PAGES = 20
+"""So many pages of batches are looked through for one without an id: the newest come first."""
 
 
 class BatchHttp(Http):
@@ -34,6 +38,22 @@ class BatchHttp(Http):
         """Return the JSON object that the upload of a file brings."""
         lines.seek(0)
         return await self._object("POST", url, data=fields, files={"file": (name, lines, "application/jsonl")})
+
+    async def newest(self, url: str, cursor: str) -> AsyncIterator[list[Mapping[str, Any]]]:
+        """Yield pages of the batches that are listed at an address, the newest first.
+
+        Args:
+            url: The address.
+            cursor: The parameter that takes the last id of a page, and asks for what comes after it.
+        """
+        after = ""
+        for _ in range(_MOST_PAGES):
+            page = await self.call("GET", f"{url}?limit={_PAGE}" + (f"&{cursor}={after}" if after else ""))
+            batches = listed(page.get("data"))
+            yield batches
+            after = next((found for one in reversed(batches) if (found := text_of(one, "id"))), "")
+            if not after or page.get("has_more") is not True:
+                return
 
     async def lines(self, url: str) -> AsyncIterator[bytes]:
         """Yield the lines of a file, as the server sends them."""

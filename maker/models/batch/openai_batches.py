@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, BinaryIO, ClassVar
 
 from maker.models.batch.http import BatchHttp, decoded_line
-from maker.models.batch.provider import BatchStatus, End, Phase, Problem, Provider, Result, number_of, text_of
+from maker.models.batch.provider import BatchStatus, End, Phase, Problem, Provider, Result, listed, number_of, text_of
 from maker.models.dialects.dialect import OpenAIDialect
 from maker.models.dialects.openai_wire import complaint
 from maker.models.server.faults import Lost
@@ -16,9 +16,6 @@ from maker.types import Request, SentBatch
 
 TAG = "maker_batch"
 """The key of a batch's metadata that holds its tag."""
-PAGE = 100
-MOST_PAGES = 20
-"""So many pages of batches are looked through for one without an id: the newest come first."""
 
 _OVER = frozenset({"completed", "expired", "cancelled", "canceled"})
 _REFUSED = frozenset({"failed"})
@@ -62,17 +59,11 @@ class OpenAIBatches(Provider):
 
     async def find(self, batch: SentBatch) -> BatchStatus | None:
         """Return the batch with this tag, or of this file, if there is one among the newest."""
-        url = f"{self._settings.url}/batches?limit={PAGE}"
-        after = ""
-        for _ in range(MOST_PAGES):
-            page = await self._http.call("GET", f"{url}&after={after}" if after else url)
-            listed = [one for one in _listed(page.get("data")) if text_of(one, "id")]
-            for one in listed:
-                if _tag(one) == batch.tag or text_of(one, "input_file_id") == batch.file:
+        async for page in self._http.newest(f"{self._settings.url}/batches", "after"):
+            for one in page:
+                ours = _tag(one) == batch.tag or text_of(one, "input_file_id") == batch.file
+                if ours and text_of(one, "id"):
                     return self._status(one)
-            if not listed or page.get("has_more") is not True:
-                return None
-            after = text_of(listed[-1], "id")
         return None
 
     async def look(self, batch_id: str) -> BatchStatus:
@@ -106,10 +97,10 @@ class OpenAIBatches(Provider):
 
     def _problems(self, found: Mapping[str, Any]) -> tuple[Problem, ...]:
         errors = found.get("errors")
-        listed = _listed(errors.get("data") if isinstance(errors, Mapping) else errors)
+        named = listed(errors.get("data") if isinstance(errors, Mapping) else errors)
         return tuple(
             Problem(number_of(one, "line"), text_of(one, "code"), self._http.shown(text_of(one, "message")))
-            for one in listed
+            for one in named
         )
 
     def _result(self, found: Mapping[str, Any]) -> Result:
@@ -129,10 +120,6 @@ class OpenAIBatches(Provider):
 def _tag(found: Mapping[str, Any]) -> str:
     metadata = found.get("metadata")
     return text_of(metadata, TAG) if isinstance(metadata, Mapping) else ""
-
-
-def _listed(found: object) -> Sequence[Mapping[str, Any]]:
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
 def _words(error: object) -> str:

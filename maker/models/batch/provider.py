@@ -123,3 +123,8 @@ def number_of(found: object, name: str) -> int:
     """Return a whole number of a JSON object, 0 where it is none."""
     value = found.get(name) if isinstance(found, Mapping) else None
     return value if type(value) is int and value >= 0 else 0
+
+
+def listed(found: object) -> list[Mapping[str, Any]]:
+    """Return the JSON objects of a list, none where it is no list."""
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
