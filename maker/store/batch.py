@@ -19,7 +19,7 @@ from maker.store.backend.texts import stored
 from maker.store.chains import chain_values, first_chain
 from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
-from maker.store.referrals import StepKey
+from maker.store.referrals import StepKey, at_step
 from maker.store.seals import ROOT_PLACE, chain_seal, fork_seal, outcome_seal, snapshot_seal
 from maker.types import RedFlag
 from maker.voting.messages import Decided, KeptVotes
@@ -210,13 +210,13 @@ class LogWriter:
         """Delete the samples of undecided steps that have been voted on again."""
         for table in (schema.sample, schema.prompt, schema.outcome, schema.referral):
             for step in steps:
-                connection.execute(delete(table).where(*_at(table, step)))
+                connection.execute(delete(table).where(at_step(table, step)))
 
     def _close_referrals(self, connection: Connection, steps: list[StepKey]) -> None:
         """Note that steps are decided that people were asked about. Their samples stay."""
         for step in steps:
-            connection.execute(delete(schema.outcome).where(*_at(schema.outcome, step)))
-            connection.execute(update(schema.referral).where(*_at(schema.referral, step)).values(closed=True))
+            connection.execute(delete(schema.outcome).where(at_step(schema.outcome, step)))
+            connection.execute(update(schema.referral).where(at_step(schema.referral, step)).values(closed=True))
 
     def _end(self, connection: Connection, ending: Ending) -> None:
         key = first_chain(self._run)
@@ -266,10 +266,6 @@ class LogWriter:
     def _many(self, connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             connection.execute(statement, rows)
-
-
-def _at(table: Table, step: StepKey) -> tuple[Any, ...]:
-    return table.c.chain == step.chain, table.c.idx == step.idx, table.c.epoch == step.epoch
 
 
 def _all(entries: Sequence[Entry], part: Callable[[Entry], Sequence[Any]]) -> list[Any]:

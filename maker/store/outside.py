@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, RowMapping, select, update
 
 from maker.store.backend import schema
-from maker.store.backend.database import Database, retried
-from maker.store.queued import NEVER, due
+from maker.store.backend.database import Database
+from maker.store.queued import NEVER, store_answer
 from maker.store.referrals import answered_in
-from maker.voting.paths import chain_name
+from maker.voting.paths import step_name
 
 _outside = schema.outside.c
 PAGE = 1000
-ROOT = chain_name(())
 WAIT_BEGUN, WAIT_ENDED, IN_DOUBT = "wait_begun", "wait_ended", "effect_in_doubt"
 """Kinds of the events that tell of waits with a name, and of effects in doubt."""
 
@@ -79,7 +78,7 @@ class OutsideRow(NamedTuple):
     @property
     def at(self) -> str:
         """The step that waits, as people name it: ``3``, or ``0.17:3`` in another chain than the root."""
-        return str(self.step) if self.place == ROOT else f"{self.place}:{self.step}"
+        return step_name(self.place, self.step)
 
     def values(self, run: int) -> dict[str, Any]:
         """Return it as values of the table's columns."""
@@ -152,23 +151,12 @@ def effects_under(database: Database, run: int, chains: Collection[int]) -> list
     return found
 
 
-@retried
 def give_answer(database: Database, run: int, chain: int, answer: Mapping[str, Any], by: str) -> bool:
-    """Store an answer to a wait, or to an effect in doubt; returns False if it has one already, or is over.
-
-    A run that sleeps in a queue is due now.
-    """
+    """Store an answer to a wait, or to an effect in doubt; returns False if it has one already, or is over."""
     asked = [str(State.OPEN), str(State.DOUBT)]
-    given = {"answer": json.dumps(answer), "answered_by": by, "answered_at": time.time()}
     query = update(schema.outside).where(_outside.chain == chain, _outside.state.in_(asked), _outside.answer.is_(None))
-    with database.write() as connection:
-        # The run's row first, as in every transaction that changes its place in a queue: a worker that lays the run to
-        # sleep at this moment sees the answer, or is seen.
-        connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
-        if connection.execute(query.values(given)).rowcount != 1:
-            return False
-        due(connection, run)
-        return True
+    given = {"answer": json.dumps(answer), "answered_by": by, "answered_at": time.time()}
+    return store_answer(database, run, query.values(given))
 
 
 def wakes_at(connection: Connection, run: int) -> float:

@@ -6,9 +6,10 @@ import shlex
 import time
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Update, select, update
 
 from maker.store.backend import schema
+from maker.store.backend.database import Database, retried
 from maker.store.lease import alive
 
 WAITING, CLAIMED, LEFT = "waiting", "claimed", "left"
@@ -93,6 +94,22 @@ def due(connection: Connection, run: int) -> None:
     table = schema.queued
     here = (table.c.run == run, table.c.state == WAITING)
     connection.execute(update(table).where(*here).values(due=time.time()))
+
+
+@retried
+def store_answer(database: Database, run: int, given: Update) -> bool:
+    """Store an answer to a run by an update that changes no row where there is one already; returns whether it did.
+
+    A run that sleeps in a queue is due now.
+    """
+    with database.write() as connection:
+        # The run's row first, as in every transaction that changes its place in a queue: a worker that lays the run to
+        # sleep at this moment sees the answer, or is seen.
+        connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
+        if connection.execute(given).rowcount != 1:
+            return False
+        due(connection, run)
+        return True
 
 
 def leave(connection: Connection, run: int) -> None:

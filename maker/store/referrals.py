@@ -7,14 +7,14 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, select, tuple_, update
 
 from maker.store.backend import schema
-from maker.store.backend.database import Database, retried
+from maker.store.backend.database import Database
 from maker.store.backend.texts import stored
-from maker.store.queued import due
+from maker.store.queued import store_answer
 from maker.voting.messages import Proposal
-from maker.voting.paths import ROOT, chain_name
+from maker.voting.paths import ROOT, chain_name, step_name
 
 _referral, _prompt = schema.referral.c, schema.prompt.c
 _KEY = (_referral.chain, _referral.idx, _referral.epoch)
@@ -27,6 +27,11 @@ class StepKey(NamedTuple):
     chain: int
     idx: int
     epoch: int
+
+
+def at_step(table: Table, step: StepKey) -> ColumnElement[bool]:
+    """Return the condition that a table's row is that of a step."""
+    return (table.c.chain == step.chain) & (table.c.idx == step.idx) & (table.c.epoch == step.epoch)
 
 
 class ReferralRow(NamedTuple):
@@ -65,7 +70,7 @@ class ReferralRow(NamedTuple):
     @property
     def at(self) -> str:
         """The step, as people name it: ``3``, or ``0.17:3`` in another chain than the root."""
-        return str(self.step) if self.place == chain_name(ROOT) else f"{self.place}:{self.step}"
+        return step_name(self.place, self.step)
 
     def values(self, run: int) -> dict[str, Any]:
         """Return it as values of the table's columns."""
@@ -155,21 +160,11 @@ def _with_prompts() -> Select[Any]:
     return select(schema.referral, *told).select_from(joined)
 
 
-@retried
 def give_step_answer(database: Database, run: int, key: StepKey, answer: str, by: str) -> bool:
-    """Store an answer to an undecided step; returns False if it has one already, or is asked about no more.
-
-    A run that sleeps in a queue is due now.
-    """
+    """Store an answer to an undecided step; returns False if it has one already, or is asked about no more."""
+    query = update(schema.referral).where(at_step(schema.referral, key), ~_referral.closed, _referral.answer.is_(None))
     given = {"answer": answer, "answered_by": by, "answered_at": time.time()}
-    query = update(schema.referral).where(_at(key), ~_referral.closed, _referral.answer.is_(None))
-    with database.write() as connection:
-        # The run's row first, as in every transaction that changes its place in a queue.
-        connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
-        if connection.execute(query.values(given)).rowcount != 1:
-            return False
-        due(connection, run)
-        return True
+    return store_answer(database, run, query.values(given))
 
 
 def withdraw(connection: Connection, chain: int, idx: int, *, single: bool) -> None:
@@ -188,10 +183,6 @@ def answered_among(connection: Connection, steps: Collection[tuple[int, int]]) -
         rows = connection.execute(select(_referral.chain, _referral.idx).where(chosen, *waiting))
         found |= {(row.chain, row.idx) for row in rows}
     return found
-
-
-def _at(key: StepKey) -> ColumnElement[bool]:
-    return (_referral.chain == key.chain) & (_referral.idx == key.idx) & (_referral.epoch == key.epoch)
 
 
 def _row(found: Any) -> ReferralRow:

@@ -10,7 +10,8 @@ from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from maker.testing.servers import FakeReply, FakeRequest, FakeServer
+from maker.testing.local_server import FakeReply
+from maker.testing.servers import FakeRequest, FakeServer
 
 _CHAT = "/v1/chat/completions"
 

@@ -25,6 +25,11 @@ def chain_name(path: Path, child: int | None = None) -> str:
     return "/".join(f"{at}{f'~{epoch}' if epoch else ''}.{number}" for at, epoch, number in forks) or "root"
 
 
+def step_name(chain: str, step: int) -> str:
+    """Return how people name a step of a chain of that name: ``3``, or ``0.17:3`` in another chain than the root."""
+    return str(step) if chain == chain_name(ROOT) else f"{chain}:{step}"
+
+
 def read_name(name: str) -> Path:
     """Return the path of a chain's name. Raises ``ValueError`` for what is none."""
     if name == "root":
