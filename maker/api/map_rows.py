@@ -34,7 +34,7 @@ from maker.plugin import NEW, InputPart, Oracle
 from maker.store.admission import Begun, find_begun
 from maker.store.backend.database import Database, folder_of, open_database, shown_url, sqlite_file
 from maker.store.remove import remove_run
-from maker.store.runs import OVER, RunRow, find_run, list_runs, new_id, read_parts, refuse_over
+from maker.store.runs import OVER, ListedRun, RunRow, find_run, list_runs, new_id, read_parts, refuse_over
 from maker.store.sent_batches import read_batches
 from maker.store.unresolved import count_outcomes
 
@@ -262,10 +262,10 @@ def _rounds(database: Database, first: RunRow) -> Iterator[RunRow]:
     while here is not None:
         yield here
         found = list_runs(database, 1, name=first.name, wanted=partial(_follows, here))
-        here = found[0] if found else None
+        here = find_run(database, found[0].run_id, exact=True) if found else None
 
 
-def _follows(before: RunRow, row: RunRow) -> bool:
+def _follows(before: RunRow, row: ListedRun) -> bool:
     was, now = (one.settings.get("task", {}) for one in (before, row))
     return row.forked_from == before.run_id and now.get("round") == was.get("round", 0) + 1
 

@@ -149,8 +149,10 @@ def is_begun(job: Job) -> bool:
 def _begun(database: Database, job: Job) -> RunRow | None:
     """Return the resting run of the job's name and fingerprint, None if there is none."""
     fingerprint = run_fingerprint(job)
-    runs = (row for row in list_runs(database) if row.status in RESTING and row.name == job.run.name)
-    return next((row for row in runs if row.fingerprint == fingerprint), None)
+    for row in list_runs(database):
+        if row.status in RESTING and row.name == job.run.name and row.fingerprint == fingerprint:
+            return find_run(database, row.run_id, exact=True)
+    return None
 
 
 def resume(

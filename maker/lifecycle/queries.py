@@ -30,7 +30,17 @@ from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.locations import path_of
 from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
-from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
+from maker.store.runs import (
+    AccountRow,
+    ListedRun,
+    RunRow,
+    find_run,
+    list_runs,
+    read_events,
+    read_parts,
+    read_workers,
+    run_at,
+)
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.unresolved import count_answered, count_outcomes
 from maker.store.vote_monitor import monitored_classes
@@ -141,7 +151,7 @@ def runs(
     task = None if job is None else _task(task_fingerprint(load_job(job)))
     made = 0.0 if since is None else since.timestamp()
 
-    def wanted(row: RunRow) -> bool:
+    def wanted(row: ListedRun) -> bool:
         kind = str(row.settings.get("task", {}).get("decomposer"))
         return (
             status in ("", row.status)
@@ -356,7 +366,7 @@ def _missing(database: Database, row: RunRow) -> int:
     return sum(n for outcome, n in count_outcomes(database, row.key).items() if not Outcome(outcome).open)
 
 
-def listed(row: RunRow) -> RunReport:
+def listed(row: ListedRun) -> RunReport:
     """Return a run's row as a report for a list, where one of a damaged run has a reason that says so."""
     try:
         return report(row)
@@ -364,13 +374,13 @@ def listed(row: RunRow) -> RunReport:
         return _report(replace(row, settings={}, accounts=(), reason=error.message if row.settings else row.reason))
 
 
-def report(row: RunRow) -> RunReport:
+def report(row: ListedRun) -> RunReport:
     """Return a run's row as a report. Raises `JobError` if its stored settings are damaged."""
     check_stored(row.settings, row.run_id)
     return _report(row)
 
 
-def _report(row: RunRow) -> RunReport:
+def _report(row: ListedRun) -> RunReport:
     usage = row.usage
     # The row itself counts the steps that are decided, as its log can be verified; the ledger counts all samples.
     votes = max(row.votes, sum(account.votes for account in row.accounts))

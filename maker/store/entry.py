@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -157,6 +158,10 @@ class StoredEvent(NamedTuple):
 
     kind: str
     facts: Mapping[str, Any]
+
+    def values(self, run: int, at: float) -> dict[str, Any]:
+        """Return it as values of the table's columns; ``at`` is in seconds since 1970."""
+        return {"run": run, "at": at, "kind": self.kind, "facts": json.dumps(self.facts)}
 
 
 @dataclass(frozen=True)

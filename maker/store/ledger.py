@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -125,11 +124,7 @@ class Accounts:
         for account in spent.keys() | counted.keys():
             self._add(connection, account, spent.get(account, NO_USAGE), counted.get(account, _NONE_COUNTED))
         self._work(connection, entries)
-        rows = [
-            {"run": self._run, "at": time.time(), "kind": event.kind, "facts": json.dumps(event.facts)}
-            for entry in entries
-            for event in entry.events
-        ]
+        rows = [event.values(self._run, time.time()) for entry in entries for event in entry.events]
         if rows:
             connection.execute(insert(schema.event), rows)
 

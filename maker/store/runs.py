@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, Float, Insert, RowMapping, Select, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -56,6 +56,9 @@ RESTORE = "restore the database from a backup, or start a new run; `maker ls` sh
 OVER = ("done", "failed", CANCELLED, PRUNING)
 
 
+R = TypeVar("R", bound="ListedRun")
+
+
 class AccountRow(NamedTuple):
     """A line of the ledger: what a model cost in a role, and how many of its samples were votes or flagged."""
 
@@ -67,21 +70,16 @@ class AccountRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
+class ListedRun:
+    """One run, without its code. ``key`` is its integer key, ``run_id`` its public id; JSON columns are parsed.
 
     ``accounts`` are the lines of the ledger. ``reserved`` was granted and never settled, and counts as spent. A run
     that was forked from another has that run's id and the step. ``monitor`` is the state of `maker.store.vote_monitor`.
     ``reused`` of its steps were taken from the memo; they took ``saved`` samples when they were decided, and ``cited``
     distinct decisions of other runs are among them. ``fence`` and ``batch`` are those of the last lease: as long as a
     run has both, nobody has decided anything in it. ``begun`` is a digest of what it was asked to do, None where that
-    is not known. ``queued`` is its place in a queue, as long as the run is not over.
-
-    ``sources`` are the files of code that it is pinned to, by their paths; ``changes`` say where it went on with other
-    code: its fingerprint is that of the code it has now.
-
-    ``sealed`` is false where settings, fingerprint, classes or changes are not as they were written, ``counted`` where
-    a count is not.
+    is not known. ``queued`` is its place in a queue, as long as the run is not over. ``counted`` is false where a count
+    is not as it was written.
     """
 
     key: int
@@ -114,17 +112,9 @@ class RunRow:
     batch: int = 0
     holder: str = ""
     lease_until: float = 0.0
-    sealed: bool = True
     counted: bool = True
     begun: bytes | None = None
     queued: Queued | None = None
-    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
-    changes: tuple[CodeChange, ...] = ()
-
-    @property
-    def first_fingerprint(self) -> dict[str, Any]:
-        """The fingerprint that it began with: its first step is linked to it."""
-        return self.changes[0].fingerprint if self.changes else self.fingerprint
 
     @property
     def distinct(self) -> int:
@@ -135,6 +125,25 @@ class RunRow:
     def usage(self) -> Usage:
         """The run's total usage."""
         return sum_usage(account.usage for account in self.accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow(ListedRun):
+    """One run, with its code.
+
+    ``sources`` are the files of code that it is pinned to, by their paths; ``changes`` say where it went on with other
+    code: its fingerprint is that of the code it has now. ``sealed`` is false where settings, fingerprint, classes or
+    changes are not as they were written.
+    """
+
+    sealed: bool = True
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    changes: tuple[CodeChange, ...] = ()
+
+    @property
+    def first_fingerprint(self) -> dict[str, Any]:
+        """The fingerprint that it began with: its first step is linked to it."""
+        return self.changes[0].fingerprint if self.changes else self.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +248,7 @@ def write_run(
         rows = [{"run": key, "number": number, **part._asdict()} for number, part in enumerate(new.parts)]
         connection.execute(insert(schema.input_part), rows)
     if new.events:
-        told = [{"run": key, "at": now, "kind": one.kind, "facts": json.dumps(one.facts)} for one in new.events]
-        connection.execute(insert(schema.event), told)
+        connection.execute(insert(schema.event), [one.values(key, now) for one in new.events])
     write_sources(connection, key, new.sources)
     if new.before is not None:
         change = CodeChange(key, 0, now, new.before, root["id"], {root["id"]: CodePlace(new.base_idx, 0)})
@@ -294,15 +302,14 @@ def add_event(database: Database, run: int, event: StoredEvent) -> bool:
     Raises:
         RunNotFound: It was deleted meanwhile.
     """
-    table, facts = schema.event.c, json.dumps(event.facts)
+    table, values = schema.event.c, event.values(run, time.time())
     with database.write() as connection:
         state = select(schema.run.c.status).where(schema.run.c.id == run).with_for_update()
         if connection.execute(state).scalar() in (None, PRUNING):
             raise RunNotFound("the run is being deleted", fix="list the runs with `maker ls`")
-        same = select(table.id).where(table.run == run, table.kind == event.kind, table.facts == facts)
+        same = select(table.id).where(table.run == run, table.kind == event.kind, table.facts == values["facts"])
         if connection.execute(same).first() is not None:
             return False
-        values = {"run": run, "at": time.time(), "kind": event.kind, "facts": facts}
         connection.execute(insert(schema.event).values(values))
     return True
 
@@ -409,8 +416,8 @@ def _take(
         changes = {"fingerprint": _json(code.fingerprint), "classes": _json(code.classes)}
         if (digest := write_change(connection, code.change, code.fingerprint)) is not None:
             changes["digest"] = digest
-        told = {"run": run.key, "at": now, "kind": CODE_CHANGED, "facts": json.dumps(code.facts)}
-        connection.execute(insert(schema.event).values(told))
+        told = StoredEvent(CODE_CHANGED, code.facts)
+        connection.execute(insert(schema.event).values(told.values(run.key, now)))
         connection.execute(delete(schema.source).where(schema.source.c.run == run.key))
         recode(connection, run.key, code.digest)
     connection.execute(
@@ -559,13 +566,13 @@ def list_runs(
     *,
     name: str = "",
     since: float = 0.0,
-    wanted: Callable[[RunRow], bool] = lambda _: True,
-) -> list[RunRow]:
+    wanted: Callable[[ListedRun], bool] = lambda _: True,
+) -> list[ListedRun]:
     """Return the newest runs, newest first: those ``wanted``, with ``name`` in their name, in either case.
 
-    Only runs that were made at ``since`` or later, in seconds since 1970.
+    Only runs that were made at ``since`` or later, in seconds since 1970. `find_run` reads one with its code.
     """
-    found: list[RunRow] = []
+    found: list[ListedRun] = []
     before: int | None = None
     while len(found) < limit and (page := _page(database, name, since, before)):
         found += [row for row in page if wanted(row)]
@@ -574,7 +581,7 @@ def list_runs(
 
 
 @retried
-def _page(database: Database, name: str, since: float, before: int | None) -> list[RunRow]:
+def _page(database: Database, name: str, since: float, before: int | None) -> list[ListedRun]:
     """Return the newest `PAGE` runs that are older than the one with key ``before``."""
     run = schema.run
     query = select(run).order_by(run.c.id.desc()).limit(PAGE)
@@ -588,13 +595,13 @@ def _page(database: Database, name: str, since: float, before: int | None) -> li
         return [_row_or_damaged(connection, row) for row in connection.execute(query).mappings().all()]
 
 
-def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
+def _row_or_damaged(connection: Connection, row: RowMapping) -> ListedRun:
     """Return a run's row for a list, which one damaged run must not keep from being shown: its reason says it then."""
     try:
-        return _row(connection, row)
+        return _made(ListedRun, connection, row)
     except StoreFailed as error:
         created = row["created_at"] if isinstance(row["created_at"], float) else 0.0
-        return RunRow(
+        return ListedRun(
             key=row["id"], run_id=str(row["run_id"]), name=str(row["name"]), status=str(row["status"]),
             reason=error.message, created_at=created, updated_at=0.0, settings={}, fingerprint={}, classes=(),
             result=None, steps=0, votes=0, red_flags=0, disputed=0, digest=b"", wall_s=0.0, resumes=0, accounts=(),
@@ -603,10 +610,15 @@ def _row_or_damaged(connection: Connection, row: RowMapping) -> RunRow:
 
 
 def _row(connection: Connection, row: RowMapping) -> RunRow:
+    changes = _changes(connection, row)
+    sealed = row["seal"] in (None, _seal(row)) and all(one.sealed for one in changes)
+    return _made(RunRow, connection, row, sealed=sealed, changes=changes, sources=read_sources(connection, row["id"]))
+
+
+def _made(kind: type[R], connection: Connection, row: RowMapping, **code: Any) -> R:
     _check_types(row["run_id"], "maker_run", row)
     queued = None if row["status"] in OVER else read_queued(connection, row["id"])
     status, reason = _standing(row, queued)
-    changes = _changes(connection, row)
     ledger = schema.ledger.c
     usage = [ledger[name].label(name) for name in Usage._fields]
     columns = (ledger.model, ledger.role, ledger.votes, ledger.red_flags, *usage)
@@ -633,7 +645,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         # A grant reserves only what it limits; what it does not limit is drawn below zero.
         reserved = reserved.plus(Allowance(max(0, line.calls), max(0, line.tokens), max(0.0, line.cost)))
     forked = connection.execute(_forked_from(row["id"])).first()
-    return RunRow(
+    return kind(
         key=row["id"], run_id=row["run_id"], name=row["name"], status=status, reason=reason,
         created_at=row["created_at"], updated_at=row["updated_at"], settings=_settings(row),
         fingerprint=_fingerprint(row), classes=_classes(row), result=_read(row, "result"),
@@ -644,8 +656,7 @@ def _row(connection: Connection, row: RowMapping) -> RunRow:
         monitor=row["monitor"], reused=row["reused"], saved=row["saved"],
         cited=_cited(connection, row["id"]) if row["reused"] else 0,
         fence=row["fence"], batch=row["batch"], holder=row["holder"], lease_until=row["lease_until"],
-        sealed=row["seal"] in (None, _seal(row)) and all(one.sealed for one in changes), counted=_adds_up(row),
-        begun=row["begun"], queued=queued, changes=changes, sources=read_sources(connection, row["id"]),
+        counted=_adds_up(row), begun=row["begun"], queued=queued, **code,
     )  # fmt: skip
 
 
