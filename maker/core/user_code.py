@@ -21,7 +21,6 @@ FILE_MODULE = "maker_file_"
 OWN_MODULES = {"__main__"}
 """Names of further modules of the user's own: those of files whose objects a job was given."""
 FIX = "fix the task's code; a run that has begun keeps its steps with `maker resume RUN run.on_change=migrate`"
-PARSE = "parse"
 FIX_PARSE = "fix the task's code; if a reply cannot be parsed, parse must raise ValueError"
 MOST_SAID = 2000
 """Characters of an error's text, or of a rule's reason, that are kept."""
@@ -31,11 +30,11 @@ _ADDRESS = " at 0x"
 """Stands in what Python shows of objects that say nothing of themselves: another one in every run."""
 
 
-def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> Any:
+def call_user_code(what: str, call: Callable[..., Any], *args: Any, fix: str = FIX, **facts: Any) -> Any:
     """Return ``call(*args)``.
 
-    Raises `TaskFailed`, with ``what`` and the facts, for any exception but maker's own; for ``SystemExit`` too. An
-    interrupt passes, and what a signal's handler raises.
+    Raises `TaskFailed`, with ``what``, ``fix`` and the facts, for any exception but maker's own; for ``SystemExit``
+    too. An interrupt passes, and what a signal's handler raises.
     """
     try:
         return call(*args)
@@ -44,7 +43,7 @@ def call_user_code(what: str, call: Callable[..., Any], *args: Any, **facts: Any
     except BaseException as error:
         if ends_the_program(error):
             raise
-        raise user_code_failure(what, error, **facts) from error
+        raise user_code_failure(what, error, fix, **facts) from error
 
 
 def call_for_text(what: str, call: Callable[..., Any], *args: Any, **facts: Any) -> str:
@@ -55,11 +54,10 @@ def call_for_text(what: str, call: Callable[..., Any], *args: Any, **facts: Any)
     return text
 
 
-def user_code_failure(what: str, error: BaseException, **facts: Any) -> TaskFailed:
-    """Return a `TaskFailed` for an exception of a task's own code."""
+def user_code_failure(what: str, error: BaseException, fix: str = FIX, **facts: Any) -> TaskFailed:
+    """Return a `TaskFailed` for an exception of a task's own code; ``fix`` says what to do about one of any kind."""
     if isinstance(error, ContractBroken):
         return TaskFailed(f"{what}: {error}", fix=error.fix, **facts)
-    fix = FIX_PARSE if PARSE in what.rpartition(": ")[2] else FIX
     return TaskFailed(f"{what} raised {type(error).__name__}: {words_of(error)}{_line(error)}", fix=fix, **facts)
 
 

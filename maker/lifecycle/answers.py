@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from maker.core.user_code import call_user_code, unfit
+from maker.core.user_code import FIX_PARSE, call_user_code, unfit
 from maker.engine.referrals import Asked, asked_at, decide
 from maker.errors import BadInput, RunNotResumable, TaskFailed
 from maker.job.fingerprint import difference, settings_fingerprint
@@ -125,8 +125,9 @@ def _accepted(job: Job, asked: Asked, row: ReferralRow, reply: str) -> str:
     if not isinstance(move, Step):
         raise TaskFailed(f"{task.name} asks for no step there any more")
     screened: Candidate[Any] | RedFlag = call_user_code(
-        f"{row.name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS
-    )
+        f"{row.name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS,
+        fix=FIX_PARSE,
+    )  # fmt: skip
     if isinstance(screened, RedFlag):
         why = f"{screened.reason}: {screened.detail}" if screened.detail else str(screened.reason)
         raise BadInput(

@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
-from maker.core.user_code import call_user_code
+from maker.core.user_code import FIX_PARSE, call_user_code
 from maker.errors import BadInput
 from maker.lifecycle.events import step_record
 from maker.lifecycle.queries import opened, verify_steps
@@ -155,7 +155,8 @@ class _Reader(NamedTuple):
         ``spare`` is tried last: the canonical text of the action itself.
         """
         for text in (*texts, spare):
-            if call_user_code(f"{self.where}: {self.kind.name}: parse", self._means, text, written, key):
+            what = f"{self.where}: {self.kind.name}: parse"
+            if call_user_code(what, self._means, text, written, key, fix=FIX_PARSE):
                 return text
         return None
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from maker.core.user_code import call_for_text, call_user_code, shown
+from maker.core.user_code import FIX_PARSE, call_for_text, call_user_code, shown
 from maker.errors import BadInput, TaskFailed
 from maker.plugin import Decomposer, vote_key
 from maker.types import ExampleSet, Oracle, StepClass, Truth
@@ -258,7 +258,7 @@ class _Teacher:
             except (ValueError, RecursionError):
                 return None
 
-        key: str | None = call_user_code(f"{self._name}: class {kind.name}: parse {text!r}", read)
+        key: str | None = call_user_code(f"{self._name}: class {kind.name}: parse {text!r}", read, fix=FIX_PARSE)
         return key
 
 

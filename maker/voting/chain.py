@@ -6,7 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from maker.core.user_code import call_for_text, ends_the_program, not_text, not_unicode, shown, unfit, user_code_failure
+from maker.core.user_code import (
+    FIX,
+    FIX_PARSE,
+    call_for_text,
+    ends_the_program,
+    not_text,
+    not_unicode,
+    shown,
+    unfit,
+    user_code_failure,
+)
 from maker.errors import MakerError, TaskFailed
 from maker.inputs.nesting import too_deep
 from maker.plugin import Decomposer
@@ -154,7 +164,7 @@ class ChainRunner(Generic[S, A]):
         collector = self._collector
         if collector is None:
             raise TaskFailed(f"{self.where}: a reply came in for a step that asks for none", step=self.index)
-        elected = self._own("parse, check or decide", collector.hear, reply)
+        elected = self._own("parse, check or decide", collector.hear, reply, fix=FIX_PARSE)
         return None if elected is None else self._decide(collector, elected)
 
     def pass_on(self, request: Request) -> Ask:
@@ -451,7 +461,7 @@ class ChainRunner(Generic[S, A]):
         at = ChainAt(self.ref.chain, self.path, self.index, self._epoch, self._digest, text)
         return Forked(at, int(fork.count), fork.single, fork.missed is not None)
 
-    def _own(self, what: str, call: Any, *args: Any) -> Any:
+    def _own(self, what: str, call: Any, *args: Any, fix: str = FIX) -> Any:
         # As `call_user_code`, which would have the place written out at every call.
         try:
             return call(*args)
@@ -460,7 +470,8 @@ class ChainRunner(Generic[S, A]):
         except BaseException as error:
             if ends_the_program(error):
                 raise
-            raise user_code_failure(f"{self.where}: {self._decomposer.name}: {what}", error, step=self.index) from error
+            place = f"{self.where}: {self._decomposer.name}: {what}"
+            raise user_code_failure(place, error, fix, step=self.index) from error
 
     def _state_text(self) -> str:
         what = f"{self.where}: {self._decomposer.name}: state.write"
