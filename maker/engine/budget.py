@@ -69,14 +69,15 @@ class Budget:
         if worker in self._open:
             self._open[worker] = self._open[worker].plus(used, -1)
 
-    def grant(self, worker: int, need: Allowance, *, most_cost: float = UNLIMITED) -> Allowance:
-        """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`.
+    def grant(self, worker: int, need: Allowance) -> Allowance:
+        """Return a worker's next grant, at least ``need``, once the one before is settled. Raises `Exhausted`."""
+        allowance = self._open[worker] = self.check(need)
+        return allowance
 
-        It has no more money than ``most_cost``.
-        """
-        allowance = self.check(need)
-        allowance = allowance._replace(cost=min(allowance.cost, most_cost))
-        self._open[worker] = allowance
+    def cap(self, worker: int, cost: float) -> Allowance:
+        """Return a worker's grant with no more money than this."""
+        open_ = self._open[worker]
+        allowance = self._open[worker] = open_._replace(cost=min(open_.cost, cost))
         return allowance
 
     def check(self, need: Allowance) -> Allowance:

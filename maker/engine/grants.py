@@ -120,10 +120,10 @@ class Grants:
         found = reserve_shared(
             self._database, self._lease, reserved, need=need.cost, most=allowance.cost, key=self._shared
         )
-        self._budget.settle(worker)
         if isinstance(found, SharedLimit):
+            self._budget.settle(worker)
             # Another worker of the run may go on, and give back what it does not need.
             self._again_s = time.monotonic() + AGAIN_S
             raise Exhausted(shared_money(found, need.cost))
         key, cost = found
-        return Grant(key, self._budget.grant(worker, allowance, most_cost=cost))
+        return Grant(key, self._budget.cap(worker, cost))
