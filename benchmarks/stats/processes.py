@@ -58,7 +58,6 @@ from benchmarks.shared.options import make_parser, read_options
 from benchmarks.shared.races import Ended, failures, hold, moments_of
 from benchmarks.shared.tasks import known_steps
 from maker.calibration.calibrate import ROUNDS
-from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.map_pilot import MARGINS, Level, Pair, contested, least_level, sample_size
 from maker.calibration.observations import By, Calibration, ClassFound, FateFound, Kept, Reply, Tallies, by_request
 from maker.calibration.plan import TARGET, plan_from
@@ -67,6 +66,7 @@ from maker.errors import MakerError
 from maker.job.job import Job
 from maker.job.load import load_job
 from maker.plugin import Voter
+from maker.sampling.label_sample import refuse_in_order
 from maker.stats.dependence import shared_fate
 from maker.stats.monitor import Alarm, Monitor
 from maker.stats.reported import Odds, surprise

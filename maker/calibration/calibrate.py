@@ -10,7 +10,6 @@ from typing import NamedTuple, Unpack
 
 from pydantic import ValidationError
 
-from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.observations import By, Kept
 from maker.calibration.pilot_reader import PilotReader, oracle_of
 from maker.core.logs import logger
@@ -30,6 +29,7 @@ from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import vote_key
 from maker.sampling.draw import can_draw
 from maker.sampling.kinds import names_kinds
+from maker.sampling.label_sample import refuse_in_order
 from maker.sampling.labels import Label, format_labels, parse_labels
 from maker.sampling.own_rows import own_rows
 from maker.store.backend.database import open_database

@@ -12,8 +12,8 @@ from maker.plugin import RowDecomposer
 from maker.reporting.audit import Sample
 from maker.reporting.labels import holds_sample, read_sample
 from maker.reporting.row_labels import LabelFile, RowLabels, read_row_labels
+from maker.sampling.label_sample import refuse_in_order
 from maker.stats.bounds import Labelled
-from maker.stats.random_sample import stand_together
 from maker.store.backend.database import Database
 from maker.store.runs import RunRow
 
@@ -101,10 +101,6 @@ def read_labels(
     if holds_sample(labels.path):
         return ReadLabels(AuditLabels(*read_sample(database, run, labels.path)), digest)
     found = read_row_labels(database, run, labels)
-    if not shuffled and (seen := stand_together(found.rows, task.count())):
-        raise BadInput(
-            f"{seen}: a sample by order shows nothing of the other rows",
-            fix=f"label rows that `maker audit {run.run_id}` draws, or others drawn at random; or add --shuffled (in"
-            " Python: shuffled=True) if the rows stand in random order",
-        )
+    if not shuffled:
+        refuse_in_order(found.rows, task.count(), f"`maker audit {run.run_id}`")
     return ReadLabels(IdLabels(found, task), digest)

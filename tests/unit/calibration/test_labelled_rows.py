@@ -20,12 +20,12 @@ from decomposers.map.task import MapParams
 from maker import api
 from maker.calibration.calibrate import calibrate
 from maker.calibration.forecast import Plan
-from maker.calibration.label_sample import refuse_in_order
 from maker.calibration.observations import ClassFound
 from maker.calibration.plan import plan
 from maker.cli.app import app
 from maker.errors import BadInput
 from maker.plugin import InputPart
+from maker.sampling.label_sample import refuse_in_order
 from maker.sampling.labels import parse_labels
 from maker.sampling.own_rows import OwnRows, _shared_out, own_rows
 
