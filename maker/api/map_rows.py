@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -21,7 +21,7 @@ from maker.api.questions import Prompt, Question
 from maker.api.sync import load_job, run_unless_held
 from maker.core.plugins import near
 from maker.core.user_code import call_user_code
-from maker.errors import BadInput, RunIdTaken, StoreMissing
+from maker.errors import BadInput, RunIdTaken
 from maker.job.job import Job
 from maker.job.keywords import JobKeywords
 from maker.job.resolve import stored_job
@@ -32,7 +32,7 @@ from maker.lifecycle.queries import RunReport, store_url
 from maker.lifecycle.session import OnEvent, work
 from maker.plugin import NEW, InputPart, Oracle
 from maker.store.admission import Begun, find_begun
-from maker.store.backend.database import Database, folder_of, open_database, shown_url, sqlite_file
+from maker.store.backend.database import Database, folder_of, open_database, opened_if_there, shown_url, sqlite_file
 from maker.store.remove import remove_run
 from maker.store.runs import OVER, ListedRun, RunRow, find_run, list_runs, new_id, read_parts, refuse_over
 from maker.store.sent_batches import read_batches
@@ -189,7 +189,7 @@ def _folder(url: str, run_id: str) -> Path:
 
     Raises `RunIdTaken` where the run is no map that `map` has begun.
     """
-    with _opened(url) as database:
+    with opened_if_there(url) as database:
         begun = None if database is None else find_begun(database, run_id)
     if begun is None:
         file = "" if (path := sqlite_file(url)) is None else path.name
@@ -201,21 +201,9 @@ def _folder(url: str, run_id: str) -> Path:
     return Path(begun.settings["task"]["input"])
 
 
-@contextmanager
-def _opened(url: str) -> Iterator[Database | None]:
-    """Give a store, None if there is none yet."""
-    try:
-        database = open_database(url, create=False)
-    except StoreMissing:
-        yield None
-        return
-    with closing(database):
-        yield database
-
-
 def _begun(call: _Call) -> _Begun | None:
     """Return the run of the call's name, None if there is none. Raises `RunIdTaken` where it is another job's."""
-    with _opened(call.job.store.url) as database:
+    with opened_if_there(call.job.store.url) as database:
         begun = None if database is None else find_begun(database, call.run_id)
         if database is None or begun is None:
             return None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from maker.core.plugins import refuse_while_loading
 from maker.engine.driver import pause_reason
 from maker.engine.trial import Trial, try_chain
-from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable, StoreMissing
+from maker.errors import MakerError, PilotPaused, RunDamaged, RunNotResumable
 from maker.inputs.formats.parquet import pyarrow_module
 from maker.job.fingerprint import difference, run_fingerprint
 from maker.job.job import Job
@@ -32,7 +32,7 @@ from maker.lifecycle.session import HeldRun, OnEvent, ignore, known_decisions, w
 from maker.lifecycle.waits import refuse_repeated
 from maker.models.server.keys import require_keys
 from maker.plugin import RowDecomposer
-from maker.store.backend.database import Database, open_database
+from maker.store.backend.database import Database, open_database, opened_if_there
 from maker.store.chains import first_chain
 from maker.store.cuts import Cut, cut, to_retry
 from maker.store.keeper import LeaseKeeper
@@ -139,11 +139,8 @@ def run_through(
 
 def is_begun(job: Job) -> bool:
     """Say whether the store has a run that `run_through` would take or continue."""
-    try:
-        with closing(open_database(job.store.url, create=False)) as database:
-            return _begun(database, job) is not None
-    except StoreMissing:
-        return False
+    with opened_if_there(job.store.url) as database:
+        return database is not None and _begun(database, job) is not None
 
 
 def _begun(database: Database, job: Job) -> RunRow | None:

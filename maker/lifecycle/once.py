@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from maker.errors import BadInput, RunIdTaken, StoreMissing
+from maker.errors import BadInput, RunIdTaken
 from maker.job.fingerprint import code_digest, difference
 from maker.job.job import Job
 from maker.job.resolve import stored_job
@@ -25,7 +25,7 @@ from maker.lifecycle.new_run import new_run
 from maker.lifecycle.queries import RunReport, whole_report
 from maker.lifecycle.session import OnEvent, ignore, work
 from maker.store.admission import Begun, admit, admit_within, find_begun
-from maker.store.backend.database import open_database
+from maker.store.backend.database import open_database, opened_if_there
 from maker.store.queued import DEFAULT_QUEUE, QueuePlace
 from maker.store.runs import LAST, OVER, NewRun, find_run, new_id, read_parts
 from maker.store.seals import asked, asked_digest
@@ -126,11 +126,8 @@ def with_begun_margins(job: Job, run_id: str | None) -> Job:
     """
     if run_id is None or not (job.needs_pilot or job.needs_plan):
         return job
-    try:
-        with closing(open_database(job.store.url, create=False)) as database:
-            begun = find_begun(database, run_id)
-    except StoreMissing:
-        return job
+    with opened_if_there(job.store.url) as database:
+        begun = None if database is None else find_begun(database, run_id)
     vote: Mapping[str, Any] = {} if begun is None else begun.settings.get("vote", {})
     if job.needs_pilot and vote.get("pilot"):
         job = with_pilot(job, PilotFound.model_validate(vote["pilot"]))

@@ -29,7 +29,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql import ClauseElement
 
-from maker.errors import StoreFailed, StoreUnusable, extra
+from maker.errors import StoreFailed, StoreMissing, StoreUnusable, extra
 from maker.store.backend.schema import HEAD, VERSION_TABLE
 from maker.store.backend.sharing import Holding, hold
 from maker.store.backend.sqlite import Sqlite
@@ -328,6 +328,18 @@ def open_database(url: str, *, create: bool) -> Database:
             raise StoreUnusable(f"{database.shown} has no maker tables", fix="name another database with --store")
         database.upgrade()
         return database
+
+
+@contextmanager
+def opened_if_there(url: str) -> Iterator[Database | None]:
+    """Give an open database, None where there is none yet. Raises as `open_database` does."""
+    try:
+        database = open_database(url, create=False)
+    except StoreMissing:
+        yield None
+        return
+    with closing(database):
+        yield database
 
 
 def folder_of(url: str) -> Path:
