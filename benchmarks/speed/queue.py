@@ -125,7 +125,7 @@ def took(url: str, options: Namespace, name: str, *, kills: bool) -> Took:
         maker.enqueue(job(url, options.steps, f"{name}-{run}"), run_id=f"{name}-{run}", queue=name)
     workers = [start(url, name, options.concurrency) for _ in range(options.workers)]
     began, killed, draw = time.monotonic(), 0, random.Random(1)
-    try:
+    with ended(workers):
         while left := waiting(url, name, options.runs):
             time.sleep(LOOK_S)
             if kills and time.monotonic() - began > (killed + 1) * options.kill_every:
@@ -137,11 +137,6 @@ def took(url: str, options: Namespace, name: str, *, kills: bool) -> Took:
             if dead := [worker.returncode for worker in workers if worker.poll() is not None]:
                 raise SystemExit(f"a worker ended by itself with {dead[0]}, {left:,} runs before the end")
         seconds = time.monotonic() - began
-    finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait()
     return Took(seconds, killed, checked(url, name, options, draw))
 
 
@@ -155,15 +150,21 @@ def took_by_dbos(url: str, options: Namespace) -> float:
     done = "SELECT (SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'), (SELECT count(*) FROM {})"
     workers = [subprocess.Popen(by_dbos, env=environment()) for _ in range(options.workers)]
     began = time.monotonic()
+    with ended(workers), psycopg.connect(url, autocommit=True) as connection:
+        while True:
+            time.sleep(LOOK_S)
+            found = connection.execute(done.format("dbos.operation_outputs")).fetchone()
+            if found == (options.runs, options.runs * options.steps):
+                return time.monotonic() - began
+            if any(worker.poll() is not None for worker in workers):
+                raise SystemExit(f"a worker of DBOS ended by itself: {found}")
+
+
+@contextmanager
+def ended(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """End the processes that stand in a list when the context does, and wait for them."""
     try:
-        with psycopg.connect(url, autocommit=True) as connection:
-            while True:
-                time.sleep(LOOK_S)
-                found = connection.execute(done.format("dbos.operation_outputs")).fetchone()
-                if found == (options.runs, options.runs * options.steps):
-                    return time.monotonic() - began
-                if any(worker.poll() is not None for worker in workers):
-                    raise SystemExit(f"a worker of DBOS ended by itself: {found}")
+        yield
     finally:
         for worker in workers:
             worker.terminate()
