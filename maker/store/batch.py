@@ -9,13 +9,13 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import LeaseLost
 from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.backend.prepared import Prepared
 from maker.store.backend.texts import stored
+from maker.store.backend.upsert import upsert
 from maker.store.chains import chain_values, first_chain
 from maker.store.entry import Closed, Ending, Entry, Folded, NewChain, NewFork
 from maker.store.memo import MemoWriter
@@ -114,9 +114,8 @@ class LogWriter:
         self._memo = memo
         self._texts: set[bytes] = set()
         self._new_texts: dict[bytes, str] = {}
-        dialect: Any = postgresql if database.engine.dialect.name == "postgresql" else sqlite
         self._moved = Prepared(database, _MOVED)
-        self._add_text = dialect.insert(schema.text).on_conflict_do_nothing()
+        self._add_text = upsert(database.engine.dialect, schema.text).on_conflict_do_nothing()
 
     def prepare(self, entries: Sequence[Entry]) -> LogRows:
         """Return what `write` writes of the entries, ready to be sent: an open transaction locks others out."""

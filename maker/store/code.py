@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.store.backend import schema
+from maker.store.backend.upsert import upsert
 from maker.store.log import StepRow
 from maker.store.seals import change_seal
 from maker.voting.tally import based, text_digest
@@ -121,11 +121,10 @@ def write_sources(connection: _Executes, run: int, sources: Iterable[Source]) ->
     kept = list(sources)
     if not kept:
         return
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
     texts = {text_digest(one.body): one.body for one in kept}
     # In one order, so that two writers cannot wait for one another.
     rows = [{"digest": digest, "body": body} for digest, body in sorted(texts.items())]
-    connection.execute(dialect.insert(schema.text).on_conflict_do_nothing(), rows)
+    connection.execute(upsert(connection.dialect, schema.text).on_conflict_do_nothing(), rows)
     connection.execute(delete(schema.source).where(schema.source.c.run == run))
     places = [{"run": run, "file": one.file, "text": text_digest(one.body)} for one in kept]
     connection.execute(insert(schema.source), places)

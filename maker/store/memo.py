@@ -7,11 +7,11 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database
+from maker.store.backend.upsert import upsert
 from maker.store.chains import CHAIN_BITS, first_chain
 from maker.store.intact import damaged
 from maker.store.locations import path_of
@@ -76,11 +76,11 @@ class MemoWriter:
     """
 
     def __init__(self, database: Database, run: int, space: bytes) -> None:
-        dialect: Any = postgresql if database.engine.dialect.name == "postgresql" else sqlite
+        dialect = database.engine.dialect
         self._run = run
         self._space = space
-        self._remember = dialect.insert(schema.memo).on_conflict_do_nothing()
-        self._cite = dialect.insert(schema.memo_use).on_conflict_do_nothing()
+        self._remember = upsert(dialect, schema.memo).on_conflict_do_nothing()
+        self._cite = upsert(dialect, schema.memo_use).on_conflict_do_nothing()
 
     def write(self, connection: Connection, steps: Sequence[Decided]) -> None:
         """Write the decisions of steps, and the sources of reused ones, in the caller's transaction.

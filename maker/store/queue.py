@@ -13,11 +13,11 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
+from maker.store.backend.upsert import upsert
 from maker.store.lease import LEASE_S, alive, this_process
 from maker.store.outside import wakes_at
 from maker.store.queued import CLAIMED, LEFT, WAITING
@@ -85,8 +85,7 @@ def serve(database: Database, queue: str) -> None:
     mine = {"queue": queue, "holder": this_process(), "until": now + LEASE_S}
     with database.write() as connection:
         connection.execute(delete(table).where(table.c.queue == queue, table.c.until < now))
-        dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-        adding = dialect.insert(table).values(mine)
+        adding = upsert(connection.dialect, table).values(mine)
         connection.execute(
             adding.on_conflict_do_update(index_elements=["queue", "holder"], set_={"until": mine["until"]})
         )

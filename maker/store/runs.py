@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection, Float, Insert, RowMapping, Select, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maker.errors import LeaseLost, RunHeld, RunNotFound, RunNotResumable, StoreFailed
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
 from maker.store.backend.texts import stored
+from maker.store.backend.upsert import upsert
 from maker.store.chains import chain_values, first_chain
 from maker.store.code import (
     CODE_CHANGED,
@@ -223,10 +223,9 @@ def write_run(
     """Write a new run, and its place in a queue; returns its key, None if there is a run of that id already."""
     now = time.time()
     settings, fingerprint, classes = _ordered(new.settings), _json(new.fingerprint), _json(new.classes)
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    adding = dialect.insert(schema.run).on_conflict_do_nothing(index_elements=["run_id"]).returning(schema.run.c.id)
+    adding = upsert(connection.dialect, schema.run).on_conflict_do_nothing(index_elements=["run_id"])
     added = connection.execute(
-        adding.values(
+        adding.returning(schema.run.c.id).values(
             run_id=run_id, name=new.name, status=standing.status, reason=standing.reason, created_at=now,
             updated_at=now, settings=settings, fingerprint=fingerprint, classes=classes,
             steps=0, votes=0, red_flags=0, disputed=0, digest=new.digest, wall_s=0.0, resumes=0,
