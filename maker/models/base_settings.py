@@ -18,10 +18,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     IDENTITY: ClassVar[frozenset[str]] = frozenset()
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Those that older runs lack: part of the identity only where they are not default."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that decide how a model answers; others (address, prices) may change during a run."""
-        return self.model_dump(include={"kind", *self.IDENTITY})
+        later = self.model_dump(mode="json", include=set(self.LATER), exclude_defaults=True)
+        return self.model_dump(include={"kind", *self.IDENTITY}) | later
 
 
 class SamplingSettings(Settings):

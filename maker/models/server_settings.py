@@ -185,11 +185,10 @@ class ServerSettings(SamplingSettings):
         return request._replace(max_tokens=request.max_tokens + self.reasoning_tokens)
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings that decide how it answers; those that older runs lack, only if they are not default."""
-        later = self.model_dump(mode="json", include=set(self.LATER), exclude_defaults=True)
+        """Return the settings that decide how it answers, with what is left out of requests and decides it too."""
         # What else is omitted is sent in another way, or decides no probability.
         omitted = sorted({"temperature", "top_p"} & set(self.omit))
-        return super().identity() | later | ({"omit": omitted} if omitted else {})
+        return super().identity() | ({"omit": omitted} if omitted else {})
 
     @model_serializer(mode="wrap")
     def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

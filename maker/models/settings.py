@@ -61,11 +61,6 @@ class SimulatedSettings(Settings):
             raise ValueError(f"{len(self.shares)} shares for {self.rivals} rivals; give one for each, or none")
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that decide how it answers; those that older runs lack, only if they are not default."""
-        later = self.model_dump(mode="json", include=set(self.LATER), exclude_defaults=True)
-        return super().identity() | later
-
 
 class VllmSettings(SamplingSettings):
     """A model folder that vLLM runs in the worker's own process.

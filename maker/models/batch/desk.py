@@ -174,7 +174,6 @@ class Desk:
         for part in parts:
             self._places.pop(part.name, None)
             if not part.asked.dropped:
-                part.asked.retries += 1
                 self._fresh.append(part)
 
     # What is sent.

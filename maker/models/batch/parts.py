@@ -20,8 +20,6 @@ class Asked:
     samples: list[Sample | None]
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cached_tokens: int = 0
-    retries: int = 0
     dropped: bool = False
 
     def whole(self) -> Part:
@@ -32,18 +30,16 @@ class Asked:
         """Keep a part's samples; return parts for those that it lacks: a server may ignore ``n``."""
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
-        self.cached_tokens += reply.cached_tokens
         for place, sample in enumerate(reply.samples[: part.request.n], part.first):
             self.samples[place] = sample
         return [self.single(place) for place in range(part.first + len(reply.samples), part.first + part.request.n)]
 
     def finished(self) -> Finished | None:
-        """Return the reply to the request, None as long as a sample is missing."""
+        """Return the reply to the request, None as long as a sample is missing. Its batches tell what it has cost."""
         samples = tuple(sample for sample in self.samples if sample is not None)
         if len(samples) < len(self.samples):
             return None
-        spent = (self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.retries)
-        return Finished(self.request.id, samples, *spent)
+        return Finished(self.request.id, samples, self.prompt_tokens, self.completion_tokens)
 
     def single(self, place: int) -> Part:
         """Return one of its samples as a part."""
