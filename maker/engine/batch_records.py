@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from maker.engine.budget import Budget, Exhausted
+from maker.engine.budget import Budget, Exhausted, Limits
 from maker.models.batch.records import BatchRecords
 from maker.store.backend.database import Database
 from maker.store.lease import Lease
@@ -18,12 +18,14 @@ class StoredBatches(BatchRecords):
     Args:
         database: The store.
         lease: The right to write to the run.
-        budget: Returns the run's limits, with what is spent and reserved by now.
+        limits: The run's limits.
+        budget: Returns them with what is spent and reserved by now: it reads the run.
     """
 
-    def __init__(self, database: Database, lease: Lease, budget: Callable[[], Budget]) -> None:
+    def __init__(self, database: Database, lease: Lease, limits: Limits, budget: Callable[[], Budget]) -> None:
         self._database = database
         self._lease = lease
+        self._limits = limits
         self._budget = budget
 
     def known(self) -> Sequence[SentBatch]:
@@ -48,7 +50,7 @@ class StoredBatches(BatchRecords):
 
     def begin(self, batch: SentBatch) -> None:
         """Keep a batch that is about to be submitted, and reserve what it may cost."""
-        begin_batch(self._database, self._lease, batch, self._budget().reserved(batch.worst))
+        begin_batch(self._database, self._lease, batch, self._limits.reserved(batch.worst))
 
     def note(self, number: int, state: BatchState, *, batch_id: str = "", look_at: float = 0.0) -> None:
         """Keep how a batch stands, its id, and when to look at it next."""

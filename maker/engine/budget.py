@@ -44,6 +44,14 @@ class Limits:
             float(UNLIMITED) if self.max_cost is None else self.max_cost,
         )
 
+    def reserved(self, allowance: Allowance) -> Allowance:
+        """Return what of a grant has to be written down: nothing where there is no limit."""
+        return Allowance(
+            0 if self.max_calls is None else allowance.calls,
+            0 if self.max_tokens is None else allowance.tokens,
+            0.0 if self.max_cost is None else allowance.cost,
+        )
+
 
 class Exhausted(Exception):
     """A limit is reached; the message says which, with numbers."""
@@ -59,7 +67,7 @@ class Budget:
     """
 
     def __init__(self, limits: Limits, used: Allowance, reserved: Allowance) -> None:
-        self._limits = limits
+        self.limits = limits
         self._spent = used.plus(reserved)
         self._open: dict[int, Allowance] = {}
 
@@ -82,7 +90,7 @@ class Budget:
 
     def check(self, need: Allowance) -> Allowance:
         """Return what `grant` would. Raises `Exhausted`."""
-        limits, spent = self._limits, self._spent
+        limits, spent = self.limits, self._spent
         for allowance in self._open.values():
             spent = spent.plus(allowance)
         return Allowance(
@@ -96,7 +104,7 @@ class Budget:
         spent = self._spent
         for allowance in self._open.values():
             spent = spent.plus(allowance)
-        return self._limits.allowance().less(spent)
+        return self.limits.allowance().less(spent)
 
     def settle(self, worker: int) -> None:
         """Take a worker's grant back."""
@@ -105,15 +113,6 @@ class Budget:
     def lose(self, worker: int) -> None:
         """Count all of a worker's grant as spent."""
         self._spent = self._spent.plus(self._open.pop(worker, NOTHING))
-
-    def reserved(self, allowance: Allowance) -> Allowance:
-        """Return what of a grant has to be written down: nothing where there is no limit."""
-        limits = self._limits
-        return Allowance(
-            0 if limits.max_calls is None else allowance.calls,
-            0 if limits.max_tokens is None else allowance.tokens,
-            0.0 if limits.max_cost is None else allowance.cost,
-        )
 
 
 def shared_money(limit: SharedLimit, need: float) -> str:

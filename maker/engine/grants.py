@@ -114,7 +114,7 @@ class Grants:
     def _reserve(self, worker: int, allowance: Allowance, need: Allowance) -> Grant:
         # What was settled is to be free in the store before it is given away again.
         self._journal.flush()
-        reserved = self._budget.reserved(allowance)
+        reserved = self._budget.limits.reserved(allowance)
         if not self._shared:
             return Grant(reserve(self._database, self._lease, reserved), allowance)
         found = reserve_shared(

@@ -401,7 +401,7 @@ def _open_swarm(held: HeldRun, spec: WorkerSpec) -> Swarm:
     from maker.swarm.local import LocalSwarm
 
     stays_s = 0.0 if held.queued and asked.batch_wait_s is None else asked.batch_wait_s
-    records = StoredBatches(held.database, held.lease, partial(_budget, held))
+    records = StoredBatches(held.database, held.lease, held.job.limits.limits(), partial(_budget, held))
     opened = partial(open_batch_model, asked, records, run_id=held.row.run_id, stays_s=stays_s)
     return LocalSwarm(spec._replace(open_model=opened))
 

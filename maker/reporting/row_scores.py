@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -38,11 +39,15 @@ NEEDS = {
 """What a signal needs beside votes."""
 
 
-def score(signal: Signal, settled: Settled) -> Score | None:
-    """Return how unsure a decided row is by a signal; None if its log does not say it."""
+def scores_of(settled: Settled, signals: Iterable[Signal]) -> dict[Signal, Score | None]:
+    """Return how unsure a decided row is by each signal; None where its log does not say it."""
     assert settled.step is not None  # noqa: S101 - a decided row has a step
     tally = tally_of(settled.round.database, settled.step)
     by_votes = _doubt(settled, tally)
+    return {signal: _score(signal, settled, tally, by_votes) for signal in signals}
+
+
+def _score(signal: Signal, settled: Settled, tally: Tally, by_votes: float) -> Score | None:
     if signal == Signal.VOTES:
         return (by_votes,)
     if signal == Signal.MODELS:

@@ -10,7 +10,7 @@ from itertools import chain
 from maker.errors import BadInput
 from maker.lifecycle.rows import Settled
 from maker.reporting.accept_labels import LabelledRows
-from maker.reporting.row_scores import NEEDS, Signal, score
+from maker.reporting.row_scores import NEEDS, Signal, scores_of
 from maker.stats.acceptance import Order, Score, order_of
 from maker.stats.bounds import Labelled
 
@@ -51,8 +51,8 @@ class ScoredRows:
         if self._given.is_sampled(settled.row):
             self._sampled[len(self.numbers)] = right
         self.numbers.append(settled.row)
-        for signal, scores in self._scores.items():
-            found = score(signal, settled)
+        for signal, found in scores_of(settled, self._scores).items():
+            scores = self._scores[signal]
             self._unknown[signal] += found is None
             self._marks[signal].append(0 if found is None else scores.setdefault(found, len(scores)))
 
