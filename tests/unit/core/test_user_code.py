@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maker.core.user_code import call_for_text, call_user_code, shown
+from maker.core.user_code import FIX, FIX_PARSE, call_for_text, call_user_code, shown
 from maker.errors import BadInput, TaskFailed
 
 
@@ -86,3 +86,11 @@ def test_values_are_shown_shortly_and_the_same_in_every_run() -> None:
 
     assert [shown(object()), shown(Broken()), shown("x")] == ["an object of object", "an object of Broken", "'x'"]
     assert len(shown("x" * 1000)) == 81
+
+
+def test_the_caller_says_what_to_do() -> None:
+    """The advice is the caller's, whatever words stand in the place that it names."""
+    for options, fix in (({}, FIX), ({"fix": FIX_PARSE}, FIX_PARSE)):
+        with pytest.raises(TaskFailed) as found:
+            call_user_code("class parse: its text: x", {}.__getitem__, 1, **options)
+        assert found.value.fix == fix

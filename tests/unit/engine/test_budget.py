@@ -56,6 +56,15 @@ def test_the_last_grant_is_what_is_left() -> None:
         left.grant(0, Allowance(21, 10, 0.0))
 
 
+def test_a_capped_grant_leaves_the_rest_to_others() -> None:
+    """A grant that gets less money than it was given reserves no more than that; a higher cap changes nothing."""
+    shared = budget(max_calls=1000, max_cost=8.0)
+    given = shared.grant(0, NOTHING)
+    assert shared.cap(0, 0.1) == given._replace(cost=0.1)
+    assert shared.cap(0, 5.0).cost == 0.1
+    assert shared.left().cost == pytest.approx(7.9)
+
+
 @pytest.mark.parametrize(
     ("limits", "need", "named"),
     [
