@@ -102,6 +102,15 @@ def _runs(entries: Iterable[Any]) -> list[Run]:
     return [Run(first, stop, outcome) for first, stop, outcome in entries]
 
 
+def without(runs: Iterable[Run], ranges: Iterable[tuple[int, int]]) -> list[Run]:
+    """Return what is left of runs without the rows of some ranges; each range is a first row, and one before which."""
+    left = list(runs)
+    for first, stop in ranges:
+        parts = ((run, (run.first, min(run.stop, first)), (max(run.first, stop), run.stop)) for run in left)
+        left = [Run(start, end, run.outcome) for run, *cut in parts for start, end in cut if start < end]
+    return left
+
+
 def merged(*several: Iterable[Run]) -> list[Run]:
     """Return runs of different rows in order, those that follow one another with one outcome as one."""
     found: list[Run] = []

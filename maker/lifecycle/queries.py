@@ -29,7 +29,8 @@ from maker.plugin import Decomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import CHAIN_BITS, root_chain
 from maker.store.locations import path_of
-from maker.store.log import SampleRow, read_prompts, read_samples, read_steps
+from maker.store.log import SampleRow, read_prompts, read_samples, read_steps, spans
+from maker.store.reviews import count_reviews
 from maker.store.runs import AccountRow, RunRow, find_run, list_runs, read_events, read_parts, read_workers, run_at
 from maker.store.tree import chain_of_step, walk_steps
 from maker.store.unresolved import count_answered, count_outcomes
@@ -350,7 +351,9 @@ def _missing(database: Database, row: RunRow) -> int:
         return 0
     if "round" in row.settings["task"] and isinstance(row.result, dict) and {"rows", "decided"} <= row.result.keys():
         # The rounds that a map's round continues are other runs; its result counts the rows of all of them.
-        return int(row.result["rows"] - row.result["decided"])
+        runs = {row.key} | {span.chain.run for span in spans(database, root_chain(database, row.key))}
+        answered = sum(count_reviews(database, run) for run in runs)
+        return max(0, int(row.result["rows"] - row.result["decided"]) - answered)
     if row.settings["task"]["decomposer"] == "document" and isinstance(row.result, dict):
         return len(row.result.get("missing", ()))
     return sum(n for outcome, n in count_outcomes(database, row.key).items() if not Outcome(outcome).open)

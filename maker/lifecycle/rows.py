@@ -31,6 +31,7 @@ from maker.store.log import (
     read_steps,
     spans,
 )
+from maker.store.reviews import Review, read_reviews
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
 from maker.types import Outcome
 from maker.voting.parts import least_lead
@@ -74,7 +75,8 @@ class RowResult:
 class Settled(NamedTuple):
     """A row whose result is final: it has a step or an outcome, or both if it ended wrong.
 
-    It is child ``child`` of ``round``.
+    It is child ``child`` of ``round``. Where a person has decided it after its votes were over (`maker.store.reviews`),
+    its step is that answer, which the log does not have.
     """
 
     row: int
@@ -102,12 +104,13 @@ class Round(NamedTuple):
         steps = read_steps(self.database, self.chain.key, start, self.chain.cursor, single=True)
         outcomes = read_outcomes(self.database, self.chain.key, start, self.chain.cursor)
         step, outcome = next(steps, None), next(outcomes, None)
+        reviews = read_reviews(self.database, self.chain.key)
         for child in range(start, self.chain.cursor):
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
             if (here is None and why is None) or (why is not None and Outcome(why.outcome).open):
                 return
-            yield Settled(self.rows[child], self, child, here, why)
+            yield self._child(child, here, why, reviews)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
 
@@ -116,15 +119,26 @@ class Round(NamedTuple):
         steps = read_steps(self.database, self.chain.key, start, single=True)
         outcomes = read_outcomes(self.database, self.chain.key, start)
         step, outcome = next(steps, None), next(outcomes, None)
+        reviews = read_reviews(self.database, self.chain.key)
         child = start
         while step is not None or outcome is not None:
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
             again = why is not None and Outcome(why.outcome).open
-            yield None if again or (here is None and why is None) else Settled(self.rows[child], self, child, here, why)
+            yield None if again or (here is None and why is None) else self._child(child, here, why, reviews)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
             child += 1
+
+    def _child(
+        self, child: int, step: StepRow | None, outcome: OutcomeRow | None, reviews: Mapping[int, Review]
+    ) -> Settled:
+        """Return a child that is settled, with the answer of a person where one has decided what votes did not."""
+        found = reviews.get(child)
+        if found is None or outcome is None or found.epoch != outcome.epoch:
+            return Settled(self.rows[child], self, child, step, outcome)
+        answer = StepRow(child, found.epoch, found.answer, found.tally, found.tokens, b"")
+        return Settled(self.rows[child], self, child, answer, None)
 
 
 class RowLog:

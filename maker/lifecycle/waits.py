@@ -13,7 +13,9 @@ from maker.core.plugins import near
 from maker.errors import BadInput, RunNotResumable
 from maker.inputs.nesting import too_deep
 from maker.lifecycle.answers import answer_step
+from maker.lifecycle.missed_rows import MissedRows, place_of
 from maker.lifecycle.queries import opened
+from maker.lifecycle.rows import Settled
 from maker.store.backend.database import Database
 from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
 from maker.store.referrals import OpenReferral, find_referrals, open_names, read_open
@@ -89,6 +91,8 @@ def waits(run_id: str = "", *, store: str | None = None) -> Iterator[OpenWait]:
 def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: str | None = None) -> OpenWait:
     """Answer what a run waits for; returns it. Whoever works on the run takes the answer up, else the next `resume`.
 
+    A row that a map has no decision on can be answered too, also where the run is over: see `maker.review`.
+
     Args:
         run_id: The run.
         name: What is waited for; or where, as ``0.17:3``, if several steps wait for one name.
@@ -99,15 +103,20 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
 
     Raises:
         RunNotFound: There is no such run.
-        RunNotResumable: The run is over.
+        RunNotResumable: The run is over, and has no such row.
         BadInput: It waits for no such thing, or no more; several steps do; the value does not fit.
         JobError: The task of an undecided step cannot be loaded.
     """
     with opened(store) as database:
-        row = _going(database, run_id)
+        row, by = find_run(database, run_id), _user() if by is None else by
+        steps = find_referrals(database, row.key, name)
+        if not any(step.row.answer is None for step in steps) and (missed := _missed(database, row, name)):
+            return _open_step(missed[0].answer(missed[1], value, by))
+        if not steps or not all(step.row.closed for step in steps):
+            _refuse_over(row)
         rows = read_outside(database, row.key)
-        if steps := _steps(row, find_referrals(database, row.key, name), rows, name):
-            return _open_step(answer_step(database, row, name, steps, value, _user() if by is None else by))
+        if _steps(row, steps, rows, name):
+            return _open_step(answer_step(database, row, name, steps, value, by))
         one = _found(database, row, rows, name, Kind.WAIT)
         if problem := _misfit(one.answers, value):
             raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
@@ -166,9 +175,31 @@ def answer_in(text: str, answers: Mapping[str, Any]) -> Any:
 
 def _going(database: Database, run_id: str) -> RunRow:
     row = find_run(database, run_id)
+    _refuse_over(row)
+    return row
+
+
+def _refuse_over(row: RunRow) -> None:
     if row.status in OVER:
         raise RunNotResumable(f"run {row.run_id} is {row.status}, and waits for nothing", fix="start a new run")
-    return row
+
+
+def _missed(database: Database, row: RunRow, name: str) -> tuple[MissedRows, Settled] | None:
+    """Return the row of a map that votes did not decide, by its id or its place. Raises `BadInput` for several."""
+    if "round" not in row.settings["task"]:
+        return None
+    try:
+        rows = MissedRows(database, row)
+    except BadInput:
+        # Documents go on in rounds too, and have no rows.
+        return None
+    found = rows.named(name)
+    if len(found) > 1:
+        places = ", ".join(map(place_of, found[:5]))
+        raise BadInput(
+            f"{len(found)} rows of run {row.run_id} are called {name!r}", fix=f"name one by its place: {places}"
+        )
+    return (rows, found[0]) if found else None
 
 
 def _steps(row: RunRow, steps: Sequence[OpenReferral], rows: Sequence[OutsideRow], name: str) -> Sequence[OpenReferral]:
