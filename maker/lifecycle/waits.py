@@ -110,9 +110,12 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
     with opened(store) as database:
         row, by = find_run(database, run_id), _user() if by is None else by
         steps = find_referrals(database, row.key, name)
-        if not any(step.row.answer is None for step in steps) and (missed := _missed(database, row, name)):
-            return _open_step(missed[0].answer(missed[1], value, by))
-        if not steps or not all(step.row.closed for step in steps):
+        if not any(step.row.answer is None for step in steps):
+            if missed := _missed(database, row, name):
+                return _open_step(missed[0].answer(missed[1], value, by))
+            # Once more: somebody may have answered the row between the two looks.
+            steps = find_referrals(database, row.key, name)
+        if not (row.status == "done" and steps):
             _refuse_over(row)
         rows = read_outside(database, row.key)
         if _steps(row, steps, rows, name):
