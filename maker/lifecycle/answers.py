@@ -106,13 +106,13 @@ def _chosen(job: Job, asked: Asked, row: ReferralRow, value: Any) -> str:
     if said.startswith(CANDIDATE) and said[1:].isdecimal():
         return _numbered(row, texts, said[1:])
     if said.startswith(REPLY):
-        return _accepted(job, asked, row, said[1:])
+        return accepted(job, asked, row.name, said[1:])
     exact = by_key.get(said, said if said in texts else None)
     if not (said.isdecimal() and len(said) < 6 and 1 <= int(said) <= len(texts)):
-        return _accepted(job, asked, row, said) if exact is None else exact
+        return accepted(job, asked, row.name, said) if exact is None else exact
     chosen = _numbered(row, texts, said)
     try:
-        reply = _accepted(job, asked, row, said) if exact is None else exact
+        reply = accepted(job, asked, row.name, said) if exact is None else exact
     except BadInput:
         return chosen
     if reply == chosen:
@@ -129,20 +129,20 @@ def _numbered(row: ReferralRow, texts: Sequence[str], number: str) -> str:
     return texts[int(number) - 1]
 
 
-def _accepted(job: Job, asked: Asked, row: ReferralRow, reply: str) -> str:
-    """Return the action that a reply proposes. Raises `BadInput` with the reason why it gets no vote."""
+def accepted(job: Job, asked: Asked, name: str, reply: str) -> str:
+    """Return the action that a reply to a step proposes. Raises `BadInput` with the reason why it gets no vote."""
     task = job.decomposer
     state = asked.state_of(task)
-    move = call_user_code(f"{row.name}: {task.name}: next", task.next, state)
+    move = call_user_code(f"{name}: {task.name}: next", task.next, state)
     if not isinstance(move, Step):
         raise TaskFailed(f"{task.name} asks for no step there any more")
     screened: Candidate[Any] | RedFlag = call_user_code(
-        f"{row.name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS
+        f"{name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS
     )
     if isinstance(screened, RedFlag):
         why = f"{screened.reason}: {screened.detail}" if screened.detail else str(screened.reason)
         raise BadInput(
-            f"{row.name} takes no such answer: {why}",
+            f"{name} takes no such answer: {why}",
             fix="give a candidate, or what a reply of the model would be that the rules allow",
         )
     return screened.text

@@ -108,7 +108,7 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
         JobError: The task of an undecided step cannot be loaded.
     """
     with opened(store) as database:
-        row, by = find_run(database, run_id), _user() if by is None else by
+        row, by = find_run(database, run_id), user() if by is None else by
         steps = find_referrals(database, row.key, name)
         if not any(step.row.answer is None for step in steps):
             if missed := _missed(database, row, name):
@@ -240,7 +240,7 @@ def _found(database: Database, row: RunRow, rows: Sequence[OutsideRow], name: st
 
 
 def _give(database: Database, row: RunRow, one: OutsideRow, given: Mapping[str, Any], by: str | None) -> None:
-    if not give_answer(database, row.key, one.chain, given, _user() if by is None else by):
+    if not give_answer(database, row.key, one.chain, given, user() if by is None else by):
         raise BadInput(f"{one.name} of run {row.run_id} is answered already", fix="see `maker waits`")
 
 
@@ -263,7 +263,8 @@ def _takes(answers: Mapping[str, Any]) -> str:
     return f"give what this JSON schema allows: {json.dumps(answers)[:500]}"
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of whoever runs this process, "" where there is none."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):

@@ -1,144 +1,182 @@
-"""``maker review``: decide what votes have not decided, one step or row at a time."""
+"""``maker review``: decide what votes have not decided, or label an audit's sample, one row at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from maker.cli.advice import completed
 from maker.cli.commands.waits import By, voted
-from maker.cli.keys import read_key, read_text
+from maker.cli.desk import Desk, cut
+from maker.cli.keys import read_text
 from maker.cli.options import RunId, Store
 from maker.cli.output import print
 from maker.cli.signals import INTERRUPTED
 from maker.errors import BadInput
 from maker.job.file import DEFAULT_STORE
-from maker.lifecycle.queries import show
+from maker.lifecycle.queries import opened, show
 from maker.lifecycle.review import ReviewItem
 from maker.lifecycle.review import review as read_items
-from maker.lifecycle.waits import answer
+from maker.lifecycle.waits import answer, user
+from maker.reporting.audit import Sampled
+from maker.reporting.labelling import Labelling
+from maker.store.runs import find_run
 
 MOST_KEYS = 9
 """So many candidates have a key of their own on a terminal; the others are typed."""
-MOST_SHOWN = 2000
-"""Characters of a value, a question or a reply that are shown."""
+TYPE = "  your answer, as a reply of the model would be: "
 
 
-def review(run_id: RunId, by: By = None, store: Store = DEFAULT_STORE) -> None:
+def review(
+    run_id: RunId,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", metavar="FILE", help="Label the rows that `maker audit` drew into FILE.")
+    ] = None,
+    show_decision: Annotated[
+        bool, typer.Option("--show-decision", help="With --audit: show the decision before you answer.")
+    ] = False,
+    by: By = None,
+    store: Store = DEFAULT_STORE,
+) -> None:
     """Decide what votes have not decided, one step or row at a time.
 
     Each decision is stored at once. Stop when you like, and give the same command again to go on.
     """
-    desk = _Desk(read_items(run_id, store=store), by, store)
-    try:
+    if audit is not None:
+        _label(run_id, audit, show_decision=show_decision, by=by, store=store)
+        return
+    if show_decision:
+        raise BadInput("--show-decision shows the decisions of an audit", fix="give it with --audit FILE")
+    desk = _Answers(read_items(run_id, store=store), by, store)
+    with _ending(lambda: _print_end(desk, run_id, store)):
         desk.work()
+
+
+def _label(run_id: str, file: Path, *, show_decision: bool, by: str | None, store: str) -> None:
+    with opened(store) as database:
+        run = find_run(database, run_id)
+        desk = _Labels(Labelling(database, run, file), user() if by is None else by, show_decision=show_decision)
+        then = completed(f"`maker audit {run.run_id} --labels {shlex.quote(str(file))}`")
+        with _ending(lambda: print(f"{_done(desk, 'labelled')}; read the labels with {then}")):
+            desk.work()
+
+
+@contextmanager
+def _ending(say: Callable[[], None]) -> Iterator[None]:
+    """Say what was done however the block ends; the end of standard input counts as Ctrl-C."""
+    try:
+        yield
     except EOFError as error:
         raise typer.Exit(INTERRUPTED) from error
     finally:
-        _print_end(desk, run_id, store)
+        say()
 
 
-class _Desk:
-    """Shows one item after the other, and takes the decisions."""
+class _Answers(Desk[ReviewItem]):
+    """Takes answers to what votes have not decided."""
 
     def __init__(self, items: Iterator[ReviewItem], by: str | None, store: str) -> None:
-        self._items = items
+        super().__init__(items)
         self._by = by
         self._store = store
-        self._next: list[ReviewItem] = []
-        self._skipped: list[ReviewItem] = []
-        self.decided = 0
 
-    @property
-    def skipped(self) -> int:
-        """How many items are left for later."""
-        return len(self._skipped)
+    def shown(self, item: ReviewItem) -> str:
+        """Return the item's values, its question, the candidates with their votes and keys, and one reply."""
+        head = f"\n{item.name} ({item.outcome}){f': {item.reason}' if item.reason else ''}"
+        candidates = (f"  {_key(number)} {cut(voted(one))}" for number, one in enumerate(item.candidates, 1))
+        sample = [f"  a reply for the first: {cut(item.sample)}"] if item.sample else []
+        return "\n".join((head, *_asked(item.values, item.question), *candidates, *sample))
 
-    def work(self) -> None:
-        """Go through the items until they are over, or the person quits. Raises as `read_key` does."""
-        while (item := self._take()) is not None:
-            print(_shown(item), flush=True)
-            if not self._treat(item):
-                return
+    def keys(self, item: ReviewItem) -> str:
+        """Return the keys of candidates, and that of another answer."""
+        count = min(len(item.candidates), MOST_KEYS)
+        return f"{'' if not count else '1 choose, ' if count == 1 else f'1-{count} choose, '}t type an answer, "
 
-    def _take(self) -> ReviewItem | None:
-        return self._next.pop() if self._next else next(self._items, None)
-
-    def _treat(self, item: ReviewItem) -> bool:
-        """Ask until an item is decided or left; returns False to quit."""
-        while True:
-            key = read_key(_choices(item))
-            if key == "q":
-                return False
-            if key == "s":
-                self._skipped.append(item)
-                return True
-            if key == "b" and self._skipped:
-                self._next += [item, self._skipped.pop()]
-                return True
-            if key == "b":
-                print("  no item was skipped before this one")
-            elif value := _value(item, key):
-                if self._decide(item, value):
-                    return True
-            else:
-                print(f"  {key[:20]!r} is none of the keys")
-
-    def _decide(self, item: ReviewItem, value: str) -> bool:
-        """Store a decision; returns whether the item is over."""
-        try:
-            answer(item.run_id, item.at, value, by=self._by, store=self._store)
-        except BadInput as error:
-            print(*(f"  {line}" for line in completed(str(error), run_id=item.run_id).splitlines()), sep="\n")
-            return bool(error.facts.get("over"))
-        self.decided += 1
+    def decide(self, item: ReviewItem, key: str) -> bool | None:
+        """Store the answer that a key stands for."""
+        if key == "t":
+            text = read_text(TYPE)
+            value = text if text.startswith("@") and text[1:].isdecimal() else f"={text}"
+        elif key.isdecimal() and len(key) < 7 and 1 <= int(key) <= len(item.candidates):
+            value = f"@{key}"
+        else:
+            return None
+        answer(item.run_id, item.at, value, by=self._by, store=self._store)
         return True
 
 
-def _value(item: ReviewItem, key: str) -> str:
-    """Return the answer that a key stands for, "" if it stands for none."""
-    if key == "t":
-        text = read_text("  your answer, as a reply of the model would be: ")
-        return text if text.startswith("@") and text[1:].isdecimal() else f"={text}"
-    return f"@{key}" if key.isdecimal() and len(key) < 7 and 1 <= int(key) <= len(item.candidates) else ""
+class _Labels(Desk[Sampled]):
+    """Takes labels of a sample's rows, and shows the decision after them, or when it is asked for."""
+
+    def __init__(self, work: Labelling, by: str, *, show_decision: bool) -> None:
+        super().__init__(iter(work))
+        self._labelling = work
+        self._by = by
+        self._always = show_decision
+        self._seen: int | None = None
+
+    def shown(self, item: Sampled) -> str:
+        """Return the row's values and its question, and the decision only where that is asked for."""
+        decision = [_decision(item)] if self._shows(item) else []
+        return "\n".join((f"\n{item.result.id}", *_asked(item.values, self._labelling.question(item)), *decision))
+
+    def keys(self, item: Sampled) -> str:
+        """Return the keys of a label: y and n once the decision is seen."""
+        return "y right, n wrong, " if self._shows(item) else "t type your answer, v view the decision, "
+
+    def decide(self, item: Sampled, key: str) -> bool | None:
+        """Write the label that a key stands for."""
+        if self._shows(item):
+            return self._write(item, right=key == "y") if key in ("y", "n") else None
+        if key == "v":
+            self._seen = item.result.row
+            print(_decision(item))
+            return False
+        if key != "t":
+            return None
+        right = self._labelling.is_right(item, read_text(TYPE))
+        self._write(item, right=right)
+        print(f"  labelled {'right' if right else 'wrong'}\n{_decision(item)}")
+        return True
+
+    def _shows(self, item: Sampled) -> bool:
+        return self._always or self._seen == item.result.row
+
+    def _write(self, item: Sampled, *, right: bool) -> bool:
+        self._labelling.label(item, right=right, by=self._by)
+        return True
 
 
-def _shown(item: ReviewItem) -> str:
-    head = f"\n{item.name} ({item.outcome}){f': {item.reason}' if item.reason else ''}"
-    values = (f"  {name}: {_cut(_text(value))}" for name, value in item.values.items())
-    asked = [f"  asked: {_cut(item.question)}"] if item.question else []
-    candidates = (f"  {_key(number)} {_cut(voted(one))}" for number, one in enumerate(item.candidates, 1))
-    sample = [f"  a reply for the first: {_cut(item.sample)}"] if item.sample else []
-    return "\n".join((head, *values, *asked, *candidates, *sample))
+def _decision(item: Sampled) -> str:
+    return f"  the decision: {cut(_text(item.result.answer))}"
+
+
+def _asked(values: Mapping[str, Any], question: str) -> list[str]:
+    lines = [f"  {name}: {cut(_text(value))}" for name, value in values.items()]
+    return [*lines, *([f"  asked: {cut(question)}"] if question else [])]
 
 
 def _key(number: int) -> str:
     return f"[{number}]" if number <= MOST_KEYS else f"t @{number}:"
 
 
-def _choices(item: ReviewItem) -> str:
-    count = min(len(item.candidates), MOST_KEYS)
-    numbers = "" if not count else "1 choose, " if count == 1 else f"1-{count} choose, "
-    return f"{numbers}t type an answer, s skip, b back, q quit: "
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"
+def _done(desk: Desk[Any], what: str) -> str:
+    return f"{desk.decided:,} {what}{f', {desk.skipped:,} skipped' if desk.skipped else ''}"
 
 
-def _print_end(desk: _Desk, run_id: str, store: str) -> None:
+def _print_end(desk: _Answers, run_id: str, store: str) -> None:
     """Say what was done, and the one command that goes on."""
-    if not desk.decided:
-        print("nothing was decided" if desk.skipped else "nothing more to review")
-        return
     run = show(run_id, store=store)
     goes_on = run.status == "paused" or (run.status == "done" and run.settings["task"].get("output"))
     then = f"go on with `maker resume {run.run_id}`" if goes_on else f"see them with `maker results {run.run_id}`"
-    skipped = f", {desk.skipped:,} skipped" if desk.skipped else ""
-    print(f"{desk.decided:,} decided{skipped}; {completed(then)}")
+    print(f"{_done(desk, 'decided')}{f'; {completed(then)}' if desk.decided else ''}")
