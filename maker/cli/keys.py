@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
 from maker.cli.output import print
+
+try:
+    import termios
+    import tty
+except ImportError:
+    # Windows.
+    termios = None  # type: ignore[assignment]
+
+END, ESCAPE = "\x04", "\x1b"
+"""Ctrl-D, and what arrows and function keys begin with."""
 
 
 def read_key(prompt: str) -> str:
@@ -19,8 +34,10 @@ def read_key(prompt: str) -> str:
     if sys.stdin is None or not sys.stdin.isatty():
         return read_text(prompt).strip()
     print(prompt, end="", flush=True)
-    key = str(typer.getchar())
+    key = str(typer.getchar()) if termios is None else _pressed(sys.stdin.fileno())
     print(key if key.isprintable() else "", flush=True)
+    if key in ("", END):
+        raise EOFError
     return key.strip()
 
 
@@ -32,3 +49,38 @@ def read_text(prompt: str) -> str:
         print()
         raise EOFError
     return line.removesuffix("\n").removesuffix("\r")
+
+
+def _pressed(terminal: int) -> str:
+    """Return the next key, "" where the terminal is gone. Keys that were pressed before count too."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace")
+    with _single_keys(terminal):
+        key = ""
+        while not key:
+            if not (byte := _read(terminal, 1)):
+                return ""
+            key = decode.decode(byte)
+        if key == ESCAPE and select.select([terminal], [], [], 0)[0]:
+            # An arrow: one key, and none of ours.
+            _read(terminal, 16)
+    return key
+
+
+def _read(terminal: int, most: int) -> bytes:
+    try:
+        return os.read(terminal, most)
+    except OSError:
+        # Who looked at it has hung up.
+        return b""
+
+
+@contextmanager
+def _single_keys(terminal: int) -> Iterator[None]:
+    """Let a terminal give each key at once while the block lasts; Ctrl-C stays an interrupt."""
+    before = termios.tcgetattr(terminal)
+    # Not flushed, as `typer.getchar` does: a quick person's next key is not lost.
+    tty.setcbreak(terminal, termios.TCSADRAIN)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -77,7 +77,7 @@ def _asked(row: RunRow, name: str, steps: Sequence[OpenReferral]) -> OpenReferra
     waiting = [one for one in steps if one.row.answer is None]
     if not waiting:
         by = f", by {steps[-1].row.by}" if steps[-1].row.by else ""
-        said = f"{name} of run {row.run_id} is over: it has been answered{by}"
+        said = f"{steps[-1].row.name} of run {row.run_id} is over: it has been answered{by}"
         raise BadInput(said, fix="see `maker waits`", over=True)
     if len(waiting) > 1:
         places = ", ".join(one.row.at for one in waiting[:5])
