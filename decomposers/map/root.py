@@ -103,11 +103,22 @@ def _runs(entries: Iterable[Any]) -> list[Run]:
 
 
 def without(runs: Iterable[Run], ranges: Iterable[tuple[int, int]]) -> list[Run]:
-    """Return what is left of runs without the rows of some ranges; each range is a first row, and one before which."""
-    left = list(runs)
-    for first, stop in ranges:
-        parts = ((run, (run.first, min(run.stop, first)), (max(run.first, stop), run.stop)) for run in left)
-        left = [Run(start, end, run.outcome) for run, *cut in parts for start, end in cut if start < end]
+    """Return what is left of runs, in order, without the rows of ranges: each of a first row, and one before which."""
+    ordered, place = sorted(one for one in ranges if one[0] < one[1]), 0
+    left: list[Run] = []
+    for run in runs:
+        at = run.first
+        while place < len(ordered) and ordered[place][1] <= at:
+            place += 1
+        for number in range(place, len(ordered)):
+            start, end = ordered[number]
+            if start >= run.stop:
+                break
+            if at < start:
+                left.append(Run(at, start, run.outcome))
+            at = max(at, end)
+        if at < run.stop:
+            left.append(Run(at, run.stop, run.outcome))
     return left
 
 

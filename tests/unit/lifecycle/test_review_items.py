@@ -132,6 +132,26 @@ def test_a_retry_leaves_out_what_is_answered(tmp_path: Path, url: str) -> None:
         maker.retry(again.run_id, store=url)
 
 
+def test_rows_that_an_earlier_run_has_left(tmp_path: Path, url: str) -> None:
+    """A retry of some outcomes leaves the others in the round of the earlier run: they are reviewed with the newest."""
+    report = maker.run(hard(tmp_path, url, model={"p": 0.6, "malformed": 0.8}))
+    before = list(maker.review(report.run_id, store=url))
+    undecided = [one.name for one in before if one.outcome == "undecided"]
+    assert 0 < len(undecided) < len(before)
+    again = maker.retry(report.run_id, outcomes=["rejected"], store=url)
+    items = {one.name: one for one in maker.review(again.run_id, store=url)}
+    assert len(items) == again.missing
+    assert items.keys() >= set(undecided)
+    for item in items.values():
+        reply = '={"label": "red", "why": "by hand"}'
+        maker.answer(again.run_id, item.at, reply, by="ann", store=url)
+    assert maker.resume(again.run_id, store=url).missing == 0
+    assert len(written(tmp_path)) == ROWS
+    assert {one.id for one in results(again.run_id, store=url) if one.answered_by} == items.keys()
+    # The earlier run shows what was answered of its own round.
+    assert set(undecided) <= {one.id for one in results(report.run_id, store=url) if one.answered_by}
+
+
 def test_a_retry_of_a_paused_map(tmp_path: Path, url: str) -> None:
     """What is answered stays; the run goes on and writes all rows."""
     report = maker.run(hard(tmp_path, url, limits={"max_calls": 80}))
