@@ -55,8 +55,10 @@ class MissedRows:
         yield from merge(*(self._of(number) for number in range(len(self._rounds))), key=lambda one: one.row)
 
     def named(self, name: str) -> list[Settled]:
-        """Return those with an id or a place. Raises `BadInput` if the input cannot be read."""
-        return [one for one in self if name in (self._log.name(one.row), place_of(one))]
+        """Return the one at a place, else those with an id. Raises `BadInput` if the input cannot be read."""
+        # Places first: ids are read from the input, row by row.
+        here = [one for one in self if place_of(one) == name]
+        return here or [one for one in self if self._log.name(one.row) == name]
 
     def shown(self, settled: Settled) -> OpenReferral:
         """Return what a person is asked: the candidates, and the part of the prompt that varies.

@@ -320,7 +320,8 @@ referral = Table(
 """Undecided steps that a person is asked about: ``name`` is what people call one, or step ``step`` of chain ``place``.
 
 ``kind`` is the step's class, ``proposals`` the candidates as JSON, ``tally`` the packed count of the votes. ``answer``
-is the action that somebody has chosen; ``closed`` says that it is in the log.
+is the action that somebody has chosen; ``closed`` says that it is in the log, or stands beside it: see
+`maker.store.reviews`, where ``tally`` says too who has decided.
 """
 
 source = Table(
