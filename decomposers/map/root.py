@@ -103,7 +103,7 @@ def _runs(entries: Iterable[Any]) -> list[Run]:
 
 
 def without(runs: Iterable[Run], ranges: Iterable[tuple[int, int]]) -> list[Run]:
-    """Return what is left of runs, in order, without the rows of ranges: each of a first row, and one before which."""
+    """Return what is left of runs in order without the rows of ranges, each from a first row to before another."""
     ordered, place = sorted(one for one in ranges if one[0] < one[1]), 0
     left: list[Run] = []
     for run in runs:

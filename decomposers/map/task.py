@@ -336,19 +336,15 @@ class Map(RowDecomposer[State, Answer]):
         return root
 
     def _asked_again(self, root: Root) -> list[Run]:
-        """Return the rows without an answer that a later round asks: none that a person has answered."""
+        """Return the rows without an answer that a later round asks: none that people have decided."""
         missed = [run for run in root.missing if run.outcome in self.params.again]
-        return without(missed, self.params.answered)
+        return without(missed, self.params.reviewed)
 
     def _then(self, root: State) -> State:
         before = checked_root(root)
-        asked = [(run.first, run.stop) for run in self._asked_again(before)]
+        left = without(before.missing, [(run.first, run.stop) for run in self._asked_again(before)])
         whole = not before.round or NEW in self.params.again
-        return Root(
-            before.round + 1,
-            self.count() if whole else before.rows,
-            merged(without(before.missing, asked), before.fresh),
-        )
+        return Root(before.round + 1, self.count() if whole else before.rows, merged(left, before.fresh))
 
 
 def _column_fix(name: str, columns: Sequence[str]) -> str:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import groupby
 from typing import Any
 
 from maker.core.user_code import call_user_code
@@ -18,22 +17,22 @@ from maker.errors import BadInput, TaskFailed
 from maker.job.job import Job
 from maker.job.rules import rules_of
 from maker.lifecycle.answers import answering_job, checked
-from maker.lifecycle.rows import Round, RowLog, Settled, samples
+from maker.lifecycle.rows import Round, RowLog, Settled, is_map, samples
 from maker.store.backend.database import Database
 from maker.store.log import SampleRow, read_outcomes, read_prompts
 from maker.store.referrals import OpenReferral, ReferralRow, StepKey
-from maker.store.reviews import MISSED, give_review, read_reviews
+from maker.store.reviews import MISSED, ReviewRow, give_review, read_reviews
 from maker.store.runs import RunRow, run_at
 from maker.types import Flag, Sample, Step, StepClass
 from maker.voting.messages import Proposal
-from maker.voting.paths import chain_name
+from maker.voting.paths import chain_name, read_name
 from maker.voting.policy import Shared
 from maker.voting.red_flags import Candidate, screen
 from maker.voting.tally import Tally, pack, unpack
 
 
 class MissedRows:
-    """The rows of a map that are settled without a decision, and that no person has answered, in input order.
+    """The rows of a map that votes have not decided, and that no person has either: an iterable, in input order.
 
     Args:
         database: The store.
@@ -52,13 +51,28 @@ class MissedRows:
 
     def __iter__(self) -> Iterator[Settled]:
         """Yield them as they are now; reads outcomes alone, in constant memory but for what people have answered."""
-        yield from merge(*(self._of(number) for number in range(len(self._rounds))), key=lambda one: one.row)
+        return (one for one in self._all() if not one.reviewed)
 
-    def named(self, name: str) -> list[Settled]:
-        """Return the one at a place, else those with an id. Raises `BadInput` if the input cannot be read."""
+    def named(self, name: str) -> Settled | None:
+        """Return the one at a place, else with an id, answered or not; None if there is none.
+
+        Raises `BadInput` if several have the id, or the input cannot be read.
+        """
         # Places first: ids are read from the input, row by row.
-        here = [one for one in self if place_of(one) == name]
-        return here or [one for one in self if self._log.name(one.row) == name]
+        here = self._at(name) or [one for one in self._all() if self._log.name(one.row) == name]
+        if len(here) > 1:
+            places = ", ".join(map(place_of, here[:5]))
+            said = f"{len(here)} rows of run {self._run.run_id} are called {name!r}"
+            raise BadInput(said, fix=f"name one by its place: {places}")
+        return here[0] if here else None
+
+    def values(self, key: StepKey) -> Mapping[str, Any]:
+        """Return the values of the row that is a step; nothing of a step that is none, or a row that cannot be read.
+
+        Raises `BadInput` if the input cannot be read.
+        """
+        rows = next((one.rows for one in self._rounds if one.chain.key == key.chain), None)
+        return {} if rows is None else self._log.task.row(rows[key.idx])[1]
 
     def shown(self, settled: Settled) -> OpenReferral:
         """Return what a person is asked: the candidates, and the part of the prompt that varies.
@@ -83,36 +97,53 @@ class MissedRows:
         """Store a person's answer, ``value`` and ``by`` as in `answer_step`; returns what was asked.
 
         Raises:
-            BadInput: Somebody has answered it meanwhile, or it is asked again; the rules refuse the answer.
+            BadInput: Somebody has answered it already, or it is asked again; the rules refuse the answer.
             RunNotResumable: As `shown`.
         """
-        one, run = self.shown(settled), settled.round.chain.run
+        if settled.reviewed:
+            raise self._over(settled)
+        one, run, outcome = self.shown(settled), settled.round.chain.run, settled.outcome
+        assert outcome is not None  # noqa: S101 - it has no decision
         decided = checked(self._database, self._job(run), one, value, by)
-        person = unpack(decided.tally).person
-        assert person is not None  # noqa: S101 - it was just answered
-        row = one.row._replace(
-            answer=decided.action, by=by, answered_at=person.at_ms / 1000, begun_at=person.at_ms / 1000,
-            tally=decided.tally,
+        row = ReviewRow(
+            one.row.key, settled.row, outcome.outcome, decided.action, decided.tally, one.row.tokens
         )  # fmt: skip
         if not give_review(self._database, run, row):
-            found = read_reviews(self._database, row.key.chain).get(row.key.idx)
-            by = f", by {found.by}" if found is not None and found.by else ""
-            said = "is being asked again" if found is None else f"is over: it has been answered{by}"
-            raise BadInput(f"{row.name} of run {one.run_id} {said}", fix="see `maker results RUN`", over=True)
+            raise self._over(settled)
         return one
 
-    def _of(self, number: int) -> Iterator[Settled]:
-        """Yield those rows of a round that no later round asks."""
+    def _over(self, settled: Settled) -> BadInput:
+        """Return the error that a row takes no answer any more."""
+        found = read_reviews(self._database, settled.round.chain.key).get(settled.child)
+        person = None if found is None else unpack(found.tally).person
+        by = f", by {person.name}" if person is not None and person.name else ""
+        said = "is being asked again" if found is None else f"is over: it has been answered{by}"
+        fix = "see `maker results RUN`"
+        return BadInput(f"{self._log.name(settled.row)} of run {self._run.run_id} {said}", fix=fix, over=True)
+
+    def _all(self) -> Iterator[Settled]:
+        return merge(*map(self._of, range(len(self._rounds))), key=lambda one: one.row)
+
+    def _at(self, place: str) -> list[Settled]:
+        """Return the row at a place, in a list; [] if there is none."""
+        name, _, step = place.rpartition(":")
+        try:
+            *path, child = read_name(name)
+        except ValueError:
+            return []
+        for number, one in enumerate(self._rounds):
+            if step == "0" and one.chain.path == tuple(path) and child < len(one.rows):
+                return list(self._of(number, child, child + 1))
+        return []
+
+    def _of(self, number: int, start: int = 0, stop: int | None = None) -> Iterator[Settled]:
+        """Yield those rows of a round that no later round asks, answered or not; its children from ``start`` on."""
         one, later = self._rounds[number], self._rounds[number + 1 :]
         reviews = read_reviews(self._database, one.chain.key)
-        for outcome in read_outcomes(self._database, one.chain.key):
+        for outcome in read_outcomes(self._database, one.chain.key, start, stop):
             row = one.rows[outcome.idx]
-            if (
-                outcome.outcome in MISSED
-                and outcome.idx not in reviews
-                and not any(_asks(again, row) for again in later)
-            ):
-                yield Settled(row, one, outcome.idx, None, outcome)
+            if outcome.outcome in MISSED and not any(_asks(again, row) for again in later):
+                yield one.as_settled(outcome.idx, None, outcome, reviews)
 
     def _job(self, run: int) -> Job:
         if run not in self._jobs:
@@ -163,13 +194,9 @@ class MissedRows:
         return found
 
 
-def answered_ranges(database: Database, run: RunRow) -> list[tuple[int, int]]:
-    """Return the rows of a map that people have answered beside the log, as ranges, in order."""
-    rounds = RowLog(database, run).rounds()
-    rows = sorted(one.rows[child] for one in rounds for child in read_reviews(database, one.chain.key))
-    # Rows that follow one another are as far from their places as one another.
-    runs = ([row for _, row in its] for _, its in groupby(enumerate(rows), key=lambda one: one[1] - one[0]))
-    return [(found[0], found[-1] + 1) for found in runs]
+def missed_rows(database: Database, run: RunRow) -> MissedRows | None:
+    """Return the rows of a map that nobody has decided, None for a run of another task."""
+    return MissedRows(database, run) if is_map(database, run) else None
 
 
 def place_of(settled: Settled) -> str:

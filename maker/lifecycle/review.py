@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from maker.errors import BadInput
-from maker.lifecycle.missed_rows import MissedRows
+from maker.lifecycle.missed_rows import missed_rows
 from maker.lifecycle.queries import opened
-from maker.lifecycle.rows import RowLog
 from maker.lifecycle.waits import VotedFor
 from maker.store.backend.database import Database
 from maker.store.log import read_samples
 from maker.store.referrals import OpenReferral, read_open
-from maker.store.runs import RunRow, find_run
+from maker.store.runs import OVER, find_run
 from maker.types import Outcome
 
 
@@ -62,36 +60,17 @@ def review(run_id: str, *, store: str | None = None) -> Iterator[ReviewItem]:
     """
     with opened(store) as database:
         row = find_run(database, run_id)
-        log = _row_log(database, row)
-        if row.status in ("running", "paused", "pending"):
+        missed = missed_rows(database, row)
+        if row.status not in OVER:
             for one in read_open(database, row.key):
-                yield _item(database, one, str(Outcome.ASKED), "", _values(log, one))
-        if log is not None:
-            missed = MissedRows(database, row)
-            for settled in missed:
-                shown, outcome = missed.shown(settled), settled.outcome
-                if outcome is not None:
-                    yield _item(database, shown, outcome.outcome, outcome.reason, log.task.row(settled.row)[1])
-
-
-def _row_log(database: Database, row: RunRow) -> RowLog | None:
-    """Return the rows of a map, None for a run of another task."""
-    if "round" not in row.settings["task"]:
-        return None
-    try:
-        return RowLog(database, row)
-    except BadInput:
-        # Documents go on in rounds too.
-        return None
-
-
-def _values(log: RowLog | None, one: OpenReferral) -> Mapping[str, Any]:
-    """Return the values of a row that a person is asked about."""
-    if log is None:
-        return {}
-    rounds = {found.chain.key: found for found in log.rounds()}
-    here = rounds.get(one.row.key.chain)
-    return {} if here is None else log.task.row(here.rows[one.row.key.idx])[1]
+                values = {} if missed is None else missed.values(one.row.key)
+                yield _item(database, one, str(Outcome.ASKED), "", values)
+        if missed is None:
+            return
+        for settled in missed:
+            shown, outcome = missed.shown(settled), settled.outcome
+            assert outcome is not None  # noqa: S101 - it has no decision
+            yield _item(database, shown, outcome.outcome, outcome.reason, missed.values(shown.row.key))
 
 
 def _item(database: Database, one: OpenReferral, outcome: str, reason: str, values: Mapping[str, Any]) -> ReviewItem:

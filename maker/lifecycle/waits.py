@@ -13,9 +13,8 @@ from maker.core.plugins import near
 from maker.errors import BadInput, RunNotResumable
 from maker.inputs.nesting import too_deep
 from maker.lifecycle.answers import answer_step
-from maker.lifecycle.missed_rows import MissedRows, place_of
+from maker.lifecycle.missed_rows import missed_rows
 from maker.lifecycle.queries import opened
-from maker.lifecycle.rows import Settled
 from maker.store.backend.database import Database
 from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
 from maker.store.referrals import OpenReferral, find_referrals, open_names, read_open
@@ -111,15 +110,13 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
         row, by = find_run(database, run_id), user() if by is None else by
         steps = find_referrals(database, row.key, name)
         if not any(step.row.answer is None for step in steps):
-            if missed := _missed(database, row, name):
-                return _open_step(missed[0].answer(missed[1], value, by))
-            # Once more: somebody may have answered the row between the two looks.
-            steps = find_referrals(database, row.key, name)
-        if not (row.status == "done" and steps):
-            _refuse_over(row)
+            missed = missed_rows(database, row)
+            if missed is not None and (settled := missed.named(name)) is not None:
+                return _open_step(missed.answer(settled, value, by))
+        _refuse_over(row)
         rows = read_outside(database, row.key)
-        if _steps(row, steps, rows, name):
-            return _open_step(answer_step(database, row, name, steps, value, by))
+        if asked := _steps(row, steps, rows, name):
+            return _open_step(answer_step(database, row, name, asked, value, by))
         one = _found(database, row, rows, name, Kind.WAIT)
         if problem := _misfit(one.answers, value):
             raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
@@ -185,24 +182,6 @@ def _going(database: Database, run_id: str) -> RunRow:
 def _refuse_over(row: RunRow) -> None:
     if row.status in OVER:
         raise RunNotResumable(f"run {row.run_id} is {row.status}, and waits for nothing", fix="start a new run")
-
-
-def _missed(database: Database, row: RunRow, name: str) -> tuple[MissedRows, Settled] | None:
-    """Return the row of a map that votes did not decide, by its id or its place. Raises `BadInput` for several."""
-    if "round" not in row.settings["task"]:
-        return None
-    try:
-        rows = MissedRows(database, row)
-    except BadInput:
-        # Documents go on in rounds too, and have no rows.
-        return None
-    found = rows.named(name)
-    if len(found) > 1:
-        places = ", ".join(map(place_of, found[:5]))
-        raise BadInput(
-            f"{len(found)} rows of run {row.run_id} are called {name!r}", fix=f"name one by its place: {places}"
-        )
-    return (rows, found[0]) if found else None
 
 
 def _steps(row: RunRow, steps: Sequence[OpenReferral], rows: Sequence[OutsideRow], name: str) -> Sequence[OpenReferral]:

@@ -55,8 +55,7 @@ def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cu
     """Return the cuts for a run's unresolved steps: undecided ones, and children that ended wrong or were rejected.
 
     Among children of forks of single steps, only those with one of the ``outcomes`` are cut, and none that a person has
-    decided. What is recorded of an
-    effect or a wait is never cut off: it is joined again as it is.
+    decided. What is recorded of an effect or a wait is never cut off: it is joined again as it is.
     """
     root = root_chain(database, run)
     recorded = {one.chain for one in read_outside(database, run)}
@@ -77,11 +76,8 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
         # Whoever answers locks the run's row first: from here on nobody does.
         connection.execute(select(run.id).where(run.id == lease.run).with_for_update())
         answered = answered_among(connection, {(one.chain, one.idx) for one in wanted})
-        answered |= {
-            (chain, idx)
-            for chain in {one.chain for one in wanted if one.single}
-            for idx in reviewed_among(connection, chain)
-        }
+        for chain in {one.chain for one in wanted if one.single}:
+            answered |= {(chain, idx) for idx in reviewed_among(connection, chain)}
         cuts = [one for one in wanted if (one.chain, one.idx) not in answered]
         if not cuts:
             return
@@ -167,9 +163,9 @@ def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
 def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[str]) -> Iterator[Cut]:
     cuts = read_cuts(database, chain.key)
     epochs = {cut.idx: cut.epoch for cut in cuts}
-    answered = read_reviews(database, chain.key)
+    reviews = read_reviews(database, chain.key)
     missed = (one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes))
-    found = {one.idx: one for one in missed if one.idx not in answered}
+    found = {one.idx: one for one in missed if one.idx not in reviews}
     if not found:
         return
     rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True, cuts=cuts)

@@ -1,82 +1,115 @@
-"""Rows that a person has decided after their votes were over: the answers stand beside the log, which does not change.
+"""Rows that people have decided after their votes were over: the answers stand beside the log, which does not change.
 
-Such an answer is a row of `maker_referral` at the place of a child's outcome. It holds for that outcome alone: a cut
-gives the child another epoch. So a cut leaves out what is answered (`maker.store.cuts`).
+An answer belongs to the outcome of a child of a fork of single steps, as it was when the person answered. A cut gives
+the child another epoch; so it leaves out what is answered (`maker.store.cuts`), and an answer holds for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from maker.store.backend import schema
 from maker.store.backend.database import Database, retried
-from maker.store.referrals import ReferralRow
+from maker.store.chains import find_chain, first_chain
+from maker.store.log import Span
+from maker.store.referrals import StepKey
+from maker.store.seals import review_seal
 from maker.types import Outcome
+from maker.voting.paths import ROOT
 
-_referral, _outcome = schema.referral.c, schema.outcome.c
+_review, _outcome = schema.review.c, schema.outcome.c
 MISSED = (Outcome.UNDECIDED, Outcome.REJECTED, Outcome.FAILED)
-"""Outcomes of children that votes have not decided, and that nobody has been asked about."""
+"""Outcomes of rows that votes have not decided, and that nobody has been asked about."""
 
 
-class Review(NamedTuple):
-    """A person's answer to a child without a decision: the action as its task writes it, and the packed tally."""
+class ReviewRow(NamedTuple):
+    """A person's answer to a row that votes have not decided.
 
-    idx: int
-    epoch: int
+    Args:
+        key: The child of a fork that the row is.
+        row: The row's number in the input.
+        outcome: Why votes have not decided it.
+        answer: The action that the person has chosen, as the task writes it.
+        tally: The packed count of its votes, with who has answered, and when.
+        tokens: What the votes took.
+        seal: As it is stored; see `fits`.
+    """
+
+    key: StepKey
+    row: int
+    outcome: str
     answer: str
     tally: bytes
     tokens: int
-    by: str
-    answered_at: float
+    seal: bytes = b""
+
+    def fits(self, run: int) -> bool:
+        """Say whether it is as it was written for a run."""
+        return self.seal == self._sealed(run)
+
+    def values(self, run: int) -> dict[str, Any]:
+        """Return it as values of the table's columns, sealed."""
+        facts = {name: getattr(self, name) for name in ("row", "outcome", "answer", "tally", "tokens")}
+        return self.key._asdict() | facts | {"run": run, "seal": self._sealed(run)}
+
+    def _sealed(self, run: int) -> bytes:
+        return review_seal(run, tuple(self.key), self.row, self.outcome, self.tally, self.tokens, self.answer)
 
 
-def read_reviews(database: Database, chain: int) -> Mapping[int, Review]:
-    """Return the answers of a fork's single steps by child: as many as people have written, all in memory."""
-    columns = (_referral.idx, _referral.epoch, _referral.answer, _referral.tally, _referral.tokens)
-    query = select(*columns, _referral.answered_by, _referral.answered_at).where(_referral.chain == chain, reviewed())
-    return {row[0]: Review(*row) for row in database.fetch(query)}
+def read_reviews(database: Database, chain: int) -> Mapping[int, ReviewRow]:
+    """Return the answers to a fork's single steps by child: as many as people have written, all in memory."""
+    rows = database.fetch(select(schema.review).where(_review.chain == chain).order_by(_review.idx))
+    return {row.idx: _row(row) for row in rows}
 
 
-def count_reviews(database: Database, run: int) -> int:
-    """Return how many rows of a run have such an answer."""
-    query = select(func.count()).select_from(schema.referral).where(_referral.run == run, reviewed())
-    return int(database.fetch(query)[0][0])
+def reviews_of(database: Database, run: int) -> list[ReviewRow]:
+    """Return the answers to rows that a run itself has asked, those with a changed key too; see `ReviewRow.fits`."""
+    its = _review.chain.between(first_chain(run), first_chain(run + 1) - 1)
+    query = select(schema.review).where((_review.run == run) | its)
+    return [_row(row) for row in database.fetch(query.order_by(_review.chain, _review.idx))]
 
 
-def reviewed() -> ColumnElement[bool]:
-    """Return the condition that a row of `maker_referral` is such an answer, and that its outcome still stands."""
-    here = (_outcome.chain == _referral.chain, _outcome.idx == _referral.idx, _outcome.epoch == _referral.epoch)
-    return select(_outcome.chain).where(*here, _outcome.outcome.in_(MISSED)).exists()
+def reviews_along(database: Database, span: Span) -> list[ReviewRow]:
+    """Return the answers to single steps of the forks at the steps of a part of a chain's log."""
+    found: list[ReviewRow] = []
+    for key, rows in groupby(reviews_of(database, span.chain.run), key=lambda row: row.key.chain):
+        place = find_chain(database, key, ROOT).place
+        if place.parent == span.chain.key and span.start <= place.at and (span.stop is None or place.at < span.stop):
+            found += rows
+    return found
 
 
 def reviewed_among(connection: Connection, chain: int) -> set[int]:
-    """Return the children of a fork of single steps that have such an answer, in the caller's transaction."""
-    return set(connection.execute(select(_referral.idx).where(_referral.chain == chain, reviewed())).scalars())
+    """Return the children of a fork of single steps that have an answer, in the caller's transaction."""
+    return set(connection.execute(select(_review.idx).where(_review.chain == chain)).scalars())
 
 
 @retried
-def give_review(database: Database, run: int, row: ReferralRow) -> bool:
-    """Store an answer to a child without a decision; returns False if it has one, or is no such child any more.
+def give_review(database: Database, run: int, row: ReviewRow) -> bool:
+    """Store an answer; returns False if the row has one already, or no longer has the outcome that is answered.
 
-    Args:
-        database: The store.
-        run: The key of the run that asked the child.
-        row: What was asked, with the answer.
+    ``run`` is the key of the run that asked the row.
     """
-    outcome = (_outcome.chain == row.key.chain, _outcome.idx == row.key.idx, _outcome.epoch == row.key.epoch)
-    taken = (_referral.chain == row.key.chain, _referral.idx == row.key.idx, _referral.epoch == row.key.epoch)
+    key = row.key
+    stands = (_outcome.chain == key.chain, _outcome.idx == key.idx, _outcome.epoch == key.epoch)
+    taken = (_review.chain == key.chain, _review.idx == key.idx, _review.epoch == key.epoch)
     with database.write() as connection:
         # The run's row first: a cut, and whoever else answers, come one after the other.
         connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
-        stands = select(_outcome.chain).where(*outcome, _outcome.outcome.in_(MISSED))
-        if connection.execute(stands).first() is None:
+        outcome = connection.execute(select(_outcome.outcome).where(*stands)).scalar()
+        if outcome != row.outcome or outcome not in MISSED:
             return False
-        if before := connection.execute(select(schema.referral).where(*taken)).first():
+        if before := connection.execute(select(schema.review).where(*taken)).first():
             # The connection may have been lost at a commit that took place.
-            given = (before.answer, before.answered_by, before.answered_at)
-            return given == (row.answer, row.by, row.answered_at)
-        connection.execute(insert(schema.referral).values(row.values(run)))
+            return _row(before)._replace(seal=b"") == row
+        connection.execute(insert(schema.review).values(row.values(run)))
         return True
+
+
+def _row(found: Any) -> ReviewRow:
+    key = StepKey(found.chain, found.idx, found.epoch)
+    return ReviewRow(key, found.row, found.outcome, found.answer, bytes(found.tally), found.tokens, bytes(found.seal))

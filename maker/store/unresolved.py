@@ -13,7 +13,6 @@ from maker.store.backend import schema
 from maker.store.backend.database import Database
 from maker.store.locations import is_live
 from maker.store.log import PAGE
-from maker.store.reviews import reviewed
 from maker.types import Outcome
 
 _chain, _cut, _fork, _outcome = schema.chain.c, schema.cut.c, schema.fork.c, schema.outcome.c
@@ -78,9 +77,9 @@ def unresolved_flags(database: Database, run: int) -> dict[str, int]:
 
 
 def count_answered(database: Database, run: int) -> int:
-    """Return how many steps of a run people have decided; answers beside the log are no steps."""
+    """Return how many steps of a run people have decided."""
     query = select(*_PLACE, func.count()).join(schema.chain, _chain.id == _referral.chain)
-    query = query.where(_referral.run == run, _referral.closed, ~_superseded(_referral), ~reviewed())
+    query = query.where(_referral.run == run, _referral.closed, ~_superseded(_referral))
     live = _live_forks(database)
     rows = database.fetch(query.group_by(*_PLACE).select_from(schema.referral))
     return sum(count for parent, at, epoch, count in rows if live(parent, at, epoch))

@@ -16,14 +16,14 @@ checks digests, links, forks, counts and tallies.
 It finds damage and edits. It does not find an editor who recomputes the whole log: against that, compare the printed
 digest.
 
-It does not look at what decides nothing: names, reasons, times, resumes, the lease and its fence, what a run was asked
-at first, its place in a queue and who serves it, the tokens of steps and samples, the words of a red flag,
+It does not look at what decides nothing: names, reasons, times, resumes, the lease and its fence, what a run was
+asked at first, its place in a queue and who serves it, the tokens of steps and samples, the words of a red flag,
 log-probabilities and temperatures, ledger, grants and shared limits, workers and events, the monitor's counts,
 calibrations, how effects, waits and batches stand and which undecided steps people are asked about (what came of them
-is in the log), people's answers beside the log (`maker.store.reviews`), the memo but for what cited steps were asked,
-the place of a root chain, and what is kept of superseded and of undecided steps. Where the voter weighs votes,
-log-probabilities decide, and those of kept samples are added up again. A test flips a byte in every other column of
-every table (``tests/unit/verification/test_fork_damage.py``).
+is in the log), the memo but for what cited steps were asked, the place of a root chain, and what is kept of superseded
+and of undecided steps. Where the voter weighs votes, log-probabilities decide, and those of kept samples are added up
+again. Of people's answers beside the log (`reviews`) it checks the seals; it does not find one that was deleted. A test
+flips a byte in every other column of every table (``tests/unit/verification/test_fork_damage.py``).
 
 The package would be called ``verify``, but `maker.verify` is a public function.
 """

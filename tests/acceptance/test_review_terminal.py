@@ -114,7 +114,7 @@ def test_single_keys(maker: Commands, undecided: list[str]) -> None:
         terminal.wait_for("2 decided; go on with `maker resume ")
         assert terminal.process.wait(timeout=60) == 0
     assert left(maker) == undecided[2:]
-    assert maker.good("results", "last").count("answered by ann") == 2
+    assert maker.good("results", "last").count("reviewed by ann") == 2
 
 
 @pytest.mark.parametrize("how", ["\x03", "\x04", signal.SIGTERM], ids=["Ctrl-C", "Ctrl-D", "SIGTERM"])

@@ -63,16 +63,17 @@ def test_rows_of_a_map_that_is_over(tmp_path: Path, url: str) -> None:
     assert found[first.name].answer == json.loads(first.candidates[1].text)
     assert found[second.name].answer == {"label": "green", "why": "I looked"}
     assert [(found[one.name].outcome, found[one.name].answered_by) for one in items[:3]] == [
-        ("answered", "ann"), ("answered", "bob"), ("undecided", ""),
+        ("reviewed", "ann"), ("reviewed", "bob"), ("undecided", ""),
     ]  # fmt: skip
     assert [one.name for one in maker.review(report.run_id, store=url)] == [one.name for one in items[2:]]
     again = maker.resume(report.run_id, store=url)
     assert (again.digest, again.steps, again.missing) == (report.digest, report.steps, report.missing - 2)
     # No step of the log was decided by a person.
-    assert again.answered == 0
+    assert (again.answered, again.reviewed) == (0, 2)
     assert written(tmp_path)[second.name]["why"] == "I looked"
     assert len(written(tmp_path)) == report.steps + 2
-    assert maker.verify(report.run_id, store=url).right
+    verified = maker.verify(report.run_id, store=url)
+    assert (verified.right, verified.digest, verified.reviewed) == (True, report.digest, 2)
 
 
 def test_one_answer_a_row(tmp_path: Path, url: str) -> None:
@@ -185,7 +186,7 @@ def test_what_waits_comes_first(tmp_path: Path, url: str) -> None:
     done = maker.resume(report.run_id, store=url)
     assert (done.status, done.answered, done.missing) == ("done", kinds.count("asked"), kinds.count("rejected") - 1)
     row = outcomes(report.run_id, url)[last.name]
-    assert (row.outcome, row.answer, row.votes) == ("answered", json.loads(reply), {'{"label":"red"}': 0})
+    assert (row.outcome, row.answer, row.votes) == ("reviewed", json.loads(reply), {'{"label":"red"}': 0})
 
 
 def test_rows_that_cannot_be_read(tmp_path: Path, store: str) -> None:
