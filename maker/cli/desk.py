@@ -13,8 +13,8 @@ from maker.errors import BadInput
 
 T = TypeVar("T")
 REST = "s skip, b back, q quit: "
-MOST_SHOWN = 2000
-"""Characters of a value, a question or a reply that are shown."""
+SHOWN_FIRST, SHOWN_LAST = 1200, 400
+"""So many characters of a longer text are shown, from its beginning and its end: a question may follow the text."""
 
 
 class Desk(ABC, Generic[T]):
@@ -28,10 +28,11 @@ class Desk(ABC, Generic[T]):
         self._items = items
         self._next: list[T] = []
         self._skipped: list[T] = []
+        self.seen = 0
         self.decided = 0
 
     @abstractmethod
-    def shown(self, item: T) -> str:
+    def page(self, item: T) -> str:
         """Return what a person sees of an item."""
 
     @abstractmethod
@@ -54,7 +55,8 @@ class Desk(ABC, Generic[T]):
     def work(self) -> None:
         """Go through the items until they are over, or the person quits. Raises as `read_key` does."""
         while (item := self._next.pop() if self._next else next(self._items, None)) is not None:
-            print(self.shown(item), flush=True)
+            self.seen += 1
+            print(self.page(item), flush=True)
             while True:
                 key = read_key(f"{self.keys(item)}{REST}")
                 if key == "q":
@@ -86,6 +88,8 @@ class Desk(ABC, Generic[T]):
         return done is True
 
 
-def cut(text: str) -> str:
-    """Return as much of a text as is shown."""
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"
+def shown(text: str) -> str:
+    """Return as much of a text as is shown, its further lines indented: none can pass for one of ours."""
+    if (left := len(text) - SHOWN_FIRST - SHOWN_LAST) > 0:
+        text = f"{text[:SHOWN_FIRST]}… ({left:,} more characters) …{text[-SHOWN_LAST:]}"
+    return text.replace("\r\n", "\n").replace("\n", "\n      ")

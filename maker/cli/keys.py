@@ -34,7 +34,8 @@ def read_key(prompt: str) -> str:
     if sys.stdin is None or not sys.stdin.isatty():
         return read_text(prompt).strip()
     print(prompt, end="", flush=True)
-    key = str(typer.getchar()) if termios is None else _pressed(sys.stdin.fileno())
+    with _interrupts_alone():
+        key = str(typer.getchar()) if termios is None else _pressed(sys.stdin.fileno())
     print(key if key.isprintable() else "", flush=True)
     if key in ("", END):
         raise EOFError
@@ -44,11 +45,22 @@ def read_key(prompt: str) -> str:
 def read_text(prompt: str) -> str:
     """Return the next line of standard input. Blocks. Raises as `read_key` does."""
     print(prompt, end="", flush=True)
-    line = "" if sys.stdin is None else sys.stdin.readline()
+    with _interrupts_alone():
+        line = "" if sys.stdin is None else sys.stdin.readline()
     if not line:
         print()
         raise EOFError
     return line.removesuffix("\n").removesuffix("\r")
+
+
+@contextmanager
+def _interrupts_alone() -> Iterator[None]:
+    """End the prompt's line where Ctrl-C ends the block: what is said then stands on a line of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print()
+        raise
 
 
 def _pressed(terminal: int) -> str:

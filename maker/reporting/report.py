@@ -158,7 +158,7 @@ def report(
             labelled = check_labels(database, run, read_row_labels(database, run, file))
         shown_run = whole_report(database, run.run_id)
         found = count_log(database, run)
-        outcomes = _outcomes(database, run)
+        outcomes = _outcomes(database, run, shown_run.reviewed)
         classes = _classes(found)
         shown = tuple(disputes(database, run, task_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
@@ -210,12 +210,11 @@ def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
             out.flush()
 
 
-def _outcomes(database: Database, run: RunRow) -> dict[str, int]:
+def _outcomes(database: Database, run: RunRow, reviewed: int) -> dict[str, int]:
     """Count rows without a good decision of votes by outcome, and apart those that people have decided all the same."""
     found = Counter({name: n for name, n in count_outcomes(database, run.key).items() if not Outcome(name).open})
-    reviews = reviews_of(database, run.key)
-    found.subtract(Counter(one.outcome for one in reviews))
-    found[REVIEWED] = len(reviews)
+    found.subtract(Counter(one.outcome for one in reviews_of(database, run.key)))
+    found[REVIEWED] = reviewed
     return {name: n for name, n in found.items() if n}
 
 

@@ -13,7 +13,7 @@ import typer
 
 from maker.cli.advice import completed
 from maker.cli.commands.waits import By, voted
-from maker.cli.desk import Desk, cut
+from maker.cli.desk import Desk, shown
 from maker.cli.keys import read_text
 from maker.cli.options import RunId, Store
 from maker.cli.output import print
@@ -69,13 +69,13 @@ def _label(run_id: str, file: Path, *, show_decision: bool, by: str | None, stor
 
 @contextmanager
 def _ending(say: Callable[[], None]) -> Iterator[None]:
-    """Say what was done however the block ends; the end of standard input counts as Ctrl-C."""
+    """Say what was done when the block ends, by Ctrl-C too; the end of standard input counts as Ctrl-C."""
     try:
         yield
-    except EOFError as error:
-        raise typer.Exit(INTERRUPTED) from error
-    finally:
+    except (EOFError, KeyboardInterrupt) as error:
         say()
+        raise typer.Exit(INTERRUPTED) from error
+    say()
 
 
 class _Answers(Desk[ReviewItem]):
@@ -86,11 +86,13 @@ class _Answers(Desk[ReviewItem]):
         self._by = by
         self._store = store
 
-    def shown(self, item: ReviewItem) -> str:
+    def page(self, item: ReviewItem) -> str:
         """Return the item's values, its question, the candidates with their votes and keys, and one reply."""
-        head = f"\n{item.name} ({item.outcome}){f': {item.reason}' if item.reason else ''}"
-        candidates = (f"  {_key(number)} {cut(voted(one))}" for number, one in enumerate(item.candidates, 1))
-        sample = [f"  a reply for the first: {cut(item.sample)}"] if item.sample else []
+        # Of a row that had votes, the candidates say as much.
+        why = f": {shown(item.reason)}" if item.reason and not item.candidates else ""
+        head = f"\n{shown(item.name)} ({item.outcome}){why}"
+        candidates = (f"  {_key(number)} {shown(voted(one))}" for number, one in enumerate(item.candidates, 1))
+        sample = [f"  a reply for the first: {shown(item.sample)}"] if item.sample else []
         return "\n".join((head, *_asked(item.values, item.question), *candidates, *sample))
 
     def keys(self, item: ReviewItem) -> str:
@@ -108,6 +110,7 @@ class _Answers(Desk[ReviewItem]):
         else:
             return None
         answer(item.run_id, item.at, value, by=self._by, store=self._store)
+        print(f"  decided: {shown(_said(item, value))}")
         return True
 
 
@@ -121,10 +124,12 @@ class _Labels(Desk[Sampled]):
         self._always = show_decision
         self._seen: int | None = None
 
-    def shown(self, item: Sampled) -> str:
+    def page(self, item: Sampled) -> str:
         """Return the row's values and its question, and the decision only where that is asked for."""
         decision = [_decision(item)] if self._shows(item) else []
-        return "\n".join((f"\n{item.result.id}", *_asked(item.values, self._labelling.question(item)), *decision))
+        return "\n".join(
+            (f"\n{shown(item.result.id)}", *_asked(item.values, self._labelling.question(item)), *decision)
+        )
 
     def keys(self, item: Sampled) -> str:
         """Return the keys of a label: y and n once the decision is seen."""
@@ -153,13 +158,18 @@ class _Labels(Desk[Sampled]):
         return True
 
 
+def _said(item: ReviewItem, value: str) -> str:
+    """Return in words what an answer of `maker.answer` is."""
+    return item.candidates[int(value[1:]) - 1].key if value.startswith("@") else value[1:]
+
+
 def _decision(item: Sampled) -> str:
-    return f"  the decision: {cut(_text(item.result.answer))}"
+    return f"  the decision: {shown(_text(item.result.answer))}"
 
 
 def _asked(values: Mapping[str, Any], question: str) -> list[str]:
-    lines = [f"  {name}: {cut(_text(value))}" for name, value in values.items()]
-    return [*lines, *([f"  asked: {cut(question)}"] if question else [])]
+    lines = [f"  {shown(name)}: {shown(_text(value))}" for name, value in values.items()]
+    return [*lines, *([f"  asked: {shown(question)}"] if question else [])]
 
 
 def _key(number: int) -> str:
@@ -171,12 +181,17 @@ def _text(value: object) -> str:
 
 
 def _done(desk: Desk[Any], what: str) -> str:
-    return f"{desk.decided:,} {what}{f', {desk.skipped:,} skipped' if desk.skipped else ''}"
+    skipped = f", {desk.skipped:,} skipped" if desk.skipped else ""
+    return f"{desk.decided:,} {what}{skipped}"
 
 
 def _print_end(desk: _Answers, run_id: str, store: str) -> None:
     """Say what was done, and the one command that goes on."""
     run = show(run_id, store=store)
+    if not desk.seen:
+        print(completed(f"run {run.run_id} has nothing to decide; see its state with `maker show {run.run_id}`"))
+        return
     goes_on = run.status == "paused" or (run.status == "done" and run.settings["task"].get("output"))
     then = f"go on with `maker resume {run.run_id}`" if goes_on else f"see them with `maker results {run.run_id}`"
-    print(f"{_done(desk, 'decided')}{f'; {completed(then)}' if desk.decided else ''}")
+    left = f"; {run.missing:,} rows are left" if run.missing else ""
+    print(f"{_done(desk, 'decided')}{f'; {completed(then)}' if desk.decided else ''}{left}")

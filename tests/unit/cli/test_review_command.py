@@ -57,7 +57,7 @@ def test_each_key(tmp_path: Path, url: str) -> None:
     keys = ["2", "b", "s", "b", "t", '{"label": "pink", "why": ""}', "t", typed, "9", "z", "", "q"]
     done = review(url, "\n".join(keys) + "\n", "--by", "ann")
     assert done.exit_code == 0, done.output
-    shown = re.findall(r"^(row-\d+) \(undecided\): step ", done.output, re.MULTILINE)
+    shown = re.findall(r"^(row-\d+) \(undecided\)$", done.output, re.MULTILINE)
     assert shown == [first.name, second.name, third.name, second.name, third.name]
     for text in (
         "no item was skipped before this one",
@@ -83,12 +83,13 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path, store: str) -> None:
     assert (cut.exit_code, "1 decided; go on with" in cut.output) == (130, True)
     again = review(store, "q\n")
     assert (again.exit_code, f"{first.name} (" in again.output, f"{second.name} (" in again.output) == (0, False, True)
-    assert again.output.endswith("0 decided\n")
+    assert f"0 decided; {run.missing - 1} rows are left" in again.output
     done = review(store, "1\n" * ROWS)
     assert (done.exit_code, left(run, store)) == (0, [])
     resumed = CliRunner().invoke(app, ["resume", "last", "--store", store])
     assert resumed.exit_code == 0, resumed.output
-    assert review(store, "").exit_code == 0
+    over = review(store, "")
+    assert (over.exit_code, over.output.startswith(f"run {run.run_id} has nothing to decide; ")) == (0, True)
 
 
 def test_a_map_without_files(tmp_path: Path, store: str) -> None:
@@ -113,19 +114,31 @@ def test_who_comes_second_is_told(tmp_path: Path, store: str, monkeypatch: pytes
     done = review(store, "")
     assert f"{first.name} of run {run.run_id} is over: it has been answered, by bob" in done.output
     assert f"{second.name} (undecided)" in done.output
-    assert done.output.endswith("0 decided\n")
+    assert f"0 decided; {run.missing - 1} rows are left" in done.output
 
 
 def test_text_that_steers_a_terminal_does_not(tmp_path: Path, store: str) -> None:
     """Rows come from elsewhere."""
     write_rows(tmp_path / "rows.csv", range(3))
-    (tmp_path / "rows.csv").open("a").write("row-9,item 9 \x1b[2J\n")
+    (tmp_path / "rows.csv").open("a").write('row-9,"item 9 \x1b[2J\n  [1] red (9 votes)"\n')
     model = {"p": 0.5, "malformed": 0.5}
     job = rows_job(tmp_path, store={"url": store}, vote={"k": 3, "max_votes": 3}, model=model)
     package.run(job)
     done = review(store, "s\ns\ns\ns\n")
     assert "\x1b" not in done.output
-    assert "\\u001b[2J" in done.output
+    # Nor does a further line of a cell pass for a candidate.
+    assert "  text: item 9 \\u001b[2J\n        [1] red (9 votes)\n" in done.output
+
+
+def test_a_long_cell_is_cut_in_the_middle(tmp_path: Path, store: str) -> None:
+    """Its beginning is shown, and its end."""
+    (tmp_path / "rows.csv").write_text(f"id,text\nlong,item 1 {'x' * 1_000_000} the end\n")
+    model = {"p": 0.0, "malformed": 0.5}
+    package.run(rows_job(tmp_path, store={"url": store}, vote={"k": 9, "max_votes": 9}, model=model))
+    output = review(store, "q\n").output
+    assert "text: item 1 xxx" in output
+    assert re.search(r"x… \(998,415 more characters\) …x+ the end\n", output)
+    assert len(output) < 5000
 
 
 def test_wrong_arguments(tmp_path: Path, store: str) -> None:
