@@ -218,3 +218,31 @@ def test_two_people_label_one_file(tmp_path: Path, store: str) -> None:
     assert sum(taken) == len(rows) == len(found)
     assert [sum(line["labelled_by"] == by for line in found) for by in ("ann", "bob")] == taken
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_who_reads_the_labels(tmp_path: Path, store: str) -> None:
+    """Audit, accept and report take the file as it is, also when people have decided other rows since it was drawn."""
+    run = run_hard(tmp_path, store)
+    file, lines = sample(tmp_path, store)
+    labelled = review(store, "n\n" + "y\n" * len(lines), "--audit", str(file), "--show-decision", "--by", "ann")
+    assert f"{len(lines)} labelled; read the labels with" in labelled.output
+
+    def read(*words: str) -> str:
+        done = CliRunner().invoke(app, [words[0], "last", *words[1:], "--labels", str(file), "--store", store])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    audited = json.loads(read("audit", "--json"))
+    review(store, "1\n1\n1\nq\n")
+    again = json.loads(read("audit", "--json"))
+    assert again["whole"] == audited["whole"]
+    assert (audited["missed"], again["missed"]) == (
+        {"undecided": run.missing},
+        {"reviewed": 3, "undecided": run.missing - 3},
+    )
+    accepted = read("accept", "--error", "0.5", "--out", str(tmp_path / "accepted"))
+    assert "beside them 3 rows that people decided, as they did" in accepted
+    assert f"for review: 1 decided, {run.missing - 3} undecided" in accepted
+    assert f"Labels: 1 of {len(lines)} labelled rows are wrong" in read(
+        "report", "--out", str(tmp_path / "report.html")
+    )
