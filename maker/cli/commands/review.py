@@ -13,7 +13,7 @@ import typer
 
 from maker.cli.advice import completed
 from maker.cli.commands.waits import By, voted
-from maker.cli.desk import Desk, shown
+from maker.cli.item_loop import ItemLoop, shown
 from maker.cli.keys import read_text
 from maker.cli.options import RunId, Store
 from maker.cli.output import print
@@ -53,18 +53,18 @@ def review(
         return
     if show_decision:
         raise BadInput("--show-decision shows the decisions of an audit", fix="give it with --audit FILE")
-    desk = _Answers(read_items(run_id, store=store), by, store)
-    with _ending(lambda: _print_end(desk, run_id, store)):
-        desk.work()
+    loop = _AnswerLoop(read_items(run_id, store=store), by, store)
+    with _ending(lambda: _print_end(loop, run_id, store)):
+        loop.run()
 
 
 def _label(run_id: str, file: Path, *, show_decision: bool, by: str | None, store: str) -> None:
     with opened(store) as database:
         run = find_run(database, run_id)
-        desk = _Labels(Labelling(database, run, file), user() if by is None else by, show_decision=show_decision)
+        loop = _LabelLoop(Labelling(database, run, file), user() if by is None else by, show_decision=show_decision)
         then = completed(f"`maker audit {run.run_id} --labels {shlex.quote(str(file))}`")
-        with _ending(lambda: print(f"{_done(desk, 'labelled')}; read the labels with {then}")):
-            desk.work()
+        with _ending(lambda: print(f"{_done(loop, 'labelled')}; read the labels with {then}")):
+            loop.run()
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _ending(say: Callable[[], None]) -> Iterator[None]:
     say()
 
 
-class _Answers(Desk[ReviewItem]):
+class _AnswerLoop(ItemLoop[ReviewItem]):
     """Takes answers to what votes have not decided."""
 
     def __init__(self, items: Iterator[ReviewItem], by: str | None, store: str) -> None:
@@ -114,7 +114,7 @@ class _Answers(Desk[ReviewItem]):
         return True
 
 
-class _Labels(Desk[Sampled]):
+class _LabelLoop(ItemLoop[Sampled]):
     """Takes labels of a sample's rows, and shows the decision after them, or when it is asked for."""
 
     def __init__(self, work: Labelling, by: str, *, show_decision: bool) -> None:
@@ -180,18 +180,18 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _done(desk: Desk[Any], what: str) -> str:
-    skipped = f", {desk.skipped:,} skipped" if desk.skipped else ""
-    return f"{desk.decided:,} {what}{skipped}"
+def _done(loop: ItemLoop[Any], what: str) -> str:
+    skipped = f", {loop.skipped:,} skipped" if loop.skipped else ""
+    return f"{loop.decided:,} {what}{skipped}"
 
 
-def _print_end(desk: _Answers, run_id: str, store: str) -> None:
+def _print_end(loop: _AnswerLoop, run_id: str, store: str) -> None:
     """Say what was done, and the one command that goes on."""
     run = show(run_id, store=store)
-    if not desk.seen:
+    if not loop.seen:
         print(completed(f"run {run.run_id} has nothing to decide; see its state with `maker show {run.run_id}`"))
         return
     goes_on = run.status == "paused" or (run.status == "done" and run.settings["task"].get("output"))
     then = f"go on with `maker resume {run.run_id}`" if goes_on else f"see them with `maker results {run.run_id}`"
     left = f"; {run.missing:,} rows are left" if run.missing else ""
-    print(f"{_done(desk, 'decided')}{f'; {completed(then)}' if desk.decided else ''}{left}")
+    print(f"{_done(loop, 'decided')}{f'; {completed(then)}' if loop.decided else ''}{left}")

@@ -110,7 +110,7 @@ def test_who_comes_second_is_told(tmp_path: Path, store: str, monkeypatch: pytes
             package.answer(run.run_id, first.name, "@2", by="bob", store=store)
         return key
 
-    monkeypatch.setattr("maker.cli.desk.read_key", press)
+    monkeypatch.setattr("maker.cli.item_loop.read_key", press)
     done = review(store, "")
     assert f"{first.name} of run {run.run_id} is over: it has been answered, by bob" in done.output
     assert f"{second.name} (undecided)" in done.output

@@ -1,4 +1,4 @@
-"""A desk at which a person goes through items one at a time: shows each, and takes a key."""
+"""A loop through items, one at a time, for a person: shows each, and takes a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_FIRST, SHOWN_LAST = 1200, 400
 """So many characters of a longer text are shown, from its beginning and its end: a question may follow the text."""
 
 
-class Desk(ABC, Generic[T]):
+class ItemLoop(ABC, Generic[T]):
     """Goes through items; what is skipped comes again with the key b.
 
     Args:
@@ -52,7 +52,7 @@ class Desk(ABC, Generic[T]):
         """How many items are left for later."""
         return len(self._skipped)
 
-    def work(self) -> None:
+    def run(self) -> None:
         """Go through the items until they are over, or the person quits. Raises as `read_key` does."""
         while (item := self._next.pop() if self._next else next(self._items, None)) is not None:
             self.seen += 1
