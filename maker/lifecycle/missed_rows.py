@@ -105,10 +105,9 @@ class MissedRows:
         one, run, outcome = self.shown(settled), settled.round.chain.run, settled.outcome
         assert outcome is not None  # noqa: S101 - it has no decision
         decided = checked(self._database, self._job(run), one, value, by)
-        row = ReviewRow(
-            one.row.key, settled.row, outcome.outcome, decided.action, decided.tally, one.row.tokens
-        )  # fmt: skip
-        if not give_review(self._database, run, row):
+        tally, tokens = decided.tally, one.row.tokens
+        row = ReviewRow(one.row.key, run, settled.row, outcome.outcome, decided.action, tally, tokens)
+        if not give_review(self._database, row):
             raise self._over(settled)
         return one
 

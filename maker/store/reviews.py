@@ -31,15 +31,17 @@ class ReviewRow(NamedTuple):
 
     Args:
         key: The child of a fork that the row is.
+        run: The key of the run that asked the row.
         row: The row's number in the input.
         outcome: Why votes have not decided it.
         answer: The action that the person has chosen, as the task writes it.
         tally: The packed count of its votes, with who has answered, and when.
         tokens: What the votes took.
-        seal: As it is stored; see `fits`.
+        seal: As it is stored; b"" of an answer that is not.
     """
 
     key: StepKey
+    run: int
     row: int
     outcome: str
     answer: str
@@ -47,17 +49,18 @@ class ReviewRow(NamedTuple):
     tokens: int
     seal: bytes = b""
 
-    def fits(self, run: int) -> bool:
-        """Say whether it is as it was written for a run."""
-        return self.seal == self._sealed(run)
+    @property
+    def sealed(self) -> bool:
+        """Whether it is as it was written."""
+        return self.seal == self._seal()
 
-    def values(self, run: int) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return it as values of the table's columns, sealed."""
-        facts = {name: getattr(self, name) for name in ("row", "outcome", "answer", "tally", "tokens")}
-        return self.key._asdict() | facts | {"run": run, "seal": self._sealed(run)}
+        facts = self._asdict() | {"seal": self._seal()}
+        return facts.pop("key")._asdict() | facts
 
-    def _sealed(self, run: int) -> bytes:
-        return review_seal(run, tuple(self.key), self.row, self.outcome, self.tally, self.tokens, self.answer)
+    def _seal(self) -> bytes:
+        return review_seal(self.run, tuple(self.key), self.row, self.outcome, self.tally, self.tokens, self.answer)
 
 
 def read_reviews(database: Database, chain: int) -> Mapping[int, ReviewRow]:
@@ -67,7 +70,7 @@ def read_reviews(database: Database, chain: int) -> Mapping[int, ReviewRow]:
 
 
 def reviews_of(database: Database, run: int) -> list[ReviewRow]:
-    """Return the answers to rows that a run itself has asked, those with a changed key too; see `ReviewRow.fits`."""
+    """Return the answers to rows that a run itself has asked, those with a changed key too; see `ReviewRow.sealed`."""
     its = _review.chain.between(first_chain(run), first_chain(run + 1) - 1)
     query = select(schema.review).where((_review.run == run) | its)
     return [_row(row) for row in database.fetch(query.order_by(_review.chain, _review.idx))]
@@ -89,27 +92,26 @@ def reviewed_among(connection: Connection, chain: int) -> set[int]:
 
 
 @retried
-def give_review(database: Database, run: int, row: ReviewRow) -> bool:
-    """Store an answer; returns False if the row has one already, or no longer has the outcome that is answered.
-
-    ``run`` is the key of the run that asked the row.
-    """
+def give_review(database: Database, row: ReviewRow) -> bool:
+    """Store an answer; returns False if the row has one already, or no longer has the outcome that is answered."""
     key = row.key
     stands = (_outcome.chain == key.chain, _outcome.idx == key.idx, _outcome.epoch == key.epoch)
     taken = (_review.chain == key.chain, _review.idx == key.idx, _review.epoch == key.epoch)
     with database.write() as connection:
         # The run's row first: a cut, and whoever else answers, come one after the other.
-        connection.execute(select(schema.run.c.id).where(schema.run.c.id == run).with_for_update())
+        connection.execute(select(schema.run.c.id).where(schema.run.c.id == row.run).with_for_update())
         outcome = connection.execute(select(_outcome.outcome).where(*stands)).scalar()
         if outcome != row.outcome or outcome not in MISSED:
             return False
         if before := connection.execute(select(schema.review).where(*taken)).first():
             # The connection may have been lost at a commit that took place.
             return _row(before)._replace(seal=b"") == row
-        connection.execute(insert(schema.review).values(row.values(run)))
+        connection.execute(insert(schema.review).values(row.values()))
         return True
 
 
 def _row(found: Any) -> ReviewRow:
     key = StepKey(found.chain, found.idx, found.epoch)
-    return ReviewRow(key, found.row, found.outcome, found.answer, bytes(found.tally), found.tokens, bytes(found.seal))
+    return ReviewRow(
+        key, found.run, found.row, found.outcome, found.answer, bytes(found.tally), found.tokens, bytes(found.seal)
+    )

@@ -16,7 +16,7 @@ def check_reviews(database: Database, run: int) -> None:
     An answer that is missing is not found: its row is one that nobody has decided.
     """
     for one in reviews_of(database, run):
-        if not one.fits(run):
+        if not one.sealed:
             raise Bad(f"{_where(database, one)}: a person's answer beside the log does not match its seal")
         if not _stands(database, one):
             raise Bad(f"{_where(database, one)}: a person's answer beside the log is to another outcome than it has")
