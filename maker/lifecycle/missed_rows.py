@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Any
 
@@ -162,19 +162,11 @@ class MissedRows:
             # A row that cannot be read: whoever answers it is told.
             move = None
         kind = move.kind if isinstance(move, Step) else task.classes[0]
-        shared = Shared.of(task, rules)
         texts = {} if move is None else self._texts(kind, state, kept, job)
         votes = Counter(sample.candidate for sample in kept if sample.candidate in texts)
         proposals = tuple(Proposal(key, texts[key], n) for key, n in votes.most_common() if key is not None)
-        counts: dict[bool, dict[str, list[int]]] = {True: {}, False: {}}
-        for sample in kept:
-            if name := sample.candidate if sample.candidate is not None else sample.flag:
-                by_model = counts[sample.candidate is not None].setdefault(name, [0] * rules.models)
-                by_model[sample.model] += 1
-        rivals = {name: tuple(found) for name, found in counts[True].items()}
-        flags = {Flag(name): tuple(found) for name, found in counts[False].items()}
-        number = shared.kinds[kind.name].number
-        return kind.name, proposals, pack(Tally(number, 1, (0,) * rules.models, rivals, flags))
+        number = Shared.of(task, rules).kinds[kind.name].number
+        return kind.name, proposals, pack(_counted(kept, number, rules.models))
 
     def _texts(
         self, kind: StepClass[Any, Any], state: Any, kept: Sequence[SampleRow], job: Job
@@ -201,6 +193,19 @@ def missed_rows(database: Database, run: RunRow) -> MissedRows | None:
 def place_of(settled: Settled) -> str:
     """Return where a row stands, as people name a step: ``0.17:0``."""
     return f"{chain_name(settled.round.chain.path, settled.child)}:0"
+
+
+def _counted(kept: Iterable[SampleRow], kind: int, models: int) -> Tally:
+    """Return the count of votes that nobody has won."""
+    votes: dict[str, list[int]] = {}
+    flags: dict[Flag, list[int]] = {}
+    for sample in kept:
+        if sample.candidate is not None:
+            votes.setdefault(sample.candidate, [0] * models)[sample.model] += 1
+        elif sample.flag is not None:
+            flags.setdefault(Flag(sample.flag), [0] * models)[sample.model] += 1
+    rivals = {name: tuple(found) for name, found in votes.items()}
+    return Tally(kind, 1, (0,) * models, rivals, {flag: tuple(found) for flag, found in flags.items()})
 
 
 def _asks(one: Round, row: int) -> bool:
