@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from maker.job.settings import SwarmSettings as Swarm
     from maker.lifecycle.limits import limit, limits
     from maker.lifecycle.queries import RunReport, runs, samples, show, steps, verify
+    from maker.lifecycle.review import ReviewItem, review
     from maker.lifecycle.waits import OpenWait, answer, settle_effect, waits
     from maker.models.settings import anthropic, openai, pool, simulated, vllm
     from maker.reporting.accept import Acceptance, accept
@@ -57,6 +58,7 @@ __all__ = [
     "Monitor",
     "OpenWait",
     "Report",
+    "ReviewItem",
     "Role",
     "Run",
     "RunHandle",
@@ -89,6 +91,7 @@ __all__ = [
     "results",
     "resume",
     "retry",
+    "review",
     "run",
     "runs",
     "samples",
@@ -127,6 +130,7 @@ _HOMES = {
     "maker.calibration.precompute": ("precompute",),
     "maker.lifecycle.limits": ("limit", "limits"),
     "maker.lifecycle.queries": ("RunReport", "runs", "samples", "show", "steps", "verify"),
+    "maker.lifecycle.review": ("ReviewItem", "review"),
     "maker.lifecycle.waits": ("OpenWait", "answer", "settle_effect", "waits"),
     "maker.reporting.accept": ("Acceptance", "accept"),
     "maker.reporting.rescore": ("rescore",),

@@ -413,6 +413,8 @@ class RowParams(Params):
         round: Which round of the map this run is: 0, or one more than that of the run that it goes on from.
         again: What a later round asks: rows with these outcomes, and `NEW` ones. Set by ``maker retry``. E.g.
             ``["undecided", "new"]``.
+        reviewed: Rows that it leaves out, as people have decided them: from a first one to before another. Set by
+            ``maker retry``. E.g. ``[[3, 5]]``.
         sample (rows): Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them.
             The same are drawn of the same input.
     """
@@ -422,6 +424,7 @@ class RowParams(Params):
     output_single: bool = Field(default=False, exclude_if=lambda single: not single)
     round: int = Field(default=0, ge=0)
     again: tuple[str, ...] = ()
+    reviewed: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda ranges: not ranges)
     sample: int = Field(default=0, ge=0)
 
 

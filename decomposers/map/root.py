@@ -102,6 +102,26 @@ def _runs(entries: Iterable[Any]) -> list[Run]:
     return [Run(first, stop, outcome) for first, stop, outcome in entries]
 
 
+def without(runs: Iterable[Run], ranges: Iterable[tuple[int, int]]) -> list[Run]:
+    """Return what is left of runs in order without the rows of ranges, each from a first row to before another."""
+    ordered, place = sorted(one for one in ranges if one[0] < one[1]), 0
+    left: list[Run] = []
+    for run in runs:
+        at = run.first
+        while place < len(ordered) and ordered[place][1] <= at:
+            place += 1
+        for number in range(place, len(ordered)):
+            start, end = ordered[number]
+            if start >= run.stop:
+                break
+            if at < start:
+                left.append(Run(at, start, run.outcome))
+            at = max(at, end)
+        if at < run.stop:
+            left.append(Run(at, run.stop, run.outcome))
+    return left
+
+
 def merged(*several: Iterable[Run]) -> list[Run]:
     """Return runs of different rows in order, those that follow one another with one outcome as one."""
     found: list[Run] = []

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from decomposers.common.schema import GivenSchema, as_schema
 from decomposers.map.answer import ANSWER, Answer, AnswerFormat
 from decomposers.map.fields import FieldRule, near
-from decomposers.map.root import Ranges, Root, RootCodec, add_row, checked_root, merged
+from decomposers.map.root import Ranges, Root, RootCodec, Run, add_row, checked_root, merged, without
 from maker.plugin import (
     NEW,
     BadInput,
@@ -230,7 +230,7 @@ class Map(RowDecomposer[State, Answer]):
         new = range(root.rows, self.count())
         if not root.round:
             return new
-        again = [range(run.first, run.stop) for run in root.missing if run.outcome in self.params.again]
+        again = [range(run.first, run.stop) for run in self._asked_again(root)]
         return Ranges([*again, new] if NEW in self.params.again else again)
 
     def row(self, number: int) -> tuple[str, Mapping[str, Any]]:
@@ -335,9 +335,14 @@ class Map(RowDecomposer[State, Answer]):
         add_row(checked_root(root).fresh, rows[i], outcome)
         return root
 
+    def _asked_again(self, root: Root) -> list[Run]:
+        """Return the rows without an answer that a later round asks: none that people have decided."""
+        missed = [run for run in root.missing if run.outcome in self.params.again]
+        return without(missed, self.params.reviewed)
+
     def _then(self, root: State) -> State:
         before = checked_root(root)
-        left = [run for run in before.missing if run.outcome not in self.params.again]
+        left = without(before.missing, [(run.first, run.stop) for run in self._asked_again(before)])
         whole = not before.round or NEW in self.params.again
         return Root(before.round + 1, self.count() if whole else before.rows, merged(left, before.fresh))
 

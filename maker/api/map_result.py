@@ -19,7 +19,7 @@ from maker.inputs.formats.parquet import pyarrow_module
 from maker.inputs.parts import BrokenRow
 from maker.lifecycle.queries import RunReport, show
 from maker.lifecycle.row_tables import write_csv
-from maker.lifecycle.rows import ANSWERED, DECIDED, RowResult, results
+from maker.lifecycle.rows import WITH_ANSWER, RowResult, results
 from maker.types import Outcome
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _PANDAS = {"string": "string", "integer": "Int64", "number": "Float64", "boolean": "boolean", "": "object"}
 """The type of a DataFrame's column that may lack values."""
-_WITH_ANSWER = (DECIDED, ANSWERED)
 OPEN = "open"
 """The outcome of a row that the run has not settled: it is paused."""
 
@@ -95,7 +94,7 @@ class MapResult:
         return [
             UndecidedRow(number, *_why(result), values={} if isinstance(row, BrokenRow) else row)
             for number, (row, result) in enumerate(pairs)
-            if result is None or result.outcome not in _WITH_ANSWER
+            if result is None or result.outcome not in WITH_ANSWER
         ]
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -182,7 +181,7 @@ class MapResult:
 
     def _answered(self) -> Iterator[dict[str, Any]]:
         for result in self._results():
-            answer = result.answer if result is not None and result.outcome in _WITH_ANSWER else None
+            answer = result.answer if result is not None and result.outcome in WITH_ANSWER else None
             found = {name: None if answer is None else answer.get(name) for name in self._names}
             if result is None:
                 yield found | {OUTCOME: OPEN, MARGIN: None, VOTES: 0, COST: None}

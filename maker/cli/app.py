@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "fork": Command("admin:fork", "Create a run that shares another run's steps up to a step."),
         "cancel": Command("admin:cancel", "End a run for good; its decided steps are kept."),
         "answer": Command("waits:answer", "Answer what a run waits for."),
+        "review": Command("review:review", "Decide what votes have not decided, one step or row at a time."),
         "effect": Command("waits:effect", "Say what came of an effect in doubt."),
         "enqueue": Command("enqueue:enqueue", "Put a run into a queue, and print its id."),
         "worker": Command("worker:worker", "Work on the runs of a queue until SIGTERM or Ctrl-C."),

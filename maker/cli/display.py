@@ -49,9 +49,10 @@ def print_summary(report: RunReport) -> None:
 
 
 def _ask_again(report: RunReport) -> str:
-    """Return in words how many children have no good decision, and how they are asked again."""
+    """Return in words how many children have no good decision, and what to do about it."""
     what = children_called(report)
-    see = f"see them with `maker results {report.run_id}`, " if what == "rows" else ""
+    review = f"decide them yourself with `maker review {report.run_id}`, or "
+    see = f"see them with `maker results {report.run_id}`, {review}" if what == "rows" else ""
     ask = "" if what == "children" else f": {see}ask them again with `maker retry {report.run_id}`"
     return f"{report.missing:,} {what} are without a good decision{ask}"
 
@@ -258,7 +259,7 @@ def start_worker(queue: str) -> str:
     return completed(f"start one with `maker worker --queue {shlex.quote(queue)}`")
 
 
-VERIFIED = ("run_id", "steps", "digest", "whole", "problem", "right", "not_asked")
+VERIFIED = ("run_id", "steps", "digest", "whole", "problem", "right", "not_asked", "reviewed")
 
 
 def print_verified(verified: Verified, *, as_json: bool) -> None:
@@ -276,6 +277,11 @@ def print_verified(verified: Verified, *, as_json: bool) -> None:
         print(
             f"  {verified.not_asked:,} steps were decided by earlier code: their digests, links and tallies are right;"
             " they were not asked again"
+        )
+    if verified.reviewed and not as_json:
+        print(
+            f"  beside the log people decided {verified.reviewed:,} rows: their answers are as they were given, and not"
+            " part of the digest"
         )
 
 
@@ -325,6 +331,8 @@ def _counts(report: RunReport) -> str:
         steps += f", of which people decided {report.answered:,}"
         elected = report.steps - report.reused - report.answered
         voted = f"{report.decided_votes / elected:.2f} a step that votes decided" if elected else "votes decided none"
+    if report.reviewed:
+        steps += f", and {report.reviewed:,} rows that people decided beside them"
     return (
         f"{steps}, {report.votes:,} votes ({voted}), {report.red_flags:,} red flags, "
         f"{report.disputed:,} disputed steps, {report.calls:,} calls in {report.requests:,} requests"

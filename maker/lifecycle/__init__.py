@@ -10,7 +10,9 @@ when it is whole. Nothing of it is state: a file that is missing is written agai
 answer; results and files hold the fields that the schema names. A map that is done stays as it is. ``retry`` makes a
 run that goes on from its end, as a forked run does. Its ``round`` is one higher, ``again`` says which outcomes it asks
 again (and ``new`` rows), and its model and voter may be others. ``verify`` judges each round by its own. A row's
-result is that of the newest round that asked it.
+result is that of the newest round that asked it. A person may decide a row that votes did not (`missed_rows`): the
+answer stands beside the log, and ``answered`` says which rows a later round leaves out. `review` lists all that people
+may decide.
 
 **What is told.** Every event (`events`) is of something that is committed, but for `RepliesAwaited`. The driver tells
 each report that has news to the session, and there the process that drives the run logs (`worker_log`) and makes a span

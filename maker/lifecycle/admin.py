@@ -17,6 +17,7 @@ from maker.job.pinning import pinned_sources
 from maker.job.resolve import stored_job
 from maker.lifecycle.code_change import is_code_alone, merged
 from maker.lifecycle.queries import RunReport, opened, report
+from maker.lifecycle.reviewed_rows import ranges_of, reviewed_rows
 from maker.lifecycle.waits import refuse_repeated
 from maker.plugin import NEW, RoundDecomposer, RowDecomposer
 from maker.store.backend.database import Database
@@ -35,7 +36,7 @@ from maker.voting.tally import based, genesis
 
 TASK = ("decomposer", "decomposer_version", "decomposer_source", "prompts", "task")
 """Parts of the fingerprint that a fork must share with the run that it is forked from."""
-ROUND = ("round", "again")
+ROUND = ("round", "again", "reviewed")
 """Task parameters that a map's next round may change all the same."""
 
 
@@ -113,6 +114,8 @@ def another_round(
             grown = call_user_code(f"{job.decomposer.name}: grown", job.decomposer.grown)
         number = row.settings["task"].get("round", 0) + 1
         words = [*overrides, f"task.round={number}", f"task.again={json.dumps(list(again))}"]
+        if reviewed := reviewed_rows(database, row):
+            words.append(f"task.reviewed={json.dumps(ranges_of(one.row for one in reviewed))}")
         job = stored_job(row.settings, row.run_id, words, grown, kept=row.sources)
         root = root_chain(database, row.key)
         check_forkable(database, row, root, root.cursor)

@@ -14,10 +14,12 @@ from maker.job.fingerprint import difference, settings_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import stored_job
 from maker.job.rules import rules_of
+from maker.lifecycle.code_change import job_in_order
 from maker.store.backend.database import Database
 from maker.store.referrals import OpenReferral, ReferralRow, give_step_answer
 from maker.store.runs import RunRow, read_parts
 from maker.types import RedFlag, Sample, Step
+from maker.voting.messages import Decided
 from maker.voting.policy import Shared
 from maker.voting.red_flags import Candidate, screen
 from maker.voting.tally import Person
@@ -46,19 +48,28 @@ def answer_step(
         RunNotResumable: The code of the task has changed since the run began.
         JobError: The task cannot be loaded.
     """
+    one = _asked(row, name, steps)
+    decided = checked(database, answering_job(database, row), one, value, by)
+    if not give_step_answer(database, row.key, one.row.key, decided.action, by):
+        raise BadInput(f"{one.row.name} of run {row.run_id} is answered already", fix="see `maker waits`", over=True)
+    return one
+
+
+def checked(database: Database, job: Job, one: OpenReferral, value: Any, by: str) -> Decided:
+    """Return the step that an answer would decide, ``value`` and ``by`` as in `answer_step`. Stores nothing.
+
+    Raises:
+        BadInput: The rules refuse the answer, and say why.
+    """
     if problem := unfit(by):
         raise BadInput(f"nobody can be called {by!r:.80}: {problem}", fix="give a name in plain text")
-    one = _asked(row, name, steps)
-    job = _job(database, row)
     try:
         asked = asked_at(database, job.decomposer, one.row.key)
         text = _chosen(job, asked, one.row, value)
-        decide(Shared.of(job.decomposer, rules_of(job)), asked, one.row, text, Person(by, int(time.time() * 1000)))
+        person = Person(by, int(time.time() * 1000))
+        return decide(Shared.of(job.decomposer, rules_of(job)), asked, one.row, text, person).decided
     except TaskFailed as error:
-        raise BadInput(f"{one.row.name} of run {row.run_id} takes no such answer: {error.message}") from error
-    if not give_step_answer(database, row.key, one.row.key, text, by):
-        raise BadInput(f"{one.row.name} of run {row.run_id} is answered already", fix="see `maker waits`")
-    return one
+        raise BadInput(f"{one.row.name} of run {one.run_id} takes no such answer: {error.message}") from error
 
 
 def _asked(row: RunRow, name: str, steps: Sequence[OpenReferral]) -> OpenReferral:
@@ -66,7 +77,8 @@ def _asked(row: RunRow, name: str, steps: Sequence[OpenReferral]) -> OpenReferra
     waiting = [one for one in steps if one.row.answer is None]
     if not waiting:
         by = f", by {steps[-1].row.by}" if steps[-1].row.by else ""
-        raise BadInput(f"{name} of run {row.run_id} is over: it has been answered{by}", fix="see `maker waits`")
+        said = f"{steps[-1].row.name} of run {row.run_id} is over: it has been answered{by}"
+        raise BadInput(said, fix="see `maker waits`", over=True)
     if len(waiting) > 1:
         places = ", ".join(one.row.at for one in waiting[:5])
         raise BadInput(
@@ -75,7 +87,7 @@ def _asked(row: RunRow, name: str, steps: Sequence[OpenReferral]) -> OpenReferra
     return waiting[0]
 
 
-def _job(database: Database, row: RunRow) -> Job:
+def answering_job(database: Database, row: RunRow) -> Job:
     """Return the run's job, whose code says what is an answer. Raises `RunNotResumable` if it has changed."""
     job = stored_job(row.settings, row.run_id, parts=read_parts(database, row.key), kept=row.sources)
     if changed := difference(row.fingerprint, settings_fingerprint(job)):
@@ -83,7 +95,7 @@ def _job(database: Database, row: RunRow) -> Job:
             f"run {row.run_id} was started with another task or voter: {changed}",
             fix="answer it with the code that it was started with",
         )
-    return job
+    return job_in_order(job, row.classes) if row.changes else job
 
 
 def _chosen(job: Job, asked: Asked, row: ReferralRow, value: Any) -> str:
@@ -94,13 +106,13 @@ def _chosen(job: Job, asked: Asked, row: ReferralRow, value: Any) -> str:
     if said.startswith(CANDIDATE) and said[1:].isdecimal():
         return _numbered(row, texts, said[1:])
     if said.startswith(REPLY):
-        return _accepted(job, asked, row, said[1:])
+        return accepted(job, asked, row.name, said[1:])
     exact = by_key.get(said, said if said in texts else None)
     if not (said.isdecimal() and len(said) < 6 and 1 <= int(said) <= len(texts)):
-        return _accepted(job, asked, row, said) if exact is None else exact
+        return accepted(job, asked, row.name, said) if exact is None else exact
     chosen = _numbered(row, texts, said)
     try:
-        reply = _accepted(job, asked, row, said) if exact is None else exact
+        reply = accepted(job, asked, row.name, said) if exact is None else exact
     except BadInput:
         return chosen
     if reply == chosen:
@@ -117,21 +129,21 @@ def _numbered(row: ReferralRow, texts: Sequence[str], number: str) -> str:
     return texts[int(number) - 1]
 
 
-def _accepted(job: Job, asked: Asked, row: ReferralRow, reply: str) -> str:
-    """Return the action that a reply proposes. Raises `BadInput` with the reason why it gets no vote."""
+def accepted(job: Job, asked: Asked, name: str, reply: str) -> str:
+    """Return the action that a reply to a step proposes. Raises `BadInput` with the reason why it gets no vote."""
     task = job.decomposer
     state = asked.state_of(task)
-    move = call_user_code(f"{row.name}: {task.name}: next", task.next, state)
+    move = call_user_code(f"{name}: {task.name}: next", task.next, state)
     if not isinstance(move, Step):
         raise TaskFailed(f"{task.name} asks for no step there any more")
     screened: Candidate[Any] | RedFlag = call_user_code(
-        f"{row.name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS,
+        f"{name}: {task.name}: parse and check", screen, move.kind, state, Sample(reply, 0), task.action, AS_IT_IS,
         fix=FIX_PARSE,
     )  # fmt: skip
     if isinstance(screened, RedFlag):
         why = f"{screened.reason}: {screened.detail}" if screened.detail else str(screened.reason)
         raise BadInput(
-            f"{row.name} takes no such answer: {why}",
+            f"{name} takes no such answer: {why}",
             fix="give a candidate, or what a reply of the model would be that the rules allow",
         )
     return screened.text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
@@ -14,19 +15,27 @@ from maker.errors import BadInput, MakerError, StoreFailed
 from maker.inputs.formats.parquet import pyarrow_module
 from maker.lifecycle.events import StepRecord, step_record
 from maker.lifecycle.queries import Sources, report, store_url, task_of
+from maker.lifecycle.reviewed_rows import reviewed_rows
+from maker.lifecycle.rows import ANSWERED, DECIDED, REVIEWED
 from maker.plugin import Codec
 from maker.store.backend.database import Database, open_database
 from maker.store.chains import root_chain
+from maker.store.locations import path_of
+from maker.store.log import StepRow
+from maker.store.reviews import ReviewRow
 from maker.store.runs import RunRow, find_run
 from maker.store.tree import PlacedStep, walk_steps
+from maker.voting.paths import ROOT, chain_name, is_single
 from maker.voting.paths import Path as ChainPath
-from maker.voting.paths import chain_name, is_single
 
 Format: TypeAlias = Literal["jsonl", "parquet"]
 Actions: TypeAlias = Literal["shown", "stored"]
 NAME = "maker-steps"
-VERSION = 1
-"""Raised when a reader of older files could misread new ones; docs/export.md lists what may change without it."""
+VERSION, WITH_REVIEWS = 1, 2
+"""The second is of a run with rows that people have decided beside the log: a reader of the first takes them for steps.
+
+Raised when a reader of older files could misread new ones; docs/export.md lists what may change without it.
+"""
 GROUP_STEPS = 50_000
 GROUP_CHARACTERS = 1 << 26
 BATCH_STEPS = 2_000
@@ -38,29 +47,42 @@ _RUN = (
 
 
 class Exported(NamedTuple):
-    """What `export_steps` wrote. ``actions`` is ``stored`` if the task's code could not be found, else ``shown``."""
+    """What `export_steps` wrote. ``actions`` is ``stored`` if the task's code could not be found, else ``shown``.
+
+    ``steps`` of the log were written, and ``reviewed`` rows that people have decided beside it.
+    """
 
     run_id: str
     steps: int
     actions: Actions
+    reviewed: int = 0
 
 
 class _Row(NamedTuple):
-    """One step: ``record.action`` is the action's canonical text, ``shown`` the action as the task's codec shows it."""
+    """One step, or a row that a person has decided beside the log: such a row has no digest.
+
+    ``record.action`` is the action's canonical text, ``shown`` the action as the task's codec shows it.
+    """
 
     where: str
     record: StepRecord
     shown: Any
     tokens: int
     digest: str
+    outcome: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is written beside the record."""
+        return {"tokens": self.tokens, "digest": self.digest, "outcome": self.outcome}
 
 
 class _Source(NamedTuple):
-    """The run to export, as it was at the start."""
+    """The run to export, as it was at the start, with people's answers beside its log."""
 
     database: Database
     run: RunRow
     codec: Codec[Any] | None
+    reviews: Sequence[ReviewRow]
 
     @property
     def actions(self) -> Actions:
@@ -99,43 +121,55 @@ def export_steps(
     with closing(source.database), write_errors(out, fix="free some disk space, and export the run again"):
         if isinstance(out, Path):
             with _replacing(out, force=force) as file:
-                steps = write(source, file)
+                written = write(source, file)
         else:
-            steps = write(source, out)
+            written = write(source, out)
             out.flush()
-    return Exported(source.run.run_id, steps, source.actions)
+    reviewed = len(source.reviews)
+    return Exported(source.run.run_id, written - reviewed, source.actions, reviewed)
 
 
 def _source(run_id: str, store: str | None) -> _Source:
     database = open_database(store_url(store), create=False)
     run = find_run(database, run_id)
     task = task_of(run)
-    return _Source(database, run, None if task is None else task.action)
+    return _Source(database, run, None if task is None else task.action, reviewed_rows(database, run))
 
 
 def _header(source: _Source) -> str:
     facts = report(source.run).to_json()
     run = {name: facts[name] for name in _RUN} | {"fingerprint": source.run.fingerprint}
-    return _json({"format": NAME, "version": VERSION, "actions": source.actions, "run": run})
+    version = WITH_REVIEWS if source.reviews else VERSION
+    return _json({"format": NAME, "version": version, "actions": source.actions, "run": run})
 
 
 def _rows(source: _Source) -> Iterator[_Row]:
-    database, run, codec = source
+    """Yield the steps of the log, then the rows that people have decided beside it."""
+    database, run, codec, reviews = source
     named = Sources(database).named
-    for path, step in in_order(run.run_id, walk_steps(database, root_chain(database, run.key)), "exported"):
+    steps = in_order(run.run_id, walk_steps(database, root_chain(database, run.key)), "exported")
+    for path, step in chain(steps, (_placed(database, one) for one in reviews)):
         try:
             record = named(step_record(run.classes, None, path, step))
         except ValueError as error:
-            chain = chain_name(path, step.idx if is_single(path) else None)
+            place = chain_name(path, step.idx if is_single(path) else None)
             raise StoreFailed(
-                f"run {run.run_id}, chain {chain}, step {step.idx} cannot be read: {error}",
+                f"run {run.run_id}, chain {place}, step {step.idx} cannot be read: {error}",
                 fix="restore the database from a backup",
             ) from error
         where = f"run {run.run_id}, chain {record.chain}, step {record.step}"
         shown = (
             step.action if codec is None else call_user_code(f"{where}: the action's codec", _show, codec, step.action)
         )
-        yield _Row(where, record, shown, step.tokens, step.digest.hex())
+        outcome = REVIEWED if not step.digest else ANSWERED if record.answered else DECIDED
+        yield _Row(where, record, shown, step.tokens, step.digest.hex(), outcome)
+
+
+def _placed(database: Database, review: ReviewRow) -> PlacedStep:
+    """Return a row that a person has decided beside the log as a step at its place, without a digest."""
+    key = review.key
+    path = path_of(database, key.chain) or ROOT
+    return PlacedStep(path, StepRow(key.idx, key.epoch, review.answer, review.tally, review.tokens, b""))
 
 
 def _show(codec: Codec[Any], text: str) -> Any:
@@ -181,13 +215,13 @@ def _bytes(text: str) -> bytes:
 
 
 def _write_jsonl(source: _Source, file: IO[bytes]) -> int:
-    steps = 0
+    lines = 0
     file.write(_bytes(_header(source)) + b"\n")
     for row in _rows(source):
-        line = row.record.to_json() | {"action": row.shown, "tokens": row.tokens, "digest": row.digest}
+        line = row.record.to_json() | {"action": row.shown} | row.facts()
         file.write(_bytes(call_user_code(f"{row.where}: the action as JSON", _json, line)) + b"\n")
-        steps += 1
-    return steps
+        lines += 1
+    return lines
 
 
 def _schema(header: str) -> Any:
@@ -196,7 +230,7 @@ def _schema(header: str) -> Any:
     columns = [
         ("chain", text), ("step", number), ("class", text), ("action", text), ("action_json", text), ("votes", counts),
         ("flags", counts), ("rounds", number), ("margin", number), ("epoch", number), ("superseded", arrow.bool_()),
-        ("tokens", number), ("digest", text),
+        ("tokens", number), ("digest", text), ("outcome", text),
     ]  # fmt: skip
     return arrow.schema(columns, metadata={NAME: _bytes(header)})
 
@@ -237,7 +271,7 @@ def _columns(source: _Source, row: _Row) -> dict[str, Any]:
         shown = _bytes(call_user_code(f"{row.where}: the action as JSON", _json, row.shown)).decode()
     record = row.record
     counts = {"votes": list(record.votes.items()), "flags": list(record.flags.items())}
-    return record.to_json() | counts | {"action_json": shown, "tokens": row.tokens, "digest": row.digest}
+    return record.to_json() | counts | {"action_json": shown} | row.facts()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from maker.job.resolve import check_stored, stored_job
 from maker.job.rules import rules_of
 from maker.lifecycle.code_change import in_order, is_code_alone
 from maker.lifecycle.events import ConcurrencyChanged, StepRecord, shown_record
+from maker.lifecycle.reviewed_rows import reviewed_rows
 from maker.models.server.concurrency import TIMEOUT_FACTOR, TOO_LATE, TOO_SLOW
 from maker.models.server_settings import prices_in, seeded_in
 from maker.plugin import Decomposer
@@ -71,8 +72,9 @@ class RunReport:
     last step's, in hex. ``monitor`` has a line per step class with the monitor's counts, or why the class is
     ``unwatched``; its alarms are events. ``reused`` of the steps were taken from the memo, and took ``saved_calls``
     samples when they were decided; all steps together use at most ``distinct`` decisions. ``answered`` of the steps
-    were decided by people, after votes had settled nothing; it is filled where ``workers`` is. ``created_at`` is in
-    seconds since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
+    were decided by people, after votes had settled nothing. ``reviewed`` rows of a map were too, when their votes were
+    over: such answers are no steps, and ``missing`` leaves these rows out. Both are filled where ``workers`` is.
+    ``created_at`` is in seconds since 1970. ``queue`` is the run's place in a queue, None if it is in none or over.
     """
 
     run_id: str
@@ -110,6 +112,7 @@ class RunReport:
     created_at: float = 0.0
     queue: dict[str, Any] | None = None
     answered: int = 0
+    reviewed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON."""
@@ -294,7 +297,8 @@ def verify_steps(database: Database, row: RunRow, on_step: Callable[[ReplayedSte
         decomposer = in_order(job.decomposer, made.classes)
         return Author(made, decomposer, rules_of(replace(job, decomposer=decomposer)), earlier=bool(changed))
 
-    return verify_log(database, row, author, on_step)
+    verified = verify_log(database, row, author, on_step)
+    return verified if verified.problem else replace(verified, reviewed=len(reviewed_rows(database, row)))
 
 
 def limit_override(run: RunReport) -> str:
@@ -339,9 +343,10 @@ def whole_report(database: Database, run_id: str) -> RunReport:
     row = find_run(database, run_id)
     whole = report(row)
     workers, events = read_workers(database, row.key), read_events(database, row.key)
-    missing = _missing(database, row) if row.status == "done" else 0
+    reviewed = len(reviewed_rows(database, row))
+    missing = _missing(database, row, reviewed) if row.status == "done" else 0
     answered = count_answered(database, row.key)
-    return replace(whole, workers=workers, events=events, missing=missing, answered=answered)
+    return replace(whole, workers=workers, events=events, missing=missing, answered=answered, reviewed=reviewed)
 
 
 def children_called(run: RunReport) -> str:
@@ -353,14 +358,14 @@ def children_called(run: RunReport) -> str:
     return "rows" if "round" in task else "children"
 
 
-def _missing(database: Database, row: RunRow) -> int:
-    """Return how many children a run that is done goes without."""
+def _missing(database: Database, row: RunRow, reviewed: int) -> int:
+    """Return how many children a run that is done goes without; of a map, people have decided ``reviewed`` others."""
     if "poll" in row.settings:
         # A pilot decides none of its steps.
         return 0
     if "round" in row.settings["task"] and isinstance(row.result, dict) and {"rows", "decided"} <= row.result.keys():
         # The rounds that a map's round continues are other runs; its result counts the rows of all of them.
-        return int(row.result["rows"] - row.result["decided"])
+        return int(row.result["rows"] - row.result["decided"]) - reviewed
     if row.settings["task"]["decomposer"] == "document" and isinstance(row.result, dict):
         return len(row.result.get("missing", ()))
     return sum(n for outcome, n in count_outcomes(database, row.key).items() if not Outcome(outcome).open)

@@ -23,6 +23,7 @@ from maker.store.backend.database import Database
 from maker.store.chains import root_chain
 from maker.store.entry import Entry
 from maker.store.log import read_cuts, spans
+from maker.store.reviews import read_reviews
 from maker.store.runs import RunRow, run_at
 
 PART_ROWS = 10_000
@@ -101,7 +102,8 @@ class Output:
     def _write_parts(self, part: int, *, final: bool) -> int:
         """Write missing part files from ``part`` on, as far as their rows are settled; returns the next part.
 
-        Parts with rows that a later round asked again are written at the end only, even if they exist.
+        Parts with rows that a later round asked again, or a person answered, are written at the end only, even if they
+        exist.
         """
         found = self._log.rounds()
         changed = _changed(found, self._database)
@@ -268,8 +270,9 @@ def _folder_errors(folder: Path) -> Iterator[None]:
 
 
 def _changed(found: Sequence[Round], database: Database) -> set[int]:
-    """Return the numbers of part files that may lack rows: rows asked again, or added, since they were written."""
+    """Return the numbers of part files that may lack rows: asked again, added or answered since they were written."""
     changed = {one.rows[cut.idx] // PART_ROWS for one in found for cut in read_cuts(database, one.chain.key)}
+    changed |= {one.rows[child] // PART_ROWS for one in found for child in read_reviews(database, one.chain.key)}
     for later, end in zip(found[1:], ends(found), strict=False):
         # Indices in the round of the first row of each file, and of the first row that was not asked before.
         places = [bisect_left(later.rows, min(row, end)) for row in range(0, end + PART_ROWS, PART_ROWS)]

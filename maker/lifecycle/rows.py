@@ -17,7 +17,7 @@ from maker.errors import BadInput
 from maker.job.resolve import stored_job
 from maker.lifecycle.code_change import job_in_order
 from maker.lifecycle.queries import opened
-from maker.plugin import RowDecomposer, vote_key
+from maker.plugin import Decomposer, RowDecomposer, vote_key
 from maker.store.backend.database import Database
 from maker.store.chains import ChainRow, read_children, read_forks, root_chain
 from maker.store.log import (
@@ -31,12 +31,15 @@ from maker.store.log import (
     read_steps,
     spans,
 )
+from maker.store.reviews import ReviewRow, read_reviews
 from maker.store.runs import ACTIVE, RunRow, find_run, read_parts, run_at
 from maker.types import Outcome
 from maker.voting.parts import least_lead
 from maker.voting.tally import Tally, by_person, unpack
 
-DECIDED, ANSWERED = "decided", "answered"
+DECIDED, ANSWERED, REVIEWED = "decided", "answered", "reviewed"
+WITH_ANSWER = (DECIDED, ANSWERED, REVIEWED)
+"""Outcomes of rows that have an answer: votes decided; a person, in the log; a person, beside the log."""
 LOOK_S = 1.0
 """Seconds between two looks of `follow`."""
 
@@ -45,12 +48,14 @@ LOOK_S = 1.0
 class RowResult:
     """The result of one row.
 
-    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided`` or
-    ``answered``, or says why the row is not decided, and ``reason`` says more. ``answer`` is None without a decision.
+    ``row`` is its number in the input, from 0; ``id`` is its id in the input. ``outcome`` is ``decided``, ``answered``
+    or ``reviewed``, or says why the row is not decided, and ``reason`` says more.
+    ``answer`` is None without a decision.
     ``votes`` counts those of every candidate, the winner first. ``flags`` counts the samples that got no vote, by flag;
     ``flagged`` those of a row without a decision, by flag and reason in words ("format: no JSON object"). ``margin`` is
     0 if nothing won; ``margins`` are those of the answer's fields. ``tokens`` were read and written for the row. A row
-    that is ``answered`` was decided by a person, ``answered_by``: its votes elected nobody.
+    that is ``answered`` or ``reviewed`` was decided by a person, ``answered_by``, as its votes elected nobody: in the
+    log where the run had waited for the person, else beside it.
     """
 
     row: int
@@ -74,7 +79,8 @@ class RowResult:
 class Settled(NamedTuple):
     """A row whose result is final: it has a step or an outcome, or both if it ended wrong.
 
-    It is child ``child`` of ``round``.
+    It is child ``child`` of ``round``. A ``reviewed`` one has been decided by a person after its votes were over
+    (`maker.store.reviews`): its step is that answer, which the log does not have.
     """
 
     row: int
@@ -82,11 +88,19 @@ class Settled(NamedTuple):
     child: int
     step: StepRow | None
     outcome: OutcomeRow | None
+    reviewed: bool = False
 
     @property
     def by_person(self) -> bool:
         """Whether a person has decided it."""
         return self.step is not None and by_person(self.step.tally)
+
+    @property
+    def outcome_name(self) -> str:
+        """Its outcome, as people read it."""
+        if self.outcome is not None:
+            return self.outcome.outcome
+        return REVIEWED if self.reviewed else ANSWERED if self.by_person else DECIDED
 
 
 class Round(NamedTuple):
@@ -102,12 +116,13 @@ class Round(NamedTuple):
         steps = read_steps(self.database, self.chain.key, start, self.chain.cursor, single=True)
         outcomes = read_outcomes(self.database, self.chain.key, start, self.chain.cursor)
         step, outcome = next(steps, None), next(outcomes, None)
+        reviews = read_reviews(self.database, self.chain.key)
         for child in range(start, self.chain.cursor):
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
             if (here is None and why is None) or (why is not None and Outcome(why.outcome).open):
                 return
-            yield Settled(self.rows[child], self, child, here, why)
+            yield self.as_settled(child, here, why, reviews)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
 
@@ -116,15 +131,25 @@ class Round(NamedTuple):
         steps = read_steps(self.database, self.chain.key, start, single=True)
         outcomes = read_outcomes(self.database, self.chain.key, start)
         step, outcome = next(steps, None), next(outcomes, None)
+        reviews = read_reviews(self.database, self.chain.key)
         child = start
         while step is not None or outcome is not None:
             here = step if step is not None and step.idx == child else None
             why = outcome if outcome is not None and outcome.idx == child else None
             again = why is not None and Outcome(why.outcome).open
-            yield None if again or (here is None and why is None) else Settled(self.rows[child], self, child, here, why)
+            yield None if again or (here is None and why is None) else self.as_settled(child, here, why, reviews)
             step = next(steps, None) if here is not None else step
             outcome = next(outcomes, None) if why is not None else outcome
             child += 1
+
+    def as_settled(
+        self, child: int, step: StepRow | None, outcome: OutcomeRow | None, reviews: Mapping[int, ReviewRow]
+    ) -> Settled:
+        """Return a child that is settled, with the answer of a person where one has decided what votes did not."""
+        if outcome is None or (found := reviews.get(child)) is None:
+            return Settled(self.rows[child], self, child, step, outcome)
+        answer = StepRow(child, found.key.epoch, found.answer, found.tally, found.tokens, b"")
+        return Settled(self.rows[child], self, child, answer, None, reviewed=True)
 
 
 class RowLog:
@@ -249,14 +274,24 @@ def follow(run_id: str, *, store: str | None = None) -> Iterator[RowResult]:
 
 def row_decomposer(database: Database, run: RunRow) -> RowDecomposer[Any, Any]:
     """Return the decomposer of a map's run, with the input that the run began with. Raises `BadInput`."""
-    job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key), kept=run.sources)
-    job = job_in_order(job, run.classes) if run.changes else job
-    if not isinstance(job.decomposer, RowDecomposer):
+    task = _task(database, run)
+    if not isinstance(task, RowDecomposer):
         raise BadInput(
-            f"run {run.run_id} is not a map over rows; its task is {job.decomposer.name}",
+            f"run {run.run_id} is not a map over rows; its task is {task.name}",
             fix=f"see its steps with `maker steps {run.run_id}`",
         )
-    return job.decomposer
+    return task
+
+
+def is_map(database: Database, run: RunRow) -> bool:
+    """Say whether a run is a map over rows. Raises `BadInput` where its task cannot be loaded."""
+    # Documents go on in rounds too, and have no rows.
+    return "round" in run.settings["task"] and isinstance(_task(database, run), RowDecomposer)
+
+
+def _task(database: Database, run: RunRow) -> Decomposer[Any, Any]:
+    job = stored_job(run.settings, run.run_id, parts=read_parts(database, run.key), kept=run.sources)
+    return (job_in_order(job, run.classes) if run.changes else job).decomposer
 
 
 def settled_rows(rounds: Sequence[Round], start: int = 0) -> Iterator[Settled]:
@@ -332,7 +367,7 @@ def reach(rounds: Sequence[Round]) -> int:
 
 def result(settled: Settled, name: str) -> RowResult:
     """Return the result of a settled row; ``name`` is its id."""
-    row, round_, _, step, outcome = settled
+    row, round_, _, step, outcome, _ = settled
     if step is None:
         assert outcome is not None  # noqa: S101 - a settled row has one of them
         cast, flags, said = Counter[str](), Counter[str](), Counter[str]()
@@ -353,7 +388,7 @@ def result(settled: Settled, name: str) -> RowResult:
     return RowResult(
         row=row,
         id=name,
-        outcome=outcome.outcome if outcome is not None else DECIDED if tally.person is None else ANSWERED,
+        outcome=settled.outcome_name,
         reason="" if outcome is None else outcome.reason,
         answer=task.action.show(action),
         votes=votes,

@@ -13,6 +13,7 @@ from maker.core.plugins import near
 from maker.errors import BadInput, RunNotResumable
 from maker.inputs.nesting import too_deep
 from maker.lifecycle.answers import answer_step
+from maker.lifecycle.missed_rows import missed_rows
 from maker.lifecycle.queries import opened
 from maker.store.backend.database import Database
 from maker.store.outside import Kind, OutsideRow, State, give_answer, read_outside, read_waiting
@@ -89,6 +90,8 @@ def waits(run_id: str = "", *, store: str | None = None) -> Iterator[OpenWait]:
 def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: str | None = None) -> OpenWait:
     """Answer what a run waits for; returns it. Whoever works on the run takes the answer up, else the next `resume`.
 
+    A row that a map has no decision on can be answered too, also where the run is over: see `maker.review`.
+
     Args:
         run_id: The run.
         name: What is waited for; or where, as ``0.17:3``, if several steps wait for one name.
@@ -99,15 +102,21 @@ def answer(run_id: str, name: str, value: Any, *, by: str | None = None, store: 
 
     Raises:
         RunNotFound: There is no such run.
-        RunNotResumable: The run is over.
+        RunNotResumable: The run is over, and has no such row.
         BadInput: It waits for no such thing, or no more; several steps do; the value does not fit.
         JobError: The task of an undecided step cannot be loaded.
     """
     with opened(store) as database:
-        row = _going(database, run_id)
+        row, by = find_run(database, run_id), user() if by is None else by
+        steps = find_referrals(database, row.key, name)
+        if not any(step.row.answer is None for step in steps):
+            missed = missed_rows(database, row)
+            if missed is not None and (settled := missed.named(name)) is not None:
+                return _open_step(missed.answer(settled, value, by))
+        _refuse_over(row)
         rows = read_outside(database, row.key)
-        if steps := _steps(row, find_referrals(database, row.key, name), rows, name):
-            return _open_step(answer_step(database, row, name, steps, value, _user() if by is None else by))
+        if asked := _steps(row, steps, rows, name):
+            return _open_step(answer_step(database, row, name, asked, value, by))
         one = _found(database, row, rows, name, Kind.WAIT)
         if problem := _misfit(one.answers, value):
             raise BadInput(f"{one.name} of run {row.run_id} takes no such answer: {problem}", fix=_takes(one.answers))
@@ -166,9 +175,13 @@ def answer_in(text: str, answers: Mapping[str, Any]) -> Any:
 
 def _going(database: Database, run_id: str) -> RunRow:
     row = find_run(database, run_id)
+    _refuse_over(row)
+    return row
+
+
+def _refuse_over(row: RunRow) -> None:
     if row.status in OVER:
         raise RunNotResumable(f"run {row.run_id} is {row.status}, and waits for nothing", fix="start a new run")
-    return row
 
 
 def _steps(row: RunRow, steps: Sequence[OpenReferral], rows: Sequence[OutsideRow], name: str) -> Sequence[OpenReferral]:
@@ -206,7 +219,7 @@ def _found(database: Database, row: RunRow, rows: Sequence[OutsideRow], name: st
 
 
 def _give(database: Database, row: RunRow, one: OutsideRow, given: Mapping[str, Any], by: str | None) -> None:
-    if not give_answer(database, row.key, one.chain, given, _user() if by is None else by):
+    if not give_answer(database, row.key, one.chain, given, user() if by is None else by):
         raise BadInput(f"{one.name} of run {row.run_id} is answered already", fix="see `maker waits`")
 
 
@@ -229,7 +242,8 @@ def _takes(answers: Mapping[str, Any]) -> str:
     return f"give what this JSON schema allows: {json.dumps(answers)[:500]}"
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of whoever runs this process, "" where there is none."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):

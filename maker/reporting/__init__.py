@@ -4,7 +4,7 @@
 was claimed before the first step. `disputes` orders disputed steps by doubt. `page` writes the HTML and is the only
 import of Jinja2.
 
-`audit` draws rows for labelling and judges the labels; `labels` is their file. `accept` splits rows by labels into
-accepted ones and those for review; `row_scores` says how sure an answer is. `rescore` holds a run's elections again by
-another rule, over the samples that were kept.
+`audit` draws rows for labelling and judges the labels; `labels` is their file, `labelling` helps a person to fill it.
+`accept` splits rows by labels into accepted ones and those for review; `row_scores` says how sure an answer is.
+`rescore` holds a run's elections again by another rule, over the samples that were kept.
 """

@@ -74,7 +74,8 @@ class Acceptance:
         decided: Rows that votes have decided.
         sampled: Labelled rows that rules were tested by; ``blank`` of them have no label, and count as wrong.
         accepted: Decided rows that are accepted: those of the rule that no label calls wrong, and those labelled right.
-        answered: Rows that are accepted because a person answered them; they are taken as right, as labels are.
+        answered: Rows that are accepted because people decided them, in the log or beside it: what people say is taken
+            as right, as labels are.
         allowed: So many of them may be wrong.
         left: The other rows, by outcome: ``decided`` are those that are not accepted.
         tested: The rules of ``signal`` that were tested, in their order.

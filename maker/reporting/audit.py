@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from maker.errors import BadInput
 from maker.lifecycle.queries import opened
-from maker.lifecycle.rows import ANSWERED, RowLog, RowResult, Settled, result, row_decomposer, settled_rows
+from maker.lifecycle.rows import RowLog, RowResult, Settled, result, row_decomposer, settled_rows
 from maker.stats.bounds import Labelled, allocate, estimate, most_wrong, most_wrong_in
 from maker.store.backend.database import Database
 from maker.store.runs import ACTIVE, RunRow, find_run
@@ -212,10 +212,8 @@ def draw_from(database: Database, run: RunRow, size: int, seed: int) -> Sample:
     draws = {stratum: RowDraw(f"{run.digest.hex()}/{seed}/{stratum}", max(size, LEAST)) for stratum in Stratum}
     missed: Counter[str] = Counter()
     for settled in settled_rows(RowLog(database, run).rounds()):
-        if settled.outcome is not None:
-            missed[settled.outcome.outcome] += 1
-        elif settled.by_person:
-            missed[ANSWERED] += 1
+        if settled.outcome is not None or settled.by_person:
+            missed[settled.outcome_name] += 1
         else:
             draws[_stratum(settled)].add(settled)
     decided = {stratum: one.seen for stratum, one in draws.items() if one.seen}

@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
+from maker.core.locks import locked_folder
 from maker.errors import BadInput
 from maker.lifecycle.queries import opened
 from maker.reporting.audit import Audit, Sample, Sampled, check_confidence, draw_from, judged, least_margin
@@ -24,6 +28,10 @@ COLUMNS = (
 )  # fmt: skip
 CHECKED = ("id", "answer", "stratum", "stratum_rows")
 """Columns that must be read back unchanged: a label belongs to them."""
+BY, AT = "labelled_by", "labelled_at"
+"""Further columns of labels that `write_label` has written."""
+LOCK_S = 10.0
+"""So long a file is waited for that somebody else writes to, in seconds."""
 YES, NO = ("y", "yes", "true", "1"), ("n", "no", "false", "0")
 _MARK = re.compile(
     r"maker-audit 1 run=(?P<run>\S+) digest=(?P<digest>[0-9a-f]+) seed=(?P<seed>-?\d+) sample=(?P<sample>\d+)"
@@ -85,10 +93,61 @@ def read_sample(database: Database, run: RunRow, file: Path) -> tuple[Sample, di
 
     Raises `BadInput` as `judge_labels` does.
     """
+    sample, found = read_begun(database, run, file)
+    if not found:
+        raise BadInput(f"no row of {file} is labelled yet", fix="fill the column 'correct' with y or n")
+    return sample, found
+
+
+def read_begun(database: Database, run: RunRow, file: Path) -> tuple[Sample, dict[int, bool]]:
+    """Return the same of a sample that may have no label yet."""
     lines = list(_lines(file))
     size, seed = _drawn_by(lines, file, run)
     sample = draw_from(database, run, size, seed)
     return sample, _labels(lines, sample, file)
+
+
+def write_label(file: Path, row: int, *, right: bool, by: str) -> bool:
+    """Write the label of a row into a sample's file, with who says so and when; returns False if it has one already.
+
+    Several people may label one file at a time. Raises `BadInput` if it cannot be read, or lacks the row.
+    """
+    with _alone_in(file.parent), write_errors(file):
+        header, found, apart = _table(file)
+        header += [name for name in (BY, AT) if name not in header]
+        rows = [cells + [""] * (len(header) - len(cells)) for _, cells in found]
+        place, label = header.index("row"), header.index("correct")
+        here = next((cells for cells in rows if cells[place].strip() == str(row)), None)
+        if here is None:
+            raise BadInput(f"{file} has no row {row} any more", fix="use the file that `maker audit RUN` wrote")
+        if here[label].strip():
+            return False
+        here[label] = YES[0] if right else NO[0]
+        here[header.index(BY)] = by
+        here[header.index(AT)] = datetime.now(UTC).isoformat(timespec="seconds")
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=apart).writerows([header, *rows])
+        with replacing(file) as out:
+            out.write(text.getvalue().encode("utf-8-sig"))
+    return True
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock while the block lasts, which is short. Raises `BadInput` if others hold it for long."""
+    until = time.monotonic() + LOCK_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked_folder(folder))
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise BadInput(
+                        f"another process writes to the folder {folder}", fix="wait until it ends"
+                    ) from error
+                time.sleep(0.02)
+        yield
 
 
 def _mark(sample: Sample) -> str:
@@ -120,7 +179,23 @@ class _Line(NamedTuple):
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    """Yield the non-empty lines of a labelled file; detects the separator, which a spreadsheet may have changed."""
+    """Yield the non-empty lines of a labelled file."""
+    header, rows, _ = _table(file)
+    for number, cells in rows:
+        padded = [*cells, *[""] * (len(header) - len(cells))]
+        yield _Line(number, dict(zip(header, padded, strict=False)))
+
+
+class _Table(NamedTuple):
+    """A labelled file: its columns, the cells of each line that has some by number, and what separates them."""
+
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+    apart: str
+
+
+def _table(file: Path) -> _Table:
+    """Read a labelled file; detects the separator, which a spreadsheet may have changed. Raises `BadInput`."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -135,12 +210,10 @@ def _lines(file: Path) -> Iterator[_Line]:
         needed = ("row", "correct", "audit", *CHECKED)
         if absent := [name for name in needed if name not in header]:
             raise BadInput(f"{file} has no column {absent[0]!r}", fix="use the file that `maker audit RUN` wrote")
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                padded = [*cells, *[""] * (len(header) - len(cells))]
-                yield _Line(reader.line_num, dict(zip(header, padded, strict=False)))
+        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise BadInput(f"{file}, line {reader.line_num}: {error}", fix="save it as CSV") from error
+    return _Table(header, rows, apart)
 
 
 def _drawn_by(lines: Sequence[_Line], file: Path, run: RunRow) -> tuple[int, int]:
@@ -199,8 +272,6 @@ def _labels(lines: Iterable[_Line], sample: Sample, file: Path) -> dict[int, boo
             f"{file} lacks {len(absent):,} of the {len(rows):,} sampled rows, the first is row {absent[0]}",
             fix="put them back; leave 'correct' blank for a row without a label",
         )
-    if not found:
-        raise BadInput(f"no row of {file} is labelled yet", fix="fill the column 'correct' with y or n")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import IO, Any
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import DISTRIBUTION
 from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
+from maker.lifecycle.rows import REVIEWED
 from maker.reporting.accept import accepted_lines
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
@@ -33,10 +35,11 @@ from maker.reporting.label_statements import error_share, statements
 from maker.reporting.labels import holds_sample, judge_labels
 from maker.reporting.row_labels import LabelCheck, LabelFile, check_labels, read_row_labels
 from maker.stats.vote_tests import Statistic
-from maker.store.backend.database import shown_url
+from maker.store.backend.database import Database, shown_url
 from maker.store.log import count_cuts
 from maker.store.referrals import count_open
-from maker.store.runs import find_run
+from maker.store.reviews import reviews_of
+from maker.store.runs import RunRow, find_run
 from maker.store.unresolved import count_outcomes, unresolved_flags
 from maker.types import Outcome
 
@@ -64,8 +67,9 @@ class Report:
     ``labelled`` is what labels of rows say, ``lead`` the same in sentences, which come first: None and () without
     any. ``truth`` says in sentences what is known about right and wrong. ``told`` are alarms that the monitor raised
     during the run, ``alarms`` those it raises over the stored log. ``disputed`` are the first of ``disputed_steps``
-    steps, those with most doubt. ``outcomes`` counts rows without a good decision, ``unresolved_flags`` the flagged
-    samples of steps without a decision, by reason; ``resting`` are chains that stopped before their end, ``cuts``
+    steps, those with most doubt. ``outcomes`` counts rows without a good decision of votes; those that people have
+    decided beside the log are ``reviewed``. ``unresolved_flags`` counts the flagged samples of steps without a
+    decision, by reason; ``resting`` are chains that stopped before their end, ``cuts``
     counts parts of the run that were decided again. ``reused`` steps were taken from the memo; ``outside`` of the
     decisions were made by other runs, and are counted as this one's. ``answered`` steps were decided by people, after
     votes had elected nobody: no other figure counts them as decided.
@@ -154,7 +158,7 @@ def report(
             labelled = check_labels(database, run, read_row_labels(database, run, file))
         shown_run = whole_report(database, run.run_id)
         found = count_log(database, run)
-        outcomes = {name: n for name, n in count_outcomes(database, run.key).items() if not Outcome(name).open}
+        outcomes = _outcomes(database, run, shown_run.reviewed)
         classes = _classes(found)
         shown = tuple(disputes(database, run, task_of(run), found.doubted[:disputed]))
         resting = tuple(resting_chains(database, run))
@@ -204,6 +208,14 @@ def write(text: str, out: Path | IO[bytes], *, force: bool = False) -> None:
         else:
             out.write(content)
             out.flush()
+
+
+def _outcomes(database: Database, run: RunRow, reviewed: int) -> dict[str, int]:
+    """Count rows without a good decision of votes by outcome, and apart those that people have decided all the same."""
+    found = Counter({name: n for name, n in count_outcomes(database, run.key).items() if not Outcome(name).open})
+    found.subtract(Counter(one.outcome for one in reviews_of(database, run.key)))
+    found[REVIEWED] = reviewed
+    return {name: n for name, n in found.items() if n}
 
 
 def _classes(found: LogCounts) -> tuple[ClassFigures, ...]:

@@ -276,7 +276,7 @@ def first_reply(settled: Settled) -> FirstReply | None:
     if settled.step is None:
         return None
     tally = unpack(settled.step.tally)
-    if tally.source is not None or tally.disputed or tally.flags:
+    if tally.source is not None or tally.person is not None or tally.disputed or tally.flags:
         return None
     # Samples that all say the same need not be kept: the first of them is the answer.
     codec = settled.round.decomposer.action

@@ -15,6 +15,7 @@ from maker.store.log import read_cuts, read_outcomes, read_prompts, read_steps
 from maker.store.memo import forget_cut
 from maker.store.outside import read_outside
 from maker.store.referrals import answered_among, withdraw
+from maker.store.reviews import read_reviews, reviewed_among
 from maker.store.runs import fenced
 from maker.store.seals import Place, chain_seal, fork_seal, outcome_seal, weighed
 from maker.store.tree import walk_steps
@@ -53,8 +54,8 @@ class Cut(NamedTuple):
 def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cut]:
     """Return the cuts for a run's unresolved steps: undecided ones, and children that ended wrong or were rejected.
 
-    Among children of forks of single steps, only those with one of the ``outcomes`` are cut. What is recorded of an
-    effect or a wait is never cut off: it is joined again as it is.
+    Among children of forks of single steps, only those with one of the ``outcomes`` are cut, and none that a person has
+    decided. What is recorded of an effect or a wait is never cut off: it is joined again as it is.
     """
     root = root_chain(database, run)
     recorded = {one.chain for one in read_outside(database, run)}
@@ -65,7 +66,7 @@ def to_retry(database: Database, run: int, outcomes: Collection[str]) -> list[Cu
 def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
     """Store cuts, and subtract what they supersede from the run's counts. Raises `LeaseLost` or `StoreFailed`.
 
-    A step that a person has answered meanwhile is not cut off: the answer is to be written to the log.
+    A step that a person has answered meanwhile is not cut off: the answer is for the log, or stands beside it.
     """
     wanted = list(cuts)
     if not wanted:
@@ -75,6 +76,8 @@ def cut(database: Database, lease: Lease, cuts: Iterable[Cut]) -> None:
         # Whoever answers locks the run's row first: from here on nobody does.
         connection.execute(select(run.id).where(run.id == lease.run).with_for_update())
         answered = answered_among(connection, {(one.chain, one.idx) for one in wanted})
+        for chain in {one.chain for one in wanted if one.single}:
+            answered |= {(chain, idx) for idx in reviewed_among(connection, chain)}
         cuts = [one for one in wanted if (one.chain, one.idx) not in answered]
         if not cuts:
             return
@@ -160,7 +163,9 @@ def _first(parent: ChainRow, fork: ForkRow, child: ChainRow) -> bytes:
 def _rows(database: Database, fork: ForkRow, chain: ChainRow, outcomes: Collection[str]) -> Iterator[Cut]:
     cuts = read_cuts(database, chain.key)
     epochs = {cut.idx: cut.epoch for cut in cuts}
-    found = {one.idx: one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes)}
+    reviews = read_reviews(database, chain.key)
+    missed = (one for one in read_outcomes(database, chain.key) if one.outcome in tuple(outcomes))
+    found = {one.idx: one for one in missed if one.idx not in reviews}
     if not found:
         return
     rows = read_steps(database, chain.key, min(found), max(found) + 1, single=True, cuts=cuts)

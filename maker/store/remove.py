@@ -141,7 +141,7 @@ def _drop_run(database: Database, run: RunRow) -> None:
         connection.execute(delete(schema.text).where(schema.text.c.digest.not_in(used)))
         for table in (
             schema.ledger, schema.grant, schema.worker, schema.event, schema.input_part, schema.outside, schema.queued,
-            schema.referral,
+            schema.referral, schema.review,
             schema.change, schema.batch,
         ):  # fmt: skip
             connection.execute(delete(table).where(table.c.run == run.key))

@@ -2,7 +2,7 @@
 
 A step is sealed by its own digest, which links it to the step before. What a resume takes from other rows has a column
 ``seal``: snapshots, forks, chains, outcomes, the memo and runs. Rows that an older version has written have none, and
-are taken as they are.
+are taken as they are. People's answers beside the log are sealed too.
 """
 
 from __future__ import annotations
@@ -70,6 +70,13 @@ def chain_seal(key: int, place: Place, status: str, result: str | None) -> bytes
 def outcome_seal(chain: int, idx: int, epoch: int, outcome: str) -> bytes:
     """Return the seal of the outcome of a child without a good decision."""
     return _seal(("outcome", chain, idx, epoch), outcome)
+
+
+def review_seal(
+    run: int, key: tuple[int, ...], row: int, outcome: str, tally: bytes, tokens: int, answer: str
+) -> bytes:
+    """Return the seal of a person's answer to a row that votes have not decided; ``key`` is that of its step."""
+    return _seal(("review", run, *key, row, outcome, tally, tokens), answer)
 
 
 def memo_seal(space: bytes, question: bytes, chain: int, idx: int, epoch: int, calls: int, action: str) -> bytes:

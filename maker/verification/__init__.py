@@ -22,7 +22,8 @@ log-probabilities and temperatures, ledger, grants and shared limits, workers an
 calibrations, how effects, waits and batches stand and which undecided steps people are asked about (what came of them
 is in the log), the memo but for what cited steps were asked, the place of a root chain, and what is kept of superseded
 and of undecided steps. Where the voter weighs votes, log-probabilities decide, and those of kept samples are added up
-again. A test flips a byte in every other column of every table (``tests/unit/verification/test_fork_damage.py``).
+again. Of people's answers beside the log (`reviews`) it checks the seals; it does not find one that was deleted. A test
+flips a byte in every other column of every table (``tests/unit/verification/test_fork_damage.py``).
 
 The package would be called ``verify``, but `maker.verify` is a public function.
 """

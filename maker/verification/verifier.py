@@ -19,6 +19,7 @@ from maker.verification.depth import deeper
 from maker.verification.earlier import UNKNOWN, Earlier
 from maker.verification.provenance import Provenance
 from maker.verification.replay import Counts, Position, ReplayedStep, Replayer, as_stored
+from maker.verification.reviews import check_reviews
 from maker.verification.snapshots import Bad
 from maker.voting.policy import Rules
 from maker.voting.tally import based, genesis
@@ -33,7 +34,8 @@ class Verified:
 
     ``problem`` names the first thing that is wrong, "" if nothing is. ``whole`` says whether the run reached its goal.
     ``steps`` counts the run's own steps, not those of the run that it was forked from. ``not_asked`` of all steps were
-    decided by earlier code: their digests, links and tallies are right, and they were not asked again.
+    decided by earlier code: their digests, links and tallies are right, and they were not asked again. ``reviewed``
+    rows of a map have people's answers beside the log, which are as they were given and not part of the digest.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class Verified:
     whole: bool
     problem: str
     not_asked: int = 0
+    reviewed: int = 0
 
     @property
     def right(self) -> bool:
@@ -72,7 +75,7 @@ def verify(
     Re-applies every action. Checks that each action is legal, that its tally elects it under the run's own voter, that
     the digests link, and that snapshots, kept samples, forks and joins, counts, cursors and results follow from the
     steps. Finds damage and edits, but not an editor who recomputes the whole log: for that, compare the digest with
-    one that you noted.
+    one that you noted. Of people's answers beside the log it checks the seals.
 
     Args:
         database: The store.
@@ -107,6 +110,7 @@ def _verified(
                 database, span.chain.run, made.decomposer, made.rules, provenance, counts, on_step, earlier
             )
             replayer.along(span.chain, position, span.stop, first_snapshot=True)
+            check_reviews(database, span.chain.run)
         whole = _end(run, chain, position, counts, made.decomposer)
     except (Bad, TaskFailed) as bad:
         return Verified(run.run_id, counts.steps, position.digest.hex(), False, str(bad), counts.not_asked)

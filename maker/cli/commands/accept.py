@@ -108,7 +108,7 @@ def lines(found: Acceptance, folder: Path) -> list[str]:
         f"run {found.run_id}: {found.accepted:,} of {found.decided:,} decided rows ({share:.1%}) are accepted, in"
         f" {folder / ACCEPTED}",
         *_promised(found),
-        *([f"  beside them {found.answered:,} rows that a person answered, as answered"] if found.answered else []),
+        *([f"  beside them {found.answered:,} rows that people decided, as they did"] if found.answered else []),
         f"  for review: {', '.join(left) or 'no row'}",
         f"  basis: {found.sampled:,} labels, taken as the truth, of decided rows that were drawn at random;"
         f" {len(found.tested):,} rules tested in a fixed order",

@@ -158,7 +158,7 @@ def _print_missing(missed: Mapping[str, int], unsettled: int) -> None:
     outcomes += [f"{unsettled:,} still open, or after a row that is"] if unsettled else []
     if outcomes:
         without = _rows(sum(missed.values()) + unsettled)
-        print(f"  not covered: {without} without a decision, {', '.join(outcomes)}")
+        print(f"  not covered: {without} that votes did not decide, {', '.join(outcomes)}")
 
 
 def _plain(share: float) -> str:

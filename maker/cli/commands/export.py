@@ -51,7 +51,8 @@ def export(
     if done.actions == "stored":
         print("the task's code was not found here; actions are written as they are stored", file=sys.stderr)
     if out is not None:
-        print(f"run {done.run_id}: {done.steps:,} steps in {out}")
+        reviewed = f" and {done.reviewed:,} rows that people decided beside them" if done.reviewed else ""
+        print(f"run {done.run_id}: {done.steps:,} steps{reviewed} in {out}")
 
 
 def _check_name(out: Path, kind: Kind | None) -> None:

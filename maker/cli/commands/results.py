@@ -11,7 +11,7 @@ import typer
 from maker.cli.options import AsJson, RunId, Store
 from maker.cli.output import print
 from maker.job.file import DEFAULT_STORE
-from maker.lifecycle.rows import ANSWERED, DECIDED, RowResult, follow
+from maker.lifecycle.rows import ANSWERED, DECIDED, REVIEWED, RowResult, follow
 from maker.lifecycle.rows import results as read_results
 
 
@@ -31,7 +31,7 @@ def _line(one: RowResult) -> str:
     votes = ", ".join(f"{n} for {key}" for key, n in one.votes.items()) or "no valid vote"
     if one.outcome == DECIDED:
         return f"{one.id}: {json.dumps(one.answer, ensure_ascii=False)} · {votes}; margin {one.margin}"
-    if one.outcome == ANSWERED:
+    if one.outcome in (ANSWERED, REVIEWED):
         by = f" by {one.answered_by}" if one.answered_by else ""
-        return f"{one.id}: {json.dumps(one.answer, ensure_ascii=False)} · answered{by}; votes: {votes}"
+        return f"{one.id}: {json.dumps(one.answer, ensure_ascii=False)} · {one.outcome}{by}; votes: {votes}"
     return f"{one.id}: {one.outcome.upper()} · {one.reason or votes}"

@@ -76,10 +76,11 @@ def _line(one: OpenWait) -> str:
     takes = "" if one.kind == "effect" or not one.answers else f" [{_kind(one)}]"
     prompt = f": {one.prompt}" if one.prompt else ""
     line = f"{run}  {one.at:>4}  {what}{takes}, {since}{until}{prompt}"
-    return "\n".join((line, *(f"    {number}: {_voted(one)}" for number, one in enumerate(one.candidates, 1))))
+    return "\n".join((line, *(f"    {number}: {voted(one)}" for number, one in enumerate(one.candidates, 1))))
 
 
-def _voted(candidate: VotedFor) -> str:
+def voted(candidate: VotedFor) -> str:
+    """Return a candidate with its votes as a line."""
     key, text, votes = candidate
     return f"{key} ({votes} vote{'' if votes == 1 else 's'}){'' if text == key else f': {text}'}"
 

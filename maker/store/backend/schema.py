@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0016"
+HEAD = "0017"
 """The schema that this version of maker reads and writes: its newest migration."""
 VERSION_TABLE = "maker_schema_version"
 
@@ -321,6 +321,28 @@ referral = Table(
 
 ``kind`` is the step's class, ``proposals`` the candidates as JSON, ``tally`` the packed count of the votes. ``answer``
 is the action that somebody has chosen; ``closed`` says that it is in the log.
+"""
+
+review = Table(
+    "maker_review",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("idx", _Index, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("run", ForeignKey("maker_run.id"), nullable=False),
+    Column("row", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("tally", LargeBinary, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("seal", LargeBinary, nullable=False),
+    Index("maker_review_run", "run"),
+    sqlite_with_rowid=False,
+)
+"""Rows of a map that people have decided after their votes were over: ``answer`` stands beside the log.
+
+``chain``, ``idx`` and ``epoch`` are those of the row's ``outcome``, which says why votes have not decided it; ``row``
+is its number in the input. ``tally`` holds the votes, and who has answered when. See `maker.store.reviews`.
 """
 
 source = Table(

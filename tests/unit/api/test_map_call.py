@@ -378,6 +378,29 @@ def test_a_retry_with_another_model_is_gone_on_with(store: str) -> None:
     assert found.review == []
 
 
+def test_rows_that_a_person_has_decided_are_not_asked_again(store: str) -> None:
+    """They have the person's answer and an outcome of their own, also when the call is given again with more rows."""
+    weak = maker.simulated(p=0.5, malformed=0.5)
+    asked: dict[str, Any] = {"name": "rows", "store": store, "truth": truth, "model": weak, "k": 3, "max_votes": 4}
+    first = maker.map(ROWS, "Is {{text}}?", bool, **asked)
+    missing = [one.row for one in first.review]
+    assert len(missing) > 1
+    item = next(maker.review("rows", store=store))
+    maker.answer("rows", item.at, "=no", by="ann", store=store)
+    calls = first.report.calls
+    for found in (first, maker.map(ROWS, "Is {{text}}?", bool, **asked)):
+        row = found.to_dicts()[missing[0]]
+        assert (row["answer"], row["_outcome"], row["_margin"]) == (False, "reviewed", 0)
+        assert [one.row for one in found.review] == missing[1:]
+        assert maker.show(found.run_id, store=store).calls == calls
+    more = maker.map([*ROWS, {"text": "new"}], "Is {{text}}?", bool, **asked)
+    assert more.run_id != first.run_id
+    assert more.to_dicts()[missing[0]]["_outcome"] == "reviewed"
+    assert more.report.settings["task"]["reviewed"] == [[missing[0], missing[0] + 1]]
+    again = maker.retry("rows", ["model.p=1", "model.malformed=0"], outcomes=["undecided", "rejected"], store=store)
+    assert again.steps == len(missing) - 1
+
+
 PROGRAM = """
 import sys
 import maker

@@ -21,7 +21,7 @@ pyarrow = Late("pyarrow", "pyarrow.parquet")
 
 Job = Callable[..., dict[str, dict[str, Any]]]
 COLUMNS = ["chain", "step", "class", "action", "votes", "flags", "rounds", "margin", "epoch", "superseded", "tokens",
-           "digest"]  # fmt: skip
+           "digest", "outcome"]  # fmt: skip
 HEADER = {"run_id", "name", "status", "reason", "steps", "votes", "red_flags", "disputed", "digest", "result",
           "forked_from", "forked_at", "settings", "fingerprint"}  # fmt: skip
 TREE: Shape = {
@@ -86,7 +86,7 @@ def test_json_lines_hold_what_the_run_holds(hanoi: Job, store: str) -> None:
     assert header["run"]["fingerprint"]["task"]["disks"] == 5
     assert [list(step) for step in steps] == [COLUMNS] * 31
     records = [record.to_json() for record in queries.steps("last", store=store)]
-    assert [{name: step[name] for name in COLUMNS[:-2]} for step in steps] == records
+    assert [{name: step[name] for name in COLUMNS[:-3]} for step in steps] == records
     assert steps[-1]["digest"] == report.digest
     assert sum(step["tokens"] for step in steps) == report.prompt_tokens + report.completion_tokens
 

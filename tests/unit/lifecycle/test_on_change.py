@@ -271,6 +271,20 @@ def test_pin_from_a_resume_on(file: Path, store: str) -> None:
     assert queries.verify(begun.run_id, store=store).not_asked == 3
 
 
+def test_an_answer_to_a_pinned_run_is_checked_with_its_code(file: Path, store: str) -> None:
+    """The code that is there now need not even load; a person decides all the same."""
+    asked = {"k": 2, "max_votes": 2, "on_undecided": "ask"}
+    job = job_of(file, store, "count", on_change="pin") | {"vote": asked, "model": {"kind": "simulated", "p": 0.5}}
+    report = maker.run(job)
+    file.write_text("raise RuntimeError")
+    while report.status == "paused":
+        for item in maker.review(report.run_id, store=store):
+            maker.answer(report.run_id, item.at, "@1", by="ann", store=store)
+        report = maker.resume(report.run_id, store=store)
+    assert (report.status, report.result["by"]) == ("done", "OLD")
+    assert report.answered > 0
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

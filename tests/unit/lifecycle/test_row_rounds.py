@@ -93,6 +93,7 @@ def test_files_of_rows_that_are_asked_again_are_known(rounds: list[Asked], size:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_files, "PART_ROWS", size)
         patch.setattr(row_files, "read_cuts", lambda database, key: [])
+        patch.setattr(row_files, "read_reviews", lambda database, key: {})
         found = _changed([one._replace(chain=SimpleNamespace(key=0)) for one in rounds], None)  # type: ignore
     assert found == expected
 

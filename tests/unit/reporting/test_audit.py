@@ -378,7 +378,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = tmp_path / f"audit-{run_id}.csv"
     assert f"decided rows are in audit-{run_id}.csv, drawn by seed 0" in drawn
     assert "if all of them are right, at most" in drawn
-    assert "rows without a decision" in drawn
+    assert "rows that votes did not decide" in drawn
     assert CliRunner().invoke(app, ["audit", "last", *url]).exit_code == 2
     told("--sample", "100", "--force")
     write(file, fill(read(file)))

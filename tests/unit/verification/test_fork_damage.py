@@ -22,6 +22,7 @@ from row_tasks import job as rows_job
 from row_tasks import write_rows
 from sqlalchemy import Column, Float, LargeBinary, Table, Text
 
+import maker
 from maker import api
 from maker.errors import MakerError
 from maker.lifecycle import admin, queries
@@ -69,12 +70,12 @@ def job(url: str, shape: Shape, max_votes: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def mapping(folder: Path, url: str) -> dict[str, dict[str, Any]]:
+def mapping(folder: Path, url: str, max_votes: int = 1000) -> dict[str, dict[str, Any]]:
     """Write two files of rows, and return a map over them."""
-    (folder / "rows").mkdir()
+    (folder / "rows").mkdir(exist_ok=True)
     for part in range(2):
         write_rows(folder / "rows" / f"{part}.csv", range(5 * part, 5 * part + 5))
-    made = rows_job(folder, store={"url": url}, vote={"max_votes": 1000})
+    made = rows_job(folder, store={"url": url}, vote={"max_votes": max_votes})
     return made | {"task": made["task"] | {"input": str(folder / "rows"), "output": ""}}
 
 
@@ -94,6 +95,15 @@ def of_other_code(folder: Path, url: str) -> tuple[str, str]:
     return made[0], made[1]
 
 
+def review_rows(folder: Path, url: str) -> str:
+    """Run a map in which votes decide few rows, and a person three of the others; return the run's id."""
+    run_id = api.run(mapping(folder, url, 3)).run_id
+    rows = list(maker.review(run_id, store=url))
+    for row in rows[:3]:
+        maker.answer(run_id, row.at, "@1", by="ann", store=url)
+    return run_id
+
+
 class Built(NamedTuple):
     """The store, and the runs in it by their ids.
 
@@ -110,11 +120,12 @@ class Built(NamedTuple):
     taking: str
     migrated: str
     pinned: str
+    reviewed: str
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Return a store with eight runs that verify."""
+    """Return a store with nine runs that verify."""
     path = tmp_path_factory.mktemp("built") / "maker.db"
     url = f"sqlite:///{path}"
     first = api.run(job(url, SHAPE, 1000), limit_steps=14)
@@ -138,6 +149,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     deciding, taking = api.run(remembering), api.run(remembering)
     assert (deciding.status, taking.status, taking.calls) == ("done", "done", 0)
     migrated, pinned = of_other_code(path.parent, url)
+    reviewed = review_rows(path.parent, url)
     # Whole in one file: what is copied must not lie in a write-ahead log that an open connection keeps.
     whole = path.with_name("whole.db")
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(whole)) as target:
@@ -159,7 +171,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         source.commit()
         source.backup(target)
     return Built(whole, first.run_id, waiting.run_id, forked.run_id, mapped.run_id, deciding.run_id, taking.run_id,
-                 migrated, pinned)  # fmt: skip
+                 migrated, pinned, reviewed)  # fmt: skip
 
 
 class Damage:
@@ -211,7 +223,7 @@ def damage(built: Built, tmp_path: Path) -> Damage:
 
 def test_what_was_built_verifies(damage: Damage) -> None:
     """As they were written, all runs are clean; there are cuts, outcomes and every kind of fork to damage."""
-    assert [damage.verify(run) for run in range(1, 9)] == [""] * 8
+    assert [damage.verify(run) for run in range(1, 10)] == [""] * 9
     for table in schema.metadata.sorted_tables:
         assert damage.rows(f"SELECT * FROM {table.name} LIMIT 1"), table.name  # noqa: S608
     assert {row["single"] for row in damage.rows("SELECT single FROM maker_fork")} == {0, 1}
