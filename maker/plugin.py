@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from maker.errors import BadInput, ContractBroken
@@ -417,6 +417,8 @@ class RowParams(Params):
             ``maker retry``. E.g. ``[[3, 5]]``.
         sample (rows): Only so many rows, drawn at random, are asked, and numbered among themselves; 0 for all of them.
             The same are drawn of the same input.
+        rows: The numbers, from 0 and ascending, of the rows that are asked, which are numbered anew among themselves;
+            () for all of them. E.g. ``[3, 17, 40]``.
     """
 
     output: Annotated[str, Place()] = ""
@@ -426,6 +428,13 @@ class RowParams(Params):
     again: tuple[str, ...] = ()
     reviewed: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda ranges: not ranges)
     sample: int = Field(default=0, ge=0)
+    rows: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), exclude_if=lambda rows: not rows)
+
+    @model_validator(mode="after")
+    def _names_rows_once(self) -> Self:
+        if list(self.rows) != sorted(set(self.rows)):
+            raise ValueError("rows must name each row once, in ascending order")
+        return self
 
 
 class RoundDecomposer(Decomposer[S, A]):

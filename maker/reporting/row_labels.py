@@ -130,19 +130,38 @@ class LabelCheck:
 
 
 def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLabels:
-    """Read the labels of a map's rows. Blocks: reads the ids of all rows.
+    """Read the labels of the rows of a map's run. Blocks: reads the ids of all rows.
 
     Raises:
-        BadInput: The run's task has no rows; the file cannot be read, lacks a column, holds no label, a label twice,
-            one of a row that the run does not have, or one that no answer can equal.
+        BadInput: The run's task has no rows; or as `labels_of_rows` does.
     """
-    task = row_decomposer(database, run)
+    task, own = row_decomposer(database, run), str(run.settings["task"].get("id_column") or "")
     if holds_sample(labels.path):
         raise BadInput(
             f"{labels.path} is a sample of `maker audit`, whose labels say y or n and not what is right",
             fix="give a file with the rows' ids and their right answers; `maker report` reads samples too",
         )
-    given = {label.id: label for label in _given(labels, str(run.settings["task"].get("id_column") or ""))}
+    ids = f"write ids as `maker results {run.run_id}` prints them"
+    return labels_of_rows(task, labels, id_column=own, whose=f"run {run.run_id}", ids=ids)
+
+
+def labels_of_rows(
+    task: RowDecomposer[Any, Any], labels: LabelFile, *, id_column: str, whose: str, ids: str
+) -> RowLabels:
+    """Read the labels of a map's rows. Blocks: reads the ids of all rows.
+
+    Args:
+        task: The map.
+        labels: The file.
+        id_column: The map's own column of ids, "" for none.
+        whose: Whose rows they are, for messages.
+        ids: How ids are to be written, for messages.
+
+    Raises:
+        BadInput: The file cannot be read, lacks a column, holds no label, a label twice, one of a row that the map does
+            not have, or one that no answer can equal.
+    """
+    given = {label.id: label for label in _given(labels, id_column)}
     found: dict[int, Label] = {}
     blank = 0
     task.parts()
@@ -158,9 +177,8 @@ def read_row_labels(database: Database, run: RunRow, labels: LabelFile) -> RowLa
     if given:
         more = f", and {len(given) - 1:,} other labels are of none either" if len(given) > 1 else ""
         raise BadInput(
-            f"{next(iter(given.values())).place}: run {run.run_id} has no row with this id{more}",
-            fix=f"write ids as `maker results {run.run_id}` prints them, such as {task.row(0)[0]!r}; name their column"
-            " with --id-column",
+            f"{next(iter(given.values())).place}: {whose} has no row with this id{more}",
+            fix=f"{ids}, such as {task.row(0)[0]!r}; name their column with --id-column",
         )
     if not found:
         raise BadInput(f"no row of {labels.path} is labelled: the answers are blank", fix="fill them in")

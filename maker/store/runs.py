@@ -39,8 +39,9 @@ PENDING = "pending"
 """The status of a run that nobody has begun, or that waits for a worker to go on with it."""
 LAST = "last"
 """Stands, wherever a run's id is expected, for the newest run that the user started."""
-PILOT, WAY, FORESIGHT = "pilot of ", "way of the pilot of ", "foresight of "
-"""How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations."""
+PILOT, WAY, FORESIGHT, COMPARISON = "pilot of ", "way of the pilot of ", "foresight of ", "comparison of "
+"""How the names of runs begin that maker starts for itself: pilots, runs that lead to their steps, precomputations,
+and what a comparison asks."""
 MOST_NAMED = 5
 """So many runs are named at most where a word stands for several."""
 LONGER = 128
@@ -499,7 +500,7 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
 def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
     """Return a run by its id, its name, the first characters of its id, or ``last``: every RUN that a user gives.
 
-    ``last`` is the newest run that the user started: not a pilot, nor a precomputation. A whole id comes before
+    ``last`` is the newest run that the user started: no pilot, no precomputation and no comparison. A whole id comes before
     all else. With ``exact`` only a whole id or name will do: what ends or deletes a run must not take another one by a
     slip.
 
@@ -512,7 +513,7 @@ def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
     run = schema.run.c
     query = select(schema.run).order_by((run.run_id == name).desc(), run.id.desc()).limit(MOST_NAMED + 1)
     if name == LAST:
-        own = (run.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT))
+        own = (run.name.startswith(begin, autoescape=True) for begin in (PILOT, WAY, FORESIGHT, COMPARISON))
         query = query.where(~or_(*own)).limit(1)
     else:
         query = query.where((run.name == name) | run.run_id.startswith(name[:LONGER], autoescape=True))
