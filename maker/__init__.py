@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decomposers.workflow import Run, Workflow, workflow
     from maker.api import (
         cancel,
+        compare,
         enqueue,
         fork,
         load_job,
@@ -74,6 +75,7 @@ __all__ = [
     "arun",
     "calibrate",
     "cancel",
+    "compare",
     "enqueue",
     "fork",
     "limit",
@@ -113,6 +115,7 @@ _HOMES = {
     "maker.api.map_rows": ("amap", "map"),
     "maker.api.sync": (
         "cancel",
+        "compare",
         "enqueue",
         "fork",
         "load_job",

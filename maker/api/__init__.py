@@ -13,6 +13,7 @@ from __future__ import annotations
 from maker.api.sync import (
     JobLike,
     cancel,
+    compare,
     enqueue,
     fork,
     load_job,
@@ -32,6 +33,7 @@ from maker.api.sync import (
 __all__ = [
     "JobLike",
     "cancel",
+    "compare",
     "enqueue",
     "fork",
     "load_job",

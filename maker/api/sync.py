@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from maker.calibration import find_margins, map_pilot
@@ -20,17 +21,20 @@ from maker.lifecycle.following import follow
 from maker.lifecycle.queries import RunReport, store_url
 from maker.lifecycle.rows import results
 from maker.lifecycle.session import OnEvent
+from maker.reporting.row_labels import LabelFile
 from maker.store.queue import QueueLimits
 from maker.store.queued import DEFAULT_QUEUE
 from maker.voting.messages import Ended, OpenStep
 
 if TYPE_CHECKING:
     from maker.calibration.forecast import Plan
+    from maker.reporting.comparison.compare import Comparison
     from maker.store.admission import HostConnection
 
 __all__ = [
     "JobLike",
     "cancel",
+    "compare",
     "enqueue",
     "fork",
     "load_job",
@@ -208,6 +212,47 @@ def plan(job: JobLike, overrides: Iterable[str] = (), **keywords: Unpack[JobKeyw
     with extra("plan", "a plan"):
         from maker.calibration import plan as planning
     return planning.plan(job, overrides, **keywords)
+
+
+def compare(
+    job: JobLike,
+    overrides: Iterable[str] = (),
+    *,
+    labels: str | Path | LabelFile,
+    methods: Sequence[str] = (),
+    worth: float = 0.03,
+    shuffled: bool = False,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+    **keywords: Unpack[JobKeywords],
+) -> Comparison:
+    """Compare voting with one call a row, on labelled rows of a map, which are asked in each way. Blocks.
+
+    The same call again goes on where it was: what was asked is not asked again. See docs/compare.md.
+
+    Args:
+        job: As for `run`.
+        overrides: As for `run`.
+        labels: A file of right answers by the ids of rows drawn at random.
+        methods: Some of ``greedy``, ``members``, ``single``, ``self-consistency`` and ``votes``; by default all.
+        worth: So much more of the rows must be right for votes to be worth it, between 0 and 1.
+        shuffled: The rows stand in random order, so that labels of the first ones are a random sample.
+        on_event: Told of the runs.
+        stop: Set it from another thread to pause.
+        keywords: As for `run`.
+
+    Raises:
+        BadInput: The job is no map, or cannot be run as it is; a number or a name will not do; the labels do not fit
+            the rows, contradict each other, are too few or no random sample.
+        OutOfReach, PilotPaused: As `run`; or ``stop`` was set, or a limit was reached.
+    """
+    from maker.reporting.comparison import compare as comparing
+
+    file = labels if isinstance(labels, LabelFile) else LabelFile(Path(labels))
+    given = comparing.with_labels(load_job(job, overrides, **keywords), file, shuffled=shuffled)
+    comparing.refuse_unfit(methods, worth)
+    known = find_margins.find_margins(given.job, on_event=on_event, stop=stop).job
+    return comparing.compare(given._replace(job=known), methods=methods, worth=worth, on_event=on_event, stop=stop)
 
 
 def pilot(

@@ -19,7 +19,7 @@ _COMPARISON = "comparison"
 
 
 class CalibrationRow(NamedTuple):
-    """A stored calibration or comparison: ``content`` is its JSON, ``fingerprint`` the part of a job that it depends on."""
+    """A stored calibration or comparison: ``content`` is its JSON, ``fingerprint`` what of a job it depends on."""
 
     key: int
     made_at: float

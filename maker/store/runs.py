@@ -500,9 +500,9 @@ def release(database: Database, lease: Lease, status: str, reason: str) -> None:
 def find_run(database: Database, name: str, *, exact: bool = False) -> RunRow:
     """Return a run by its id, its name, the first characters of its id, or ``last``: every RUN that a user gives.
 
-    ``last`` is the newest run that the user started: no pilot, no precomputation and no comparison. A whole id comes before
-    all else. With ``exact`` only a whole id or name will do: what ends or deletes a run must not take another one by a
-    slip.
+    ``last`` is the newest run that the user started: no pilot, no precomputation and no comparison. A whole id comes
+    before all else. With ``exact`` only a whole id or name will do: what ends or deletes a run must not take another
+    one by a slip.
 
     Raises:
         RunNotFound: There is no such run; or there are several, which are named.

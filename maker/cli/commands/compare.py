@@ -16,7 +16,7 @@ from maker.cli.labels import AnswerColumn, IdColumn
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.pauses import SAME_COMMAND, progress_of
-from maker.reporting.comparison.compare import WORTH, Comparison, PoolErrors, Score, with_labels
+from maker.reporting.comparison.compare import WORTH, Comparison, PoolErrors, Score, refuse_unfit, with_labels
 from maker.reporting.comparison.compare import compare as compare_ways
 from maker.reporting.comparison.foreseen import Foreseen, foresee
 from maker.reporting.comparison.methods import METHODS
@@ -32,7 +32,9 @@ def compare(
     overrides: Overrides = None,
     worth: Annotated[
         float,
-        typer.Option("--worth", metavar="SHARE", help="So much more of the rows must be right for votes to be worth it."),
+        typer.Option(
+            "--worth", metavar="SHARE", help="So much more of the rows must be right for votes to be worth it."
+        ),
     ] = WORTH,
     methods: Annotated[
         str, typer.Option("--methods", metavar="NAMES", help=f"Some of {', '.join(METHODS)}. [default: all]")
@@ -48,6 +50,7 @@ def compare(
     """Compare voting with one call a row, on rows that you have labelled."""
     loaded = load_job(job, overrides or [])
     names = [word.strip() for word in methods.split(",") if word.strip()]
+    refuse_unfit(names, worth)
     given = with_labels(loaded, LabelFile(labels, id_column, answer_column), shuffled=shuffled)
     if not loaded.needs_pilot:
         print(f"compare: {foreseen_line(foresee(given, names))}", file=sys.stderr)
@@ -126,10 +129,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return lines of a table: the first column to the left, the others to the right."""
     cells = [tuple(heads), *map(tuple, rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(heads))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
-        for row in cells
-    ]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
 
 
 def stored_line(stored: Mapping[str, Any]) -> str:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from maker.api import load_job, plan
 from maker.calibration.observations import CONFIDENCE, By
 from maker.cli.commands.calibrate import SweepOption, print_parts, variants
+from maker.cli.commands.compare import stored_line
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
 from maker.job.batch_plan import BatchPlan, batch_lines
 from maker.job.plan_words import UNCHECKED, UNUSUAL, WRONG, event_of, row_error_line, shown_line
+from maker.reporting.comparison.compare import newest_comparison
 from maker.types import money
 
 if TYPE_CHECKING:
@@ -30,16 +32,21 @@ SELDOM = 0.01
 def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, as_json: AsJson = False) -> None:
     """Find the k a run needs, its cost and its chance of success."""
     plans: list[tuple[Sequence[str], Plan | OutOfReach]] = []
+    compared: list[Mapping[str, Any] | None] = []
     for words in variants(sweep or []):
+        loaded = load_job(job, [*(overrides or []), *words])
+        compared.append(newest_comparison(loaded))
+        if compared[-1] is not None and not as_json:
+            print(stored_line(compared[-1]))
         try:
-            plans.append((words, plan(load_job(job, [*(overrides or []), *words]))))
+            plans.append((words, plan(loaded)))
         except OutOfReach as refusal:
             if not sweep:
                 raise
             plans.append((words, refusal))
     if as_json:
-        for chosen, one in plans:
-            print(json.dumps({"sweep": list(chosen)} | _as_json(one), ensure_ascii=False))
+        for (chosen, one), by_labels in zip(plans, compared, strict=True):
+            print(json.dumps({"sweep": list(chosen)} | _as_json(one) | {"comparison": by_labels}, ensure_ascii=False))
     elif not sweep:
         for _, one in plans:
             assert not isinstance(one, OutOfReach)  # noqa: S101 - without a sweep it is raised

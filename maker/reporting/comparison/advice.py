@@ -69,7 +69,9 @@ def advise(votes: str, calls: Sequence[PlainCall], labelled: Labelled) -> Advice
     found = [(_difference(one, rows, confidence), one) for one in calls]
     nearest, call = min(found, key=lambda pair: pair[0].low)
     if nearest.low > 0:
-        return Advice(Verdict.VOTE, f"Vote: the {votes} are right on {_more(nearest, call, confidence)}, {_dearer(call)}.")
+        return Advice(
+            Verdict.VOTE, f"Vote: the {votes} are right on {_more(nearest, call, confidence)}, {_dearer(call)}."
+        )
     needed = [rows_to_settle(one.only_votes, one.only_call, rows, worth=worth, confidence=each) for one in calls]
     labels = None if None in needed else max(n for n in needed if n is not None)
     text = f"Not settled: the {votes} are right on {_more(nearest, call, confidence)}, {_dearer(call)}."
@@ -85,8 +87,8 @@ def _call_text(votes: str, call: PlainCall, found: Difference, worth: float, con
     said = "is better than" if found.high < 0 else "is as good as" if found.low <= 0 else "will do beside"
     limit = "" if found.high < 0 else f", and {100 * worth:g} are worth it"
     return (
-        f"Ask once: {call.about} a row {said} the {votes}, at {1 / call.times:.0%} of their {call.of}. They are right on"
-        f" {_more(found, call, confidence)}{limit}."
+        f"Ask once: {call.about} a row {said} the {votes}, at {1 / call.times:.0%} of their {call.of}. The votes are"
+        f" right on {_more(found, call, confidence)}{limit}."
     )
 
 

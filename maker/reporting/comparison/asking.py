@@ -257,5 +257,3 @@ def _samples(settled: Settled, most: int) -> Iterator[Drawn]:
         if sample.vote >= most or sample.wording is not None or sample.temperature is not None:
             return
         yield Drawn(sample.candidate, sample.tokens)
-
-

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from maker.errors import BadInput, StoreMissing
@@ -196,14 +195,20 @@ def compare(
         BadInput: A number or a name will not do.
         PilotPaused: ``stop`` was set, or a limit was reached.
     """
-    if not 0 < worth < 1:
-        raise BadInput(f"worth {worth:g} is not between 0 and 1", fix="give a share of rows, like 0.03")
+    names = refuse_unfit(methods, worth)
     asker = RowAsker(given.job, given.rows, on_event=on_event, stop=stop)
-    answers = [one for name in chosen_methods(methods) for one in METHODS[name](asker)]
+    answers = [one for name in names for one in METHODS[name](asker)]
     found = judged(given, answers, worth)
     with closing(open_database(given.job.store.url, create=False)) as database:
         keep_comparison(database, calibration_fingerprint(given.job), json.dumps(found.to_json()))
     return found
+
+
+def refuse_unfit(methods: Sequence[str], worth: float) -> tuple[str, ...]:
+    """Return the names of the ways to compare. Raises `BadInput` where they, or ``worth``, will not do."""
+    if not 0 < worth < 1:
+        raise BadInput(f"worth {worth:g} is not between 0 and 1", fix="give a share of rows, like 0.03")
+    return chosen_methods(methods)
 
 
 def judged(given: LabelledJob, answers: Sequence[Answers], worth: float) -> Comparison:
@@ -215,7 +220,8 @@ def judged(given: LabelledJob, answers: Sequence[Answers], worth: float) -> Comp
     votes = next(one for one in answers if one.method == VOTES)
     scores = [_score(one, right[id(one)], None if one is calls[0] else right[id(calls[0])]) for one in answers]
     beside = [
-        PlainCall(one.called, *_only(right[id(votes)], right[id(one)]), *_times(votes.spent, one.spent)) for one in calls
+        PlainCall(one.called, *_only(right[id(votes)], right[id(one)]), *_times(votes.spent, one.spent))
+        for one in calls
     ]
     members = [right[id(one)] for one in answers if one.method == MEMBERS]
     advice = advise(votes.called, beside, Labelled(len(given.rows), given.of, worth, CONFIDENCE))
@@ -238,9 +244,7 @@ def _score(answers: Answers, right: Sequence[bool], base: Sequence[bool] | None)
         against = Against(*only, paired_difference(*only, len(right), CONFIDENCE), mcnemar(*only))
     decided = sum(key is not None for key in answers.keys.values())
     low, high = share_within(sum(right), len(right), CONFIDENCE)
-    return Score(
-        answers.method, answers.about, sum(right), low, high, decided, answers.spent, answers.runs, against
-    )
+    return Score(answers.method, answers.about, sum(right), low, high, decided, answers.spent, answers.runs, against)
 
 
 def _only(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int]:

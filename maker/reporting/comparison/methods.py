@@ -20,8 +20,8 @@ FEWEST, MOST = 3, 39
 class Answers(NamedTuple):
     """What a way answers: by row the key that its answer counts under, None where it has none.
 
-    ``about`` names it in a table, ``called`` in a sentence. ``plain`` says that it asks once for each row. ``spent`` is what it alone would
-    have been metered for. ``runs`` are those that its samples are from.
+    ``about`` names it in a table, ``called`` in a sentence. ``plain`` says that it asks once for each row. ``spent`` is
+    what it alone would have been metered for. ``runs`` are those that its samples are from.
     """
 
     method: str
@@ -55,7 +55,9 @@ def members(asker: RowAsker) -> Iterator[Answers]:
 def single(asker: RowAsker) -> Iterator[Answers]:
     """Answer by the first sample of the job's votes."""
     if not asker.members:
-        yield _of_samples(asker, SINGLE, "k = 1", "one sample", {row: one.samples for row, one in asker.voted.rows.items()}, 1)
+        yield _of_samples(
+            asker, SINGLE, "k = 1", "one sample", {row: one.samples for row, one in asker.voted.rows.items()}, 1
+        )
 
 
 def self_consistency(asker: RowAsker) -> Iterator[Answers]:
