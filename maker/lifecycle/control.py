@@ -36,11 +36,13 @@ from maker.store.backend.database import Database, open_database, opened_if_ther
 from maker.store.chains import first_chain
 from maker.store.cuts import Cut, cut, to_retry
 from maker.store.keeper import LeaseKeeper
-from maker.store.lease import Lease
+from maker.store.lease import Lease, alive
 from maker.store.outside import effects_under
 from maker.store.runs import (
+    ACTIVE,
     NOT_STARTED,
     PENDING,
+    ListedRun,
     RunRow,
     create_run,
     find_run,
@@ -55,9 +57,6 @@ from maker.store.runs import (
 from maker.types import Outcome
 from maker.verification.intact import check_resumable
 from maker.voting.messages import ChainAt, Ended, OpenStep
-
-RESTING = ("done", "paused")
-"""Statuses of a run that a pilot can use or continue."""
 
 
 class Again(NamedTuple):
@@ -137,6 +136,11 @@ def run_through(
     return ended.run_id
 
 
+def can_go_on(row: ListedRun) -> bool:
+    """Say whether a pilot can use or continue a run: it is done or paused, or the process that worked on it is gone."""
+    return row.status in ("done", "paused") or (row.status == ACTIVE and not alive(row.holder, row.lease_until))
+
+
 def is_begun(job: Job) -> bool:
     """Say whether the store has a run that `run_through` would take or continue."""
     with opened_if_there(job.store.url) as database:
@@ -144,10 +148,10 @@ def is_begun(job: Job) -> bool:
 
 
 def _begun(database: Database, job: Job) -> RunRow | None:
-    """Return the resting run of the job's name and fingerprint, None if there is none."""
+    """Return the run of the job's name and fingerprint that can go on, None if there is none."""
     fingerprint = run_fingerprint(job)
     for row in list_runs(database):
-        if row.status in RESTING and row.name == job.run.name and row.fingerprint == fingerprint:
+        if can_go_on(row) and row.name == job.run.name and row.fingerprint == fingerprint:
             return find_run(database, row.run_id, exact=True)
     return None
 

@@ -6,5 +6,6 @@ import of Jinja2.
 
 `audit` draws rows for labelling and judges the labels; `labels` is their file, `labelling` helps a person to fill it.
 `accept` splits rows by labels into accepted ones and those for review; `row_scores` says how sure an answer is.
-`rescore` holds a run's elections again by another rule, over the samples that were kept.
+`rescore` holds a run's elections again by another rule, over the samples that were kept. `comparison` has labelled rows
+answered in several ways.
 """

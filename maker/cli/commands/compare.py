@@ -12,6 +12,7 @@ import typer
 
 from maker.api import load_job
 from maker.calibration.find_margins import find_margins
+from maker.cli.display import pilot_plan
 from maker.cli.labels import AnswerColumn, IdColumn
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
@@ -52,8 +53,9 @@ def compare(
     names = [word.strip() for word in methods.split(",") if word.strip()]
     refuse_unfit(names, worth)
     given = with_labels(loaded, LabelFile(labels, id_column, answer_column), shuffled=shuffled)
-    if not loaded.needs_pilot:
-        print(f"compare: {foreseen_line(foresee(given, names))}", file=sys.stderr)
+    if loaded.needs_pilot:
+        print(pilot_plan(loaded), file=sys.stderr)
+    print(f"compare: {foreseen_line(foresee(given, names))}", file=sys.stderr, flush=True)
     if dry_run:
         return
     with progress_of(SAME_COMMAND) as progress:

@@ -16,7 +16,7 @@ from maker.job.fingerprint import run_fingerprint
 from maker.job.job import Job
 from maker.job.resolve import derived
 from maker.job.rules import rules_of
-from maker.lifecycle.control import RESTING, run_through
+from maker.lifecycle.control import can_go_on, run_through
 from maker.lifecycle.queries import report
 from maker.lifecycle.rows import DECIDED, RowLog, Settled, all_settled, result
 from maker.lifecycle.session import OnEvent
@@ -24,12 +24,14 @@ from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
-from maker.store.runs import COMPARISON, RunRow, find_run, list_runs
+from maker.store.runs import ACTIVE, COMPARISON, RunRow, find_run, list_runs, refuse_held
 
 log = logger(__name__)
 
 LIMITS = {"max_calls": "calls", "max_tokens": "tokens", "max_cost": "cost"}
 """Limits that all runs of a comparison keep together, by what they limit."""
+MOST_RUNS = 1000
+"""So many runs of earlier comparisons are looked through, the newest first."""
 
 
 class Spending(NamedTuple):
@@ -83,6 +85,8 @@ class RowAsker:
 
     A run that asks some of the rows in the same way, and is done or paused, is taken or gone on with: after an
     interrupt, or with more labels than before, only what is missing is asked.
+
+    `RunHeld` is raised where another process is at it.
 
     Args:
         job: A map with known margins.
@@ -198,11 +202,14 @@ class RowAsker:
         with closing(open_database(self.job.store.url, create=True)) as database:
 
             def fits(run: RunRow) -> bool:
-                return run.status in RESTING and run.name == job.run.name
+                alike = run.name == job.run.name and _apart_from_rows(run.fingerprint) == wanted
+                if alike and run.status == ACTIVE:
+                    refuse_held(run.run_id, run.holder, run.lease_until, run.updated_at)
+                return alike and can_go_on(run)
 
-            for run in list_runs(database, 1000, name=job.run.name, wanted=fits):
+            for run in list_runs(database, MOST_RUNS, name=job.run.name, wanted=fits):
                 asked = _rows(run.settings)
-                if asked and numbers.keys() >= set(asked) and _apart_from_rows(run.fingerprint) == wanted:
+                if asked and numbers.keys() >= set(asked):
                     found.append([numbers.pop(row) for row in asked])
         return [*found, *([list(numbers.values())] if numbers else [])]
 
