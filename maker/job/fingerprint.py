@@ -132,9 +132,15 @@ def calibration_fingerprint(job: Job) -> dict[str, Any]:
 
     A job is planned by the calibrations that have its own. Raises as `run_fingerprint` does.
     """
+    return of_samples(run_fingerprint(job))
+
+
+def of_samples(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a run's fingerprint decides how samples come out, as `calibration_fingerprint` does of a job's."""
     beside = ("seed", "voter", "voter_source", "vote", "roles", "poll", MEMO)
-    found = {name: value for name, value in run_fingerprint(job).items() if name not in beside}
-    rotations = {name: list(table.rotation) for name, table in job.roles.items() if table.rotation}
+    found = {name: value for name, value in fingerprint.items() if name not in beside}
+    roles = fingerprint.get("roles", {})
+    rotations = {name: role["rotation"] for name, role in roles.items() if role.get("rotation")}
     return found | ({"rotations": rotations} if rotations else {})
 
 

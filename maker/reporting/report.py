@@ -12,11 +12,13 @@ from typing import IO, Any
 
 from maker.core.atomic import refuse_taken, replacing, write_errors
 from maker.errors import DISTRIBUTION
+from maker.job.fingerprint import of_samples
 from maker.lifecycle.queries import RunReport, children_called, opened, store_url, task_of, whole_report
 from maker.lifecycle.rows import REVIEWED
 from maker.reporting.accept import accepted_lines
 from maker.reporting.audit import Audit
 from maker.reporting.claims import Claim, claimed
+from maker.reporting.comparison.kept import comparison_line, comparison_of
 from maker.reporting.counts import KEPT, ClassAlarm, LogCounts, count_log
 from maker.reporting.decision_rules import DecisionRule, decision_rule
 from maker.reporting.disputes import MOST_STOPPED, Dispute, StoppedChain, disputes, resting_chains
@@ -165,6 +167,7 @@ def report(
         left_flags = unresolved_flags(database, run.key)
         asked = count_open(database, run.key)
         cuts = count_cuts(database, run.key)
+        compared = comparison_of(database, of_samples(run.fingerprint))
     alarms = tuple(event for event in shown_run.events if event["kind"] == ALARM)
     rules = tuple(
         dict.fromkeys([decision_rule(run, kind) for kind in range(len(run.classes))] + [one.ruled for one in classes])
@@ -181,7 +184,7 @@ def report(
         run=shown_run, version=version(DISTRIBUTION), began_s=run.created_at, changed_s=run.updated_at,
         made_s=time.time(), store=shown_url(store_url(store)),
         claim=claimed(run.settings["vote"], rules, alarmed=bool(alarms or found.alarms)), whole=number,
-        truth=_truth(shown_run, lead), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
+        truth=_truth(shown_run, lead, compared), told=alarms, alarms=tuple(found.alarms), rules=rules, classes=classes,
         flags=tuple(flags(found.groups)), models=tuple(agreement(found.groups)),
         disputed_steps=sum(one.disputed.found for one in classes), disputed=shown, outcomes=outcomes, resting=resting,
         unresolved_flags=left_flags, cuts=cuts, reused=found.reused, outside=found.outside, answered=found.answered,
@@ -302,7 +305,7 @@ def _audited(audit: Audit) -> str:
     )
 
 
-def _truth(run: RunReport, lead: Sequence[str]) -> tuple[str, ...]:
+def _truth(run: RunReport, lead: Sequence[str], compared: Mapping[str, Any] | None) -> tuple[str, ...]:
     found = []
     if run.status == "done":
         found.append(
@@ -315,6 +318,7 @@ def _truth(run: RunReport, lead: Sequence[str]) -> tuple[str, ...]:
         found.append(f"The run is {run.status}: the task has not reported success or failure.")
     found.append(lead[0] if lead else "This report was given no labels, so it compares no step with a right answer.")
     found.append("Agreement among votes is not accuracy.")
+    found += [] if compared is None else [comparison_line(compared)]
     return (*found, *accepted_lines(run.events))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -132,8 +132,3 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     cells = [tuple(heads), *map(tuple, rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(heads))]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
-
-
-def stored_line(stored: Mapping[str, Any]) -> str:
-    """Return what a stored comparison says."""
-    return f"comparison {stored['comparison']}, by {stored['rows']:,} labelled rows: {stored['advice']['text']}"

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from maker.api import load_job, plan
 from maker.calibration.observations import CONFIDENCE, By
 from maker.cli.commands.calibrate import SweepOption, print_parts, variants
-from maker.cli.commands.compare import stored_line
 from maker.cli.options import AsJson, JobFile, Overrides
 from maker.cli.output import print
 from maker.cli.tables import print_table
 from maker.errors import OutOfReach
 from maker.job.batch_plan import BatchPlan, batch_lines
 from maker.job.plan_words import UNCHECKED, UNUSUAL, WRONG, event_of, row_error_line, shown_line
-from maker.reporting.comparison.compare import newest_comparison
+from maker.reporting.comparison.kept import comparison_line, newest_comparison
 from maker.types import money
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def plan_(job: JobFile, overrides: Overrides = None, sweep: SweepOption = None, 
         loaded = load_job(job, [*(overrides or []), *words])
         compared.append(newest_comparison(loaded))
         if compared[-1] is not None and not as_json:
-            print(stored_line(compared[-1]))
+            print(comparison_line(compared[-1]))
         try:
             plans.append((words, plan(loaded)))
         except OutOfReach as refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cache, cached_property
+from functools import cached_property
 from operator import add
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ class RowAsker:
         self._on_event, self._stop = on_event, stop
         # By run: what the limits of the runs after it are lessened by.
         self._spent: dict[str, Spending] = {}
-        self.ask_greedily = cache(self._ask_greedily)
+        self._once: Asked | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -115,22 +115,29 @@ class RowAsker:
         """The rows as the job itself decides them."""
         return self._ask(self.own_job, self.rows)
 
+    @property
+    def prompt_tokens(self) -> float:
+        """Prompt tokens of a request for a row, on average: over all rows alike where each was asked once."""
+        spent = (self._once or self.voted).spent
+        return spent.prompt_tokens / max(1, spent.requests)
+
     def can_be_greedy(self, member: str = "") -> bool:
         """Whether a model can be told a temperature of 0; a simulated one has none."""
         model = self.job.members[member] if member else next(iter(self.job.members.values()))
         return not isinstance(model, SimulatedSettings) and (model.greedy or model.takes(0))
 
-    def _ask_greedily(self, member: str = "") -> Asked | None:
+    def ask_greedily(self, member: str = "") -> Asked | None:
         """Return one greedy reply for each row, of a member of the pool or of the one model; None where it has none."""
         if not self.can_be_greedy(member):
             return None
         # First, so that a model which answers no request at all is not taken for one that refuses a temperature.
         _ = self.voted
         try:
-            return self.draw(1, self.rows, member=member, greedy=True)
+            self._once = self.draw(1, self.rows, member=member, greedy=True)
         except ModelUnusable as error:
             log.warning("temperature_refused", error=error.message, fix=error.fix)
             return None
+        return self._once
 
     def draw(self, count: int, rows: Sequence[int], *, member: str = "", greedy: bool = False) -> Asked:
         """Return so many samples of each row, flagged ones too, of a member of the pool or of the one model."""

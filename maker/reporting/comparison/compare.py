@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from maker.errors import BadInput, StoreMissing
-from maker.job.fingerprint import calibration_fingerprint, difference
+from maker.errors import BadInput
 from maker.job.job import Job
 from maker.lifecycle.session import OnEvent
 from maker.plugin import RowDecomposer
 from maker.reporting.comparison.advice import Advice, Labelled, PlainCall, advise
 from maker.reporting.comparison.asking import RowAsker, Spending
+from maker.reporting.comparison.kept import keep
 from maker.reporting.comparison.methods import MEMBERS, METHODS, SINGLE, VOTES, Answers, chosen_methods
 from maker.reporting.figures import CONFIDENCE
 from maker.reporting.labels import holds_sample
@@ -24,8 +22,6 @@ from maker.reporting.row_labels import LabelFile, RowLabels, labels_of_rows
 from maker.sampling.label_sample import refuse_in_order
 from maker.stats.paired import Difference, mcnemar, paired_difference, share_within
 from maker.stats.shared_errors import AllWrong, EffectiveVotes, all_wrong, effective_votes
-from maker.store.backend.database import open_database
-from maker.store.calibrations import keep_comparison, read_comparisons
 
 WORTH = 0.03
 """So much more of the rows must be right for votes to be worth it, unless told otherwise."""
@@ -199,8 +195,7 @@ def compare(
     asker = RowAsker(given.job, given.rows, on_event=on_event, stop=stop)
     answers = [one for name in names for one in METHODS[name](asker)]
     found = judged(given, answers, worth)
-    with closing(open_database(given.job.store.url, create=False)) as database:
-        keep_comparison(database, calibration_fingerprint(given.job), json.dumps(found.to_json()))
+    keep(given.job, found.to_json())
     return found
 
 
@@ -265,17 +260,3 @@ def _pool(members: Sequence[Sequence[bool]]) -> PoolErrors | None:
         return None
     rows = list(zip(*members, strict=True))
     return PoolErrors(len(members), all_wrong(rows, CONFIDENCE), effective_votes(rows, CONFIDENCE))
-
-
-def newest_comparison(job: Job) -> Mapping[str, Any] | None:
-    """Return the newest stored comparison of the job's task and model as JSON; None where there is none."""
-    wanted = calibration_fingerprint(job)
-    try:
-        with closing(open_database(job.store.url, create=False)) as database:
-            for row in read_comparisons(database):
-                if row.fingerprint.keys() == wanted.keys() and not difference(row.fingerprint, wanted):
-                    content: dict[str, Any] = json.loads(row.content)
-                    return content | {"comparison": row.key}
-    except StoreMissing:
-        pass
-    return None

@@ -116,16 +116,10 @@ def equal_samples(asker: RowAsker) -> int:
     each = sum(one.tokens for one in drawn) / max(1, len(drawn))
 
     def off(count: int) -> float:
-        tokens = len(asker.rows) * (_prompt(asker) * _requests(asker, count) + each * count)
+        tokens = len(asker.rows) * (asker.prompt_tokens * _requests(asker, count) + each * count)
         return abs(tokens - asker.voted.spent.tokens)
 
     return min(range(FEWEST, MOST + 1, 2), key=off)
-
-
-def _prompt(asker: RowAsker) -> float:
-    """Return the prompt tokens of one request for a row, on average."""
-    asked = asker.ask_greedily() or asker.voted
-    return asked.spent.prompt_tokens / max(1, asked.spent.requests)
 
 
 def _requests(asker: RowAsker, count: int) -> int:
@@ -144,7 +138,7 @@ def _of_samples(
     first = {row: samples[:count] for row, samples in bank.items()}
     asked = sum(bool(samples) for samples in first.values())
     requests = asked * _requests(asker, count)
-    prompt, spoken = round(requests * _prompt(asker)), sum(one.tokens for its in first.values() for one in its)
+    prompt, spoken = round(requests * asker.prompt_tokens), sum(one.tokens for its in first.values() for one in its)
     prices = vote_prices(asker.job)
     cost = None if prices is None else prices.of(prompt, spoken)
     spent = Spending(asked * count, requests, prompt, spoken, cost)

@@ -25,7 +25,8 @@ from maker.lifecycle.queries import runs
 from maker.lifecycle.rows import results
 from maker.reporting.comparison.advice import Labelled, PlainCall, Verdict, advise
 from maker.reporting.comparison.asking import Drawn
-from maker.reporting.comparison.compare import Comparison, Score, newest_comparison
+from maker.reporting.comparison.compare import Comparison, Score
+from maker.reporting.comparison.kept import newest_comparison
 from maker.reporting.comparison.methods import most_frequent
 from maker.reporting.row_labels import LabelFile
 from maker.stats.paired import mcnemar, paired_difference
@@ -205,6 +206,15 @@ def test_one_greedy_call_is_what_votes_are_held_against(tmp_path: Path, server: 
     )  # fmt: skip
 
 
+def test_what_is_not_named_is_not_asked(tmp_path: Path, server: FakeServer) -> None:
+    """Without the greedy call a sample of the votes stands in for it, and nothing else is asked."""
+    made = a_job(tmp_path) | {"model": hosted(server)}
+    found = maker.compare(made, labels=labels(tmp_path, drawn(LABELS)), methods=["votes", "single"])
+    assert not [one for one in server.requests if one.body["temperature"] == 0]
+    assert by_name(found)["single"].spent.prompt_tokens == 7 * LABELS
+    assert sum(one.body.get("n", 1) for one in server.requests) == by_name(found)["votes"].spent.calls
+
+
 def test_a_model_that_takes_no_temperature_of_0(tmp_path: Path) -> None:
     """One sample at the job's own stands in for the greedy call."""
 
@@ -320,6 +330,8 @@ def test_the_command_says_what_it_costs_and_the_plan_quotes_it(tmp_path: Path) -
     plan = CliRunner().invoke(app, ["plan", str(made)])
     assert advice in plan.stdout
     assert f"by {LABELS} labelled rows" in plan.stdout
+    run = maker.run(made)
+    assert any(advice in one for one in maker.report(run.run_id, store=f"sqlite:///{tmp_path}/maker.db").truth)
     assert newest_comparison(load_job(made, ["vote.k=5"])) is not None
     assert newest_comparison(load_job(made, ["model.p=0.5"])) is None
 
