@@ -140,7 +140,10 @@ class RowAsker:
         return self._once
 
     def draw(self, count: int, rows: Sequence[int], *, member: str = "", greedy: bool = False) -> Asked:
-        """Return so many samples of each row, flagged ones too, of a member of the pool or of the one model."""
+        """Return so many samples of each row, flagged ones too, of a member of the pool or of the one model.
+
+        ``rows`` are ascending.
+        """
         name = member or next(iter(self.job.members))
 
         def made(rows: Sequence[int]) -> Job:
@@ -189,7 +192,7 @@ class RowAsker:
         found, spent, runs = dict[int, Heard](), Spending(), list[str]()
         for batch in self._batches(made, rows):
             job = made(batch)
-            run_id = run_through(self._within_limits(job), on_event=self._on_event, stop=self._stop)
+            run_id = self._done(job)
             with closing(open_database(self.job.store.url, create=False)) as database:
                 run = find_run(database, run_id)
                 found |= {batch[place]: heard for place, heard in _heard(database, run, rules_of(job).of)}
@@ -200,6 +203,20 @@ class RowAsker:
             spent = spent.plus(self._spent[run_id])
             runs.append(run_id)
         return Asked(found, spent, tuple(runs))
+
+    def _done(self, job: Job) -> str:
+        """Return the id of a job's run that is done, within what the runs before it have left of the limits."""
+        try:
+            return run_through(self._within_limits(job), on_event=self._on_event, stop=self._stop)
+        except PilotPaused as paused:
+            # The run's own limit is only what the others have left of the comparison's.
+            limits = [f"limits.{name}" for name in LIMITS if name in str(paused.facts.get("reason"))]
+            if not limits or not self._spent:
+                raise
+            fix = (
+                f"raise {limits[0]}, which all runs of the comparison keep to together, and give the same command again"
+            )
+            raise PilotPaused(paused.message, fix=fix, **paused.facts) from paused
 
     def _batches(self, made: Callable[[Sequence[int]], Job], rows: Sequence[int]) -> list[Sequence[int]]:
         """Return the rows as they were asked before, by earlier runs that asked none but these, then those left."""
@@ -214,10 +231,11 @@ class RowAsker:
                     refuse_held(run.run_id, run.holder, run.lease_until, run.updated_at)
                 return alike and can_go_on(run)
 
-            for run in list_runs(database, MOST_RUNS, name=job.run.name, wanted=fits):
-                asked = _rows(run.settings)
-                if asked and numbers.keys() >= set(asked):
-                    found.append([numbers.pop(row) for row in asked])
+            runs = [_rows(run.settings) for run in list_runs(database, MOST_RUNS, name=job.run.name, wanted=fits)]
+        # The largest first: a small one that is part of it would leave the others to be asked anew.
+        for asked in sorted(runs, key=len, reverse=True):
+            if asked and numbers.keys() >= set(asked):
+                found.append([numbers.pop(row) for row in asked])
         return [*found, *([list(numbers.values())] if numbers else [])]
 
     def _within_limits(self, job: Job) -> Job:

@@ -71,7 +71,7 @@ def self_consistency(asker: RowAsker) -> Iterator[Answers]:
     count = equal_samples(asker)
     bank = {row: one.samples for row, one in asker.voted.rows.items()}
     # A row without any sample could not be asked.
-    short = [row for row, samples in bank.items() if 0 < len(samples) < count]
+    short = [row for row in asker.rows if 0 < len(bank[row]) < count]
     runs = asker.voted.runs
     if short:
         more = asker.draw(count - min(len(bank[row]) for row in short), short)
