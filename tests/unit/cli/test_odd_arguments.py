@@ -99,7 +99,7 @@ def run(words: list[str]) -> Ended:
 def words_of(one: Given, value: str) -> list[str]:
     """Return a command line with one odd value; all else that the command must have is right."""
     right = {"job": "nosuch.toml" if one.command in WITHOUT_JOB else "job.toml", "run_id": "last", "kind": "map"}
-    right |= {"out": "model", "folder": "model", "at": "0", "name": "approve", "value": "true"}
+    right |= {"out": "model", "folder": "model", "at": "0", "name": "approve", "value": "true", "labels": "labels.csv"}
     words = [one.command]
     for other in GIVEN:
         if other.command == one.command and other.required and other.name != one.name:
