@@ -375,7 +375,7 @@ def test_rows_and_prompts_are_counted_without_a_model(tmp_path: Path) -> None:
 
 
 def test_only_the_named_rows_are_asked(tmp_path: Path) -> None:
-    """They are numbered among themselves, have the ids of the input, and are picked from a sample where there is one."""
+    """They are numbered among themselves, keep their ids, and are picked from a sample where there is one."""
     write_rows(tmp_path / "rows.csv", range(ROWS))
     report = api.run(job(tmp_path, task={"rows": [3, 17, 399], "output": ""}))
     assert report.result["rows"] == 3
