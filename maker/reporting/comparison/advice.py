@@ -93,10 +93,13 @@ def _call_text(votes: str, call: PlainCall, found: Difference, worth: float, con
 
 
 def _more(found: Difference, call: PlainCall, confidence: float) -> str:
-    return (
-        f"{100 * found.low:+.1f} to {100 * found.high:+.1f} points more of the rows than {call.about}"
-        f" ({100 * confidence:.3g} %)"
-    )
+    low, high = 100 * found.low, 100 * found.high
+    points = f"{low:+.1f} to {high:+.1f} points more"
+    if low > 0:
+        points = f"{low:.1f} to {high:.1f} points more"
+    elif high < 0:
+        points = f"{-high:.1f} to {-low:.1f} points fewer"
+    return f"{points} of the rows than {call.about} ({100 * confidence:.3g} %)"
 
 
 def _dearer(call: PlainCall) -> str:
