@@ -101,7 +101,7 @@ def pool(shares: Sequence[float], shared: float) -> Callable[[Generator, int], W
         luck = rng.random(rows)
         right = [np.where(together, luck, rng.random(rows)) < p for p in shares]
         # Of the members' votes two alike decide; on rows with a common luck more votes bring nothing else.
-        return Ways(tuple(right), sum(one.astype(int) for one in right) * 2 > len(shares))
+        return Ways(tuple(right), 2 * np.sum(right, axis=0) > len(shares))
 
     return draw
 

@@ -10,7 +10,7 @@ from maker.job.job import Job
 from maker.lifecycle.events import Event, RepliesAwaited, StepsAsked, StepsDecided, stored_event
 from maker.lifecycle.row_files import Output
 from maker.store.entry import Entry, StoredEvent
-from maker.store.runs import RunRow
+from maker.store.runs import COMPARISON, RunRow
 from maker.store.vote_monitor import ALARM, DECORRELATED, UNMADE
 from maker.types import RedFlag
 
@@ -71,7 +71,7 @@ class CommitListener:
             on_event(RepliesAwaited(run_id, entry.waiting))
         samples = [sample for undecided in entry.undecided for sample in undecided.stuck.heard.samples]
         flagged = sum(isinstance(sample.outcome, RedFlag) for sample in samples)
-        if self._job.poll is not None and entry.undecided:
+        if entry.undecided and is_for_samples(self._job, self._row):
             on_event(StepsAsked(run_id, len(entry.undecided), len(samples) - flagged, flagged))
             flagged = 0
         if counts.decided or flagged:
@@ -87,3 +87,8 @@ class CommitListener:
                     _task=self._job.decomposer,
                 )
             )
+
+
+def is_for_samples(job: Job, row: RunRow) -> bool:
+    """Say whether a run is held for its samples, as a pilot's or a comparison's: a step without a decision is done."""
+    return job.poll is not None or row.name.startswith(COMPARISON)

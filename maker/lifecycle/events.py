@@ -124,7 +124,7 @@ class StepsDecided(JsonEvent):
 
 @dataclass(frozen=True, slots=True)
 class StepsAsked(JsonEvent):
-    """Some steps of a pilot were sampled and committed; a pilot decides none. ``votes`` are valid votes."""
+    """Some steps of a pilot or a comparison were sampled and committed, and not decided. ``votes`` are valid votes."""
 
     kind: ClassVar[str] = "steps_asked"
 

@@ -31,7 +31,7 @@ from maker.job.pilot_steps import pilot_steps
 from maker.job.probe import expected_steps
 from maker.job.rules import batches, prices, rules_of
 from maker.job.settings import worker_gpus
-from maker.lifecycle.commits import CommitListener
+from maker.lifecycle.commits import CommitListener, is_for_samples
 from maker.lifecycle.events import (
     BatchChanged,
     CodeChanged,
@@ -230,9 +230,8 @@ def _started(held: HeldRun) -> RunStarted:
     # Of a run that was forked off another, how many steps it shares is not counted.
     expected = None if held.row.forked_from else expected_steps(held.job)
     steps = held.row.steps
-    if held.job.poll is not None and held.resumed:
-        # A pilot decides none of its steps: it has asked those that have an outcome.
-        steps = sum(count_outcomes(held.database, held.row.key).values())
+    if held.resumed and is_for_samples(held.job, held.row):
+        steps += sum(count_outcomes(held.database, held.row.key).values())
     return RunStarted(held.row.run_id, held.resumed, steps, expected)
 
 

@@ -87,8 +87,8 @@ def lines(found: Comparison) -> list[str]:
     heads = ("", "right", f"{found.confidence:.0%}", "decided", "of these", f"against {base.about}")
     told += _table(heads, (_quality(score, found.rows) for score in found.scores))
     priced = all(score.spent.cost is not None for score in found.scores)
-    heads = ("", "calls", "prompt tokens", "completion", *(["price"] if priced else []))
-    told += ["", *_table(heads, (_price(score, priced=priced) for score in found.scores))]
+    costs = ("", "calls", "prompt tokens", "completion", *(["price"] if priced else []))
+    told += ["", *_table(costs, (_price(score, priced=priced) for score in found.scores))]
     if found.pool is not None:
         told += ["", *pool_lines(found.pool, found.confidence)]
     return [*told, "", found.advice.text]

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from operator import add
 from typing import Any, NamedTuple
 
 from maker.core.logs import logger
@@ -51,7 +50,10 @@ class Spending(NamedTuple):
     def plus(self, other: Spending) -> Spending:
         """Return the sum of both."""
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Spending(*map(add, self[:-1], other[:-1]), cost)
+        return Spending(
+            self.calls + other.calls, self.requests + other.requests, self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens, cost,
+        )  # fmt: skip
 
 
 class Drawn(NamedTuple):
@@ -173,7 +175,8 @@ class RowAsker:
         return {name: value for name, value in self.job.settings["vote"].items() if name == "thinking"}
 
     def _made(self, rows: Sequence[int], changes: Mapping[str, Any]) -> Job:
-        settings = {name: table for name, table in self.job.settings.items() if name != "accept"} | changes
+        settings = {name: table for name, table in self.job.settings.items() if name != "accept"}
+        settings |= changes
         own = settings["task"].get("rows")
         settings["task"] = settings["task"] | {"rows": [own[row] for row in rows] if own else list(rows), "output": ""}
         settings["limits"] = settings["limits"] | {"max_undecided": None}

@@ -49,17 +49,18 @@ class Score(NamedTuple):
 
     def to_json(self, rows: int) -> dict[str, Any]:
         """Return one flat line of a table, of so many labelled rows."""
-        facts = self._asdict()
-        spent, against = facts.pop("spent"), facts.pop("against")
-        shares = {
+        beside = ("spent", "against")
+        facts = {name: value for name, value in self._asdict().items() if name not in beside} | self.spent._asdict()
+        facts |= {
             "rows": rows, "share": self.right / rows, "share_decided": self.decided / rows,
             "right_of_decided": self.right / self.decided if self.decided else None,
         }  # fmt: skip
-        told = dict.fromkeys(Against._fields) if against is None else against._asdict()
-        told |= {"difference": None if against is None else against.difference.estimate}
-        told |= {"difference_low": None if against is None else against.difference.low}
-        told |= {"difference_high": None if against is None else against.difference.high}
-        return facts | shares | spent._asdict() | told
+        only, other, found, p = (None, None, None, None) if self.against is None else self.against
+        low, estimate, high = (None, None, None) if found is None else found
+        return facts | {
+            "only_this": only, "only_other": other, "difference": estimate, "difference_low": low,
+            "difference_high": high, "p": p,
+        }  # fmt: skip
 
 
 class Against(NamedTuple):

@@ -20,7 +20,7 @@ from maker.cli.app import app
 from maker.cli.commands.compare import lines
 from maker.errors import BadInput, JobError, PilotPaused
 from maker.job.load import load_job
-from maker.lifecycle.events import RunStarted
+from maker.lifecycle.events import RunStarted, StepsAsked, StepsDecided
 from maker.lifecycle.queries import runs
 from maker.lifecycle.rows import results
 from maker.reporting.comparison.advice import Labelled, PlainCall, Verdict, advise
@@ -146,6 +146,23 @@ def test_an_interrupt_keeps_what_was_asked(tmp_path: Path) -> None:
     found = maker.compare(made, labels=file)
     assert begun <= {run for score in found.scores for run in score.runs}
     assert len(runs(store=f"sqlite:///{tmp_path}/maker.db")) <= len(begun) + 1
+
+
+def test_progress_reaches_the_end(tmp_path: Path) -> None:
+    """A row that is asked for its samples alone, or that votes leave open, is done with: the bar is full at the end."""
+    done, runs_, expected = 0, 0, 0
+
+    def on_event(event: object) -> None:
+        nonlocal done, runs_, expected
+        if isinstance(event, RunStarted):
+            runs_, expected = runs_ + 1, expected + (event.expected_steps or 0)
+        elif isinstance(event, StepsDecided | StepsAsked):
+            done += event.steps
+
+    found = maker.compare(a_job(tmp_path), labels=labels(tmp_path, drawn(LABELS)), on_event=on_event)
+    assert by_name(found)["votes"].decided < LABELS
+    assert runs_ == 2
+    assert done == expected > LABELS
 
 
 def test_limits_hold_for_all_runs_together(tmp_path: Path) -> None:
