@@ -58,7 +58,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Decide how to vote, and how far to trust": {
         "calibrate": Command("calibrate:calibrate_", "Measure how often a model is right on each class of steps."),
         "plan": Command("plan:plan_", "Find the k a run needs, its cost and its chance of success."),
-        "compare": Command("compare:compare", "Compare voting with one call a row, on rows that you have labelled."),
+        "compare": Command("compare:compare", "Compare voting with one call a row, on rows that you labelled."),
         "rescore": Command("rescore:rescore", "Count a run's votes again by another rule, without a model."),
         "audit": Command("audit:audit", "Bound a map's error rate with a sample of rows that you label."),
         "accept": Command("accept:accept", "Accept rows of a map with a stated error; the rest is for review."),

@@ -48,7 +48,7 @@ def compare(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, then exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare voting with one call a row, on rows that you have labelled."""
+    """Compare voting with one call a row, on rows that you labelled."""
     loaded = load_job(job, overrides or [])
     names = [word.strip() for word in methods.split(",") if word.strip()]
     refuse_unfit(names, worth)
