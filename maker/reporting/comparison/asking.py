@@ -23,7 +23,7 @@ from maker.models.settings import PoolSettings, SimulatedSettings
 from maker.plugin import RowDecomposer
 from maker.store.backend.database import Database, open_database
 from maker.store.log import read_samples
-from maker.store.runs import ACTIVE, COMPARISON, RunRow, find_run, list_runs, refuse_held
+from maker.store.runs import ACTIVE, COMPARISON, ListedRun, RunRow, find_run, list_runs, refuse_held
 
 log = logger(__name__)
 
@@ -228,7 +228,7 @@ class RowAsker:
         found = list[Sequence[int]]()
         with closing(open_database(self.job.store.url, create=True)) as database:
 
-            def fits(run: RunRow) -> bool:
+            def fits(run: ListedRun) -> bool:
                 alike = run.name == job.run.name and _apart_from_rows(run.fingerprint) == wanted
                 if alike and run.status == ACTIVE:
                     refuse_held(run.run_id, run.holder, run.lease_until, run.updated_at)
