@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from maker.calibration.label_sample import refuse_in_order
 from numpy.random import Generator
 
 from benchmarks.shared.comparing import Goal, number, print_goals, table
