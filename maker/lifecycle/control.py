@@ -150,10 +150,12 @@ def is_begun(job: Job) -> bool:
 def _begun(database: Database, job: Job) -> RunRow | None:
     """Return the run of the job's name and fingerprint that can go on, None if there is none."""
     fingerprint = run_fingerprint(job)
-    for row in list_runs(database):
-        if can_go_on(row) and row.name == job.run.name and row.fingerprint == fingerprint:
-            return find_run(database, row.run_id, exact=True)
-    return None
+
+    def wanted(row: ListedRun) -> bool:
+        return can_go_on(row) and row.name == job.run.name and row.fingerprint == fingerprint
+
+    found = list_runs(database, 1, name=job.run.name, wanted=wanted)
+    return find_run(database, found[0].run_id, exact=True) if found else None
 
 
 def resume(
