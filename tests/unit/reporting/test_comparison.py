@@ -30,6 +30,7 @@ from maker.reporting.comparison.kept import newest_comparison
 from maker.reporting.comparison.methods import most_frequent
 from maker.reporting.row_labels import LabelFile
 from maker.stats.paired import mcnemar, paired_difference
+from maker.store.runs import PAGE
 from maker.testing import FakeServer, completion
 
 ROWS, LABELS = 240, 80
@@ -62,7 +63,7 @@ def by_name(found: Comparison) -> dict[str, Score]:
 
 
 def calls_of(folder: Path) -> int:
-    return sum(one.calls for one in runs(store=f"sqlite:///{folder}/maker.db"))
+    return sum(one.calls for one in runs(store=f"sqlite:///{folder}/maker.db", limit=1000))
 
 
 def is_right(answer: Any, row: int) -> bool:
@@ -129,6 +130,17 @@ def test_what_was_paid_is_not_paid_again(tmp_path: Path) -> None:
     asked = calls_of(tmp_path)
     maker.compare(a_job(tmp_path), labels=labels(tmp_path, few[:30]), methods=["votes", "single"])
     assert calls_of(tmp_path) > asked
+
+
+def test_other_runs_in_between_change_nothing(tmp_path: Path) -> None:
+    """What was asked is found behind more runs than a listing reads at a time."""
+    file, made = labels(tmp_path, drawn(20)), a_job(tmp_path)
+    maker.compare(made, labels=file, methods=["votes", "single"])
+    for seed in range(PAGE + 1):
+        maker.run(made, [f"run.seed={seed}", "task.rows=[0]", "task.output="])
+    asked = calls_of(tmp_path)
+    maker.compare(made, labels=file, methods=["votes", "single"])
+    assert calls_of(tmp_path) == asked
 
 
 def test_an_interrupt_keeps_what_was_asked(tmp_path: Path) -> None:
