@@ -102,7 +102,8 @@ class VoteBudget:
         events = [one for one in read_events(self._database, self._run) if one["kind"] in (ALLOCATED, SPENT)]
         spent = max((one["spent"] for one in events), default=rows * self._terms.first)
         left = self._left(spent)
-        worth, groups, epochs = self._standing(chain)
+        decided = decided_tallies(self._database, chain)
+        worth, groups, epochs = self._standing(chain, decided)
         allocation = allocate(groups, worth, left, share=self._terms.share, extra=self._terms.extra)
         if allocation.rows:
             spent += allocation.votes
@@ -113,7 +114,7 @@ class VoteBudget:
         self._over = True
         yield from self._given_up(chain)
         if not (events and events[-1]["kind"] == SPENT and not groups):
-            yield Given(Entry(events=[self._told(rows, spent, worth, groups)]))
+            yield Given(Entry(events=[self._told(rows, decided.total(), spent, worth, groups)]))
 
     def _left(self, spent: int) -> int:
         """Return how many votes are left: those that the money buys, at what a vote has cost so far."""
@@ -124,11 +125,13 @@ class VoteBudget:
             return 0
         return max(0, int((cost - used.cost) / used.cost * used.calls))
 
-    def _standing(self, chain: int) -> tuple[VoteWorth, list[OpenRows], dict[int, int]]:
+    def _standing(
+        self, chain: int, decided: Counter[tuple[int, int]]
+    ) -> tuple[VoteWorth, list[OpenRows], dict[int, int]]:
         """Return what votes are worth, the open rows by how they stand, and the epochs of those that have one."""
         rows: dict[tuple[int, int, int, int], list[int]] = {}
         epochs: dict[int, int] = {}
-        tallies = decided_tallies(self._database, chain)
+        tallies = decided.copy()
         for step in read_deferred(self._database, chain):
             rival, votes = sorted((0, 0, *step.votes.values()))[-2:]
             asked = step.deferral.asked
@@ -177,10 +180,10 @@ class VoteBudget:
         )
         return Stuck(step.idx, step.epoch, self._terms.kind, reason, KeptVotes("", "", tuple(heard)), SOLVER)
 
-    def _told(self, rows: int, spent: int, worth: VoteWorth, groups: list[OpenRows]) -> StoredEvent:
+    def _told(self, rows: int, decided: int, spent: int, worth: VoteWorth, groups: list[OpenRows]) -> StoredEvent:
         """Return what the budget has come to, and what a tenth more would be expected to bring."""
         more = outlook(groups, worth, max(spent // TENTH, self._terms.k), extra=self._terms.extra)
-        facts = {"budget": str(self._terms), "spent": spent, "rows": rows}
+        facts = {"budget": str(self._terms), "spent": spent, "rows": rows, "decided": decided}
         facts |= {"open": sum(len(group.rows) for group in groups)}
         return StoredEvent(SPENT, facts | {"more_votes": more.votes, "more_rows": round(more.rows, 1)})
 
