@@ -47,22 +47,29 @@ def likeliest_shares(tallies: Mapping[tuple[int, int], int]) -> tuple[Share, ...
     Args:
         tallies: Steps by the votes of their two foremost candidates, decided ones and open ones.
     """
-    rows = []
-    for (votes, rival), steps in sorted(tallies.items()):
-        chances = [x**votes * (1 - x) ** rival + (1 - x) ** votes * x**rival for x in GRID]
-        if steps and sum(chances) > 0:
-            rows.append((steps, chances))
-    even = 1 / len(GRID)
-    parts = [even] * len(GRID)
+    chances = {
+        (votes, rival): [x**votes * (1 - x) ** rival + (1 - x) ** votes * x**rival for x in GRID]
+        for votes, rival in tallies
+    }
+    return expected_shares(GRID, chances, tallies)
+
+
+def expected_shares(
+    grid: Sequence[float], chances: Mapping[tuple[int, int], Sequence[float]], tallies: Mapping[tuple[int, int], int]
+) -> tuple[Share, ...]:
+    """Return how often each value of a grid occurs, from the chance of each tally by value, and the steps of each."""
+    rows = [(steps, chances[tally]) for tally, steps in sorted(tallies.items()) if steps and sum(chances[tally]) > 0]
+    even = 1 / len(grid)
+    parts = [even] * len(grid)
     total = 1 + sum(steps for steps, _ in rows)
     for _ in range(TURNS):
-        sums = [even] * len(GRID)
-        for steps, chances in rows:
-            joint = [part * chance for part, chance in zip(parts, chances, strict=True)]
+        sums = [even] * len(grid)
+        for steps, its in rows:
+            joint = [part * chance for part, chance in zip(parts, its, strict=True)]
             scale = steps / sum(joint)
             sums = [one + scale * more for one, more in zip(sums, joint, strict=True)]
         parts = [one / total for one in sums]
-    return tuple(Share(x, part) for x, part in zip(GRID, parts, strict=True))
+    return tuple(Share(x, part) for x, part in zip(grid, parts, strict=True))
 
 
 class VoteWorth:
