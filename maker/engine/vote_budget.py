@@ -9,7 +9,7 @@ killed goes on as it would have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,7 +22,6 @@ from maker.store.deferred import (
     SPENT,
     DeferredStep,
     decided_tallies,
-    deferral_text,
     read_deferred,
 )
 from maker.store.entry import Entry, Missed, StoredEvent
@@ -109,7 +108,7 @@ class VoteBudget:
             spent += allocation.votes
             facts = {"rows": len(allocation.rows), "votes": allocation.votes, "spent": spent}
             facts |= {"left": left - allocation.votes, "open": sum(len(group.rows) for group in groups)}
-            yield self._asked_again(chain, set(allocation.rows), epochs, StoredEvent(ALLOCATED, facts))
+            yield self._asked_again(chain, allocation.rows, epochs, StoredEvent(ALLOCATED, facts))
             return
         self._over = True
         yield from self._given_up(chain)
@@ -143,14 +142,9 @@ class VoteBudget:
         worth = VoteWorth(likeliest_shares(tallies), self._terms.k)
         return worth, [OpenRows(*place, its) for place, its in sorted(rows.items())], epochs
 
-    def _asked_again(self, chain: int, rows: set[int], epochs: dict[int, int], event: StoredEvent) -> Given:
-        again = str(Outcome.AGAIN)
-        ruled = [
-            Missed(chain, step.idx, step.epoch, again, deferral_text(step.deferral))
-            for step in read_deferred(self._database, chain)
-            if step.idx in rows
-        ]
-        children = tuple(Child(number, chain, epochs.get(number, 0)) for number in sorted(rows))
+    def _asked_again(self, chain: int, rows: Sequence[int], epochs: dict[int, int], event: StoredEvent) -> Given:
+        children = tuple(Child(number, chain, epochs.get(number, 0)) for number in rows)
+        ruled = [Missed(chain, child.number, child.epoch, str(Outcome.AGAIN), "") for child in children]
         return Given(Entry(ruled=ruled, events=[event]), again=children)
 
     def _given_up(self, chain: int) -> Iterator[Given]:
@@ -166,7 +160,7 @@ class VoteBudget:
         Its tally is what is counted of it, by the monitor and in the ledger.
         """
         heard: list[HeardSample] = []
-        found: list[tuple[str | RedFlag, Counter[int]]] = [*step.votes_by_model.items(), (_FLAGGED, step.flags)]
+        found: list[tuple[str | RedFlag, Mapping[int, int]]] = [*step.votes_by_model.items(), (_FLAGGED, step.flags)]
         for outcome, by_model in found:
             for model, count in sorted(by_model.items()):
                 heard += [HeardSample(len(heard) + i, _UNHEARD, outcome, model) for i in range(count)]

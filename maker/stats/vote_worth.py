@@ -78,8 +78,8 @@ class VoteWorth:
     A request asks for the fewest votes that could settle a step: k less its lead. ``asks`` of them in a row are looked
     at, and the best number of them counts: a step that they leave open may be given up.
 
-    k = 3, all steps with x = .9 and a tally of 2 to 1: the next two votes decide with the chance (.9^3 .1 + .1^3 .9) /
-    (.9^2 .1 + .1^2 .9) = .82, so each is worth .41 steps.
+    k = 3, all steps with x = .9 and a tally of 2 to 1: the leader is the stronger candidate with the chance .081 / .09,
+    so that the next two votes decide with .9 .9^2 + .1 .1^2 = .73, and each is worth .365 steps.
 
     Args:
         shares: How often each x occurs.

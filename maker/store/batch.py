@@ -8,7 +8,7 @@ from itertools import chain as chained
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
 from maker.errors import LeaseLost
 from maker.store.backend import schema
@@ -53,7 +53,12 @@ _outcome = schema.outcome.c
 _RULED = (
     update(schema.outcome)
     .where(_outcome.chain == bindparam("of"), _outcome.idx == bindparam("at"), _outcome.epoch == bindparam("in"))
-    .values(outcome=bindparam("outcome"), reason=bindparam("reason"), seal=bindparam("seal"))
+    .values(
+        outcome=bindparam("outcome"),
+        # How far a row's election has come stands there, as long as it is open.
+        reason=func.coalesce(func.nullif(bindparam("reason"), ""), _outcome.reason),
+        seal=bindparam("seal"),
+    )
 )
 _STANDS = update(schema.outside).where(schema.outside.c.chain == bindparam("of")).values(state=bindparam("now"))
 

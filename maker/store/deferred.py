@@ -37,13 +37,13 @@ class DeferredStep(NamedTuple):
     idx: int
     epoch: int
     deferral: Deferral
-    votes_by_model: dict[str, Counter[int]]
-    flags: Counter[int]
+    votes_by_model: dict[str, dict[int, int]]
+    flags: dict[int, int]
 
     @property
     def votes(self) -> dict[str, int]:
         """Its valid votes by candidate."""
-        return {candidate: votes.total() for candidate, votes in self.votes_by_model.items()}
+        return {candidate: sum(votes.values()) for candidate, votes in self.votes_by_model.items()}
 
 
 def deferral_text(deferral: Deferral) -> str:
@@ -61,14 +61,11 @@ def read_deferred(database: Database, chain: int) -> Iterator[DeferredStep]:
         columns = (_sample.idx, _sample.epoch, _sample.candidate, _sample.model)
         query = select(*columns, func.count()).where(_sample.chain == chain)
         query = query.where(_sample.idx >= page[0].idx, _sample.idx <= after).group_by(*columns)
-        found = {(idx, epoch): DeferredStep(idx, epoch, _deferral(text), {}, Counter()) for idx, epoch, text in page}
+        found = {(idx, epoch): DeferredStep(idx, epoch, _deferral(text), {}, {}) for idx, epoch, text in page}
         for idx, epoch, candidate, model, count in database.fetch(query):
             if (one := found.get((idx, epoch))) is None:
                 continue
-            if candidate is None:
-                one.flags[model] += count
-            else:
-                one.votes_by_model.setdefault(candidate, Counter())[model] += count
+            (one.flags if candidate is None else one.votes_by_model.setdefault(candidate, {}))[model] = count
         yield from found.values()
 
 
