@@ -90,11 +90,9 @@ class VoteWorth:
     def __init__(self, shares: Sequence[Share], k: int, asks: int = ASKS) -> None:
         self.k = k
         # Whichever candidate is the stronger one: either is, before the first vote.
-        self._laws = [
-            (x, share.part, list(_requests(x, k, asks if k <= LARGE_K else 1)))
-            for share in shares
-            for x in (share.x, 1 - share.x)
-        ]
+        self._laws = [(x, share.part) for share in shares for x in (share.x, 1 - share.x)]
+        ahead = asks if k <= LARGE_K else 1
+        self._ahead = [list(_requests(x, k, ahead)) if ahead > 1 else [] for x, _ in self._laws]
 
     def ask(self, votes: int, rival: int) -> int:
         """Return how many votes could settle a step at the least."""
@@ -113,10 +111,13 @@ class VoteWorth:
     def exact(self, votes: int, rival: int, others: int = 0) -> Any:
         """Return the same, not rounded; a fraction where the shares are fractions."""
         lead = votes - rival
-        weights = [part * x**votes * (1 - x) ** rival for x, part, _ in self._laws]
+        needed = self.k - lead
+        weights = [part * x**votes * (1 - x) ** rival for x, part in self._laws]
+        all_alike = [x**needed + (0 if lead else (1 - x) ** needed) for x, _ in self._laws]
+        found = [[Asks(chance, needed) for chance in all_alike]]
+        found += [[law[lead] for law in laws] for laws in zip(*(law[1:] for law in self._ahead), strict=True)]
         best: Any = 0
-        for number in range(len(self._laws[0][2])):
-            asked = [law[2][number][lead] for law in self._laws]
+        for asked in found:
             decided = sum(weight * one.decided for weight, one in zip(weights, asked, strict=True))
             cost = sum(weight * one.votes for weight, one in zip(weights, asked, strict=True))
             if cost and decided / cost > best:

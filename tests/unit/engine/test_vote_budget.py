@@ -195,11 +195,11 @@ def test_files_and_counts_hold_the_rows_that_are_left(folder: Path, monkeypatch:
 def test_rows_that_are_left_may_be_asked_again_in_a_round_of_their_own(folder: Path) -> None:
     first = run(folder)
     left = ROWS - first.steps
+    with pytest.raises(JobError, match=f"each of {left} rows asks for 3 votes first"):
+        api.retry("last", ["vote.budget=3"], outcomes=["undecided", "rejected"], store=url(folder))
     following = api.retry("last", ["vote.budget=3000"], outcomes=["undecided", "rejected"], store=url(folder))
     assert following.status == "done"
     assert told(following, SPENT)[-1]["rows"] == left
-    with pytest.raises(JobError, match=f"each of {left} rows asks for 3 votes first"):
-        api.retry(first.run_id, ["vote.budget=3"], outcomes=["undecided", "rejected"], store=url(folder))
 
 
 def test_what_a_budget_has_bought_is_told_as_an_event(folder: Path) -> None:

@@ -98,7 +98,8 @@ def test_shares_are_found_again() -> None:
         tallies[pair] = tallies.get(pair, 0) + 1
     shares = likeliest_shares(tallies)
     assert sum(share.part for share in shares) == pytest.approx(1)
-    assert sum(share.part for share in shares if share.x >= 0.94) == pytest.approx(0.8, abs=0.03)
+    assert sum(share.part for share in shares if share.x >= 0.85) == pytest.approx(0.8, abs=0.05)
+    assert sum(share.part * share.x for share in shares) == pytest.approx(0.8 * 0.97 + 0.2 * 0.6, abs=0.02)
 
 
 GROUPS = st.lists(
@@ -175,11 +176,11 @@ def test_errors_among_the_decided_are_what_k_claims_whenever_a_race_is_stopped(b
 
 @pytest.mark.parametrize("k", [3, 4, 5])
 @pytest.mark.parametrize("part", [0.75, 0.85, 0.95])
-def test_spread_votes_decide_no_fewer_rows_than_as_many_for_all(k: int, part: float) -> None:
+def test_spread_votes_decide_as_many_rows_as_the_best_number_for_all(k: int, part: float) -> None:
     whole = alike(MIXED, k, 10_000, 10**7, max_votes=100)
     budget = part * whole.votes
     found, same = (way(MIXED, k, 10_000, budget, max_votes=100) for way in (spread, alike))
-    assert found.decided >= same.decided - 1e-6 * same.decided
+    assert found.decided >= 0.999 * same.decided
     assert found.wrong / found.decided <= whole.wrong / whole.decided
 
 
