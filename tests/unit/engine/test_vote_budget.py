@@ -214,6 +214,18 @@ def test_what_a_budget_has_bought_is_told_as_an_event(folder: Path) -> None:
     assert 0 < over[0].more_rows <= over[0].more_votes
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rows_that_are_alike_raise_no_alarm_though_they_are_cut_off(tmp_path: Path, seed: int) -> None:
+    """Those that are put off end late, in an order that their votes decide: that is neither drift nor a burst."""
+    row_tasks.write_rows(tmp_path / "rows.csv", range(1500))
+    alike = {"p": 0.85, "rho": 0, "malformed": 0, "rivals": 1}
+    report = run(tmp_path, model=alike, vote={"budget": 5200}, run={"seed": seed}, swarm={"chains": 64})
+    assert told(report, SPENT)[-1]["open"] > 50
+    assert told(report, "alarm") == []
+    watched = report.monitor[0]
+    assert (watched["steps"], watched["contested"] > 0) == (1500, True)
+
+
 # --- batches ---
 
 
